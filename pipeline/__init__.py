@@ -1,0 +1,1 @@
+"""Rows in, vendor updates out, one true result per row."""

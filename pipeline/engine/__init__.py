@@ -1,0 +1,1 @@
+"""Effects: jobs become results. Transport, gate, lanes, pool; aiohttp, aiolimiter, anyio."""

@@ -1,0 +1,111 @@
+"""The gate of one account: the one place where a request waits for its turn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+from aiolimiter import AsyncLimiter
+
+from pipeline.model import Answer, Verdict
+from pipeline.policy.quota import Margin, Quota, WindowLog
+
+CATCH_UP_S = 0.020
+"""Slots that a late timer missed in this time are made up for; the windows hold all the same."""
+
+THROTTLE_PAUSE_S = 1.0
+"""How long everyone waits after a 429 that names no time."""
+
+
+def spacing(quotas: Sequence[Quota]) -> tuple[float, float]:
+    """The two arguments of AsyncLimiter that spread requests evenly at the tightest quota.
+
+    returns  requests at once, seconds in which the bucket empties
+
+    >>> spacing([Quota(200, 1.0), Quota(6000, 60.0)])
+    (2, 0.02)
+    """
+    per_second = min(quota.per_second for quota in quotas)
+    at_once = max(2, math.ceil(per_second * CATCH_UP_S))
+    return at_once, at_once / per_second
+
+
+class Gate:
+    """Windows of every quota, even spacing within them, and the vendor's own pause.
+
+    clock  monotonic seconds
+    sleep  waits that many seconds
+    """
+
+    def __init__(
+        self,
+        quotas: Sequence[Quota],
+        *,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._windows = [WindowLog(quota) for quota in quotas]
+        self._limiter = AsyncLimiter(*spacing(quotas))
+        self._margin = Margin()
+        self._clock = clock
+        self._sleep = sleep
+        self._pause_until_s = -math.inf
+        self._turn = anyio.Lock(fast_acquire=True)
+        self._in_line: set[anyio.CancelScope] = set()
+        self._is_closed = False
+
+    async def permit(self) -> bool:
+        """Wait until one request may leave, and count it as left. False: the gate was closed."""
+        if self._is_closed:
+            return False
+        if not self._in_line and self._wait_s() <= 0 and self._limiter.has_capacity():
+            await self._limiter.acquire()
+            self._leave()
+            return True
+        with anyio.CancelScope() as scope:
+            self._in_line.add(scope)
+            try:
+                async with self._turn:
+                    await self._wait_for_turn()
+                    self._leave()
+                    return True
+            finally:
+                self._in_line.discard(scope)
+        return False
+
+    async def _wait_for_turn(self) -> None:
+        await self._limiter.acquire()
+        while (wait_s := self._wait_s()) > 0:
+            await self._sleep(wait_s)
+
+    def _wait_s(self) -> float:
+        margin_s = self._margin.s()
+        free_at_s = max(window.free_at_s(margin_s) for window in self._windows)
+        return max(free_at_s, self._pause_until_s) - self._clock()
+
+    def _leave(self) -> None:
+        now_s = self._clock()
+        for window in self._windows:
+            window.left(now_s)
+
+    def heard(self, answer: Answer, round_trip_s: float) -> None:
+        """Learn from an answer: its round trip, its throttling, the pause it asks for."""
+        if answer.http_status is not None:
+            self._margin.replied(round_trip_s)
+        pause_s = answer.retry_after_s
+        if answer.verdict is Verdict.THROTTLED:
+            self._margin.throttled()
+            pause_s = THROTTLE_PAUSE_S if pause_s is None else pause_s
+        if pause_s is not None:
+            self._pause_until_s = max(self._pause_until_s, self._clock() + pause_s)
+
+    def pause_left_s(self) -> float:
+        """Seconds until the vendor's own pause ends; 0 where there is none."""
+        return max(0.0, self._pause_until_s - self._clock())
+
+    def close(self) -> None:
+        """No request leaves any more; whoever waits is told so."""
+        self._is_closed = True
+        for scope in tuple(self._in_line):
+            scope.cancel()

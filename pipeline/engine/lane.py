@@ -1,0 +1,301 @@
+"""One account's rows on their way: read, sent, repeated, ended. Accounts share no lane."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from pipeline.engine.gate import Gate
+from pipeline.engine.recorder import Recorder
+from pipeline.engine.waiting import WaitList
+from pipeline.model import (
+    AccountProgress,
+    Answer,
+    Effect,
+    JobRow,
+    NoReply,
+    Reply,
+    Request,
+    RowResult,
+    Status,
+    Verdict,
+)
+from pipeline.policy.backlog import Backlog, Row
+from pipeline.policy.brake import BRAKE_AFTER, Brake
+from pipeline.policy.outcome import Again, end_without_success, is_in_doubt, next_act
+from pipeline.vendors import Account
+
+Send = Callable[[Request], Awaitable[Reply | NoReply]]
+
+OVERDUE_S = 0.020
+"""How often idle workers are called while a retry is due and every worker is busy."""
+
+INTERRUPTED = Answer(
+    Verdict.TRANSIENT,
+    Effect.MAYBE,
+    code="interrupted",
+    message="the run was stopped before the answer came",
+    hint="look the entity up at the vendor, or send the row again",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a lane takes from outside.
+
+    clock        monotonic seconds
+    jitter       draws from [0, 1)
+    brake_after  equal refusals at the start that stop the account; 0 never does
+    """
+
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+    brake_after: int = BRAKE_AFTER
+
+
+class Lane:
+    """Sends the jobs of one account.
+
+    jobs   batches in row order; read in a thread
+    total  how many jobs there are, for the display
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        jobs: Iterator[Sequence[JobRow]],
+        total: int,
+        *,
+        send: Send,
+        recorder: Recorder,
+        around: Surroundings,
+    ) -> None:
+        self.account = account
+        self.stopped: str | None = None
+        self._jobs = jobs
+        self._total = total
+        self._send = send
+        self._recorder = recorder
+        self._around = around
+        self._operations = {op.name: op for op in account.vendor.operations}
+        self._gate = Gate(account.quotas, clock=around.clock)
+        self._brake = Brake(around.brake_after)
+        self._backlog = Backlog()
+        self._idle = WaitList()
+        self._hungry = anyio.Event()
+        self._retry_added = anyio.Event()
+        self._is_open = False
+        self._workers = 0
+        self._sent = 0
+        self._in_flight = 0
+        self._ended: Counter[Status] = Counter()
+
+    async def run(self) -> None:
+        """Send every row, or stop. When this returns, whatever was sent has its result."""
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._feed)
+                tasks.start_soon(self._watch_retries)
+                self._start_worker(tasks)
+        finally:
+            for row in self._backlog.attempted():
+                self._end_stopped(row)
+
+    def stop(self, reason: str) -> None:
+        """Take no further row; what is in flight finishes. Only the first reason counts."""
+        if self.stopped is None:
+            self.stopped = reason
+            self._gate.close()
+            self._idle.wake_all()
+
+    def progress(self) -> AccountProgress:
+        """How far this account is."""
+        account = self.account
+        return AccountProgress(
+            account=account.name,
+            rows=self._total,
+            done=dict(self._ended),
+            sent=self._sent,
+            in_flight=self._in_flight,
+            in_flight_limit=account.in_flight,
+            retrying=self._backlog.retrying,
+            pause_left_s=self._gate.pause_left_s(),
+            quota=", ".join(map(str, account.quotas)),
+            quota_per_s=min(quota.per_second for quota in account.quotas),
+            stopped=self.stopped,
+        )
+
+    # Reading ahead...
+
+    async def _feed(self) -> None:
+        while self.stopped is None:
+            batch = await anyio.to_thread.run_sync(next, self._jobs, None)
+            if batch is None:
+                break
+            self._backlog.add(batch)
+            self._idle.wake(len(batch))
+            while not self._backlog.needs_more:
+                self._hungry = anyio.Event()
+                await self._hungry.wait()
+        self._backlog.end()
+        self._wake_if_done()
+
+    async def _watch_retries(self) -> None:
+        while True:
+            due_s = self._backlog.due_s
+            wait_s = None if due_s is None else max(OVERDUE_S, due_s - self._around.clock())
+            with anyio.move_on_after(wait_s):
+                await self._retry_added.wait()
+            self._retry_added = anyio.Event()
+            self._idle.wake()
+
+    def _wake_if_done(self) -> None:
+        if self._backlog.is_done:
+            self._idle.wake_all()
+
+    # Workers...
+
+    def _start_worker(self, tasks: TaskGroup) -> None:
+        self._workers += 1
+        tasks.start_soon(self._work, tasks)
+
+    async def _work(self, tasks: TaskGroup) -> None:
+        while (row := await self._take()) is not None:
+            if not await self._gate.permit():
+                self._backlog.put_back(row)
+                break
+            await self._attempt(row, tasks)
+        self._workers -= 1
+        if self._workers == 0:
+            tasks.cancel_scope.cancel()
+
+    async def _take(self) -> Row | None:
+        backlog = self._backlog
+        while self.stopped is None and not backlog.is_done:
+            await self._recorder.wait_for_room()
+            # the first request goes alone: nothing fresh before something has come back
+            fresh = self._is_open or not backlog.under_way
+            row = backlog.next(self._around.clock(), fresh=fresh)
+            if backlog.needs_more:
+                self._hungry.set()
+            if row is not None:
+                return row
+            await self._idle.wait()
+        return None
+
+    async def _attempt(self, row: Row, tasks: TaskGroup) -> None:
+        """One request for `row`, and what follows from its answer."""
+        settings, job = self.account.settings, row.job
+        operation = self._operations[job.operation]
+        batch = (operation.job_type.trusted(job.text),)
+        request = operation.encode(settings, batch)
+        left_s = self._around.clock()
+        if not row.attempts:
+            row.first_sent_s = left_s
+        row.attempts += 1
+        self._sent += 1
+        self._in_flight += 1
+        try:
+            reply = await self._send(request)
+            answer = operation.decode(settings, batch, reply)[0]
+        except BaseException:
+            self._end(row, INTERRUPTED, Status.UNKNOWN)
+            raise
+        finally:
+            self._in_flight -= 1
+        self._gate.heard(answer, self._around.clock() - left_s)
+        if not self._is_open and isinstance(reply, Reply):
+            self._open(tasks)
+        self._decide(row, answer)
+
+    def _open(self, tasks: TaskGroup) -> None:
+        """Something came back: the other workers may start."""
+        self._is_open = True
+        for _ in range(self.account.in_flight - 1):
+            self._start_worker(tasks)
+
+    def _decide(self, row: Row, answer: Answer) -> None:
+        row.answer = answer
+        row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
+        act = next_act(
+            self.account.retry,
+            answer,
+            attempt=row.attempts,
+            in_doubt=row.in_doubt,
+            is_repeatable=row.job.is_repeatable,
+            jitter=self._around.jitter(),
+        )
+        if isinstance(act, Again):
+            self._backlog.again(row, self._around.clock() + act.delay_s)
+            self._retry_added.set()
+        else:
+            self._end(row, answer, act)
+        self._stop_if_hopeless(answer, has_ended=not isinstance(act, Again))
+
+    def _stop_if_hopeless(self, answer: Answer, *, has_ended: bool) -> None:
+        wait_s = answer.retry_after_s or 0.0
+        if answer.verdict is Verdict.FATAL:
+            self.stop(_in_words(answer))
+        elif self._brake.pulls(answer):
+            self.stop(
+                f"the first {self._around.brake_after} answers were all the same refusal: "
+                f"{_in_words(answer)}. Nothing else was sent; --no-brake sends all the same"
+            )
+        elif wait_s > self.account.max_wait_s:
+            self.stop(
+                f"the vendor asks for a pause of {wait_s:.0f} s, longer than max_wait_s = "
+                f"{self.account.max_wait_s:.0f}"
+            )
+        elif has_ended and not self._is_open:
+            self.stop(f"no reply came to the first request: {_in_words(answer)}")
+
+    # Ends...
+
+    def _end(self, row: Row, answer: Answer, status: Status) -> None:
+        """Record how `row` ended; the next row of its entity waits until that is done."""
+        self._ended[status] += 1
+        job = row.job
+        result = RowResult(
+            row=job.row,
+            operation=job.operation,
+            account=self.account.name,
+            status=status,
+            http_status=answer.http_status,
+            error_code=answer.code,
+            error=answer.message,
+            hint=answer.hint,
+            attempts=row.attempts,
+            seconds=round(self._around.clock() - row.first_sent_s, 3),
+            request_id=answer.request_id,
+        )
+        self._recorder.end(
+            result, partial(self._committed, row), is_awaited=self._backlog.is_awaited(row)
+        )
+
+    def _committed(self, row: Row) -> None:
+        self._backlog.done(row)
+        self._idle.wake()
+        self._wake_if_done()
+
+    def _end_stopped(self, row: Row) -> None:
+        """A row that was waiting for another attempt when the account stopped."""
+        answer = row.answer or INTERRUPTED
+        words = f"{answer.message}; no further attempt: {self.stopped}"
+        self._end(
+            row,
+            answer._replace(message=words),
+            end_without_success(answer, in_doubt=row.in_doubt),
+        )
+
+
+def _in_words(answer: Answer) -> str:
+    """What was wrong, and what to do, in one phrase."""
+    status = f"HTTP {answer.http_status}" if answer.http_status is not None else ""
+    parts = [part for part in (status, answer.code, answer.message, answer.hint) if part]
+    return ": ".join(parts)

@@ -1,0 +1,50 @@
+"""The pool: every account's lane side by side, and one end for all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import anyio
+
+from pipeline.engine.lane import Lane
+from pipeline.engine.recorder import Recorder
+from pipeline.model import AccountProgress
+
+
+class Pool:
+    """Runs lanes until every row has ended, or until it is stopped.
+
+    grace_s  how long requests in flight may finish after `stop`
+    """
+
+    def __init__(self, lanes: Sequence[Lane], recorder: Recorder, *, grace_s: float) -> None:
+        self._lanes = lanes
+        self._recorder = recorder
+        self._grace_s = grace_s
+        self._working = anyio.CancelScope()
+
+    async def run(self) -> None:
+        """When this returns, or raises, every row that was sent has its result on record."""
+        async with anyio.create_task_group() as recording:
+            recording.start_soon(self._recorder.run)
+            try:
+                with self._working:
+                    async with anyio.create_task_group() as working:
+                        for lane in self._lanes:
+                            working.start_soon(lane.run)
+            finally:
+                self._recorder.close()
+
+    def stop(self, reason: str) -> None:
+        """Feed no more; a second call ends what is still in flight at once."""
+        if self._working.deadline < math.inf:
+            self._working.cancel()
+            return
+        for lane in self._lanes:
+            lane.stop(reason)
+        self._working.deadline = anyio.current_time() + self._grace_s
+
+    def progress(self) -> tuple[AccountProgress, ...]:
+        """How far each account is."""
+        return tuple(lane.progress() for lane in self._lanes)

@@ -1,0 +1,45 @@
+"""Values: what travels through the pipeline. Nothing here acts or decides."""
+
+from pipeline.model.answer import Answer, Effect, Verdict
+from pipeline.model.errors import (
+    ConfigError,
+    Fault,
+    InputError,
+    PipelineError,
+    RunAborted,
+    UsageError,
+)
+from pipeline.model.job import Cell, CellKind, EntityKey, JobRow, UpdateJob
+from pipeline.model.progress import AccountProgress
+from pipeline.model.result import SUCCESS, RowResult, Status
+from pipeline.model.snapshot import LINE_COLUMN, ROW_COLUMN, InputSettings, Snapshot
+from pipeline.model.wire import Link, NoReply, Reply, Request
+
+__all__ = [
+    "LINE_COLUMN",
+    "ROW_COLUMN",
+    "SUCCESS",
+    "AccountProgress",
+    "Answer",
+    "Cell",
+    "CellKind",
+    "ConfigError",
+    "Effect",
+    "EntityKey",
+    "Fault",
+    "InputError",
+    "InputSettings",
+    "JobRow",
+    "Link",
+    "NoReply",
+    "PipelineError",
+    "Reply",
+    "Request",
+    "RowResult",
+    "RunAborted",
+    "Snapshot",
+    "Status",
+    "UpdateJob",
+    "UsageError",
+    "Verdict",
+]

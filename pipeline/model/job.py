@@ -1,0 +1,107 @@
+"""The typed intent of a row, what it updates, and how its cells are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Self, cast
+
+from pydantic import BaseModel, ConfigDict
+
+
+class CellKind(StrEnum):
+    """How the text of a cell becomes the value of a field."""
+
+    ID = "id"  # text that names something; never a number, blanks around it removed
+    TEXT = "text"  # free text, left alone
+    KEYWORD = "keyword"  # one of a few words, blanks around it removed
+    INTEGER = "integer"  # a whole number
+    BOOLEAN = "boolean"  # true or false
+    DATE = "date"  # a date and time with offset, kept as text
+    MAP = "map"  # text by key: `{...}`, or a column per key (`name.en-US`)
+    LIST = "list"  # `[...]`, or the field's short form
+    OBJECT = "object"  # `{...}`, or a column per member (`limits.per_user`)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Marks a job's field, in `Annotated[...]`, with how its cell is read.
+
+    short     reads the short form of a LIST cell; raises ValueError with what is expected.
+              None where the field has none
+    example   a cell as people would write it, for help and templates
+    help      one line for people
+    members   for OBJECT and MAP: how the value of each member (MAP: of every key, under `*`)
+              is read when it has a column of its own
+    """
+
+    kind: CellKind
+    help: str = ""
+    example: str = ""
+    short: Callable[[str], Any] | None = None
+    members: tuple[tuple[str, Cell], ...] = ()
+
+
+class EntityKey(NamedTuple):
+    """What a job updates; equal keys mean the same thing at the vendor.
+
+    origin  scheme, host and port of the base URL
+    scope   project, container or the like; empty where the vendor has none
+    id      in canonical form
+    """
+
+    vendor: str
+    origin: str
+    scope: str
+    kind: str
+    id: str
+
+    def text(self) -> str:
+        """One string, equal for equal keys only.
+
+        >>> EntityKey("xsolla", "https://x.example", "44056", "coupon", "a|b").text()
+        'xsolla|https://x.example|44056|coupon|a|b'
+        """
+        return "|".join(self)
+
+
+class JobRow(NamedTuple):
+    """One row as it stands in a jobs file: bound, validated, ready to be sent.
+
+    row            number of the record from 1
+    entity         `EntityKey.text()` of what it updates
+    is_repeatable  whether sending it twice is harmless
+    text           the job's canonical JSON
+    """
+
+    row: int
+    operation: str
+    entity: str
+    is_repeatable: bool
+    text: str
+
+
+class UpdateJob(BaseModel):
+    """What a row asks for. Its values are JSON values, so that text and job never differ.
+
+    A field that the row does not give is absent (`model_fields_set`), never None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def given(self) -> dict[str, Any]:
+        """The fields that the row gave, in the order of the type, as JSON values."""
+        values = self.__dict__
+        given = self.model_fields_set
+        return {name: values[name] for name in type(self).model_fields if name in given}
+
+    def canonical_json(self) -> str:
+        """The job as text: the same job always gives the same text."""
+        return json.dumps(self.given(), ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def trusted(cls, text: str) -> Self:
+        """The job back from its own canonical JSON. Nothing is validated a second time."""
+        return cast("Self", cls.model_construct(**json.loads(text)))

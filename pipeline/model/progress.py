@@ -1,0 +1,36 @@
+"""How far a run is: what a display needs to know, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.model.result import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountProgress:
+    """One account at one moment.
+
+    rows             jobs of this account in the run
+    done             rows that have a result, per status
+    sent             requests that left, retries included
+    in_flight        requests under way now, of at most `in_flight_limit`
+    retrying         rows that wait for their next attempt
+    pause_left_s     seconds until the vendor allows the next request; 0 where it asks for no pause
+    quota            as configured, for example "20/s, 1000/min"
+    quota_per_s      the mean rate which that allows
+    stopped          why the account takes no more rows; None while it does
+    """
+
+    account: str
+    rows: int
+    done: Mapping[Status, int]
+    sent: int = 0
+    in_flight: int = 0
+    in_flight_limit: int = 0
+    retrying: int = 0
+    pause_left_s: float = 0.0
+    quota: str = ""
+    quota_per_s: float = 0.0
+    stopped: str | None = None

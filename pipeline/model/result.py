@@ -1,0 +1,45 @@
+"""How a row ends."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Status(StrEnum):
+    """The class of a result, named for the reader of the report."""
+
+    UPDATED = "updated"  # the vendor confirmed it
+    INVALID = "invalid"  # the row never became a job
+    REJECTED = "rejected"  # the vendor said no
+    FAILED = "failed"  # attempts or time ran out, certainly not applied
+    UNKNOWN = "unknown"  # it may have been applied, and nothing can settle it
+    NOT_ATTEMPTED = "not_attempted"  # the run stopped before it
+
+
+SUCCESS = frozenset({Status.UPDATED})
+"""Statuses that leave nothing to do; the others go to the error file."""
+
+
+class RowResult(NamedTuple):
+    """The end of one row.
+
+    row          number of the record from 1
+    operation    empty where the row did not name a known one
+    account      empty likewise
+    http_status  of the last attempt; None where there was no status line
+    attempts     how often it was sent
+    seconds      from the first attempt to the end
+    """
+
+    row: int
+    operation: str
+    account: str
+    status: Status
+    http_status: int | None = None
+    error_code: str = ""
+    error: str = ""
+    hint: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+    request_id: str = ""

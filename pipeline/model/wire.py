@@ -1,0 +1,78 @@
+"""What goes over the wire, as values: a request, a reply, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request.
+
+    path     starts with `/`, relative to the account's base URL, every segment percent-encoded
+    headers  what this request needs beside the account's own (credentials are the account's)
+    """
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """How a vendor's API is reached.
+
+    base_url     scheme, host, port and path prefix, no slash at the end
+    timeout_s    for a whole attempt, connecting included
+    ca_file      trusted instead of the system's authorities; None trusts those
+    client_cert  PEM file shown to the server, with its key in `client_key` (None: same file)
+    proxy        URL of an HTTP proxy; None uses none, whatever the environment says
+    headers      sent with every request
+    tls          "1.2" means 1.2 or newer; "legacy" also 1.0 and old renegotiation
+    """
+
+    base_url: str
+    timeout_s: float = 30.0
+    connect_timeout_s: float = 10.0
+    max_reply_bytes: int = 1024 * 1024
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    proxy: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tls: Literal["1.2", "legacy"] = "1.2"
+
+
+class Reply(NamedTuple):
+    """What came back, whole.
+
+    headers     names in lower case; of repeated names the last
+    body        at most the transport's limit of bytes
+    is_cut      True where the body was longer than that limit
+    received_s  UTC seconds since 1970 when the headers had arrived
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    is_cut: bool = False
+    received_s: float = 0.0
+
+
+class NoReply(NamedTuple):
+    """Nothing usable came back.
+
+    reason       a short code: `connect_failed`, `tls_failed`, `timeout`, `broken_reply`, ...
+    detail       the same in words, without secrets
+    may_have_arrived  False only where the request certainly never left (no connection was made)
+    is_permanent  True where trying again cannot help (a certificate that is not trusted)
+    """
+
+    reason: str
+    detail: str
+    may_have_arrived: bool
+    is_permanent: bool = False

@@ -1,0 +1,70 @@
+"""What becomes of a row after an answer: another attempt, or its end. Pure.
+
+A request that may have been applied leaves its row in doubt, and the row stays in doubt until an
+answer says `applied`: a refusal that comes after a silence proves nothing about the silence.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pipeline.model import Answer, Effect, Status, Verdict
+from pipeline.policy.retry import RetryPolicy, next_delay_s
+
+
+class Again(NamedTuple):
+    """The row is sent again after `delay_s` seconds."""
+
+    delay_s: float
+
+
+def is_in_doubt(answer: Answer, *, was_in_doubt: bool) -> bool:
+    """Whether the update may have been applied without our knowing.
+
+    >>> is_in_doubt(Answer(Verdict.REJECTED, Effect.NONE), was_in_doubt=True)
+    True
+    """
+    if answer.effect is Effect.APPLIED:
+        return False
+    return was_in_doubt or answer.effect is Effect.MAYBE
+
+
+def next_act(
+    policy: RetryPolicy,
+    answer: Answer,
+    *,
+    attempt: int,
+    in_doubt: bool,
+    is_repeatable: bool,
+    jitter: float,
+) -> Again | Status:
+    """Another attempt, or the status with which the row ends.
+
+    attempt        1-based number of the attempt that brought `answer`
+    in_doubt       this answer counted in, see `is_in_doubt`
+    is_repeatable  whether sending this very request twice is harmless
+    jitter         a draw from [0, 1)
+
+    >>> next_act(RetryPolicy(), Answer(Verdict.TRANSIENT, Effect.MAYBE), attempt=1, in_doubt=True,
+    ...          is_repeatable=False, jitter=0.5)
+    <Status.UNKNOWN: 'unknown'>
+    """
+    if answer.verdict is Verdict.OK:
+        return Status.UPDATED
+    if in_doubt and not is_repeatable:
+        return Status.UNKNOWN
+    delay_s = next_delay_s(policy, answer, attempt, jitter)
+    if delay_s is not None:
+        return Again(delay_s)
+    return end_without_success(answer, in_doubt=in_doubt)
+
+
+def end_without_success(answer: Answer, *, in_doubt: bool) -> Status:
+    """The status of a row that is not sent again although it never succeeded.
+
+    >>> end_without_success(Answer(Verdict.REJECTED, Effect.NONE), in_doubt=False)
+    <Status.REJECTED: 'rejected'>
+    """
+    if in_doubt:
+        return Status.UNKNOWN
+    return Status.REJECTED if answer.verdict is Verdict.REJECTED else Status.FAILED

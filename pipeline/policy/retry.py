@@ -1,0 +1,41 @@
+"""How long a row waits before it is sent again, and when it is given up. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.model import Answer, Verdict
+
+RETRYABLE = frozenset({Verdict.THROTTLED, Verdict.TRANSIENT})
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How patient a row is.
+
+    max_attempts  how often a row is sent at most, 1 or more
+    base_s        ceiling of the first wait; every further one is twice as high
+    cap_s         no ceiling is higher than this
+    """
+
+    max_attempts: int = 5
+    base_s: float = 0.5
+    cap_s: float = 30.0
+
+
+def next_delay_s(policy: RetryPolicy, answer: Answer, attempt: int, jitter: float) -> float | None:
+    """Seconds to wait before attempt + 1, or None to give up.
+
+    attempt  1-based number of the attempt that brought `answer`
+    jitter   a draw from [0, 1)
+
+    Full jitter under an exponential ceiling. A vendor's Retry-After is a floor, never shortened;
+    the jitter on top spreads the rows that were told the same time.
+
+    >>> next_delay_s(RetryPolicy(), Answer(Verdict.TRANSIENT, "maybe"), attempt=3, jitter=0.5)
+    1.0
+    """
+    if answer.verdict not in RETRYABLE or attempt >= policy.max_attempts:
+        return None
+    ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 30))
+    return (answer.retry_after_s or 0.0) + jitter * ceiling_s

@@ -1,0 +1,21 @@
+"""One file per vendor: its job types, encode, decode. Pure. The folder is the registry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+from pipeline.vendors.contract import Account, Basic, Defaults, Operation, Vendor, VendorSettings
+
+__all__ = ["Account", "Basic", "Defaults", "Operation", "Vendor", "VendorSettings", "load_vendors"]
+
+
+def load_vendors() -> dict[str, Vendor[Any]]:
+    """Every vendor of this folder, by name, sorted.
+
+    Raises AttributeError where a file has no `VENDOR`: such a file does not belong here.
+    """
+    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "contract")
+    found = [importlib.import_module(f"{__name__}.{name}").VENDOR for name in names]
+    return {vendor.name: vendor for vendor in found}

@@ -1,0 +1,128 @@
+"""What a vendor is: a value. Facts, types and pure functions; no I/O, no clock, no base class.
+
+Adding a vendor is adding one file to this folder, with a `VENDOR` in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from pipeline.model import Answer, EntityKey, Link, NoReply, Reply, Request, UpdateJob
+from pipeline.policy.quota import Quota
+from pipeline.policy.retry import RetryPolicy
+
+
+class VendorSettings(BaseModel):
+    """What an account of a vendor needs beside what every account has.
+
+    base_url  scheme, host, port and path prefix, without a slash at the end. `https` unless it is
+              a loopback address; the configuration checks that
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: str
+
+
+S = TypeVar("S", bound=VendorSettings)
+J = TypeVar("J", bound=UpdateJob)
+
+
+@dataclass(frozen=True, slots=True)
+class Basic:
+    """HTTP Basic authentication."""
+
+    user: str
+    password: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Cautious values where the account states none.
+
+    quota      as in the configuration, for example ("10/s",)
+    in_flight  requests under way at once
+    timeout_s  for a whole attempt
+    """
+
+    quota: tuple[str, ...]
+    in_flight: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation(Generic[S, J]):
+    """One kind of update that a vendor offers.
+
+    name          `<vendor>.<what>`, also the name of its drop folder
+    summary       one line for people
+    job_type      its fields carry a `Cell` each, in `Annotated[...]`
+    entity_kind   several operations may share a kind
+    replaces      True where the update replaces the whole entity, so that what is left out is
+                  cleared: `missing` applies
+    always        fields that a row must give whatever `missing` says (a value or null)
+    sample        a row by column name, as people would write it, for templates and help
+    entity        MUST give the same key for whatever the vendor treats as the same thing
+    refuse        why this job cannot be sent by this account, or None
+    warn          what is doubtful about the job but no ground to refuse it
+    encode        one request for the jobs of a batch. MUST percent-encode every path segment
+    decode        one answer per job of the batch, in order. MUST accept any status and any bytes;
+                  MUST trust the status over the body
+    repeatable    True where the vendor's state is the same after sending it twice
+    """
+
+    name: str
+    summary: str
+    job_type: type[J]
+    entity_kind: str
+    replaces: bool
+    defaults: Defaults
+    entity: Callable[[S, J], EntityKey]
+    encode: Callable[[S, Sequence[J]], Request]
+    decode: Callable[[S, Sequence[J], Reply | NoReply], tuple[Answer, ...]]
+    repeatable: Callable[[S, J], bool]
+    refuse: Callable[[S, J], str | None] = lambda _settings, _job: None
+    warn: Callable[[J], tuple[str, ...]] = lambda _job: ()
+    always: tuple[str, ...] = ()
+    sample: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vendor(Generic[S]):
+    """A vendor: its settings, how it authenticates, what it offers.
+
+    simulated  settings of a `sample-*` account, beside the simulator's base URL and secrets
+    """
+
+    name: str
+    summary: str
+    settings: type[S]
+    authenticate: Callable[[S], Basic]
+    operations: tuple[Operation[S, Any], ...]
+    simulated: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One set of credentials, base URL and quota at a vendor, ready to be used.
+
+    quotas       all hold at once
+    is_assumed   True where the quotas are the vendor file's defaults, not the contract's
+    max_wait_s   a longer `Retry-After` stops the account
+    is_simulated True where the base URL is the simulator's
+    """
+
+    name: str
+    vendor: Vendor[Any]
+    settings: VendorSettings
+    link: Link
+    quotas: tuple[Quota, ...]
+    is_assumed: bool
+    in_flight: int
+    retry: RetryPolicy
+    max_wait_s: float = 900.0
+    is_simulated: bool = False

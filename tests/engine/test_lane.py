@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.model import RunAborted, Status
+from tests.engine.acme import ACCOUNT, REFUSED, SILENCE, Script, drive, job
+
+
+def statuses(results):
+    return {result.row: result.status for result in results}
+
+
+async def test_every_row_is_sent_once_and_ends_updated():
+    jobs = [job(row, f"s{row}") for row in range(1, 51)]
+    results, lane = await drive(jobs, script := Script())
+    assert statuses(results) == dict.fromkeys(range(1, 51), Status.UPDATED)
+    assert Counter(script.order) == {f"s{row}": 1 for row in range(1, 51)}
+    assert script.most_under_way == ACCOUNT.in_flight
+    assert lane.progress().done == {Status.UPDATED: 50}
+
+
+async def test_the_first_request_goes_alone():
+    jobs = [job(row, f"s{row}") for row in range(1, 9)]
+    _, _ = await drive(jobs, script := Script({"s1": [0.05]}))
+    assert script.at_first_reply == 1
+
+
+async def test_an_empty_lane_ends():
+    results, lane = await drive([], Script())
+    assert results == []
+    assert lane.stopped is None
+
+
+@pytest.mark.parametrize(
+    ("replies", "status", "attempts"),
+    [
+        ([204], Status.UPDATED, 1),
+        ([503, 204], Status.UPDATED, 2),  # a repeatable row survives a 5xx
+        ([SILENCE, 204], Status.UPDATED, 2),
+        ([503, 503, 503], Status.UNKNOWN, 3),  # it may have been applied
+        ([429, 429, 429], Status.FAILED, 3),  # it certainly was not
+        ([422], Status.REJECTED, 1),
+        ([503, 404], Status.UNKNOWN, 2),  # the refusal proves nothing about the 503
+        ([SILENCE, 429, 429], Status.UNKNOWN, 3),
+        ([REFUSED, REFUSED, REFUSED], Status.FAILED, 3),  # never left
+    ],
+)
+async def test_how_a_row_ends(replies, status, attempts):
+    quick = [(429, {"retry-after": "0.01"}) if reply == 429 else reply for reply in replies]
+    results, _ = await drive([job(1, "first"), job(2, "s")], Script({"s": quick}))
+    ended = next(result for result in results if result.row == 2)
+    assert (ended.status, ended.attempts) == (status, attempts)
+
+
+async def test_what_may_not_be_repeated_is_not_repeated():
+    jobs = [job(1, "first"), job(2, "s", repeatable=False), job(3, "t", repeatable=False)]
+    script = Script({"s": [SILENCE, 204], "t": [REFUSED, 204]})
+    results, _ = await drive(jobs, script)
+    assert statuses(results)[2] is Status.UNKNOWN
+    assert len(script.asked["s"]) == 1
+    assert statuses(results)[3] is Status.UPDATED  # it never left, so it may go again
+
+
+async def test_a_waiting_row_holds_neither_a_worker_nor_a_slot():
+    """Four workers, twenty rows that wait half a second for their retry: the others overtake."""
+    account = replace(ACCOUNT, retry=replace(ACCOUNT.retry, base_s=1.0, cap_s=1.0))
+    bad = {f"bad{i}": [503, 204] for i in range(20)}
+    jobs = [job(1, "first")]
+    jobs += [job(2 + i, f"bad{i}") for i in range(20)]
+    jobs += [job(22 + i, f"good{i}") for i in range(40)]
+    results, _ = await drive(jobs, script := Script(bad), account=account)
+    assert set(statuses(results).values()) == {Status.UPDATED}
+    last_good = max(times[-1] for sku, times in script.asked.items() if sku.startswith("good"))
+    first_retry = min(times[1] for sku, times in script.asked.items() if sku.startswith("bad"))
+    assert last_good < first_retry
+
+
+async def test_a_retry_after_holds_everyone_and_is_not_shortened():
+    jobs = [job(1, "first"), job(2, "s")] + [job(i, f"o{i}") for i in range(3, 30)]
+    script = Script({"s": [(429, {"retry-after": "0.3"}), 204]})
+    _, _ = await drive(jobs, script)
+    told = script.asked["s"][0] + 0.001
+    late = [times[-1] for times in script.asked.values() if times[-1] > told + 0.05]
+    assert late
+    assert min(late) >= told + 0.3
+
+
+async def test_a_fatal_answer_stops_feeding_and_the_rest_is_not_attempted():
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    results, lane = await drive(jobs, script := Script({"s5": [401]}))
+    assert lane.stopped is not None
+    assert "401" in lane.stopped
+    assert len(script.order) < 20
+    assert {r.row for r in results} == {int(sku[1:]) for sku in script.order}
+
+
+async def test_the_brake():
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    wrong = {f"s{row}": [404] for row in range(1, 200)}
+    results, lane = await drive(jobs, script := Script(wrong))
+    assert lane.stopped is not None
+    assert "--no-brake" in lane.stopped
+    assert 20 <= len(script.order) < 30
+    assert set(statuses(results).values()) == {Status.REJECTED}
+    results, lane = await drive(jobs, Script(wrong), brake_after=0)
+    assert lane.stopped is None
+    assert len(results) == 199
+
+
+async def test_a_pause_longer_than_max_wait_stops_the_account():
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    script = Script({"s3": [(429, {"retry-after": "901"})]})
+    results, lane = await drive(jobs, script)
+    assert lane.stopped is not None
+    assert "901 s" in lane.stopped
+    third = next(result for result in results if result.row == 3)
+    assert third.status is Status.FAILED  # it waited for an attempt that never came
+    assert "no further attempt" in third.error
+
+
+@pytest.mark.parametrize("reply", [REFUSED, SILENCE])
+async def test_a_dead_server_costs_one_row_not_all(reply):
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    results, lane = await drive(jobs, script := Script({f"s{i}": [reply] for i in range(50)}))
+    assert lane.stopped is not None
+    assert "no reply came to the first request" in lane.stopped
+    assert script.order == ["s1"] * 3
+    assert [result.row for result in results] == [1]
+
+
+async def test_stop_finishes_what_is_in_flight():
+    async def stop_soon(pool, script):
+        while len(script.order) < 5:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    slow = {f"s{row}": [0.1] for row in range(2, 50)}
+    results, lane = await drive(jobs, script := Script(slow), meanwhile=stop_soon)
+    assert lane.stopped == "interrupted"
+    assert set(statuses(results).values()) == {Status.UPDATED}
+    assert len(results) == len(script.order) < 10
+
+
+async def test_after_the_grace_what_is_still_in_flight_ends_unknown():
+    async def stop_soon(pool, script):
+        while len(script.order) < 5:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    slow = {f"s{row}": [60.0] for row in range(2, 50)}
+    results, _ = await drive(jobs, Script(slow), meanwhile=stop_soon, grace_s=0.05)
+    assert Counter(statuses(results).values()) == {Status.UPDATED: 1, Status.UNKNOWN: 4}
+
+
+async def test_a_second_stop_does_not_wait_for_the_grace():
+    async def stop_twice(pool, script):
+        while len(script.order) < 5:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+        pool.stop("interrupted again")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    slow = {f"s{row}": [60.0] for row in range(2, 50)}
+    with anyio.fail_after(5):
+        results, _ = await drive(jobs, Script(slow), meanwhile=stop_twice, grace_s=600.0)
+    assert Counter(statuses(results).values()) == {Status.UPDATED: 1, Status.UNKNOWN: 4}
+
+
+async def test_results_that_cannot_be_written_end_the_run():
+    def refuse(_batch):
+        raise RunAborted("disk full")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    with pytest.raises(ExceptionGroup) as caught:
+        await drive(jobs, Script(), write=refuse)
+    assert caught.group_contains(RunAborted, match="disk full")
+
+
+async def test_the_next_row_of_an_entity_waits_for_the_record_not_for_the_reply():
+    recorded: list[int] = []
+    script = Script()
+    asked_when_recorded: list[int] = []
+
+    def write(batch):
+        asked_when_recorded.append(len(script.asked["a"]))
+        recorded.extend(result.row for result in batch)
+
+    jobs = [job(1, "first"), job(2, "a"), job(3, "a"), job(4, "a")]
+    await drive(jobs, script, write=write)
+    assert recorded == [1, 2, 3, 4]
+    assert asked_when_recorded[-3:] == [1, 2, 3]  # never one ahead of the record
+
+
+REPLIES = st.lists(
+    st.sampled_from([204, 422, 503, SILENCE, REFUSED, (429, {"retry-after": "0.001"})]),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(
+    skus=st.lists(st.sampled_from("abcdef"), max_size=30),
+    replies=st.dictionaries(st.sampled_from("abcdef"), REPLIES),
+)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_the_vendor_does_each_row_ends_once_and_in_order(skus, replies):
+    """Conservation and order: the first property of the engine."""
+    jobs = [job(1, "first")] + [job(row, sku) for row, sku in enumerate(skus, 2)]
+    script = Script(replies)
+    results, lane = anyio.run(_drive_without_brake, jobs, script)
+    assert lane.stopped is None
+    assert Counter(r.row for r in results) == dict.fromkeys(range(1, len(jobs) + 1), 1)
+    by_sku = defaultdict(list)
+    for result in results:
+        by_sku[jobs[result.row - 1].entity].append(result.row)
+    assert all(rows == sorted(rows) for rows in by_sku.values())
+    for result in results:
+        if result.status in (Status.REJECTED, Status.FAILED):
+            assert result.attempts <= ACCOUNT.retry.max_attempts
+
+
+async def _drive_without_brake(jobs, script):
+    return await drive(jobs, script, brake_after=0)
