@@ -93,6 +93,7 @@ class Lane:
         self._is_open = False
         self._workers = 0
         self._sent = 0
+        self._retries = 0
         self._in_flight = 0
         self._ended: Counter[Status] = Counter()
 
@@ -122,6 +123,7 @@ class Lane:
             rows=self._total,
             done=dict(self._ended),
             sent=self._sent,
+            retries=self._retries,
             in_flight=self._in_flight,
             in_flight_limit=account.in_flight,
             retrying=self._backlog.retrying,
@@ -196,7 +198,9 @@ class Lane:
         batch = (operation.job_type.trusted(job.text),)
         request = operation.encode(settings, batch)
         left_s = self._around.clock()
-        if not row.attempts:
+        if row.attempts:
+            self._retries += 1
+        else:
             row.first_sent_s = left_s
         row.attempts += 1
         self._sent += 1

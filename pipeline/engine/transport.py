@@ -1,0 +1,350 @@
+"""The border to the wire: a request goes out, a reply or its absence comes back.
+
+Nothing above knows the library behind it. One send puts at most one request on the wire.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from types import TracebackType
+from typing import Self
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
+from multidict import CIMultiDict
+from yarl import URL
+
+from pipeline.engine.tls import is_about_our_certificate, tls_context, tls_failure
+from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request
+
+IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
+DNS_TTL_S = 60
+MAX_HEADER_BYTES = 32 * 1024  # of one reply header; some gateways send long policies
+LARGE_BODY_BYTES = 1024 * 1024  # from here on aiohttp wants a stream instead of bytes
+CONNECT_SHARE = 0.9  # of a whole attempt, at most: what is cut off while connecting never left
+
+PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII without `#`: nothing that could end the line
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+HEADER_VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
+OURS = re.compile(  # headers that frame the message or carry credentials
+    r"host|authorization|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer"
+    r"|expect|accept-encoding|proxy-.*",
+    re.IGNORECASE,
+)
+
+
+class Transport:
+    """Sends requests over one link. Enter it before the first `send`; safe to use concurrently.
+
+    authorization  the header's value; None sends none
+    in_flight      at most so many sends at once; one more would wait for a connection
+    raises         ConfigError where the link cannot work as configured
+    """
+
+    def __init__(self, link: Link, *, authorization: str | None, in_flight: int) -> None:
+        url = _checked_base_url(link.base_url)
+        self._proxy = None if link.proxy is None else _checked_proxy(link.proxy)
+        self._link = link
+        self._peer = _host_port(url)
+        self._headers = _account_headers(link.headers, authorization)
+        self._tls = tls_context(link) if url.scheme == "https" else None
+        self._timeouts = _timeouts(link)
+        self._in_flight = in_flight
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=self._in_flight, tls=self._tls),
+            # No default headers here: aiohttp would show them to a proxy as well.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            proxy=self._proxy,
+            auto_decompress=False,
+            max_field_size=MAX_HEADER_BYTES,
+            timeout=self._timeouts,
+        )
+        # Else a PUT goes out twice when its connection dies; there is no public way to say so.
+        self._session._retry_connection = False  # noqa: SLF001
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def send(self, request: Request) -> Reply | NoReply:
+        """What came back for this request, or how it was lost.
+
+        raises  ValueError where the request's path is not encoded; nothing else for what the
+                network or the peer does. Cancelled, it closes its connection
+        """
+        try:
+            response = await self._session.request(
+                request.method,
+                self._url(request.path),
+                data=_payload(request.body),
+                headers=self._headers_for(request),
+                allow_redirects=False,
+            )
+            received_s = time.time()
+            try:
+                body, is_cut = await self._read(response)
+            finally:
+                response.release()  # closes the connection unless the body was read whole
+        except _NotConnectedError as error:
+            return _never_left(error.cause, self._peer, _host_port(self._proxy), self._timeouts)
+        except (aiohttp.ClientError, OSError) as error:
+            return _in_doubt(error, self._peer, self._timeouts)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status, headers, body, is_cut, received_s)
+
+    def _url(self, path: str) -> URL:
+        if PATH.fullmatch(path) is None:
+            raise ValueError(f"a path starts with / and is percent-encoded, not {path!r}")
+        return URL(self._link.base_url + path, encoded=True)
+
+    def _headers_for(self, request: Request) -> CIMultiDict[str]:
+        headers = self._headers.copy()
+        headers.update(request.headers)
+        return headers
+
+    async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+        """The body as it came, and whether it was longer than allowed."""
+        content = response.content
+        body = b""
+        limit_bytes = self._link.max_reply_bytes
+        while not content.at_eof() and len(body) <= limit_bytes:
+            body += await content.readany()
+        return body[:limit_bytes], len(body) > limit_bytes
+
+
+class _NotConnectedError(aiohttp.ClientError):
+    """No connection was obtained, hence nothing was sent."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Tells what failed before a request had a connection from what failed after."""
+
+    def __init__(self, *, limit: int, tls: ssl.SSLContext | None) -> None:
+        super().__init__(
+            limit=limit,
+            ssl=True if tls is None else tls,
+            keepalive_timeout=IDLE_S,
+            ttl_dns_cache=DNS_TTL_S,
+        )
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
+    ) -> Connection:
+        """A connection that is open and on which nothing waits to be read."""
+        try:
+            while True:
+                connection = await super().connect(req, traces, timeout)
+                if self._is_usable(connection):
+                    return connection
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            raise _NotConnectedError(error) from error
+
+    def _is_usable(self, connection: Connection) -> bool:
+        """False, and closed, where an idle connection was spoilt; raises for a new one."""
+        # A server may say something unasked on an idle connection ("408, you were too
+        # slow"); aiohttp would take that for the answer to the next request.
+        protocol = connection.protocol
+        if protocol is not None and not protocol.should_close:
+            self._used.add(protocol)
+            return True
+        connection.close()
+        if protocol not in self._used:  # the next one would be no better
+            raise aiohttp.ServerDisconnectedError
+        return False
+
+
+# Before the first request: is the link as it should be?
+
+
+def _checked_base_url(text: str) -> URL:
+    url = _checked_url("base_url", text, ("https", "http"))
+    if url.user is not None or url.password is not None:
+        raise ConfigError(
+            [
+                Fault(
+                    what="base_url holds a user name or password",
+                    expected="scheme, host, port and path only",
+                    todo="Credentials have keys of their own",
+                )
+            ]
+        )
+    return url
+
+
+def _checked_proxy(text: str) -> URL:
+    return _checked_url("proxy", text, ("http",))
+
+
+def _checked_url(name: str, text: str, schemes: tuple[str, ...]) -> URL:
+    # The value is never shown: it may hold a password.
+    expected = " or ".join(f"{scheme}://host:port" for scheme in schemes)
+    try:
+        url = URL(text, encoded=True)
+        is_right = url.scheme in schemes and bool(url.host) and not (url.query_string)
+    except ValueError:
+        is_right = False
+    if not is_right or "#" in text or any(char <= " " for char in text):
+        raise ConfigError([Fault(what=f"{name} is not a usable URL", expected=expected)])
+    return url
+
+
+def _account_headers(headers: Mapping[str, str], authorization: str | None) -> CIMultiDict[str]:
+    faults = list(_header_faults(headers))
+    if faults:
+        raise ConfigError(faults)
+    ready = CIMultiDict({"User-Agent": _user_agent(), "Accept-Encoding": "identity"})
+    ready.update(headers)
+    if authorization is not None:
+        ready["Authorization"] = authorization
+    return ready
+
+
+def _header_faults(headers: Mapping[str, str]) -> Iterator[Fault]:
+    for name, value in headers.items():  # values may be secrets: they are not shown
+        if OURS.fullmatch(name):
+            yield Fault(
+                what=f"headers may not set {name}",
+                todo="It is set from the request and the account's own keys",
+            )
+        elif HEADER_NAME.fullmatch(name) is None:
+            yield Fault(what=f"headers: {name!r} is not a header name")
+        elif HEADER_VALUE.fullmatch(value) is None:
+            yield Fault(what=f"headers: the value of {name} holds a line end or control character")
+
+
+def _user_agent() -> str:
+    try:
+        return f"offer-pipeline/{version('offer-pipeline')}"
+    except PackageNotFoundError:  # run from a checkout
+        return "offer-pipeline"
+
+
+def _timeouts(link: Link) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=link.timeout_s,
+        connect=min(link.connect_timeout_s, CONNECT_SHARE * link.timeout_s),
+        ceil_threshold=math.inf,  # rounded up to whole seconds, both could end at once
+    )
+
+
+def _payload(body: bytes) -> bytes | BytesIO | None:
+    if len(body) < LARGE_BODY_BYTES:
+        return body or None
+    return BytesIO(body)
+
+
+def _host_port(url: URL | None) -> str:
+    return "" if url is None else f"{url.raw_host}:{url.port}"
+
+
+# What the library raised, as a value. Words are our own: the library's may hold credentials.
+
+
+def _never_left(
+    error: Exception, peer: str, proxy: str, timeouts: aiohttp.ClientTimeout
+) -> NoReply:
+    """Why there was no connection; `peer` and `proxy` are host:port, empty for no proxy."""
+    match error:
+        # Where nobody listens a connection is refused; where it is reset, TLS was under way.
+        case (
+            aiohttp.ClientSSLError() | aiohttp.ClientConnectorError(os_error=ConnectionResetError())
+        ):
+            return tls_failure(error.os_error, peer)
+        case aiohttp.ClientConnectorError():
+            return _unreachable(error, proxy)
+        case aiohttp.ClientHttpProxyError():
+            return _refused_by_proxy(error.status, peer, proxy)
+        case TimeoutError():
+            where = f"{peer} through the proxy {proxy}" if proxy else peer
+            detail = f"no connection to {where} within {timeouts.connect:g} s"
+            return NoReply("connect_timeout", detail, may_have_arrived=False)
+        case ValueError():  # a host that is no name, or an address in an old form
+            detail = f"{peer} cannot be looked up. Check the host in base_url and proxy"
+            return NoReply("connect_failed", detail, may_have_arrived=False, is_permanent=True)
+    detail = f"{proxy or peer} broke off before there was a connection to {peer}"
+    return NoReply("proxy_failed" if proxy else "connect_failed", detail, may_have_arrived=False)
+
+
+def _unreachable(error: aiohttp.ClientConnectorError, proxy: str) -> NoReply:
+    where = f"{error.host}:{error.port}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        detail = f"cannot find the address of {where}: {_words(error.os_error)}"
+    else:
+        detail = f"cannot connect to {where}: {_words(error.os_error)}"
+    if where == proxy:
+        return NoReply("proxy_failed", f"proxy: {detail}", may_have_arrived=False)
+    return NoReply("connect_failed", detail, may_have_arrived=False)
+
+
+def _refused_by_proxy(status: int, peer: str, proxy: str) -> NoReply:
+    detail = f"the proxy {proxy} answered {status} instead of connecting to {peer}"
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        detail += ". Set user and password in the URL of proxy"
+    return NoReply(
+        "proxy_failed",
+        detail,
+        may_have_arrived=False,
+        is_permanent=status in {HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED},
+    )
+
+
+def _in_doubt(error: Exception, peer: str, timeouts: aiohttp.ClientTimeout) -> NoReply:
+    """How a request that had a connection was lost: it may have arrived."""
+    refusal = error.__cause__
+    match error:
+        case OSError() if isinstance(refusal, OSError) and is_about_our_certificate(refusal):
+            # In TLS 1.3 a server looks at our certificate when we are already sending.
+            return tls_failure(refusal, peer, may_have_arrived=True)
+        case TimeoutError():
+            detail = f"no whole answer from {peer} within {timeouts.total:g} s"
+            return NoReply("timeout", detail, may_have_arrived=True)
+        case aiohttp.ClientPayloadError():
+            return NoReply("broken_reply", f"{peer} broke off its answer", may_have_arrived=True)
+        case aiohttp.ClientResponseError():
+            detail = f"the answer of {peer} is not HTTP, or its headers are too large"
+            return NoReply("broken_reply", detail, may_have_arrived=True)
+    detail = f"{peer} closed the connection without an answer"
+    return NoReply("disconnected", detail, may_have_arrived=True)
+
+
+def _words(error: OSError) -> str:
+    """The system's own words for an error, without addresses or names.
+
+    >>> _words(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"))
+    'Connection refused'
+    """
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "unknown name"
+    return "no answer"

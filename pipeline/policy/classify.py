@@ -1,0 +1,262 @@
+"""What a reply means by HTTP alone: the verdict, the effect and plain words. Pure.
+
+Meanings of statuses: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425). A vendor lays what its
+own codes say over this; the status always has the last word on the effect.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
+from pipeline.model.errors import shorten
+
+NOT_THE_VENDOR = "not_the_vendor"
+"""Code of a 2xx that the vendor cannot have written."""
+
+SHOWN_BODY_CHARS = 300
+_FOREVER_S = 1e10  # three centuries: keeps a wait finite and shortens none that anyone could keep
+_SECONDS = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
+
+
+class Meaning(NamedTuple):
+    """What a status says: its class and whether the update was applied."""
+
+    verdict: Verdict
+    effect: Effect
+
+
+_APPLIED = Meaning(Verdict.OK, Effect.APPLIED)
+_REFUSED = Meaning(Verdict.REJECTED, Effect.NONE)
+_MISCONFIGURED = Meaning(Verdict.FATAL, Effect.NONE)
+_LATER = Meaning(Verdict.TRANSIENT, Effect.NONE)
+_THROTTLED = Meaning(Verdict.THROTTLED, Effect.NONE)
+_IN_DOUBT = Meaning(Verdict.TRANSIENT, Effect.MAYBE)
+_ELSEWHERE = Meaning(Verdict.FATAL, Effect.MAYBE)  # a 303 answers what was carried out
+
+_BY_STATUS: Mapping[int, Meaning] = {
+    401: _MISCONFIGURED,
+    403: _MISCONFIGURED,
+    405: _MISCONFIGURED,
+    406: _MISCONFIGURED,
+    407: _MISCONFIGURED,  # the proxy wants credentials
+    408: _LATER,  # the server gave up waiting for the request
+    411: _MISCONFIGURED,
+    415: _MISCONFIGURED,
+    421: _LATER,  # misdirected: another connection may do
+    425: _LATER,
+    426: _MISCONFIGURED,
+    429: _THROTTLED,
+    431: _MISCONFIGURED,
+}
+
+_HINTS: Mapping[int, str] = {
+    401: "check the account's credentials",
+    403: "check what the account's credentials may do, and that they belong to this project",
+    404: "check the id, and that base_url and the account are the right ones",
+    405: "check base_url: this address does not take updates",
+    407: "check the account's proxy: it wants credentials",
+    409: "the vendor's state stands against this update: look at it there",
+    413: "the row is too large for the vendor",
+    415: "check base_url: this address does not take JSON",
+    429: "lower the account's quota if this keeps happening",
+}
+HINT_IN_DOUBT = "the update may or may not have been applied: look at it at the vendor"
+_HINT_LATER = "send the row again later"
+_HINT_REFUSED = "correct the row"
+_HINT_MISCONFIGURED = "check the account's configuration"
+_HINT_ELSEWHERE = "redirects are not followed, since credentials would travel along: check base_url"
+_HINT_NOT_THE_VENDOR = (
+    "a proxy or a login page seems to have answered in the vendor's place: check base_url and proxy"
+)
+_HINT_UNREACHABLE = "check base_url, the account's proxy and the network"
+_HINT_UNTRUSTED = "check base_url, ca_file, client_cert and tls of the account"
+
+
+def meaning(status: int) -> Meaning:
+    """What a status says where nobody knows better.
+
+    >>> meaning(404)
+    Meaning(verdict=<Verdict.REJECTED: 'rejected'>, effect=<Effect.NONE: 'none'>)
+    """
+    known = _BY_STATUS.get(status)
+    if known is not None:
+        return known
+    by_class = {2: _APPLIED, 3: _ELSEWHERE, 4: _REFUSED}
+    return by_class.get(status // 100, _IN_DOUBT)
+
+
+def classify(
+    reply: Reply | NoReply,
+    *,
+    exceptions: Mapping[int, Meaning] | None = None,
+    is_vendors: Callable[[Reply], bool] | None = None,
+) -> Answer:
+    """What `reply` means to whoever sent a single request for the first time.
+
+    exceptions  statuses that mean something else at this vendor
+    is_vendors  whether a 2xx can be the vendor's; None expects no body, or JSON
+
+    >>> classify(Reply(204, {}, b""))[:4]
+    (<Verdict.OK: 'ok'>, <Effect.APPLIED: 'applied'>, 204, '')
+    >>> classify(NoReply("timeout", "no answer within 30 s", may_have_arrived=True)).effect
+    <Effect.MAYBE: 'maybe'>
+    """
+    if isinstance(reply, NoReply):
+        return _without_reply(reply)
+    known = (exceptions or {}).get(reply.status) or meaning(reply.status)
+    if known.verdict is Verdict.OK:
+        if (is_vendors or is_empty_or_json)(reply):
+            return Answer(*known, reply.status)
+        return _not_the_vendor(reply)
+    may_wait = known.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
+    return Answer(
+        *known,
+        http_status=reply.status,
+        code=f"http_{reply.status}",
+        message=_message(reply),
+        hint=_hint(reply.status, known),
+        retry_after_s=retry_after_s(reply) if may_wait else None,
+    )
+
+
+def _without_reply(reply: NoReply) -> Answer:
+    verdict = Verdict.FATAL if reply.is_permanent else Verdict.TRANSIENT
+    effect = Effect.MAYBE if reply.may_have_arrived else Effect.NONE
+    if reply.is_permanent:
+        hint = _HINT_UNTRUSTED
+    else:
+        hint = HINT_IN_DOUBT if reply.may_have_arrived else _HINT_UNREACHABLE
+    return Answer(verdict, effect, code=reply.reason, message=reply.detail, hint=hint)
+
+
+def _not_the_vendor(reply: Reply) -> Answer:
+    return Answer(
+        *_IN_DOUBT,
+        http_status=reply.status,
+        code=NOT_THE_VENDOR,
+        message=f"HTTP {reply.status}, but {_described(reply)}",
+        hint=_HINT_NOT_THE_VENDOR,
+        retry_after_s=retry_after_s(reply),
+    )
+
+
+def _message(reply: Reply) -> str:
+    phrase = f"HTTP {reply.status}"
+    if reply.status in _PHRASES:
+        phrase += f" {_PHRASES[reply.status]}"
+    if 300 <= reply.status < 400:  # noqa: PLR2004 - the class of redirects
+        target = reply.headers.get("location")
+        return f"{phrase} to {shorten(target, 200)}" if target else f"{phrase} without a target"
+    return f"{phrase}: {_described(reply)}" if reply.body else phrase
+
+
+_PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
+
+
+def _described(reply: Reply) -> str:
+    if is_html(reply):
+        return "the reply is HTML or XML"
+    text = plain(reply.body.decode("utf-8", "replace"), SHOWN_BODY_CHARS)
+    return f"the reply reads: {text}" if text else "the reply holds no text"
+
+
+def _hint(status: int, known: Meaning) -> str:
+    if known == _ELSEWHERE:
+        return _HINT_ELSEWHERE
+    if status in _HINTS:
+        return _HINTS[status]
+    if known.effect is Effect.MAYBE:
+        return HINT_IN_DOUBT
+    by_verdict = {Verdict.TRANSIENT: _HINT_LATER, Verdict.REJECTED: _HINT_REFUSED}
+    return by_verdict.get(known.verdict, _HINT_MISCONFIGURED)
+
+
+def plain(text: str, most: int) -> str:
+    r"""`text` as one line of printable characters, at most `most` of them.
+
+    >>> plain("no \r\n such\x1b[31m coupon", 12)
+    'no such [...'
+    """
+    # bounded before the walk: a reply may be a megabyte of blanks
+    seen = text[: 4 * most]
+    line = " ".join("".join(c if c.isprintable() else " " for c in seen).split())
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def is_html(reply: Reply) -> bool:
+    """Whether the body is markup by its type or its first character.
+
+    >>> is_html(Reply(200, {}, b"  <!doctype html>"))
+    True
+    """
+    kind = reply.headers.get("content-type", "").lower()
+    return "html" in kind or reply.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+
+
+def is_empty_or_json(reply: Reply) -> bool:
+    """Whether the body is empty or JSON; of a body cut short only that it is no markup.
+
+    >>> is_empty_or_json(Reply(200, {}, b"Please log in"))
+    False
+    """
+    if not reply.body.strip():
+        return True
+    if is_html(reply):
+        return False
+    return reply.is_cut or _parsed(reply.body) is not _NOT_JSON
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object that `body` is; empty where it is anything else.
+
+    >>> json_object(b'{"errorCode": 1020}'), json_object(b"[1]"), json_object(b"<html>")
+    ({'errorCode': 1020}, {}, {})
+    """
+    value = _parsed(body)
+    return value if isinstance(value, dict) else {}
+
+
+_NOT_JSON = object()
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):  # a body may nest as deep as it is long
+        return _NOT_JSON
+
+
+def retry_after_s(reply: Reply) -> float | None:
+    """Seconds that `Retry-After` asks to wait, 0 or more; None without one that can be read.
+
+    A date is read against the reply's own `Date`, so that our clock need not be right; without
+    one against the time of arrival.
+
+    >>> retry_after_s(Reply(429, {"retry-after": "7"}, b""))
+    7.0
+    """
+    text = reply.headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(max(float(text), 0.0), _FOREVER_S)
+    until_s = _http_date_s(text)
+    if until_s is None:
+        return None
+    now_s = _http_date_s(reply.headers.get("date", ""))
+    return max(until_s - (reply.received_s if now_s is None else now_s), 0.0)
+
+
+def _http_date_s(text: str) -> float | None:
+    try:
+        when: datetime = parsedate_to_datetime(text)
+        at_s = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return at_s if math.isfinite(at_s) else None

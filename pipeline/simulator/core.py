@@ -1,0 +1,294 @@
+"""All emulated vendors at work: reads, delays, judges, answers and logs each request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from pipeline.simulator.disguise import disguise, throttled
+from pipeline.simulator.errors import SimulatorError
+from pipeline.simulator.faults import OK, UNAPPLIED, Fault, Rule, by_chance, reply_at, rule_for
+from pipeline.simulator.headers import join_headers, refuse_headers, without_secrets
+from pipeline.simulator.log import RequestLog
+from pipeline.simulator.options import SimulatorOptions
+from pipeline.simulator.quota import Turnstile, parse_quota
+from pipeline.simulator.state import State
+from pipeline.simulator.tally import Tally
+from pipeline.simulator.vendor import Answer, Call, Target, Vendor
+from pipeline.simulator.vendors import VENDORS
+from pipeline.simulator.wire import SILENT, Connection, send
+
+_LOGGER = logging.getLogger(__name__)
+
+_ELSEWHERE = "/elsewhere"
+_FLUSH_AFTER_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that has arrived; `arrived_s` is seconds since the start, `seq` counts from 1."""
+
+    seq: int
+    arrived_s: float
+    call: Call
+    repeated: tuple[str, ...]
+    raw_path: str
+    connection: int
+    is_reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an arrival meets; `vendor` is None outside all vendors, `target` where none is named."""
+
+    answer: Answer
+    vendor: str | None = None
+    target: Target | None = None
+    fault: Fault | None = None
+
+
+class Simulator:
+    """The emulated vendors with their quotas, entities, log and counts.
+
+    raises  SimulatorError if `log_path` cannot be written
+    """
+
+    def __init__(self, options: SimulatorOptions) -> None:
+        self.options = options
+        self._quotas = tuple(parse_quota(text) for text in options.quotas)
+        try:
+            self._log = RequestLog(options.log_path, options.max_log_bytes)
+        except OSError as error:
+            raise SimulatorError(
+                f"log_path = {options.log_path}: cannot write there: {error.strerror}"
+            ) from error
+        self._state = State()
+        self._loop = asyncio.get_running_loop()
+        self._flush_at: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._started_s = self._loop.time()
+        self._seq = self._completed = 0
+        self._chance = random.Random(self.options.seed)  # noqa: S311 - repeatable on purpose
+        self._jitter = random.Random(self.options.seed)  # noqa: S311
+        self._turnstiles = {
+            vendor.name: Turnstile(self._quotas, self.options.window) for vendor in VENDORS
+        }
+        self.tally = Tally(self._quotas)
+
+    def reset(self) -> None:
+        """Forget all that happened."""
+        self._log.reset()
+        self._state.reset()
+        self._begin()
+
+    def close(self) -> None:
+        """Give files and disk back."""
+        if self._flush_at is not None:
+            self._flush_at.cancel()
+        self._log.close()
+        self._state.close()
+
+    def log_lines(self, offset: int = 0, limit: int | None = None) -> Iterator[bytes]:
+        """Lines of the request log, in order of completion."""
+        return self._log.read(offset, limit)
+
+    def state(self) -> Iterator[dict[str, Any]]:
+        """Entities as last written."""
+        return self._state.entities()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the start or the last reset."""
+        elapsed_s = self._loop.time() - self._started_s
+        lines = {"log_lines": self._log.lines, "log_lines_dropped": self._log.dropped}
+        return {**self.tally.as_dict(), **lines, "elapsed_s": round(elapsed_s, 6)}
+
+    async def serve(self, request: web.BaseRequest, connection: Connection) -> web.StreamResponse:
+        """Read, judge and answer one request of a vendor's client."""
+        self.tally.enter()
+        try:
+            return await self._serve(request, connection)
+        except Exception:
+            self.tally.broken += 1
+            _LOGGER.exception("the simulator itself failed at %s", request.raw_path)
+            return web.Response(status=500, text="The simulator itself failed; see its log\n")
+        finally:
+            self.tally.leave()
+
+    async def _serve(self, request: web.BaseRequest, connection: Connection) -> web.StreamResponse:
+        body = await self._body(request)
+        if body is None:
+            return web.Response(status=400)
+        latency_s = self._latency_s()
+        if latency_s:
+            await asyncio.sleep(latency_s / 2)
+        arrival = self._arrive(request, connection, body)
+        judgement = self._judge(arrival)
+        entry = log_entry(arrival, judgement, keep_body=self.options.log_bodies)
+        await self._hold(entry, judgement.fault, latency_s / 2)
+        fault = judgement.fault.name if judgement.fault else None
+        self._record(entry, None if fault in SILENT else judgement.answer.status)
+        return await send(request, connection, judgement.answer, fault)
+
+    async def _body(self, request: web.BaseRequest) -> bytes | None:
+        if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            return await request.read()
+        except Exception:  # noqa: BLE001 - whatever cut the body short, no request arrived
+            self.tally.incomplete += 1
+            return None
+
+    def _latency_s(self) -> float:
+        latency_s, jitter_s = self.options.latency_s, self.options.latency_jitter_s
+        if not jitter_s:
+            return latency_s
+        return max(0.0, latency_s + self._jitter.uniform(-jitter_s, jitter_s))
+
+    async def _hold(self, entry: dict[str, Any], fault: Fault | None, back_s: float) -> None:
+        """Wait before the answer; if the wait is broken off, the log says that none was given."""
+        wait_s = back_s + (fault.slow_s if fault is not None and fault.name == "slow" else 0.0)
+        if not wait_s:
+            return
+        try:
+            await asyncio.sleep(wait_s)
+        except asyncio.CancelledError:
+            self._record(entry, None)
+            raise
+
+    def _arrive(self, request: web.BaseRequest, connection: Connection, body: bytes) -> Arrival:
+        self._seq += 1
+        headers, repeated = join_headers(request.raw_headers)
+        return Arrival(
+            seq=self._seq,
+            arrived_s=self._loop.time() - self._started_s,
+            call=Call(request.method, headers, body, f"{self._seq:032x}", time.time()),
+            repeated=repeated,
+            raw_path=request.raw_path,
+            connection=connection.number,
+            is_reused=connection.requests > 1,
+        )
+
+    def _judge(self, arrival: Arrival) -> Judgement:
+        """Judge and apply without a pause, so that the order of `seq` is the order of effects."""
+        vendor = _vendor_of(arrival.raw_path)
+        if vendor is None:
+            return Judgement(self._astray(arrival.raw_path))
+        segments = path_segments(arrival.raw_path, vendor.prefix)
+        target = vendor.locate(segments)
+        wait_s = self._turnstiles[vendor.name].admit(arrival.arrived_s)
+        self.tally.arrived(arrival.arrived_s, let_in=wait_s is None)
+        if wait_s is not None:
+            answer = throttled(vendor, arrival.call, self.options.retry_after, wait_s)
+            return Judgement(answer, vendor.name, target)
+        path = "/".join((vendor.prefix, *segments))
+        fault = self._fault(arrival.call.method, path, is_reused=arrival.is_reused)
+        answer = self._answer(vendor, target, arrival, fault)
+        if fault is not None:
+            answer = disguise(fault, answer, vendor, arrival.call, arrival.raw_path)
+        return Judgement(answer, vendor.name, target, fault)
+
+    def _astray(self, raw_path: str) -> Answer:
+        if raw_path.startswith(_ELSEWHERE):
+            self.tally.elsewhere += 1
+            return Answer(204)  # looks like success to a client that was led here
+        return Answer(404, b"No vendor is emulated at this path\n", {"Content-Type": "text/plain"})
+
+    def _answer(
+        self, vendor: Vendor, target: Target | None, arrival: Arrival, fault: Fault | None
+    ) -> Answer:
+        if fault is not None and fault.name in UNAPPLIED:
+            return Answer(200)
+        call = arrival.call
+        refusal = refuse_headers(call.method, call.headers, arrival.repeated)
+        if refusal is not None:
+            return vendor.failure(*refusal, call.transaction_id)
+        return vendor.answer(self.options, self._state, call, target)
+
+    def _fault(self, method: str, path: str, *, is_reused: bool) -> Fault | None:
+        options = self.options
+        index = rule_for(options.script, method, path)
+        if index is None:
+            name = by_chance(options.faults, self._chance.random()) if options.faults else None
+            retry_after_s = slow_s = None
+        else:
+            rule = options.script[index]
+            name = reply_at(rule, self._turn(index, rule, path))
+            retry_after_s, slow_s = rule.retry_after_s, rule.slow_s
+        if name is None or name == OK or (name == "close-reused" and not is_reused):
+            return None
+        return Fault(
+            name,
+            options.retry_after_s if retry_after_s is None else retry_after_s,
+            options.slow_s if slow_s is None else slow_s,
+        )
+
+    def _turn(self, index: int, rule: Rule, path: str) -> int:
+        # One reply needs no counter, and so no room per path.
+        return self._state.turn(index, path) if len(rule.replies) > 1 else 0
+
+    def _record(self, entry: dict[str, Any], status: int | None) -> None:
+        self._completed += 1
+        entry["status"] = status
+        entry["completed"] = self._completed
+        self._log.append(entry)
+        self.tally.completed(entry)
+        if self._flush_at is None:
+            self._flush_at = self._loop.call_later(_FLUSH_AFTER_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_at = None
+        self._log.flush()
+
+
+def log_entry(arrival: Arrival, judgement: Judgement, *, keep_body: bool) -> dict[str, Any]:
+    """A line of the request log, without `status` and `completed`, which come with the answer."""
+    call, target = arrival.call, judgement.target
+    return {
+        "seq": arrival.seq,
+        "arrived_s": round(arrival.arrived_s, 6),
+        "vendor": judgement.vendor,
+        "operation": target.kind if target else None,
+        "method": call.method,
+        "raw_path": arrival.raw_path,
+        "scope": target.scope if target else None,
+        "id": target.entity_id if target else None,
+        "connection": arrival.connection,
+        "reused": arrival.is_reused,
+        "headers": without_secrets(call.headers),
+        "body": call.body.decode("utf-8", "backslashreplace") if keep_body else None,
+        "fault": judgement.fault.name if judgement.fault else None,
+        "applied": judgement.answer.applied,
+    }
+
+
+def path_segments(raw_path: str, prefix: str) -> tuple[str, ...]:
+    """Path segments after the prefix: query off, cut at slashes, then percent-decoded once.
+
+    >>> path_segments("/api/v2/a%2F..%252F%3Fb?c", "/api")
+    ('v2', 'a/..%2F?b')
+    """
+    path = raw_path[len(prefix) + 1 :].partition("?")[0]
+    segments = path.split("/")
+    if "%" not in path and path.isascii():
+        return tuple(segments)
+    return tuple(
+        unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
+        for segment in segments
+    )
+
+
+def _vendor_of(raw_path: str) -> Vendor | None:
+    for vendor in VENDORS:
+        if raw_path.startswith(f"{vendor.prefix}/"):
+            return vendor
+    return None

@@ -1,0 +1,7 @@
+"""The one exception of the simulator."""
+
+from __future__ import annotations
+
+
+class SimulatorError(ValueError):
+    """An option or script that the simulator cannot use; the text says which, where and why."""

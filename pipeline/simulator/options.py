@@ -1,0 +1,76 @@
+"""What a simulator is started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import get_args
+
+from pipeline.simulator.errors import SimulatorError
+from pipeline.simulator.faults import Rule, check_chances
+from pipeline.simulator.quota import RetryAfter, WindowKind, parse_quota
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorOptions:
+    """Settings of one simulator; the defaults are a vendor without quota, latency or faults.
+
+    port              0 is any free one
+    quotas            such as ("20/s", "1000/min"); all hold at once, for each vendor apart
+    window            "sliding" (any stretch of time) or "fixed" (side by side from the start)
+    retry_after       of a 429 by quota: "none", "seconds" or "date"
+    latency_s         round trip; half passes before the request counts as arrived, half after
+    latency_jitter_s  the round trip is drawn evenly from latency_s plus or minus this, at least 0
+    faults            name of FAULTS -> chance, drawn once per request in order of arrival
+    retry_after_s     what the faults 429-seconds and 429-date tell
+    slow_s            how long the fault slow takes
+    seed              of faults and jitter
+    script            rules; a request that a rule speaks of meets no fault by chance
+    strict_ids        only the ids of the vendor's own samples and `known_ids` exist; else every id
+    unknown_skus      SKUs that are not in the vendor's catalogue
+    log_path          keeps the request log there; None: an unnamed temporary file
+    log_bodies        False leaves request bodies out of the log
+    max_log_bytes     lines beyond it are counted, not kept
+    keepalive_s       an idle connection is closed after it
+    raises            SimulatorError for a value it cannot use
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    quotas: tuple[str, ...] = ()
+    window: WindowKind = "sliding"
+    retry_after: RetryAfter = "none"
+    latency_s: float = 0.0
+    latency_jitter_s: float = 0.0
+    faults: Mapping[str, float] = field(default_factory=dict)
+    retry_after_s: float = 1.0
+    slow_s: float = 2.0
+    seed: int = 0
+    script: tuple[Rule, ...] = ()
+    strict_ids: bool = False
+    known_ids: frozenset[str] = frozenset()
+    unknown_skus: frozenset[str] = frozenset({"no_such_sku"})
+    api_key: str = "simulator-key"
+    merchant_id: str = "simulator-merchant"
+    log_path: Path | None = None
+    log_bodies: bool = True
+    max_log_bytes: int = 2 * 1024**3
+    keepalive_s: float = 75.0
+
+    def __post_init__(self) -> None:
+        for text in self.quotas:
+            parse_quota(text)
+        check_chances(self.faults)
+        _one_of("window", self.window, get_args(WindowKind))
+        _one_of("retry_after", self.retry_after, get_args(RetryAfter))
+        for name in ("latency_s", "latency_jitter_s", "retry_after_s", "slow_s", "keepalive_s"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise SimulatorError(
+                    f"{name} = {getattr(self, name)!r}: expected seconds, 0 or more"
+                )
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SimulatorError(f"{name} = {value!r}: expected {' or '.join(known)}")

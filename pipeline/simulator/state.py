@@ -1,0 +1,80 @@
+"""What updates have written, and whose turn it is in the script: on disk, gone with the process."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entity (
+    kind TEXT, scope TEXT, id TEXT, body TEXT, PRIMARY KEY (kind, scope, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS turn (
+    rule INTEGER, path TEXT, n INTEGER, PRIMARY KEY (rule, path)
+) WITHOUT ROWID;
+"""
+_PAGE_ROWS = 500
+
+
+class State:
+    """Entities by kind, scope and id, and counters per rule and path; for one thread.
+
+    SQLite's own unnamed temporary database holds them, so memory does not grow with their number.
+    """
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        # Nothing here outlives the process: no journal, no syncing, one endless transaction.
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8000"):
+            self._db.execute(f"PRAGMA {pragma}")
+        self._db.executescript(_SCHEMA)
+        self._db.execute("BEGIN")
+
+    def get(self, kind: str, scope: str, entity_id: str) -> dict[str, Any] | None:
+        """The last body written, or None where none was."""
+        row = self._db.execute(
+            "SELECT body FROM entity WHERE kind = ? AND scope = ? AND id = ?",
+            (kind, scope, entity_id),
+        ).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put(self, kind: str, scope: str, entity_id: str, body: dict[str, Any]) -> None:
+        """Replace the whole entity."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO entity VALUES (?, ?, ?, ?)",
+            (kind, scope, entity_id, json.dumps(body)),
+        )
+
+    def turn(self, rule: int, path: str) -> int:
+        """How often this was asked before for the same rule and path, from 0."""
+        row = self._db.execute(
+            "INSERT INTO turn VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n - 1",
+            (rule, path),
+        ).fetchone()
+        return int(row[0])
+
+    def entities(self) -> Iterator[dict[str, Any]]:
+        """All entities that were written: kind, scope, id, body as last put; sorted by these."""
+        after = ("", "", "")
+        while True:
+            rows = self._db.execute(
+                "SELECT kind, scope, id, body FROM entity WHERE (kind, scope, id) > (?, ?, ?) "
+                "ORDER BY kind, scope, id LIMIT ?",
+                (*after, _PAGE_ROWS),
+            ).fetchall()
+            for kind, scope, entity_id, body in rows:
+                yield {"kind": kind, "scope": scope, "id": entity_id, "body": json.loads(body)}
+            if len(rows) < _PAGE_ROWS:
+                return
+            after = rows[-1][:3]
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._db.execute("DELETE FROM entity")
+        self._db.execute("DELETE FROM turn")
+
+    def close(self) -> None:
+        """Give the disk back."""
+        self._db.close()

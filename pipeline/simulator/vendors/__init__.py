@@ -1,0 +1,12 @@
+"""The emulated vendors: one file each, which holds its `VENDOR`. The folder is the registry."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from pipeline.simulator.vendor import Vendor
+
+VENDORS: tuple[Vendor, ...] = tuple(
+    import_module(f"{__name__}.{module.name}").VENDOR for module in iter_modules(__path__)
+)

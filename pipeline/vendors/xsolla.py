@@ -1,0 +1,971 @@
+"""Xsolla: bonus promotions and coupons of the store, version 2 of the API.
+
+Both updates are a full replace ("if you want to update only a part, all the required data must be
+sent too"), one request per row, answered 204 without a body.
+
+The sources of the facts below; all were read on 2026-11-22.
+
+    BONUS   developers.xsolla.com, "Update bonus promotion", Chinese page, undated
+    COUPON  developers.xsolla.com, "Update coupon promotion", French page, undated
+    SPEC    "Shop Builder API" 2.0.0, OpenAPI, of 2025-05-22, as kept on GitHub in
+            defold/extension-xsolla @62256f83, codegen/openapi.json
+    START   developers.xsolla.com/api/getting-started, undated
+    ERRORS  developers.xsolla.com/doc/in-game-store/references/error-list, undated
+    V3      developers.xsolla.com/api/liveops, later pages about version 3, undated
+    FILTER  developers.xsolla.com/ru/api/igs-bb/operation/update-filter-rule-by-id, older, undated
+
+What BONUS, COUPON or SPEC state refuses a row. What is only inferred, or where they contradict one
+another, only warns: a client stricter than its vendor blocks good rows. Not in any source: numeric
+rate limits, what an omitted redeem limit means, whether version 2 has an end.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, NotRequired, Self
+from urllib.parse import quote, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from typing_extensions import TypedDict
+
+from pipeline.model import (
+    Answer,
+    Cell,
+    CellKind,
+    Effect,
+    EntityKey,
+    NoReply,
+    Reply,
+    Request,
+    UpdateJob,
+    Verdict,
+)
+from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
+from pipeline.vendors.contract import Basic, Defaults, Operation, Vendor, VendorSettings
+
+# ------------------------------------------------------------------------------------- settings
+
+
+class Settings(VendorSettings):
+    """What an account at Xsolla needs.
+
+    project_id   names the project in every path
+    projects     others that a row's `project_id` may name; needs `merchant_id`, because an API key
+                 that goes with a project's own number opens that project only
+    api_key      the password of HTTP Basic
+    merchant_id  stands in for the project's number as the user name; None: it does not
+    """
+
+    base_url: str = "https://store.xsolla.com/api"  # SPEC servers
+    project_id: Annotated[int, Field(gt=0)]
+    projects: tuple[Annotated[int, Field(gt=0)], ...] = ()
+    api_key: Annotated[SecretStr, Field(min_length=1)]
+    merchant_id: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _projects_need_merchant_id(self) -> Self:
+        if self.merchant_id is None and set(self.projects) - {self.project_id}:
+            raise PydanticCustomError(
+                "merchant_id",
+                "projects other than project_id need merchant_id: the user name is the project's "
+                "own number otherwise, and that opens no other project",
+            )
+        return self
+
+
+def _authenticate(s: Settings) -> Basic:
+    """SPEC securitySchemes.basicAuth: user `project_id` or `merchant_id`, password the API key."""
+    return Basic(str(s.project_id if s.merchant_id is None else s.merchant_id), s.api_key)
+
+
+# ----------------------------------------------------------------------- what a value must be
+
+_LARGEST = 2**63 - 1
+
+
+def _wrong(text: str) -> PydanticCustomError:
+    return PydanticCustomError("value", text)
+
+
+_WORDS: Final = {
+    "missing": "expected a value",
+    "extra_forbidden": "expected no such member",
+    "literal_error": "expected {expected}",
+    "union_tag_invalid": "expected {discriminator} to be one of {expected_tags}",
+    "union_tag_not_found": "expected a member {discriminator}",
+    "string_type": "expected text",
+    "string_unicode": "expected whole characters, not half of a surrogate pair",
+    "int_type": "expected a whole number",
+    "bool_type": "expected true or false",
+    "list_type": "expected a list",
+    "dict_type": "expected an object",
+    "string_too_long": "expected at most {max_length} characters",
+    "string_too_short": "expected at least {min_length} character",
+    "too_long": "expected at most {max_length} items",
+    "too_short": "expected at least {min_length} item",
+    "greater_than_equal": "expected {ge} or more",
+    "less_than_equal": "expected {le} or less",
+}
+# pydantic adds the chosen branch of a union, and `[key]`, which are no places for people
+_NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "[key]")
+
+
+def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
+    """What `inner` makes of `value`; its complaints in plain words, with the place in the cell."""
+    try:
+        return inner(value)
+    except ValidationError as error:
+        told = [_in_words(detail) for detail in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data("value", told) from None
+
+
+def _in_words(detail: ErrorDetails) -> InitErrorDetails:
+    template = _WORDS.get(detail["type"])
+    text = template.format_map(detail.get("ctx", {})) if template else detail["msg"]
+    steps = tuple(step for step in detail["loc"] if step not in _NO_PLACES)
+    place = ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in steps)
+    told = _wrong(f"{text} ({place})" if place else text)
+    return InitErrorDetails(type=told, loc=steps, input=detail["input"])
+
+
+def _number(value: Any) -> int | float:
+    """A number of JSON as it is: 2 stays 2 and 2.0 stays 2.0."""
+    if type(value) is int and abs(value) <= _LARGEST:
+        return value
+    if type(value) is float and math.isfinite(value):
+        return value
+    raise _wrong("expected a number of at most 64 bits")
+
+
+# A bound of any kind makes pydantic refuse half surrogate pairs, which no UTF-8 can hold.
+Text = Annotated[str, Field(min_length=0)]
+Whole = Annotated[int, Field(ge=-_LARGEST - 1, le=_LARGEST)]
+Number = Annotated[int | float, PlainValidator(_number)]
+
+
+def _matching(pattern: str, expected: str, flags: int = re.ASCII) -> AfterValidator:
+    """Refuses text in which `pattern` is not found; write the anchors into it."""
+    found = re.compile(pattern, flags).search
+
+    def check(text: str) -> str:
+        if found(text) is None:
+            raise _wrong(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+_DIGITS = re.compile(r"[+-]?[0-9]{1,19}")
+
+
+def _id_number(value: Any) -> int:
+    """An id that is a number at the vendor: `007` and `7` name the same thing."""
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if type(value) is int and -_LARGEST <= value <= _LARGEST:
+        return value
+    raise _wrong("expected a whole number of at most 64 bits, as in 111425")
+
+
+_RFC3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(:[0-5][0-9](?:\.[0-9]+)?)?"
+    r"(?:([Zz])|([+-](?:[01][0-9]|2[0-3]))(?::?([0-5][0-9]))?)"
+)
+
+
+@lru_cache(maxsize=4096)  # the dates of a file repeat
+def _date(text: str | None) -> str | None:
+    """RFC 3339 with the offset that was given; None stays None.
+
+    >>> _date("2020-04-15 18:16:00+0500")
+    '2020-04-15T18:16:00+05:00'
+    """
+    if text is None:
+        return None
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        raise _wrong("expected a date, a time and an offset, as in 2020-04-15T18:16:00+05:00")
+    day, minute, second, utc, hours, minutes = found.groups()
+    offset = "Z" if utc else f"{hours}:{minutes or '00'}"
+    date = f"{day}T{minute}{second or ':00'}{offset}"
+    try:
+        _moment(date)
+    except ValueError:
+        raise _wrong("expected a day that the calendar has") from None
+    return date
+
+
+@lru_cache(maxsize=4096)
+def _moment(date: str) -> datetime:
+    return datetime.fromisoformat(date)
+
+
+def _end(text: str | None, info: ValidationInfo) -> str | None:
+    """`date_end`, not before `date_start`, compared as moments in time."""
+    date = _date(text)
+    start = info.data.get("date_start")
+    if date and start and _moment(date) < _moment(start):
+        raise _wrong(f"expected a moment after date_start, which is {start}")
+    return date
+
+
+# ----------------------------------------------------------------- parts of the two bodies
+
+_LOCALE = re.compile(r"[a-z]{2}-[A-Z]{2}")
+
+
+def _locales(name: dict[str, str]) -> dict[str, str]:
+    # The pattern stands in the description of BONUS and COUPON ("must be made of pairs whose key
+    # is a locale of the form"), not in their schema; it refuses, because both say so.
+    wrong = [key for key in name if not _LOCALE.fullmatch(key)]
+    if wrong:
+        told = _wrong("expected a locale, as en-US or de-DE")
+        details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in wrong]
+        raise ValidationError.from_exception_data("name", details)
+    if not name:
+        raise _wrong("expected at least one text, for example en-US")
+    return name
+
+
+Name = Annotated[dict[Text, Text], AfterValidator(_locales), WrapValidator(_plainly)]
+
+
+class Item(TypedDict, total=False):
+    """What must be in the cart (BONUS condition); no source marks `sku` as required."""
+
+    sku: Text
+
+
+class Reward(TypedDict, total=False):
+    """What is given (BONUS, COUPON bonus); `quantity` is 1 where it is left out."""
+
+    sku: Text
+    quantity: Number
+
+
+# BONUS, COUPON: `^[-_.\d\w]+$`. Meant for JavaScript, whose `\w` is ASCII (inferred): letters of
+# other alphabets only warn, see `_doubts`.
+Attribute = Annotated[
+    str,
+    Field(min_length=1, max_length=255),
+    _matching(r"\A[-_.\w]+\Z", "letters, digits, dots, dashes or underscores", re.UNICODE),
+]
+ConditionValue = Annotated[str, Field(max_length=255)]  # SPEC: text, also for dates and numbers
+
+
+class _Condition(TypedDict):
+    attribute: Attribute
+    value: ConditionValue
+    can_be_missing: NotRequired[bool]
+
+
+class StringCondition(_Condition):
+    """BONUS."""
+
+    operator: Literal["eq", "ne"]
+    type: Literal["string"]
+
+
+class DateCondition(_Condition):
+    """SPEC: er earlier, lt LATER, ee earlier or equal, le LATER or equal."""
+
+    operator: Literal["eq", "ne", "er", "lt", "ee", "le"]
+    type: Literal["date"]
+
+
+class NumberCondition(_Condition):
+    """SPEC reuses the operators of dates, FILTER has greater and less: both are let through."""
+
+    operator: Literal["eq", "ne", "er", "lt", "ee", "le", "gt", "ge"]
+    type: Literal["number"]
+
+
+def _kind_of_conditions(value: Any) -> str | None:
+    """The type that the first condition names: all of a list have one."""
+    first = value[0] if isinstance(value, list) and value else None
+    kind = first.get("type") if isinstance(first, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+_HUNDRED: Final = Field(min_length=1, max_length=100)
+AttributeConditions = Annotated[  # BONUS, SPEC: one of three lists, each of one kind
+    Annotated[list[StringCondition], _HUNDRED, Tag("string")]
+    | Annotated[list[DateCondition], _HUNDRED, Tag("date")]
+    | Annotated[list[NumberCondition], _HUNDRED, Tag("number")],
+    Discriminator(
+        _kind_of_conditions,
+        custom_error_type="conditions",
+        custom_error_message=(
+            "expected 1 to 100 conditions, all of one type: string, date or number"
+        ),
+    ),
+    WrapValidator(_plainly),
+]
+
+_TIME = r"((0[0-9]|1[0-9]|2[0-3]):00:00)(\+|-)(0[0-9]|1[0-9]|2[0-3]):([0-5][0-9])"
+_WHOLE_TIME = re.compile(_TIME, re.ASCII)
+# SPEC; without anchors, so that what stands around it only warns, see `_doubts`
+Time = Annotated[Text, _matching(_TIME, "a full hour with its offset, as in 11:00:00+03:00")]
+
+
+class Daily(TypedDict):
+    """BONUS."""
+
+    interval_type: Literal["daily"]
+    time: Time
+
+
+class Weekly(TypedDict):
+    """SPEC; 1 is Monday."""
+
+    interval_type: Literal["weekly"]
+    time: Time
+    day_of_week: Annotated[int, Field(ge=1, le=7)]
+
+
+class Monthly(TypedDict):
+    """SPEC; in shorter months the last day."""
+
+    interval_type: Literal["monthly"]
+    time: Time
+    day_of_month: Annotated[int, Field(ge=1, le=31)]
+
+
+class Schedule(TypedDict, total=False):
+    """BONUS shows `daily`, SPEC has all three."""
+
+    per_user: Annotated[Daily | Weekly | Monthly, Field(discriminator="interval_type")]
+
+
+class Limits(TypedDict, total=False):
+    """BONUS."""
+
+    per_user: Whole | None
+    recurrent_schedule: Schedule | None
+
+
+class PriceCondition(TypedDict):
+    """BONUS; here lt and le mean less."""
+
+    operator: Literal["ge", "gt", "le", "lt", "eq", "ne"]
+    value: Annotated[
+        str,
+        _matching(r"\A\d+(\.\d{1,4})?\Z", 'a price in quotes, as in "9.99", 4 decimals at most'),
+    ]
+
+
+# ------------------------------------------------------------------------- short forms of cells
+
+
+def _parts(text: str) -> Iterator[str]:
+    for part in text.split(","):
+        if not part.strip():
+            raise ValueError("something between and after all commas")
+        yield part.strip()
+
+
+def _short_bonus(text: str) -> list[dict[str, Any]]:
+    """Rewards from `elven_shield:2, elven_sword`.
+
+    >>> _short_bonus("elven_shield:2, elven_sword")
+    [{'sku': 'elven_shield', 'quantity': 2}, {'sku': 'elven_sword', 'quantity': 1}]
+    """
+    return [_short_reward(part) for part in _parts(text)]
+
+
+def _short_reward(part: str) -> dict[str, Any]:
+    sku, colon, quantity = (piece.strip() for piece in part.rpartition(":"))
+    if not colon:
+        return {"sku": part, "quantity": 1}
+    if not sku or not re.fullmatch(r"[0-9]{1,18}", quantity):
+        raise ValueError(
+            "an SKU, or an SKU, a colon and a quantity, as in "
+            "elven_shield:2; an SKU with a colon in it needs the form "
+            '[{"sku": "a:b", "quantity": 1}]'
+        )
+    return {"sku": sku, "quantity": int(quantity)}
+
+
+def _short_condition(text: str) -> list[dict[str, Any]]:
+    """Items from `elven_sword, other`.
+
+    >>> _short_condition("elven_sword, other")
+    [{'sku': 'elven_sword'}, {'sku': 'other'}]
+    """
+    items = [{"sku": part} for part in _parts(text)]
+    if ":" in text:
+        raise ValueError(
+            "SKUs parted by commas, without quantities; an SKU with a colon in it needs "
+            'the form [{"sku": "a:b"}]'
+        )
+    return items
+
+
+def _short_price_conditions(text: str) -> list[dict[str, Any]]:
+    """Price conditions from `ge 10, lt 50`.
+
+    >>> _short_price_conditions("ge 10, lt 49.99")
+    [{'operator': 'ge', 'value': '10'}, {'operator': 'lt', 'value': '49.99'}]
+    """
+    found = [part.split() for part in _parts(text)]
+    if any(len(words) != 2 for words in found):  # noqa: PLR2004 - operator and price
+        raise ValueError("an operator and a price each, as in ge 10, lt 49.99")
+    return [{"operator": operator, "value": value} for operator, value in found]
+
+
+def _short_ids(text: str) -> list[int]:
+    """Ids from `12, 789`.
+
+    >>> _short_ids("12, 789")
+    [12, 789]
+    """
+    parts = list(_parts(text))
+    if not all(_DIGITS.fullmatch(part) for part in parts):
+        raise ValueError("ids of digits, parted by commas, as in 12, 789")
+    return [int(part) for part in parts]
+
+
+# ----------------------------------------------------------------------------------- the jobs
+
+ABSENT: Any = None
+"""Stands where a row gives no value; `model_fields_set` tells it from null."""
+
+ProjectId = Annotated[
+    int,
+    BeforeValidator(_id_number),
+    Cell(
+        CellKind.ID,
+        help="The project, where it is not the account's own; one of its `projects`.",
+        example="44056",
+    ),
+]
+NameField = Annotated[
+    Name,
+    Cell(
+        CellKind.MAP,
+        help="The name shown to players, by locale; a column per locale, such as name.en-US.",
+        example='{"en-US": "Summer bonus", "de-DE": "Sommerbonus"}',
+        members=(("*", Cell(CellKind.TEXT, help="The name in this language.", example="Bonus")),),
+    ),
+]
+BonusField = Annotated[
+    Annotated[list[Reward] | None, WrapValidator(_plainly)],
+    Cell(
+        CellKind.LIST,
+        help="What the player gets: SKU:quantity, parted by commas; quantity 1 may be left out.",
+        example="elven_shield:2, elven_sword",
+        short=_short_bonus,
+    ),
+]
+DateStart = Annotated[
+    str | None,
+    AfterValidator(_date),
+    Cell(CellKind.DATE, help="When it begins.", example="2027-06-01T00:00:00+02:00"),
+]
+DateEnd = Annotated[
+    str | None,
+    AfterValidator(_end),
+    Cell(
+        CellKind.DATE,
+        help="When it ends, after date_start; null: never.",
+        example="2027-09-01T00:00:00+02:00",
+    ),
+]
+AttributeConditionsField = Annotated[
+    AttributeConditions,
+    Cell(
+        CellKind.LIST,
+        help=(
+            "Which players, by their attributes: 1 to 100 conditions, all of one type. Operators: "
+            "eq ne; for dates also er (earlier), ee (earlier or equal), lt (LATER), le (LATER or "
+            "equal)."
+        ),
+        example='[{"attribute": "country", "operator": "eq", "value": "DE", "type": "string"}]',
+    ),
+]
+
+
+def _redeem_limit(help_: str) -> Cell:
+    return Cell(CellKind.INTEGER, help=help_, example="10")
+
+
+class BonusPromotion(UpdateJob):
+    """A promotion that gives items with a purchase. Required, and what may be null: BONUS.
+
+    The body's `id` is never sent: the path has it.
+    """
+
+    promotion_id: Annotated[
+        int,
+        BeforeValidator(_id_number),
+        Cell(CellKind.ID, help="The promotion to update.", example="111425"),
+    ]
+    project_id: ProjectId = ABSENT
+    name: NameField
+    condition: Annotated[
+        Annotated[list[Item] | None, WrapValidator(_plainly)],
+        Cell(
+            CellKind.LIST,
+            help="SKUs that must be bought; null: any purchase in the project.",
+            example="elven_sword, other",
+            short=_short_condition,
+        ),
+    ]
+    bonus: BonusField
+    date_start: DateStart = ABSENT
+    date_end: DateEnd = ABSENT
+    attribute_conditions: AttributeConditionsField = ABSENT
+    limits: Annotated[
+        Annotated[Limits, WrapValidator(_plainly)],
+        Cell(
+            CellKind.OBJECT,
+            help="How often one player may use it, and when that count starts anew.",
+            example='{"per_user": 5}',
+            members=(
+                (
+                    "per_user",
+                    Cell(CellKind.INTEGER, help="Times per player; null: no limit.", example="5"),
+                ),
+                (
+                    "recurrent_schedule",
+                    Cell(
+                        CellKind.OBJECT,
+                        help=(
+                            "When the count starts anew: daily, weekly with day_of_week 1 (Monday) "
+                            "to 7, monthly with day_of_month 1 to 31; at a full hour; null: never."
+                        ),
+                        example=(
+                            '{"per_user": {"interval_type": "weekly", "time": "11:00:00+03:00", '
+                            '"day_of_week": 1}}'
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ] = ABSENT
+    price_conditions: Annotated[
+        Annotated[list[PriceCondition] | None, WrapValidator(_plainly)],
+        Cell(
+            CellKind.LIST,
+            help=(
+                "The price of the items bought, every condition must hold: ge gt le lt eq ne and a "
+                "price. Goes with condition null."
+            ),
+            example="ge 10, lt 49.99",
+            short=_short_price_conditions,
+        ),
+    ] = ABSENT
+    excluded_promotions: Annotated[
+        Annotated[list[Whole], WrapValidator(_plainly)],
+        Cell(
+            CellKind.LIST,
+            help="Ids of promotions that do not apply together with this one.",
+            example="12, 789",
+            short=_short_ids,
+        ),
+    ] = ABSENT
+
+
+def _external_id(text: str) -> str:
+    # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
+    if text in ("", ".", ".."):
+        raise _wrong("expected the id of a coupon, for example coupon_44056_1")
+    return text
+
+
+class Coupon(UpdateJob):
+    """A coupon that gives items. Required, and what may be null: COUPON.
+
+    `external_id` is an integer by COUPON and SPEC, whose example is the text `coupon_44056_1`: it
+    is text. `attribute_conditions` stands in SPEC only.
+    """
+
+    external_id: Annotated[
+        Text,
+        AfterValidator(_external_id),
+        Cell(CellKind.ID, help="The coupon to update.", example="coupon_44056_1"),
+    ]
+    project_id: ProjectId = ABSENT
+    name: NameField
+    bonus: BonusField = ABSENT
+    date_start: DateStart = ABSENT
+    date_end: DateEnd = ABSENT
+    redeem_total_limit: Annotated[
+        Whole | None, _redeem_limit("How many coupons may be redeemed in all, or null.")
+    ] = ABSENT
+    redeem_user_limit: Annotated[
+        Whole | None, _redeem_limit("How many coupons one player may redeem, or null.")
+    ] = ABSENT
+    redeem_code_limit: Annotated[
+        Whole | None, _redeem_limit("How often one code may be redeemed, or null.")
+    ] = ABSENT
+    attribute_conditions: AttributeConditionsField = ABSENT
+
+
+# ------------------------------------------------------------------------ doubts, never a refusal
+
+_V3_ID = re.compile(r"[A-Za-z0-9._-]+")
+
+
+def _warn_bonus_promotion(job: BonusPromotion) -> tuple[str, ...]:
+    return tuple(_doubts(job.__dict__))
+
+
+def _warn_coupon(job: Coupon) -> tuple[str, ...]:
+    doubts = tuple(_doubts(job.__dict__))
+    if not _V3_ID.fullmatch(job.external_id):
+        doubts += ("external_id: version 3 allows Latin letters, digits, . - and _ only",)
+    return doubts
+
+
+def _doubts(given: Mapping[str, Any]) -> Iterator[str]:
+    # what a row does not give stands here as None, which raises no doubt
+    if given.get("promotion_id", 1) <= 0:
+        yield "promotion_id: ids are positive"
+    if given.get("price_conditions") and given.get("condition"):
+        # BONUS: "set the value of the condition object to null"; SPEC's own sample sends both
+        yield "price_conditions: Xsolla says to set condition to null with them"
+    yield from _doubts_about_items(given)
+    if given.get("attribute_conditions"):
+        yield from _doubts_about_attributes(given["attribute_conditions"])
+    yield from _doubts_about_time(given)
+
+
+def _doubts_about_items(given: Mapping[str, Any]) -> Iterator[str]:
+    for field in ("condition", "bonus"):
+        if any("sku" not in item for item in given.get(field) or ()):
+            yield f"{field}: an item without sku"
+    if any(reward.get("quantity", 1) <= 0 for reward in given.get("bonus") or ()):
+        yield "bonus: a quantity of 0 or less"
+
+
+def _doubts_about_attributes(conditions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if any(not condition["attribute"].isascii() for condition in conditions):
+        yield "attribute_conditions: an attribute with letters other than A to Z"
+    unsure = {c["operator"] for c in conditions if c["type"] == "number"} - {"eq", "ne"}
+    if unsure:
+        # SPEC reads lt as later and le as later or equal, FILTER as less and less or equal
+        yield (
+            f"attribute_conditions: what {', '.join(sorted(unsure))} means for numbers is "
+            "documented in two ways; check the promotion at Xsolla"
+        )
+
+
+def _doubts_about_time(given: Mapping[str, Any]) -> Iterator[str]:
+    start, end = given.get("date_start"), given.get("date_end")
+    if start and end and _moment(start) == _moment(end):
+        # the sample of COUPON has it so; a promotion without a moment of life is still odd
+        yield "date_end: the same moment as date_start"
+    schedule = (given.get("limits") or {}).get("recurrent_schedule") or {}
+    time = schedule.get("per_user", {}).get("time")
+    if time is not None and not _WHOLE_TIME.fullmatch(time):
+        yield "limits.recurrent_schedule: time holds more than an hour and its offset"
+
+
+# ---------------------------------------------------------------------------- jobs to requests
+
+_HEADERS: Final = MappingProxyType(
+    {"Content-Type": "application/json", "Accept": "application/json"}  # SPEC, START
+)
+_to_json: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
+
+
+def _body_fields(job_type: type[UpdateJob]) -> tuple[str, ...]:
+    addressing = ("promotion_id", "external_id", "project_id")
+    return tuple(name for name in job_type.model_fields if name not in addressing)
+
+
+_BONUS_PROMOTION_BODY: Final = _body_fields(BonusPromotion)
+_COUPON_BODY: Final = _body_fields(Coupon)
+
+
+def _put(path: str, job: UpdateJob, fields: tuple[str, ...]) -> Request:
+    values, given = job.__dict__, job.model_fields_set
+    body = _to_json({name: values[name] for name in fields if name in given})
+    return Request("PUT", path, body.encode(), _HEADERS)
+
+
+def _encode_bonus_promotion(s: Settings, batch: Sequence[BonusPromotion]) -> Request:
+    (job,) = batch
+    path = f"/v2/project/{_project(s, job)}/admin/promotion/{job.promotion_id}/bonus"
+    return _put(path, job, _BONUS_PROMOTION_BODY)
+
+
+def _encode_coupon(s: Settings, batch: Sequence[Coupon]) -> Request:
+    (job,) = batch
+    path = f"/v2/project/{_project(s, job)}/admin/coupon/{quote(job.external_id, safe='')}"
+    return _put(path, job, _COUPON_BODY)
+
+
+def _project(s: Settings, job: BonusPromotion | Coupon) -> int:
+    return job.project_id if "project_id" in job.model_fields_set else s.project_id
+
+
+def _refuse(s: Settings, job: BonusPromotion | Coupon) -> str | None:
+    project = _project(s, job)
+    if project == s.project_id or project in s.projects:
+        return None
+    allowed = ", ".join(map(str, (s.project_id, *s.projects)))
+    return (
+        f"project_id {project} is none of this account's projects ({allowed}); "
+        "add it to `projects` of the account, or choose another account"
+    )
+
+
+def _bonus_promotion_entity(s: Settings, job: BonusPromotion) -> EntityKey:
+    project = str(_project(s, job))
+    return EntityKey("xsolla", _origin(s.base_url), project, "promotion", str(job.promotion_id))
+
+
+def _coupon_entity(s: Settings, job: Coupon) -> EntityKey:
+    project = str(_project(s, job))
+    return EntityKey("xsolla", _origin(s.base_url), project, "coupon", job.external_id)
+
+
+@lru_cache(maxsize=64)
+def _origin(base_url: str) -> str:
+    """Scheme, host and port in one spelling.
+
+    >>> _origin("HTTPS://Store.Xsolla.com:443/api")
+    'https://store.xsolla.com'
+    """
+    url = urlsplit(base_url)
+    host = url.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    is_usual = url.port in (None, {"https": 443, "http": 80}.get(url.scheme))
+    return f"{url.scheme}://{host}" if is_usual else f"{url.scheme}://{host}:{url.port}"
+
+
+# -------------------------------------------------------------------------- replies to answers
+
+_UPDATED: Final = (Answer(Verdict.OK, Effect.APPLIED, 204),)
+_NO_CONTENT: Final = 204
+_BRACKET = re.compile(r"\s*\[([0-9]{4})-([0-9]{1,6})\]:?\s*")
+_BRACKETS = re.compile(rf"\A(?:{_BRACKET.pattern})+")  # some messages repeat it
+_SHOWN_MESSAGE_CHARS = 500
+_SHOWN_ID_CHARS = 100
+
+# ERRORS: 1101 service unavailable or timed out, 1103 error of a third-party service.
+# SPEC: 9502 the promotion service could not be read, 9505 the update failed inside it; that these
+# may pass is inferred. With any other code beside them the refusal stands.
+_PASSING: Final = frozenset({1101, 1103})
+_PASSING_422: Final = frozenset({9502, 9505})
+_MISCONFIGURED: Final = frozenset({1803})  # SPEC: wrong content type, the same for every row
+
+_HINTS: Final[Mapping[int, str]] = {
+    1016: "the request was not read as UTF-8: send the row to Xsolla's support with its request id",
+    1020: "check api_key, and that it belongs to project_id (or to merchant_id, where that is set)",
+    1101: "Xsolla's service was not available: send the row again later",
+    1102: "correct the row: Xsolla names the field in its message",
+    1103: "a service behind Xsolla failed: send the row again later",
+    1501: "this API key may not change this project: check its rights in the Publisher Account",
+    1803: "check base_url and the account's headers: Xsolla did not see JSON",
+    4511: "correct the limits of the row: one is out of the allowed range",
+    5008: "check the user that the message names",
+    9502: "check promotion_id and project_id; if both are right, send the row again later",
+    9505: "Xsolla's promotion service failed: send the row again later",
+    9802: "check external_id and project_id: this project has no such coupon",
+    9803: "this code exists already: choose another",
+    9804: "the limits allow no more redemptions: check the redeem limits of the row",
+}
+_HINTS_BY_STATUS: Final[Mapping[int, str]] = {
+    401: _HINTS[1020],
+    403: _HINTS[1501],
+    404: "check the id and project_id: this project has no such promotion or coupon",
+    422: _HINTS[1102],
+}
+_HINT_IN_DOUBT = (
+    "it may have been applied; sending the row again is harmless: it replaces the whole"
+)
+
+
+def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) -> tuple[Answer, ...]:
+    if reply[0] == _NO_CONTENT:
+        return _UPDATED * len(batch)
+    answer = classify(reply)
+    if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
+        answer = _explained(answer, json_object(reply.body))
+    if answer.hint == HINT_IN_DOUBT:
+        answer = answer._replace(hint=_HINT_IN_DOUBT)
+    return (answer,) * len(batch)
+
+
+def _explained(answer: Answer, body: Mapping[str, Any]) -> Answer:
+    """`answer` with what Xsolla's error body says: its codes, words and transaction."""
+    text = body.get("errorMessage")
+    bracket = _BRACKET.match(text) if isinstance(text, str) else None
+    codes = _codes(body.get("errorCode"), bracket)
+    return answer._replace(
+        verdict=_verdict(answer, codes),
+        code=_code(codes, bracket) or answer.code,
+        message=_message(text, body.get("errorMessageExtended")) or answer.message,
+        hint=_hint(answer, codes),
+        request_id=_short(body.get("transactionId")),
+    )
+
+
+def _codes(error_code: object, bracket: re.Match[str] | None) -> tuple[int, ...]:
+    """The codes of the body, `errorCode` first; 0 is none. They disagree in SPEC's own examples."""
+    found = [int(bracket[2])] if bracket else []
+    if isinstance(error_code, str) and re.fullmatch(r"[0-9]{1,6}", error_code):
+        error_code = int(error_code)
+    if type(error_code) is int and 0 < error_code <= _LARGEST:
+        found.insert(0, error_code)
+    return tuple(dict.fromkeys(code for code in found if code))
+
+
+def _code(codes: tuple[int, ...], bracket: re.Match[str] | None) -> str:
+    """Both codes as Xsolla writes them: `0401-1020` where they agree, else `0401-9802/4001`."""
+    written = f"{bracket[1]}-{bracket[2]}" if bracket and int(bracket[2]) else ""
+    others = [str(code) for code in codes if not bracket or code != int(bracket[2])]
+    return "/".join(filter(None, (written, *others)))
+
+
+def _verdict(answer: Answer, codes: tuple[int, ...]) -> Verdict:
+    if answer.verdict is not Verdict.REJECTED or not codes:
+        return answer.verdict
+    is_422 = answer.http_status == 422  # noqa: PLR2004 - a status says what it is
+    passing = _PASSING | _PASSING_422 if is_422 else _PASSING
+    if passing.issuperset(codes):
+        return Verdict.TRANSIENT
+    return Verdict.FATAL if _MISCONFIGURED.issuperset(codes) else Verdict.REJECTED
+
+
+def _hint(answer: Answer, codes: tuple[int, ...]) -> str:
+    if answer.effect is Effect.MAYBE:
+        return answer.hint
+    known = [_HINTS[code] for code in codes if code in _HINTS]
+    return known[0] if known else _HINTS_BY_STATUS.get(answer.http_status or 0, answer.hint)
+
+
+def _message(text: object, extended: object) -> str:
+    """Xsolla's words without the codes in front, then each property with its own."""
+    words = _BRACKETS.sub("", text) if isinstance(text, str) else ""
+    details = [_detail(entry) for entry in (extended if isinstance(extended, list) else ())[:10]]
+    return plain("; ".join(filter(None, (words.strip(), *details))), _SHOWN_MESSAGE_CHARS)
+
+
+def _detail(entry: object) -> str:
+    if not isinstance(entry, dict):
+        return ""
+    parts = (_short(entry.get("property")), _short(entry.get("message")))
+    return ": ".join(filter(None, parts))
+
+
+def _short(value: object) -> str:
+    is_told = isinstance(value, str | int) and not isinstance(value, bool)
+    return plain(str(value), _SHOWN_ID_CHARS) if is_told else ""
+
+
+# ------------------------------------------------------------------------------ what is offered
+
+# No source has numbers (SPEC: no 429, no Retry-After): a guess on the careful side.
+_DEFAULTS: Final = Defaults(quota=("10/s",), in_flight=8, timeout_s=30.0)
+
+
+def _repeatable(_s: Settings, _job: UpdateJob) -> bool:
+    """A full replace: sent twice, it leaves the same state (inferred from BONUS, SPEC)."""
+    return True
+
+
+BONUS_PROMOTION: Final = Operation(
+    name="xsolla.bonus-promotion",
+    summary="Update a bonus promotion: items given with a purchase",
+    job_type=BonusPromotion,
+    entity_kind="promotion",
+    replaces=True,
+    defaults=_DEFAULTS,
+    entity=_bonus_promotion_entity,
+    decode=_decode,
+    refuse=_refuse,
+    repeatable=_repeatable,
+    warn=_warn_bonus_promotion,
+    encode=_encode_bonus_promotion,
+    sample=MappingProxyType(
+        {
+            "promotion_id": "111425",
+            "project_id": "44056",
+            "name.en-US": "Summer bonus",
+            "name.de-DE": "Sommerbonus",
+            "condition": "null",
+            "bonus": "elven_shield:2, elven_sword",
+            "date_start": "2027-06-01T00:00:00+02:00",
+            "date_end": "2027-09-01T00:00:00+02:00",
+            "attribute_conditions": (
+                '[{"attribute": "country", "operator": "eq", "value": "DE", "type": "string", '
+                '"can_be_missing": false}]'
+            ),
+            "limits.per_user": "5",
+            "limits.recurrent_schedule": (
+                '{"per_user": {"interval_type": "daily", "time": "11:00:00+03:00"}}'
+            ),
+            "price_conditions": "ge 10, lt 49.99",
+            "excluded_promotions": "12, 789",
+        }
+    ),
+)
+
+COUPON: Final = Operation(
+    name="xsolla.coupon",
+    summary="Update a coupon: items given for a code",
+    job_type=Coupon,
+    entity_kind="coupon",
+    replaces=True,
+    defaults=_DEFAULTS,
+    entity=_coupon_entity,
+    decode=_decode,
+    refuse=_refuse,
+    repeatable=_repeatable,
+    warn=_warn_coupon,
+    encode=_encode_coupon,
+    # COUPON, SPEC: default 10; whether an omitted limit means 10, none or unchanged is nowhere said
+    always=("redeem_total_limit", "redeem_user_limit", "redeem_code_limit"),
+    sample=MappingProxyType(
+        {
+            "external_id": "coupon_44056_1",
+            "project_id": "44056",
+            "name.en-US": "Coupon title",
+            "name.de-DE": "Gutscheintitel",
+            "bonus": "elven_shield:2, elven_sword",
+            "date_start": "2027-06-01T00:00:00+02:00",
+            "date_end": "2027-09-01T00:00:00+02:00",
+            "redeem_total_limit": "1000",
+            "redeem_user_limit": "1",
+            "redeem_code_limit": "null",
+            "attribute_conditions": (
+                '[{"attribute": "country", "operator": "eq", "value": "DE", "type": "string"}]'
+            ),
+        }
+    ),
+)
+
+VENDOR: Final = Vendor(
+    name="xsolla",
+    summary="Xsolla store: bonus promotions and coupons (API version 2)",
+    settings=Settings,
+    authenticate=_authenticate,
+    operations=(BONUS_PROMOTION, COUPON),
+    simulated=MappingProxyType({"project_id": 44056, "api_key": "simulator-key"}),
+)

@@ -1,0 +1,807 @@
+"""What the rest relies on, against servers that speak bytes. No library's promise is believed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import gzip
+import ssl
+import warnings
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pipeline.engine.transport import Transport
+from pipeline.model import Link, NoReply, Reply, Request
+from tests.engine.servers import (
+    NO_CONTENT,
+    OK,
+    Wire,
+    answering,
+    proxying,
+    refused_port,
+    refusing_handshakes,
+    reply,
+    serving,
+)
+from tests.engine.tls_files import Authority
+
+AUTHORIZATION = "Basic c2VjcmV0"
+BODY = b'{"name":{"en":"Sword"}}'
+JSON = {"Content-Type": "application/json"}
+
+
+def a_request(method: str = "PUT", path: str = "/coupon/x", body: bytes = BODY) -> Request:
+    return Request(method, path, body, JSON)
+
+
+def a_link(server, **more) -> Link:
+    return Link(**{"base_url": server.url, "timeout_s": 5.0, "connect_timeout_s": 2.0, **more})
+
+
+@asynccontextmanager
+async def talking(talk, *, tls=None, in_flight=4, tls_versions="1.2", **more):
+    """A server and a transport that is linked to it."""
+    more["tls"] = tls_versions
+    async with (
+        serving(talk, tls=tls) as server,
+        Transport(
+            a_link(server, **more), authorization=AUTHORIZATION, in_flight=in_flight
+        ) as sender,
+    ):
+        yield server, sender
+
+
+async def until(is_so) -> None:
+    """Wait for what the other end does in its own time."""
+    async with asyncio.timeout(5):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority.made_in(tmp_path / "authority")
+
+
+# One send, one request
+
+
+async def _close(wire: Wire) -> None:
+    wire.close()
+
+
+async def _reset(wire: Wire) -> None:
+    wire.reset()
+
+
+async def _half_a_status_line(wire: Wire) -> None:
+    await wire.say(b"HTTP/1.1 2")
+    wire.close()
+
+
+@pytest.mark.parametrize("end", [_close, _reset, _half_a_status_line])
+@pytest.mark.parametrize("answered_before", [0, 1, 3])  # 0: on a new connection
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "GET", "DELETE", "POST"])
+async def test_a_request_whose_connection_dies_is_not_sent_again(method, answered_before, end):
+    async def talk(wire: Wire) -> None:
+        for _ in range(answered_before):
+            await wire.request()
+            await wire.say(OK)
+        await wire.request()
+        await end(wire)
+
+    async with talking(talk) as (server, sender):
+        for _ in range(answered_before):
+            assert (await sender.send(a_request(method))).status == 200
+        lost = await sender.send(a_request(method))
+        await asyncio.sleep(0.02)  # a second try would come at once
+        assert len(server.seen) == answered_before + 1
+        assert server.connections == 1
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived) == ("disconnected", True)
+
+
+async def test_a_request_that_times_out_is_not_sent_again():
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.hang()
+
+    async with talking(talk, timeout_s=0.1) as (server, sender):
+        lost = await sender.send(a_request())
+        await asyncio.sleep(0.05)
+        assert len(server.seen) == 1
+    assert lost == NoReply(
+        "timeout", f"no whole answer from 127.0.0.1:{server.port} within 0.1 s", True
+    )
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "GET"])
+async def test_nothing_reaches_the_target_of_a_redirect(status, method):
+    async with serving(answering(OK)) as target:
+        away = reply(status, f"Location: {target.url}/stolen", body=b"gone")
+        async with talking(answering(away)) as (server, sender):
+            answer = await sender.send(a_request(method))
+        assert target.connections == 0
+    assert isinstance(answer, Reply)
+    assert (answer.status, answer.headers["location"]) == (status, f"{target.url}/stolen")
+    assert len(server.seen) == 1
+
+
+async def test_a_credential_challenge_is_not_answered():
+    challenge = reply(401, "WWW-Authenticate: Digest realm=x, nonce=y, qop=auth")
+    async with talking(answering(challenge)) as (server, sender):
+        assert (await sender.send(a_request())).status == 401
+        assert len(server.seen) == 1
+
+
+async def test_an_interim_answer_is_not_the_answer():
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    async with talking(answering(interim + OK)) as (server, sender):
+        assert (await sender.send(a_request())).status == 200
+        assert len(server.seen) == 1
+
+
+# What goes out
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/coupon/SUMMER",
+        "/a/..%2F..%2Fx%3Fy%23z",  # an id that would like to be elsewhere
+        "/a/%2E%2E/b",  # encoded dots are not resolved
+        "/a/../b/./c",  # nor are plain ones
+        "/a/%2e%2f%7e",  # not normalised to upper case
+        "/a/%C3%A9%20%25",  # UTF-8, blank and percent sign
+        "/a//b/",  # empty segments stay
+        "/a/b+c%2Bd",  # plus and its code are two things
+        "/a?x=%26&y=1+2",  # a query stays
+        "/a/@evil.example/:80",  # no second authority
+    ],
+)
+async def test_a_path_goes_out_byte_for_byte(path):
+    async with talking(answering(OK)) as (server, sender):
+        await sender.send(a_request("PUT", path))
+    assert server.seen[0].line == f"PUT {path} HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "@evil.example/x",  # behind https://api.example it would name another host
+        ".evil.example/x",  # likewise
+        "",
+        "/a b",  # would end the request's target
+        "/a\r\nX-Injected: 1",  # would add a header
+        "/a#b",  # would be dropped
+        "/é",  # not encoded
+    ],
+)
+async def test_a_path_that_is_not_encoded_never_leaves(path):
+    async with talking(answering(OK)) as (server, sender):
+        with pytest.raises(ValueError, match="percent-encoded"):
+            await sender.send(a_request("PUT", path))
+        assert server.connections == 0
+
+
+async def test_the_base_url_s_own_path_comes_first():
+    async with serving(answering(OK)) as server:
+        link = a_link(server, base_url=f"{server.url}/merchant/v2")
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            await sender.send(a_request("PUT", "/projects/1"))
+    assert server.seen[0].line == "PUT /merchant/v2/projects/1 HTTP/1.1"
+    assert "authorization" not in server.seen[0].headers
+
+
+async def test_headers_are_the_account_s_and_the_request_s_and_no_more():
+    headers = {"X-Tenant": "7", "x-trace": "account"}
+    request = Request("PUT", "/x", BODY, {**JSON, "X-Trace": "request"})
+    async with talking(answering(OK), headers=headers) as (server, sender):
+        await sender.send(request)
+    seen = server.seen[0]
+    assert seen.body == BODY
+    headers = dict(seen.headers)
+    agent = headers.pop("user-agent")
+    assert agent.startswith("offer-pipeline")
+    assert "aiohttp" not in agent
+    assert headers == {
+        "host": f"127.0.0.1:{server.port}",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        "authorization": AUTHORIZATION,
+        "x-tenant": "7",
+        "x-trace": "request",  # the request's own wins, once
+        "content-type": "application/json",
+        "content-length": str(len(BODY)),
+    }
+    assert seen.head.lower().count(b"x-trace") == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 2_500_000])  # beyond 1 MiB it is a stream
+async def test_a_body_of_any_size_goes_out_whole_with_its_length(size):
+    body = b"x" * size
+    async with talking(answering(OK)) as (server, sender):
+        assert (await sender.send(a_request("PUT", body=body))).status == 200
+        assert (await sender.send(a_request("PUT", body=body))).status == 200
+    assert [len(seen.body) for seen in server.seen] == [size, size]
+    assert server.seen[0].headers["content-length"] == str(size)
+    assert "transfer-encoding" not in server.seen[0].headers
+    assert "expect" not in server.seen[0].headers
+
+
+async def test_cookies_are_never_sent_back():
+    crumbs = reply(200, "Set-Cookie: session=1; Path=/", "Set-Cookie: b=2")
+    async with talking(answering(crumbs)) as (server, sender):
+        for _ in range(3):
+            await sender.send(a_request())
+    assert len(server.seen) == 3
+    assert not any("cookie" in seen.headers for seen in server.seen)
+
+
+async def test_neither_proxy_nor_netrc_of_the_environment_is_used(monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login eve password eve\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    async with serving(answering(OK)) as elsewhere:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, elsewhere.url)
+        async with serving(answering(OK)) as server:
+            async with Transport(a_link(server), authorization=None, in_flight=1) as sender:
+                await sender.send(a_request())
+            assert len(server.seen) == 1
+            assert "authorization" not in server.seen[0].headers
+        assert elsewhere.connections == 0
+
+
+# What comes back
+
+
+async def test_a_reply_is_told_whole():
+    said = reply(422, "X-Request-Id: a", "X-REQUEST-ID: b", "Date: now", body=b"\xff no JSON")
+    async with talking(answering(said)) as (_, sender):
+        answer = await sender.send(a_request())
+    assert isinstance(answer, Reply)
+    assert (answer.status, answer.body, answer.is_cut) == (422, b"\xff no JSON", False)
+    assert answer.headers == {"x-request-id": "b", "date": "now", "content-length": "9"}
+    assert answer.received_s > 1_600_000_000
+
+
+PACKED = gzip.compress(b"abc", mtime=0)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "body"),
+    [
+        (NO_CONTENT, b""),
+        (reply(200), b""),  # a length of nothing
+        (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
+        (reply(200, "Content-Type: text/html", body=b"<html>"), b"<html>"),  # not ours to judge
+        (reply(200, "Content-Encoding: gzip", body=PACKED), PACKED),
+        (reply(200, "Content-Encoding: gzip", body=b"no gzip"), b"no gzip"),
+        (reply(304), b""),
+        (reply(503, "X-Long: " + "y" * 20_000, body=b"x"), b"x"),  # long headers are no fault yet
+    ],
+)  # fmt: skip
+async def test_a_body_is_handed_on_as_it_came_and_its_connection_kept(said, body):
+    async with talking(answering(said)) as (server, sender):
+        for _ in range(3):
+            answer = await sender.send(a_request())
+            assert (answer.body, answer.is_cut) == (body, False)
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "kept", "is_cut", "connections"),
+    [
+        (999, 999, False, 1),
+        (1000, 1000, False, 1),  # as much as allowed
+        (1001, 1000, True, 1),  # read to its end all the same
+        (300_000, 1000, True, 2),  # not read to its end: not used again
+    ],
+)
+async def test_a_body_is_kept_up_to_the_limit(size, kept, is_cut, connections):
+    said = reply(200, body=b"z" * size)
+    async with talking(answering(said), max_reply_bytes=1000) as (server, sender):
+        answer = await sender.send(a_request())
+        assert (answer.body, answer.is_cut) == (b"z" * kept, is_cut)
+        await sender.send(a_request())
+        assert server.connections == connections
+
+
+async def test_an_endless_body_is_cut_and_its_connection_closed():
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(CHUNKED)
+        while True:
+            await wire.say(b"1000\r\n" + b"e" * 0x1000 + b"\r\n")
+
+    async with talking(talk) as (server, sender):
+        answer = await sender.send(a_request())
+        assert (answer.status, len(answer.body), answer.is_cut) == (200, 1024 * 1024, True)
+        await until(lambda: server.closed == 1)
+
+
+async def test_a_body_without_length_ends_with_its_connection():
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(b"HTTP/1.0 200 OK\r\n\r\nabc")
+        wire.close()
+
+    async with talking(talk) as (_, sender):
+        assert (await sender.send(a_request())).body == b"abc"
+
+
+async def test_what_a_server_says_unasked_is_not_the_next_answer():
+    is_idle, has_spoken = asyncio.Event(), asyncio.Event()
+
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(OK)
+        await is_idle.wait()
+        await wire.say(reply(408, body=b"you were idle"))
+        has_spoken.set()
+        await wire.hang()
+
+    async with talking(talk) as (server, sender):
+        assert (await sender.send(a_request())).status == 200
+        is_idle.set()
+        await has_spoken.wait()
+        await asyncio.sleep(0.02)  # it is there; the loop has yet to read it
+        assert (await sender.send(a_request())).status == 200
+        assert server.connections == 2
+
+
+async def test_an_answer_before_the_body_was_taken_counts_and_ends_the_connection():
+    async def talk(wire: Wire) -> None:
+        await wire.reader.readuntil(b"\r\n\r\n")
+        await wire.say(reply(413, body=b"too large"))
+        await asyncio.sleep(5)  # takes none of the body
+
+    async with talking(talk) as (_, sender):
+        answer = await sender.send(a_request(body=b"x" * 20_000_000))
+    assert (answer.status, answer.body) == (413, b"too large")
+
+
+# What does not come back
+
+
+async def _silent(wire: Wire) -> None:
+    await wire.request()
+    await wire.hang()
+
+
+async def _silent_from_the_start(wire: Wire) -> None:
+    await asyncio.sleep(5)
+
+
+async def _slow_headers(wire: Wire) -> None:
+    await wire.request()
+    while True:
+        await wire.say(b"HTTP/1.1 200 OK\r\nX: y"[:1])
+        await asyncio.sleep(0.03)
+
+
+async def _slow_body(wire: Wire) -> None:
+    await wire.request()
+    await wire.say(CHUNKED)
+    while True:
+        await wire.say(b"1\r\nx\r\n")
+        await asyncio.sleep(0.03)
+
+
+def _then_closes(data: bytes):
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(data)
+        wire.close()
+
+    return talk
+
+
+def _then_hangs(data: bytes):
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(data)
+        await wire.hang()
+
+    return talk
+
+
+async def _resets_amid_the_body(wire: Wire) -> None:
+    await wire.request()
+    await wire.say(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc")
+    await asyncio.sleep(0.02)
+    wire.reset()
+
+
+async def _interim_for_ever(wire: Wire) -> None:
+    await wire.request()
+    while True:
+        await wire.say(b"HTTP/1.1 102 Processing\r\n\r\n")
+        await asyncio.sleep(0.03)
+
+
+async def _closes_at_once(wire: Wire) -> None:
+    wire.close()
+
+
+@pytest.mark.parametrize(
+    ("talk", "reason"),
+    [
+        (_silent, "timeout"),
+        (_silent_from_the_start, "timeout"),  # connected, so bytes may be read later
+        (_slow_body, "timeout"),  # a byte now and then does not prolong it
+        (_interim_for_ever, "timeout"),
+        (_then_hangs(b"HTTP/1.1 200 OK\r\nX: y"), "timeout"),
+        (_closes_at_once, "disconnected"),
+        (_then_closes(b""), "disconnected"),
+        (_then_closes(b"HTTP/1.1 200 OK\r\nX: y"), "disconnected"),
+        (_then_closes(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "broken_reply"),
+        (_then_closes(CHUNKED + b"9\r\nabc"), "broken_reply"),
+        (_then_hangs(CHUNKED + b"zz\r\nabc"), "broken_reply"),
+        (_resets_amid_the_body, "broken_reply"),
+        (_then_hangs(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "broken_reply"),
+        (_then_hangs(b"\x16\x03\x01\x00\x05hello\r\n\r\n"), "broken_reply"),
+        (_then_hangs(b"<html>no header at all</html>\r\n\r\n"), "broken_reply"),
+        (_slow_headers, "broken_reply"),
+        (_then_hangs(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 2_000_000), "broken_reply"),
+        (_then_hangs(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000 + b"\r\n"), "broken_reply"),
+        (_then_hangs(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), "broken_reply"),
+    ],
+)  # fmt: skip
+async def test_a_lost_answer_leaves_the_request_in_doubt(talk, reason):
+    timeout_s = 0.25 if reason == "timeout" else 10.0
+    async with talking(talk, timeout_s=timeout_s) as (server, sender):
+        lost = await sender.send(a_request())
+        assert len(server.seen) <= 1
+        assert server.connections == 1
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == (reason, True, False)
+    assert f"127.0.0.1:{server.port}" in lost.detail
+
+
+@pytest.mark.parametrize(
+    ("host", "is_permanent", "words"),
+    [
+        ("127.0.0.1:{port}", False, "cannot connect to 127.0.0.1:{port}: Connection refused"),
+        ("no-such-host.invalid", False, "cannot find the address of no-such-host.invalid:80"),
+        ("127.1", True, "127.1:80 cannot be looked up"),  # an address in an old form
+        ("a" * 64 + ".example", True, "cannot be looked up"),  # no name may be so long
+    ],
+)
+async def test_without_a_connection_nothing_has_left(host, is_permanent, words):
+    port = refused_port()
+    link = Link(base_url="http://" + host.format(port=port), timeout_s=20)
+    async with Transport(link, authorization=AUTHORIZATION, in_flight=1) as sender:
+        lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived) == ("connect_failed", False)
+    assert lost.is_permanent is is_permanent
+    assert words.format(port=port) in lost.detail
+
+
+@asynccontextmanager
+async def deaf():
+    """A port that takes a connection and never a handshake."""
+    async with serving(_silent_from_the_start) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "connect_timeout_s", "within"),
+    [
+        (5.0, 0.1, "0.1 s"),
+        (0.2, 10.0, "0.18 s"),  # the whole attempt ends while connecting: nothing left either
+        (0.1, 0.1, "0.09 s"),
+    ],
+)
+async def test_a_connection_that_takes_too_long_carried_nothing(
+    timeout_s, connect_timeout_s, within
+):
+    async with deaf() as server:
+        link = Link(
+            base_url=f"https://127.0.0.1:{server.port}",
+            timeout_s=timeout_s,
+            connect_timeout_s=connect_timeout_s,
+        )
+        async with Transport(link, authorization=AUTHORIZATION, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    detail = f"no connection to 127.0.0.1:{server.port} within {within}"
+    assert lost == NoReply("connect_timeout", detail, may_have_arrived=False)
+
+
+# TLS
+
+
+async def test_a_private_authority_is_trusted_when_named(authority):
+    tls = authority.server()
+    async with talking(answering(OK), tls=tls, ca_file=authority.ca_file) as (server, sender):
+        for _ in range(3):
+            assert (await sender.send(a_request())).status == 200
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "trusts", "words"),
+    [
+        (("127.0.0.1",), "system", "Set ca_file"),  # the system does not know the authority
+        (("127.0.0.1",), "another", "Set ca_file"),
+        (("other.example",), "right", "Check the host in base_url"),
+    ],
+)
+async def test_a_certificate_that_is_not_trusted(tmp_path, authority, names, trusts, words):
+    another = Authority.made_in(tmp_path / "another").ca_file
+    ca_file = {"system": None, "another": another, "right": authority.ca_file}[trusts]
+    async with talking(answering(OK), tls=authority.server(*names), ca_file=ca_file) as (
+        server,
+        sender,
+    ):
+        lost = await sender.send(a_request())
+        assert server.seen == []
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", False, True)
+    assert f"the certificate of 127.0.0.1:{server.port} is not trusted" in lost.detail
+    assert words in lost.detail
+
+
+async def test_a_server_that_asks_for_a_certificate_is_shown_it(authority):
+    certificate, key = authority.client_files()
+    both = certificate.with_name("both.pem")
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+    tls = authority.server(asks_clients=True)
+    for cert, its_key in ((certificate, key), (both, None)):
+        async with talking(
+            answering(OK),
+            tls=tls,
+            ca_file=authority.ca_file,
+            client_cert=cert,
+            client_key=its_key,
+        ) as (_, sender):
+            assert (await sender.send(a_request())).status == 200
+
+
+async def test_a_server_that_misses_our_certificate(authority):
+    with refusing_handshakes(authority.server(asks_clients=True)) as url:
+        link = Link(base_url=url, ca_file=authority.ca_file)
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    # TLS 1.3: the request was already under way when the server looked at our certificate
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", True, True)
+    assert "Set client_cert" in lost.detail
+
+
+async def test_a_server_of_tls_1_2_misses_our_certificate_before_anything_is_sent(authority):
+    tls = authority.server(asks_clients=True)
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    with refusing_handshakes(tls) as url:
+        link = Link(base_url=url, ca_file=authority.ca_file)
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", False, True)
+
+
+async def test_an_old_server_is_reached_only_where_that_is_allowed(authority):
+    with refusing_handshakes(authority.old_server()) as url:
+        link = Link(base_url=url, ca_file=authority.ca_file)
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", False, True)
+    assert 'tls = "legacy"' in lost.detail
+    async with talking(
+        answering(OK),
+        tls=authority.old_server(),
+        ca_file=authority.ca_file,
+        tls_versions="legacy",
+    ) as (_, sender):
+        assert (await sender.send(a_request())).status == 200
+
+
+async def test_a_handshake_that_is_hung_up_may_be_tried_again(authority):
+    async with talking(_reset, tls=None) as (server, _):
+        link = Link(base_url=f"https://127.0.0.1:{server.port}")
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", False, False)
+
+
+async def test_legacy_checks_certificates_all_the_same(authority):
+    async with talking(answering(OK), tls=authority.old_server(), tls_versions="legacy") as (
+        server,
+        sender,
+    ):
+        lost = await sender.send(a_request())
+        assert server.seen == []
+    assert lost.reason == "tls_failed"
+
+
+async def test_a_port_that_does_not_speak_tls():
+    async def talk(wire: Wire) -> None:
+        await wire.reader.read(1)
+        await wire.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with serving(talk) as server:
+        link = Link(base_url=f"https://127.0.0.1:{server.port}", timeout_s=5)
+        async with Transport(link, authorization=None, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    assert (lost.reason, lost.may_have_arrived, lost.is_permanent) == ("tls_failed", False, True)
+    assert "does not speak TLS" in lost.detail
+
+
+# Proxies
+
+
+async def test_a_proxy_is_used_where_the_link_names_one():
+    async with serving(answering(OK)) as server, serving(proxying(server.port)) as proxy:
+        link = a_link(server, proxy=proxy.url.replace("//", "//carol:p%40ss@"))
+        async with Transport(link, authorization=AUTHORIZATION, in_flight=1) as sender:
+            assert (await sender.send(a_request(path="/a/..%2Fb"))).status == 200
+    asked = proxy.seen[0]
+    assert asked.line == f"PUT {server.url}/a/..%2Fb HTTP/1.1"
+    assert asked.headers["proxy-authorization"] == "Basic Y2Fyb2w6cEBzcw=="
+
+
+async def test_a_proxy_sees_no_credential_of_a_vendor(authority):
+    async with (
+        serving(answering(OK), tls=authority.server()) as server,
+        serving(proxying(server.port)) as proxy,
+    ):
+        link = a_link(
+            server,
+            proxy=proxy.url.replace("//", "//carol:p%40ss@"),
+            ca_file=authority.ca_file,
+            headers={"x-api-key": "hush"},
+        )
+        async with Transport(link, authorization=AUTHORIZATION, in_flight=1) as sender:
+            for _ in range(2):
+                assert (await sender.send(a_request())).status == 200
+    assert [seen.line for seen in proxy.seen] == [f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"]
+    assert proxy.seen[0].headers["proxy-authorization"] == "Basic Y2Fyb2w6cEBzcw=="
+    assert proxy.seen[0].headers.keys().isdisjoint({"authorization", "x-api-key", "content-type"})
+    assert server.seen[0].headers["x-api-key"] == "hush"
+    assert "proxy-authorization" not in server.seen[0].headers
+
+
+@pytest.mark.parametrize(
+    ("talk", "is_permanent", "words"),
+    [
+        (answering(reply(407)), True, "answered 407"),
+        (answering(reply(403)), True, "answered 403"),
+        (answering(reply(502)), False, "answered 502"),
+        (_then_closes(b""), False, "broke off"),
+        (_then_closes(b"no HTTP\r\n\r\n"), False, "broke off"),
+        (None, False, "Connection refused"),
+    ],
+)
+async def test_a_proxy_that_does_not_connect_us(talk, is_permanent, words):
+    async with serving(talk or _silent) as proxy:
+        where = f"127.0.0.1:{proxy.port if talk else refused_port()}"
+        link = Link(
+            base_url="https://api.invalid", proxy=f"http://carol:hush@{where}", timeout_s=5.0
+        )
+        async with Transport(link, authorization=AUTHORIZATION, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived) == ("proxy_failed", False)
+    assert lost.is_permanent is is_permanent
+    assert words in lost.detail
+    assert where in lost.detail
+    assert "hush" not in lost.detail
+
+
+async def test_a_proxy_that_says_nothing():
+    async with serving(_silent) as proxy:
+        link = Link(base_url="https://api.invalid", proxy=proxy.url, connect_timeout_s=0.1)
+        async with Transport(link, authorization=AUTHORIZATION, in_flight=1) as sender:
+            lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived) == ("connect_timeout", False)
+    assert f"through the proxy 127.0.0.1:{proxy.port}" in lost.detail
+
+
+# Connections
+
+
+async def test_connections_are_kept_and_never_more_than_in_flight():
+    async with talking(answering(OK), in_flight=3) as (server, sender):
+        for _ in range(5):
+            await asyncio.gather(*(sender.send(a_request()) for _ in range(3)))
+        assert len(server.seen) == 15
+        assert server.connections == 3
+
+
+async def test_a_connection_that_the_server_closed_while_idle_is_not_used():
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(OK)
+        wire.close()
+
+    async with talking(talk) as (server, sender):
+        for number in (1, 2, 3):
+            assert (await sender.send(a_request())).status == 200
+            await until(lambda number=number: server.closed == number)
+            await asyncio.sleep(0.02)  # it is there; the loop has yet to read it
+        assert server.connections == 3
+
+
+@pytest.mark.parametrize(
+    "talk",
+    [_silent, _slow_body, _then_hangs(CHUNKED)],
+)
+async def test_a_cancelled_send_closes_its_connection(talk):
+    async with talking(talk) as (server, sender):
+        task = asyncio.create_task(sender.send(a_request()))
+        await until(lambda: len(server.seen) == 1)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: server.closed == 1)
+        assert len(server.seen) == 1
+
+
+async def _greets(wire: Wire) -> None:
+    await wire.say(b"220 mail.example ESMTP\r\n\r\n")
+    await wire.hang()
+
+
+@pytest.mark.parametrize("talk", [_closes_at_once, _reset, _greets])
+@pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_server_that_spoils_each_connection_is_not_stormed(authority, talk, newest):
+    tls = authority.server()
+    tls.maximum_version = newest
+    async with talking(talk, tls=tls, ca_file=authority.ca_file, timeout_s=2.0) as (server, sender):
+        lost = await sender.send(a_request())
+        assert isinstance(lost, NoReply)
+        assert server.connections == 1
+
+
+async def test_a_cancelled_send_makes_room_for_the_next():
+    talks = iter([_silent, answering(OK)])
+
+    async def talk(wire: Wire) -> None:
+        await next(talks)(wire)
+
+    async with talking(talk, in_flight=1) as (_, sender):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sender.send(a_request()), 0.1)
+        assert (await sender.send(a_request())).status == 200
+
+
+async def test_leaving_ends_what_is_under_way_as_in_doubt():
+    async with serving(_silent) as server:
+        sender = Transport(a_link(server), authorization=None, in_flight=1)
+        async with sender:
+            task = asyncio.create_task(sender.send(a_request()))
+            await until(lambda: len(server.seen) == 1)
+        lost = await task
+    assert (lost.reason, lost.may_have_arrived) == ("disconnected", True)
+
+
+async def test_nothing_is_left_open(authority):
+    tls = authority.server()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for talk in (answering(OK), _silent, _slow_body, _then_closes(b"x")):
+            async with talking(talk, tls=tls, ca_file=authority.ca_file, timeout_s=0.2) as (
+                _,
+                sender,
+            ):
+                await asyncio.gather(*(sender.send(a_request()) for _ in range(2)))
+        await asyncio.sleep(0)
+        gc.collect()
+    assert [str(one.message) for one in said] == []
+
+
+async def test_nothing_secret_stands_in_what_a_transport_says_of_itself():
+    link = Link(base_url="http://127.0.0.1:1", proxy="http://carol:hush@127.0.0.1:1")
+    sender = Transport(link, authorization="Basic aHVzaA==", in_flight=1)
+    assert "hush" not in repr(sender)
+    assert "aHVzaA" not in repr(sender)

@@ -1,0 +1,221 @@
+"""What a reply means by HTTP alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.model import Effect, NoReply, Reply, Verdict
+from pipeline.policy.classify import (
+    NOT_THE_VENDOR,
+    Meaning,
+    classify,
+    json_object,
+    plain,
+    retry_after_s,
+)
+
+APPLIED, NONE, MAYBE = Effect.APPLIED, Effect.NONE, Effect.MAYBE
+
+STATUSES = [
+    # done
+    (200, Verdict.OK, APPLIED),
+    (202, Verdict.OK, APPLIED),
+    (204, Verdict.OK, APPLIED),
+    # slow everyone down: certainly not applied
+    (429, Verdict.THROTTLED, NONE),
+    # the same request may do later, and was not carried out
+    (408, Verdict.TRANSIENT, NONE),
+    (421, Verdict.TRANSIENT, NONE),
+    (425, Verdict.TRANSIENT, NONE),
+    # credentials: every row would meet it
+    (401, Verdict.FATAL, NONE),
+    (403, Verdict.FATAL, NONE),
+    (407, Verdict.FATAL, NONE),
+    # the configuration is wrong, which every row would meet
+    (405, Verdict.FATAL, NONE),
+    (406, Verdict.FATAL, NONE),
+    (415, Verdict.FATAL, NONE),
+    # this row is wrong
+    (400, Verdict.REJECTED, NONE),
+    (404, Verdict.REJECTED, NONE),
+    (409, Verdict.REJECTED, NONE),
+    (410, Verdict.REJECTED, NONE),
+    (412, Verdict.REJECTED, NONE),
+    (422, Verdict.REJECTED, NONE),
+    # a 4xx that nobody lists is still a no to this row
+    (418, Verdict.REJECTED, NONE),
+    (499, Verdict.REJECTED, NONE),
+    # never followed; a 303 may stand after the deed, so nothing is certain
+    (301, Verdict.FATAL, MAYBE),
+    (303, Verdict.FATAL, MAYBE),
+    (308, Verdict.FATAL, MAYBE),
+    # the server broke, perhaps after applying it
+    (500, Verdict.TRANSIENT, MAYBE),
+    (501, Verdict.TRANSIENT, MAYBE),
+    (503, Verdict.TRANSIENT, MAYBE),
+    (504, Verdict.TRANSIENT, MAYBE),
+    # no statuses that a server may send at the end of an exchange: nobody knows
+    (100, Verdict.TRANSIENT, MAYBE),
+    (103, Verdict.TRANSIENT, MAYBE),
+    (0, Verdict.TRANSIENT, MAYBE),
+    (600, Verdict.TRANSIENT, MAYBE),
+    (999, Verdict.TRANSIENT, MAYBE),
+]
+
+
+@pytest.mark.parametrize(("status", "verdict", "effect"), STATUSES)
+def test_a_status_has_one_meaning(status, verdict, effect):
+    answer = classify(Reply(status, {}, b""))
+    assert (answer.verdict, answer.effect, answer.http_status) == (verdict, effect, status)
+    is_told = bool(answer.code and answer.message and answer.hint)
+    assert is_told == (verdict is not Verdict.OK)
+
+
+NO_REPLIES = [
+    # no connection was made: certainly not applied
+    (NoReply("connect_failed", "refused", may_have_arrived=False), Verdict.TRANSIENT, NONE),
+    # silence after sending
+    (NoReply("timeout", "30 s", may_have_arrived=True), Verdict.TRANSIENT, MAYBE),
+    # a certificate that is not trusted stays so
+    (
+        NoReply("tls_failed", "self-signed", may_have_arrived=False, is_permanent=True),
+        Verdict.FATAL,
+        NONE,
+    ),
+    # permanent, but seen only after sending
+    (
+        NoReply("broken_reply", "no HTTP", may_have_arrived=True, is_permanent=True),
+        Verdict.FATAL,
+        MAYBE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("no_reply", "verdict", "effect"), NO_REPLIES)
+def test_silence_says_nothing_about_what_was_applied(no_reply, verdict, effect):
+    answer = classify(no_reply)
+    assert (answer.verdict, answer.effect, answer.http_status) == (verdict, effect, None)
+    assert (answer.code, answer.message) == (no_reply.reason, no_reply.detail)
+    assert answer.hint
+
+
+def test_a_vendor_may_read_a_status_otherwise():
+    exceptions = {409: Meaning(Verdict.TRANSIENT, NONE)}
+    assert classify(Reply(409, {}, b""), exceptions=exceptions).verdict is Verdict.TRANSIENT
+    assert classify(Reply(404, {}, b""), exceptions=exceptions).verdict is Verdict.REJECTED
+
+
+BODIES_OF_A_SUCCESS = [
+    # body; headers; whether it is cut short; whether it can be the vendor's
+    (b"", {}, False, True),
+    (b" \r\n", {}, False, True),
+    (b'{"id": 1}', {"content-type": "application/json"}, False, True),
+    (b"true", {}, False, True),
+    (b'\xef\xbb\xbf{"id": 1}', {}, False, True),
+    # a proxy's or a hotel's login page
+    (b"<!DOCTYPE html><title>Sign in</title>", {"content-type": "text/html"}, False, False),
+    (b"\n  <html>", {}, False, False),
+    (b"\xef\xbb\xbf<html>", {}, False, False),
+    (b"Please sign in", {"content-type": "Text/HTML; charset=utf-8"}, False, False),
+    (b"Please sign in", {}, False, False),
+    (b"\xff\xfe\x00", {}, False, False),
+    (b"[" * 100_000, {}, False, False),
+    # cut short it cannot be parsed: the status is trusted, unless it is a page
+    (b'{"items": [1, 2', {}, True, True),
+    (b"<html>", {}, True, False),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "is_cut", "is_vendors"), BODIES_OF_A_SUCCESS)
+def test_a_success_counts_only_where_the_vendor_can_have_said_it(body, headers, is_cut, is_vendors):
+    answer = classify(Reply(200, headers, body, is_cut=is_cut))
+    if is_vendors:
+        assert answer[:4] == (Verdict.OK, APPLIED, 200, "")
+    else:
+        assert answer[:4] == (Verdict.TRANSIENT, MAYBE, 200, NOT_THE_VENDOR)
+        assert "proxy" in answer.hint
+
+
+def test_a_vendor_says_itself_what_its_success_looks_like():
+    reply = Reply(200, {}, b"false")
+    assert classify(reply, is_vendors=lambda r: r.body == b"true").code == NOT_THE_VENDOR
+
+
+def test_a_redirect_names_its_target():
+    answer = classify(Reply(302, {"location": "https://other.example/login"}, b""))
+    assert "https://other.example/login" in answer.message
+    assert "base_url" in answer.hint
+    assert "without a target" in classify(Reply(302, {}, b"")).message
+
+
+NOW_S = 784_111_777.0  # Sun, 06 Nov 1994 08:49:37 GMT
+DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+RETRY_AFTERS = [
+    # what it says, what Date says, the seconds
+    ("7", None, 7.0),
+    (" 7 ", None, 7.0),
+    ("0", None, 0.0),
+    ("1.5", None, 1.5),
+    # not shortened, however long
+    ("86400", None, 86400.0),
+    # already over
+    ("-3", None, 0.0),
+    # a date, against the vendor's own clock
+    ("Sun, 06 Nov 1994 08:51:37 GMT", DATE, 120.0),
+    ("Sunday, 06-Nov-94 08:51:37 GMT", DATE, 120.0),
+    ("Sun Nov  6 08:51:37 1994", DATE, 120.0),
+    # the vendor's clock is a day ahead of ours: only the difference counts
+    ("Mon, 07 Nov 1994 08:50:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT", 60.0),
+    # no Date, or a broken one: the time of arrival
+    ("Sun, 06 Nov 1994 08:49:47 GMT", None, 10.0),
+    ("Sun, 06 Nov 1994 08:49:47 GMT", "yesterday", 10.0),
+    # a date in the past
+    ("Sun, 06 Nov 1994 08:40:00 GMT", DATE, 0.0),
+    # junk asks for nothing
+    ("", None, None),
+    ("soon", None, None),
+    ("1e3", None, None),
+    ("nan", None, None),
+    ("inf", None, None),
+    ("٧", None, None),  # noqa: RUF001 - an Arabic digit is no digit of HTTP
+    ("Mon, 99 Foo 2020 99:99:99 GMT", None, None),
+    ("Sun, 06 Nov 99999 08:49:37 GMT", None, None),
+]
+
+
+@pytest.mark.parametrize(("text", "date", "seconds"), RETRY_AFTERS)
+def test_retry_after(text, date, seconds):
+    headers = {"retry-after": text} | ({"date": date} if date else {})
+    assert retry_after_s(Reply(429, headers, b"", received_s=NOW_S)) == seconds
+
+
+def test_a_wait_is_always_finite():
+    wait_s = retry_after_s(Reply(429, {"retry-after": "9" * 400}, b""))
+    assert wait_s is not None
+    assert 1e9 < wait_s < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("status", "waits"), [(429, True), (503, True), (422, False), (401, False)]
+)
+def test_only_what_may_be_repeated_carries_the_wait(status, waits):
+    answer = classify(Reply(status, {"retry-after": "7"}, b""))
+    assert answer.retry_after_s == (7.0 if waits else None)
+
+
+def test_a_message_shows_the_body_as_one_bounded_line():
+    answer = classify(Reply(500, {}, b"upstream\n\x1b[31mbroke\x00 " + b"x" * 100_000))
+    assert answer.message.startswith("HTTP 500 Internal Server Error: the reply reads: upstream ")
+    assert answer.message.isprintable()
+    assert len(answer.message) < 500
+    assert "HTML" in classify(Reply(502, {}, b"<html>secret markup")).message
+
+
+@pytest.mark.parametrize("body", [b"", b"[1]", b"1", b"null", b"{", b"\xff", b'{"a"' * 99_999])
+def test_what_is_no_object_reads_as_an_empty_one(body):
+    assert json_object(body) == {}
+
+
+def test_plain_text_has_no_half_characters():
+    assert plain("a\ud800b", 10) == "a b"
