@@ -73,6 +73,7 @@ class Operation(Generic[S, J]):
     decode        one answer per job of the batch, in order. MUST accept any status and any bytes;
                   MUST trust the status over the body
     repeatable    True where the vendor's state is the same after sending it twice
+    repeat_note   the same in words, for people, with its source
     """
 
     name: str
@@ -85,6 +86,7 @@ class Operation(Generic[S, J]):
     encode: Callable[[S, Sequence[J]], Request]
     decode: Callable[[S, Sequence[J], Reply | NoReply], tuple[Answer, ...]]
     repeatable: Callable[[S, J], bool]
+    repeat_note: str
     refuse: Callable[[S, J], str | None] = lambda _settings, _job: None
     warn: Callable[[J], tuple[str, ...]] = lambda _job: ()
     always: tuple[str, ...] = ()
@@ -95,7 +97,8 @@ class Operation(Generic[S, J]):
 class Vendor(Generic[S]):
     """A vendor: its settings, how it authenticates, what it offers.
 
-    simulated  settings of a `sample-*` account, beside the simulator's base URL and secrets
+    scope      what an account's updates reach, for people: "project 44056"
+    simulated  settings of a `sample-*` account, beside the simulator's base URL
     """
 
     name: str
@@ -103,6 +106,7 @@ class Vendor(Generic[S]):
     settings: type[S]
     authenticate: Callable[[S], Basic]
     operations: tuple[Operation[S, Any], ...]
+    scope: Callable[[S], str] = lambda _settings: ""
     simulated: Mapping[str, Any] = field(default_factory=dict)
 
 

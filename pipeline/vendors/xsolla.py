@@ -885,6 +885,9 @@ def _short(value: object) -> str:
 _DEFAULTS: Final = Defaults(quota=("10/s",), in_flight=8, timeout_s=30.0)
 
 
+REPEAT_NOTE: Final = "harmless: a full replace, the same body twice leaves the same state (inferred)"
+
+
 def _repeatable(_s: Settings, _job: UpdateJob) -> bool:
     """A full replace: sent twice, it leaves the same state (inferred from BONUS, SPEC)."""
     return True
@@ -901,6 +904,7 @@ BONUS_PROMOTION: Final = Operation(
     decode=_decode,
     refuse=_refuse,
     repeatable=_repeatable,
+    repeat_note=REPEAT_NOTE,
     warn=_warn_bonus_promotion,
     encode=_encode_bonus_promotion,
     sample=MappingProxyType(
@@ -938,6 +942,7 @@ COUPON: Final = Operation(
     decode=_decode,
     refuse=_refuse,
     repeatable=_repeatable,
+    repeat_note=REPEAT_NOTE,
     warn=_warn_coupon,
     encode=_encode_coupon,
     # COUPON, SPEC: default 10; whether an omitted limit means 10, none or unchanged is nowhere said
@@ -966,6 +971,7 @@ VENDOR: Final = Vendor(
     summary="Xsolla store: bonus promotions and coupons (API version 2)",
     settings=Settings,
     authenticate=_authenticate,
+    scope=lambda settings: f"project {settings.project_id}",
     operations=(BONUS_PROMOTION, COUPON),
     simulated=MappingProxyType({"project_id": 44056, "api_key": "simulator-key"}),
 )

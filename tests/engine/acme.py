@@ -69,6 +69,7 @@ PRICE = Operation[VendorSettings, Price](
     encode=lambda _s, jobs: Request("PUT", f"/{jobs[0].sku}"),
     decode=decode,
     repeatable=lambda _s, _job: True,
+    repeat_note="harmless",
 )
 ACME = Vendor(
     name="acme",

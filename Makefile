@@ -1,0 +1,91 @@
+# make help lists the targets. Needs make and a Python of 3.11 or newer; everything else goes into .venv.
+# Another Python: make run PYTHON=/path/to/python3
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+
+PYTHON ?=
+LOCK_PYTHON ?= python3.11
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+
+# A .venv that lost its Python, or that was copied here from another folder, is made anew.
+ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
+.PHONY: .venv/run
+endif
+
+.PHONY: help run test check bench fmt lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+# A crash ends with 1 too, so the report is looked for as well.
+run: .venv/project ## send the samples to the embedded simulator and show the report
+	@touch .venv/started; code=0; \
+	PIPELINE_REPORTS='$(CURDIR)/reports' $(BIN)/pipeline run --simulate --yes inputs/samples || code=$$?; \
+	if [ $$code -ne 1 ] || [ ! reports/latest/summary.json -nt .venv/started ]; then \
+	  echo "make run: expected a report and exit code 1, got $$code" >&2; exit 1; \
+	fi; \
+	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv tells which."
+
+test: .venv/dev ## run the tests
+	@$(BIN)/python -m pytest
+
+check: .venv/dev ## lint, formatting, types and layer rules
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: .venv/dev ## measure throughput, CPU time and memory
+	@$(BIN)/python tests/benchmarks/run.py
+
+fmt: .venv/dev ## format the code and mend what the linter can mend
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+.venv/run: requirements/run.txt
+	@set -e; python=; \
+	for each in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+	  if "$$each" -c '$(USABLE)' >/dev/null 2>&1; then python=$$each; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "This needs Python 3.11 or newer with its venv module (on Debian: apt install python3-venv)." \
+	    "Name one: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	echo "Setting up .venv with $$("$$python" --version) ..."; \
+	rm -rf .venv; \
+	"$$python" -m venv .venv
+	@$(PIP) install --require-hashes --requirement requirements/run.txt
+	@printf '%s' '$(CURDIR)' > .venv/made-in
+	@touch $@
+
+.venv/project: pyproject.toml .venv/run
+	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev: requirements/dev.txt .venv/project
+	@echo "Adding the tools for tests and checks ..."
+	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+# The oldest Python that is supported locks, so that nothing is missing which only it needs.
+lock: ## lock the dependencies of pyproject.toml anew (needs python3.11)
+	@$(LOCK_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "make lock needs Python 3.11: make lock LOCK_PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	unset PIP_FIND_LINKS PIP_CONSTRAINT PIP_REQUIRE_HASHES; \
+	$(LOCK_PYTHON) -m venv "$$folder"; \
+	"$$folder/bin/pip" --quiet --disable-pip-version-check install pip-tools; \
+	compile="$$folder/bin/pip-compile --quiet --upgrade --rebuild --generate-hashes --no-header --strip-extras \
+	  --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links"; \
+	$$compile --build-deps-for=editable --output-file=requirements/run.txt pyproject.toml; \
+	$$compile --build-deps-for=editable --extra=dev --constraint=requirements/run.txt \
+	  --output-file=requirements/dev.txt pyproject.toml
+
+clean: ## remove .venv and all caches; inputs, reports and the ledger stay
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find pipeline tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,70 @@
+"""The command line: arguments in, one of the floors below called, an exit code out.
+
+Exit codes: 0 all rows succeeded, 1 some did not, 2 nothing at all was sent, 3 stopped by a gate or
+a fatal answer, 130 and 143 interrupted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from pipeline.cli.check import check
+from pipeline.cli.init import init
+from pipeline.cli.operations import operations
+from pipeline.cli.run import run
+from pipeline.cli.simulate import simulator
+from pipeline.model import PipelineError, RunAborted
+from pipeline.simulator import SimulatorError
+
+__all__ = ["main"]
+
+NOTHING_SENT, STOPPED = 2, 3
+
+
+class _Failed(click.ClickException):
+    """An error of ours as click shows it: words without a traceback, and an exit code."""
+
+    exit_code = NOTHING_SENT
+
+    def show(self, file: object = None) -> None:  # noqa: ARG002 - click's own signature
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print("Error:", style="bold red", end=" ")
+        console.print(self.message, markup=False)
+
+
+class _Aborted(_Failed):
+    exit_code = STOPPED
+
+
+class _Commands(click.Group):
+    """Commands whose errors are words, in the order in which people meet them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (PipelineError, SimulatorError) as error:
+            failed = _Aborted if isinstance(error, RunAborted) else _Failed
+            raise failed(str(error)) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="offer-pipeline", prog_name="pipeline")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file. Default: PIPELINE_CONFIG, else pipeline.toml here.",
+)
+@click.pass_context
+def main(ctx: click.Context, config: Path | None) -> None:
+    """Rows in, vendor updates out, one true result per row."""
+    ctx.obj = config
+
+
+for _command in (run, check, operations, init, simulator):
+    main.add_command(_command)

@@ -1,0 +1,102 @@
+"""`pipeline check`: what a run would do, without sending anything."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from pipeline.cli.setup import Rows, embedded_simulator, expand, read_config
+from pipeline.cli.words import question_about
+from pipeline.config import Config
+from pipeline.load import read_jobs
+from pipeline.model import JobRow, Request
+from pipeline.report import show_question
+from pipeline.run import Prepared, RunOptions, prepare
+from pipeline.vendors import Account
+
+ALL_GOOD, SOME_INVALID = 0, 1
+
+
+@click.command()
+@click.argument("files", nargs=-1)
+@click.option("--simulate", is_flag=True, help="As a run with --simulate would see it.")
+@click.option("--operation", help="Of every row, for example xsolla.coupon.")
+@click.option("--account", help="Of every row, as named in the configuration.")
+@click.option("--rows", type=Rows(), help="Only these rows, for example 17,40-60.")
+@click.option("--force-order", is_flag=True, help="Take an earlier report's rows as new ones.")
+@click.option("--show", type=click.IntRange(min=0), default=0, help="Print the first N jobs.")
+@click.pass_obj
+def check(
+    config_file: Path | None,
+    /,
+    *,
+    files: tuple[str, ...],
+    simulate: bool,
+    show: int,
+    **options: Any,
+) -> None:
+    """Read FILES as a run would, name every fault, send nothing.
+
+    Exit code 0: every row can be sent; 1: some cannot; 2: a file is broken.
+    """
+    console = Console(highlight=False)
+    config = read_config(config_file)
+    if simulate:
+        with embedded_simulator(config, strict_ids=False) as simulated:
+            config = simulated  # only bound, never sent to: it may be gone by then
+    codes = [
+        _check(path, config, RunOptions(**options), show, console) for path in expand(files, config)
+    ]
+    sys.exit(max(codes, default=ALL_GOOD))
+
+
+def _check(path: Path, config: Config, options: RunOptions, show: int, console: Console) -> int:
+    prepared = prepare(path, config, options)
+    try:
+        show_question(console, question_about(prepared), would=True)
+        for kind in prepared.bound.faults:
+            for fault in kind.examples:
+                console.print(f"  {fault}", markup=False, soft_wrap=True)
+            if kind.rows > len(kind.examples):
+                console.print(f"  ... {kind.rows} rows in all with: {kind.what}", markup=False)
+        for line in _samples(prepared, show):
+            console.print(line, markup=False, soft_wrap=True)
+    finally:
+        shutil.rmtree(prepared.folder)
+    return SOME_INVALID if prepared.bound.invalid else ALL_GOOD
+
+
+def _samples(prepared: Prepared, show: int) -> Iterator[str]:
+    """The first jobs, and the first request as a curl command without secrets."""
+    for account in prepared.accounts:
+        batches = read_jobs(prepared.bound.jobs[account.name].path)
+        jobs = list(islice(chain.from_iterable(batches), show))
+        for job in jobs:
+            yield f"row {job.row} -> {job.operation}: {job.text}"
+        if jobs:
+            yield as_curl(account, _request(account, jobs[0]))
+
+
+def _request(account: Account, job: JobRow) -> Request:
+    operation = next(op for op in account.vendor.operations if op.name == job.operation)
+    return operation.encode(account.settings, (operation.job_type.trusted(job.text),))
+
+
+def as_curl(account: Account, request: Request) -> str:
+    """A request as a shell command; credentials stand as variables."""
+    parts = ["curl", "-X", request.method, shlex.quote(account.link.base_url + request.path)]
+    for name, value in request.headers.items():
+        parts += ["-H", shlex.quote(f"{name}: {value}")]
+    parts += ["-u", '"$USER_NAME:$SECRET"']
+    if request.body:
+        parts += ["-d", shlex.quote(json.dumps(json.loads(request.body), ensure_ascii=False))]
+    return " ".join(parts)

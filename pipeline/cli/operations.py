@@ -1,0 +1,139 @@
+"""`pipeline operations`: what can be updated, and what its columns are."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.load.fields import Field, fields_of
+from pipeline.model import UsageError
+from pipeline.vendors import Operation, Vendor, load_vendors
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--template",
+    type=click.Choice(["csv", "toml"]),
+    help="Print a file to start from: an example row, or the account's configuration.",
+)
+def operations(name: str | None, template: str | None) -> None:
+    """What can be updated: columns, types, rules, what may be repeated.
+
+    NAME is one operation, for example xsolla.coupon; without it all are listed.
+    """
+    vendors = load_vendors()
+    if name is None:
+        if template:
+            raise UsageError("--template needs an operation, for example: xsolla.coupon")
+        _list(vendors)
+        return
+    vendor, operation = _find(vendors, name)
+    if template == "csv":
+        click.echo(csv_template(operation), nl=False)
+    elif template == "toml":
+        click.echo(toml_template(vendor, operation.name), nl=False)
+    else:
+        _describe(vendor, operation)
+
+
+def _find(vendors: dict[str, Vendor[Any]], name: str) -> tuple[Vendor[Any], Operation[Any, Any]]:
+    known = {op.name: (vendor, op) for vendor in vendors.values() for op in vendor.operations}
+    if name not in known:
+        raise UsageError(f"{name!r} is no operation; there are: {', '.join(known)}")
+    return known[name]
+
+
+def _list(vendors: dict[str, Vendor[Any]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("operation", style="bold", no_wrap=True)
+    table.add_column("what it does")
+    for vendor in vendors.values():
+        for operation in vendor.operations:
+            table.add_row(operation.name, escape(operation.summary))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("\nColumns and rules of one: pipeline operations NAME")
+
+
+def _describe(vendor: Vendor[Any], operation: Operation[Any, Any]) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{operation.name}[/]  {escape(operation.summary)}\n")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("column", style="bold", no_wrap=True)
+    table.add_column("cell", no_wrap=True)
+    table.add_column("what it is")
+    table.add_column("example", overflow="fold")
+    for field in fields_of(operation.job_type).values():
+        table.add_row(
+            field.name + (" *" if field.is_required else ""),
+            field.cell.kind.value + (" or null" if field.is_nullable else ""),
+            escape(field.cell.help),
+            escape(field.cell.example),
+        )
+    console.print(table)
+    for line in _facts(vendor, operation):
+        console.print(f"- {escape(line)}")
+
+
+def _facts(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
+    defaults = operation.defaults
+    facts = ["* is needed in every row. The word omit in a cell leaves its field out on purpose."]
+    if operation.replaces:
+        facts.append(
+            "The update replaces the whole entity: a field that is left out is cleared. A file "
+            'without one of these columns is refused unless its input says missing = "clear".'
+        )
+    if operation.always:
+        facts.append(f"Always needed, a value or null: {', '.join(operation.always)}.")
+    facts.append(
+        f"Repeating it: {operation.repeat_note}. "
+        "Reading it back and taking it back: not offered by this version."
+    )
+    facts.append(
+        f"Unless the account says otherwise: {', '.join(defaults.quota)} (assumed, "
+        f"{vendor.name} states none), {defaults.in_flight} in flight, {defaults.timeout_s:g} s."
+    )
+    facts.append(f"A file to start from: pipeline operations {operation.name} --template csv")
+    return facts
+
+
+def csv_template(operation: Operation[Any, Any]) -> str:
+    """A header line and one realistic row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(operation.sample.keys())
+    writer.writerow(operation.sample.values())
+    return text.getvalue()
+
+
+def toml_template(vendor: Vendor[Any], operation_name: str) -> str:
+    """The tables of the configuration that an operation needs, ready to be filled in."""
+    lines = ["[accounts.shop]", f'vendor = "{vendor.name}"']
+    for name, info in vendor.settings.model_fields.items():
+        if not info.is_required():
+            continue
+        example = vendor.simulated.get(name, "")
+        is_secret = "Secret" in str(info.annotation)
+        variable = f"{vendor.name}_{name}".upper()
+        lines.append(f'{name} = "env:{variable}"' if is_secret else f"{name} = {example!r}")
+    quota = ", ".join(f'"{text}"' for text in vendor.operations[0].defaults.quota)
+    lines += [
+        f"quota = [{quota}]  # as your contract states it; all hold at once",
+        "",
+        f'[input."{operation_name}"]',
+        'missing = "refuse"  # or "clear": a column that is left out is cleared at the vendor',
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def columns_of(operation: Operation[Any, Any]) -> list[Field]:
+    """The columns that a file of this operation may have."""
+    return list(fields_of(operation.job_type).values())

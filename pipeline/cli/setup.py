@@ -1,0 +1,94 @@
+"""What every command starts from: the vendors, the configuration, the files that were meant."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from anyio.from_thread import start_blocking_portal
+
+from pipeline.config import Config, load_config
+from pipeline.load import RowSelection, parse_rows
+from pipeline.model import UsageError
+from pipeline.run import SAMPLES
+from pipeline.simulator import SimulatorOptions, default_script, serve
+from pipeline.vendors import load_vendors
+
+DATA = (".csv", ".csv.gz", ".parquet")
+REFUSED_WITH_REASON = (".xlsx", ".xls")
+
+
+class Rows(click.ParamType[RowSelection]):
+    """`17,40-60` as a selection of rows."""
+
+    name = "rows"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> RowSelection:
+        """Rows by number, as `take` wants them."""
+        if isinstance(value, RowSelection):
+            return value
+        try:
+            return parse_rows(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def read_config(path: Path | None) -> Config:
+    """The configuration that this command works with. Raises ConfigError."""
+    return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+
+
+@contextmanager
+def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
+    """The same configuration with every account at a simulator that lives as long as the block."""
+    options = SimulatorOptions(script=default_script(), strict_ids=strict_ids)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(serve(options)) as running,
+    ):
+        yield config.simulated(running.base_urls)
+
+
+def expand(given: Iterable[str], config: Config) -> list[Path]:
+    """The files that paths, folders and globs mean; without any, those in the drop folder.
+
+    Raises UsageError where a path or glob means no file.
+    """
+    texts = list(given)
+    if not texts:
+        found = _in_folder(config.inputs)
+        samples = config.inputs / SAMPLES
+        return [path for path in found if not path.is_relative_to(samples)]
+    files = [path for text in texts for path in _meant_by(text)]
+    return list(dict.fromkeys(files))
+
+
+def _meant_by(text: str) -> list[Path]:
+    path = Path(text)
+    if path.is_dir():
+        found = _in_folder(path)
+    elif path.exists() or not glob.has_magic(text):
+        return [path]
+    else:
+        found = sorted(Path(name) for name in glob.glob(text, recursive=True))  # noqa: PTH207 - takes absolute patterns too
+        found = [path for path in found if path.is_file()]
+    if not found:
+        raise UsageError(f"{text}: no file of {', '.join(DATA)} there")
+    return found
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and path.name.endswith(DATA + REFUSED_WITH_REASON)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

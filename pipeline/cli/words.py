@@ -1,0 +1,51 @@
+"""What a prepared file means, in the values that the terminal shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from pipeline.report import Question, Target
+from pipeline.run import Prepared, warnings_about
+
+EXAMPLES = 5
+
+
+def question_about(prepared: Prepared) -> Question:
+    """All that a person should know before agreeing."""
+    bound = prepared.bound
+    return Question(
+        file=prepared.snapshot.source,
+        rows=bound.rows,
+        invalid=bound.invalid,
+        targets=tuple(_targets(prepared)),
+        blank_lines=prepared.snapshot.blank_lines,
+        examples=tuple(str(kind.examples[0]) for kind in bound.faults[:EXAMPLES]),
+        cleared=cleared_fields(prepared),
+        warnings=(*warnings_about(prepared), *([prepared.refusal] if prepared.refusal else [])),
+        is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
+    )
+
+
+def cleared_fields(prepared: Prepared) -> dict[str, tuple[str, ...]]:
+    """Fields that some rows leave out and the vendor hence clears, by operation."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for cleared in prepared.bound.cleared:
+        found[cleared.operation].append(f"{cleared.field} ({cleared.jobs} rows)")
+    return {operation: tuple(fields) for operation, fields in found.items()}
+
+
+def _targets(prepared: Prepared) -> Iterator[Target]:
+    for account in prepared.accounts:
+        jobs = prepared.bound.jobs[account.name]
+        yield Target(
+            account=account.name,
+            vendor=account.vendor.name,
+            host=urlsplit(account.link.base_url).netloc,
+            rows=jobs.operations,
+            scope=account.vendor.scope(account.settings),
+            quota=", ".join(map(str, account.quotas)),
+            quota_assumed=account.is_assumed,
+            lasts_s=max(jobs.rows / quota.per_second for quota in account.quotas),
+        )

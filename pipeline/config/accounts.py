@@ -1,0 +1,294 @@
+"""The tables of the accounts, and how an account comes from one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from pipeline.config.environment import normal
+from pipeline.config.findings import Findings, checked, did_you_mean, one_of
+from pipeline.config.keys import REFERENCE, AccountKeys, absolute, url_fault
+from pipeline.config.secrets import Secrets, secret_keys
+from pipeline.model import Link
+from pipeline.model.errors import shorten
+from pipeline.policy.quota import Quota, parse_quota
+from pipeline.policy.retry import RetryPolicy
+from pipeline.vendors.contract import Account, Vendor, VendorSettings
+
+SAMPLE_PREFIX = "sample-"
+SAMPLE_QUOTA = "50/s"  # lively, and still slow enough to be watched
+
+_ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # also a part of file names
+_UNREAD = SecretStr("a reference that was not read")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountEntry:
+    """One account as configured, its secrets not read.
+
+    settings      validated; secrets hold a placeholder, so that rows can be bound without them
+    given         the vendor's part as it was written, secrets as references
+    is_simulated  True where the base URL is the simulator's and `settings` are complete
+    """
+
+    name: str
+    vendor: Vendor[Any]
+    settings: VendorSettings
+    keys: AccountKeys
+    given: Mapping[str, Any] = field(repr=False)
+    is_simulated: bool = False
+
+
+def read_accounts(
+    tables: Mapping[str, dict[str, Any]],
+    vendors: Mapping[str, Vendor[Any]],
+    findings: Findings,
+) -> Iterator[tuple[str, AccountEntry]]:
+    """The accounts of the file, by name; what is wrong with them goes to `findings`."""
+    seen: dict[str, str] = {}
+    for name, values in tables.items():
+        twin = seen.setdefault(normal(name), name)
+        wrong = _name_fault(name) if twin == name else f"differs too little from {twin!r}"
+        if wrong:
+            findings.add(("accounts", name), wrong)
+        entry = _entry(name, values, vendors, findings)
+        if entry:
+            yield name, entry
+
+
+def _name_fault(name: str) -> str | None:
+    if name.lower().startswith(SAMPLE_PREFIX):
+        return f"names that start with {SAMPLE_PREFIX} belong to the samples; choose another"
+    if not _ACCOUNT_NAME.fullmatch(name):
+        return "the name of an account holds letters, digits, - and _ only, at most 64"
+    return None
+
+
+def _entry(
+    name: str,
+    values: Mapping[str, Any],
+    vendors: Mapping[str, Vendor[Any]],
+    findings: Findings,
+) -> AccountEntry | None:
+    path = ("accounts", name)
+    vendor = vendors.get(str(values.get("vendor")))
+    own = vendor.settings.model_fields if vendor else {}
+    given = {key: value for key, value in values.items() if key in own}
+    general = {key: v for key, v in values.items() if key not in own and key != "verify"}
+    if "verify" in values:
+        findings.add(
+            (*path, "verify"),
+            "certificates are always verified",
+            todo='Trust the server\'s own authority instead: ca_file = "/path/to/ca.pem"',
+        )
+    if vendor is None:
+        general = {key: v for key, v in general.items() if key in AccountKeys.model_fields}
+    keys = checked(AccountKeys, general, path, findings, known=own)
+    if vendor is None:
+        _add_vendor_fault(values, path, vendors, findings)
+        return None
+    settings = checked(vendor.settings, _unread(vendor, given, path, findings), path, findings)
+    if keys is None or settings is None:
+        return None
+    if wrong := url_fault(settings.base_url, allow_http=keys.allow_http):
+        findings.add((*path, "base_url"), wrong)
+    if keys.client_key and not keys.client_cert:
+        findings.add((*path, "client_key"), "stands without a client_cert")
+    return AccountEntry(name=name, vendor=vendor, settings=settings, keys=keys, given=given)
+
+
+def _add_vendor_fault(
+    values: Mapping[str, Any],
+    path: tuple[str, ...],
+    vendors: Mapping[str, Vendor[Any]],
+    findings: Findings,
+) -> None:
+    given = values.get("vendor")
+    if isinstance(given, str):
+        what, todo = "there is no such vendor", did_you_mean(given, vendors)
+        value, expected = shorten(given), one_of(vendors)
+        findings.add((*path, "vendor"), what, value=value, expected=expected, todo=todo)
+
+
+def _unread(
+    vendor: Vendor[Any], given: Mapping[str, Any], path: tuple[str, ...], findings: Findings
+) -> dict[str, Any]:
+    """The vendor's settings with placeholders for secrets, which must be references."""
+    secrets = secret_keys(vendor)
+    for key in secrets & given.keys():
+        value = given[key]
+        if not isinstance(value, str) or not REFERENCE.fullmatch(value):
+            variable = f"{vendor.name}_{key}".upper()
+            findings.add(
+                (*path, key),
+                "a secret does not stand in the configuration itself",
+                todo=f'Put it into an environment variable and write {key} = "env:{variable}"; '
+                '"file:PATH" and "command:PROGRAM ARGUMENTS" work too',
+            )
+    return {key: _UNREAD if key in secrets else value for key, value in given.items()}
+
+
+def outline(entry: AccountEntry, folder: Path) -> Account:
+    """The account without its secrets: enough to bind rows and to plan, not to send."""
+    return _account(entry, folder, entry.settings, entry.keys.proxy, entry.keys.headers)
+
+
+def ready(
+    entry: AccountEntry, folder: Path, environ: Mapping[str, str], findings: Findings
+) -> Account:
+    """The account, ready to send. Its secrets are read now.
+
+    Raises ConfigError where a secret or a file cannot be read.
+    """
+    if entry.is_simulated:
+        return outline(entry, folder)
+    path = ("accounts", entry.name)
+    secrets = Secrets(entry.name, folder, environ, findings)
+    hidden = secret_keys(entry.vendor)
+    given = {
+        key: SecretStr(secrets.read(key, value)) if key in hidden else value
+        for key, value in entry.given.items()
+    }
+    headers = {k: secrets.maybe(f"headers.{k}", v) for k, v in entry.keys.headers.items()}
+    proxy = entry.keys.proxy and secrets.maybe("proxy", entry.keys.proxy)
+    if proxy and (wrong := url_fault(proxy, ("http", "https"), may_name_user=True)):
+        findings.add((*path, "proxy"), wrong)
+    _check_files(entry, folder, findings)
+    findings.raise_if_any()
+    settings = checked(entry.vendor.settings, given, path, findings)
+    findings.raise_if_any()
+    return _account(entry, folder, settings or entry.settings, proxy, headers)
+
+
+def _account(
+    entry: AccountEntry,
+    folder: Path,
+    settings: VendorSettings,
+    proxy: str | None,
+    headers: Mapping[str, str],
+) -> Account:
+    keys, defaults = entry.keys, [operation.defaults for operation in entry.vendor.operations]
+    link = Link(
+        base_url=settings.base_url.rstrip("/"),
+        timeout_s=keys.timeout_s or max(d.timeout_s for d in defaults),
+        ca_file=_path(folder, keys.ca_file),
+        client_cert=_path(folder, keys.client_cert),
+        client_key=_path(folder, keys.client_key),
+        proxy=proxy,
+        headers=dict(headers),
+        tls=keys.tls,
+    )
+    if keys.connect_timeout_s is not None:
+        link = replace(link, connect_timeout_s=keys.connect_timeout_s)
+    account = Account(
+        name=entry.name,
+        vendor=entry.vendor,
+        settings=settings,
+        link=link,
+        quotas=keys.quota or _most_cautious(d.quota for d in defaults),
+        is_assumed=keys.quota is None,
+        in_flight=keys.in_flight or min(d.in_flight for d in defaults),
+        retry=RetryPolicy() if keys.attempts is None else RetryPolicy(max_attempts=keys.attempts),
+        is_simulated=entry.is_simulated,
+    )
+    return account if keys.max_wait_s is None else replace(account, max_wait_s=keys.max_wait_s)
+
+
+def _path(folder: Path, text: str | None) -> Path | None:
+    return None if text is None else absolute(folder, text)
+
+
+def _most_cautious(defaults: Iterable[tuple[str, ...]]) -> tuple[Quota, ...]:
+    """Per length of window the smallest quota; all of them hold.
+
+    >>> _most_cautious([("10/s", "100/min"), ("5/s",)])
+    (Quota(limit=5, per_s=1.0), Quota(limit=100, per_s=60.0))
+    """
+    smallest: dict[float, Quota] = {}
+    for quota in (parse_quota(text) for quotas in defaults for text in quotas):
+        known = smallest.setdefault(quota.per_s, quota)
+        smallest[quota.per_s] = min(known, quota, key=lambda q: q.limit)
+    return tuple(smallest.values())
+
+
+def _check_files(entry: AccountEntry, folder: Path, findings: Findings) -> None:
+    for key in ("ca_file", "client_cert", "client_key"):
+        path = _path(folder, getattr(entry.keys, key))
+        try:
+            if path:
+                path.open("rb").close()
+        except OSError as error:
+            what = f"cannot be read: {error.strerror}"
+            findings.add(("accounts", entry.name, key), what, value=shorten(str(path)))
+
+
+def at_simulator(entry: AccountEntry, base_url: str) -> AccountEntry:
+    """The same account at the simulator: nothing of it leads elsewhere, no secret is read."""
+    simulated = entry.vendor.simulated
+    secrets = {
+        key: simulated.get(key, "simulated")
+        for key in secret_keys(entry.vendor)
+        if key in entry.given or key in simulated
+    }
+    given = {**entry.given, **secrets, "base_url": base_url}
+    keys = entry.keys.model_copy(
+        update={
+            "ca_file": None,
+            "client_cert": None,
+            "client_key": None,
+            "proxy": None,
+            "headers": {},
+            "tls": "1.2",
+        }
+    )
+    settings = entry.vendor.settings.model_validate(given)
+    return replace(entry, settings=settings, given=given, keys=keys, is_simulated=True)
+
+
+def sample(vendor: Vendor[Any], base_url: str) -> AccountEntry:
+    """The account which a vendor's samples name."""
+    required = {key for key, info in vendor.settings.model_fields.items() if info.is_required()}
+    secrets = dict.fromkeys(secret_keys(vendor) & required, "simulated")
+    given = {**secrets, **vendor.simulated, "base_url": base_url}
+    return AccountEntry(
+        name=SAMPLE_PREFIX + vendor.name,
+        vendor=vendor,
+        settings=vendor.settings.model_validate(given),
+        keys=AccountKeys.model_validate({"vendor": vendor.name, "quota": SAMPLE_QUOTA}),
+        given=given,
+        is_simulated=True,
+    )
+
+
+def public_settings(account: Account) -> dict[str, Any]:
+    """What may be shown of an account, as JSON values: no secret, no header's value."""
+    link = account.link
+    return {
+        "name": account.name,
+        "vendor": account.vendor.name,
+        **account.settings.model_dump(mode="json", exclude=secret_keys(account.vendor)),
+        "quota": [str(quota) for quota in account.quotas],
+        "quota_is_assumed": account.is_assumed,
+        "in_flight": account.in_flight,
+        "attempts": account.retry.max_attempts,
+        "timeout_s": link.timeout_s,
+        "connect_timeout_s": link.connect_timeout_s,
+        "max_wait_s": account.max_wait_s,
+        "tls": link.tls,
+        "ca_file": link.ca_file and str(link.ca_file),
+        "client_cert": link.client_cert and str(link.client_cert),
+        "proxy": link.proxy and _without_user(link.proxy),
+        "headers": sorted(link.headers),
+        "is_simulated": account.is_simulated,
+    }
+
+
+def _without_user(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

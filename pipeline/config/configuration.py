@@ -1,0 +1,217 @@
+"""The configuration as a value, and where it is read."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.accounts import (
+    SAMPLE_PREFIX,
+    AccountEntry,
+    at_simulator,
+    outline,
+    read_accounts,
+    ready,
+    sample,
+)
+from pipeline.config.environment import PREFIX, override
+from pipeline.config.findings import Findings, checked, did_you_mean, one_of
+from pipeline.config.keys import TopLevel, absolute, known_zone
+from pipeline.model import ConfigError, Fault, InputSettings
+from pipeline.model.errors import shorten
+from pipeline.vendors.contract import Account, Vendor
+
+DEFAULT_FILE = "pipeline.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The configuration, checked. All paths are absolute.
+
+    file           where it was read; None where there was none and the defaults hold
+    folder         what relative paths, also those of secrets, start from
+    ledger_folder  where the ledger keeps its files
+    timezone       of dates without an offset; None: such dates are errors
+    """
+
+    file: Path | None
+    folder: Path
+    inputs: Path
+    reports: Path
+    ledger_folder: Path
+    timezone: str | None
+    accounts: Mapping[str, AccountEntry]
+    input_settings: Mapping[str, InputSettings]
+    vendors: Mapping[str, Vendor[Any]] = field(repr=False)
+
+    def input_for(self, operation: str) -> InputSettings:
+        """How files of an operation are read, the general time zone filled in."""
+        settings = self.input_settings.get(operation, InputSettings())
+        if settings.timezone is not None:
+            return settings
+        return settings.model_copy(update={"timezone": self.timezone})
+
+    def outline(self, name: str) -> Account:
+        """The account without its secrets: enough to bind rows and to plan, not to send.
+
+        Raises ConfigError where there is no such account.
+        """
+        return outline(self._entry(name), self.folder)
+
+    def account(self, name: str, environ: Mapping[str, str]) -> Account:
+        """The account, ready to send. Its secrets are read now.
+
+        Raises ConfigError naming account and key where a secret or a file cannot be read.
+        """
+        return ready(self._entry(name), self.folder, environ, Findings(_label(self.file)))
+
+    def simulated(self, base_urls: Mapping[str, str]) -> Config:
+        """The same configuration with every account at the simulator, and one more per vendor.
+
+        base_urls  of the simulator, per vendor; accounts of other vendors are left out
+
+        Quotas are kept; secrets, proxies, certificates and headers are not. The accounts more are
+        `sample-<vendor>`.
+        """
+        own = {
+            name: at_simulator(entry, base_urls[entry.vendor.name])
+            for name, entry in self.accounts.items()
+            if entry.vendor.name in base_urls
+        }
+        samples = {
+            SAMPLE_PREFIX + vendor.name: sample(vendor, base_urls[vendor.name])
+            for vendor in self.vendors.values()
+            if vendor.name in base_urls
+        }
+        return replace(self, accounts=own | samples)
+
+    def _entry(self, name: str) -> AccountEntry:
+        if name in self.accounts:
+            return self.accounts[name]
+        fault = Fault(
+            what=f"there is no account {name!r}",
+            file=_label(self.file),
+            expected=one_of(self.accounts) if self.accounts else f"a table [accounts.{name}]",
+            todo=did_you_mean(name, self.accounts),
+        )
+        raise ConfigError([fault])
+
+
+def load_config(
+    path: Path | None,
+    *,
+    environ: Mapping[str, str],
+    vendors: Mapping[str, Vendor[Any]],
+    cwd: Path,
+) -> Config:
+    """The configuration from `path`, else from PIPELINE_CONFIG, else from `cwd`/pipeline.toml.
+
+    environ  overrides by path, for example PIPELINE_ACCOUNTS__SHOP__IN_FLIGHT=32
+
+    Without a file the defaults hold and there are no accounts. Raises ConfigError with every fault.
+    """
+    file = _find(path, environ, cwd)
+    folder = file.parent if file else cwd
+    findings = Findings(_label(file))
+    table = _read(file) if file else {}
+    override(table, environ, {op.name for v in vendors.values() for op in v.operations}, findings)
+    top = checked(TopLevel, table, (), findings) or TopLevel()
+    tables = _tables(table, "accounts")
+    accounts = dict(read_accounts(tables, vendors, findings))
+    sources = dict(_read_inputs(_tables(table, "input"), set(tables), vendors, findings))
+    config = Config(
+        file=file,
+        folder=folder,
+        inputs=absolute(folder, top.inputs),
+        reports=absolute(folder, top.reports),
+        ledger_folder=absolute(folder, top.ledger).parent,
+        timezone=top.timezone,
+        accounts=accounts,
+        input_settings=sources,
+        vendors=vendors,
+    )
+    _check_folders(config, findings)
+    findings.raise_if_any()
+    return config
+
+
+def _find(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
+    named = path or environ.get(f"{PREFIX}CONFIG") or None
+    if named is not None:
+        return cwd / named
+    default = cwd / DEFAULT_FILE
+    return default if default.exists() else None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    shown = _label(file)
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"(.*) \(at line (\d+), column (\d+)\)", str(error))
+        line = int(found[2]) if found else None
+        what = f"not TOML: {found[1]} (column {found[3]})" if found else f"not TOML: {error}"
+        raise ConfigError([Fault(what=what, file=shown, line=line)]) from None
+    except UnicodeDecodeError:
+        what, todo = "not UTF-8 text", f"Save it as UTF-8, or: iconv -f LATIN1 -t UTF-8 {shown}"
+        raise ConfigError([Fault(what=what, file=shown, todo=todo)]) from None
+    except OSError as error:
+        what = f"the configuration cannot be read: {error.strerror}"
+        raise ConfigError([Fault(what=what, file=shown)]) from None
+
+
+def _label(file: Path | None) -> str:
+    return str(file) if file else "the configuration"
+
+
+def _tables(table: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """The tables below `key`; what is no table has its fault from `TopLevel`."""
+    below = table.get(key)
+    tables = below.items() if isinstance(below, dict) else ()
+    return {name: values for name, values in tables if isinstance(values, dict)}
+
+
+def _check_folders(config: Config, findings: Findings) -> None:
+    ledger, reports, inputs = config.ledger_folder, config.reports, config.inputs
+    for key, path, above, why in (
+        ("ledger", ledger, reports, "below reports, which people empty"),
+        ("ledger", ledger, inputs, "below inputs, where files are taken from"),
+        ("reports", reports, inputs, "below inputs, where files are taken from"),
+    ):
+        if path.resolve().is_relative_to(above.resolve()):
+            findings.add((key,), f"must not be {why}", value=shorten(str(path)))
+
+
+def _read_inputs(
+    tables: Mapping[str, dict[str, Any]],
+    accounts: set[str],
+    vendors: Mapping[str, Vendor[Any]],
+    findings: Findings,
+) -> Iterator[tuple[str, InputSettings]]:
+    operations = {op.name for vendor in vendors.values() for op in vendor.operations}
+    for name, values in tables.items():
+        path = ("input", name)
+        if name not in operations:
+            todo = did_you_mean(name, operations)
+            expected = one_of(operations)
+            findings.add(path, "there is no such operation", expected=expected, todo=todo)
+        settings = checked(InputSettings, values, path, findings)
+        if settings is None:
+            continue
+        for account in set(settings.accounts or ()) - accounts:
+            what = f"there is no account {account!r}"
+            findings.add((*path, "accounts"), what, todo=did_you_mean(account, accounts))
+        if settings.timezone is not None:
+            _add_zone_fault(settings.timezone, (*path, "timezone"), findings)
+        yield name, settings
+
+
+def _add_zone_fault(name: str, path: tuple[str, ...], findings: Findings) -> None:
+    try:
+        known_zone(name)
+    except ValueError as error:
+        findings.add(path, str(error), value=shorten(name))

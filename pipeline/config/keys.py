@@ -1,0 +1,145 @@
+"""What the tables may hold, and what is wrong with a value. Pure but for the list of time zones."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipeline.policy.quota import Quota, parse_quota
+
+MAX_WINDOW = 1_000_000  # the gate remembers that many send times per quota: 8 MB
+REFERENCE = re.compile(r"\s*(env|file|command):\s*(\S.*?)\s*", re.DOTALL)
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+_OWN_HEADERS = re.compile(
+    r"host|authorization|content-.*|transfer-encoding|connection", re.IGNORECASE
+)
+
+
+def _quotas(given: object) -> tuple[Quota, ...] | None:
+    if given is None:
+        return None
+    texts: list[Any] = given if isinstance(given, list) else [given]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError('should be a text such as "20/s" or a list of such texts')
+    quotas = tuple(parse_quota(text) for text in texts)
+    for quota in quotas:
+        if quota.limit > MAX_WINDOW:
+            raise ValueError(
+                f"{quota} counts more than {MAX_WINDOW} requests in one window; "
+                "state it per shorter time"
+            )
+    return quotas
+
+
+def known_zone(name: str) -> str:
+    """The name of a time zone. Raises ValueError where there is none of that name."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError('is no known time zone; expected a name such as "Europe/Berlin"') from None
+    return name
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    for name, value in given.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be the name of a header")
+        if _OWN_HEADERS.fullmatch(name):
+            raise ValueError(f"{name} is set by the pipeline itself and cannot be given here")
+        if not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"the value of {name} holds characters that a header cannot carry")
+    return given
+
+
+def _proxy(given: str) -> str:
+    if REFERENCE.fullmatch(given):
+        return given
+    wrong = url_fault(given, schemes=("http", "https"))
+    if wrong:
+        raise ValueError(wrong)
+    return given
+
+
+def url_fault(
+    url: str,
+    schemes: tuple[str, ...] = ("https",),
+    *,
+    allow_http: bool = False,
+    may_name_user: bool = False,
+) -> str | None:
+    """What is wrong with a base URL or a proxy's URL, without the URL itself.
+
+    >>> url_fault("https://api.example/v2"), url_fault("http://127.0.0.1:8080")
+    (None, None)
+    """
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        return f"is no URL: {error}"
+    if not host or re.search(r"[\s\x00-\x20\x7f\\]", url) or parts.query or parts.fragment:
+        return "should be scheme, host and path, for example https://api.example.com/v2"
+    if not may_name_user and "@" in parts.netloc:
+        return 'should name no user and no password; a proxy that needs them is "env:NAME"'
+    is_http_allowed = allow_http or _is_loopback(host)
+    if parts.scheme not in schemes and not (parts.scheme == "http" and is_http_allowed):
+        return "should start with https:// (http:// needs allow_http = true and shows credentials)"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _tls(given: object) -> object:
+    return str(given) if isinstance(given, float) else given  # 1.2 without quotes means "1.2"
+
+
+class AccountKeys(BaseModel):
+    """What every account may have, whatever its vendor; None where the vendor's default holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    vendor: str
+    quota: Annotated[tuple[Quota, ...] | None, BeforeValidator(_quotas)] = None
+    in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    connect_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    attempts: Annotated[int, Field(ge=1, le=100)] | None = None
+    max_wait_s: Annotated[float, Field(ge=0)] | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(default=None, repr=False)
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default={}, repr=False)
+    allow_http: bool = False
+    tls: Annotated[Literal["1.2", "legacy"], BeforeValidator(_tls)] = "1.2"
+
+
+class TopLevel(BaseModel):
+    """The file as a whole. What stands in its tables is checked one by one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    inputs: str = "inputs"
+    reports: str = "reports"
+    ledger: str = ".pipeline/ledger.db"
+    timezone: Annotated[str, AfterValidator(known_zone)] | None = None
+    accounts: dict[str, dict[str, Any]] = {}
+    input: dict[str, dict[str, Any]] = {}
+
+
+def absolute(folder: Path, text: str) -> Path:
+    """A path of the configuration; a relative one starts from `folder`."""
+    return folder / Path(text).expanduser()

@@ -1,0 +1,448 @@
+"""The rows of a snapshot become typed jobs, or `invalid` results with all their faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from pipeline.load.cells import BLANKS_AROUND, BeyondCalendar
+from pipeline.load.census import Census, FaultKind, WarningKind
+from pipeline.load.header import (
+    Routing,
+    check_is_new,
+    find_routing,
+    nearest,
+    plan_header,
+)
+from pipeline.load.jobs import JobsFile, jobs_frame, jobs_path, open_jobs
+from pipeline.load.repeats import count_repeated
+from pipeline.load.route import Route, Router, RoutingCells
+from pipeline.load.rows import ReadRow, RowReader, Source, fault_text, hint_text
+from pipeline.model import (
+    LINE_COLUMN,
+    ROW_COLUMN,
+    ConfigError,
+    Fault,
+    InputError,
+    InputSettings,
+    JobRow,
+    RowResult,
+    Snapshot,
+    Status,
+    UsageError,
+)
+from pipeline.tables import ParquetWriter, read_frames
+from pipeline.vendors.contract import Account, Operation
+
+_ROUTES_KEPT = 4_096
+
+Emit = Callable[[Sequence[RowResult]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ClearedField:
+    """A field that the vendor will clear, for rows leave it out; in how many jobs."""
+
+    operation: str
+    field: str
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What the rows of a file became.
+
+    jobs      by account; only accounts that have any
+    rows      of the snapshot: all jobs, and the invalid ones
+    faults    of the invalid rows, the most frequent kind first
+    cleared   the most frequent first
+    """
+
+    jobs: Mapping[str, JobsFile]
+    rows: int
+    invalid: int
+    faults: tuple[FaultKind, ...] = ()
+    warnings: tuple[WarningKind, ...] = ()
+    cleared: tuple[ClearedField, ...] = ()
+
+    @property
+    def repeated(self) -> int:
+        """Jobs whose entity has more than one job in the file."""
+        return sum(jobs.repeated for jobs in self.jobs.values())
+
+
+def bind(
+    snapshot: Snapshot,
+    folder: Path,
+    *,
+    operations: Mapping[str, Operation[Any, Any]],
+    accounts: Mapping[str, Account],
+    inputs: Mapping[str, InputSettings],
+    operation: str | None,
+    folder_operation: str | None,
+    account: str | None,
+    timezone: str | None,
+    force_order: bool,
+    emit: Emit,
+) -> Bound:
+    """Write a file of jobs per account into `folder`, and emit the invalid rows, both in row order.
+
+    operation, account  what the user asked for; None leaves it to the file
+    folder_operation    the operation whose drop folder the file lies in; None elsewhere
+    timezone            of dates without an offset, where the input's settings name none
+    force_order         send the rows of an earlier report as new ones
+    emit                is given some rows at a time
+
+    Raises UsageError, ConfigError, or InputError where the file as a whole cannot be sent; then no
+    file of jobs is left. A corrupt snapshot raises `polars.exceptions.PolarsError`, a full disk
+    OSError.
+    """
+    _check_known("operation", operation, operations)
+    _check_known("operation", folder_operation, operations)
+    _check_known("account", account, accounts)
+    file = str(snapshot.source)
+    if operation and folder_operation and operation != folder_operation:
+        raise UsageError(
+            f"{file} lies in the folder of {folder_operation}, the command says {operation}: "
+            "move the file, or leave out --operation"
+        )
+    check_is_new(snapshot.columns, force_order=force_order, file=file)
+    routing = find_routing(snapshot.columns, inputs.values(), file)
+    named = operation or folder_operation
+    found = [named] if named else _operations_in(snapshot, routing, operations, file)
+    if not found:
+        return Bound(jobs={}, rows=0, invalid=0)
+    plans = plan_header(
+        snapshot.columns,
+        routing,
+        [operations[name] for name in found],
+        inputs,
+        file=file,
+        structs=_structs(snapshot.path),
+    )
+    router = Router(
+        operations=tuple(operations),
+        accounts=accounts,
+        inputs=inputs,
+        operation=operation,
+        folder_operation=folder_operation,
+        account=account,
+    )
+    readers = {
+        name: RowReader(plan, timezone=_zone(name, inputs, timezone))
+        for name, plan in plans.items()
+    }
+    routes = _Routes(router, routing)
+    if not routing.headers and (faults := router.route(RoutingCells()).faults):
+        raise InputError(replace(fault, file=file) for fault in faults)
+    with ExitStack() as stack:
+        binder = _Binder(
+            file=file,
+            folder=folder,
+            readers=readers,
+            accounts=accounts,
+            routes=routes,
+            emit=emit,
+            stack=stack,
+        )
+        for frame in read_frames(snapshot.path):
+            binder.bind(frame)
+    return binder.bound()
+
+
+class _Routes:
+    """The route of every row of a frame."""
+
+    def __init__(self, router: Router, routing: Routing) -> None:
+        self._router = router
+        self._headers = (
+            routing.operation,
+            routing.account,
+            routing.own_operation,
+            routing.own_account,
+        )
+        self._kept: dict[tuple[str | None, ...], Route] = {}
+
+    def groups(self, frame: pl.DataFrame) -> dict[Route, list[int] | None]:
+        """The rows of each route, by their place in the frame; None means all of them."""
+        if not any(self._headers):
+            return {self._route((None,) * 4): None}
+        columns = [
+            frame[header].cast(pl.String).to_list() if header else [None] * frame.height
+            for header in self._headers
+        ]
+        groups: dict[Route, list[int] | None] = {}
+        for index, cells in enumerate(zip(*columns, strict=True)):
+            rows = groups.setdefault(self._kept.get(cells) or self._route(cells), [])
+            if rows is not None:
+                rows.append(index)
+        return groups
+
+    def _route(self, cells: tuple[str | None, ...]) -> Route:
+        if len(self._kept) >= _ROUTES_KEPT:
+            self._kept.clear()
+        route = self._kept[cells] = self._router.route(RoutingCells(*cells))
+        return route
+
+
+class _Placed(NamedTuple):
+    """A row's number and line, as messages give them."""
+
+    row: int
+    line: int | None
+
+
+class _Binder:
+    """Binds frame after frame; holds what must outlive them: writers, counts, a few examples."""
+
+    def __init__(
+        self,
+        *,
+        file: str,
+        folder: Path,
+        readers: Mapping[str, RowReader],
+        accounts: Mapping[str, Account],
+        routes: _Routes,
+        emit: Emit,
+        stack: ExitStack,
+    ) -> None:
+        self._file = file
+        self._folder = folder
+        self._readers = readers
+        self._accounts = accounts
+        self._routes = routes
+        self._emit = emit
+        self._stack = stack
+        self._writers: dict[str, ParquetWriter] = {}
+        self._rows = 0
+        self._invalid: list[RowResult] = []
+        self._invalid_rows = 0
+        self._faults = Census[tuple[str, str | None], Fault](("other faults", None))
+        self._warnings = Census[str, int]("other warnings")
+        self._cleared: Counter[tuple[str, str]] = Counter()
+        self._operations: dict[str, Counter[str]] = {}
+
+    def bind(self, frame: pl.DataFrame) -> None:
+        """Every row of a frame becomes a job in its account's file, or an invalid result."""
+        self._rows += frame.height
+        jobs: dict[str, list[JobRow]] = {}
+        groups = self._routes.groups(frame)
+        for route, indexes in groups.items():
+            part = frame if indexes is None else frame[indexes]
+            if route.faults:
+                self._refuse_all(part, route)
+            else:
+                jobs.setdefault(route.account, []).extend(self._jobs(part, route))
+        for account, some in jobs.items():
+            if some:
+                self._write(account, some if len(groups) == 1 else sorted(some))
+        if self._invalid:
+            self._emit(sorted(self._invalid))
+            self._invalid_rows += len(self._invalid)
+            self._invalid = []
+
+    def _jobs(self, frame: pl.DataFrame, route: Route) -> list[JobRow]:
+        reader = self._readers[route.operation]
+        operation = reader.plan.operation
+        settings = self._accounts[route.account].settings
+        entity, repeatable = operation.entity, operation.repeatable
+        warn, refuse = operation.warn, operation.refuse
+        jobs: list[JobRow] = []
+        cells = _cells(frame, reader.sources)
+        read = reader.read(cells, _cells(frame, reader.foreign_sources))
+        for place, row in zip(_places(frame), read, strict=True):
+            job = reader.job(row)
+            if isinstance(job, tuple):
+                self._refuse(place, route, job)
+                continue
+            if (why := refuse(settings, job)) is not None:
+                self._refuse(place, route, (Fault(what=why),))
+                continue
+            warnings = warn(job)
+            if warnings or row.cleared or row.warnings:
+                self._note(place, operation.name, row, warnings)
+            jobs.append(
+                JobRow(
+                    place.row,
+                    operation.name,
+                    entity(settings, job).text(),
+                    repeatable(settings, job),
+                    job.canonical_json(),
+                )
+            )
+        self._operations.setdefault(route.account, Counter())[operation.name] += len(jobs)
+        for name in reader.plan.absent:
+            self._cleared[operation.name, name] += len(jobs)
+        return jobs
+
+    def _note(self, place: _Placed, operation: str, row: ReadRow, warnings: Sequence[str]) -> None:
+        for name in row.cleared:
+            self._cleared[operation, name] += 1
+        for text in (*row.warnings, *warnings):
+            self._warnings.add(text, place.row)
+
+    def _refuse_all(self, frame: pl.DataFrame, route: Route) -> None:
+        for place in _places(frame):
+            self._refuse(place, route, route.faults)
+
+    def _refuse(self, place: _Placed, route: Route, faults: Sequence[Fault]) -> None:
+        for fault in faults:
+            placed = replace(fault, file=self._file, row=place.row, line=place.line)
+            self._faults.add((fault.what, fault.column), placed)
+        self._invalid.append(
+            RowResult(
+                row=place.row,
+                operation=route.operation,
+                account=route.account,
+                status=Status.INVALID,
+                error_code="invalid",
+                error=fault_text(faults, place.line),
+                hint=hint_text(faults),
+            )
+        )
+
+    def _write(self, account: str, jobs: Sequence[JobRow]) -> None:
+        writer = self._writers.get(account)
+        if writer is None:
+            writer = self._stack.enter_context(open_jobs(jobs_path(self._folder, account)))
+            self._writers[account] = writer
+        writer.write(jobs_frame(jobs))
+
+    def bound(self) -> Bound:
+        """What became of all rows, once the files are closed."""
+        return Bound(
+            jobs={name: self._jobs_file(name) for name in sorted(self._writers)},
+            rows=self._rows,
+            invalid=self._invalid_rows,
+            faults=tuple(
+                FaultKind(what, column, rows, examples)
+                for (what, column), rows, examples in self._faults.most_first()
+            ),
+            warnings=tuple(WarningKind(*entry) for entry in self._warnings.most_first()),
+            cleared=tuple(
+                ClearedField(operation, field, jobs)
+                for (operation, field), jobs in self._cleared.most_common()
+                if jobs
+            ),
+        )
+
+    def _jobs_file(self, account: str) -> JobsFile:
+        path, rows = self._writers[account].path, self._writers[account].rows
+        return JobsFile(
+            path=path,
+            rows=rows,
+            operations=dict(+self._operations[account]),
+            repeated=count_repeated(path, rows),
+        )
+
+
+def _places(frame: pl.DataFrame) -> list[_Placed]:
+    pairs = zip(frame[ROW_COLUMN].to_list(), frame[LINE_COLUMN].to_list(), strict=True)
+    return list(map(_Placed._make, pairs))
+
+
+def _cells(frame: pl.DataFrame, sources: Sequence[Source]) -> list[list[Any]]:
+    return [
+        _values(frame[header] if member is None else frame[header].struct.field(member))
+        for header, member in sources
+    ]
+
+
+def _values(column: pl.Series) -> list[Any]:
+    try:
+        return column.to_list()
+    except (ValueError, OverflowError):
+        return [_value(column, index) for index in range(len(column))]
+
+
+def _value(column: pl.Series, index: int) -> Any:
+    try:
+        return column[index]
+    except (ValueError, OverflowError):
+        return BeyondCalendar()
+
+
+def _structs(path: Path) -> dict[str, tuple[str, ...]]:
+    return {
+        name: tuple(field.name for field in kind.fields)
+        for name, kind in pl.read_parquet_schema(path).items()
+        if isinstance(kind, pl.Struct)
+    }
+
+
+def _operations_in(
+    snapshot: Snapshot, routing: Routing, known: Mapping[str, Operation[Any, Any]], file: str
+) -> list[str]:
+    """The known operations that rows of the file name, in the order of `known`."""
+    columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
+    expected = f"one of {', '.join(known)}"
+    if not columns:
+        raise InputError(
+            [
+                Fault(
+                    file=file,
+                    what="nothing says which operation its rows ask for",
+                    expected=expected,
+                    todo="Say it with --operation, in a column operation, or by the folder "
+                    "inputs/<operation>/",
+                )
+            ]
+        )
+    found: set[str] = set()
+    example = None
+    for frame in read_frames(snapshot.path, columns=columns):
+        for name in columns:
+            said = frame[name].cast(pl.String).unique().drop_nulls().to_list()
+            found.update(text.strip(BLANKS_AROUND) for text in said)
+            example = example or next((text for text in said if text), None)
+            found &= known.keys()
+    if not found and snapshot.selected:
+        raise InputError(
+            [
+                Fault(
+                    file=file,
+                    what="no row names an operation that there is",
+                    column=columns[0],
+                    value=repr(example) if example else None,
+                    expected=expected,
+                )
+            ]
+        )
+    return [name for name in known if name in found]
+
+
+def _check_known(noun: str, name: str | None, known: Mapping[str, Any]) -> None:
+    if name is None or name in known:
+        return
+    near = nearest(name, known)
+    raise UsageError(
+        f"unknown {noun} {name!r}" + (f", perhaps {near}" if near else "")
+        + f"; there are {', '.join(known) or 'none'}"
+    )  # fmt: skip
+
+
+def _zone(
+    operation: str, inputs: Mapping[str, InputSettings], timezone: str | None
+) -> ZoneInfo | None:
+    name = inputs.get(operation, InputSettings()).timezone or timezone
+    if name is None:
+        return None
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:
+        raise ConfigError(
+            [
+                Fault(
+                    what="an unknown timezone",
+                    value=repr(name),
+                    expected='a name such as "Europe/Berlin"',
+                )
+            ]
+        ) from error

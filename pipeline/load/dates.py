@@ -1,0 +1,115 @@
+"""Dates of cells: ISO 8601 text or a Parquet timestamp becomes RFC 3339 text. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from pipeline.load.cell_error import CellError
+
+_DATE_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
+    r" ?(?:([Zz])|([+-])(\d\d):?(\d\d)?)?",
+    re.ASCII,
+)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+
+_EXPECTED = "a date and time such as 2026-12-31T18:00:00+01:00"
+_SET_TIMEZONE = (
+    "Write the offset (Z, +hh:mm), or set `timezone` in the configuration, "
+    'for example timezone = "Europe/Berlin"'
+)
+
+
+def read_date_text(text: str, timezone: tzinfo | None) -> str:
+    """An ISO 8601 date and time as RFC 3339 text, to the microsecond, with its own offset.
+
+    timezone  of a date without an offset; None makes such a date an error
+
+    Raises CellError.
+
+    >>> read_date_text("2026-12-31 18:00:00.500+0530", None)
+    '2026-12-31T18:00:00.5+05:30'
+    >>> read_date_text("2026-12-31T18:00Z", None)
+    '2026-12-31T18:00:00+00:00'
+    """
+    found = _DATE_TIME.fullmatch(text)
+    if found is None:
+        raise _not_a_date(text)
+    year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = found.groups()
+    microsecond = int((fraction or "0").ljust(6, "0")[:6])
+    try:
+        moment = datetime(  # noqa: DTZ001 - its offset is handled apart, and kept
+            int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond
+        )
+    except ValueError as error:
+        raise CellError("no such date or time", _EXPECTED) from error
+    if zulu:
+        return _rfc_3339(moment, "+00:00")
+    if sign:
+        return _rfc_3339(moment, _offset(sign, hours, minutes or "00"))
+    return _local(moment, timezone)
+
+
+def read_timestamp(value: datetime, timezone: tzinfo | None) -> str:
+    """A timestamp of a Parquet file as RFC 3339 text.
+
+    >>> read_timestamp(datetime(2026, 12, 31, 18, tzinfo=UTC), None)
+    '2026-12-31T18:00:00+00:00'
+    """
+    if value.tzinfo is None:
+        return _local(value, timezone)
+    return _rfc_3339(value.replace(tzinfo=None), _offset_of(value))
+
+
+def _local(moment: datetime, timezone: tzinfo | None) -> str:
+    if timezone is None:
+        raise CellError("a date without an offset", _EXPECTED, _SET_TIMEZONE)
+    first, second = (moment.replace(tzinfo=timezone, fold=fold) for fold in (0, 1))
+    if first.utcoffset() != second.utcoffset():
+        try:
+            there = first.astimezone(UTC).astimezone(timezone).replace(tzinfo=None)
+        except OverflowError:
+            there = moment
+        what = "a time that happens twice" if there == moment else "a time that does not exist"
+        raise CellError(
+            f"{what} in {timezone}, for the clock changes there",
+            _EXPECTED,
+            "Write the offset (Z, +hh:mm)",
+        )
+    return _rfc_3339(moment, _offset_of(first))
+
+
+def _offset_of(moment: datetime) -> str:
+    offset = moment.utcoffset() or timedelta()
+    minutes, rest_s = divmod(int(offset.total_seconds()), 60)
+    if rest_s:
+        raise CellError("a date whose offset is no whole minute", _EXPECTED)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
+
+
+def _offset(sign: str, hours: str, minutes: str) -> str:
+    if int(hours) > 23 or int(minutes) > 59:  # noqa: PLR2004 - of a clock
+        raise CellError("no such offset", _EXPECTED)
+    is_zero = hours == minutes == "00"
+    return f"{'+' if is_zero else sign}{hours}:{minutes}"
+
+
+def _rfc_3339(moment: datetime, offset: str) -> str:
+    text = moment.isoformat(
+        sep="T"
+    )  # year to second, and six digits of a fraction where it has one
+    return (text.rstrip("0") if moment.microsecond else text) + offset
+
+
+def _not_a_date(text: str) -> CellError:
+    if _NUMBER.fullmatch(text):
+        return CellError(
+            "a number, not a date",
+            _EXPECTED,
+            "A spreadsheet shows its dates so when their format is lost: write them as text",
+        )
+    if _DATE.fullmatch(text):
+        return CellError("a date without a time", _EXPECTED)
+    return CellError("not a date and time in ISO 8601", _EXPECTED)

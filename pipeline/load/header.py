@@ -1,0 +1,393 @@
+"""The header of a file becomes a plan of its columns. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pipeline.load.cells import BLANKS_AROUND
+from pipeline.load.fields import Field, field_at, field_like, fields_of
+from pipeline.model import CellKind, Fault, InputError, InputSettings
+from pipeline.vendors.contract import Operation
+
+OPERATION_COLUMN = "operation"
+ACCOUNT_COLUMN = "account"
+RESULT_COLUMNS = (
+    "_run",
+    "_row",
+    "_operation",
+    "_account",
+    "_status",
+    "_http_status",
+    "_error_code",
+    "_error",
+    "_hint",
+    "_attempts",
+    "_seconds",
+    "_request_id",
+)
+"""What a report adds to the input's own columns, in exactly this writing."""
+
+_SHOWN_COLUMNS = 12
+
+
+class Empty(Enum):
+    """What becomes of a row whose cell in a column is empty."""
+
+    INVALID = "the row must give it"
+    REFUSED = "it would clear the field, and the settings refuse that"
+    CLEARS = "it clears the field, and the settings allow that"
+    HARMLESS = "nothing is cleared by leaving it out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of the file and the field that it fills.
+
+    header     exactly as in the file
+    member     where the column is a Parquet struct spread over members: which of them
+    can_omit   whether the word `omit` may stand in it
+    """
+
+    header: str
+    field: Field
+    empty: Empty
+    can_omit: bool
+    empty_is_null: bool = False
+    member: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The column as a message names it."""
+        return self.header if self.member is None else f"{self.header}.{self.member}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationPlan:
+    """How the rows of one operation are read.
+
+    foreign  columns that belong to other operations of the file: empty in these rows
+    absent   fields that every row clears, for the file has no column for them
+    """
+
+    operation: Operation[Any, Any]
+    columns: tuple[Column, ...]
+    foreign: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """The columns that say what a row is and where it goes; None where the file has none."""
+
+    operation: str | None = None
+    account: str | None = None
+    own_operation: str | None = None
+    own_account: str | None = None
+
+    @property
+    def headers(self) -> frozenset[str]:
+        """All of them that the file has."""
+        found = (self.operation, self.account, self.own_operation, self.own_account)
+        return frozenset(name for name in found if name is not None)
+
+
+def trimmed(header: str) -> str:
+    r"""A header without what nobody sees around it.
+
+    >>> trimmed("\ufeff external_id ")
+    'external_id'
+    """
+    return header.strip(BLANKS_AROUND)
+
+
+def find_routing(headers: Sequence[str], inputs: Iterable[InputSettings], file: str) -> Routing:
+    """The routing columns of a file; raises InputError where one is there twice.
+
+    >>> find_routing(["Operation", "x"], [], "a.csv").operation
+    'Operation'
+    """
+    renamed = {header: to for settings in inputs for header, to in settings.rename.items()}
+    found: dict[str, list[str]] = {OPERATION_COLUMN: [], ACCOUNT_COLUMN: []}
+    for header in headers:
+        to = renamed.get(header, renamed.get(trimmed(header), trimmed(header))).casefold()
+        if to in found:
+            found[to].append(header)
+    if faults := [_twice(to, names, file) for to, names in found.items() if len(names) > 1]:
+        raise InputError(faults)
+    return Routing(
+        operation=next(iter(found[OPERATION_COLUMN]), None),
+        account=next(iter(found[ACCOUNT_COLUMN]), None),
+        own_operation="_operation" if "_operation" in headers else None,
+        own_account="_account" if "_account" in headers else None,
+    )
+
+
+def check_is_new(headers: Sequence[str], *, force_order: bool, file: str) -> None:
+    """Raise InputError for a report of ours, unless its rows may be sent as new ones.
+
+    >>> check_is_new(["external_id"], force_order=False, file="a.csv")
+    """
+    if not force_order and (own := [name for name in ("_run", "_row") if name in headers]):
+        raise InputError(
+            [
+                Fault(
+                    file=file,
+                    what=f"the columns {' and '.join(own)} mark the report of an earlier run: its "
+                    "rows may be older than what later runs have sent, and would overwrite that",
+                    todo="Check that nothing newer was sent for them, then send them as new rows "
+                    "with --force-order",
+                )
+            ]
+        )
+
+
+def plan_header(
+    headers: Sequence[str],
+    routing: Routing,
+    operations: Sequence[Operation[Any, Any]],
+    inputs: Mapping[str, InputSettings],
+    *,
+    file: str,
+    structs: Mapping[str, tuple[str, ...]] | None = None,
+) -> dict[str, OperationPlan]:
+    """How the rows of each of `operations` are read, by the operation's name.
+
+    headers     as in the file
+    operations  those that rows of the file may name, at least one
+    structs     members of the columns that are Parquet structs
+
+    Raises InputError with every fault of the header at once.
+    """
+    own = routing.headers | set(RESULT_COLUMNS)
+    named = [header for header in headers if header not in own and trimmed(header)]
+    readers = [
+        _Header(operation, inputs.get(operation.name, InputSettings()), structs or {}, file)
+        for operation in operations
+    ]
+    resolved = [{header: reader.resolve(header) for header in named} for reader in readers]
+    unknown = [header for header in named if all(found[header] is None for found in resolved)]
+    faults = [fault for reader in readers for fault in reader.setting_faults()]
+    faults += [_unknown(header, readers, file) for header in unknown]
+    for reader, found in zip(readers, resolved, strict=True):
+        columns = [column for some in found.values() for column in some or ()]
+        faults += reader.column_faults(columns)
+    if faults:
+        raise InputError(faults)
+    return {
+        reader.operation.name: reader.plan(found)
+        for reader, found in zip(readers, resolved, strict=True)
+    }
+
+
+class _Header:
+    """A file's header as one operation reads it."""
+
+    def __init__(
+        self,
+        operation: Operation[Any, Any],
+        settings: InputSettings,
+        structs: Mapping[str, tuple[str, ...]],
+        file: str,
+    ) -> None:
+        self.operation = operation
+        self.settings = settings
+        self.fields = fields_of(operation.job_type)
+        self._structs = structs
+        self._file = file
+        self._section = f'[input."{operation.name}"]'
+        self._unknown_members: list[str] = []
+
+    def names(self) -> list[str]:
+        """What a header may be called."""
+        parts = [part for field in self.fields.values() for part in field.parts]
+        return [*dict.fromkeys([*self.fields, *parts])]
+
+    def resolve(self, header: str) -> list[Column] | None:
+        """The columns that a header stands for, none where it is to be ignored, None if unknown."""
+        name = trimmed(header)
+        target = self._renamed(header, name)
+        if target is None and self._is_ignored(name):
+            return []
+        field = field_like(self.fields, name) if target is None else field_at(self.fields, target)
+        if field is None:
+            return None
+        if header in self._structs and field.cell.members:
+            return list(self._spread(header, field))
+        return [self._column(header, field)]
+
+    def _renamed(self, header: str, name: str) -> str | None:
+        rename = self.settings.rename
+        alike = [to for given, to in rename.items() if trimmed(given).casefold() == name.casefold()]
+        return rename.get(header, rename.get(name, alike[0] if len(alike) == 1 else None))
+
+    def _is_ignored(self, name: str) -> bool:
+        folded = name.casefold()
+        return any(fnmatchcase(folded, glob.casefold()) for glob in self.settings.ignore)
+
+    def _spread(self, header: str, field: Field) -> Iterator[Column]:
+        """A struct is read as if each of its members had a column: a null in it is not given."""
+        for key in self._structs[header]:
+            inner = field.member(key)
+            if inner is None:
+                self._unknown_members.append(f"{header}.{key}")
+            else:
+                yield self._column(header, inner, key)
+
+    def _column(self, header: str, field: Field, member: str | None = None) -> Column:
+        must = field.is_required or field.name in self.operation.always
+        return Column(
+            header=header,
+            member=member,
+            field=field,
+            empty=self._when_empty(field, must=must),
+            can_omit=not must,
+            empty_is_null=field.name in self.settings.empty_is_null,
+        )
+
+    def _when_empty(self, field: Field, *, must: bool) -> Empty:
+        if must:
+            return Empty.INVALID
+        if not self.operation.replaces or not _is_content(self.fields[field.path[0]]):
+            return Empty.HARMLESS
+        return Empty.REFUSED if self.settings.missing == "refuse" else Empty.CLEARS
+
+    def setting_faults(self) -> Iterator[Fault]:
+        """What the settings say of fields that there are not."""
+        known = f"one of {', '.join(self.names())}"
+        for header, to in self.settings.rename.items():
+            if to.casefold() not in _ROUTING_NAMES and field_at(self.fields, to) is None:
+                what = f"rename of {json.dumps(header)} to a field that there is not"
+                yield self._setting_fault(what, to, known)
+        for name in self.settings.empty_is_null:
+            field = field_at(self.fields, name)
+            if field is None:
+                yield self._setting_fault("empty_is_null of a field that there is not", name, known)
+            elif not field.is_nullable:
+                yield self._setting_fault("empty_is_null of a field that cannot be null", name)
+
+    def _setting_fault(self, what: str, value: str, expected: str | None = None) -> Fault:
+        return Fault(file=f"{self._section} of the configuration", what=what, value=repr(value),
+                     expected=expected)  # fmt: skip
+
+    def column_faults(self, columns: Sequence[Column]) -> Iterator[Fault]:
+        """What is wrong with the known columns as a whole."""
+        yield from self._given_twice(columns)
+        for name in self._unknown_members:
+            yield self._file_fault(f"{name} is no member of the field", "Drop it from the struct")
+        yield from self._missing(columns)
+
+    def _given_twice(self, columns: Sequence[Column]) -> Iterator[Fault]:
+        seen: dict[tuple[str, ...], Column] = {}
+        for column in columns:
+            path = column.field.path
+            other = next((seen[p] for p in seen if p[: len(path)] == path[: len(p)]), None)
+            if other is not None:
+                yield _twice(other.field.name, [other.shown, column.shown], self._file)
+            seen.setdefault(path, column)
+
+    def _missing(self, columns: Sequence[Column]) -> Iterator[Fault]:
+        must, cleared = self._absent(columns)
+        if must:
+            yield self._file_fault(
+                f"no column for {', '.join(must)}: every row of {self.operation.name} must give it",
+                "Add the columns, or name them with `rename` under " + self._section,
+            )
+        if cleared and self.settings.missing == "refuse":
+            yield self._file_fault(
+                f"no column for {', '.join(cleared)}: {self.operation.name} replaces everything, "
+                "so what these fields hold at the vendor would be cleared",
+                "Add the columns (in a cell, null asks for null and omit leaves the field out on "
+                f'purpose), or set missing = "clear" under {self._section}',
+            )
+
+    def _absent(self, columns: Sequence[Column]) -> tuple[list[str], list[str]]:
+        """Parts that no column gives: those that a row must give, and those that are cleared."""
+        paths = [column.field.path for column in columns]
+        must, cleared = [], []
+        for field in self.fields.values():
+            given = [path for path in paths if path[0] == field.path[0]]
+            for part in [field.name] if field.is_required else field.parts:
+                path = tuple(part.split("."))
+                if any(path[: len(p)] == p[: len(path)] for p in given):
+                    continue
+                if field.is_required or part in self.operation.always or (
+                    field.name in self.operation.always
+                ):  # fmt: skip
+                    must.append(part)
+                elif self.operation.replaces and _is_content(field):
+                    cleared.append(part)
+        return must, cleared
+
+    def _file_fault(self, what: str, todo: str | None = None) -> Fault:
+        return Fault(file=self._file, what=what, todo=todo)
+
+    def plan(self, found: Mapping[str, list[Column] | None]) -> OperationPlan:
+        """What remains when nothing is wrong."""
+        columns = tuple(column for some in found.values() for column in some or ())
+        return OperationPlan(
+            operation=self.operation,
+            columns=columns,
+            foreign=tuple(header for header, some in found.items() if some is None),
+            absent=tuple(self._absent(columns)[1]),
+        )
+
+
+_ROUTING_NAMES = frozenset({OPERATION_COLUMN, ACCOUNT_COLUMN})
+
+
+def _is_content(field: Field) -> bool:
+    """Whether leaving the field out clears something: an id says where the update goes, no more."""
+    return field.cell.kind is not CellKind.ID
+
+
+def _twice(field: str, headers: Sequence[str], file: str) -> Fault:
+    return Fault(
+        file=file,
+        what=f"{field} is given twice",
+        value=" and ".join(map(repr, headers)),
+        expected="one column for a field",
+    )
+
+
+def _unknown(header: str, readers: Sequence[_Header], file: str) -> Fault:
+    name = trimmed(header)
+    owners = {known: reader for reader in reversed(readers) for known in reader.names()}
+    near = nearest(name, owners)
+    reader = owners[near] if near else readers[0]
+    quoted = json.dumps(name, ensure_ascii=False)
+    ignore = f"ignore = [{quoted}]"
+    rename = f'rename = {{ {quoted} = "{near}" }}, or ' if near else ""
+    return Fault(
+        file=file,
+        column=repr(name),
+        what="unknown column" + (f", perhaps {near}" if near else ""),
+        expected=None if near else f"one of {_listed(owners)}",
+        todo=f'Under [input."{reader.operation.name}"] write {rename}{ignore}',
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was most likely meant to be, None where none is near.
+
+    >>> nearest("ExternalID", ["name", "external_id"])
+    'external_id'
+    """
+    bare = {_bare(other): other for other in known}
+    found = difflib.get_close_matches(_bare(name), bare, n=1, cutoff=0.7)
+    return bare[found[0]] if found else None
+
+
+def _bare(name: str) -> str:
+    return "".join(char for char in name.casefold() if char.isalnum() or char == ".")
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = list(names)
+    more = f" and {len(shown) - _SHOWN_COLUMNS} more" if len(shown) > _SHOWN_COLUMNS else ""
+    return ", ".join(shown[:_SHOWN_COLUMNS]) + more

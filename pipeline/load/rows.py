@@ -1,0 +1,270 @@
+"""Rows of one operation become the values of jobs, or faults. Pure.
+
+Read column by column, for most rows have nothing odd and most cells of a column are alike; only
+the odd rows are looked at one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import tzinfo
+from typing import Any, NamedTuple, cast
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.load.cell_error import CellError
+from pipeline.load.cells import (
+    BLANKS_AROUND,
+    MISSING_WORDS,
+    NULL,
+    Absent,
+    Reading,
+    column_reader,
+)
+from pipeline.load.header import Column, Empty, OperationPlan
+from pipeline.model import CellKind, Fault, UpdateJob
+from pipeline.model.errors import shorten
+
+_ODD_TYPES = frozenset({Absent, CellError})
+_SUSPICIOUS = MISSING_WORDS | {NULL}
+
+Source = tuple[str, str | None]
+"""Where a column's cells come from: a header, and the member where that is a struct."""
+
+
+class ReadRow(NamedTuple):
+    """One row, read.
+
+    values    the fields that could be read
+    faults    what is wrong with the row, without row and line
+    broken    fields that faults are about
+    cleared   fields left out that the vendor will clear
+    warnings  what is doubtful
+    """
+
+    values: dict[str, Any]
+    faults: tuple[Fault, ...] = ()
+    broken: frozenset[str] = frozenset()
+    cleared: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class RowReader:
+    """Reads the rows of one operation, as the header's plan says.
+
+    timezone  of dates without an offset; None makes them errors
+    """
+
+    def __init__(self, plan: OperationPlan, *, timezone: tzinfo | None = None) -> None:
+        self.plan = plan
+        self._columns = plan.columns
+        self._readers = [_reader(column, timezone) for column in plan.columns]
+        self._absence = [_absence(column, plan.operation.name) for column in plan.columns]
+        self._tree = _tree(plan.columns)
+        self.sources: tuple[Source, ...] = tuple(
+            (column.header, column.member) for column in plan.columns
+        )
+        self.foreign_sources: tuple[Source, ...] = tuple((header, None) for header in plan.foreign)
+
+    def read(
+        self, cells: Sequence[Sequence[Any]], foreign: Sequence[Sequence[Any]] = ()
+    ) -> Iterator[ReadRow]:
+        """The rows of a stretch of the file, in order.
+
+        cells          of each of `sources`
+        foreign  of each of `foreign_sources`
+        """
+        read = [reader(column) for reader, column in zip(self._readers, cells, strict=True)]
+        odd = self._odd_rows(read, foreign)
+        names = list(self._tree)
+        fields = [_assembled(branch, read) for branch in self._tree.values()]
+        for index, values in enumerate(zip(*fields, strict=True)):
+            if index in odd:
+                yield self._odd_row(index, cells, read, foreign)
+            else:
+                yield ReadRow(dict(zip(names, values, strict=True)))
+
+    def _odd_rows(
+        self, read: Sequence[Sequence[Any]], foreign: Sequence[Sequence[Any]]
+    ) -> set[int]:
+        odd: set[int] = set()
+        for column, values in zip(self._columns, read, strict=True):
+            if not _ODD_TYPES.isdisjoint(map(type, values)):
+                odd.update(i for i, value in enumerate(values) if type(value) in _ODD_TYPES)
+            if column.field.cell.kind is CellKind.TEXT and not _SUSPICIOUS.isdisjoint(values):
+                odd.update(i for i, value in enumerate(values) if value in _SUSPICIOUS)
+        for cells in foreign:
+            odd.update(i for i, cell in enumerate(cells) if not _is_empty(cell))
+        return odd
+
+    def _odd_row(
+        self,
+        index: int,
+        cells: Sequence[Sequence[Any]],
+        read: Sequence[Sequence[Any]],
+        foreign: Sequence[Sequence[Any]],
+    ) -> ReadRow:
+        values: dict[str, Any] = {}
+        faults = list(self._misplaced(index, foreign))
+        broken: set[str] = set()
+        cleared: list[str] = []
+        warnings: list[str] = []
+        for column, absence, raw, found in zip(
+            self._columns, self._absence, cells, read, strict=True
+        ):
+            value = found[index]
+            if isinstance(value, CellError):
+                faults.append(_cell_fault(column, raw[index], value))
+                broken.add(column.field.path[0])
+            elif isinstance(value, Absent):
+                if fault := absence[value]:
+                    faults.append(fault)
+                    broken.add(column.field.path[0])
+                elif column.empty is not Empty.HARMLESS:
+                    cleared.append(column.field.name)
+            else:
+                _put(values, column.field.path, value)
+                if column.field.cell.kind is CellKind.TEXT and value in _SUSPICIOUS:
+                    warnings.append(
+                        f"{column.shown}: text that stands for a missing value elsewhere"
+                    )
+        return ReadRow(values, tuple(faults), frozenset(broken), tuple(cleared), tuple(warnings))
+
+    def _misplaced(self, index: int, foreign: Sequence[Sequence[Any]]) -> Iterator[Fault]:
+        what = f"a value in a column that {self.plan.operation.name} does not have"
+        for header, cells in zip(self.plan.foreign, foreign, strict=True):
+            if not _is_empty(cells[index]):
+                yield Fault(what=what, column=header, value=shorten(cells[index]))
+
+    def job(self, row: ReadRow) -> UpdateJob | tuple[Fault, ...]:
+        """The job of a row, or every fault of it: those of its cells and those of its values."""
+        try:
+            job = self.plan.operation.job_type.model_validate(row.values)
+        except ValidationError as error:
+            faults = (*row.faults, *self._value_faults(error, row))
+            return faults or (Fault(what="not accepted"),)
+        return row.faults or job
+
+    def _value_faults(self, error: ValidationError, row: ReadRow) -> Iterator[Fault]:
+        for detail in error.errors(include_url=False):
+            place = detail["loc"]
+            if (str(place[0]) in row.broken) if place else row.faults:
+                continue  # it follows from a fault that is told already
+            yield _value_fault(detail, self._shown(place))
+
+    def _shown(self, place: tuple[int | str, ...]) -> str | None:
+        """The column that a place of the job came from."""
+        for column in self._columns:
+            if place[: len(column.field.path)] == column.field.path:
+                return column.shown
+        return str(place[0]) if place else None
+
+
+def fault_text(faults: Sequence[Fault], line: int | None) -> str:
+    """All faults of a row as one text.
+
+    >>> fault_text([Fault(what="not given", column="a"), Fault(what="odd", column="b")], 3)
+    'line 3: column a: not given | column b: odd'
+    """
+    told = [str(replace(fault, todo=None)) for fault in faults[:_TOLD_MOST]]
+    if len(faults) > _TOLD_MOST:
+        told.append(f"and {len(faults) - _TOLD_MOST} more")
+    where = f"line {line}: " if line is not None else ""
+    return where + " | ".join(told)
+
+
+def hint_text(faults: Sequence[Fault]) -> str:
+    """What to do about them, each thing once.
+
+    >>> hint_text([Fault(what="a", todo="Do it"), Fault(what="b", todo="Do it")])
+    'Do it'
+    """
+    return ". ".join(dict.fromkeys(fault.todo for fault in faults if fault.todo))
+
+
+_TOLD_MOST = 20
+
+_Branch = int | dict[str, "_Branch"]
+
+
+def _tree(columns: Sequence[Column]) -> dict[str, _Branch]:
+    """Where each field's value stands among the columns; members of one field lie together."""
+    tree: dict[str, _Branch] = {}
+    for index, column in enumerate(columns):
+        branch = tree
+        for step in column.field.path[:-1]:
+            branch = cast("dict[str, _Branch]", branch.setdefault(step, {}))
+        branch[column.field.path[-1]] = index
+    return tree
+
+
+def _assembled(branch: _Branch, read: Sequence[list[Any]]) -> list[Any]:
+    """A field's values, built from those of its members where these have columns of their own."""
+    if isinstance(branch, int):
+        return read[branch]
+    keys = tuple(branch)
+    members = (_assembled(inner, read) for inner in branch.values())
+    return [dict(zip(keys, values, strict=True)) for values in zip(*members, strict=True)]
+
+
+def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for step in path[:-1]:
+        values = values.setdefault(step, {})
+    values[path[-1]] = value
+
+
+def _reader(column: Column, timezone: tzinfo | None) -> Callable[[Iterable[Any]], list[Any]]:
+    reading = Reading(
+        nullable=column.field.is_nullable,
+        empty_is_null=column.empty_is_null,
+        timezone=timezone,
+    )
+    return column_reader(column.field.cell, reading)
+
+
+def _is_empty(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip(BLANKS_AROUND))
+
+
+def _cell_fault(column: Column, cell: Any, error: CellError) -> Fault:
+    return Fault(
+        what=error.what,
+        column=column.shown,
+        value=shorten(cell),
+        expected=error.expected,
+        todo=error.todo,
+    )
+
+
+def _absence(column: Column, operation: str) -> dict[Absent, Fault | None]:
+    """What is wrong with a row that gives nothing in this column."""
+    expected = "a value, or null" if column.field.is_nullable else "a value"
+    omitted = empty = None
+    if not column.can_omit:
+        what = "left out, which this field cannot be"
+        omitted = Fault(what=what, column=column.shown, expected=expected)
+    if column.empty is Empty.INVALID:
+        empty = Fault(what="not given", column=column.shown, expected=expected)
+    if column.empty is Empty.REFUSED:
+        empty = Fault(
+            what="not given, which would clear the field at the vendor",
+            column=column.shown,
+            expected=expected,
+            todo='Write omit in the cell to leave it out on purpose, or set missing = "clear" '
+            f'under [input."{operation}"]',
+        )
+    return {Absent.OMITTED: omitted, Absent.NOT_GIVEN: empty}
+
+
+def _value_fault(detail: ErrorDetails, column: str | None) -> Fault:
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "missing":
+        return Fault(what="not given", column=column, expected="a value")
+    return Fault(
+        what="not accepted",
+        column=column,
+        value=shorten(detail["input"]) if column else None,
+        expected=message.removeprefix("expected ").removeprefix("Input should be "),
+    )

@@ -1,0 +1,49 @@
+"""A snapshot is known by its file alone: what `Snapshot` holds stands among the metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline.model import Fault, InputError, Snapshot
+from pipeline.tables import FORMAT, read_metadata, row_count
+
+_KEY = "snapshot"
+
+
+def to_metadata(snapshot: Snapshot) -> dict[str, str]:
+    """Everything but the place of the file, as one JSON text."""
+    facts: dict[str, Any] = {**asdict(snapshot), "source": str(snapshot.source)}
+    del facts["path"]
+    return {_KEY: json.dumps(facts)}
+
+
+def open_snapshot(path: Path) -> Snapshot:
+    """The snapshot in this file. Raises InputError where it is none, or is not whole."""
+    try:
+        stored = read_metadata(path)
+        rows = row_count(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _refused(path, f"cannot be read as a snapshot: {error}") from None
+    if _KEY not in stored:
+        raise _refused(path, "is not a snapshot of an input")
+    if stored.get("format") != FORMAT:
+        raise _refused(path, f"has format {stored.get('format')}, this version reads {FORMAT}")
+    facts = json.loads(stored[_KEY])
+    snapshot = Snapshot(
+        path=path,
+        source=Path(facts.pop("source")),
+        columns=tuple(facts.pop("columns")),
+        **facts,
+    )
+    if rows != snapshot.selected:
+        raise _refused(path, f"holds {rows} rows, {snapshot.selected} were taken")
+    return snapshot
+
+
+def _refused(path: Path, what: str) -> InputError:
+    return InputError([Fault(what=what, file=str(path))])

@@ -1,0 +1,156 @@
+"""The bytes of an input file, each read once: hashed as they stand on disk, unpacked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.model import Fault, InputError
+
+MAX_UNPACKED_BYTES = 64 << 30
+"""Ten million rows of 6 KB; beyond it the disk for the snapshot is at stake."""
+MAX_UNPACKED_RATIO = 400
+"""Real tables pack 5 to 50 times, the same row again and again 200; deflate cannot exceed 1032."""
+_FREE_UNPACKED_BYTES = 64 << 20  # below this no ratio is looked at
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class Source:
+    """An open input file. A context manager; `sha256` and `size_bytes` are of what was read.
+
+    Opening raises InputError for a path that is not a file with bytes in it that we may read.
+    """
+
+    def __init__(self, path: Path, *, chunk_bytes: int) -> None:
+        self._path = path
+        self._chunk_bytes = chunk_bytes
+        self._hash = hashlib.sha256()
+        self._is_compressed = False
+        self.size_bytes = 0
+        self._file = _open(path)
+        self._before = os.fstat(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._file)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal, of what was read so far."""
+        return self._hash.hexdigest()
+
+    def head(self, most_bytes: int) -> bytes:
+        """The first bytes, not counted as read."""
+        return os.pread(self._file, most_bytes, 0)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes as they stand on disk. Raises InputError where the disk fails."""
+        while True:
+            try:
+                chunk = os.read(self._file, self._chunk_bytes)
+            except OSError as error:
+                raise self._fault(f"cannot be read: {error.strerror}") from None
+            if not chunk:
+                return
+            self._hash.update(chunk)
+            self.size_bytes += len(chunk)
+            yield chunk
+
+    def unpacked(self) -> Iterator[bytes]:
+        """The bytes out of gzip, one member or several. Raises InputError unless all is whole."""
+        member = zlib.decompressobj(_GZIP)
+        unpacked_bytes = 0
+        for packed in self.chunks():
+            rest = packed
+            while rest:
+                if member.eof:
+                    pass  # padding of tapes, allowed after a member
+                    if not rest:
+                        break
+                    member = zlib.decompressobj(_GZIP)
+                try:
+                    chunk = member.decompress(rest, self._chunk_bytes)
+                except zlib.error as error:
+                    raise self._broken_gzip(unpacked_bytes, str(error)) from None
+                rest = member.unconsumed_tail or member.unused_data
+                unpacked_bytes += len(chunk)
+                self._check_expansion(unpacked_bytes)
+                yield chunk
+        while not member.eof and (chunk := member.decompress(b"", self._chunk_bytes)):
+            yield chunk  # what the last calls held back
+        if not member.eof:
+            raise self._fault(
+                "the compressed stream is cut: its end is missing",
+                todo="Copy the file again, and check with: gzip -t",
+            )
+
+    def check_is_unchanged(self) -> None:
+        """Raise InputError if somebody wrote to the file meanwhile."""
+        after = os.fstat(self._file)
+        if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
+            raise self._fault(
+                "the file changed while it was read",
+                todo="Wait until it is complete; better, write it aside and rename it",
+            )
+
+    def _check_expansion(self, unpacked_bytes: int) -> None:
+        most = max(_FREE_UNPACKED_BYTES, self.size_bytes * MAX_UNPACKED_RATIO)
+        if unpacked_bytes > min(most, MAX_UNPACKED_BYTES):
+            raise self._fault(
+                f"{self.size_bytes} bytes of gzip unpack to more than {unpacked_bytes >> 20} MiB",
+                expected=f"at most {MAX_UNPACKED_RATIO} times, and {MAX_UNPACKED_BYTES >> 30} GiB",
+                todo="Unpack it by hand if it is what it should be",
+            )
+
+    def _broken_gzip(self, unpacked_bytes: int, reason: str) -> InputError:
+        return self._fault(
+            f"the compressed stream is broken after {unpacked_bytes} unpacked bytes "
+            f"({reason.rpartition(': ')[2]})",
+            todo="Copy the file again, and check with: gzip -t",
+        )
+
+    def _fault(
+        self, what: str, *, expected: str | None = None, todo: str | None = None
+    ) -> InputError:
+        return InputError([Fault(what=what, file=str(self._path), expected=expected, todo=todo)])
+
+
+def _open(path: Path) -> int:
+    """A descriptor of a regular file that holds at least one byte."""
+    try:
+        # without O_NONBLOCK a named pipe would wait for a writer
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise _refused(path, "there is no such file") from None
+    except PermissionError:
+        raise _refused(path, "no permission to read it") from None
+    except (OSError, ValueError) as error:
+        raise _refused(path, f"cannot be opened: {error}") from None
+    facts = os.fstat(descriptor)
+    if stat.S_ISREG(facts.st_mode) and facts.st_size:
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(facts.st_mode):
+        raise _refused(path, "is a folder, not a file")
+    if not stat.S_ISREG(facts.st_mode):
+        raise _refused(path, "is a pipe or device, not a file", "Write it to a file first")
+    raise _refused(
+        path, "is empty: zero bytes", "Was the export cut off? Not even a header is there"
+    )
+
+
+def _refused(path: Path, what: str, todo: str | None = None) -> InputError:
+    return InputError([Fault(what=what, file=str(path), todo=todo)])

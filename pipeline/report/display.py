@@ -1,0 +1,190 @@
+"""A run while it goes: a live table on a terminal, plain lines elsewhere.
+
+Both only read. They ask `poll` from a thread of their own, a few times a second, so it must be
+cheap and safe to call beside the engine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.model import AccountProgress
+from pipeline.report.pace import Pace, Paces, total
+from pipeline.report.wording import about, compact, counted, number, one_line
+
+REFRESH_PER_S = 5
+PLAIN_EVERY_S = 10.0
+_NAME_CHARS = 24
+
+Poll = Callable[[], Sequence[AccountProgress]]
+Clock = Callable[[], float]
+
+
+class LiveDisplay:
+    """A table that keeps itself up to date on a terminal while its block runs, and then goes.
+
+    clock  seconds of a clock that never goes back
+    """
+
+    def __init__(self, console: Console, poll: Poll, clock: Clock = time.monotonic) -> None:
+        self._poll = poll
+        self._clock = clock
+        self._paces = Paces()
+        self._shown = Group()
+        self._live = Live(
+            console=console,
+            get_renderable=self._render,
+            refresh_per_second=REFRESH_PER_S,
+            transient=True,
+            redirect_stdout=False,  # a program may be reading it
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def _render(self) -> Group:
+        try:
+            progress = tuple(self._poll())
+        except RuntimeError:  # the engine changed a dict under our eyes; the next look will do
+            return self._shown
+        self._shown = live_table(self._paces.at(self._clock(), progress))
+        return self._shown
+
+
+class PlainDisplay:
+    """A line per account that moved, every `every_s` seconds, while its block runs."""
+
+    def __init__(
+        self,
+        console: Console,
+        poll: Poll,
+        clock: Clock = time.monotonic,
+        every_s: float = PLAIN_EVERY_S,
+    ) -> None:
+        self._console = console
+        self._poll = poll
+        self._clock = clock
+        self._every_s = every_s
+        self._paces = Paces()
+        self._last: dict[str, tuple[int, int, str | None]] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._every_s):
+            self._look()
+
+    def _look(self) -> None:
+        try:
+            progress = tuple(self._poll())
+        except RuntimeError:  # the engine changed a dict under our eyes; the next look will do
+            return
+        for pace in self._paces.at(self._clock(), progress):
+            self._tell(pace)
+
+    def _tell(self, pace: Pace) -> None:
+        name, stopped = pace.progress.account, pace.progress.stopped
+        now = (pace.done, pace.progress.sent, stopped)
+        before = self._last.get(name, (0, 0, None))
+        self._last[name] = now
+        if now != before:
+            self._console.print(Text(plain_line(pace)), soft_wrap=True)
+
+
+def live_table(paces: Sequence[Pace]) -> Group:
+    """One line per account, one for all of them, and why some stopped; fits 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("account", max_width=_NAME_CHARS)  # the one that gives way
+    for heading in ("rows done", "wrong", "requests/s", "open", "waiting", "time left"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for pace in paces:
+        table.add_row(*_cells(pace))
+    if len(paces) != 1:
+        table.add_row(*_cells(total(paces)), style="bold")
+    return Group(table, *_stops(paces))
+
+
+def plain_line(pace: Pace) -> str:
+    """One account as a line of a log."""
+    account = pace.progress
+    parts = [
+        f"{number(pace.done)} of {counted(account.rows, 'row')} done",
+        f"{number(pace.wrong)} wrong" if pace.wrong else "",
+        f"{_rate(pace, ' of ')} requests/s",
+        f"{number(account.retrying)} waiting to be sent again" if account.retrying else "",
+        _state(pace),
+        f"stopped: {one_line(account.stopped)}" if account.stopped is not None else "",
+    ]
+    return f"{one_line(account.account)}: {', '.join(filter(None, parts))}"
+
+
+def _cells(pace: Pace) -> tuple[Text, ...]:
+    account = pace.progress
+    return (
+        Text(one_line(account.account), no_wrap=True, overflow="ellipsis"),
+        Text(f"{compact(pace.done)}/{compact(account.rows)}"),
+        Text(compact(pace.wrong), style="yellow" if pace.wrong else "dim"),
+        Text(_rate(pace, "/")),
+        Text(f"{account.in_flight}/{account.in_flight_limit}"),
+        Text(compact(account.retrying), style="" if account.retrying else "dim"),
+        Text("stopped" if account.stopped is not None else _state(pace).removesuffix(" left")),
+    )
+
+
+def _stops(paces: Sequence[Pace]) -> Iterator[Text]:
+    for pace in paces:
+        name, why = pace.progress.account, pace.progress.stopped
+        if why is not None:
+            yield Text(f"{one_line(name)} stopped: {one_line(why)}", style="yellow")
+
+
+def _rate(pace: Pace, between: str) -> str:
+    quota = pace.progress.quota_per_s
+    return _per_s(pace.sent_per_s) + (f"{between}{_per_s(quota)}" if quota else "")
+
+
+def _per_s(rate: float) -> str:
+    return f"{rate:.1f}" if rate < 100 else f"{rate:,.0f}"  # noqa: PLR2004 - three digits will do
+
+
+def _state(pace: Pace) -> str:
+    account = pace.progress
+    if account.stopped is not None:
+        return ""
+    if account.pause_left_s > 0:
+        return f"pause {about(account.pause_left_s)}"
+    if pace.done >= account.rows:
+        return "done"
+    return "" if pace.left_s is None else f"{about(pace.left_s)} left"

@@ -1,0 +1,95 @@
+"""The summary of a run from what is known about it and what its results add up to. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pipeline.model import Snapshot
+from pipeline.report.source import ReportSource
+from pipeline.report.summary import (
+    AccountFacts,
+    AccountSummary,
+    InputSummary,
+    OutputSummary,
+    Summary,
+    exit_code,
+)
+from pipeline.report.tally import Tally
+from pipeline.report.wording import verdict
+
+
+def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSummary]) -> Summary:
+    """The whole summary; `outputs` are the files that it will vouch for."""
+    facts, counts = source.facts, tally.counts()
+    seconds = max(0.0, (facts.ended - facts.started).total_seconds())
+    code = exit_code(counts, facts.tolerance) if facts.exit_code is None else facts.exit_code
+    return Summary(
+        run=source.run,
+        why=verdict(counts),
+        exit_code=code,
+        is_simulated=facts.is_simulated,
+        input=_input_summary(source.snapshot),
+        rows=tally.rows,
+        statuses=counts,
+        accounts=_account_summaries(source, tally),
+        without_account=tally.counts(""),
+        requests=sum(account.requests for account in facts.accounts),
+        retries=sum(account.retries for account in facts.accounts),
+        started=_utc(facts.started),
+        ended=_utc(facts.ended),
+        seconds=round(seconds, 3),
+        rows_per_s=round(tally.rows / seconds, 1) if seconds else 0.0,
+        stopped=facts.stopped_by,
+        errors=tally.errors(),
+        errors_not_listed=tally.errors_not_listed(),
+        warnings=facts.warnings,
+        cleared=dict(facts.cleared),
+        outputs=outputs,
+        settings=dict(facts.settings),
+        versions=dict(facts.versions),
+    )
+
+
+def _input_summary(snapshot: Snapshot) -> InputSummary:
+    return InputSummary(
+        file=str(snapshot.source),
+        kind=snapshot.kind,
+        sha256=snapshot.sha256,
+        bytes=snapshot.size_bytes,
+        rows=snapshot.rows,
+        selected=snapshot.selected,
+        blank_lines=snapshot.blank_lines,
+    )
+
+
+def _account_summaries(source: ReportSource, tally: Tally) -> dict[str, AccountSummary]:
+    known = {account.name: account for account in source.facts.accounts}
+    for name in tally.accounts():
+        known.setdefault(name, AccountFacts(name=name, vendor="", host=""))
+    return {
+        name: _account_summary(account, tally, source.stopped.get(name))
+        for name, account in known.items()
+    }
+
+
+def _account_summary(account: AccountFacts, tally: Tally, stopped: str | None) -> AccountSummary:
+    counts = tally.counts(account.name)
+    allowed = account.quota_per_s * account.sending_s
+    return AccountSummary(
+        vendor=account.vendor,
+        host=account.host,
+        scope=account.scope,
+        quota=account.quota,
+        quota_assumed=account.quota_assumed,
+        quota_used=round(account.requests / allowed, 4) if allowed else None,
+        requests=account.requests,
+        retries=account.retries,
+        sending_s=round(account.sending_s, 3),
+        rows=sum(counts.values()),
+        statuses=counts,
+        stopped=stopped,
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,187 @@
+"""Parquet files written and read in constant memory. Knows nothing of what stands in them.
+
+polars writes Parquet only from a query that it drives itself, and its batch readers look ahead as
+far as the machine has cores: hence a thread before `sink_parquet`, and one small query per slice.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+FORMAT = "1"
+ROW_GROUP_ROWS = 16_384
+_BATCH_BYTES = 16 << 20
+_FIRST_ROWS = 1024  # of a file whose rows may be long
+_QUEUED_FRAMES = 2
+_ARROW_SCHEMA = "ARROW:schema"  # polars' own entry among the metadata
+
+
+class ParquetWriter:
+    """Writes frames of one schema to a Parquet file, readable by its owner only.
+
+    A context manager: leaving it ends the file and syncs it to the disk, an exception inside
+    removes it. `metadata` may be completed until `close`; an entry `format` is added. `rows` counts
+    what was written. `write` and `close` raise OSError where the file cannot be written, `write`
+    raises `polars.exceptions.SchemaError` for a frame of another schema. Not for two threads.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: Mapping[str, pl.DataType | type[pl.DataType]],
+        *,
+        row_group_rows: int = ROW_GROUP_ROWS,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = path
+        self.rows = 0
+        self.metadata: dict[str, str] = {**(metadata or {}), "format": FORMAT}
+        self._schema = pl.Schema(schema)
+        self._row_group_rows = row_group_rows
+        self._queue: queue.Queue[pl.DataFrame | None] = queue.Queue(_QUEUED_FRAMES)
+        self._error: BaseException | None = None
+        self._is_open = True
+        self._saw_end = False
+        _create_private(path)
+        self._thread = threading.Thread(target=self._sink, name=f"write {path.name}", daemon=True)
+        self._thread.start()
+
+    def write(self, frame: pl.DataFrame) -> None:
+        """Append `frame`; waits while the disk is slower than the caller."""
+        if self._error is not None:
+            raise self._error
+        if frame.schema != self._schema:
+            raise pl.exceptions.SchemaError(f"{frame.schema} does not fit {self._schema}")
+        if frame.height:
+            self._queue.put(frame)
+            self.rows += frame.height
+
+    def close(self) -> None:
+        """End the file; does nothing the second time."""
+        if not self._is_open:
+            return
+        self._stop()
+        if self._error is not None:
+            self.path.unlink(missing_ok=True)
+            raise self._error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        elif self._is_open:
+            self._stop()
+            self.path.unlink(missing_ok=True)
+
+    def _stop(self) -> None:
+        self._is_open = False
+        self._queue.put(None)
+        self._thread.join()
+
+    def _sink(self) -> None:
+        try:
+            register_io_source(
+                lambda _columns, _predicate, _n_rows, _batch_rows: self._queued(),
+                schema=self._schema,
+            ).sink_parquet(
+                self.path.absolute(),
+                row_group_size=self._row_group_rows,
+                compression="zstd",
+                compression_level=1,  # read back once or twice, soon
+                statistics=False,  # nobody filters these files; the footer stays small
+                metadata=lambda _context: self.metadata,  # called after the last batch
+                sync_on_close="all",
+            )
+        except BaseException as error:  # noqa: BLE001 - raised again by write or close
+            self._error = _as_os_error(error, self.path)
+            for _ in self._queued():
+                pass  # the caller must never wait for a reader that is gone
+
+    def _queued(self) -> Iterator[pl.DataFrame]:
+        """What `write` put, until `_stop`: to polars, or after its error to nobody."""
+        while not self._saw_end:
+            frame = self._queue.get()
+            if frame is None:
+                self._saw_end = True
+            else:
+                yield frame
+
+
+def read_frames(
+    path: Path, *, columns: Sequence[str] | None = None, batch_rows: int = ROW_GROUP_ROWS
+) -> Iterator[pl.DataFrame]:
+    """The rows of a Parquet file in file order, in frames of at most `batch_rows`.
+
+    columns   only these, in the order of the file; None means all
+
+    Frames are shorter where rows are long. Holds one frame and the pages it came from, however
+    slow the caller is. A corrupt file raises `polars.exceptions.PolarsError`, or OSError, at the
+    frame where it shows.
+    """
+    scan = _scan(path)
+    total = row_count(path)
+    if columns is not None:
+        wanted = set(columns)
+        scan = scan.select(name for name in scan.collect_schema().names() if name in wanted)
+    start, most_rows = 0, _FIRST_ROWS
+    while start < total:
+        next_group = (start // batch_rows + 1) * batch_rows  # a slice of two groups costs double
+        frame = scan.slice(start, min(most_rows, next_group - start)).collect()
+        if not frame.height:
+            raise pl.exceptions.ComputeError(f"{path}: {start} of {total} rows could be read")
+        yield frame
+        start += frame.height
+        most_rows = fitting_rows(frame)
+
+
+def fitting_rows(frame: pl.DataFrame) -> int:
+    """How many rows like those of `frame` make a batch, or a row group, of a few megabytes."""
+    bytes_per_row = frame.estimated_size() / max(1, frame.height)
+    return max(1, min(ROW_GROUP_ROWS, int(_BATCH_BYTES / max(1.0, bytes_per_row))))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The key-value pairs that `ParquetWriter` stored, `format` among them."""
+    stored = pl.read_parquet_metadata(path)
+    return {key: value for key, value in stored.items() if key != _ARROW_SCHEMA}
+
+
+def row_count(path: Path) -> int:
+    """Number of rows that the footer states."""
+    return int(_scan(path).select(pl.len()).collect().item())
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    # glob and hive off: `[` and `=` are letters in the names of people's files
+    return pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
+
+
+def _create_private(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)  # a file that was there before keeps its old mode otherwise
+    finally:
+        os.close(descriptor)
+
+
+def _as_os_error(error: BaseException, path: Path) -> BaseException:
+    """Polars wraps what the operating system says (a full disk) in errors of its own."""
+    if isinstance(error, pl.exceptions.ComputeError):
+        return OSError(f"{path}: {error}")
+    return error

@@ -1,0 +1,135 @@
+"""The two sides of the benchmark, each a process of its own: the pipeline, and a bare loop.
+
+    python -m tests.benchmarks.sides pipeline FILE URL IN_FLIGHT FOLDER
+    python -m tests.benchmarks.sides bare FILE URL IN_FLIGHT FOLDER
+
+Each prints one line of JSON. The bare loop sends the very bytes that the pipeline would send, in
+the same order, over one aiohttp session with as many workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import anyio
+from yarl import URL
+
+from pipeline.config import load_config
+from pipeline.engine.auth import authorization
+from pipeline.load import read_jobs
+from pipeline.run import Prepared, RunOptions, carry_out, prepare
+from pipeline.vendors import load_vendors
+
+CONFIG = """
+inputs = "inputs"
+reports = "reports"
+[accounts.shop]
+vendor = "xsolla"
+base_url = "{url}"
+project_id = 44056
+api_key = "env:KEY"
+quota = "1000000/s"
+in_flight = {in_flight}
+"""
+ENVIRON = {"KEY": "benchmark"}
+
+
+@contextmanager
+def measured(into: dict[str, Any], name: str) -> Iterator[None]:
+    """Wall and CPU seconds of the block."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    into[f"{name}_s"] = time.perf_counter() - wall
+    into[f"{name}_cpu_s"] = time.process_time() - cpu
+
+
+def _prepared(file: Path, url: str, in_flight: int, folder: Path) -> Prepared:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pipeline.toml").write_text(CONFIG.format(url=url, in_flight=in_flight))
+    config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
+    return prepare(file, config, RunOptions(operation="xsolla.coupon"))
+
+
+def pipeline_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
+    """The whole pipeline, its parts stated apart."""
+    found: dict[str, Any] = {}
+    with measured(found, "take_and_bind"):
+        prepared = _prepared(file, url, in_flight, folder)
+    cpu = time.process_time()
+    with measured(found, "send_and_report"):
+        summary = anyio.run(_carry_out, prepared, found)
+    assert summary.statuses["updated"] == prepared.snapshot.rows, summary.why
+    sending = summary.accounts["shop"].sending_s
+    found["send_s"] = sending
+    found["report_s"] = found["send_and_report_s"] - sending
+    found["send_cpu_s"] = found.pop("after_sending_cpu_s") - cpu
+    found["rows"] = prepared.snapshot.rows
+    return found
+
+
+async def _carry_out(prepared: Prepared, found: dict[str, Any]) -> Any:
+    @contextmanager
+    def watch(_progress: object) -> Iterator[None]:
+        yield
+        found["after_sending_cpu_s"] = time.process_time()
+
+    return await carry_out(prepared, watch=watch, environ=ENVIRON)
+
+
+def bare_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
+    """A bare loop over the same bytes."""
+    prepared = _prepared(file, url, in_flight, folder)
+    config = prepared.config
+    account = config.account("shop", ENVIRON)
+    requests = []
+    for batch in read_jobs(prepared.bound.jobs["shop"].path):
+        for job in batch:
+            operation = next(o for o in account.vendor.operations if o.name == job.operation)
+            typed = operation.job_type.trusted(job.text)
+            request = operation.encode(account.settings, (typed,))
+            requests.append((URL(url + request.path, encoded=True), request.body))
+            headers = dict(request.headers)
+    headers["Authorization"] = authorization(account.vendor.authenticate(account.settings))
+    found: dict[str, Any] = {"rows": len(requests)}
+    with measured(found, "send"):
+        anyio.run(_bare_loop, requests, headers, in_flight)
+    return found
+
+
+async def _bare_loop(
+    requests: list[tuple[URL, bytes]], headers: dict[str, str], in_flight: int
+) -> None:
+    following = iter(requests)
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=in_flight), headers=headers
+    ) as session:
+
+        async def worker() -> None:
+            for url, body in following:
+                async with session.put(url, data=body) as response:
+                    await response.read()
+                    assert response.status == 204
+
+        await asyncio.gather(*(worker() for _ in range(in_flight)))
+
+
+def main() -> None:
+    """One side, as the arguments say."""
+    side, file, url, in_flight, folder = sys.argv[1:]
+    run = {"pipeline": pipeline_side, "bare": bare_side}[side]
+    found = run(Path(file), url, int(in_flight), Path(folder))
+    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The file of jobs: what is written is what is read, in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline.load.jobs import (
+    JOBS_SCHEMA,
+    jobs_frame,
+    jobs_path,
+    open_jobs,
+    read_jobs,
+    read_routes,
+)
+from pipeline.load.repeats import count_repeated
+from pipeline.model import JobRow
+from pipeline.tables import read_metadata
+
+JOBS = [
+    JobRow(row, f"acme.{row % 2}", f"e{row % 7}", row % 3 == 0, f'{{"n":"ä{row}"}}')
+    for row in range(1, 101)
+]
+
+
+def written(folder: Path, jobs: list[JobRow]) -> Path:
+    path = jobs_path(folder, "shop")
+    with open_jobs(path) as writer:
+        for start in range(0, len(jobs), 30):
+            writer.write(jobs_frame(jobs[start : start + 30]))
+    return path
+
+
+def test_jobs_are_read_back_in_order_and_in_batches(tmp_path: Path) -> None:
+    batches = list(read_jobs(written(tmp_path, JOBS), batch_rows=32))
+    assert [job for batch in batches for job in batch] == JOBS
+    assert [len(batch) for batch in batches] == [32, 32, 32, 4]
+    assert isinstance(batches[0][0], JobRow)
+
+
+def test_routes_are_rows_and_operations(tmp_path: Path) -> None:
+    routes = list(read_routes(written(tmp_path, JOBS), batch_rows=32))
+    assert routes == [(job.row, job.operation) for job in JOBS]
+
+
+def test_the_file_is_private_and_says_its_format(tmp_path: Path) -> None:
+    path = written(tmp_path, JOBS)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_metadata(path)["format"] == "1"
+
+
+def test_no_jobs_make_an_empty_frame() -> None:
+    assert jobs_frame([]).schema == pl.Schema(JOBS_SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("entities", "expected"),
+    [
+        ("", 0),
+        ("abc", 0),  # each once
+        ("aba", 2),  # both of them count
+        ("abcabca", 7),
+        ("a" * 10, 10),
+    ],
+)
+@pytest.mark.parametrize("part_rows", [100, 2])  # at once, and in parts
+def test_repeated_entities_are_counted(
+    tmp_path: Path, entities: str, expected: int, part_rows: int
+) -> None:
+    jobs = [JobRow(n, "o", entity, True, "{}") for n, entity in enumerate(entities, 1)]
+    path = written(tmp_path, jobs)
+    assert count_repeated(path, len(jobs), part_rows=part_rows) == expected
+    assert list(tmp_path.iterdir()) == [path]  # nothing is left aside

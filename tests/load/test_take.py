@@ -1,0 +1,311 @@
+import gzip
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pipeline.load.selection import RowSelection
+from pipeline.load.take import open_snapshot, parse_rows, take
+from pipeline.model import InputError, Snapshot
+from pipeline.tables import ParquetWriter, read_frames
+
+TEXT = b'\xef\xbb\xbfid;name\r\n1;x\r\n;\r\n2;"y\r\nz"\r\n3;\r\n'
+ROWS = [(1, 2, "1", "x"), (2, 4, "2", "y\r\nz"), (3, 6, "3", "")]
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    def write(name: str, content: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def rows_of(snapshot: Snapshot) -> list[tuple[object, ...]]:
+    return [row for frame in read_frames(snapshot.path) for row in frame.rows()]
+
+
+def refusal(source: Path, **options: object) -> str:
+    snapshot = source.with_name("snapshot.parquet")
+    with pytest.raises(InputError) as caught:
+        take(source, snapshot, **options)  # type: ignore[arg-type]
+    assert not snapshot.exists()
+    assert all(fault.file == str(source) for fault in caught.value.faults)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1 << 20])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "A.CSV.GZ", "a.b [1].csv"])
+def test_a_snapshot_holds_the_rows_and_all_that_is_known(
+    put: Callable[[str, bytes], Path], tmp_path: Path, name: str, chunk_bytes: int
+) -> None:
+    is_compressed = name.lower().endswith("gz")
+    stored = gzip.compress(TEXT) if is_compressed else TEXT
+    source = put(name, stored)
+    taken = take(source, tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
+    assert taken == Snapshot(
+        path=tmp_path / "s.parquet",
+        source=source,
+        kind="csv",
+        is_compressed=is_compressed,
+        sha256=hashlib.sha256(stored).hexdigest(),
+        size_bytes=len(stored),
+        columns=("id", "name"),
+        rows=3,
+        selected=3,
+        blank_lines=1,
+        delimiter=";",
+        has_bom=True,
+        newline="\r\n",
+    )
+    assert rows_of(taken) == ROWS
+    assert open_snapshot(taken.path) == taken
+    assert stat.S_IMODE(taken.path.stat().st_mode) == 0o600
+
+
+def test_a_header_without_rows_is_a_snapshot_without_rows(
+    put: Callable[[str, bytes], Path], tmp_path: Path
+) -> None:
+    taken = take(put("a.csv", b"id,name\n"), tmp_path / "s.parquet")
+    assert (taken.rows, taken.columns, rows_of(taken)) == (0, ("id", "name"), [])
+    assert open_snapshot(taken.path) == taken
+
+
+def test_gzip_may_have_several_members_and_padding(
+    put: Callable[[str, bytes], Path], tmp_path: Path
+) -> None:
+    stored = gzip.compress(TEXT[:20]) + gzip.compress(b"") + gzip.compress(TEXT[20:]) + b"\0" * 512
+    for chunk_bytes in (1, 3, 1 << 20):
+        taken = take(put("a.csv.gz", stored), tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
+        assert rows_of(taken) == ROWS
+
+
+PACKED = gzip.compress(b"id,name\n" + b"".join(b"%d,n%d\n" % (n, n * n) for n in range(2000)))
+PARQUET = b"PAR1" + b"\0" * 40 + b"PAR1"
+
+NOT_WHAT_THE_NAME_SAYS = [  # name, content, parts of the message
+    ("a.csv", b"", ("is empty: zero bytes",)),
+    ("a.parquet", b"", ("is empty: zero bytes",)),
+    ("a.csv", PARQUET, ("is parquet, not text", "name it .parquet")),
+    ("a.csv", PACKED, ("is gzip, not text", "name it .csv.gz")),
+    ("a.csv.gz", TEXT, ("is text, not gzip", "name it .csv")),
+    ("a.csv.gz", gzip.compress(PARQUET), ("is parquet inside of the gzip",)),
+    ("a.csv.gz", gzip.compress(PACKED), ("is gzip inside of the gzip",)),
+    ("a.csv.gz", gzip.compress(b""), ("no header",)),
+    ("a.parquet", TEXT, ("is text, not parquet", "name it .csv")),
+    ("a.csv", b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xml", ("Excel", "CSV UTF-8")),
+    ("a.csv", b"PK\x03\x04" + b"\0" * 26 + b"a.csv", ("is zip, not text",)),
+    ("a.xlsx", b"PK\x03\x04", ("is a spreadsheet", "Save as, CSV UTF-8")),
+    ("a.XLS", b"\xd0\xcf\x11\xe0", ("is a spreadsheet",)),
+    ("a.json", b"{}", ("has the ending '.json'", ".csv.gz or .parquet")),
+    ("a", b"a,b\n", ("has no ending",)),
+    ("a.csv", b"<!DOCTYPE html><html>", ("is HTML or XML",)),  # a login page, saved
+    ("a.csv", "id,name\n1,ä\n".encode("utf-16"), ("UTF-16LE, not UTF-8", "iconv -f UTF-16 ")),
+    ("a.csv", "id,name\n1,ä\n".encode("utf-16-be"), ("UTF-16BE", "iconv -f UTF-16 ")),
+    ("a.csv", "id,name\n1,ä\n".encode("utf-32"), ("UTF-32LE", "iconv -f UTF-32 ")),
+    ("a.csv.gz", gzip.compress("id,name\n".encode("utf-16")), ("gzip -dc ", "| iconv -f UTF-16 ")),
+    ("a.csv", "id,name\n1,ä\n".encode("latin-1"), ("iconv -f WINDOWS-1252 -t UTF-8 ", "row 1")),
+    ("a.csv.gz", PACKED[: len(PACKED) // 2], ("is cut",)),
+    ("a.csv.gz", PACKED[:-8], ("is cut",)),  # only the trailer is missing
+    ("a.csv.gz", PACKED[:-1], ("is cut",)),
+    ("a.csv.gz", PACKED[:-8] + b"\0" * 8, ("is broken", "incorrect")),  # a wrong checksum
+    ("a.csv.gz", PACKED + b"garbage", ("is broken",)),
+    ("a.csv.gz", PACKED + PACKED[:40], ("is cut",)),  # the second member is
+    ("a.parquet", PARQUET, ("is not whole, or not Parquet",)),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "parts"), NOT_WHAT_THE_NAME_SAYS)
+def test_a_file_that_is_not_what_it_should_be_is_refused(
+    put: Callable[[str, bytes], Path], name: str, content: bytes, parts: tuple[str, ...]
+) -> None:
+    message = refusal(put(name, content))
+    assert all(part in message for part in parts), message
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    assert "there is no such file" in refusal(tmp_path / "a.csv")
+    (tmp_path / "b.csv").mkdir()
+    assert "is a folder" in refusal(tmp_path / "b.csv")
+    os.mkfifo(tmp_path / "c.csv")
+    assert "is a pipe" in refusal(tmp_path / "c.csv")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused(put: Callable[[str, bytes], Path]) -> None:
+    path = put("a.csv", TEXT)
+    path.chmod(0)
+    assert "no permission" in refusal(path)
+
+
+def test_a_file_that_packs_too_well_is_refused(put: Callable[[str, bytes], Path]) -> None:
+    member = gzip.compress(b"1,22222222222\n" * 100_000)
+    stored = gzip.compress(b"id,name\n") + member * 60
+    assert "bytes of gzip unpack to more than" in refusal(put("a.csv.gz", stored))
+
+
+def test_a_file_that_is_still_written_is_refused(put: Callable[[str, bytes], Path]) -> None:
+    source = put("a.csv", b"id,name\n" + b"1,2\n" * 300_000)
+    later = source.stat().st_mtime + 5
+
+    class Touching(RowSelection):
+        __slots__ = ()
+
+        def only(self, frame: pl.DataFrame) -> pl.DataFrame:
+            os.utime(source, (later, later))
+            return frame
+
+    assert "changed while it was read" in refusal(source, rows=Touching(((1, 9),)))
+
+
+def numbered(count: int) -> bytes:
+    return b"id,name\n" + b"".join(b"%d,x\n\n" % n for n in range(1, count + 1))
+
+
+@pytest.mark.parametrize(
+    ("selection", "rows"),
+    [
+        (RowSelection.first(2), [1, 2]),
+        (RowSelection.first(100), list(range(1, 31))),  # a limit may be beyond the end
+        (parse_rows("17"), [17]),
+        (parse_rows("3,1,29-99"), [1, 3, 29, 30]),
+    ],
+)
+@pytest.mark.parametrize("chunk_bytes", [16, 1 << 20])
+def test_only_selected_rows_are_kept_with_their_numbers(
+    put: Callable[[str, bytes], Path],
+    tmp_path: Path,
+    selection: RowSelection,
+    rows: list[int],
+    chunk_bytes: int,
+) -> None:
+    source = put("a.csv", numbered(30))
+    taken = take(source, tmp_path / "s.parquet", rows=selection, chunk_bytes=chunk_bytes)
+    assert (taken.rows, taken.selected) == (30, len(rows))
+    assert rows_of(taken) == [(row, 2 * row, str(row), "x") for row in rows]
+
+
+def test_rows_that_are_not_selected_are_checked_too(put: Callable[[str, bytes], Path]) -> None:
+    source = put("a.csv", numbered(30) + b"1,2,3\n")
+    assert "row 31" in refusal(source, rows=RowSelection.first(2))
+
+
+def test_a_selected_row_must_be_there(put: Callable[[str, bytes], Path]) -> None:
+    message = refusal(put("a.csv", numbered(30)), rows=parse_rows("2,31-40"))
+    assert "there is no row 31: the file has 30 rows" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "is no row"),
+        ("1,,2", "is no row"),
+        ("x", "is no row"),
+        ("1-", "is no row"),
+        ("-3", "is no row"),
+        ("٣", "is no row"),  # a digit, but not one of ours
+        ("0", "numbered from 1"),
+        ("0-4", "numbered from 1"),
+        ("9-3", "runs backwards: say 3-9"),
+        (",".join("1" * 10_001), "too many"),
+    ],
+)
+def test_a_selection_that_is_none_says_why(text: str, part: str) -> None:
+    with pytest.raises(ValueError, match=part):
+        parse_rows(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"junk", "cannot be read as a snapshot"),
+        (None, "is not a snapshot"),
+    ],
+)
+def test_what_is_no_snapshot_is_not_opened(
+    tmp_path: Path, content: bytes | None, part: str
+) -> None:
+    path = tmp_path / "s.parquet"
+    if content is None:
+        ParquetWriter(path, {"a": pl.Int64}).close()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=part):
+        open_snapshot(path)
+
+
+def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "id": ["a", None],
+            " n ": [1, None],
+            "amount": [Decimal("1.50"), None],
+            "at": [datetime(2026, 1, 2, tzinfo=UTC), None],
+            "items": [[{"sku": "x", "n": 2}], None],
+            "group": pl.Series(["x", None], dtype=pl.Categorical),
+            "": [None, None],
+        }
+    )
+    frame.write_parquet(tmp_path / "a.parquet")
+    taken = take(tmp_path / "a.parquet", tmp_path / "s.parquet")
+    found = pl.concat(read_frames(taken.path))
+    assert found.drop("__row", "__line").equals(frame.drop(""))
+    assert found.drop("__row", "__line").schema == frame.drop("").schema
+    assert (found["__row"].to_list(), found["__line"].to_list()) == ([1, 2], [None, None])
+    assert taken.columns == ("id", " n ", "amount", "at", "items", "group")
+    assert (taken.kind, taken.delimiter, taken.newline) == ("parquet", None, None)
+    assert taken.sha256 == hashlib.sha256((tmp_path / "a.parquet").read_bytes()).hexdigest()
+    assert open_snapshot(taken.path) == taken
+
+
+def test_a_parquet_file_of_several_row_groups_is_numbered_through(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"n": range(50_000)})
+    frame.write_parquet(tmp_path / "a.parquet", row_group_size=7_000)
+    taken = take(
+        tmp_path / "a.parquet", tmp_path / "s.parquet", rows=parse_rows("7001,49999-60000")
+    )
+    assert rows_of(taken) == [(7001, None, 7000), (49_999, None, 49_998), (50_000, None, 49_999)]
+
+
+@pytest.mark.parametrize(
+    ("frame", "parts"),
+    [
+        (pl.DataFrame({"a": [b"x"], "b": [1]}), ("column a", "holds bytes")),
+        (pl.DataFrame({"a": [time(1)], "b": [timedelta(1)]}), ("column a", "column b")),
+        (pl.DataFrame({"a": [[{"x": b"y"}]]}), ("column a", "holds bytes")),  # nested
+        (pl.DataFrame({"a": [1], "a ": [1]}), ("columns 1 and 2",)),
+        (pl.DataFrame({"__row": [1]}), ("column __row", "kept for")),
+        (pl.DataFrame({"a": [1], " ": [None]}).cast({" ": pl.String}).fill_null("x"), ("without",)),
+    ],
+)
+def test_what_a_parquet_file_may_not_hold_is_named(
+    tmp_path: Path, frame: pl.DataFrame, parts: tuple[str, ...]
+) -> None:
+    frame.write_parquet(tmp_path / "a.parquet")
+    message = refusal(tmp_path / "a.parquet")
+    assert all(part in message for part in parts), message
+
+
+def test_a_parquet_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"n": range(5_000), "t": ["x"] * 5_000}).write_parquet(path)
+    whole = path.read_bytes()
+    for kept in (5, len(whole) // 2, len(whole) - 8, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        assert "is not whole" in refusal(path)
+
+
+def test_a_parquet_file_whose_pages_are_broken_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"n": range(5_000)}).write_parquet(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * 400 + whole[404:])
+    assert "is not whole" in refusal(path)

@@ -1,0 +1,283 @@
+"""The documentation is executed, so that it cannot lie.
+
+What README.md and docs/*.md hold in fences is run in order, per file in one temporary folder that
+holds a copy of inputs/:
+
+    ```console              every line `$ command` is run by bash, with `pipeline` on the PATH;
+                            lines with `> ` continue it, others show what it prints
+        $ pipeline ...      must end with exit code 0
+        $ ...   # exit 2    must end with 2
+    ```console no-run       for what stands before an installation: only git clone, cd and make with
+                            targets that exist
+    ```toml                 is a configuration without a fault
+    ```python               runs to its end
+    ```LANGUAGE file=NAME   is written to that file first, and run no further unless it is toml
+
+Variables that one command exports hold for the next. Shell commands stand in `console` fences only.
+"""
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import click
+import pytest
+
+from pipeline.config import load_config
+from pipeline.model import ConfigError
+from pipeline.vendors import load_vendors
+
+ROOT = Path(__file__).parent.parent
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELLS = {"bash", "sh", "shell", "zsh", "shell-session"}
+TIMEOUT_S = 60.0
+
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<info>\S[^\n`]*)?\n(?P<body>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+EXPECTED = re.compile(r"\s+# exit (\d+)\s*$")
+
+
+class Block(NamedTuple):
+    """A fence: its line in the file, language, marks (`no-run`, `file=NAME`) and text."""
+
+    line: int
+    language: str
+    marks: frozenset[str]
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """Where the block is written."""
+        return next((m.removeprefix("file=") for m in self.marks if m.startswith("file=")), None)
+
+
+def blocks(markdown: str) -> Iterator[Block]:
+    for found in FENCE.finditer(markdown):
+        language, *marks = (found["info"] or "text").split()
+        indent = found["indent"]
+        text = re.sub(f"^{indent}", "", found["body"], flags=re.MULTILINE)
+        line = markdown.count("\n", 0, found.start()) + 1
+        yield Block(line, language, frozenset(marks), text)
+
+
+class Command(NamedTuple):
+    """One command of a console block and the exit code that it must end with."""
+
+    text: str
+    code: int
+
+
+def commands(console: str) -> list[Command]:
+    lines: list[str] = []
+    is_open = False
+    for line in console.splitlines():
+        if line.startswith("$ "):
+            lines.append(line[2:])
+        elif is_open or (lines and line.startswith("> ")):
+            lines[-1] += "\n" + line.removeprefix("> ")
+        is_open = line.endswith("\\")
+    return [_command(text) for text in lines]
+
+
+def _command(text: str) -> Command:
+    expected = EXPECTED.search(text)
+    return Command(EXPECTED.sub("", text), int(expected[1]) if expected else 0)
+
+
+def targets(makefile: str) -> set[str]:
+    return set(re.findall(r"^([a-z][\w-]*):", makefile, re.MULTILINE))
+
+
+class Reader:
+    """Does what a page says, as a reader would, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder.parent / f"{folder.name}.exports"
+        self.state.write_text("")
+        self.output = folder.parent / f"{folder.name}.output"
+        self.groups: list[int] = []
+        self.environ = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for group in self.groups:  # what a page left running
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+
+    def fault(self, block: Block) -> str | None:
+        """What is wrong with a block; None where it does what it says."""
+        if block.language in SHELLS:
+            return "a shell block is never run: write it as console, with `$ ` before each command"
+        if block.file:
+            path = self.folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+        if block.language == "toml":
+            return self._configuration(block.text)
+        if block.language == "console":
+            return self._not_run(block) if "no-run" in block.marks else self._console(block)
+        if "no-run" in block.marks:
+            return "no-run is for console blocks only"
+        if block.language == "python" and not block.file:
+            return self._ended(["python", "-c", block.text], 0)
+        return None
+
+    def _configuration(self, text: str) -> str | None:
+        path = self.folder / ".block.toml"
+        path.write_text(text)
+        try:
+            load_config(path, environ={}, vendors=load_vendors(), cwd=self.folder)
+        except ConfigError as error:
+            return str(error)
+        finally:
+            path.unlink()
+        return None
+
+    def _not_run(self, block: Block) -> str | None:
+        known = targets((ROOT / "Makefile").read_text())
+        for text, _ in commands(block.text):
+            words = shlex.split(text, comments=True)
+            named = [word for word in words[1:] if "=" not in word]
+            if words[0] == "make" and set(named) <= known:
+                continue
+            if words[:2] != ["git", "clone"] and words[0] != "cd":
+                return f"{text!r} is no git clone, no cd and no make with a target that exists"
+        return None
+
+    def _console(self, block: Block) -> str | None:
+        found = commands(block.text)
+        if not found:
+            return "a console block without a command: each starts with `$ `"
+        for text, code in found:
+            script = f". {self.state}\n{text}\ncode=$?\nexport -p > {self.state}\nexit $code"
+            wrong = self._ended(["bash", "-c", script], code)
+            if wrong:
+                return f"{text}\n{wrong}"
+        return None
+
+    def _ended(self, command: list[str], code: int) -> str | None:
+        with self.output.open("w+") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self.groups.append(process.pid)
+            try:
+                ended = process.wait(TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                return f"took longer than {TIMEOUT_S:g} s"
+        if ended == code:
+            return None
+        return f"exit code {ended}, expected {code}:\n{self.output.read_text()[-3000:]}"
+
+
+def faults(markdown: str, folder: Path) -> list[str]:
+    """What of a page does not do what it says, in order."""
+    with Reader(folder) as reader:
+        told = [(block.line, reader.fault(block)) for block in blocks(markdown)]
+    return [f"line {line}: {fault}" for line, fault in told if fault]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    own = tmp_path / "reader"
+    own.mkdir()
+    return own
+
+
+# The documentation as it stands
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.timeout(600)
+def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
+    shutil.copytree(ROOT / "inputs", folder / "inputs")
+    assert faults(page.read_text(), folder) == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_a_page_links_to_what_is_there(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", page.read_text())
+    assert [link for link in linked if not (page.parent / link).exists()] == []
+
+
+def test_every_command_has_help_and_stands_in_the_documentation() -> None:
+    main = importlib.import_module("pipeline.cli").main
+    assert isinstance(main, click.Group)
+    told = "\n".join(page.read_text() for page in DOCS)
+    assert main.commands
+    assert [name for name, one in main.commands.items() if not one.get_short_help_str()] == []
+    assert [name for name in main.commands if not re.search(rf"\bpipeline {name}\b", told)] == []
+
+
+def test_every_operation_stands_in_the_documentation() -> None:
+    told = "\n".join(page.read_text() for page in DOCS)
+    names = [op.name for vendor in load_vendors().values() for op in vendor.operations]
+    assert [name for name in names if name not in told] == []
+
+
+# The reader itself
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("```console\n$ false\n```\n", "exit code 1, expected 0"),
+        ("```console\n$ true  # exit 2\n```\n", "exit code 0, expected 2"),
+        ("```console\n$ true\n$ echo told; exit 3\n```\n", "told"),
+        ("```console\npipeline run\n```\n", "without a command"),
+        ("```console\n$ no-such-program\n```\n", "exit code 127"),
+        ("```bash\nrm -rf x\n```\n", "never run"),
+        ("```console no-run\n$ make no-such-target\n```\n", "no make with a target"),
+        ("```console no-run\n$ pipeline run\n```\n", "is no git clone"),
+        ("```python no-run\n1 / 0\n```\n", "for console blocks only"),
+        ("```python\n1 / 0\n```\n", "ZeroDivisionError"),
+        ("```toml\ntimzone = 'UTC'\n```\n", "Did you mean timezone?"),
+        ("1. One\n\n   ```console\n   $ false\n   ```\n", "line 3"),
+    ],
+)
+def test_a_page_that_lies_is_found(markdown: str, expected: str, folder: Path) -> None:
+    found = faults(markdown, folder)
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        "```console\n$ true\nwhat it prints\n$ exit 2   # exit 2\n```\n",
+        "```console\n$ export KEY=value\n```\n\n```console\n$ test $KEY = value\n```\n",
+        "```csv file=in/rows.csv\na,b\n1,2\n```\n\n```console\n$ grep -q 1,2 in/rows.csv\n```\n",
+        "```console\n$ cat > x <<'EOF'\n> one\n> EOF\n$ grep -q one x\n$ test \\\n  -f x\n```\n",
+        "```console no-run\n$ git clone x y && cd y\n$ make run PYTHON=python3\n```\n",
+        "```python\nimport os\nassert os.path.basename(os.getcwd()) == 'reader'\n```\n",
+        "```toml file=x.toml\ntimezone = 'UTC'\n```\n\n```console\n$ test -f x.toml\n```\n",
+        "```console\n$ sleep 100 &\n```\n",
+        "```text\n$ false\n```\n\n```\nplain\n```\n",
+    ],
+)
+def test_a_page_that_does_what_it_says_has_no_fault(markdown: str, folder: Path) -> None:
+    assert faults(markdown, folder) == []

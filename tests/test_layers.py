@@ -1,0 +1,370 @@
+"""The house: who may import whom, what is pure, how long a piece may be, what says what it is.
+
+Imports point down only. `make check` runs this file.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "pipeline"
+
+MAX_FUNCTION_LINES = 60
+MAX_FILE_LINES = 600
+MAX_VENDOR_LINES = 1000  # a vendor is one file, its facts and their sources included
+
+# A folder, or a file beside the folders: what it may use of ours, then the outside libraries.
+# A folder may always use itself.
+MAY_USE: dict[str, set[str]] = {
+    "model": {"pydantic"},
+    "policy": {"model"},
+    "vendors": {"model", "policy", "pydantic", "pydantic_core", "typing_extensions"},
+    "tables": {"model", "polars"},
+    "load": {"model", "policy", "vendors", "tables", "polars", "pydantic", "pydantic_core"},
+    "engine": {
+        *("model", "policy", "vendors"),
+        *("aiohttp", "aiolimiter", "anyio", "multidict", "yarl"),
+    },
+    "ledger": {"model"},
+    "report": {"model", "tables", "polars", "pydantic", "rich"},
+    "config": {"model", "policy", "vendors", "pydantic"},
+    "run": {
+        *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
+        *("simulator", "anyio"),
+    },
+    "cli": {
+        *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
+        *("simulator", "run", "anyio", "click", "rich"),
+    },
+    "simulator": {"aiohttp", "multidict", "yarl"},
+    "__init__": {"model", "policy", "vendors", "config", "run"},
+    "__main__": {"cli"},
+}
+
+# What the pure floors may use of the standard library: no clock, chance, process, network or disk.
+VALUES = {
+    *("__future__", "abc", "collections", "collections.abc", "dataclasses", "enum", "functools"),
+    *("itertools", "json", "math", "operator", "re", "string", "types", "typing"),
+}
+PURE: dict[str, set[str]] = {
+    "model": VALUES | {"pathlib"},  # paths as values
+    "policy": VALUES | {"array", "bisect", "datetime", "email.utils", "heapq", "http"},
+    "vendors": VALUES | {"base64", "datetime", "decimal", "urllib.parse"},
+}
+FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
+
+# Calls that reach a clock or the disk through a type which is fine as a value.
+IMPURE_CALLS = re.compile(
+    r"(open|print|input|exec|eval|now|utcnow|today|read_(text|bytes)|write_(text|bytes)|exists"
+    r"|is_(file|dir)|stat|mkdir|unlink|touch|rename|iterdir|r?glob|resolve|absolute|cwd|home"
+    r"|expanduser|urlopen)"
+)
+
+
+def _unit(path: Path, root: Path) -> str:
+    return path.relative_to(root).parts[0].removesuffix(".py")
+
+
+def _module(path: Path, root: Path) -> str:
+    parts = path.relative_to(root.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(tree: ast.Module, path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every module imported, relative or not, wherever it stands."""
+    package = _module(path, root).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:  # from pipeline import policy: the name is a module
+                full = f"{base}.{alias.name}"
+                yield node.lineno, full if base == root.name or _is_module(full, root) else base
+        elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
+            named = node.args[0] if node.args else None
+            if isinstance(named, ast.Constant) and isinstance(named.value, str):
+                yield node.lineno, named.value
+
+
+def _is_module(name: str, root: Path) -> bool:
+    path = root.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+def _called(node: ast.Call) -> str:
+    function = node.func
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _may_import(name: str, path: Path, root: Path) -> bool:
+    room = _unit(path, root)
+    top, _, below = name.partition(".")
+    if top == root.name:
+        first, _, rest = below.partition(".")
+        is_one_vendor = first == "vendors" and rest not in {"", "contract"}
+        return first == room or (first in MAY_USE[room] and not is_one_vendor)
+    if room not in PURE:
+        return top in MAY_USE[room] or top in sys.stdlib_module_names
+    finds = FINDS_VENDORS if path == root / "vendors" / "__init__.py" else set()
+    return top in MAY_USE[room] or name in PURE[room] | finds
+
+
+def import_faults(path: Path, root: Path = ROOT) -> list[str]:
+    """What a file imports against the table."""
+    return [
+        f"{path.relative_to(root)}:{line} may not import {name}"
+        for line, name in dict.fromkeys(_imports(ast.parse(path.read_text()), path, root))
+        if not _may_import(name, path, root)
+    ]
+
+
+def purity_faults(path: Path, root: Path = ROOT) -> list[str]:
+    """Where a file of a pure floor waits, asks a clock or touches the disk."""
+    if _unit(path, root) not in PURE:
+        return []
+    faults = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        where = f"{path.relative_to(root)}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
+            faults.append(f"{where} is async")
+        elif isinstance(node, ast.Call) and IMPURE_CALLS.fullmatch(_called(node)):
+            faults.append(f"{where} calls {_called(node)}()")
+        elif isinstance(node, ast.Global):
+            faults.append(f"{where} has a global with state")
+    return faults
+
+
+def size_faults(path: Path, root: Path = ROOT) -> list[str]:
+    """Functions and files that are too long to be one thing."""
+    text = path.read_text()
+    lines = text.count("\n")
+    faults = []
+    most = MAX_VENDOR_LINES if _unit(path, root) == "vendors" else MAX_FILE_LINES
+    if lines > most:
+        faults.append(f"{path.relative_to(root)} has {lines} lines")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > MAX_FUNCTION_LINES:
+                where = f"{path.relative_to(root)}:{node.lineno}"
+                faults.append(f"{where} {node.name} has {length} lines")
+    return faults
+
+
+def docstring_faults(path: Path, root: Path = ROOT) -> list[str]:
+    """The module, public classes, functions and methods that do not say what they are."""
+    tree = ast.parse(path.read_text())
+    return [
+        f"{path.relative_to(root)}:{getattr(node, 'lineno', 1)} {name} has no docstring"
+        for name, node in _public(tree, path.name)
+        if not ast.get_docstring(node)
+    ]
+
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _public(node: Documented, name: str) -> Iterator[tuple[str, Documented]]:
+    yield name, node
+    for below in node.body if isinstance(node, ast.Module | ast.ClassDef) else ():
+        if isinstance(below, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            marks = {
+                getattr(mark, "attr", getattr(mark, "id", "")) for mark in below.decorator_list
+            }
+            if not below.name.startswith("_") and not marks & {"overload", "override", "setter"}:
+                yield from _public(below, below.name)
+
+
+def export_faults(path: Path, root: Path = ROOT) -> list[str]:
+    """Where `__all__` is not exactly what the module makes public.
+
+    That is what it defines; in an `__init__` also what it takes from its own folder and does
+    not use itself.
+    """
+    tree = ast.parse(path.read_text())
+    listed = _listed(tree)
+    if listed is None:
+        return []
+    folder = _module(path, root) if path.name == "__init__.py" else None
+    defined, taken = set(_defined(tree)), set(_taken(tree, folder)) if folder else set()
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    public = {name for name in defined | (taken - used) if not name.startswith("_")}
+    faults = [
+        *(f"{name} is listed but not there" for name in listed - defined - taken),
+        *(f"{name} is public but not listed" for name in public - listed),
+    ]
+    return [f"{path.relative_to(root)} __all__: {fault}" for fault in sorted(faults)]
+
+
+def _listed(tree: ast.Module) -> set[str] | None:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return {str(name) for name in ast.literal_eval(node.value)}
+    return None
+
+
+def _defined(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Assign):
+            yield from (each.id for each in node.targets if isinstance(each, ast.Name))
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            yield node.target.id
+
+
+def _taken(tree: ast.Module, folder: str) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            is_below = node.level or (node.module or "").startswith(f"{folder}.")
+            yield from (alias.asname or alias.name for alias in node.names if is_below)
+
+
+CHECKS = (import_faults, purity_faults, size_faults, docstring_faults, export_faults)
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+# The house as it stands
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_keeps_the_rules_of_the_house(path: Path) -> None:
+    assert [fault for check in CHECKS for fault in check(path)] == []
+
+
+def test_every_room_stands_in_the_table() -> None:
+    assert {_unit(path, ROOT) for path in FILES} <= MAY_USE.keys()
+
+
+def test_every_folder_is_a_package() -> None:
+    folders = {path.parent for path in FILES}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_imports_point_down_only() -> None:
+    """The table itself has no circle, and what must not know each other does not."""
+    ours = {
+        room: {one.split(".")[0] for one in may} & MAY_USE.keys() for room, may in MAY_USE.items()
+    }
+    floors: list[str] = []
+    while len(floors) < len(ours):
+        free = [room for room in ours if room not in floors and ours[room] <= set(floors)]
+        assert free, f"a circle among {set(ours) - set(floors)}"
+        floors += free
+    apart = {"load", "engine", "ledger", "report"}
+    assert all(not ours[room] & apart for room in apart)
+    assert not ours["simulator"]
+    assert {room for room in ours if "simulator" in ours[room]} == {"cli", "run"}
+
+
+def test_each_outside_library_stays_in_its_rooms() -> None:
+    rooms = {
+        library: {room for room, may in MAY_USE.items() if library in may}
+        for library in ("polars", "aiolimiter", "aiohttp", "click", "rich")
+    }
+    assert rooms == {
+        "polars": {"load", "report", "tables"},
+        "aiolimiter": {"engine"},
+        "aiohttp": {"engine", "simulator"},
+        "click": {"cli"},
+        "rich": {"cli", "report"},
+    }
+
+
+# The checks themselves
+
+
+@pytest.mark.parametrize(
+    ("place", "source", "fault"),
+    [
+        # what it imports
+        ("policy/retry.py", "import time", "may not import time"),
+        ("policy/retry.py", "def _f():\n    from random import random", "may not import random"),
+        ("policy/retry.py", "from pipeline.engine import pool", "may not import pipeline.engine"),
+        ("policy/retry.py", "from pipeline import engine", "may not import pipeline.engine"),
+        ("policy/retry.py", "from .. import engine", "may not import pipeline.engine"),
+        ("policy/retry.py", "from ..engine.pool import run", "may not import pipeline.engine.pool"),
+        ("vendors/acme.py", "import aiohttp", "may not import aiohttp"),
+        ("vendors/acme.py", "import pkgutil", "may not import pkgutil"),
+        ("load/scan.py", "from pipeline.engine import run", "may not import pipeline.engine"),
+        ("report/x.py", "from pipeline.ledger import x", "may not import pipeline.ledger"),
+        ("engine/pool.py", "import polars as pl", "may not import polars"),
+        (
+            "engine/pool.py",
+            "from pipeline.vendors.acme import X",
+            "may not import pipeline.vendors.acme",
+        ),
+        ("ledger/x.py", "import anyio", "may not import anyio"),
+        ("policy/x.py", "import http.client", "may not import http.client"),
+        ("simulator/app.py", "from ..policy import x", "may not import pipeline.policy"),
+        ("simulator/app.py", "import pipeline.model", "may not import pipeline.model"),
+        ("report/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
+        ("model/job.py", "import importlib", "may not import importlib"),
+        ("load/x.py", "import_module('pipeline.engine')", "may not import pipeline.engine"),
+        # what it does
+        ("policy/gate.py", "async def _wait(): ...", "is async"),
+        ("policy/gate.py", "x = datetime.now(UTC)", "calls now()"),
+        ("model/job.py", "x = path.read_text()", "calls read_text()"),
+        ("vendors/acme.py", "x = open('f')", "calls open()"),
+        ("vendors/acme.py", "def _f():\n    global x\n    x = 1", "a global with state"),
+        # how long it is
+        ("engine/x.py", "def _f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES, "_f has 61 lines"),
+        ("engine/x.py", "x = 1\n" * (MAX_FILE_LINES + 1), "has 602 lines"),
+        # what it says
+        ("engine/x.py", "def run(): ...", "run has no docstring"),
+        ("engine/x.py", "class _A: ...\nclass B:\n    '''B.'''\n    def m(self): ...", "m has no"),
+        # what it shows
+        ("engine/x.py", "__all__ = ['a', 'b']\na = 1", "b is listed but not there"),
+        ("engine/x.py", "__all__ = ['a']\na = 1\nb: int = 2", "b is public but not listed"),
+        (
+            "engine/__init__.py",
+            "from pipeline.engine.pool import run\nfrom typing import Any\n__all__ = []",
+            "run is public but not listed",
+        ),
+    ],
+)
+def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault: str) -> None:
+    root = tmp_path / "pipeline"
+    planted = root / place
+    planted.parent.mkdir(parents=True)
+    planted.write_text('"""What it is."""\n' + source)
+    found = [each for check in CHECKS for each in check(planted, root)]
+    assert len(found) == 1
+    assert fault in found[0]
+    assert place in found[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "source"),
+    [
+        (
+            "engine/pool.py",
+            "import asyncio, time\nimport aiohttp\nfrom pipeline.model import Reply",
+        ),
+        ("engine/pool.py", "from pipeline.engine.gate import Gate\nfrom .gate import Gate"),
+        ("engine/pool.py", "from pipeline.vendors.contract import Vendor"),
+        ("vendors/__init__.py", "import importlib, pkgutil"),
+        ("model/wire.py", "from pathlib import Path"),
+        ("cli/__init__.py", "import click\nfrom pipeline.simulator.app import serve"),
+        ("cli/__init__.py", "from pipeline.cli.x import y\n__all__ = ['a']\na = y"),
+        ("policy/x.py", "from datetime import datetime\ndef _f(now): return now - datetime.min"),
+        ("engine/x.py", "@overload\ndef f(): ...\n@override\ndef g(): ..."),
+        ("engine/x.py", "def _f():\n" + "    x = 1\n" * (MAX_FUNCTION_LINES - 1)),
+    ],
+)
+def test_what_is_allowed_is_no_fault(tmp_path: Path, place: str, source: str) -> None:
+    root = tmp_path / "pipeline"
+    planted = root / place
+    planted.parent.mkdir(parents=True)
+    planted.write_text('"""What it is."""\n' + source)
+    assert [each for check in CHECKS for each in check(planted, root)] == []

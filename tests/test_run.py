@@ -1,0 +1,171 @@
+"""Whole runs against the simulator in a process of its own; its log is the judge."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import anyio
+import polars as pl
+import pytest
+
+from pipeline.config import Config
+from pipeline.model import Status
+from pipeline.report import Summary
+from pipeline.run import RunOptions, carry_out, prepare
+from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
+
+ROWS = 100_000
+APPLIED_NEVER = {"rejected", "failed", "invalid", "not_attempted"}
+
+
+async def send(path: Path, config: Config, options: RunOptions | None = None) -> Summary:
+    prepared = await anyio.to_thread.run_sync(prepare, path, config, options or RunOptions())
+    return await carry_out(prepared, environ=ENVIRON)
+
+
+def report_of(summary: Summary, config: Config) -> pl.DataFrame:
+    """Both result files as one frame, in row order."""
+    folder = config.reports / summary.run
+    frames = []
+    for output in summary.outputs.values():
+        path = folder / output.name
+        read = pl.read_parquet if path.suffix == ".parquet" else _read_csv
+        frames.append(read(path).with_columns(pl.col("_row").cast(pl.Int64)))
+    return pl.concat(frames, how="vertical_relaxed").sort("_row")
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    return pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", [".csv", ".parquet"])
+async def test_100_000_rows_end_as_the_simulators_log_says(tmp_path, kind):
+    path = drop(tmp_path, *map(coupon, range(1, ROWS + 1)))
+    if kind == ".parquet":
+        frame = pl.read_csv(path, infer_schema=False)
+        path = path.with_suffix(".parquet")
+        frame.with_columns(pl.col("redeem_total_limit").cast(pl.Int64)).write_parquet(path)
+    with simulator("--fault", "503=0.002", "--fault", "422=0.0") if False else simulator() as vendor:
+        config = configure(tmp_path, vendor.base_url, in_flight=64)
+        summary = await send(path, config)
+        log = list(vendor.get("log"))
+    assert summary.rows == ROWS == sum(summary.statuses.values())
+    assert summary.statuses[Status.UPDATED] == ROWS
+    assert summary.exit_code == 0
+    report = report_of(summary, config)
+    assert report["_row"].to_list() == list(range(1, ROWS + 1))
+    assert set(report["_status"]) == {"updated"}
+    applied = Counter(row_of(entry["body"]) for entry in log if entry["applied"])
+    assert applied == dict.fromkeys(range(1, ROWS + 1), 1)
+    bodies = {row_of(entry["body"]): entry["body"] for entry in log}
+    expected = json.loads(bodies[1])
+    assert expected == {
+        "name": {"en-US": "row 1"},
+        "bonus": [{"sku": "elven_shield", "quantity": 2}],
+        "date_start": "2026-12-01T00:00:00+01:00",
+        "date_end": "2026-12-31T23:59:00+01:00",
+        "redeem_total_limit": 2,
+        "redeem_user_limit": 1,
+        "redeem_code_limit": None,
+    }
+    for row in range(1, ROWS + 1):  # the same for CSV and Parquet
+        body = json.loads(bodies[row])
+        assert body["redeem_total_limit"] == row % 500 + 1
+        assert body["bonus"][0]["quantity"] == row % 9 + 1
+
+
+FAULTS = (
+    "429",
+    "429-seconds",
+    "429-date",
+    "500",
+    "503",
+    "500-after",
+    "reset-before",
+    "reset-after",
+    "close-reused",
+    "slow",
+    "half-body",
+    "html",
+    "html-200",
+    "endless-body",
+    "garbage",
+)
+
+
+@pytest.mark.timeout(300)
+async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
+    """Rows in = results out; nothing that is reported as not applied was applied; order holds."""
+    entities = 700
+    lines = [coupon(row, f"e{row * 7919 % entities}") for row in range(1, 3001)]
+    lines[99] = lines[99].replace("elven_shield", "no_such_sku")  # the vendor says no
+    lines[199] = lines[199].replace("2026-12-01T", "01.12.2026 ")  # never becomes a job
+    chances = [part for fault in FAULTS for part in ("--fault", f"{fault}=0.01")]
+    with simulator(
+        *chances, "--fault", "timeout-after=0.003", "--fault", "redirect=0.0", "--seed", "7"
+    ) as vendor:
+        config = configure(
+            tmp_path, vendor.base_url, in_flight=32, more="timeout_s = 3.5\nattempts = 4"
+        )
+        summary = await send(drop(tmp_path, *lines), config)
+        log = list(vendor.get("log"))
+        state = {entity["id"]: entity["body"] for entity in vendor.get("state")}
+    report = report_of(summary, config)
+    assert report["_row"].to_list() == list(range(1, 3001))
+    assert sum(summary.statuses.values()) == 3000
+    status = dict(zip(report["_row"], report["_status"], strict=True))
+    assert status[100] == "rejected"
+    assert status[200] == "invalid"
+    faults = Counter(entry["fault"] for entry in log)
+    assert set(FAULTS) <= set(faults), "a fault never came up: the run proves too little"
+    applied = defaultdict(list)  # entity -> rows in the order in which they took effect
+    for entry in sorted((e for e in log if e["applied"]), key=lambda e: e["seq"]):
+        applied[_entity(entry)].append(row_of(entry["body"]))
+    applied_rows = {row for rows in applied.values() for row in rows}
+    for row, how in status.items():
+        if how in APPLIED_NEVER:
+            assert row not in applied_rows, f"row {row} was reported {how} and was applied"
+        if how == "updated":
+            assert row in applied_rows
+    entity_of = {n: f"e{n * 7919 % entities}" for n in range(1, 3001)}
+    for entity, rows in applied.items():
+        assert rows == sorted(rows), f"{entity}: an older row overwrote a newer one"
+    for entity, body in state.items():
+        holds = row_of(json.dumps(body))
+        updated = [r for r in status if entity_of[r] == entity and status[r] == "updated"]
+        newest = max(updated, default=0)
+        assert holds == newest or (holds > newest and status[holds] == "unknown")
+
+
+def _entity(entry: dict) -> str:
+    ids = entry["entity"] if "entity" in entry else entry["entities"][0]
+    return ids if isinstance(ids, str) else ids["id"]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("quota", "rows"), [("20/s", 20 * 30), ("200/s", 200 * 30)])
+async def test_the_quota_is_used_and_never_passed(tmp_path, quota, rows):
+    """30 s against a strict sliding window, 20 ms ± 10 ms away."""
+    with simulator("--quota", quota, "--latency-ms", "20", "--jitter-ms", "10") as vendor:
+        config = configure(tmp_path, vendor.base_url, quota=f'"{quota}"', in_flight=32)
+        summary = await send(drop(tmp_path, *map(coupon, range(1, rows + 1))), config)
+        log = list(vendor.get("log"))
+    assert Counter(entry["status"] for entry in log) == {204: rows}
+    arrived = sorted(entry["arrived_s"] for entry in log)
+    allowed = int(quota.split("/")[0]) * (arrived[-1] - arrived[0])
+    used = (rows - 1) / allowed
+    print(f"{quota}: {used:.3f} of the allowance used")
+    assert summary.statuses[Status.UPDATED] == rows
+    assert used >= 0.94
+
+
+async def test_a_file_of_columns_only_is_a_run_of_no_rows(tmp_path):
+    path = tmp_path / "inputs" / "xsolla.coupon" / "empty.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(COLUMNS + "\n")
+    summary = await send(path, configure(tmp_path, "http://127.0.0.1:9"))
+    assert (summary.rows, summary.exit_code) == (0, 0)
+    assert "the file has no rows" in summary.warnings

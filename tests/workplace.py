@@ -1,0 +1,98 @@
+"""A working folder, and a simulator in a process of its own, as a user would have them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config, load_config
+from pipeline.vendors import load_vendors
+
+ENVIRON = {"SHOP_KEY": "simulator-key"}
+CONFIG = """
+[accounts.shop]
+vendor = "xsolla"
+base_url = "{base_url}"
+project_id = 44056
+api_key = "env:SHOP_KEY"
+quota = {quota}
+in_flight = {in_flight}
+{more}
+"""
+COLUMNS = (
+    "external_id,name.en-US,bonus,date_start,date_end,"
+    "redeem_total_limit,redeem_user_limit,redeem_code_limit,attribute_conditions"
+)
+
+
+def coupon(row: int, external_id: str | None = None) -> str:
+    """A CSV line; the name tells which row a body came from."""
+    return (
+        f"{external_id or f'c{row}'},row {row},elven_shield:{row % 9 + 1},"
+        f"2026-12-01T00:00:00+01:00,2026-12-31T23:59:00+01:00,{row % 500 + 1},1,null,omit"
+    )
+
+
+def row_of(body: str) -> int:
+    """The row that a body came from."""
+    return int(json.loads(body)["name"]["en-US"].removeprefix("row "))
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """One that runs elsewhere."""
+
+    base_url: str
+    url: str
+
+    def get(self, what: str) -> Iterator[dict[str, Any]]:
+        """`log` or `state`, line by line."""
+        with urllib.request.urlopen(f"{self.url}/_simulator/{what}") as lines:
+            yield from map(json.loads, lines)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts."""
+        with urllib.request.urlopen(f"{self.url}/_simulator/stats") as reply:
+            return dict(json.load(reply))
+
+
+@contextmanager
+def simulator(*arguments: str) -> Iterator[Simulator]:
+    """`pipeline simulator` on a free port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "simulator", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        base_url = process.stdout.readline().split()[1]
+        yield Simulator(base_url, "/".join(base_url.split("/")[:3]))
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        process.stdout.close()
+
+
+def configure(
+    folder: Path, base_url: str, *, quota: str = '"100000/s"', in_flight: int = 16, more: str = ""
+) -> Config:
+    """`pipeline.toml` in `folder`, read."""
+    text = CONFIG.format(base_url=base_url, quota=quota, in_flight=in_flight, more=more)
+    (folder / "pipeline.toml").write_text(text)
+    return load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
+
+
+def drop(folder: Path, *lines: str, name: str = "coupons.csv") -> Path:
+    """A file of coupons in its drop folder."""
+    path = folder / "inputs" / "xsolla.coupon" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([COLUMNS, *lines]) + "\n")
+    return path
