@@ -23,7 +23,7 @@ from pipeline.load.header import (
 )
 from pipeline.load.jobs import JobsFile, jobs_frame, jobs_path, open_jobs
 from pipeline.load.repeats import count_repeated
-from pipeline.load.route import Route, Router, RoutingCells
+from pipeline.load.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.load.rows import ReadRow, RowReader, Source, fault_text, hint_text
 from pipeline.model import (
     LINE_COLUMN,
@@ -38,9 +38,11 @@ from pipeline.model import (
     Status,
     UsageError,
 )
+from pipeline.model.errors import shorten
 from pipeline.tables import ParquetWriter, read_frames
 from pipeline.vendors.contract import Account, Operation
 
+_ROWS_AT_ONCE = 4_096  # as Python values; they are far larger than the frame
 _ROUTES_KEPT = 4_096
 
 Emit = Callable[[Sequence[RowResult]], None]
@@ -104,29 +106,18 @@ def bind(
     file of jobs is left. A corrupt snapshot raises `polars.exceptions.PolarsError`, a full disk
     OSError.
     """
-    _check_known("operation", operation, operations)
-    _check_known("operation", folder_operation, operations)
-    _check_known("account", account, accounts)
     file = str(snapshot.source)
-    if operation and folder_operation and operation != folder_operation:
-        raise UsageError(
-            f"{file} lies in the folder of {folder_operation}, the command says {operation}: "
-            "move the file, or leave out --operation"
-        )
+    _check_asked(file, operation, folder_operation, operations)
+    _check_known("account", account, accounts)
     check_is_new(snapshot.columns, force_order=force_order, file=file)
-    routing = find_routing(snapshot.columns, inputs.values(), file)
     named = operation or folder_operation
-    found = [named] if named else _operations_in(snapshot, routing, operations, file)
+    routing = find_routing(snapshot.columns, _settings_of(named, inputs), file)
+    _check_routing(routing, snapshot)
+    found = [named] if named else _operations_in(snapshot, routing, operations)
     if not found:
         return Bound(jobs={}, rows=0, invalid=0)
-    plans = plan_header(
-        snapshot.columns,
-        routing,
-        [operations[name] for name in found],
-        inputs,
-        file=file,
-        structs=_structs(snapshot.path),
-    )
+    chosen = [operations[name] for name in found]
+    readers = _row_readers(snapshot, routing, chosen, inputs, timezone)
     router = Router(
         operations=tuple(operations),
         accounts=accounts,
@@ -135,26 +126,9 @@ def bind(
         folder_operation=folder_operation,
         account=account,
     )
-    readers = {
-        name: RowReader(plan, timezone=_zone(name, inputs, timezone))
-        for name, plan in plans.items()
-    }
-    routes = _Routes(router, routing)
     if not routing.headers and (faults := router.route(RoutingCells()).faults):
         raise InputError(replace(fault, file=file) for fault in faults)
-    with ExitStack() as stack:
-        binder = _Binder(
-            file=file,
-            folder=folder,
-            readers=readers,
-            accounts=accounts,
-            routes=routes,
-            emit=emit,
-            stack=stack,
-        )
-        for frame in read_frames(snapshot.path):
-            binder.bind(frame)
-    return binder.bound()
+    return _bind_rows(snapshot, folder, readers, accounts, _Routes(router, routing), emit)
 
 
 class _Routes:
@@ -343,6 +317,30 @@ class _Binder:
         )
 
 
+def _bind_rows(
+    snapshot: Snapshot,
+    folder: Path,
+    readers: Mapping[str, RowReader],
+    accounts: Mapping[str, Account],
+    routes: _Routes,
+    emit: Emit,
+) -> Bound:
+    with ExitStack() as stack:
+        binder = _Binder(
+            file=str(snapshot.source),
+            folder=folder,
+            readers=readers,
+            accounts=accounts,
+            routes=routes,
+            emit=emit,
+            stack=stack,
+        )
+        for frame in read_frames(snapshot.path):
+            for some in frame.iter_slices(_ROWS_AT_ONCE):
+                binder.bind(some)
+    return binder.bound()  # the files are closed
+
+
 def _places(frame: pl.DataFrame) -> list[_Placed]:
     pairs = zip(frame[ROW_COLUMN].to_list(), frame[LINE_COLUMN].to_list(), strict=True)
     return list(map(_Placed._make, pairs))
@@ -369,53 +367,87 @@ def _value(column: pl.Series, index: int) -> Any:
         return BeyondCalendar()
 
 
-def _structs(path: Path) -> dict[str, tuple[str, ...]]:
+def _structs(schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
     return {
         name: tuple(field.name for field in kind.fields)
-        for name, kind in pl.read_parquet_schema(path).items()
+        for name, kind in schema.items()
         if isinstance(kind, pl.Struct)
     }
 
 
+def _row_readers(
+    snapshot: Snapshot,
+    routing: Routing,
+    operations: Sequence[Operation[Any, Any]],
+    inputs: Mapping[str, InputSettings],
+    timezone: str | None,
+) -> dict[str, RowReader]:
+    """A reader for the rows of each operation; raises InputError for faults of the header."""
+    plans = plan_header(
+        snapshot.columns,
+        routing,
+        operations,
+        inputs,
+        file=str(snapshot.source),
+        structs=_structs(pl.read_parquet_schema(snapshot.path)),
+    )
+    return {
+        name: RowReader(plan, timezone=_zone(name, inputs, timezone))
+        for name, plan in plans.items()
+    }
+
+
+def _settings_of(operation: str | None, inputs: Mapping[str, InputSettings]) -> list[InputSettings]:
+    """Those of the operation; of all, where only the file's columns can say which it is."""
+    if operation is None:
+        return list(inputs.values())
+    return [inputs[operation]] if operation in inputs else []
+
+
+def _check_routing(routing: Routing, snapshot: Snapshot) -> None:
+    schema = pl.read_parquet_schema(snapshot.path)
+    if nested := sorted(name for name in routing.headers if schema[name].is_nested()):
+        what = "a column that names things is no text"
+        raise InputError(
+            Fault(what=what, file=str(snapshot.source), column=name) for name in nested
+        )
+
+
 def _operations_in(
-    snapshot: Snapshot, routing: Routing, known: Mapping[str, Operation[Any, Any]], file: str
+    snapshot: Snapshot, routing: Routing, known: Mapping[str, Operation[Any, Any]]
 ) -> list[str]:
     """The known operations that rows of the file name, in the order of `known`."""
     columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
-    expected = f"one of {', '.join(known)}"
+    file, expected = str(snapshot.source), f"one of {', '.join(known)}"
     if not columns:
-        raise InputError(
-            [
-                Fault(
-                    file=file,
-                    what="nothing says which operation its rows ask for",
-                    expected=expected,
-                    todo="Say it with --operation, in a column operation, or by the folder "
-                    "inputs/<operation>/",
-                )
-            ]
-        )
+        what = "nothing says which operation its rows ask for"
+        raise InputError([Fault(file=file, what=what, expected=expected, todo=SAY_OPERATION)])
     found: set[str] = set()
     example = None
     for frame in read_frames(snapshot.path, columns=columns):
         for name in columns:
-            said = frame[name].cast(pl.String).unique().drop_nulls().to_list()
-            found.update(text.strip(BLANKS_AROUND) for text in said)
-            example = example or next((text for text in said if text), None)
-            found &= known.keys()
+            said = frame[name].cast(pl.String).unique(maintain_order=True).drop_nulls().to_list()
+            found |= known.keys() & {text.strip(BLANKS_AROUND) for text in said}
+            example = example or next(filter(None, said), None)
     if not found and snapshot.selected:
-        raise InputError(
-            [
-                Fault(
-                    file=file,
-                    what="no row names an operation that there is",
-                    column=columns[0],
-                    value=repr(example) if example else None,
-                    expected=expected,
-                )
-            ]
-        )
+        what = "no row names an operation that there is"
+        value = shorten(example) if example else None
+        fault = Fault(file=file, what=what, column=columns[0], value=value, expected=expected)
+        raise InputError([fault])
     return [name for name in known if name in found]
+
+
+def _check_asked(
+    file: str, operation: str | None, folder_operation: str | None, known: Mapping[str, Any]
+) -> None:
+    """Raise UsageError for an operation that there is not, or for two of them."""
+    _check_known("operation", operation, known)
+    _check_known("operation", folder_operation, known)
+    if operation and folder_operation and operation != folder_operation:
+        raise UsageError(
+            f"{file} lies in the folder of {folder_operation}, the command says {operation}: "
+            "move the file, or leave out --operation"
+        )
 
 
 def _check_known(noun: str, name: str | None, known: Mapping[str, Any]) -> None:

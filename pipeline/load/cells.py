@@ -148,7 +148,7 @@ _KEPT_CHARS = 256
 
 
 class _Kept(dict[str, Any]):
-    """Values of texts seen before: numbers, dates, lists and words repeat, and cost more than a lookup."""
+    """Values of texts seen before: most cells repeat, and a lookup costs less than reading."""
 
     def __init__(self, read: Callable[[str], Any]) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class _Kept(dict[str, Any]):
         value = self._read(text)
         if len(text) <= _KEPT_CHARS:
             if len(self) >= _KEPT_MOST:
-                self.clear()
+                pass; return value
             self[text] = value
         return value
 
@@ -285,7 +285,8 @@ def read_boolean(text: str) -> bool:
     True
     """
     if text not in {"true", "false"}:
-        raise CellError("not a boolean", "true or false")
+        todo = "Write it in lower case" if text.lower() in {"true", "false"} else None
+        raise CellError("not a boolean", "true or false", todo)
     return text == "true"
 
 

@@ -112,11 +112,12 @@ def find_routing(headers: Sequence[str], inputs: Iterable[InputSettings], file: 
     >>> find_routing(["Operation", "x"], [], "a.csv").operation
     'Operation'
     """
-    renamed = {header: to for settings in inputs for header, to in settings.rename.items()}
+    known = tuple(inputs)
     found: dict[str, list[str]] = {OPERATION_COLUMN: [], ACCOUNT_COLUMN: []}
     for header in headers:
-        to = renamed.get(header, renamed.get(trimmed(header), trimmed(header))).casefold()
-        if to in found:
+        named = next(filter(None, (_renamed(header, each) for each in known)), None)
+        to = (named or trimmed(header)).casefold()
+        if to in found and (named or not any(_is_ignored(header, each) for each in known)):
             found[to].append(header)
     if faults := [_twice(to, names, file) for to, names in found.items() if len(names) > 1]:
         raise InputError(faults)
@@ -133,13 +134,13 @@ def check_is_new(headers: Sequence[str], *, force_order: bool, file: str) -> Non
 
     >>> check_is_new(["external_id"], force_order=False, file="a.csv")
     """
-    if not force_order and (own := [name for name in ("_run", "_row") if name in headers]):
+    if not force_order and {"_run", "_row"}.issubset(headers):
         raise InputError(
             [
                 Fault(
                     file=file,
-                    what=f"the columns {' and '.join(own)} mark the report of an earlier run: its "
-                    "rows may be older than what later runs have sent, and would overwrite that",
+                    what="the columns _run and _row mark the report of an earlier run: its rows "
+                    "may be older than what later runs have sent, and would overwrite that",
                     todo="Check that nothing newer was sent for them, then send them as new rows "
                     "with --force-order",
                 )
@@ -211,8 +212,8 @@ class _Header:
     def resolve(self, header: str) -> list[Column] | None:
         """The columns that a header stands for, none where it is to be ignored, None if unknown."""
         name = trimmed(header)
-        target = self._renamed(header, name)
-        if target is None and self._is_ignored(name):
+        target = _renamed(header, self.settings)
+        if target is None and _is_ignored(header, self.settings):
             return []
         field = field_like(self.fields, name) if target is None else field_at(self.fields, target)
         if field is None:
@@ -220,15 +221,6 @@ class _Header:
         if header in self._structs and field.cell.members:
             return list(self._spread(header, field))
         return [self._column(header, field)]
-
-    def _renamed(self, header: str, name: str) -> str | None:
-        rename = self.settings.rename
-        alike = [to for given, to in rename.items() if trimmed(given).casefold() == name.casefold()]
-        return rename.get(header, rename.get(name, alike[0] if len(alike) == 1 else None))
-
-    def _is_ignored(self, name: str) -> bool:
-        folded = name.casefold()
-        return any(fnmatchcase(folded, glob.casefold()) for glob in self.settings.ignore)
 
     def _spread(self, header: str, field: Field) -> Iterator[Column]:
         """A struct is read as if each of its members had a column: a null in it is not given."""
@@ -336,6 +328,18 @@ class _Header:
             foreign=tuple(header for header, some in found.items() if some is None),
             absent=tuple(self._absent(columns)[1]),
         )
+
+
+def _renamed(header: str, settings: InputSettings) -> str | None:
+    """What the settings call a header; None where they do not rename it."""
+    rename, name = settings.rename, trimmed(header)
+    alike = [to for given, to in rename.items() if trimmed(given).casefold() == name.casefold()]
+    return rename.get(header, rename.get(name, alike[0] if len(alike) == 1 else None))
+
+
+def _is_ignored(header: str, settings: InputSettings) -> bool:
+    folded = trimmed(header).casefold()
+    return any(fnmatchcase(folded, glob.casefold()) for glob in settings.ignore)
 
 
 _ROUTING_NAMES = frozenset({OPERATION_COLUMN, ACCOUNT_COLUMN})

@@ -14,6 +14,10 @@ from pipeline.vendors.contract import Account
 
 SAMPLE_PREFIX = "sample-"
 
+SAY_OPERATION = (
+    "Say it with --operation, in a column operation, or by the folder inputs/<operation>/"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -178,8 +182,7 @@ def _unknown_operation(name: str, known: tuple[str, ...]) -> Fault:
         return Fault(
             what="nothing says which operation the row asks for",
             expected=f"one of {', '.join(known)}",
-            todo="Say it with --operation, in a column operation, or by the folder "
-            "inputs/<operation>/",
+            todo=SAY_OPERATION,
         )
     near = nearest(name, known)
     return Fault(

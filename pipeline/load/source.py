@@ -77,7 +77,7 @@ class Source:
             rest = packed
             while rest:
                 if member.eof:
-                    pass  # padding of tapes, allowed after a member
+                    rest = rest.lstrip(b"\0")  # padding of tapes, allowed after a member
                     if not rest:
                         break
                     member = zlib.decompressobj(_GZIP)
@@ -89,8 +89,6 @@ class Source:
                 unpacked_bytes += len(chunk)
                 self._check_expansion(unpacked_bytes)
                 yield chunk
-        while not member.eof and (chunk := member.decompress(b"", self._chunk_bytes)):
-            yield chunk  # what the last calls held back
         if not member.eof:
             raise self._fault(
                 "the compressed stream is cut: its end is missing",

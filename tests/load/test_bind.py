@@ -286,6 +286,7 @@ SAMPLES = {"sample-a": account("sample-a", ACME), "sample-b": account("sample-b"
         ({"account": "sample-a"}, ACCOUNTS, None, None, None, "may not name"),
         ({"account": "sample-b"}, ACCOUNTS | SAMPLES, None, None, "sample-b", None),
         ({"account": ""}, ACCOUNTS | SAMPLES, None, None, "shop", None),
+        ({"Account": "4711"}, ACCOUNTS, None, None, None, "may not name"),
         ({"account": ""}, {"sample-a": SAMPLES["sample-a"]}, None, None, "sample-a", None),
     ],
 )
@@ -308,6 +309,18 @@ def test_the_account_is_one_that_the_file_may_name(  # noqa: PLR0917 - a table
     )
     assert [where for where, _ in found.rows] == ([name] if name else [])
     assert all(said in error for error in found.errors.values()) if said else not found.errors
+
+
+def test_a_column_that_only_looks_like_an_account_can_be_ignored_or_renamed(tmp_path: Path) -> None:
+    row = {**ROW, "account": "4711"}
+    assert Bind(tmp_path, [row], settings={"ignore": ("acc*",)}).jobs == {1: JOB}
+    renamed = Bind(tmp_path, [row], settings={"rename": {"Account": "shelf_id"}})
+    assert renamed.jobs[1]["shelf_id"] == "4711"
+
+
+def test_a_column_of_another_name_can_say_the_account(tmp_path: Path) -> None:
+    found = Bind(tmp_path, [{**ROW, "shop": "nowhere"}], settings={"rename": {"shop": "account"}})
+    assert "an account that the file may not name: 'nowhere'" in found.errors[1]
 
 
 # ------------------------------------------------------------------ what ends it at once

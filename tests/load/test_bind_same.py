@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.model import InputError
 from tests.load.bound_rows import ROW, Bind
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
@@ -176,3 +177,10 @@ def test_a_parquet_value_that_cannot_be_read_is_a_fault_of_its_row(
     found = Bind(tmp_path, table, file="gifts.parquet")
     assert said in found.errors[1]
     assert not found.errors[1].startswith("line")  # a Parquet file has none
+
+
+@pytest.mark.parametrize("column", ["operation", "_account"])
+def test_a_nested_column_names_nothing(tmp_path: Path, column: str) -> None:
+    table = pl.DataFrame([FULL]).with_columns(pl.Series(column, [["x"]]))
+    with pytest.raises(InputError, match="no text"):
+        Bind(tmp_path, table, file="gifts.parquet")
