@@ -6,13 +6,14 @@ mapped, not loaded, so that memory does not grow with the run.
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
+
+from pydantic_core import from_json, to_json
 
 from pipeline.model import RowResult, RunAborted, Status
 
@@ -47,9 +48,7 @@ class RunFile:
     def end(self, results: Sequence[RowResult]) -> None:
         """Append a line per result, in one write. Raises RunAborted where the disk refuses."""
         self._drop_index()
-        lines = "".join(
-            [f"{json.dumps(result, ensure_ascii=False)}\n" for result in results]
-        ).encode()
+        lines = b"".join([to_json(result) + b"\n" for result in results])
         try:
             written = 0
             while written < len(lines):
@@ -89,7 +88,7 @@ class RunFile:
 
 
 def _result(line: bytes) -> RowResult:
-    row, operation, account, status, *rest = json.loads(line)
+    row, operation, account, status, *rest = from_json(line)
     return RowResult(row, operation, account, Status(status), *rest)
 
 

@@ -128,7 +128,10 @@ def bind(
     )
     if not routing.headers and (faults := router.route(RoutingCells()).faults):
         raise InputError(replace(fault, file=file) for fault in faults)
-    return _bind_rows(snapshot, folder, readers, accounts, _Routes(router, routing), emit)
+    routes = _Routes(router, routing)
+    return _bind_rows(
+        snapshot, folder, readers=readers, accounts=accounts, routes=routes, emit=emit
+    )
 
 
 class _Routes:
@@ -320,6 +323,7 @@ class _Binder:
 def _bind_rows(
     snapshot: Snapshot,
     folder: Path,
+    *,
     readers: Mapping[str, RowReader],
     accounts: Mapping[str, Account],
     routes: _Routes,

@@ -158,7 +158,7 @@ class _Kept(dict[str, Any]):
         value = self._read(text)
         if len(text) <= _KEPT_CHARS:
             if len(self) >= _KEPT_MOST:
-                pass; return value
+                self.clear()
             self[text] = value
         return value
 
@@ -205,7 +205,7 @@ def _words(cell: Cell, reading: Reading, empty: Any) -> dict[str, Any]:
         words[NULL] = None
     if cell.kind is CellKind.TEXT:
         return words
-    hint = f"Write {NULL} for null, leave the cell empty where it is not given"
+    hint = f"Write {NULL} for null, or {OMIT} to leave the field out"
     todo = hint if reading.nullable else "Leave the cell empty where it is not given"
     words |= dict.fromkeys(MISSING_WORDS, ("a program's word for a missing value", todo))
     words |= dict.fromkeys(BROKEN_FORMULAS, ("the error value of a spreadsheet formula", None))
@@ -258,7 +258,9 @@ def read_whole(text: str) -> int:
     if text.isdecimal() and text.isascii() and len(text) < 19:  # noqa: PLR2004 - fits 64 bits
         return int(text)
     if not _WHOLE.fullmatch(text):
-        raise CellError("not a whole number", "digits, with a sign at most", _why_not_whole(text))
+        raise CellError(
+            "not a whole number", "digits, with or without a sign", _why_not_whole(text)
+        )
     return in_64_bits(text.partition(".")[0])
 
 
@@ -356,7 +358,9 @@ def _typed_whole(value: Any) -> int:
         return whole(value)
     if isinstance(value, Decimal) and value.is_finite():
         if value != value.to_integral_value():
-            raise CellError("not a whole number", "digits, with a sign at most", "It has decimals")
+            raise CellError(
+                "not a whole number", "digits, with or without a sign", "It has decimals"
+            )
         return in_64_bits(format(value.to_integral_value(), "f"))
     raise CellError(f"{kind_of(value)} in the Parquet file", _EXPECTED_TYPE[CellKind.INTEGER])
 

@@ -14,7 +14,7 @@ from pipeline.model import Answer, JobRow
 from pipeline.policy.order import EntityOrder
 
 LOOK_AHEAD = 50_000
-LOW_WATER = 1_000
+LOW_WATER = 4_000
 """With fewer fresh rows at hand the next batch is read."""
 
 

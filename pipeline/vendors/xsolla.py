@@ -21,7 +21,6 @@ rate limits, what an omitted redeem limit means, whether version 2 has an end.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +44,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, to_json
 from typing_extensions import TypedDict
 
 from pipeline.model import (
@@ -687,9 +686,6 @@ def _doubts_about_time(given: Mapping[str, Any]) -> Iterator[str]:
 _HEADERS: Final = MappingProxyType(
     {"Content-Type": "application/json", "Accept": "application/json"}  # SPEC, START
 )
-_to_json: Final = json.JSONEncoder(
-    ensure_ascii=False, separators=(",", ":"), allow_nan=False
-).encode
 
 
 def _body_fields(job_type: type[UpdateJob]) -> tuple[str, ...]:
@@ -703,8 +699,8 @@ _COUPON_BODY: Final = _body_fields(Coupon)
 
 def _put(path: str, job: UpdateJob, fields: tuple[str, ...]) -> Request:
     values, given = job.__dict__, job.model_fields_set
-    body = _to_json({name: values[name] for name in fields if name in given})
-    return Request("PUT", path, body.encode(), _HEADERS)
+    body = to_json({name: values[name] for name in fields if name in given})
+    return Request("PUT", path, body, _HEADERS)
 
 
 def _encode_bonus_promotion(s: Settings, batch: Sequence[BonusPromotion]) -> Request:
@@ -885,7 +881,9 @@ def _short(value: object) -> str:
 _DEFAULTS: Final = Defaults(quota=("10/s",), in_flight=8, timeout_s=30.0)
 
 
-REPEAT_NOTE: Final = "harmless: a full replace, the same body twice leaves the same state (inferred)"
+REPEAT_NOTE: Final = (
+    "harmless: a full replace, the same body twice leaves the same state (inferred)"
+)
 
 
 def _repeatable(_s: Settings, _job: UpdateJob) -> bool:

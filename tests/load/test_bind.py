@@ -172,7 +172,7 @@ def test_at_most_five_faults_of_a_kind_are_kept(tmp_path: Path) -> None:
 
 def test_rows_of_one_entity_are_counted(tmp_path: Path) -> None:
     rows = [{**ROW, "gift_id": name} for name in "abacab"]
-    found = Bind(tmp_path, rows)
+    found = Bind(tmp_path, [*rows, {**ROW, "gift_id": "a", "most": "x"}])  # the last is no job
     assert found.bound.repeated == 5  # three a, two b
     jobs = found.bound.jobs["shop"]
     assert (jobs.rows, jobs.operations) == (6, {"acme.gift": 6})
@@ -248,6 +248,12 @@ def test_one_file_may_mix_operations(tmp_path: Path) -> None:
         # our own column speaks only where nothing else does
         ({"_operation": "apex.switch"}, {"operation": "acme.switch"}, "acme.switch", None),
         ({"_operation": "apex.switch"}, {"operation": None}, "apex.switch", None),
+        (
+            {"operation": "acme.switch", "_operation": "apex.switch"},
+            {"operation": None},
+            "acme.switch",
+            None,
+        ),
     ],
 )
 def test_the_operation_is_what_all_agree_on(
@@ -321,6 +327,18 @@ def test_a_column_that_only_looks_like_an_account_can_be_ignored_or_renamed(tmp_
 def test_a_column_of_another_name_can_say_the_account(tmp_path: Path) -> None:
     found = Bind(tmp_path, [{**ROW, "shop": "nowhere"}], settings={"rename": {"shop": "account"}})
     assert "an account that the file may not name: 'nowhere'" in found.errors[1]
+
+
+def test_invalid_rows_of_different_kinds_come_in_row_order(tmp_path: Path) -> None:
+    named = ("acme.switch", "nothing", "acme.switch", "", "acme.switch")
+    rows = [{**SWITCH_ROW, "is_on": "x", "operation": name} for name in named]
+    assert [result.row for result in Bind(tmp_path, rows, operation=None).invalid] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
 
 
 # ------------------------------------------------------------------ what ends it at once

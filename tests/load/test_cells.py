@@ -16,6 +16,7 @@ from pipeline.load.cells import (
     Absent,
     BeyondCalendar,
     Reading,
+    _Kept,
     cell_reader,
     column_reader,
 )
@@ -291,6 +292,15 @@ def test_a_column_reads_more_different_cells_than_it_keeps() -> None:
     cells = [f"[{number}]" for number in range(10_000)] * 2
     values = column_reader(CELLS[LIST], Reading(nullable=True))(cells)
     assert values == [[number] for number in range(10_000)] * 2
+
+
+def test_what_is_kept_of_a_column_is_bounded() -> None:
+    kept = _Kept(len)
+    for number in range(10_000):
+        assert kept[str(number)] == len(str(number))
+    assert len(kept) <= 4_096
+    assert kept["x" * 300] == 300
+    assert "x" * 300 not in kept
 
 
 @given(cell=st.text(), kind=st.sampled_from(list(CellKind)), nullable=st.booleans())
