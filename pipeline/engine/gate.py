@@ -48,6 +48,7 @@ class Gate:
         self._windows = [WindowLog(quota) for quota in quotas]
         self._limiter = AsyncLimiter(*spacing(quotas))
         self._margin = Margin()
+        self._margin_s = self._margin.s()
         self._clock = clock
         self._sleep = sleep
         self._pause_until_s = -math.inf
@@ -80,9 +81,10 @@ class Gate:
             await self._sleep(wait_s)
 
     def _wait_s(self) -> float:
-        margin_s = self._margin.s()
-        free_at_s = max(window.free_at_s(margin_s) for window in self._windows)
-        return max(free_at_s, self._pause_until_s) - self._clock()
+        free_at_s = self._pause_until_s
+        for window in self._windows:
+            free_at_s = max(free_at_s, window.free_at_s(self._margin_s))
+        return free_at_s - self._clock()
 
     def _leave(self) -> None:
         now_s = self._clock()
@@ -97,6 +99,7 @@ class Gate:
         if answer.verdict is Verdict.THROTTLED:
             self._margin.throttled()
             pause_s = THROTTLE_PAUSE_S if pause_s is None else pause_s
+        self._margin_s = self._margin.s()
         if pause_s is not None:
             self._pause_until_s = max(self._pause_until_s, self._clock() + pause_s)
 

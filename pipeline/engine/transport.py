@@ -63,6 +63,7 @@ class Transport:
         self._tls = tls_context(link) if url.scheme == "https" else None
         self._timeouts = _timeouts(link)
         self._in_flight = in_flight
+        self._last_headers: tuple[Mapping[str, str], CIMultiDict[str]] = ({}, self._headers)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -111,8 +112,7 @@ class Transport:
             return _never_left(error.cause, self._peer, _host_port(self._proxy), self._timeouts)
         except (aiohttp.ClientError, OSError) as error:
             return _in_doubt(error, self._peer, self._timeouts)
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status, headers, body, is_cut, received_s)
+        return Reply(response.status, response.headers, body, is_cut, received_s)
 
     def _url(self, path: str) -> URL:
         if PATH.fullmatch(path) is None:
@@ -120,8 +120,11 @@ class Transport:
         return URL(self._link.base_url + path, encoded=True)
 
     def _headers_for(self, request: Request) -> CIMultiDict[str]:
-        headers = self._headers.copy()
-        headers.update(request.headers)
+        given, headers = self._last_headers
+        if given is not request.headers:  # a vendor's requests mostly share one mapping
+            headers = self._headers.copy()
+            headers.update(request.headers)
+            self._last_headers = request.headers, headers
         return headers
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:

@@ -42,15 +42,15 @@ class Link:
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
-    proxy: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    proxy: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: Literal["1.2", "legacy"] = "1.2"
 
 
 class Reply(NamedTuple):
     """What came back, whole.
 
-    headers     names in lower case; of repeated names the last
+    headers     looked up without regard to case; of repeated names the first
     body        at most the transport's limit of bytes
     is_cut      True where the body was longer than that limit
     received_s  UTC seconds since 1970 when the headers had arrived

@@ -96,7 +96,7 @@ def bare_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, A
             operation = next(o for o in account.vendor.operations if o.name == job.operation)
             typed = operation.job_type.trusted(job.text)
             request = operation.encode(account.settings, (typed,))
-            requests.append((URL(url + request.path, encoded=True), request.body))
+            requests.append((url + request.path, request.body))
             headers = dict(request.headers)
     headers["Authorization"] = authorization(account.vendor.authenticate(account.settings))
     found: dict[str, Any] = {"rows": len(requests)}
@@ -106,7 +106,7 @@ def bare_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, A
 
 
 async def _bare_loop(
-    requests: list[tuple[URL, bytes]], headers: dict[str, str], in_flight: int
+    requests: list[tuple[str, bytes]], headers: dict[str, str], in_flight: int
 ) -> None:
     following = iter(requests)
     async with aiohttp.ClientSession(
@@ -115,7 +115,7 @@ async def _bare_loop(
 
         async def worker() -> None:
             for url, body in following:
-                async with session.put(url, data=body) as response:
+                async with session.put(URL(url, encoded=True), data=body) as response:
                     await response.read()
                     assert response.status == 204
 
