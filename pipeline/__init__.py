@@ -1,1 +1,36 @@
-"""Rows in, vendor updates out, one true result per row."""
+"""Rows in, vendor updates out, one true result per row.
+
+The folders, in the order in which a row travels:
+
+    load       a file becomes a snapshot, its rows become jobs
+    vendors    what each vendor's API takes and answers, one file per vendor
+    engine     jobs become results: transport, gate, lanes, pool
+    policy     the decisions behind it: retry, quota, order, brake
+    ledger     results become durable
+    report     results become files and words for people
+    model      the values that all of them pass on
+    config     accounts, quotas and paths
+    run        one run from start to finish
+    cli        arguments, and what they start
+    simulator  emulated vendors, for rehearsals
+"""
+
+from pipeline.config import Config, load_config
+from pipeline.model import ConfigError, InputError, PipelineError, RowResult, RunAborted, Status
+from pipeline.report import Summary
+from pipeline.run import RunOptions, run_file, run_file_async
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "InputError",
+    "PipelineError",
+    "RowResult",
+    "RunAborted",
+    "RunOptions",
+    "Status",
+    "Summary",
+    "load_config",
+    "run_file",
+    "run_file_async",
+]

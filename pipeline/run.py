@@ -18,6 +18,7 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     nullcontext,
+    suppress,
 )
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ from pipeline.ledger import Ledger, RunFile
 from pipeline.load import Bound, RowSelection, bind, read_jobs, take
 from pipeline.model import (
     AccountProgress,
+    ConfigError,
     Fault,
     InputError,
     InputSettings,
@@ -109,12 +111,14 @@ class Sent:
     """What the sending of a run left beside its results.
 
     stopped  account -> why it took no more rows
-    signal   name of the signal that stopped the run; None where none did
+    signal   that stopped the run; None where none did
+    failure  what broke the run off; None where nothing did
     """
 
     progress: tuple[AccountProgress, ...] = ()
     stopped: dict[str, str] = field(default_factory=dict)
     signal: signal.Signals | None = None
+    failure: Exception | None = None
     sending_s: float = 0.0
 
 
@@ -213,17 +217,26 @@ async def carry_out(
     handle_signals  finish and report on SIGINT and SIGTERM; only in the main thread
     """
     with RunFile(prepared.folder / "results.jsonl") as ledger:
-        if prepared.refusal is None:
-            accounts = [
-                prepared.config.account(name, os.environ if environ is None else environ)
-                for name in prepared.bound.jobs
-            ]
-            sent = await _send(
-                prepared, accounts, ledger, watch, open_link, handle_signals=handle_signals
-            )
-        else:
-            sent = Sent(stopped=dict.fromkeys(prepared.bound.jobs, prepared.refusal))
-        return await anyio.to_thread.run_sync(_report, prepared, sent, ledger)
+        try:
+            sent = await _sent(prepared, environ, open_link, ledger, watch, handle_signals)
+        except ConfigError:
+            discard(prepared)
+            raise
+        if sent.failure is None:
+            return await anyio.to_thread.run_sync(_report, prepared, sent, ledger)
+        with suppress(PipelineError):  # what broke the run comes first
+            await anyio.to_thread.run_sync(_report, prepared, sent, ledger)
+    if isinstance(sent.failure, PipelineError):
+        raise sent.failure
+    raise RunAborted(
+        f"an internal error broke the run off: {sent.failure!r}. What was sent is on record; "
+        f"the report is in {prepared.report_folder}"
+    ) from sent.failure
+
+
+def discard(prepared: Prepared) -> None:
+    """Forget a run that was prepared and is not carried out."""
+    shutil.rmtree(prepared.folder)
 
 
 # Taking...
@@ -311,14 +324,32 @@ def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | Non
 # Sending...
 
 
-async def _send(
+async def _sent(  # noqa: PLR0917 - handed on as they came
     prepared: Prepared,
-    accounts: Sequence[Account],
+    environ: Mapping[str, str] | None,
+    open_link: OpenLink,
     ledger: Ledger,
     watch: Watch,
-    open_link: OpenLink,
-    *,
-    handle_signals: bool,
+    handle_signals: bool,  # noqa: FBT001 - likewise
+) -> Sent:
+    """Send, unless it is refused."""
+    if prepared.refusal is not None:
+        return Sent(stopped=dict.fromkeys(prepared.bound.jobs, prepared.refusal))
+    secrets_from = os.environ if environ is None else environ
+    accounts = [prepared.config.account(name, secrets_from) for name in prepared.bound.jobs]
+    async with AsyncExitStack() as stack:
+        links = [await stack.enter_async_context(open_link(account)) for account in accounts]
+        return await _send(
+            prepared, list(zip(accounts, links, strict=True)), ledger, watch, handle_signals
+        )
+
+
+async def _send(
+    prepared: Prepared,
+    links: Sequence[tuple[Account, Send]],
+    ledger: Ledger,
+    watch: Watch,
+    handle_signals: bool,  # noqa: FBT001 - likewise
 ) -> Sent:
     recorder = Recorder(ledger.end)
     around = Surroundings(
@@ -327,24 +358,20 @@ async def _send(
         brake_after=BRAKE_AFTER if prepared.options.use_brake else 0,
     )
     sent, begun_s = Sent(), time.monotonic()
-    async with AsyncExitStack() as stack:
-        lanes = []
-        for account in accounts:
-            jobs = prepared.bound.jobs[account.name]
-            send = await stack.enter_async_context(open_link(account))
-            lanes.append(
-                Lane(
-                    account,
-                    read_jobs(jobs.path),
-                    jobs.rows,
-                    send=send,
-                    recorder=recorder,
-                    around=around,
-                )
-            )
-        pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
-        with watch(pool.progress):
-            await _run_pool(pool, sent, handle_signals=handle_signals)
+    lanes = [
+        Lane(
+            account,
+            read_jobs(prepared.bound.jobs[account.name].path),
+            prepared.bound.jobs[account.name].rows,
+            send=send,
+            recorder=recorder,
+            around=around,
+        )
+        for account, send in links
+    ]
+    pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
+    with watch(pool.progress):
+        await _run_pool(pool, sent, handle_signals=handle_signals)
     sent.progress = pool.progress()
     sent.stopped = {lane.account.name: lane.stopped for lane in lanes if lane.stopped}
     sent.sending_s = time.monotonic() - begun_s
@@ -352,17 +379,18 @@ async def _send(
 
 
 async def _run_pool(pool: Pool, sent: Sent, *, handle_signals: bool) -> None:
+    """Run it to its end; what breaks it off is kept, so that a report can still be written."""
     try:
         async with anyio.create_task_group() as tasks:
             if handle_signals:
                 await tasks.start(_obey_signals, pool, sent)
             await pool.run()
             tasks.cancel_scope.cancel()
-    except* PipelineError as group:
-        raise _first(group) from None
+    except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
+        sent.failure = _first(group)
 
 
-def _first(group: BaseExceptionGroup[PipelineError]) -> PipelineError:
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     found = group.exceptions[0]
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
@@ -384,7 +412,7 @@ def _report(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
         ended=datetime.now(UTC),
         accounts=tuple(_account_facts(prepared, sent)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
-        stopped_by=f"interrupted by {sent.signal.name}" if sent.signal else prepared.refusal or "",
+        stopped_by=_stopped_by(prepared, sent),
         warnings=tuple(warnings_about(prepared)),
         cleared=_cleared(prepared),
         settings=_settings(prepared),
@@ -400,6 +428,12 @@ def _report(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
         stopped=sent.stopped,
     )
     return write_report(source, prepared.report_folder)
+
+
+def _stopped_by(prepared: Prepared, sent: Sent) -> str:
+    if sent.failure is not None:
+        return f"broken off: {sent.failure}"
+    return f"interrupted by {sent.signal.name}" if sent.signal else prepared.refusal or ""
 
 
 def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
@@ -469,6 +503,8 @@ def _versions() -> dict[str, str]:
 
 def _exit_code(prepared: Prepared, sent: Sent) -> int | None:
     """None where it follows from the rows."""
+    if sent.failure is not None:
+        return 3
     if sent.signal is not None:
         return 128 + sent.signal
     if prepared.refusal is not None:

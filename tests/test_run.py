@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -11,8 +12,8 @@ import polars as pl
 import pytest
 
 from pipeline.config import Config
-from pipeline.model import Status
-from pipeline.report import Summary
+from pipeline.model import Reply, RunAborted, Status
+from pipeline.report import Summary, read_summary
 from pipeline.run import RunOptions, carry_out, prepare
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
@@ -165,6 +166,32 @@ async def test_the_quota_is_used_and_never_passed(tmp_path, quota, rows):
     print(f"{quota}: {used:.3f} of the allowance used")
     assert summary.statuses[Status.UPDATED] == rows
     assert used >= 0.94
+
+
+async def test_a_bug_in_our_own_code_still_leaves_a_report(tmp_path):
+    """A row never raises; should one all the same, the run ends and every row has a result."""
+
+    @asynccontextmanager
+    async def broken_link(_account):
+        async def send(request):
+            if request.path.endswith("/c3"):
+                raise RuntimeError("a bug")
+            return Reply(204, {}, b"")
+
+        yield send
+
+    path = drop(tmp_path, *map(coupon, range(1, 30)))
+    config = configure(tmp_path, "http://127.0.0.1:9", in_flight=1)
+    prepared = prepare(path, config, RunOptions())
+    with pytest.raises(RunAborted, match="a bug"):
+        await carry_out(prepared, environ=ENVIRON, open_link=broken_link)
+    summary = read_summary(prepared.report_folder / "summary.json")
+    assert {s: n for s, n in summary.statuses.items() if n} == {
+        Status.UPDATED: 2,
+        Status.UNKNOWN: 1,
+        Status.NOT_ATTEMPTED: 26,
+    }
+    assert summary.exit_code == 3
 
 
 async def test_a_file_of_columns_only_is_a_run_of_no_rows(tmp_path):

@@ -23,6 +23,7 @@ from pipeline.vendors.contract import Account, Vendor, VendorSettings
 
 SAMPLE_PREFIX = "sample-"
 SAMPLE_QUOTA = "50/s"  # lively, and still slow enough to be watched
+SAMPLE_ATTEMPTS = 3  # what fails on purpose need not be waited for
 
 _ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # also a part of file names
 _UNREAD = SecretStr("a reference that was not read")
@@ -260,7 +261,9 @@ def sample(vendor: Vendor[Any], base_url: str) -> AccountEntry:
         name=SAMPLE_PREFIX + vendor.name,
         vendor=vendor,
         settings=vendor.settings.model_validate(given),
-        keys=AccountKeys.model_validate({"vendor": vendor.name, "quota": SAMPLE_QUOTA}),
+        keys=AccountKeys.model_validate(
+            {"vendor": vendor.name, "quota": SAMPLE_QUOTA, "attempts": SAMPLE_ATTEMPTS}
+        ),
         given=given,
         is_simulated=True,
     )

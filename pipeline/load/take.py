@@ -12,14 +12,12 @@ import polars as pl
 
 from pipeline.load.csv_reader import CsvReader
 from pipeline.load.parquet_reader import ParquetReader
-from pipeline.load.selection import RowSelection, parse_rows
-from pipeline.load.snapshot import open_snapshot, to_metadata
+from pipeline.load.selection import RowSelection
+from pipeline.load.snapshot import to_metadata
 from pipeline.load.sniff import HEAD_BYTES, sniff
 from pipeline.load.source import Source
 from pipeline.model import Fault, InputError, Snapshot
 from pipeline.tables import ROW_GROUP_ROWS, ParquetWriter, fitting_rows
-
-__all__ = ["RowSelection", "open_snapshot", "parse_rows", "take"]
 
 CHUNK_BYTES = 512 << 10
 

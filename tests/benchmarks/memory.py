@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -56,7 +57,7 @@ async def stub_link(_account: Account) -> AsyncIterator[Send]:
     """Answers every request with 204 after one turn of the event loop."""
 
     async def send(_request: Request) -> Reply:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return Reply(204, {}, b"")
 
     yield send

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import os
 import stat
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -58,11 +58,11 @@ def test_only_the_owner_can_read_it_and_the_index_is_gone_afterwards(tmp_path):
         list(ledger.results(1, 1))
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
         assert modes == {"results.jsonl": 0o600, "results.index": 0o600}
-    assert os.listdir(tmp_path) == ["results.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
 
 
 def test_a_full_disk_is_an_error_that_says_so():
-    ledger = RunFile(__import__("pathlib").Path("/dev/full"))
+    ledger = RunFile(Path("/dev/full"))
     with pytest.raises(RunAborted, match="No space left"):
         ledger.end([result(1)])
     ledger.close()

@@ -10,8 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.load.selection import RowSelection
-from pipeline.load.take import open_snapshot, parse_rows, take
+from pipeline.load.selection import RowSelection, parse_rows
+from pipeline.load.snapshot import open_snapshot
+from pipeline.load.take import take
 from pipeline.model import InputError, Snapshot
 from pipeline.tables import ParquetWriter, read_frames
 

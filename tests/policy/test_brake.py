@@ -28,7 +28,8 @@ LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_
 )
 def test_brake(answers, pulled):
     brake = Brake(after=3)
-    assert any([brake.pulls(answer) for answer in answers]) is pulled
+    pulls = [brake.pulls(answer) for answer in answers]
+    assert any(pulls) is pulled
 
 
 def test_the_brake_pulls_once():
@@ -38,4 +39,4 @@ def test_the_brake_pulls_once():
 
 def test_zero_means_never():
     brake = Brake(after=0)
-    assert not any([brake.pulls(NO) for _ in range(100)])
+    assert not any(brake.pulls(NO) for _ in range(100))

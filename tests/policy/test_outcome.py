@@ -43,7 +43,7 @@ def test_doubt_stays_until_it_is_applied(effect, was_in_doubt, expected):
         (V.TRANSIENT, E.MAYBE, 3, True, True, Status.UNKNOWN),
     ],
 )
-def test_next_act(verdict, effect, attempt, in_doubt, repeatable, expected):
+def test_next_act(verdict, effect, attempt, in_doubt, repeatable, expected):  # noqa: PLR0917 - a table's columns
     act = next_act(
         POLICY,
         Answer(verdict, effect),
