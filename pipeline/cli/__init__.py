@@ -21,7 +21,7 @@ from pipeline.simulator import SimulatorError
 
 __all__ = ["main"]
 
-NOTHING_SENT, STOPPED = 2, 3
+NOTHING_SENT, STOPPED, INTERRUPTED = 2, 3, 130
 
 
 class _Failed(click.ClickException):
@@ -39,6 +39,10 @@ class _Aborted(_Failed):
     exit_code = STOPPED
 
 
+class _Interrupted(_Failed):
+    exit_code = INTERRUPTED
+
+
 class _Commands(click.Group):
     """Commands whose errors are words, in the order in which people meet them."""
 
@@ -51,6 +55,8 @@ class _Commands(click.Group):
         except (PipelineError, SimulatorError) as error:
             failed = _Aborted if isinstance(error, RunAborted) else _Failed
             raise failed(str(error)) from None
+        except KeyboardInterrupt:
+            raise _Interrupted("interrupted") from None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -14,13 +13,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, read_config
+from pipeline.cli.setup import Rows, embedded_simulator, expand, leave_tidily, read_config
 from pipeline.cli.words import question_about
 from pipeline.config import Config
 from pipeline.load import read_jobs
 from pipeline.model import JobRow, Request
 from pipeline.report import show_question
-from pipeline.run import Prepared, RunOptions, prepare
+from pipeline.run import Prepared, RunOptions, discard, prepare
 from pipeline.vendors import Account
 
 ALL_GOOD, SOME_INVALID = 0, 1
@@ -48,6 +47,7 @@ def check(
 
     Exit code 0: every row can be sent; 1: some cannot; 2: a file is broken.
     """
+    leave_tidily()
     console = Console(highlight=False)
     config = read_config(config_file)
     if simulate:
@@ -71,7 +71,7 @@ def _check(path: Path, config: Config, options: RunOptions, show: int, console: 
         for line in _samples(prepared, show):
             console.print(line, markup=False, soft_wrap=True)
     finally:
-        shutil.rmtree(prepared.folder)
+        discard(prepared)
     return SOME_INVALID if prepared.bound.invalid else ALL_GOOD
 
 

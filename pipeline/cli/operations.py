@@ -12,11 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.load.fields import Field, fields_of
+from pipeline.load.header import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
 
 
-@click.command()
+@click.command(short_help="What can be updated: columns, types and rules.")
 @click.argument("name", required=False)
 @click.option(
     "--template",
@@ -46,7 +47,9 @@ def operations(name: str | None, template: str | None) -> None:
 def _find(vendors: dict[str, Vendor[Any]], name: str) -> tuple[Vendor[Any], Operation[Any, Any]]:
     known = {op.name: (vendor, op) for vendor in vendors.values() for op in vendor.operations}
     if name not in known:
-        raise UsageError(f"{name!r} is no operation; there are: {', '.join(known)}")
+        near = nearest(name, known)
+        hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
+        raise UsageError(f"{name!r} is no operation; {hint}")
     return known[name]
 
 

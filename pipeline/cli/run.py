@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ import anyio
 import click
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, read_config
+from pipeline.cli.setup import Rows, embedded_simulator, expand, leave_tidily, read_config
 from pipeline.cli.words import question_about
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import PipelineError, RunAborted, UsageError
 from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
-from pipeline.run import Prepared, RunOptions, Watch, carry_out, prepare
+from pipeline.run import Prepared, RunOptions, Watch, carry_out, discard, prepare
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, SIGNALLED = 1, 2, 3, 128
 
@@ -80,6 +80,7 @@ def run(
         use_brake=not no_brake,
         **options,
     )
+    leave_tidily()
     with ExitStack() as stack:
         config = read_config(config_file)
         if simulate:
@@ -109,12 +110,29 @@ class _Session:
         if not paths:
             self._console.print(f"No files in {self._config.inputs}: nothing to do.", markup=False)
             return 0
-        found = [self._prepare(path) for path in paths]
-        ready = [prepared for prepared in found if prepared is not None]
-        if ready and not is_agreed:
-            self._ask(ready)
-        codes = [self._carry_out(one) if one else NOTHING_SENT for one in found]
-        return _together(codes)
+        found: list[Prepared | None] = []
+        try:
+            for path in paths:
+                found.append(self._prepare(path))  # noqa: PERF401 - what is there is discarded below
+            if not is_agreed:
+                self._ask([one for one in found if one is not None])
+        except BaseException:
+            for one in filter(None, found):
+                discard(one)
+            raise
+        return _together(self._send_all(found))
+
+    def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
+        codes: list[int] = []
+        for one in found:
+            if one is None:
+                codes.append(NOTHING_SENT)
+            elif max(codes, default=0) > SIGNALLED:
+                self._tell(f"{one.snapshot.source}: nothing was sent: the command was interrupted")
+                discard(one)
+            else:
+                codes.append(self._carry_out(one))
+        return codes
 
     def _prepare(self, path: Path) -> Prepared | None:
         try:
@@ -128,7 +146,7 @@ class _Session:
         show_question(self._console, question_about(prepared))
         return prepared
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: object) -> None:
         self._errors.print("Error:", style="bold red", end=" ")
         self._errors.print(str(error), markup=False, soft_wrap=True)
 
@@ -140,8 +158,10 @@ class _Session:
                 "nothing was sent: there is no terminal to ask at. --yes says yes beforehand, "
                 "--simulate sends to the simulator"
             )
-        if not click.confirm("Send this?", default=False, err=True):
-            raise UsageError("nothing was sent")
+        with suppress(click.Abort):  # Ctrl-C or Ctrl-D at the question is a no
+            if click.confirm("Send this?", default=False, err=True):
+                return
+        raise UsageError("nothing was sent")
 
     def _carry_out(self, prepared: Prepared) -> int:
         watch = self._watch()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +45,15 @@ class Rows(click.ParamType[RowSelection]):
 def read_config(path: Path | None) -> Config:
     """The configuration that this command works with. Raises ConfigError."""
     return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+
+
+def leave_tidily() -> None:
+    """Until rows are sent, SIGTERM ends the command as SIGINT does: what is half-made is removed."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, _frame: object) -> None:
+    sys.exit(128 + number)
 
 
 @contextmanager

@@ -35,7 +35,10 @@ class Chance(click.ParamType[tuple[str, float]]):
             self.fail(f"{value!r}: expected for example 503=0.01", param, ctx)
 
 
-@click.command(epilog=f"Faults: {', '.join(FAULTS)}.")
+@click.command(
+    short_help="Serve emulated vendors, for rehearsals.",
+    epilog=f"Faults: {', '.join(FAULTS)}.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, help="0 takes any free one.")
 @click.option("--quota", "quotas", multiple=True, help='For example "20/s". May be repeated.')

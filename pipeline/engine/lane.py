@@ -168,7 +168,7 @@ class Lane:
         tasks.start_soon(self._work, tasks)
 
     async def _work(self, tasks: TaskGroup) -> None:
-        while (row := await self._take()) is not None:
+        while (row := self._next() or await self._wait_for_row()) is not None:
             if not await self._gate.permit():
                 self._backlog.put_back(row)
                 break
@@ -177,16 +177,23 @@ class Lane:
         if self._workers == 0:
             tasks.cancel_scope.cancel()
 
-    async def _take(self) -> Row | None:
+    def _next(self) -> Row | None:
+        """The next row that may go now, if there is one."""
         backlog = self._backlog
-        while self.stopped is None and not backlog.is_done:
+        if self.stopped is not None or self._recorder.is_full:
+            return None
+        # the first request goes alone: nothing fresh before something has come back
+        fresh = self._is_open or not backlog.under_way
+        row = backlog.next(self._around.clock(), fresh=fresh)
+        if backlog.needs_more:
+            self._hungry.set()
+        return row
+
+    async def _wait_for_row(self) -> Row | None:
+        """The next row as soon as one may go; None where none will."""
+        while self.stopped is None and not self._backlog.is_done:
             await self._recorder.wait_for_room()
-            # the first request goes alone: nothing fresh before something has come back
-            fresh = self._is_open or not backlog.under_way
-            row = backlog.next(self._around.clock(), fresh=fresh)
-            if backlog.needs_more:
-                self._hungry.set()
-            if row is not None:
+            if (row := self._next()) is not None:
                 return row
             await self._idle.wait()
         return None

@@ -42,9 +42,14 @@ class Recorder:
         if is_awaited:
             self._hurry.set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether too many results wait for the disk."""
+        return len(self._pending) >= MOST_PENDING
+
     async def wait_for_room(self) -> None:
-        """Back-pressure: returns once few enough results wait for the disk."""
-        while len(self._pending) >= MOST_PENDING:
+        """Back-pressure: returns once few enough results wait."""
+        while self.is_full:
             await self._room.wait()
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ mapped, not loaded, so that memory does not grow with the run.
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from pipeline.model import RowResult, RunAborted, Status
 
@@ -48,7 +49,7 @@ class RunFile:
     def end(self, results: Sequence[RowResult]) -> None:
         """Append a line per result, in one write. Raises RunAborted where the disk refuses."""
         self._drop_index()
-        lines = b"".join([to_json(result) + b"\n" for result in results])
+        lines = "".join([json.dumps(result) + "\n" for result in results]).encode()
         try:
             written = 0
             while written < len(lines):
