@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test check bench fmt lock clean
+.PHONY: help run test check bench memory fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ check: .venv/dev ## lint, formatting, types and layer rules
 
 bench: .venv/dev ## measure throughput, CPU time and memory
 	@$(BIN)/python tests/benchmarks/run.py
+
+memory: .venv/dev ## measure peak memory at 1,000,000 and 10,000,000 rows (an hour or two)
+	@$(BIN)/python tests/benchmarks/memory.py
 
 fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, leave_tidily, read_config
+from pipeline.cli.setup import Rows, embedded_simulator, expand, leaving_tidily, read_config
 from pipeline.cli.words import question_about
 from pipeline.config import Config
 from pipeline.load import read_jobs
@@ -47,15 +47,16 @@ def check(
 
     Exit code 0: every row can be sent; 1: some cannot; 2: a file is broken.
     """
-    leave_tidily()
     console = Console(highlight=False)
     config = read_config(config_file)
     if simulate:
         with embedded_simulator(config, strict_ids=False) as simulated:
             config = simulated  # only bound, never sent to: it may be gone by then
-    codes = [
-        _check(path, config, RunOptions(**options), show, console) for path in expand(files, config)
-    ]
+    with leaving_tidily():
+        codes = [
+            _check(path, config, RunOptions(**options), show, console)
+            for path in expand(files, config)
+        ]
     sys.exit(max(codes, default=ALL_GOOD))
 
 

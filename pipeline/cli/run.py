@@ -14,7 +14,7 @@ import anyio
 import click
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, leave_tidily, read_config
+from pipeline.cli.setup import Rows, embedded_simulator, expand, leaving_tidily, read_config
 from pipeline.cli.words import question_about
 from pipeline.config import Config
 from pipeline.load import RowSelection
@@ -80,8 +80,8 @@ def run(
         use_brake=not no_brake,
         **options,
     )
-    leave_tidily()
     with ExitStack() as stack:
+        stack.enter_context(leaving_tidily())
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=strict_ids))

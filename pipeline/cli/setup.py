@@ -47,9 +47,14 @@ def read_config(path: Path | None) -> Config:
     return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
 
 
-def leave_tidily() -> None:
-    """Until rows are sent, SIGTERM ends the command as SIGINT does: what is half-made is removed."""
-    signal.signal(signal.SIGTERM, _leave)
+@contextmanager
+def leaving_tidily() -> Iterator[None]:
+    """Until rows are sent, SIGTERM ends the block as SIGINT does: nothing stays half-made."""
+    before = signal.signal(signal.SIGTERM, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _leave(number: int, _frame: object) -> None:

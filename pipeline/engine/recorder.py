@@ -32,7 +32,7 @@ class Recorder:
         self._room = WaitList()
         self._is_closed = False
 
-    def end(self, result: RowResult, then: Callable[[], None], *, is_awaited: bool) -> None:
+    def end(self, result: RowResult, then: Callable[[], None], *, is_awaited: bool = False) -> None:
         """Record `result`; `then` is called once that is done.
 
         is_awaited  somebody waits for it: do not wait for company

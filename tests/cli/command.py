@@ -1,0 +1,62 @@
+"""The command as a user types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.workplace import ENVIRON
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def words(self) -> str:
+        """What it said of errors, however it was folded to the terminal's width."""
+        return " ".join(self.err.replace("│", " ").split())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a terminal of 80 columns, with the shop's key."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+    return {**kept, **ENVIRON, "COLUMNS": "80", **more}
+
+
+def start(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    """`pipeline ...` in `folder`, running."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **{"env": environment(), **more},
+    )
+
+
+def ended(process: subprocess.Popen[str], timeout_s: float = 40) -> Ended:
+    """Waits for it. Whatever a user does wrong, no traceback is the answer."""
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise
+    assert "Traceback" not in out + err
+    return Ended(process.returncode, out, err)
+
+
+def pipeline(folder: Path, *arguments: str, **env: str) -> Ended:
+    """`pipeline ...` in `folder`, to its end."""
+    return ended(start(folder, *arguments, env=environment(**env)))

@@ -1,0 +1,33 @@
+"""The samples are worth a first report: every status of a finished run, and they never go stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from pipeline.config import load_config
+from pipeline.run import RunOptions, carry_out, prepare
+from pipeline.simulator import SimulatorOptions, default_script, serve
+from pipeline.vendors import load_vendors
+from tests.make_samples import FILE, frame
+
+SAMPLES = Path(__file__).parents[1] / "inputs" / "samples"
+FINISHED = {"updated", "invalid", "rejected", "failed", "unknown"}
+
+
+def test_the_parquet_sample_is_what_its_maker_writes():
+    assert_frame_equal(pl.read_parquet(FILE), frame())
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*/*.*")), ids=lambda path: path.name)
+async def test_a_sample_ends_in_every_status_that_a_finished_run_can_give(tmp_path, path):
+    config = load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)
+    async with serve(SimulatorOptions(script=default_script())) as vendor:
+        simulated = config.simulated(vendor.base_urls)
+        summary = await carry_out(prepare(path, simulated, RunOptions()), environ={})
+    assert summary.rows >= 25
+    assert {status for status, count in summary.statuses.items() if count} == FINISHED
+    assert summary.exit_code == 1
