@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from pipeline.cli.check import check
 from pipeline.cli.init import init
 from pipeline.cli.operations import operations
 from pipeline.cli.run import run
 from pipeline.cli.simulate import simulator
+from pipeline.cli.words import tell_error
 from pipeline.model import PipelineError, RunAborted
 from pipeline.simulator import SimulatorError
 
@@ -30,9 +30,7 @@ class _Failed(click.ClickException):
     exit_code = NOTHING_SENT
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's own signature
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print("Error:", style="bold red", end=" ")
-        console.print(self.message, markup=False)
+        tell_error(self.message)
 
 
 class _Aborted(_Failed):

@@ -14,15 +14,15 @@ import click
 from rich.console import Console
 
 from pipeline.cli.setup import Rows, embedded_simulator, expand, leaving_tidily, read_config
-from pipeline.cli.words import question_about
+from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.load import read_jobs
-from pipeline.model import JobRow, Request
+from pipeline.model import JobRow, PipelineError, Request, RunAborted
 from pipeline.report import show_question
 from pipeline.run import Prepared, RunOptions, discard, prepare
 from pipeline.vendors import Account
 
-ALL_GOOD, SOME_INVALID = 0, 1
+ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
 
 @click.command()
@@ -61,7 +61,13 @@ def check(
 
 
 def _check(path: Path, config: Config, options: RunOptions, show: int, console: Console) -> int:
-    prepared = prepare(path, config, options)
+    try:
+        prepared = prepare(path, config, options)
+    except RunAborted:
+        raise
+    except PipelineError as error:
+        tell_error(error)
+        return BROKEN
     try:
         show_question(console, question_about(prepared), would=True)
         for kind in prepared.bound.faults:

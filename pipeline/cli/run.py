@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 
 from pipeline.cli.setup import Rows, embedded_simulator, expand, leaving_tidily, read_config
-from pipeline.cli.words import question_about
+from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import PipelineError, RunAborted, UsageError
@@ -102,7 +102,6 @@ class _Session:
         self._config = config
         self._options = options
         self._console = console
-        self._errors = Console(stderr=True, highlight=False)
         self._as_json = as_json
 
     def run(self, paths: Sequence[Path], *, is_agreed: bool) -> int:
@@ -128,7 +127,7 @@ class _Session:
             if one is None:
                 codes.append(NOTHING_SENT)
             elif max(codes, default=0) > SIGNALLED:
-                self._tell(f"{one.snapshot.source}: nothing was sent: the command was interrupted")
+                tell_error(f"{one.snapshot.source}: nothing was sent: the command was interrupted")
                 discard(one)
             else:
                 codes.append(self._carry_out(one))
@@ -141,14 +140,10 @@ class _Session:
         except RunAborted:
             raise
         except PipelineError as error:
-            self._tell(error)
+            tell_error(error)
             return None
         show_question(self._console, question_about(prepared))
         return prepared
-
-    def _tell(self, error: object) -> None:
-        self._errors.print("Error:", style="bold red", end=" ")
-        self._errors.print(str(error), markup=False, soft_wrap=True)
 
     def _ask(self, ready: Sequence[Prepared]) -> None:
         if not any(one.bound.jobs and one.refusal is None for one in ready):
@@ -169,7 +164,7 @@ class _Session:
         try:
             summary: Summary = anyio.run(main)
         except PipelineError as error:
-            self._tell(error)
+            tell_error(error)
             return STOPPED if isinstance(error, RunAborted) else NOTHING_SENT
         closing(self._console, summary, prepared.report_folder)
         if self._as_json:

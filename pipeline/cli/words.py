@@ -1,4 +1,4 @@
-"""What a prepared file means, in the values that the terminal shows."""
+"""What commands say: an error, and what a prepared file means."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from rich.console import Console
+
 from pipeline.report import Question, Target
 from pipeline.run import Prepared, warnings_about
 
 EXAMPLES = 5
+
+
+def tell_error(error: object) -> None:
+    """An error on stderr, each of its lines as long as it is."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("Error:", style="bold red", end=" ")
+    console.print(str(error), markup=False)
 
 
 def question_about(prepared: Prepared) -> Question:

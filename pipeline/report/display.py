@@ -127,7 +127,7 @@ def live_table(paces: Sequence[Pace]) -> Group:
     """One line per account, one for all of them, and why some stopped; fits 80 columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("account", max_width=_NAME_CHARS)  # the one that gives way
-    for heading in ("rows done", "wrong", "requests/s", "open", "waiting", "time left"):
+    for heading in ("rows done", "wrong", "requests/s", "in flight", "retrying", "time left"):
         table.add_column(heading, justify="right", no_wrap=True)
     for pace in paces:
         table.add_row(*_cells(pace))
@@ -143,7 +143,7 @@ def plain_line(pace: Pace) -> str:
         f"{number(pace.done)} of {counted(account.rows, 'row')} done",
         f"{number(pace.wrong)} wrong" if pace.wrong else "",
         f"{_rate(pace, ' of ')} requests/s",
-        f"{number(account.retrying)} waiting to be sent again" if account.retrying else "",
+        f"{number(account.retrying)} retrying" if account.retrying else "",
         _state(pace),
         f"stopped: {one_line(account.stopped)}" if account.stopped is not None else "",
     ]

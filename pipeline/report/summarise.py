@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pipeline.model import Snapshot
+from pipeline.model import Snapshot, Status
 from pipeline.report.source import ReportSource
 from pipeline.report.summary import (
     AccountFacts,
@@ -16,6 +17,8 @@ from pipeline.report.summary import (
 )
 from pipeline.report.tally import Tally
 from pipeline.report.wording import verdict
+
+UNSENT = (Status.INVALID, Status.NOT_ATTEMPTED)
 
 
 def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSummary]) -> Summary:
@@ -38,7 +41,7 @@ def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSumma
         started=_utc(facts.started),
         ended=_utc(facts.ended),
         seconds=round(seconds, 3),
-        rows_per_s=round(tally.rows / seconds, 1) if seconds else 0.0,
+        rows_per_s=round(_rows_sent(counts) / seconds, 1) if seconds else 0.0,
         stopped=facts.stopped_by,
         errors=tally.errors(),
         errors_not_listed=tally.errors_not_listed(),
@@ -48,6 +51,11 @@ def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSumma
         settings=dict(facts.settings),
         versions=dict(facts.versions),
     )
+
+
+def _rows_sent(counts: Mapping[Status, int]) -> int:
+    """Rows for which a request left."""
+    return sum(counts.values()) - sum(counts.get(status, 0) for status in UNSENT)
 
 
 def _input_summary(snapshot: Snapshot) -> InputSummary:

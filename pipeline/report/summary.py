@@ -135,6 +135,7 @@ class Summary(_Stored):
     statuses          every status, zeros included; their sum is `rows`
     without_account   the part of them that belongs to no account
     started, ended    UTC, ISO 8601
+    rows_per_s        rows for which a request left, per second of the whole run
     errors            most frequent kinds first; rows of other kinds are only counted in
                       `errors_not_listed`
     outputs           `success` and `errors`

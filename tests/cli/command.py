@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from pipeline.cli import main
 from tests.workplace import ENVIRON
 
 
@@ -60,3 +64,10 @@ def ended(process: subprocess.Popen[str], timeout_s: float = 40) -> Ended:
 def pipeline(folder: Path, *arguments: str, **env: str) -> Ended:
     """`pipeline ...` in `folder`, to its end."""
     return ended(start(folder, *arguments, env=environment(**env)))
+
+
+def typed(folder: Path, *arguments: str) -> Ended:
+    """The same in this process, which saves its start; there is no terminal either."""
+    with chdir(folder):
+        done = CliRunner().invoke(main, arguments, env=environment(), catch_exceptions=False)
+    return Ended(done.exit_code, done.stdout, done.stderr)

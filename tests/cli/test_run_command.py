@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.cli.command import pipeline
+from tests.cli.command import pipeline, typed
 from tests.workplace import COLUMNS, Simulator, configure, coupon, drop
 
 SAMPLES = Path(__file__).parents[2] / "inputs" / "samples"
@@ -60,7 +60,7 @@ def test_a_good_file_is_sent_and_the_exit_code_is_0(shop, vendor):
 
 def test_wrong_rows_make_the_exit_code_1(shop, vendor):
     drop(shop, coupon(1), refused(2), invalid(3), coupon(4))
-    ended = pipeline(shop, "run", "--yes")
+    ended = typed(shop, "run", "--yes")
     assert ended.code == 1
     assert counted(summary_of(shop)) == {"updated": 2, "rejected": 1, "invalid": 1}
     assert {entry["id"] for entry in vendor.get("log")} == {"c1", "c2", "c4"}
@@ -96,9 +96,7 @@ def test_a_simulated_run_reads_no_secret_and_contacts_no_real_server(tmp_path):
         shutil.copytree(SAMPLES, tmp_path / "inputs" / "samples")
         drop(tmp_path, *map(coupon, range(1, 31)))
         own = pipeline(tmp_path, "run", "--simulate", SHOP_KEY="")
-        samples = pipeline(
-            tmp_path, "run", "--simulate", "inputs/samples", "--limit", "8", SHOP_KEY=""
-        )
+        samples = typed(tmp_path, "run", "--simulate", "inputs/samples", "--limit", "8")
         with pytest.raises(BlockingIOError):
             server.accept()
     assert own.code == 0
@@ -109,11 +107,11 @@ def test_a_simulated_run_reads_no_secret_and_contacts_no_real_server(tmp_path):
 
 def test_samples_cannot_reach_a_real_account(shop, vendor):
     shutil.copytree(SAMPLES, shop / "inputs" / "samples")
-    ended = pipeline(shop, "run", "--yes", "inputs/samples/xsolla.coupon")
+    ended = typed(shop, "run", "--yes", "inputs/samples/xsolla.coupon")
     assert ended.code == 2
     assert "--simulate" in ended.words
     assert vendor.stats()["requests"] == 0
-    nothing = pipeline(shop, "run", "--yes")  # the drop folder does not hold them
+    nothing = typed(shop, "run", "--yes")  # the drop folder does not hold them
     assert (nothing.code, "nothing to do" in nothing.words) == (0, True)
 
 
@@ -122,7 +120,7 @@ def test_samples_cannot_reach_a_real_account(shop, vendor):
 )
 def test_a_part_of_the_rows(shop, vendor, options, rows):
     drop(shop, *map(coupon, range(1, 7)))
-    assert pipeline(shop, "run", "--yes", *options).code == 0
+    assert typed(shop, "run", "--yes", *options).code == 0
     assert sorted(entry["id"] for entry in vendor.get("log")) == [f"c{row}" for row in rows]
     assert summary_of(shop)["rows"] == len(rows)
 
@@ -139,7 +137,7 @@ def test_a_part_of_the_rows(shop, vendor, options, rows):
 )
 def test_too_much_wrong_sends_nothing(shop, vendor, lines, options, words):
     drop(shop, *lines)
-    ended = pipeline(shop, "run", "--yes", *options)
+    ended = typed(shop, "run", "--yes", *options)
     assert ended.code == 2
     assert words in ended.words
     assert vendor.stats()["requests"] == 0
@@ -148,7 +146,7 @@ def test_too_much_wrong_sends_nothing(shop, vendor, lines, options, words):
 
 def test_the_brake_stops_at_20_equal_refusals(shop, vendor):
     drop(shop, *map(refused, range(1, 61)))
-    ended = pipeline(shop, "run", "--yes")
+    ended = typed(shop, "run", "--yes")
     assert ended.code == 3
     assert "--no-brake" in ended.words
     assert 20 <= vendor.stats()["requests"] < 20 + 16  # those in flight still arrive
@@ -159,15 +157,15 @@ def test_the_brake_stops_at_20_equal_refusals(shop, vendor):
 
 def test_without_the_brake_all_are_sent(shop, vendor):
     drop(shop, *map(refused, range(1, 61)))
-    assert pipeline(shop, "run", "--yes", "--no-brake").code == 1
+    assert typed(shop, "run", "--yes", "--no-brake").code == 1
     assert vendor.stats()["requests"] == 60
 
 
 def test_quiet_says_nothing_but_errors(shop, vendor):
     drop(shop, coupon(1), refused(2))
-    ended = pipeline(shop, "run", "--yes", "--quiet")
+    ended = typed(shop, "run", "--yes", "--quiet")
     assert (ended.code, ended.out, ended.err) == (1, "", "")
-    broken = pipeline(shop, "run", "--yes", "--quiet", "no.csv")
+    broken = typed(shop, "run", "--yes", "--quiet", "no.csv")
     assert (broken.code, broken.out) == (2, "")
     assert "no.csv: there is no such file" in broken.words
 
@@ -186,16 +184,16 @@ def test_json_is_one_line_on_stdout(shop, vendor):
 def test_an_error_file_is_mended_and_dropped_back_in(shop, vendor):
     """Only as what it is: rows that may be older than others sent since."""
     path = drop(shop, coupon(1), refused(2), coupon(3))
-    assert pipeline(shop, "run", "--yes").code == 1
+    assert typed(shop, "run", "--yes").code == 1
     path.unlink()
     (errors,) = shop.glob("reports/2*/errors.csv")
     back = path.with_name("errors.csv")
     back.write_text(errors.read_text().replace(NO_SUCH_SKU, "elven_shield"))
-    refusal = pipeline(shop, "run", "--yes")
+    refusal = typed(shop, "run", "--yes")
     assert refusal.code == 2
     assert "--force-order" in refusal.words
     assert vendor.stats()["requests"] == 3
-    assert pipeline(shop, "run", "--yes", "--force-order").code == 0
+    assert typed(shop, "run", "--yes", "--force-order").code == 0
     assert [entry["id"] for entry in vendor.get("log")][3:] == ["c2"]
     (success,) = [
         path
@@ -215,7 +213,7 @@ def test_a_broken_file_among_others_is_exit_code_1(shop, vendor):
     frame = pl.read_csv(good, infer_schema=False).with_columns(external_id=pl.lit("c4"))
     frame.write_parquet(good.with_name("d.parquet"))
     (good.parent / "e.txt").write_text("not ours")
-    ended = pipeline(shop, "run", "--yes")
+    ended = typed(shop, "run", "--yes")
     assert ended.code == 1
     assert "b.csv, row 1 (line 2)" in ended.words
     assert sorted(entry["id"] for entry in vendor.get("log")) == ["c1", "c3", "c4"]
@@ -230,10 +228,10 @@ def test_files_are_meant_by_path_folder_and_glob_and_taken_once(shop, vendor):
     for number, name in enumerate(("a-1.csv", "a-2.csv", "b-1.csv"), start=1):
         drop(shop, coupon(number), name=name)
     folder = "inputs/xsolla.coupon"
-    ended = pipeline(shop, "run", "--yes", f"{folder}/a-*.csv", f"{folder}/a-1.csv")
+    ended = typed(shop, "run", "--yes", f"{folder}/a-*.csv", f"{folder}/a-1.csv")
     assert ended.code == 0
     assert sorted(entry["id"] for entry in vendor.get("log")) == ["c1", "c2"]
-    none = pipeline(shop, "run", "--yes", f"{folder}/x*.csv")
+    none = typed(shop, "run", "--yes", f"{folder}/x*.csv")
     assert none.code == 2
     assert f"{folder}/x*.csv: no file of" in none.words
 
@@ -260,7 +258,7 @@ def test_check_sends_nothing_leaves_nothing_and_shows_what_would_go_out(shop, ve
 def test_check_of_several_files_goes_on_after_a_broken_one(shop: Path, vendor: Simulator):
     drop(shop, coupon(1) + ",x", name="a.csv")
     drop(shop, coupon(2), name="b.csv")
-    ended = pipeline(shop, "check")
+    ended = typed(shop, "check")
     assert ended.code == 2
     assert "a.csv, row 1 (line 2)" in ended.words
     assert "b.csv" in ended.out

@@ -57,11 +57,11 @@ def shown(width: int, *accounts: AccountProgress) -> list[str]:
 
 def test_the_live_table_at_80_columns() -> None:
     assert shown(80, SHOP, EUROPE, STOPPED) == [
-        "account             rows done  wrong    requests/s     open  waiting   time left",
-        "shop             1,234/60,000     34     13.0/16.7    16/16        3  1 h 20 min",
-        "a-very-long-ac…   1.00M/9.00M      0  10,004/1,000  128/256    1,203  pause 13 s",
-        "eu                       4/10      0           0.0      0/0        0     stopped",
-        "total             1.00M/9.06M     34        10,017  144/272    1,206  2 h 14 min",
+        "account          rows done  wrong    requests/s  in flight  retrying   time left",
+        "shop          1,234/60,000     34     13.0/16.7      16/16         3  1 h 20 min",
+        "a-very-long…   1.00M/9.00M      0  10,004/1,000    128/256     1,203  pause 13 s",
+        "eu                    4/10      0           0.0        0/0         0     stopped",
+        "total          1.00M/9.06M     34        10,017    144/272     1,206  2 h 14 min",
         "eu stopped: [red]refused[/] (401)",
     ]
 
@@ -72,8 +72,8 @@ def test_the_live_table_at_120_columns_shows_whole_names() -> None:
 
 def test_one_account_needs_no_total() -> None:
     assert shown(80, SHOP) == [
-        "account     rows done  wrong  requests/s   open  waiting   time left",
-        "shop     1,234/60,000     34   13.0/16.7  16/16        3  1 h 20 min",
+        "account     rows done  wrong  requests/s  in flight  retrying   time left",
+        "shop     1,234/60,000     34   13.0/16.7      16/16         3  1 h 20 min",
     ]
 
 
@@ -84,7 +84,7 @@ def test_one_account_needs_no_total() -> None:
             SHOP,
             (
                 "shop: 1,234 of 60,000 rows done, 34 wrong, 13.0 of 16.7 requests/s, "
-                "3 waiting to be sent again, 1 h 20 min left"
+                "3 retrying, 1 h 20 min left"
             ),
         ),
         (STOPPED, "eu: 4 of 10 rows done, 0.0 requests/s, stopped: [red]refused[/] (401)"),

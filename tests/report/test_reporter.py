@@ -293,7 +293,7 @@ def test_the_summary_tells_what_the_run_knows(tmp_path: Path) -> None:
     assert (summary.started, summary.ended) == (
         "2025-11-22T16:00:00.000Z", "2025-11-22T16:00:10.000Z",
     )  # fmt: skip
-    assert (summary.seconds, summary.rows_per_s) == (10.0, 0.4)
+    assert (summary.seconds, summary.rows_per_s) == (10.0, 0.2)
     assert (summary.requests, summary.retries, summary.exit_code) == (7, 3, 3)
     assert summary.accounts["shop"].quota_used == 0.7
     assert summary.accounts["shop"].stopped == "refused"
