@@ -92,7 +92,6 @@ class Prepared:
     run: str
     folder: Path
     report_folder: Path
-    started: datetime
     config: Config
     options: RunOptions
     snapshot: Snapshot
@@ -110,11 +109,13 @@ class Prepared:
 class Sent:
     """What the sending of a run left beside its results.
 
+    started  when it began
     stopped  account -> why it took no more rows
     signal   that stopped the run; None where none did
     failure  what broke the run off; None where nothing did
     """
 
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
     progress: tuple[AccountProgress, ...] = ()
     stopped: dict[str, str] = field(default_factory=dict)
     signal: signal.Signals | None = None
@@ -179,8 +180,7 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     Raises InputError where the file is broken.
     """
     is_sample = _is_sample(path, config)
-    started = datetime.now(UTC)
-    run = _run_name(started, path)
+    run = _run_name(datetime.now(UTC), path)
     folder = _private(config.ledger_folder / "runs" / run)
     try:
         snapshot, bound = _take_and_bind(path, config, options, folder, is_sample=is_sample)
@@ -191,7 +191,6 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
         run=run,
         folder=folder,
         report_folder=config.reports / run,
-        started=started,
         config=config,
         options=options,
         snapshot=snapshot,
@@ -245,7 +244,7 @@ def discard(prepared: Prepared) -> None:
 def _is_sample(path: Path, config: Config) -> bool:
     """Whether the file is one of the samples, which only the simulator accepts."""
     is_sample = path.resolve().is_relative_to((config.inputs / SAMPLES).resolve())
-    if is_sample and not all(entry.is_simulated for entry in config.accounts.values()):
+    if is_sample and not any(entry.is_simulated for entry in config.accounts.values()):
         raise InputError(
             [
                 Fault(
@@ -287,8 +286,8 @@ def _take_and_bind(
 
 
 def _folder_operation(path: Path, operations: Mapping[str, Operation[Any, Any]]) -> str | None:
-    name = path.absolute().parent.name
-    return name if name in operations else None
+    """The operation whose drop folder the file lies in, however deep."""
+    return next((part.name for part in path.absolute().parents if part.name in operations), None)
 
 
 def _run_name(started: datetime, path: Path) -> str:
@@ -408,7 +407,7 @@ async def _obey_signals(pool: Pool, sent: Sent, *, task_status: anyio.abc.TaskSt
 
 def _report(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
     facts = RunFacts(
-        started=prepared.started,
+        started=sent.started,
         ended=datetime.now(UTC),
         accounts=tuple(_account_facts(prepared, sent)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
@@ -444,6 +443,7 @@ def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
             name=account.name,
             vendor=account.vendor.name,
             host=urlsplit(account.link.base_url).netloc,
+            scope=account.vendor.scope(account.settings),
             quota=", ".join(map(str, account.quotas)),
             quota_assumed=account.is_assumed,
             quota_per_s=min(quota.per_second for quota in account.quotas),

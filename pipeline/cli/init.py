@@ -38,7 +38,7 @@ def init(folder: Path) -> None:
     if file.exists():
         click.echo(f"{file} exists and stays as it is.")
     else:
-        tables = [toml_template(v, v.operations[0].name) for v in vendors.values()]
+        tables = [toml_template(v, *(op.name for op in v.operations)) for v in vendors.values()]
         file.write_text(HEADER + "\n".join(tables), encoding="utf-8")
         click.echo(f"Wrote {file}: fill in your account.")
     click.echo(f"Drop files into {folder / 'inputs'}/<operation>/: {', '.join(names)}.")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.load.fields import Field, fields_of
+from pipeline.load.fields import fields_of
 from pipeline.load.header import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
@@ -37,7 +37,7 @@ def operations(name: str | None, template: str | None) -> None:
         return
     vendor, operation = _find(vendors, name)
     if template == "csv":
-        click.echo(csv_template(operation), nl=False)
+        click.echo(csv_template(vendor, operation), nl=False)
     elif template == "toml":
         click.echo(toml_template(vendor, operation.name), nl=False)
     else:
@@ -107,17 +107,17 @@ def _facts(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
     return facts
 
 
-def csv_template(operation: Operation[Any, Any]) -> str:
-    """A header line and one realistic row."""
+def csv_template(vendor: Vendor[Any], operation: Operation[Any, Any]) -> str:
+    """A header line and one realistic row; what the account says already is left out."""
+    settings = vendor.settings.model_fields
+    row = {name: cell for name, cell in operation.sample.items() if name not in settings}
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(operation.sample.keys())
-    writer.writerow(operation.sample.values())
+    csv.writer(text, lineterminator="\n").writerows([row.keys(), row.values()])
     return text.getvalue()
 
 
-def toml_template(vendor: Vendor[Any], operation_name: str) -> str:
-    """The tables of the configuration that an operation needs, ready to be filled in."""
+def toml_template(vendor: Vendor[Any], *operation_names: str) -> str:
+    """The tables of the configuration that operations need, ready to be filled in."""
     lines = ["[accounts.shop]", f'vendor = "{vendor.name}"']
     for name, info in vendor.settings.model_fields.items():
         if not info.is_required():
@@ -125,18 +125,11 @@ def toml_template(vendor: Vendor[Any], operation_name: str) -> str:
         example = vendor.simulated.get(name, "")
         is_secret = "Secret" in str(info.annotation)
         variable = f"{vendor.name}_{name}".upper()
-        lines.append(f'{name} = "env:{variable}"' if is_secret else f"{name} = {example!r}")
+        given = f'"env:{variable}"' if is_secret else f"{example!r}  # yours"
+        lines.append(f"{name} = {given}")
     quota = ", ".join(f'"{text}"' for text in vendor.operations[0].defaults.quota)
-    lines += [
-        f"quota = [{quota}]  # as your contract states it; all hold at once",
-        "",
-        f'[input."{operation_name}"]',
-        'missing = "refuse"  # or "clear": a column that is left out is cleared at the vendor',
-        "",
-    ]
+    lines.append(f"quota = [{quota}]  # as your contract states it; all hold at once")
+    for name in operation_names:
+        lines += ["", f'[input."{name}"]', f"missing = {REFUSE}"]
+    lines.append("")
     return "\n".join(lines)
-
-
-def columns_of(operation: Operation[Any, Any]) -> list[Field]:
-    """The columns that a file of this operation may have."""
-    return list(fields_of(operation.job_type).values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -25,7 +26,7 @@ def question_about(prepared: Prepared) -> Question:
     """All that a person should know before agreeing."""
     bound = prepared.bound
     return Question(
-        file=prepared.snapshot.source,
+        file=from_here(prepared.snapshot.source),
         rows=bound.rows,
         invalid=bound.invalid,
         targets=tuple(_targets(prepared)),
@@ -35,6 +36,12 @@ def question_about(prepared: Prepared) -> Question:
         warnings=(*warnings_about(prepared), *([prepared.refusal] if prepared.refusal else [])),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
     )
+
+
+def from_here(path: Path) -> Path:
+    """A path as short as it can be said: relative, where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def cleared_fields(prepared: Prepared) -> dict[str, tuple[str, ...]]:

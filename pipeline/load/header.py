@@ -12,26 +12,11 @@ from typing import Any
 
 from pipeline.load.cells import BLANKS_AROUND
 from pipeline.load.fields import Field, field_at, field_like, fields_of
-from pipeline.model import CellKind, Fault, InputError, InputSettings
+from pipeline.model import RESULT_COLUMNS, CellKind, Fault, InputError, InputSettings
 from pipeline.vendors.contract import Operation
 
 OPERATION_COLUMN = "operation"
 ACCOUNT_COLUMN = "account"
-RESULT_COLUMNS = (
-    "_run",
-    "_row",
-    "_operation",
-    "_account",
-    "_status",
-    "_http_status",
-    "_error_code",
-    "_error",
-    "_hint",
-    "_attempts",
-    "_seconds",
-    "_request_id",
-)
-"""What a report adds to the input's own columns, in exactly this writing."""
 
 _SHOWN_COLUMNS = 12
 

@@ -76,9 +76,3 @@ def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRo
     for frame in read_frames(path, batch_rows=batch_rows):
         columns = (frame[name].to_list() for name in JOBS_SCHEMA)
         yield list(map(JobRow._make, zip(*columns, strict=True)))
-
-
-def read_routes(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[tuple[int, str]]:
-    """Row and operation of every job, in row order; raises as `read_jobs` does."""
-    for frame in read_frames(path, columns=("row", "operation"), batch_rows=batch_rows):
-        yield from zip(frame["row"].to_list(), frame["operation"].to_list(), strict=True)

@@ -11,12 +11,13 @@ from pipeline.model.errors import (
 )
 from pipeline.model.job import Cell, CellKind, EntityKey, JobRow, UpdateJob
 from pipeline.model.progress import AccountProgress
-from pipeline.model.result import SUCCESS, RowResult, Status
+from pipeline.model.result import RESULT_COLUMNS, SUCCESS, RowResult, Status
 from pipeline.model.snapshot import LINE_COLUMN, ROW_COLUMN, InputSettings, Snapshot
 from pipeline.model.wire import Link, NoReply, Reply, Request
 
 __all__ = [
     "LINE_COLUMN",
+    "RESULT_COLUMNS",
     "ROW_COLUMN",
     "SUCCESS",
     "AccountProgress",

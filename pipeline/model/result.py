@@ -43,3 +43,7 @@ class RowResult(NamedTuple):
     attempts: int = 0
     seconds: float = 0.0
     request_id: str = ""
+
+
+RESULT_COLUMNS = ("_run", *(f"_{name}" for name in RowResult._fields))
+"""Our columns of a result file, after the input's own."""

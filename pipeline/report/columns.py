@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from pipeline.model import LINE_COLUMN, ROW_COLUMN, RowResult, Snapshot
+from pipeline.model import LINE_COLUMN, RESULT_COLUMNS, ROW_COLUMN, RowResult, Snapshot
 from pipeline.report.errors import ReportError
 
 RESULT_SCHEMA: Mapping[str, pl.DataType] = {
@@ -27,7 +27,6 @@ RESULT_SCHEMA: Mapping[str, pl.DataType] = {
     "_seconds": pl.Float64(),
     "_request_id": pl.String(),
 }
-RESULT_COLUMNS = tuple(RESULT_SCHEMA)
 MAX_TEXT_CHARS = 4_000  # a spreadsheet's cell holds 32,767
 _FIELDS = RESULT_COLUMNS[1:]  # as they stand in RowResult
 _OWN_TEXT = ("_error_code", "_error", "_hint", "_request_id")

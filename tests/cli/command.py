@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from tests.workplace import ENVIRON
 
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -41,11 +43,8 @@ def start(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *arguments],
         cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
-        **{"env": environment(), **more},
+        **{"env": environment(), "stdin": subprocess.DEVNULL, **PIPES, **more},
     )
 
 
@@ -57,7 +56,7 @@ def ended(process: subprocess.Popen[str], timeout_s: float = 40) -> Ended:
         process.kill()
         process.communicate()
         raise
-    assert "Traceback" not in out + err
+    assert "Traceback" not in out + err, out + err
     return Ended(process.returncode, out, err)
 
 

@@ -20,7 +20,7 @@ path = "/coupon/endless$"
 replies = ["endless-body"]
 
 [[rule]]
-path = "/coupon/elsewhere$"
+path = "/coupon/redirected$"
 replies = ["redirect"]
 
 [[rule]]

@@ -13,7 +13,6 @@ from pipeline.load.jobs import (
     jobs_path,
     open_jobs,
     read_jobs,
-    read_routes,
 )
 from pipeline.load.repeats import count_repeated
 from pipeline.model import JobRow
@@ -38,11 +37,6 @@ def test_jobs_are_read_back_in_order_and_in_batches(tmp_path: Path) -> None:
     assert [job for batch in batches for job in batch] == JOBS
     assert [len(batch) for batch in batches] == [32, 32, 32, 4]
     assert isinstance(batches[0][0], JobRow)
-
-
-def test_routes_are_rows_and_operations(tmp_path: Path) -> None:
-    routes = list(read_routes(written(tmp_path, JOBS), batch_rows=32))
-    assert routes == [(job.row, job.operation) for job in JOBS]
 
 
 def test_the_file_is_private_and_says_its_format(tmp_path: Path) -> None:

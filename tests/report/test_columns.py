@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.model import RowResult, Status
+from pipeline.model import RESULT_COLUMNS, RowResult, Status
 from pipeline.report.columns import (
     MAX_TEXT_CHARS,
-    RESULT_COLUMNS,
     RESULT_SCHEMA,
     InputColumns,
     result_frame,

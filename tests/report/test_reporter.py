@@ -14,14 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.model import SUCCESS, RowResult, Status
+from pipeline.model import RESULT_COLUMNS, SUCCESS, RowResult, Status
 from pipeline.report import (
     ReconciliationError,
     ReportError,
     read_summary,
     write_report,
 )
-from pipeline.report.columns import RESULT_COLUMNS
 from tests.report.runs import (
     FACTS,
     RUN,

@@ -314,7 +314,7 @@ def test_a_signal_ends_it_cleanly(number):
     ) as process:
         url = process.stdout.readline().strip()
         stats_url = url.replace("/xsolla/api", "/_simulator/stats")
-        with urllib.request.urlopen(stats_url, timeout=5) as stats:  # noqa: S310 - our own
+        with urllib.request.urlopen(stats_url, timeout=5) as stats:
             assert json.load(stats)["requests"] == 0
         process.send_signal(number)
         _, errors = process.communicate(timeout=10)

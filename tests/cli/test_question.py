@@ -1,0 +1,69 @@
+"""At a terminal a person sees what would be sent, and is asked."""
+
+from __future__ import annotations
+
+import os
+import pty
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import start
+from tests.workplace import coupon, drop
+
+
+def at_a_terminal(folder: Path, answer: bytes, *arguments: str) -> tuple[int, str]:
+    """Exit code of a command at a terminal that answers its question, and all it showed."""
+    ours, theirs = pty.openpty()
+    shown = b""
+    try:
+        with start(
+            folder,
+            *arguments,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as process:
+            os.close(theirs)
+            deadline_s = time.monotonic() + 30
+            while time.monotonic() < deadline_s:
+                try:
+                    shown += os.read(ours, 65_536)
+                except OSError:  # the command has gone
+                    break
+                if answer and b"[y/N]" in shown:
+                    os.write(ours, answer)
+                    answer = b""
+            return process.wait(10), shown.decode()
+    finally:
+        os.close(ours)
+
+
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"\x04"])
+def test_a_no_sends_nothing_and_leaves_nothing(shop, vendor, answer):
+    drop(shop, coupon(1))
+    code, shown = at_a_terminal(shop, answer, "run")
+    assert code == 2
+    assert "project 44056" in shown
+    assert "nothing was sent" in shown
+    assert "Traceback" not in shown
+    assert vendor.stats()["requests"] == 0
+    assert list((shop / ".pipeline" / "runs").iterdir()) == []
+
+
+def test_a_yes_sends(shop, vendor):
+    drop(shop, coupon(1))
+    code, shown = at_a_terminal(shop, b"y\n", "run")
+    assert code == 0
+    assert "1 row of xsolla.coupon" in shown
+    assert "was updated" in shown
+    assert vendor.stats()["requests"] == 1
+
+
+def test_yes_beforehand_is_not_asked(shop, vendor):
+    drop(shop, coupon(1))
+    code, shown = at_a_terminal(shop, b"", "run", "--yes")
+    assert code == 0
+    assert "[y/N]" not in shown
