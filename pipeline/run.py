@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import random
 import secrets
@@ -10,8 +11,8 @@ import signal
 import string
 import sys
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -22,19 +23,24 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.abc
+import anyio.to_thread
 
 from pipeline.config import Config, load_config, public_settings
 from pipeline.engine.auth import authorization
+from pipeline.engine.gate import Gate
 from pipeline.engine.lane import Lane, Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
-from pipeline.engine.transport import Transport
+from pipeline.engine.transport import Late, Transport
 from pipeline.ledger import Ledger, RunFile
 from pipeline.load import Bound, RowSelection, bind, read_jobs, take
 from pipeline.model import (
@@ -44,8 +50,10 @@ from pipeline.model import (
     InputError,
     InputSettings,
     PipelineError,
+    RowResult,
     RunAborted,
     Snapshot,
+    Status,
 )
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
@@ -56,7 +64,7 @@ LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
 Progress = Callable[[], Sequence[AccountProgress]]
 Watch = Callable[[Progress], AbstractContextManager[object]]
-OpenLink = Callable[[Account], AbstractAsyncContextManager[Send]]
+OpenLink = Callable[[Account, Late], AbstractAsyncContextManager[Send]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +121,8 @@ class Sent:
     stopped  account -> why it took no more rows
     signal   that stopped the run; None where none did
     failure  what broke the run off; None where nothing did
+    unrecorded  results that could not be put on record; the report has them all the same
+    pool     that sends; None before
     """
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -120,17 +130,57 @@ class Sent:
     stopped: dict[str, str] = field(default_factory=dict)
     signal: signal.Signals | None = None
     failure: Exception | None = None
-    sending_s: float = 0.0
+    unrecorded: list[RowResult] = field(default_factory=list)
+    pool: Pool | None = None
+
+
+@dataclass(slots=True)
+class Shared:
+    """What runs of one command share, one event loop for all of them.
+
+    gates     by account: their windows and pauses hold across files
+    hopeless  accounts that would meet the same again -> why
+    """
+
+    gates: dict[str, Gate] = field(default_factory=dict)
+    hopeless: dict[str, str] = field(default_factory=dict)
+
+    def gate(self, account: Account) -> Gate:
+        """The one gate of an account."""
+        if account.name not in self.gates:
+            self.gates[account.name] = Gate(account.quotas, clock=time.monotonic)
+        return self.gates[account.name]
 
 
 @asynccontextmanager
-async def over_http(account: Account) -> AsyncIterator[Send]:
+async def over_http(account: Account, late: Late) -> AsyncIterator[Send]:
     """The way to an account's vendor: what sends a request there and brings the reply."""
     secret = account.vendor.authenticate(account.settings)
     async with Transport(
-        account.link, authorization=authorization(secret), in_flight=account.in_flight
+        account.link,
+        authorization=authorization(secret),
+        in_flight=account.in_flight,
+        late=late,
     ) as transport:
         yield transport.send
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a prepared run is carried out.
+
+    watch           shows progress while rows are sent
+    environ         where secrets are looked up
+    open_link       how an account's vendor is reached
+    shared          what other runs of the same command left
+    handle_signals  finish and report on SIGINT and SIGTERM; only in the main thread
+    """
+
+    watch: Watch = nullcontext
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    open_link: OpenLink = over_http
+    shared: Shared = field(default_factory=Shared)
+    handle_signals: bool = False
 
 
 # The whole of it...
@@ -177,13 +227,20 @@ def run_file(
 def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     """Take and bind one file: its snapshot, its jobs, what is wrong with its rows.
 
-    Raises InputError where the file is broken.
+    Raises InputError where the file is broken, RunAborted where the disk refuses.
     """
     is_sample = _is_sample(path, config)
     run = _run_name(datetime.now(UTC), path)
     folder = _private(config.ledger_folder / "runs" / run)
     try:
         snapshot, bound = _take_and_bind(path, config, options, folder, is_sample=is_sample)
+        _check_accounts(config, bound, path)
+        _check_writable(config.reports)
+    except OSError as error:
+        shutil.rmtree(folder)
+        raise RunAborted(
+            f"{path} cannot be copied to {folder}: {error}. Nothing was sent"
+        ) from error
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -200,37 +257,40 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     )
 
 
-async def carry_out(
-    prepared: Prepared,
-    *,
-    watch: Watch = nullcontext,
-    environ: Mapping[str, str] | None = None,
-    open_link: OpenLink = over_http,
-    handle_signals: bool = False,
-) -> Summary:
+async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
     """Send what is prepared, unless it is refused, and write the report.
 
-    watch           shows progress while rows are sent
-    environ         where secrets are looked up; None: the process's own
-    open_link       how an account's vendor is reached
-    handle_signals  finish and report on SIGINT and SIGTERM; only in the main thread
+    Raises ConfigError where nothing was sent, ReportError where the report could not be written,
+    RunAborted where the run broke off; then, too, there is a report of what had been sent.
     """
+    way = way or Way()
+    sent = Sent()
     with RunFile(prepared.folder / "results.jsonl") as ledger:
-        try:
-            sent = await _sent(prepared, environ, open_link, ledger, watch, handle_signals)
-        except ConfigError:
-            discard(prepared)
-            raise
-        if sent.failure is None:
-            return await anyio.to_thread.run_sync(_report, prepared, sent, ledger)
-        with suppress(PipelineError):  # what broke the run comes first
-            await anyio.to_thread.run_sync(_report, prepared, sent, ledger)
-    if isinstance(sent.failure, PipelineError):
-        raise sent.failure
-    raise RunAborted(
-        f"an internal error broke the run off: {sent.failure!r}. What was sent is on record; "
-        f"the report is in {prepared.report_folder}"
-    ) from sent.failure
+        async with _signals_obeyed(sent, is_wanted=way.handle_signals):
+            try:
+                await _sent_or_refused(prepared, way, ledger, sent)
+            except ConfigError:
+                discard(prepared)
+                raise
+            return await _reported(prepared, sent, ledger)
+
+
+async def _reported(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
+    if sent.failure is None:
+        return await anyio.to_thread.run_sync(_report, prepared, sent, ledger)
+    where = "there is no report"
+    with suppress(PipelineError):  # what broke the run off comes first
+        await anyio.to_thread.run_sync(_report, prepared, sent, ledger)
+        where = f"the report is in {prepared.report_folder}"
+    why = sent.failure if isinstance(sent.failure, PipelineError) else repr(sent.failure)
+    raise RunAborted(f"the run broke off: {why}; {where}") from sent.failure
+
+
+def check_secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
+    """Raise ConfigError where an account cannot be used: better before a person is asked."""
+    if prepared.refusal is None:
+        for name in prepared.bound.jobs:
+            prepared.config.account(name, environ)
 
 
 def discard(prepared: Prepared) -> None:
@@ -309,6 +369,41 @@ def _private(folder: Path) -> Path:
     return folder
 
 
+def _check_writable(reports: Path) -> None:
+    """Raise RunAborted where no report could be written after the run."""
+    try:
+        reports.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunAborted(
+            f"reports cannot be written to {reports}: {error.strerror}. Nothing was sent; "
+            "mend its permissions, or set `reports`"
+        ) from error
+
+
+def _check_accounts(config: Config, bound: Bound, path: Path) -> None:
+    """Raise InputError where two accounts of the file reach the same entities.
+
+    Rows of one entity keep their order within an account; account names are labels only.
+    """
+    reached: dict[tuple[str, str], str] = {}
+    for name in bound.jobs:
+        account = config.outline(name)
+        place = (account.link.base_url, account.vendor.scope(account.settings))
+        if place in reached:
+            raise InputError(
+                [
+                    Fault(
+                        what=f"accounts {reached[place]} and {name} reach the same "
+                        f"{' '.join(filter(None, place[::-1]))}, and rows sent through both would "
+                        "lose their order",
+                        file=str(path),
+                        todo="Name one of them in all rows",
+                    )
+                ]
+            )
+        reached[place] = name
+
+
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:
     if snapshot.rows < options.min_rows:
         return f"the file has {snapshot.rows} rows, fewer than the {options.min_rows} asked for"
@@ -323,70 +418,62 @@ def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | Non
 # Sending...
 
 
-async def _sent(  # noqa: PLR0917 - handed on as they came
-    prepared: Prepared,
-    environ: Mapping[str, str] | None,
-    open_link: OpenLink,
-    ledger: Ledger,
-    watch: Watch,
-    handle_signals: bool,  # noqa: FBT001 - likewise
-) -> Sent:
-    """Send, unless it is refused."""
+async def _sent_or_refused(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent) -> None:
     if prepared.refusal is not None:
-        return Sent(stopped=dict.fromkeys(prepared.bound.jobs, prepared.refusal))
-    secrets_from = os.environ if environ is None else environ
-    accounts = [prepared.config.account(name, secrets_from) for name in prepared.bound.jobs]
+        sent.stopped = dict.fromkeys(prepared.bound.jobs, prepared.refusal)
+        return
+    accounts = [prepared.config.account(name, way.environ) for name in prepared.bound.jobs]
     async with AsyncExitStack() as stack:
-        links = [await stack.enter_async_context(open_link(account)) for account in accounts]
-        return await _send(
-            prepared, list(zip(accounts, links, strict=True)), ledger, watch, handle_signals
-        )
+        links: list[tuple[Account, Send]] = []
+        for account in accounts:
+            late = way.shared.gate(account).permit_again
+            send = await stack.enter_async_context(way.open_link(account, late))
+            links.append((account, send))
+        await _send(prepared, way, links, ledger, sent)
 
 
 async def _send(
     prepared: Prepared,
+    way: Way,
     links: Sequence[tuple[Account, Send]],
     ledger: Ledger,
-    watch: Watch,
-    handle_signals: bool,  # noqa: FBT001 - likewise
-) -> Sent:
+    sent: Sent,
+) -> None:
     recorder = Recorder(ledger.end)
     around = Surroundings(
         clock=time.monotonic,
         jitter=random.random,
         brake_after=BRAKE_AFTER if prepared.options.use_brake else 0,
     )
-    sent, begun_s = Sent(), time.monotonic()
     lanes = [
         Lane(
             account,
             read_jobs(prepared.bound.jobs[account.name].path),
             prepared.bound.jobs[account.name].rows,
             send=send,
+            gate=way.shared.gate(account),
             recorder=recorder,
             around=around,
         )
         for account, send in links
     ]
-    pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
-    with watch(pool.progress):
-        await _run_pool(pool, sent, handle_signals=handle_signals)
-    sent.progress = pool.progress()
+    for lane in lanes:
+        if lane.account.name in way.shared.hopeless:
+            lane.stop(way.shared.hopeless[lane.account.name], is_hopeless=True)
+    sent.pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
+    if sent.signal is not None:  # it came before there was anything to stop
+        sent.pool.stop(f"interrupted by {sent.signal.name}")
+    with way.watch(sent.pool.progress):
+        try:
+            await sent.pool.run()
+        except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
+            sent.failure = _first(group)
+    sent.progress = sent.pool.progress()
+    sent.unrecorded = recorder.unrecorded
     sent.stopped = {lane.account.name: lane.stopped for lane in lanes if lane.stopped}
-    sent.sending_s = time.monotonic() - begun_s
-    return sent
-
-
-async def _run_pool(pool: Pool, sent: Sent, *, handle_signals: bool) -> None:
-    """Run it to its end; what breaks it off is kept, so that a report can still be written."""
-    try:
-        async with anyio.create_task_group() as tasks:
-            if handle_signals:
-                await tasks.start(_obey_signals, pool, sent)
-            await pool.run()
-            tasks.cancel_scope.cancel()
-    except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
-        sent.failure = _first(group)
+    way.shared.hopeless |= {
+        lane.account.name: lane.stopped for lane in lanes if lane.stopped and lane.is_hopeless
+    }
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
@@ -394,12 +481,27 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
     return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
-async def _obey_signals(pool: Pool, sent: Sent, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+@asynccontextmanager
+async def _signals_obeyed(sent: Sent, *, is_wanted: bool) -> AsyncIterator[None]:
+    """While rows are sent a signal stops that; while the report is written it waits for it."""
+    if not is_wanted:
+        yield
+        return
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(_obey_signals, sent)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def _obey_signals(sent: Sent, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         task_status.started()
         async for number in received:
             sent.signal = sent.signal or number
-            pool.stop(f"interrupted by {number.name}")
+            if sent.pool is not None:
+                sent.pool.stop(f"interrupted by {number.name}")
 
 
 # Reporting...
@@ -421,12 +523,31 @@ def _report(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
     source = ReportSource(
         snapshot=prepared.snapshot,
         run=prepared.run,
-        results=ledger.results,
+        results=partial(_results, ledger, sent.unrecorded),
         facts=facts,
+        recorded=_recorded(prepared, sent),
         routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
         stopped=sent.stopped,
     )
     return write_report(source, prepared.report_folder)
+
+
+def _results(
+    ledger: Ledger, unrecorded: Sequence[RowResult], first: int, last: int
+) -> Iterable[RowResult]:
+    """What is on record and, few, what could not be put there, in row order."""
+    if not unrecorded:
+        return ledger.results(first, last)
+    more = sorted(each for each in unrecorded if first <= each.row <= last)
+    return heapq.merge(ledger.results(first, last), more, key=attrgetter("row"))
+
+
+def _recorded(prepared: Prepared, sent: Sent) -> dict[Status, int]:
+    """Results per status as they were counted when they came."""
+    counts = Counter({Status.INVALID: prepared.bound.invalid})
+    for account in sent.progress:
+        counts.update(account.done)
+    return dict(counts)
 
 
 def _stopped_by(prepared: Prepared, sent: Sent) -> str:
@@ -449,7 +570,7 @@ def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
             quota_per_s=min(quota.per_second for quota in account.quotas),
             requests=done.sent if done else 0,
             retries=done.retries if done else 0,
-            sending_s=round(sent.sending_s, 3),
+            sending_s=round(done.sending_s, 3) if done else 0.0,
         )
 
 
@@ -485,6 +606,7 @@ def _settings(prepared: Prepared) -> dict[str, Any]:
         "configuration": str(prepared.config.file) if prepared.config.file else None,
         "operation": options.operation,
         "account": options.account,
+        "rows": str(options.rows) if options.rows else None,
         "max_invalid": options.max_invalid,
         "use_brake": options.use_brake,
         "force_order": options.force_order,

@@ -314,3 +314,23 @@ async def test_mostly_wrong_rows_are_a_wrong_file(tmp_path):
         assert vendor.stats()["requests"] == 0
     assert summary.exit_code == 2
     assert summary.statuses[Status.INVALID] == 10
+
+
+async def test_an_unknown_operation_costs_its_row_and_names_the_nearest(tmp_path):
+    path = tmp_path / "mixed.csv"
+    lines = [
+        f"operation,{COLUMNS}",
+        f"xsolla.coupon,{coupon(1)}",
+        f"xsolla.cupon,{coupon(2)}",
+        f",{coupon(3)}",
+        f"xsolla.coupon,{coupon(4)}",
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    async with shop(tmp_path) as (config, vendor):
+        summary = await run_file_async(path, config=config, confirm=True)
+        assert sorted(entry["id"] for entry in vendor.log()) == ["c1", "c4"]
+    told = errors_of(summary, config)
+    assert list(told) == [2, 3]
+    assert "'xsolla.cupon'" in told[2]
+    assert "xsolla.coupon" in told[2]
+    assert "operation" in told[3]

@@ -14,7 +14,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import Reply, RunAborted, Status
 from pipeline.report import Summary, read_summary
-from pipeline.run import RunOptions, carry_out, prepare
+from pipeline.run import RunOptions, Way, carry_out, prepare
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
 ROWS = 100_000
@@ -23,7 +23,7 @@ APPLIED_NEVER = {"rejected", "failed", "invalid", "not_attempted"}
 
 async def send(path: Path, config: Config, options: RunOptions | None = None) -> Summary:
     prepared = await anyio.to_thread.run_sync(prepare, path, config, options or RunOptions())
-    return await carry_out(prepared, environ=ENVIRON)
+    return await carry_out(prepared, Way(environ=ENVIRON))
 
 
 def report_of(summary: Summary, config: Config) -> pl.DataFrame:
@@ -108,7 +108,7 @@ async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
     chances = {fault: 0.003 if fault in pausing else 0.012 for fault in FAULTS}
     chances["timeout-after"] = 0.003
     given = [part for name, chance in chances.items() for part in ("--fault", f"{name}={chance}")]
-    lines[1989] = coupon(1990, "redirected")  # fatal: the account stops here
+    lines[1799] = coupon(1800, "redirected")  # fatal: the account stops here
     script = tmp_path / "script.toml"
     script.write_text('[[rule]]\npath = "/coupon/redirected$"\nreplies = ["redirect"]\n')
     with simulator(*given, "--seed", "7", "--script", str(script)) as vendor:
@@ -135,7 +135,7 @@ async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
             assert row not in applied_rows, f"row {row} was reported {how} and was applied"
         if how == "updated":
             assert row in applied_rows
-    assert status[1990] == "unknown"  # a redirect may follow the deed
+    assert status[1800] == "unknown"  # a redirect may follow the deed
     assert status[2000] == "not_attempted"
     assert summary.exit_code == 3
     assert "elsewhere" in summary.accounts["shop"].stopped
@@ -172,7 +172,7 @@ async def test_a_bug_in_our_own_code_still_leaves_a_report(tmp_path):
     """A row never raises; should one all the same, the run ends and every row has a result."""
 
     @asynccontextmanager
-    async def broken_link(_account):
+    async def broken_link(_account, _late):
         async def send(request):
             if request.path.endswith("/c3"):
                 raise RuntimeError("a bug")
@@ -184,7 +184,7 @@ async def test_a_bug_in_our_own_code_still_leaves_a_report(tmp_path):
     config = configure(tmp_path, "http://127.0.0.1:9", in_flight=1)
     prepared = prepare(path, config, RunOptions())
     with pytest.raises(RunAborted, match="a bug"):
-        await carry_out(prepared, environ=ENVIRON, open_link=broken_link)
+        await carry_out(prepared, Way(environ=ENVIRON, open_link=broken_link))
     summary = read_summary(prepared.report_folder / "summary.json")
     assert {s: n for s, n in summary.statuses.items() if n} == {
         Status.UPDATED: 2,

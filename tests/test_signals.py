@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -100,6 +101,7 @@ def test_a_second_signal_ends_at_once_and_what_was_in_flight_is_in_doubt(tmp_pat
         assert_is_the_truth(status, vendor)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="connections are seen in /proc")
 def test_a_run_stopped_before_its_first_reply_knows_of_one_row_that_it_does_not_know(tmp_path):
     with simulator("--latency-ms", "60000") as vendor, sending(tmp_path, vendor) as process:
         connected_to = int(vendor.url.rpartition(":")[2])
@@ -112,10 +114,8 @@ def test_a_run_stopped_before_its_first_reply_knows_of_one_row_that_it_does_not_
 
 def is_connected(pid: int, port: int) -> bool:
     """Whether a process has a connection to a port of this machine."""
-    table = Path(f"/proc/{pid}/net/tcp")
-    if not table.exists():
-        pytest.skip("no /proc to see connections in")
-    states = [line.split()[2:4] for line in table.read_text().splitlines()[1:]]
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    states = [line.split()[2:4] for line in lines]
     return [f"0100007F:{port:04X}", "01"] in states
 
 
@@ -143,4 +143,4 @@ def test_a_signal_while_a_file_is_read_leaves_nothing(tmp_path, number, code):
         assert done.code == code
         assert vendor.stats()["requests"] == 0
     assert list((tmp_path / ".pipeline" / "runs").iterdir()) == []
-    assert not (tmp_path / "reports").exists()
+    assert not list(tmp_path.glob("reports/*"))

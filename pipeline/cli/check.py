@@ -13,13 +13,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, leaving_tidily, read_config
+from pipeline.cli.setup import Rows, embedded_simulator, expand, prepare_whole, read_config
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.load import read_jobs
 from pipeline.model import JobRow, PipelineError, Request, RunAborted
 from pipeline.report import show_question
-from pipeline.run import Prepared, RunOptions, discard, prepare
+from pipeline.run import Prepared, RunOptions, discard
 from pipeline.vendors import Account
 
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
@@ -52,17 +52,15 @@ def check(
     if simulate:
         with embedded_simulator(config, strict_ids=False) as simulated:
             config = simulated  # only bound, never sent to: it may be gone by then
-    with leaving_tidily():
-        codes = [
-            _check(path, config, RunOptions(**options), show, console)
-            for path in expand(files, config)
-        ]
+    codes = [
+        _check(path, config, RunOptions(**options), show, console) for path in expand(files, config)
+    ]
     sys.exit(max(codes, default=ALL_GOOD))
 
 
 def _check(path: Path, config: Config, options: RunOptions, show: int, console: Console) -> int:
     try:
-        prepared = prepare(path, config, options)
+        prepared = prepare_whole(path, config, options)
     except RunAborted:
         raise
     except PipelineError as error:

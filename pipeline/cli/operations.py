@@ -16,6 +16,8 @@ from pipeline.load.header import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
 
+REFUSED = '"refuse"  # or "clear": a column that is left out is cleared at the vendor'
+
 
 @click.command(short_help="What can be updated: columns, types and rules.")
 @click.argument("name", required=False)
@@ -130,6 +132,6 @@ def toml_template(vendor: Vendor[Any], *operation_names: str) -> str:
     quota = ", ".join(f'"{text}"' for text in vendor.operations[0].defaults.quota)
     lines.append(f"quota = [{quota}]  # as your contract states it; all hold at once")
     for name in operation_names:
-        lines += ["", f'[input."{name}"]', f"missing = {REFUSE}"]
+        lines += ["", f'[input."{name}"]', f"missing = {REFUSED}"]
     lines.append("")
     return "\n".join(lines)

@@ -14,13 +14,22 @@ import anyio
 import click
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, leaving_tidily, read_config
+from pipeline.cli.setup import Rows, embedded_simulator, expand, prepare_whole, read_config
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.load import RowSelection
-from pipeline.model import PipelineError, RunAborted, UsageError
+from pipeline.model import ConfigError, PipelineError, RunAborted, UsageError
 from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
-from pipeline.run import Prepared, RunOptions, Watch, carry_out, discard, prepare
+from pipeline.run import (
+    Prepared,
+    RunOptions,
+    Shared,
+    Watch,
+    Way,
+    carry_out,
+    check_secrets,
+    discard,
+)
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, SIGNALLED = 1, 2, 3, 128
 
@@ -81,7 +90,6 @@ def run(
         **options,
     )
     with ExitStack() as stack:
-        stack.enter_context(leaving_tidily())
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=strict_ids))
@@ -119,10 +127,12 @@ class _Session:
             for one in filter(None, found):
                 discard(one)
             raise
-        return _together(self._send_all(found))
+        return _together(anyio.run(self._send_all, found))
 
-    def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
+    async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
+        """One event loop for all files: they share the gates of their accounts."""
         codes: list[int] = []
+        shared = Shared()
         for one in found:
             if one is None:
                 codes.append(NOTHING_SENT)
@@ -130,16 +140,22 @@ class _Session:
                 tell_error(f"{one.snapshot.source}: nothing was sent: the command was interrupted")
                 discard(one)
             else:
-                codes.append(self._carry_out(one))
+                codes.append(await self._carry_out(one, shared))
         return codes
 
     def _prepare(self, path: Path) -> Prepared | None:
         try:
             with self._console.status(f"Reading {path.name}", spinner="dots"):
-                prepared = prepare(path, self._config, self._options)
+                prepared = prepare_whole(path, self._config, self._options)
         except RunAborted:
             raise
         except PipelineError as error:
+            tell_error(error)
+            return None
+        try:
+            check_secrets(prepared, os.environ)
+        except ConfigError as error:
+            discard(prepared)
             tell_error(error)
             return None
         show_question(self._console, question_about(prepared))
@@ -158,14 +174,16 @@ class _Session:
                 return
         raise UsageError("nothing was sent")
 
-    def _carry_out(self, prepared: Prepared) -> int:
-        watch = self._watch()
-        main = partial(carry_out, prepared, watch=watch, environ=os.environ, handle_signals=True)
+    async def _carry_out(self, prepared: Prepared, shared: Shared) -> int:
+        way = Way(watch=self._watch(), shared=shared, handle_signals=True)
         try:
-            summary: Summary = anyio.run(main)
+            summary: Summary = await carry_out(prepared, way)
+        except ConfigError as error:
+            tell_error(error)
+            return NOTHING_SENT
         except PipelineError as error:
             tell_error(error)
-            return STOPPED if isinstance(error, RunAborted) else NOTHING_SENT
+            return STOPPED
         closing(self._console, summary, prepared.report_folder)
         if self._as_json:
             click.echo(summary.one_line())

@@ -17,12 +17,13 @@ from anyio.from_thread import start_blocking_portal
 from pipeline.config import Config, load_config
 from pipeline.load import RowSelection, parse_rows
 from pipeline.model import UsageError
-from pipeline.run import SAMPLES
+from pipeline.run import SAMPLES, Prepared, RunOptions, discard, prepare
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
 
 DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
+INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Rows(click.ParamType[RowSelection]):
@@ -47,18 +48,30 @@ def read_config(path: Path | None) -> Config:
     return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
 
 
-@contextmanager
-def leaving_tidily() -> Iterator[None]:
-    """Until rows are sent, SIGTERM ends the block as SIGINT does: nothing stays half-made."""
-    before = signal.signal(signal.SIGTERM, _leave)
+def prepare_whole(path: Path, config: Config, options: RunOptions) -> Prepared:
+    """The same as `prepare`; a first SIGINT or SIGTERM ends the command once it is through.
+
+    A second one ends it at once. Raising amid the csv module or polars, a handler's exception can
+    be lost, and a part of the file with it.
+    """
+    came: list[int] = []
+
+    def put_off(number: int, _frame: object) -> None:
+        came.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, put_off) for number in INTERRUPTING}
+    prepared = None
     try:
-        yield
+        prepared = prepare(path, config, options)
+        return prepared
     finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _leave(number: int, _frame: object) -> None:
-    sys.exit(128 + number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            if prepared is not None:
+                discard(prepared)
+            sys.exit(128 + came[0])
 
 
 @contextmanager

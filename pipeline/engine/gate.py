@@ -17,6 +17,9 @@ CATCH_UP_S = 0.020
 THROTTLE_PAUSE_S = 1.0
 """How long everyone waits after a 429 that names no time."""
 
+LATE_MOST_S = 1.0
+"""How long a connection that is already open is kept waiting for a second permit."""
+
 
 def spacing(quotas: Sequence[Quota]) -> tuple[float, float]:
     """The two arguments of AsyncLimiter that spread requests evenly at the tightest quota.
@@ -102,6 +105,15 @@ class Gate:
         self._margin_s = self._margin.s()
         if pause_s is not None:
             self._pause_until_s = max(self._pause_until_s, self._clock() + pause_s)
+
+    async def permit_again(self) -> bool:
+        """A second permit for a request that did not leave when its first one said.
+
+        False where it does not come soon: the request had better stand in line anew.
+        """
+        with anyio.move_on_after(LATE_MOST_S):
+            return await self.permit()
+        return False
 
     def pause_left_s(self) -> float:
         """Seconds until the vendor's own pause ends; 0 where there is none."""

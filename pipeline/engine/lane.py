@@ -44,6 +44,12 @@ INTERRUPTED = Answer(
     hint="look the entity up at the vendor, or send the row again",
 )
 
+UNREADABLE = INTERRUPTED._replace(
+    code="unreadable",
+    message="an answer came, and an error of this program kept it from being read",
+)
+BROKEN_OFF = "the run broke off"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
@@ -64,6 +70,7 @@ class Lane:
 
     jobs   batches in row order; read in a thread
     total  how many jobs there are, for the display
+    gate   where its requests wait; lives longer than the lane where more runs follow
     """
 
     def __init__(
@@ -73,18 +80,20 @@ class Lane:
         total: int,
         *,
         send: Send,
+        gate: Gate,
         recorder: Recorder,
         around: Surroundings,
     ) -> None:
         self.account = account
         self.stopped: str | None = None
+        self.is_hopeless = False
         self._jobs = jobs
         self._total = total
         self._send = send
         self._recorder = recorder
         self._around = around
         self._operations = {op.name: op for op in account.vendor.operations}
-        self._gate = Gate(account.quotas, clock=around.clock)
+        self._gate = gate
         self._brake = Brake(around.brake_after)
         self._backlog = Backlog()
         self._idle = WaitList()
@@ -95,6 +104,8 @@ class Lane:
         self._sent = 0
         self._retries = 0
         self._in_flight = 0
+        self._first_s: float | None = None
+        self._last_s = 0.0
         self._ended: Counter[Status] = Counter()
 
     async def run(self) -> None:
@@ -108,10 +119,14 @@ class Lane:
             for row in self._backlog.attempted():
                 self._end_stopped(row)
 
-    def stop(self, reason: str) -> None:
-        """Take no further row; what is in flight finishes. Only the first reason counts."""
+    def stop(self, reason: str, *, is_hopeless: bool = False) -> None:
+        """Take no further row; what is in flight finishes. Only the first reason counts.
+
+        is_hopeless  whatever else goes to this account would meet the same
+        """
         if self.stopped is None:
             self.stopped = reason
+            self.is_hopeless = is_hopeless
             self._gate.close()
             self._idle.wake_all()
 
@@ -123,6 +138,7 @@ class Lane:
             rows=self._total,
             done=dict(self._ended),
             sent=self._sent,
+            sending_s=0.0 if self._first_s is None else max(0.0, self._last_s - self._first_s),
             retries=self._retries,
             in_flight=self._in_flight,
             in_flight_limit=account.in_flight,
@@ -169,13 +185,22 @@ class Lane:
 
     async def _work(self, tasks: TaskGroup) -> None:
         while (row := self._next() or await self._wait_for_row()) is not None:
-            if not await self._gate.permit():
-                self._backlog.put_back(row)
+            if not await self._permit(row):
                 break
             await self._attempt(row, tasks)
         self._workers -= 1
         if self._workers == 0:
             tasks.cancel_scope.cancel()
+
+    async def _permit(self, row: Row) -> bool:
+        """Whether `row` may leave now; it goes back to the others where it may not."""
+        is_permitted = False
+        try:
+            is_permitted = await self._gate.permit()
+        finally:
+            if not is_permitted:
+                self._backlog.put_back(row)
+        return is_permitted
 
     def _next(self) -> Row | None:
         """The next row that may go now, if there is one."""
@@ -184,9 +209,12 @@ class Lane:
             return None
         # the first request goes alone: nothing fresh before something has come back
         fresh = self._is_open or not backlog.under_way
-        row = backlog.next(self._around.clock(), fresh=fresh)
+        now_s = self._around.clock()
+        row = backlog.next(now_s, fresh=fresh)
         if backlog.needs_more:
             self._hungry.set()
+        if backlog.due_s is not None and backlog.due_s <= now_s:
+            self._idle.wake()  # one more is due: somebody else can take it
         return row
 
     async def _wait_for_row(self) -> Row | None:
@@ -202,28 +230,37 @@ class Lane:
         """One request for `row`, and what follows from its answer."""
         settings, job = self.account.settings, row.job
         operation = self._operations[job.operation]
-        batch = (operation.job_type.trusted(job.text),)
-        request = operation.encode(settings, batch)
-        left_s = self._around.clock()
-        if row.attempts:
-            self._retries += 1
-        else:
-            row.first_sent_s = left_s
-        row.attempts += 1
-        self._sent += 1
-        self._in_flight += 1
+        left_s = self._leaves(row)
+        reply: Reply | NoReply | None = None
         try:
+            batch = (operation.job_type.trusted(job.text),)
+            request = operation.encode(settings, batch)
             reply = await self._send(request)
             answer = operation.decode(settings, batch, reply)[0]
         except BaseException:
-            self._end(row, INTERRUPTED, Status.UNKNOWN)
+            self._end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
             raise
         finally:
             self._in_flight -= 1
+            self._last_s = self._around.clock()
         self._gate.heard(answer, self._around.clock() - left_s)
         if not self._is_open and isinstance(reply, Reply):
             self._open(tasks)
         self._decide(row, answer)
+
+    def _leaves(self, row: Row) -> float:
+        """Count an attempt; when it leaves."""
+        now_s = self._around.clock()
+        if row.attempts:
+            self._retries += 1
+        else:
+            row.first_sent_s = now_s
+        row.attempts += 1
+        self._sent += 1
+        self._in_flight += 1
+        if self._first_s is None:
+            self._first_s = now_s
+        return now_s
 
     def _open(self, tasks: TaskGroup) -> None:
         """Something came back: the other workers may start."""
@@ -250,21 +287,28 @@ class Lane:
         self._stop_if_hopeless(answer, has_ended=not isinstance(act, Again))
 
     def _stop_if_hopeless(self, answer: Answer, *, has_ended: bool) -> None:
+        reason = self._hopeless(answer, has_ended=has_ended)
+        if reason is not None:
+            self.stop(reason, is_hopeless=True)
+
+    def _hopeless(self, answer: Answer, *, has_ended: bool) -> str | None:
+        """Why no further row should go to this account, or None."""
         wait_s = answer.retry_after_s or 0.0
         if answer.verdict is Verdict.FATAL:
-            self.stop(_in_words(answer))
-        elif self._brake.pulls(answer):
-            self.stop(
+            return _in_words(answer)
+        if self._brake.pulls(answer):
+            return (
                 f"the first {self._around.brake_after} answers were all the same refusal: "
                 f"{_in_words(answer)}. Nothing else was sent; --no-brake sends all the same"
             )
-        elif wait_s > self.account.max_wait_s:
-            self.stop(
+        if wait_s > self.account.max_wait_s:
+            return (
                 f"the vendor asks for a pause of {wait_s:.0f} s, longer than max_wait_s = "
                 f"{self.account.max_wait_s:.0f}"
             )
-        elif has_ended and not self._is_open:
-            self.stop(f"no reply came to the first request: {_in_words(answer)}")
+        if has_ended and not self._is_open:
+            return f"no reply came to the first request: {_in_words(answer)}"
+        return None
 
     # Ends...
 
@@ -297,7 +341,7 @@ class Lane:
     def _end_stopped(self, row: Row) -> None:
         """A row that was waiting for another attempt when the account stopped."""
         answer = row.answer or INTERRUPTED
-        words = f"{answer.message}; no further attempt: {self.stopped}"
+        words = f"{answer.message}; no further attempt: {self.stopped or BROKEN_OFF}"
         self._end(
             row,
             answer._replace(message=words),

@@ -20,8 +20,9 @@ MOST_PENDING = 10_000
 class Recorder:
     """Group commits.
 
-    write  puts results on record; when it returns they are. Runs in a thread, one call at a time.
-           What it raises ends the run
+    write       puts results on record; when it returns they are. Runs in a thread, one call at a
+                time. What it raises ends the run
+    unrecorded  results that could not be put on record, and all that came after them
     """
 
     def __init__(self, write: Callable[[Sequence[RowResult]], None]) -> None:
@@ -31,6 +32,7 @@ class Recorder:
         self._hurry = anyio.Event()
         self._room = WaitList()
         self._is_closed = False
+        self.unrecorded: list[RowResult] = []
 
     def end(self, result: RowResult, then: Callable[[], None], *, is_awaited: bool = False) -> None:
         """Record `result`; `then` is called once that is done.
@@ -77,8 +79,16 @@ class Recorder:
             self._hurry = anyio.Event()
         if not batch:
             return
-        with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
-            await anyio.to_thread.run_sync(self._write, [result for result, _ in batch])
+        results = [result for result, _ in batch]
+        if self.unrecorded:
+            self.unrecorded += results
+            return
+        try:
+            with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
+                await anyio.to_thread.run_sync(self._write, results)
+        except BaseException:
+            self.unrecorded += results
+            raise
         for _, then in batch:
             then()
         self._room.wake_all()

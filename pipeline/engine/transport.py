@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -33,6 +33,7 @@ from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
 MAX_HEADER_BYTES = 32 * 1024  # of one reply header; some gateways send long policies
+LATE_S = 0.010  # what the gate's margin allows for anyway
 LARGE_BODY_BYTES = 1024 * 1024  # from here on aiohttp wants a stream instead of bytes
 CONNECT_SHARE = 0.9  # of a whole attempt, at most: what is cut off while connecting never left
 
@@ -46,15 +47,27 @@ OURS = re.compile(  # headers that frame the message or carry credentials
 )
 
 
+Late = Callable[[], Awaitable[bool]]
+
+
 class Transport:
     """Sends requests over one link. Enter it before the first `send`; safe to use concurrently.
 
     authorization  the header's value; None sends none
     in_flight      at most so many sends at once; one more would wait for a connection
+    late           asked before a request leaves whose connection took so long that its turn is
+                   over; False: it does not leave. None asks nobody
     raises         ConfigError where the link cannot work as configured
     """
 
-    def __init__(self, link: Link, *, authorization: str | None, in_flight: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        *,
+        authorization: str | None,
+        in_flight: int,
+        late: Late | None = None,
+    ) -> None:
         url = _checked_base_url(link.base_url)
         self._proxy = None if link.proxy is None else _checked_proxy(link.proxy)
         self._link = link
@@ -63,12 +76,14 @@ class Transport:
         self._tls = tls_context(link) if url.scheme == "https" else None
         self._timeouts = _timeouts(link)
         self._in_flight = in_flight
+        self._late = late
+        self._secret = (authorization or "").rpartition(" ")[2].encode()
         self._last_headers: tuple[Mapping[str, str], CIMultiDict[str]] = ({}, self._headers)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=self._in_flight, tls=self._tls),
+            connector=_Connector(limit=self._in_flight, tls=self._tls, late=self._late),
             # No default headers here: aiohttp would show them to a proxy as well.
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -112,6 +127,8 @@ class Transport:
             return _never_left(error.cause, self._peer, _host_port(self._proxy), self._timeouts)
         except (aiohttp.ClientError, OSError) as error:
             return _in_doubt(error, self._peer, self._timeouts)
+        if self._secret and self._secret in body:  # a debug page that shows our own request
+            body = body.replace(self._secret, b"***")
         return Reply(response.status, response.headers, body, is_cut, received_s)
 
     def _url(self, path: str) -> URL:
@@ -145,10 +162,14 @@ class _NotConnectedError(aiohttp.ClientError):
         self.cause = cause
 
 
+class _TooLateError(aiohttp.ClientError):
+    """The connection came when the request's turn was over."""
+
+
 class _Connector(aiohttp.TCPConnector):
     """Tells what failed before a request had a connection from what failed after."""
 
-    def __init__(self, *, limit: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, *, limit: int, tls: ssl.SSLContext | None, late: Late | None) -> None:
         super().__init__(
             limit=limit,
             ssl=True if tls is None else tls,
@@ -156,6 +177,7 @@ class _Connector(aiohttp.TCPConnector):
             ttl_dns_cache=DNS_TTL_S,
         )
         self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._late = late
 
     async def connect(
         self,
@@ -164,13 +186,28 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
     ) -> Connection:
         """A connection that is open and on which nothing waits to be read."""
+        asked_s = time.monotonic()
         try:
             while True:
                 connection = await super().connect(req, traces, timeout)
                 if self._is_usable(connection):
+                    await self._still_in_time(connection, asked_s)
                     return connection
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _NotConnectedError(error) from error
+
+    async def _still_in_time(self, connection: Connection, asked_s: float) -> None:
+        """A turn is for now: where the connection took long, another one is needed."""
+        if self._late is None or time.monotonic() - asked_s < LATE_S:
+            return
+        is_permitted = False
+        try:
+            is_permitted = await self._late()
+        finally:
+            if not is_permitted:
+                connection.release()
+        if not is_permitted:
+            raise _TooLateError
 
     def _is_usable(self, connection: Connection) -> bool:
         """False, and closed, where an idle connection was spoilt; raises for a new one."""
@@ -273,7 +310,7 @@ def _host_port(url: URL | None) -> str:
 # What the library raised, as a value. Words are our own: the library's may hold credentials.
 
 
-def _never_left(
+def _never_left(  # noqa: PLR0911 - one for each way to fail
     error: Exception, peer: str, proxy: str, timeouts: aiohttp.ClientTimeout
 ) -> NoReply:
     """Why there was no connection; `peer` and `proxy` are host:port, empty for no proxy."""
@@ -291,6 +328,9 @@ def _never_left(
             where = f"{peer} through the proxy {proxy}" if proxy else peer
             detail = f"no connection to {where} within {timeouts.connect:g} s"
             return NoReply("connect_timeout", detail, may_have_arrived=False)
+        case _TooLateError():
+            detail = f"the connection to {peer} took so long that the request lost its turn"
+            return NoReply("connect_late", detail, may_have_arrived=False)
         case ValueError():  # a host that is no name, or an address in an old form
             detail = f"{peer} cannot be looked up. Check the host in base_url and proxy"
             return NoReply("connect_failed", detail, may_have_arrived=False, is_permanent=True)

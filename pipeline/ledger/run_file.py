@@ -10,9 +10,10 @@ import json
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from pydantic_core import from_json
 
@@ -25,11 +26,11 @@ _READ_BYTES = 1024 * 1024
 class Ledger(Protocol):
     """The record of one run.
 
-    Calls MUST NOT overlap. A row that `end` has returned for is on record and is never sent again.
+    Calls MUST NOT overlap. A row that `end` has returned for is on record.
     """
 
     def end(self, results: Sequence[RowResult]) -> None:
-        """Put results on record, all of them or, where it raises RunAborted, perhaps some."""
+        """Put results on record: all of them or, where it raises RunAborted, none."""
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """The results with first <= row <= last in row order; every one, should a row have two."""
@@ -50,14 +51,17 @@ class RunFile:
         """Append a line per result, in one write. Raises RunAborted where the disk refuses."""
         self._drop_index()
         lines = "".join([json.dumps(result) + "\n" for result in results]).encode()
+        whole_bytes = os.fstat(self._file).st_size
         try:
             written = 0
             while written < len(lines):
                 written += os.write(self._file, lines[written:])
         except OSError as error:
+            with suppress(OSError):  # no half a line, to which the next would be glued
+                os.ftruncate(self._file, whole_bytes)
             raise RunAborted(
                 f"results cannot be written to {self._path}: {error.strerror}. "
-                "Make room or mend the permissions; rows without a result were not recorded"
+                "Make room or mend the permissions"
             ) from error
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
@@ -89,8 +93,15 @@ class RunFile:
 
 
 def _result(line: bytes) -> RowResult:
-    row, operation, account, status, *rest = from_json(line)
+    row, operation, account, status, *rest = _values(line)
     return RowResult(row, operation, account, Status(status), *rest)
+
+
+def _values(line: bytes) -> list[Any]:
+    try:
+        return list(from_json(line))
+    except ValueError:  # half a surrogate pair in a vendor's words; the slower reader takes it
+        return list(json.loads(line))
 
 
 class _Index:

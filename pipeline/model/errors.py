@@ -22,11 +22,18 @@ def shorten(value: object, most: int = SHOWN_VALUE_CHARS) -> str:
 
     >>> shorten("a\nb")
     "'a\\nb'"
+    >>> shorten(r"\N")
+    "'\\N'"
     >>> shorten("x" * 10, most=6)
     "'xx..."
     """
-    text = repr(value)
+    text = f"'{_visible(value)}'" if isinstance(value, str) else repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _visible(text: str) -> str:
+    """What cannot be seen as an escape, the rest as it stands in the file."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,8 @@ class Cell:
 class EntityKey(NamedTuple):
     """What a job updates; equal keys mean the same thing at the vendor.
 
+    Only `id` may hold a `|`, so that `text` tells keys apart.
+
     origin  scheme, host and port of the base URL
     scope   project, container or the like; empty where the vendor has none
     id      in canonical form
@@ -60,7 +62,7 @@ class EntityKey(NamedTuple):
     id: str
 
     def text(self) -> str:
-        """One string, equal for equal keys only.
+        """One string.
 
         >>> EntityKey("xsolla", "https://x.example", "44056", "coupon", "a|b").text()
         'xsolla|https://x.example|44056|coupon|a|b'

@@ -15,6 +15,7 @@ class AccountProgress:
     rows             jobs of this account in the run
     done             rows that have a result, per status
     sent             requests that left, `retries` of them not the first of their row
+    sending_s        seconds from the first request to the last answer so far
     in_flight        requests under way now, of at most `in_flight_limit`
     retrying         rows that wait for their next attempt
     pause_left_s     seconds until the vendor allows the next request; 0 where it asks for no pause
@@ -28,6 +29,7 @@ class AccountProgress:
     done: Mapping[Status, int]
     sent: int = 0
     retries: int = 0
+    sending_s: float = 0.0
     in_flight: int = 0
     in_flight_limit: int = 0
     retrying: int = 0

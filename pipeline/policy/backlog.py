@@ -15,7 +15,13 @@ from pipeline.policy.order import EntityOrder
 
 LOOK_AHEAD = 50_000
 LOW_WATER = 4_000
-"""With fewer fresh rows at hand the next batch is read."""
+"""With fewer fresh rows at hand the next batch is read ..."""
+
+MOST_FRESH_CHARS = 4_000_000
+"""... unless these are so long that memory would suffer."""
+
+MOST_WAITING_CHARS = 64_000_000
+"""Rows that wait may hold so much text; long rows are fewer than `look_ahead`."""
 
 
 class Row:
@@ -51,6 +57,8 @@ class Backlog:
     def __init__(self, look_ahead: int = LOOK_AHEAD) -> None:
         self._look_ahead = look_ahead
         self._fresh: deque[JobRow] = deque()
+        self._fresh_chars = 0
+        self._waiting_chars = 0
         self._ready: deque[Row] = deque()
         self._retrying: list[tuple[float, int, Row]] = []
         self._order: EntityOrder[JobRow] = EntityOrder()
@@ -58,7 +66,9 @@ class Backlog:
 
     def add(self, jobs: Iterable[JobRow]) -> None:
         """More rows, in row order."""
-        self._fresh.extend(jobs)
+        for job in jobs:
+            self._fresh.append(job)
+            self._fresh_chars += len(job.text)
 
     def end(self) -> None:
         """There are no more rows to add."""
@@ -67,7 +77,7 @@ class Backlog:
     @property
     def needs_more(self) -> bool:
         """Whether the next batch should be read now."""
-        return len(self._fresh) < LOW_WATER
+        return len(self._fresh) < LOW_WATER and self._fresh_chars < MOST_FRESH_CHARS
 
     @property
     def is_done(self) -> bool:
@@ -98,11 +108,17 @@ class Backlog:
         return self._next_fresh() if fresh else None
 
     def _next_fresh(self) -> Row | None:
-        while self._fresh and self._order.waiting + len(self._retrying) < self._look_ahead:
+        while self._fresh and not self._too_many_wait():
             job = self._fresh.popleft()
+            self._fresh_chars -= len(job.text)
             if self._order.enter(job.entity, job):
                 return Row(job)
+            self._waiting_chars += len(job.text)
         return None
+
+    def _too_many_wait(self) -> bool:
+        waiting = self._order.waiting + len(self._retrying)
+        return waiting >= self._look_ahead or self._waiting_chars >= MOST_WAITING_CHARS
 
     def again(self, row: Row, due_s: float) -> None:
         """`row` wants another attempt, not before `due_s`."""
@@ -120,6 +136,7 @@ class Backlog:
         """The result of `row` is on record: the next row of its entity may go."""
         job = self._order.leave(row.job.entity)
         if job is not None:
+            self._waiting_chars -= len(job.text)
             self._ready.append(Row(job))
 
     def attempted(self) -> Iterator[Row]:

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from pipeline.config import load_config  # noqa: E402 - needs the path above
 from pipeline.engine.lane import Send  # noqa: E402
 from pipeline.model import Reply, Request  # noqa: E402
-from pipeline.run import RunOptions, carry_out, prepare  # noqa: E402
+from pipeline.run import RunOptions, Way, carry_out, prepare  # noqa: E402
 from pipeline.vendors import Account, load_vendors  # noqa: E402
 from tests.benchmarks.files import WRITERS  # noqa: E402
 from tests.benchmarks.sides import CONFIG, ENVIRON  # noqa: E402
@@ -53,7 +53,7 @@ class Sampler(threading.Thread):
 
 
 @asynccontextmanager
-async def stub_link(_account: Account) -> AsyncIterator[Send]:
+async def stub_link(_account: Account, _late: object) -> AsyncIterator[Send]:
     """Answers every request with 204 after one turn of the event loop."""
 
     async def send(_request: Request) -> Reply:
@@ -76,7 +76,7 @@ def child(file: Path, folder: Path) -> None:
     sampler.phase = "send and report"
 
     async def main() -> object:
-        return await carry_out(prepared, environ=ENVIRON, open_link=stub_link)
+        return await carry_out(prepared, Way(environ=ENVIRON, open_link=stub_link))
 
     summary = anyio.run(main)
     assert summary.statuses["updated"] == prepared.snapshot.rows  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ from yarl import URL
 from pipeline.config import load_config
 from pipeline.engine.auth import authorization
 from pipeline.load import read_jobs
-from pipeline.run import Prepared, RunOptions, carry_out, prepare
+from pipeline.run import Prepared, RunOptions, Way, carry_out, prepare
 from pipeline.vendors import load_vendors
 
 CONFIG = """
@@ -82,7 +82,7 @@ async def _carry_out(prepared: Prepared, found: dict[str, Any]) -> Any:
         yield
         found["after_sending_cpu_s"] = time.process_time()
 
-    return await carry_out(prepared, watch=watch, environ=ENVIRON)
+    return await carry_out(prepared, Way(watch=watch, environ=ENVIRON))
 
 
 def bare_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import anyio
 from pydantic import SecretStr
 
+from pipeline.engine.gate import Gate
 from pipeline.engine.lane import Lane, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
@@ -155,6 +156,7 @@ async def drive(
         batches,
         len(jobs),
         send=script.send,
+        gate=Gate(account.quotas, clock=time.monotonic),
         recorder=recorder,
         around=Surroundings(clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after),
     )
