@@ -122,7 +122,7 @@ async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
     assert report["_row"].to_list() == list(range(1, 2001))
     assert sum(summary.statuses.values()) == 2000
     status = dict(zip(report["_row"], report["_status"], strict=True))
-    assert status[100] == "rejected"
+    assert status[100] in {"rejected", "unknown"}  # unknown where a fault came first
     assert status[200] == "invalid"
     faults = Counter(entry["fault"] for entry in log)
     assert {*FAULTS, "redirect"} <= set(faults), "a fault never came up: the run proves too little"

@@ -136,7 +136,7 @@ def test_after_a_signal_the_next_file_is_left_alone(tmp_path):
 def test_a_signal_while_a_file_is_read_leaves_nothing(tmp_path, number, code):
     with simulator() as vendor:
         configure(tmp_path, vendor.base_url)
-        drop(tmp_path, *map(coupon, range(1, 60_001)))
+        drop(tmp_path, *map(coupon, range(1, 25_001)))
         process = start(tmp_path, "run", "--yes")
         until(lambda: any((tmp_path / ".pipeline" / "runs").glob("*/*.parquet*")))
         done = stop(process, number, apart_s=0)

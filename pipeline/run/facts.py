@@ -1,0 +1,154 @@
+"""What a report says about a run beside its rows, and the report itself."""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from operator import attrgetter
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.config import public_settings
+from pipeline.ledger import Ledger
+from pipeline.model import (
+    RowResult,
+    Status,
+)
+from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
+from pipeline.run.prepare import Prepared
+from pipeline.run.send import Sent
+
+LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
+
+
+def report(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
+    """Write the report of a run that was sent or refused. Raises ReportError."""
+    facts = RunFacts(
+        started=sent.started,
+        ended=datetime.now(UTC),
+        accounts=tuple(_account_facts(prepared, sent)),
+        is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
+        stopped_by=_stopped_by(prepared, sent),
+        warnings=tuple(warnings_about(prepared)),
+        cleared=_cleared(prepared),
+        settings=_settings(prepared),
+        versions=_versions(),
+        exit_code=_exit_code(prepared, sent),
+    )
+    source = ReportSource(
+        snapshot=prepared.snapshot,
+        run=prepared.run,
+        results=partial(_results, ledger, sent.unrecorded),
+        facts=facts,
+        recorded=_recorded(prepared, sent),
+        routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
+        stopped=sent.stopped,
+    )
+    return write_report(source, prepared.report_folder)
+
+
+def _results(
+    ledger: Ledger, unrecorded: Sequence[RowResult], first: int, last: int
+) -> Iterable[RowResult]:
+    """What is on record and, few, what could not be put there, in row order."""
+    if not unrecorded:
+        return ledger.results(first, last)
+    more = sorted(each for each in unrecorded if first <= each.row <= last)
+    return heapq.merge(ledger.results(first, last), more, key=attrgetter("row"))
+
+
+def _recorded(prepared: Prepared, sent: Sent) -> dict[Status, int]:
+    """Results per status as they were counted when they came."""
+    counts = Counter({Status.INVALID: prepared.bound.invalid})
+    for account in sent.progress:
+        counts.update(account.done)
+    return dict(counts)
+
+
+def _stopped_by(prepared: Prepared, sent: Sent) -> str:
+    if sent.failure is not None:
+        return f"broken off: {sent.failure}"
+    return f"interrupted by {sent.signal.name}" if sent.signal else prepared.refusal or ""
+
+
+def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
+    progress = {each.account: each for each in sent.progress}
+    for account in prepared.accounts:
+        done = progress.get(account.name)
+        yield AccountFacts(
+            name=account.name,
+            vendor=account.vendor.name,
+            host=urlsplit(account.link.base_url).netloc,
+            scope=account.vendor.scope(account.settings),
+            quota=", ".join(map(str, account.quotas)),
+            quota_assumed=account.is_assumed,
+            quota_per_s=min(quota.per_second for quota in account.quotas),
+            requests=done.sent if done else 0,
+            retries=done.retries if done else 0,
+            sending_s=round(done.sending_s, 3) if done else 0.0,
+        )
+
+
+def warnings_about(prepared: Prepared) -> Iterator[str]:
+    """What is doubtful about a run but does not stop it."""
+    if not prepared.snapshot.rows:
+        yield "the file has no rows"
+    if prepared.bound.repeated:
+        yield (
+            f"{prepared.bound.repeated} rows share their entity with another row: "
+            "they are sent one after the other, in row order"
+        )
+    for warning in prepared.bound.warnings:
+        places = list(map(str, warning.examples))
+        if warning.rows > len(places):
+            places.append("...")
+        yield f"{warning.text} ({warning.rows} rows: {', '.join(places)})"
+    for account in prepared.accounts:
+        if account.link.tls == "legacy":
+            yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
+
+
+def _cleared(prepared: Prepared) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for cleared in prepared.bound.cleared:
+        found[cleared.operation].append(cleared.field)
+    return {operation: tuple(fields) for operation, fields in found.items()}
+
+
+def _settings(prepared: Prepared) -> dict[str, Any]:
+    options = prepared.options
+    return {
+        "configuration": str(prepared.config.file) if prepared.config.file else None,
+        "operation": options.operation,
+        "account": options.account,
+        "rows": str(options.rows) if options.rows else None,
+        "max_invalid": options.max_invalid,
+        "use_brake": options.use_brake,
+        "force_order": options.force_order,
+        "grace_s": options.grace_s,
+        "accounts": [public_settings(account) for account in prepared.accounts],
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "offer-pipeline": metadata.version("offer-pipeline"),
+        "python": sys.version.split()[0],
+        **{name: metadata.version(name) for name in LIBRARIES},
+    }
+
+
+def _exit_code(prepared: Prepared, sent: Sent) -> int | None:
+    """None where it follows from the rows."""
+    if sent.failure is not None:
+        return 3
+    if sent.signal is not None:
+        return 128 + sent.signal
+    if prepared.refusal is not None:
+        return 2
+    return 3 if sent.stopped else None
