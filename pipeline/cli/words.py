@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from pipeline.report import Question, Target
+from pipeline.report.wording import counted
 from pipeline.run import Prepared, warnings_about
 
 EXAMPLES = 5
@@ -48,7 +49,7 @@ def cleared_fields(prepared: Prepared) -> dict[str, tuple[str, ...]]:
     """Fields that some rows leave out and the vendor hence clears, by operation."""
     found: dict[str, list[str]] = defaultdict(list)
     for cleared in prepared.bound.cleared:
-        found[cleared.operation].append(f"{cleared.field} ({cleared.jobs} rows)")
+        found[cleared.operation].append(f"{cleared.field} ({counted(cleared.jobs, 'row')})")
     return {operation: tuple(fields) for operation, fields in found.items()}
 
 

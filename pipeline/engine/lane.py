@@ -299,7 +299,7 @@ class Lane:
         if self._brake.pulls(answer):
             return (
                 f"the first {self._around.brake_after} answers were all the same refusal: "
-                f"{_in_words(answer)}. Nothing else was sent; --no-brake sends all the same"
+                f"{_in_words(answer)}. Nothing was sent after that; --no-brake sends all the same"
             )
         if wait_s > self.account.max_wait_s:
             return (

@@ -82,14 +82,15 @@ def _account_summaries(source: ReportSource, tally: Tally) -> dict[str, AccountS
 
 def _account_summary(account: AccountFacts, tally: Tally, stopped: str | None) -> AccountSummary:
     counts = tally.counts(account.name)
-    allowed = account.quota_per_s * account.sending_s
+    between = account.requests - 1  # what left after the first, in the time since the first
+    allowed = account.quota_per_s * account.sending_s if between > 0 else 0.0
     return AccountSummary(
         vendor=account.vendor,
         host=account.host,
         scope=account.scope,
         quota=account.quota,
         quota_assumed=account.quota_assumed,
-        quota_used=round(account.requests / allowed, 4) if allowed else None,
+        quota_used=round(between / allowed, 4) if allowed else None,
         requests=account.requests,
         retries=account.retries,
         sending_s=round(account.sending_s, 3),

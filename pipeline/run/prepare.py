@@ -222,7 +222,7 @@ def _check_accounts(config: Config, bound: Bound, path: Path) -> None:
 
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:
     if snapshot.rows < options.min_rows:
-        return f"the file has {snapshot.rows} rows, fewer than the {options.min_rows} asked for"
+        return f"rows in the file: {snapshot.rows}, fewer than the {options.min_rows} asked for"
     if bound.invalid > options.max_invalid * bound.rows:
         return (
             f"{bound.invalid} of {bound.rows} rows are invalid, more than "

@@ -115,7 +115,6 @@ class Way:
 async def send_or_refuse(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent) -> None:
     """Send every row, unless the run is refused; what happened is told in `sent`."""
     if prepared.refusal is not None:
-        sent.stopped = dict.fromkeys(prepared.bound.jobs, prepared.refusal)
         return
     accounts = [prepared.config.account(name, way.environ) for name in prepared.bound.jobs]
     async with AsyncExitStack() as stack:

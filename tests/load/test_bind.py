@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.load.jobs import read_routes
+from pipeline.load.jobs import read_jobs
 from pipeline.model import ConfigError, InputError, InputSettings, Status, UsageError
 from tests.load.bound_rows import (
     ACCOUNTS,
@@ -218,7 +218,11 @@ def test_one_file_may_mix_operations(tmp_path: Path) -> None:
     assert "an unknown operation: 'acme.twitch'; expected one of acme.gift" in found.errors[6]
     assert "Perhaps acme.switch" in found.invalid[1].hint
     assert "nothing says which operation" in found.errors[7]
-    assert list(read_routes(found.bound.jobs["shop"].path)) == [
+    assert [
+        (job.row, job.operation)
+        for batch in read_jobs(found.bound.jobs["shop"].path)
+        for job in batch
+    ] == [
         (1, "acme.gift"),
         (2, "acme.switch"),
         (4, "acme.gift"),

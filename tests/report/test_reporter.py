@@ -294,7 +294,7 @@ def test_the_summary_tells_what_the_run_knows(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (summary.seconds, summary.rows_per_s) == (10.0, 0.2)
     assert (summary.requests, summary.retries, summary.exit_code) == (7, 3, 3)
-    assert summary.accounts["shop"].quota_used == 0.7
+    assert summary.accounts["shop"].quota_used == 0.6
     assert summary.accounts["shop"].stopped == "refused"
     assert summary.accounts["eu"].rows == 1  # nobody spoke of it, yet it has a row
     assert sum(summary.without_account.values()) == 2
