@@ -77,7 +77,12 @@ def prepare_whole(path: Path, config: Config, options: RunOptions) -> Prepared:
 @contextmanager
 def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
     """The same configuration with every account at a simulator that lives as long as the block."""
-    options = SimulatorOptions(script=default_script(), strict_ids=strict_ids)
+    options = SimulatorOptions(
+        script=default_script(),
+        strict_ids=strict_ids,
+        merchant_id=None,  # the account's own gets in
+        log_bodies=False,
+    )
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(serve(options)) as running,

@@ -29,6 +29,7 @@ class SimulatorOptions:
     script            rules; a request that a rule speaks of meets no fault by chance
     strict_ids        only the ids of the vendor's own samples and `known_ids` exist; else every id
     unknown_skus      SKUs that are not in the vendor's catalogue
+    merchant_id       the only number that may stand in for a project's; None: any number may
     log_path          keeps the request log there; None: an unnamed temporary file
     log_bodies        False leaves request bodies out of the log
     max_log_bytes     lines beyond it are counted, not kept
@@ -52,7 +53,7 @@ class SimulatorOptions:
     known_ids: frozenset[str] = frozenset()
     unknown_skus: frozenset[str] = frozenset({"no_such_sku"})
     api_key: str = "simulator-key"
-    merchant_id: str = "simulator-merchant"
+    merchant_id: str | None = "7001"
     log_path: Path | None = None
     log_bodies: bool = True
     max_log_bytes: int = 2 * 1024**3

@@ -278,7 +278,7 @@ def test_an_update_states_its_content_type(state, content_type, status):
     ("authorization", "is_in"),
     [
         (basic("44056", "simulator-key"), True),  # the project of the path
-        (basic("simulator-merchant", "simulator-key"), True),  # the merchant instead
+        (basic("7001", "simulator-key"), True),  # the merchant instead
         (basic("44056", "simulator-key").replace("Basic", "basic"), True),  # no case in a scheme
         (basic("44057", "simulator-key"), False),  # another project
         (basic("44056", "wrong"), False),
@@ -434,7 +434,7 @@ def test_what_was_read_of_a_bonus_promotion_cannot_be_sent_back(state):
 def test_projects_do_not_share_entities(state):
     call(state, "PUT", COUPON, NAME)
     other = COUPON.replace("44056", "1")
-    answer = call(state, "GET", other, authorization=basic("simulator-merchant", "simulator-key"))
+    answer = call(state, "GET", other, authorization=basic("7001", "simulator-key"))
     assert json.loads(answer.body)["name"] != NAME["name"]
 
 

@@ -326,7 +326,9 @@ def _is_authentic(options: SimulatorOptions, authorization: str, project_id: str
         user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         return False
-    is_known = user in (project_id, options.merchant_id)
+    # SPEC: a merchant's number may stand in for the project's
+    is_merchant = user.isascii() and user.isdigit() and options.merchant_id in (None, user)
+    is_known = user == project_id or is_merchant
     return is_known and colon == ":" and password == options.api_key
 
 
