@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from collections import Counter, defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -12,12 +14,22 @@ import polars as pl
 import pytest
 
 from pipeline.config import Config
-from pipeline.model import Reply, RunAborted, Status
+from pipeline.model import InputError, Reply, RunAborted, Status
 from pipeline.report import Summary, read_summary
 from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.simulator import serve
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
 ROWS = 100_000
+TWIN = """
+[accounts.two]
+vendor = "xsolla"
+base_url = "{base_url}"
+project_id = 44056
+api_key = "env:SHOP_KEY"
+[input."xsolla.coupon"]
+accounts = ["shop", "two"]
+"""
 APPLIED_NEVER = {"rejected", "failed", "invalid", "not_attempted"}
 
 
@@ -192,6 +204,72 @@ async def test_a_bug_in_our_own_code_still_leaves_a_report(tmp_path):
         Status.NOT_ATTEMPTED: 26,
     }
     assert summary.exit_code == 3
+
+
+async def test_a_disk_that_fills_up_does_not_make_the_report_lie(tmp_path):
+    """What was sent and could not be recorded is in the report all the same."""
+    path = drop(tmp_path, *map(coupon, range(1, 30)))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    @contextmanager
+    def while_it_is_full(_progress):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (250, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    async with serve() as vendor:
+        config = configure(tmp_path, vendor.base_urls["xsolla"], in_flight=1)
+        prepared = prepare(path, config, RunOptions())
+        vendor.reset()
+        try:
+            with pytest.raises(RunAborted, match="File too large"):
+                await carry_out(prepared, Way(environ=ENVIRON, watch=while_it_is_full))
+        finally:
+            signal.signal(signal.SIGXFSZ, before)
+        applied = vendor.stats()["applied"]
+    summary = read_summary(prepared.report_folder / "summary.json")
+    told = {status: count for status, count in summary.statuses.items() if count}
+    assert told[Status.UPDATED] + told.get(Status.UNKNOWN, 0) == applied >= 1
+    assert sum(told.values()) == 29
+
+
+async def test_two_accounts_that_reach_the_same_entities_are_refused(tmp_path):
+    """Order per entity holds within an account; names are labels only."""
+    twin = TWIN.format(base_url="http://127.0.0.1:9")
+    config = configure(tmp_path, "http://127.0.0.1:9", more=twin)
+    lines = [f"{name},{coupon(n, 'same')}" for n, name in enumerate(("shop", "two"), 1)]
+    path = tmp_path / "inputs/xsolla.coupon/both.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join([f"account,{COLUMNS}", *lines]) + "\n")
+    with pytest.raises(InputError, match="reach the same"):
+        prepare(path, config, RunOptions())
+
+
+async def test_a_quota_holds_across_the_files_of_one_command(tmp_path):
+    paths = [drop(tmp_path, *map(coupon, range(1, 6)), name=f"{n}.csv") for n in range(3)]
+    async with serve() as vendor:
+        config = configure(tmp_path, vendor.base_urls["xsolla"], quota='"5/s"')
+        way = Way(environ=ENVIRON)
+        for path in paths:
+            prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
+            await carry_out(prepared, way)
+        arrived = sorted(entry["arrived_s"] for entry in vendor.log())
+    assert len(arrived) == 15
+    assert all(later - earlier >= 1.0 for earlier, later in zip(arrived, arrived[5:], strict=False))
+
+
+async def test_an_account_that_is_hopeless_is_not_asked_again_for_the_next_file(tmp_path):
+    paths = [drop(tmp_path, *map(coupon, range(1, 6)), name=f"{n}.csv") for n in range(2)]
+    async with serve() as vendor:
+        config = configure(tmp_path, vendor.base_urls["xsolla"])
+        way = Way(environ={"SHOP_KEY": "wrong"})
+        summaries = [await carry_out(prepare(path, config, RunOptions()), way) for path in paths]
+        assert vendor.stats()["requests"] == 1
+    assert [summary.exit_code for summary in summaries] == [3, 3]
+    assert summaries[1].statuses[Status.NOT_ATTEMPTED] == 5
 
 
 async def test_a_file_of_columns_only_is_a_run_of_no_rows(tmp_path):

@@ -20,9 +20,8 @@ MOST_PENDING = 10_000
 class Recorder:
     """Group commits.
 
-    write       puts results on record; when it returns they are. Runs in a thread, one call at a
-                time. What it raises ends the run
-    unrecorded  results that could not be put on record, and all that came after them
+    write  puts results on record; when it returns they are. Runs in a thread, one call at a time.
+           What it raises ends the run
     """
 
     def __init__(self, write: Callable[[Sequence[RowResult]], None]) -> None:
@@ -32,7 +31,7 @@ class Recorder:
         self._hurry = anyio.Event()
         self._room = WaitList()
         self._is_closed = False
-        self.unrecorded: list[RowResult] = []
+        self._lost: list[RowResult] = []
 
     def end(self, result: RowResult, then: Callable[[], None], *, is_awaited: bool = False) -> None:
         """Record `result`; `then` is called once that is done.
@@ -43,6 +42,11 @@ class Recorder:
         self._news.set()
         if is_awaited:
             self._hurry.set()
+
+    @property
+    def unrecorded(self) -> list[RowResult]:
+        """Results that could not be put on record, and all that came after them."""
+        return [*self._lost, *(result for result, _ in self._pending)]
 
     @property
     def is_full(self) -> bool:
@@ -80,14 +84,14 @@ class Recorder:
         if not batch:
             return
         results = [result for result, _ in batch]
-        if self.unrecorded:
-            self.unrecorded += results
+        if self._lost:
+            self._lost += results
             return
         try:
             with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
                 await anyio.to_thread.run_sync(self._write, results)
         except BaseException:
-            self.unrecorded += results
+            self._lost += results
             raise
         for _, then in batch:
             then()

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.model import RunAborted, Status
+from pipeline.model import JobRow, RunAborted, Status
+from pipeline.policy.backlog import Backlog
+from pipeline.policy.quota import Quota
 from tests.engine.acme import ACCOUNT, REFUSED, SILENCE, Script, drive, job
 
 
@@ -231,3 +233,44 @@ def test_whatever_the_vendor_does_each_row_ends_once_and_in_order(skus, replies)
 
 async def _drive_without_brake(jobs, script):
     return await drive(jobs, script, brake_after=0)
+
+
+async def test_a_row_in_doubt_that_waits_at_the_gate_is_not_lost_when_the_run_breaks_off():
+    """Its retry was already given out: it has been sent, so it must have a result."""
+
+    class Broken(Script):
+        async def send(self, request):
+            if request.path == "/bad":
+                await anyio.sleep(0.15)
+                raise RuntimeError("a bug elsewhere")
+            return await super().send(request)
+
+    account = replace(
+        ACCOUNT, quotas=(Quota(4, 4.0),), retry=replace(ACCOUNT.retry, max_attempts=9)
+    )
+    script = Broken({"doubt": [503]})
+    results = []
+    with pytest.raises(ExceptionGroup):
+        await drive(
+            [job(1, "first"), job(2, "doubt"), job(3, "bad")],
+            script,
+            account=account,
+            write=results.extend,
+        )
+    assert statuses(results) == {1: Status.UPDATED, 2: Status.UNKNOWN, 3: Status.UNKNOWN}
+
+
+async def test_rows_that_are_due_together_are_sent_together():
+    """Every worker is called, not one after the other."""
+    account = replace(ACCOUNT, in_flight=32, retry=replace(ACCOUNT.retry, base_s=0.4, cap_s=0.4))
+    jobs = [job(1, "first")] + [job(2 + i, f"s{i}") for i in range(32)]
+    script = Script({f"s{i}": [503, 204] for i in range(32)})
+    await drive(jobs, script, account=account)
+    retries = sorted(times[1] for sku, times in script.asked.items() if sku != "first")
+    assert retries[-1] - retries[0] < 0.2
+
+
+async def test_long_rows_are_read_ahead_by_their_size():
+    backlog = Backlog()
+    backlog.add([JobRow(row, "op", str(row), True, "x" * 1_000_000) for row in range(8)])
+    assert not backlog.needs_more  # eight rows, and eight megabytes

@@ -90,3 +90,4 @@ async def test_what_cannot_be_written_is_raised():
             tasks.start_soon(recorder.run)
             recorder.end(result(1), lambda: None)
     assert caught.group_contains(RunAborted)
+    assert recorder.unrecorded == [result(1)]  # not forgotten: the report tells them

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -66,6 +68,30 @@ def test_a_full_disk_is_an_error_that_says_so():
     with pytest.raises(RunAborted, match="No space left"):
         ledger.end([result(1)])
     ledger.close()
+
+
+def test_half_a_line_is_taken_back(tmp_path):
+    """A full disk in the middle of a write: what was whole before stays readable."""
+    path = tmp_path / "results.jsonl"
+    with RunFile(path) as ledger:
+        ledger.end([result(1)])
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, limits[1]))
+        try:
+            with pytest.raises(RunAborted, match="File too large"):
+                ledger.end([result(2)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, before)
+        ledger.end([result(3)])
+        assert [found.row for found in ledger.results(1, 9)] == [1, 3]
+
+
+def test_half_a_surrogate_pair_in_a_vendors_words_can_be_read_back(tmp_path):
+    with RunFile(tmp_path / "results.jsonl") as ledger:
+        ledger.end([result(1, error="\ud800")])
+        assert [found.error for found in ledger.results(1, 1)] == ["\ud800"]
 
 
 @given(st.permutations(range(1, 60)), st.integers(1, 7))
