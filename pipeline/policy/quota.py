@@ -84,7 +84,7 @@ class WindowLog:
         self._next = (self._next + 1) % self.quota.limit
 
 
-MARGIN_FLOOR_S = 0.010
+MARGIN_FLOOR_S = 0.020
 """What event loops and schedulers on both sides blur, whatever the network does."""
 
 SPREAD_CAP_S = 0.100
@@ -143,7 +143,7 @@ class Margin:
         """The margin in force.
 
         >>> round(Margin(initial_s=0.05).s(), 3)
-        0.06
+        0.07
         """
         running_s = self._slowest_s - self._fastest_s if self._seen else 0.0
         return min(max(self._last_s, running_s), SPREAD_CAP_S) + self._extra_s
