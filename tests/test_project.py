@@ -154,7 +154,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
         ("from https://files.pythonhosted" + ".org/packages", True),
         ("ca_file = '/etc/ssl/brm-ca.pem'", False),
         ("ledger = '/var/lib/pipeline/ledger.db'", False),
-        ("GET /api/tmp/x, ~/work/x and ./home/x", False),
+        ("GET /api/tmp/x, ~/src/x and ./home/x", False),
     ],
 )
 def test_machine_paths_are_told_from_others(line: str, is_fault: bool) -> None:  # noqa: FBT001
