@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from pipeline.engine import transport
 from pipeline.engine.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
 from tests.engine.servers import (
@@ -806,3 +807,40 @@ async def test_nothing_secret_stands_in_what_a_transport_says_of_itself():
     sender = Transport(link, authorization="Basic aHVzaA==", in_flight=1)
     assert "hush" not in repr(sender)
     assert "aHVzaA" not in repr(sender)
+
+
+# A turn is for now
+
+
+async def test_our_own_credential_in_a_reply_is_masked():
+    """Debug pages and gateways show the request; that text ends up in reports."""
+    said = reply(400, body=f'{{"headers": {{"Authorization": "{AUTHORIZATION}"}}}}'.encode())
+    async with talking(answering(said)) as (_, sender):
+        answer = await sender.send(a_request())
+    assert isinstance(answer, Reply)
+    assert answer.body == b'{"headers": {"Authorization": "Basic ***"}}'
+
+
+@pytest.mark.parametrize("is_permitted", [True, False])
+async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
+    monkeypatch, is_permitted
+):
+    monkeypatch.setattr(transport, "LATE_S", -1.0)  # every connection counts as slow
+    asked: list[int] = []
+
+    async def late() -> bool:
+        asked.append(len(server.seen))
+        return is_permitted
+
+    async with (
+        serving(answering(OK)) as server,
+        Transport(a_link(server), authorization=None, in_flight=1, late=late) as sender,
+    ):
+        answer = await sender.send(a_request())
+        assert asked == [0]  # before the first byte
+        assert len(server.seen) == int(is_permitted)
+    if is_permitted:
+        assert isinstance(answer, Reply)
+    else:
+        assert isinstance(answer, NoReply)
+        assert (answer.reason, answer.may_have_arrived) == ("connect_late", False)
