@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from pipeline.config import Config
-from pipeline.model import InputError, Reply, RunAborted, Status
+from pipeline.model import ConfigError, InputError, Reply, RunAborted, Status
 from pipeline.report import Summary, read_summary
 from pipeline.run import RunOptions, Way, carry_out, prepare
 from pipeline.simulator import serve
@@ -246,6 +246,14 @@ async def test_two_accounts_that_reach_the_same_entities_are_refused(tmp_path):
     path.write_text("\n".join([f"account,{COLUMNS}", *lines]) + "\n")
     with pytest.raises(InputError, match="reach the same"):
         prepare(path, config, RunOptions())
+
+
+async def test_what_goes_wrong_keeps_its_own_class_while_signals_are_obeyed(tmp_path):
+    """A task group would wrap it, and the command would show a traceback."""
+    config = configure(tmp_path, "http://127.0.0.1:9", more='headers = {Expect = "x"}')
+    prepared = prepare(drop(tmp_path, coupon(1)), config, RunOptions())
+    with pytest.raises(ConfigError, match="Expect"):
+        await carry_out(prepared, Way(environ=ENVIRON, handle_signals=True))
 
 
 async def test_a_quota_holds_across_the_files_of_one_command(tmp_path):

@@ -181,12 +181,16 @@ async def signals_obeyed(sent: Sent, *, is_wanted: bool) -> AsyncIterator[None]:
     if not is_wanted:
         yield
         return
+    failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
         await tasks.start(_obey_signals, sent)
         try:
             yield
-        finally:
-            tasks.cancel_scope.cancel()
+        except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _obey_signals(sent: Sent, *, task_status: anyio.abc.TaskStatus[None]) -> None:
