@@ -22,7 +22,10 @@ MAX_VENDOR_LINES = 1000  # a vendor is one file, its facts and their sources inc
 MAY_USE: dict[str, set[str]] = {
     "model": {"pydantic", "pydantic_core"},
     "policy": {"model"},
-    "vendors": {"model", "policy", "pydantic", "pydantic_core", "typing_extensions"},
+    "vendors": {
+        *("model", "policy", "pydantic", "pydantic_core", "typing_extensions"),
+        "jsonpointer",
+    },
     "tables": {"model", "polars"},
     "load": {"model", "policy", "vendors", "tables", "polars", "pydantic", "pydantic_core"},
     "engine": {
@@ -38,9 +41,9 @@ MAY_USE: dict[str, set[str]] = {
     },
     "cli": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
-        *("simulator", "run", "anyio", "click", "rich"),
+        *("simulator", "run", "anyio", "click", "pydantic", "rich"),
     },
-    "simulator": {"aiohttp", "multidict", "yarl"},
+    "simulator": {"aiohttp", "multidict", "yarl", "jsonpatch", "jsonpointer"},
     "__init__": {"model", "config", "report", "run"},
     "__main__": {"cli"},
 }

@@ -13,6 +13,7 @@ class Verdict(StrEnum):
     REJECTED = "rejected"  # this row is wrong: never retry
     THROTTLED = "throttled"  # slow everyone on this account, retry
     TRANSIENT = "transient"  # retry this row
+    SPLIT = "split"  # this group, not necessarily these rows: send them apart
     FATAL = "fatal"  # credentials or configuration: stop feeding this account
 
 
@@ -33,6 +34,7 @@ class Answer(NamedTuple):
     hint           what to do about it
     retry_after_s  seconds that the vendor asks everyone to wait; None where it names none
     request_id     the vendor's own id for this exchange, empty where it gives none
+    receipt        what the vendor gave back to keep, such as an etag, as JSON; empty where nothing
     """
 
     verdict: Verdict
@@ -43,3 +45,4 @@ class Answer(NamedTuple):
     hint: str = ""
     retry_after_s: float | None = None
     request_id: str = ""
+    receipt: str = ""

@@ -36,6 +36,9 @@ class Cell:
     help      one line for people
     members   for OBJECT and MAP: how the value of each member (MAP: of every key, under `*`)
               is read when it has a column of its own
+    is_spread for a MAP: its members' columns bear the bare name of their key (`status`, not
+              `changes.status`). A member that ends in `*` stands for every header that starts so
+              (`add:/*`). Keys come in the order of the columns; the field has no column itself
     """
 
     kind: CellKind
@@ -43,6 +46,7 @@ class Cell:
     example: str = ""
     short: Callable[[str], Any] | None = None
     members: tuple[tuple[str, Cell], ...] = ()
+    is_spread: bool = False
 
 
 class EntityKey(NamedTuple):
@@ -77,6 +81,7 @@ class JobRow(NamedTuple):
     entity         `EntityKey.text()` of what it updates
     is_repeatable  whether sending it twice is harmless
     text           the job's canonical JSON
+    batch          rows of one operation with the same may share a request; empty: travels alone
     """
 
     row: int
@@ -84,6 +89,7 @@ class JobRow(NamedTuple):
     entity: str
     is_repeatable: bool
     text: str
+    batch: str = ""
 
 
 class UpdateJob(BaseModel):

@@ -14,7 +14,7 @@ class Status(StrEnum):
     REJECTED = "rejected"  # the vendor said no
     FAILED = "failed"  # attempts or time ran out, certainly not applied
     UNKNOWN = "unknown"  # it may have been applied, and nothing can settle it
-    NOT_ATTEMPTED = "not_attempted"  # the run stopped before it
+    NOT_ATTEMPTED = "not_attempted"  # the run stopped before it, or it waited behind an unknown
 
 
 SUCCESS = frozenset({Status.UPDATED})
@@ -30,6 +30,7 @@ class RowResult(NamedTuple):
     http_status  of the last attempt; None where there was no status line
     attempts     how often it was sent
     seconds      from the first attempt to the end
+    receipt      what the vendor gave back to keep, as JSON
     """
 
     row: int
@@ -43,6 +44,7 @@ class RowResult(NamedTuple):
     attempts: int = 0
     seconds: float = 0.0
     request_id: str = ""
+    receipt: str = ""
 
 
 RESULT_COLUMNS = ("_run", *(f"_{name}" for name in RowResult._fields))

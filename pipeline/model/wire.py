@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t -~]*")
+_NOT_THE_ACCOUNT_S = re.compile(  # they frame the message, or carry our credentials
+    r"host|authorization|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer"
+    r"|expect|accept-encoding|http2-settings|proxy-.*",
+    re.IGNORECASE,
+)
+
+
+def header_fault(name: str, value: str) -> str | None:
+    """Why no account can have this header sent, or None; without the value, it may be secret.
+
+    source  RFC 9110, sections 5.1 and 5.5; beyond ASCII no two servers read a value alike
+
+    >>> header_fault("X-Team", "offers")
+    >>> header_fault("Host", "elsewhere.example")
+    'may not set Host: that comes from the request and the keys of the account'
+    """
+    if _NOT_THE_ACCOUNT_S.fullmatch(name):
+        return f"may not set {name}: that comes from the request and the keys of the account"
+    if not _HEADER_NAME.fullmatch(name):
+        return f"{name!r} cannot be the name of a header"
+    if not _HEADER_VALUE.fullmatch(value):
+        return f"the value of {name} holds characters that a header cannot carry"
+    return None
+
 
 class Request(NamedTuple):
     """One HTTP request.
 
-    path     starts with `/`, relative to the account's base URL, every segment percent-encoded
+    path     starts with `/`, relative to the account's base URL, every segment percent-encoded; a
+             query may follow
     headers  what this request needs beside the account's own (credentials are the account's)
     """
 
@@ -70,9 +98,12 @@ class NoReply(NamedTuple):
     detail       the same in words, without secrets
     may_have_arrived  False only where the request certainly never left (no connection was made)
     is_permanent  True where trying again cannot help (a certificate that is not trusted)
+    lost_turn     True where the request was kept back for a reason that has nothing to do with it
+                  (our sign-in had ended): it stands in line again, and no attempt is counted
     """
 
     reason: str
     detail: str
     may_have_arrived: bool
     is_permanent: bool = False
+    lost_turn: bool = False

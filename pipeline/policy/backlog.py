@@ -1,4 +1,4 @@
-"""Which row of an account goes next. Pure: the time is an argument.
+"""Which rows of an account go next. Pure: the time is an argument.
 
 Rows that wait for their next attempt, and rows that wait behind one of their own entity, wait here
 and hold nothing else up, as long as fewer than `look_ahead` of them wait.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
+from itertools import count
+from types import MappingProxyType
 
-from pipeline.model import Answer, JobRow
+from pipeline.model import JobRow, Status
+from pipeline.policy.batches import Batch, BatchSize, OpenRows, Row
 from pipeline.policy.order import EntityOrder
 
 LOOK_AHEAD = 50_000
@@ -23,46 +26,48 @@ MOST_FRESH_CHARS = 4_000_000
 MOST_WAITING_CHARS = 64_000_000
 """Rows that wait may hold so much text; long rows are fewer than `look_ahead`."""
 
-
-class Row:
-    """A row under way.
-
-    first_sent_s  when its first attempt left
-    answer        the last one; None before the first
-    """
-
-    __slots__ = ("answer", "attempts", "first_sent_s", "in_doubt", "job")
-
-    def __init__(self, job: JobRow) -> None:
-        self.job = job
-        self.attempts = 0
-        self.first_sent_s = 0.0
-        self.in_doubt = False
-        self.answer: Answer | None = None
+MOST_OPEN = 2_000
+"""So many rows are looked through for others that may share a request."""
 
 
 class Backlog:
     """The rows of one account that are read and not yet done.
 
+    batch_size  operation -> rows that one request may carry
+    replaces    operation -> whether its update replaces the whole entity; True where it is missing
+
     >>> backlog = Backlog()
     >>> backlog.add([JobRow(1, "op", "a", True, "{}"), JobRow(2, "op", "a", True, "{}")])
-    >>> first = backlog.next(now_s=0.0)
+    >>> (first,) = backlog.next(now_s=0.0)
     >>> first.job.row, backlog.next(now_s=0.0)
-    (1, None)
-    >>> backlog.done(first)
-    >>> backlog.next(now_s=0.0).job.row
-    2
+    (1, [])
+    >>> backlog.done(first, Status.UPDATED)
+    >>> [row.job.row for row in backlog.next(now_s=0.0)]
+    [2]
     """
 
-    def __init__(self, look_ahead: int = LOOK_AHEAD) -> None:
+    def __init__(
+        self,
+        look_ahead: int = LOOK_AHEAD,
+        *,
+        batch_size: BatchSize = lambda _operation: 1,
+        replaces: Mapping[str, bool] = MappingProxyType({}),
+    ) -> None:
         self._look_ahead = look_ahead
+        self._replaces = replaces
+        self._can_block = not all(replaces.values())
         self._fresh: deque[JobRow] = deque()
         self._fresh_chars = 0
         self._waiting_chars = 0
-        self._ready: deque[Row] = deque()
-        self._retrying: list[tuple[float, int, Row]] = []
+        self._open = OpenRows(batch_size)
+        self._ready: deque[Batch] = deque()
+        self._retrying: list[tuple[float, int, Batch]] = []
+        self._numbers = count()
         self._order: EntityOrder[JobRow] = EntityOrder()
+        self._unknown: set[int] = set()
+        self._blocked: list[JobRow] = []
         self._is_fed = False
+        self.retrying = 0
 
     def add(self, jobs: Iterable[JobRow]) -> None:
         """More rows, in row order."""
@@ -76,7 +81,7 @@ class Backlog:
 
     @property
     def needs_more(self) -> bool:
-        """Whether the next batch should be read now."""
+        """Whether more rows should be read now."""
         return len(self._fresh) < LOW_WATER and self._fresh_chars < MOST_FRESH_CHARS
 
     @property
@@ -85,64 +90,119 @@ class Backlog:
         return self._is_fed and not self._fresh and not self._order
 
     @property
-    def under_way(self) -> int:
-        """Rows given out and not done, those that wait for another attempt included."""
-        return len(self._order)
-
-    @property
-    def retrying(self) -> int:
-        """Rows that wait for their next attempt."""
-        return len(self._retrying)
+    def is_untouched(self) -> bool:
+        """Whether no row that was given out is still on its way."""
+        return len(self._order) == len(self._open)
 
     @property
     def due_s(self) -> float | None:
         """When the next retry is due; None where none waits."""
         return self._retrying[0][0] if self._retrying else None
 
-    def next(self, now_s: float, *, fresh: bool = True) -> Row | None:
-        """The next row that may go, or None; `fresh=False` gives only rows already under way."""
+    def next(self, now_s: float, *, fresh: bool = True) -> Batch:
+        """The next rows that may share a request, none where nothing may go.
+
+        fresh  False gives only rows that were sent before
+        """
         if self._retrying and self._retrying[0][0] <= now_s:
-            return heapq.heappop(self._retrying)[2]
+            batch = heapq.heappop(self._retrying)[2]
+            self.retrying -= len(batch)
+            return batch
         if self._ready:
             return self._ready.popleft()
-        return self._next_fresh() if fresh else None
+        return self._next_fresh() if fresh else []
 
-    def _next_fresh(self) -> Row | None:
+    def _next_fresh(self) -> Batch:
+        batch = self._open.take()
+        if not batch:
+            row = self._enter_next()
+            if row is None:
+                return []
+            batch = [row]
+        self.fill(batch)
+        return batch
+
+    def fill(self, batch: Batch) -> None:
+        """Let rows join `batch` that may share its request, unless it was sent before."""
+        if batch[0].attempts or not self._open.room(batch):
+            return
+        self._open.join(batch)
+        while self._open.room(batch) and len(self._open) < MOST_OPEN:
+            row = self._enter_next()
+            if row is None:
+                return
+            self._open.add(row)
+            self._open.join(batch)
+
+    def _enter_next(self) -> Row | None:
+        """The next fresh row whose entity is free; those before it wait, or are blocked."""
         while self._fresh and not self._too_many_wait():
             job = self._fresh.popleft()
             self._fresh_chars -= len(job.text)
-            if self._order.enter(job.entity, job):
+            if self._is_blocked(job):
+                self._blocked.append(job)
+            elif self._order.enter(job.entity, job):
                 return Row(job)
-            self._waiting_chars += len(job.text)
+            else:
+                self._waiting_chars += len(job.text)
         return None
 
     def _too_many_wait(self) -> bool:
-        waiting = self._order.waiting + len(self._retrying)
+        waiting = self._order.waiting + self.retrying
         return waiting >= self._look_ahead or self._waiting_chars >= MOST_WAITING_CHARS
 
-    def again(self, row: Row, due_s: float) -> None:
-        """`row` wants another attempt, not before `due_s`."""
-        heapq.heappush(self._retrying, (due_s, row.job.row, row))
+    def again(self, batch: Batch, due_s: float) -> None:
+        """The rows of `batch` want another attempt together, not before `due_s`."""
+        heapq.heappush(self._retrying, (due_s, next(self._numbers), batch))
+        self.retrying += len(batch)
 
-    def put_back(self, row: Row) -> None:
-        """`row` was given out and not sent."""
-        self._ready.appendleft(row)
+    def put_back(self, batch: Batch) -> None:
+        """`batch` was given out and not sent."""
+        self._ready.appendleft(batch)
+
+    def send_apart(self, batches: Iterable[Batch]) -> None:
+        """Batches that go now and by themselves: no other row joins them."""
+        self._ready.extend(batches)
 
     def is_awaited(self, row: Row) -> bool:
         """Whether a later row of the same entity waits for the end of `row`."""
         return self._order.is_awaited(row.job.entity)
 
-    def done(self, row: Row) -> None:
+    def done(self, row: Row, status: Status) -> None:
         """The result of `row` is on record: the next row of its entity may go."""
-        job = self._order.leave(row.job.entity)
-        if job is not None:
+        self._settle(row.job, status)
+        while (job := self._order.leave(row.job.entity)) is not None:
             self._waiting_chars -= len(job.text)
-            self._ready.append(Row(job))
+            if not self._is_blocked(job):
+                self._open.add(Row(job))
+                return
+            self._blocked.append(job)
 
-    def attempted(self) -> Iterator[Row]:
+    def _settle(self, job: JobRow, status: Status) -> None:
+        """What the entity holds is unknown until an update that replaces the whole succeeds."""
+        if not self._can_block:
+            return
+        if status is Status.UNKNOWN:
+            self._unknown.add(hash(job.entity))
+        elif status is Status.UPDATED and self._replaces.get(job.operation, True):
+            self._unknown.discard(hash(job.entity))
+
+    def _is_blocked(self, job: JobRow) -> bool:
+        return (
+            bool(self._unknown)
+            and hash(job.entity) in self._unknown
+            and not self._replaces.get(job.operation, True)
+        )
+
+    def take_blocked(self) -> list[JobRow]:
+        """Rows that will not be sent: a row of their entity before them ended `unknown`."""
+        blocked, self._blocked = self._blocked, []
+        return blocked
+
+    def attempted(self) -> Batch:
         """Take out the rows that were sent, have no result and are not in flight."""
-        rows = [row for row in self._ready if row.attempts]
-        rows += [row for _, _, row in self._retrying]
-        self._ready = deque(row for row in self._ready if not row.attempts)
+        waiting = [*self._ready, *(batch for _, _, batch in self._retrying)]
+        self._ready = deque(batch for batch in self._ready if not batch[0].attempts)
         self._retrying.clear()
-        return iter(rows)
+        self.retrying = 0
+        return [row for batch in waiting for row in batch if row.attempts]

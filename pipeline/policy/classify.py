@@ -77,6 +77,10 @@ _HINT_NOT_THE_VENDOR = (
     "a proxy or a login page seems to have answered in the vendor's place: check base_url and proxy"
 )
 _HINT_UNREACHABLE = "check base_url, the account's proxy and the network"
+_HINTS_BY_REASON: Mapping[str, str] = {
+    "sign_in_refused": "check the account's credentials",
+    "sign_in_failed": "check that the token server can be reached, then send the rows again",
+}
 _HINT_UNTRUSTED = "check base_url, ca_file, client_cert and tls of the account"
 
 
@@ -131,7 +135,7 @@ def _without_reply(reply: NoReply) -> Answer:
     verdict = Verdict.FATAL if reply.is_permanent else Verdict.TRANSIENT
     effect = Effect.MAYBE if reply.may_have_arrived else Effect.NONE
     if reply.is_permanent:
-        hint = _HINT_UNTRUSTED
+        hint = _HINTS_BY_REASON.get(reply.reason, _HINT_UNTRUSTED)
     else:
         hint = HINT_IN_DOUBT if reply.may_have_arrived else _HINT_UNREACHABLE
     return Answer(verdict, effect, code=reply.reason, message=reply.detail, hint=hint)

@@ -29,6 +29,15 @@ def is_in_doubt(answer: Answer, *, was_in_doubt: bool) -> bool:
     return was_in_doubt or answer.effect is Effect.MAYBE
 
 
+def is_judged(answer: Answer) -> bool:
+    """Whether the vendor carried the request out, or refused the very rows in it: it works.
+
+    >>> is_judged(Answer(Verdict.TRANSIENT, Effect.MAYBE, 500))
+    False
+    """
+    return answer.verdict in {Verdict.OK, Verdict.REJECTED}
+
+
 def next_act(
     policy: RetryPolicy,
     answer: Answer,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.model import Answer, Verdict
 
-RETRYABLE = frozenset({Verdict.THROTTLED, Verdict.TRANSIENT})
+RETRYABLE = frozenset({Verdict.THROTTLED, Verdict.TRANSIENT, Verdict.SPLIT})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,32 @@ import importlib
 import pkgutil
 from typing import Any
 
-from pipeline.vendors.contract import Account, Basic, Defaults, Operation, Vendor, VendorSettings
+from pipeline.vendors.contract import (
+    Account,
+    Authentication,
+    Basic,
+    Bearer,
+    Defaults,
+    Operation,
+    Token,
+    TokenCall,
+    Vendor,
+    VendorSettings,
+)
 
-__all__ = ["Account", "Basic", "Defaults", "Operation", "Vendor", "VendorSettings", "load_vendors"]
+__all__ = [
+    "Account",
+    "Authentication",
+    "Basic",
+    "Bearer",
+    "Defaults",
+    "Operation",
+    "Token",
+    "TokenCall",
+    "Vendor",
+    "VendorSettings",
+    "load_vendors",
+]
 
 
 def load_vendors() -> dict[str, Vendor[Any]]:

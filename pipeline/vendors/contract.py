@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
@@ -27,6 +29,25 @@ class VendorSettings(BaseModel):
 
     base_url: str
 
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of `base_url`, in one spelling."""
+        return origin_of(self.base_url)
+
+
+@lru_cache(maxsize=64)
+def origin_of(url: str) -> str:
+    """Scheme, host and port in one spelling.
+
+    >>> origin_of("HTTPS://Store.Xsolla.com:443/api")
+    'https://store.xsolla.com'
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    is_usual = parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme))
+    return f"{parts.scheme}://{host}" if is_usual else f"{parts.scheme}://{host}:{parts.port}"
+
 
 S = TypeVar("S", bound=VendorSettings)
 J = TypeVar("J", bound=UpdateJob)
@@ -38,6 +59,47 @@ class Basic:
 
     user: str
     password: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A ready token."""
+
+    token: SecretStr
+
+
+class Token(NamedTuple):
+    """What a token call brought.
+
+    lifetime_s  from now on; None where the reply names none
+    """
+
+    value: SecretStr
+    lifetime_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCall:
+    """A request that brings a bearer token.
+
+    base_url  where it goes, no slash at the end; may be another host than the account's
+    request   its path follows `base_url`; not shown, for its body may hold credentials
+    read      the token of a 2xx reply, or None where that is no token
+    basic     credentials that travel in the header; None where the request holds them
+    secrets   what must never be shown, wherever a reply repeats it
+    quota     of this call alone
+    """
+
+    base_url: str
+    request: Request = field(repr=False)
+    read: Callable[[Reply], Token | None]
+    basic: Basic | None = field(default=None, repr=False)
+    secrets: tuple[SecretStr, ...] = ()
+    quota: tuple[str, ...] = ("1/s",)
+
+
+Authentication = Basic | Bearer | TokenCall | None
+"""How requests show whose they are; None: they do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +130,15 @@ class Operation(Generic[S, J]):
     sample        a row by column name, as people would write it, for templates and help
     entity        MUST give the same key for whatever the vendor treats as the same thing
     refuse        why this job cannot be sent by this account, or None
+    irreversible  True where nothing takes the update back: the user must allow it
     warn          what is doubtful about the job but no ground to refuse it
-    encode        one request for the jobs of a batch. MUST percent-encode every path segment
+    batch_key     jobs with the same may share a request; empty: travels alone. MUST be empty where
+                  the job may not be repeated: the refusal of a group says nothing of its rows
+    batch_size    how many jobs one request may carry at most, 1 or more
+    encode        one request for the jobs of a batch, of one `batch_key` and with no entity twice.
+                  MUST percent-encode every path segment
     decode        one answer per job of the batch, in order. MUST accept any status and any bytes;
-                  MUST trust the status over the body
+                  MUST trust the status over the body; SPLIT only of a batch of two or more
     repeatable    True where the vendor's state is the same after sending it twice
     repeat_note   the same in words, for people, with its source
     """
@@ -88,6 +155,9 @@ class Operation(Generic[S, J]):
     repeatable: Callable[[S, J], bool]
     repeat_note: str
     refuse: Callable[[S, J], str | None] = lambda _settings, _job: None
+    irreversible: Callable[[J], bool] = lambda _job: False
+    batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
+    batch_size: Callable[[S], int] = lambda _settings: 1
     warn: Callable[[J], tuple[str, ...]] = lambda _job: ()
     always: tuple[str, ...] = ()
     sample: Mapping[str, str] = field(default_factory=dict)
@@ -98,13 +168,16 @@ class Vendor(Generic[S]):
     """A vendor: its settings, how it authenticates, what it offers.
 
     scope      what an account's updates reach, for people: "project 44056"
-    simulated  settings of a `sample-*` account, beside the simulator's base URL
+    simulated  settings of a `sample-*` account, beside the simulator's base URL; `{origin}` in a
+               value stands for the simulator's origin. For other accounts at the simulator, too,
+               its secrets and addresses hold, and a secret that it does not name is dropped; all
+               else stays the account's own, but for what does not go together with that
     """
 
     name: str
     summary: str
     settings: type[S]
-    authenticate: Callable[[S], Basic]
+    authenticate: Callable[[S], Authentication]
     operations: tuple[Operation[S, Any], ...]
     scope: Callable[[S], str] = lambda _settings: ""
     simulated: Mapping[str, Any] = field(default_factory=dict)

@@ -28,7 +28,7 @@ from datetime import datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NotRequired, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
@@ -732,26 +732,12 @@ def _refuse(s: Settings, job: BonusPromotion | Coupon) -> str | None:
 
 def _bonus_promotion_entity(s: Settings, job: BonusPromotion) -> EntityKey:
     project = str(_project(s, job))
-    return EntityKey("xsolla", _origin(s.base_url), project, "promotion", str(job.promotion_id))
+    return EntityKey("xsolla", s.origin, project, "promotion", str(job.promotion_id))
 
 
 def _coupon_entity(s: Settings, job: Coupon) -> EntityKey:
     project = str(_project(s, job))
-    return EntityKey("xsolla", _origin(s.base_url), project, "coupon", job.external_id)
-
-
-@lru_cache(maxsize=64)
-def _origin(base_url: str) -> str:
-    """Scheme, host and port in one spelling.
-
-    >>> _origin("HTTPS://Store.Xsolla.com:443/api")
-    'https://store.xsolla.com'
-    """
-    url = urlsplit(base_url)
-    host = url.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    is_usual = url.port in (None, {"https": 443, "http": 80}.get(url.scheme))
-    return f"{url.scheme}://{host}" if is_usual else f"{url.scheme}://{host}:{url.port}"
+    return EntityKey("xsolla", s.origin, project, "coupon", job.external_id)
 
 
 # -------------------------------------------------------------------------- replies to answers

@@ -1,11 +1,29 @@
 from __future__ import annotations
 
-from pipeline.model import JobRow
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.model import JobRow, Status
 from pipeline.policy.backlog import LOW_WATER, Backlog
+from pipeline.policy.batches import Batch, Row
+
+OK = Status.UPDATED
 
 
-def jobs(*entities: str, first: int = 1) -> list[JobRow]:
-    return [JobRow(row, "op", entity, True, "{}") for row, entity in enumerate(entities, first)]
+def jobs(*entities: str, first: int = 1, batch: str = "") -> list[JobRow]:
+    return [
+        JobRow(row, "op", entity, True, "{}", batch) for row, entity in enumerate(entities, first)
+    ]
+
+
+def numbers(batch: Batch) -> list[int]:
+    return [row.job.row for row in batch]
+
+
+def sent(batch: Batch) -> Batch:
+    for row in batch:
+        row.attempts += 1
+    return batch
 
 
 def test_a_retrying_row_holds_up_only_its_own_entity():
@@ -14,11 +32,11 @@ def test_a_retrying_row_holds_up_only_its_own_entity():
     first = backlog.next(0.0)
     backlog.again(first, due_s=5.0)
     assert backlog.due_s == 5.0
-    assert backlog.next(0.0).job.row == 3  # b overtakes, the second a does not
-    assert backlog.next(4.9) is None
+    assert numbers(backlog.next(0.0)) == [3]  # b overtakes, the second a does not
+    assert backlog.next(4.9) == []
     assert backlog.next(5.0) is first
-    backlog.done(first)
-    assert backlog.next(5.0).job.row == 2
+    backlog.done(first[0], OK)
+    assert numbers(backlog.next(5.0)) == [2]
 
 
 def test_a_due_retry_goes_before_fresh_rows():
@@ -32,29 +50,30 @@ def test_a_due_retry_goes_before_fresh_rows():
 def test_reading_stops_while_too_many_rows_wait():
     backlog = Backlog(look_ahead=2)
     backlog.add(jobs("a", "a", "a", "b"))
-    first = backlog.next(0.0)
-    assert backlog.next(0.0) is None  # two wait behind a: b is not looked for
-    backlog.done(first)
-    assert backlog.next(0.0).job.row == 2
-    assert backlog.next(0.0).job.row == 4  # one waits: there is room again
+    (first,) = backlog.next(0.0)
+    assert backlog.next(0.0) == []  # two wait behind a: b is not looked for
+    backlog.done(first, OK)
+    assert numbers(backlog.next(0.0)) == [2]
+    assert numbers(backlog.next(0.0)) == [4]  # one waits: there is room again
 
 
 def test_nothing_fresh_is_given_out_where_the_first_request_is_alone():
     backlog = Backlog()
     backlog.add(jobs("a", "b"))
     first = backlog.next(0.0)
+    assert not backlog.is_untouched
     backlog.again(first, due_s=1.0)
-    assert backlog.next(0.5, fresh=False) is None
+    assert backlog.next(0.5, fresh=False) == []
     assert backlog.next(1.0, fresh=False) is first
 
 
 def test_it_is_done_when_all_are_done_and_no_more_come():
     backlog = Backlog()
     backlog.add(jobs("a"))
-    row = backlog.next(0.0)
+    (row,) = backlog.next(0.0)
     backlog.end()
     assert not backlog.is_done  # under way
-    backlog.done(row)
+    backlog.done(row, OK)
     assert backlog.is_done
     assert not Backlog().is_done  # more may come
 
@@ -71,10 +90,125 @@ def test_it_asks_for_more_before_it_runs_dry():
 def test_what_was_attempted_is_taken_out_and_the_rest_stays():
     backlog = Backlog()
     backlog.add(jobs("a", "b", "c"))
-    sent, waiting = backlog.next(0.0), backlog.next(0.0)
-    sent.attempts = 1
-    backlog.again(sent, due_s=9.0)
+    first, waiting = sent(backlog.next(0.0)), backlog.next(0.0)
+    backlog.again(first, due_s=9.0)
     backlog.put_back(waiting)
-    assert list(backlog.attempted()) == [sent]
-    assert list(backlog.attempted()) == []
+    assert backlog.attempted() == first
+    assert backlog.attempted() == []
+    assert backlog.retrying == 0
     assert backlog.next(9.0) is waiting
+
+
+# Rows that share a request...
+
+
+def grouping(size: int = 3) -> Backlog:
+    return Backlog(batch_size=lambda _operation: size)
+
+
+def test_rows_of_one_kind_share_a_request_up_to_its_size():
+    backlog = grouping()
+    backlog.add(jobs("a", "b", "c", "d", batch="x"))
+    assert numbers(backlog.next(0.0)) == [1, 2, 3]
+    assert numbers(backlog.next(0.0)) == [4]
+
+
+def test_rows_of_another_kind_are_passed_over_and_not_forgotten():
+    backlog = grouping()
+    backlog.add(jobs("a", batch="x") + jobs("b", "c", first=2, batch="y"))
+    backlog.add([*jobs("d", first=4), *jobs("e", first=5, batch="x")])
+    given_out = [numbers(backlog.next(0.0)) for _ in range(3)]
+    assert given_out == [[1, 5], [2, 3], [4]]  # the row without a kind travels alone
+    assert backlog.next(0.0) == []
+
+
+def test_an_entity_is_never_twice_in_a_group_and_keeps_its_order():
+    backlog = grouping()
+    backlog.add([*jobs("a", batch="y"), *jobs("a", "b", "a", first=2, batch="y")])
+    first = backlog.next(0.0)
+    assert numbers(first) == [1, 3]
+    for row in first:
+        backlog.done(row, OK)
+    assert numbers(backlog.next(0.0)) == [2]
+
+
+def test_rows_that_come_while_a_group_waits_for_its_turn_join_it():
+    backlog = grouping()
+    backlog.add(jobs("a", batch="x"))
+    batch = backlog.next(0.0)
+    backlog.add(jobs("b", "c", "d", first=2, batch="x"))
+    backlog.fill(batch)
+    assert numbers(batch) == [1, 2, 3]
+    backlog.again(sent(batch), due_s=1.0)
+    backlog.fill(batch)
+    assert numbers(batch) == [1, 2, 3]  # what was sent goes again as it was
+
+
+def test_parts_of_a_refused_group_take_no_company():
+    backlog = grouping()
+    backlog.add(jobs("a", "b", batch="x"))
+    batch = sent(backlog.next(0.0))
+    backlog.send_apart([batch[:1], batch[1:]])
+    backlog.add(jobs("c", first=3, batch="x"))
+    first = backlog.next(0.0)
+    backlog.fill(first)
+    assert numbers(first) == [1]
+
+
+# Rows behind one that ended unknown...
+
+
+def test_behind_an_unknown_row_only_full_replaces_go_on():
+    backlog = Backlog(replaces={"set": True, "patch": False})
+    backlog.add([JobRow(n, op, "a", True, "{}") for n, op in enumerate(["patch"] * 3, 1)])
+    (first,) = backlog.next(0.0)
+    assert backlog.next(0.0) == []  # 2 and 3 wait behind it
+    backlog.done(first, Status.UNKNOWN)
+    assert [job.row for job in backlog.take_blocked()] == [2, 3]
+    backlog.add([JobRow(4, "patch", "a", True, "{}"), JobRow(5, "patch", "b", True, "{}")])
+    backlog.add([JobRow(6, "set", "a", True, "{}"), JobRow(7, "patch", "a", True, "{}")])
+    assert numbers(backlog.next(0.0)) == [5]  # another entity
+    assert [job.row for job in backlog.take_blocked()] == [4]
+    (replacing,) = backlog.next(0.0)
+    assert replacing.job.row == 6
+    backlog.done(replacing, OK)  # what the entity holds is known again
+    assert numbers(backlog.next(0.0)) == [7]
+    assert backlog.take_blocked() == []
+
+
+def test_where_all_updates_replace_nothing_is_blocked():
+    backlog = Backlog(replaces={"op": True})
+    backlog.add(jobs("a", "a"))
+    (first,) = backlog.next(0.0)
+    backlog.done(first, Status.UNKNOWN)
+    assert numbers(backlog.next(0.0)) == [2]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["", "x", "y"])), max_size=40),
+    st.integers(1, 4),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_order_answers_come_in_all_rows_go_once_and_in_order(given_rows, size, chance):
+    backlog = Backlog(batch_size=lambda _operation: size)
+    rows = [
+        JobRow(n, "op", entity, True, "{}", batch)
+        for n, (entity, batch) in enumerate(given_rows, start=1)
+    ]
+    backlog.add(rows)
+    backlog.end()
+    under_way: list[Row] = []
+    order: dict[str, list[int]] = {}
+    while not backlog.is_done:
+        batch = backlog.next(0.0)
+        assert len(batch) <= size
+        assert len({row.job.batch for row in batch}) <= 1
+        assert len(batch) <= 1 or batch[0].job.batch
+        under_way += batch
+        assert len({row.job.entity for row in under_way}) == len(under_way)
+        for row in sent(batch):
+            order.setdefault(row.job.entity, []).append(row.job.row)
+        if under_way and (not batch or chance.random() < 0.5):
+            backlog.done(under_way.pop(chance.randrange(len(under_way))), OK)
+    assert sorted(n for numbers in order.values() for n in numbers) == [job.row for job in rows]
+    assert all(numbers == sorted(numbers) for numbers in order.values())

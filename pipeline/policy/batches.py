@@ -1,0 +1,109 @@
+"""Rows on their way, and which of them share a request. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+
+from pipeline.model import Answer, JobRow
+
+BatchSize = Callable[[str], int]
+"""Operation -> how many of its rows one request may carry at most."""
+
+
+class Row:
+    """A row under way.
+
+    attempts      how often it was sent
+    tries         of these, the ones that count against the account's attempts
+    first_sent_s  when its first attempt left
+    answer        the last one; None before the first
+    """
+
+    __slots__ = ("answer", "attempts", "first_sent_s", "in_doubt", "job", "tries")
+
+    def __init__(self, job: JobRow) -> None:
+        self.job = job
+        self.attempts = 0
+        self.tries = 0
+        self.first_sent_s = 0.0
+        self.in_doubt = False
+        self.answer: Answer | None = None
+
+
+Batch = list[Row]
+"""The rows that one request carries, one or more."""
+
+
+class OpenRows:
+    """Rows that may go and were not sent yet, by what they may share a request with.
+
+    >>> rows = OpenRows(batch_size=lambda _operation: 2)
+    >>> for n, batch in enumerate("xyx", start=1):
+    ...     rows.add(Row(JobRow(n, "op", f"e{n}", True, "{}", batch)))
+    >>> [[row.job.row for row in rows.take()] for _ in range(2)]
+    [[1, 3], [2]]
+    """
+
+    def __init__(self, batch_size: BatchSize) -> None:
+        self._size = batch_size
+        self._rows: OrderedDict[tuple[str, str], deque[Row]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        """How many rows wait here."""
+        return self._count
+
+    def __iter__(self) -> Iterator[Row]:
+        for rows in self._rows.values():
+            yield from rows
+
+    def room(self, batch: Batch) -> int:
+        """How many more rows may join `batch`, which was never sent."""
+        job = batch[0].job
+        return self._size(job.operation) - len(batch) if job.batch else 0
+
+    def add(self, row: Row) -> None:
+        """`row` may go."""
+        self._rows.setdefault(_kind(row.job), deque()).append(row)
+        self._count += 1
+
+    def take(self) -> Batch:
+        """The next rows that may go together; empty where none waits."""
+        if not self._rows:
+            return []
+        batch = [self._pop(next(iter(self._rows)))]
+        self.join(batch)
+        return batch
+
+    def join(self, batch: Batch) -> None:
+        """Let those join `batch` that may share its request."""
+        kind = _kind(batch[0].job)
+        for _ in range(self.room(batch)):
+            if kind not in self._rows:
+                return
+            batch.append(self._pop(kind))
+
+    def _pop(self, kind: tuple[str, str]) -> Row:
+        rows = self._rows[kind]
+        row = rows.popleft()
+        self._count -= 1
+        if rows:
+            self._rows.move_to_end(kind)  # others have their turn first
+        else:
+            del self._rows[kind]
+        return row
+
+
+def _kind(job: JobRow) -> tuple[str, str]:
+    return job.operation, job.batch
+
+
+def halves(batch: Batch) -> list[Batch]:
+    """`batch` in two, or as it is where it has one row.
+
+    >>> [len(half) for half in halves([Row(JobRow(n, "op", "e", True, "")) for n in range(5)])]
+    [2, 3]
+    """
+    middle = len(batch) // 2
+    return [half for half in (batch[:middle], batch[middle:]) if half]

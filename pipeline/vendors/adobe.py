@@ -1,0 +1,932 @@
+"""Adobe Journey Optimizer: fallback offers of the Offer Library, as JSON Patch.
+
+Two generations of one API, `api` of the account chooses: `xcore`, the repository API that UPDATE
+documents and LEGACY calls deprecated since 2024-03-27, and `dps`, its successor. One PATCH per row,
+answered with a receipt that holds the offer's new etag.
+
+The sources of the facts below; all were read on 2026-11-22.
+
+    UPDATE   "Update fallback offers", Chinese and French pages of Journey Optimizer, undated
+    LEGACY   github AdobeDocs/journey-optimizer.en, offers-api/legacy-apis
+    DPS      the same, offers-api/fallback-offers/update (commits 04e844c8, 0b94bfea)
+    SERVICE  "Manage Decisioning objects and rules using APIs", tutorial of Experience Platform
+    TROUBLE  github AdobeDocs/experience-platform.en @01e70824, help/landing/troubleshooting.md
+    AJO      github AdobeDocs/journey-optimizer-apis @418ba208: sibling APIs
+    OAUTH    developer.adobe.com, "Server to Server authentication", IMS
+    LIMITS   github AdobeDocs/analytics-2.0-apis, texts and issue 176: the same gateway
+    RFC 6901 JSON Pointer, RFC 6902 JSON Patch
+
+Not in any source: the status of a good PATCH, whether dps knows If-Match, the error bodies of these
+two APIs, their rate limits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice, takewhile
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from jsonpointer import JsonPointer, JsonPointerException
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError, to_json
+
+from pipeline.model import (
+    Answer,
+    Cell,
+    CellKind,
+    Effect,
+    EntityKey,
+    NoReply,
+    Reply,
+    Request,
+    UpdateJob,
+    Verdict,
+)
+from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
+from pipeline.vendors.contract import (
+    Bearer,
+    Defaults,
+    Operation,
+    Token,
+    TokenCall,
+    Vendor,
+    VendorSettings,
+)
+
+
+def _wrong(text: str) -> PydanticCustomError:
+    return PydanticCustomError("value", text)
+
+
+# ------------------------------------------------------------------------------------- settings
+
+# What goes into a header and into an entity's key: visible, and without the `|` that parts keys.
+_WORD = re.compile(r"(?!\.\.?\Z)[!-{}~]+")
+_SCOPE = re.compile(r"[!-+\--~]+")  # OAUTH: commas part them
+
+
+def _word(text: str) -> str:
+    if not _WORD.fullmatch(text):
+        raise _wrong("expected visible ASCII characters, without blanks and without |")
+    return text
+
+
+def _scope_name(text: str) -> str:
+    if not _SCOPE.fullmatch(text):
+        raise _wrong("expected one scope each, without blanks and commas")
+    return text
+
+
+Word = Annotated[str, AfterValidator(_word)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+
+
+class Settings(VendorSettings):
+    """What an account at Adobe needs.
+
+    api            `dps`, or `xcore`, which is deprecated; without a default: it is chosen
+    container_id   xcore: where the offers lie. dps knows no containers
+    containers     xcore: others that a row's `container_id` may name
+    client_id      also the `x-api-key` of every request
+    client_secret  with `scopes`: asks for a token. The other way is a ready `access_token`
+    guard          False sends what may be harmful to send twice without a guard, and never repeats
+                   it by itself
+    """
+
+    base_url: str = "https://platform.adobe.io/data/core"  # UPDATE, DPS
+    api: Literal["xcore", "dps"]
+    container_id: Word | None = None
+    containers: tuple[Word, ...] = ()
+    ims_org: Word
+    sandbox_name: Word
+    client_id: Secret
+    client_secret: Secret | None = None
+    scopes: tuple[Annotated[str, AfterValidator(_scope_name)], ...] = ()
+    access_token: Secret | None = None
+    token_url: str = "https://ims-na1.adobelogin.com/ims/token/v3"  # noqa: S105 - OAUTH
+    guard: bool = True
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if wrong := [*_sign_in_faults(self), *_container_faults(self)]:
+            raise PydanticCustomError("settings", "; ".join(wrong))
+        return self
+
+
+def _sign_in_faults(s: Settings) -> Iterator[str]:
+    # presence only: while rows are bound, secrets hold a placeholder
+    if s.client_secret is None and s.access_token is None:
+        yield "client_secret with scopes, or access_token, is missing: nothing says how to sign in"
+    elif s.client_secret is not None and s.access_token is not None:
+        yield "client_secret and access_token are two ways to sign in: leave one of them out"
+    elif s.client_secret is not None and not s.scopes:
+        yield "scopes is missing: client_secret goes with those that the Developer Console lists"
+    elif s.access_token is not None and s.scopes:
+        yield "scopes goes with client_secret: leave it out beside access_token"
+    if not _may_hold_credentials(s.token_url):
+        yield "token_url should be https:// with host and path, without user, query and fragment"
+
+
+def _container_faults(s: Settings) -> Iterator[str]:
+    if s.api == "xcore" and s.container_id is None:
+        yield "container_id is missing: xcore finds an offer in its container"
+    if s.api == "dps" and (s.container_id is not None or s.containers):
+        # it would have no effect, and whoever reads the configuration would think that it has
+        yield "container_id and containers belong to xcore: dps knows an offer by its id alone"
+
+
+def _may_hold_credentials(url: str) -> bool:
+    """Whether credentials may go to this address.
+
+    >>> _may_hold_credentials("http://127.0.0.1:8080/token"), _may_hold_credentials("http://a/b")
+    (True, False)
+    """
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    is_loopback = host in {"localhost", "::1"} or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host)
+    is_plain = re.fullmatch(r"[!-~]+", url) and not re.search(r"[?#\\@]", url)
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback)
+    return bool(host and parts.path.startswith("/") and is_plain and is_safe)
+
+
+def _authenticate(s: Settings) -> Bearer | TokenCall:
+    """OAUTH: client credentials in a form, answered with a token of 24 hours; it is asked again."""
+    if s.access_token is not None:
+        return Bearer(s.access_token)
+    secret = s.client_secret or SecretStr("")  # never empty: `_sign_in_faults`
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": s.client_id.get_secret_value(),
+        "client_secret": secret.get_secret_value(),
+        "scope": ",".join(s.scopes),
+    }
+    url = urlsplit(s.token_url)
+    return TokenCall(
+        base_url=f"{url.scheme}://{url.netloc}",
+        request=Request("POST", url.path, urlencode(form).encode(), _FORM),
+        read=_read_token,
+        secrets=(s.client_id, secret),
+    )
+
+
+_FORM: Final = MappingProxyType(
+    {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+)
+_LONGEST_S = 30 * 86_400.0  # OAUTH: 24 h. Older calls of IMS counted milliseconds: 1,000 days
+
+
+def _read_token(reply: Reply) -> Token | None:
+    """OAUTH: `{access_token, token_type, expires_in}`, in seconds; an absurd lifetime is none.
+
+    >>> _read_token(Reply(200, {}, b'{"access_token": "t", "expires_in": 86399}'))
+    Token(value=SecretStr('**********'), lifetime_s=86399.0)
+    """
+    body = json_object(reply.body)
+    text, lifetime = body.get("access_token"), body.get("expires_in")
+    if not isinstance(text, str) or not re.fullmatch(r"[!-~]+", text):
+        return None
+    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
+        return Token(SecretStr(text), None)
+    return Token(SecretStr(text), float(lifetime) if 0 < lifetime <= _LONGEST_S else None)
+
+
+# ------------------------------------------------------------------------- changes and JSON Patch
+
+STATUSES: Final = ("draft", "approved", "archived")  # SERVICE
+PATCH: Final = "patch"
+
+# UPDATE has xdm:status; DPS has the root of the document, with name and description
+_NAMED: Final[Mapping[str, Mapping[str, str]]] = {
+    "xcore": {"status": "/_instance/xdm:status"},
+    "dps": {"status": "/status", "name": "/name", "description": "/description"},
+}
+_COLUMN = re.compile(r"(add:|remove:|)(/.*)", re.DOTALL)
+_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {  # RFC 6902, section 4
+    "add": ("path", "value"),
+    "remove": ("path",),
+    "replace": ("path", "value"),
+    "copy": ("from", "path"),
+    "move": ("from", "path"),
+    "test": ("path", "value"),
+}
+_LARGEST = 2**63 - 1
+_MOST_LEVELS = 100  # readers of JSON give up somewhere: ours at 200
+
+Place = tuple[int | str, ...]
+Complaint = tuple[Place, str]
+
+_NO_CHANGE = (
+    "expected a value in at least one column that changes something: status, name, description, "
+    "patch, a JSON Pointer such as /_instance/xdm:name, or one after add: or remove:"
+)
+_NO_POINTER = "a JSON Pointer, as in /_instance/xdm:name; within a name ~ is ~0 and / is ~1"
+_NO_TEXT = "expected text; other types, and null, go through the column patch"
+
+
+def _checked(given: Any) -> dict[str, Any]:
+    """The columns of a row that change something: every one that is wrong is named."""
+    if given is None or given == {}:
+        raise _wrong(_NO_CHANGE)
+    if not isinstance(given, dict):
+        raise _wrong("expected an object")
+    found = [
+        InitErrorDetails(
+            type=_wrong(f"{text} ({_in_words(place)})" if place else text),
+            loc=(str(key), *place),
+            input=value,
+        )
+        for key, value in given.items()
+        for place, text in _member_complaints(str(key), value)
+    ]
+    if found:
+        raise ValidationError.from_exception_data("changes", found)
+    return given
+
+
+def _in_words(place: Place) -> str:
+    """A place within a cell.
+
+    >>> _in_words((1, "path"))
+    'item 2, path'
+    """
+    return ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in place)
+
+
+def _member_complaints(key: str, value: Any) -> Iterator[Complaint]:
+    if key == PATCH:
+        yield from _patch_complaints(value)
+    elif key == "status":
+        if value not in STATUSES:
+            yield (), "expected draft, approved or archived"
+    elif key in _NAMED["dps"]:
+        yield from _text_complaints(value)
+    elif (column := _COLUMN.fullmatch(key)) is None:
+        yield (), "expected no such column"
+    else:
+        prefix, pointer = column.groups()
+        if _tokens_or_none(pointer) is None:
+            yield (), f"expected a header that is {_NO_POINTER}"
+        if prefix != "remove:":
+            yield from _text_complaints(value)
+        elif value is not True:
+            yield (), "expected true, which removes it; leave the cell empty where it stays"
+
+
+def _text_complaints(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, str):
+        yield (), _NO_TEXT
+    elif not _is_whole(value):
+        yield (), "expected whole characters, not half of a surrogate pair"
+
+
+def _patch_complaints(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, list) or not value:
+        yield (), "expected a list of at least one operation"
+        return
+    for number, operation in enumerate(value):
+        for place, text in _operation_complaints(operation):
+            yield (number, *place), text
+
+
+def _operation_complaints(operation: Any) -> Iterator[Complaint]:
+    if not isinstance(operation, dict):
+        yield (), "expected an object with op and path"
+        return
+    name = operation.get("op")
+    members = _MEMBERS.get(name) if isinstance(name, str) else None
+    if members is None:
+        yield ("op",), f"expected one of {', '.join(_MEMBERS)}"
+        return
+    for member in members:
+        if member not in operation:
+            yield (member,), "expected a value"
+        elif member == "value":
+            if not _is_json(operation[member]):
+                yield (member,), "expected JSON: numbers of 64 bits, whole characters, 100 levels"
+        elif _tokens_or_none(operation[member]) is None:
+            yield (member,), f"expected {_NO_POINTER}"
+    for member in operation:
+        if member not in (*members, "op"):  # RFC 6902 ignores it; here it is a slip of the pen
+            yield (str(member),), "expected no such member"
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value is the same after its way through text.
+
+    >>> _is_json({"a": [1, 2.5, None]}), _is_json([float("nan")]), _is_json({1: 2})
+    (True, False, False)
+    """
+    left = [(value, 1)]
+    while left:
+        one, level = left.pop()
+        if level > _MOST_LEVELS:
+            return False
+        if isinstance(one, dict):
+            if not all(isinstance(key, str) and _is_whole(key) for key in one):
+                return False
+            left += [(inner, level + 1) for inner in one.values()]
+        elif isinstance(one, list):
+            left += [(inner, level + 1) for inner in one]
+        elif not _is_simple(one):
+            return False
+    return True
+
+
+def _is_simple(value: Any) -> bool:
+    match value:
+        case bool() | None:
+            return True
+        case int():
+            return abs(value) <= _LARGEST
+        case float():
+            return math.isfinite(value)
+    return isinstance(value, str) and _is_whole(value)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether UTF-8 can hold it: half of a surrogate pair it cannot."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+@lru_cache(maxsize=4096)  # the headers of a file come again in every row
+def _tokens(pointer: str) -> tuple[str, ...]:
+    """The steps of a JSON Pointer; raises JsonPointerException.
+
+    >>> _tokens("/tags/a~1b")
+    ('tags', 'a/b')
+    """
+    return tuple(JsonPointer(pointer).parts)
+
+
+def _tokens_or_none(pointer: Any) -> tuple[str, ...] | None:
+    if not isinstance(pointer, str) or not _is_whole(pointer):
+        return None
+    try:
+        return _tokens(pointer)
+    except JsonPointerException:
+        return None
+
+
+def _operations(api: str, changes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The JSON Patch of a row, in the order of its columns.
+
+    >>> _operations("dps", {"status": "approved", "remove:/labels": True})
+    [{'op': 'replace', 'path': '/status', 'value': 'approved'}, {'op': 'remove', 'path': '/labels'}]
+    """
+    found: list[dict[str, Any]] = []
+    for key, value in changes.items():
+        if key == PATCH:
+            found += value
+        elif (operation := _of_column(api, key, value)) is not None:
+            found.append(operation)
+    return found
+
+
+def _of_column(api: str, key: str, value: Any) -> dict[str, Any] | None:
+    """What a column asks for; None where the API has no such column, which is refused."""
+    column = _COLUMN.fullmatch(key)
+    if column is None:
+        path = _NAMED[api].get(key)
+        return None if path is None else {"op": "replace", "path": path, "value": value}
+    prefix, path = column.groups()
+    if prefix == "remove:":
+        return {"op": "remove", "path": path}
+    return {"op": "add" if prefix else "replace", "path": path, "value": value}
+
+
+# ------------------------------------------------------------------------------------- the job
+
+ABSENT: Any = None
+"""Stands where a row gives no value; `model_fields_set` tells it from null."""
+
+
+def _segment(text: str) -> str:
+    # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
+    if text in ("", ".", "..") or not _is_whole(text):
+        raise _wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
+    return text
+
+
+def _etag(value: Any) -> str:
+    """UPDATE, DPS: a whole number. SERVICE sends it in quotes, and so it is often kept.
+
+    >>> _etag('"3"'), _etag(3)
+    ('3', '3')
+    """
+    text = str(value) if type(value) is int else value
+    found = re.fullmatch(r'("?)([0-9]{1,20})\1', text) if isinstance(text, str) else None
+    if found is None:
+        raise _wrong("expected the whole number that Adobe gave as etag, as in 3")
+    return found[2]
+
+
+class FallbackOffer(UpdateJob):
+    """Changes of one fallback offer.
+
+    changes  JSON values by the column that gave them, in column order: `status`, `name`,
+             `description`, `patch`, a JSON Pointer (replaces), or one after `add:` or `remove:`
+    """
+
+    instance_id: Annotated[
+        str,
+        AfterValidator(_segment),
+        Cell(
+            CellKind.ID,
+            help="The offer to update: its instance id (xcore), its id (dps).",
+            example="b3966680-13ec-11eb-9c20-8323709cfc65",
+        ),
+    ]
+    container_id: Annotated[
+        str,
+        AfterValidator(_segment),
+        Cell(
+            CellKind.ID,
+            help="xcore: the container, where it is not the account's own; one of `containers`.",
+            example="e0bd8463-0913-4ca1-bd84-6309134ca1f6",
+        ),
+    ] = ABSENT
+    etag: Annotated[
+        str,
+        BeforeValidator(_etag),
+        Cell(
+            CellKind.ID,
+            help="xcore: update only if the offer still has this etag, a whole number.",
+            example="2",
+        ),
+    ] = ABSENT
+    changes: Annotated[
+        dict[str, Any],
+        BeforeValidator(_checked),
+        Field(validate_default=True),  # a row that changes nothing is told so
+        Cell(
+            CellKind.MAP,
+            help="What changes: a column for each change, sent in the order of the columns.",
+            example='{"status": "approved"}',
+            is_spread=True,
+            members=(
+                (
+                    "status",
+                    Cell(CellKind.KEYWORD, help="draft, approved or archived.", example="approved"),
+                ),
+                ("name", Cell(CellKind.TEXT, help="dps: the name.", example="Summer")),
+                (
+                    "description",
+                    Cell(CellKind.TEXT, help="dps: the description.", example="For everyone"),
+                ),
+                (
+                    PATCH,
+                    Cell(
+                        CellKind.LIST,
+                        help="Operations of JSON Patch, for values that are no text.",
+                        example='[{"op": "replace", "path": "/_instance/xdm:tags", "value": []}]',
+                    ),
+                ),
+                (
+                    "/*",
+                    Cell(
+                        CellKind.TEXT,
+                        help="A header such as /_instance/xdm:name: replaces it by this text.",
+                        example="Summer",
+                    ),
+                ),
+                (
+                    "add:/*",
+                    Cell(
+                        CellKind.TEXT,
+                        help="A header such as add:/_instance/xdm:tags/-: adds this text there.",
+                        example="xcore:tag:124e2e764b1ac1b9",
+                    ),
+                ),
+                (
+                    "remove:/*",
+                    Cell(
+                        CellKind.BOOLEAN,
+                        help="A header such as remove:/_instance/xdm:tags/0: true removes it.",
+                        example="true",
+                    ),
+                ),
+            ),
+        ),
+    ] = ABSENT
+
+
+# ------------------------------------------------------------------------ doubts, never a refusal
+
+_NOT_OF_FALLBACKS: Final = frozenset({"rank", "selectionConstraint", "cappingConstraint"})
+
+
+def _warn(job: FallbackOffer) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_doubts(_operations("dps", job.changes))))
+
+
+def _doubts(operations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if all(operation["op"] == "test" for operation in operations):
+        yield "patch: it only tests, so that nothing changes"
+    for operation in operations:
+        names = {token.removeprefix("xdm:") for token in _tokens(operation["path"])}
+        # SERVICE; the sample of DPS for creating one sends both all the same
+        if operation["op"] != "test" and not names.isdisjoint(_NOT_OF_FALLBACKS):
+            where = plain(operation["path"], _SHOWN_ID_CHARS)
+            yield f"{where}: Adobe says that fallback offers have no rank and no constraints"
+
+
+# --------------------------------------------------------- what may be sent, and what sent again
+
+_DOCUMENTED: Final[Mapping[str, frozenset[str]]] = {
+    "xcore": frozenset({"add", "replace", "remove"}),  # UPDATE
+    "dps": frozenset({"add", "replace", "remove", "copy", "test"}),  # DPS
+}
+_IN_A_LIST = re.compile(r"-|[0-9]+")  # or a member of that name: which of both, only Adobe knows
+_TOLD_MOST = 5
+
+
+def _refuse(s: Settings, job: FallbackOffer) -> str | None:
+    """Everything that this account's API cannot take, in one text."""
+    operations = _operations(s.api, job.changes)
+    found = [
+        *_misplaced(s, job),
+        *_undocumented(s.api, operations),
+        *_given_twice(s.api, job.changes),
+    ]
+    if s.guard and not _repeatable(s, job):
+        found.append(_UNGUARDED[s.api])
+    told = list(dict.fromkeys(found))
+    if len(told) > _TOLD_MOST:
+        told[_TOLD_MOST:] = [f"and {len(told) - _TOLD_MOST} more"]
+    return "; ".join(told) or None
+
+
+_UNGUARDED: Final[Mapping[str, str]] = {
+    "xcore": "sent twice, this would not leave the same as sent once: give the offer's etag, "
+    "or set guard = false for the account",
+    "dps": "sent twice, this would not leave the same as sent once: put a test first, in the "
+    "column patch before all other changes, that no longer holds after them, or set guard = false "
+    "for the account",
+}
+
+
+def _misplaced(s: Settings, job: FallbackOffer) -> Iterator[str]:
+    given = job.model_fields_set
+    if s.api == "dps":
+        if "container_id" in given:
+            yield "container_id: dps knows an offer by its id alone; leave the cell empty"
+        if "etag" in given:
+            yield (
+                "etag: no If-Match is documented for dps; put a test first instead, in the column "
+                'patch, as in [{"op": "test", "path": "/status", "value": "draft"}]'
+            )
+    elif "container_id" in given and job.container_id not in (s.container_id, *s.containers):
+        allowed = ", ".join((s.container_id or "", *s.containers))
+        yield (
+            f"container_id {plain(job.container_id, _SHOWN_ID_CHARS)} is none of this account's "
+            f"containers ({allowed}); add it to `containers` of the account, or choose another "
+            "account"
+        )
+    for key in job.changes:
+        if key != PATCH and not _COLUMN.fullmatch(key) and key not in _NAMED[s.api]:
+            yield f"{key}: a column of dps; in xcore give a pointer, such as /_instance/xdm:{key}"
+
+
+def _undocumented(api: str, operations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for operation in operations:
+        name = operation["op"]
+        if name not in _DOCUMENTED[api]:
+            known = ", ".join(sorted(_DOCUMENTED[api]))
+            yield f"patch: {api} documents no operation {name}, only {known}"
+        for pointer in (operation["path"], operation.get("from", operation["path"])):
+            shown = plain(pointer, _SHOWN_ID_CHARS) or "an empty pointer"
+            if api == "xcore" and not pointer.startswith("/_instance/"):
+                yield f"{shown}: pointers of xcore start with /_instance/, as /_instance/xdm:name"
+            if api == "dps" and f"{pointer}/".startswith("/_instance/"):
+                yield f"{shown}: pointers of dps start at the root, as /name, without /_instance"
+
+
+def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
+    """Two columns that set the same thing: which one is meant, nobody can say."""
+    seen: dict[tuple[str, ...], str] = {}
+    for key, value in changes.items():
+        operation = None if key == PATCH else _of_column(api, key, value)
+        if operation is not None and operation["op"] != "remove" and _is_harmless(operation):
+            twin = seen.setdefault(_tokens(operation["path"]), key)
+            if twin != key:
+                yield f"{twin} and {key} set the same: keep one of them"
+
+
+def _repeatable(s: Settings, job: FallbackOffer) -> bool:
+    """Each operation sets something to a value, or a guard keeps Adobe from doing it twice."""
+    operations = _operations(s.api, job.changes)
+    return all(map(_is_harmless, operations)) or _is_guarded(s, job, operations)
+
+
+def _is_harmless(operation: Mapping[str, Any]) -> bool:
+    """Whether it leaves the same when done twice. In a list, `add` makes room: it does not."""
+    if operation["op"] == "add":
+        tokens = _tokens(operation["path"])
+        return not tokens or not _IN_A_LIST.fullmatch(tokens[-1])
+    return operation["op"] in {"replace", "test"}  # a test changes nothing
+
+
+def _is_guarded(s: Settings, job: FallbackOffer, operations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether Adobe would refuse it the second time."""
+    if s.api == "xcore":  # SERVICE: an etag that is not the offer's any more gets a 409
+        return "etag" in job.model_fields_set
+    # RFC 6902, section 5: one operation that fails, a test among them, ends the whole patch
+    tests = list(takewhile(lambda operation: operation["op"] == "test", operations))
+    return any(_ends_untrue(test, operations[len(tests) :]) for test in tests)
+
+
+_GONE = object()
+
+
+def _ends_untrue(test: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether `operations` certainly leave something else where `test` looks.
+
+    >>> draft = {"op": "test", "path": "/status", "value": "draft"}
+    >>> _ends_untrue(draft, [{"op": "replace", "path": "/status", "value": "approved"}])
+    True
+    >>> _ends_untrue(draft, [{"op": "add", "path": "/tags/-", "value": "x"}])
+    False
+    """
+    place = _tokens(test["path"])
+    if any(map(_IN_A_LIST.fullmatch, place)):
+        return False  # what stands at a place in a list moves with what goes before it
+    value = test["value"]
+    for operation in operations:
+        at, name = _tokens(operation["path"]), operation["op"]
+        if name == "test":
+            continue
+        if at == place and name in {"add", "replace", "remove"}:
+            value = operation.get("value", _GONE)
+        elif name == "add" and at == (*place, "-") and isinstance(value, list):
+            value = [*value, operation["value"]]
+        elif at[: len(place)] == place or place[: len(at)] == at:
+            return False  # above or within: what is there then, is not plain
+    # here 1 equals True, unlike in JSON: then it counts as no guard, which is the careful side
+    return bool(value != test["value"])
+
+
+# ---------------------------------------------------------------------------- jobs to requests
+
+# UPDATE contradicts itself: its table has Content-Type `application/schema-instance+json`, its
+# request `application/vnd.adobe.platform.xcore.patch.hal+json`. It is the latter that is sent: all
+# other update pages of LEGACY have it in their tables, SERVICE keeps schema-instance for creating.
+_SCHEMA = "https://ns.adobe.com/experience/offer-management/fallback-offer;version=0.1"
+_HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "xcore": {
+        "Accept": "application/vnd.adobe.platform.xcore.xdm.receipt+json; version=1",
+        "Content-Type": "application/vnd.adobe.platform.xcore.patch.hal+json; version=1; "
+        f'schema="{_SCHEMA}"',
+    },
+    "dps": {"Content-Type": "application/json"},  # DPS
+}
+
+
+@lru_cache(maxsize=64)  # one object per account, which the transport knows again
+def _headers(s: Settings) -> Mapping[str, str]:
+    return MappingProxyType(
+        {
+            **_HEADERS[s.api],
+            "x-api-key": s.client_id.get_secret_value(),
+            "x-gw-ims-org-id": s.ims_org,
+            "x-sandbox-name": s.sandbox_name,
+        }
+    )
+
+
+def _encode(s: Settings, batch: Sequence[FallbackOffer]) -> Request:
+    (job,) = batch
+    body = to_json(_operations(s.api, job.changes))
+    offer = _quoted(job.instance_id)
+    if s.api == "dps":
+        return Request("PATCH", f"/dps/offers/{offer}?offer-type=fallback", body, _headers(s))
+    headers = _headers(s)
+    if "etag" in job.model_fields_set:
+        headers = MappingProxyType({**headers, "If-Match": f'"{job.etag}"'})
+    path = f"/xcore/{_quoted(_container(s, job))}/instances/{offer}"
+    return Request("PATCH", path, body, headers)
+
+
+def _quoted(segment: str) -> str:
+    return quote(segment, safe=":")  # ids such as xcore:fallback-offer:1 stay as people know them
+
+
+def _container(s: Settings, job: FallbackOffer) -> str:
+    given = job.container_id if "container_id" in job.model_fields_set else s.container_id
+    return given or ""
+
+
+def _entity(s: Settings, job: FallbackOffer) -> EntityKey:
+    # every organisation has a sandbox `prod`, hence both; a container is the only one of its id
+    scope = _container(s, job) if s.api == "xcore" else f"{s.ims_org}/{s.sandbox_name}"
+    return EntityKey("adobe", s.origin, scope, "offer", job.instance_id)
+
+
+# -------------------------------------------------------------------------- replies to answers
+
+_SHOWN_MESSAGE_CHARS = 500
+_SHOWN_ID_CHARS = 100
+_CONFLICTS: Final = frozenset({409, 412})
+_PROBLEM_TYPES = "https://ns.adobe.com/aep/errors/"  # TROUBLE
+
+# TROUBLE; the same for every row of the account. LIMITS has 429050.
+_MISCONFIGURED: Final = frozenset({"400003", "401013", "403000", "403003", "403010", "403025"})
+_HINTS: Final[Mapping[str, str]] = {
+    "400003": "check ims_org: Adobe misses a header that tells the organisation",
+    "401013": "check client_id and client_secret, or give a fresh access_token",
+    "403000": "check client_id: it is also the API key, which Adobe misses",
+    "403003": "check client_id: Adobe does not take it as an API key for this API; add the API to "
+    "the project in the Developer Console",
+    "403010": "check base_url and proxy: the access token did not reach Adobe",
+    "403025": "check ims_org: these credentials do not belong to it",
+    "429050": "lower the account's quota: Adobe counts together all that use this client_id",
+}
+_HINTS_BY_STATUS: Final[Mapping[int, str]] = {
+    401: _HINTS["401013"],
+    403: "check sandbox_name, ims_org and what the credentials may do there",
+    422: "correct the row: Adobe applies it, then checks the whole offer; its words name what is "
+    "wrong, for example a property that nobody may change",  # SERVICE
+}
+_HINT_STALE = (
+    "someone changed the offer since this etag was read: read the new one, and look whether the "
+    "row is still right"
+)
+_HINT_HARMLESS = "it may have been applied; sending the row again is harmless: it sets values"
+_HINT_GUARDED = "it may have been applied; sending the row again is safe: if it was, Adobe refuses"
+
+
+def _decode(
+    s: Settings, batch: Sequence[FallbackOffer], reply: Reply | NoReply
+) -> tuple[Answer, ...]:
+    answer = classify(reply)
+    if isinstance(reply, Reply):
+        body = json_object(reply.body)
+        request_id = _short(body.get("request-id")) or _short(reply.headers.get("x-request-id"))
+        answer = answer._replace(request_id=request_id)
+        if answer.verdict is Verdict.OK:
+            answer = answer._replace(receipt=_receipt(body))
+        else:
+            answer = _explained(s, batch[0], answer, body)
+    if answer.hint == HINT_IN_DOUBT:
+        answer = answer._replace(hint=_hint_in_doubt(s, batch[0]))
+    return (answer,) * len(batch)
+
+
+def _receipt(body: Mapping[str, Any]) -> str:
+    """The offer's new etag and its id, as JSON; empty where the reply has neither.
+
+    >>> _receipt({"instanceId": "b39", "@id": "xcore:fallback-offer:1", "repo:etag": 2})
+    '{"etag":2,"id":"b39"}'
+    """
+    of_etag = body.get("repo:etag", body.get("etag"))  # UPDATE, DPS
+    is_number = type(of_etag) is int and 0 <= of_etag <= _LARGEST
+    ids = map(_short, (body.get("instanceId"), body.get("@id"), body.get("id")))
+    kept = {
+        "etag": of_etag if is_number else _short(of_etag),
+        "id": next(filter(None, ids), ""),
+    }
+    told = {name: value for name, value in kept.items() if value != ""}
+    return to_json(told).decode() if told else ""
+
+
+def _explained(s: Settings, job: FallbackOffer, answer: Answer, body: Mapping[str, Any]) -> Answer:
+    """`answer` with what Adobe's error body says; three shapes are known, see `_codes`."""
+    codes = _codes(body)
+    is_ours = answer.verdict is Verdict.REJECTED and not _MISCONFIGURED.isdisjoint(codes)
+    return answer._replace(
+        verdict=Verdict.FATAL if is_ours else answer.verdict,
+        code=codes[0] if codes else answer.code,
+        message=_message(body) or answer.message,
+        hint=_hint(s, job, answer, codes),
+    )
+
+
+def _codes(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The codes of the body: of the gateway, of a problem's type, of the services it passed.
+
+    >>> _codes({"error_code": "401013", "message": "Oauth token is not valid"})
+    ('401013',)
+    >>> _codes({"type": "https://ns.adobe.com/aep/errors/EXEG-3050-401", "status": 401})
+    ('EXEG-3050-401',)
+    >>> _codes({"type": "about:blank", "title": "Not Found", "status": 404})
+    ()
+    """
+    kind = _short(body.get("type"))
+    of_type = kind.removeprefix(_PROBLEM_TYPES) if kind.startswith(_PROBLEM_TYPES) else ""
+    chain = body.get("error-chain")
+    links = chain[:10] if isinstance(chain, list) else ()
+    of_chain = (_short(link.get("errorCode")) for link in links if isinstance(link, dict))
+    found = (_short(body.get("error_code")), of_type, *of_chain)
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _message(body: Mapping[str, Any]) -> str:
+    report = body.get("report")
+    more = report.get("additionalContext") if isinstance(report, dict) else None
+    inner = list(islice(more.values(), 10)) if isinstance(more, dict) else [more]
+    found = [body.get("message"), body.get("title"), body.get("detail"), *inner]
+    words = (plain(text, _SHOWN_MESSAGE_CHARS) for text in found if isinstance(text, str))
+    return plain("; ".join(dict.fromkeys(filter(None, words))), _SHOWN_MESSAGE_CHARS)
+
+
+def _hint(s: Settings, job: FallbackOffer, answer: Answer, codes: Sequence[str]) -> str:
+    if answer.effect is Effect.MAYBE:
+        return answer.hint
+    known = [_HINTS[code] for code in codes if code in _HINTS]
+    if known:
+        return known[0]
+    status = answer.http_status or 0
+    if status in _CONFLICTS and "etag" in job.model_fields_set:
+        return _HINT_STALE
+    if status == 404:  # noqa: PLR2004 - a status says what it is
+        where = "container_id" if s.api == "xcore" else "sandbox_name"
+        return f"check instance_id and {where}: Adobe has no such fallback offer there"
+    return _HINTS_BY_STATUS.get(status, answer.hint)
+
+
+def _hint_in_doubt(s: Settings, job: FallbackOffer) -> str:
+    if _is_guarded(s, job, _operations(s.api, job.changes)):
+        return _HINT_GUARDED
+    return _HINT_HARMLESS if _repeatable(s, job) else HINT_IN_DOUBT
+
+
+def _short(value: object) -> str:
+    is_told = isinstance(value, str | int) and not isinstance(value, bool)
+    return plain(str(value), _SHOWN_ID_CHARS) if is_told else ""
+
+
+# ------------------------------------------------------------------------------ what is offered
+
+REPEAT_NOTE: Final = (
+    "harmless where every change sets a value (inferred); any other goes with an etag, which Adobe "
+    "answers with 409 once it is stale (tutorial of the xcore API), or after a test in the patch "
+    "(dps), unless the account says guard = false"
+)
+
+FALLBACK_OFFER: Final = Operation(
+    name="adobe.fallback-offer",
+    summary="Update a fallback offer: shown to whoever qualifies for no other",
+    job_type=FallbackOffer,
+    entity_kind="offer",
+    replaces=False,
+    # A guess on the careful side: no source has numbers. LIMITS: 12 calls in 6 s elsewhere behind
+    # the same gateway, which itself works on for 60 s.
+    defaults=Defaults(quota=("2/s",), in_flight=4, timeout_s=65.0),
+    entity=_entity,
+    encode=_encode,
+    decode=_decode,
+    refuse=_refuse,
+    repeatable=_repeatable,
+    repeat_note=REPEAT_NOTE,
+    warn=_warn,
+    sample=MappingProxyType(
+        {
+            "instance_id": "b3966680-13ec-11eb-9c20-8323709cfc65",
+            "container_id": "e0bd8463-0913-4ca1-bd84-6309134ca1f6",
+            "etag": "1",
+            "status": "approved",
+            "/_instance/xdm:name": "Summer for everyone",
+        }
+    ),
+)
+
+
+def _scope(s: Settings) -> str:
+    where = f", container {s.container_id}" if s.api == "xcore" else ""
+    return f"sandbox {s.sandbox_name}{where}"
+
+
+VENDOR: Final = Vendor(
+    name="adobe",
+    summary="Adobe Journey Optimizer: fallback offers of the Offer Library (xcore or dps)",
+    settings=Settings,
+    authenticate=_authenticate,
+    scope=_scope,
+    operations=(FALLBACK_OFFER,),
+    simulated=MappingProxyType(
+        {
+            "api": "xcore",
+            "container_id": "e0bd8463-0913-4ca1-bd84-6309134ca1f6",
+            "ims_org": "SIMULATED@AdobeOrg",
+            "sandbox_name": "prod",
+            "client_id": "simulator-client",
+            "client_secret": "simulator-secret",
+            "scopes": ["openid"],
+            "token_url": "{origin}/ims/token/v3",
+        }
+    ),
+)

@@ -1,0 +1,677 @@
+"""What every operation of every vendor must hold: checks that say in words what is broken.
+
+A check takes a vendor and one of its operations and raises AssertionError. The wire checks at the
+end send a row; they hold for vendors that the simulator emulates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+from pydantic import SecretStr, ValidationError
+
+from pipeline.config import load_config
+from pipeline.config.secrets import secret_keys
+from pipeline.load import bind, read_jobs, take
+from pipeline.model import (
+    Answer,
+    Cell,
+    CellKind,
+    Effect,
+    InputError,
+    InputSettings,
+    JobRow,
+    Link,
+    NoReply,
+    Reply,
+    Request,
+    RowResult,
+    Status,
+    UpdateJob,
+    Verdict,
+)
+from pipeline.model.wire import header_fault
+from pipeline.policy.quota import parse_quota
+from pipeline.policy.retry import RetryPolicy
+from pipeline.report import Summary
+from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.simulator import serve
+from pipeline.simulator.vendors import VENDORS as EMULATED
+from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
+from tests.vendors.specimens import (
+    BODIES,
+    HOSTILE_IDS,
+    LOST_TURN,
+    NO_REPLIES,
+    ORIGIN,
+    TOKENS,
+    USUAL,
+    AnyOperation,
+    AnyVendor,
+    batches_of,
+    carried,
+    cells_of,
+    csv_file,
+    examples,
+    id_field,
+    is_sent_as_it_stands,
+    job_of,
+    jobs_by_id,
+    jobs_of,
+    least,
+    neighbours,
+    place_of,
+    replies,
+    sample_job,
+    sample_values,
+    scalars,
+    secrets_of,
+    settings_of,
+    texts,
+    told,
+    variants,
+)
+
+# ----------------------------------------------------------------------------- the pure checks
+
+
+def check_names(vendor: AnyVendor, operation: AnyOperation) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9-]*", vendor.name), f"{vendor.name!r} cannot name a table"
+    what = operation.name.removeprefix(f"{vendor.name}.")
+    assert what != operation.name, f"{operation.name} does not start with {vendor.name}."
+    assert re.fullmatch(r"[a-z][a-z0-9-]*", what), f"{operation.name} cannot name a folder"
+    for name, text in {
+        "the vendor's summary": vendor.summary,
+        "summary": operation.summary,
+        "repeat_note": operation.repeat_note,
+        "entity_kind": operation.entity_kind,
+    }.items():
+        assert text, f"{name} is empty"
+        assert text.isprintable(), f"{name} is not one line"
+    assert "|" not in operation.entity_kind, "entity_kind holds the sign that parts a key"
+
+
+def check_defaults_can_be_used(_vendor: AnyVendor, operation: AnyOperation) -> None:
+    defaults = operation.defaults
+    assert defaults.quota, "no default quota"
+    check_quotas_can_be_read(defaults.quota)
+    assert defaults.in_flight >= 1, "in_flight allows nothing"
+    assert 0 < defaults.timeout_s < math.inf, f"timeout_s is {defaults.timeout_s}"
+
+
+def check_quotas_can_be_read(quotas: tuple[str, ...]) -> None:
+    for text in quotas:
+        try:
+            parse_quota(text)
+        except ValueError as error:
+            raise AssertionError(f"the quota {text!r}: {error}") from error
+
+
+def check_every_field_is_explained(_vendor: AnyVendor, operation: AnyOperation) -> None:
+    cells = cells_of(operation.job_type)
+    explained: dict[str, Cell] = {}
+    for name, cell in cells.items():
+        inner = {k if cell.is_spread else f"{name}.{k}": member for k, member in cell.members}
+        own = {} if cell.is_spread else {name: cell}
+        for shown, one in (own | inner).items():
+            assert one.help, f"{shown} has no help"
+            assert one.example, f"{shown} has no example"
+            assert one.help.isprintable(), f"the help of {shown} is not one line"
+            assert shown not in explained, f"{shown} is the column of two fields"
+            explained[shown] = one
+        if cell.is_spread:
+            assert cell.kind is CellKind.MAP, f"{name} is spread and no MAP"
+            assert inner, f"{name} is spread and has no members: no column is for it"
+            assert not [m for m in inner if "*" in m[:-1] or m == "*"], f"{name}: a * stands alone"
+    unknown = set(operation.always) - set(operation.job_type.model_fields)
+    assert not unknown, f"`always` names {unknown}, which is no field"
+    of_all = dict(examples(operation))
+    for name, value in examples(operation):
+        values = {**of_all, name: value}
+        try:
+            job = operation.job_type.model_validate(values)
+        except ValidationError as error:
+            raise AssertionError(f"the example of {name}, {value!r}: {error}") from error
+        assert job.model_fields_set == set(values)
+
+
+def check_sample_is_whole_and_right(vendor: AnyVendor, operation: AnyOperation) -> None:
+    values = sample_values(operation)
+    missing = set(operation.job_type.model_fields) - set(values)
+    assert not missing, f"the sample leaves out {missing}"
+    for name, cell in cells_of(operation.job_type).items():
+        if cell.kind is CellKind.OBJECT and name not in operation.sample:
+            left_out = {key for key, _ in cell.members} - set(values[name])
+            assert not left_out, f"the sample leaves out {left_out} of {name}"
+    try:
+        job = sample_job(operation)
+    except ValidationError as error:
+        raise AssertionError(f"the sample is no job: {error}") from error
+    assert (why := operation.refuse(settings_of(vendor), job)) is None, f"it is refused: {why}"
+    assert (words := operation.warn(job)) == (), f"the sample is doubtful: {words}"
+    assert not operation.irreversible(job), "the sample cannot be taken back"
+
+
+def check_sample_can_be_loaded(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """A file with the sample in it becomes the job that the suite builds by hand."""
+    settings = settings_of(vendor)
+    with TemporaryDirectory() as folder:
+        try:
+            jobs, faults = loaded(vendor, operation, settings, Path(folder))
+        except InputError as error:
+            raise AssertionError(f"the loader refuses the sample: {error}") from error
+    assert not faults, f"the loader refuses the sample: {faults[0].error}"
+    job = sample_job(operation)
+    by_hand = JobRow(
+        row=1,
+        operation=operation.name,
+        entity=operation.entity(settings, job).text(),
+        is_repeatable=operation.repeatable(settings, job),
+        text=job.canonical_json(),
+        batch=operation.batch_key(settings, job),
+    )
+    assert jobs == [by_hand], f"the loader makes {jobs} of the sample, not {by_hand}"
+
+
+def loaded(
+    vendor: AnyVendor, operation: AnyOperation, settings: Any, folder: Path
+) -> tuple[list[JobRow], list[RowResult]]:
+    account = Account(
+        name="main",
+        vendor=vendor,
+        settings=settings,
+        link=Link(base_url=settings.base_url),
+        quotas=(parse_quota("10/s"),),
+        is_assumed=True,
+        in_flight=1,
+        retry=RetryPolicy(),
+    )
+    faults: list[RowResult] = []
+    bound = bind(
+        take(csv_file(folder, operation.sample), folder / "snapshot.parquet"),
+        folder,
+        operations={operation.name: operation},
+        accounts={account.name: account},
+        inputs={operation.name: InputSettings()},
+        operation=operation.name,
+        folder_operation=None,
+        account=account.name,
+        timezone=None,
+        force_order=False,
+        allow_irreversible=False,
+        emit=faults.extend,
+    )
+    jobs = [row for file in bound.jobs.values() for rows in read_jobs(file.path) for row in rows]
+    return jobs, faults
+
+
+def check_job_and_text_never_differ(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    for job in jobs_of(operation, settings):
+        text = job.canonical_json()
+        again = operation.job_type.trusted(text)
+        assert again == job, f"not the same after its way through text: {text}"
+        assert again.canonical_json() == text, f"the text changes on its way: {text}"
+        assert operation.encode(settings, (again,)) == operation.encode(settings, (job,)), (
+            f"another request after the way through text: {text}"
+        )
+        twice = job_of(operation, job.given())
+        assert twice is not None, f"what was read once is refused when read again: {text}"
+        assert twice.canonical_json() == text, f"what was read once changes when read again: {text}"
+
+
+def check_request_can_be_sent(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    for job in jobs_of(operation, settings):
+        request = operation.encode(settings, (job,))
+        assert isinstance(request, Request), f"encode gives a {type(request).__name__}"
+        assert request.method in {"PUT", "PATCH", "POST"}, f"{request.method} is no update"
+        assert is_sent_as_it_stands(request.path), f"the path is not encoded: {request.path}"
+        names = [name.lower() for name in request.headers]
+        assert len(set(names)) == len(names), f"a header stands there twice: {names}"
+        for name, value in request.headers.items():
+            shown = "X-Type" if name.lower() == "content-type" else name
+            assert header_fault(shown, value) is None, header_fault(shown, value)
+        kind = {name.lower(): text for name, text in request.headers.items()}.get("content-type")
+        assert kind, "no Content-Type"
+        assert "json" in kind, f"the Content-Type is {kind}"
+        try:
+            assert json.loads(request.body.decode("utf-8")), "the body holds nothing"
+        except ValueError as error:
+            raise AssertionError(f"the body is no JSON: {request.body!r}") from error
+
+
+SHOWS_WHO_ASKS = {"x-api-key"}
+"""Headers that may hold a secret of the settings; what shows a request to people hides them."""
+
+
+def check_no_credential_in_sight(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, job = settings_of(vendor), sample_job(operation)
+    authentication = vendor.authenticate(settings)
+    request = operation.encode(settings, (job,))
+    headers = {n: v for n, v in request.headers.items() if n.lower() not in SHOWS_WHO_ASKS}
+    shown = {
+        "repr of the settings": repr(settings),
+        "the settings as JSON": settings.model_dump_json(),
+        "repr of what authenticate gives": repr(authentication),
+        "the scope": vendor.scope(settings),
+        "the entity": operation.entity(settings, job).text(),
+        "the batch key": operation.batch_key(settings, job),
+        "the request": repr((request.path, request.body, headers)),
+    }
+    passwords = [each.get_secret_value() for each in hidden_in(authentication)]
+    assert all(passwords), "authenticate gives an empty secret"
+    for name, secret in [*secrets_of(settings).items(), *(("password", p) for p in passwords)]:
+        for where, text in shown.items():
+            assert secret not in text, f"{where} shows {name}"
+
+
+def hidden_in(authentication: Any) -> list[SecretStr]:
+    match authentication:
+        case Basic(password=secret) | Bearer(token=secret):
+            return [secret]
+        case TokenCall(basic=basic, secrets=secrets):
+            return [*secrets, *([basic.password] if basic else [])]
+    return []
+
+
+def check_secrets_decide_nothing(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """While rows are bound, secrets hold a placeholder."""
+    bound, sent = settings_of(vendor, secret="placeholder"), settings_of(vendor, secret="real")
+    assert vendor.scope(bound) == vendor.scope(sent), "a secret changes the scope"
+    assert operation.batch_size(bound) == operation.batch_size(sent), "a secret changes batch_size"
+    for job in jobs_of(operation, sent):
+        for name in ("entity", "refuse", "repeatable", "batch_key"):
+            decide = getattr(operation, name)
+            assert decide(bound, job) == decide(sent, job), f"a secret changes {name}"
+        first, second = (operation.encode(s, (job,)) for s in (bound, sent))
+        assert first[:3] == second[:3], "a secret changes method, path or body"
+
+
+def check_signing_in_is_decided(vendor: AnyVendor, _operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    found = vendor.authenticate(settings)
+    assert isinstance(found, Basic | Bearer | TokenCall | None), (
+        f"authenticate gives a {type(found).__name__}"
+    )
+    if not isinstance(found, TokenCall):
+        return
+    url = urlsplit(found.base_url)
+    is_loopback = url.hostname in {"localhost", "127.0.0.1", "::1"}
+    assert url.scheme == "https" or is_loopback, (
+        f"credentials would go to {found.base_url} in clear"
+    )
+    assert url.hostname, f"there is no host in {found.base_url!r}"
+    assert not found.base_url.endswith("/"), "the base URL of the token call ends in a slash"
+    assert is_sent_as_it_stands(found.request.path), f"the token's path: {found.request.path}"
+    for name, value in found.request.headers.items():
+        assert name.lower() != "authorization", "the token call sets Authorization: use `basic`"
+        fault = None if name.lower() == "content-type" else header_fault(name, value)
+        assert fault is None, f"the token call {fault}"
+    check_quotas_can_be_read(found.quota)
+    listed = {each.get_secret_value() for each in found.secrets}
+    for name, secret in secrets_of(settings).items():
+        assert secret not in str(found.request) or secret in listed, (
+            f"the token call holds {name}, and `secrets` does not list it"
+        )
+    for status in (200, 201, 400, 500):
+        for body in [*BODIES, *TOKENS]:
+            check_token(found.read, Reply(status, {}, body))
+
+
+def check_token(read: Callable[[Reply], Token | None], reply: Reply) -> None:
+    try:
+        token = read(reply)
+    except Exception as error:
+        raise AssertionError(f"reading the token raises {error!r} at {told(reply)}") from error
+    if token is None:
+        return
+    value, lifetime_s = token.value.get_secret_value(), token.lifetime_s
+    assert value, f"an empty token at {told(reply)}"
+    assert header_fault("X-Token", value) is None, f"no header can carry the token of {told(reply)}"
+    assert lifetime_s is None or 0 < lifetime_s < math.inf, (
+        f"a token that lives {lifetime_s} s at {told(reply)}"
+    )
+
+
+def check_an_id_reaches_the_vendor_alone(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """As one segment of the path, percent-encoded, or as one text of the body."""
+    settings = settings_of(vendor)
+    well_formed = neighbours(operation)
+    for other, jobs in jobs_by_id(operation, settings, [*well_formed, *HOSTILE_IDS]):
+        usual = operation.encode(settings, (other,))
+        for text, job in jobs:
+            request = operation.encode(settings, (job,))
+            wanted = operation.entity(settings, job).id
+            assert is_sent_as_it_stands(request.path), f"not encoded: {request.path}"
+            found = carried(request, usual)
+            assert found == [wanted], f"{wanted!r} reaches the vendor as {found}"
+            assert wanted == text or text not in well_formed, f"{text} became {wanted}"
+
+
+def check_entities_are_told_apart(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """What is addressed alike is one entity, and the other way round."""
+    settings = settings_of(vendor)
+    entities: defaultdict[tuple[Any, ...], set[str]] = defaultdict(set)
+    addresses: defaultdict[str, set[tuple[Any, ...]]] = defaultdict(set)
+    for other, jobs in jobs_by_id(operation, settings, [*neighbours(operation), *HOSTILE_IDS]):
+        usual = operation.encode(settings, (other,))
+        for _, job in jobs:
+            request = operation.encode(settings, (job,))
+            in_body = tuple((texts(request) - texts(usual)).elements())
+            address = request.method, request.path, in_body
+            key = operation.entity(settings, job).text()
+            entities[address].add(key)
+            addresses[key].add(address)
+    assert len(addresses) > 1, "there is one entity only"
+    for where, keys in entities.items():
+        assert len(keys) == 1, f"one address, {where}, several entities: {keys}"
+    for key, found in addresses.items():
+        assert len(found) == 1, f"one entity, {key}, several addresses: {found}"
+
+
+def check_entities_have_whole_keys(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    for job in jobs_of(operation, settings):
+        key = operation.entity(settings, job)
+        assert key.vendor == vendor.name, f"the entity is {key.vendor}'s"
+        assert key.kind == operation.entity_kind, f"the entity's kind is {key.kind}"
+        assert key.origin == ORIGIN, f"the entity's origin is {key.origin}, not {ORIGIN}"
+        assert key.id, "the entity has no id"
+        for name, part in zip(key._fields[:-1], key, strict=False):
+            assert "|" not in part, f"the entity's {name} holds the sign that parts a key: {part}"
+    spelt = ("https://vendor.example/api", "HTTPS://Vendor.Example:443/api")
+    same = {operation.entity(settings_of(vendor, base_url=url), job).text() for url in spelt}
+    assert len(same) == 1, f"one base URL in two spellings, two entities: {same}"
+
+
+def check_functions_are_pure(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """The same for the same, of the type that is promised, and nothing that is given changes."""
+    settings = settings_of(vendor)
+    for values in variants(operation):
+        if tried := job_of(operation, values):
+            why = operation.refuse(settings, tried)
+            assert why is None or (isinstance(why, str) and why), f"refuse gives {why!r}"
+    for job in jobs_of(operation, settings):
+        before = job.canonical_json(), settings.model_copy(deep=True)
+        twin = operation.job_type.trusted(before[0])
+        first, second = (decisions(operation, settings, each) for each in (job, twin))
+        for name, found in first.items():
+            assert found == second[name], f"{name} gives {found}, then {second[name]}"
+        for name in ("repeatable", "irreversible"):
+            assert isinstance(first[name], bool), (
+                f"{name} gives {first[name]!r}, neither yes nor no"
+            )
+        words = first["warn"]
+        assert isinstance(words, tuple), f"warn gives {words!r}"
+        assert all(isinstance(text, str) and text for text in words), f"warn gives {words!r}"
+        for reply in (*USUAL, *NO_REPLIES):
+            answers = operation.decode(settings, (job,), reply)
+            again = operation.decode(settings, (twin,), reply)
+            assert answers == again, f"{told(reply)} means {answers}, then {again}"
+        assert (job.canonical_json(), settings) == before, "what was given is not the same any more"
+
+
+def decisions(operation: AnyOperation, settings: Any, job: UpdateJob) -> dict[str, Any]:
+    return {
+        "entity": operation.entity(settings, job),
+        "encode": operation.encode(settings, (job,)),
+        "repeatable": operation.repeatable(settings, job),
+        "refuse": operation.refuse(settings, job),
+        "irreversible": operation.irreversible(job),
+        "batch_key": operation.batch_key(settings, job),
+        "batch_size": operation.batch_size(settings),
+        "warn": operation.warn(job),
+    }
+
+
+# -------------------------------------------------------------------------------- batches
+
+
+def check_batches_can_be_sent(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    size = operation.batch_size(settings)
+    assert type(size) is int, f"batch_size is {size!r}"
+    assert size >= 1, f"batch_size is {size}"
+    for job in jobs_of(operation, settings):
+        key = operation.batch_key(settings, job)
+        assert isinstance(key, str), f"batch_key is {key!r}"
+        assert not key or operation.repeatable(settings, job), (
+            f"batch_key is {key!r}, but the job may not be repeated: {job.canonical_json()}"
+        )
+    batches = batches_of(vendor, operation)
+    assert batches or size == 1, f"batch_size is {size}, but no two jobs have one batch_key"
+    for batch in batches:
+        request = operation.encode(settings, batch)
+        assert is_sent_as_it_stands(request.path), f"not encoded: {request.path}"
+        assert request == operation.encode(settings, batch), "encode gives two requests for a batch"
+        wanted = Counter(operation.entity(settings, job).id for job in batch)
+        held = texts(request)
+        assert {each: held[each] for each in wanted} == wanted, (
+            f"of {dict(wanted)} the request of a batch holds {request.body!r}"
+        )
+        alone = [operation.encode(settings, (job,)) for job in batch]
+        assert {one[:2] for one in alone} == {request[:2]}, f"a batch goes to {request[:2]}"
+        assert all(one.headers == request.headers for one in alone), "a batch has other headers"
+        said = [set(map(repr, scalars(json.loads(one.body)))) for one in alone]
+        together = set(map(repr, scalars(json.loads(request.body))))
+        assert together == set.union(*said), (
+            f"what each job says alone is not what the batch says: {request.body!r}"
+        )
+
+
+# ---------------------------------------------------------------------- replies to answers
+
+SAYS_NOTHING_OF_ROWS = {401, 403, 429, 503}
+"""Statuses of the account or of the whole service: sending rows apart would not help."""
+
+Batch = Sequence[UpdateJob]
+
+
+def decoded(
+    operation: AnyOperation, settings: Any, batch: Batch, reply: Reply | NoReply
+) -> tuple[Answer, ...]:
+    where = f"{told(reply)} to {len(batch)}"
+    try:
+        answers = operation.decode(settings, batch, reply)
+    except Exception as error:
+        raise AssertionError(f"decode raises {error!r} at {where}") from error
+    assert isinstance(answers, tuple), f"decode gives a {type(answers).__name__}"
+    assert len(answers) == len(batch), f"{len(answers)} answers at {where}"
+    for answer in answers:
+        check_answer_is_consistent(answer, where)
+        assert answer.verdict is not Verdict.SPLIT or len(batch) > 1, f"SPLIT of one row at {where}"
+    return answers
+
+
+def check_answer_is_consistent(answer: Answer, where: str) -> None:
+    assert isinstance(answer, Answer), f"{answer!r} at {where}"
+    assert isinstance(answer.verdict, Verdict), f"the verdict {answer.verdict!r} at {where}"
+    assert isinstance(answer.effect, Effect), f"the effect {answer.effect!r} at {where}"
+    is_ok = answer.verdict is Verdict.OK
+    assert is_ok == (answer.effect is Effect.APPLIED), (
+        f"{answer.verdict} {answer.effect} at {where}"
+    )
+    assert is_ok == (answer.code == ""), (
+        f"{answer.verdict} with the code {answer.code!r} at {where}"
+    )
+    if answer.verdict in {Verdict.THROTTLED, Verdict.REJECTED}:
+        assert answer.effect is Effect.NONE, f"{answer.verdict} {answer.effect} at {where}"
+    assert is_ok or answer.message, f"no message at {where}"
+    assert is_ok or answer.hint, f"no hint at {where}"
+    for name in ("code", "message", "hint", "request_id", "receipt"):
+        text = getattr(answer, name)
+        assert isinstance(text, str), f"{name} is {text!r} at {where}"
+        assert len(text) < 1_000, f"{name} has {len(text)} characters at {where}"
+        assert text == "" or text.isprintable(), f"{name} is not one line at {where}"
+    check_receipt(answer, where)
+    wait_s = answer.retry_after_s
+    assert wait_s is None or 0 <= wait_s < math.inf, f"a wait of {wait_s} s at {where}"
+
+
+def check_receipt(answer: Answer, where: str) -> None:
+    if not answer.receipt:
+        return
+    assert answer.verdict is Verdict.OK, f"a receipt with {answer.verdict} at {where}"
+    try:
+        json.loads(answer.receipt)
+    except ValueError as error:
+        raise AssertionError(f"the receipt {answer.receipt!r} is no JSON at {where}") from error
+
+
+def check_status_has_the_last_word(answer: Answer, reply: Reply) -> None:
+    """`none` only of a 4xx, `applied` only of a 2xx, whatever the body says."""
+    assert answer.http_status == reply.status, f"{answer.http_status} told at {told(reply)}"
+    assert reply.status != 429 or answer.verdict is Verdict.THROTTLED, (
+        f"{answer.verdict} at {told(reply)}"
+    )
+    allowed = {2: {Effect.APPLIED, Effect.MAYBE}, 4: {Effect.NONE}}
+    assert answer.effect in allowed.get(reply.status // 100, {Effect.MAYBE}), (
+        f"{answer.effect} at {told(reply)}"
+    )
+    assert answer.verdict is not Verdict.SPLIT or reply.status not in SAYS_NOTHING_OF_ROWS, (
+        f"SPLIT at {told(reply)}, which says nothing of the rows"
+    )
+
+
+def check_any_reply_has_an_answer(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    for batch in [(sample_job(operation),), *batches_of(vendor, operation)[:1]]:
+        verdicts = set()
+        for reply in replies():
+            for answer in decoded(operation, settings, batch, reply):
+                check_status_has_the_last_word(answer, reply)
+                verdicts.add(answer.verdict)
+        assert Verdict.OK in verdicts, f"no reply to {len(batch)} is a success"
+
+
+def check_no_reply_has_an_answer(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    for batch in [(sample_job(operation),), *batches_of(vendor, operation)[:1]]:
+        for no_reply in (*NO_REPLIES, LOST_TURN):
+            for answer in decoded(operation, settings, batch, no_reply):
+                where = told(no_reply)
+                effect = Effect.MAYBE if no_reply.may_have_arrived else Effect.NONE
+                verdict = Verdict.FATAL if no_reply.is_permanent else Verdict.TRANSIENT
+                assert answer.http_status is None, f"a status at {where}"
+                assert answer.effect is effect, f"{answer.effect}, not {effect} at {where}"
+                assert answer.verdict is verdict, f"{answer.verdict}, not {verdict} at {where}"
+
+
+def check_one_answer_for_each_job(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, job = settings_of(vendor), sample_job(operation)
+    for batch in [(job,), (job,) * 3, *batches_of(vendor, operation)]:
+        for reply in (*USUAL, *NO_REPLIES):
+            found = len(operation.decode(settings, batch, reply))
+            assert found == len(batch), f"{found} answers to {len(batch)} jobs at {told(reply)}"
+
+
+Check = Callable[[AnyVendor, AnyOperation], None]
+
+CHECKS: list[Check] = [
+    check_names,
+    check_defaults_can_be_used,
+    check_every_field_is_explained,
+    check_sample_is_whole_and_right,
+    check_sample_can_be_loaded,
+    check_job_and_text_never_differ,
+    check_request_can_be_sent,
+    check_no_credential_in_sight,
+    check_secrets_decide_nothing,
+    check_signing_in_is_decided,
+    check_an_id_reaches_the_vendor_alone,
+    check_entities_are_told_apart,
+    check_entities_have_whole_keys,
+    check_functions_are_pure,
+    check_batches_can_be_sent,
+    check_any_reply_has_an_answer,
+    check_no_reply_has_an_answer,
+    check_one_answer_for_each_job,
+]
+
+
+# ------------------------------------------------------------------------------- over the wire
+
+
+def is_emulated(vendor: AnyVendor) -> bool:
+    return vendor.name in {each.name for each in EMULATED}
+
+
+async def sent(
+    vendor: AnyVendor, operation: AnyOperation, folder: Path, *rows: Mapping[str, str]
+) -> tuple[Summary, list[dict[str, Any]]]:
+    """Rows sent to the embedded simulator, and the requests that it has applied."""
+    config = load_config(None, environ={}, vendors={vendor.name: vendor}, cwd=folder)
+    options = RunOptions(operation=operation.name, account=f"sample-{vendor.name}")
+    async with serve() as running:
+        at_simulator = config.simulated(running.base_urls)
+        path = csv_file(folder, *rows)
+        prepared = await anyio.to_thread.run_sync(prepare, path, at_simulator, options)
+        summary = await carry_out(prepared, Way(environ={}))
+        return summary, [entry for entry in running.log() if entry["applied"]]
+
+
+def check_all_are_updated(summary: Summary) -> None:
+    counts = {status.value: count for status, count in summary.statuses.items() if count}
+    why = [f"{error.code} {error.message}" for error in summary.errors]
+    assert counts == {"updated": summary.rows}, f"of {summary.rows} rows {counts}: {why}"
+
+
+async def wire_check_the_sample_is_updated(
+    vendor: AnyVendor, operation: AnyOperation, folder: Path
+) -> None:
+    summary, applied = await sent(vendor, operation, folder, operation.sample)
+    check_all_are_updated(summary)
+    assert len(applied) == 1, f"the sample was applied {len(applied)} times"
+
+
+async def wire_check_rows_that_share_requests_are_updated(
+    vendor: AnyVendor, operation: AnyOperation, folder: Path
+) -> None:
+    if not batches_of(vendor, operation):
+        return
+    name, given = id_field(operation), least(operation)
+    row = {
+        column: text
+        for column, text in operation.sample.items()
+        if place_of(operation.job_type, column)[0] in given
+    }
+    ids = neighbours(operation)[:6]
+    rows = ({**row, name: text} for text in ids)
+    summary, applied = await sent(vendor, operation, folder, *rows)
+    check_all_are_updated(summary)
+    reached = Counter(text for entry in applied for text in entry.get("ids") or [entry["id"]])
+    assert reached == Counter(ids), f"of {ids} these were applied: {dict(reached)}"
+    assert len(applied) < len(ids), "every row had a request of its own"
+
+
+async def wire_check_wrong_credentials_stop_the_account(
+    vendor: AnyVendor, operation: AnyOperation, folder: Path
+) -> None:
+    wrong = dict.fromkeys(secret_keys(vendor) & vendor.simulated.keys(), "wrong")
+    stranger = dataclasses.replace(vendor, simulated={**vendor.simulated, **wrong})
+    if vendor.authenticate(settings_of(vendor)) is None:
+        return
+    summary, applied = await sent(stranger, operation, folder, operation.sample)
+    assert not applied, "it was applied with wrong credentials"
+    (account,) = summary.accounts.values()
+    assert account.stopped, "the account goes on with wrong credentials"
+    assert summary.exit_code == 3
+    assert summary.statuses[Status.UPDATED] == 0, "it is reported as updated"
+
+
+WIRE_CHECKS: list[Callable[[AnyVendor, AnyOperation, Path], Awaitable[None]]] = [
+    wire_check_the_sample_is_updated,
+    wire_check_rows_that_share_requests_are_updated,
+    wire_check_wrong_credentials_stop_the_account,
+]
