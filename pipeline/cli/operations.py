@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from typing import Any
 
 import click
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.config.secrets import secret_keys
+from pipeline.config.simulated import sample
 from pipeline.load.fields import fields_of
 from pipeline.load.header import nearest
 from pipeline.model import UsageError
@@ -73,15 +76,16 @@ def _describe(vendor: Vendor[Any], operation: Operation[Any, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("column", style="bold", no_wrap=True)
     table.add_column("cell", no_wrap=True)
-    table.add_column("what it is")
+    table.add_column("what it is", overflow="fold")
     table.add_column("example", overflow="fold")
     for field in fields_of(operation.job_type).values():
-        table.add_row(
-            field.name + (" *" if field.is_required else ""),
-            field.cell.kind.value + (" or null" if field.is_nullable else ""),
-            escape(field.cell.help),
-            escape(field.cell.example),
-        )
+        for column in field.columns:
+            table.add_row(
+                escape(column.label) + (" *" if column.is_required else ""),
+                column.cell.kind.value + (" or null" if column.is_nullable else ""),
+                escape(column.cell.help),
+                escape(column.cell.example),
+            )
     console.print(table)
     for line in _facts(vendor, operation):
         console.print(f"- {escape(line)}")
@@ -90,23 +94,50 @@ def _describe(vendor: Vendor[Any], operation: Operation[Any, Any]) -> None:
 def _facts(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
     defaults = operation.defaults
     facts = ["* is needed in every row. The word omit in a cell leaves its field out on purpose."]
-    if operation.replaces:
-        facts.append(
-            "The update replaces the whole entity: a field that is left out is cleared. A file "
-            'without one of these columns is refused unless its input says missing = "clear".'
-        )
-    if operation.always:
-        facts.append(f"Always needed, a value or null: {', '.join(operation.always)}.")
+    facts += _rules(operation)
     facts.append(
         f"Repeating it: {operation.repeat_note}. "
         "Reading it back and taking it back: not offered by this version."
     )
+    facts += _batches(vendor, operation)
     facts.append(
         f"Unless the account says otherwise: {', '.join(defaults.quota)} (assumed, "
         f"{vendor.name} states none), {defaults.in_flight} in flight, {defaults.timeout_s:g} s."
     )
     facts.append(f"A file to start from: pipeline operations {operation.name} --template csv")
     return facts
+
+
+def _rules(operation: Operation[Any, Any]) -> list[str]:
+    """What a row or the command must say, beside the columns with an asterisk."""
+    rules = []
+    for field in fields_of(operation.job_type).values():
+        if field.cell.is_spread and field.is_required:
+            labels = ", ".join(column.label for column in field.columns)
+            rules.append(f"At least one of {labels} is needed in every row.")
+        if any(column.is_pattern for column in field.columns):
+            rules.append("A name that ends in … stands for every header that starts so.")
+    if operation.replaces:
+        rules.append(
+            "The update replaces the whole entity: a field that is left out is cleared. A file "
+            'without one of these columns is refused unless its input says missing = "clear".'
+        )
+    if operation.always:
+        rules.append(f"Always needed, a value or null: {', '.join(operation.always)}.")
+    if operation.irreversible is not type(operation).irreversible:
+        rules.append("A row that cannot be taken back is sent with --allow irreversible only.")
+    return rules
+
+
+def _batches(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
+    """Whether rows may share a request: an account of the samples may do what any may."""
+    size = operation.batch_size(sample(vendor, "http://127.0.0.1").settings)
+    if size <= 1:
+        return []
+    most = f"{size} of them"
+    if setting := vendor.settings.model_fields.get("max_batch"):
+        most = f"max_batch of them, {setting.default} unless the account says otherwise"
+    return [f"Rows that ask for the same may share a request: up to {most}."]
 
 
 def csv_template(vendor: Vendor[Any], operation: Operation[Any, Any]) -> str:
@@ -119,19 +150,30 @@ def csv_template(vendor: Vendor[Any], operation: Operation[Any, Any]) -> str:
 
 
 def toml_template(vendor: Vendor[Any], *operation_names: str) -> str:
-    """The tables of the configuration that operations need, ready to be filled in."""
-    lines = ["[accounts.shop]", f'vendor = "{vendor.name}"']
-    for name, info in vendor.settings.model_fields.items():
-        if not info.is_required():
-            continue
-        example = vendor.simulated.get(name, "")
-        is_secret = "Secret" in str(info.annotation)
-        variable = f"{vendor.name}_{name}".upper()
-        given = f'"env:{variable}"' if is_secret else f"{example!r}  # yours"
-        lines.append(f"{name} = {given}")
+    """The tables of the configuration that operations need, ready to be filled in.
+
+    The account has the name of its vendor, so that the tables of several stand side by side.
+    """
+    lines = [f"[accounts.{vendor.name}]", f'vendor = "{vendor.name}"', *_settings(vendor)]
     quota = ", ".join(f'"{text}"' for text in vendor.operations[0].defaults.quota)
     lines.append(f"quota = [{quota}]  # as your contract states it; all hold at once")
+    replacing = {operation.name for operation in vendor.operations if operation.replaces}
     for name in operation_names:
-        lines += ["", f'[input."{name}"]', f"missing = {REFUSED}"]
+        if name in replacing:
+            lines += ["", f'[input."{name}"]', f"missing = {REFUSED}"]
     lines.append("")
     return "\n".join(lines)
+
+
+def _settings(vendor: Vendor[Any]) -> list[str]:
+    """What an account must say: what has no default, and what even the samples' account says."""
+    examples = {"base_url": f"https://{vendor.name}.example.com", **vendor.simulated}
+    secrets = secret_keys(vendor)
+    lines = []
+    for name, info in vendor.settings.model_fields.items():
+        if not info.is_required() and (info.default or name not in vendor.simulated):
+            continue
+        variable = f"{vendor.name}_{name}".upper()
+        example = f"env:{variable}" if name in secrets else examples.get(name, "")
+        lines.append(f"{name} = {json.dumps(example)}" + ("" if name in secrets else "  # yours"))
+    return lines

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from pipeline.load.census import Census, FaultKind, WarningKind
 from pipeline.load.header import (
     Routing,
     check_is_new,
+    find_operation,
     find_routing,
     nearest,
     plan_header,
@@ -36,14 +38,19 @@ from pipeline.model import (
     RowResult,
     Snapshot,
     Status,
+    UpdateJob,
     UsageError,
 )
 from pipeline.model.errors import shorten
 from pipeline.tables import ParquetWriter, read_frames
-from pipeline.vendors.contract import Account, Operation
+from pipeline.vendors.contract import Account, Operation, VendorSettings
 
 _ROWS_AT_ONCE = 4_096  # as Python values; they are far larger than the frame
 _ROUTES_KEPT = 4_096
+
+IRREVERSIBLE = Fault(
+    what="cannot be taken back", todo="Check the row; --allow irreversible sends it"
+)
 
 Emit = Callable[[Sequence[RowResult]], None]
 
@@ -61,10 +68,11 @@ class ClearedField:
 class Bound:
     """What the rows of a file became.
 
-    jobs      by account; only accounts that have any
-    rows      of the snapshot: all jobs, and the invalid ones
-    faults    of the invalid rows, the most frequent kind first
-    cleared   the most frequent first
+    jobs          by account; only accounts that have any
+    rows          of the snapshot: all jobs, and the invalid ones
+    faults        of the invalid rows, the most frequent kind first
+    cleared       the most frequent first
+    irreversible  jobs that nothing takes back, by operation; only operations that have any
     """
 
     jobs: Mapping[str, JobsFile]
@@ -73,6 +81,7 @@ class Bound:
     faults: tuple[FaultKind, ...] = ()
     warnings: tuple[WarningKind, ...] = ()
     cleared: tuple[ClearedField, ...] = ()
+    irreversible: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def repeated(self) -> int:
@@ -92,6 +101,7 @@ def bind(
     account: str | None,
     timezone: str | None,
     force_order: bool,
+    allow_irreversible: bool,
     emit: Emit,
 ) -> Bound:
     """Write a file of jobs per account into `folder`, and emit the invalid rows, both in row order.
@@ -100,6 +110,7 @@ def bind(
     folder_operation    the operation whose drop folder the file lies in; None elsewhere
     timezone            of dates without an offset, where the input's settings name none
     force_order         send the rows of an earlier report as new ones
+    allow_irreversible  send also what nothing takes back; otherwise such rows are invalid
     emit                is given some rows at a time
 
     Raises UsageError, ConfigError, or InputError where the file as a whole cannot be sent; then no
@@ -111,9 +122,7 @@ def bind(
     _check_known("account", account, accounts)
     check_is_new(snapshot.columns, force_order=force_order, file=file)
     named = operation or folder_operation
-    routing = find_routing(snapshot.columns, _settings_of(named, inputs), file)
-    _check_routing(routing, snapshot)
-    found = [named] if named else _operations_in(snapshot, routing, operations)
+    found, routing = _routing(snapshot, named, operations, inputs)
     if not found:
         return Bound(jobs={}, rows=0, invalid=0)
     chosen = [operations[name] for name in found]
@@ -130,7 +139,13 @@ def bind(
         raise InputError(replace(fault, file=file) for fault in faults)
     routes = _Routes(router, routing)
     return _bind_rows(
-        snapshot, folder, readers=readers, accounts=accounts, routes=routes, emit=emit
+        snapshot,
+        folder,
+        readers=readers,
+        accounts=accounts,
+        routes=routes,
+        allow_irreversible=allow_irreversible,
+        emit=emit,
     )
 
 
@@ -187,6 +202,7 @@ class _Binder:
         readers: Mapping[str, RowReader],
         accounts: Mapping[str, Account],
         routes: _Routes,
+        allow_irreversible: bool,
         emit: Emit,
         stack: ExitStack,
     ) -> None:
@@ -195,6 +211,7 @@ class _Binder:
         self._readers = readers
         self._accounts = accounts
         self._routes = routes
+        self._allow_irreversible = allow_irreversible
         self._emit = emit
         self._stack = stack
         self._writers: dict[str, ParquetWriter] = {}
@@ -204,7 +221,9 @@ class _Binder:
         self._faults = Census[tuple[str, str | None], Fault](("other faults", None))
         self._warnings = Census[str, int]("other warnings")
         self._cleared: Counter[tuple[str, str]] = Counter()
+        self._irreversible: Counter[str] = Counter()
         self._operations: dict[str, Counter[str]] = {}
+        self._groups: dict[str, Counter[tuple[str, str]]] = {}
 
     def bind(self, frame: pl.DataFrame) -> None:
         """Every row of a frame becomes a job in its account's file, or an invalid result."""
@@ -230,17 +249,15 @@ class _Binder:
         operation = reader.plan.operation
         settings = self._accounts[route.account].settings
         entity, repeatable = operation.entity, operation.repeatable
-        warn, refuse = operation.warn, operation.refuse
+        warn, batch_key = operation.warn, operation.batch_key
         jobs: list[JobRow] = []
         cells = _cells(frame, reader.sources)
         read = reader.read(cells, _cells(frame, reader.foreign_sources))
         for place, row in zip(_places(frame), read, strict=True):
             job = reader.job(row)
-            if isinstance(job, tuple):
-                self._refuse(place, route, job)
-                continue
-            if (why := refuse(settings, job)) is not None:
-                self._refuse(place, route, (Fault(what=why),))
+            faults = job if isinstance(job, tuple) else self._unfit(operation, settings, job)
+            if isinstance(job, tuple) or faults:
+                self._refuse(place, route, faults)
                 continue
             warnings = warn(job)
             if warnings or row.cleared or row.warnings:
@@ -252,12 +269,30 @@ class _Binder:
                     entity(settings, job).text(),
                     repeatable(settings, job),
                     job.canonical_json(),
+                    batch_key(settings, job),
                 )
             )
         self._operations.setdefault(route.account, Counter())[operation.name] += len(jobs)
+        self._groups.setdefault(route.account, Counter()).update(
+            (operation.name, job.batch) for job in jobs if job.batch
+        )
         for name in reader.plan.absent:
             self._cleared[operation.name, name] += len(jobs)
         return jobs
+
+    def _unfit(
+        self, operation: Operation[Any, Any], settings: VendorSettings, job: UpdateJob
+    ) -> tuple[Fault, ...]:
+        """Why a good job is not sent all the same; counts what cannot be taken back."""
+        why = operation.refuse(settings, job)
+        faults = () if why is None else (Fault(what=why),)
+        if not operation.irreversible(job):
+            return faults
+        if not self._allow_irreversible:
+            return (*faults, IRREVERSIBLE)
+        if not faults:
+            self._irreversible[operation.name] += 1
+        return faults
 
     def _note(self, place: _Placed, operation: str, row: ReadRow, warnings: Sequence[str]) -> None:
         for name in row.cleared:
@@ -308,6 +343,7 @@ class _Binder:
                 for (operation, field), jobs in self._cleared.most_common()
                 if jobs
             ),
+            irreversible=dict(self._irreversible),
         )
 
     def _jobs_file(self, account: str) -> JobsFile:
@@ -317,7 +353,18 @@ class _Binder:
             rows=rows,
             operations=dict(+self._operations[account]),
             repeated=count_repeated(path, rows),
+            requests=self._requests(account, rows),
         )
+
+    def _requests(self, account: str, rows: int) -> int:
+        settings, groups = self._accounts[account].settings, self._groups[account]
+        return rows - sum(
+            members - math.ceil(members / self._operation(name).batch_size(settings))
+            for (name, _), members in groups.items()
+        )
+
+    def _operation(self, name: str) -> Operation[Any, Any]:
+        return self._readers[name].plan.operation
 
 
 def _bind_rows(
@@ -327,6 +374,7 @@ def _bind_rows(
     readers: Mapping[str, RowReader],
     accounts: Mapping[str, Account],
     routes: _Routes,
+    allow_irreversible: bool,
     emit: Emit,
 ) -> Bound:
     with ExitStack() as stack:
@@ -336,6 +384,7 @@ def _bind_rows(
             readers=readers,
             accounts=accounts,
             routes=routes,
+            allow_irreversible=allow_irreversible,
             emit=emit,
             stack=stack,
         )
@@ -401,13 +450,6 @@ def _row_readers(
     }
 
 
-def _settings_of(operation: str | None, inputs: Mapping[str, InputSettings]) -> list[InputSettings]:
-    """Those of the operation; of all, where only the file's columns can say which it is."""
-    if operation is None:
-        return list(inputs.values())
-    return [inputs[operation]] if operation in inputs else []
-
-
 def _check_routing(routing: Routing, snapshot: Snapshot) -> None:
     schema = pl.read_parquet_schema(snapshot.path)
     if nested := sorted(name for name in routing.headers if schema[name].is_nested()):
@@ -417,28 +459,58 @@ def _check_routing(routing: Routing, snapshot: Snapshot) -> None:
         )
 
 
+def _routing(
+    snapshot: Snapshot,
+    named: str | None,
+    known: Mapping[str, Operation[Any, Any]],
+    inputs: Mapping[str, InputSettings],
+) -> tuple[list[str], Routing]:
+    """The operations that rows ask for, and the routing columns as their settings have them.
+
+    named  the operation of the whole file; None leaves it to the rows
+    """
+    file = str(snapshot.source)
+    if named:
+        found = [named]
+    else:
+        said = find_operation(snapshot.columns, inputs.values(), file)
+        _check_routing(said, snapshot)
+        found = _operations_in(snapshot, said, known)
+    settings = [inputs[name] for name in found if name in inputs]
+    routing = find_routing(snapshot.columns, settings, file)
+    if not named:  # whoever's settings found that column
+        routing = replace(routing, operation=said.operation)
+    _check_routing(routing, snapshot)
+    return found, routing
+
+
 def _operations_in(
     snapshot: Snapshot, routing: Routing, known: Mapping[str, Operation[Any, Any]]
 ) -> list[str]:
-    """The known operations that rows of the file name, in the order of `known`."""
-    columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
+    """The known operations that rows of the file ask for, in the order of `known`."""
     file, expected = str(snapshot.source), f"one of {', '.join(known)}"
+    columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
     if not columns:
         what = "nothing says which operation its rows ask for"
         raise InputError([Fault(file=file, what=what, expected=expected, todo=SAY_OPERATION)])
     found: set[str] = set()
     example = None
     for frame in read_frames(snapshot.path, columns=columns):
-        for name in columns:
-            said = frame[name].cast(pl.String).unique(maintain_order=True).drop_nulls().to_list()
-            found |= known.keys() & {text.strip(BLANKS_AROUND) for text in said}
-            example = example or next(filter(None, said), None)
+        different = frame.select(pl.col(columns).cast(pl.String)).unique(maintain_order=True)
+        said = list(filter(None, map(_first_word, different.rows())))
+        found |= known.keys() & said
+        example = example or next(iter(said), None)
     if not found and snapshot.selected:
         what = "no row names an operation that there is"
         value = shorten(example) if example else None
         fault = Fault(file=file, what=what, column=columns[0], value=value, expected=expected)
         raise InputError([fault])
     return [name for name in known if name in found]
+
+
+def _first_word(cells: Iterable[str | None]) -> str:
+    """What the first cell that is not empty says."""
+    return next(filter(None, ((cell or "").strip(BLANKS_AROUND) for cell in cells)), "")
 
 
 def _check_asked(

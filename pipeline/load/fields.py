@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pipeline.model import Cell, CellKind, UpdateJob
 
 ANY_KEY = "*"
-"""Stands for every key among a MAP's members."""
+"""Stands for every key among a MAP's members; at the end of a name, for all that start so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class Field:
     path         field, then member, then its member, ...
     is_required  a row must give it, whatever the settings say; never True of a member
     annotation   its type
+    is_bare      a member of a spread field: its column does not bear the name of the field
     """
 
     path: tuple[str, ...]
     cell: Cell
     is_required: bool
     annotation: Any
+    is_bare: bool = False
 
     @property
     def name(self) -> str:
@@ -38,35 +40,68 @@ class Field:
         >>> Field(("name", "en-US"), Cell(CellKind.TEXT), False, str).name
         'name.en-US'
         """
-        return ".".join(self.path)
+        return ".".join(self.path[1:] if self.is_bare else self.path)
+
+    @property
+    def label(self) -> str:
+        """As people read it: the same, but for what stands for many headers.
+
+        >>> from pipeline.model import Cell, CellKind
+        >>> Field(("changes", "add:/*"), Cell(CellKind.TEXT), False, Any, is_bare=True).label
+        'add:/…'
+        """
+        return f"{self.name.removesuffix(ANY_KEY)}…" if self.is_pattern else self.name
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for every header that starts as its name does."""
+        return self.is_bare and self.name.endswith(ANY_KEY)
 
     @property
     def is_nullable(self) -> bool:
-        """Whether the word `null` may stand there."""
-        return allows_none(self.annotation)
+        """Whether the word `null` may stand there; a spread field has a cell only for values."""
+        return not self.is_bare and allows_none(self.annotation)
 
     def member(self, key: str) -> Field | None:
         """The member under `key`, None where the field has no such member."""
         cells = dict(self.cell.members)
-        if self.cell.kind is CellKind.MAP:
+        if self.cell.is_spread:
+            known = key if key in cells else longest_pattern(cells, key)
+            if known is None:
+                return None
+            cell = cells[known]
+        elif self.cell.kind is CellKind.MAP:
             cell = cells.get(ANY_KEY, Cell(CellKind.TEXT))
         elif key in cells:
             cell = cells[key]
         else:
             return None
         inner = tuple(_annotations_under(self.annotation, key))
-        return Field((*self.path, key), cell, False, Union[inner] if inner else Any)  # noqa: UP007
+        annotation = Union[inner] if inner else Any  # noqa: UP007
+        is_bare = self.is_bare or self.cell.is_spread
+        return Field((*self.path, key), cell, False, annotation, is_bare)
 
     @property
-    def parts(self) -> tuple[str, ...]:
-        """Names of what can be left out by itself: the declared members, or the field."""
+    def columns(self) -> tuple[Field, ...]:
+        """What columns can be for: the members of a spread field, or the field itself."""
+        return tuple(self._members()) if self.cell.is_spread else (self,)
+
+    @property
+    def parts(self) -> tuple[Field, ...]:
+        """What can be left out by itself: the declared members, or the field."""
+        if self.cell.is_spread:
+            return tuple(member for member in self._members() if not member.is_pattern)
         if self.cell.kind is CellKind.OBJECT and self.cell.members:
-            return tuple(f"{self.name}.{key}" for key, _ in self.cell.members)
-        return (self.name,)
+            return tuple(self._members())
+        return (self,)
+
+    def _members(self) -> Iterator[Field]:
+        found = (self.member(key) for key, _ in self.cell.members)
+        return (member for member in found if member is not None)
 
 
 def fields_of(job_type: type[UpdateJob]) -> dict[str, Field]:
-    """The fields that a column can name, in the order of the type."""
+    """The fields that a row can give, in the order of the type."""
     found = {}
     for name, info in job_type.model_fields.items():
         cell = next((m for m in info.metadata if isinstance(m, Cell)), None)
@@ -82,10 +117,19 @@ def field_at(fields: Mapping[str, Field], name: str) -> Field | None:
 
 
 def field_like(fields: Mapping[str, Field], header: str) -> Field | None:
-    """The field that `header` names; its case matters only where it tells two fields apart."""
+    """The field that `header` names; its case matters only where it tells two fields apart.
+
+    What no field is called may still start as the members of a spread field do: exactly so, and
+    dots mean nothing there.
+    """
+    columns = {c.name: c for field in fields.values() for c in field.columns if not c.is_pattern}
+    return _named(columns, header) or _starting(fields.values(), header)
+
+
+def _named(columns: Mapping[str, Field], header: str) -> Field | None:
     name, dot, rest = header.partition(".")
-    known = _alike(name, fields)
-    field = fields.get(known) if known else None
+    known = _alike(name, columns)
+    field = columns.get(known) if known else None
     while field is not None and dot and field.cell.kind is not CellKind.MAP:
         key, dot, rest = rest.partition(".")
         known = _alike(key, dict(field.cell.members))
@@ -93,6 +137,29 @@ def field_like(fields: Mapping[str, Field], header: str) -> Field | None:
     if field is None or not dot:
         return field
     return field.member(rest) if rest else None
+
+
+def _starting(fields: Iterable[Field], header: str) -> Field | None:
+    """The member of a spread field whose pattern fits; of several the longest."""
+    found: dict[str, Field] = {}
+    for field in fields:
+        if field.cell.is_spread and (pattern := longest_pattern(dict(field.cell.members), header)):
+            found[pattern] = field
+    return found[max(found, key=len)].member(header) if found else None
+
+
+def longest_pattern(patterns: Iterable[str], key: str) -> str | None:
+    """The one that says most of those that end in `*` and whose start `key` shares.
+
+    >>> longest_pattern(["/*", "/a/*", "status"], "/a/b")
+    '/a/*'
+    """
+    fitting = [
+        pattern
+        for pattern in patterns
+        if pattern.endswith(ANY_KEY) and key.startswith(pattern.removesuffix(ANY_KEY))
+    ]
+    return max(fitting, key=len, default=None)
 
 
 def _alike(name: str, known: Iterable[str]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -94,24 +94,42 @@ def trimmed(header: str) -> str:
 def find_routing(headers: Sequence[str], inputs: Iterable[InputSettings], file: str) -> Routing:
     """The routing columns of a file; raises InputError where one is there twice.
 
+    inputs  of the operations that rows of the file name
+
     >>> find_routing(["Operation", "x"], [], "a.csv").operation
     'Operation'
     """
     known = tuple(inputs)
-    found: dict[str, list[str]] = {OPERATION_COLUMN: [], ACCOUNT_COLUMN: []}
-    for header in headers:
-        named = next(filter(None, (_renamed(header, each) for each in known)), None)
-        to = (named or trimmed(header)).casefold()
-        if to in found and (named or not any(_is_ignored(header, each) for each in known)):
-            found[to].append(header)
-    if faults := [_twice(to, names, file) for to, names in found.items() if len(names) > 1]:
-        raise InputError(faults)
-    return Routing(
-        operation=next(iter(found[OPERATION_COLUMN]), None),
-        account=next(iter(found[ACCOUNT_COLUMN]), None),
-        own_operation="_operation" if "_operation" in headers else None,
+    return replace(
+        find_operation(headers, known, file),
+        account=_routing_column(ACCOUNT_COLUMN, headers, known, file),
         own_account="_account" if "_account" in headers else None,
     )
+
+
+def find_operation(headers: Sequence[str], inputs: Iterable[InputSettings], file: str) -> Routing:
+    """The columns that say the operation, and no others: the rest depends on what they say.
+
+    inputs  of every operation that rows of the file could name
+    """
+    return Routing(
+        operation=_routing_column(OPERATION_COLUMN, headers, tuple(inputs), file),
+        own_operation="_operation" if "_operation" in headers else None,
+    )
+
+
+def _routing_column(
+    name: str, headers: Sequence[str], inputs: Sequence[InputSettings], file: str
+) -> str | None:
+    found = []
+    for header in headers:
+        renamed = next(filter(None, (_renamed(header, each) for each in inputs)), None)
+        is_ignored = renamed is None and any(_is_ignored(header, each) for each in inputs)
+        if (renamed or trimmed(header)).casefold() == name and not is_ignored:
+            found.append(header)
+    if len(found) > 1:
+        raise InputError([_twice(name, found, file)])
+    return next(iter(found), None)
 
 
 def check_is_new(headers: Sequence[str], *, force_order: bool, file: str) -> None:
@@ -156,19 +174,61 @@ def plan_header(
         _Header(operation, inputs.get(operation.name, InputSettings()), structs or {}, file)
         for operation in operations
     ]
-    resolved = [{header: reader.resolve(header) for header in named} for reader in readers]
+    resolved = _without_clashes(
+        [{header: reader.resolve(header) for header in named} for reader in readers]
+    )
     unknown = [header for header in named if all(found[header] is None for found in resolved)]
     faults = [fault for reader in readers for fault in reader.setting_faults()]
     faults += [_unknown(header, readers, file) for header in unknown]
     for reader, found in zip(readers, resolved, strict=True):
-        columns = [column for some in found.values() for column in some or ()]
-        faults += reader.column_faults(columns)
+        faults += reader.column_faults(_columns(found))
     if faults:
         raise InputError(faults)
     return {
         reader.operation.name: reader.plan(found)
         for reader, found in zip(readers, resolved, strict=True)
     }
+
+
+_Resolved = Mapping[str, list[Column] | None]
+"""What each header stands for: columns, none where it is ignored, None where it is unknown."""
+
+
+def _without_clashes(resolved: Sequence[_Resolved]) -> list[_Resolved]:
+    """The same, but a column that another operation of the file reads gives way where it clashes.
+
+    A column `name` for the rows of one operation beside `name.en-US` for those of another is no
+    field given twice: it is foreign to the other, so that its cell must be empty there.
+    """
+    clashes = [list(_clashes(_columns(found))) for found in resolved]
+    clashing = [{column.header for pair in pairs for column in pair} for pairs in clashes]
+    elsewhere = {
+        header
+        for found, names in zip(resolved, clashing, strict=True)
+        for header, some in found.items()
+        if some and header not in names
+    }
+    settled: list[_Resolved] = []
+    for found, pairs in zip(resolved, clashes, strict=True):
+        shared = [{one.header, other.header} & elsewhere for one, other in pairs]
+        foreign = {header for headers in shared if len(headers) == 1 for header in headers}
+        settled.append({h: None if h in foreign else some for h, some in found.items()})
+    return settled
+
+
+def _clashes(columns: Iterable[Column]) -> Iterator[tuple[Column, Column]]:
+    """Columns of the same field, or of a field and a member of it: the earlier, the later."""
+    seen: dict[tuple[str, ...], Column] = {}
+    for column in columns:
+        path = column.field.path
+        other = next((seen[p] for p in seen if p[: len(path)] == path[: len(p)]), None)
+        if other is not None:
+            yield other, column
+        seen.setdefault(path, column)
+
+
+def _columns(found: _Resolved) -> tuple[Column, ...]:
+    return tuple(column for some in found.values() for column in some or ())
 
 
 class _Header:
@@ -191,8 +251,15 @@ class _Header:
 
     def names(self) -> list[str]:
         """What a header may be called."""
-        parts = [part for field in self.fields.values() for part in field.parts]
-        return [*dict.fromkeys([*self.fields, *parts])]
+        fields = self.fields.values()
+        columns = [column for field in fields for column in field.columns if not column.is_pattern]
+        parts = [part for field in fields for part in field.parts]
+        return [*dict.fromkeys(field.name for field in (*columns, *parts))]
+
+    def labels(self) -> list[str]:
+        """The same, and what a header may start with."""
+        columns = [column for field in self.fields.values() for column in field.columns]
+        return [*self.names(), *(column.label for column in columns if column.is_pattern)]
 
     def resolve(self, header: str) -> list[Column] | None:
         """The columns that a header stands for, none where it is to be ignored, None if unknown."""
@@ -236,7 +303,7 @@ class _Header:
 
     def setting_faults(self) -> Iterator[Fault]:
         """What the settings say of fields that there are not."""
-        known = f"one of {', '.join(self.names())}"
+        known = f"one of {', '.join(self.labels())}"
         for header, to in self.settings.rename.items():
             if to.casefold() not in _ROUTING_NAMES and field_at(self.fields, to) is None:
                 what = f"rename of {json.dumps(header)} to a field that there is not"
@@ -254,27 +321,27 @@ class _Header:
 
     def column_faults(self, columns: Sequence[Column]) -> Iterator[Fault]:
         """What is wrong with the known columns as a whole."""
-        yield from self._given_twice(columns)
+        for one, other in _clashes(columns):
+            yield _twice(one.field.name, [one.shown, other.shown], self._file)
         for name in self._unknown_members:
             yield self._file_fault(f"{name} is no member of the field", "Drop it from the struct")
         yield from self._missing(columns)
 
-    def _given_twice(self, columns: Sequence[Column]) -> Iterator[Fault]:
-        seen: dict[tuple[str, ...], Column] = {}
-        for column in columns:
-            path = column.field.path
-            other = next((seen[p] for p in seen if p[: len(path)] == path[: len(p)]), None)
-            if other is not None:
-                yield _twice(other.field.name, [other.shown, column.shown], self._file)
-            seen.setdefault(path, column)
-
     def _missing(self, columns: Sequence[Column]) -> Iterator[Fault]:
         must, cleared = self._absent(columns)
-        if must:
+        add = f"Add the columns, or name them with `rename` under {self._section}"
+        if names := ", ".join(field.name for field in must if not field.cell.is_spread):
             yield self._file_fault(
-                f"no column for {', '.join(must)}: every row of {self.operation.name} must give it",
-                "Add the columns, or name them with `rename` under " + self._section,
+                f"no column for {names}: every row of {self.operation.name} must give it", add
             )
+        for field in must:
+            if field.cell.is_spread:
+                labels = ", ".join(column.label for column in field.columns)
+                yield self._file_fault(
+                    f"no column for any of {labels}: "
+                    f"every row of {self.operation.name} must give at least one of them",
+                    add,
+                )
         if cleared and self.settings.missing == "refuse":
             yield self._file_fault(
                 f"no column for {', '.join(cleared)}: {self.operation.name} replaces everything, "
@@ -283,30 +350,27 @@ class _Header:
                 f'purpose), or set missing = "clear" under {self._section}',
             )
 
-    def _absent(self, columns: Sequence[Column]) -> tuple[list[str], list[str]]:
-        """Parts that no column gives: those that a row must give, and those that are cleared."""
+    def _absent(self, columns: Sequence[Column]) -> tuple[list[Field], list[str]]:
+        """What no column gives: fields that a row must give, and names of what is cleared."""
         paths = [column.field.path for column in columns]
         must, cleared = [], []
         for field in self.fields.values():
-            given = [path for path in paths if path[0] == field.path[0]]
-            for part in [field.name] if field.is_required else field.parts:
-                path = tuple(part.split("."))
-                if any(path[: len(p)] == p[: len(path)] for p in given):
+            for part in [field] if field.is_required else field.parts:
+                path = part.path
+                if any(path[: len(p)] == p[: len(path)] for p in paths):
                     continue
-                if field.is_required or part in self.operation.always or (
-                    field.name in self.operation.always
-                ):  # fmt: skip
+                if field.is_required or {part.name, field.name} & {*self.operation.always}:
                     must.append(part)
                 elif self.operation.replaces and _is_content(field):
-                    cleared.append(part)
+                    cleared.append(part.name)
         return must, cleared
 
     def _file_fault(self, what: str, todo: str | None = None) -> Fault:
         return Fault(file=self._file, what=what, todo=todo)
 
-    def plan(self, found: Mapping[str, list[Column] | None]) -> OperationPlan:
+    def plan(self, found: _Resolved) -> OperationPlan:
         """What remains when nothing is wrong."""
-        columns = tuple(column for some in found.values() for column in some or ())
+        columns = _columns(found)
         return OperationPlan(
             operation=self.operation,
             columns=columns,
@@ -347,6 +411,7 @@ def _twice(field: str, headers: Sequence[str], file: str) -> Fault:
 def _unknown(header: str, readers: Sequence[_Header], file: str) -> Fault:
     name = trimmed(header)
     owners = {known: reader for reader in reversed(readers) for known in reader.names()}
+    labels = dict.fromkeys(label for reader in readers for label in reader.labels())
     near = nearest(name, owners)
     reader = owners[near] if near else readers[0]
     quoted = json.dumps(name, ensure_ascii=False)
@@ -356,7 +421,7 @@ def _unknown(header: str, readers: Sequence[_Header], file: str) -> Fault:
         file=file,
         column=repr(name),
         what="unknown column" + (f", perhaps {near}" if near else ""),
-        expected=None if near else f"one of {_listed(owners)}",
+        expected=None if near else f"one of {listed(labels)}",
         todo=f'Under [input."{reader.operation.name}"] write {rename}{ignore}',
     )
 
@@ -376,7 +441,12 @@ def _bare(name: str) -> str:
     return "".join(char for char in name.casefold() if char.isalnum() or char == ".")
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, no more than a message holds.
+
+    >>> listed(["status", "/a"])
+    'status, /a'
+    """
     shown = list(names)
     more = f" and {len(shown) - _SHOWN_COLUMNS} more" if len(shown) > _SHOWN_COLUMNS else ""
     return ", ".join(shown[:_SHOWN_COLUMNS]) + more

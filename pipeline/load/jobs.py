@@ -19,6 +19,7 @@ JOBS_SCHEMA = MappingProxyType(
         "entity": pl.String(),
         "repeatable": pl.Boolean(),
         "job": pl.String(),
+        "batch": pl.String(),
     }
 )
 READ_ROWS = 8_192
@@ -31,12 +32,14 @@ class JobsFile:
     rows        jobs in the file
     operations  how many of them are of each operation
     repeated    jobs whose entity has more than one job here
+    requests    that carry them where each is sent once and whole groups travel together
     """
 
     path: Path
     rows: int
     operations: Mapping[str, int]
     repeated: int
+    requests: int
 
 
 def jobs_path(folder: Path, account: str) -> Path:
@@ -57,7 +60,7 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
     """Jobs as a frame of `JOBS_SCHEMA`.
 
     >>> jobs_frame([JobRow(1, "xsolla.coupon", "e", True, "{}")]).rows()
-    [(1, 'xsolla.coupon', 'e', True, '{}')]
+    [(1, 'xsolla.coupon', 'e', True, '{}', '')]
     """
     columns = zip(*jobs, strict=True) if jobs else ((),) * len(JOBS_SCHEMA)
     return pl.DataFrame(

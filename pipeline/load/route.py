@@ -123,14 +123,13 @@ class Router:
     def _allowed(self, name: str, column: str, operation: str, faults: list[Fault]) -> str:
         vendor = operation.partition(".")[0]
         allowed = self._may_name(operation, vendor)
-        if name in allowed:
+        known = self._accounts.get(name)
+        if name in allowed or (known is not None and known.vendor.name != vendor):
             return self._of_vendor(name, vendor, faults)
-        todo = (
-            f'List it under [input."{operation}"] as accounts = ["{name}"]'
-            if name in self._accounts
-            else None
-        )
-        if name.startswith(SAMPLE_PREFIX) and name not in self._accounts:
+        todo = None
+        if known is not None:
+            todo = f'List it under [input."{operation}"] as accounts = ["{name}"]'
+        elif name.startswith(SAMPLE_PREFIX):
             todo = "Accounts of this name exist in the simulator only: --simulate"
         faults.append(
             Fault(

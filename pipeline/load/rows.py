@@ -23,12 +23,19 @@ from pipeline.load.cells import (
     Reading,
     column_reader,
 )
-from pipeline.load.header import Column, Empty, OperationPlan
+from pipeline.load.fields import fields_of
+from pipeline.load.header import Column, Empty, OperationPlan, listed
 from pipeline.model import CellKind, Fault, UpdateJob
 from pipeline.model.errors import shorten
 
 _ODD_TYPES = frozenset({Absent, CellError})
 _SUSPICIOUS = MISSING_WORDS | {NULL}
+
+FieldPath = tuple[str, ...]
+"""Where a field stands in the job."""
+
+Place = tuple[int | str, ...]
+"""Where a value stands in it."""
 
 Source = tuple[str, str | None]
 """Where a column's cells come from: a header, and the member where that is a struct."""
@@ -39,14 +46,14 @@ class ReadRow(NamedTuple):
 
     values    the fields that could be read
     faults    what is wrong with the row, without row and line
-    broken    fields that faults are about
+    broken    paths of the fields that faults are about
     cleared   fields left out that the vendor will clear
     warnings  what is doubtful
     """
 
     values: dict[str, Any]
     faults: tuple[Fault, ...] = ()
-    broken: frozenset[str] = frozenset()
+    broken: frozenset[FieldPath] = frozenset()
     cleared: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -63,6 +70,9 @@ class RowReader:
         self._readers = [_reader(column, timezone) for column in plan.columns]
         self._absence = [_absence(column, plan.operation.name) for column in plan.columns]
         self._tree = _tree(plan.columns)
+        fields = fields_of(plan.operation.job_type).values()
+        self._spread: set[Place] = {field.path for field in fields if field.cell.is_spread}
+        self._may_lack = [_may_lack(column) for column in plan.columns]
         self.sources: tuple[Source, ...] = tuple(
             (column.header, column.member) for column in plan.columns
         )
@@ -78,21 +88,21 @@ class RowReader:
         """
         read = [reader(column) for reader, column in zip(self._readers, cells, strict=True)]
         odd = self._odd_rows(read, foreign)
-        names = list(self._tree)
-        fields = [_assembled(branch, read) for branch in self._tree.values()]
-        for index, values in enumerate(zip(*fields, strict=True)):
+        whole = _assembled(self._tree, read, self._may_lack)
+        for index, values in enumerate(whole):
             if index in odd:
                 yield self._odd_row(index, cells, read, foreign)
             else:
-                yield ReadRow(dict(zip(names, values, strict=True)))
+                yield ReadRow({} if type(values) is Absent else values)
 
     def _odd_rows(
         self, read: Sequence[Sequence[Any]], foreign: Sequence[Sequence[Any]]
     ) -> set[int]:
         odd: set[int] = set()
-        for column, values in zip(self._columns, read, strict=True):
-            if not _ODD_TYPES.isdisjoint(map(type, values)):
-                odd.update(i for i, value in enumerate(values) if type(value) in _ODD_TYPES)
+        for column, may_lack, values in zip(self._columns, self._may_lack, read, strict=True):
+            types = _ODD_TYPES - {Absent} if may_lack else _ODD_TYPES
+            if not types.isdisjoint(map(type, values)):
+                odd.update(i for i, value in enumerate(values) if type(value) in types)
             if column.field.cell.kind is CellKind.TEXT and not _SUSPICIOUS.isdisjoint(values):
                 odd.update(i for i, value in enumerate(values) if value in _SUSPICIOUS)
         for cells in foreign:
@@ -108,7 +118,7 @@ class RowReader:
     ) -> ReadRow:
         values: dict[str, Any] = {}
         faults = list(self._misplaced(index, foreign))
-        broken: set[str] = set()
+        broken: set[FieldPath] = set()
         cleared: list[str] = []
         warnings: list[str] = []
         for column, absence, raw, found in zip(
@@ -117,11 +127,11 @@ class RowReader:
             value = found[index]
             if isinstance(value, CellError):
                 faults.append(_cell_fault(column, raw[index], value))
-                broken.add(column.field.path[0])
+                broken.add(column.field.path)
             elif isinstance(value, Absent):
                 if fault := absence[value]:
                     faults.append(fault)
-                    broken.add(column.field.path[0])
+                    broken.add(column.field.path)
                 elif column.empty is not Empty.HARMLESS:
                     cleared.append(column.field.name)
             else:
@@ -133,10 +143,12 @@ class RowReader:
         return ReadRow(values, tuple(faults), frozenset(broken), tuple(cleared), tuple(warnings))
 
     def _misplaced(self, index: int, foreign: Sequence[Sequence[Any]]) -> Iterator[Fault]:
-        what = f"a value in a column that {self.plan.operation.name} does not have"
+        name = self.plan.operation.name
+        what = f"a value in a column that {name} does not have"
+        todo = f'Empty the cell, or let [input."{name}"] ignore the column'
         for header, cells in zip(self.plan.foreign, foreign, strict=True):
             if not _is_empty(cells[index]):
-                yield Fault(what=what, column=header, value=shorten(cells[index]))
+                yield Fault(what=what, column=header, value=shorten(cells[index]), todo=todo)
 
     def job(self, row: ReadRow) -> UpdateJob | tuple[Fault, ...]:
         """The job of a row, or every fault of it: those of its cells and those of its values."""
@@ -150,16 +162,21 @@ class RowReader:
     def _value_faults(self, error: ValidationError, row: ReadRow) -> Iterator[Fault]:
         for detail in error.errors(include_url=False):
             place = detail["loc"]
-            if (str(place[0]) in row.broken) if place else row.faults:
+            if any(_is_within(place, path) for path in row.broken) if place else row.faults:
                 continue  # it follows from a fault that is told already
-            yield _value_fault(detail, self._shown(place))
+            if detail["type"] == "missing" and place in self._spread:
+                columns = (c.shown for c in self._columns if c.field.path[:1] == place)
+                expected = f"a value in at least one of the columns {listed(columns)}"
+                yield Fault(what="nothing to change is given", expected=expected)
+            else:
+                yield _value_fault(detail, self._shown(place))
 
-    def _shown(self, place: tuple[int | str, ...]) -> str | None:
-        """The column that a place of the job came from."""
+    def _shown(self, place: Place) -> str | None:
+        """The column that a place of the job came from; None where it has no single one."""
         for column in self._columns:
             if place[: len(column.field.path)] == column.field.path:
                 return column.shown
-        return str(place[0]) if place else None
+        return str(place[0]) if place and place not in self._spread else None
 
 
 def fault_text(faults: Sequence[Fault], line: int | None) -> str:
@@ -186,7 +203,22 @@ def hint_text(faults: Sequence[Fault]) -> str:
 
 _TOLD_MOST = 20
 
+
+def _is_within(place: Place, path: FieldPath) -> bool:
+    """Whether one is the other or lies in it.
+
+    >>> _is_within(("limits",), ("limits", "per_user")), _is_within(("a", 0), ("b",))
+    (True, False)
+    """
+    return place[: len(path)] == path[: len(place)]
+
+
 _Branch = int | dict[str, "_Branch"]
+
+
+def _may_lack(column: Column) -> bool:
+    """Whether a cell that gives nothing is nothing to look at."""
+    return column.can_omit and column.empty is Empty.HARMLESS
 
 
 def _tree(columns: Sequence[Column]) -> dict[str, _Branch]:
@@ -200,13 +232,30 @@ def _tree(columns: Sequence[Column]) -> dict[str, _Branch]:
     return tree
 
 
-def _assembled(branch: _Branch, read: Sequence[list[Any]]) -> list[Any]:
-    """A field's values, built from those of its members where these have columns of their own."""
+def _assembled(branch: _Branch, read: Sequence[list[Any]], may_lack: Sequence[bool]) -> list[Any]:
+    """A field's values, built from those of its members where these have columns of their own.
+
+    Absent where no member gives anything.
+    """
     if isinstance(branch, int):
         return read[branch]
     keys = tuple(branch)
-    members = (_assembled(inner, read) for inner in branch.values())
-    return [dict(zip(keys, values, strict=True)) for values in zip(*members, strict=True)]
+    members = [_assembled(inner, read, may_lack) for inner in branch.values()]
+    rows = zip(*members, strict=True)
+    if not any(map(may_lack.__getitem__, _leaves(branch))):
+        return [dict(zip(keys, values, strict=True)) for values in rows]
+    return [
+        {key: value for key, value in zip(keys, values, strict=True) if type(value) is not Absent}
+        or Absent.NOT_GIVEN
+        for values in rows
+    ]
+
+
+def _leaves(branch: _Branch) -> list[int]:
+    """The columns that a branch takes its values from."""
+    if isinstance(branch, int):
+        return [branch]
+    return [index for inner in branch.values() for index in _leaves(inner)]
 
 
 def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -225,6 +274,9 @@ def _reader(column: Column, timezone: tzinfo | None) -> Callable[[Iterable[Any]]
 
 
 def _is_empty(cell: Any) -> bool:
+    """Whether a cell gives nothing: no text but blanks, or a struct of such cells."""
+    if isinstance(cell, dict):
+        return all(map(_is_empty, cell.values()))
     return cell is None or (isinstance(cell, str) and not cell.strip(BLANKS_AROUND))
 
 

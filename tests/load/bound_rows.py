@@ -197,6 +197,7 @@ class Bind:
             "account": None,
             "timezone": None,
             "force_order": False,
+            "allow_irreversible": False,
             **arguments,
         }
         self.bound: Bound = bind(

@@ -18,7 +18,9 @@ from tests.load.bound_rows import (
     ROW,
     SHOP,
     Bind,
+    Switch,
     account,
+    operation,
 )
 
 JOB = {
@@ -168,6 +170,50 @@ def test_at_most_five_faults_of_a_kind_are_kept(tmp_path: Path) -> None:
     ]
     first = found.bound.faults[0].examples[0]
     assert str(first).startswith("gifts.csv, row 1 (line 2), column most: not a whole number: 'x0'")
+
+
+FINAL = operation(
+    "acme.switch",
+    Switch,
+    irreversible=lambda job: not job.is_on,
+    batch_key=lambda s, job: f"{s.base_url} {job.is_on}" if job.gift_id != "alone" else "",
+)
+
+
+def test_a_job_says_what_it_may_share_a_request_with(tmp_path: Path) -> None:
+    rows = [{**SWITCH_ROW, "gift_id": name} for name in ("a", "alone", "b")]
+    found = Bind(tmp_path, rows, operation=FINAL.name, operations={FINAL.name: FINAL})
+    assert [job.batch for _, job in found.rows] == [
+        "https://acme.example True",
+        "",
+        "https://acme.example True",
+    ]
+    assert [job.batch for _, job in Bind(tmp_path, [ROW]).rows] == [
+        ""
+    ]  # unless the operation says more
+
+
+def test_what_nothing_takes_back_is_sent_only_where_that_is_allowed(tmp_path: Path) -> None:
+    rows = [
+        SWITCH_ROW,
+        {**SWITCH_ROW, "is_on": "false"},
+        {**SWITCH_ROW, "is_on": "false", "gift_id": "13"},  # which is not for sale, besides
+        {**SWITCH_ROW, "is_on": "false"},
+    ]
+    arguments: dict[str, Any] = {"operation": FINAL.name, "operations": {FINAL.name: FINAL}}
+    refused = Bind(tmp_path, rows, **arguments)
+    assert list(refused.jobs) == [1]
+    assert refused.errors == {
+        2: "line 3: cannot be taken back",
+        3: "line 4: 13 is not for sale | cannot be taken back",
+        4: "line 5: cannot be taken back",
+    }
+    assert refused.invalid[0].hint == "Check the row; --allow irreversible sends it"
+    assert refused.bound.irreversible == {}
+    allowed = Bind(tmp_path, rows, **arguments, allow_irreversible=True)
+    assert list(allowed.jobs) == [1, 2, 4]
+    assert allowed.errors == {3: "line 4: 13 is not for sale"}
+    assert allowed.bound.irreversible == {"acme.switch": 2}  # those that will be sent
 
 
 def test_rows_of_one_entity_are_counted(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.model import JobRow
 from pipeline.tables import read_metadata
 
 JOBS = [
-    JobRow(row, f"acme.{row % 2}", f"e{row % 7}", row % 3 == 0, f'{{"n":"ä{row}"}}')
+    JobRow(row, f"acme.{row % 2}", f"e{row % 7}", row % 3 == 0, f'{{"n":"ä{row}"}}', f"b{row % 5}")
     for row in range(1, 101)
 ]
 
