@@ -58,6 +58,7 @@ class Chance(click.ParamType[tuple[str, float]]):
 @click.option("--script", type=click.Path(path_type=Path), help="TOML file of rules per id.")
 @click.option("--seed", default=0, help="Of faults and jitter.")
 @click.option("--strict-ids", is_flag=True, help="Only the vendor's sample ids exist.")
+@click.option("--token-lifetime-s", type=float, help="Of every token; else the vendor's own.")
 @click.option("--log", type=click.Path(path_type=Path), help="Keep the log of requests there.")
 def simulator(
     *,

@@ -27,6 +27,9 @@ class Records(Protocol):
     def reset(self) -> None:
         """Start anew."""
 
+    def revoke(self) -> None:
+        """Take back all tokens."""
+
 
 async def control(records: Records, request: web.BaseRequest) -> web.StreamResponse:
     """Answer one request for a control page."""
@@ -34,7 +37,8 @@ async def control(records: Records, request: web.BaseRequest) -> web.StreamRespo
         ("GET", "log"): lambda: records.log_lines(*_range(request)),
         ("GET", "state"): lambda: map(_line, records.state()),
         ("GET", "stats"): lambda: (_line(records.stats()),),
-        ("POST", "reset"): lambda: _reset(records),
+        ("POST", "reset"): lambda: _done(records.reset),
+        ("POST", "revoke"): lambda: _done(records.revoke),
     }
     page = pages.get((request.method, request.path.removeprefix(CONTROL)))
     if page is None:
@@ -59,8 +63,8 @@ def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value).encode()
 
 
-def _reset(records: Records) -> tuple[bytes, ...]:
-    records.reset()
+def _done(act: Callable[[], None]) -> tuple[bytes, ...]:
+    act()
     return ()
 
 

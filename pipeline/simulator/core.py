@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -16,13 +16,13 @@ from aiohttp import web
 from pipeline.simulator.disguise import disguise, throttled
 from pipeline.simulator.errors import SimulatorError
 from pipeline.simulator.faults import OK, UNAPPLIED, Fault, Rule, by_chance, reply_at, rule_for
-from pipeline.simulator.headers import join_headers, refuse_headers, without_secrets
+from pipeline.simulator.headers import MASK, join_headers, refuse_headers, without_secrets
 from pipeline.simulator.log import RequestLog
 from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.quota import Turnstile, parse_quota
 from pipeline.simulator.state import State
 from pipeline.simulator.tally import Tally
-from pipeline.simulator.vendor import Answer, Call, Target, Vendor
+from pipeline.simulator.vendor import Answer, Call, Failure, Target, TokenDesk, Vendor
 from pipeline.simulator.vendors import VENDORS
 from pipeline.simulator.wire import SILENT, Connection, send
 
@@ -30,6 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 
 _ELSEWHERE = "/elsewhere"
 _FLUSH_AFTER_S = 0.2
+_DESKS = {vendor.desk.path: (vendor.name, vendor.desk) for vendor in VENDORS if vendor.desk}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,18 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an arrival meets; `vendor` is None outside all vendors, `target` where none is named."""
+    """What an arrival meets.
+
+    vendor       None outside all vendors
+    target       None where nothing is named that the vendor has
+    is_for_token True where body and query hold a credential
+    """
 
     answer: Answer
     vendor: str | None = None
     target: Target | None = None
     fault: Fault | None = None
+    is_for_token: bool = False
 
 
 class Simulator:
@@ -90,6 +97,10 @@ class Simulator:
         self._log.reset()
         self._state.reset()
         self._begin()
+
+    def revoke(self) -> None:
+        """No token that was given out is good any longer."""
+        self._state.revoke()
 
     def close(self) -> None:
         """Give files and disk back."""
@@ -171,7 +182,14 @@ class Simulator:
         return Arrival(
             seq=self._seq,
             arrived_s=self._loop.time() - self._started_s,
-            call=Call(request.method, headers, body, f"{self._seq:032x}", time.time()),
+            call=Call(
+                request.method,
+                headers,
+                body,
+                f"{self._seq:032x}",
+                time.time(),
+                request.raw_path.partition("?")[2],
+            ),
             repeated=repeated,
             raw_path=request.raw_path,
             connection=connection.number,
@@ -180,22 +198,40 @@ class Simulator:
 
     def _judge(self, arrival: Arrival) -> Judgement:
         """Judge and apply without a pause, so that the order of `seq` is the order of effects."""
+        desk = _DESKS.get(_path_of(arrival.raw_path))
+        if desk is not None:
+            return self._at_desk(*desk, arrival)
         vendor = _vendor_of(arrival.raw_path)
         if vendor is None:
-            return Judgement(self._astray(arrival.raw_path))
+            was_for_token = _path_of(arrival.raw_path).removeprefix(_ELSEWHERE) in _DESKS
+            return Judgement(self._astray(arrival.raw_path), is_for_token=was_for_token)
         segments = path_segments(arrival.raw_path, vendor.prefix)
-        target = vendor.locate(segments)
+        target = vendor.locate(segments, arrival.call)
         wait_s = self._turnstiles[vendor.name].admit(arrival.arrived_s)
         self.tally.arrived(arrival.arrived_s, let_in=wait_s is None)
         if wait_s is not None:
-            answer = throttled(vendor, arrival.call, self.options.retry_after, wait_s)
+            answer = throttled(vendor.failure, arrival.call, self.options.retry_after, wait_s)
             return Judgement(answer, vendor.name, target)
         path = "/".join((vendor.prefix, *segments))
-        fault = self._fault(arrival.call.method, path, is_reused=arrival.is_reused)
-        answer = self._answer(vendor, target, arrival, fault)
-        if fault is not None:
-            answer = disguise(fault, answer, vendor, arrival.call, arrival.raw_path)
+        fault = self._fault(arrival, path, by_chance_too=True)
+        answer = self._answer(
+            arrival,
+            fault,
+            vendor.failure,
+            lambda: vendor.answer(self.options, self._state, arrival.call, target),
+        )
         return Judgement(answer, vendor.name, target, fault)
+
+    def _at_desk(self, vendor: str, desk: TokenDesk, arrival: Arrival) -> Judgement:
+        fault = self._fault(arrival, desk.path, by_chance_too=False)
+        answer = self._answer(
+            arrival,
+            fault,
+            desk.failure,
+            lambda: desk.answer(self.options, self._state, arrival.call),
+        )
+        target = Target(desk.operation, "", "")
+        return Judgement(answer, vendor, target, fault, is_for_token=True)
 
     def _astray(self, raw_path: str) -> Answer:
         if raw_path.startswith(_ELSEWHERE):
@@ -204,27 +240,33 @@ class Simulator:
         return Answer(404, b"No vendor is emulated at this path\n", {"Content-Type": "text/plain"})
 
     def _answer(
-        self, vendor: Vendor, target: Target | None, arrival: Arrival, fault: Fault | None
+        self, arrival: Arrival, fault: Fault | None, failure: Failure, act: Callable[[], Answer]
     ) -> Answer:
-        if fault is not None and fault.name in UNAPPLIED:
-            return Answer(200)
+        """What the client gets; `act` is the vendor's true answer, asked for only if it is due."""
         call = arrival.call
         refusal = refuse_headers(call.method, call.headers, arrival.repeated)
-        if refusal is not None:
-            return vendor.failure(*refusal, call.transaction_id)
-        return vendor.answer(self.options, self._state, call, target)
-
-    def _fault(self, method: str, path: str, *, is_reused: bool) -> Fault | None:
-        options = self.options
-        index = rule_for(options.script, method, path)
-        if index is None:
-            name = by_chance(options.faults, self._chance.random()) if options.faults else None
-            retry_after_s = slow_s = None
+        if fault is not None and fault.name in UNAPPLIED:
+            answer = Answer(200)
+        elif refusal is not None:
+            answer = failure(*refusal, call.transaction_id)
         else:
+            answer = act()
+        if fault is None:
+            return answer
+        return disguise(fault, answer, failure, call, arrival.raw_path)
+
+    def _fault(self, arrival: Arrival, path: str, *, by_chance_too: bool) -> Fault | None:
+        options = self.options
+        found = rule_for(options.script, arrival.call.method, path, arrival.call.body)
+        name = retry_after_s = slow_s = None
+        if found is not None:
+            index, place = found
             rule = options.script[index]
-            name = reply_at(rule, self._turn(index, rule, path))
+            name = reply_at(rule, self._turn(index, rule, place))
             retry_after_s, slow_s = rule.retry_after_s, rule.slow_s
-        if name is None or name == OK or (name == "close-reused" and not is_reused):
+        elif by_chance_too and options.faults:
+            name = by_chance(options.faults, self._chance.random())
+        if name is None or name == OK or (name == "close-reused" and not arrival.is_reused):
             return None
         return Fault(
             name,
@@ -232,9 +274,9 @@ class Simulator:
             options.slow_s if slow_s is None else slow_s,
         )
 
-    def _turn(self, index: int, rule: Rule, path: str) -> int:
-        # One reply needs no counter, and so no room per path.
-        return self._state.turn(index, path) if len(rule.replies) > 1 else 0
+    def _turn(self, index: int, rule: Rule, place: str) -> int:
+        # One reply needs no counter, and so no room per place.
+        return self._state.turn(index, place) if len(rule.replies) > 1 else 0
 
     def _record(self, entry: dict[str, Any], status: int | None) -> None:
         self._completed += 1
@@ -253,22 +295,34 @@ class Simulator:
 def log_entry(arrival: Arrival, judgement: Judgement, *, keep_body: bool) -> dict[str, Any]:
     """A line of the request log, without `status` and `completed`, which come with the answer."""
     call, target = arrival.call, judgement.target
-    return {
+    raw_path = _path_of(arrival.raw_path) if judgement.is_for_token else arrival.raw_path
+    entry: dict[str, Any] = {
         "seq": arrival.seq,
         "arrived_s": round(arrival.arrived_s, 6),
         "vendor": judgement.vendor,
         "operation": target.kind if target else None,
         "method": call.method,
-        "raw_path": arrival.raw_path,
+        "raw_path": raw_path,
         "scope": target.scope if target else None,
-        "id": target.entity_id if target else None,
+        "id": (target.entity_id or None) if target else None,
         "connection": arrival.connection,
         "reused": arrival.is_reused,
         "headers": without_secrets(call.headers),
-        "body": call.body.decode("utf-8", "backslashreplace") if keep_body else None,
+        "body": _body_text(call.body, judgement) if keep_body else None,
         "fault": judgement.fault.name if judgement.fault else None,
         "applied": judgement.answer.applied,
     }
+    if target is not None and target.ids is not None:
+        entry["ids"] = list(target.ids)
+    return entry
+
+
+def _body_text(body: bytes, judgement: Judgement) -> str:
+    return MASK if judgement.is_for_token else body.decode("utf-8", "backslashreplace")
+
+
+def _path_of(raw_path: str) -> str:
+    return raw_path.partition("?")[0]
 
 
 def path_segments(raw_path: str, prefix: str) -> tuple[str, ...]:
@@ -277,7 +331,7 @@ def path_segments(raw_path: str, prefix: str) -> tuple[str, ...]:
     >>> path_segments("/api/v2/a%2F..%252F%3Fb?c", "/api")
     ('v2', 'a/..%2F?b')
     """
-    path = raw_path[len(prefix) + 1 :].partition("?")[0]
+    path = _path_of(raw_path)[len(prefix) + 1 :]
     segments = path.split("/")
     if "%" not in path and path.isascii():
         return tuple(segments)

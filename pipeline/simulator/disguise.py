@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipeline.simulator.faults import Fault
 from pipeline.simulator.quota import RetryAfter, retry_after
-from pipeline.simulator.vendor import Answer, Call, Vendor
+from pipeline.simulator.vendor import Answer, Call, Failure
 
 _BAD_GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 _LOGIN = b"<!DOCTYPE html><html><body><form action='/login'>Please sign in</form></body></html>"
@@ -19,26 +19,26 @@ _WORDS = {429: "Too Many Requests", 500: "Internal Server Error", 503: "Service 
 _RETRY_AFTER: dict[str, RetryAfter] = {"429-seconds": "seconds", "429-date": "date"}
 
 
-def throttled(vendor: Vendor, call: Call, kind: RetryAfter, wait_s: float) -> Answer:
+def throttled(failure: Failure, call: Call, kind: RetryAfter, wait_s: float) -> Answer:
     """A 429 in the vendor's error shape, with a Retry-After of this kind."""
-    answer = vendor.failure(429, _WORDS[429], call.transaction_id)
+    answer = failure(429, _WORDS[429], call.transaction_id)
     value = retry_after(kind, wait_s, call.now_utc_s)
     if value is None:
         return answer
     return replace(answer, headers={**answer.headers, "Retry-After": value})
 
 
-def disguise(fault: Fault, answer: Answer, vendor: Vendor, call: Call, raw_path: str) -> Answer:
+def disguise(fault: Fault, answer: Answer, failure: Failure, call: Call, raw_path: str) -> Answer:
     """The answer that the client gets instead of `answer`; faults of the wire leave it as it is."""
     name = fault.name
     if name in _PAGES:
         return _PAGES[name]
     if name.startswith("429"):
-        return throttled(vendor, call, _RETRY_AFTER.get(name, "none"), fault.retry_after_s)
+        return throttled(failure, call, _RETRY_AFTER.get(name, "none"), fault.retry_after_s)
     if name.startswith("50"):
         status = int(name[:3])
-        failure = vendor.failure(status, _WORDS[status], call.transaction_id)
-        return replace(failure, applied=answer.applied)
+        failed = failure(status, _WORDS[status], call.transaction_id)
+        return replace(failed, applied=answer.applied)
     if name == "redirect":
         target = f"http://{call.headers.get('host', '')}/elsewhere{raw_path}"
         return Answer(307, b"", {"Location": target})

@@ -38,7 +38,7 @@ FAULTS: Mapping[str, str] = {
 
 UNAPPLIED = frozenset(name for name, text in FAULTS.items() if text.startswith("not applied"))
 
-_RULE_KEYS = ("method", "path", "replies", "retry_after_s", "slow_s")
+_RULE_KEYS = ("method", "path", "body", "replies", "retry_after_s", "slow_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,10 @@ class Rule:
     """What the requests to one sort of path meet, in turn.
 
     path           searched in the percent-decoded path, without the query
-    replies        names of FAULTS or "ok"; the last one repeats; turns are counted per path
+    replies        names of FAULTS or "ok"; the last one repeats; turns are counted per path, and
+                   apart for each text that `body` finds
     method         None is any
+    body           searched in the body, for entities that no path names; None is any
     retry_after_s  for 429-seconds and 429-date; None is the option of that name
     slow_s         for slow; None is the option of that name
     """
@@ -57,6 +59,7 @@ class Rule:
     method: str | None = None
     retry_after_s: float | None = None
     slow_s: float | None = None
+    body: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +71,28 @@ class Fault:
     slow_s: float
 
 
-def rule_for(script: tuple[Rule, ...], method: str, path: str) -> int | None:
-    """Index of the first rule that speaks of this request, or None.
+def rule_for(
+    script: tuple[Rule, ...], method: str, path: str, body: bytes
+) -> tuple[int, str] | None:
+    """Index of the first rule that speaks of this request, and the place its turns are counted by.
 
-    >>> rule_for((Rule(re.compile("/a$"), ("503",), "PUT"),), "PUT", "/x/a")
-    0
-    >>> rule_for((Rule(re.compile("/a$"), ("503",), "PUT"),), "GET", "/x/a") is None
-    True
+    The place is the path; with a rule that looks into the body also what it found there. None
+    where no rule speaks of the request.
+
+    >>> script = (Rule(re.compile("/a$"), ("503",), "PUT"), Rule(re.compile("/b$"), ("500",)))
+    >>> rule_for(script, "PUT", "/x/a", b""), rule_for(script, "GET", "/x/a", b"")
+    ((0, '/x/a'), None)
+    >>> rule_for((Rule(re.compile("/a$"), ("503",), body=re.compile("7+")),), "PUT", "/a", b"[77]")
+    (0, '/a 77')
     """
     for index, rule in enumerate(script):
-        if rule.method in (None, method) and rule.path.search(path):
-            return index
+        if rule.method not in (None, method) or not rule.path.search(path):
+            continue
+        if rule.body is None:
+            return index, path
+        found = rule.body.search(body.decode("utf-8", "replace"))
+        if found is not None:
+            return index, f"{path} {found.group()}"
     return None
 
 
@@ -149,21 +163,23 @@ def _rule(table: dict[str, Any], where: str) -> Rule:
     if method is not None and not isinstance(method, str):
         raise SimulatorError(f'{where}: method = {method!r}: expected text such as "PUT"')
     return Rule(
-        path=_pattern(table.get("path"), where),
+        path=_pattern(table, "path", where),
         replies=_replies(table.get("replies"), where),
         method=method.upper() if method else None,
         retry_after_s=_seconds(table, "retry_after_s", where),
         slow_s=_seconds(table, "slow_s", where),
+        body=_pattern(table, "body", where) if "body" in table else None,
     )
 
 
-def _pattern(value: object, where: str) -> re.Pattern[str]:
+def _pattern(table: dict[str, Any], key: str, where: str) -> re.Pattern[str]:
+    value = table.get(key)
     if not isinstance(value, str):
-        raise SimulatorError(f"{where}: path = {value!r}: expected a regular expression as text")
+        raise SimulatorError(f"{where}: {key} = {value!r}: expected a regular expression as text")
     try:
         return re.compile(value)
     except re.error as error:
-        raise SimulatorError(f"{where}: path = {value!r}: {error}") from error
+        raise SimulatorError(f"{where}: {key} = {value!r}: {error}") from error
 
 
 def _replies(value: object, where: str) -> tuple[str, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterable, Mapping
 
 _SINGLE = ("host", "content-length", "content-type", "authorization", "transfer-encoding")
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie"})
+MASK = "***"
 
 
 def join_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -38,11 +41,37 @@ def refuse_headers(
             return 400, f"Header {name} is given twice"
     if not headers.get("host"):
         return 400, "Header host is missing"
-    if method == "PUT" and "content-length" not in headers:
+    if method in {"PUT", "PATCH"} and "content-length" not in headers:
         return 411, "Header content-length is missing"
     if headers.get("content-encoding", "identity").strip().lower() != "identity":
         return 415, f"Content-Encoding {headers['content-encoding']} is not accepted"
     return None
+
+
+def basic_credentials(authorization: str) -> tuple[str, str] | None:
+    """User name and password of a Basic credential, or None where it is none.
+
+    >>> basic_credentials("Basic eDp5")
+    ('x', 'y')
+    """
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (user, password) if colon else None
+
+
+def bearer_token(authorization: str) -> str | None:
+    """The token of a Bearer credential, or None where it is none.
+
+    >>> bearer_token("Bearer abc"), bearer_token("Basic eDp5")
+    ('abc', None)
+    """
+    scheme, _, token = authorization.partition(" ")
+    return token if scheme.lower() == "bearer" and token else None
 
 
 def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
@@ -56,4 +85,4 @@ def without_secrets(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _mask(value: str) -> str:
     scheme, blank, _ = value.partition(" ")
-    return f"{scheme} ***" if blank else "***"
+    return f"{scheme} {MASK}" if blank else MASK

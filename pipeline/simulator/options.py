@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from pipeline.simulator.errors import SimulatorError
 from pipeline.simulator.faults import Rule, check_chances
 from pipeline.simulator.quota import RetryAfter, WindowKind, parse_quota
+
+OracleAuth = Literal["bearer", "basic", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,14 @@ class SimulatorOptions:
     script            rules; a request that a rule speaks of meets no fault by chance
     strict_ids        only the ids of the vendor's own samples and `known_ids` exist; else every id
     unknown_skus      SKUs that are not in the vendor's catalogue
+    api_key           Xsolla's
     merchant_id       the only number that may stand in for a project's; None: any number may
+    client_id         of the token calls of Adobe and Oracle; also Adobe's x-api-key
+    client_secret     of the token calls
+    token_lifetime_s  how long a token is good; None: as long as the vendor's own
+    oracle_auth       what Oracle asks for: "bearer", "basic" or "none" (whatever comes is let in)
+    oracle_user       of "basic"
+    oracle_password   of "basic"
     log_path          keeps the request log there; None: an unnamed temporary file
     log_bodies        False leaves request bodies out of the log
     max_log_bytes     lines beyond it are counted, not kept
@@ -54,6 +63,12 @@ class SimulatorOptions:
     unknown_skus: frozenset[str] = frozenset({"no_such_sku"})
     api_key: str = "simulator-key"
     merchant_id: str | None = "7001"
+    client_id: str = "simulator-client"
+    client_secret: str = "simulator-secret"  # noqa: S105 - opens nothing but the simulator
+    token_lifetime_s: float | None = None
+    oracle_auth: OracleAuth = "bearer"
+    oracle_user: str = "simulator-user"
+    oracle_password: str = "simulator-password"  # noqa: S105 - as above
     log_path: Path | None = None
     log_bodies: bool = True
     max_log_bytes: int = 2 * 1024**3
@@ -65,6 +80,11 @@ class SimulatorOptions:
         check_chances(self.faults)
         _one_of("window", self.window, get_args(WindowKind))
         _one_of("retry_after", self.retry_after, get_args(RetryAfter))
+        _one_of("oracle_auth", self.oracle_auth, get_args(OracleAuth))
+        if self.token_lifetime_s is not None and not 0 < self.token_lifetime_s < float("inf"):
+            raise SimulatorError(
+                f"token_lifetime_s = {self.token_lifetime_s!r}: expected seconds, more than 0"
+            )
         for name in ("latency_s", "latency_jitter_s", "retry_after_s", "slow_s", "keepalive_s"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise SimulatorError(

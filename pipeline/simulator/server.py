@@ -52,8 +52,12 @@ class Running:
         return self._simulator.stats()
 
     def reset(self) -> None:
-        """Forget log, entities, counts, turns and quota windows, and start the chances anew."""
+        """Forget log, entities, tokens, counts, turns and windows, and start the chances anew."""
         self._simulator.reset()
+
+    def revoke(self) -> None:
+        """No token that was given out is good any longer."""
+        self._simulator.revoke()
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
-"""What updates have written, and whose turn it is in the script: on disk, gone with the process."""
+"""What updates have written, tokens, turns of the script: on disk, gone with the process."""
 
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +13,17 @@ CREATE TABLE IF NOT EXISTS entity (
     kind TEXT, scope TEXT, id TEXT, body TEXT, PRIMARY KEY (kind, scope, id)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS turn (
-    rule INTEGER, path TEXT, n INTEGER, PRIMARY KEY (rule, path)
+    rule INTEGER, place TEXT, n INTEGER, PRIMARY KEY (rule, place)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS token (
+    vendor TEXT, token TEXT, expires_utc_s REAL, PRIMARY KEY (vendor, token)
 ) WITHOUT ROWID;
 """
 _PAGE_ROWS = 500
 
 
 class State:
-    """Entities by kind, scope and id, and counters per rule and path; for one thread.
+    """Entities by kind, scope and id, tokens, and counters per rule and place; for one thread.
 
     SQLite's own unnamed temporary database holds them, so memory does not grow with their number.
     """
@@ -47,11 +51,29 @@ class State:
             (kind, scope, entity_id, json.dumps(body)),
         )
 
-    def turn(self, rule: int, path: str) -> int:
-        """How often this was asked before for the same rule and path, from 0."""
+    def issue(self, vendor: str, expires_utc_s: float) -> str:
+        """A new token, like no other, also not like one from before a reset."""
+        token = secrets.token_urlsafe(24)
+        self._db.execute("INSERT INTO token VALUES (?, ?, ?)", (vendor, token, expires_utc_s))
+        return token
+
+    def is_good(self, vendor: str, token: str, now_utc_s: float) -> bool:
+        """Whether this vendor gave it out, it has not expired and was not revoked."""
+        found = self._db.execute(
+            "SELECT 1 FROM token WHERE vendor = ? AND token = ? AND expires_utc_s > ?",
+            (vendor, token, now_utc_s),
+        )
+        return found.fetchone() is not None
+
+    def revoke(self) -> None:
+        """No token that was given out is good any longer."""
+        self._db.execute("DELETE FROM token")
+
+    def turn(self, rule: int, place: str) -> int:
+        """How often this was asked before for the same rule and place, from 0."""
         row = self._db.execute(
             "INSERT INTO turn VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n - 1",
-            (rule, path),
+            (rule, place),
         ).fetchone()
         return int(row[0])
 
@@ -72,8 +94,8 @@ class State:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._db.execute("DELETE FROM entity")
-        self._db.execute("DELETE FROM turn")
+        for table in ("entity", "token", "turn"):
+            self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three words above
 
     def close(self) -> None:
         """Give the disk back."""

@@ -15,7 +15,20 @@ from hypothesis import strategies as st
 from pipeline.simulator import FAULTS, Rule, SimulatorError, SimulatorOptions, default_script
 from pipeline.simulator.faults import UNAPPLIED, by_chance, load_script
 
-from .client import BONUS, COUPON, connect
+from .client import (
+    BONUS,
+    COUPON,
+    DPS,
+    DPS_PATCH,
+    OFFERS,
+    XCORE,
+    XCORE_GET,
+    XCORE_PATCH,
+    connect,
+    journey,
+    offers,
+    product,
+)
 
 NAME = {"name": {"en-US": "x"}}
 WRONG = {"name": 1}
@@ -64,6 +77,23 @@ async def test_a_failure_has_the_vendors_error_shape(start, name, status):
     assert seen.json["statusCode"] == status
     assert seen.headers["content-type"] == "application/json"
     assert "retry-after" not in seen.headers
+
+
+@pytest.mark.parametrize(("name", "status"), [("429", 429), ("500", 500), ("503", 503)])
+async def test_a_failure_has_the_shape_of_each_vendor(start, name, status):
+    # a rule for all paths would speak of the token calls too
+    rule = Rule(re.compile("/xcore/|/statusupdate/"), (name,))
+    _, client = await start(script=(rule,))
+    headers = {**journey(await client.adobe_token()), **XCORE_PATCH}
+    patched = await client.ask("PATCH", XCORE, [], headers=headers)
+    headers = {"Authorization": f"Bearer {await client.oracle_token()}"}
+    put = await client.ask("PUT", OFFERS, offers(product(1)), headers=headers)
+    assert patched.status == put.status == status
+    if status == 429:
+        assert patched.json["error_code"] == "429050"
+    else:
+        assert patched.json["status"] == status
+    assert put.headers["content-type"] == "text/plain"
 
 
 async def test_retry_after_in_seconds(start):
@@ -252,6 +282,39 @@ async def test_a_script_is_followed_per_path(start, tmp_path: Path):
     assert (seen.status, seen.headers["retry-after"]) == (429, "7")
 
 
+BODY_RULE = """
+[[rule]]
+method = "PUT"
+path = "/statusupdate/offers$"
+body = '"[^"]*\\+7\\d"'
+replies = ["503", "ok"]
+"""
+
+
+async def test_a_script_may_look_into_the_body(start, tmp_path: Path):
+    file = tmp_path / "rules.toml"
+    file.write_text(BODY_RULE)
+    running, client = await start(script=load_script(file))
+    headers = {"Authorization": f"Bearer {await client.oracle_token()}"}
+
+    async def status(*numbers: int) -> int:
+        body = offers(*map(product, numbers))
+        return (await client.ask("PUT", OFFERS, body, headers=headers)).status
+
+    assert await status(1) == 200  # nothing found, so no rule
+    assert [await status(70), await status(70)] == [503, 200]
+    assert await status(71) == 503  # its own turns, though the path is the same
+    assert await status(1, 72, 2) == 503  # wherever it stands, and for all of the group
+    assert await status(1, 72, 2) == 200
+    assert [line["fault"] for line in running.log()][1:] == [None, "503", None, "503", "503", None]
+
+
+async def test_bytes_that_are_no_text_meet_a_rule_for_bodies(start):
+    script = (Rule(re.compile(""), ("503",), body=re.compile("no such text")),)
+    _, client = await start(script=script)
+    assert (await client.ask("PUT", COUPON, b"\xff\xfe")).status == 422
+
+
 async def test_a_reset_of_the_simulator_starts_the_script_anew(start):
     running, client = await start(script=(Rule(re.compile(""), ("503", "ok")),))
     first = [(await client.ask("PUT", COUPON, NAME)).status for _ in range(2)]
@@ -268,6 +331,8 @@ async def test_a_reset_of_the_simulator_starts_the_script_anew(start):
         ("[rule]\npath = 'x'", "write [[rule]]"),
         ("[[rule]]\nreplies = ['ok']", "rule 1: path = None: expected a regular expression"),
         ("[[rule]]\npath = '('\nreplies = ['ok']", "rule 1: path = '(': missing )"),
+        ("[[rule]]\npath = 'x'\nreplies = ['ok']\nbody = 5", "body = 5: expected a regular"),
+        ("[[rule]]\npath = 'x'\nreplies = ['ok']\nbody = '['", "body = '[': unterminated"),
         ("[[rule]]\npath = 'x'", "rule 1: replies = None: expected a list"),
         ("[[rule]]\npath = 'x'\nreplies = []", "expected a list with at least one name"),
         ("[[rule]]\npath = 'x'\nreplies = 'ok'", "expected a list"),
@@ -341,6 +406,54 @@ async def test_the_default_script_does_what_its_ids_say(start, path, expected):
     assert [line["status"] for line in running.log()] == expected
     async with connect(running) as client:
         assert (await client.ask("GET", path)).status == 200  # reading always works
+
+
+FAILING = [
+    ("o1", [200]),
+    ("sim-429-always", [429, 429, 429]),
+    ("sim-503-twice", [503, 503, 200]),
+    ("sim-reset-always", [None, None]),
+    ("sim-429-once", [429, 200]),
+]
+
+
+@pytest.mark.parametrize(("entity_id", "expected"), FAILING)
+@pytest.mark.parametrize(("path", "sort"), [(XCORE, XCORE_PATCH), (DPS, DPS_PATCH)])
+async def test_the_default_script_knows_ids_of_adobe(start, path, sort, entity_id, expected):
+    running, client = await start(script=default_script())
+    headers = {**journey(await client.adobe_token()), **sort}
+    path = path.replace("o1", entity_id)
+    for _ in expected:
+        async with connect(running) as client:
+            await client.send("PATCH", path, [], headers=headers)
+            await asyncio.gather(client.receive(), return_exceptions=True)
+    assert [line["status"] for line in running.log()][1:] == expected
+    async with connect(running) as client:
+        seen = await client.ask("GET", path, headers={**headers, **XCORE_GET})
+    assert seen.status == 200  # reading always works
+
+
+@pytest.mark.parametrize(
+    ("number", "expected", "applied"),
+    [
+        (1, [200], True),
+        (990429, [429, 429, 429], False),
+        (990503, [503, 503, 200], True),
+        (990104, [None, None], True),
+        (1990429, [200], True),  # the whole number, not its end
+        (9904290, [200], True),
+    ],
+)
+async def test_the_default_script_knows_numbers_of_oracle(start, number, expected, applied):
+    running, client = await start(script=default_script())
+    headers = {"Authorization": f"Bearer {await client.oracle_token()}"}
+    body = offers(product(5), product(number))
+    for _ in expected:
+        async with connect(running) as client:
+            await client.send("PUT", OFFERS, body, headers=headers)
+            await asyncio.gather(client.receive(), return_exceptions=True)
+    assert [line["status"] for line in running.log()][1:] == expected
+    assert len(list(running.state())) == (2 if applied else 0)
 
 
 async def test_the_default_slow_id_is_slow_but_right(start):

@@ -17,7 +17,17 @@ import pytest
 
 from pipeline.simulator import SimulatorError, SimulatorOptions, serve
 
-from .client import COUPON, basic, connect
+from .client import (
+    COUPON,
+    OFFERS,
+    XCORE,
+    XCORE_PATCH,
+    basic,
+    connect,
+    journey,
+    offers,
+    product,
+)
 
 NAME = {"name": {"en-US": "x"}}
 
@@ -103,9 +113,26 @@ async def test_header_rules(start, headers, extra, status):
 
 async def test_an_update_without_a_length_is_refused(start):
     _, client = await start()
-    chunked = {"Content-Length": None, "Transfer-Encoding": "chunked"}
+    chunked: dict[str, str | None] = {"Content-Length": None, "Transfer-Encoding": "chunked"}
     seen = await client.ask("PUT", COUPON, b"2\r\n{}\r\n0\r\n\r\n", headers=chunked)
     assert seen.status == 411
+    chunked |= {**journey(await client.adobe_token()), **XCORE_PATCH}
+    seen = await client.ask("PATCH", XCORE, b"2\r\n[]\r\n0\r\n\r\n", headers=chunked)
+    assert (seen.status, seen.json["status"]) == (411, 411)
+
+
+async def test_each_vendor_refuses_by_quota_in_its_own_shape(start):
+    running, client = await start(quotas=("1/h",), retry_after="seconds")
+    adobe = {**journey(await client.adobe_token()), **XCORE_PATCH}
+    oracle = {"Authorization": f"Bearer {await client.oracle_token()}"}
+    for let_in in (True, False):  # the quota is each vendor's own
+        patched = await client.ask("PATCH", XCORE, [], headers=adobe)
+        put = await client.ask("PUT", OFFERS, offers(product(1)), headers=oracle)
+        assert (patched.status, put.status) == ((200, 200) if let_in else (429, 429))
+    assert patched.json == {"error_code": "429050", "message": "Too many requests"}
+    assert put.body == b"Too Many Requests\n"
+    assert all(int(seen.headers["retry-after"]) > 3500 for seen in (patched, put))
+    assert running.stats()["refused_by_quota"] == 2
 
 
 async def test_a_client_that_asks_before_its_body_is_told_to_go_on(start):
@@ -175,6 +202,23 @@ async def test_a_line_says_all_of_a_request_but_its_secret(start):
         "status": 204,
         "completed": 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("ids", "entity_id"),
+    [
+        ((product(1),), product(1)),  # the one
+        ((product(2), product(1)), None),  # none stands for the group
+        ((), None),
+    ],
+)
+async def test_a_line_names_all_that_a_group_holds(start, ids, entity_id):
+    running, client = await start()
+    headers = {"Authorization": f"Bearer {await client.oracle_token()}"}
+    seen = await client.ask("PUT", OFFERS, offers(*ids), headers=headers)
+    line = list(running.log())[-1]
+    assert (line["id"], line["ids"], line["scope"]) == (entity_id, list(ids), "")
+    assert line["applied"] is (seen.status == 200) is bool(ids)
 
 
 async def test_bodies_may_be_left_out_of_the_log(start):

@@ -50,11 +50,9 @@ def call(
         "content-type": "application/json",
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
-    target = VENDOR.locate(path_segments(path, ""))
-    now_utc_s = datetime(2024, 2, 10, tzinfo=UTC).timestamp()
-    return VENDOR.answer(
-        options or SimulatorOptions(), state, Call(method, fields, raw, "t1", now_utc_s), target
-    )
+    made = Call(method, fields, raw, "t1", datetime(2024, 2, 10, tzinfo=UTC).timestamp())
+    target = VENDOR.locate(path_segments(path, ""), made)
+    return VENDOR.answer(options or SimulatorOptions(), state, made, target)
 
 
 GOOD_BOTH = [
@@ -326,7 +324,7 @@ def test_only_the_right_key_gets_in(state, authorization, is_in):
     ],
 )
 def test_a_path_names_one_entity(path, expected):
-    target = VENDOR.locate(path_segments(path, ""))
+    target = VENDOR.locate(path_segments(path, ""), Call("PUT", {}, b"", "t1", 0.0))
     assert expected == (target and (target.kind, target.scope, target.entity_id))
 
 

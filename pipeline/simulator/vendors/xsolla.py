@@ -11,9 +11,6 @@ of an update is afterwards absent from a read; an unknown SKU answers as the doc
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 from calendar import monthrange
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
+from pipeline.simulator.content import date_time_fault, is_json, json_answer, parse_json
+from pipeline.simulator.headers import basic_credentials
 from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.vendor import Answer, Call, Entities, Target, Vendor
 
@@ -80,19 +79,10 @@ def _word(*words: str) -> Check:
     return check
 
 
-_DATE_TIME = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII
-)
-
-
 def _date_time(value: Any, name: str) -> Iterator[Problem]:
-    if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
-        yield name, "must be an RFC 3339 date-time with an offset"
-        return
-    try:
-        datetime.fromisoformat(re.sub(r"\.\d+", "", value).upper())
-    except ValueError:
-        yield name, "is not a date and time of the calendar"
+    fault = date_time_fault(value)
+    if fault is not None:
+        yield name, fault
 
 
 def _or_null(inner: Check) -> Check:
@@ -263,18 +253,13 @@ def _error(
         document["errorMessageExtended"] = [
             {"property": name, "message": words} for name, words in problems
         ]
-    return _json(status, document)
+    return json_answer(status, document)
 
 
 def _failure(status: int, words: str, transaction_id: str) -> Answer:
     code = _CODES.get(status, 0)
     message = f"[0401-{code}]: {words}" if code else words
     return _error(status, code, message, transaction_id)
-
-
-def _json(status: int, document: dict[str, Any]) -> Answer:
-    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-    return Answer(status, body, {"Content-Type": "application/json"})
 
 
 def _wrong_body(call: Call, problems: list[Problem]) -> Answer:
@@ -290,7 +275,7 @@ def _wrong_body(call: Call, problems: list[Problem]) -> Answer:
 _WHOLE_NUMBERS = re.compile(r"[0-9]{1,38}")  # one or two 64-bit numbers
 
 
-def _locate(segments: tuple[str, ...]) -> Target | None:
+def _locate(segments: tuple[str, ...], _call: Call) -> Target | None:
     match segments:
         case ("v2", "project", project_id, "admin", "coupon", external_id):
             kind, entity_id, numeric = COUPON, external_id, project_id
@@ -319,21 +304,18 @@ def _answer(
 
 
 def _is_authentic(options: SimulatorOptions, authorization: str, project_id: str) -> bool:
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
+    credentials = basic_credentials(authorization)
+    if credentials is None:
         return False
-    try:
-        user, colon, password = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return False
+    user, password = credentials
     # SPEC: a merchant's number may stand in for the project's
     is_merchant = user.isascii() and user.isdigit() and options.merchant_id in (None, user)
     is_known = user == project_id or is_merchant
-    return is_known and colon == ":" and password == options.api_key
+    return is_known and password == options.api_key
 
 
 def _update(options: SimulatorOptions, entities: Entities, call: Call, target: Target) -> Answer:
-    if not _is_json(call.headers.get("content-type", "")):
+    if not is_json(call.headers.get("content-type", "")):
         message = "[0410-1803]: Unsupported content type, application/json expected"
         return _error(422, 1803, message, call.transaction_id)
     body, problems = _parse(call.body)
@@ -351,23 +333,10 @@ def _update(options: SimulatorOptions, entities: Entities, call: Call, target: T
     return Answer(204, applied=True)
 
 
-_CONTENT_TYPE = re.compile(
-    r'application/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE
-)
-
-
-def _is_json(content_type: str) -> bool:
-    return _CONTENT_TYPE.fullmatch(content_type) is not None
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is not JSON")
-
-
 def _parse(raw: bytes) -> tuple[Any, list[Problem]]:
     try:
-        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant), []
-    except (ValueError, RecursionError) as error:
+        return parse_json(raw), []
+    except ValueError as error:
         return None, [("", f"is not JSON: {error}")]
 
 
@@ -434,9 +403,9 @@ def _read(options: SimulatorOptions, entities: Entities, call: Call, target: Tar
     if state is None:
         return _not_found(call, target)
     if target.kind == COUPON:
-        return _json(200, _read_coupon(state, target.entity_id))
+        return json_answer(200, _read_coupon(state, target.entity_id))
     now = datetime.fromtimestamp(call.now_utc_s, UTC)
-    return _json(200, _read_bonus(state, target.entity_id, now))
+    return json_answer(200, _read_bonus(state, target.entity_id, now))
 
 
 def _read_coupon(state: dict[str, Any], external_id: str) -> dict[str, Any]:

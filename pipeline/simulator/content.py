@@ -1,0 +1,65 @@
+"""JSON as a strict server reads and writes it, and dates in it. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from typing import Any
+
+from pipeline.simulator.vendor import Answer
+
+_JSON_TYPE = re.compile(
+    r'application/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE
+)
+_DATE_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a Content-Type says JSON in UTF-8.
+
+    >>> is_json("Application/JSON; charset=utf-8"), is_json("application/json-patch+json")
+    (True, False)
+    """
+    return _JSON_TYPE.fullmatch(content_type) is not None
+
+
+def parse_json(raw: bytes) -> Any:
+    """The JSON value that UTF-8 bytes hold.
+
+    raises  ValueError for anything else; also for NaN and a byte order mark, and where no parser
+            follows so deep
+    """
+    try:
+        return json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+
+
+def json_answer(status: int, document: Any, content_type: str = "application/json") -> Answer:
+    """An answer whose body is a JSON document."""
+    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
+    return Answer(status, body, {"Content-Type": content_type})
+
+
+def date_time_fault(value: object) -> str | None:
+    """What keeps a value from being an RFC 3339 date-time, or None.
+
+    >>> date_time_fault("2020-04-15T18:16:00+05:00") is None
+    True
+    >>> date_time_fault("2020-02-30T00:00:00Z")
+    'is not a date and time of the calendar'
+    """
+    if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
+        return "must be an RFC 3339 date-time with an offset"
+    try:
+        datetime.fromisoformat(re.sub(r"\.\d+", "", value).upper())
+    except ValueError:
+        return "is not a date and time of the calendar"
+    return None
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
