@@ -5,15 +5,28 @@ import re
 import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from pydantic import SecretStr
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, model_validator
 
 from pipeline.config import Config, load_config, public_settings
-from pipeline.model import ConfigError, InputSettings, Request
+from pipeline.config.keys import proxy_fault, url_fault
+from pipeline.engine.transport import Transport
+from pipeline.model import ConfigError, InputSettings, Link, Request
 from pipeline.policy.quota import Quota
-from pipeline.vendors import Basic, Defaults, Operation, Vendor, VendorSettings, load_vendors
+from pipeline.vendors import (
+    Authentication,
+    Basic,
+    Defaults,
+    Operation,
+    TokenCall,
+    Vendor,
+    VendorSettings,
+    load_vendors,
+)
 
 SECRET = "s3cr3t-value"
 SHOP = """
@@ -178,9 +191,17 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         (SHOP + "base_url = 'http://10.0.0.1'", "should start with https://"),
         (SHOP + "proxy = 'http://me:pw@proxy.example:3128'", "should name no user"),
         (SHOP + "client_key = 'k.pem'", "stands without a client_cert"),
-        (SHOP + "headers = {Authorization = 'x'}", "Authorization is set by the pipeline"),
-        (SHOP + "headers = {host = 'x'}", "host is set by the pipeline"),
-        (SHOP + "headers = {Content-Type = 'x'}", "Content-Type is set by the pipeline"),
+        (SHOP + "base_url = 'https://a.example/?'", "should be scheme, host and path"),
+        (SHOP + "base_url = 'https://a.example/#'", "should be scheme, host and path"),
+        (SHOP + "base_url = 'https://ä.example/'", "should be scheme, host and path"),
+        (SHOP + "proxy = 'https://proxy.example:3128'", "proxy: should start with http://"),
+        (SHOP + "proxy = 'socks5://proxy.example:1'", "proxy: should start with http://"),
+        (SHOP + "proxy = 'proxy.example:3128'", "proxy: should be scheme, host and path"),
+        (SHOP + "headers = {Authorization = 'x'}", "headers: may not set Authorization"),
+        (SHOP + "headers = {host = 'x'}", "headers: may not set host"),
+        (SHOP + "headers = {Content-Type = 'x'}", "headers: may not set Content-Type"),
+        (SHOP + "headers = {Expect = 'x'}", "headers: may not set Expect"),
+        (SHOP + "headers = {X-A = 'x', TE = 'x', 'X A' = 'x'}", "set TE: that comes from the"),
         (SHOP + 'headers = {X-A = "a\\r\\nB: c"}', "characters that a header cannot carry"),
         (SHOP + "headers = {'X A' = 'x'}", "cannot be the name of a header"),
         # how files differ
@@ -337,6 +358,8 @@ def test_a_plain_secret_is_refused_and_not_repeated(tmp_path: Path) -> None:
         f"proxy = 'http://me:{SECRET}@proxy.example'",
         f"headers = {{Authorization = '{SECRET}'}}",
         f"in_flight = {{key = '{SECRET}'}}",
+        f"proxy = 'http://me:{SECRET}'",  # what it takes for a port
+        f"base_url = 'https://me:{SECRET}'",
     ):
         assert SECRET not in faults(tmp_path, SHOP + line)
 
@@ -400,6 +423,25 @@ def test_proxy_and_headers_may_be_references(tmp_path: Path) -> None:
     assert SECRET not in json.dumps(public_settings(account))
 
 
+@pytest.mark.parametrize(
+    ("key", "reference", "value", "expected"),
+    [
+        ("proxy", "env:IT", f"https://me:{SECRET}@proxy.example", "proxy: should start with http"),
+        ("proxy", "env:IT", f"http://me:{SECRET}@", "proxy: should be scheme, host and path"),
+        ("headers", "{X-A = 'env:IT'}", f"{SECRET}é", "headers: the value of X-A holds"),
+    ],
+)
+def test_what_a_reference_leads_to_is_checked_and_not_shown(
+    tmp_path: Path, key: str, reference: str, value: str, expected: str
+) -> None:
+    shown = reference if reference.startswith("{") else f"'{reference}'"
+    config = load(tmp_path, f"{SHOP}{key} = {shown}")
+    with pytest.raises(ConfigError) as caught:
+        config.account("shop", {"ACME_KEY": SECRET, "IT": value})
+    assert f"[accounts.shop] {expected}" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
 def test_no_secret_shows_in_any_text(tmp_path: Path) -> None:
     config = load(tmp_path, SHOP + "headers = {X-Gateway = 'env:GATEWAY', X-Plain = 's3cr3t'}")
     account = config.account("shop", {"ACME_KEY": SECRET, "GATEWAY": "from-env"})
@@ -433,6 +475,119 @@ def test_simulated_accounts_lead_to_the_simulator_only(tmp_path: Path) -> None:
     assert "live.example" not in repr(account)
 
 
+class TokenSettings(VendorSettings):
+    """A vendor with several ways to sign in, and particular about them."""
+
+    base_url: str = "https://acme.example"
+    api: str
+    shelf: str | None = None
+    auth: str = "token"
+    client_id: SecretStr | None = None
+    client_secret: SecretStr | None = None
+    scopes: tuple[str, ...] = ()
+    token_url: str = "https://login.example/token"
+    notify_url: str = "https://notify.example"
+    ready_token: SecretStr | None = None
+    user: str | None = None
+    password: SecretStr | None = None
+    pace: int = 1
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        given = {key for key, value in self if value not in (None, ())}
+        ways = {
+            "token": {"client_id", "client_secret", "scopes"},
+            "ready": {"ready_token"},
+            "basic": {"user", "password"},
+            "none": set(),
+        }
+        if given & set.union(*ways.values()) != ways[self.auth]:
+            raise ValueError("that is another way to sign in")
+        if (self.api == "old") != (self.shelf is not None):
+            raise ValueError("the old API has shelves, the new one has none")
+        return self
+
+
+def token_call(s: TokenSettings) -> Authentication:
+    if s.auth != "token":
+        return None
+    return TokenCall(base_url=s.token_url, request=Request("POST", "/"), read=lambda _reply: None)
+
+
+TOKENS = replace(
+    ACME,
+    settings=TokenSettings,
+    authenticate=token_call,
+    simulated={
+        "api": "old",
+        "shelf": "top",
+        "client_id": "simulator-id",
+        "client_secret": "simulator-secret",
+        "scopes": ["all"],
+        "token_url": "{origin}/login/token",
+        "notify_url": "{origin}/notify",
+        "pace": 20,
+    },
+)
+MINE = {"client_id": "env:NOT_SET", "client_secret": "env:NOT_SET", "scopes": ["mine"]}
+
+
+@pytest.mark.parametrize(
+    ("own", "kept"),
+    [
+        # signs in as the simulator does: all that is no secret and no address stays
+        ({"api": "new", **MINE}, {"api": "new", "scopes": ("mine",), "pace": 1, "shelf": None}),
+        ({"api": "old", "shelf": "low", "pace": 3, **MINE}, {"shelf": "low", "pace": 3}),
+        # ... and no address stays, whatever it is for
+        ({"api": "new", "token_url": "https://live.example/t", **MINE}, {"api": "new"}),
+        ({"api": "new", "notify_url": "https://live.example/n", **MINE}, {"api": "new"}),
+        # signs in otherwise: as little as possible gives way
+        (
+            {"api": "new", "auth": "ready", "ready_token": "env:NOT_SET", "pace": 3},
+            {"api": "new", "auth": "token", "ready_token": None, "scopes": ("all",), "pace": 3},
+        ),
+        (
+            {"api": "new", "auth": "basic", "user": "me", "password": "env:NOT_SET"},
+            {"api": "new", "auth": "token", "user": None, "password": None, "pace": 1},
+        ),
+        ({"api": "old", "shelf": "low", "auth": "none"}, {"auth": "token", "shelf": "low"}),
+    ],
+)
+def test_at_the_simulator_an_account_signs_in_as_the_simulator_wants(
+    tmp_path: Path, own: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in own.items()]
+    (tmp_path / "pipeline.toml").write_text(
+        "\n".join(["[accounts.shop]", "vendor = 'acme'", *lines])
+    )
+    config = load_config(None, environ={}, vendors={"acme": TOKENS}, cwd=tmp_path)
+    account = config.simulated({"acme": "http://127.0.0.1:9/acme/v2"}).account("shop", {})
+    settings = account.settings
+    assert isinstance(settings, TokenSettings)
+    assert settings.base_url == "http://127.0.0.1:9/acme/v2"
+    assert settings.token_url == "http://127.0.0.1:9/login/token"
+    assert settings.client_secret == SecretStr("simulator-secret")
+    assert {key: getattr(settings, key) for key in kept} == kept
+    assert "live.example" not in repr(account)
+    assert "simulator-secret" not in json.dumps(public_settings(account))
+
+
+def test_a_sample_account_has_its_addresses_at_the_simulator(tmp_path: Path) -> None:
+    config = load_config(None, environ={}, vendors={"acme": TOKENS}, cwd=tmp_path)
+    account = config.simulated({"acme": "http://[::1]:9/acme"}).account("sample-acme", {})
+    assert isinstance(account.settings, TokenSettings)
+    assert account.settings.token_url == "http://[::1]:9/login/token"
+    assert (account.settings.api, account.settings.pace) == ("old", 20)
+
+
+def test_a_secret_that_the_simulator_does_not_know_is_left_out(tmp_path: Path) -> None:
+    config = load(tmp_path, SHOP + "backup_key = 'env:BACKUP'")
+    account = config.simulated({"acme": "http://127.0.0.1:9"}).account("shop", {})
+    assert isinstance(account.settings, AcmeSettings)
+    assert account.settings.backup_key is None
+    assert account.settings.api_key == SecretStr("simulator-key")
+
+
 def test_sample_accounts_need_no_configuration(tmp_path: Path) -> None:
     account = load(tmp_path).simulated({"acme": "http://127.0.0.1:9"}).account("sample-acme", {})
     assert account.is_simulated
@@ -444,6 +599,22 @@ def test_accounts_of_a_vendor_without_simulator_are_left_out(tmp_path: Path) -> 
     config = load(tmp_path, SHOP + SHOP.replace("shop", "far").replace("acme", "other"))
     simulated = config.simulated({"acme": "http://127.0.0.1:9"})
     assert simulated.accounts.keys() == {"shop", "sample-acme"}
+
+
+# What the configuration passes, the transport takes
+
+
+TEXT = st.text(st.sampled_from("htps:/.?#@[]\\%aZ1ä \t\r\n\x00-_"), max_size=12)
+
+
+@given(st.sampled_from(["https://", "http://127.0.0.1", "http://", ""]), TEXT)
+def test_a_link_that_passes_can_be_used(start: str, rest: str) -> None:
+    url = start + rest
+    if url_fault(url) is None:
+        Transport(Link(base_url=url), authorization=None, in_flight=1)
+    if proxy_fault(url, may_name_user=True) is None:
+        link = Link(base_url="https://a.example", proxy=url)
+        Transport(link, authorization=None, in_flight=1)
 
 
 # The vendors that there are

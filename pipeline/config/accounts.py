@@ -13,17 +13,16 @@ from pydantic import SecretStr
 
 from pipeline.config.environment import normal
 from pipeline.config.findings import Findings, checked, did_you_mean, one_of
-from pipeline.config.keys import REFERENCE, AccountKeys, absolute, url_fault
+from pipeline.config.keys import REFERENCE, AccountKeys, absolute, proxy_fault, url_fault
 from pipeline.config.secrets import Secrets, secret_keys
 from pipeline.model import Link
 from pipeline.model.errors import shorten
+from pipeline.model.wire import header_fault
 from pipeline.policy.quota import Quota, parse_quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors.contract import Account, Vendor, VendorSettings
 
 SAMPLE_PREFIX = "sample-"
-SAMPLE_QUOTA = "50/s"  # lively, and still slow enough to be watched
-SAMPLE_ATTEMPTS = 3  # what fails on purpose need not be waited for
 
 _ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # also a part of file names
 _UNREAD = SecretStr("a reference that was not read")
@@ -158,8 +157,11 @@ def ready(
     }
     headers = {k: secrets.maybe(f"headers.{k}", v) for k, v in entry.keys.headers.items()}
     proxy = entry.keys.proxy and secrets.maybe("proxy", entry.keys.proxy)
-    if proxy and (wrong := url_fault(proxy, ("http", "https"), may_name_user=True)):
+    if proxy and (wrong := proxy_fault(proxy, may_name_user=True)):
         findings.add((*path, "proxy"), wrong)
+    for header in headers.items():  # what a reference led to has not been looked at before
+        if wrong := header_fault(*header):
+            findings.add((*path, "headers"), wrong)
     _check_files(entry, folder, findings)
     findings.raise_if_any()
     settings = checked(entry.vendor.settings, given, path, findings)
@@ -227,46 +229,6 @@ def _check_files(entry: AccountEntry, folder: Path, findings: Findings) -> None:
         except OSError as error:
             what = f"cannot be read: {error.strerror}"
             findings.add(("accounts", entry.name, key), what, value=shorten(str(path)))
-
-
-def at_simulator(entry: AccountEntry, base_url: str) -> AccountEntry:
-    """The same account at the simulator: nothing of it leads elsewhere, no secret is read."""
-    simulated = entry.vendor.simulated
-    secrets = {
-        key: simulated.get(key, "simulated")
-        for key in secret_keys(entry.vendor)
-        if key in entry.given or key in simulated
-    }
-    given = {**entry.given, **secrets, "base_url": base_url}
-    keys = entry.keys.model_copy(
-        update={
-            "ca_file": None,
-            "client_cert": None,
-            "client_key": None,
-            "proxy": None,
-            "headers": {},
-            "tls": "1.2",
-        }
-    )
-    settings = entry.vendor.settings.model_validate(given)
-    return replace(entry, settings=settings, given=given, keys=keys, is_simulated=True)
-
-
-def sample(vendor: Vendor[Any], base_url: str) -> AccountEntry:
-    """The account which a vendor's samples name."""
-    required = {key for key, info in vendor.settings.model_fields.items() if info.is_required()}
-    secrets = dict.fromkeys(secret_keys(vendor) & required, "simulated")
-    given = {**secrets, **vendor.simulated, "base_url": base_url}
-    return AccountEntry(
-        name=SAMPLE_PREFIX + vendor.name,
-        vendor=vendor,
-        settings=vendor.settings.model_validate(given),
-        keys=AccountKeys.model_validate(
-            {"vendor": vendor.name, "quota": SAMPLE_QUOTA, "attempts": SAMPLE_ATTEMPTS}
-        ),
-        given=given,
-        is_simulated=True,
-    )
 
 
 def public_settings(account: Account) -> dict[str, Any]:

@@ -12,15 +12,14 @@ from typing import Any
 from pipeline.config.accounts import (
     SAMPLE_PREFIX,
     AccountEntry,
-    at_simulator,
     outline,
     read_accounts,
     ready,
-    sample,
 )
 from pipeline.config.environment import PREFIX, override
 from pipeline.config.findings import Findings, checked, did_you_mean, one_of
 from pipeline.config.keys import TopLevel, absolute, known_zone
+from pipeline.config.simulated import at_simulator, sample
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
 from pipeline.vendors.contract import Account, Vendor

@@ -6,21 +6,17 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.model.wire import header_fault
 from pipeline.policy.quota import Quota, parse_quota
 
 MAX_WINDOW = 1_000_000  # the gate remembers that many send times per quota: 8 MB
+_PEER = re.compile(r"(.*@)?(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")  # a host, or [IPv6]
 REFERENCE = re.compile(r"\s*(env|file|command):\s*(\S.*?)\s*", re.DOTALL)
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-_OWN_HEADERS = re.compile(
-    r"host|authorization|content-.*|transfer-encoding|connection", re.IGNORECASE
-)
 
 
 def _quotas(given: object) -> tuple[Quota, ...] | None:
@@ -49,50 +45,64 @@ def known_zone(name: str) -> str:
 
 
 def _headers(given: dict[str, str]) -> dict[str, str]:
-    for name, value in given.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot be the name of a header")
-        if _OWN_HEADERS.fullmatch(name):
-            raise ValueError(f"{name} is set by the pipeline itself and cannot be given here")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"the value of {name} holds characters that a header cannot carry")
+    if faults := [wrong for each in given.items() if (wrong := header_fault(*each))]:
+        raise ValueError("; ".join(faults))
     return given
 
 
 def _proxy(given: str) -> str:
     if REFERENCE.fullmatch(given):
         return given
-    wrong = url_fault(given, schemes=("http", "https"))
-    if wrong:
+    if wrong := proxy_fault(given):
         raise ValueError(wrong)
     return given
 
 
-def url_fault(
-    url: str,
-    schemes: tuple[str, ...] = ("https",),
-    *,
-    allow_http: bool = False,
-    may_name_user: bool = False,
-) -> str | None:
-    """What is wrong with a base URL or a proxy's URL, without the URL itself.
+def url_fault(url: str, *, allow_http: bool = False) -> str | None:
+    """What is wrong with a base URL, without the URL itself.
 
     >>> url_fault("https://api.example/v2"), url_fault("http://127.0.0.1:8080")
     (None, None)
     """
+    parts, wrong = _parts(url)
+    if parts is None:
+        return wrong
+    if "@" in parts.netloc:
+        return "should name no user and no password"
+    is_http_allowed = allow_http or _is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_http_allowed):
+        return "should start with https:// (http:// needs allow_http = true and shows credentials)"
+    return None
+
+
+def proxy_fault(url: str, *, may_name_user: bool = False) -> str | None:
+    """What is wrong with a proxy's URL, without the URL itself: it may hold a password.
+
+    >>> proxy_fault("http://proxy.example:3128")
+    >>> proxy_fault("https://proxy.example:3128")
+    'should start with http:// (TLS to the vendor goes through it all the same)'
+    """
+    parts, wrong = _parts(url)
+    if parts is None:
+        return wrong
+    if "@" in parts.netloc and not may_name_user:
+        return 'should name no user and no password; a proxy that needs them is "env:NAME"'
+    if parts.scheme != "http":
+        return "should start with http:// (TLS to the vendor goes through it all the same)"
+    return None
+
+
+def _parts(url: str) -> tuple[SplitResult, None] | tuple[None, str]:
+    """A URL taken apart, or why it cannot be."""
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
-    except ValueError as error:
-        return f"is no URL: {error}"
-    if not host or re.search(r"[\s\x00-\x20\x7f\\]", url) or parts.query or parts.fragment:
-        return "should be scheme, host and path, for example https://api.example.com/v2"
-    if not may_name_user and "@" in parts.netloc:
-        return 'should name no user and no password; a proxy that needs them is "env:NAME"'
-    is_http_allowed = allow_http or _is_loopback(host)
-    if parts.scheme not in schemes and not (parts.scheme == "http" and is_http_allowed):
-        return "should start with https:// (http:// needs allow_http = true and shows credentials)"
-    return None
+    except ValueError:  # its words show what stands where the port should, perhaps a password
+        return None, "is no URL: its host or its port cannot be read"
+    is_plain = all("!" <= char <= "~" and char not in "?#\\" for char in url)
+    if not host or not is_plain or not _PEER.fullmatch(parts.netloc):
+        return None, "should be scheme, host and path, for example https://api.example.com/v2"
+    return parts, None
 
 
 def _is_loopback(host: str) -> bool:

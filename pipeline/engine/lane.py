@@ -26,9 +26,11 @@ from pipeline.model import (
     Status,
     Verdict,
 )
-from pipeline.policy.backlog import Backlog, Row
+from pipeline.policy.backlog import Backlog
+from pipeline.policy.batches import Batch, Row
 from pipeline.policy.brake import BRAKE_AFTER, Brake
-from pipeline.policy.outcome import Again, end_without_success, is_in_doubt, next_act
+from pipeline.policy.outcome import Again, end_without_success, is_in_doubt, is_judged, next_act
+from pipeline.policy.split import Parts, Splitter
 from pipeline.vendors import Account
 
 Send = Callable[[Request], Awaitable[Reply | NoReply]]
@@ -49,6 +51,7 @@ UNREADABLE = INTERRUPTED._replace(
     message="an answer came, and an error of this program kept it from being read",
 )
 BROKEN_OFF = "the run broke off"
+BEHIND_UNKNOWN = "behind_unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +98,11 @@ class Lane:
         self._operations = {op.name: op for op in account.vendor.operations}
         self._gate = gate
         self._brake = Brake(around.brake_after)
-        self._backlog = Backlog()
+        self._backlog = Backlog(
+            batch_size=self._batch_size,
+            replaces={op.name: op.replaces for op in account.vendor.operations},
+        )
+        self._splitter = Splitter()
         self._idle = WaitList()
         self._hungry = anyio.Event()
         self._retry_added = anyio.Event()
@@ -116,7 +123,7 @@ class Lane:
                 tasks.start_soon(self._watch_retries)
                 self._start_worker(tasks)
         finally:
-            for row in self._backlog.attempted():
+            for row in (*self._backlog.attempted(), *self._splitter.ended()):
                 self._end_stopped(row)
 
     def stop(self, reason: str, *, is_hopeless: bool = False) -> None:
@@ -142,7 +149,7 @@ class Lane:
             retries=self._retries,
             in_flight=self._in_flight,
             in_flight_limit=account.in_flight,
-            retrying=self._backlog.retrying,
+            retrying=self._backlog.retrying + len(self._splitter),
             pause_left_s=self._gate.pause_left_s(),
             quota=", ".join(map(str, account.quotas)),
             quota_per_s=min(quota.per_second for quota in account.quotas),
@@ -173,6 +180,9 @@ class Lane:
             self._retry_added = anyio.Event()
             self._idle.wake()
 
+    def _batch_size(self, operation: str) -> int:
+        return self._operations[operation].batch_size(self.account.settings)
+
     def _wake_if_done(self) -> None:
         if self._backlog.is_done:
             self._idle.wake_all()
@@ -184,83 +194,95 @@ class Lane:
         tasks.start_soon(self._work, tasks)
 
     async def _work(self, tasks: TaskGroup) -> None:
-        while (row := self._next() or await self._wait_for_row()) is not None:
-            if not await self._permit(row):
+        while batch := self._next() or await self._wait_for_rows():
+            if not await self._permit(batch):
                 break
-            await self._attempt(row, tasks)
+            await self._attempt(batch, tasks)
         self._workers -= 1
         if self._workers == 0:
             tasks.cancel_scope.cancel()
 
-    async def _permit(self, row: Row) -> bool:
-        """Whether `row` may leave now; it goes back to the others where it may not."""
+    async def _permit(self, batch: Batch) -> bool:
+        """Whether `batch` may leave now; it goes back to the others where it may not."""
         is_permitted = False
         try:
             is_permitted = await self._gate.permit()
         finally:
             if not is_permitted:
-                self._backlog.put_back(row)
+                self._backlog.put_back(batch)
         return is_permitted
 
-    def _next(self) -> Row | None:
-        """The next row that may go now, if there is one."""
+    def _next(self) -> Batch:
+        """The next rows that may go now together, if there are any."""
         backlog = self._backlog
         if self.stopped is not None or self._recorder.is_full:
-            return None
+            return []
         # the first request goes alone: nothing fresh before something has come back
-        fresh = self._is_open or not backlog.under_way
+        fresh = self._is_open or backlog.is_untouched
         now_s = self._around.clock()
-        row = backlog.next(now_s, fresh=fresh)
+        batch = backlog.next(now_s, fresh=fresh)
+        self._end_blocked()
         if backlog.needs_more:
             self._hungry.set()
         if backlog.due_s is not None and backlog.due_s <= now_s:
             self._idle.wake()  # one more is due: somebody else can take it
-        return row
+        return batch
 
-    async def _wait_for_row(self) -> Row | None:
-        """The next row as soon as one may go; None where none will."""
+    async def _wait_for_rows(self) -> Batch:
+        """The next rows as soon as any may go; none where none will."""
         while self.stopped is None and not self._backlog.is_done:
             await self._recorder.wait_for_room()
-            if (row := self._next()) is not None:
-                return row
+            if batch := self._next():
+                return batch
             await self._idle.wait()
-        return None
+        return []
 
-    async def _attempt(self, row: Row, tasks: TaskGroup) -> None:
-        """One request for `row`, and what follows from its answer."""
-        settings, job = self.account.settings, row.job
-        operation = self._operations[job.operation]
-        left_s = self._leaves(row)
+    async def _attempt(self, batch: Batch, tasks: TaskGroup) -> None:
+        """One request for the rows of `batch`, and what follows from its answers."""
+        self._backlog.fill(batch)  # rows that came while it waited for its turn
+        settings, operation = self.account.settings, self._operations[batch[0].job.operation]
+        left_s = self._leaves(batch)
         reply: Reply | NoReply | None = None
         try:
-            batch = (operation.job_type.trusted(job.text),)
-            request = operation.encode(settings, batch)
-            reply = await self._send(request)
-            answer = operation.decode(settings, batch, reply)[0]
+            jobs = [operation.job_type.trusted(row.job.text) for row in batch]
+            reply = await self._send(operation.encode(settings, jobs))
+            answers = operation.decode(settings, jobs, reply)
         except BaseException:
-            self._end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
+            for row in batch:
+                self._end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
             raise
         finally:
             self._in_flight -= 1
             self._last_s = self._around.clock()
-        self._gate.heard(answer, self._around.clock() - left_s)
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            self._stands_in_line_again(batch)
+            return
+        self._gate.heard(answers[0], self._around.clock() - left_s)
         if not self._is_open and isinstance(reply, Reply):
             self._open(tasks)
-        self._decide(row, answer)
+        self._decide(batch, answers, left_s)
 
-    def _leaves(self, row: Row) -> float:
+    def _leaves(self, batch: Batch) -> float:
         """Count an attempt; when it leaves."""
         now_s = self._around.clock()
-        if row.attempts:
+        if batch[0].attempts:
             self._retries += 1
-        else:
-            row.first_sent_s = now_s
-        row.attempts += 1
+        for row in batch:
+            if not row.attempts:
+                row.first_sent_s = now_s
+            row.attempts += 1
         self._sent += 1
         self._in_flight += 1
         if self._first_s is None:
             self._first_s = now_s
         return now_s
+
+    def _stands_in_line_again(self, batch: Batch) -> None:
+        """What kept the request back has nothing to do with its rows: no attempt is counted."""
+        for row in batch:
+            row.attempts -= 1
+        self._backlog.put_back(batch)
+        self._idle.wake()
 
     def _open(self, tasks: TaskGroup) -> None:
         """Something came back: the other workers may start."""
@@ -268,23 +290,60 @@ class Lane:
         for _ in range(self.account.in_flight - 1):
             self._start_worker(tasks)
 
-    def _decide(self, row: Row, answer: Answer) -> None:
-        row.answer = answer
-        row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
-        act = next_act(
+    def _decide(self, batch: Batch, answers: Sequence[Answer], left_s: float) -> None:
+        jitter = self._around.jitter()  # one for all: rows of a batch stay together
+        refused: Batch = []
+        again: Batch = []
+        due_s = 0.0
+        for row, answer in zip(batch, answers, strict=True):
+            row.answer = answer
+            row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
+            if answer.verdict is Verdict.SPLIT and len(batch) > 1:
+                refused.append(row)
+            elif isinstance(act := self._act(row, answer, jitter), Again):
+                again.append(row)
+                due_s = max(due_s, self._around.clock() + act.delay_s)
+            else:
+                self._end(row, answer, act)
+        if again:
+            self._goes_again(again, due_s)
+        if refused:
+            self._go_on_with(self._splitter.refused(refused, left_s))
+        else:
+            self._go_on_with(self._splitter.heard(batch, left_s, is_judged=is_judged(answers[0])))
+        for answer in dict.fromkeys(answers):
+            self._stop_if_hopeless(answer, has_ended=not again and not refused)
+
+    def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
+        """What becomes of `row`; its try is counted."""
+        row.tries += 1
+        return next_act(
             self.account.retry,
             answer,
-            attempt=row.attempts,
+            attempt=row.tries,
             in_doubt=row.in_doubt,
             is_repeatable=row.job.is_repeatable,
-            jitter=self._around.jitter(),
+            jitter=jitter,
         )
-        if isinstance(act, Again):
-            self._backlog.again(row, self._around.clock() + act.delay_s)
-            self._retry_added.set()
-        else:
-            self._end(row, answer, act)
-        self._stop_if_hopeless(answer, has_ended=not isinstance(act, Again))
+
+    def _goes_again(self, batch: Batch, due_s: float) -> None:
+        self._backlog.again(batch, due_s)
+        self._retry_added.set()
+
+    def _go_on_with(self, parts: Parts) -> None:
+        """Send the parts of refused groups, or whole groups once more."""
+        self._backlog.send_apart(parts.now)
+        self._idle.wake(len(parts.now))
+        for group in parts.later:
+            jitter = self._around.jitter()
+            acts = [self._act(row, row.answer or INTERRUPTED, jitter) for row in group]
+            again = [row for row, act in zip(group, acts, strict=True) if isinstance(act, Again)]
+            if again:
+                delay_s = max(act.delay_s for act in acts if isinstance(act, Again))
+                self._goes_again(again, self._around.clock() + delay_s)
+            for row, act in zip(group, acts, strict=True):
+                if not isinstance(act, Again):
+                    self._end(row, row.answer or INTERRUPTED, act)
 
     def _stop_if_hopeless(self, answer: Answer, *, has_ended: bool) -> None:
         reason = self._hopeless(answer, has_ended=has_ended)
@@ -328,15 +387,34 @@ class Lane:
             attempts=row.attempts,
             seconds=round(self._around.clock() - row.first_sent_s, 3),
             request_id=answer.request_id,
+            receipt=answer.receipt,
         )
         self._recorder.end(
-            result, partial(self._committed, row), is_awaited=self._backlog.is_awaited(row)
+            result, partial(self._committed, row, status), is_awaited=self._backlog.is_awaited(row)
         )
 
-    def _committed(self, row: Row) -> None:
-        self._backlog.done(row)
+    def _committed(self, row: Row, status: Status) -> None:
+        self._backlog.done(row, status)
+        self._end_blocked()
         self._idle.wake()
         self._wake_if_done()
+
+    def _end_blocked(self) -> None:
+        """Rows behind one of their entity that ended `unknown` are not sent."""
+        for job in self._backlog.take_blocked():
+            self._ended[Status.NOT_ATTEMPTED] += 1
+            self._recorder.end(
+                RowResult(
+                    row=job.row,
+                    operation=job.operation,
+                    account=self.account.name,
+                    status=Status.NOT_ATTEMPTED,
+                    error_code=BEHIND_UNKNOWN,
+                    error="an earlier row of the same entity ended unknown",
+                    hint="look the entity up at the vendor, then send this row again",
+                ),
+                self._wake_if_done,
+            )
 
     def _end_stopped(self, row: Row) -> None:
         """A row that was waiting for another attempt when the account stopped."""

@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -27,8 +27,10 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
+from pipeline.engine.auth import Mask
 from pipeline.engine.tls import is_about_our_certificate, tls_context, tls_failure
 from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request
+from pipeline.model.wire import header_fault
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
@@ -38,14 +40,6 @@ LARGE_BODY_BYTES = 1024 * 1024  # from here on aiohttp wants a stream instead of
 CONNECT_SHARE = 0.9  # of a whole attempt, at most: what is cut off while connecting never left
 
 PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII without `#`: nothing that could end the line
-HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-HEADER_VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
-OURS = re.compile(  # headers that frame the message or carry credentials
-    r"host|authorization|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer"
-    r"|expect|accept-encoding|proxy-.*",
-    re.IGNORECASE,
-)
-
 
 Late = Callable[[], Awaitable[bool]]
 
@@ -53,7 +47,7 @@ Late = Callable[[], Awaitable[bool]]
 class Transport:
     """Sends requests over one link. Enter it before the first `send`; safe to use concurrently.
 
-    authorization  the header's value; None sends none
+    authorization  the header's value until `sign` sets another; None sends none
     in_flight      at most so many sends at once; one more would wait for a connection
     late           asked before a request leaves whose connection took so long that its turn is
                    over; False: it does not leave. None asks nobody
@@ -71,14 +65,16 @@ class Transport:
         url = _checked_base_url(link.base_url)
         self._proxy = None if link.proxy is None else _checked_proxy(link.proxy)
         self._link = link
-        self._peer = _host_port(url)
-        self._headers = _account_headers(link.headers, authorization)
+        self._peer = host_port(url)
+        self._unsigned = _account_headers(link.headers)
         self._tls = tls_context(link) if url.scheme == "https" else None
         self._timeouts = _timeouts(link)
         self._in_flight = in_flight
         self._late = late
-        self._secret = (authorization or "").rpartition(" ")[2].encode()
-        self._last_headers: tuple[Mapping[str, str], CIMultiDict[str]] = ({}, self._headers)
+        self._headers: CIMultiDict[str]
+        self._mask: Mask
+        self._last_headers: tuple[Mapping[str, str], CIMultiDict[str]]
+        self.sign(authorization)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -104,18 +100,29 @@ class Transport:
     ) -> None:
         await self._session.close()
 
+    def sign(self, authorization: str | None) -> None:
+        """From now on requests carry this header; those under way keep theirs."""
+        self._headers = self._unsigned.copy()
+        if authorization is not None:
+            self._headers["Authorization"] = authorization
+        self._last_headers = {}, self._headers
+        self._mask = Mask((authorization or "").rpartition(" ")[2])
+
     async def send(self, request: Request) -> Reply | NoReply:
         """What came back for this request, or how it was lost.
+
+        It carries what was signed when it was called; no reply shows that.
 
         raises  ValueError where the request's path is not encoded; nothing else for what the
                 network or the peer does. Cancelled, it closes its connection
         """
+        headers, mask = self._headers_for(request), self._mask
         try:
             response = await self._session.request(
                 request.method,
                 self._url(request.path),
                 data=_payload(request.body),
-                headers=self._headers_for(request),
+                headers=headers,
                 allow_redirects=False,
             )
             received_s = time.time()
@@ -124,12 +131,10 @@ class Transport:
             finally:
                 response.release()  # closes the connection unless the body was read whole
         except _NotConnectedError as error:
-            return _never_left(error.cause, self._peer, _host_port(self._proxy), self._timeouts)
+            return _never_left(error.cause, self._peer, host_port(self._proxy), self._timeouts)
         except (aiohttp.ClientError, OSError) as error:
             return _in_doubt(error, self._peer, self._timeouts)
-        if self._secret and self._secret in body:  # a debug page that shows our own request
-            body = body.replace(self._secret, b"***")
-        return Reply(response.status, response.headers, body, is_cut, received_s)
+        return mask.hide(Reply(response.status, response.headers, body, is_cut, received_s))
 
     def _url(self, path: str) -> URL:
         if PATH.fullmatch(path) is None:
@@ -250,36 +255,20 @@ def _checked_url(name: str, text: str, schemes: tuple[str, ...]) -> URL:
     expected = " or ".join(f"{scheme}://host:port" for scheme in schemes)
     try:
         url = URL(text, encoded=True)
-        is_right = url.scheme in schemes and bool(url.host) and not (url.query_string)
+        is_right = url.scheme in schemes and bool(url.host)
     except ValueError:
         is_right = False
-    if not is_right or "#" in text or any(char <= " " for char in text):
+    if not is_right or any(char in "?#" or not "!" <= char <= "~" for char in text):
         raise ConfigError([Fault(what=f"{name} is not a usable URL", expected=expected)])
     return url
 
 
-def _account_headers(headers: Mapping[str, str], authorization: str | None) -> CIMultiDict[str]:
-    faults = list(_header_faults(headers))
-    if faults:
-        raise ConfigError(faults)
+def _account_headers(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    if faults := [wrong for each in headers.items() if (wrong := header_fault(*each))]:
+        raise ConfigError([Fault(what=f"headers: {wrong}") for wrong in faults])
     ready = CIMultiDict({"User-Agent": _user_agent(), "Accept-Encoding": "identity"})
     ready.update(headers)
-    if authorization is not None:
-        ready["Authorization"] = authorization
     return ready
-
-
-def _header_faults(headers: Mapping[str, str]) -> Iterator[Fault]:
-    for name, value in headers.items():  # values may be secrets: they are not shown
-        if OURS.fullmatch(name):
-            yield Fault(
-                what=f"headers may not set {name}",
-                todo="It is set from the request and the account's own keys",
-            )
-        elif HEADER_NAME.fullmatch(name) is None:
-            yield Fault(what=f"headers: {name!r} is not a header name")
-        elif HEADER_VALUE.fullmatch(value) is None:
-            yield Fault(what=f"headers: the value of {name} holds a line end or control character")
 
 
 def _user_agent() -> str:
@@ -303,7 +292,8 @@ def _payload(body: bytes) -> bytes | BytesIO | None:
     return BytesIO(body)
 
 
-def _host_port(url: URL | None) -> str:
+def host_port(url: URL | None) -> str:
+    """How a peer is named in messages; empty for none."""
     return "" if url is None else f"{url.raw_host}:{url.port}"
 
 

@@ -821,6 +821,57 @@ async def test_our_own_credential_in_a_reply_is_masked():
     assert answer.body == b'{"headers": {"Authorization": "Basic ***"}}'
 
 
+async def test_our_own_credential_in_a_header_of_a_reply_is_masked():
+    away = f"Location: /login?auth={AUTHORIZATION}"
+    async with talking(answering(reply(302, away, "X-Other: kept"))) as (_, sender):
+        answer = await sender.send(a_request())
+    assert isinstance(answer, Reply)
+    assert answer.headers["location"] == "/login?auth=Basic ***"
+    assert (answer.headers["x-other"], answer.headers["CONTENT-LENGTH"]) == ("kept", "0")
+
+
+# Signing
+
+
+async def _echoes(wire: Wire) -> None:
+    while True:
+        said = (await wire.request()).headers.get("authorization", "none")
+        await wire.say(reply(200, body=said.encode()))
+
+
+async def test_what_is_signed_later_holds_from_then_on_and_is_hidden():
+    async with talking(_echoes) as (server, sender):
+        told = []
+        for authorization in ("Bearer first", "Bearer second", None):
+            sender.sign(authorization)
+            told += [(await sender.send(a_request())).body for _ in range(2)]
+    assert [seen.headers.get("authorization") for seen in server.seen] == [
+        *("Bearer first", "Bearer first", "Bearer second", "Bearer second", None, None)
+    ]
+    assert told == [b"Bearer ***"] * 4 + [b"none"] * 2
+
+
+async def test_a_request_keeps_what_was_signed_when_it_was_called():
+    may_answer = asyncio.Event()
+
+    async def talk(wire: Wire) -> None:
+        said = (await wire.request()).headers["authorization"]
+        await may_answer.wait()
+        await wire.say(reply(401, body=said.encode()))
+
+    async with talking(talk) as (server, sender):
+        sender.sign("Bearer first")
+        calls = sender.send(a_request())
+        task = asyncio.create_task(calls)
+        await asyncio.sleep(0)  # called, and not yet connected
+        sender.sign("Bearer second")
+        await until(lambda: len(server.seen) == 1)
+        may_answer.set()
+        answer = await task
+    assert server.seen[0].headers["authorization"] == "Bearer first"
+    assert answer.body == b"Bearer ***"
+
+
 @pytest.mark.parametrize("is_permitted", [True, False])
 async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
     monkeypatch, is_permitted
