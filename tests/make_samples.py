@@ -1,4 +1,4 @@
-"""Writes the Parquet sample: `.venv/bin/python tests/make_samples.py`. A test holds it to ROWS."""
+"""Writes the Parquet samples: `.venv/bin/python tests/make_samples.py`. A test holds them to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-FILE = Path(__file__).parents[1] / "inputs/samples/xsolla.bonus-promotion/winter_bonuses.parquet"
+SAMPLES = Path(__file__).parents[1] / "inputs/samples"
 BERLIN = timezone(timedelta(hours=1))
 ACCOUNT = "sample-xsolla"
 
@@ -69,12 +69,49 @@ ROWS = [
 ]
 
 
-def frame() -> pl.DataFrame:
-    """The sample as a frame: lists, numbers and timestamps of their own types, the rest text."""
-    return pl.DataFrame(ROWS, infer_schema_length=None)
+def offer(number: int, status: str, **fields: Any) -> dict[str, Any]:
+    """A purchased offer; only what the row gives is set."""
+    given = {"offer_id": f"0.0.0.1+-purchased_product+{number}", "status": status, **fields}
+    return {"account": "sample-oracle", **dict.fromkeys(OFFER_COLUMNS), **given}
+
+
+OFFER_COLUMNS = ("offer_id", "status", "effective_date", "notes")
+REASON = {"accountId": "0.0.0.1+-account+123123", "comments": [{"csrLoginId": "night.run"}]}
+
+OFFERS = [
+    *(offer(209130 + n, "active") for n in range(12)),
+    *(offer(209150 + n, "inactive") for n in range(9)),
+    offer(209142, "2"),
+    offer(0, "inactive", offer_id="0.0.0.1+-purchased_discount+345678"),
+    offer(0, "active", offer_id="0.0.0.1 /purchased_product 209160 12"),
+    offer(209161, "inactive", effective_date=datetime(2026, 12, 1, tzinfo=BERLIN)),
+    offer(209162, "active", notes=REASON),
+    offer(209130, "inactive"),
+    offer(990503, "active"),
+    offer(990429, "active"),
+    offer(990104, "inactive"),
+    offer(6660001, "active"),
+    offer(209170, "canceled"),
+    offer(209171, "suspended"),
+    offer(0, "active", offer_id="0.0.0.1+-account+123123"),
+    offer(0, "active", offer_id="2.0913E+05"),
+]
+
+
+def frames() -> dict[Path, pl.DataFrame]:
+    """The samples as frames: lists, numbers and timestamps of their own types, the rest text."""
+    return {
+        SAMPLES / "xsolla.bonus-promotion/winter_bonuses.parquet": pl.DataFrame(
+            ROWS, infer_schema_length=None
+        ),
+        SAMPLES / "oracle.offer-status/night_status.parquet": pl.DataFrame(
+            OFFERS, infer_schema_length=None
+        ),
+    }
 
 
 if __name__ == "__main__":
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    frame().write_parquet(FILE)
-    print(f"wrote {FILE}: {len(ROWS)} rows")
+    for file, frame in frames().items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        frame.write_parquet(file)
+        print(f"wrote {file}: {frame.height} rows")

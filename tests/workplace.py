@@ -10,12 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.config import Config, load_config
 from pipeline.vendors import load_vendors
 
-ENVIRON = {"SHOP_KEY": "simulator-key"}
+ENVIRON = {
+    "SHOP_KEY": "simulator-key",
+    "CLIENT_ID": "simulator-client",
+    "CLIENT_SECRET": "simulator-secret",
+}
 CONFIG = """
 [accounts.shop]
 vendor = "xsolla"
@@ -23,6 +27,33 @@ base_url = "{base_url}"
 project_id = 44056
 api_key = "env:SHOP_KEY"
 quota = {quota}
+in_flight = {in_flight}
+{more}
+"""
+JOURNEY = """
+[accounts.journey]
+vendor = "adobe"
+base_url = "{url}/data/core"
+token_url = "{url}/ims/token/v3"
+api = "xcore"
+container_id = "e0bd8463-0913-4ca1-bd84-6309134ca1f6"
+ims_org = "ACME@AdobeOrg"
+sandbox_name = "prod"
+client_id = "env:CLIENT_ID"
+client_secret = "env:CLIENT_SECRET"
+scopes = ["openid"]
+quota = "100000/s"
+in_flight = {in_flight}
+{more}
+"""
+BILLING = """
+[accounts.billing]
+vendor = "oracle"
+base_url = "{url}/bcws/webresources/v1.0"
+client_id = "env:CLIENT_ID"
+client_secret = "env:CLIENT_SECRET"
+max_batch = {max_batch}
+quota = "100000/s"
 in_flight = {in_flight}
 {more}
 """
@@ -52,6 +83,11 @@ class Simulator:
     base_url: str
     url: str
 
+    def revoke(self) -> None:
+        """No token that was given out is good any longer."""
+        request = urllib.request.Request(f"{self.url}/_simulator/revoke", method="POST")
+        urllib.request.urlopen(request).close()
+
     def get(self, what: str) -> Iterator[dict[str, Any]]:
         """`log` or `state`, line by line."""
         with urllib.request.urlopen(f"{self.url}/_simulator/{what}") as lines:
@@ -61,6 +97,15 @@ class Simulator:
         """Counts."""
         with urllib.request.urlopen(f"{self.url}/_simulator/stats") as reply:
             return dict(json.load(reply))
+
+
+def _announced(lines: IO[str]) -> Iterator[tuple[str, str]]:
+    """Vendor and base URL, until the line that tells where the log is."""
+    for line in lines:
+        name, _, url = line.strip().partition(": ")
+        if name == "log":
+            return
+        yield name, url
 
 
 @contextmanager
@@ -73,8 +118,8 @@ def simulator(*arguments: str) -> Iterator[Simulator]:
     )
     assert process.stdout is not None
     try:
-        base_url = process.stdout.readline().split()[1]
-        yield Simulator(base_url, "/".join(base_url.split("/")[:3]))
+        told = dict(_announced(process.stdout))
+        yield Simulator(told["xsolla"], "/".join(told["xsolla"].split("/")[:3]))
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -87,6 +132,19 @@ def configure(
     """`pipeline.toml` in `folder`, read."""
     text = CONFIG.format(base_url=base_url, quota=quota, in_flight=in_flight, more=more)
     (folder / "pipeline.toml").write_text(text)
+    return load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
+
+
+def configure_all(
+    folder: Path, vendor: Simulator, *, in_flight: int = 16, max_batch: int = 20, more: str = ""
+) -> Config:
+    """`pipeline.toml` with an account of each vendor: shop, journey, billing; read."""
+    texts = [
+        CONFIG.format(base_url=vendor.base_url, quota='"100000/s"', in_flight=in_flight, more=more),
+        JOURNEY.format(url=vendor.url, in_flight=in_flight, more=more),
+        BILLING.format(url=vendor.url, in_flight=in_flight, max_batch=max_batch, more=more),
+    ]
+    (folder / "pipeline.toml").write_text("".join(texts))
     return load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
 
 

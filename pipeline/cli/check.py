@@ -11,16 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import SecretStr
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, prepare_whole, read_config
+from pipeline.cli.setup import (
+    Allowed,
+    Rows,
+    embedded_simulator,
+    expand,
+    prepare_whole,
+    read_config,
+)
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.load import read_jobs
 from pipeline.model import JobRow, PipelineError, Request, RunAborted
 from pipeline.report import show_question
 from pipeline.run import Prepared, RunOptions, discard
-from pipeline.vendors import Account
+from pipeline.vendors import Account, Basic, Bearer, TokenCall
 
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
@@ -32,6 +40,7 @@ ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 @click.option("--account", help="Of every row, as named in the configuration.")
 @click.option("--rows", type=Rows(), help="Only these rows, for example 17,40-60.")
 @click.option("--force-order", is_flag=True, help="Take an earlier report's rows as new ones.")
+@click.option("--allow", type=Allowed(), help="irreversible: take rows that nothing takes back.")
 @click.option("--show", type=click.IntRange(min=0), default=0, help="Print the first N jobs.")
 @click.pass_obj
 def check(
@@ -41,6 +50,7 @@ def check(
     files: tuple[str, ...],
     simulate: bool,
     show: int,
+    allow: bool | None,
     **options: Any,
 ) -> None:
     """Read FILES as a run would, name every fault, send nothing.
@@ -52,9 +62,8 @@ def check(
     if simulate:
         with embedded_simulator(config, strict_ids=False) as simulated:
             config = simulated  # only bound, never sent to: it may be gone by then
-    codes = [
-        _check(path, config, RunOptions(**options), show, console) for path in expand(files, config)
-    ]
+    run_options = RunOptions(allow_irreversible=bool(allow), **options)
+    codes = [_check(path, config, run_options, show, console) for path in expand(files, config)]
     sys.exit(max(codes, default=ALL_GOOD))
 
 
@@ -92,16 +101,29 @@ def _samples(prepared: Prepared, show: int) -> Iterator[str]:
 
 
 def _request(account: Account, job: JobRow) -> Request:
+    """The request of a job; where a secret would stand in it, the name of a variable does."""
     operation = next(op for op in account.vendor.operations if op.name == job.operation)
-    return operation.encode(account.settings, (operation.job_type.trusted(job.text),))
+    settings = account.settings
+    variables = {
+        name: SecretStr(f"${name.upper()}")
+        for name, value in settings
+        if isinstance(value, SecretStr)
+    }
+    shown = settings.model_copy(update=variables)
+    return operation.encode(shown, (operation.job_type.trusted(job.text),))
 
 
 def as_curl(account: Account, request: Request) -> str:
     """A request as a shell command; credentials stand as variables."""
     parts = ["curl", "-X", request.method, shlex.quote(account.link.base_url + request.path)]
     for name, value in request.headers.items():
-        parts += ["-H", shlex.quote(f"{name}: {value}")]
-    parts += ["-u", '"$USER_NAME:$SECRET"']
+        header = f"{name}: {value}"
+        parts += ["-H", f'"{header}"' if value.startswith("$") else shlex.quote(header)]
+    match account.vendor.authenticate(account.settings):
+        case Basic():
+            parts += ["-u", '"$USER_NAME:$SECRET"']
+        case Bearer() | TokenCall():
+            parts += ["-H", '"Authorization: Bearer $TOKEN"']
     if request.body:
         parts += ["-d", shlex.quote(json.dumps(json.loads(request.body), ensure_ascii=False))]
     return " ".join(parts)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext, suppress
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,15 @@ import anyio
 import click
 from rich.console import Console
 
-from pipeline.cli.setup import Rows, embedded_simulator, expand, prepare_whole, read_config
+from pipeline.cli.setup import (
+    Allowed,
+    Rows,
+    embedded_simulator,
+    expand,
+    prepare_whole,
+    read_config,
+)
+from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.load import RowSelection
@@ -22,13 +29,14 @@ from pipeline.model import ConfigError, PipelineError, RunAborted, UsageError
 from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
 from pipeline.run import (
     Prepared,
+    Progress,
     RunOptions,
     Shared,
-    Watch,
     Way,
     carry_out,
     check_secrets,
     discard,
+    signals_obeyed,
 )
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, SIGNALLED = 1, 2, 3, 128
@@ -54,6 +62,7 @@ FAILED_ROWS, NOTHING_SENT, STOPPED, SIGNALLED = 1, 2, 3, 128
 @click.option("--min-rows", type=click.IntRange(min=0), default=0, help="With fewer, send nothing.")
 @click.option("--no-brake", is_flag=True, help="Go on after 20 equal refusals at the start.")
 @click.option("--force-order", is_flag=True, help="Send an earlier report's rows as new ones.")
+@click.option("--allow", type=Allowed(), help="irreversible: send rows that nothing takes back.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
 @click.pass_obj
@@ -70,6 +79,7 @@ def run(
     strict: bool,
     max_invalid: float,
     no_brake: bool,
+    allow: bool | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
@@ -77,7 +87,8 @@ def run(
     """Send the rows of FILES and report what became of each.
 
     FILES are paths, folders or globs of .csv, .csv.gz and .parquet files; without any, the drop
-    folder inputs/<operation>/ is taken. Each file is a run with a report of its own.
+    folder inputs/<operation>/ is taken. Each file is a run with a report of its own; files of one
+    account go one after the other, the others side by side.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows say different things: give one of them")
@@ -87,6 +98,7 @@ def run(
         rows=RowSelection.first(limit) if limit is not None else rows,
         max_invalid=0.0 if strict else max_invalid / 100,
         use_brake=not no_brake,
+        allow_irreversible=bool(allow),
         **options,
     )
     with ExitStack() as stack:
@@ -113,7 +125,7 @@ class _Session:
         self._as_json = as_json
 
     def run(self, paths: Sequence[Path], *, is_agreed: bool) -> int:
-        """Prepare all, ask once, send one after the other. Gives back the exit code."""
+        """Prepare all, ask once, send. Gives back the exit code."""
         if not paths:
             self._console.print(f"No files in {self._config.inputs}: nothing to do.", markup=False)
             return 0
@@ -131,16 +143,18 @@ class _Session:
 
     async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
         """One event loop for all files: they share the gates of their accounts."""
-        codes: list[int] = []
-        shared = Shared()
-        for one in found:
-            if one is None:
-                codes.append(NOTHING_SENT)
-            elif max(codes, default=0) > SIGNALLED:
-                tell_error(f"{one.snapshot.source}: nothing was sent: the command was interrupted")
-                discard(one)
-            else:
-                codes.append(await self._carry_out(one, shared))
+        codes = [NOTHING_SENT] * len(found)
+        shared, board = Shared(), Board(self._open_display)
+        turns = Turns(() if one is None else one.places for one in found)
+
+        async def send_one(number: int, one: Prepared) -> None:
+            async with turns.wait_for(number):
+                codes[number] = await self._carry_out(one, shared, board)
+
+        async with signals_obeyed(shared), anyio.create_task_group() as tasks:
+            for number, one in enumerate(found):
+                if one is not None:
+                    tasks.start_soon(send_one, number, one)
         return codes
 
     def _prepare(self, path: Path) -> Prepared | None:
@@ -174,10 +188,14 @@ class _Session:
                 return
         raise UsageError("nothing was sent")
 
-    async def _carry_out(self, prepared: Prepared, shared: Shared) -> int:
-        way = Way(watch=self._watch(), shared=shared, handle_signals=True)
+    async def _carry_out(self, prepared: Prepared, shared: Shared, board: Board) -> int:
+        if shared.interrupted is not None:
+            source = prepared.snapshot.source
+            tell_error(f"{source}: nothing was sent: the command was interrupted")
+            discard(prepared)
+            return NOTHING_SENT
         try:
-            summary: Summary = await carry_out(prepared, way)
+            summary: Summary = await carry_out(prepared, Way(watch=board.watch, shared=shared))
         except ConfigError as error:
             tell_error(error)
             return NOTHING_SENT
@@ -189,11 +207,11 @@ class _Session:
             click.echo(summary.one_line())
         return summary.exit_code
 
-    def _watch(self) -> Watch:
+    def _open_display(self, poll: Progress) -> AbstractContextManager[object]:
         if self._console.quiet:
-            return nullcontext
+            return nullcontext()
         display = LiveDisplay if self._console.is_terminal else PlainDisplay
-        return partial(display, self._console)
+        return display(self._console, poll)
 
 
 def _together(codes: Sequence[int]) -> int:

@@ -43,6 +43,18 @@ class Rows(click.ParamType[RowSelection]):
             self.fail(str(error), param, ctx)
 
 
+class Allowed(click.ParamType[bool]):
+    """The one word that `--allow` takes."""
+
+    name = "irreversible"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """True where the word was said."""
+        if value != self.name and value is not True:
+            self.fail(f"{value!r}: only {self.name} can be allowed", param, ctx)
+        return True
+
+
 def read_config(path: Path | None) -> Config:
     """The configuration that this command works with. Raises ConfigError."""
     return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())

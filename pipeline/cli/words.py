@@ -64,5 +64,5 @@ def _targets(prepared: Prepared) -> Iterator[Target]:
             scope=account.vendor.scope(account.settings),
             quota=", ".join(map(str, account.quotas)),
             quota_assumed=account.is_assumed,
-            lasts_s=max(jobs.rows / quota.per_second for quota in account.quotas),
+            lasts_s=max(jobs.requests / quota.per_second for quota in account.quotas),
         )

@@ -26,10 +26,11 @@ RESULT_SCHEMA: Mapping[str, pl.DataType] = {
     "_attempts": pl.Int64(),
     "_seconds": pl.Float64(),
     "_request_id": pl.String(),
+    "_receipt": pl.String(),
 }
 MAX_TEXT_CHARS = 4_000  # a spreadsheet's cell holds 32,767
 _FIELDS = RESULT_COLUMNS[1:]  # as they stand in RowResult
-_OWN_TEXT = ("_error_code", "_error", "_hint", "_request_id")
+_OWN_TEXT = ("_error_code", "_error", "_hint", "_request_id", "_receipt")
 _NOT_EMPTY = ("_operation", "_account", *_OWN_TEXT)
 
 

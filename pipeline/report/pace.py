@@ -19,7 +19,7 @@ def eta_s(
     """Seconds until `remaining` rows are done, None where nothing tells.
 
     rate_per_s   rows per second of late; 0 where none ended yet, then the quota stands in
-    quota_per_s  requests per second that are allowed, which no row is faster than; 0 for no quota
+    quota_per_s  rows per second that the quota allows, which none is faster than; 0 for no quota
 
     >>> eta_s(600, rate_per_s=12.0, quota_per_s=20.0)
     50.0
@@ -110,4 +110,5 @@ def _per_s(first: _Sample, last: _Sample, count: int) -> float:
 
 def _left_s(account: AccountProgress, done: int, done_per_s: float) -> float | None:
     remaining = 0 if account.stopped is not None else account.rows - done
-    return eta_s(remaining, done_per_s, account.quota_per_s, account.pause_left_s)
+    rows_each = max(1.0, done / account.sent) if account.sent else 1.0  # a request may carry more
+    return eta_s(remaining, done_per_s, account.quota_per_s * rows_each, account.pause_left_s)

@@ -15,12 +15,21 @@ from pipeline.model import ConfigError, InputError, PipelineError, RunAborted
 from pipeline.report import Summary
 from pipeline.run.facts import report, warnings_about
 from pipeline.run.prepare import SAMPLES, Prepared, RunOptions, check_secrets, discard, prepare
-from pipeline.run.send import Sent, Shared, Watch, Way, send_or_refuse, signals_obeyed
+from pipeline.run.send import (
+    Progress,
+    Sent,
+    Shared,
+    Watch,
+    Way,
+    send_or_refuse,
+    signals_obeyed,
+)
 from pipeline.vendors import load_vendors
 
 __all__ = [
     "SAMPLES",
     "Prepared",
+    "Progress",
     "RunOptions",
     "Shared",
     "Watch",
@@ -31,6 +40,7 @@ __all__ = [
     "prepare",
     "run_file",
     "run_file_async",
+    "signals_obeyed",
     "warnings_about",
 ]
 
@@ -82,13 +92,13 @@ async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
     way = way or Way()
     sent = Sent()
     with RunFile(prepared.folder / "results.jsonl") as ledger:
-        async with signals_obeyed(sent, is_wanted=way.handle_signals):
-            try:
+        try:
+            with way.shared.interruptible(sent):
                 await send_or_refuse(prepared, way, ledger, sent)
-            except ConfigError:
-                discard(prepared)
-                raise
-            return await _reported(prepared, sent, ledger)
+        except ConfigError:
+            discard(prepared)
+            raise
+        return await _reported(prepared, sent, ledger)
 
 
 async def _reported(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:

@@ -103,6 +103,8 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
             f"{prepared.bound.repeated} rows share their entity with another row: "
             "they are sent one after the other, in row order"
         )
+    for operation, rows in prepared.bound.irreversible.items():
+        yield f"{rows} rows of {operation} cannot be taken back"
     for warning in prepared.bound.warnings:
         places = list(map(str, warning.examples))
         if warning.rows > len(places):
@@ -130,6 +132,7 @@ def _settings(prepared: Prepared) -> dict[str, Any]:
         "max_invalid": options.max_invalid,
         "use_brake": options.use_brake,
         "force_order": options.force_order,
+        "allow_irreversible": options.allow_irreversible,
         "grace_s": options.grace_s,
         "accounts": [public_settings(account) for account in prepared.accounts],
     }

@@ -36,6 +36,7 @@ class RunOptions:
     min_rows     with fewer rows in the file nothing is sent
     use_brake    stop an account whose first answers are all the same refusal
     force_order  take rows of an earlier report as new ones
+    allow_irreversible  send rows that nothing can take back
     grace_s      how long requests in flight may finish once the run is stopped
     """
 
@@ -46,6 +47,7 @@ class RunOptions:
     min_rows: int = 0
     use_brake: bool = True
     force_order: bool = False
+    allow_irreversible: bool = False
     grace_s: float = 20.0
 
 
@@ -70,6 +72,11 @@ class Prepared:
     def accounts(self) -> tuple[Account, ...]:
         """The accounts that rows go to, without their secrets."""
         return tuple(self.config.outline(name) for name in self.bound.jobs)
+
+    @property
+    def places(self) -> frozenset[tuple[str, str]]:
+        """What its rows reach: base URL and scope of each account."""
+        return frozenset(map(_place, self.accounts))
 
 
 def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
@@ -156,6 +163,7 @@ def _take_and_bind(
             account=options.account,
             timezone=config.timezone,
             force_order=options.force_order,
+            allow_irreversible=options.allow_irreversible,
             emit=ledger.end,
         )
     return snapshot, bound
@@ -203,8 +211,7 @@ def _check_accounts(config: Config, bound: Bound, path: Path) -> None:
     """
     reached: dict[tuple[str, str], str] = {}
     for name in bound.jobs:
-        account = config.outline(name)
-        place = (account.link.base_url, account.vendor.scope(account.settings))
+        place = _place(config.outline(name))
         if place in reached:
             raise InputError(
                 [
@@ -218,6 +225,10 @@ def _check_accounts(config: Config, bound: Bound, path: Path) -> None:
                 ]
             )
         reached[place] = name
+
+
+def _place(account: Account) -> tuple[str, str]:
+    return account.link.base_url, account.vendor.scope(account.settings)
 
 
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:

@@ -6,12 +6,13 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass, field
@@ -21,12 +22,12 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from pipeline.engine.auth import authorization
 from pipeline.engine.gate import Gate
 from pipeline.engine.lane import Lane, Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
-from pipeline.engine.transport import Late, Transport
+from pipeline.engine.sign_in import signed_in
+from pipeline.engine.transport import Late
 from pipeline.ledger import Ledger
 from pipeline.load import read_jobs
 from pipeline.model import (
@@ -69,10 +70,13 @@ class Shared:
 
     gates     by account: their windows and pauses hold across files
     hopeless  accounts that would meet the same again -> why
+    interrupted  by which signal the command was; None while it is not
     """
 
     gates: dict[str, Gate] = field(default_factory=dict)
     hopeless: dict[str, str] = field(default_factory=dict)
+    interrupted: signal.Signals | None = None
+    _sending: list[Sent] = field(default_factory=list)
 
     def gate(self, account: Account) -> Gate:
         """The one gate of an account."""
@@ -80,18 +84,30 @@ class Shared:
             self.gates[account.name] = Gate(account.quotas, clock=time.monotonic)
         return self.gates[account.name]
 
+    @contextmanager
+    def interruptible(self, sent: Sent) -> Iterator[None]:
+        """While the block runs, a signal stops what `sent` tells of."""
+        sent.signal = self.interrupted
+        self._sending.append(sent)
+        try:
+            yield
+        finally:
+            self._sending.remove(sent)
+
+    def interrupt(self, number: signal.Signals) -> None:
+        """Stop all runs that are sending; what is in flight finishes, unless it is the second."""
+        self.interrupted = self.interrupted or number
+        for sent in self._sending:
+            sent.signal = sent.signal or number
+            if sent.pool is not None:
+                sent.pool.stop(f"interrupted by {number.name}")
+
 
 @asynccontextmanager
 async def over_http(account: Account, late: Late) -> AsyncIterator[Send]:
     """The way to an account's vendor: what sends a request there and brings the reply."""
-    secret = account.vendor.authenticate(account.settings)
-    async with Transport(
-        account.link,
-        authorization=authorization(secret),
-        in_flight=account.in_flight,
-        late=late,
-    ) as transport:
-        yield transport.send
+    async with signed_in(account, late=late) as send:
+        yield send
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +117,13 @@ class Way:
     watch           shows progress while rows are sent
     environ         where secrets are looked up
     open_link       how an account's vendor is reached
-    shared          what other runs of the same command left
-    handle_signals  finish and report on SIGINT and SIGTERM; only in the main thread
+    shared          what runs of the same command have in common
     """
 
     watch: Watch = nullcontext
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     open_link: OpenLink = over_http
     shared: Shared = field(default_factory=Shared)
-    handle_signals: bool = False
 
 
 async def send_or_refuse(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent) -> None:
@@ -176,14 +190,11 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 
 
 @asynccontextmanager
-async def signals_obeyed(sent: Sent, *, is_wanted: bool) -> AsyncIterator[None]:
-    """While rows are sent a signal stops that; while the report is written it waits for it."""
-    if not is_wanted:
-        yield
-        return
+async def signals_obeyed(shared: Shared) -> AsyncIterator[None]:
+    """SIGINT and SIGTERM stop the sending; reports are still written. For the main thread."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_obey_signals, sent)
+        await tasks.start(_obey_signals, shared)
         try:
             yield
         except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
@@ -193,10 +204,8 @@ async def signals_obeyed(sent: Sent, *, is_wanted: bool) -> AsyncIterator[None]:
         raise failure
 
 
-async def _obey_signals(sent: Sent, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+async def _obey_signals(shared: Shared, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         task_status.started()
         async for number in received:
-            sent.signal = sent.signal or number
-            if sent.pool is not None:
-                sent.pool.stop(f"interrupted by {number.name}")
+            shared.interrupt(number)

@@ -63,8 +63,8 @@ def test_results_become_columns_of_their_types() -> None:
     frame = result_frame([updated(3), RowResult(4, "", "", Status.INVALID)], "r")
     assert dict(frame.schema) == dict(RESULT_SCHEMA)
     assert frame.rows() == [
-        ("r", 3, "xsolla.coupon", "shop", "updated", 204, None, None, None, 1, 0.1234, None),
-        ("r", 4, None, None, "invalid", None, None, None, None, 0, 0.0, None),
+        ("r", 3, "xsolla.coupon", "shop", "updated", 204, None, None, None, 1, 0.1234, None, None),
+        ("r", 4, None, None, "invalid", None, None, None, None, 0, 0.0, None, None),
     ]
 
 

@@ -42,14 +42,14 @@ def test_rows_go_to_the_file_of_their_status(tmp_path: Path) -> None:
     folder = tmp_path / "reports" / RUN
     assert (folder / "success.csv").read_text() == (
         f"sku,name,{','.join(RESULT_COLUMNS)}\n"
-        f"007,Sword,{RUN},1,xsolla.coupon,shop,updated,204,,,,1,0.123,\n"
-        f'"a ""b""",,{RUN},3,xsolla.coupon,shop,updated,204,,,,1,0.123,\n'
+        f"007,Sword,{RUN},1,xsolla.coupon,shop,updated,204,,,,1,0.123,,\n"
+        f'"a ""b""",,{RUN},3,xsolla.coupon,shop,updated,204,,,,1,0.123,,\n'
     )
     assert (folder / "errors.csv").read_text() == (
         f"sku,name,{','.join(RESULT_COLUMNS)}\n"
-        f"=x,,{RUN},2,xsolla.coupon,shop,rejected,422,0401,'=HYPERLINK(x),check the id,1,0.200,q\n"
+        f"=x,,{RUN},2,xsolla.coupon,shop,rejected,422,0401,'=HYPERLINK(x),check the id,1,0.200,q,\n"
         f'"c,d", y ,{RUN},4,,,not_attempted,,not_sent,the run ended before this row was sent,'
-        '"once the cause is gone, run the error file again",0,0.000,\n'
+        '"once the cause is gone, run the error file again",0,0.000,,\n'
     )
     assert summary.statuses == {
         Status.UPDATED: 2, Status.INVALID: 0, Status.REJECTED: 1,
