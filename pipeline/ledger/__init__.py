@@ -1,5 +1,19 @@
-"""Results become durable: the interface, and the plain file of one run behind it."""
+"""Results become durable: the record of one run, the record of all runs, and their locks."""
 
-from pipeline.ledger.run_file import Ledger, RunFile
+from pipeline.ledger.contract import Ledger, LedgerError
+from pipeline.ledger.locks import Holder, Lock
+from pipeline.ledger.memory import MemoryLedger
+from pipeline.ledger.run_ledger import RunLedger
+from pipeline.ledger.runs import Run, Runs, State
 
-__all__ = ["Ledger", "RunFile"]
+__all__ = [
+    "Holder",
+    "Ledger",
+    "LedgerError",
+    "Lock",
+    "MemoryLedger",
+    "Run",
+    "RunLedger",
+    "Runs",
+    "State",
+]

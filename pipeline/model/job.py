@@ -82,6 +82,7 @@ class JobRow(NamedTuple):
     is_repeatable  whether sending it twice is harmless
     text           the job's canonical JSON
     batch          rows of one operation with the same may share a request; empty: travels alone
+    since_run, since_row  the run and row whose place in time it keeps; empty and 0: it is new
     """
 
     row: int
@@ -90,6 +91,8 @@ class JobRow(NamedTuple):
     is_repeatable: bool
     text: str
     batch: str = ""
+    since_run: str = ""
+    since_row: int = 0
 
 
 class UpdateJob(BaseModel):

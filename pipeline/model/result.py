@@ -10,6 +10,8 @@ class Status(StrEnum):
     """The class of a result, named for the reader of the report."""
 
     UPDATED = "updated"  # the vendor confirmed it
+    UNCHANGED = "unchanged"  # an earlier run had sent this very row already; nothing was sent
+    SUPERSEDED = "superseded"  # a newer row of its entity was applied; nothing was sent
     INVALID = "invalid"  # the row never became a job
     REJECTED = "rejected"  # the vendor said no
     FAILED = "failed"  # attempts or time ran out, certainly not applied
@@ -17,7 +19,7 @@ class Status(StrEnum):
     NOT_ATTEMPTED = "not_attempted"  # the run stopped before it, or it waited behind an unknown
 
 
-SUCCESS = frozenset({Status.UPDATED})
+SUCCESS = frozenset({Status.UPDATED, Status.UNCHANGED, Status.SUPERSEDED})
 """Statuses that leave nothing to do; the others go to the error file."""
 
 

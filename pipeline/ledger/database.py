@@ -1,0 +1,257 @@
+"""One SQLite file, opened with care: durable, private, versioned, its troubles told in words.
+
+Knows nothing of what stands in it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.ledger.contract import LedgerError
+from pipeline.ledger.file_system import network_file_system_of
+from pipeline.model import RunAborted
+
+WAIT_S = 30.0
+"""How long a call waits for another process that is writing."""
+
+_CHECKPOINT_PAGES = 2000  # 8 MB: the file is caught up every second or two, not in every commit
+_MOST_LOG_BYTES = 32 << 20
+_RETRY_S = 0.02
+
+_ROOM = "Make room"
+_PERMISSIONS = "Mend the permissions of the file and of its folder"
+_TROUBLES = (  # start of the name of SQLite's result code, what it means, what to do
+    ("SQLITE_FULL", "the disk is full", _ROOM),
+    (
+        "SQLITE_IOERR",
+        "the disk refuses",
+        "See whether it is full, over a quota or a limit on file size, or failing",
+    ),
+    ("SQLITE_READONLY", "it may only be read", _PERMISSIONS),
+    ("SQLITE_PERM", "access is denied", _PERMISSIONS),
+    ("SQLITE_CANTOPEN", "it cannot be opened", _PERMISSIONS),
+    ("SQLITE_BUSY", "another process is busy with it", "Try again once that has ended"),
+    ("SQLITE_LOCKED", "another process is busy with it", "Try again once that has ended"),
+    ("SQLITE_PROTOCOL", "another process is busy with it", "Try again once that has ended"),
+    ("SQLITE_NOMEM", "the memory is used up", "Give the process more of it"),
+)
+_PLAIN = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
+
+
+def trouble(path: Path, code: str, words: str) -> RunAborted:
+    """What SQLite's result code means, in words; LedgerError where the file itself is at fault.
+
+    code   its extended name, for example SQLITE_IOERR_WRITE; empty where Python gave up by itself
+    words  SQLite's own message
+
+    >>> print(trouble(Path("ledger.db"), "SQLITE_FULL", "database or disk is full"))
+    ledger.db cannot be used: the disk is full (database or disk is full). Make room
+    """
+    for start, what, todo in _TROUBLES:
+        if code.startswith(start):
+            return RunAborted(f"{path} cannot be used: {what} ({words}). {todo}")
+    return damaged(path, words)
+
+
+def damaged(path: Path, what: str) -> LedgerError:
+    """The error for a file that is not what was written."""
+    return LedgerError(
+        f"{path} is damaged: {what}. The disk or another program changed it; put back a copy of it"
+    )
+
+
+@contextmanager
+def told_in_words(path: Path) -> Iterator[None]:
+    """Errors of SQLite and of the operating system become RunAborted or LedgerError."""
+    try:
+        yield
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise  # a mistake in our own code
+    except (
+        UnicodeDecodeError
+    ) as error:  # SQLite quotes a damaged schema, and Python cannot read that
+        raise damaged(path, "its tables are not those that were made") from error
+    except sqlite3.Error as error:
+        raise trouble(path, getattr(error, "sqlite_errorname", ""), str(error)) from error
+    except OSError as error:
+        todo = "" if isinstance(error, _PLAIN) else ". Make room or mend the permissions"
+        raise RunAborted(f"{path} cannot be used: {error.strerror}{todo}") from error
+
+
+def create(path: Path) -> None:
+    """A new empty file that only its owner can read, and whose name survives loss of power.
+
+    Raises FileExistsError where there is one.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    for folder in path.absolute().parents:  # they may be new as well
+        with suppress(OSError):  # one that we may not open existed before us
+            _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Database:
+    """An existing SQLite file, brought up to date.
+
+    migrations    scripts; number n takes a file of format n to n + 1. Only ever appended to
+    may_be_empty  whether a file without content is a new one; else it is a damaged one
+    wait_s        for another process that is writing
+
+    Usable from any thread, one call at a time. Raises RunAborted where the file cannot be used, and
+    LedgerError where it is damaged, down to the order of its pages.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        may_be_empty: bool = False,
+        wait_s: float = WAIT_S,
+    ) -> None:
+        self.path = path
+        with told_in_words(path):
+            _refuse_network(path)
+            os.close(os.open(path, os.O_RDWR))  # SQLite would make a missing one
+            self._connection = sqlite3.connect(
+                path, timeout=wait_s, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._check_format(migrations, may_be_empty=may_be_empty)
+                self._set_up(wait_s)
+                self._migrate(migrations)
+                self._check_tables(migrations)
+                self._check_pages()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    @contextmanager
+    def commit(self) -> Iterator[sqlite3.Connection]:
+        """All that is executed inside becomes durable at the end, or none of it where it raises."""
+        with told_in_words(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self.roll_back()
+                raise
+
+    def roll_back(self) -> None:
+        """Give up the open transaction, if there is one: SQLite ends some by itself."""
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # what went wrong before comes first
+                self._connection.execute("ROLLBACK")
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query. Nothing stays open behind it: an open one would hold up the log."""
+        with told_in_words(self.path):
+            return self._connection.execute(query, values).fetchall()
+
+    def close(self) -> None:
+        """Write everything to the one file, where the disk lets us, and let go of it."""
+        with told_in_words(self.path):
+            self._connection.close()
+
+    def _format(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _check_format(self, migrations: Sequence[str], *, may_be_empty: bool) -> None:
+        found = self._format()
+        if found > len(migrations):
+            raise RunAborted(
+                f"{self.path} has format {found}, and this version reads up to {len(migrations)}. "
+                "Use the version that wrote it, or a newer one"
+            )
+        if found < 0 or (found == 0 and not may_be_empty):
+            raise damaged(self.path, "it holds no record")
+
+    def _set_up(self, wait_s: float) -> None:
+        execute = self._connection.execute
+        execute("PRAGMA synchronous = FULL")
+        execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
+        give_up_s = time.monotonic() + wait_s
+        while True:
+            try:
+                mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
+                break
+            except sqlite3.OperationalError as error:  # two that switch at once do not wait
+                is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
+                if not is_busy or time.monotonic() > give_up_s:
+                    raise
+                time.sleep(_RETRY_S)
+        if mode != "wal":
+            raise RunAborted(
+                f"{self.path} cannot be used: its file system has no shared memory. "
+                "Set `ledger` to a place on a local disk"
+            )
+
+    def _migrate(self, migrations: Sequence[str]) -> None:
+        if self._format() == len(migrations):
+            return
+        with self.commit() as connection:
+            for number in range(self._format(), len(migrations)):  # asked again: now it is ours
+                for statement in _statements(migrations[number]):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(migrations)}")
+
+    def _check_tables(self, migrations: Sequence[str]) -> None:
+        """Raise LedgerError where a table is not as it was made: one bit in the word INTEGER of a
+        key, and every query would find nothing.
+        """
+        made = sqlite3.connect(":memory:")
+        try:
+            made.executescript("".join(migrations))
+            if _tables(made) != _tables(self._connection):
+                raise damaged(self.path, "its tables are not those that were made")
+        finally:
+            made.close()
+
+    def _check_pages(self) -> None:
+        """Raise LedgerError where pages, or the order of the rows in them, do not fit together."""
+        (words,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        if words != "ok":
+            raise damaged(self.path, " ".join(str(words).split()))
+
+
+def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    query = "SELECT name, sql FROM sqlite_master ORDER BY name"
+    return connection.execute(query).fetchall()
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; `executescript` would commit on its own.
+
+    >>> list(_statements("CREATE TABLE a (b); CREATE TABLE c (d);"))
+    ['CREATE TABLE a (b);', 'CREATE TABLE c (d);']
+    """
+    statement = ""
+    for piece in script.split(";")[:-1]:
+        statement = f"{statement}{piece};"
+        if sqlite3.complete_statement(statement):
+            yield statement.strip()
+            statement = ""
+
+
+def _refuse_network(path: Path) -> None:
+    kind = network_file_system_of(path.parent)
+    if kind is not None:
+        raise RunAborted(
+            f"{path} cannot be kept on a network file system ({kind}): locks do not hold there. "
+            "Set `ledger` to a place on a local disk"
+        )

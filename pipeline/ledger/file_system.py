@@ -1,0 +1,51 @@
+"""Which file systems cannot keep a ledger: locks and shared memory do not hold between machines."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+MOUNTS = Path("/proc/self/mountinfo")
+
+_NETWORK = frozenset(
+    {
+        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs"),
+        *("beegfs", "glusterfs", "pvfs2", "orangefs", "davfs", "9p"),  # 9p: /volumes/c under WSL
+        *("sshfs", "s3fs", "gcsfuse", "rclone", "goofys", "mount-s3", "blobfuse", "blobfuse2"),
+        *("smbnetfs", "cephfs", "curlftpfs", "juicefs", "davfs2", "gvfsd-fuse", "vmhgfs-fuse"),
+    }
+)
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def network_file_system(mountinfo: str, path: PurePosixPath) -> str | None:
+    """The type of the network file system that holds `path`, or None where it is a local one.
+
+    mountinfo  text of /proc/self/mountinfo; blanks in its paths are octal (see proc(5))
+    path       absolute, free of links
+
+    >>> line = "31 23 0:28 / /volumes/share rw,relatime shared:1 - nfs4 host:/export rw"
+    >>> network_file_system(line, PurePosixPath("/volumes/share/runs"))
+    'nfs4'
+    >>> network_file_system(line, PurePosixPath("/volumes/shared"))
+    """
+    holds, kind = -1, ""
+    for line in mountinfo.splitlines():
+        mount, _, source = line.partition(" - ")
+        fields = mount.split(" ")
+        if len(fields) < 5 or not source:  # noqa: PLR2004 - the fifth is the mount point
+            continue
+        point = PurePosixPath(_ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4]))
+        depth = len(point.parts)
+        if path.is_relative_to(point) and depth >= holds:  # of two at one place the last one shows
+            holds, kind = depth, source.split(" ")[0]
+    return kind if kind.removeprefix("fuse.") in _NETWORK else None
+
+
+def network_file_system_of(folder: Path) -> str | None:
+    """The same for a folder of this machine; None where the machine does not tell."""
+    try:
+        mountinfo = MOUNTS.read_text(errors="surrogateescape")
+    except OSError:
+        return None
+    return network_file_system(mountinfo, PurePosixPath(folder.resolve()))

@@ -1,0 +1,69 @@
+"""A ledger that forgets: for tests, and to measure what a durable one costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from pipeline.ledger.contract import LedgerError
+from pipeline.model import RowResult, Status
+from pipeline.model.sample import Sample
+
+
+class MemoryLedger:
+    """A ledger in dictionaries. It keeps every promise but the one about kills and power."""
+
+    def __init__(self) -> None:
+        self._results: dict[int, RowResult] = {}
+        self._claims: set[int] = set()
+        self._samples: list[Sample] = []
+
+    def record(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+        """Everything is looked at before anything is changed."""
+        ended = self.has_result(claims)
+        if ended:
+            raise LedgerError(f"row {min(ended)} has a result and was about to be sent again")
+        new: dict[int, RowResult] = {}
+        for result in results:
+            before = new.get(result.row) or self._results.get(result.row)
+            if before is not None and before.status != Status.NOT_ATTEMPTED:
+                raise LedgerError(f"row {result.row} has a result already")
+            new[result.row] = result
+        for row in claims:
+            self._results.pop(row, None)
+        self._results.update(new)
+        self._claims.update(claims)
+        self._claims.difference_update(new)
+
+    def release(self, rows: Sequence[int]) -> None:
+        """Drop the claims."""
+        self._claims.difference_update(rows)
+
+    def results(self, first: int, last: int) -> Iterator[RowResult]:
+        """Sorted on the spot."""
+        for row in sorted(row for row in self._results if first <= row <= last):
+            yield self._results[row]
+
+    def claimed(self) -> Iterator[int]:
+        """Sorted on the spot."""
+        return iter(sorted(self._claims))
+
+    def has_result(self, rows: Sequence[int]) -> set[int]:
+        """Looked up one by one."""
+        found = (self._results[row] for row in rows if row in self._results)
+        return {result.row for result in found if result.status != Status.NOT_ATTEMPTED}
+
+    def counts(self) -> dict[Status, int]:
+        """Counted on the spot."""
+        return dict(Counter(result.status for result in self._results.values()))
+
+    def sample(self, samples: Sequence[Sample]) -> None:
+        """Append."""
+        self._samples.extend(samples)
+
+    def samples(self) -> Iterator[Sample]:
+        """In order."""
+        return iter(tuple(self._samples))
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,228 @@
+"""The record of one run in a SQLite file.
+
+A row of `results` is the row's number, its status, and the rest of the result as JSON, under a
+checksum over all of it. `claims` holds only what is on its way, so it stays small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+from typing import Any, Self
+from zlib import crc32
+
+from pydantic_core import from_json
+
+from pipeline.ledger.contract import LedgerError
+from pipeline.ledger.database import Database, create, damaged, told_in_words
+from pipeline.model import RowResult, Status
+from pipeline.model.sample import Sample
+
+_FORMAT_1 = """
+CREATE TABLE results (
+    row INTEGER PRIMARY KEY, status TEXT NOT NULL, checksum INTEGER NOT NULL, record BLOB NOT NULL
+);
+CREATE TABLE claims (row INTEGER PRIMARY KEY, negative INTEGER NOT NULL);
+CREATE TABLE samples (
+    number INTEGER PRIMARY KEY, account TEXT NOT NULL, at_s REAL NOT NULL, seconds REAL NOT NULL,
+    sent INTEGER NOT NULL, in_flight INTEGER NOT NULL, in_flight_limit INTEGER NOT NULL,
+    pause_left_s REAL NOT NULL, latencies TEXT NOT NULL
+);
+"""
+_MIGRATIONS = (_FORMAT_1,)
+
+_END = """
+INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
+ON CONFLICT (row) DO UPDATE
+SET status = excluded.status, checksum = excluded.checksum, record = excluded.record
+WHERE status = 'not_attempted'
+"""
+_CLAIM = """
+INSERT OR IGNORE INTO claims (row, negative)
+SELECT ?1, -?1 WHERE NOT EXISTS (SELECT 1 FROM results WHERE row = ?1)
+"""
+_UNATTEMPT = "DELETE FROM results WHERE row = ? AND status = 'not_attempted'"
+_UNCLAIM = "DELETE FROM claims WHERE row = ?"
+_READ = """
+SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
+"""
+
+_CHUNK_ROWS = 4096
+_LAST_ROW = 2**62
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII, whatever the texts hold
+
+_Line = tuple[int, str, int, bytes]
+
+
+class RunLedger:
+    """A ledger in an existing file, all of which is checked before it is trusted.
+
+    Raises RunAborted where the file cannot be used and LedgerError where it is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database = Database(path, _MIGRATIONS)
+        try:
+            for _ in self._lines(-_LAST_ROW, _LAST_ROW):
+                pass
+            for _ in self.claimed():
+                pass
+        except BaseException:
+            self._database.close()
+            raise
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """A new ledger, readable by its owner only. Raises RunAborted where there is a file."""
+        with told_in_words(path):
+            create(path)
+        Database(path, _MIGRATIONS, may_be_empty=True).close()
+        return cls(path)
+
+    def record(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+        """Claims, then results, in one commit."""
+        lines = [_line(result) for result in results]
+        with self._database.commit() as connection:
+            if claims:
+                self._claim(connection, claims)
+            if lines:
+                self._end(connection, lines)
+
+    def _claim(self, connection: Connection, claims: Sequence[int]) -> None:
+        rows = [(row,) for row in claims]
+        connection.executemany(_UNATTEMPT, rows)
+        if connection.executemany(_CLAIM, rows).rowcount != len(rows):
+            ended = self.has_result(claims)
+            if ended:
+                raise LedgerError(
+                    f"row {min(ended)} has a result in {self._path} and was about to be sent again"
+                )
+
+    def _end(self, connection: Connection, lines: Sequence[_Line]) -> None:
+        if connection.executemany(_END, lines).rowcount != len(lines):
+            self._database.roll_back()  # or the new ones would hide which was there before
+            raise LedgerError(f"row {self._second(lines)} has a result already in {self._path}")
+        connection.executemany(_UNCLAIM, [line[:1] for line in lines])
+
+    def _second(self, lines: Sequence[_Line]) -> int:
+        """The first row of `lines` that had a result when its turn came."""
+        ended = self.has_result([line[0] for line in lines])
+        for row, status, _, _ in lines:
+            if row in ended:
+                return row
+            if status != Status.NOT_ATTEMPTED:
+                ended.add(row)
+        raise AssertionError  # pragma: no cover - only called where there is one
+
+    def release(self, rows: Sequence[int]) -> None:
+        """Delete the claims."""
+        with self._database.commit() as connection:
+            connection.executemany(_UNCLAIM, [(row,) for row in rows])
+
+    def results(self, first: int, last: int) -> Iterator[RowResult]:
+        """Read in chunks; each row's checksum is looked at again."""
+        for row, status, _, record in self._lines(first, last):
+            operation, account, *rest = _values(record)
+            yield RowResult(row, operation, account, _STATUSES[status], *rest)
+
+    def _lines(self, first: int, last: int) -> Iterator[_Line]:
+        while True:
+            lines = self._database.rows(_READ, (first, last, _CHUNK_ROWS))
+            for row, status, checksum, record in lines:
+                if not _is_sound(row, status, checksum, record):
+                    raise damaged(self._path, f"the result of row {row} is not what was written")
+                yield row, status, checksum, record
+            if len(lines) < _CHUNK_ROWS:
+                return
+            first = lines[-1][0] + 1
+
+    def claimed(self) -> Iterator[int]:
+        """Read in chunks."""
+        query = "SELECT row, negative FROM claims WHERE row >= ? ORDER BY row LIMIT ?"
+        first = -_LAST_ROW
+        while rows := self._database.rows(query, (first, _CHUNK_ROWS)):
+            for row, negative in rows:
+                if negative != -row:
+                    raise damaged(self._path, f"the claim of row {row} is not what was written")
+                yield row
+            first = rows[-1][0] + 1
+
+    def has_result(self, rows: Sequence[int]) -> set[int]:
+        """Looked up one by one, in one query."""
+        query = """
+        SELECT row FROM results
+        WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
+        """
+        return {row for (row,) in self._database.rows(query, (_encode(list(rows)),))}
+
+    def counts(self) -> dict[Status, int]:
+        """Counted in the file: seconds at ten million rows."""
+        query = "SELECT status, count(*) FROM results GROUP BY status"
+        return {_STATUSES[status]: count for status, count in self._database.rows(query)}
+
+    def sample(self, samples: Sequence[Sample]) -> None:
+        """Append."""
+        with self._database.commit() as connection:
+            connection.executemany(
+                "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(*sample[:-1], _encode(sample.latencies)) for sample in samples],
+            )
+
+    def samples(self) -> Iterator[Sample]:
+        """Read in chunks."""
+        query = "SELECT * FROM samples WHERE number > ? ORDER BY number LIMIT ?"
+        last = 0
+        while rows := self._database.rows(query, (last, _CHUNK_ROWS)):
+            for _, *values, latencies in rows:
+                try:
+                    yield Sample._make((*values, tuple(json.loads(latencies))))
+                except (TypeError, ValueError) as error:
+                    raise damaged(self._path, "a sample is not what was written") from error
+            last = rows[-1][0]
+
+    def close(self) -> None:
+        """Close the file; nothing beside it remains."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_STATUSES = {status.value: status for status in Status}
+
+
+def _line(result: RowResult) -> _Line:
+    row, operation, account, status, *rest = result
+    record = _encode((operation, account, *rest)).encode()
+    return row, status.value, _checksum(row, status.value, record), record
+
+
+def _checksum(row: int, status: str, record: bytes) -> int:
+    return crc32(record, crc32(status.encode(), row & 0xFFFF_FFFF))
+
+
+def _is_sound(row: Any, status: Any, checksum: Any, record: Any) -> bool:
+    """Whether a line is what was written; its values may be of any type where it is not."""
+    try:
+        return status in _STATUSES and _checksum(row, status, record) == checksum
+    except (TypeError, ValueError, AttributeError):
+        return False
+
+
+def _values(record: bytes) -> list[Any]:
+    try:
+        return list(from_json(record))
+    except ValueError:  # half a surrogate pair in a vendor's words; the slower reader takes it
+        return list(json.loads(record))

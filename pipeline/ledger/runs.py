@@ -1,0 +1,288 @@
+"""What runs share, in one small SQLite file: the runs themselves, and what their quotas remember.
+
+Times of quotas are UTC seconds since 1970: a monotonic clock does not outlive its process.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from sqlite3 import Connection
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+from zlib import crc32
+
+from pipeline.ledger.contract import LedgerError
+from pipeline.ledger.database import WAIT_S, Database, create, damaged, told_in_words
+from pipeline.model import Status, UsageError
+
+State = Literal["prepared", "sending", "ended", "reported"]
+
+_COLUMNS = (
+    *("name", "source", "sha256", "rows", "operations", "accounts", "run_id", "repeats"),
+    *("continues", "state", "started", "ended", "counts", "exit_code"),
+)
+_FORMAT_1 = """
+CREATE TABLE runs (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, checksum INTEGER NOT NULL,
+    name TEXT NOT NULL UNIQUE, source TEXT NOT NULL, sha256 TEXT NOT NULL, rows INTEGER NOT NULL,
+    operations TEXT NOT NULL, accounts TEXT NOT NULL, run_id TEXT UNIQUE, repeats TEXT,
+    continues TEXT, state TEXT NOT NULL, started TEXT NOT NULL, ended TEXT, counts TEXT NOT NULL,
+    exit_code INTEGER
+);
+CREATE INDEX runs_by_content ON runs (sha256);
+CREATE TABLE departures (
+    number INTEGER PRIMARY KEY, quota_group TEXT NOT NULL, last_s REAL NOT NULL, times BLOB NOT NULL
+);
+CREATE INDEX departures_by_time ON departures (quota_group, last_s);
+CREATE TABLE pauses (quota_group TEXT PRIMARY KEY, until_s REAL NOT NULL);
+"""
+_MIGRATIONS = (_FORMAT_1,)
+_NAMES = ", ".join(_COLUMNS)
+_MARKS = ", ".join("?" * len(_COLUMNS))
+# ruff: disable[S608] - made of the constants above
+_ADD = f"INSERT INTO runs (checksum, {_NAMES}) VALUES (0, {_MARKS})"
+_PUT = f"UPDATE runs SET checksum = ?, ({_NAMES}) = ({_MARKS}) WHERE sequence = ?"
+_SELECT = f"SELECT sequence, checksum, {_NAMES} FROM runs "
+# ruff: enable[S608]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run as it is known to later ones.
+
+    source      path of the input as the user named it; `sha256` is of its bytes
+    operations  rows per operation
+    accounts    fingerprint of each account that rows go to, by name
+    started     UTC, as is `ended`; that is None while the run goes on
+    run_id      the scheduler's name for it; no two runs have the same
+    repeats, continues  names of the earlier run with the same content, of the one it carries on
+    counts      results per status, once ended
+    exit_code   of the command, once ended
+    sequence    its place in time from 1, given when it is added and never given again; 0 before
+    """
+
+    name: str
+    source: str
+    sha256: str
+    rows: int
+    started: datetime
+    operations: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    run_id: str | None = None
+    repeats: str | None = None
+    continues: str | None = None
+    state: State = "prepared"
+    ended: datetime | None = None
+    counts: Mapping[Status, int] = field(default_factory=dict)
+    exit_code: int | None = None
+    sequence: int = 0
+
+
+class Runs:
+    """The file that runs share; it is made where there is none.
+
+    Safe between processes; within one, calls MUST NOT overlap. What a call has returned for
+    survives `kill -9` and loss of power. Raises RunAborted where the file cannot be used, and
+    LedgerError where it is damaged.
+    """
+
+    def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
+        self._path = path
+        with told_in_words(path), suppress(FileExistsError):
+            create(path)
+        self._database = Database(path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s)
+
+    def add(self, run: Run) -> Run:
+        """Put a new run on record: `run` with its place in time.
+
+        Raises UsageError where its `run_id` belongs to another run.
+        """
+        with self._database.commit() as connection:
+            try:
+                cursor = connection.execute(_ADD, _values(run))
+            except sqlite3.IntegrityError as error:
+                owner = self.by_run_id(run.run_id) if run.run_id is not None else None
+                if owner is not None:
+                    raise UsageError(f"run id {run.run_id} belongs to run {owner.name}") from error
+                raise LedgerError(f"run {run.name} is in {self._path} already") from error
+            added = replace(run, sequence=int(cursor.lastrowid or 0))
+            _put(connection, added)
+        return added
+
+    def change_state(
+        self,
+        name: str,
+        state: State,
+        *,
+        ended: datetime | None = None,
+        counts: Mapping[Status, int] | None = None,
+        exit_code: int | None = None,
+    ) -> Run:
+        """Move a run on; what is None stays as it was. Raises LedgerError for an unknown run."""
+        with self._database.commit() as connection:
+            run = self.get(name)
+            if run is None:
+                raise LedgerError(f"run {name} is not in {self._path}")
+            run = replace(
+                run,
+                state=state,
+                ended=run.ended if ended is None else ended,
+                counts=run.counts if counts is None else counts,
+                exit_code=run.exit_code if exit_code is None else exit_code,
+            )
+            _put(connection, run)
+        return run
+
+    def get(self, name: str) -> Run | None:
+        """The run of that name."""
+        return next(iter(self._select("WHERE name = ?", name)), None)
+
+    def by_run_id(self, run_id: str) -> Run | None:
+        """The run that the scheduler calls so."""
+        return next(iter(self._select("WHERE run_id = ?", run_id)), None)
+
+    def find(self, sha256: str) -> list[Run]:
+        """Runs of the same content, newest first."""
+        return self._select("WHERE sha256 = ? ORDER BY sequence DESC", sha256)
+
+    def unfinished(self, fingerprints: Iterable[str]) -> list[Run]:
+        """Runs to any of these accounts that are prepared or sending, oldest first.
+
+        A run that was killed stays so; whether it still goes on, its lock tells.
+        """
+        wanted = set(fingerprints)
+        open_runs = self._select("WHERE state IN ('prepared', 'sending') ORDER BY sequence")
+        return [run for run in open_runs if not wanted.isdisjoint(run.accounts.values())]
+
+    def all(
+        self,
+        *,
+        states: Sequence[State] = get_args(State),
+        since: datetime | None = None,
+        most: int | None = None,
+    ) -> list[Run]:
+        """Runs in one of `states`, started at `since` or later, newest first, at most `most`."""
+        return self._select(
+            "WHERE state IN (SELECT value FROM json_each(?)) AND started >= ? "
+            "ORDER BY sequence DESC LIMIT ?",
+            json.dumps(states),
+            "" if since is None else _time(since),
+            -1 if most is None else most,
+        )
+
+    def forget(self, name: str) -> None:
+        """Take a run off the record; its place in time is not given to another."""
+        with self._database.commit() as connection:
+            connection.execute("DELETE FROM runs WHERE name = ?", (name,))
+
+    def _select(self, where: str, *values: object) -> list[Run]:
+        return [self._run(row) for row in self._database.rows(_SELECT + where, values)]
+
+    def _run(self, row: tuple[Any, ...]) -> Run:
+        sequence, checksum, *values = row
+        if checksum != _checksum(sequence, values):
+            raise damaged(self._path, f"run {sequence} is not what was written")
+        texts = dict(zip(_COLUMNS, values, strict=True))
+        counts = json.loads(texts.pop("counts"))
+        ended = texts.pop("ended")
+        return Run(
+            sequence=sequence,
+            started=datetime.fromisoformat(texts.pop("started")),
+            ended=None if ended is None else datetime.fromisoformat(ended),
+            operations=json.loads(texts.pop("operations")),
+            accounts=json.loads(texts.pop("accounts")),
+            counts={Status(status): count for status, count in counts.items()},
+            **texts,
+        )
+
+    # What quotas remember
+
+    def depart(self, group: str, times: Sequence[float], *, forget_before_s: float = 0.0) -> None:
+        """Requests of a quota group that left at `times`; drops those that no window needs now."""
+        if not times:
+            return
+        with self._database.commit() as connection:
+            connection.execute(
+                "DELETE FROM departures WHERE quota_group = ? AND last_s < ?",
+                (group, forget_before_s),
+            )
+            connection.execute(
+                "INSERT INTO departures VALUES (NULL, ?, ?, ?)",
+                (group, max(times), struct.pack(f"<{len(times)}d", *times)),
+            )
+
+    def departures(self, group: str, since_s: float) -> list[float]:
+        """When requests of a quota group left, at `since_s` or later, rising."""
+        query = "SELECT times FROM departures WHERE quota_group = ? AND last_s >= ?"
+        times: list[float] = []
+        for (packed,) in self._database.rows(query, (group, since_s)):
+            try:
+                times += struct.unpack(f"<{len(packed) // 8}d", packed)
+            except (struct.error, TypeError) as error:
+                raise damaged(self._path, "send times are not what was written") from error
+        return sorted(time_s for time_s in times if time_s >= since_s)
+
+    def pause(self, group: str, until_s: float) -> None:
+        """The vendor asks a quota group to wait; a longer pause on record stands."""
+        with self._database.commit() as connection:
+            connection.execute(
+                "INSERT INTO pauses VALUES (?, ?) ON CONFLICT (quota_group) "
+                "DO UPDATE SET until_s = max(until_s, excluded.until_s)",
+                (group, until_s),
+            )
+
+    def paused_until(self, group: str) -> float:
+        """Until when a quota group waits; 0 where it never had to."""
+        query = "SELECT until_s FROM pauses WHERE quota_group = ?"
+        return next((float(until_s) for (until_s,) in self._database.rows(query, (group,))), 0.0)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _time(moment: datetime) -> str:
+    """Text that sorts as time does.
+
+    >>> _time(datetime(2026, 5, 1, 12, tzinfo=UTC))
+    '2026-05-01T12:00:00.000000+00:00'
+    """
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _values(run: Run) -> tuple[object, ...]:
+    texts = {
+        "operations": json.dumps(dict(run.operations)),
+        "accounts": json.dumps(dict(run.accounts)),
+        "started": _time(run.started),
+        "ended": None if run.ended is None else _time(run.ended),
+        "counts": json.dumps(dict(run.counts)),
+    }
+    return tuple(texts[name] if name in texts else getattr(run, name) for name in _COLUMNS)
+
+
+def _put(connection: Connection, run: Run) -> None:
+    values = _values(run)
+    connection.execute(_PUT, (_checksum(run.sequence, values), *values, run.sequence))
+
+
+def _checksum(sequence: int, values: Sequence[object]) -> int:
+    return crc32(json.dumps([sequence, *values], default=repr).encode())

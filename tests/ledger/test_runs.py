@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from pipeline.ledger import LedgerError, Run, Runs
+from pipeline.model import RunAborted, Status, UsageError
+
+START = datetime(2026, 5, 1, 2, 0, 0, 250_000, tzinfo=UTC)
+
+
+def run(name: str, **fields) -> Run:
+    return Run(
+        **{"name": name, "source": "a.csv", "sha256": "ab", "rows": 3, "started": START} | fields
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def runs(path: Path) -> Iterator[Runs]:
+    with Runs(path) as each:
+        yield each
+
+
+def test_a_run_comes_back_as_it_was(path):
+    whole = run(
+        "r-1",
+        operations={"xsolla.coupon": 2, "oracle.offer-status": 1},
+        accounts={"shop": "f1", "billing": "f2"},
+        run_id="nightly-7",
+        repeats="r-0",
+        continues="r-00",
+        state="reported",
+        ended=START + timedelta(hours=1),
+        counts={Status.UPDATED: 2, Status.UNKNOWN: 1},
+        exit_code=1,
+    )
+    with Runs(path) as runs:
+        added = runs.add(whole)
+        assert added == replace(whole, sequence=1)
+    with Runs(path) as runs:
+        assert runs.get("r-1") == runs.by_run_id("nightly-7") == added
+        assert runs.get("r-2") is None
+        assert runs.by_run_id("r-1") is None
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["ledger.db"]
+
+
+def test_a_place_in_time_is_never_given_twice(runs):
+    assert [runs.add(run(name)).sequence for name in ("a", "b", "c")] == [1, 2, 3]
+    runs.forget("c")
+    runs.forget("never there")
+    assert runs.get("c") is None
+    assert runs.add(run("d")).sequence == 4
+
+
+def test_a_run_moves_on_and_keeps_what_is_not_said(runs):
+    added = runs.add(run("a", accounts={"shop": "f1"}))
+    assert runs.change_state("a", "sending") == replace(added, state="sending")
+    ended = START + timedelta(minutes=1)
+    runs.change_state("a", "ended", ended=ended, counts={Status.UPDATED: 3}, exit_code=0)
+    runs.change_state("a", "reported")
+    assert runs.get("a") == replace(
+        added, state="reported", ended=ended, counts={Status.UPDATED: 3}, exit_code=0
+    )
+    with pytest.raises(LedgerError, match="run b is not in"):
+        runs.change_state("b", "sending")
+
+
+def test_a_schedulers_run_id_belongs_to_one_run(runs):
+    runs.add(run("a", run_id="nightly"))
+    runs.add(run("b"))
+    runs.add(run("c"))  # any number without one
+    with pytest.raises(UsageError, match="run id nightly belongs to run a"):
+        runs.add(run("d", run_id="nightly"))
+    with pytest.raises(LedgerError, match=r"run b is in .* already"):
+        runs.add(run("b", run_id="other"))
+    assert [each.name for each in runs.all()] == ["c", "b", "a"]
+
+
+def test_runs_are_found_by_content_state_and_time(runs):
+    day = timedelta(days=1)
+    runs.add(run("a", sha256="11", state="reported"))
+    runs.add(run("b", sha256="22", state="ended", started=START + day))
+    east = (START + 2 * day).astimezone(timezone(timedelta(hours=9)))
+    runs.add(run("c", sha256="11", started=east))
+    names = lambda found: [each.name for each in found]  # noqa: E731
+    assert names(runs.find("11")) == ["c", "a"]
+    assert names(runs.find("33")) == []
+    assert names(runs.all(states=["ended", "reported"])) == ["b", "a"]
+    assert names(runs.all(since=START + day)) == ["c", "b"]
+    assert names(runs.all(since=START + day + timedelta(microseconds=1))) == ["c"]
+    assert names(runs.all(most=2)) == ["c", "b"]
+
+
+def test_unfinished_runs_are_those_that_share_an_account(runs):
+    runs.add(run("a", accounts={"shop": "f1"}, state="sending"))
+    runs.add(run("b", accounts={"other-name": "f1", "x": "f3"}))  # the name is a label only
+    runs.add(run("c", accounts={"shop": "f2"}, state="sending"))
+    runs.add(run("d", accounts={"shop": "f1"}, state="ended"))
+    assert [each.name for each in runs.unfinished(["f1"])] == ["a", "b"]
+    assert [each.name for each in runs.unfinished({"f2", "f3"})] == ["b", "c"]
+    assert runs.unfinished([]) == []
+
+
+# Between processes
+
+ADD = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from pipeline.ledger import Run, Runs
+
+print("ready", flush=True)
+sys.stdin.readline()
+with Runs(Path(sys.argv[1])) as runs:
+    for number in range(20):
+        name = f"{sys.argv[2]}-{number}"
+        run = Run(name=name, source="a", sha256="b", rows=1, started=datetime.now(UTC))
+        print(runs.add(run).sequence, flush=True)
+        runs.depart("shop", [float(number)])
+"""
+
+
+def test_processes_that_add_at_once_get_places_of_their_own(path):
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", ADD, str(path), str(each)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for each in range(3)
+    ]
+    for child in children:
+        assert child.stdout.readline() == "ready\n"
+    for child in children:  # the file is not there yet: they make it at once, too
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    places = [list(map(int, child.communicate()[0].split())) for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0]
+    assert all(mine == sorted(mine) for mine in places)
+    assert sorted(chain.from_iterable(places)) == list(range(1, 61))
+    with Runs(path) as runs:
+        assert len(runs.all()) == 60
+        assert len(runs.departures("shop", 0.0)) == 60
+
+
+def test_one_process_waits_for_another_only_so_long(path):
+    with Runs(path) as first, Runs(path, wait_s=0.05) as second:
+        with first._database.commit(), pytest.raises(RunAborted, match="another process is busy"):
+            second.add(run("a"))
+        assert second.add(run("a")).sequence == 1
+
+
+# What quotas remember
+
+
+def test_departures_are_those_of_the_group_since_then(runs):
+    runs.depart("shop", [103.0, 101.0, 101.0])
+    runs.depart("billing", [102.0])
+    runs.depart("shop", [102.5])
+    runs.depart("shop", [])
+    assert runs.departures("shop", 0.0) == [101.0, 101.0, 102.5, 103.0]
+    assert runs.departures("shop", 101.0) == [101.0, 101.0, 102.5, 103.0]
+    assert runs.departures("shop", 102.0) == [102.5, 103.0]
+    assert runs.departures("shop", 104.0) == []
+    assert runs.departures("nobody", 0.0) == []
+
+
+def test_departures_that_no_window_needs_are_dropped(runs):
+    runs.depart("shop", [1.0, 2.0])
+    runs.depart("shop", [2.5, 9.0])
+    runs.depart("billing", [1.0])
+    runs.depart("shop", [10.0], forget_before_s=3.0)
+    assert runs.departures("shop", 0.0) == [2.5, 9.0, 10.0]  # what left together goes together
+    assert runs.departures("billing", 0.0) == [1.0]
+
+
+def test_nobody_shortens_a_pause(runs):
+    assert runs.paused_until("shop") == 0.0
+    runs.pause("shop", 500.5)
+    runs.pause("shop", 400.0)
+    runs.pause("billing", 1.0)
+    assert runs.paused_until("shop") == 500.5
+    runs.pause("shop", 600.0)
+    assert runs.paused_until("shop") == 600.0
+
+
+# Damage
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ('UPDATE runs SET accounts = \'{"shop": "f9"}\'', "run 1 is not what was written"),
+        ("UPDATE runs SET sequence = 7", "run 7 is not what was written"),
+        ("UPDATE runs SET rows = 4", "run 1 is not what was written"),
+        ("UPDATE runs SET counts = x'ff'", "run 1 is not what was written"),
+    ],
+)
+def test_a_run_that_was_changed_is_noticed(path, change, told):
+    with Runs(path) as runs:
+        runs.add(run("a", accounts={"shop": "f1"}))
+    database = sqlite3.connect(path)
+    database.execute(change)
+    database.commit()
+    database.close()
+    with Runs(path) as runs, pytest.raises(LedgerError, match=told):
+        runs.all()
+
+
+def test_a_table_that_is_gone_is_noticed(path):
+    Runs(path).close()
+    database = sqlite3.connect(path)
+    database.execute("DROP TABLE pauses")
+    database.close()
+    with pytest.raises(LedgerError, match="its tables are not those that were made"):
+        Runs(path)
+
+
+def test_half_a_send_time_is_noticed(runs):
+    runs.depart("shop", [1.0])
+    runs._database._connection.execute("UPDATE departures SET times = x'0102'")
+    with pytest.raises(LedgerError, match="send times are not what was written"):
+        runs.departures("shop", 0.0)
+
+
+def test_a_file_that_is_no_ledger_is_told_in_words(path):
+    path.write_bytes(b"name,state\n" * 1000)
+    with pytest.raises(LedgerError, match=r"ledger\.db is damaged: file is not a database"):
+        Runs(path)
