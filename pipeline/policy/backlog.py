@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import count
 from types import MappingProxyType
 
@@ -35,6 +35,7 @@ class Backlog:
 
     batch_size  operation -> rows that one request may carry
     replaces    operation -> whether its update replaces the whole entity; True where it is missing
+    in_doubt    rows that may have been sent before this backlog was made
 
     >>> backlog = Backlog()
     >>> backlog.add([JobRow(1, "op", "a", True, "{}"), JobRow(2, "op", "a", True, "{}")])
@@ -52,9 +53,11 @@ class Backlog:
         *,
         batch_size: BatchSize = lambda _operation: 1,
         replaces: Mapping[str, bool] = MappingProxyType({}),
+        in_doubt: Container[int] = (),
     ) -> None:
         self._look_ahead = look_ahead
         self._replaces = replaces
+        self._in_doubt = in_doubt
         self._can_block = not all(replaces.values())
         self._fresh: deque[JobRow] = deque()
         self._fresh_chars = 0
@@ -74,6 +77,10 @@ class Backlog:
         for job in jobs:
             self._fresh.append(job)
             self._fresh_chars += len(job.text)
+
+    def recall(self, job: JobRow) -> None:
+        """An earlier process ended this row `unknown`; rows of its entity that come are later."""
+        self._settle(job, Status.UNKNOWN)
 
     def end(self) -> None:
         """There are no more rows to add."""
@@ -119,20 +126,14 @@ class Backlog:
             if row is None:
                 return []
             batch = [row]
-        self.fill(batch)
-        return batch
-
-    def fill(self, batch: Batch) -> None:
-        """Let rows join `batch` that may share its request, unless it was sent before."""
-        if batch[0].attempts or not self._open.room(batch):
-            return
         self._open.join(batch)
         while self._open.room(batch) and len(self._open) < MOST_OPEN:
             row = self._enter_next()
             if row is None:
-                return
+                break
             self._open.add(row)
             self._open.join(batch)
+        return batch
 
     def _enter_next(self) -> Row | None:
         """The next fresh row whose entity is free; those before it wait, or are blocked."""
@@ -142,7 +143,7 @@ class Backlog:
             if self._is_blocked(job):
                 self._blocked.append(job)
             elif self._order.enter(job.entity, job):
-                return Row(job)
+                return self._row(job)
             else:
                 self._waiting_chars += len(job.text)
         return None
@@ -174,9 +175,14 @@ class Backlog:
         while (job := self._order.leave(row.job.entity)) is not None:
             self._waiting_chars -= len(job.text)
             if not self._is_blocked(job):
-                self._open.add(Row(job))
+                self._open.add(self._row(job))
                 return
             self._blocked.append(job)
+
+    def _row(self, job: JobRow) -> Row:
+        row = Row(job)
+        row.in_doubt = row.is_claimed = job.row in self._in_doubt
+        return row
 
     def _settle(self, job: JobRow, status: Status) -> None:
         """What the entity holds is unknown until an update that replaces the whole succeeds."""
@@ -199,10 +205,10 @@ class Backlog:
         blocked, self._blocked = self._blocked, []
         return blocked
 
-    def attempted(self) -> Batch:
-        """Take out the rows that were sent, have no result and are not in flight."""
+    def left_over(self) -> Batch:
+        """Take out the rows that were given out, have no result and are not in flight."""
         waiting = [*self._ready, *(batch for _, _, batch in self._retrying)]
-        self._ready = deque(batch for batch in self._ready if not batch[0].attempts)
+        self._ready.clear()
         self._retrying.clear()
         self.retrying = 0
-        return [row for batch in waiting for row in batch if row.attempts]
+        return [row for batch in waiting for row in batch]

@@ -16,18 +16,29 @@ class Row:
 
     attempts      how often it was sent
     tries         of these, the ones that count against the account's attempts
+    reads         how often its entity was read back
     first_sent_s  when its first attempt left
+    last_sent_s   when its last attempt left
+    is_claimed    it is on record that it may have been sent
+    is_to_read    its entity is read back next, instead of an attempt
     answer        the last one; None before the first
     """
 
-    __slots__ = ("answer", "attempts", "first_sent_s", "in_doubt", "job", "tries")
+    __slots__ = (
+        *("answer", "attempts", "first_sent_s", "in_doubt", "is_claimed", "is_to_read", "job"),
+        *("last_sent_s", "reads", "tries"),
+    )
 
     def __init__(self, job: JobRow) -> None:
         self.job = job
         self.attempts = 0
         self.tries = 0
+        self.reads = 0
         self.first_sent_s = 0.0
+        self.last_sent_s = 0.0
         self.in_doubt = False
+        self.is_claimed = False
+        self.is_to_read = False
         self.answer: Answer | None = None
 
 

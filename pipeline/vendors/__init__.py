@@ -7,12 +7,16 @@ import pkgutil
 from typing import Any
 
 from pipeline.vendors.contract import (
+    MISSING,
     Account,
     Authentication,
     Basic,
     Bearer,
     Defaults,
+    Difference,
     Operation,
+    Reading,
+    State,
     Token,
     TokenCall,
     Vendor,
@@ -20,12 +24,16 @@ from pipeline.vendors.contract import (
 )
 
 __all__ = [
+    "MISSING",
     "Account",
     "Authentication",
     "Basic",
     "Bearer",
     "Defaults",
+    "Difference",
     "Operation",
+    "Reading",
+    "State",
     "Token",
     "TokenCall",
     "Vendor",

@@ -54,11 +54,17 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.policy import compare
 from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
 from pipeline.vendors.contract import (
+    MISSING,
     Bearer,
     Defaults,
+    Difference,
+    Missing,
     Operation,
+    Reading,
+    State,
     Token,
     TokenCall,
     Vendor,
@@ -697,10 +703,10 @@ _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 @lru_cache(maxsize=64)  # one object per account, which the transport knows again
-def _headers(s: Settings) -> Mapping[str, str]:
+def _headers(s: Settings, *, is_read: bool = False) -> Mapping[str, str]:
     return MappingProxyType(
         {
-            **_HEADERS[s.api],
+            **(_READ_HEADERS if is_read else _HEADERS)[s.api],
             "x-api-key": s.client_id.get_secret_value(),
             "x-gw-ims-org-id": s.ims_org,
             "x-sandbox-name": s.sandbox_name,
@@ -711,14 +717,17 @@ def _headers(s: Settings) -> Mapping[str, str]:
 def _encode(s: Settings, batch: Sequence[FallbackOffer]) -> Request:
     (job,) = batch
     body = to_json(_operations(s.api, job.changes))
+    headers = _headers(s)
+    if s.api == "xcore" and "etag" in job.model_fields_set:
+        headers = MappingProxyType({**headers, "If-Match": f'"{job.etag}"'})
+    return Request("PATCH", _path(s, job), body, headers)
+
+
+def _path(s: Settings, job: FallbackOffer) -> str:
     offer = _quoted(job.instance_id)
     if s.api == "dps":
-        return Request("PATCH", f"/dps/offers/{offer}?offer-type=fallback", body, _headers(s))
-    headers = _headers(s)
-    if "etag" in job.model_fields_set:
-        headers = MappingProxyType({**headers, "If-Match": f'"{job.etag}"'})
-    path = f"/xcore/{_quoted(_container(s, job))}/instances/{offer}"
-    return Request("PATCH", path, body, headers)
+        return f"/dps/offers/{offer}?offer-type=fallback"
+    return f"/xcore/{_quoted(_container(s, job))}/instances/{offer}"
 
 
 def _quoted(segment: str) -> str:
@@ -775,7 +784,9 @@ def _decode(
     answer = classify(reply)
     if isinstance(reply, Reply):
         body = json_object(reply.body)
-        request_id = _short(body.get("request-id")) or _short(reply.headers.get("x-request-id"))
+        request_id = compare.short(body.get("request-id")) or compare.short(
+            reply.headers.get("x-request-id")
+        )
         answer = answer._replace(request_id=request_id)
         if answer.verdict is Verdict.OK:
             answer = answer._replace(receipt=_receipt(body))
@@ -794,9 +805,9 @@ def _receipt(body: Mapping[str, Any]) -> str:
     """
     of_etag = body.get("repo:etag", body.get("etag"))  # UPDATE, DPS
     is_number = type(of_etag) is int and 0 <= of_etag <= _LARGEST
-    ids = map(_short, (body.get("instanceId"), body.get("@id"), body.get("id")))
+    ids = map(compare.short, (body.get("instanceId"), body.get("@id"), body.get("id")))
     kept = {
-        "etag": of_etag if is_number else _short(of_etag),
+        "etag": of_etag if is_number else compare.short(of_etag),
         "id": next(filter(None, ids), ""),
     }
     told = {name: value for name, value in kept.items() if value != ""}
@@ -825,12 +836,12 @@ def _codes(body: Mapping[str, Any]) -> tuple[str, ...]:
     >>> _codes({"type": "about:blank", "title": "Not Found", "status": 404})
     ()
     """
-    kind = _short(body.get("type"))
+    kind = compare.short(body.get("type"))
     of_type = kind.removeprefix(_PROBLEM_TYPES) if kind.startswith(_PROBLEM_TYPES) else ""
     chain = body.get("error-chain")
     links = chain[:10] if isinstance(chain, list) else ()
-    of_chain = (_short(link.get("errorCode")) for link in links if isinstance(link, dict))
-    found = (_short(body.get("error_code")), of_type, *of_chain)
+    of_chain = (compare.short(link.get("errorCode")) for link in links if isinstance(link, dict))
+    found = (compare.short(body.get("error_code")), of_type, *of_chain)
     return tuple(dict.fromkeys(filter(None, found)))
 
 
@@ -864,9 +875,63 @@ def _hint_in_doubt(s: Settings, job: FallbackOffer) -> str:
     return _HINT_HARMLESS if _repeatable(s, job) else HINT_IN_DOUBT
 
 
-def _short(value: object) -> str:
-    is_told = isinstance(value, str | int) and not isinstance(value, bool)
-    return plain(str(value), _SHOWN_ID_CHARS) if is_told else ""
+# -------------------------------------------------------------------------------- reading back
+
+# LEGACY; the parameter of the schema as in a PATCH. DPS needs no Accept
+_READ_HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "xcore": {"Accept": f'*, application/vnd.adobe.platform.xcore.hal+json; schema="{_SCHEMA}"'},
+    "dps": {"Accept": "application/json"},
+}
+
+
+def _read(s: Settings, job: FallbackOffer) -> Request:
+    return Request("GET", _path(s, job), headers=_headers(s, is_read=True))
+
+
+def _state(s: Settings, reply: Reply) -> State | Missing | None:
+    body = {} if reply.is_cut else json_object(reply.body)
+    if reply.status == 404:  # noqa: PLR2004 - a status says what it is
+        # TROUBLE: the shape of a service; the gateway, which knows no offers, has another
+        is_service = compare.short(body.get("type")).startswith(_PROBLEM_TYPES)
+        return MISSING if is_service else None
+    if s.api == "xcore":  # LEGACY: the offer lies in `_instance`, its etag beside it
+        held, name, etag = body.get("_instance"), "xdm:name", body.get("repo:etag")
+    else:
+        held, name, etag = body, "name", body.get("etag")
+    if reply.status != 200 or not isinstance(held, dict) or name not in held:  # noqa: PLR2004
+        return None
+    try:
+        known = _etag(etag)
+    except ValueError:
+        known = None
+    return State({"_instance": held} if s.api == "xcore" else held, known)
+
+
+def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Difference, ...]:
+    """What the patch sets, looked up at its pointers; and the etag, which every update changes."""
+    columns = {path: name for name, path in _NAMED[s.api].items()}
+    steps = [
+        compare.Step(
+            operation["op"],
+            _tokens(operation["path"]),
+            operation.get("value"),
+            _tokens(operation.get("from", "")),
+        )
+        for operation in _operations(s.api, job.changes)
+    ]
+    found = []
+    for place, *values in compare.unheld(steps, state.fields):
+        pointer = JsonPointer.from_parts(place).path
+        found.append(Difference(columns.get(pointer, pointer), *values))
+    if "etag" in job.model_fields_set and state.etag and int(state.etag) <= int(job.etag):
+        found.append(Difference("etag", f"newer than {job.etag}", state.etag))
+    return tuple(found)
+
+
+def _writes(s: Settings, job: FallbackOffer) -> frozenset[str] | None:
+    operations = _operations(s.api, job.changes)
+    pointers = frozenset(each["path"] for each in operations if each["op"] != "test")
+    return None if "" in pointers else pointers
 
 
 # ------------------------------------------------------------------------------ what is offered
@@ -893,6 +958,9 @@ FALLBACK_OFFER: Final = Operation(
     repeatable=_repeatable,
     repeat_note=REPEAT_NOTE,
     warn=_warn,
+    writes=_writes,
+    # LIMITS: the gateway itself works on for 60 s
+    reading=Reading(request=_read, state=_state, differences=_differences, settle_after_s=65.0),
     sample=MappingProxyType(
         {
             "instance_id": "b3966680-13ec-11eb-9c20-8323709cfc65",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr
@@ -116,6 +117,59 @@ class Defaults:
     timeout_s: float
 
 
+class Difference(NamedTuple):
+    """One thing that the vendor does not hold as a row wants it.
+
+    field           as people would write it
+    wanted, found   JSON values, None where absent; `found` as the vendor wrote it, which may be
+                    half of a surrogate pair
+    is_told         False where a read cannot decide it (an item added to a list)
+    """
+
+    field: str
+    wanted: Any
+    found: Any
+    is_told: bool = True
+
+
+class State(NamedTuple):
+    """What an entity holds.
+
+    fields  in the shape of an update
+    etag    None where the vendor has none
+    """
+
+    fields: Mapping[str, Any]
+    etag: str | None = None
+
+
+class Missing(Enum):
+    """What a read finds where there is certainly no such entity."""
+
+    MISSING = "missing"
+
+
+MISSING: Final = Missing.MISSING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Generic[S, J]):
+    """How an entity is read back.
+
+    request         a GET for what a job updates: the entity's path, no body
+    state           what a reply says; None where it tells nothing and should be asked again. MUST
+                    accept any status and any bytes; MISSING only where the vendor itself says so
+    differences     what the state does not hold of what a job wants; none: it holds all of it. MUST
+                    compare what values mean, not how they are written
+    settle_after_s  how long after an attempt began the vendor may still carry it out
+    """
+
+    request: Callable[[S, J], Request]
+    state: Callable[[S, Reply], State | Missing | None]
+    differences: Callable[[S, J, State], tuple[Difference, ...]]
+    settle_after_s: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation(Generic[S, J]):
     """One kind of update that a vendor offers.
@@ -134,6 +188,11 @@ class Operation(Generic[S, J]):
     warn          what is doubtful about the job but no ground to refuse it
     batch_key     jobs with the same may share a request; empty: travels alone. MUST be empty where
                   the job may not be repeated: the refusal of a group says nothing of its rows
+    reading       how the entity is read back; None where the vendor cannot be asked
+    writes        JSON Pointers to what the update writes; None: the whole entity. A pointer covers
+                  itself and what lies below it. One with `-` or a number among its steps names a
+                  place in a list, which is another one after each change of the list: it is
+                  covered by what stands above that step, and covers nothing itself
     batch_size    how many jobs one request may carry at most, 1 or more
     encode        one request for the jobs of a batch, of one `batch_key` and with no entity twice.
                   MUST percent-encode every path segment
@@ -156,6 +215,8 @@ class Operation(Generic[S, J]):
     repeat_note: str
     refuse: Callable[[S, J], str | None] = lambda _settings, _job: None
     irreversible: Callable[[J], bool] = lambda _job: False
+    reading: Reading[S, J] | None = None
+    writes: Callable[[S, J], frozenset[str] | None] = lambda _settings, _job: None
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1
     warn: Callable[[J], tuple[str, ...]] = lambda _job: ()

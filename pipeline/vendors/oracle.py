@@ -598,6 +598,12 @@ _NOT_TWICE: Final = frozenset(
 )
 
 
+def _writes(_s: Settings, job: OfferStatus) -> frozenset[str]:
+    """The status; what a row gives besides (a note, a date) no plain status makes up for."""
+    others = job.model_fields_set & {"effective_date", "notes", "extension"}
+    return frozenset({"/status", *(f"/{name}" for name in others)})
+
+
 def _repeatable(_s: Settings, job: OfferStatus) -> bool:
     return not _irreversible(job) and _NOT_TWICE.isdisjoint(job.model_fields_set)
 
@@ -740,6 +746,7 @@ OFFER_STATUS: Final = Operation(
     irreversible=_irreversible,
     batch_key=_batch_key,
     batch_size=lambda s: s.max_batch,
+    writes=_writes,
     warn=_warn,
     sample=MappingProxyType(
         {

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NotRequired, Self
 from urllib.parse import quote
@@ -59,8 +59,20 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.policy import compare
 from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
-from pipeline.vendors.contract import Basic, Defaults, Operation, Vendor, VendorSettings
+from pipeline.vendors.contract import (
+    MISSING,
+    Basic,
+    Defaults,
+    Difference,
+    Missing,
+    Operation,
+    Reading,
+    State,
+    Vendor,
+    VendorSettings,
+)
 
 # ------------------------------------------------------------------------------------- settings
 
@@ -186,12 +198,6 @@ def _id_number(value: Any) -> int:
     raise _wrong("expected a whole number of at most 64 bits, as in 111425")
 
 
-_RFC3339 = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]((?:[01][0-9]|2[0-3]):[0-5][0-9])(:[0-5][0-9](?:\.[0-9]+)?)?"
-    r"(?:([Zz])|([+-](?:[01][0-9]|2[0-3]))(?::?([0-5][0-9]))?)"
-)
-
-
 @lru_cache(maxsize=4096)  # the dates of a file repeat
 def _date(text: str | None) -> str | None:
     """RFC 3339 with the offset that was given; None stays None.
@@ -199,31 +205,17 @@ def _date(text: str | None) -> str | None:
     >>> _date("2020-04-15 18:16:00+0500")
     '2020-04-15T18:16:00+05:00'
     """
-    if text is None:
-        return None
-    found = _RFC3339.fullmatch(text)
-    if found is None:
-        raise _wrong("expected a date, a time and an offset, as in 2020-04-15T18:16:00+05:00")
-    day, minute, second, utc, hours, minutes = found.groups()
-    offset = "Z" if utc else f"{hours}:{minutes or '00'}"
-    date = f"{day}T{minute}{second or ':00'}{offset}"
     try:
-        _moment(date)
-    except ValueError:
-        raise _wrong("expected a day that the calendar has") from None
-    return date
-
-
-@lru_cache(maxsize=4096)
-def _moment(date: str) -> datetime:
-    return datetime.fromisoformat(date)
+        return None if text is None else compare.date_time(text)
+    except ValueError as error:
+        raise _wrong(f"expected {error}") from None
 
 
 def _end(text: str | None, info: ValidationInfo) -> str | None:
     """`date_end`, not before `date_start`, compared as moments in time."""
     date = _date(text)
     start = info.data.get("date_start")
-    if date and start and _moment(date) < _moment(start):
+    if date and start and datetime.fromisoformat(date) < datetime.fromisoformat(start):
         raise _wrong(f"expected a moment after date_start, which is {start}")
     return date
 
@@ -623,18 +615,9 @@ class Coupon(UpdateJob):
 
 # ------------------------------------------------------------------------ doubts, never a refusal
 
-_V3_ID = re.compile(r"[A-Za-z0-9._-]+")
 
-
-def _warn_bonus_promotion(job: BonusPromotion) -> tuple[str, ...]:
+def _warn(job: UpdateJob) -> tuple[str, ...]:
     return tuple(_doubts(job.__dict__))
-
-
-def _warn_coupon(job: Coupon) -> tuple[str, ...]:
-    doubts = tuple(_doubts(job.__dict__))
-    if not _V3_ID.fullmatch(job.external_id):
-        doubts += ("external_id: version 3 allows Latin letters, digits, . - and _ only",)
-    return doubts
 
 
 def _doubts(given: Mapping[str, Any]) -> Iterator[str]:
@@ -648,6 +631,8 @@ def _doubts(given: Mapping[str, Any]) -> Iterator[str]:
     if given.get("attribute_conditions"):
         yield from _doubts_about_attributes(given["attribute_conditions"])
     yield from _doubts_about_time(given)
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", given.get("external_id", "1")):
+        yield "external_id: version 3 allows Latin letters, digits, . - and _ only"
 
 
 def _doubts_about_items(given: Mapping[str, Any]) -> Iterator[str]:
@@ -672,7 +657,7 @@ def _doubts_about_attributes(conditions: Sequence[Mapping[str, Any]]) -> Iterato
 
 def _doubts_about_time(given: Mapping[str, Any]) -> Iterator[str]:
     start, end = given.get("date_start"), given.get("date_end")
-    if start and end and _moment(start) == _moment(end):
+    if start and end and compare.moment(start) == compare.moment(end):
         # the sample of COUPON has it so; a promotion without a moment of life is still odd
         yield "date_end: the same moment as date_start"
     schedule = (given.get("limits") or {}).get("recurrent_schedule") or {}
@@ -683,43 +668,35 @@ def _doubts_about_time(given: Mapping[str, Any]) -> Iterator[str]:
 
 # ---------------------------------------------------------------------------- jobs to requests
 
-_HEADERS: Final = MappingProxyType(
-    {"Content-Type": "application/json", "Accept": "application/json"}  # SPEC, START
-)
+Job = BonusPromotion | Coupon
+_READ_HEADERS: Final = MappingProxyType({"Accept": "application/json"})  # SPEC, START
+_HEADERS: Final = MappingProxyType({"Content-Type": "application/json", **_READ_HEADERS})
+_ADDRESS: Final = ("promotion_id", "external_id", "project_id")
+_BODY: Final[Mapping[type[UpdateJob], tuple[str, ...]]] = {
+    job_type: tuple(name for name in job_type.model_fields if name not in _ADDRESS)
+    for job_type in (BonusPromotion, Coupon)
+}
 
 
-def _body_fields(job_type: type[UpdateJob]) -> tuple[str, ...]:
-    addressing = ("promotion_id", "external_id", "project_id")
-    return tuple(name for name in job_type.model_fields if name not in addressing)
-
-
-_BONUS_PROMOTION_BODY: Final = _body_fields(BonusPromotion)
-_COUPON_BODY: Final = _body_fields(Coupon)
-
-
-def _put(path: str, job: UpdateJob, fields: tuple[str, ...]) -> Request:
+def _encode(s: Settings, batch: Sequence[Job]) -> Request:
+    (job,) = batch
     values, given = job.__dict__, job.model_fields_set
-    body = to_json({name: values[name] for name in fields if name in given})
-    return Request("PUT", path, body, _HEADERS)
+    body = to_json({name: values[name] for name in _BODY[type(job)] if name in given})
+    return Request("PUT", _path(s, job), body, _HEADERS)
 
 
-def _encode_bonus_promotion(s: Settings, batch: Sequence[BonusPromotion]) -> Request:
-    (job,) = batch
-    path = f"/v2/project/{_project(s, job)}/admin/promotion/{job.promotion_id}/bonus"
-    return _put(path, job, _BONUS_PROMOTION_BODY)
+def _path(s: Settings, job: Job) -> str:
+    project = f"/v2/project/{_project(s, job)}/admin"
+    if isinstance(job, Coupon):
+        return f"{project}/coupon/{quote(job.external_id, safe='')}"
+    return f"{project}/promotion/{job.promotion_id}/bonus"
 
 
-def _encode_coupon(s: Settings, batch: Sequence[Coupon]) -> Request:
-    (job,) = batch
-    path = f"/v2/project/{_project(s, job)}/admin/coupon/{quote(job.external_id, safe='')}"
-    return _put(path, job, _COUPON_BODY)
-
-
-def _project(s: Settings, job: BonusPromotion | Coupon) -> int:
+def _project(s: Settings, job: Job) -> int:
     return job.project_id if "project_id" in job.model_fields_set else s.project_id
 
 
-def _refuse(s: Settings, job: BonusPromotion | Coupon) -> str | None:
+def _refuse(s: Settings, job: Job) -> str | None:
     project = _project(s, job)
     if project == s.project_id or project in s.projects:
         return None
@@ -730,14 +707,11 @@ def _refuse(s: Settings, job: BonusPromotion | Coupon) -> str | None:
     )
 
 
-def _bonus_promotion_entity(s: Settings, job: BonusPromotion) -> EntityKey:
+def _entity(s: Settings, job: Job) -> EntityKey:
     project = str(_project(s, job))
+    if isinstance(job, Coupon):
+        return EntityKey("xsolla", s.origin, project, "coupon", job.external_id)
     return EntityKey("xsolla", s.origin, project, "promotion", str(job.promotion_id))
-
-
-def _coupon_entity(s: Settings, job: Coupon) -> EntityKey:
-    project = str(_project(s, job))
-    return EntityKey("xsolla", s.origin, project, "coupon", job.external_id)
 
 
 # -------------------------------------------------------------------------- replies to answers
@@ -747,7 +721,6 @@ _NO_CONTENT: Final = 204
 _BRACKET = re.compile(r"\s*\[([0-9]{4})-([0-9]{1,6})\]:?\s*")
 _BRACKETS = re.compile(rf"\A(?:{_BRACKET.pattern})+")  # some messages repeat it
 _SHOWN_MESSAGE_CHARS = 500
-_SHOWN_ID_CHARS = 100
 
 # ERRORS: 1101 service unavailable or timed out, 1103 error of a third-party service.
 # SPEC: 9502 the promotion service could not be read, 9505 the update failed inside it; that these
@@ -778,9 +751,7 @@ _HINTS_BY_STATUS: Final[Mapping[int, str]] = {
     404: "check the id and project_id: this project has no such promotion or coupon",
     422: _HINTS[1102],
 }
-_HINT_IN_DOUBT = (
-    "it may have been applied; sending the row again is harmless: it replaces the whole"
-)
+_HARMLESS = "it may have been applied; sending the row again is harmless: it replaces the whole"
 
 
 def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) -> tuple[Answer, ...]:
@@ -790,26 +761,30 @@ def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) ->
     if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
         answer = _explained(answer, json_object(reply.body))
     if answer.hint == HINT_IN_DOUBT:
-        answer = answer._replace(hint=_HINT_IN_DOUBT)
+        answer = answer._replace(hint=_HARMLESS)
     return (answer,) * len(batch)
 
 
 def _explained(answer: Answer, body: Mapping[str, Any]) -> Answer:
     """`answer` with what Xsolla's error body says: its codes, words and transaction."""
-    text = body.get("errorMessage")
-    bracket = _BRACKET.match(text) if isinstance(text, str) else None
-    codes = _codes(body.get("errorCode"), bracket)
+    codes = _codes(body)
     return answer._replace(
         verdict=_verdict(answer, codes),
-        code=_code(codes, bracket) or answer.code,
-        message=_message(text, body.get("errorMessageExtended")) or answer.message,
+        code=_code(codes, _bracket(body)) or answer.code,
+        message=_message(body) or answer.message,
         hint=_hint(answer, codes),
-        request_id=_short(body.get("transactionId")),
+        request_id=compare.short(body.get("transactionId")),
     )
 
 
-def _codes(error_code: object, bracket: re.Match[str] | None) -> tuple[int, ...]:
+def _bracket(body: Mapping[str, Any]) -> re.Match[str] | None:
+    text = body.get("errorMessage")
+    return _BRACKET.match(text) if isinstance(text, str) else None
+
+
+def _codes(body: Mapping[str, Any]) -> tuple[int, ...]:
     """The codes of the body, `errorCode` first; 0 is none. They disagree in SPEC's own examples."""
+    error_code, bracket = body.get("errorCode"), _bracket(body)
     found = [int(bracket[2])] if bracket else []
     if isinstance(error_code, str) and re.fullmatch(r"[0-9]{1,6}", error_code):
         error_code = int(error_code)
@@ -842,55 +817,126 @@ def _hint(answer: Answer, codes: tuple[int, ...]) -> str:
     return known[0] if known else _HINTS_BY_STATUS.get(answer.http_status or 0, answer.hint)
 
 
-def _message(text: object, extended: object) -> str:
+def _message(body: Mapping[str, Any]) -> str:
     """Xsolla's words without the codes in front, then each property with its own."""
-    words = _BRACKETS.sub("", text) if isinstance(text, str) else ""
-    details = [_detail(entry) for entry in (extended if isinstance(extended, list) else ())[:10]]
-    return plain("; ".join(filter(None, (words.strip(), *details))), _SHOWN_MESSAGE_CHARS)
+    text, extended = body.get("errorMessage"), body.get("errorMessageExtended")
+    words = _BRACKETS.sub("", text).strip() if isinstance(text, str) else ""
+    entries = (
+        [e for e in extended[:10] if isinstance(e, dict)] if isinstance(extended, list) else []
+    )
+    pairs = [map(compare.short, (entry.get("property"), entry.get("message"))) for entry in entries]
+    details = (": ".join(filter(None, pair)) for pair in pairs)
+    return plain("; ".join(filter(None, (words, *details))), _SHOWN_MESSAGE_CHARS)
 
 
-def _detail(entry: object) -> str:
-    if not isinstance(entry, dict):
-        return ""
-    parts = (_short(entry.get("property")), _short(entry.get("message")))
-    return ": ".join(filter(None, parts))
+# -------------------------------------------------------------------------------- reading back
+
+# COUPON, SPEC: default 10; whether an omitted limit means 10, none or unchanged is nowhere said
+_REDEEM_LIMITS: Final = ("redeem_total_limit", "redeem_user_limit", "redeem_code_limit")
+_NEVER_NULL: Final = frozenset({"attribute_conditions", "limits", "excluded_promotions"})
+_NO_SUCH: Final = frozenset({9502, 9802})  # SPEC: no such promotion, no such coupon
 
 
-def _short(value: object) -> str:
-    is_told = isinstance(value, str | int) and not isinstance(value, bool)
-    return plain(str(value), _SHOWN_ID_CHARS) if is_told else ""
+def _state(fields: tuple[str, ...], _s: Settings, reply: Reply) -> State | Missing | None:
+    body = {} if reply.is_cut else json_object(reply.body)
+    if reply.status == 404:  # noqa: PLR2004 - a status says what it is
+        return None if _NO_SUCH.isdisjoint(_codes(body)) else MISSING
+    if reply.status != 200 or not isinstance(body.get("name"), dict):  # noqa: PLR2004
+        return None
+    held = {n: _SHAPES[n](body[n]) if n in _SHAPES else body[n] for n in fields if n in body}
+    return State({n: v for n, v in held.items() if v is not None or n not in _NEVER_NULL})
+
+
+def _limits(value: Any) -> Any:
+    """SPEC: a read has `{"total": 5}` for 5 (older: 5), every day of the schedule, and more."""
+    if not isinstance(value, dict):
+        return value
+    per_user, schedule = value.get("per_user"), value.get("recurrent_schedule")
+    per_user = per_user.get("total") if isinstance(per_user, dict) else per_user
+    every = schedule.get("per_user") if isinstance(schedule, dict) else schedule
+    if isinstance(every, dict):
+        days = {"weekly": "day_of_week", "monthly": "day_of_month"}
+        names = ("interval_type", "time", days.get(str(every.get("interval_type"))))
+        every = {name: every[name] for name in names if name in every}
+    return {"per_user": per_user, "recurrent_schedule": {"per_user": every} if every else None}
+
+
+_SHAPES: Final[Mapping[str, Callable[[Any], Any]]] = {  # START: Xsolla may add to its replies
+    "condition": compare.only(*Item.__annotations__),
+    "bonus": compare.only(*Reward.__annotations__),
+    "attribute_conditions": compare.only(*StringCondition.__annotations__),
+    "price_conditions": compare.only(*PriceCondition.__annotations__),
+    "limits": _limits,
+}
+
+
+def _attribute(item: Any) -> Hashable:
+    is_number = isinstance(item, dict) and item.get("type") == "number"
+    value = compare.number if is_number else compare.moment  # SPEC: all are text
+    return compare.by_member(value=value, can_be_missing=lambda may: may or False)(item)  # inferred
+
+
+_reward: Final = compare.by_member(quantity=lambda count: 1 if count is None else count)
+# SPEC: a read shows what a full replace left out as null, or not at all
+_MEANINGS: Final[Mapping[str, compare.Meaning]] = {
+    "date_start": compare.moment,
+    "date_end": compare.moment,
+    # a cart has no order, but may hold a thing twice. null is any purchase (BONUS); what an empty
+    # list is, nobody says: something else
+    "condition": compare.bag_of(),
+    # gifts have no order either, and no list of them and an empty one both give nothing
+    "bonus": compare.bag_of(_reward, is_empty_null=True),
+    # every condition must hold, in whatever order: BONUS of prices, inferred of attributes
+    "price_conditions": compare.set_of(compare.by_member(value=compare.number)),
+    "attribute_conditions": compare.set_of(_attribute),
+    "excluded_promotions": compare.set_of(),  # each is excluded or it is not
+    "limits.recurrent_schedule": lambda value: compare.meaning(  # its time on any one day
+        (value or {}).get("per_user") or None, lambda text: compare.moment(f"2000-01-01T{text}")
+    ),
+}
+
+
+def _differences(_s: Settings, job: Job, state: State) -> tuple[Difference, ...]:
+    given = job.given()
+    # whatever Xsolla makes of an omitted redeem limit is right
+    fields = [name for name in _BODY[type(job)] if name in given or name not in _REDEEM_LIMITS]
+    found = compare.unlike(given, state.fields, fields, _MEANINGS, members_of=("name", "limits"))
+    return tuple(Difference(*each) for each in found)
 
 
 # ------------------------------------------------------------------------------ what is offered
 
-# No source has numbers (SPEC: no 429, no Retry-After): a guess on the careful side.
-_DEFAULTS: Final = Defaults(quota=("10/s",), in_flight=8, timeout_s=30.0)
+
+def _operation(job_type: type[Job], **own: Any) -> Operation[Settings, Any]:
+    """What both operations have alike, and what is a job type's own."""
+    return Operation(
+        job_type=job_type,
+        replaces=True,
+        # No source has numbers (SPEC: no 429, no Retry-After): a guess on the careful side
+        defaults=Defaults(quota=("10/s",), in_flight=8, timeout_s=30.0),
+        entity=_entity,
+        encode=_encode,
+        decode=_decode,
+        refuse=_refuse,
+        repeatable=lambda _s, _job: True,
+        repeat_note="harmless: a full replace, sent twice it leaves the same state (inferred)",
+        warn=_warn,
+        reading=Reading(
+            request=lambda s, job: Request("GET", _path(s, job), headers=_READ_HEADERS),
+            state=partial(_state, _BODY[job_type]),
+            differences=_differences,
+            # Nor has any how long Xsolla works on: we wait 30 s for a reply, and as long again
+            settle_after_s=60.0,
+        ),
+        **own,
+    )
 
 
-REPEAT_NOTE: Final = (
-    "harmless: a full replace, the same body twice leaves the same state (inferred)"
-)
-
-
-def _repeatable(_s: Settings, _job: UpdateJob) -> bool:
-    """A full replace: sent twice, it leaves the same state (inferred from BONUS, SPEC)."""
-    return True
-
-
-BONUS_PROMOTION: Final = Operation(
+BONUS_PROMOTION: Final = _operation(
+    BonusPromotion,
     name="xsolla.bonus-promotion",
     summary="Update a bonus promotion: items given with a purchase",
-    job_type=BonusPromotion,
     entity_kind="promotion",
-    replaces=True,
-    defaults=_DEFAULTS,
-    entity=_bonus_promotion_entity,
-    decode=_decode,
-    refuse=_refuse,
-    repeatable=_repeatable,
-    repeat_note=REPEAT_NOTE,
-    warn=_warn_bonus_promotion,
-    encode=_encode_bonus_promotion,
     sample=MappingProxyType(
         {
             "promotion_id": "111425",
@@ -915,22 +961,12 @@ BONUS_PROMOTION: Final = Operation(
     ),
 )
 
-COUPON: Final = Operation(
+COUPON: Final = _operation(
+    Coupon,
     name="xsolla.coupon",
     summary="Update a coupon: items given for a code",
-    job_type=Coupon,
     entity_kind="coupon",
-    replaces=True,
-    defaults=_DEFAULTS,
-    entity=_coupon_entity,
-    decode=_decode,
-    refuse=_refuse,
-    repeatable=_repeatable,
-    repeat_note=REPEAT_NOTE,
-    warn=_warn_coupon,
-    encode=_encode_coupon,
-    # COUPON, SPEC: default 10; whether an omitted limit means 10, none or unchanged is nowhere said
-    always=("redeem_total_limit", "redeem_user_limit", "redeem_code_limit"),
+    always=_REDEEM_LIMITS,
     sample=MappingProxyType(
         {
             "external_id": "coupon_44056_1",

@@ -87,16 +87,23 @@ def test_it_asks_for_more_before_it_runs_dry():
     assert backlog.needs_more
 
 
-def test_what_was_attempted_is_taken_out_and_the_rest_stays():
+def test_what_was_given_out_is_taken_out_and_the_rest_stays():
     backlog = Backlog()
     backlog.add(jobs("a", "b", "c"))
     first, waiting = sent(backlog.next(0.0)), backlog.next(0.0)
     backlog.again(first, due_s=9.0)
     backlog.put_back(waiting)
-    assert backlog.attempted() == first
-    assert backlog.attempted() == []
+    assert backlog.left_over() == [*waiting, *first]
+    assert backlog.left_over() == []
     assert backlog.retrying == 0
-    assert backlog.next(9.0) is waiting
+    assert numbers(backlog.next(9.0)) == [3]
+
+
+def test_a_row_that_an_earlier_process_may_have_sent_is_in_doubt_and_claimed():
+    backlog = Backlog(in_doubt={2})
+    backlog.add(jobs("a", "b", "b"))
+    given_out = [backlog.next(0.0)[0] for _ in range(2)]
+    assert [(row.in_doubt, row.is_claimed) for row in given_out] == [(False, False), (True, True)]
 
 
 # Rows that share a request...
@@ -132,27 +139,13 @@ def test_an_entity_is_never_twice_in_a_group_and_keeps_its_order():
     assert numbers(backlog.next(0.0)) == [2]
 
 
-def test_rows_that_come_while_a_group_waits_for_its_turn_join_it():
-    backlog = grouping()
-    backlog.add(jobs("a", batch="x"))
-    batch = backlog.next(0.0)
-    backlog.add(jobs("b", "c", "d", first=2, batch="x"))
-    backlog.fill(batch)
-    assert numbers(batch) == [1, 2, 3]
-    backlog.again(sent(batch), due_s=1.0)
-    backlog.fill(batch)
-    assert numbers(batch) == [1, 2, 3]  # what was sent goes again as it was
-
-
 def test_parts_of_a_refused_group_take_no_company():
     backlog = grouping()
     backlog.add(jobs("a", "b", batch="x"))
     batch = sent(backlog.next(0.0))
     backlog.send_apart([batch[:1], batch[1:]])
     backlog.add(jobs("c", first=3, batch="x"))
-    first = backlog.next(0.0)
-    backlog.fill(first)
-    assert numbers(first) == [1]
+    assert numbers(backlog.next(0.0)) == [1]
 
 
 # Rows behind one that ended unknown...

@@ -11,14 +11,17 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
+from aiohttp import ClientSession, encode_basic_auth
 from pydantic import SecretStr, ValidationError
+from yarl import URL
 
 from pipeline.config import load_config
 from pipeline.config.secrets import secret_keys
@@ -48,6 +51,7 @@ from pipeline.run import RunOptions, Way, carry_out, prepare
 from pipeline.simulator import serve
 from pipeline.simulator.vendors import VENDORS as EMULATED
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
+from pipeline.vendors.contract import MISSING, Difference, State
 from tests.vendors.specimens import (
     BODIES,
     HOSTILE_IDS,
@@ -291,7 +295,7 @@ def check_secrets_decide_nothing(vendor: AnyVendor, operation: AnyOperation) -> 
     assert vendor.scope(bound) == vendor.scope(sent), "a secret changes the scope"
     assert operation.batch_size(bound) == operation.batch_size(sent), "a secret changes batch_size"
     for job in jobs_of(operation, sent):
-        for name in ("entity", "refuse", "repeatable", "batch_key"):
+        for name in ("entity", "refuse", "repeatable", "batch_key", "writes"):
             decide = getattr(operation, name)
             assert decide(bound, job) == decide(sent, job), f"a secret changes {name}"
         first, second = (operation.encode(s, (job,)) for s in (bound, sent))
@@ -431,6 +435,7 @@ def decisions(operation: AnyOperation, settings: Any, job: UpdateJob) -> dict[st
         "irreversible": operation.irreversible(job),
         "batch_key": operation.batch_key(settings, job),
         "batch_size": operation.batch_size(settings),
+        "writes": operation.writes(settings, job),
         "warn": operation.warn(job),
     }
 
@@ -576,7 +581,97 @@ def check_one_answer_for_each_job(vendor: AnyVendor, operation: AnyOperation) ->
             assert found == len(batch), f"{found} answers to {len(batch)} jobs at {told(reply)}"
 
 
+# -------------------------------------------------------------- what is written and read back
+
+
+def check_what_is_written_can_be_pointed_at(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings = settings_of(vendor)
+    for job in jobs_of(operation, settings):
+        pointers = operation.writes(settings, job)
+        assert pointers is None or isinstance(pointers, frozenset), f"writes gives {pointers!r}"
+        for pointer in pointers or ():
+            assert isinstance(pointer, str), f"writes names {pointer!r}"
+            assert re.fullmatch(r"(/([^~/]|~[01])+)+", pointer), f"{pointer!r} is no JSON Pointer"
+        assert pointers is None or not operation.replaces, f"a full replace writes only {pointers}"
+
+
+def check_a_read_asks_for_the_entity(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """A GET without a body, in whose path the id is one segment, percent-encoded."""
+    settings, reading = settings_of(vendor), operation.reading
+    assert 0 < reading.settle_after_s < math.inf, f"settle_after_s is {reading.settle_after_s}"
+    assert reading.settle_after_s >= operation.defaults.timeout_s, (
+        "settle_after_s ends while an attempt may still be under way"
+    )
+    for other, jobs in jobs_by_id(operation, settings, [*neighbours(operation), *HOSTILE_IDS]):
+        usual = reading.request(settings, other)
+        for text, job in jobs:
+            request = reading.request(settings, job)
+            assert request == reading.request(settings, job), f"two requests for {text!r}"
+            assert request.method == "GET", f"a read is a {request.method}"
+            assert not request.body, f"a read has a body: {request.body!r}"
+            assert is_sent_as_it_stands(request.path), f"the path is not encoded: {request.path}"
+            for name, value in request.headers.items():
+                assert header_fault(name, value) is None, header_fault(name, value)
+            ours, theirs = (each.path.partition("?")[0].split("/") for each in (request, usual))
+            assert len(ours) == len(theirs), f"an id changes the number of segments: {request.path}"
+            found = [unquote(new) for new, old in zip(ours, theirs, strict=True) if new != old]
+            wanted = operation.entity(settings, job).id
+            assert found == [wanted], f"{wanted!r} is read as {found}"
+
+
+def check_any_reply_tells_a_state_or_nothing(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, reading = settings_of(vendor), operation.reading
+    for reply in replies():
+        try:
+            found, again = (reading.state(settings, reply) for _ in range(2))
+        except Exception as error:
+            raise AssertionError(f"state raises {error!r} at {told(reply)}") from error
+        assert repr(found) == repr(again), f"{told(reply)} means {found}, then {again}"
+        if isinstance(found, State):
+            assert reply.status // 100 == 2, f"a state at {told(reply)}"
+            assert not reply.is_cut, f"a state at {told(reply)}"
+            assert found.etag is None or (isinstance(found.etag, str) and found.etag), (
+                f"the etag {found.etag!r} at {told(reply)}"
+            )
+        else:
+            assert found is None or found is MISSING, f"{found!r} at {told(reply)}"
+            assert found is None or reply.status in {404, 410}, f"{found} at {told(reply)}"
+            assert found is None or reply.body not in BODIES, (
+                f"{found} at {told(reply)}, which the vendor did not write"
+            )
+
+
+def check_differences_are_pure(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """An entity of which nothing is known differs; of the same jobs and states always alike."""
+    settings, reading = settings_of(vendor), operation.reading
+    for job in jobs_of(operation, settings):
+        twin = operation.job_type.trusted(job.canonical_json())
+        for fields in ({}, {"name": 7}, {"name": {"en-US": None}}, {"_instance": []}):
+            state = State(fields)
+            before = repr((job, state))
+            try:
+                found = reading.differences(settings, job, state)
+            except Exception as error:
+                raise AssertionError(f"differences raises {error!r} at {fields}") from error
+            assert isinstance(found, tuple), f"differences gives a {type(found).__name__}"
+            assert found == reading.differences(settings, twin, state), f"not alike at {fields}"
+            assert repr((job, state)) == before, "what was given is not the same any more"
+            for each in found:
+                assert isinstance(each, Difference), f"{each!r} is no Difference"
+                assert each.field, f"a Difference in nothing: {each}"
+                assert isinstance(each.is_told, bool), f"{each} is told or not"
+            assert found, f"nothing differs from {fields}, which holds nothing"
+
+
 Check = Callable[[AnyVendor, AnyOperation], None]
+
+READ_CHECKS: list[Check] = [
+    check_what_is_written_can_be_pointed_at,
+    check_a_read_asks_for_the_entity,
+    check_any_reply_tells_a_state_or_nothing,
+    check_differences_are_pure,
+]
+"""Of operations that have a `reading`."""
 
 CHECKS: list[Check] = [
     check_names,
@@ -674,4 +769,63 @@ WIRE_CHECKS: list[Callable[[AnyVendor, AnyOperation, Path], Awaitable[None]]] = 
     wire_check_the_sample_is_updated,
     wire_check_rows_that_share_requests_are_updated,
     wire_check_wrong_credentials_stop_the_account,
+]
+
+
+# ------------------------------------------------------------------------- read over the wire
+
+
+@asynccontextmanager
+async def signed_in(vendor: AnyVendor) -> AsyncIterator[tuple[Any, Exchange]]:
+    """Settings for the embedded simulator, and a way to send it requests as the vendor signs in."""
+    async with serve() as running, ClientSession() as session:
+        base_url = running.base_urls[vendor.name]
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(base_url))
+        given = {
+            name: value.replace("{origin}", origin) if isinstance(value, str) else value
+            for name, value in vendor.simulated.items()
+        }
+        settings = vendor.settings.model_validate({**given, "base_url": base_url})
+
+        async def exchange(request: Request, base_url: str = base_url, **headers: str) -> Reply:
+            url = URL(base_url + request.path, encoded=True)
+            async with session.request(
+                request.method, url, data=request.body, headers={**request.headers, **headers}
+            ) as got:
+                return Reply(got.status, got.headers, await got.read())
+
+        async def asked(request: Request) -> Reply:
+            return await exchange(request, Authorization=authorization)
+
+        authorization = ""
+        match vendor.authenticate(settings):
+            case Basic(user, password):
+                authorization = encode_basic_auth(user, password.get_secret_value())
+            case TokenCall() as call:
+                token = call.read(await exchange(call.request, call.base_url))
+                authorization = f"Bearer {token.value.get_secret_value()}" if token else ""
+        yield settings, asked
+
+
+Exchange = Callable[[Request], Awaitable[Reply]]
+
+
+async def wire_check_what_was_sent_is_read_back(
+    vendor: AnyVendor, operation: AnyOperation, _folder: Path
+) -> None:
+    reading, job = operation.reading, sample_job(operation)
+    async with signed_in(vendor) as (settings, exchange):
+        before = reading.state(settings, await exchange(reading.request(settings, job)))
+        assert isinstance(before, State), f"the first read gives {before}"
+        assert reading.differences(settings, job, before), "before the update nothing differs"
+        reply = await exchange(operation.encode(settings, (job,)))
+        assert reply.status // 100 == 2, f"the update is answered with {told(reply)}"
+        after = reading.state(settings, await exchange(reading.request(settings, job)))
+        assert isinstance(after, State), f"the second read gives {after}"
+        found = reading.differences(settings, job, after)
+        assert not found, f"what was sent is not what is read: {found}"
+
+
+READ_WIRE_CHECKS: list[Callable[[AnyVendor, AnyOperation, Path], Awaitable[None]]] = [
+    wire_check_what_was_sent_is_read_back,
 ]
