@@ -30,14 +30,14 @@ MAY_USE: dict[str, set[str]] = {
     "load": {"model", "policy", "vendors", "tables", "polars", "pydantic", "pydantic_core"},
     "engine": {
         *("model", "policy", "vendors"),
-        *("aiohttp", "aiolimiter", "anyio", "multidict", "yarl"),
+        *("aiohttp", "aiolimiter", "anyio", "multidict", "pydantic", "yarl"),
     },
     "ledger": {"model", "pydantic_core"},
     "report": {"model", "tables", "polars", "pydantic", "rich"},
     "config": {"model", "policy", "vendors", "pydantic"},
     "run": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
-        "anyio",
+        *("anyio", "pydantic"),
     },
     "cli": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),

@@ -11,7 +11,9 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
-from pipeline.engine.gate import Gate
+from pipeline.engine.earlier import NOTHING, Earlier
+from pipeline.engine.gate import Door
+from pipeline.engine.reading import Found, found
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.waiting import WaitList
 from pipeline.model import (
@@ -29,11 +31,20 @@ from pipeline.model import (
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.brake import BRAKE_AFTER, Brake
+from pipeline.policy.classify import classify
 from pipeline.policy.outcome import Again, end_without_success, is_in_doubt, is_judged, next_act
+from pipeline.policy.retry import next_delay_s
+from pipeline.policy.settle import Settled, settled
 from pipeline.policy.split import Parts, Splitter
 from pipeline.vendors import Account
 
 Send = Callable[[Request], Awaitable[Reply | NoReply]]
+
+WORKERS_PER_SLOT = 2
+"""While one batch is under way another one is put on record."""
+
+MOST_HELD = 10_000
+"""With so many rows of refused groups held back, nothing fresh is sent."""
 
 OVERDUE_S = 0.020
 """How often idle workers are called while a retry is due and every worker is busy."""
@@ -49,6 +60,10 @@ INTERRUPTED = Answer(
 UNREADABLE = INTERRUPTED._replace(
     code="unreadable",
     message="an answer came, and an error of this program kept it from being read",
+)
+FORGOTTEN = INTERRUPTED._replace(
+    code="interrupted",
+    message="an earlier process ended before the answer came",
 )
 BROKEN_OFF = "the run broke off"
 BEHIND_UNKNOWN = "behind_unknown"
@@ -71,9 +86,10 @@ class Surroundings:
 class Lane:
     """Sends the jobs of one account.
 
-    jobs   batches in row order; read in a thread
-    total  how many jobs there are, for the display
-    gate   where its requests wait; lives longer than the lane where more runs follow
+    jobs      batches in row order; read in a thread
+    total     how many jobs there are, for the display
+    door      to the gate where its requests wait
+    earlier   what an earlier process of the run left
     """
 
     def __init__(
@@ -83,25 +99,29 @@ class Lane:
         total: int,
         *,
         send: Send,
-        gate: Gate,
+        door: Door,
         recorder: Recorder,
         around: Surroundings,
+        earlier: Earlier = NOTHING,
     ) -> None:
         self.account = account
         self.stopped: str | None = None
         self.is_hopeless = False
         self._jobs = jobs
+        self._earlier = earlier
         self._total = total
         self._send = send
         self._recorder = recorder
         self._around = around
         self._operations = {op.name: op for op in account.vendor.operations}
-        self._gate = gate
+        self._door = door
         self._brake = Brake(around.brake_after)
         self._backlog = Backlog(
             batch_size=self._batch_size,
             replaces={op.name: op.replaces for op in account.vendor.operations},
+            in_doubt=earlier.in_doubt,
         )
+        self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
         self._splitter = Splitter()
         self._idle = WaitList()
         self._hungry = anyio.Event()
@@ -123,8 +143,8 @@ class Lane:
                 tasks.start_soon(self._watch_retries)
                 self._start_worker(tasks)
         finally:
-            for row in (*self._backlog.attempted(), *self._splitter.ended()):
-                self._end_stopped(row)
+            for row in (*self._backlog.left_over(), *self._splitter.ended()):
+                self._leave(row)
 
     def stop(self, reason: str, *, is_hopeless: bool = False) -> None:
         """Take no further row; what is in flight finishes. Only the first reason counts.
@@ -134,7 +154,7 @@ class Lane:
         if self.stopped is None:
             self.stopped = reason
             self.is_hopeless = is_hopeless
-            self._gate.close()
+            self._door.close()
             self._idle.wake_all()
 
     def progress(self) -> AccountProgress:
@@ -150,7 +170,7 @@ class Lane:
             in_flight=self._in_flight,
             in_flight_limit=account.in_flight,
             retrying=self._backlog.retrying + len(self._splitter),
-            pause_left_s=self._gate.pause_left_s(),
+            pause_left_s=self._door.pause_left_s(),
             quota=", ".join(map(str, account.quotas)),
             quota_per_s=min(quota.per_second for quota in account.quotas),
             stopped=self.stopped,
@@ -160,7 +180,7 @@ class Lane:
 
     async def _feed(self) -> None:
         while self.stopped is None:
-            batch = await anyio.to_thread.run_sync(next, self._jobs, None)
+            batch = await anyio.to_thread.run_sync(self._read_on)
             if batch is None:
                 break
             self._backlog.add(batch)
@@ -170,6 +190,17 @@ class Lane:
                 await self._hungry.wait()
         self._backlog.end()
         self._wake_if_done()
+
+    def _read_on(self) -> Sequence[JobRow] | None:
+        """More rows without those that ended in an earlier process; None where there are none."""
+        batch = next(self._jobs, None)
+        if batch is None or self._earlier is NOTHING:
+            return batch
+        ended = self._earlier.ended([job.row for job in batch])
+        for job in batch:
+            if job.row in self._earlier.unknown:
+                self._backlog.recall(job)
+        return [job for job in batch if job.row not in ended]
 
     async def _watch_retries(self) -> None:
         while True:
@@ -195,22 +226,42 @@ class Lane:
 
     async def _work(self, tasks: TaskGroup) -> None:
         while batch := self._next() or await self._wait_for_rows():
-            if not await self._permit(batch):
+            if not await self._serve(batch, tasks):
                 break
-            await self._attempt(batch, tasks)
         self._workers -= 1
         if self._workers == 0:
             tasks.cancel_scope.cancel()
 
-    async def _permit(self, batch: Batch) -> bool:
-        """Whether `batch` may leave now; it goes back to the others where it may not."""
-        is_permitted = False
+    async def _serve(self, batch: Batch, tasks: TaskGroup) -> bool:
+        """Claim `batch`, wait for its turn, send it; False where it goes back to the others."""
+        has_left = False
         try:
-            is_permitted = await self._gate.permit()
+            if await self._claim(batch):
+                async with self._slots:
+                    has_left = await self._door.permit()
+                    if has_left:
+                        await self._use_turn(batch, tasks)
         finally:
-            if not is_permitted:
+            if not has_left:
                 self._backlog.put_back(batch)
-        return is_permitted
+        return has_left
+
+    async def _claim(self, batch: Batch) -> bool:
+        """Whether it is on record that `batch` may be sent from now on."""
+        rows = [row for row in batch if not row.is_claimed]
+        for row in rows:
+            row.is_claimed = True  # broken off, it may be on record or not
+        is_recorded = await self._recorder.claim([row.job.row for row in rows])
+        for row in rows:
+            row.is_claimed = is_recorded
+        return is_recorded
+
+    async def _use_turn(self, batch: Batch, tasks: TaskGroup) -> None:
+        (row, *others) = batch
+        if not others and (row.is_to_read or (row.in_doubt and not row.job.is_repeatable)):
+            await self._read_back(row, tasks)
+        else:
+            await self._attempt(batch, tasks)
 
     def _next(self) -> Batch:
         """The next rows that may go now together, if there are any."""
@@ -219,6 +270,8 @@ class Lane:
             return []
         # the first request goes alone: nothing fresh before something has come back
         fresh = self._is_open or backlog.is_untouched
+        if len(self._splitter) >= MOST_HELD:
+            fresh = False
         now_s = self._around.clock()
         batch = backlog.next(now_s, fresh=fresh)
         self._end_blocked()
@@ -239,7 +292,6 @@ class Lane:
 
     async def _attempt(self, batch: Batch, tasks: TaskGroup) -> None:
         """One request for the rows of `batch`, and what follows from its answers."""
-        self._backlog.fill(batch)  # rows that came while it waited for its turn
         settings, operation = self.account.settings, self._operations[batch[0].job.operation]
         left_s = self._leaves(batch)
         reply: Reply | NoReply | None = None
@@ -252,30 +304,45 @@ class Lane:
                 self._end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
             raise
         finally:
-            self._in_flight -= 1
-            self._last_s = self._around.clock()
+            self._request_ended()
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._stands_in_line_again(batch)
             return
-        self._gate.heard(answers[0], self._around.clock() - left_s)
-        if not self._is_open and isinstance(reply, Reply):
-            self._open(tasks)
+        self._door.heard(answers[0], self._around.clock() - left_s)
+        self._came_back(reply, tasks)
         self._decide(batch, answers, left_s)
+
+    def _came_back(self, reply: Reply | NoReply, tasks: TaskGroup) -> None:
+        """Once something came back the other workers start."""
+        if not self._is_open and isinstance(reply, Reply):
+            self._is_open = True
+            for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
+                self._start_worker(tasks)
 
     def _leaves(self, batch: Batch) -> float:
         """Count an attempt; when it leaves."""
-        now_s = self._around.clock()
+        now_s = self._request_leaves()
         if batch[0].attempts:
             self._retries += 1
         for row in batch:
             if not row.attempts:
                 row.first_sent_s = now_s
             row.attempts += 1
+            row.last_sent_s = now_s
+        return now_s
+
+    def _request_leaves(self) -> float:
+        """When, by the clock."""
+        now_s = self._around.clock()
         self._sent += 1
         self._in_flight += 1
         if self._first_s is None:
             self._first_s = now_s
         return now_s
+
+    def _request_ended(self) -> None:
+        self._in_flight -= 1
+        self._last_s = self._around.clock()
 
     def _stands_in_line_again(self, batch: Batch) -> None:
         """What kept the request back has nothing to do with its rows: no attempt is counted."""
@@ -283,12 +350,6 @@ class Lane:
             row.attempts -= 1
         self._backlog.put_back(batch)
         self._idle.wake()
-
-    def _open(self, tasks: TaskGroup) -> None:
-        """Something came back: the other workers may start."""
-        self._is_open = True
-        for _ in range(self.account.in_flight - 1):
-            self._start_worker(tasks)
 
     def _decide(self, batch: Batch, answers: Sequence[Answer], left_s: float) -> None:
         jitter = self._around.jitter()  # one for all: rows of a batch stay together
@@ -303,6 +364,8 @@ class Lane:
             elif isinstance(act := self._act(row, answer, jitter), Again):
                 again.append(row)
                 due_s = max(due_s, self._around.clock() + act.delay_s)
+            elif act is Status.UNKNOWN and self._can_read(row):
+                self._reads_next(row, self._around.clock())
             else:
                 self._end(row, answer, act)
         if again:
@@ -333,7 +396,8 @@ class Lane:
     def _go_on_with(self, parts: Parts) -> None:
         """Send the parts of refused groups, or whole groups once more."""
         self._backlog.send_apart(parts.now)
-        self._idle.wake(len(parts.now))
+        if parts.now or parts.later:
+            self._idle.wake_all()  # also those that found nothing while too many were held
         for group in parts.later:
             jitter = self._around.jitter()
             acts = [self._act(row, row.answer or INTERRUPTED, jitter) for row in group]
@@ -342,8 +406,89 @@ class Lane:
                 delay_s = max(act.delay_s for act in acts if isinstance(act, Again))
                 self._goes_again(again, self._around.clock() + delay_s)
             for row, act in zip(group, acts, strict=True):
-                if not isinstance(act, Again):
+                if act is Status.UNKNOWN and self._can_read(row):
+                    self._reads_next(row, self._around.clock())
+                elif not isinstance(act, Again):
                     self._end(row, row.answer or INTERRUPTED, act)
+
+    # Reading back...
+
+    def _can_read(self, row: Row) -> bool:
+        reading = self._operations[row.job.operation].reading
+        return reading is not None and row.reads < self.account.retry.max_attempts
+
+    def _reads_next(self, row: Row, due_s: float) -> None:
+        row.is_to_read = True
+        self._goes_again([row], due_s)
+
+    async def _read_back(self, row: Row, tasks: TaskGroup) -> None:
+        """Ask the vendor what it holds for a row in doubt, and go on from there."""
+        settings, operation = self.account.settings, self._operations[row.job.operation]
+        if operation.reading is None:
+            self._end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            return
+        if not row.attempts:
+            row.attempts, row.first_sent_s, row.last_sent_s = 1, *[self._around.clock()] * 2
+        job = operation.job_type.trusted(row.job.text)
+        left_s = self._request_leaves()
+        try:
+            reply = await self._send(operation.reading.request(settings, job))
+        except BaseException:
+            self._end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
+            raise
+        finally:
+            self._request_ended()
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            self._backlog.put_back([row])
+            self._idle.wake()
+            return
+        answer = classify(reply)
+        self._door.heard(answer, self._around.clock() - left_s)
+        self._came_back(reply, tasks)
+        row.reads += 1
+        self._settle(row, answer, found(operation.reading, settings, job, reply))
+        self._stop_if_hopeless(answer, has_ended=False)
+
+    def _settle(self, row: Row, answer: Answer, what: Found | None) -> None:
+        """`answer` to the read, and what it showed; None where it told nothing."""
+        retry, clock = self.account.retry, self._around.clock
+        if what is None:
+            delay_s = next_delay_s(retry, answer, row.reads, self._around.jitter())
+            if delay_s is None or not self._can_read(row):
+                self._end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            else:
+                self._reads_next(row, clock() + delay_s)
+            return
+        settle_after_s = what.settle_after_s
+        match settled(
+            is_held=what.is_held,
+            can_tell=what.can_tell,
+            since_attempt_s=clock() - row.last_sent_s,
+            settle_after_s=settle_after_s,
+        ):
+            case Settled.APPLIED:
+                self._end(
+                    row, Answer(Verdict.OK, Effect.APPLIED, receipt=what.receipt), Status.UPDATED
+                )
+            case Settled.UNDECIDED:
+                self._end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            case Settled.TOO_EARLY:
+                row.reads -= 1  # it has to be asked again, once
+                self._reads_next(row, row.last_sent_s + settle_after_s)
+            case Settled.NOT_APPLIED:
+                self._was_not_applied(row)
+
+    def _was_not_applied(self, row: Row) -> None:
+        """Doubt about `row` is gone: it may be sent again if it has a try left."""
+        row.in_doubt = row.is_to_read = False
+        answer = row.answer or FORGOTTEN
+        delay_s = next_delay_s(self.account.retry, answer, row.tries, self._around.jitter())
+        if delay_s is None:
+            self._end(row, answer, end_without_success(answer, in_doubt=False))
+        else:
+            self._goes_again([row], self._around.clock() + delay_s)
+
+    # Stops...
 
     def _stop_if_hopeless(self, answer: Answer, *, has_ended: bool) -> None:
         reason = self._hopeless(answer, has_ended=has_ended)
@@ -416,15 +561,15 @@ class Lane:
                 self._wake_if_done,
             )
 
-    def _end_stopped(self, row: Row) -> None:
-        """A row that was waiting for another attempt when the account stopped."""
-        answer = row.answer or INTERRUPTED
-        words = f"{answer.message}; no further attempt: {self.stopped or BROKEN_OFF}"
-        self._end(
-            row,
-            answer._replace(message=words),
-            end_without_success(answer, in_doubt=row.in_doubt),
-        )
+    def _leave(self, row: Row) -> None:
+        """What becomes of a row that was given out when the account stopped."""
+        if row.attempts:
+            answer = row.answer or INTERRUPTED
+            words = f"{answer.message}; no further attempt: {self.stopped or BROKEN_OFF}"
+            status = end_without_success(answer, in_doubt=row.in_doubt)
+            self._end(row, answer._replace(message=words), status)
+        elif row.is_claimed and not row.in_doubt:
+            self._recorder.unsent([row.job.row])
 
 
 def _in_words(answer: Answer) -> str:

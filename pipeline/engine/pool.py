@@ -9,7 +9,7 @@ import anyio
 
 from pipeline.engine.lane import Lane
 from pipeline.engine.recorder import Recorder
-from pipeline.model import AccountProgress
+from pipeline.model import AccountProgress, PipelineError
 
 
 class Pool:
@@ -23,9 +23,13 @@ class Pool:
         self._recorder = recorder
         self._grace_s = grace_s
         self._working = anyio.CancelScope()
+        recorder.fails = self._cannot_record
 
     async def run(self) -> None:
-        """When this returns, or raises, every row that was sent has its result on record."""
+        """When this returns every row that was sent has its result on record.
+
+        Raises, in a group, what kept results from being recorded, once all have come.
+        """
         async with anyio.create_task_group() as recording:
             recording.start_soon(self._recorder.run)
             try:
@@ -35,6 +39,11 @@ class Pool:
                             working.start_soon(lane.run)
             finally:
                 self._recorder.close()
+
+    def _cannot_record(self, error: PipelineError) -> None:
+        """What is in flight finishes; nothing more leaves that could not be put on record."""
+        if self._working.deadline == math.inf:
+            self.stop(str(error))
 
     def stop(self, reason: str) -> None:
         """Feed no more; a second call ends what is still in flight at once."""

@@ -1,4 +1,4 @@
-"""Results on their way to the record: many in one commit, none released before it is done."""
+"""Claims and results on their way to the record: many in one commit, none released before it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.engine.waiting import WaitList
-from pipeline.model import RowResult
+from pipeline.model import PipelineError, RowResult
 
 COMMIT_EVERY_S = 0.020
 """The most that a result waits for company."""
@@ -16,29 +16,55 @@ COMMIT_EVERY_S = 0.020
 MOST_PENDING = 10_000
 """With more results waiting, no further row is sent."""
 
+Record = Callable[[Sequence[int], Sequence[RowResult]], None]
+Release = Callable[[Sequence[int]], None]
+
 
 class Recorder:
     """Group commits.
 
-    write  puts results on record; when it returns they are. Runs in a thread, one call at a time.
-           What it raises ends the run
+    record   puts claims and results on record; when it returns they are. Runs in a thread, one call
+             at a time. Where it raises PipelineError nothing more is recorded: `fails` is called
+             with it once, and `run` raises it in the end
+    release  takes claims back, in the same manner
     """
 
-    def __init__(self, write: Callable[[Sequence[RowResult]], None]) -> None:
-        self._write = write
-        self._pending: list[tuple[RowResult, Callable[[], None]]] = []
+    def __init__(self, record: Record, release: Release = lambda _rows: None) -> None:
+        self._record = record
+        self._release = release
+        self.fails: Callable[[PipelineError], None] = lambda _error: None
+        self.failure: PipelineError | None = None
+        self._claims: list[int] = []
+        self._unsent: list[int] = []
+        self._results: list[tuple[RowResult, Callable[[], None]]] = []
+        self._committed = anyio.Event()
         self._news = anyio.Event()
         self._hurry = anyio.Event()
         self._room = WaitList()
         self._is_closed = False
         self._lost: list[RowResult] = []
 
+    async def claim(self, rows: Sequence[int]) -> bool:
+        """Put on record that `rows` may be sent from now on. False: nothing can be any more."""
+        if self.failure is not None:
+            return False
+        if rows:
+            self._claims += rows
+            self._news.set()
+            self._hurry.set()
+            await self._committed.wait()
+        return self.failure is None
+
+    def unsent(self, rows: Sequence[int]) -> None:
+        """These rows were claimed and certainly never sent."""
+        self._unsent += rows
+
     def end(self, result: RowResult, then: Callable[[], None], *, is_awaited: bool = False) -> None:
         """Record `result`; `then` is called once that is done.
 
         is_awaited  somebody waits for it: do not wait for company
         """
-        self._pending.append((result, then))
+        self._results.append((result, then))
         self._news.set()
         if is_awaited:
             self._hurry.set()
@@ -46,12 +72,12 @@ class Recorder:
     @property
     def unrecorded(self) -> list[RowResult]:
         """Results that could not be put on record, and all that came after them."""
-        return [*self._lost, *(result for result, _ in self._pending)]
+        return [*self._lost, *(result for result, _ in self._results)]
 
     @property
     def is_full(self) -> bool:
         """Whether too many results wait for the disk."""
-        return len(self._pending) >= MOST_PENDING
+        return len(self._results) >= MOST_PENDING
 
     async def wait_for_room(self) -> None:
         """Back-pressure: returns once few enough results wait."""
@@ -65,7 +91,10 @@ class Recorder:
         self._hurry.set()
 
     async def run(self) -> None:
-        """Commit until closed. What is left when this is cancelled is still committed."""
+        """Commit until closed. What is left when this is cancelled is still committed.
+
+        Raises what kept results from being recorded.
+        """
         try:
             while not self._is_closed:
                 await self._news.wait()
@@ -75,24 +104,41 @@ class Recorder:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._commit()
+        if self.failure is not None:
+            raise self.failure
 
     async def _commit(self) -> None:
-        batch, self._pending = self._pending, []
+        claims, self._claims = self._claims, []
+        batch, self._results = self._results, []
+        committed, self._committed = self._committed, anyio.Event()
         if not self._is_closed:
             self._news = anyio.Event()
             self._hurry = anyio.Event()
-        if not batch:
-            return
         results = [result for result, _ in batch]
-        if self._lost:
+        try:
+            await self._write(claims, results)
+        finally:
+            committed.set()
+        if self.failure is None:
+            for _, then in batch:
+                then()
+        self._room.wake_all()
+
+    async def _write(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+        if self.failure is not None:
             self._lost += results
             return
         try:
             with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
-                await anyio.to_thread.run_sync(self._write, results)
+                if claims or results:
+                    await anyio.to_thread.run_sync(self._record, claims, results)
+                if self._unsent and self._is_closed:
+                    await anyio.to_thread.run_sync(self._release, self._unsent)
+                    self._unsent = []
+        except PipelineError as error:
+            self._lost += results
+            self.failure = error
+            self.fails(error)
         except BaseException:
             self._lost += results
             raise
-        for _, then in batch:
-            then()
-        self._room.wake_all()

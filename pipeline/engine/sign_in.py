@@ -11,12 +11,19 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, replace
 from enum import Enum
 from http import HTTPStatus
+from typing import TypeGuard
 
 import anyio
+from pydantic import SecretStr
 from yarl import URL
 
 from pipeline.engine.auth import Mask, authorization, is_token
@@ -29,8 +36,12 @@ from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RETRYABLE, next_delay_s
 from pipeline.vendors.contract import Account, Bearer, Token, TokenCall
 
+WhileOpen = Callable[[], AbstractContextManager[None]]
+
 AHEAD_S = 300.0  # no request that leaves with a token takes longer than that
+ASK_AGAIN_S = 30.0  # where another token was not to be had while the old one holds
 AHEAD_SHARE = 0.1  # of its lifetime, at most
+SHORTEST_HIDDEN = 6
 UNUSED_MOST = 5  # tokens that end before a request gets its turn, one after the other
 BELIEVED_AFTER = 3  # tokens: a row that is refused under so many good ones is refused itself
 
@@ -61,6 +72,7 @@ async def signed_in(
     account: Account,
     *,
     late: Late,
+    while_open: WhileOpen = nullcontext,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     jitter: Callable[[], float] = random.random,
@@ -68,6 +80,7 @@ async def signed_in(
     """What sends a request of this account and brings the reply.
 
     late    asked before a request leaves that had to wait until its turn was over
+    while_open  a block that is broken off, quietly, once no request may leave any more
     clock   monotonic seconds
     jitter  draws from [0, 1)
     raises  ConfigError where credentials or addresses cannot be used
@@ -76,7 +89,13 @@ async def signed_in(
     ready = None if isinstance(signs, TokenCall) else authorization(signs)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
-            Transport(account.link, authorization=ready, in_flight=account.in_flight, late=late)
+            Transport(
+                account.link,
+                authorization=ready,
+                in_flight=account.in_flight,
+                secrets=_secrets(account),
+                late=late,
+            )
         )
         if not isinstance(signs, TokenCall):
             yield transport.send
@@ -89,7 +108,17 @@ async def signed_in(
             )
         )
         tokens = _Tokens(account, signs, to_tokens.send, clock=clock, sleep=sleep, jitter=jitter)
-        yield _SignedIn(transport, tokens, late=late, clock=clock).send
+        yield _SignedIn(transport, tokens, late=late, while_open=while_open, clock=clock).send
+
+
+def _secrets(account: Account) -> list[str]:
+    """What the account keeps secret; a very short one would blot out half of every reply."""
+    values = (value.get_secret_value() for _, value in account.settings if _is_secret(value))
+    return [value for value in values if len(value) >= SHORTEST_HIDDEN]
+
+
+def _is_secret(value: object) -> TypeGuard[SecretStr]:
+    return isinstance(value, SecretStr)
 
 
 def _link_to_tokens(link: Link, call: TokenCall) -> Link:
@@ -121,11 +150,18 @@ class _SignedIn:
     """Sends requests with the account's token; safe to use concurrently."""
 
     def __init__(
-        self, transport: Transport, tokens: _Tokens, *, late: Late, clock: Callable[[], float]
+        self,
+        transport: Transport,
+        tokens: _Tokens,
+        *,
+        late: Late,
+        while_open: WhileOpen,
+        clock: Callable[[], float],
     ) -> None:
         self._transport = transport
         self._tokens = tokens
         self._late = late
+        self._while_open = while_open
         self._clock = clock
         self._held: _Held | None = None
         self._newest = 0  # serial number of the last token; also when it is no longer held
@@ -136,8 +172,10 @@ class _SignedIn:
 
     async def send(self, request: Request) -> Reply | NoReply:
         """What came back for this request; `lost_turn` where it is to stand in line again."""
-        if not self._is_ready():
-            lost = await self._sign_in()
+        if not self._is_ready() and not self._others_ask_early():
+            lost: NoReply | None = LATE_SIGN_IN
+            with self._while_open():
+                lost = await self._sign_in()
             if lost is not None:
                 return lost
         held = self._held
@@ -153,6 +191,11 @@ class _SignedIn:
         if self._signed_out:
             self._signed_out.pop(_what_is_asked(request), None)
         return reply
+
+    def _others_ask_early(self) -> bool:
+        """Whether another one is being fetched while the old one still holds."""
+        held = self._held
+        return held is not None and self._clock() < held.ends_s and self._one_asks.locked()
 
     def _is_ready(self) -> bool:
         return self._held is not None and self._clock() < self._held.due_s
@@ -176,7 +219,8 @@ class _SignedIn:
         if isinstance(granted, Granted):
             self._take(granted)
         elif held is not None and granted.reason == FAILED and self._clock() < held.ends_s:
-            held.due_s = held.ends_s  # it was asked for early: the old one holds a while longer
+            # it was asked for early: the old one holds a while longer
+            held.due_s = min(held.ends_s, self._clock() + ASK_AGAIN_S)
         else:
             self._hopeless = granted
 

@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -49,6 +49,7 @@ class Transport:
 
     authorization  the header's value until `sign` sets another; None sends none
     in_flight      at most so many sends at once; one more would wait for a connection
+    secrets        what no reply may show besides, for example a key in a vendor's own header
     late           asked before a request leaves whose connection took so long that its turn is
                    over; False: it does not leave. None asks nobody
     raises         ConfigError where the link cannot work as configured
@@ -60,6 +61,7 @@ class Transport:
         *,
         authorization: str | None,
         in_flight: int,
+        secrets: Sequence[str] = (),
         late: Late | None = None,
     ) -> None:
         url = _checked_base_url(link.base_url)
@@ -71,6 +73,7 @@ class Transport:
         self._timeouts = _timeouts(link)
         self._in_flight = in_flight
         self._late = late
+        self._secrets = tuple(secrets)
         self._headers: CIMultiDict[str]
         self._mask: Mask
         self._last_headers: tuple[Mapping[str, str], CIMultiDict[str]]
@@ -106,7 +109,7 @@ class Transport:
         if authorization is not None:
             self._headers["Authorization"] = authorization
         self._last_headers = {}, self._headers
-        self._mask = Mask((authorization or "").rpartition(" ")[2])
+        self._mask = Mask((authorization or "").rpartition(" ")[2], *self._secrets)
 
     async def send(self, request: Request) -> Reply | NoReply:
         """What came back for this request, or how it was lost.

@@ -10,7 +10,8 @@ from dataclasses import replace
 import anyio
 from pydantic import SecretStr
 
-from pipeline.engine.gate import Gate
+from pipeline.engine.earlier import NOTHING, Earlier
+from pipeline.engine.gate import Door, Gate
 from pipeline.engine.lane import Lane, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
@@ -140,25 +141,36 @@ async def drive(
     grace_s: float = 1.0,
     write: Callable[[Sequence[RowResult]], None] | None = None,
     batch_rows: int = 3,
+    earlier: Earlier = NOTHING,
+    gate: Gate | None = None,
+    claims: list[int] | None = None,
+    released: list[int] | None = None,
+    record_with: Callable[[Sequence[int], Sequence[RowResult]], None] | None = None,
 ) -> tuple[list[RowResult], Lane]:
     """Send `jobs` and give back the results in the order in which they were recorded."""
     results: list[RowResult] = []
 
-    def record(batch: Sequence[RowResult]) -> None:
-        if write is not None:
+    def record(claimed: Sequence[int], batch: Sequence[RowResult]) -> None:
+        if write is not None and batch:
             write(batch)
         results.extend(batch)
+        if claims is not None:
+            claims.extend(claimed)
 
-    recorder = Recorder(record)
+    recorder = Recorder(
+        record_with or record,
+        lambda rows: None if released is None else released.extend(rows),
+    )
     batches = iter([jobs[i : i + batch_rows] for i in range(0, len(jobs), batch_rows)])
     lane = Lane(
         account,
         batches,
         len(jobs),
         send=script.send,
-        gate=Gate(account.quotas, clock=time.monotonic),
+        door=Door(gate or Gate(account.quotas, clock=time.monotonic)),
         recorder=recorder,
         around=Surroundings(clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after),
+        earlier=earlier,
     )
     pool = Pool([lane], recorder, grace_s=grace_s)
     async with anyio.create_task_group() as tasks:

@@ -5,7 +5,7 @@ import time
 import anyio
 import pytest
 
-from pipeline.engine.gate import Gate, spacing
+from pipeline.engine.gate import Door, Gate, spacing
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.policy.quota import Quota
 
@@ -74,8 +74,8 @@ async def test_a_429_without_a_time_slows_everyone_too():
     assert tested.pause_left_s() > 0.5
 
 
-async def test_closing_lets_nobody_wait():
-    tested = gate(Quota(1, 3600.0))
+async def test_closing_a_door_lets_nobody_wait_there():
+    tested = Door(gate(Quota(1, 3600.0)))
     assert await tested.permit()
     told: list[bool] = []
 
@@ -90,3 +90,42 @@ async def test_closing_lets_nobody_wait():
             tested.close()
     assert told == [False] * 5
     assert not await tested.permit()
+
+
+async def test_a_closed_door_leaves_the_gate_open_to_others():
+    shared = gate(Quota(50, 1.0))
+    closed, other = Door(shared), Door(shared)
+    closed.close()
+    assert not await closed.permit()
+    assert all([await other.permit() for _ in range(5)])
+
+
+async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
+    door, seen = Door(gate(Quota(50, 1.0))), []
+
+    async def waiter() -> None:
+        with door.while_open():
+            await anyio.sleep(60)
+            seen.append("never")
+        seen.append("broken off")
+
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waiter)
+            await anyio.sleep(0.01)
+            door.close()
+    assert seen == ["broken off"]
+
+
+async def test_what_left_before_counts_and_so_does_the_pause():
+    tested = gate(Quota(2, 0.4))
+    tested.recall([0.3, 0.1], pause_left_s=0.15)
+    start = time.monotonic()
+    await tested.permit()
+    assert time.monotonic() - start >= 0.15
+    await tested.permit()
+    assert time.monotonic() - start >= 0.3
+    ages = tested.take_ages_s()
+    assert len(ages) == 2
+    assert ages[0] >= ages[1] >= 0
+    assert tested.take_ages_s() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from pipeline.engine.gate import Gate
 from pipeline.model import (
     Answer,
     Effect,
@@ -198,3 +200,43 @@ async def test_what_lost_its_turn_stands_in_line_again_and_no_attempt_is_counted
     results, _ = await drive(rows(60), vendor, account=account, batch_rows=60)
     assert set(statuses(results).values()) == {Status.UPDATED}
     assert {result.attempts for result in results} == {1}
+
+
+async def test_while_too_many_rows_are_held_nothing_fresh_is_sent(monkeypatch):
+    """The one row that asks gets no answer: what is sent meanwhile is bounded."""
+    monkeypatch.setattr("pipeline.engine.lane.MOST_HELD", 100)
+    asked_alone = anyio.Event()
+
+    class Hanging(Vendor):
+        async def send(self, request: Request) -> Reply | NoReply:
+            if "," not in request.path and not asked_alone.is_set():
+                asked_alone.set()
+                await anyio.sleep(0.3)
+            return await super().send(request)
+
+    vendor = Hanging(lambda skus, _n: 500 if len(skus) > 1 and not released else 200)
+    released: list[bool] = []
+    seen: list[int] = []
+
+    async def look(_pool, vendor):
+        await asked_alone.wait()
+        await anyio.sleep(0.2)
+        seen.append(sum(len(skus) for skus in vendor.asked))
+        released.append(True)
+
+    results, _ = await drive(rows(2000), vendor, account=PATIENT, meanwhile=look, batch_rows=2000)
+    assert set(statuses(results).values()) == {Status.UPDATED}
+    assert seen[0] <= 100 + SIZE * 2 * (PATIENT.in_flight + 1)  # those put on record already
+
+
+async def test_an_account_that_stops_leaves_others_of_its_quota_going():
+    gate = Gate(SHOP.quotas, clock=time.monotonic)
+    wrong = Vendor(lambda _skus, _n: 404)
+    right = Vendor(lambda _skus, _n: 200)
+    jobs = rows(60, batch="")
+    first, stopped = await drive(jobs, wrong, account=SHOP, gate=gate, brake_after=5)
+    assert stopped.stopped
+    assert len(first) < 60
+    second, lane = await drive(jobs, right, account=SHOP, gate=gate)
+    assert lane.stopped is None
+    assert len(second) == 60

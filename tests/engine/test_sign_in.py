@@ -6,18 +6,23 @@ import asyncio
 import json
 import logging
 import math
+import time
 from base64 import b64encode
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlencode
 
+import anyio
 import pytest
 from pydantic import SecretStr
 
+from pipeline.engine.gate import Door, Gate
 from pipeline.engine.sign_in import After401, after_401, renewed_after_s, signed_in
 from pipeline.model import NoReply, Reply, Request, Status
 from pipeline.policy.classify import json_object
+from pipeline.policy.quota import Quota
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from tests.engine.acme import ACCOUNT, ACME, drive, job
 from tests.engine.servers import OK, Seen, Server, Wire, refused_port, reply, serving
@@ -118,13 +123,25 @@ def account_at(url: str, signs: object, **link) -> Account:
 
 
 @asynccontextmanager
-async def sending(vendor: Vendor, *, late=in_time, clock: Clock | None = None, max_wait_s=900.0):
+async def sending(
+    vendor: Vendor,
+    *,
+    late=in_time,
+    clock: Clock | None = None,
+    max_wait_s=900.0,
+    while_open=nullcontext,
+):
     """A server for `vendor`, and the way to send to it."""
     clock = clock or Clock()
     async with serving(vendor.talk) as server:
         account = replace(account_at(server.url, call_to(server.url)), max_wait_s=max_wait_s)
         async with signed_in(
-            account, late=late, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5
+            account,
+            late=late,
+            while_open=while_open,
+            clock=clock,
+            sleep=clock.sleep,
+            jitter=lambda: 0.5,
         ) as send:
             yield send
 
@@ -209,9 +226,14 @@ async def test_a_token_is_renewed_by_time(lifetime_s, passes_s, calls):
         assert (await send(ROW)).status == 200
         clock.now_s += passes_s
         got = await asyncio.gather(*(send(ROW) for _ in range(10)))
-    assert {each.status for each in got} == {200}
+        # while one asks early the others go on with what they have: here, where a new token ends
+        # the old one, they stand in line again
+        lost = [each for each in got if isinstance(each, NoReply)]
+        assert all(each.lost_turn for each in lost)
+        got = [await send(ROW) for _ in lost]
+    assert {each.status for each in got} <= {200}
     assert len(vendor.token_calls) == calls
-    assert carried(vendor.api_calls)[1:] == [f"token-{calls}"] * 10
+    assert carried(vendor.api_calls)[-1] == f"token-{calls}"
 
 
 async def test_the_lifetime_counts_from_when_the_call_left():
@@ -319,9 +341,11 @@ async def test_rows_in_a_lane_do_not_notice_that_tokens_end():
 
         def __init__(self, send) -> None:
             self._send = send
+            self._next = 20
 
         async def send(self, request: Request) -> Reply | NoReply:
-            if len(vendor.api_calls) % 40 == 20:
+            if len(vendor.api_calls) >= self._next:
+                self._next += 40
                 vendor.revoke()
             got = await self._send(request)
             is_ok = isinstance(got, Reply) and got.status == 200
@@ -619,3 +643,22 @@ async def test_a_ready_token_that_is_refused_is_no_business_of_ours():
         account = account_at(server.url, Bearer(SecretStr("ended")))
         async with signed_in(account, late=in_time) as send:
             assert (await send(ROW)).status == 401
+
+
+async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
+    """The token server accepts and never answers; the door closes: the request never left."""
+    vendor = Vendor(hold_token=asyncio.Event())
+    door = Door(Gate([Quota(100, 1.0)], clock=time.monotonic))
+    async with sending(vendor, late=door.permit_again, while_open=door.while_open) as send:
+        with anyio.fail_after(3):
+            async with anyio.create_task_group() as tasks:
+                got: list[Any] = []
+
+                async def one() -> None:
+                    got.append(await send(ROW))
+
+                tasks.start_soon(one)
+                await anyio.sleep(0.1)
+                door.close()
+    assert [(each.lost_turn, each.may_have_arrived) for each in got] == [(True, False)]
+    assert vendor.api_calls == []

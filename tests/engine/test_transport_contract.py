@@ -895,3 +895,14 @@ async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
     else:
         assert isinstance(answer, NoReply)
         assert (answer.reason, answer.may_have_arrived) == ("connect_late", False)
+
+
+async def test_a_key_that_travels_in_a_vendors_own_header_is_masked():
+    said = reply(400, body=b'{"headers": {"x-api-key": "client-7/x"}}')
+    async with serving(answering(said)) as server:
+        link = Link(base_url=server.url)
+        sender = Transport(link, authorization=None, in_flight=1, secrets=["client-7/x"])
+        async with sender:
+            answer = await sender.send(a_request())
+    assert isinstance(answer, Reply)
+    assert answer.body == b'{"headers": {"x-api-key": "***"}}'

@@ -1,0 +1,24 @@
+"""What an earlier process of the same run left on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What is known of the rows of a run that is carried on.
+
+    in_doubt  rows that may have been sent and have no result
+    unknown   rows whose result is `unknown`
+    ended     of these rows, those that must not be sent again; called in a thread
+    """
+
+    in_doubt: frozenset[int] = frozenset()
+    unknown: frozenset[int] = frozenset()
+    ended: Callable[[Sequence[int]], set[int]] = lambda _rows: set()
+
+
+NOTHING = Earlier()
+"""Of a run that begins."""
