@@ -98,6 +98,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     assert config.reports == tmp_path / "reports"
     assert config.ledger_folder == tmp_path / ".pipeline"
     assert config.timezone is None
+    assert config.keep_days == 90
 
 
 def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
@@ -148,6 +149,10 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         ("timzone = 'UTC'", "timzone: unknown key. Did you mean timezone?"),
         ("timezone = 'Europe/Berlyn'", "timezone: is no known time zone"),
         ("timezone = 'Europe'", "timezone: is no known time zone"),  # a folder of the database
+        ("keep_days = 0", "keep_days: should be greater than or equal to 1: 0"),
+        ("keep_days = 36501", "keep_days: should be less than or equal to 36500"),  # no such date
+        ("keep_days = '90'", "keep_days: should be a valid integer"),
+        ("keep_day = 90", "keep_day: unknown key. Did you mean keep_days?"),
         ("inputs = 3", "inputs: should be a text: 3"),
         ("accounts = 3", "accounts: should be a table: 3"),
         ("accounts.shop = 3", "[accounts.shop]: should be a table: 3"),

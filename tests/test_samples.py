@@ -17,6 +17,10 @@ from tests.make_samples import frames
 SAMPLES = Path(__file__).parents[1] / "inputs" / "samples"
 FINISHED = {"updated", "invalid", "rejected", "failed", "unknown"}
 FEWER = {
+    # a read settles what the others are in doubt about
+    "autumn_coupons.csv": FINISHED - {"unknown"},
+    "winter_bonuses.parquet": FINISHED - {"unknown"},
+    "winter_fallbacks.csv": FINISHED - {"unknown"},
     "night_status.parquet": FINISHED - {"rejected"},  # Oracle's 500 says of no row that it is wrong
     "launch_day.csv": {"updated", "invalid"},
 }

@@ -13,7 +13,9 @@ import click
 from pipeline.cli.check import check
 from pipeline.cli.init import init
 from pipeline.cli.operations import operations
+from pipeline.cli.resume import resume
 from pipeline.cli.run import run
+from pipeline.cli.runs import runs
 from pipeline.cli.simulate import simulator
 from pipeline.cli.words import tell_error
 from pipeline.model import PipelineError, RunAborted
@@ -70,5 +72,5 @@ def main(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = config
 
 
-for _command in (run, check, operations, init, simulator):
+for _command in (run, check, resume, runs, operations, init, simulator):
     main.add_command(_command)

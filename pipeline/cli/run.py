@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
-from rich.console import Console
 
+from pipeline.cli.session import Session
 from pipeline.cli.setup import (
     Allowed,
     Rows,
@@ -21,25 +19,9 @@ from pipeline.cli.setup import (
     prepare_whole,
     read_config,
 )
-from pipeline.cli.side_by_side import Board, Turns
-from pipeline.cli.words import question_about, tell_error
-from pipeline.config import Config
 from pipeline.load import RowSelection
-from pipeline.model import ConfigError, PipelineError, RunAborted, UsageError
-from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
-from pipeline.run import (
-    Prepared,
-    Progress,
-    RunOptions,
-    Shared,
-    Way,
-    carry_out,
-    check_secrets,
-    discard,
-    signals_obeyed,
-)
-
-FAILED_ROWS, NOTHING_SENT, STOPPED, SIGNALLED = 1, 2, 3, 128
+from pipeline.model import UsageError
+from pipeline.run import RunOptions
 
 
 @click.command()
@@ -63,6 +45,7 @@ FAILED_ROWS, NOTHING_SENT, STOPPED, SIGNALLED = 1, 2, 3, 128
 @click.option("--no-brake", is_flag=True, help="Go on after 20 equal refusals at the start.")
 @click.option("--force-order", is_flag=True, help="Send an earlier report's rows as new ones.")
 @click.option("--allow", type=Allowed(), help="irreversible: send rows that nothing takes back.")
+@click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
 @click.pass_obj
@@ -79,6 +62,7 @@ def run(
     strict: bool,
     max_invalid: float,
     no_brake: bool,
+    no_wait: bool,
     allow: bool | None,
     quiet: bool,
     as_json: bool,
@@ -105,121 +89,10 @@ def run(
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=strict_ids))
-        session = _Session(config, run_options, _console(quiet=quiet), as_json=as_json)
-        sys.exit(session.run(expand(files, config), is_agreed=yes or simulate))
-
-
-def _console(*, quiet: bool) -> Console:
-    return Console(stderr=True, quiet=quiet, highlight=False)
-
-
-class _Session:
-    """One command over one or more files."""
-
-    def __init__(
-        self, config: Config, options: RunOptions, console: Console, *, as_json: bool
-    ) -> None:
-        self._config = config
-        self._options = options
-        self._console = console
-        self._as_json = as_json
-
-    def run(self, paths: Sequence[Path], *, is_agreed: bool) -> int:
-        """Prepare all, ask once, send. Gives back the exit code."""
+        session = Session(quiet=quiet, as_json=as_json, wait=not no_wait)
+        paths = expand(files, config)
         if not paths:
-            self._console.print(f"No files in {self._config.inputs}: nothing to do.", markup=False)
-            return 0
-        found: list[Prepared | None] = []
-        try:
-            for path in paths:
-                found.append(self._prepare(path))  # noqa: PERF401 - what is there is discarded below
-            if not is_agreed:
-                self._ask([one for one in found if one is not None])
-        except BaseException:
-            for one in filter(None, found):
-                discard(one)
-            raise
-        return _together(anyio.run(self._send_all, found))
-
-    async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
-        """One event loop for all files: they share the gates of their accounts."""
-        codes = [NOTHING_SENT] * len(found)
-        shared, board = Shared(), Board(self._open_display)
-        turns = Turns(() if one is None else one.places for one in found)
-
-        async def send_one(number: int, one: Prepared) -> None:
-            async with turns.wait_for(number):
-                codes[number] = await self._carry_out(one, shared, board)
-
-        async with signals_obeyed(shared), anyio.create_task_group() as tasks:
-            for number, one in enumerate(found):
-                if one is not None:
-                    tasks.start_soon(send_one, number, one)
-        return codes
-
-    def _prepare(self, path: Path) -> Prepared | None:
-        try:
-            with self._console.status(f"Reading {path.name}", spinner="dots"):
-                prepared = prepare_whole(path, self._config, self._options)
-        except RunAborted:
-            raise
-        except PipelineError as error:
-            tell_error(error)
-            return None
-        try:
-            check_secrets(prepared, os.environ)
-        except ConfigError as error:
-            discard(prepared)
-            tell_error(error)
-            return None
-        show_question(self._console, question_about(prepared))
-        return prepared
-
-    def _ask(self, ready: Sequence[Prepared]) -> None:
-        if not any(one.bound.jobs and one.refusal is None for one in ready):
-            return
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError(
-                "nothing was sent: there is no terminal to ask at. --yes says yes beforehand, "
-                "--simulate sends to the simulator"
-            )
-        with suppress(click.Abort):  # Ctrl-C or Ctrl-D at the question is a no
-            if click.confirm("Send this?", default=False, err=True):
-                return
-        raise UsageError("nothing was sent")
-
-    async def _carry_out(self, prepared: Prepared, shared: Shared, board: Board) -> int:
-        if shared.interrupted is not None:
-            source = prepared.snapshot.source
-            tell_error(f"{source}: nothing was sent: the command was interrupted")
-            discard(prepared)
-            return NOTHING_SENT
-        try:
-            summary: Summary = await carry_out(prepared, Way(watch=board.watch, shared=shared))
-        except ConfigError as error:
-            tell_error(error)
-            return NOTHING_SENT
-        except PipelineError as error:
-            tell_error(error)
-            return STOPPED
-        closing(self._console, summary, prepared.report_folder)
-        if self._as_json:
-            click.echo(summary.one_line())
-        return summary.exit_code
-
-    def _open_display(self, poll: Progress) -> AbstractContextManager[object]:
-        if self._console.quiet:
-            return nullcontext()
-        display = LiveDisplay if self._console.is_terminal else PlainDisplay
-        return display(self._console, poll)
-
-
-def _together(codes: Sequence[int]) -> int:
-    """One exit code for several files: among them one that was not sent counts as failed rows.
-
-    >>> _together([0, 2]), _together([2]), _together([1, 3, 0]), _together([0, 130])
-    (1, 2, 3, 130)
-    """
-    if len(set(codes)) == 1:
-        return codes[0]
-    return max(FAILED_ROWS if code == NOTHING_SENT else code for code in codes)
+            session.say(f"No files in {config.inputs}: nothing to do.")
+            sys.exit(0)
+        found = [(path.name, partial(prepare_whole, path, config, run_options)) for path in paths]
+        sys.exit(session.run(found, is_agreed=yes or simulate))

@@ -33,7 +33,8 @@ class Config:
 
     file           where it was read; None where there was none and the defaults hold
     folder         what relative paths, also those of secrets, start from
-    ledger_folder  where the ledger keeps its files
+    ledger         the file that runs share; each run's own files lie in a folder beside it
+    keep_days      how long finished runs stay on record before they may be removed
     timezone       of dates without an offset; None: such dates are errors
     """
 
@@ -41,11 +42,17 @@ class Config:
     folder: Path
     inputs: Path
     reports: Path
-    ledger_folder: Path
+    ledger: Path
+    keep_days: int
     timezone: str | None
     accounts: Mapping[str, AccountEntry]
     input_settings: Mapping[str, InputSettings]
     vendors: Mapping[str, Vendor[Any]] = field(repr=False)
+
+    @property
+    def ledger_folder(self) -> Path:
+        """Where the ledger keeps its files."""
+        return self.ledger.parent
 
     def input_for(self, operation: str) -> InputSettings:
         """How files of an operation are read, the general time zone filled in."""
@@ -127,7 +134,8 @@ def load_config(
         folder=folder,
         inputs=absolute(folder, top.inputs),
         reports=absolute(folder, top.reports),
-        ledger_folder=absolute(folder, top.ledger).parent,
+        ledger=absolute(folder, top.ledger),
+        keep_days=top.keep_days,
         timezone=top.timezone,
         accounts=accounts,
         input_settings=sources,

@@ -15,6 +15,7 @@ from pipeline.model.wire import header_fault
 from pipeline.policy.quota import Quota, parse_quota
 
 MAX_WINDOW = 1_000_000  # the gate remembers that many send times per quota: 8 MB
+MOST_DAYS = 36_500  # a time so long ago can still be said
 _PEER = re.compile(r"(.*@)?(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")  # a host, or [IPv6]
 REFERENCE = re.compile(r"\s*(env|file|command):\s*(\S.*?)\s*", re.DOTALL)
 
@@ -145,6 +146,7 @@ class TopLevel(BaseModel):
     inputs: str = "inputs"
     reports: str = "reports"
     ledger: str = ".pipeline/ledger.db"
+    keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 90
     timezone: Annotated[str, AfterValidator(known_zone)] | None = None
     accounts: dict[str, dict[str, Any]] = {}
     input: dict[str, dict[str, Any]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,16 +16,15 @@ from pipeline.load.cells import BLANKS_AROUND, BeyondCalendar
 from pipeline.load.census import Census, FaultKind, WarningKind
 from pipeline.load.header import (
     Routing,
-    check_is_new,
     find_operation,
     find_routing,
     nearest,
     plan_header,
 )
-from pipeline.load.jobs import JobsFile, jobs_frame, jobs_path, open_jobs
-from pipeline.load.repeats import count_repeated
+from pipeline.load.jobs import JobsFile, JobsWriter, jobs_path
 from pipeline.load.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.load.rows import ReadRow, RowReader, Source, fault_text, hint_text
+from pipeline.load.since import NEW, ROW, RUN, Since, SinceReader
 from pipeline.model import (
     LINE_COLUMN,
     ROW_COLUMN,
@@ -42,7 +40,7 @@ from pipeline.model import (
     UsageError,
 )
 from pipeline.model.errors import shorten
-from pipeline.tables import ParquetWriter, read_frames
+from pipeline.tables import read_frames
 from pipeline.vendors.contract import Account, Operation, VendorSettings
 
 _ROWS_AT_ONCE = 4_096  # as Python values; they are far larger than the frame
@@ -103,6 +101,7 @@ def bind(
     force_order: bool,
     allow_irreversible: bool,
     emit: Emit,
+    known_runs: Callable[[str], bool] = lambda _name: False,
 ) -> Bound:
     """Write a file of jobs per account into `folder`, and emit the invalid rows, both in row order.
 
@@ -112,6 +111,7 @@ def bind(
     force_order         send the rows of an earlier report as new ones
     allow_irreversible  send also what nothing takes back; otherwise such rows are invalid
     emit                is given some rows at a time
+    known_runs          whether a run of that name is on record: its rows have a place in time
 
     Raises UsageError, ConfigError, or InputError where the file as a whole cannot be sent; then no
     file of jobs is left. A corrupt snapshot raises `polars.exceptions.PolarsError`, a full disk
@@ -120,7 +120,6 @@ def bind(
     file = str(snapshot.source)
     _check_asked(file, operation, folder_operation, operations)
     _check_known("account", account, accounts)
-    check_is_new(snapshot.columns, force_order=force_order, file=file)
     named = operation or folder_operation
     found, routing = _routing(snapshot, named, operations, inputs)
     if not found:
@@ -137,13 +136,14 @@ def bind(
     )
     if not routing.headers and (faults := router.route(RoutingCells()).faults):
         raise InputError(replace(fault, file=file) for fault in faults)
-    routes = _Routes(router, routing)
+    has_places = {RUN, ROW}.issubset(snapshot.columns) and not force_order
     return _bind_rows(
         snapshot,
         folder,
         readers=readers,
         accounts=accounts,
-        routes=routes,
+        routes=_Routes(router, routing),
+        since=SinceReader(known_runs) if has_places else None,
         allow_irreversible=allow_irreversible,
         emit=emit,
     )
@@ -202,6 +202,7 @@ class _Binder:
         readers: Mapping[str, RowReader],
         accounts: Mapping[str, Account],
         routes: _Routes,
+        since: SinceReader | None,
         allow_irreversible: bool,
         emit: Emit,
         stack: ExitStack,
@@ -211,10 +212,11 @@ class _Binder:
         self._readers = readers
         self._accounts = accounts
         self._routes = routes
+        self._since = since
         self._allow_irreversible = allow_irreversible
         self._emit = emit
         self._stack = stack
-        self._writers: dict[str, ParquetWriter] = {}
+        self._writers: dict[str, JobsWriter] = {}
         self._rows = 0
         self._invalid: list[RowResult] = []
         self._invalid_rows = 0
@@ -222,8 +224,6 @@ class _Binder:
         self._warnings = Census[str, int]("other warnings")
         self._cleared: Counter[tuple[str, str]] = Counter()
         self._irreversible: Counter[str] = Counter()
-        self._operations: dict[str, Counter[str]] = {}
-        self._groups: dict[str, Counter[tuple[str, str]]] = {}
 
     def bind(self, frame: pl.DataFrame) -> None:
         """Every row of a frame becomes a job in its account's file, or an invalid result."""
@@ -253,11 +253,11 @@ class _Binder:
         jobs: list[JobRow] = []
         cells = _cells(frame, reader.sources)
         read = reader.read(cells, _cells(frame, reader.foreign_sources))
-        for place, row in zip(_places(frame), read, strict=True):
+        for place, row, since in zip(_places(frame), read, self._sinces(frame), strict=True):
             job = reader.job(row)
-            faults = job if isinstance(job, tuple) else self._unfit(operation, settings, job)
-            if isinstance(job, tuple) or faults:
-                self._refuse(place, route, faults)
+            faults = () if isinstance(since, Since) else since
+            if isinstance(job, tuple) or (faults := self._unfit(operation, settings, job, faults)):
+                self._refuse(place, route, (*job, *faults) if isinstance(job, tuple) else faults)
                 continue
             warnings = warn(job)
             if warnings or row.cleared or row.warnings:
@@ -270,22 +270,31 @@ class _Binder:
                     repeatable(settings, job),
                     job.canonical_json(),
                     batch_key(settings, job),
+                    *since,
                 )
             )
-        self._operations.setdefault(route.account, Counter())[operation.name] += len(jobs)
-        self._groups.setdefault(route.account, Counter()).update(
-            (operation.name, job.batch) for job in jobs if job.batch
-        )
         for name in reader.plan.absent:
             self._cleared[operation.name, name] += len(jobs)
         return jobs
 
+    def _sinces(self, frame: pl.DataFrame) -> Sequence[Since | tuple[Fault, ...]]:
+        if self._since is None:
+            return [NEW] * frame.height
+        return self._since.read(*_cells(frame, [(RUN, None), (ROW, None)]))
+
     def _unfit(
-        self, operation: Operation[Any, Any], settings: VendorSettings, job: UpdateJob
+        self,
+        operation: Operation[Any, Any],
+        settings: VendorSettings,
+        job: UpdateJob,
+        faults: tuple[Fault, ...],
     ) -> tuple[Fault, ...]:
-        """Why a good job is not sent all the same; counts what cannot be taken back."""
-        why = operation.refuse(settings, job)
-        faults = () if why is None else (Fault(what=why),)
+        """Why a good job is not sent all the same; counts what cannot be taken back.
+
+        faults  of its row that are known already
+        """
+        if (why := operation.refuse(settings, job)) is not None:
+            faults = (Fault(what=why), *faults)
         if not operation.irreversible(job):
             return faults
         if not self._allow_irreversible:
@@ -323,14 +332,19 @@ class _Binder:
     def _write(self, account: str, jobs: Sequence[JobRow]) -> None:
         writer = self._writers.get(account)
         if writer is None:
-            writer = self._stack.enter_context(open_jobs(jobs_path(self._folder, account)))
+            path, batch_size = jobs_path(self._folder, account), self._batch_size(account)
+            writer = self._stack.enter_context(JobsWriter(path, batch_size))
             self._writers[account] = writer
-        writer.write(jobs_frame(jobs))
+        writer.write(jobs)
+
+    def _batch_size(self, account: str) -> Callable[[str], int]:
+        settings, readers = self._accounts[account].settings, self._readers
+        return lambda operation: readers[operation].plan.operation.batch_size(settings)
 
     def bound(self) -> Bound:
         """What became of all rows, once the files are closed."""
         return Bound(
-            jobs={name: self._jobs_file(name) for name in sorted(self._writers)},
+            jobs={name: self._writers[name].file() for name in sorted(self._writers)},
             rows=self._rows,
             invalid=self._invalid_rows,
             faults=tuple(
@@ -346,26 +360,6 @@ class _Binder:
             irreversible=dict(self._irreversible),
         )
 
-    def _jobs_file(self, account: str) -> JobsFile:
-        path, rows = self._writers[account].path, self._writers[account].rows
-        return JobsFile(
-            path=path,
-            rows=rows,
-            operations=dict(+self._operations[account]),
-            repeated=count_repeated(path, rows),
-            requests=self._requests(account, rows),
-        )
-
-    def _requests(self, account: str, rows: int) -> int:
-        settings, groups = self._accounts[account].settings, self._groups[account]
-        return rows - sum(
-            members - math.ceil(members / self._operation(name).batch_size(settings))
-            for (name, _), members in groups.items()
-        )
-
-    def _operation(self, name: str) -> Operation[Any, Any]:
-        return self._readers[name].plan.operation
-
 
 def _bind_rows(
     snapshot: Snapshot,
@@ -374,6 +368,7 @@ def _bind_rows(
     readers: Mapping[str, RowReader],
     accounts: Mapping[str, Account],
     routes: _Routes,
+    since: SinceReader | None,
     allow_irreversible: bool,
     emit: Emit,
 ) -> Bound:
@@ -384,6 +379,7 @@ def _bind_rows(
             readers=readers,
             accounts=accounts,
             routes=routes,
+            since=since,
             allow_irreversible=allow_irreversible,
             emit=emit,
             stack=stack,

@@ -132,25 +132,6 @@ def _routing_column(
     return next(iter(found), None)
 
 
-def check_is_new(headers: Sequence[str], *, force_order: bool, file: str) -> None:
-    """Raise InputError for a report of ours, unless its rows may be sent as new ones.
-
-    >>> check_is_new(["external_id"], force_order=False, file="a.csv")
-    """
-    if not force_order and {"_run", "_row"}.issubset(headers):
-        raise InputError(
-            [
-                Fault(
-                    file=file,
-                    what="the columns _run and _row mark the report of an earlier run: its rows "
-                    "may be older than what later runs have sent, and would overwrite that",
-                    todo="Check that nothing newer was sent for them, then send them as new rows "
-                    "with --force-order",
-                )
-            ]
-        )
-
-
 def plan_header(
     headers: Sequence[str],
     routing: Routing,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
+from typing import Self
 
 import polars as pl
 
+from pipeline.load.repeats import count_repeated
 from pipeline.model import JobRow
 from pipeline.tables import ParquetWriter, read_frames
 
@@ -20,6 +24,8 @@ JOBS_SCHEMA = MappingProxyType(
         "repeatable": pl.Boolean(),
         "job": pl.String(),
         "batch": pl.String(),
+        "since_run": pl.String(),  # null, as is since_row, in a row that is new
+        "since_row": pl.Int64(),
     }
 )
 READ_ROWS = 8_192
@@ -33,6 +39,7 @@ class JobsFile:
     operations  how many of them are of each operation
     repeated    jobs whose entity has more than one job here
     requests    that carry them where each is sent once and whole groups travel together
+    reaches     what their entities lie in: vendor, origin and scope, as an entity's text begins
     """
 
     path: Path
@@ -40,6 +47,7 @@ class JobsFile:
     operations: Mapping[str, int]
     repeated: int
     requests: int
+    reaches: frozenset[str]
 
 
 def jobs_path(folder: Path, account: str) -> Path:
@@ -51,24 +59,76 @@ def jobs_path(folder: Path, account: str) -> Path:
     return folder / f"jobs-{account}.parquet"
 
 
-def open_jobs(path: Path) -> ParquetWriter:
-    """A writer of frames that `jobs_frame` makes; raises OSError where it cannot write."""
-    return ParquetWriter(path, JOBS_SCHEMA)
+_REACHED = r"^([^|]*\|[^|]*\|[^|]*)\|"
+
+
+class JobsWriter:
+    """Writes the jobs of one account to a file, in row order, and counts them.
+
+    batch_size  operation -> jobs that one request may carry at most
+
+    A context manager, as ParquetWriter is. Raises OSError where the file cannot be written.
+    """
+
+    def __init__(self, path: Path, batch_size: Callable[[str], int]) -> None:
+        self._writer = ParquetWriter(path, JOBS_SCHEMA)
+        self._batch_size = batch_size
+        self._operations: Counter[str] = Counter()
+        self._groups: Counter[tuple[str, str]] = Counter()
+        self._reaches: set[str] = set()
+
+    def write(self, jobs: Sequence[JobRow]) -> None:
+        """Append `jobs`."""
+        frame = jobs_frame(jobs)
+        self._writer.write(frame)
+        self._reaches.update(frame["entity"].str.extract(_REACHED).drop_nulls().unique())
+        self._operations.update(job.operation for job in jobs)
+        self._groups.update((job.operation, job.batch) for job in jobs if job.batch)
+
+    def file(self) -> JobsFile:
+        """What was written, once the block has been left."""
+        path, rows = self._writer.path, self._writer.rows
+        return JobsFile(
+            path=path,
+            rows=rows,
+            operations=dict(self._operations),
+            repeated=count_repeated(path, rows),
+            requests=rows - sum(self._saved(*group) for group in self._groups.items()),
+            reaches=frozenset(self._reaches),
+        )
+
+    def _saved(self, group: tuple[str, str], members: int) -> int:
+        """Requests that jobs of one batch key save by travelling together."""
+        return members - math.ceil(members / self._batch_size(group[0]))
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
 
 
 def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
     """Jobs as a frame of `JOBS_SCHEMA`.
 
     >>> jobs_frame([JobRow(1, "xsolla.coupon", "e", True, "{}")]).rows()
-    [(1, 'xsolla.coupon', 'e', True, '{}', '')]
+    [(1, 'xsolla.coupon', 'e', True, '{}', '', None, None)]
     """
     columns = zip(*jobs, strict=True) if jobs else ((),) * len(JOBS_SCHEMA)
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         [
             pl.Series(name, values, dtype=kind)
             for (name, kind), values in zip(JOBS_SCHEMA.items(), columns, strict=True)
         ]
     )
+    since = ("since_run", "since_row")
+    return frame.with_columns(pl.when(pl.col("since_run") != "").then(pl.col(since)))
 
 
 def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRow]]:
@@ -77,5 +137,11 @@ def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRo
     A corrupt file raises `polars.exceptions.PolarsError`, or OSError, at the batch where it shows.
     """
     for frame in read_frames(path, batch_rows=batch_rows):
-        columns = (frame[name].to_list() for name in JOBS_SCHEMA)
-        yield list(map(JobRow._make, zip(*columns, strict=True)))
+        yield job_rows(frame)
+
+
+def job_rows(frame: pl.DataFrame) -> list[JobRow]:
+    """A frame of `JOBS_SCHEMA` as jobs."""
+    frame = frame.with_columns(pl.col("since_run").fill_null(""), pl.col("since_row").fill_null(0))
+    columns = (frame[name].to_list() for name in JOBS_SCHEMA)
+    return list(map(JobRow._make, zip(*columns, strict=True)))

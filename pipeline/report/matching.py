@@ -19,13 +19,17 @@ LAST_ROW = 2**63 - 1
 UNSENT_CODE = "not_sent"
 _UNSENT_ERROR = "the run ended before this row was sent"
 _UNSENT_HINT = "once the cause is gone, run the error file again"
+FORGOTTEN_CODE = "interrupted"
+_FORGOTTEN_ERROR = "the process ended before the answer to this row was on record"
+_FORGOTTEN_HINT = "carry the run on with `pipeline resume`: it settles what can be settled"
 _NO_ROWS = pl.Series(dtype=pl.Int64)
 
 
 def matched(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Frames of the snapshot, each with the results of its rows, in the same order.
 
-    A row without a result gets one that says `not_attempted`. Raises ReconciliationError.
+    A row without a result gets one: `unknown` where it may have been sent, else `not_attempted`.
+    Raises ReconciliationError.
     """
     routes = [Route(account, path) for account, path in source.routes.items()]
     asked = 0
@@ -61,6 +65,16 @@ def _completed(
 
 
 def _unsent(source: ReportSource, row: int, operation: str, account: str) -> RowResult:
+    if row in source.claimed:
+        return RowResult(
+            row,
+            operation,
+            account,
+            Status.UNKNOWN,
+            error_code=FORGOTTEN_CODE,
+            error=_FORGOTTEN_ERROR,
+            hint=_FORGOTTEN_HINT,
+        )
     return RowResult(
         row,
         operation,

@@ -21,6 +21,7 @@ class ReportSource:
     routes    account -> its Parquet file of jobs, with `row` and `operation`, in row order; they
               name what a row without a result was meant for
     stopped   account -> why it took no more rows
+    claimed   rows that may have been sent and have no result: they are `unknown`
     recorded  results per status, as counted when they were recorded; None where nobody counted
     """
 
@@ -30,4 +31,5 @@ class ReportSource:
     facts: RunFacts
     routes: Mapping[str, Path] = field(default_factory=dict)
     stopped: Mapping[str, str] = field(default_factory=dict)
+    claimed: frozenset[int] = frozenset()
     recorded: Mapping[Status, int] | None = None

@@ -18,7 +18,7 @@ from pipeline.report.summary import (
 from pipeline.report.tally import Tally
 from pipeline.report.wording import verdict
 
-UNSENT = (Status.INVALID, Status.NOT_ATTEMPTED)
+UNSENT = (Status.UNCHANGED, Status.SUPERSEDED, Status.INVALID, Status.NOT_ATTEMPTED)
 
 
 def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSummary]) -> Summary:

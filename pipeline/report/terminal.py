@@ -27,6 +27,8 @@ from pipeline.report.wording import (
 
 _STYLE: Mapping[Status, str] = {
     Status.UPDATED: "green",
+    Status.UNCHANGED: "green",
+    Status.SUPERSEDED: "green",
     Status.UNKNOWN: "bold red",
     Status.NOT_ATTEMPTED: "yellow",
 }
@@ -131,7 +133,7 @@ def _status_table(summary: Summary) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
     for status, count in summary.statuses.items():
-        if count or status in SUCCESS:
+        if count or status is Status.UPDATED:
             output = summary.outputs["success" if status in SUCCESS else "errors"]
             table.add_row(
                 Text(status.replace("_", " "), style=_STYLE.get(status, _ERROR_STYLE)),

@@ -19,6 +19,8 @@ _MILLION = 1_000_000
 
 MEANING: Mapping[Status, str] = {
     Status.UPDATED: "the vendor confirmed it",
+    Status.UNCHANGED: "was sent before; nothing to do",
+    Status.SUPERSEDED: "a newer row was applied; nothing to do",
     Status.INVALID: "never became a job; nothing was sent",
     Status.REJECTED: "the vendor said no",
     Status.FAILED: "gave up; certainly not applied",

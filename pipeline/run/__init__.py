@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
-from pipeline.ledger import Ledger, RunFile
-from pipeline.model import ConfigError, InputError, PipelineError, RunAborted
+from pipeline.ledger import Ledger, RunLedger, State
+from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.report import Summary
-from pipeline.run.facts import report, warnings_about
-from pipeline.run.prepare import SAMPLES, Prepared, RunOptions, check_secrets, discard, prepare
-from pipeline.run.send import (
-    Progress,
-    Sent,
-    Shared,
-    Watch,
-    Way,
-    send_or_refuse,
-    signals_obeyed,
+from pipeline.run.before import Before
+from pipeline.run.busy import BusyError, places_held
+from pipeline.run.facts import NOTHING_SENT, report, warnings_about
+from pipeline.run.options import RunOptions
+from pipeline.run.places import settle_places
+from pipeline.run.prepare import (
+    LEDGER,
+    SAMPLES,
+    Prepared,
+    check_secrets,
+    discard,
+    prepare,
+    reopen,
 )
+from pipeline.run.registry import UNFINISHED, is_alive, open_registry
+from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
+from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import load_vendors
 
 __all__ = [
     "SAMPLES",
+    "UNFINISHED",
+    "BusyError",
     "Prepared",
     "Progress",
     "RunOptions",
@@ -37,7 +48,11 @@ __all__ = [
     "carry_out",
     "check_secrets",
     "discard",
+    "is_alive",
+    "open_registry",
     "prepare",
+    "reopen",
+    "report_only",
     "run_file",
     "run_file_async",
     "signals_obeyed",
@@ -84,29 +99,86 @@ def run_file(
 
 
 async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
-    """Send what is prepared, unless it is refused, and write the report.
+    """Send what is prepared and not yet on record, unless it is refused, and write the report.
 
-    Raises ConfigError where nothing was sent, ReportError where the report could not be written,
-    RunAborted where the run broke off; then, too, there is a report of what had been sent.
+    Raises ConfigError or BusyError where nothing was sent, ReportError where the report could not
+    be written, RunAborted where the run broke off; then, too, there is a report of what had been
+    sent.
     """
     way = way or Way()
     sent = Sent()
-    with RunFile(prepared.folder / "results.jsonl") as ledger:
+    with _opened(prepared) as ledger:
+        before = Before.of(ledger)
         try:
             with way.shared.interruptible(sent):
-                await send_or_refuse(prepared, way, ledger, sent)
-        except ConfigError:
+                async with places_held(prepared, wait=way.may_wait, tell=way.tell):
+                    _move_on(prepared, "sending")
+                    before = await anyio.to_thread.run_sync(settle_places, prepared, ledger, before)
+                    await send_or_refuse(prepared, way, ledger, before, sent)
+        except (BusyError, ConfigError):
             discard(prepared)
             raise
-        return await _reported(prepared, sent, ledger)
+        _record_late(ledger, sent)
+        summary = await _reported(prepared, sent, ledger, before)
+        _move_on(prepared, _state_after(summary, ledger), summary)
+    return summary
 
 
-async def _reported(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
+def _record_late(ledger: Ledger, sent: Sent) -> None:
+    """There may be room by now for results that could not be put on record when they came."""
+    if sent.unrecorded:
+        with suppress(RunAborted):
+            ledger.record((), sent.unrecorded)
+            sent.unrecorded = []
+
+
+def report_only(prepared: Prepared) -> Summary:
+    """Write the report of a run on record, sending nothing.
+
+    A row that may have been sent and has no result is `unknown`. Raises as `carry_out` does.
+    """
+    with _opened(prepared) as ledger:
+        summary = report(prepared, Sent(), ledger, Before.of(ledger))
+        _move_on(prepared, _state_after(summary, ledger), summary)
+    return summary
+
+
+@contextmanager
+def _opened(prepared: Prepared) -> Iterator[Ledger]:
+    """The run's ledger; in the end other processes may work on the run."""
+    try:
+        with RunLedger(prepared.folder / LEDGER) as ledger:
+            yield ledger
+    finally:
+        prepared.lock.release()
+
+
+def _state_after(summary: Summary, ledger: Ledger) -> State:
+    """Unfinished while a row waits to be sent or settled; of a refused run none does."""
+    is_open = bool(summary.statuses[Status.NOT_ATTEMPTED]) or any(True for _ in ledger.claimed())
+    return "sending" if is_open and summary.exit_code != NOTHING_SENT else "reported"
+
+
+def _move_on(prepared: Prepared, state: State, summary: Summary | None = None) -> None:
+    with open_registry(prepared.config) as runs:
+        runs.change_state(
+            prepared.run,
+            state,
+            ended=None if summary is None else datetime.now(UTC),
+            counts=None if summary is None else summary.statuses,
+            exit_code=None if summary is None else summary.exit_code,
+        )
+
+
+async def _reported(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Summary:
+    write = partial(report, prepared, sent, ledger, before)
     if sent.failure is None:
-        return await anyio.to_thread.run_sync(report, prepared, sent, ledger)
+        return await anyio.to_thread.run_sync(write)
     where = "there is no report"
     with suppress(PipelineError):  # what broke the run off comes first
-        await anyio.to_thread.run_sync(report, prepared, sent, ledger)
+        await anyio.to_thread.run_sync(write)
         where = f"the report is in {prepared.report_folder}"
     why = sent.failure if isinstance(sent.failure, PipelineError) else repr(sent.failure)
-    raise RunAborted(f"the run broke off: {why}; {where}") from sent.failure
+    raise RunAborted(
+        f"the run broke off: {why}; {where}. `pipeline resume {prepared.run}` carries it on"
+    ) from sent.failure

@@ -20,14 +20,18 @@ from pipeline.model import (
     Status,
 )
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
+from pipeline.run.before import Before
 from pipeline.run.prepare import Prepared
-from pipeline.run.send import Sent
+from pipeline.run.shared import Sent
 
+NOTHING_SENT = 2  # the exit code
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
 
-def report(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
+def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Summary:
     """Write the report of a run that was sent or refused. Raises ReportError."""
+    claimed = frozenset(ledger.claimed())
+    claimed -= {result.row for result in sent.unrecorded}
     facts = RunFacts(
         started=sent.started,
         ended=datetime.now(UTC),
@@ -45,7 +49,8 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger) -> Summary:
         run=prepared.run,
         results=partial(_results, ledger, sent.unrecorded),
         facts=facts,
-        recorded=_recorded(prepared, sent),
+        claimed=claimed,
+        recorded=_recorded(sent, before, len(claimed)),
         routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
         stopped=sent.stopped,
     )
@@ -62,11 +67,12 @@ def _results(
     return heapq.merge(ledger.results(first, last), more, key=attrgetter("row"))
 
 
-def _recorded(prepared: Prepared, sent: Sent) -> dict[Status, int]:
-    """Results per status as they were counted when they came."""
-    counts = Counter({Status.INVALID: prepared.bound.invalid})
+def _recorded(sent: Sent, before: Before, claimed: int) -> dict[Status, int]:
+    """Results per status: those on record before, those counted when they came, rows in doubt."""
+    counts = Counter(before.counts)
     for account in sent.progress:
         counts.update(account.done)
+    counts[Status.UNKNOWN] += claimed
     return dict(counts)
 
 
@@ -96,6 +102,10 @@ def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
 
 def warnings_about(prepared: Prepared) -> Iterator[str]:
     """What is doubtful about a run but does not stop it."""
+    if prepared.is_resumed:
+        yield f"carries on run {prepared.run}: rows with a result on record are not sent again"
+    if prepared.repeats:
+        yield f"the same content was run before: {prepared.repeats}"
     if not prepared.snapshot.rows:
         yield "the file has no rows"
     if prepared.bound.repeated:
@@ -153,5 +163,5 @@ def _exit_code(prepared: Prepared, sent: Sent) -> int | None:
     if sent.signal is not None:
         return 128 + sent.signal
     if prepared.refusal is not None:
-        return 2
+        return NOTHING_SENT
     return 3 if sent.stopped else None

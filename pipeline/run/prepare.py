@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import string
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.ledger import RunFile
-from pipeline.load import Bound, RowSelection, bind, take
+from pipeline.ledger import Holder, Lock, Run, RunLedger
+from pipeline.load import Bound, bind, take
 from pipeline.model import (
+    ConfigError,
     Fault,
     InputError,
     InputSettings,
     RunAborted,
     Snapshot,
+    UsageError,
 )
+from pipeline.run.options import RunOptions
+from pipeline.run.registry import UNFINISHED, fingerprint, is_alive, lock_of, open_registry
+from pipeline.run.stored import FORMAT, StoredRun, is_stored, load, save
 from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How one file is run.
-
-    operation, account  of every row; None: the file, its folder or the configuration says it
-    rows         which rows to send; None: all
-    max_invalid  share of rows, 0 to 1; with more of them invalid nothing is sent
-    min_rows     with fewer rows in the file nothing is sent
-    use_brake    stop an account whose first answers are all the same refusal
-    force_order  take rows of an earlier report as new ones
-    allow_irreversible  send rows that nothing can take back
-    grace_s      how long requests in flight may finish once the run is stopped
-    """
-
-    operation: str | None = None
-    account: str | None = None
-    rows: RowSelection | None = None
-    max_invalid: float = 0.5
-    min_rows: int = 0
-    use_brake: bool = True
-    force_order: bool = False
-    allow_irreversible: bool = False
-    grace_s: float = 20.0
+LEDGER = "ledger.db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A file that is taken and bound: all that is known before the first request.
 
-    refusal  why nothing may be sent although the file itself is sound; None where it may
+    refusal     why nothing may be sent although the file itself is sound; None where it may
+    is_resumed  an earlier process carried some of it out, or may have
+    repeats     the last run of the same content to the same accounts; None where there was none
+    lock        held until it is carried out or discarded: no other process works on the run
     """
 
     run: str
@@ -65,8 +51,11 @@ class Prepared:
     options: RunOptions
     snapshot: Snapshot
     bound: Bound
+    lock: Lock
     refusal: str | None = None
     is_sample: bool = False
+    is_resumed: bool = False
+    repeats: str | None = None
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -74,42 +63,168 @@ class Prepared:
         return tuple(self.config.outline(name) for name in self.bound.jobs)
 
     @property
-    def places(self) -> frozenset[tuple[str, str]]:
-        """What its rows reach: base URL and scope of each account."""
-        return frozenset(map(_place, self.accounts))
+    def places(self) -> frozenset[str]:
+        """What its rows reach: vendor, origin and scope of their entities."""
+        return frozenset().union(*(file.reaches for file in self.bound.jobs.values()))
 
 
 def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     """Take and bind one file: its snapshot, its jobs, what is wrong with its rows.
 
+    Where an unfinished run of the same content is on record, that one is prepared to be carried on.
     Raises InputError where the file is broken, RunAborted where the disk refuses.
     """
     is_sample = _is_sample(path, config)
+    if (unfinished := same_unfinished(path, config, options)) is not None:
+        return reopen(unfinished, config, options)
     run = _run_name(datetime.now(UTC), path)
     folder = _private(config.ledger_folder / "runs" / run)
+    lock = lock_of(config, run)
+    lock.acquire(wait=False)
     try:
         snapshot, bound = _take_and_bind(path, config, options, folder, is_sample=is_sample)
-        _check_accounts(config, bound, path)
+        _check_accounts(bound, path)
         _check_writable(config.reports)
+        stored = StoredRun(
+            format=FORMAT,
+            run=run,
+            options=options,
+            snapshot=snapshot,
+            bound=bound,
+            accounts={name: fingerprint(config.outline(name)) for name in bound.jobs},
+            refusal=_refusal(snapshot, bound, options),
+            is_sample=is_sample,
+            is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
+        )
+        save(stored, folder)
+        repeats = _register(stored, config)
     except OSError as error:
-        shutil.rmtree(folder)
+        _remove(folder, lock)
         raise RunAborted(
             f"{path} cannot be copied to {folder}: {error}. Nothing was sent"
         ) from error
     except BaseException:
-        shutil.rmtree(folder)
+        _remove(folder, lock)
         raise
+    return replace(_prepared(stored, config, options, lock), repeats=repeats)
+
+
+def _remove(folder: Path, lock: Lock) -> None:
+    lock.release()
+    shutil.rmtree(folder)
+
+
+def _prepared(
+    stored: StoredRun, config: Config, options: RunOptions, lock: Lock, *, is_resumed: bool = False
+) -> Prepared:
+    folder = config.ledger_folder / "runs" / stored.run
+    jobs = {
+        name: replace(file, path=folder / file.path.name)
+        for name, file in stored.bound.jobs.items()
+    }
     return Prepared(
-        run=run,
+        run=stored.run,
         folder=folder,
-        report_folder=config.reports / run,
+        report_folder=config.reports / stored.run,
         config=config,
         options=options,
-        snapshot=snapshot,
-        bound=bound,
-        refusal=_refusal(snapshot, bound, options),
-        is_sample=is_sample,
+        snapshot=replace(stored.snapshot, path=folder / stored.snapshot.path.name),
+        bound=replace(stored.bound, jobs=jobs),
+        lock=lock,
+        refusal=stored.refusal,
+        is_sample=stored.is_sample,
+        is_resumed=is_resumed,
     )
+
+
+def _register(stored: StoredRun, config: Config) -> str | None:
+    """Give the run its place in time; the name of the last one that it repeats, if any."""
+    operations: Counter[str] = Counter()
+    for file in stored.bound.jobs.values():
+        operations.update(file.operations)
+    with open_registry(config) as runs:
+        before = [
+            run.name
+            for run in runs.find(stored.snapshot.sha256)
+            if dict(run.accounts) == stored.accounts and run.continues is None
+        ]
+        runs.add(
+            Run(
+                name=stored.run,
+                source=str(stored.snapshot.source),
+                sha256=stored.snapshot.sha256,
+                rows=stored.snapshot.selected,
+                operations=dict(operations),
+                accounts=stored.accounts,
+                started=datetime.now(UTC),
+                repeats=before[0] if before else None,
+            )
+        )
+    return before[0] if before else None
+
+
+def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
+    """The run of the same content, asked for in the same way, that no process finished."""
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None  # taking the file says what is wrong with it
+    with open_registry(config) as runs:
+        found = [
+            run
+            for run in runs.find(sha256)
+            if run.state in UNFINISHED and run.continues is None  # that one has some rows only
+        ]
+        for run in found:
+            folder = config.ledger_folder / "runs" / run.name
+            if not is_stored(folder) or is_alive(config, run):
+                continue
+            stored = load(folder)
+            if stored.options.asks_for == options.asks_for and _fits(stored, config):
+                return run.name
+    return None
+
+
+def _fits(stored: StoredRun, config: Config) -> bool:
+    """Whether the configuration still leads where the run was going."""
+    return all(
+        name in config.accounts and fingerprint(config.outline(name)) == reached
+        for name, reached in stored.accounts.items()
+    )
+
+
+def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepared:
+    """A run on record, to be carried on or reported.
+
+    options  of this time; None takes those of the first
+    raises   UsageError where there is no such run or another process works on it, ConfigError
+             where an account of it is gone or leads elsewhere now, RunAborted where its files
+             cannot be used
+    """
+    folder = config.ledger_folder / "runs" / run
+    if not is_stored(folder):
+        raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
+    stored = load(folder)
+    if not _fits(stored, config):
+        wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
+        raise ConfigError(
+            [
+                Fault(
+                    what=f"run {run} was prepared for {wanted}, and the configuration leads "
+                    "elsewhere now",
+                    todo="Use the configuration that it began with",
+                )
+            ]
+        )
+    lock = lock_of(config, run)
+    if not lock.acquire(wait=False):
+        raise UsageError(f"another process works on run {run}{_told(lock.holder())}")
+    return _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+
+
+def _told(holder: Holder | None) -> str:
+    return f": {holder.pid}, {holder.command}" if holder else ""
 
 
 def check_secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
@@ -120,8 +235,12 @@ def check_secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
 
 
 def discard(prepared: Prepared) -> None:
-    """Forget a run that was prepared and is not carried out."""
-    shutil.rmtree(prepared.folder)
+    """Forget a run that was prepared and is not carried out; one that had begun stays."""
+    if not prepared.is_resumed:
+        with open_registry(prepared.config) as runs:
+            runs.forget(prepared.run)
+        shutil.rmtree(prepared.folder)
+    prepared.lock.release()
 
 
 def _is_sample(path: Path, config: Config) -> bool:
@@ -151,7 +270,7 @@ def _take_and_bind(
     named = options.operation or placed_in
     delimiter = sources[named].delimiter if named in sources else None
     snapshot = take(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
-    with RunFile(folder / "results.jsonl") as ledger:
+    with RunLedger.create(folder / LEDGER) as ledger, open_registry(config) as runs:
         bound = bind(
             snapshot,
             folder,
@@ -164,7 +283,8 @@ def _take_and_bind(
             timezone=config.timezone,
             force_order=options.force_order,
             allow_irreversible=options.allow_irreversible,
-            emit=ledger.end,
+            emit=lambda results: ledger.record((), results),
+            known_runs=lambda name: runs.get(name) is not None,
         )
     return snapshot, bound
 
@@ -204,31 +324,37 @@ def _check_writable(reports: Path) -> None:
         ) from error
 
 
-def _check_accounts(config: Config, bound: Bound, path: Path) -> None:
+def _check_accounts(bound: Bound, path: Path) -> None:
     """Raise InputError where two accounts of the file reach the same entities.
 
     Rows of one entity keep their order within an account; account names are labels only.
     """
-    reached: dict[tuple[str, str], str] = {}
-    for name in bound.jobs:
-        place = _place(config.outline(name))
-        if place in reached:
-            raise InputError(
-                [
-                    Fault(
-                        what=f"accounts {reached[place]} and {name} reach the same "
-                        f"{' '.join(filter(None, place[::-1]))}, and rows sent through both would "
-                        "lose their order",
-                        file=str(path),
-                        todo="Name one of them in all rows",
-                    )
-                ]
-            )
-        reached[place] = name
+    reached: dict[str, str] = {}
+    for name, file in bound.jobs.items():
+        for place in file.reaches:
+            if place in reached:
+                raise InputError(
+                    [
+                        Fault(
+                            what=f"accounts {reached[place]} and {name} reach the same "
+                            f"{in_words(place)}, and rows sent through both would lose their order",
+                            file=str(path),
+                            todo="Name one of them in all rows",
+                        )
+                    ]
+                )
+            reached[place] = name
 
 
-def _place(account: Account) -> tuple[str, str]:
-    return account.link.base_url, account.vendor.scope(account.settings)
+def in_words(place: str) -> str:
+    """A place as people read it.
+
+    >>> in_words("xsolla|https://store.xsolla.com|44056")
+    '44056 of xsolla at https://store.xsolla.com'
+    """
+    vendor, origin, scope = place.split("|", 2)
+    where = f"{vendor} at {origin}"
+    return f"{scope} of {where}" if scope else where
 
 
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:

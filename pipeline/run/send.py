@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 
-from pipeline.engine.gate import Gate
+from pipeline.config import Config
+from pipeline.engine.earlier import NOTHING, Earlier
+from pipeline.engine.gate import Door
 from pipeline.engine.lane import Lane, Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.sign_in import signed_in
-from pipeline.engine.transport import Late
 from pipeline.ledger import Ledger
 from pipeline.load import read_jobs
 from pipeline.model import (
@@ -35,78 +35,24 @@ from pipeline.model import (
     RowResult,
 )
 from pipeline.policy.brake import BRAKE_AFTER
+from pipeline.run.before import Before
 from pipeline.run.prepare import Prepared
+from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import Account
+
+REMEMBER_EVERY_S = 1.0
+"""What a killed process sent in this time at most, other runs do not know of."""
 
 Progress = Callable[[], Sequence[AccountProgress]]
 Watch = Callable[[Progress], AbstractContextManager[object]]
-OpenLink = Callable[[Account, Late], AbstractAsyncContextManager[Send]]
-
-
-@dataclass(slots=True)
-class Sent:
-    """What the sending of a run left beside its results.
-
-    started  when it began
-    stopped  account -> why it took no more rows
-    signal   that stopped the run; None where none did
-    failure  what broke the run off; None where nothing did
-    unrecorded  results that could not be put on record; the report has them all the same
-    pool     that sends; None before
-    """
-
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    progress: tuple[AccountProgress, ...] = ()
-    stopped: dict[str, str] = field(default_factory=dict)
-    signal: signal.Signals | None = None
-    failure: Exception | None = None
-    unrecorded: list[RowResult] = field(default_factory=list)
-    pool: Pool | None = None
-
-
-@dataclass(slots=True)
-class Shared:
-    """What runs of one command share, one event loop for all of them.
-
-    gates     by account: their windows and pauses hold across files
-    hopeless  accounts that would meet the same again -> why
-    interrupted  by which signal the command was; None while it is not
-    """
-
-    gates: dict[str, Gate] = field(default_factory=dict)
-    hopeless: dict[str, str] = field(default_factory=dict)
-    interrupted: signal.Signals | None = None
-    _sending: list[Sent] = field(default_factory=list)
-
-    def gate(self, account: Account) -> Gate:
-        """The one gate of an account."""
-        if account.name not in self.gates:
-            self.gates[account.name] = Gate(account.quotas, clock=time.monotonic)
-        return self.gates[account.name]
-
-    @contextmanager
-    def interruptible(self, sent: Sent) -> Iterator[None]:
-        """While the block runs, a signal stops what `sent` tells of."""
-        sent.signal = self.interrupted
-        self._sending.append(sent)
-        try:
-            yield
-        finally:
-            self._sending.remove(sent)
-
-    def interrupt(self, number: signal.Signals) -> None:
-        """Stop all runs that are sending; what is in flight finishes, unless it is the second."""
-        self.interrupted = self.interrupted or number
-        for sent in self._sending:
-            sent.signal = sent.signal or number
-            if sent.pool is not None:
-                sent.pool.stop(f"interrupted by {number.name}")
+OpenLink = Callable[[Account, Door], AbstractAsyncContextManager[Send]]
 
 
 @asynccontextmanager
-async def over_http(account: Account, late: Late) -> AsyncIterator[Send]:
+async def over_http(account: Account, door: Door) -> AsyncIterator[Send]:
     """The way to an account's vendor: what sends a request there and brings the reply."""
-    async with signed_in(account, late=late) as send:
+    late, while_open = door.permit_again, door.while_open
+    async with signed_in(account, late=late, while_open=while_open) as send:
         yield send
 
 
@@ -118,36 +64,74 @@ class Way:
     environ         where secrets are looked up
     open_link       how an account's vendor is reached
     shared          what runs of the same command have in common
+    wait            for other processes that send to the same place, instead of raising BusyError
+    tell            is told whom it waits for
     """
 
     watch: Watch = nullcontext
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     open_link: OpenLink = over_http
     shared: Shared = field(default_factory=Shared)
+    wait: bool = True
+    tell: Callable[[str], None] = lambda _words: None
+
+    def may_wait(self) -> bool:
+        """Whether it is worth waiting for other processes still."""
+        return self.wait and self.shared.interrupted is None
 
 
-async def send_or_refuse(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent) -> None:
-    """Send every row, unless the run is refused; what happened is told in `sent`."""
+async def send_or_refuse(
+    prepared: Prepared, way: Way, ledger: Ledger, before: Before, sent: Sent
+) -> None:
+    """Send every row that has no result, unless the run is refused; `sent` tells what happened."""
     if prepared.refusal is not None:
         return
     accounts = [prepared.config.account(name, way.environ) for name in prepared.bound.jobs]
     async with AsyncExitStack() as stack:
-        links: list[tuple[Account, Send]] = []
+        links: list[tuple[Account, Door, Send]] = []
         for account in accounts:
-            late = way.shared.gate(account).permit_again
-            send = await stack.enter_async_context(way.open_link(account, late))
-            links.append((account, send))
-        await _send(prepared, way, links, ledger, sent)
+            door = Door(way.shared.gate(account, prepared.config))
+            send = await stack.enter_async_context(way.open_link(account, door))
+            links.append((account, door, send))
+        await _send(prepared, way, links, OneAtATime(ledger), before=before, sent=sent)
+
+
+class OneAtATime:
+    """A ledger whose calls wait for each other: rows are read while results are recorded."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._turn = threading.Lock()
+
+    def record(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+        """As the ledger does."""
+        with self._turn:
+            self._ledger.record(claims, results)
+
+    def release(self, rows: Sequence[int]) -> None:
+        """As the ledger does."""
+        with self._turn:
+            self._ledger.release(rows)
+
+    def has_result(self, rows: Sequence[int]) -> set[int]:
+        """As the ledger does."""
+        with self._turn:
+            return self._ledger.has_result(rows)
 
 
 async def _send(
     prepared: Prepared,
     way: Way,
-    links: Sequence[tuple[Account, Send]],
-    ledger: Ledger,
+    links: Sequence[tuple[Account, Door, Send]],
+    ledger: OneAtATime,
+    *,
+    before: Before,
     sent: Sent,
 ) -> None:
-    recorder = Recorder(ledger.end)
+    recorder = Recorder(ledger.record, ledger.release)
+    earlier = NOTHING
+    if not before.is_nothing:
+        earlier = Earlier(before.claimed, before.unknown, ledger.has_result)
     around = Surroundings(
         clock=time.monotonic,
         jitter=random.random,
@@ -159,11 +143,12 @@ async def _send(
             read_jobs(prepared.bound.jobs[account.name].path),
             prepared.bound.jobs[account.name].rows,
             send=send,
-            gate=way.shared.gate(account),
+            door=door,
             recorder=recorder,
             around=around,
+            earlier=earlier,
         )
-        for account, send in links
+        for account, door, send in links
     ]
     for lane in lanes:
         if lane.account.name in way.shared.hopeless:
@@ -173,7 +158,8 @@ async def _send(
         sent.pool.stop(f"interrupted by {sent.signal.name}")
     with way.watch(sent.pool.progress):
         try:
-            await sent.pool.run()
+            async with _remembering(way.shared, prepared.config):
+                await sent.pool.run()
         except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
             sent.failure = _first(group)
     sent.progress = sent.pool.progress()
@@ -182,6 +168,25 @@ async def _send(
     way.shared.hopeless |= {
         lane.account.name: lane.stopped for lane in lanes if lane.stopped and lane.is_hopeless
     }
+
+
+@asynccontextmanager
+async def _remembering(shared: Shared, config: Config) -> AsyncIterator[None]:
+    """While the block runs and at its end, what left is put on record for other runs."""
+
+    async def keep() -> None:
+        while True:
+            await anyio.sleep(REMEMBER_EVERY_S)
+            await anyio.to_thread.run_sync(shared.remember, config)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keep)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(shared.remember, config)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

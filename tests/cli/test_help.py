@@ -45,7 +45,7 @@ def test_operations_are_listed():
     ("arguments", "words"),
     [
         ((), "Commands:"),
-        (("runn",), "Did you mean 'run'?"),
+        (("runn",), "Did you mean one of: 'run', 'runs'?"),
         (("run", "--lmit", "3"), "'--limit'"),
         (("operations", "xsolla.cupon"), "did you mean xsolla.coupon?"),
         (("operations", "zzz"), f"there are: {', '.join(OPERATIONS)}"),

@@ -404,7 +404,6 @@ def test_invalid_rows_of_different_kinds_come_in_row_order(tmp_path: Path) -> No
         ({**ROW, "operation": "x"}, {"operation": None}, InputError, "no row names an operation"),
         (ROW, {"accounts": TWO}, InputError, "acme has several accounts"),
         (ROW, {"accounts": {}}, InputError, "no account of acme is configured"),
-        ({**ROW, "_run": "r", "_row": "1"}, {}, InputError, "--force-order"),
         ({"gift_id": "g", "most": "1"}, {}, InputError, "items, until, limits.per_user"),
     ],
 )
@@ -419,7 +418,38 @@ def test_a_file_that_cannot_be_sent_leaves_nothing_behind(
 def test_an_old_report_may_be_sent_as_new(tmp_path: Path) -> None:
     row = {**ROW, "_run": "r", "_row": "9", "_account": "nowhere", "_operation": "nothing"}
     found = Bind(tmp_path, [row], force_order=True, account="shop")
-    assert list(found.jobs) == [1]
+    assert [(job.since_run, job.since_row) for _, job in found.rows] == [("", 0)]
+
+
+def test_rows_of_an_old_report_keep_their_place_in_time(tmp_path: Path) -> None:
+    places = [("monday", "9"), ("", ""), ("sunday", "2.0")]
+    rows = [{**ROW, "_run": run, "_row": row} for run, row in places]
+    found = Bind(tmp_path, rows, known_runs={"monday", "sunday"}.__contains__)
+    kept = [(job.since_run, job.since_row) for _, job in found.rows]
+    assert kept == [("monday", 9), ("", 0), ("sunday", 2)]
+
+
+def test_a_parquet_report_says_the_same(tmp_path: Path) -> None:
+    table = pl.DataFrame(
+        [{**ROW, "_run": "monday", "_row": 9}, {**ROW, "_run": None, "_row": None}]
+    )
+    found = Bind(tmp_path, table, file="gifts.parquet", known_runs=lambda _name: True)
+    assert [(job.since_run, job.since_row) for _, job in found.rows] == [("monday", 9), ("", 0)]
+
+
+def test_a_row_without_a_place_in_time_is_told_with_its_other_faults(tmp_path: Path) -> None:
+    rows = [{**ROW, "most": "x", "_run": "monday", "_row": "9"}, {**ROW, "_run": "", "_row": "9"}]
+    found = Bind(tmp_path, rows)
+    assert not found.rows
+    assert "not on record" in found.errors[1]
+    assert "most" in found.errors[1]
+    assert "--force-order" in found.invalid[0].hint
+    assert "_row is" in found.errors[2]
+
+
+def test_one_of_the_two_columns_alone_says_nothing(tmp_path: Path) -> None:
+    found = Bind(tmp_path, [{**ROW, "_row": "9"}])
+    assert [(job.since_run, job.since_row) for _, job in found.rows] == [("", 0)]
 
 
 def test_a_header_without_rows_is_no_job(tmp_path: Path) -> None:

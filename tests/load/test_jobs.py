@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.load.jobs import (
     JOBS_SCHEMA,
+    JobsWriter,
     jobs_frame,
     jobs_path,
-    open_jobs,
     read_jobs,
 )
 from pipeline.load.repeats import count_repeated
@@ -19,16 +19,24 @@ from pipeline.model import JobRow
 from pipeline.tables import read_metadata
 
 JOBS = [
-    JobRow(row, f"acme.{row % 2}", f"e{row % 7}", row % 3 == 0, f'{{"n":"ä{row}"}}', f"b{row % 5}")
+    JobRow(
+        row,
+        f"acme.{row % 2}",
+        f"e{row % 7}",
+        row % 3 == 0,
+        f'{{"n":"ä{row}"}}',
+        f"b{row % 5}",
+        *(("monday", row + 7) if row % 4 else ()),
+    )
     for row in range(1, 101)
 ]
 
 
 def written(folder: Path, jobs: list[JobRow]) -> Path:
     path = jobs_path(folder, "shop")
-    with open_jobs(path) as writer:
+    with JobsWriter(path, batch_size=lambda _operation: 3) as writer:
         for start in range(0, len(jobs), 30):
-            writer.write(jobs_frame(jobs[start : start + 30]))
+            writer.write(jobs[start : start + 30])
     return path
 
 
@@ -43,6 +51,19 @@ def test_the_file_is_private_and_says_its_format(tmp_path: Path) -> None:
     path = written(tmp_path, JOBS)
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_metadata(path)["format"] == "1"
+
+
+def test_what_was_written_is_counted(tmp_path: Path) -> None:
+    jobs = [
+        *(JobRow(row, "acme.1", "e", True, "{}", "together") for row in range(1, 8)),
+        *(JobRow(row, "acme.2", f"e{row}", True, "{}") for row in range(8, 10)),
+    ]
+    with JobsWriter(tmp_path / "jobs", batch_size=lambda _operation: 3) as writer:
+        writer.write(jobs[:4])
+        writer.write(jobs[4:])
+    file = writer.file()
+    assert (file.rows, file.operations) == (9, {"acme.1": 7, "acme.2": 2})
+    assert (file.repeated, file.requests) == (7, 3 + 2)
 
 
 def test_no_jobs_make_an_empty_frame() -> None:

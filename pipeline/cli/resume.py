@@ -1,0 +1,71 @@
+"""`pipeline resume`: a run that did not come to its end is carried on."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from pipeline.cli.session import Session
+from pipeline.cli.setup import read_config
+from pipeline.config import Config
+from pipeline.model import UsageError
+from pipeline.run import UNFINISHED, is_alive, open_registry, reopen
+from pipeline.run.failed import prepare_failed
+
+
+@click.command(short_help="Carry on a run that was stopped or killed.")
+@click.argument("run", required=False)
+@click.option("--failed", is_flag=True, help="Send the rows of RUN again that did not succeed.")
+@click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON at the end.")
+@click.pass_obj
+def resume(
+    config_file: Path | None,
+    /,
+    *,
+    run: str | None,
+    failed: bool,
+    yes: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Carry on RUN: send what is not on record, settle what is in doubt, report every row.
+
+    Without RUN, the last one that is unfinished. The original file is not needed any more. What is
+    on record is never sent again.
+
+    With --failed, rows of RUN that did not succeed are a new run, with a report of its own. Invalid
+    rows are left out: mend them in its error file. A row that a newer one has replaced is not sent.
+    """
+    config = read_config(config_file)
+    session = Session(quiet=quiet, as_json=as_json)
+    if failed:
+        sys.exit(_send_failed(run, config, session, is_agreed=yes))
+    name = run or _last_unfinished(config)
+    if name is None:
+        session.say("No run is unfinished: nothing to do.")
+        sys.exit(0)
+    sys.exit(session.run([(name, partial(reopen, name, config))], is_agreed=yes))
+
+
+def _send_failed(run: str | None, config: Config, session: Session, *, is_agreed: bool) -> int:
+    if run is None:
+        raise UsageError("--failed needs the name of a run; `pipeline runs` lists those there are")
+    prepared = prepare_failed(run, config)
+    if prepared is None:
+        session.say(f"Run {run} has no row to send again: nothing to do.")
+        return 0
+    return session.run([(run, lambda: prepared)], is_agreed=is_agreed)
+
+
+def _last_unfinished(config: Config) -> str | None:
+    with open_registry(config) as runs:
+        found = [run for run in runs.all() if run.state in UNFINISHED]
+        dead = [run.name for run in found if not is_alive(config, run)]
+    if found and not dead:
+        raise UsageError(f"run {found[0].name} is not finished, and a process works on it")
+    return dead[0] if dead else None

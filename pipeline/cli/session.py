@@ -1,0 +1,152 @@
+"""Prepared files are shown, asked about, sent and told of: what `run` and `resume` share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+
+import anyio
+import click
+from rich.console import Console
+
+from pipeline.cli.side_by_side import Board, Turns
+from pipeline.cli.words import question_about, tell_error
+from pipeline.model import ConfigError, PipelineError, RunAborted, UsageError
+from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
+from pipeline.run import (
+    BusyError,
+    Prepared,
+    Progress,
+    Shared,
+    Way,
+    carry_out,
+    check_secrets,
+    discard,
+    signals_obeyed,
+)
+
+FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
+
+Prepare = Callable[[], Prepared]
+
+
+class Session:
+    """One command over one or more files."""
+
+    def __init__(self, *, quiet: bool, as_json: bool, wait: bool = True) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._as_json = as_json
+        self._wait = wait
+
+    def run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
+        """Prepare all, ask once, send. Gives back the exit code.
+
+        files  what each is called, and what prepares it
+        """
+        found: list[Prepared | None] = []
+        try:
+            for name, prepare in files:
+                found.append(self._prepare(name, prepare))
+            if not is_agreed:
+                self._ask([one for one in found if one is not None])
+        except BaseException:
+            for one in filter(None, found):
+                discard(one)
+            raise
+        return _together(anyio.run(self._send_all, found))
+
+    def say(self, words: str) -> None:
+        """One line for people."""
+        self._console.print(words, markup=False)
+
+    async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
+        """One event loop for all files: they share the gates of their accounts."""
+        codes = [NOTHING_SENT] * len(found)
+        shared, board = Shared(), Board(self._open_display)
+        turns = Turns(() if one is None else one.places for one in found)
+
+        async def send_one(number: int, one: Prepared) -> None:
+            async with turns.wait_for(number):
+                codes[number] = await self._carry_out(one, shared, board)
+
+        async with signals_obeyed(shared), anyio.create_task_group() as tasks:
+            for number, one in enumerate(found):
+                if one is not None:
+                    tasks.start_soon(send_one, number, one)
+        return codes
+
+    def _prepare(self, name: str, prepare: Prepare) -> Prepared | None:
+        try:
+            with self._console.status(f"Reading {name}", spinner="dots"):
+                prepared = prepare()
+        except RunAborted:
+            raise
+        except PipelineError as error:
+            tell_error(error)
+            return None
+        try:
+            check_secrets(prepared, os.environ)
+        except ConfigError as error:
+            discard(prepared)
+            tell_error(error)
+            return None
+        show_question(self._console, question_about(prepared))
+        return prepared
+
+    def _ask(self, ready: Sequence[Prepared]) -> None:
+        if not any(one.bound.jobs and one.refusal is None for one in ready):
+            return
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise UsageError(
+                "nothing was sent: there is no terminal to ask at. --yes says yes beforehand, "
+                "--simulate sends to the simulator"
+            )
+        with suppress(click.Abort):  # Ctrl-C or Ctrl-D at the question is a no
+            if click.confirm("Send this?", default=False, err=True):
+                return
+        raise UsageError("nothing was sent")
+
+    async def _carry_out(self, prepared: Prepared, shared: Shared, board: Board) -> int:
+        if shared.interrupted is not None:
+            source = prepared.snapshot.source
+            tell_error(f"{source}: nothing was sent: the command was interrupted")
+            discard(prepared)
+            return NOTHING_SENT
+        try:
+            way = Way(watch=board.watch, shared=shared, wait=self._wait, tell=self.say)
+            summary: Summary = await carry_out(prepared, way)
+        except BusyError as error:
+            tell_error(error)
+            return BUSY
+        except ConfigError as error:
+            tell_error(error)
+            return NOTHING_SENT
+        except PipelineError as error:
+            tell_error(error)
+            return STOPPED
+        except Exception as error:  # noqa: BLE001 - other files are being sent: they go on
+            tell_error(f"{prepared.snapshot.source}: an internal error broke it off: {error!r}")
+            return STOPPED
+        closing(self._console, summary, prepared.report_folder)
+        if self._as_json:
+            click.echo(summary.one_line())
+        return summary.exit_code
+
+    def _open_display(self, poll: Progress) -> AbstractContextManager[object]:
+        if self._console.quiet:
+            return nullcontext()
+        display = LiveDisplay if self._console.is_terminal else PlainDisplay
+        return display(self._console, poll)
+
+
+def _together(codes: Sequence[int]) -> int:
+    """One exit code for several files: among them one that was not sent counts as failed rows.
+
+    >>> _together([0, 2]), _together([2]), _together([1, 3, 0]), _together([0, 130])
+    (1, 2, 3, 130)
+    """
+    if len(set(codes)) == 1:
+        return codes[0]
+    return max(FAILED_ROWS if code == NOTHING_SENT else code for code in codes)

@@ -1,0 +1,62 @@
+"""One process at a time sends to a place: what others wait for, and whom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+
+import anyio
+
+from pipeline.ledger import Lock
+from pipeline.model import RunAborted, UsageError
+from pipeline.run.prepare import Prepared, in_words
+
+LOOK_EVERY_S = 0.2
+
+
+class BusyError(UsageError):
+    """Another process sends to an account of this run, and nobody wants to wait for it."""
+
+
+@asynccontextmanager
+async def places_held(
+    prepared: Prepared,
+    *,
+    wait: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> AsyncIterator[None]:
+    """While the block runs no other process sends to where the rows go.
+
+    wait    whether to go on waiting; where it says no BusyError is raised
+    tell    is told once whom it waits for
+    raises  RunAborted where the locks cannot be used
+    """
+    folder = prepared.config.ledger_folder / "locks"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise RunAborted(f"{folder} cannot be made: {error.strerror}") from error
+    with ExitStack() as held:
+        # all in the same order everywhere, so that no two processes wait for each other
+        for place in sorted(prepared.places):
+            lock = held.enter_context(
+                Lock(folder / hashlib.sha256(place.encode()).hexdigest()[:16])
+            )
+            await _take(lock, in_words(place), wait=wait, tell=tell)
+        yield
+
+
+async def _take(
+    lock: Lock, place: str, *, wait: Callable[[], bool], tell: Callable[[str], None]
+) -> None:
+    is_told = False
+    while not lock.acquire(wait=False):
+        holder = lock.holder()
+        who = f"process {holder.pid} ({holder.command})" if holder else "another process"
+        if not wait():
+            raise BusyError(f"{place} is busy: {who} sends to it. Nothing was sent")
+        if not is_told:
+            tell(f"{place} is busy: waiting for {who}")
+            is_told = True
+        await anyio.sleep(LOOK_EVERY_S)

@@ -1,0 +1,385 @@
+"""What became of runs: which are on record, their reports, who touched an entity, which may go."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import re
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from pipeline.config import Config
+from pipeline.ledger import Holder, Run, RunLedger, State
+from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
+from pipeline.report import Summary, read_summary
+from pipeline.report.runs_table import Asked, Entity, asked_of
+from pipeline.report.summary import SUMMARY_NAME
+from pipeline.run import report_only
+from pipeline.run.before import Before
+from pipeline.run.facts import NOTHING_SENT
+from pipeline.run.prepare import LEDGER, Prepared, reopen
+from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
+from pipeline.run.stored import StoredRun, is_stored, load
+
+LOOK_AGAIN_S = 0.2
+"""Who holds a lock only to see whether it is free has let go of it by then."""
+
+TORN_AFTER = timedelta(days=1)
+_RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-.+-[a-z]{4}")
+_BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
+_UNFINISHED: tuple[State, ...] = tuple(state for state in get_args(State) if state in UNFINISHED)
+
+Condition = Literal["finished", "refused", "unfinished", "under_way"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A run on record as it stands now.
+
+    condition  refused: nothing was sent, and nothing will be until the file is mended
+    holder     the process that works on it; None where none does or it has not written that down
+    is_kept    whether its own files are there
+    report     the folder of its report; None where no summary vouches for one
+    """
+
+    run: Run
+    condition: Condition
+    holder: Holder | None
+    is_kept: bool
+    report: Path | None
+
+    @property
+    def not_sent(self) -> int | None:
+        """Rows that wait to be sent; None where that was not counted, as after a kill."""
+        if self.condition in {"finished", "refused"}:
+            return 0
+        return self.run.counts.get(Status.NOT_ATTEMPTED, 0) if self.run.counts else None
+
+
+def entries(
+    config: Config,
+    *,
+    only_unfinished: bool = False,
+    since: datetime | None = None,
+    most: int | None = None,
+) -> list[Entry]:
+    """Runs on record that started at `since` or later, newest first, at most `most`."""
+    states = _UNFINISHED if only_unfinished else get_args(State)
+    return [_entry(config, run) for run in _runs(config, states, since, most)]
+
+
+def entry(config: Config, name: str) -> Entry:
+    """The run of that name. Raises UsageError where there is none."""
+    run = None
+    if config.ledger.exists():
+        with open_registry(config) as runs:
+            run = runs.get(name)
+    if run is None:
+        raise UsageError(f"there is no run {name}; `pipeline runs` lists those there are")
+    return _entry(config, run)
+
+
+def _runs(
+    config: Config,
+    states: tuple[State, ...] = get_args(State),
+    since: datetime | None = None,
+    most: int | None = None,
+) -> list[Run]:
+    if not config.ledger.exists():  # looking at nothing makes nothing
+        return []
+    with open_registry(config) as runs:
+        return runs.all(states=states, since=since, most=most)
+
+
+def _entry(config: Config, run: Run) -> Entry:
+    report = config.reports / run.name
+    condition: Condition = "refused" if run.exit_code == NOTHING_SENT else "finished"
+    holder = None
+    if run.state in UNFINISHED:
+        condition = "unfinished"
+        if is_alive(config, run):
+            condition, holder = "under_way", lock_of(config, run.name).holder()
+    return Entry(
+        run=run,
+        condition=condition,
+        holder=holder,
+        is_kept=is_stored(_folder(config, run.name)),
+        report=report if (report / SUMMARY_NAME).exists() else None,
+    )
+
+
+def _folder(config: Config, name: str) -> Path:
+    return config.ledger_folder / "runs" / name
+
+
+# Its report
+
+
+def report_of(config: Config, name: str) -> tuple[Summary, bool]:
+    """The summary of a run that no process works on, and whether its report was made just now.
+
+    A report that is there stands, unless the record has more than it tells: the process that
+    carried the run on was killed. Nothing is sent. Raises UsageError where there is nothing to
+    make a report of, else as `reopen` and `report_only` do.
+    """
+    known = entry(config, name)
+    if known.report is not None:
+        summary = read_summary(known.report / SUMMARY_NAME)
+        if known.condition != "unfinished" or _tells_all(config, known, summary):
+            return summary, False
+    if not known.is_kept:
+        raise UsageError(
+            f"run {name} has no report, and none can be made: its files in "
+            f"{_folder(config, name)} are gone"
+        )
+    return report_only(_reopened(config, name)), True
+
+
+def _tells_all(config: Config, known: Entry, summary: Summary) -> bool:
+    """Whether the record of an unfinished run has nothing that its report does not tell.
+
+    Then the run is given the state that the report says: its process may have been killed between
+    the two. Results on record stay as they are, and a report may have some that could not be put
+    there: so whatever is new shows as more of a status, or as more rows.
+    """
+    if not known.is_kept:
+        return True
+    lock = lock_of(config, known.run.name)
+    if not lock.acquire(wait=False):
+        raise UsageError(f"another process works on run {known.run.name}")
+    with lock, RunLedger(_folder(config, known.run.name) / LEDGER) as ledger:
+        before = Before.of(ledger)
+        told = Counter(summary.statuses)
+        waiting = told.pop(Status.NOT_ATTEMPTED, 0)
+        has_more_rows = before.counts.total() + len(before.claimed) > told.total()
+        if has_more_rows or set(before.counts - told) - {Status.UNKNOWN}:
+            return False
+        with open_registry(config) as runs:
+            runs.change_state(
+                known.run.name,
+                "sending" if waiting and summary.exit_code != NOTHING_SENT else "reported",
+                ended=datetime.fromisoformat(summary.ended),
+                counts=summary.statuses,
+                exit_code=summary.exit_code,
+            )
+    return True
+
+
+def _reopened(config: Config, name: str) -> Prepared:
+    """The run as `reopen` gives it; where it was sent to an embedded simulator, that is gone.
+
+    A report needs only its address.
+    """
+    stored = load(_folder(config, name))
+    if stored.is_simulated:
+        config = config.simulated(
+            dict(reached.split("|")[:2] for reached in stored.accounts.values())
+        )
+    return reopen(name, config)
+
+
+# A process that works on it
+
+
+def stop(config: Config, name: str) -> Holder:
+    """Tell the process that works on a run to drain it: the process that was told.
+
+    Raises UsageError where none works on it, or it cannot be told.
+    """
+    holder = _holder(config, name)
+    time.sleep(LOOK_AGAIN_S)
+    if holder is None or _holder(config, name) != holder:
+        raise UsageError(f"run {name} is not under way: no process works on it")
+    try:
+        os.kill(holder.pid, signal.SIGTERM)
+    except (ProcessLookupError, PermissionError) as error:
+        raise UsageError(
+            f"process {holder.pid} ({holder.command}) works on run {name} and cannot be told: "
+            f"{error.strerror}. It may belong to another user or another container"
+        ) from error
+    return holder
+
+
+def _holder(config: Config, name: str) -> Holder | None:
+    """Who holds the lock of a run now; None where nobody does."""
+    folder = _folder(config, name)
+    if Path(name).name != name or not folder.is_dir():
+        raise UsageError(f"there is no run {name}; `pipeline runs` lists those there are")
+    lock = lock_of(config, name)
+    with lock:
+        if lock.acquire(wait=False):
+            return None
+    holder = lock.holder()
+    if holder is None or holder.pid <= 1:  # to lower numbers a signal means whole groups
+        raise UsageError(f"a process works on run {name} and has not written down which it is")
+    return holder
+
+
+# Rows of an entity
+
+
+class Touch(NamedTuple):
+    """A row that is about an entity, and what became of it.
+
+    status  `unknown` where it may be on its way or was when its process died
+    result  None where none is on record
+    """
+
+    entry: Entry
+    account: str
+    asked: Asked
+    status: Status
+    result: RowResult | None
+
+
+def touches(config: Config, wanted: Entity, tell: Callable[[str], None]) -> Iterator[Touch]:
+    """Every row of every kept run that is about an entity, oldest first.
+
+    tell  is told of runs that cannot be looked into, or not to their end
+    """
+    for run in reversed(_runs(config)):
+        if not any(_is_at(wanted.vendor, reached) for reached in run.accounts.values()):
+            continue
+        if not is_stored(_folder(config, run.name)):
+            tell(f"run {run.name} is left out: its files are gone")
+            continue
+        try:
+            yield from _touches_of(_entry(config, run), _folder(config, run.name), wanted)
+        except PipelineError as error:
+            tell(f"run {run.name} could not be looked into: {error}")
+
+
+def _is_at(vendor: str, reached: str) -> bool:
+    return reached.partition("|")[0] == vendor
+
+
+def _touches_of(known: Entry, folder: Path, wanted: Entity) -> Iterator[Touch]:
+    rows = _asked(load(folder), folder, wanted)
+    first = next(rows, None)
+    if first is None:
+        return
+    with RunLedger(folder / LEDGER) as ledger:
+        claimed = frozenset(ledger.claimed())
+        for asked, account in chain([first], rows):
+            result = next(iter(ledger.results(asked.row, asked.row)), None)
+            status = Status.UNKNOWN if asked.row in claimed else Status.NOT_ATTEMPTED
+            yield Touch(known, account, asked, result.status if result else status, result)
+
+
+def _asked(stored: StoredRun, folder: Path, wanted: Entity) -> Iterator[tuple[Asked, str]]:
+    """What was asked, and of which account, in row order."""
+
+    def of(account: str, path: Path) -> Iterator[tuple[Asked, str]]:
+        return ((asked, account) for asked in asked_of(path, wanted))
+
+    found = [
+        of(account, folder / jobs.path.name)
+        for account, jobs in stored.bound.jobs.items()
+        if _is_at(wanted.vendor, stored.accounts[account])
+    ]
+    return heapq.merge(*found, key=itemgetter(0))
+
+
+# What may go
+
+
+class Gone(NamedTuple):
+    """A run, or what one left that never began, that was removed or would be.
+
+    is_torn  its preparation never came to its end: nothing of it was sent
+    """
+
+    name: str
+    bytes: int
+    is_torn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, and the old runs that stay because somebody must decide about them."""
+
+    gone: tuple[Gone, ...]
+    unfinished: tuple[Entry, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The room that it gave."""
+        return sum(gone.bytes for gone in self.gone)
+
+
+def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Pruned:
+    """Remove finished runs that ended long ago, and what torn ones left; reports stay.
+
+    A run that a process works on stays, and so does an unfinished one. Raises RunAborted where
+    the disk refuses.
+    """
+    now = datetime.now(UTC)
+    known = list(reversed(_runs(config)))
+    old = [run for run in known if (run.ended or run.started) < now - older_than]
+    gone = [_removed_run(config, run, is_dry=is_dry) for run in old if run.state not in UNFINISHED]
+    names = {run.name for run in known}
+    gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, names, now)]
+    unfinished = [_entry(config, run) for run in old if run.state in UNFINISHED]
+    return Pruned(
+        tuple(filter(None, gone)),
+        tuple(each for each in unfinished if each.condition == "unfinished"),
+    )
+
+
+def _removed_run(config: Config, run: Run, *, is_dry: bool) -> Gone | None:
+    """Remove its folder, then its entry; None where a process works on it, or did by now."""
+    size_bytes = 0
+    with open_registry(config) as runs, ExitStack() as held:
+        if (folder := _folder(config, run.name)).is_dir():
+            if not held.enter_context(lock_of(config, run.name)).acquire(wait=False):
+                return None
+            if runs.get(run.name) != run:
+                return None
+            size_bytes = _emptied(folder, is_dry=is_dry)
+        if not is_dry:
+            runs.forget(run.name)
+    return Gone(run.name, size_bytes, is_torn=False)
+
+
+def _removed_torn(config: Config, name: str, *, is_dry: bool) -> Gone | None:
+    """Remove its folder; None where a process works on it."""
+    with lock_of(config, name) as lock:
+        if not lock.acquire(wait=False):
+            return None
+        return Gone(name, _emptied(_folder(config, name), is_dry=is_dry), is_torn=True)
+
+
+def _torn(config: Config, known: set[str], now: datetime) -> list[str]:
+    """Folders of runs whose preparation broke off long ago, in the order of time."""
+    runs = config.ledger_folder / "runs"
+    before_s = (now - TORN_AFTER).timestamp()
+    return sorted(
+        folder.name
+        for folder in (runs.iterdir() if runs.is_dir() else ())
+        if folder.name not in known
+        and _RUN_FOLDER.fullmatch(folder.name)
+        and folder.is_dir()
+        and not is_stored(folder)
+        and folder.stat().st_mtime < before_s
+    )
+
+
+def _emptied(folder: Path, *, is_dry: bool) -> int:
+    """Remove a folder, unless it is only asked about: bytes that it took up."""
+    try:
+        size_bytes = sum(path.lstat().st_blocks * _BLOCK_BYTES for path in folder.rglob("*"))
+        if not is_dry:
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise RunAborted(f"{folder} cannot be removed: {error.strerror}") from error
+    return size_bytes

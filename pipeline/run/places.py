@@ -1,0 +1,377 @@
+"""Rows whose place in time is an earlier one than now are settled against newer ones.
+
+A row's place in time is (sequence of its run, row); a row of an earlier report keeps the place that
+it had there. At one place stand the versions of a row: each payload is as old as the first run that
+had it. What was applied at a later place, or in a later version, is never overwritten.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.ledger import Ledger, Run, RunLedger
+from pipeline.load.meet import Guest, Met, meet, since_runs
+from pipeline.model import Effect, JobRow, RowResult, Status
+from pipeline.policy.overtake import Fate, Newer, Writes, fate_of
+from pipeline.run.before import Before
+from pipeline.run.prepare import LEDGER, Prepared
+from pipeline.run.registry import open_registry
+from pipeline.run.stored import is_stored, load
+from pipeline.vendors import Account
+
+ROWS_AT_ONCE = 2_000
+"""So many rows are put on record in one commit."""
+
+_EFFECTS = {
+    Status.UPDATED: Effect.APPLIED,
+    Status.UNCHANGED: Effect.APPLIED,
+    Status.SUPERSEDED: Effect.APPLIED,  # what won over it wins over whatever it would win over
+    Status.UNKNOWN: Effect.MAYBE,
+}
+_HINTS = {
+    Fate.UNCHANGED: "nothing to do",
+    Fate.SUPERSEDED: "nothing to do; to send it all the same, run it with --force-order",
+    Fate.OVERTAKEN: "see what the vendor holds; what is still wanted goes with --force-order",
+    Fate.UNSETTLED: "look the entity up at the vendor; --force-order sends the row as a new one",
+}
+
+
+class Stand(NamedTuple):
+    """What is known of a row on record.
+
+    status      None where it has no result
+    is_claimed  it may have been sent, and has no result
+    """
+
+    status: Status | None
+    is_claimed: bool
+    is_repeatable: bool
+    writes: Writes
+
+    @property
+    def effect(self) -> Effect:
+        """Of the row in its run."""
+        if self.status is not None:
+            return _EFFECTS.get(self.status, Effect.NONE)
+        return Effect.MAYBE if self.is_claimed else Effect.NONE
+
+    def text(self) -> str:
+        """As `read_stand` reads it."""
+        writes = None if self.writes is None else sorted(self.writes)
+        return json.dumps([self.status, self.is_claimed, self.is_repeatable, writes])
+
+
+@lru_cache(maxsize=4_096)
+def read_stand(text: str) -> Stand:
+    """What `Stand.text` wrote.
+
+    >>> read_stand(Stand(Status.FAILED, False, True, None).text()).effect
+    <Effect.NONE: 'none'>
+    """
+    status, is_claimed, is_repeatable, writes = json.loads(text)
+    return Stand(
+        None if status is None else Status(status),
+        is_claimed,
+        is_repeatable,
+        None if writes is None else frozenset(writes),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What becomes of a row of this run.
+
+    by           the row that it gives way to, or that was sent before in its stead; None otherwise
+    is_in_doubt  it may have been applied before
+    """
+
+    met: Met
+    fate: Fate
+    by: Newer | None
+    is_in_doubt: bool
+
+
+def settle_places(prepared: Prepared, ledger: Ledger, before: Before) -> Before:
+    """Put on record what needs not, or must not, be sent: what stands on record from then on.
+
+    To be called before anything is sent and while no other process sends to the same places. Raises
+    RunAborted where the record of a newer run cannot be read.
+    """
+    if prepared.refusal is not None:
+        return before
+    with open_registry(prepared.config) as registry:
+        runs = registry.all()
+    is_changed = False
+    for account in prepared.accounts:
+        for claims, results in _Settling(prepared, account, runs, ledger, before).batches():
+            ledger.record(claims, results)
+            is_changed = True
+    return Before.of(ledger) if is_changed else before
+
+
+class _Settling:
+    """The rows of one account of a run against those of other runs on record.
+
+    runs  all of them
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        account: Account,
+        runs: Sequence[Run],
+        ledger: Ledger,
+        before: Before,
+    ) -> None:
+        self._run = prepared.run
+        self._folder = prepared.folder
+        self._account = account
+        self._jobs = prepared.bound.jobs[account.name]
+        self._operations = {op.name: op for op in account.vendor.operations}
+        self._runs = {run.name: run for run in runs}
+        self._sequences = {run.name: run.sequence for run in runs}
+        self._ledger = ledger
+        self._claimed = before.claimed
+        self._found: dict[str, list[Path]] = {}
+
+    def batches(self) -> Iterator[tuple[list[int], list[RowResult]]]:
+        """Rows to be claimed and results, some at a time; none where no row is an old one."""
+        claims: list[int] = []
+        results: list[RowResult] = []
+        for decided in self._decided():
+            if decided.fate is Fate.IN_DOUBT:
+                claims.append(decided.met.row)
+            elif decided.fate is not Fate.SENT:
+                results.append(self._result(decided))
+            if len(claims) + len(results) >= ROWS_AT_ONCE:
+                yield claims, results
+                claims, results = [], []
+        if claims or results:
+            yield claims, results
+
+    def _decided(self) -> Iterator[Decided]:
+        """What is decided, but for rows that an earlier process left in doubt and that stay so."""
+        now = self._sequences[self._run]
+        earliest = self._earliest()
+        others = [run for run in self._runs.values() if self._may_be_newer(run, earliest)]
+        if earliest == now and not others:
+            return
+        host = Guest(
+            path=self._jobs.path,
+            run=self._run,
+            remark=partial(self._stands, self._ledger, self._claimed),
+        )
+        met = meet(
+            host,
+            self._guests(others),
+            asks=lambda rows: {*rows} - self._ledger.has_result(rows),
+            rows=sum(run.rows for run in others) + self._jobs.rows,
+            folder=self._folder,
+        )
+        readable = {op.name for op in self._operations.values() if op.reading is not None}
+        for group in met:
+            for each in decide(group, self._run, self._sequences, readable):
+                is_for_lane = each.fate in {Fate.IN_DOUBT, Fate.UNSETTLED}
+                if not (is_for_lane and each.met.row in self._claimed):
+                    yield each
+
+    # Which runs may hold something newer...
+
+    def _earliest(self) -> int:
+        """Sequence of the earliest run whose place a row keeps; 0 for one that is forgotten."""
+        found = self._sequences[self._run]
+        seen: set[str] = set()
+        ahead = since_runs(self._jobs.path)
+        while ahead:
+            seen.add(name := ahead.pop())
+            found = min(found, self._sequences.get(name, 0))
+            for path in self._paths(name):
+                ahead |= since_runs(path) - seen
+        return found
+
+    def _may_be_newer(self, run: Run, earliest: int) -> bool:
+        return (
+            run.sequence >= earliest
+            and run.name != self._run
+            and run.state != "prepared"  # nothing of it was sent
+            and bool(self._paths(run.name))
+        )
+
+    def _paths(self, name: str) -> list[Path]:
+        """Files of jobs of a run that may be about the same entities, as far as they are kept."""
+        if name not in self._found:
+            folder, reaches = self._folder.with_name(name), self._jobs.reaches
+            is_kept = name in self._runs and is_stored(folder) and (folder / LEDGER).exists()
+            files = load(folder).bound.jobs.values() if is_kept else ()
+            paths = [folder / file.path.name for file in files if file.reaches & reaches]
+            self._found[name] = [path for path in paths if path.exists()]
+        return self._found[name]
+
+    def _guests(self, runs: Iterable[Run]) -> Iterator[Guest]:
+        for run in runs:
+            with RunLedger(self._folder.with_name(run.name) / LEDGER) as ledger:
+                remark = partial(self._stands, ledger, frozenset(ledger.claimed()))
+                for path in self._paths(run.name):
+                    yield Guest(path=path, run=run.name, remark=remark)
+
+    def _stands(self, ledger: Ledger, claimed: frozenset[int], jobs: Sequence[JobRow]) -> list[str]:
+        found = ledger.results(jobs[0].row, jobs[-1].row)
+        status = {result.row: result.status for result in found}
+        return [
+            Stand(
+                status.get(job.row), job.row in claimed, job.is_repeatable, self._writes(job)
+            ).text()
+            for job in jobs
+        ]
+
+    def _writes(self, job: JobRow) -> Writes:
+        operation = self._operations.get(job.operation)
+        if operation is None or operation.replaces:
+            return None
+        return operation.writes(self._account.settings, operation.job_type.trusted(job.text))
+
+    # What is put on record...
+
+    def _result(self, decided: Decided) -> RowResult:
+        met, fate = decided.met, decided.fate
+        return RowResult(
+            row=met.row,
+            operation=met.operation,
+            account=self._account.name,
+            status=_status(decided),
+            error_code=fate.name.lower(),
+            error=_words(decided),
+            hint=_HINTS[fate],
+        )
+
+
+def _status(decided: Decided) -> Status:
+    match decided.fate:
+        case Fate.UNCHANGED:
+            return Status.UNCHANGED
+        case Fate.SUPERSEDED:
+            return Status.SUPERSEDED
+        case Fate.OVERTAKEN if not decided.is_in_doubt:
+            return Status.FAILED
+    return Status.UNKNOWN
+
+
+def _words(decided: Decided) -> str:
+    met, by = decided.met, decided.by
+    other = f"row {by.row} of run {by.run}" if by else "an earlier row"
+    match decided.fate:
+        case Fate.UNCHANGED:
+            return f"{other} is the same and was applied"
+        case Fate.SUPERSEDED:
+            return f"{other} is newer and was applied"
+        case Fate.UNSETTLED:
+            return f"{other} is the same and may have been applied; twice would do harm"
+    own = f"row {met.since_row or met.row} of run {met.since_run or met.run}"
+    is_known = by is not None and by.effect is Effect.APPLIED
+    what = "wrote part of the same" if is_known else "may have written the same"
+    return f"{other} {what}, and is newer than {own}"
+
+
+# ------------------------------------------------------------------------------ the order in time
+
+Place = tuple[int, int, int, int]
+"""Sequence and row of the place in time, then those of the first row that had this payload."""
+
+
+def decide(
+    group: Sequence[Met], run: str, sequences: Mapping[str, int], readable: Iterable[str] = ()
+) -> Iterator[Decided]:
+    """What becomes of the rows of `run` that ask. Pure.
+
+    group      rows of one entity, `remark` a `Stand`
+    sequences  of runs by name; one that is missing is older than all
+    readable   operations whose entities can be read back
+    """
+    passed: dict[tuple[Writes, Effect], Newer] = {}  # the newest of each kind, the newest first
+    going: dict[Writes, int] = {}  # rows of this run that are newer and to be sent: the first
+    placed = sorted(places(group, sequences), key=itemgetter(0), reverse=True)
+    for _, same in groupby(placed, key=itemgetter(0)):
+        standing = sorted((met, read_stand(met.remark)) for _, met in same)
+        for met, stand in standing:
+            if stand.status is Status.SUPERSEDED and not met.asks:
+                _pass(passed, met, stand)
+        was = _was(standing)
+        for met, stand in standing:
+            if met.asks:
+                newer = [*passed.values(), *_ahead(going, run, met.row)]
+                decided = _fate(met, stand, newer, was, can_be_read=met.operation in readable)
+                if decided.fate in {Fate.SENT, Fate.IN_DOUBT}:
+                    going[stand.writes] = min(met.row, going.get(stand.writes, met.row))
+                yield decided
+        for met, stand in standing:
+            if not met.asks:
+                _pass(passed, met, stand)
+
+
+def places(group: Sequence[Met], sequences: Mapping[str, int]) -> list[tuple[Place, Met]]:
+    """Each row of one entity with its place in time.
+
+    Reports of reports are followed to the first run, as long as the row stays about this entity.
+    """
+    by_row = {(met.run, met.row): met for met in group}
+    first: dict[tuple[int, int, int], tuple[int, int]] = {}
+    found = []
+    for met in sorted(group, key=lambda each: (sequences.get(each.run, 0), each.row)):
+        origin = met
+        while (before := by_row.get((origin.since_run, origin.since_row))) is not None:
+            if sequences.get(before.run, 0) >= sequences.get(origin.run, 0):
+                break
+            origin = before
+        run, row = (
+            (origin.since_run, origin.since_row) if origin.since_run else (origin.run, origin.row)
+        )
+        place = sequences.get(run, 0), row
+        version = first.setdefault((*place, met.payload), (sequences.get(met.run, 0), met.row))
+        found.append(((*place, *version), met))
+    return found
+
+
+def _pass(passed: dict[tuple[Writes, Effect], Newer], met: Met, stand: Stand) -> None:
+    if stand.effect is not Effect.NONE:
+        newer = Newer(met.run, met.row, stand.writes, stand.effect)
+        passed.setdefault((stand.writes, stand.effect), newer)
+
+
+def _was(standing: Iterable[tuple[Met, Stand]]) -> Newer | None:
+    """The sending of the same version in an earlier run that tells most; None where none did."""
+    found: Newer | None = None
+    for met, stand in standing:
+        is_more = found is None or found.effect is Effect.MAYBE
+        if not met.asks and stand.effect is not Effect.NONE and is_more:
+            found = Newer(met.run, met.row, stand.writes, stand.effect)
+    return found
+
+
+def _ahead(going: Mapping[Writes, int], run: str, row: int) -> Iterator[Newer]:
+    """Rows of this run that are newer, or the same, and sent first."""
+    for writes, first in going.items():
+        if first < row:
+            yield Newer(run, first, writes, Effect.MAYBE)
+
+
+def _fate(
+    met: Met, stand: Stand, newer: Iterable[Newer], was: Newer | None, *, can_be_read: bool
+) -> Decided:
+    before = Effect.NONE if was is None else was.effect
+    if before is Effect.NONE and stand.is_claimed:
+        before = Effect.MAYBE
+    fate, by = fate_of(
+        stand.writes,
+        newer,
+        before=before,
+        is_repeatable=stand.is_repeatable,
+        can_be_read=can_be_read,
+    )
+    return Decided(met, fate, by or was, is_in_doubt=before is Effect.MAYBE)

@@ -1,0 +1,54 @@
+"""Two processes, one account: the second one waits and says for whom, or leaves."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.cli.command import ended, start, typed
+from tests.workplace import configure, coupon, drop, simulator
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """A folder where a process sends to the account, slowly."""
+    with simulator("--latency-ms", "20") as vendor:
+        configure(tmp_path, vendor.base_url, quota='"40/s"', in_flight=4)
+        drop(tmp_path, *map(coupon, range(1, 121)), name="first.csv")
+        first = start(tmp_path, "run", "--yes", "inputs/xsolla.coupon/first.csv")
+        try:
+            while vendor.stats()["requests"] < 5:
+                assert first.poll() is None
+            drop(tmp_path, *map(coupon, range(200, 210)), name="second.csv")
+            yield tmp_path, vendor, first
+        finally:
+            if first.poll() is None:
+                first.send_signal(signal.SIGKILL)
+            first.communicate()
+
+
+def test_the_second_one_waits_and_says_for_whom(busy):
+    folder, vendor, first = busy
+    second = typed(folder, "run", "--yes", "inputs/xsolla.coupon/second.csv")
+    assert ended(first).code == 0
+    assert second.code == 0, second
+    assert f"process {first.pid}" in second.words
+    rows = [entry["id"] for entry in vendor.get("log")]
+    assert rows[-10:] == [f"c{n}" for n in range(200, 210)]
+
+
+def test_with_no_wait_it_leaves_and_nothing_is_sent(busy):
+    folder, vendor, first = busy
+    second = typed(folder, "run", "--yes", "--no-wait", "inputs/xsolla.coupon/second.csv")
+    assert second.code == 4, second
+    assert f"process {first.pid}" in second.words
+    assert not any(entry["id"].startswith("c20") for entry in vendor.get("log"))
+
+
+def test_a_process_that_died_holds_nothing(busy):
+    folder, _vendor, first = busy
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    second = typed(folder, "run", "--yes", "--no-wait", "inputs/xsolla.coupon/second.csv")
+    assert second.code == 0, second

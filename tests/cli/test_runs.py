@@ -1,0 +1,498 @@
+"""What `pipeline runs` knows of runs, whatever became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.ledger import Lock, Runs
+from tests.cli.command import ended, start, typed
+from tests.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
+from tests.workplace import configure, coupon, drop, simulator
+
+INVALID = coupon(3).replace("elven_shield", "")
+KEYS = {
+    *("format", "sequence", "run", "source", "sha256", "rows", "operations", "accounts", "state"),
+    *("pid", "not_sent", "counts", "exit_code", "started", "ended", "repeats", "continues"),
+    "report",
+}
+
+
+def listed(folder, *arguments):
+    """The runs on record, newest first, as `--json` tells them."""
+    done = typed(folder, "runs", "--json", *arguments)
+    assert done.code == 0, done
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+def sent(folder, *lines, name="coupons.csv", more=()):
+    """The name of a run that sent these lines."""
+    path = drop(folder, *lines, name=name)
+    typed(folder, "run", "--yes", *more, str(path))
+    return listed(folder, "--most", "1")[0]["run"]
+
+
+def folder_of(folder, run):
+    return folder / ".pipeline" / "runs" / run
+
+
+@contextmanager
+def registry(folder):
+    with Runs(folder / ".pipeline" / "ledger.db") as runs:
+        yield runs
+
+
+def age(folder, run, days):
+    """Let a run have ended so long ago."""
+    with registry(folder) as runs:
+        found = runs.get(run)
+        runs.change_state(run, found.state, ended=datetime.now(UTC) - timedelta(days=days))
+
+
+@contextmanager
+def started(folder, *arguments):
+    """The command, running; killed in the end."""
+    process = start(folder, *arguments)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def killed(folder, *, latency_ms=100):
+    """A vendor, and the name of a run whose process was killed while it sent to it."""
+    with simulator("--latency-ms", str(latency_ms)) as vendor, sending(folder, vendor) as process:
+        until(lambda: vendor.stats()["requests"] >= 40)
+        process.kill()
+        process.communicate()
+        time.sleep(3 * latency_ms / 1000)  # what had left before is counted by then
+        yield vendor, listed(folder)[0]["run"]
+
+
+# The list
+
+
+def test_looking_at_nothing_makes_nothing(tmp_path):
+    done = typed(tmp_path, "runs")
+    assert (done.code, done.out) == (0, "No runs yet.\n")
+    assert listed(tmp_path) == []
+    assert "nothing to remove" in typed(tmp_path, "runs", "--prune").out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_are_listed_newest_first_in_words_that_fit_80_columns(shop):
+    first = sent(shop, *map(coupon, range(1, 4)), name="first.csv")
+    second = sent(shop, coupon(1), coupon(2), INVALID, name="a-name-that-is-rather-long.csv")
+    third = sent(shop, coupon(1), INVALID, name="third.csv", more=["--strict"])
+    lines = typed(shop, "runs").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert text.index(third) < text.index(second) < text.index(first)
+    words = " ".join(text.split())
+    assert "inputs/xsolla.coupon/first.csv finished: All 3 rows updated" in words
+    assert "finished: 2 of 3 rows updated; 1 invalid" in words
+    assert "refused: nothing was sent" in words
+    found = listed(shop)
+    assert [(each["run"], each["sequence"], each["exit_code"]) for each in found] == [
+        (third, 3, 2),
+        (second, 2, 1),
+        (first, 1, 0),
+    ]
+    assert [each["state"] for each in found] == ["refused", "finished", "finished"]
+    assert found[1]["counts"] == {
+        **dict.fromkeys(found[1]["counts"], 0),
+        "updated": 2,
+        "invalid": 1,
+    }
+    assert {each["not_sent"] for each in found} == {0}
+    assert all(each.keys() == KEYS for each in found)
+    assert found[2]["report"] == str(shop / "reports" / first)
+
+
+def test_the_list_is_as_long_as_was_asked(shop):
+    names = [sent(shop, coupon(row), name=f"{row}.csv") for row in (1, 2, 3)]
+    assert [each["run"] for each in listed(shop, "--most", "2")] == [names[2], names[1]]
+    assert "--most shows more than 2" in typed(shop, "runs", "--most", "2").out
+    assert "--most" not in typed(shop, "runs", "--most", "3").out
+    with registry(shop) as runs:
+        runs.change_state(names[1], "sending", counts={})
+    assert [each["run"] for each in listed(shop, "--unfinished")] == [names[1]]
+
+
+@pytest.mark.parametrize(
+    ("since", "zone", "count"),
+    [
+        (timedelta(hours=-1), None, 1),
+        (timedelta(hours=1), None, 0),
+        (timedelta(hours=1), "Asia/Tokyo", 1),  # nine hours ahead: there it was eight hours ago
+    ],
+)
+def test_a_time_without_an_offset_is_that_of_the_configured_zone(shop, since, zone, count):
+    sent(shop, coupon(1))
+    if zone:
+        path = shop / "pipeline.toml"
+        path.write_text(f'timezone = "{zone}"\n{path.read_text()}')
+    given = (datetime.now(UTC) + since).replace(tzinfo=None).isoformat()
+    assert len(listed(shop, "--since", given)) == count
+    if not count:
+        assert typed(shop, "runs", "--since", given).out == "No such run is on record.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("r", "--prune"), "--prune is about all runs: leave r out"),
+        (("r", "--entity", "xsolla.coupon:a"), "--entity is about all runs"),
+        (("r", "--most", "3"), "--most does not go with RUN"),
+        (("--stop",), "--stop needs RUN"),
+        (("--prune", "--stop"), "--stop does not go with --prune"),
+        (("--older-than", "0"), "--older-than does not go with the list of runs"),
+        (("r", "--stop", "--dry-run"), "--dry-run does not go with --stop"),
+        (("--since", "May"), "--since 'May' is no date"),
+        (("--since", "0001-01-01T00:00+05:00"), "is no date"),  # before there was time
+        (("--entity", "xsolla.cupon:a"), "did you mean xsolla.coupon?"),
+        (("--entity", "zzz:a"), "there are: adobe.fallback-offer"),
+        (("--entity", "xsolla.coupon"), "as in xsolla.coupon:ID"),
+        (("no-such-run",), "there is no run no-such-run"),
+        (("no-such-run", "--stop"), "there is no run no-such-run"),
+        (("../runs", "--stop"), "there is no run ../runs"),
+        (("--most", "0"), "x>=1"),
+        (("--prune", "--older-than", "-1"), "0<=x<=36500"),
+    ],
+)
+def test_what_does_not_go_together_is_told(tmp_path, arguments, words):
+    done = typed(tmp_path, "runs", *arguments)
+    assert done.code == 2
+    assert words in done.words
+    assert list(tmp_path.iterdir()) == []
+
+
+# One run
+
+
+def test_a_report_that_is_there_is_shown_and_left_as_it_is(shop):
+    run = sent(shop, coupon(1), INVALID)
+    mended = shop / "reports" / run / "errors.csv"
+    mended.write_text("mended by a person\n")
+    done = typed(shop, "runs", run)
+    assert done.code == 0, done
+    assert "1 of 2 rows updated; 1 invalid" in done.out
+    assert f"Report: {shop / 'reports' / run}" in done.out
+    assert "made now" not in done.out
+    (told,) = listed(shop, run)
+    assert told.keys() == KEYS | {"summary"}
+    assert told["summary"]["run"] == run
+    assert mended.read_text() == "mended by a person\n"
+
+
+def test_the_report_of_a_finished_run_is_made_again_where_it_is_gone(shop, vendor):
+    run = sent(shop, *map(coupon, range(1, 11)))
+    shutil.rmtree(shop / "reports")
+    assert listed(shop)[0]["report"] is None
+    assert "made now; nothing was sent" in typed(shop, "runs", run).out
+    assert json.loads((shop / "reports" / run / "summary.json").read_text())["statuses"][
+        "updated"
+    ] == len(list(vendor.get("log")))
+
+
+def test_of_a_run_whose_files_are_gone_no_report_can_be_made(shop):
+    run = sent(shop, coupon(1))
+    shutil.rmtree(folder_of(shop, run))
+    assert "All" in typed(shop, "runs", run).out or "only row" in typed(shop, "runs", run).out
+    shutil.rmtree(shop / "reports")
+    done = typed(shop, "runs", run)
+    assert done.code == 2
+    assert "no report, and none can be made" in done.words
+
+
+def test_a_killed_run_gets_its_report_and_every_row_one_status(tmp_path):
+    with killed(tmp_path) as (vendor, run):
+        assert "unfinished: its process was killed" in typed(tmp_path, "runs").out
+        (found,) = listed(tmp_path)
+        assert (found["state"], found["not_sent"], found["report"]) == ("unfinished", None, None)
+        requests = vendor.stats()["requests"]
+        done = typed(tmp_path, "runs", run)
+        assert done.code == 0, done
+        assert "made now; nothing was sent" in done.out
+        assert f"`pipeline resume {run}` carries it on." in done.out
+        assert vendor.stats()["requests"] == requests
+        status = reported(tmp_path)
+        assert set(status.values()) <= {"updated", "unknown", "not_attempted"}
+        assert {"updated", "not_attempted"} <= set(status.values())
+        assert_is_the_truth(status, vendor)
+        (found,) = listed(tmp_path)
+        assert found["not_sent"] == list(status.values()).count("not_attempted")
+        assert f"{found['not_sent']} rows not sent" in typed(tmp_path, "runs").out
+        assert "made now" not in typed(tmp_path, "runs", run).out  # the second time
+        for row in (1, ROWS, *(row for row in status if status[row] == "unknown")):
+            (touch,) = listed(tmp_path, "--entity", f"xsolla.coupon:c{row}")
+            assert (touch["row"], touch["status"]) == (row, status[row])
+
+
+def test_a_run_killed_at_the_embedded_simulator_gets_its_report(tmp_path):
+    configure(tmp_path, "https://shop.example/v2", quota='"100/s"')
+    path = drop(tmp_path, *map(coupon, range(1, ROWS + 1)))
+    with started(tmp_path, "run", "--simulate", str(path)):
+        until(lambda: any((tmp_path / ".pipeline" / "locks").glob("*")))
+        time.sleep(0.3)  # some rows are sent, at 100/s by no means all
+    (found,) = listed(tmp_path)
+    assert found["state"] == "unfinished"
+    done = typed(tmp_path, "runs", found["run"])
+    assert done.code == 0, done
+    assert "Simulated: no vendor was contacted." in done.out
+    assert "not_attempted" in reported(tmp_path).values()
+
+
+def test_a_report_from_before_a_killed_resume_is_made_anew(tmp_path, vendor):
+    with sending(tmp_path, vendor) as process:
+        until(lambda: vendor.stats()["requests"] >= 20)
+        assert stop(process, signal.SIGTERM).code == 143
+    before = reported(tmp_path)
+    (found,) = listed(tmp_path)
+    assert "made now" not in typed(tmp_path, "runs", found["run"]).out
+    requests = vendor.stats()["requests"]
+    with started(tmp_path, "resume", "--yes"):
+        until(lambda: vendor.stats()["requests"] >= requests + 40)
+    assert "made now" in typed(tmp_path, "runs", found["run"]).out
+    after = reported(tmp_path)
+    assert_is_the_truth(after, vendor)
+    assert list(after.values()).count("updated") > list(before.values()).count("updated")
+
+
+def test_a_run_killed_once_its_report_was_there_is_finished(shop):
+    run = sent(shop, coupon(1), coupon(2))
+    with registry(shop) as runs:
+        runs.change_state(run, "sending", counts={})
+    assert listed(shop)[0]["state"] == "unfinished"
+    assert "made now" not in typed(shop, "runs", run).out
+    found = listed(shop)[0]
+    assert (found["state"], found["counts"]["updated"]) == ("finished", 2)
+
+
+def test_a_run_that_leads_elsewhere_now_is_left_alone(shop):
+    run = sent(shop, coupon(1))
+    shutil.rmtree(shop / "reports")
+    configure(shop, "https://other.example/v2")
+    done = typed(shop, "runs", run)
+    assert done.code == 2
+    assert "Use the configuration that it began with" in done.words
+
+
+# One that is under way
+
+
+def test_a_run_under_way_is_told_and_stopped_but_not_touched(tmp_path, vendor):
+    configure(tmp_path, vendor.base_url, quota='"20/s"')  # it lasts longer than we look at it
+    drop(tmp_path, *map(coupon, range(1, ROWS + 1)))
+    with started(tmp_path, "run", "--yes") as process:
+        until(lambda: vendor.stats()["requests"] >= 5)
+        (found,) = listed(tmp_path)
+        run = found["run"]
+        assert (found["state"], found["pid"]) == ("under_way", process.pid)
+        assert f"under way (process {process.pid})" in typed(tmp_path, "runs").out
+        told = typed(tmp_path, "runs", run)
+        assert told.code == 0
+        assert "Its report comes when it ends" in told.out
+        assert "run --yes" in told.out
+        assert listed(tmp_path, run)[0]["summary"] is None
+        assert not list(tmp_path.glob("reports/*"))
+        stopped = typed(tmp_path, "runs", run, "--stop")
+        assert stopped.code == 0, stopped
+        assert f"Told process {process.pid}" in stopped.out
+        assert ended(process).code == 143
+        status = reported(tmp_path)
+        assert set(status.values()) == {"updated", "not_attempted"}
+        assert_is_the_truth(status, vendor)
+    again = typed(tmp_path, "runs", run, "--stop")
+    assert again.code == 2
+    assert "not under way" in again.words
+
+
+@pytest.mark.parametrize(
+    ("pid", "words"),
+    [
+        (4_194_305, "cannot be told: No such process"),  # above the kernel's highest number
+        (1, "has not written down which"),  # whoever started the machine, or the container
+        (0, "has not written down which"),  # for the kernel: this whole group
+        (-1, "has not written down which"),  # everybody
+        ("x", "has not written down which"),
+    ],
+)
+def test_a_signal_goes_to_one_process_or_to_none(shop, monkeypatch, pid, words):
+    signalled: list[int] = []
+
+    def kill(pid: int, _number: int) -> None:  # the real one, let loose, would end this machine
+        signalled.append(pid)
+        raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr("pipeline.run.history.os.kill", kill)
+    run = sent(shop, coupon(1))
+    path = folder_of(shop, run) / "lock"
+    with Lock(path) as lock:
+        assert lock.acquire(wait=False)
+        path.write_text(
+            json.dumps({"pid": pid, "command": "pipeline", "since": "2026-01-01T00:00:00+00:00"})
+        )
+        done = typed(shop, "runs", run, "--stop")
+    assert done.code == 2
+    assert words in done.words
+    assert signalled == ([pid] if "cannot be told" in words else [])
+
+
+# Rows of an entity
+
+
+def test_every_row_about_an_entity_is_told_oldest_first(shop):
+    first = sent(shop, coupon(1, "a"), coupon(2, "b"), coupon(3, "a"), name="first.csv")
+    second = sent(shop, coupon(1, "b"), coupon(2, "a"), name="second.csv")
+    rows = listed(shop, "--entity", "xsolla.coupon:a")
+    assert [(each["run"], each["row"], each["status"]) for each in rows] == [
+        (first, 1, "updated"),
+        (first, 3, "updated"),
+        (second, 2, "updated"),
+    ]
+    assert [each["job"]["name"]["en-US"] for each in rows] == ["row 1", "row 3", "row 2"]
+    text = typed(shop, "runs", "--entity", "xsolla.coupon:a").out
+    assert f"{second}  row 2  updated" in text
+    assert '{"external_id":"a","name":{"en-US":"row2"}' in "".join(text.split())
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_an_entity_is_the_whole_id_and_nothing_else(shop):
+    ids = ["a", "aa", "x|coupon|a", "A", "é:a"]
+    sent(shop, *(coupon(row, id_) for row, id_ in enumerate(ids, 1)))
+    for row, id_ in enumerate(ids, 1):
+        assert [each["row"] for each in listed(shop, "--entity", f"xsolla.coupon:{id_}")] == [row]
+    assert listed(shop, "--entity", "xsolla.bonus-promotion:a") == []
+    none = typed(shop, "runs", "--entity", "xsolla.coupon:|a")
+    assert "No kept run has a row about the coupon |a" in none.out
+
+
+def test_a_run_that_cannot_be_looked_into_is_told_and_the_others_are_shown(shop):
+    gone, torn, whole = (sent(shop, coupon(row, "a"), name=f"{row}.csv") for row in (1, 2, 3))
+    shutil.rmtree(folder_of(shop, gone))
+    (folder_of(shop, torn) / "jobs-shop.parquet").write_bytes(b"PAR1")
+    done = typed(shop, "runs", "--json", "--entity", "xsolla.coupon:a")
+    assert [json.loads(line)["run"] for line in done.out.splitlines()] == [whole]
+    assert f"run {gone} is left out: its files are gone" in done.err
+    assert f"run {torn} could not be looked into" in done.err
+
+
+# What may go
+
+
+def test_finished_runs_go_when_they_are_old_and_their_reports_stay(shop):
+    old, young, unfinished = (sent(shop, coupon(row), name=f"{row}.csv") for row in (1, 2, 3))
+    with registry(shop) as runs:
+        runs.change_state(unfinished, "sending", counts={"not_attempted": 4})
+    age(shop, old, 91)
+    age(shop, young, 89)
+    age(shop, unfinished, 1000)
+    dry = typed(shop, "runs", "--prune", "--dry-run")
+    assert f"would be removed  {old}" in dry.out
+    assert len(listed(shop)) == 3
+    assert folder_of(shop, old).exists()
+    done = typed(shop, "runs", "--prune")
+    assert done.code == 0, done
+    assert f"removed  {old}" in done.out
+    assert "1 run removed: 0." in done.out
+    assert f"{unfinished}  unfinished: 4 rows not sent" in done.out
+    assert "pipeline resume RUN" in done.out
+    assert young not in done.out
+    assert [each["run"] for each in listed(shop)] == [unfinished, young]
+    assert not folder_of(shop, old).exists()
+    assert (shop / "reports" / old / "summary.json").exists()
+    assert folder_of(shop, unfinished).exists()
+
+
+@pytest.mark.parametrize(
+    ("keep_days", "arguments", "goes"),
+    [
+        (None, (), False),
+        (10, (), True),
+        (11, ("--older-than", "11"), False),  # the command goes before the configuration
+        (None, ("--older-than", "0"), True),
+    ],
+)
+def test_how_old_is_old(shop, keep_days, arguments, goes):
+    run = sent(shop, coupon(1))
+    age(shop, run, 10.5)
+    if keep_days:
+        path = shop / "pipeline.toml"
+        path.write_text(f"keep_days = {keep_days}\n{path.read_text()}")
+    pruned = listed(shop, "--prune", *arguments)
+    assert [(each["run"], each["removed"], each["state"]) for each in pruned] == (
+        [(run, True, "finished")] if goes else []
+    )
+    assert all(each["bytes"] > 10_000 for each in pruned)
+    assert folder_of(shop, run).exists() is not goes
+
+
+def test_a_run_that_a_process_works_on_stays(shop):
+    run = sent(shop, coupon(1))
+    with Lock(folder_of(shop, run) / "lock") as lock:
+        assert lock.acquire(wait=False)
+        assert listed(shop, "--prune", "--older-than", "0") == []
+    assert folder_of(shop, run).exists()
+    assert len(listed(shop, "--prune", "--older-than", "0")) == 1
+
+
+def test_an_entry_whose_files_are_gone_goes_too(shop):
+    run = sent(shop, coupon(1))
+    shutil.rmtree(folder_of(shop, run))
+    assert listed(shop, "--prune", "--older-than", "0")[0]["bytes"] == 0
+    assert listed(shop) == []
+
+
+def test_what_never_came_to_be_a_run_goes_after_a_day(shop):
+    sent(shop, coupon(1))
+    runs = shop / ".pipeline" / "runs"
+    torn = {
+        "20260501T000000Z-old-abcd": 2,
+        "20260501T000000Z-young-abcd": 0.9,  # days
+        "20260501T000000Z-busy-abcd": 2,
+        "20260501T000000Z-whole-abcd": 2,  # it may have been sent, and its ledger was exchanged
+        "of-somebody-else": 2,
+    }
+    lock = Lock(runs / "20260501T000000Z-busy-abcd" / "lock")
+    for name, days in torn.items():
+        (runs / name).mkdir()
+        (runs / name / "snapshot.parquet").write_bytes(bytes(5_000))
+        (runs / name / "lock").touch()
+        if "whole" in name:
+            (runs / name / "run.json").touch()
+        if "busy" in name:
+            assert lock.acquire(wait=False)
+        then_s = time.time() - days * 86_400
+        os.utime(runs / name, (then_s, then_s))
+    with lock:
+        assert typed(shop, "runs", "--prune", "--dry-run").code == 0
+        assert all((runs / name).exists() for name in torn)
+        done = typed(shop, "runs", "--prune")
+    assert "20260501T000000Z-old-abcd" in done.out
+    assert "it was never prepared to its end" in done.out
+    assert [name for name in torn if not (runs / name).exists()] == ["20260501T000000Z-old-abcd"]
+
+
+def test_a_folder_that_cannot_be_removed_is_told(shop, monkeypatch: pytest.MonkeyPatch):
+    run = sent(shop, coupon(1))
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pipeline.run.history.shutil.rmtree", refuse)
+    done = typed(shop, "runs", "--prune", "--older-than", "0")
+    assert done.code == 3
+    assert "cannot be removed: Permission denied" in done.words
+    assert [each["run"] for each in listed(shop)] == [run]
