@@ -17,10 +17,10 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test check bench memory fmt lock clean
+.PHONY: help run test check bench memory torture fmt lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 # A crash ends with 1 too, so the report is looked for as well.
 run: .venv/project ## send the samples to the embedded simulator and show the report
@@ -45,6 +45,10 @@ bench: .venv/dev ## measure throughput, CPU time and memory
 
 memory: .venv/dev ## measure peak memory at 1,000,000 and 10,000,000 rows (an hour or two)
 	@$(BIN)/python tests/benchmarks/memory.py
+
+torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; half an hour)
+	@$(BIN)/python -m tests.torture.kill_loop --kills $(or $(KILLS),1000)
+	@$(BIN)/python -m tests.torture.power_loss
 
 fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet

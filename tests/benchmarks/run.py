@@ -25,6 +25,7 @@ from tests.benchmarks.files import write_csv  # noqa: E402 - needs the path abov
 from tests.benchmarks.servers import server  # noqa: E402 - likewise
 
 GOAL = 0.8
+LEDGER_GOAL = 0.9
 
 
 def one(side: str, file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
@@ -72,12 +73,29 @@ def compare(file: Path, url: str, in_flight: int, pairs: int, folder: Path) -> f
     return statistics.median(ratios)
 
 
+def cost_of_the_ledger(file: Path, url: str, in_flight: int, pairs: int, folder: Path) -> float:
+    """The same run with its ledger on disk and in memory, in turn; the median of the ratios."""
+    kept, forgotten = [], []
+    for pair in range(pairs):
+        for side, found in (("pipeline", kept), ("memory", forgotten)):
+            found.append(one(side, file, url, in_flight, folder / f"{side}-{in_flight}-{pair}"))
+    ratios = [f["send_s"] / k["send_s"] for k, f in zip(kept, forgotten, strict=True)]
+    rows, ratio = kept[0]["rows"], statistics.median(ratios)
+    print(
+        f"\nledger on disk to ledger in memory, {rows} rows, {in_flight} in flight, {pairs} pairs: "
+        f"{rows / middle(kept, 'send_s'):.0f} to {rows / middle(forgotten, 'send_s'):.0f} rows/s, "
+        f"{ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), goal {LEDGER_GOAL}"
+    )
+    return ratio
+
+
 def main() -> None:
     """Everything, as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64])
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--ledger", type=int, nargs="*", default=[64, 512])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -85,6 +103,8 @@ def main() -> None:
         write_csv(file, given.rows)
         with server(folder) as (kind, url):
             print(f"server: {kind}; both sides: asyncio's own event loop")
+            for in_flight in given.ledger:
+                cost_of_the_ledger(file, url, in_flight, given.pairs, folder)
             for in_flight in given.in_flight:
                 compare(file, url, in_flight, given.pairs, folder)
 

@@ -1,7 +1,10 @@
-"""The two sides of the benchmark, each a process of its own: the pipeline, and a bare loop.
+"""The sides of the benchmarks, each a process of its own: the pipeline, and what it is held to.
 
     python -m tests.benchmarks.sides pipeline FILE URL IN_FLIGHT FOLDER
     python -m tests.benchmarks.sides bare FILE URL IN_FLIGHT FOLDER
+    python -m tests.benchmarks.sides memory FILE URL IN_FLIGHT FOLDER
+
+`memory` is the pipeline with a ledger that forgets.
 
 Each prints one line of JSON. The bare loop sends the very bytes that the pipeline would send, in
 the same order, over one aiohttp session with as many workers.
@@ -17,14 +20,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import anyio
 from yarl import URL
 
+import pipeline.run
 from pipeline.config import load_config
 from pipeline.engine.auth import authorization
+from pipeline.ledger import MemoryLedger
 from pipeline.load import read_jobs
 from pipeline.run import Prepared, RunOptions, Way, carry_out, prepare
 from pipeline.vendors import load_vendors
@@ -76,6 +81,25 @@ def pipeline_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[st
     return found
 
 
+class ForgetfulLedger(MemoryLedger):
+    """In the place of the run's own file."""
+
+    def __init__(self, _path: Path) -> None:
+        super().__init__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def memory_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
+    """The pipeline with its ledger in memory."""
+    pipeline.run.RunLedger = ForgetfulLedger
+    return pipeline_side(file, url, in_flight, folder)
+
+
 async def _carry_out(prepared: Prepared, found: dict[str, Any]) -> Any:
     @contextmanager
     def watch(_progress: object) -> Iterator[None]:
@@ -125,7 +149,7 @@ async def _bare_loop(
 def main() -> None:
     """One side, as the arguments say."""
     side, file, url, in_flight, folder = sys.argv[1:]
-    run = {"pipeline": pipeline_side, "bare": bare_side}[side]
+    run = {"pipeline": pipeline_side, "bare": bare_side, "memory": memory_side}[side]
     found = run(Path(file), url, int(in_flight), Path(folder))
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))

@@ -1,0 +1,256 @@
+"""The command, with a place in it at which it dies. Orders come as one line of JSON on stdin.
+
+What is wrapped here is wrapped from outside: the command knows nothing of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial, wraps
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+from pipeline.cli import main
+from pipeline.engine.lane import Send
+from pipeline.ledger import RunLedger, Runs
+from pipeline.ledger.database import Database
+from pipeline.model import NoReply, Reply, Request, RowResult
+from pipeline.run import Way
+from pipeline.run.send import over_http
+from pipeline.vendors import Account, Vendor, load_vendors
+from tests.torture.rows import WRITES
+
+SETTLE_AFTER_S = 0.5
+JITTER = 0.05  # a draw: waits before another attempt are short
+
+POINTS = MappingProxyType(
+    {
+        "taking": "a little after the file was opened",
+        "bound": "between the last bound row and the first claim",
+        "claimed": "after a claim, before its request leaves",
+        "sent": "a little after a request left",
+        "replied": "after a reply, before its result is recorded",
+        "recording": "within a commit",
+        "recorded": "after a commit, before anybody was told",
+        "reporting": "within the report",
+        "renaming": "after one of the report's renames",
+        "noting": "around a change of the run's state",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """What a driver does.
+
+    point    one of POINTS, or anything else: never reached
+    nth      time that the point is reached
+    delay_s  from then on
+    checkpoint_pages  after how many the log is written back; None: as the ledger has it
+    told     file that takes a line of JSON once claims, results or releases are on record
+    """
+
+    folder: str
+    arguments: list[str]
+    point: str = ""
+    nth: int = 1
+    delay_s: float = 0.0
+    checkpoint_pages: int | None = None
+    told: str | None = None
+
+
+class Death:
+    """Comes when the point of the orders is reached for the n-th time."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+        self._left = orders.nth
+
+    def at(self, point: str) -> None:
+        """`point` is reached."""
+        if point != self._orders.point:
+            return
+        self._left -= 1
+        if self._left == 0:
+            if not self._orders.delay_s:
+                _die()
+            threading.Thread(target=self._die_later, daemon=True).start()
+
+    def _die_later(self) -> None:
+        time.sleep(self._orders.delay_s)
+        _die()
+
+    def around(self, owner: Any, name: str, point: str) -> None:
+        """`owner.name` reaches the point before and after it does its work."""
+        inner = getattr(owner, name)
+
+        @wraps(inner)
+        def outer(*args: Any, **kwargs: Any) -> Any:
+            self.at(point)
+            found = inner(*args, **kwargs)
+            self.at(point)
+            return found
+
+        setattr(owner, name, outer)
+
+    def before(self, owner: Any, name: str, point: str) -> None:
+        """`owner.name` reaches the point before it does its work."""
+        inner = getattr(owner, name)
+
+        @wraps(inner)
+        def outer(*args: Any, **kwargs: Any) -> Any:
+            self.at(point)
+            return inner(*args, **kwargs)
+
+        setattr(owner, name, outer)
+
+    def after(self, owner: Any, name: str, point: str) -> None:
+        """`owner.name` reaches the point when it has done its work."""
+        inner = getattr(owner, name)
+
+        @wraps(inner)
+        def outer(*args: Any, **kwargs: Any) -> Any:
+            found = inner(*args, **kwargs)
+            self.at(point)
+            return found
+
+        setattr(owner, name, outer)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wrap(death: Death, orders: Orders) -> None:
+    """Put `death` at every point, and make waits short."""
+    _wrap_preparation(death)
+    _wrap_ledger(death, orders.checkpoint_pages)
+    _wrap_report(death)
+    if orders.told is not None:
+        _tell(orders.told)
+    _put("pipeline.cli.session", "Way", partial(Way, open_link=_link(death)))
+    _put("pipeline.cli.setup", "load_vendors", _quick_vendors)
+    _put("pipeline.run.send", "random", SimpleNamespace(random=lambda: JITTER))
+
+
+def _put(module: str, name: str, what: Any) -> None:
+    """Another thing under a name that must be there."""
+    found = import_module(module)
+    getattr(found, name)
+    setattr(found, name, what)
+
+
+def _wrap_preparation(death: Death) -> None:
+    prepare = import_module("pipeline.run.prepare")
+    death.before(prepare, "take", "taking")
+    death.after(prepare, "bind", "bound")
+    death.around(prepare, "save", "bound")
+    death.around(prepare, "_register", "bound")
+    death.around(Runs, "change_state", "noting")
+
+
+def _wrap_ledger(death: Death, checkpoint_pages: int | None) -> None:
+    """A commit is reached statement by statement."""
+    inner: Callable[..., None] = Database.__init__
+
+    def opened(database: Database, path: Path, *args: Any, **kwargs: Any) -> None:
+        inner(database, path, *args, **kwargs)
+        if path.parent.parent.name == "runs":
+            if checkpoint_pages is not None:
+                database._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
+            database._connection.set_trace_callback(lambda _text: death.at("recording"))
+
+    Database.__init__ = opened  # type: ignore[method-assign,assignment]
+    death.after(RunLedger, "record", "recorded")
+
+
+def _wrap_report(death: Death) -> None:
+    death.before(import_module("pipeline.run.facts"), "write_report", "reporting")
+    inner = Path.replace
+
+    def renamed(path: Path, target: Path) -> Path:
+        found = inner(path, target)
+        if "reports" in Path(target).parts:
+            death.at("renaming")
+        return found
+
+    Path.replace = renamed  # type: ignore[method-assign,assignment]
+
+
+def _tell(path: str) -> None:
+    """Write down what a call of the ledger has returned for."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    record, release = RunLedger.record, RunLedger.release
+
+    def recorded(ledger: RunLedger, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+        record(ledger, claims, results)
+        ended = {each.row: each.status.value for each in results}
+        _write_line(file, {"claims": list(claims), "ended": ended})
+
+    def released(ledger: RunLedger, rows: Sequence[int]) -> None:
+        _write_line(file, {"released": list(rows)})  # from now on it may be on record or not
+        release(ledger, rows)
+
+    RunLedger.record = recorded  # type: ignore[method-assign,assignment]
+    RunLedger.release = released  # type: ignore[method-assign,assignment]
+
+
+def _write_line(file: int, value: object) -> None:
+    os.write(file, json.dumps(value).encode() + b"\n")
+
+
+def _link(death: Death) -> Callable[..., Any]:
+    @asynccontextmanager
+    async def link(account: Account, late: Any) -> AsyncIterator[Send]:
+        async with over_http(account, late) as inner:
+
+            async def send(request: Request) -> Reply | NoReply:
+                is_write = request.method in WRITES
+                if is_write:
+                    death.at("claimed")
+                    death.at("sent")
+                reply = await inner(request)
+                if is_write:
+                    death.at("replied")
+                return reply
+
+            yield send
+
+    return link
+
+
+def _quick_vendors() -> dict[str, Vendor[Any]]:
+    """The vendors, which here are done with a request soon after it arrived."""
+    return {name: _quick(vendor) for name, vendor in load_vendors().items()}
+
+
+def _quick(vendor: Vendor[Any]) -> Vendor[Any]:
+    operations = tuple(
+        each
+        if each.reading is None
+        else replace(each, reading=replace(each.reading, settle_after_s=SETTLE_AFTER_S))
+        for each in vendor.operations
+    )
+    return replace(vendor, operations=operations)
+
+
+def obey(orders: Orders) -> None:
+    """Be the command `pipeline`, until death."""
+    os.chdir(orders.folder)
+    wrap(Death(orders), orders)
+    sys.argv = ["pipeline", *orders.arguments]
+    main()
+
+
+if __name__ == "__main__":
+    obey(Orders(**json.loads(sys.stdin.readline())))
