@@ -95,9 +95,14 @@ def _facts(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
     defaults = operation.defaults
     facts = ["* is needed in every row. The word omit in a cell leaves its field out on purpose."]
     facts += _rules(operation)
+    facts.append(f"Repeating it: {operation.repeat_note}.")
+    reading = operation.reading
     facts.append(
-        f"Repeating it: {operation.repeat_note}. "
-        "Reading it back and taking it back: not offered by this version."
+        "Reading it back: not possible; what may have been applied and may not be repeated ends "
+        "unknown."
+        if reading is None
+        else "Reading it back settles what may have been applied: at once where the vendor holds "
+        f"it, as not applied {reading.settle_after_s:g} s after the attempt began."
     )
     facts += _batches(vendor, operation)
     facts.append(

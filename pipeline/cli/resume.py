@@ -12,7 +12,7 @@ from pipeline.cli.session import Session
 from pipeline.cli.setup import read_config
 from pipeline.config import Config
 from pipeline.model import UsageError
-from pipeline.run import UNFINISHED, is_alive, open_registry, reopen
+from pipeline.run import UNFINISHED, is_alive, is_rehearsal, open_registry, reopen
 from pipeline.run.failed import prepare_failed
 
 
@@ -64,7 +64,8 @@ def _send_failed(run: str | None, config: Config, session: Session, *, is_agreed
 
 def _last_unfinished(config: Config) -> str | None:
     with open_registry(config) as runs:
-        found = [run for run in runs.all() if run.state in UNFINISHED]
+        unfinished = [run for run in runs.all() if run.state in UNFINISHED]
+        found = [run for run in unfinished if not is_rehearsal(config, run.name)]
         dead = [run.name for run in found if not is_alive(config, run)]
     if found and not dead:
         raise UsageError(f"run {found[0].name} is not finished, and a process works on it")

@@ -19,9 +19,11 @@ from pipeline.cli.setup import (
     prepare_whole,
     read_config,
 )
+from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import UsageError
-from pipeline.run import RunOptions
+from pipeline.report import SUMMARY_NAME, read_summary
+from pipeline.run import RunOptions, reopen, report_only, same_finished
 
 
 @click.command()
@@ -45,6 +47,7 @@ from pipeline.run import RunOptions
 @click.option("--no-brake", is_flag=True, help="Go on after 20 equal refusals at the start.")
 @click.option("--force-order", is_flag=True, help="Send an earlier report's rows as new ones.")
 @click.option("--allow", type=Allowed(), help="irreversible: send rows that nothing takes back.")
+@click.option("--run-id", help="A scheduler's: the same id never sends the same file twice.")
 @click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
@@ -94,5 +97,23 @@ def run(
         if not paths:
             session.say(f"No files in {config.inputs}: nothing to do.")
             sys.exit(0)
+        if run_options.run_id is not None and len(paths) > 1:
+            raise UsageError("--run-id names one run: give it one file")
+        if run_options.run_id is not None:
+            _leave_if_finished(paths[0], config, run_options.run_id, session)
         found = [(path.name, partial(prepare_whole, path, config, run_options)) for path in paths]
         sys.exit(session.run(found, is_agreed=yes or simulate))
+
+
+def _leave_if_finished(path: Path, config: Config, run_id: str, session: Session) -> None:
+    """Tell of the run that has this id, and end as it did, where there is nothing left to do."""
+    name = same_finished(path, config, run_id)
+    if name is None:
+        return
+    folder = config.reports / name
+    session.say(f"Run {name} has this id and is finished: nothing was sent.")
+    if not (folder / SUMMARY_NAME).exists():  # reports are people's: they may have removed it
+        report_only(reopen(name, config))
+    summary = read_summary(folder / SUMMARY_NAME)
+    session.tell_end(summary, folder)
+    sys.exit(summary.exit_code)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 
 import anyio
 import click
@@ -129,10 +130,14 @@ class Session:
         except Exception as error:  # noqa: BLE001 - other files are being sent: they go on
             tell_error(f"{prepared.snapshot.source}: an internal error broke it off: {error!r}")
             return STOPPED
-        closing(self._console, summary, prepared.report_folder)
+        self.tell_end(summary, prepared.report_folder)
+        return summary.exit_code
+
+    def tell_end(self, summary: Summary, folder: Path) -> None:
+        """How a run ended, for people and, where they asked for it, for programs."""
+        closing(self._console, summary, folder)
         if self._as_json:
             click.echo(summary.one_line())
-        return summary.exit_code
 
     def _open_display(self, poll: Progress) -> AbstractContextManager[object]:
         if self._console.quiet:

@@ -484,7 +484,12 @@ class Lane:
         answer = row.answer or FORGOTTEN
         delay_s = next_delay_s(self.account.retry, answer, row.tries, self._around.jitter())
         if delay_s is None:
-            self._end(row, answer, end_without_success(answer, in_doubt=False))
+            status = end_without_success(answer, in_doubt=False)
+            if status is Status.FAILED:
+                answer = answer._replace(
+                    hint="a read showed that it was not applied: send it again"
+                )
+            self._end(row, answer, status)
         else:
             self._goes_again([row], self._around.clock() + delay_s)
 

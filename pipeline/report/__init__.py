@@ -5,6 +5,7 @@ from pipeline.report.errors import ReconciliationError, ReportError
 from pipeline.report.reporter import write_report
 from pipeline.report.source import ReportSource
 from pipeline.report.summary import (
+    SUMMARY_NAME,
     AccountFacts,
     RunFacts,
     Summary,
@@ -14,6 +15,7 @@ from pipeline.report.summary import (
 from pipeline.report.terminal import Question, Target, closing, show_question
 
 __all__ = [
+    "SUMMARY_NAME",
     "AccountFacts",
     "LiveDisplay",
     "PlainDisplay",

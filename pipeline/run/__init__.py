@@ -29,8 +29,9 @@ from pipeline.run.prepare import (
     discard,
     prepare,
     reopen,
+    same_finished,
 )
-from pipeline.run.registry import UNFINISHED, is_alive, open_registry
+from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import load_vendors
@@ -49,12 +50,14 @@ __all__ = [
     "check_secrets",
     "discard",
     "is_alive",
+    "is_rehearsal",
     "open_registry",
     "prepare",
     "reopen",
     "report_only",
     "run_file",
     "run_file_async",
+    "same_finished",
     "signals_obeyed",
     "warnings_about",
 ]

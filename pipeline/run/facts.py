@@ -22,6 +22,7 @@ from pipeline.model import (
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
 from pipeline.run.before import Before
 from pipeline.run.prepare import Prepared
+from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.run.shared import Sent
 
 NOTHING_SENT = 2  # the exit code
@@ -106,6 +107,7 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
         yield f"carries on run {prepared.run}: rows with a result on record are not sent again"
     if prepared.repeats:
         yield f"the same content was run before: {prepared.repeats}"
+    yield from _unfinished_others(prepared)
     if not prepared.snapshot.rows:
         yield "the file has no rows"
     if prepared.bound.repeated:
@@ -123,6 +125,19 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
     for account in prepared.accounts:
         if account.link.tls == "legacy":
             yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
+
+
+def _unfinished_others(prepared: Prepared) -> Iterator[str]:
+    """Runs to the same accounts that nobody carries on, each with the rows that it did not send."""
+    config = prepared.config
+    with open_registry(config) as runs:
+        found = runs.unfinished(map(fingerprint, prepared.accounts))
+    for run in found:
+        if run.name == prepared.run or is_alive(config, run) or is_rehearsal(config, run.name):
+            continue
+        rows = run.counts.get(Status.NOT_ATTEMPTED)
+        how_many = "it was killed" if rows is None else f"{rows} rows were not sent"
+        yield f"run {run.name} is not finished ({how_many}): `pipeline resume {run.name}`"
 
 
 def _cleared(prepared: Prepared) -> dict[str, tuple[str, ...]]:

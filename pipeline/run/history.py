@@ -28,7 +28,7 @@ from pipeline.run import report_only
 from pipeline.run.before import Before
 from pipeline.run.facts import NOTHING_SENT
 from pipeline.run.prepare import LEDGER, Prepared, reopen
-from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
+from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
 from pipeline.run.stored import StoredRun, is_stored, load
 
 LOOK_AGAIN_S = 0.2
@@ -326,10 +326,13 @@ def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Pru
     now = datetime.now(UTC)
     known = list(reversed(_runs(config)))
     old = [run for run in known if (run.ended or run.started) < now - older_than]
-    gone = [_removed_run(config, run, is_dry=is_dry) for run in old if run.state not in UNFINISHED]
+    is_open = {
+        run.name: run.state in UNFINISHED and not is_rehearsal(config, run.name) for run in old
+    }
+    gone = [_removed_run(config, run, is_dry=is_dry) for run in old if not is_open[run.name]]
     names = {run.name for run in known}
     gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, names, now)]
-    unfinished = [_entry(config, run) for run in old if run.state in UNFINISHED]
+    unfinished = [_entry(config, run) for run in old if is_open[run.name]]
     return Pruned(
         tuple(filter(None, gone)),
         tuple(each for each in unfinished if each.condition == "unfinished"),

@@ -18,6 +18,7 @@ class RunOptions:
     use_brake    stop an account whose first answers are all the same refusal
     force_order  take rows of an earlier report as new ones
     allow_irreversible  send rows that nothing can take back
+    run_id       the scheduler's name for the run: a run of that name is not begun twice
     grace_s      how long requests in flight may finish once the run is stopped
     """
 
@@ -29,6 +30,7 @@ class RunOptions:
     use_brake: bool = True
     force_order: bool = False
     allow_irreversible: bool = False
+    run_id: str | None = None
     grace_s: float = 20.0
 
     @property

@@ -158,18 +158,42 @@ def _register(stored: StoredRun, config: Config) -> str | None:
                 accounts=stored.accounts,
                 started=datetime.now(UTC),
                 repeats=before[0] if before else None,
+                run_id=stored.options.run_id,
             )
         )
     return before[0] if before else None
 
 
-def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
-    """The run of the same content, asked for in the same way, that no process finished."""
+def same_finished(path: Path, config: Config, run_id: str) -> str | None:
+    """The finished run that a scheduler gave this id; None where it has to be begun or carried on.
+
+    Raises UsageError where the id belongs to a run of other content.
+    """
+    with open_registry(config) as runs:
+        known = runs.by_run_id(run_id)
+    if known is None:
+        return None
+    if known.sha256 != _sha256(path):
+        raise UsageError(
+            f"run id {run_id} belongs to run {known.name} of {known.source}, and {path} has other "
+            "content. Give it an id of its own"
+        )
+    return None if known.state in UNFINISHED else known.name
+
+
+def _sha256(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None  # taking the file says what is wrong with it
+
+
+def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
+    """The run of the same content, asked for in the same way, that no process finished."""
+    sha256 = _sha256(path)
+    if sha256 is None:
+        return None
     with open_registry(config) as runs:
         found = [
             run

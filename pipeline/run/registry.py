@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pipeline.config import Config
 from pipeline.ledger import Lock, Run, Runs
 from pipeline.model import RunAborted
+from pipeline.run.stored import is_stored, load
 from pipeline.vendors import Account
 
 UNFINISHED = frozenset({"prepared", "sending"})
@@ -49,3 +50,9 @@ def is_alive(config: Config, run: Run) -> bool:
         return False
     with lock_of(config, run.name) as lock:
         return not lock.acquire(wait=False)
+
+
+def is_rehearsal(config: Config, run: str) -> bool:
+    """Whether the run was prepared for a simulator: where it went is gone with that."""
+    folder = config.ledger_folder / "runs" / run
+    return is_stored(folder) and load(folder).is_simulated

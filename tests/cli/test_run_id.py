@@ -1,0 +1,105 @@
+"""A scheduler's id, files that change under a run, and runs that others left unfinished."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import ended, start, typed
+from tests.workplace import configure, coupon, drop, simulator
+
+
+@pytest.fixture
+def shop(tmp_path):
+    with simulator("--latency-ms", "10") as vendor:
+        configure(tmp_path, vendor.base_url, quota='"100/s"', in_flight=4)
+        yield tmp_path, vendor
+
+
+def killed_in_the_middle(folder: Path, vendor, *arguments: str) -> None:
+    process = start(folder, "run", "--yes", *arguments)
+    while vendor.stats()["requests"] < 20:
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def test_the_same_id_sends_the_same_file_once(shop):
+    folder, vendor = shop
+    drop(folder, *map(coupon, range(1, 6)))
+    first = typed(folder, "run", "--yes", "--run-id", "nightly-7", "--json", "--quiet")
+    again = typed(folder, "run", "--yes", "--run-id", "nightly-7", "--json", "--quiet")
+    assert (first.code, again.code) == (0, 0)
+    assert json.loads(again.out)["run"] == json.loads(first.out)["run"]
+    assert vendor.stats()["requests"] == 5
+
+
+def test_the_same_id_for_another_file_is_refused(shop):
+    folder, vendor = shop
+    path = drop(folder, coupon(1))
+    assert typed(folder, "run", "--yes", "--run-id", "nightly-7").code == 0
+    drop(folder, coupon(2))
+    refused = typed(folder, "run", "--yes", "--run-id", "nightly-7")
+    assert refused.code == 2
+    assert "nightly-7" in refused.words
+    assert path.name in refused.words
+    assert vendor.stats()["requests"] == 1
+
+
+def test_the_same_id_carries_a_killed_run_on(shop):
+    folder, vendor = shop
+    drop(folder, *map(coupon, range(1, 101)))
+    killed_in_the_middle(folder, vendor, "--run-id", "nightly-7")
+    again = typed(folder, "run", "--yes", "--run-id", "nightly-7", "--json", "--quiet")
+    assert again.code == 0, again
+    assert json.loads(again.out)["rows"] == 100
+    assert len(list((folder / ".pipeline/runs").iterdir())) == 1
+    assert len({entry["id"] for entry in vendor.get("log")}) == 100
+
+
+@pytest.mark.parametrize("change", ["overwritten", "cut", "deleted"])
+def test_the_original_may_change_or_vanish_meanwhile(shop, change):
+    folder, vendor = shop
+    path = drop(folder, *map(coupon, range(1, 101)))
+    killed_in_the_middle(folder, vendor)
+    match change:
+        case "overwritten":
+            path.write_text("quite,other\ncontent,here\n")
+        case "cut":
+            path.write_bytes(path.read_bytes()[:777])
+        case "deleted":
+            path.unlink()
+    resumed = typed(folder, "resume", "--yes", "--json", "--quiet")
+    assert resumed.code == 0, resumed
+    assert json.loads(resumed.out)["rows"] == 100
+    assert {entry["id"] for entry in vendor.get("log")} == {f"c{n}" for n in range(1, 101)}
+
+
+def test_a_run_that_nobody_carries_on_is_named_by_later_commands(shop):
+    folder, vendor = shop
+    drop(folder, *map(coupon, range(1, 101)), name="monday.csv")
+    killed_in_the_middle(folder, vendor)
+    (run,) = (path.name for path in (folder / ".pipeline/runs").iterdir())
+    drop(folder, coupon(200), name="tuesday.csv")
+    told = typed(folder, "run", "--yes", "inputs/xsolla.coupon/tuesday.csv")
+    assert told.code == 0
+    assert f"run {run} is not finished" in " ".join(told.words.split())
+
+
+def test_a_rehearsal_that_was_stopped_is_not_carried_on(shop):
+    folder, vendor = shop
+    drop(folder, *map(coupon, range(1, 101)))
+    process = start(folder, "run", "--simulate", "--quiet")
+    for _ in range(200):
+        if any((folder / ".pipeline/runs").glob("*/run.json")):
+            break
+        signal.sigtimedwait([], 0.05)
+    process.send_signal(signal.SIGKILL)
+    ended(process)
+    resumed = typed(folder, "resume", "--yes")
+    assert resumed.code == 0
+    assert "nothing to do" in resumed.words
+    assert vendor.stats()["requests"] == 0
