@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from pipeline.config import Config
+from pipeline.ledger import RunLedger
 from pipeline.model import ConfigError, InputError, Reply, RunAborted, Status
 from pipeline.report import Summary, read_summary
 from pipeline.run import (
@@ -245,6 +246,33 @@ async def test_a_disk_that_fills_up_does_not_make_the_report_lie(tmp_path):
         assert carried_on.statuses[Status.UPDATED] == 29
         sent = Counter(row_of(entry["body"]) for entry in vendor.log())
         assert sent == dict.fromkeys(range(1, 30), 1)  # what came is on record by now
+
+
+async def test_how_fast_it_went_is_on_record(tmp_path):
+    """Samples per second and account: what they add up to is what was sent."""
+    path = drop(tmp_path, *map(coupon, range(1, 61)))
+    async with serve() as vendor:
+        config = configure(tmp_path, vendor.base_urls["xsolla"], quota='"30/s"')
+        prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
+        await carry_out(prepared, Way(environ=ENVIRON))
+    with RunLedger(prepared.folder / "ledger.db") as ledger:
+        samples = list(ledger.samples())
+    assert len(samples) >= 2
+    assert {sample.account for sample in samples} == {"shop"}
+    assert sum(sample.sent for sample in samples) == 60
+    assert sum(sum(sample.latencies) for sample in samples) == 60
+    assert all(0 < sample.seconds < 2 for sample in samples)
+
+
+async def test_a_disk_without_room_for_the_run_is_told_before_anything_is_sent(
+    tmp_path, monkeypatch
+):
+    path = drop(tmp_path, *map(coupon, range(1, 61)))
+    config = configure(tmp_path, "http://127.0.0.1:9")
+    monkeypatch.setattr("pipeline.run.room.SPARE_BYTES", 2**60)
+    with pytest.raises(RunAborted, match="Nothing was sent; make room"):
+        prepare(path, config, RunOptions())
+    assert not list((tmp_path / ".pipeline/runs").iterdir())
 
 
 async def test_two_accounts_that_reach_the_same_entities_are_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from pipeline.model import (
     Status,
     Verdict,
 )
+from pipeline.model.sample import LATENCY_BOUNDS_S
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.brake import BRAKE_AFTER, Brake
@@ -134,6 +136,7 @@ class Lane:
         self._first_s: float | None = None
         self._last_s = 0.0
         self._ended: Counter[Status] = Counter()
+        self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
 
     async def run(self) -> None:
         """Send every row, or stop. When this returns, whatever was sent has its result."""
@@ -175,6 +178,11 @@ class Lane:
             quota_per_s=min(quota.per_second for quota in account.quotas),
             stopped=self.stopped,
         )
+
+    def take_latencies(self) -> tuple[int, ...]:
+        """How many answers came within each of LATENCY_BOUNDS_S since the last call."""
+        taken, self._latencies = self._latencies, [0] * len(self._latencies)
+        return tuple(taken) if any(taken) else ()
 
     # Reading ahead...
 
@@ -308,7 +316,9 @@ class Lane:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._stands_in_line_again(batch)
             return
-        self._door.heard(answers[0], self._around.clock() - left_s)
+        latency_s = self._around.clock() - left_s
+        self._latencies[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+        self._door.heard(answers[0], latency_s)
         self._came_back(reply, tasks)
         self._decide(batch, answers, left_s)
 

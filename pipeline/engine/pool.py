@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import anyio
 
 from pipeline.engine.lane import Lane
 from pipeline.engine.recorder import Recorder
 from pipeline.model import AccountProgress, PipelineError
+from pipeline.model.sample import Sample
 
 
 class Pool:
@@ -57,3 +58,19 @@ class Pool:
     def progress(self) -> tuple[AccountProgress, ...]:
         """How far each account is."""
         return tuple(lane.progress() for lane in self._lanes)
+
+    def samples(self, at_s: float, seconds: float, before: Mapping[str, int]) -> list[Sample]:
+        """What each account did in the last `seconds`; `before`: what it had sent until then."""
+        return [
+            Sample(
+                account=each.account,
+                at_s=at_s,
+                seconds=seconds,
+                sent=each.sent - before.get(each.account, 0),
+                in_flight=each.in_flight,
+                in_flight_limit=each.in_flight_limit,
+                pause_left_s=each.pause_left_s,
+                latencies=lane.take_latencies(),
+            )
+            for lane, each in zip(self._lanes, self.progress(), strict=True)
+        ]

@@ -27,6 +27,7 @@ from pipeline.model import (
 )
 from pipeline.run.options import RunOptions
 from pipeline.run.registry import UNFINISHED, fingerprint, is_alive, lock_of, open_registry
+from pipeline.run.room import check_room, copies_bytes, record_bytes
 from pipeline.run.stored import FORMAT, StoredRun, is_stored, load, save
 from pipeline.vendors import Account, Operation
 
@@ -82,8 +83,10 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     lock = lock_of(config, run)
     lock.acquire(wait=False)
     try:
+        check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
         snapshot, bound = _take_and_bind(path, config, options, folder, is_sample=is_sample)
         _check_accounts(bound, path)
+        check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
         stored = StoredRun(
             format=FORMAT,

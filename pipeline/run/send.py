@@ -14,6 +14,7 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     nullcontext,
+    suppress,
 )
 from dataclasses import dataclass, field
 
@@ -30,10 +31,8 @@ from pipeline.engine.recorder import Recorder
 from pipeline.engine.sign_in import signed_in
 from pipeline.ledger import Ledger
 from pipeline.load import read_jobs
-from pipeline.model import (
-    AccountProgress,
-    RowResult,
-)
+from pipeline.model import AccountProgress, RowResult, RunAborted
+from pipeline.model.sample import Sample
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.run.before import Before
 from pipeline.run.prepare import Prepared
@@ -118,6 +117,11 @@ class OneAtATime:
         with self._turn:
             return self._ledger.has_result(rows)
 
+    def sample(self, samples: Sequence[Sample]) -> None:
+        """As the ledger does."""
+        with self._turn:
+            self._ledger.sample(samples)
+
 
 async def _send(
     prepared: Prepared,
@@ -158,7 +162,7 @@ async def _send(
         sent.pool.stop(f"interrupted by {sent.signal.name}")
     with way.watch(sent.pool.progress):
         try:
-            async with _remembering(way.shared, prepared.config):
+            async with _remembering(way.shared, prepared.config, sent.pool, ledger):
                 await sent.pool.run()
         except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
             sent.failure = _first(group)
@@ -171,22 +175,50 @@ async def _send(
 
 
 @asynccontextmanager
-async def _remembering(shared: Shared, config: Config) -> AsyncIterator[None]:
-    """While the block runs and at its end, what left is put on record for other runs."""
-
-    async def keep() -> None:
-        while True:
-            await anyio.sleep(REMEMBER_EVERY_S)
-            await anyio.to_thread.run_sync(shared.remember, config)
-
+async def _remembering(
+    shared: Shared, config: Config, pool: Pool, ledger: OneAtATime
+) -> AsyncIterator[None]:
+    """While the block runs and at its end, what left is put on record, and how fast it went."""
+    memory = _Memory(shared, config, pool, ledger)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(keep)
+        tasks.start_soon(memory.keep)
         try:
             yield
         finally:
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(shared.remember, config)
+                await memory.note()
+
+
+class _Memory:
+    """Notes once a second what other runs and the report need to know."""
+
+    def __init__(self, shared: Shared, config: Config, pool: Pool, ledger: OneAtATime) -> None:
+        self._shared = shared
+        self._config = config
+        self._pool = pool
+        self._ledger = ledger
+        self._noted_s = time.monotonic()
+        self._sent: dict[str, int] = {}
+
+    async def keep(self) -> None:
+        """Until cancelled."""
+        while True:
+            await anyio.sleep(REMEMBER_EVERY_S)
+            await self.note()
+
+    async def note(self) -> None:
+        """What happened since the last call."""
+        now_s = time.monotonic()
+        samples = self._pool.samples(time.time(), now_s - self._noted_s, self._sent)
+        self._noted_s = now_s
+        self._sent = {each.account: each.sent for each in self._pool.progress()}
+        await anyio.to_thread.run_sync(self._write, samples)
+
+    def _write(self, samples: Sequence[Sample]) -> None:
+        with suppress(RunAborted):  # of a disk that refuses the recorder tells
+            self._ledger.sample(samples)
+            self._shared.remember(self._config)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
