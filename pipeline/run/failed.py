@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import secrets
 import shutil
-import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.ledger import Run, RunLedger
+from pipeline.ledger import RunLedger
 from pipeline.load import Bound, JobsFile, read_jobs
 from pipeline.load.bind import ClearedField
 from pipeline.load.census import SHOWN, WarningKind
 from pipeline.load.pick import pick_jobs, pick_rows
 from pipeline.model import SUCCESS, RunAborted, Status, UsageError
 from pipeline.run.prepare import LEDGER, Prepared, reopen
-from pipeline.run.registry import fingerprint, lock_of, open_registry
+from pipeline.run.registry import fingerprint, lock_of, register, run_name
 from pipeline.run.stored import FORMAT, StoredRun, save
 from pipeline.vendors import Operation
 
 DONE = SUCCESS | {Status.INVALID}
 """Rows that ended so are not sent again: there is nothing to do, or nothing to send."""
-
-LETTERS = 4
 
 
 def prepare_failed(run: str, config: Config) -> Prepared | None:
@@ -46,7 +41,7 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
             stored = _picked(old, folder, ledger)
             if stored.bound.jobs:
                 save(stored, folder)
-                _register(stored, config, continues=run)
+                register(stored, config, continues=run)
             else:
                 shutil.rmtree(folder)
     finally:
@@ -59,9 +54,8 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
 @contextmanager
 def _new_folder(config: Config, run: str) -> Iterator[Path]:
     """A folder for a run that follows `run`; removed where the block raises."""
-    letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(LETTERS))
-    stem = run.partition("-")[2].rpartition("-")[0] or "run"
-    folder = config.ledger_folder / "runs" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{stem}-{letters}"
+    stem = run.partition("-")[2].rpartition("-")[0]
+    folder = config.ledger_folder / "runs" / run_name(stem)
     try:
         folder.mkdir(mode=0o700)
         with lock_of(config, folder.name) as lock:
@@ -150,22 +144,3 @@ def _lacks(job: Mapping[str, Any], field: str) -> bool:
         return True
     inner = job[name]
     return bool(below) and (not isinstance(inner, Mapping) or _lacks(inner, below))
-
-
-def _register(stored: StoredRun, config: Config, *, continues: str) -> None:
-    operations: Counter[str] = Counter()
-    for file in stored.bound.jobs.values():
-        operations.update(file.operations)
-    with open_registry(config) as runs:
-        runs.add(
-            Run(
-                name=stored.run,
-                source=str(stored.snapshot.source),
-                sha256=stored.snapshot.sha256,
-                rows=stored.snapshot.selected,
-                operations=dict(operations),
-                accounts=stored.accounts,
-                started=datetime.now(UTC),
-                continues=continues,
-            )
-        )

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 import shutil
-import string
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.ledger import Holder, Lock, Run, RunLedger
+from pipeline.ledger import Holder, Lock, RunLedger
 from pipeline.load import Bound, bind, take
 from pipeline.model import (
     ConfigError,
@@ -26,7 +22,15 @@ from pipeline.model import (
     UsageError,
 )
 from pipeline.run.options import RunOptions
-from pipeline.run.registry import UNFINISHED, fingerprint, is_alive, lock_of, open_registry
+from pipeline.run.registry import (
+    UNFINISHED,
+    fingerprint,
+    is_alive,
+    lock_of,
+    open_registry,
+    register,
+    run_name,
+)
 from pipeline.run.room import check_room, copies_bytes, record_bytes
 from pipeline.run.stored import FORMAT, StoredRun, is_stored, load, save
 from pipeline.vendors import Account, Operation
@@ -78,7 +82,7 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     is_sample = _is_sample(path, config)
     if (unfinished := same_unfinished(path, config, options)) is not None:
         return reopen(unfinished, config, options)
-    run = _run_name(datetime.now(UTC), path)
+    run = run_name(path.name.split(".")[0])
     folder = _private(config.ledger_folder / "runs" / run)
     lock = lock_of(config, run)
     lock.acquire(wait=False)
@@ -100,7 +104,7 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
         )
         save(stored, folder)
-        repeats = _register(stored, config)
+        repeats = register(stored, config)
     except OSError as error:
         _remove(folder, lock)
         raise RunAborted(
@@ -138,33 +142,6 @@ def _prepared(
         is_sample=stored.is_sample,
         is_resumed=is_resumed,
     )
-
-
-def _register(stored: StoredRun, config: Config) -> str | None:
-    """Give the run its place in time; the name of the last one that it repeats, if any."""
-    operations: Counter[str] = Counter()
-    for file in stored.bound.jobs.values():
-        operations.update(file.operations)
-    with open_registry(config) as runs:
-        before = [
-            run.name
-            for run in runs.find(stored.snapshot.sha256)
-            if dict(run.accounts) == stored.accounts and run.continues is None
-        ]
-        runs.add(
-            Run(
-                name=stored.run,
-                source=str(stored.snapshot.source),
-                sha256=stored.snapshot.sha256,
-                rows=stored.snapshot.selected,
-                operations=dict(operations),
-                accounts=stored.accounts,
-                started=datetime.now(UTC),
-                repeats=before[0] if before else None,
-                run_id=stored.options.run_id,
-            )
-        )
-    return before[0] if before else None
 
 
 def same_finished(path: Path, config: Config, run_id: str) -> str | None:
@@ -319,14 +296,6 @@ def _take_and_bind(
 def _folder_operation(path: Path, operations: Mapping[str, Operation[Any, Any]]) -> str | None:
     """The operation whose drop folder the file lies in, however deep."""
     return next((part.name for part in path.absolute().parents if part.name in operations), None)
-
-
-def _run_name(started: datetime, path: Path) -> str:
-    """`<UTC time>-<file stem>-<4 letters>`, safe as the name of a folder."""
-    stem = path.name.split(".")[0]
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:60]
-    letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
-    return f"{started:%Y%m%dT%H%M%SZ}-{safe or 'file'}-{letters}"
 
 
 def _private(folder: Path) -> Path:

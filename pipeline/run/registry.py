@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
+import string
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 from pipeline.config import Config
 from pipeline.ledger import Lock, Run, Runs
 from pipeline.model import RunAborted
-from pipeline.run.stored import is_stored, load
+from pipeline.run.stored import StoredRun, is_stored, load
 from pipeline.vendors import Account
 
 UNFINISHED = frozenset({"prepared", "sending"})
@@ -56,3 +60,40 @@ def is_rehearsal(config: Config, run: str) -> bool:
     """Whether the run was prepared for a simulator: where it went is gone with that."""
     folder = config.ledger_folder / "runs" / run
     return is_stored(folder) and load(folder).is_simulated
+
+
+def run_name(stem: str) -> str:
+    """`<UTC time>-<stem>-<4 letters>`, safe as the name of a folder."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:60]
+    letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe or 'file'}-{letters}"
+
+
+def register(stored: StoredRun, config: Config, *, continues: str | None = None) -> str | None:
+    """Give a new run its place in time; the name of the last one that it repeats, if any.
+
+    continues  the run of which it sends some rows again; None for a file's own run
+    """
+    operations: Counter[str] = Counter()
+    for file in stored.bound.jobs.values():
+        operations.update(file.operations)
+    with open_registry(config) as runs:
+        repeats = None
+        if continues is None:
+            same = (run for run in runs.find(stored.snapshot.sha256) if run.continues is None)
+            repeats = next((run.name for run in same if run.accounts == stored.accounts), None)
+        runs.add(
+            Run(
+                name=stored.run,
+                source=str(stored.snapshot.source),
+                sha256=stored.snapshot.sha256,
+                rows=stored.snapshot.selected,
+                operations=dict(operations),
+                accounts=stored.accounts,
+                started=datetime.now(UTC),
+                repeats=repeats,
+                continues=continues,
+                run_id=stored.options.run_id if continues is None else None,
+            )
+        )
+    return repeats

@@ -155,7 +155,7 @@ def _wrap_preparation(death: Death) -> None:
     death.before(prepare, "take", "taking")
     death.after(prepare, "bind", "bound")
     death.around(prepare, "save", "bound")
-    death.around(prepare, "_register", "bound")
+    death.around(prepare, "register", "bound")
     death.around(Runs, "change_state", "noting")
 
 
