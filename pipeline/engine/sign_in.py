@@ -28,7 +28,7 @@ from yarl import URL
 
 from pipeline.engine.auth import Mask, authorization, is_token
 from pipeline.engine.gate import Gate
-from pipeline.engine.lane import Send
+from pipeline.engine.means import Send
 from pipeline.engine.transport import Late, Transport, host_port
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.policy.classify import classify, is_html

@@ -22,10 +22,10 @@ class Brake:
     (False, True)
     """
 
-    __slots__ = ("_after", "_code", "_equal", "_released")
+    __slots__ = ("_code", "_equal", "_released", "after")
 
     def __init__(self, after: int = BRAKE_AFTER) -> None:
-        self._after = after
+        self.after = after
         self._released = after <= 0
         self._code: tuple[int | None, str] | None = None
         self._equal = 0
@@ -41,7 +41,7 @@ class Brake:
             return False
         self._code = code
         self._equal += 1
-        self._released = self._equal >= self._after
+        self._released = self._equal >= self.after
         return self._released
 
 

@@ -25,7 +25,8 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.gate import Door
-from pipeline.engine.lane import Lane, Send, Surroundings
+from pipeline.engine.lane import Lane
+from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.sign_in import signed_in

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.gate import Door, Gate
-from pipeline.engine.lane import Lane, Surroundings
+from pipeline.engine.lane import Lane
+from pipeline.engine.means import Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.model import (

@@ -204,7 +204,7 @@ async def test_what_lost_its_turn_stands_in_line_again_and_no_attempt_is_counted
 
 async def test_while_too_many_rows_are_held_nothing_fresh_is_sent(monkeypatch):
     """The one row that asks gets no answer: what is sent meanwhile is bounded."""
-    monkeypatch.setattr("pipeline.engine.lane.MOST_HELD", 100)
+    monkeypatch.setattr("pipeline.engine.supply.MOST_HELD", 100)
     asked_alone = anyio.Event()
 
     class Hanging(Vendor):

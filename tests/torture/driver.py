@@ -21,7 +21,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from pipeline.cli import main
-from pipeline.engine.lane import Send
+from pipeline.engine.means import Send
 from pipeline.ledger import RunLedger, Runs
 from pipeline.ledger.database import Database
 from pipeline.model import NoReply, Reply, Request, RowResult

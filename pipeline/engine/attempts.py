@@ -1,0 +1,120 @@
+"""One sending of a request, and what follows from its answers for each of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.engine.ends import INTERRUPTED, UNREADABLE
+from pipeline.engine.means import Heard, Means
+from pipeline.engine.read_back import ReadBack
+from pipeline.model import Answer, NoReply, Reply, Status, Verdict
+from pipeline.policy.batches import Batch, Row
+from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
+from pipeline.policy.split import Parts, Splitter
+
+
+class Attempts:
+    """Sends batches, and lets their rows go on: again, apart, to a read, to their end."""
+
+    def __init__(self, means: Means, read_back: ReadBack, splitter: Splitter) -> None:
+        self._account = means.account
+        self._operations = means.operations
+        self._means = means
+        self._supply = means.supply
+        self._ends = means.ends
+        self._clock = means.around.clock
+        self._jitter = means.around.jitter
+        self._read_back = read_back
+        self._splitter = splitter
+
+    async def make(self, batch: Batch) -> Heard | None:
+        """One request for the rows of `batch`; None where it did not leave."""
+        settings, operation = self._account.settings, self._operations[batch[0].job.operation]
+        reply: Reply | NoReply | None = None
+        try:
+            with self._means.traffic.request() as left_s:
+                self._leaves(batch, left_s)
+                jobs = [operation.job_type.trusted(row.job.text) for row in batch]
+                reply = await self._means.send(operation.encode(settings, jobs))
+                answers = operation.decode(settings, jobs, reply)
+        except BaseException:
+            for row in batch:
+                self._ends.end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
+            raise
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            for row in batch:
+                row.attempts -= 1
+            self._supply.stands_in_line_again(batch)
+            return None
+        latency_s = self._clock() - left_s
+        self._means.traffic.answered(latency_s)
+        self._means.door.heard(answers[0], latency_s)
+        is_end = self._decide(batch, answers, left_s)
+        return Heard(tuple(dict.fromkeys(answers)), isinstance(reply, Reply), is_end)
+
+    def _leaves(self, batch: Batch, now_s: float) -> None:
+        """Count an attempt."""
+        if batch[0].attempts:
+            self._means.traffic.retries += 1
+        for row in batch:
+            if not row.attempts:
+                row.first_sent_s = now_s
+            row.attempts += 1
+            row.last_sent_s = now_s
+
+    def _decide(self, batch: Batch, answers: Sequence[Answer], left_s: float) -> bool:
+        """What becomes of each row; whether none of them is sent again."""
+        jitter = self._jitter()  # one for all: rows of a batch stay together
+        refused: Batch = []
+        again: Batch = []
+        delay_s = 0.0
+        for row, answer in zip(batch, answers, strict=True):
+            row.answer = answer
+            row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
+            if answer.verdict is Verdict.SPLIT and len(batch) > 1:
+                refused.append(row)
+            elif isinstance(act := self._act(row, answer, jitter), Again):
+                again.append(row)
+                delay_s = max(delay_s, act.delay_s)
+            else:
+                self._end_or_read(row, answer, act)
+        if again:
+            self._supply.again(again, delay_s)
+        if refused:
+            self._go_on_with(self._splitter.refused(refused, left_s))
+        else:
+            self._go_on_with(self._splitter.heard(batch, left_s, is_judged=is_judged(answers[0])))
+        return not again and not refused
+
+    def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
+        """What becomes of `row`; its try is counted."""
+        row.tries += 1
+        return next_act(
+            self._account.retry,
+            answer,
+            attempt=row.tries,
+            in_doubt=row.in_doubt,
+            is_repeatable=row.job.is_repeatable,
+            jitter=jitter,
+        )
+
+    def _end_or_read(self, row: Row, answer: Answer, status: Status) -> None:
+        """`status` is how `row` ends, unless a read can tell better."""
+        if status is Status.UNKNOWN and self._read_back.can_read(row):
+            self._read_back.reads_next(row)
+        else:
+            self._ends.end(row, answer, status)
+
+    def _go_on_with(self, parts: Parts) -> None:
+        """Send the parts of refused groups, or whole groups once more."""
+        self._supply.send_apart(parts)
+        for group in parts.later:
+            jitter = self._jitter()
+            acts = [self._act(row, row.answer or INTERRUPTED, jitter) for row in group]
+            again = [row for row, act in zip(group, acts, strict=True) if isinstance(act, Again)]
+            if again:
+                delay_s = max(act.delay_s for act in acts if isinstance(act, Again))
+                self._supply.again(again, delay_s)
+            for row, act in zip(group, acts, strict=True):
+                if not isinstance(act, Again):
+                    self._end_or_read(row, row.answer or INTERRUPTED, act)

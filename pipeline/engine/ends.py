@@ -1,0 +1,106 @@
+"""How rows of an account end: their results on the way to the record, and who goes next then."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from pipeline.engine.recorder import Recorder
+from pipeline.engine.supply import Supply
+from pipeline.model import Answer, Effect, RowResult, Status, Verdict
+from pipeline.policy.batches import Row
+from pipeline.policy.outcome import end_without_success
+
+BROKEN_OFF = "the run broke off"
+BEHIND_UNKNOWN = "behind_unknown"
+
+INTERRUPTED = Answer(
+    Verdict.TRANSIENT,
+    Effect.MAYBE,
+    code="interrupted",
+    message="the run was stopped before the answer came",
+    hint="look the entity up at the vendor, or send the row again",
+)
+UNREADABLE = INTERRUPTED._replace(
+    code="unreadable",
+    message="an answer came, and an error of this program kept it from being read",
+)
+FORGOTTEN = INTERRUPTED._replace(
+    code="interrupted",
+    message="an earlier process ended before the answer came",
+)
+
+
+class Ends:
+    """Ends rows of the account of this name.
+
+    clock   monotonic seconds
+    counts  rows that have a result, per status
+    """
+
+    def __init__(
+        self, account: str, supply: Supply, recorder: Recorder, clock: Callable[[], float]
+    ) -> None:
+        self._account = account
+        self._supply = supply
+        self._recorder = recorder
+        self._clock = clock
+        self.counts: Counter[Status] = Counter()
+
+    def end(self, row: Row, answer: Answer, status: Status) -> None:
+        """Record how `row` ended; the next row of its entity waits until that is done."""
+        self.counts[status] += 1
+        job = row.job
+        result = RowResult(
+            row=job.row,
+            operation=job.operation,
+            account=self._account,
+            status=status,
+            http_status=answer.http_status,
+            error_code=answer.code,
+            error=answer.message,
+            hint=answer.hint,
+            attempts=row.attempts,
+            seconds=round(self._clock() - row.first_sent_s, 3),
+            request_id=answer.request_id,
+            receipt=answer.receipt,
+        )
+        self._recorder.end(
+            result, partial(self._committed, row, status), is_awaited=self._supply.is_awaited(row)
+        )
+
+    def _committed(self, row: Row, status: Status) -> None:
+        self._supply.done(row, status)
+        self.end_blocked()
+        self._supply.wake_if_done()
+
+    def end_blocked(self) -> None:
+        """Rows behind one of their entity that ended `unknown` are not sent."""
+        for job in self._supply.take_blocked():
+            self.counts[Status.NOT_ATTEMPTED] += 1
+            self._recorder.end(
+                RowResult(
+                    row=job.row,
+                    operation=job.operation,
+                    account=self._account,
+                    status=Status.NOT_ATTEMPTED,
+                    error_code=BEHIND_UNKNOWN,
+                    error="an earlier row of the same entity ended unknown",
+                    hint="look the entity up at the vendor, then send this row again",
+                ),
+                self._supply.wake_if_done,
+            )
+
+    def leave(self, row: Row, why: str | None) -> None:
+        """What becomes of a row that was given out when the account stopped.
+
+        why  None where the run broke off
+        """
+        if row.attempts:
+            answer = row.answer or INTERRUPTED
+            words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
+            status = end_without_success(answer, in_doubt=row.in_doubt)
+            self.end(row, answer._replace(message=words), status)
+        elif row.is_claimed and not row.in_doubt:
+            self._recorder.unsent([row.job.row])

@@ -1,0 +1,58 @@
+"""What the parts of a lane send and wait with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pipeline.engine.ends import Ends
+from pipeline.engine.gate import Door
+from pipeline.engine.supply import Supply
+from pipeline.engine.traffic import Traffic
+from pipeline.model import Answer, NoReply, Reply, Request
+from pipeline.policy.brake import BRAKE_AFTER
+from pipeline.vendors import Account, Operation
+
+Send = Callable[[Request], Awaitable[Reply | NoReply]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a lane takes from outside.
+
+    clock        monotonic seconds
+    jitter       draws from [0, 1)
+    brake_after  equal refusals at the start that stop the account; 0 never does
+    """
+
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+    brake_after: int = BRAKE_AFTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the parts of one account's lane share."""
+
+    account: Account
+    operations: dict[str, Operation[Any, Any]]
+    send: Send
+    door: Door
+    around: Surroundings
+    traffic: Traffic
+    supply: Supply
+    ends: Ends
+
+
+class Heard(NamedTuple):
+    """What a request brought.
+
+    answers   what it means, each different one once
+    is_reply  something came back
+    is_end    its rows have ended
+    """
+
+    answers: tuple[Answer, ...]
+    is_reply: bool
+    is_end: bool

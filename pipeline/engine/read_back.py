@@ -1,0 +1,105 @@
+"""Doubt about a row is settled by a read: what the vendor holds tells whether it was applied."""
+
+from __future__ import annotations
+
+from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
+from pipeline.engine.means import Heard, Means
+from pipeline.engine.reading import Found, found
+from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
+from pipeline.policy.batches import Row
+from pipeline.policy.classify import classify
+from pipeline.policy.outcome import end_without_success
+from pipeline.policy.retry import next_delay_s
+from pipeline.policy.settle import Settled, settled
+
+
+class ReadBack:
+    """Reads entities of rows in doubt, and lets the rows go on from there."""
+
+    def __init__(self, means: Means) -> None:
+        self._account = means.account
+        self._operations = means.operations
+        self._means = means
+        self._supply = means.supply
+        self._ends = means.ends
+        self._clock = means.around.clock
+        self._jitter = means.around.jitter
+
+    def is_next(self, row: Row) -> bool:
+        """Whether the next request for `row` is a read."""
+        return row.is_to_read or (row.in_doubt and not row.job.is_repeatable)
+
+    def can_read(self, row: Row) -> bool:
+        """Whether the vendor can be asked about `row`, once more."""
+        reading = self._operations[row.job.operation].reading
+        return reading is not None and row.reads < self._account.retry.max_attempts
+
+    def reads_next(self, row: Row, delay_s: float = 0.0) -> None:
+        """Let the entity of `row` be read, `delay_s` from now."""
+        row.is_to_read = True
+        self._supply.again([row], delay_s)
+
+    async def read(self, row: Row) -> Heard | None:
+        """Ask the vendor what it holds for a row in doubt; None where nothing was asked."""
+        settings, operation = self._account.settings, self._operations[row.job.operation]
+        if operation.reading is None:
+            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            return None
+        if not row.attempts:
+            row.attempts, row.first_sent_s, row.last_sent_s = 1, *[self._clock()] * 2
+        job = operation.job_type.trusted(row.job.text)
+        reply: Reply | NoReply | None = None
+        try:
+            with self._means.traffic.request() as left_s:
+                reply = await self._means.send(operation.reading.request(settings, job))
+        except BaseException:
+            self._ends.end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
+            raise
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            self._supply.stands_in_line_again([row])
+            return None
+        answer = classify(reply)
+        self._means.door.heard(answer, self._clock() - left_s)
+        row.reads += 1
+        self._settle(row, answer, found(operation.reading, settings, job, reply))
+        return Heard((answer,), isinstance(reply, Reply), is_end=False)
+
+    def _settle(self, row: Row, answer: Answer, what: Found | None) -> None:
+        """`answer` to the read, and what it showed; None where it told nothing."""
+        if what is None:
+            delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+            if delay_s is None or not self.can_read(row):
+                self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            else:
+                self.reads_next(row, delay_s)
+            return
+        since_attempt_s = self._clock() - row.last_sent_s
+        match settled(
+            is_held=what.is_held,
+            can_tell=what.can_tell,
+            since_attempt_s=since_attempt_s,
+            settle_after_s=what.settle_after_s,
+        ):
+            case Settled.APPLIED:
+                applied = Answer(Verdict.OK, Effect.APPLIED, receipt=what.receipt)
+                self._ends.end(row, applied, Status.UPDATED)
+            case Settled.UNDECIDED:
+                self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            case Settled.TOO_EARLY:
+                row.reads -= 1  # it has to be asked again, once
+                self.reads_next(row, what.settle_after_s - since_attempt_s)
+            case Settled.NOT_APPLIED:
+                self._was_not_applied(row)
+
+    def _was_not_applied(self, row: Row) -> None:
+        """Doubt about `row` is gone: it may be sent again if it has a try left."""
+        row.in_doubt = row.is_to_read = False
+        answer = row.answer or FORGOTTEN
+        delay_s = next_delay_s(self._account.retry, answer, row.tries, self._jitter())
+        if delay_s is not None:
+            self._supply.again([row], delay_s)
+            return
+        status = end_without_success(answer, in_doubt=False)
+        if status is Status.FAILED:
+            answer = answer._replace(hint="a read showed that it was not applied: send it again")
+        self._ends.end(row, answer, status)

@@ -1,0 +1,155 @@
+"""Rows as workers take them: read ahead, held until they may go, and calls to those who wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import anyio
+import anyio.to_thread
+
+from pipeline.engine.earlier import NOTHING, Earlier
+from pipeline.engine.waiting import WaitList
+from pipeline.model import JobRow, Status
+from pipeline.policy.backlog import Backlog
+from pipeline.policy.batches import Batch, Row
+from pipeline.policy.split import Parts, Splitter
+
+MOST_HELD = 10_000
+"""With so many rows of refused groups held back, nothing fresh is sent."""
+
+OVERDUE_S = 0.020
+"""How often idle workers are called while a retry is due and every worker is busy."""
+
+
+class Supply:
+    """The rows of one account that have not ended.
+
+    backlog   decides which of them go next
+    splitter  holds those of refused groups
+    jobs      batches in row order; read in a thread
+    earlier   what an earlier process of the run left
+    clock     monotonic seconds
+    """
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        splitter: Splitter,
+        jobs: Iterator[Sequence[JobRow]],
+        earlier: Earlier,
+        clock: Callable[[], float],
+    ) -> None:
+        self._backlog = backlog
+        self._splitter = splitter
+        self._jobs = jobs
+        self._earlier = earlier
+        self._clock = clock
+        self._idle = WaitList()
+        self._hungry = anyio.Event()
+        self._retry_added = anyio.Event()
+        self.wait = self._idle.wait
+        self.is_awaited = backlog.is_awaited
+        self.take_blocked = backlog.take_blocked
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every row has ended."""
+        return self._backlog.is_done
+
+    @property
+    def retrying(self) -> int:
+        """How many rows wait for their next attempt."""
+        return self._backlog.retrying + len(self._splitter)
+
+    # Reading ahead...
+
+    async def feed(self, is_stopped: Callable[[], bool]) -> None:
+        """Read on whenever rows run short, until there are none or the account has stopped."""
+        while not is_stopped():
+            batch = await anyio.to_thread.run_sync(self._read_on)
+            if batch is None:
+                break
+            self._backlog.add(batch)
+            self._idle.wake(len(batch))
+            while not self._backlog.needs_more:
+                self._hungry = anyio.Event()
+                await self._hungry.wait()
+        self._backlog.end()
+        self.wake_if_done()
+
+    def _read_on(self) -> Sequence[JobRow] | None:
+        """More rows without those that ended in an earlier process; None where there are none."""
+        batch = next(self._jobs, None)
+        if batch is None or self._earlier is NOTHING:
+            return batch
+        ended = self._earlier.ended([job.row for job in batch])
+        for job in batch:
+            if job.row in self._earlier.unknown:
+                self._backlog.recall(job)
+        return [job for job in batch if job.row not in ended]
+
+    async def watch_retries(self) -> None:
+        """Call an idle worker whenever a retry is due. Until cancelled."""
+        while True:
+            due_s = self._backlog.due_s
+            wait_s = None if due_s is None else max(OVERDUE_S, due_s - self._clock())
+            with anyio.move_on_after(wait_s):
+                await self._retry_added.wait()
+            self._retry_added = anyio.Event()
+            self._idle.wake()
+
+    # Taking and giving back...
+
+    def next(self, *, may_be_first: bool) -> Batch:
+        """The next rows that may go now together, if there are any.
+
+        may_be_first  True lets any fresh row go; False only while no other is on its way
+        """
+        fresh = may_be_first or self._backlog.is_untouched
+        if len(self._splitter) >= MOST_HELD:
+            fresh = False
+        now_s = self._clock()
+        batch = self._backlog.next(now_s, fresh=fresh)
+        if self._backlog.needs_more:
+            self._hungry.set()
+        if self._backlog.due_s is not None and self._backlog.due_s <= now_s:
+            self._idle.wake()  # one more is due: somebody else can take it
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """`batch` was taken and not sent; whoever gives it back does not go on."""
+        self._backlog.put_back(batch)
+
+    def stands_in_line_again(self, batch: Batch) -> None:
+        """What kept the request of `batch` back has nothing to do with its rows."""
+        self._backlog.put_back(batch)
+        self._idle.wake()
+
+    def again(self, batch: Batch, delay_s: float) -> None:
+        """The rows of `batch` want another request together, `delay_s` from now."""
+        self._backlog.again(batch, self._clock() + delay_s)
+        self._retry_added.set()
+
+    def send_apart(self, parts: Parts) -> None:
+        """Let the parts of refused groups go that may go now."""
+        self._backlog.send_apart(parts.now)
+        if parts.now or parts.later:
+            self._idle.wake_all()  # also those that found nothing while too many were held
+
+    def done(self, row: Row, status: Status) -> None:
+        """The result of `row` is on record: the next row of its entity may go."""
+        self._backlog.done(row, status)
+        self._idle.wake()
+
+    def wake_if_done(self) -> None:
+        """Once every row has ended, workers that wait can leave."""
+        if self._backlog.is_done:
+            self._idle.wake_all()
+
+    def wake_all(self) -> None:
+        """Let everyone look again."""
+        self._idle.wake_all()
+
+    def left_over(self) -> Batch:
+        """Take out the rows that were taken, have not ended and are not in flight."""
+        return [*self._backlog.left_over(), *self._splitter.ended()]

@@ -1,0 +1,43 @@
+"""Which answers make it pointless to send further rows to an account. Pure."""
+
+from __future__ import annotations
+
+from pipeline.model import Answer, Verdict
+from pipeline.policy.brake import Brake
+
+
+def hopeless(
+    answer: Answer, brake: Brake, *, max_wait_s: float, is_first_lost: bool = False
+) -> str | None:
+    """Why no further row should go to the account, or None.
+
+    brake          is told of the answer
+    max_wait_s     a longer pause is not waited for
+    is_first_lost  `answer` stands for all that came of the account's first request: no reply
+
+    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake(), max_wait_s=900.0)
+    'HTTP 401: 401013'
+    """
+    wait_s = answer.retry_after_s or 0.0
+    if answer.verdict is Verdict.FATAL:
+        return in_words(answer)
+    if brake.pulls(answer):
+        return (
+            f"the first {brake.after} answers were all the same refusal: "
+            f"{in_words(answer)}. Nothing was sent after that; --no-brake sends all the same"
+        )
+    if wait_s > max_wait_s:
+        return (
+            f"the vendor asks for a pause of {wait_s:.0f} s, longer than max_wait_s = "
+            f"{max_wait_s:.0f}"
+        )
+    if is_first_lost:
+        return f"no reply came to the first request: {in_words(answer)}"
+    return None
+
+
+def in_words(answer: Answer) -> str:
+    """What was wrong, and what to do, in one phrase."""
+    status = f"HTTP {answer.http_status}" if answer.http_status is not None else ""
+    parts = [part for part in (status, answer.code, answer.message, answer.hint) if part]
+    return ": ".join(parts)
