@@ -97,8 +97,8 @@ def _until_rate_s(
     enough = RECOVERED * per_second * MEAN_S
     ends_s = answered_s[bisect_left(answered_s, from_s) : bisect_left(answered_s, until_s)]
     for end_s in [from_s + MEAN_S, *(s for s in ends_s if s >= from_s + MEAN_S)]:
-        first = bisect_left(answered_s, end_s - MEAN_S)
-        if bisect_right(answered_s, end_s) - first >= enough:
+        before = bisect_right(answered_s, end_s - MEAN_S)
+        if bisect_right(answered_s, end_s) - before >= enough:
             return end_s
     return math.inf
 

@@ -16,6 +16,7 @@ from tests.scenarios.scenario import Settings
 ATTEMPTS = 5
 BASE_S = 0.5
 CAP_S = 30.0
+GUESS = "50/s"
 
 
 async def send_plain(
@@ -37,10 +38,16 @@ async def send_plain(
     return client.given_up
 
 
+def limiter(settings: Settings) -> AsyncLimiter:
+    """As its page shows it; without a quota a rate that somebody guessed."""
+    quotas = map(parse_quota, settings.quota or [GUESS])
+    tightest = min(quotas, key=lambda quota: quota.per_second)
+    return AsyncLimiter(tightest.limit, tightest.per_s)
+
+
 class _Client:
     def __init__(self, settings: Settings, send: Send, draw: Callable[[], float]) -> None:
-        tightest = min(map(parse_quota, settings.quota), key=lambda quota: quota.per_second)
-        self._limiter = AsyncLimiter(tightest.limit, tightest.per_s)
+        self._limiter = limiter(settings)
         self._send = send
         self._draw = draw
         self.given_up = 0

@@ -1,4 +1,13 @@
-"""A scenario as its file tells it: the vendor over time, the account, and what must come out."""
+"""A scenario as its file tells it: the vendor over time, the account, and what must come out.
+
+A new scenario is a new .toml file in this folder: `says` and `lasts_s`, then
+
+    [account]    Settings
+    [vendor]     Behaviour at the beginning
+    [[change]]   at_s, and the fields of Behaviour that are others from then on
+    [[outage]]   Outage; with `times` and `every_s` it comes back
+    [[expect]]   metrics and their least and most; of a stretch with `from_s`, `until_s`
+"""
 
 from __future__ import annotations
 
@@ -21,7 +30,7 @@ FOLDER = Path(__file__).parent
 class Settings:
     """What the user has configured; the vendor need not agree.
 
-    quota  as in the configuration, for example ["50/s"]
+    quota  as in the configuration, for example ["50/s"]; empty: "auto"
     """
 
     quota: Sequence[str]
@@ -30,8 +39,8 @@ class Settings:
 
     @property
     def per_second(self) -> float:
-        """The mean rate that its quota allows."""
-        return min(parse_quota(text).per_second for text in self.quota)
+        """The mean rate that its quota allows; infinite where it is to be learned."""
+        return min((parse_quota(text).per_second for text in self.quota), default=math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
