@@ -52,7 +52,6 @@ def wasted(run: Run, from_s: float, until_s: float) -> float:
         for sent in run.sent
         if from_s <= sent.arrived_s
         and sent.received_s < until_s
-        and sent.what != "down"
         and not course.outage(sent.left_s, sent.received_s)
     ]
     return sum(not sent.is_ok for sent in known) / max(1, len(known))

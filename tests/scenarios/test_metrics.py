@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -142,13 +143,24 @@ def test_slowdown():
     assert value("slowdown", scenario(), log) == pytest.approx(2.0)
 
 
+def expecting(**ranges: tuple[float, float]) -> Scenario:
+    expectation = Expectation(from_s=5.0, until_s=10.0, ranges=ranges)
+    return replace(scenario(lasts_s=10.0), expectations=[expectation])
+
+
 def test_what_is_not_within_its_range_is_told_in_words():
-    of = scenario(lasts_s=10.0)
-    expectation = Expectation(from_s=5.0, until_s=10.0, ranges={"share": (0.9, 1.0)})
-    of = Scenario(**{f: getattr(of, f) for f in of.__slots__} | {"expectations": [expectation]})
+    of = expecting(share=(0.9, 1.0))
     assert faults(Run(of, spaced(0, 10, 9.5), lost_rows=0)) == []
     found = faults(Run(of, [*spaced(0, 10, 5), sent(9, "limit", 429)], lost_rows=3))
     assert found == [
         "lost_rows from 0 to 10 s: 3.000, not in [0, 0]",
         "share from 5 to 10 s: 0.500, not in [0.9, 1]",
     ]
+
+
+def test_what_always_holds_does_not_where_a_scenario_says_otherwise():
+    log = [*spaced(0, 10, 9), *spaced(4, 6, 9, what="limit", status=429)]
+    assert faults(Run(expecting(share=(0.8, 1.0)), log, lost_rows=0)) == [
+        "wasted from 0 to 10 s: 0.167, not in [0, 0.02]"
+    ]
+    assert faults(Run(expecting(wasted=(0.1, 0.2)), log, lost_rows=0)) == []
