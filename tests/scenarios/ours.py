@@ -9,7 +9,8 @@ from dataclasses import replace
 import anyio
 
 from pipeline.engine.gate import Door, Gate
-from pipeline.engine.lane import Lane, Send, Surroundings
+from pipeline.engine.lane import Lane
+from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.model import JobRow, NoReply, Reply, RowResult

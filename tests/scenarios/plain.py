@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import anyio
 from aiolimiter import AsyncLimiter
 
-from pipeline.engine.lane import Send
+from pipeline.engine.means import Send
 from pipeline.model import NoReply, Request
 from pipeline.policy.quota import parse_quota
 from tests.scenarios.scenario import Settings

@@ -37,8 +37,9 @@ OUTAGES = ("outage_503", "outage_refused", "outage_silence")
 SEEDS = range(int(os.environ.get("SCENARIO_SEEDS", "10")))
 
 
-def case(scenario: Scenario, *more: object):
-    marks = [pytest.mark.xfail(reason="not yet")] if scenario.name in NOT_YET else []
+def case(scenario: Scenario, *more: object, run: bool = True):
+    is_excused = scenario.name in NOT_YET
+    marks = [pytest.mark.xfail(reason="not yet", run=run)] if is_excused else []
     return pytest.param(scenario, *more, marks=marks, id="-".join(map(str, (scenario.name, *more))))
 
 
@@ -49,7 +50,8 @@ def test_what_must_come_out_comes_out(scenario: Scenario) -> None:
 
 @pytest.mark.parametrize(
     ("scenario", "seed"),
-    [case(load(FOLDER / f"{OUTAGES[seed % 3]}.toml"), seed) for seed in SEEDS],
+    # excused ones are not run: that they come out all the same would be noticed above
+    [case(load(FOLDER / f"{OUTAGES[seed % 3]}.toml"), seed, run=False) for seed in SEEDS],
 )
 def test_whenever_an_outage_ends_the_pace_comes_back(scenario: Scenario, seed: int) -> None:
     assert faults(play(scenario.drawn(seed))) == []

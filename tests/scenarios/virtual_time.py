@@ -79,8 +79,9 @@ class _Jumping(selectors.DefaultSelector):
             if not events:
                 raise StuckError(f"a thread has brought nothing in {PATIENCE_S:g} s")
             return events
-        events = super().select(0)
-        if events or timeout == 0:
+        if timeout == 0:  # there is something to do already
+            return []
+        if events := super().select(0):
             return events
         if timeout is None:
             raise StuckError("no timer is set, no thread works, and every task waits")
