@@ -19,7 +19,7 @@ from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, VendorSettings
 from tests.engine.acme import ACCOUNT, ACME, PRICE, Price
-from tests.scenarios.scenario import Settings
+from tests.scenarios.scenario import GUESS, Settings
 
 
 def decode(_settings: VendorSettings, _jobs: Sequence[Price], reply: Reply | NoReply):
@@ -30,7 +30,7 @@ def account(settings: Settings) -> Account:
     return replace(
         ACCOUNT,
         vendor=replace(ACME, operations=(replace(PRICE, decode=decode),)),
-        quotas=tuple(parse_quota(text) for text in settings.quota),
+        quotas=tuple(parse_quota(text) for text in settings.quota or [GUESS]),
         in_flight=settings.in_flight,
         retry=RetryPolicy(),
     )

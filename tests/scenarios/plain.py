@@ -11,12 +11,11 @@ from aiolimiter import AsyncLimiter
 from pipeline.engine.means import Send
 from pipeline.model import NoReply, Request
 from pipeline.policy.quota import parse_quota
-from tests.scenarios.scenario import Settings
+from tests.scenarios.scenario import GUESS, Settings
 
 ATTEMPTS = 5
 BASE_S = 0.5
 CAP_S = 30.0
-GUESS = "50/s"
 
 
 async def send_plain(

@@ -25,6 +25,9 @@ from tests.scenarios.vendor import Behaviour, Course, Outage
 
 FOLDER = Path(__file__).parent
 
+GUESS = "50/s"
+"""The quota of a client that has to be told one, where the account says to learn it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

@@ -83,4 +83,4 @@ def test_a_scenario_says_what_it_wants_in_terms_that_exist(scenario):
 def test_a_line_of_the_comparison(tmp_path):
     sent = [Sent("s1", 1.0, 1.1, 1.2, "ok", 204), Sent("s2", 1.0, 1.1, 1.2, "limit", 429)]
     run = Run(load(FOLDER / "steady.toml"), sent, lost_rows=3)
-    assert figures(run) == "0.001 | 50.0% | 0.0 s | 0 | 0 | 3"
+    assert figures(run) == ("0.001", "50.0%", "0.0 s", "0", "0", "3")

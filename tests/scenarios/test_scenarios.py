@@ -21,6 +21,7 @@ NOT_YET = {
     "drops_by_concurrency_429",
     "drops_by_rate",
     "drops_by_rate_429",
+    "flapping",
     "halved",
     "knee",
     "one_in_a_thousand",
