@@ -5,16 +5,18 @@ Knows nothing of what stands in it.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.file_system import network_file_system_of
+from pipeline.ledger.mark import Mark
 from pipeline.model import RunAborted
 
 WAIT_S = 30.0
@@ -125,10 +127,15 @@ class Database:
         self.path = path
         with told_in_words(path):
             _refuse_network(path)
-            os.close(os.open(path, os.O_RDWR))  # SQLite would make a missing one
-            self._connection = sqlite3.connect(
-                path, timeout=wait_s, isolation_level=None, check_same_thread=False
-            )
+            if path.stat() and path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._mark = Mark(path)
+            try:
+                self._check_commits()
+                self._connection = _connect(path, "rw", wait_s)
+            except BaseException:
+                self._mark.close()
+                raise
             try:
                 self._check_format(migrations, may_be_empty=may_be_empty)
                 self._set_up(wait_s)
@@ -137,6 +144,7 @@ class Database:
                 self._check_pages()
             except BaseException:
                 self._connection.close()
+                self._mark.close()
                 raise
 
     @contextmanager
@@ -146,10 +154,13 @@ class Database:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                commits = _commits(self._connection) + 1
+                self._connection.execute(f"PRAGMA application_id = {commits}")
                 self._connection.execute("COMMIT")
             except BaseException:
                 self.roll_back()
                 raise
+            self._mark.note(commits)
 
     def roll_back(self) -> None:
         """Give up the open transaction, if there is one: SQLite ends some by itself."""
@@ -165,7 +176,31 @@ class Database:
     def close(self) -> None:
         """Write everything to the one file, where the disk lets us, and let go of it."""
         with told_in_words(self.path):
-            self._connection.close()
+            try:
+                self._connection.close()
+            finally:
+                self._mark.close()
+
+    def _check_commits(self) -> None:
+        """Raise LedgerError where commits that had returned are not there any more.
+
+        The file is opened for reading only: closing it would write back what SQLite still takes of
+        a damaged log, and remove it.
+        """
+        try:
+            marked, fault = self._mark.read(), self._mark.fault_of_log()
+        except ValueError as error:
+            raise damaged(self.path, str(error)) from error
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if fault is not None:
+            raise damaged(log, fault)
+        with closing(_connect(self.path, "ro", WAIT_S)) as connection:
+            found = _commits(connection)
+        if found < marked.commits:
+            at_fault = log if log.exists() and log.stat().st_size else self.path
+            raise damaged(
+                at_fault, f"it ends at commit {found}, and commit {marked.commits} was on record"
+            )
 
     def _format(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -227,6 +262,38 @@ class Database:
         (words,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         if words != "ok":
             raise damaged(self.path, " ".join(str(words).split()))
+
+
+class Keeper:
+    """What keeps its record in a database; a context that lets go of it in the end."""
+
+    _database: Database
+
+    def close(self) -> None:
+        """Let go of the file; what was recorded is on the disk."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+
+def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
+    """A connection to a file that is there; SQLite would make a missing one."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=wait_s,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _commits(connection: sqlite3.Connection) -> int:
+    """How many there were: the number that SQLite keeps for applications in the file's head."""
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
 
 
 def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:

@@ -10,14 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from sqlite3 import Connection
-from types import TracebackType
 from typing import Any, Self
 from zlib import crc32
 
 from pydantic_core import from_json
 
 from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.database import Database, create, damaged, told_in_words
+from pipeline.ledger.database import Database, Keeper, create, damaged, told_in_words
 from pipeline.model import RowResult, Status
 from pipeline.model.sample import Sample
 
@@ -57,7 +56,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII, whatever
 _Line = tuple[int, str, int, bytes]
 
 
-class RunLedger:
+class RunLedger(Keeper):
     """A ledger in an existing file, all of which is checked before it is trusted.
 
     Raises RunAborted where the file cannot be used and LedgerError where it is damaged.
@@ -183,21 +182,6 @@ class RunLedger:
                 except (TypeError, ValueError) as error:
                     raise damaged(self._path, "a sample is not what was written") from error
             last = rows[-1][0]
-
-    def close(self) -> None:
-        """Close the file; nothing beside it remains."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 _STATUSES = {status.value: status for status in Status}

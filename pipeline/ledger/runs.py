@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection
-from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 from zlib import crc32
 
 from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.database import WAIT_S, Database, create, damaged, told_in_words
+from pipeline.ledger.database import WAIT_S, Database, Keeper, create, damaged, told_in_words
 from pipeline.model import Status, UsageError
 
 State = Literal["prepared", "sending", "ended", "reported"]
@@ -85,7 +84,7 @@ class Run:
     sequence: int = 0
 
 
-class Runs:
+class Runs(Keeper):
     """The file that runs share; it is made where there is none.
 
     Safe between processes; within one, calls MUST NOT overlap. What a call has returned for
@@ -242,21 +241,6 @@ class Runs:
         """Until when a quota group waits; 0 where it never had to."""
         query = "SELECT until_s FROM pauses WHERE quota_group = ?"
         return next((float(until_s) for (until_s,) in self._database.rows(query, (group,))), 0.0)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _time(moment: datetime) -> str:

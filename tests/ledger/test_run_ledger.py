@@ -84,13 +84,13 @@ def test_every_commit_is_synced_to_the_disk(tmp_path):
         assert query("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
-def test_only_the_owner_can_read_it_and_closing_leaves_one_file(tmp_path):
+def test_only_the_owner_can_read_it_and_closing_leaves_the_file_and_its_mark(tmp_path):
     with RunLedger.create(tmp_path / "ledger.db") as ledger:
         ledger.record([1], [])
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
         assert modes["ledger.db"] == modes["ledger.db-wal"] == 0o600
         assert set(modes.values()) == {0o600}
-    assert [path.name for path in tmp_path.iterdir()] == ["ledger.db"]
+    assert {path.name for path in tmp_path.iterdir()} == {"ledger.db", "ledger.db-mark"}
 
 
 def test_the_log_stays_small_however_long_a_reader_takes(tmp_path):
@@ -196,13 +196,21 @@ def test_a_sample_that_was_changed_is_told(tmp_path):
             "tables",
         ),
         (lambda _content: b"row,status\n1,updated\n" * 999, "not a database"),
-        (lambda _content: b"", "holds no record"),  # never mistaken for a new one
+        (lambda _content: b"", "it ends at commit 0"),  # never mistaken for a new one
     ],
 )
 def test_a_file_that_is_no_ledger_is_told_in_words(tmp_path, cut, told):
     path = ended(tmp_path / "ledger.db", range(1, 2000))
     path.write_bytes(cut(path.read_bytes()))
     with pytest.raises(LedgerError, match=told):
+        RunLedger(path)
+
+
+def test_an_empty_file_is_never_mistaken_for_a_new_one(tmp_path):
+    path = ended(tmp_path / "ledger.db", range(1, 3))
+    path.write_bytes(b"")
+    path.with_name("ledger.db-mark").unlink()
+    with pytest.raises(LedgerError, match="holds no record"):
         RunLedger(path)
 
 

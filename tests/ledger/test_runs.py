@@ -56,7 +56,7 @@ def test_a_run_comes_back_as_it_was(path):
         assert runs.get("r-2") is None
         assert runs.by_run_id("r-1") is None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [each.name for each in path.parent.iterdir()] == ["ledger.db"]
+    assert {each.name for each in path.parent.iterdir()} == {"ledger.db", "ledger.db-mark"}
 
 
 def test_a_place_in_time_is_never_given_twice(runs):
