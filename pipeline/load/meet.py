@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.load.jobs import job_rows
 from pipeline.load.parts import Parts
-from pipeline.model import JobRow
+from pipeline.model import JobRow, RunAborted
 from pipeline.tables import read_frames
 
 FEW_ROWS = 250_000
@@ -59,10 +59,13 @@ Asks = Callable[[Sequence[int]], set[int]]
 """Which of these rows, rising, look for others of their entity."""
 
 
-def since_runs(path: Path) -> set[str]:
-    """The runs whose places in time rows of a file of jobs keep."""
+def since_runs(path: Path, run: str) -> set[str]:
+    """The runs whose places in time rows of a file of jobs keep. Raises RunAborted.
+
+    run  of the file, for people
+    """
     found: set[str] = set()
-    for frame in read_frames(path, columns=("since_run",)):
+    for frame in _frames(path, run, ("since_run",)):
         if frame["since_run"].null_count() < frame.height:
             found.update(frame["since_run"].drop_nulls().unique())
     return found
@@ -84,8 +87,9 @@ def meet(
     folder  on the disk where there is room
 
     Memory holds about `part_rows` rows (more beyond 256 times as many), and all of one entity.
+    Raises RunAborted where a file cannot be read.
     """
-    wanted = _wanted(host.path, asks)
+    wanted = _wanted(host, asks)
     if wanted is not None and not len(wanted):
         return
     with Parts(folder, rows, part_rows=part_rows) as parts:
@@ -96,11 +100,23 @@ def meet(
             yield from _together(part)
 
 
-def _wanted(path: Path, asks: Asks) -> pl.Series | None:
+def _frames(path: Path, run: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
+    try:
+        yield from read_frames(path, columns=columns)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        why = str(error).partition("\n")[0]
+        raise RunAborted(
+            f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of "
+            "them are newer. Nothing was sent; put back a copy of the file, or remove the folder "
+            "to forget what that run sent"
+        ) from error
+
+
+def _wanted(host: Guest, asks: Asks) -> pl.Series | None:
     """Hashes of the entities that are asked for; None where there are too many to hold."""
     found: list[pl.Series] = []
     count = 0
-    for frame in read_frames(path, columns=("row", "entity")):
+    for frame in _frames(host.path, host.run, ("row", "entity")):
         asking = _is_asking(frame, asks)
         found.append(frame["entity"].filter(asking).hash())
         count += len(found[-1])
@@ -115,7 +131,7 @@ def _is_asking(frame: pl.DataFrame, asks: Asks) -> pl.Series:
 
 
 def _spread(guest: Guest, wanted: pl.Series | None, parts: Parts, asks: Asks) -> None:
-    for frame in read_frames(guest.path):
+    for frame in _frames(guest.path, guest.run):
         hashes = frame["entity"].hash()
         if wanted is not None:
             is_wanted = hashes.is_in(wanted.implode())

@@ -116,7 +116,9 @@ async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
             with way.shared.interruptible(sent):
                 async with places_held(prepared, wait=way.may_wait, tell=way.tell):
                     _move_on(prepared, "sending")
-                    before = await anyio.to_thread.run_sync(settle_places, prepared, ledger, before)
+                    before = await anyio.to_thread.run_sync(
+                        settle_places, prepared, ledger, before, way.tell
+                    )
                     await send_or_refuse(prepared, way, ledger, before, sent)
         except (BusyError, ConfigError):
             discard(prepared)

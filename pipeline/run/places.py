@@ -8,22 +8,21 @@ had it. What was applied at a later place, or in a later version, is never overw
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.ledger import Ledger, Run, RunLedger
-from pipeline.load.meet import Guest, Met, meet, since_runs
+from pipeline.ledger import Ledger
+from pipeline.load.meet import Guest, Met, meet
 from pipeline.model import Effect, JobRow, RowResult, Status
 from pipeline.policy.overtake import Fate, Newer, Writes, fate_of
 from pipeline.run.before import Before
-from pipeline.run.prepare import LEDGER, Prepared
+from pipeline.run.others import OtherRuns
+from pipeline.run.prepare import Prepared
 from pipeline.run.registry import open_registry
-from pipeline.run.stored import is_stored, load
 from pipeline.vendors import Account
 
 ROWS_AT_ONCE = 2_000
@@ -41,6 +40,10 @@ _HINTS = {
     Fate.OVERTAKEN: "see what the vendor holds; what is still wanted goes with --force-order",
     Fate.UNSETTLED: "look the entity up at the vendor; --force-order sends the row as a new one",
 }
+_DAMAGED = (
+    "the record of run {run} is damaged: put back a copy of it and send this row again, or look "
+    "the entity up at the vendor; --force-order sends the row as a new one"
+)
 
 
 class Stand(NamedTuple):
@@ -98,11 +101,18 @@ class Decided:
     is_in_doubt: bool
 
 
-def settle_places(prepared: Prepared, ledger: Ledger, before: Before) -> Before:
+def settle_places(
+    prepared: Prepared,
+    ledger: Ledger,
+    before: Before,
+    tell: Callable[[str], None] = lambda _words: None,
+) -> Before:
     """Put on record what needs not, or must not, be sent: what stands on record from then on.
 
-    To be called before anything is sent and while no other process sends to the same places. Raises
-    RunAborted where the record of a newer run cannot be read.
+    To be called before anything is sent and while no other process sends to the same places.
+
+    tell    is told of runs whose record is damaged and whose rows are about the same entities
+    raises  RunAborted where the jobs of a run that may be newer cannot be read
     """
     if prepared.refusal is not None:
         return before
@@ -110,23 +120,22 @@ def settle_places(prepared: Prepared, ledger: Ledger, before: Before) -> Before:
         runs = registry.all()
     is_changed = False
     for account in prepared.accounts:
-        for claims, results in _Settling(prepared, account, runs, ledger, before).batches():
+        reaches = prepared.bound.jobs[account.name].reaches
+        others = OtherRuns(prepared, runs, reaches, tell)
+        for claims, results in _Settling(prepared, account, others, ledger, before).batches():
             ledger.record(claims, results)
             is_changed = True
     return Before.of(ledger) if is_changed else before
 
 
 class _Settling:
-    """The rows of one account of a run against those of other runs on record.
-
-    runs  all of them
-    """
+    """The rows of one account of a run against those of other runs on record."""
 
     def __init__(
         self,
         prepared: Prepared,
         account: Account,
-        runs: Sequence[Run],
+        others: OtherRuns,
         ledger: Ledger,
         before: Before,
     ) -> None:
@@ -135,11 +144,9 @@ class _Settling:
         self._account = account
         self._jobs = prepared.bound.jobs[account.name]
         self._operations = {op.name: op for op in account.vendor.operations}
-        self._runs = {run.name: run for run in runs}
-        self._sequences = {run.name: run.sequence for run in runs}
+        self._others = others
         self._ledger = ledger
         self._claimed = before.claimed
-        self._found: dict[str, list[Path]] = {}
 
     def batches(self) -> Iterator[tuple[list[int], list[RowResult]]]:
         """Rows to be claimed and results, some at a time; none where no row is an old one."""
@@ -158,10 +165,10 @@ class _Settling:
 
     def _decided(self) -> Iterator[Decided]:
         """What is decided, but for rows that an earlier process left in doubt and that stay so."""
-        now = self._sequences[self._run]
-        earliest = self._earliest()
-        others = [run for run in self._runs.values() if self._may_be_newer(run, earliest)]
-        if earliest == now and not others:
+        sequences = self._others.sequences
+        earliest = self._others.earliest(self._jobs.path)
+        newer = self._others.since(earliest)
+        if earliest == sequences[self._run] and not newer:
             return
         host = Guest(
             path=self._jobs.path,
@@ -170,63 +177,30 @@ class _Settling:
         )
         met = meet(
             host,
-            self._guests(others),
+            self._others.guests(newer, self._stands),
             asks=lambda rows: {*rows} - self._ledger.has_result(rows),
-            rows=sum(run.rows for run in others) + self._jobs.rows,
+            rows=sum(run.rows for run in newer) + self._jobs.rows,
             folder=self._folder,
         )
         readable = {op.name for op in self._operations.values() if op.reading is not None}
         for group in met:
-            for each in decide(group, self._run, self._sequences, readable):
+            for each in decide(group, self._run, sequences, readable):
                 is_for_lane = each.fate in {Fate.IN_DOUBT, Fate.UNSETTLED}
                 if not (is_for_lane and each.met.row in self._claimed):
                     yield each
 
-    # Which runs may hold something newer...
-
-    def _earliest(self) -> int:
-        """Sequence of the earliest run whose place a row keeps; 0 for one that is forgotten."""
-        found = self._sequences[self._run]
-        seen: set[str] = set()
-        ahead = since_runs(self._jobs.path)
-        while ahead:
-            seen.add(name := ahead.pop())
-            found = min(found, self._sequences.get(name, 0))
-            for path in self._paths(name):
-                ahead |= since_runs(path) - seen
-        return found
-
-    def _may_be_newer(self, run: Run, earliest: int) -> bool:
-        return (
-            run.sequence >= earliest
-            and run.name != self._run
-            and run.state != "prepared"  # nothing of it was sent
-            and bool(self._paths(run.name))
-        )
-
-    def _paths(self, name: str) -> list[Path]:
-        """Files of jobs of a run that may be about the same entities, as far as they are kept."""
-        if name not in self._found:
-            folder, reaches = self._folder.with_name(name), self._jobs.reaches
-            is_kept = name in self._runs and is_stored(folder) and (folder / LEDGER).exists()
-            files = load(folder).bound.jobs.values() if is_kept else ()
-            paths = [folder / file.path.name for file in files if file.reaches & reaches]
-            self._found[name] = [path for path in paths if path.exists()]
-        return self._found[name]
-
-    def _guests(self, runs: Iterable[Run]) -> Iterator[Guest]:
-        for run in runs:
-            with RunLedger(self._folder.with_name(run.name) / LEDGER) as ledger:
-                remark = partial(self._stands, ledger, frozenset(ledger.claimed()))
-                for path in self._paths(run.name):
-                    yield Guest(path=path, run=run.name, remark=remark)
-
-    def _stands(self, ledger: Ledger, claimed: frozenset[int], jobs: Sequence[JobRow]) -> list[str]:
-        found = ledger.results(jobs[0].row, jobs[-1].row)
+    def _stands(
+        self, ledger: Ledger | None, claimed: frozenset[int], jobs: Sequence[JobRow]
+    ) -> list[str]:
+        """As texts, from a record; without one each row may have been sent."""
+        found = ledger.results(jobs[0].row, jobs[-1].row) if ledger is not None else ()
         status = {result.row: result.status for result in found}
         return [
             Stand(
-                status.get(job.row), job.row in claimed, job.is_repeatable, self._writes(job)
+                status.get(job.row),
+                ledger is None or job.row in claimed,
+                job.is_repeatable,
+                self._writes(job),
             ).text()
             for job in jobs
         ]
@@ -237,10 +211,10 @@ class _Settling:
             return None
         return operation.writes(self._account.settings, operation.job_type.trusted(job.text))
 
-    # What is put on record...
-
     def _result(self, decided: Decided) -> RowResult:
-        met, fate = decided.met, decided.fate
+        met, fate, hint = decided.met, decided.fate, _HINTS[decided.fate]
+        if decided.by is not None and decided.by.run in self._others.damaged:
+            hint = _DAMAGED.format(run=decided.by.run)
         return RowResult(
             row=met.row,
             operation=met.operation,
@@ -248,7 +222,7 @@ class _Settling:
             status=_status(decided),
             error_code=fate.name.lower(),
             error=_words(decided),
-            hint=_HINTS[fate],
+            hint=hint,
         )
 
 

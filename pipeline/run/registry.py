@@ -57,9 +57,15 @@ def is_alive(config: Config, run: Run) -> bool:
 
 
 def is_rehearsal(config: Config, run: str) -> bool:
-    """Whether the run was prepared for a simulator: where it went is gone with that."""
+    """Whether the run was prepared for a simulator: where it went is gone with that.
+
+    One that does not say so any more, for its file is damaged, is not taken for one.
+    """
     folder = config.ledger_folder / "runs" / run
-    return is_stored(folder) and load(folder).is_simulated
+    try:
+        return is_stored(folder) and load(folder).is_simulated
+    except RunAborted:
+        return False
 
 
 def run_name(stem: str) -> str:

@@ -496,3 +496,43 @@ def test_a_folder_that_cannot_be_removed_is_told(shop, monkeypatch: pytest.Monke
     assert done.code == 3
     assert "cannot be removed: Permission denied" in done.words
     assert [each["run"] for each in listed(shop)] == [run]
+
+
+# Beside a damaged one
+
+
+def _tear(folder):
+    ledger = folder / "ledger.db"
+    ledger.write_bytes(ledger.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _tear,
+        lambda folder: (folder / "ledger.db").unlink(),
+        lambda folder: (folder / "run.json").write_text("{"),
+        lambda folder: (folder / "jobs-shop.parquet").write_bytes(b"PAR1"),
+    ],
+)
+def test_commands_work_beside_damaged_runs(shop, damage):
+    finished, unfinished, whole, other = (
+        sent(shop, coupon(row, f"e{row}"), coupon(9), name=f"{row}.csv") for row in (1, 2, 3, 4)
+    )
+    with registry(shop) as runs:
+        for name in (unfinished, other):
+            runs.change_state(name, "sending", counts={"not_attempted": 1})
+    for name in (finished, unfinished):
+        damage(folder_of(shop, name))
+        age(shop, name, 100)
+    assert len(listed(shop)) == 4
+    found = typed(shop, "runs", "--json", "--entity", "xsolla.coupon:c9")
+    assert {whole, other} <= {json.loads(line)["run"] for line in found.out.splitlines()}
+    assert f"run {unfinished} could not be looked into" in found.err
+    assert typed(shop, "resume", "--yes", other).code == 0
+    assert typed(shop, "run", "--yes", str(drop(shop, coupon(5), name="5.csv"))).code == 0
+    pruned = listed(shop, "--prune")
+    assert [(each["run"], each["removed"]) for each in pruned] == [
+        (finished, True),
+        (unfinished, False),
+    ]

@@ -107,8 +107,8 @@ def test_a_file_that_nobody_can_meet_is_not_opened(tmp_path: Path) -> None:
 
 def test_the_runs_that_rows_keep_the_place_of(tmp_path: Path) -> None:
     old = [JobRow(n, "op", "e", True, "{}", "", run, n) for n, run in enumerate("xyx", 1)]
-    assert since_runs(guest(tmp_path, "a", [*jobs("ab"), *old]).path) == {"x", "y"}
-    assert since_runs(guest(tmp_path, "b", jobs("ab")).path) == set()
+    assert since_runs(guest(tmp_path, "a", [*jobs("ab"), *old]).path, "a") == {"x", "y"}
+    assert since_runs(guest(tmp_path, "b", jobs("ab")).path, "b") == set()
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,142 @@
+"""What other runs on record left about the entities of a run, and what to make of damage in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+from pipeline.ledger import Ledger, LedgerError, Run, RunLedger
+from pipeline.load.meet import Guest, since_runs
+from pipeline.model import JobRow, RunAborted
+from pipeline.run.prepare import LEDGER, Prepared
+from pipeline.run.stored import is_stored, load
+
+Stands = Callable[[Ledger | None, frozenset[int], Sequence[JobRow]], list[str]]
+"""What is to be known of jobs, one text each: from their record and the rows claimed there; without
+a record, what can be said of rows that may have been sent."""
+
+
+class OtherRuns:
+    """The other runs of one configuration, as far as they reach what a run of it reaches.
+
+    runs     all that are on record
+    reaches  places: vendor, origin and scope, as the text of an entity begins
+    tell     is told, once, of each whose record cannot be read though it is asked for
+
+    A run whose folder is gone is as one that was pruned: nothing is known of it.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        runs: Sequence[Run],
+        reaches: frozenset[str],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._run = prepared.run
+        self._folder = prepared.folder
+        self._reaches = reaches
+        self._tell = tell
+        self._runs = {run.name: run for run in runs}
+        self.sequences = {run.name: run.sequence for run in runs}
+        self.damaged: set[str] = set()
+        self._found: dict[str, list[Path]] = {}
+
+    def earliest(self, jobs: Path) -> int:
+        """Sequence of the earliest run whose place a row keeps; 0 for one that is forgotten.
+
+        jobs  of the run itself. Raises RunAborted where those of a run that they name are damaged.
+        """
+        found = self.sequences[self._run]
+        seen: set[str] = set()
+        ahead = since_runs(jobs, self._run)
+        while ahead:
+            seen.add(name := ahead.pop())
+            found = min(found, self.sequences.get(name, 0))
+            for path in self._paths(name):
+                ahead |= since_runs(path, name) - seen
+        return found
+
+    def since(self, earliest: int) -> list[Run]:
+        """Those from that place in time on that may have sent something."""
+        return [
+            run
+            for run in self._runs.values()
+            if run.sequence >= earliest
+            and run.name != self._run
+            and run.state != "prepared"  # nothing of it was sent
+            and self._paths(run.name)
+        ]
+
+    def guests(self, runs: Iterable[Run], stands: Stands) -> Iterator[Guest]:
+        """Their files of jobs. A record is opened once a row of it is asked about."""
+        for run in runs:
+            with _Record(self._folder.with_name(run.name) / LEDGER, stands, self._note) as record:
+                for path in self._paths(run.name):
+                    yield Guest(path=path, run=run.name, remark=record.remark)
+
+    def _note(self, path: Path, why: str) -> None:
+        name = path.parent.name
+        self.damaged.add(name)
+        self._tell(
+            f"the record of run {name} cannot be read: what it was to send counts as perhaps sent, "
+            f"and older rows of the same entities are held back. {why}"
+        )
+
+    def _paths(self, name: str) -> list[Path]:
+        """Files of jobs of a run that may be about the same entities, as far as they are kept."""
+        if name not in self._found:
+            self._found[name] = self._paths_of(name) if name in self._runs else []
+        return self._found[name]
+
+    def _paths_of(self, name: str) -> list[Path]:
+        folder = self._folder.with_name(name)
+        try:
+            files = load(folder).bound.jobs.values() if is_stored(folder) else None
+        except RunAborted:
+            files = None
+        if files is None:  # what stands there tells by itself what it is about
+            return sorted(folder.glob("jobs-*.parquet"))
+        return [folder / file.path.name for file in files if file.reaches & self._reaches]
+
+
+class _Record:
+    """The record of a run, opened when it is needed; one that is damaged is as none.
+
+    tell  is told of its file and of what is wrong. Raises RunAborted where the file is sound and
+          cannot be used.
+    """
+
+    def __init__(self, path: Path, stands: Stands, tell: Callable[[Path, str], None]) -> None:
+        self._path = path
+        self._stands = stands
+        self._tell = tell
+        self._ledger: RunLedger | None = None
+        self._claimed: frozenset[int] = frozenset()
+        self._is_damaged = False
+
+    def remark(self, jobs: Sequence[JobRow]) -> list[str]:
+        """What is to be known of these jobs, in row order."""
+        if not self._is_damaged:
+            try:
+                return self._stands(self._opened(), self._claimed, jobs)
+            except LedgerError as error:
+                self._is_damaged = True
+                self._tell(self._path, str(error))
+        return self._stands(None, frozenset(), jobs)
+
+    def _opened(self) -> RunLedger:
+        if self._ledger is None:
+            if not self._path.exists():
+                raise LedgerError(f"{self._path} is gone")
+            self._ledger = RunLedger(self._path)
+            self._claimed = frozenset(self._ledger.claimed())
+        return self._ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
