@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pipeline.model import RunAborted, Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Way, carry_out, prepare, reopen
 from pipeline.run.history import entries
+from pipeline.run.prune import remove
 from tests.test_old_rows import (
     cells,
     drop,
@@ -151,7 +151,7 @@ async def test_where_nobody_can_tell_which_rows_meet_nothing_is_sent(
         (unfinished,) = entries(config, only_unfinished=True)
         forced = await send(errors, config, RunOptions(force_order=True))
         assert forced.statuses[Status.UPDATED] == 3
-        shutil.rmtree(jobs.parent)  # as the words say
+        remove(config, tuesday.run)  # as the words say
         late = await resume(unfinished.run.name, config)
     assert set(statuses(late, config).values()) <= {"unchanged", "superseded"}
 

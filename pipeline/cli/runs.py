@@ -23,7 +23,8 @@ from pipeline.model import UsageError
 from pipeline.report import closing
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
 from pipeline.report.wording import counted, number, one_line, verdict
-from pipeline.run.history import Entry, Touch, entries, entry, prune, report_of, stop, touches
+from pipeline.run.history import Entry, Touch, entries, entry, report_of, stop, touches
+from pipeline.run.prune import prune, remove
 
 FORMAT = 1
 MOST = 20
@@ -48,7 +49,7 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
 @click.option("--unfinished", is_flag=True, help="List those that are not finished.")
 @click.option("--entity", metavar="OPERATION:ID", help="Rows of all runs about one entity.")
 @click.option("--stop", is_flag=True, help="Let the process that works on RUN finish and leave.")
-@click.option("--prune", is_flag=True, help="Remove old finished runs; their reports stay.")
+@click.option("--prune", is_flag=True, help="Remove old finished runs, or RUN; reports stay.")
 @click.option(
     "--older-than",
     type=click.IntRange(0, MOST_DAYS),
@@ -69,7 +70,7 @@ def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given
     if asked == "entity":
         _tell_entity(config, given["entity"], told)
     elif asked == "prune":
-        _prune(config, told, older_than=given["older_than"], is_dry=given["dry_run"])
+        _prune(config, told, run, older_than=given["older_than"], is_dry=given["dry_run"])
     elif run is None:
         _list(config, told, given)
     elif asked == "stop":
@@ -89,8 +90,9 @@ def _asked(run: str | None, given: dict[str, Any]) -> str:
         raise UsageError(f"--{wrong[0].replace('_', '-')} does not go with {label}")
     if run is None and asked == "stop":
         raise UsageError("--stop needs RUN: which one is to stop")
-    if run is not None and asked in {"entity", "prune"}:
-        raise UsageError(f"{label} is about all runs: leave {run} out")
+    if run is not None and (asked == "entity" or "older_than" in named):
+        flag = "--older-than" if "older_than" in named else label
+        raise UsageError(f"{flag} is about all runs: leave {run} out")
     return asked
 
 
@@ -345,16 +347,22 @@ def _touch_facts(touch: Touch) -> dict[str, Any]:
 # What may go
 
 
-def _prune(config: Config, told: _Told, *, older_than: int | None, is_dry: bool) -> None:
+def _prune(
+    config: Config, told: _Told, run: str | None, *, older_than: int | None, is_dry: bool
+) -> None:
+    """Old runs, or `run` whatever its age."""
     days = config.keep_days if older_than is None else older_than
-    pruned = prune(config, older_than=timedelta(days=days), is_dry=is_dry)
+    if run is None:
+        pruned = prune(config, older_than=timedelta(days=days), is_dry=is_dry)
+    else:
+        pruned = remove(config, run, is_dry=is_dry)
     done = "would be removed" if is_dry else "removed"
     if told.is_json:
         for gone in pruned.gone:
             state = "torn" if gone.is_torn else "finished"
             told.line(run=gone.name, removed=not is_dry, state=state, bytes=gone.bytes)
         for each in pruned.unfinished:
-            told.line(run=each.run.name, removed=False, state="unfinished", bytes=None)
+            told.line(run=each.name, removed=False, state="unfinished", bytes=None)
         return
     for gone in pruned.gone:
         why = "; it was never prepared to its end" if gone.is_torn else ""
@@ -366,10 +374,13 @@ def _prune(config: Config, told: _Told, *, older_than: int | None, is_dry: bool)
     )
     if pruned.unfinished:
         told.say("\nOld and unfinished, so they stay:")
-    for each in pruned.unfinished:
-        told.say(f"  {each.run.name}  {_state(each)}")
-    if any(each.is_kept for each in pruned.unfinished):
+    stay = [entry(config, each.name) for each in pruned.unfinished]
+    for known in stay:
+        told.say(f"  {known.run.name}  {_state(known)}")
+    if any(known.is_kept for known in stay):
         told.say("`pipeline resume RUN` carries one on, `pipeline runs RUN` makes its report.")
+    if stay:
+        told.say("`pipeline runs RUN --prune` removes one all the same.")
 
 
 def _size(count: int) -> str:

@@ -26,9 +26,11 @@ from pipeline.run import (
     check_secrets,
     discard,
     signals_obeyed,
+    tidy,
 )
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
+INTERRUPTED = 128  # and above, by the number of the signal
 
 Prepare = Callable[[], Prepared]
 
@@ -56,7 +58,11 @@ class Session:
             for one in filter(None, found):
                 discard(one)
             raise
-        return _together(anyio.run(self._send_all, found))
+        code = _together(anyio.run(self._send_all, found))
+        prepared = [one for one in found if one is not None]
+        if prepared and code < INTERRUPTED:
+            tidy(prepared[0].config, self.say)
+        return code
 
     def say(self, words: str) -> None:
         """One line for people."""

@@ -107,8 +107,8 @@ def _frames(path: Path, run: str, columns: Sequence[str] | None = None) -> Itera
         why = str(error).partition("\n")[0]
         raise RunAborted(
             f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of "
-            "them are newer. Nothing was sent; put back a copy of the file, or remove the folder "
-            "to forget what that run sent"
+            "them are newer. Nothing was sent; put back a copy of the file, or forget the run: "
+            f"`pipeline runs {run} --prune`"
         ) from error
 
 

@@ -31,6 +31,7 @@ from pipeline.run.prepare import (
     reopen,
     same_finished,
 )
+from pipeline.run.prune import tidy
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.shared import Sent, Shared
@@ -59,6 +60,7 @@ __all__ = [
     "run_file_async",
     "same_finished",
     "signals_obeyed",
+    "tidy",
     "warnings_about",
 ]
 
@@ -70,7 +72,7 @@ async def run_file_async(
     options: RunOptions | None = None,
     confirm: bool = False,
 ) -> Summary:
-    """Send the rows of one file and report what became of each.
+    """Send the rows of one file and report what became of each; then old runs are removed.
 
     config   the configuration; None reads it as the command does
     confirm  must be True where the accounts are not simulated: it stands for the answer of the
@@ -83,7 +85,9 @@ async def run_file_async(
     prepared = await anyio.to_thread.run_sync(prepare, Path(path), config, options or RunOptions())
     if not confirm and not all(account.is_simulated for account in prepared.accounts):
         raise InputError("nothing was sent: say confirm=True to send to real accounts")
-    return await carry_out(prepared)
+    summary = await carry_out(prepared)
+    await anyio.to_thread.run_sync(tidy, config, lambda _words: None)
+    return summary
 
 
 def run_file(

@@ -1,18 +1,15 @@
-"""What became of runs: which are on record, their reports, who touched an entity, which may go."""
+"""What became of runs: which are on record, their reports, who touched an entity."""
 
 from __future__ import annotations
 
 import heapq
 import os
-import re
-import shutil
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
@@ -20,7 +17,7 @@ from typing import Literal, NamedTuple, get_args
 
 from pipeline.config import Config
 from pipeline.ledger import Holder, Run, RunLedger, State
-from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
+from pipeline.model import PipelineError, RowResult, Status, UsageError
 from pipeline.report import Summary, read_summary
 from pipeline.report.runs_table import Asked, Entity, asked_of
 from pipeline.report.summary import SUMMARY_NAME
@@ -28,15 +25,12 @@ from pipeline.run import report_only
 from pipeline.run.before import Before
 from pipeline.run.facts import NOTHING_SENT
 from pipeline.run.prepare import LEDGER, Prepared, reopen
-from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
+from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.run.stored import StoredRun, is_stored, load
 
 LOOK_AGAIN_S = 0.2
 """Who holds a lock only to see whether it is free has let go of it by then."""
 
-TORN_AFTER = timedelta(days=1)
-_RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-.+-[a-z]{4}")
-_BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
 _UNFINISHED: tuple[State, ...] = tuple(state for state in get_args(State) if state in UNFINISHED)
 
 Condition = Literal["finished", "refused", "unfinished", "under_way"]
@@ -288,101 +282,3 @@ def _asked(stored: StoredRun, folder: Path, wanted: Entity) -> Iterator[tuple[As
         if _is_at(wanted.vendor, stored.accounts[account])
     ]
     return heapq.merge(*found, key=itemgetter(0))
-
-
-# What may go
-
-
-class Gone(NamedTuple):
-    """A run, or what one left that never began, that was removed or would be.
-
-    is_torn  its preparation never came to its end: nothing of it was sent
-    """
-
-    name: str
-    bytes: int
-    is_torn: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What was removed, and the old runs that stay because somebody must decide about them."""
-
-    gone: tuple[Gone, ...]
-    unfinished: tuple[Entry, ...]
-
-    @property
-    def bytes(self) -> int:
-        """The room that it gave."""
-        return sum(gone.bytes for gone in self.gone)
-
-
-def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Pruned:
-    """Remove finished runs that ended long ago, and what torn ones left; reports stay.
-
-    A run that a process works on stays, and so does an unfinished one. Raises RunAborted where
-    the disk refuses.
-    """
-    now = datetime.now(UTC)
-    known = list(reversed(_runs(config)))
-    old = [run for run in known if (run.ended or run.started) < now - older_than]
-    is_open = {
-        run.name: run.state in UNFINISHED and not is_rehearsal(config, run.name) for run in old
-    }
-    gone = [_removed_run(config, run, is_dry=is_dry) for run in old if not is_open[run.name]]
-    names = {run.name for run in known}
-    gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, names, now)]
-    unfinished = [_entry(config, run) for run in old if is_open[run.name]]
-    return Pruned(
-        tuple(filter(None, gone)),
-        tuple(each for each in unfinished if each.condition == "unfinished"),
-    )
-
-
-def _removed_run(config: Config, run: Run, *, is_dry: bool) -> Gone | None:
-    """Remove its folder, then its entry; None where a process works on it, or did by now."""
-    size_bytes = 0
-    with open_registry(config) as runs, ExitStack() as held:
-        if (folder := _folder(config, run.name)).is_dir():
-            if not held.enter_context(lock_of(config, run.name)).acquire(wait=False):
-                return None
-            if runs.get(run.name) != run:
-                return None
-            size_bytes = _emptied(folder, is_dry=is_dry)
-        if not is_dry:
-            runs.forget(run.name)
-    return Gone(run.name, size_bytes, is_torn=False)
-
-
-def _removed_torn(config: Config, name: str, *, is_dry: bool) -> Gone | None:
-    """Remove its folder; None where a process works on it."""
-    with lock_of(config, name) as lock:
-        if not lock.acquire(wait=False):
-            return None
-        return Gone(name, _emptied(_folder(config, name), is_dry=is_dry), is_torn=True)
-
-
-def _torn(config: Config, known: set[str], now: datetime) -> list[str]:
-    """Folders of runs whose preparation broke off long ago, in the order of time."""
-    runs = config.ledger_folder / "runs"
-    before_s = (now - TORN_AFTER).timestamp()
-    return sorted(
-        folder.name
-        for folder in (runs.iterdir() if runs.is_dir() else ())
-        if folder.name not in known
-        and _RUN_FOLDER.fullmatch(folder.name)
-        and folder.is_dir()
-        and not is_stored(folder)
-        and folder.stat().st_mtime < before_s
-    )
-
-
-def _emptied(folder: Path, *, is_dry: bool) -> int:
-    """Remove a folder, unless it is only asked about: bytes that it took up."""
-    try:
-        size_bytes = sum(path.lstat().st_blocks * _BLOCK_BYTES for path in folder.rglob("*"))
-        if not is_dry:
-            shutil.rmtree(folder)
-    except OSError as error:
-        raise RunAborted(f"{folder} cannot be removed: {error.strerror}") from error
-    return size_bytes

@@ -152,7 +152,8 @@ def test_a_time_without_an_offset_is_that_of_the_configured_zone(shop, since, zo
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("r", "--prune"), "--prune is about all runs: leave r out"),
+        (("r", "--prune", "--older-than", "3"), "--older-than is about all runs: leave r out"),
+        (("no-such-run", "--prune"), "there is no run no-such-run"),
         (("r", "--entity", "xsolla.coupon:a"), "--entity is about all runs"),
         (("r", "--most", "3"), "--most does not go with RUN"),
         (("--stop",), "--stop needs RUN"),
@@ -491,11 +492,80 @@ def test_a_folder_that_cannot_be_removed_is_told(shop, monkeypatch: pytest.Monke
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipeline.run.history.shutil.rmtree", refuse)
+    monkeypatch.setattr("pipeline.run.prune.shutil.rmtree", refuse)
     done = typed(shop, "runs", "--prune", "--older-than", "0")
     assert done.code == 3
     assert "cannot be removed: Permission denied" in done.words
     assert [each["run"] for each in listed(shop)] == [run]
+
+
+def test_one_run_goes_whatever_its_age_and_state(shop):
+    unfinished, other = (sent(shop, coupon(row), name=f"{row}.csv") for row in (1, 2))
+    with registry(shop) as runs:
+        runs.change_state(unfinished, "sending", counts={"not_attempted": 4})
+    with Lock(folder_of(shop, unfinished) / "lock") as lock:
+        assert lock.acquire(wait=False)
+        busy = typed(shop, "runs", unfinished, "--prune")
+        assert busy.code == 2
+        assert "a process works on run" in busy.words
+    assert "would be removed" in typed(shop, "runs", unfinished, "--prune", "--dry-run").out
+    assert folder_of(shop, unfinished).exists()
+    done = typed(shop, "runs", unfinished, "--prune")
+    assert done.code == 0, done
+    assert "1 run removed" in done.out
+    assert [each["run"] for each in listed(shop)] == [other]
+    assert not folder_of(shop, unfinished).exists()
+
+
+# What goes by itself
+
+
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_old_runs_go_by_themselves_once_a_command_has_sent(shop, command):
+    old, young, unfinished = (sent(shop, coupon(row), name=f"{row}.csv") for row in (1, 2, 3))
+    with registry(shop) as runs:
+        runs.change_state(unfinished, "sending", counts={"not_attempted": 4})
+    for run, days in ((old, 91), (young, 89), (unfinished, 91)):
+        age(shop, run, days)
+    if command == "run":
+        done = typed(shop, "run", "--yes", str(drop(shop, coupon(4), name="4.csv")))
+        assert f"Not finished, so they stay (keep_days = 90): {unfinished}" in done.words
+        assert [each["run"] for each in listed(shop)][1:] == [unfinished, young]
+    else:
+        done = typed(shop, "resume", "--yes")
+        assert "Not finished" not in done.words
+        assert [each["run"] for each in listed(shop)] == [unfinished, young]
+    assert done.code == 0, done
+    assert f"Removed from the record (keep_days = 90; reports stay): {old}" in done.words
+    assert not folder_of(shop, old).exists()
+    assert (shop / "reports" / old / "summary.json").exists()
+
+
+def test_what_cannot_be_removed_fails_no_run(shop, monkeypatch: pytest.MonkeyPatch):
+    old = sent(shop, coupon(1))
+    age(shop, old, 91)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pipeline.run.prune.shutil.rmtree", refuse)
+    done = typed(shop, "run", "--yes", str(drop(shop, coupon(2), name="2.csv")))
+    assert done.code == 0, done
+    assert "Old runs could not be removed" in done.words
+    assert "Permission denied" in done.words
+    assert old in [each["run"] for each in listed(shop)]
+
+
+def test_of_many_old_unfinished_runs_some_are_named(shop):
+    old = [sent(shop, coupon(row), name=f"{row}.csv") for row in range(1, 8)]
+    with registry(shop) as runs:
+        for name in old:
+            runs.change_state(name, "sending", counts={"not_attempted": 4})
+    for name in old:
+        age(shop, name, 91)
+    done = typed(shop, "run", "--yes", str(drop(shop, coupon(9), name="9.csv")))
+    _, _, named = done.words.partition("so they stay (keep_days = 90): ")
+    assert named.strip() == ", ".join([*old[:5], "and 2 more"])
 
 
 # Beside a damaged one
@@ -529,10 +599,11 @@ def test_commands_work_beside_damaged_runs(shop, damage):
     found = typed(shop, "runs", "--json", "--entity", "xsolla.coupon:c9")
     assert {whole, other} <= {json.loads(line)["run"] for line in found.out.splitlines()}
     assert f"run {unfinished} could not be looked into" in found.err
-    assert typed(shop, "resume", "--yes", other).code == 0
-    assert typed(shop, "run", "--yes", str(drop(shop, coupon(5), name="5.csv"))).code == 0
     pruned = listed(shop, "--prune")
     assert [(each["run"], each["removed"]) for each in pruned] == [
         (finished, True),
         (unfinished, False),
     ]
+    assert typed(shop, "resume", "--yes", other).code == 0
+    assert typed(shop, "run", "--yes", str(drop(shop, coupon(5), name="5.csv"))).code == 0
+    assert listed(shop, unfinished, "--prune")[0]["removed"]
