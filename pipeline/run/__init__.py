@@ -18,6 +18,7 @@ from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, S
 from pipeline.report import Summary
 from pipeline.run.before import Before
 from pipeline.run.busy import BusyError, places_held
+from pipeline.run.credentials import check_secrets
 from pipeline.run.facts import NOTHING_SENT, report, warnings_about
 from pipeline.run.options import RunOptions
 from pipeline.run.places import settle_places
@@ -25,7 +26,6 @@ from pipeline.run.prepare import (
     LEDGER,
     SAMPLES,
     Prepared,
-    check_secrets,
     discard,
     prepare,
     reopen,

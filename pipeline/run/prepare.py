@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Prepared:
     refusal     why nothing may be sent although the file itself is sound; None where it may
     is_resumed  an earlier process carried some of it out, or may have
     repeats     the last run of the same content to the same accounts; None where there was none
+    credentials who signs in, by account, as far as that is on record
     lock        held until it is carried out or discarded: no other process works on the run
     """
 
@@ -57,6 +58,7 @@ class Prepared:
     snapshot: Snapshot
     bound: Bound
     lock: Lock
+    credentials: Mapping[str, str] = field(default_factory=dict)
     refusal: str | None = None
     is_sample: bool = False
     is_resumed: bool = False
@@ -138,6 +140,7 @@ def _prepared(
         snapshot=replace(stored.snapshot, path=folder / stored.snapshot.path.name),
         bound=replace(stored.bound, jobs=jobs),
         lock=lock,
+        credentials=stored.credentials,
         refusal=stored.refusal,
         is_sample=stored.is_sample,
         is_resumed=is_resumed,
@@ -229,13 +232,6 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
 
 def _told(holder: Holder | None) -> str:
     return f": {holder.pid}, {holder.command}" if holder else ""
-
-
-def check_secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
-    """Raise ConfigError where an account cannot be used: better before a person is asked."""
-    if prepared.refusal is None:
-        for name in prepared.bound.jobs:
-            prepared.config.account(name, environ)
 
 
 def discard(prepared: Prepared) -> None:

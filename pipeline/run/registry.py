@@ -19,7 +19,10 @@ UNFINISHED = frozenset({"prepared", "sending"})
 
 
 def fingerprint(account: Account) -> str:
-    """What an account reaches; it stays the same while quotas, secrets and the name change."""
+    """What an account reaches; it stays the same while quotas, secrets and the name change.
+
+    Who signs in there is known only once secrets are read: see `credentials.py`.
+    """
     settings = account.settings.model_dump(mode="json", include={"api"})
     api = settings.get("api", "")
     scope = account.vendor.scope(account.settings)

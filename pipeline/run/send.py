@@ -36,6 +36,7 @@ from pipeline.model import AccountProgress, RowResult, RunAborted
 from pipeline.model.sample import Sample
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.run.before import Before
+from pipeline.run.credentials import keep_credentials
 from pipeline.run.prepare import Prepared
 from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import Account
@@ -87,6 +88,7 @@ async def send_or_refuse(
     if prepared.refusal is not None:
         return
     accounts = [prepared.config.account(name, way.environ) for name in prepared.bound.jobs]
+    await anyio.to_thread.run_sync(keep_credentials, prepared, accounts)
     async with AsyncExitStack() as stack:
         links: list[tuple[Account, Door, Send]] = []
         for account in accounts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +23,8 @@ class StoredRun:
     accounts      fingerprint of each account that rows go to
     refusal       why nothing may be sent although the file is sound; None where it may
     is_simulated  whether it was prepared for the simulator
+    credentials   digest of who signs in for an account, once something was sent through it and
+                  where that has a name; see `credentials.py`
     """
 
     format: int
@@ -34,6 +36,7 @@ class StoredRun:
     refusal: str | None
     is_sample: bool
     is_simulated: bool
+    credentials: dict[str, str] = field(default_factory=dict)
 
 
 _ADAPTER = TypeAdapter(StoredRun)

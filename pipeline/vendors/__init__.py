@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.vendors.contract import (
     MISSING,
+    NAMES_OF_CREDENTIALS,
     Account,
     Authentication,
     Basic,
@@ -25,6 +26,7 @@ from pipeline.vendors.contract import (
 
 __all__ = [
     "MISSING",
+    "NAMES_OF_CREDENTIALS",
     "Account",
     "Authentication",
     "Basic",

@@ -50,6 +50,10 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}" if is_usual else f"{parts.scheme}://{host}:{parts.port}"
 
 
+NAMES_OF_CREDENTIALS: Final = ("client_id", "user")
+"""Settings that say who signs in, and stay while passwords, secrets and tokens are renewed. Where a
+vendor has none of them, the user of HTTP Basic says it."""
+
 S = TypeVar("S", bound=VendorSettings)
 J = TypeVar("J", bound=UpdateJob)
 
