@@ -1,0 +1,142 @@
+"""How many requests a second leave: the quota's, or fewer where the vendor refuses at that. Pure.
+
+What a vendor accepted in the stretch before it refused is the best estimate of what it allows: the
+rate falls just below that, at once. Refusals that go on although it fell mean that the vendor
+counts over a longer time: then more of the past is looked at. A single refusal proves nothing.
+
+After a while it rises again, slowly up to where it was refused, quickly beyond, and never without
+evidence: a rate that is not used says nothing about a higher one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from itertools import takewhile
+
+BELOW = 0.95
+"""The share of what was accepted that is used after a refusal."""
+
+MOST_CUT = 0.5
+"""No refusal lowers the rate by more: what was measured right after a pause is too low."""
+
+HOLD_S = 30.0
+"""How long the rate stays below where it was refused."""
+
+RISE_TO = 1.05
+"""So far above the refused rate nothing is left of that knowledge."""
+
+RISE, QUICK_RISE = 1.02, 1.2
+"""Per second: up to where it was refused, and where nothing is known."""
+
+COMPANY = 50
+"""Two refusals among so many requests, or among those of one second, are no accident."""
+
+SHORT_S, LONG_S = 1.0, 64.0
+"""The stretch that is looked at, at first and at most."""
+
+FEWEST = 10
+"""A stretch holds at least so many requests, where there were as many."""
+
+_USED = 0.8
+_EVERY_S = 1.0
+
+
+class Rate:
+    """The rate of one quota.
+
+    start_per_s  at first
+    most_per_s   never more; infinite where nobody stated a quota
+
+    >>> rate = Rate(200.0, most_per_s=200.0)
+    >>> for n in range(200):
+    ...     rate.left(n / 200)
+    >>> rate.refused(left_s=0.99, now_s=1.01), rate.per_s
+    (None, 200.0)
+    >>> for n in range(1, 100):
+    ...     rate.left(1.01 + n / 100)
+    >>> rate.refused(left_s=2.0, now_s=2.02)
+    >>> round(rate.per_s)
+    100
+    """
+
+    def __init__(self, start_per_s: float, most_per_s: float = math.inf) -> None:
+        self.per_s = start_per_s
+        self.most_per_s = most_per_s
+        self._least_per_s = start_per_s / 100.0
+        self._left_s: deque[float] = deque(maxlen=100_000)
+        self._refused_s: deque[float] = deque(maxlen=10_000)
+        self._ceiling_per_s: float | None = None
+        self._stretch_s = SHORT_S
+        self._cut_s = -math.inf
+        self._rise_s = -math.inf
+        self._since_refusal = math.inf
+
+    def left(self, now_s: float) -> None:
+        """A request leaves."""
+        self._left_s.append(now_s)
+        self._since_refusal += 1
+        if self.per_s < self.most_per_s and now_s >= self._rise_s:
+            self._rise(now_s)
+
+    def refused(self, left_s: float, now_s: float) -> None:
+        """A request that left at `left_s` was throttled."""
+        self._refused_s.append(left_s)
+        has_company = self._since_refusal < max(COMPANY, self.per_s)
+        self._since_refusal = 0
+        if left_s <= self._cut_s:
+            return  # it left before the rate fell
+        if has_company or self._is_rising():
+            self._cut(left_s, now_s)
+
+    def allows(self, per_s: float, now_s: float) -> None:
+        """The vendor states what it allows: down to that at once, up to it by and by."""
+        self.most_per_s = per_s
+        if per_s < self.per_s:
+            self.per_s = max(per_s, self._least_per_s)
+            self._cut_s = now_s
+
+    def _is_rising(self) -> bool:
+        if self.per_s >= self.most_per_s:
+            return False
+        return self._ceiling_per_s is None or self.per_s > self._ceiling_per_s * BELOW
+
+    def _cut(self, left_s: float, now_s: float) -> None:
+        if now_s - self._cut_s < HOLD_S:
+            self._stretch_s = min(LONG_S, 2.0 * self._stretch_s)
+        else:
+            self._stretch_s = SHORT_S
+        accepted_per_s = min(self._accepted_per_s(left_s), self.per_s)
+        lowest_per_s = max(self.per_s * MOST_CUT, self._least_per_s)
+        self._ceiling_per_s = max(accepted_per_s, lowest_per_s / BELOW)
+        self.per_s = self._ceiling_per_s * BELOW
+        self._cut_s = now_s
+        self._rise_s = now_s + HOLD_S
+
+    def _accepted_per_s(self, until_s: float) -> float:
+        """What was accepted in the stretch that ends at `until_s`; longer where that held little."""
+        recent = [at_s for at_s in self._left_s if at_s <= until_s]
+        from_s = until_s - self._stretch_s
+        if len(recent) >= FEWEST:
+            from_s = min(from_s, recent[-FEWEST])
+        elif recent:
+            from_s = min(from_s, recent[0])
+        sent = _since(from_s, reversed(recent))
+        refused = _since(from_s, (at_s for at_s in reversed(self._refused_s) if at_s <= until_s))
+        return (sent - refused) / (until_s - from_s)
+
+    def _rise(self, now_s: float) -> None:
+        self._rise_s = now_s + _EVERY_S
+        if _since(now_s - _EVERY_S, reversed(self._left_s)) < _USED * self.per_s * _EVERY_S:
+            return
+        ceiling_per_s = self._ceiling_per_s
+        if ceiling_per_s is not None and self.per_s >= ceiling_per_s * RISE_TO:
+            ceiling_per_s = self._ceiling_per_s = None
+        grows = QUICK_RISE if ceiling_per_s is None else RISE
+        self.per_s = min(self.most_per_s, self.per_s * grows)
+
+
+def _since(from_s: float, times_s: Iterable[float]) -> int:
+    """How many of `times_s`, which fall, lie after `from_s`."""
+    return sum(1 for _ in takewhile(lambda at_s: at_s > from_s, times_s))

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.policy.outage import DOWN_AFTER, FIRST_WAIT_S, LONGEST_WAIT_S, Outage
+
+
+def down(at_s: float = 10.0) -> Outage:
+    outage = Outage()
+    for row in range(DOWN_AFTER):
+        outage.failed(row, left_s=at_s - 1, now_s=at_s)
+    assert outage.down_since_s == at_s
+    return outage
+
+
+@pytest.mark.parametrize(
+    ("rows", "is_down"),
+    [
+        (range(DOWN_AFTER), True),
+        (range(DOWN_AFTER - 1), False),
+        ([7] * 50, False),  # one bad row, however often it is tried
+        ([1, 2] * 50, False),
+    ],
+)
+def test_several_rows_that_fail_are_an_outage(rows, is_down):
+    outage = Outage()
+    for now_s, row in enumerate(rows):
+        outage.failed(row, left_s=now_s - 0.5, now_s=float(now_s))
+    assert outage.is_down is is_down
+
+
+def test_an_answer_of_a_working_vendor_between_them_starts_the_count_anew():
+    outage = Outage()
+    for row in range(10 * DOWN_AFTER):
+        outage.failed(row, left_s=row, now_s=row + 0.5)
+        if row % (DOWN_AFTER - 1) == 0:
+            outage.worked(left_s=row)
+    assert not outage.is_down
+
+
+def test_an_answer_to_what_left_before_all_that_ends_no_outage():
+    outage = down(at_s=10.0)
+    outage.worked(left_s=8.0)
+    assert outage.is_down
+    outage.worked(left_s=9.5)
+    assert not outage.is_down
+
+
+def test_probes_come_ever_later_up_to_the_longest_wait():
+    outage, now_s, times_s = down(at_s=0.0), 0.0, []
+    while now_s < 600:
+        now_s = outage.due_s
+        assert not outage.may_probe(now_s - 0.001)
+        assert outage.may_probe(now_s)
+        outage.probes(now_s)
+        outage.failed(99, left_s=now_s, now_s=now_s)  # makes no difference
+        times_s.append(now_s)
+    gaps_s = [b - a for a, b in zip(times_s, times_s[1:], strict=False)]
+    assert times_s[0] == FIRST_WAIT_S
+    assert gaps_s == sorted(gaps_s)
+    assert max(gaps_s) == LONGEST_WAIT_S
+    assert len(times_s) <= 70  # in ten minutes
+
+
+def test_whenever_the_vendor_comes_back_it_is_seen_soon():
+    """At the latest after half of its absence, and after the longest wait."""
+    for back_s in (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0):
+        outage = down(at_s=0.0)
+        while (seen_s := outage.due_s) < back_s:
+            outage.probes(seen_s)
+        assert seen_s - back_s <= max(FIRST_WAIT_S, min(LONGEST_WAIT_S, back_s / 2))
+
+
+def test_after_it_ended_the_next_one_begins_with_short_waits():
+    outage = down()
+    for now_s in range(100, 200, 10):
+        outage.probes(float(now_s))
+    outage.worked(left_s=200.0)
+    assert outage.due_s is None
+    for row in range(DOWN_AFTER):
+        outage.failed(row, left_s=300.0, now_s=301.0)
+    assert outage.due_s == 301.0 + FIRST_WAIT_S

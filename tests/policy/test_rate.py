@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+import random
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.policy.rate import HOLD_S, Rate
+
+
+class Vendor:
+    """Any stretch of `per_s` seconds holds at most `limit` requests."""
+
+    def __init__(self, limit: int, per_s: float = 1.0) -> None:
+        self.limit = limit
+        self.per_s = per_s
+        self._taken_s: deque[float] = deque()
+
+    def takes(self, now_s: float) -> bool:
+        while self._taken_s and now_s - self._taken_s[0] >= self.per_s:
+            self._taken_s.popleft()
+        if len(self._taken_s) >= self.limit:
+            return False
+        self._taken_s.append(now_s)
+        return True
+
+
+def client(rate: Rate, vendor: Vendor, until_s: float, *, from_s: float = 0.0, latency_s=0.02):
+    """Sends at the rate, pauses for a second where it is refused: accepted and refused times."""
+    accepted, refused, answers = [], [], deque()
+    now_s = from_s
+    while now_s < until_s:
+        while answers and answers[0][0] <= now_s:
+            heard_s, left_s = answers.popleft()
+            rate.refused(left_s, heard_s)
+            now_s = max(now_s, heard_s + 1.0)
+        rate.left(now_s)
+        if vendor.takes(now_s):
+            accepted.append(now_s)
+        else:
+            refused.append(now_s)
+            answers.append((now_s + latency_s, now_s))
+        now_s += 1.0 / rate.per_s
+    return accepted, refused
+
+
+def test_without_refusals_it_stays_at_the_quota():
+    rate = Rate(50.0, most_per_s=50.0)
+    accepted, refused = client(rate, Vendor(51), until_s=100.0)
+    assert not refused
+    assert rate.per_s == 50.0
+
+
+def test_a_limit_that_was_halved_is_found_within_two_seconds_and_used():
+    rate, vendor = Rate(100.0, most_per_s=100.0), Vendor(101)
+    client(rate, vendor, until_s=30.0)
+    vendor.limit = 50
+    accepted, refused = client(rate, vendor, from_s=30.0, until_s=60.0)
+    assert refused[-1] <= 32.0
+    assert rate.per_s == pytest.approx(50 * 0.95, rel=0.1)
+    later = [at_s for at_s in accepted if at_s >= 40.0]
+    assert len(later) >= 0.90 * 20 * 50
+    assert len(refused) <= 0.02 * len(accepted)
+
+
+def test_a_limit_that_was_raised_again_is_used_within_a_minute():
+    rate, vendor = Rate(100.0, most_per_s=100.0), Vendor(50)
+    client(rate, vendor, until_s=60.0)
+    vendor.limit = 101
+    client(rate, vendor, from_s=60.0, until_s=120.0)
+    assert rate.per_s >= 90.0
+
+
+def test_a_single_refusal_in_a_thousand_costs_nothing():
+    rate = Rate(50.0, most_per_s=50.0)
+    for n in range(100_000):
+        rate.left(n / 50)
+        if n % 1000 == 999:
+            rate.refused(n / 50, n / 50)
+    assert rate.per_s == 50.0
+
+
+@pytest.mark.parametrize("limit", [30, 300])
+def test_an_unknown_limit_is_found_within_half_a_minute(limit):
+    rate = Rate(10.0, most_per_s=math.inf)
+    accepted, refused = client(rate, Vendor(limit), until_s=60.0)
+    lately = [at_s for at_s in accepted if 30.0 <= at_s < 60.0]
+    assert len(lately) / 30.0 == pytest.approx(limit, rel=0.1)
+    assert len(refused) <= 0.02 * (len(accepted) + len(refused))
+
+
+def test_a_limit_over_a_longer_time_is_found_too():
+    """Twelve in six seconds, and we believe in ten a second."""
+    rate, vendor = Rate(10.0, most_per_s=10.0), Vendor(12, 6.0)
+    client(rate, vendor, until_s=90.0)
+    accepted, refused = client(rate, vendor, from_s=90.0, until_s=390.0)
+    assert len(accepted) >= 0.85 * 2 * 300
+    assert len(refused) <= 0.05 * len(accepted)
+
+
+def test_what_the_vendor_states_holds_downward_at_once_and_upward_by_and_by():
+    rate = Rate(10.0)
+    rate.allows(4.0, now_s=1.0)
+    assert rate.per_s == 4.0
+    rate.allows(40.0, now_s=2.0)
+    assert rate.per_s == 4.0
+    now_s = 2.0
+    while now_s < 30.0:
+        rate.left(now_s)
+        now_s += 1.0 / rate.per_s
+    assert rate.per_s == 40.0
+
+
+def test_a_rate_that_is_not_used_does_not_rise():
+    rate = Rate(10.0)
+    for n in range(100):
+        rate.left(float(n))
+    assert rate.per_s == 10.0
+
+
+def test_no_refusal_more_than_halves_it_and_it_never_ends():
+    rate = Rate(100.0, most_per_s=100.0)
+    for n in range(1, 2_000):
+        before = rate.per_s
+        rate.left(n * 0.01)
+        rate.refused(n * 0.01, n * 0.01)
+        assert rate.per_s >= before / 2
+    assert rate.per_s == pytest.approx(1.0)
+
+
+@given(st.integers(0, 2**32), st.floats(0.1, 1000.0))
+@settings(deadline=None, max_examples=50)
+def test_it_never_passes_the_quota(seed, most_per_s):
+    chance, rate, now_s = random.Random(seed), Rate(most_per_s, most_per_s), 0.0
+    for _ in range(500):
+        now_s += chance.expovariate(most_per_s)
+        rate.left(now_s)
+        if chance.random() < 0.05:
+            rate.refused(now_s, now_s)
+        if chance.random() < 0.1:
+            now_s += HOLD_S
+        assert 0 < rate.per_s <= most_per_s
