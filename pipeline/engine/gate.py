@@ -3,132 +3,251 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import anyio
 from aiolimiter import AsyncLimiter
 
-from pipeline.model import Answer, Verdict
-from pipeline.policy.quota import Margin, Quota, WindowLog
+from pipeline.model import Answer, Reply, Verdict
+from pipeline.policy.allowance import Allowance, allowance
+from pipeline.policy.margin import Margin
+from pipeline.policy.pause import Pause
+from pipeline.policy.quota import Quota
+from pipeline.policy.rate import Rate
+from pipeline.policy.windows import log_of
 
 CATCH_UP_S = 0.020
 """Slots that a late timer missed in this time are made up for; the windows hold all the same."""
 
-THROTTLE_PAUSE_S = 1.0
-"""How long everyone waits after a 429 that names no time."""
-
 LATE_MOST_S = 1.0
 """How long a connection that is already open is kept waiting for a second permit."""
 
+_SHORTEST_S = 1.0  # a window that a reply states no length of is at least so long
 
-def spacing(quotas: Sequence[Quota]) -> tuple[float, float]:
-    """The two arguments of AsyncLimiter that spread requests evenly at the tightest quota.
+
+def spacing(per_second: float) -> tuple[float, float]:
+    """The two arguments of AsyncLimiter that spread requests evenly.
 
     returns  requests at once, seconds in which the bucket empties
 
-    >>> spacing([Quota(200, 1.0), Quota(6000, 60.0)])
+    >>> spacing(100.0)
     (2, 0.02)
     """
-    per_second = min(quota.per_second for quota in quotas)
     at_once = max(2, math.ceil(per_second * CATCH_UP_S))
     return at_once, at_once / per_second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a vendor allows, and how that is kept.
+
+    quotas         all hold at once; none where the limit is to be learned
+    starts_per_s   where it is: the rate at first
+    is_strict      requests count from their replies on, whatever the network does
+    day_started_s  UTC seconds when a day of the vendor's began; None: a day is any 24 hours
+    """
+
+    quotas: tuple[Quota, ...]
+    starts_per_s: float = 1.0
+    is_strict: bool = False
+    day_started_s: float | None = None
+
+    @property
+    def even_per_s(self) -> float:
+        """The rate at which requests are spread; infinite where no quota asks for that."""
+        spread = [quota.per_second for quota in self.quotas if not quota.is_burst]
+        return min(spread, default=math.inf)
+
+    @property
+    def longest_s(self) -> float:
+        """The longest window."""
+        return max((quota.per_s for quota in self.quotas), default=_SHORTEST_S)
 
 
 class Gate:
     """Windows of every quota, even spacing within them, and the vendor's own pause.
 
     clock  monotonic seconds
-    sleep  waits that many seconds
+    utc    seconds since 1970
     """
 
     def __init__(
-        self,
-        quotas: Sequence[Quota],
-        *,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        self, terms: Terms, *, clock: Callable[[], float], utc: Callable[[], float]
     ) -> None:
-        self._windows = [WindowLog(quota) for quota in quotas]
-        self._limiter = AsyncLimiter(*spacing(quotas))
-        self._margin = Margin()
-        self._margin_s = self._margin.s()
+        self.terms = terms
         self._clock = clock
-        self._sleep = sleep
-        self._pause_until_s = -math.inf
+        self._utc = utc
+        self._margin = Margin()
+        self._pause = Pause()
+        self._rate: Rate | None = None
+        self._is_learning = not terms.quotas
+        if self._is_learning:
+            self._rate = Rate(terms.starts_per_s)
+        elif terms.even_per_s < math.inf:
+            self._rate = Rate(terms.even_per_s, terms.even_per_s)
+        self._stated_window_s = _SHORTEST_S
+        self._limiter: AsyncLimiter | None = None
+        self._limited_per_s = 0.0
         self._turn = anyio.Lock(fast_acquire=True)
         self._waiting = 0
+        self._returned = anyio.Event()
+        self._is_open = True
+        self._opened = anyio.Event()
         self._departed_s: list[float] = []
+        self._count = 0
+        day_started_s = terms.day_started_s
+        if day_started_s is not None:
+            day_started_s += clock() - utc()
+        self._logs = [
+            log_of(quota, is_strict=terms.is_strict, day_started_s=day_started_s)
+            for quota in terms.quotas
+        ]
 
-    async def permit(self) -> None:
-        """Wait until one request may leave, and count it as left."""
-        if not self._waiting and self._wait_s() <= 0 and self._limiter.has_capacity():
-            await self._limiter.acquire()
-            self._leave()
-            return
+    @property
+    def per_second(self) -> float:
+        """The rate in force; infinite where nothing bounds it."""
+        return math.inf if self._rate is None else self._rate.per_s
+
+    def now_s(self) -> float:
+        """The time by its clock."""
+        return self._clock()
+
+    async def permit(self) -> int:
+        """Wait until one request may leave, and count it as left: its number."""
+        if not self._waiting and self._is_open and self._wait_s() <= 0:
+            limiter = await self._spaced()
+            if limiter is None or limiter.has_capacity():
+                if limiter is not None:
+                    await limiter.acquire()
+                return self._leave()
         self._waiting += 1
         try:
             async with self._turn:
                 await self._wait_for_turn()
-                self._leave()
+                return self._leave()
         finally:
             self._waiting -= 1
 
+    async def _spaced(self) -> AsyncLimiter | None:
+        """What spreads requests at the rate in force."""
+        per_s = self.per_second
+        if per_s != self._limited_per_s:
+            was_limited = self._limiter is not None
+            self._limited_per_s = per_s
+            self._limiter = None if per_s == math.inf else AsyncLimiter(*spacing(per_s))
+            if self._limiter is not None and was_limited:
+                # a new bucket is empty: at each change of rate as many more would leave at once
+                await self._limiter.acquire(self._limiter.max_rate - 1)
+        return self._limiter
+
     async def _wait_for_turn(self) -> None:
-        await self._limiter.acquire()
-        while (wait_s := self._wait_s()) > 0:
-            await self._sleep(wait_s)
+        limiter = await self._spaced()
+        if limiter is not None:
+            await limiter.acquire()
+        while not self._is_open or (wait_s := self._wait_s()) > 0:
+            if not self._is_open:
+                await self._opened.wait()
+            elif wait_s < math.inf:
+                await anyio.sleep(wait_s)
+            else:
+                self._returned = anyio.Event()
+                await self._returned.wait()
 
     def _wait_s(self) -> float:
-        free_at_s = self._pause_until_s
-        for window in self._windows:
-            free_at_s = max(free_at_s, window.free_at_s(self._margin_s))
-        return free_at_s - self._clock()
+        now_s, extra_s = self._clock(), self._margin.extra_s
+        free_at_s = self._pause.until_s
+        for log in self._logs:
+            free_at_s = max(free_at_s, log.free_at_s(now_s, extra_s))
+        return free_at_s - now_s
 
-    def _leave(self) -> None:
+    def _leave(self) -> int:
         now_s = self._clock()
         self._departed_s.append(now_s)
-        for window in self._windows:
-            window.left(now_s)
+        if self._rate is not None:
+            self._rate.left(now_s)
+        return self._count_in(now_s)
 
-    def recall(self, ages_s: Sequence[float], pause_left_s: float) -> None:
-        """Count in what left before this gate was made.
+    def _count_in(self, left_s: float) -> int:
+        counts_from_s = left_s + self._margin.waits_s
+        for log in self._logs:
+            log.left(counts_from_s, left_s)
+        self._count += 1
+        return self._count - 1
 
-        ages_s        how long ago requests left, oldest first
+    def returned(self, number: int, left_s: float, reply: object) -> None:
+        """What became of the request with that number; to be called once for each permit.
+
+        left_s  when it left
+        reply   a Reply; whatever else it is, none came
+        """
+        now_s = self._clock()
+        came = isinstance(reply, Reply)
+        excess_s = self._margin.replied(now_s - left_s) if came else self._margin.waits_s
+        for log in self._logs:
+            log.returned(number, left_s + excess_s, now_s)
+        self._returned.set()
+        if self._is_learning and isinstance(reply, Reply):
+            self._learn(allowance(reply.headers, self._utc()), now_s)
+
+    def _learn(self, stated: Allowance | None, now_s: float) -> None:
+        if stated is None or self._rate is None:
+            return
+        if stated.reset_s is not None:
+            self._stated_window_s = max(self._stated_window_s, stated.reset_s)
+            if stated.remaining == 0:
+                self._pause.asked(stated.reset_s, now_s, now_s)
+        if stated.limit and (stated.window_s or stated.reset_s is not None):
+            window_s = stated.window_s or self._stated_window_s
+            self._rate.allows(stated.limit / window_s, now_s)
+
+    def heard(self, answer: Answer, left_s: float) -> None:
+        """Learn from an answer to what left at `left_s`: its throttling, the pause it asks for."""
+        now_s = self._clock()
+        if answer.verdict is Verdict.THROTTLED:
+            self._margin.throttled()
+            self._pause.asked(answer.retry_after_s, left_s, now_s)
+            if self._rate is not None:
+                self._rate.refused(left_s, now_s)
+        elif answer.retry_after_s is not None:
+            self._pause.asked(answer.retry_after_s, left_s, now_s)
+        elif answer.verdict is Verdict.OK:
+            self._pause.accepted(left_s)
+
+    def pause_left_s(self) -> float:
+        """Seconds until the vendor's own pause ends; 0 where there is none."""
+        return self._pause.left_s(self._clock())
+
+    # Shared with other processes, which know what left from the record only...
+
+    def close(self) -> None:
+        """Nothing leaves until it is opened again."""
+        if self._is_open:
+            self._is_open = False
+            self._opened = anyio.Event()
+
+    def open(self, ages_s: Sequence[float] = (), pause_left_s: float = 0.0) -> None:
+        """Requests may leave.
+
+        ages_s        how long ago others left, oldest first; they count as well
         pause_left_s  of the vendor's own pause; 0 where there is none
         """
         now_s = self._clock()
         for age_s in ages_s:
-            for window in self._windows:
-                window.left(now_s - age_s)
-        self._pause_until_s = max(self._pause_until_s, now_s + pause_left_s)
+            number = self._count_in(now_s - age_s)
+            for log in self._logs:
+                log.returned(number, now_s - age_s + self._margin.waits_s, now_s - age_s)
+        if pause_left_s > 0:
+            self._pause.asked(pause_left_s, now_s, now_s)
+        self._is_open = True
+        self._opened.set()
 
     def take_ages_s(self) -> list[float]:
         """How long ago requests left that no call told of yet, oldest first."""
         departed_s, self._departed_s = self._departed_s, []
         now_s = self._clock()
         return [now_s - left_s for left_s in departed_s]
-
-    @property
-    def longest_s(self) -> float:
-        """The longest window of the quotas."""
-        return max(window.quota.per_s for window in self._windows)
-
-    def heard(self, answer: Answer, round_trip_s: float) -> None:
-        """Learn from an answer: its round trip, its throttling, the pause it asks for."""
-        if answer.http_status is not None:
-            self._margin.replied(round_trip_s)
-        pause_s = answer.retry_after_s
-        if answer.verdict is Verdict.THROTTLED:
-            self._margin.throttled()
-            pause_s = THROTTLE_PAUSE_S if pause_s is None else pause_s
-        self._margin_s = self._margin.s()
-        if pause_s is not None:
-            self._pause_until_s = max(self._pause_until_s, self._clock() + pause_s)
-
-    def pause_left_s(self) -> float:
-        """Seconds until the vendor's own pause ends; 0 where there is none."""
-        return max(0.0, self._pause_until_s - self._clock())
 
 
 class Door:
@@ -137,30 +256,44 @@ class Door:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._inside: set[anyio.CancelScope] = set()
+        self._waiting: set[anyio.CancelScope] = set()
         self._is_closed = False
         self.heard = gate.heard
+        self.returned = gate.returned
         self.pause_left_s = gate.pause_left_s
+
+    @property
+    def per_second(self) -> float:
+        """The rate in force at the gate."""
+        return self._gate.per_second
 
     @contextmanager
     def while_open(self) -> Iterator[None]:
         """The block is broken off, quietly, where the door is closed or closes."""
+        with self._in(self._inside):
+            yield
+
+    @contextmanager
+    def _in(self, place: set[anyio.CancelScope]) -> Iterator[None]:
         with anyio.CancelScope() as scope:
             if self._is_closed:
                 scope.cancel()
-            self._inside.add(scope)
+            place.add(scope)
             try:
                 yield
             finally:
-                self._inside.discard(scope)
+                place.discard(scope)
 
-    async def permit(self) -> bool:
-        """Wait until one request may leave, and count it as left. False: the door was closed."""
+    async def permit(self) -> int | None:
+        """Wait until one request may leave, and count it as left: its number.
+
+        None: the door was closed, or whoever waited was sent away.
+        """
         if self._is_closed:
-            return False
-        with self.while_open():
-            await self._gate.permit()
-            return True
-        return False
+            return None
+        with self._in(self._waiting):
+            return await self._gate.permit()
+        return None
 
     async def permit_again(self) -> bool:
         """A second permit for a request that did not leave when its first one said.
@@ -168,11 +301,20 @@ class Door:
         False where it does not come soon: the request had better stand in line anew.
         """
         with anyio.move_on_after(LATE_MOST_S):
-            return await self.permit()
+            number = await self.permit()
+            if number is not None:
+                self._gate.returned(number, self._gate.now_s(), None)
+            return number is not None
         return False
+
+    def send_away(self) -> None:
+        """Whoever waits for a permit now gets none."""
+        for scope in tuple(self._waiting):
+            scope.cancel()
 
     def close(self) -> None:
         """No request leaves here any more; whoever waits is told so."""
         self._is_closed = True
+        self.send_away()
         for scope in tuple(self._inside):
             scope.cancel()
