@@ -62,7 +62,7 @@ def _targets(prepared: Prepared) -> Iterator[Target]:
             host=urlsplit(account.link.base_url).netloc,
             rows=jobs.operations,
             scope=account.vendor.scope(account.settings),
-            quota=", ".join(map(str, account.quotas)),
+            quota=account.quota,
             quota_assumed=account.is_assumed,
-            lasts_s=max(jobs.requests / quota.per_second for quota in account.quotas),
+            lasts_s=jobs.requests / account.mean_per_s,
         )

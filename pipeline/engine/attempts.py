@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
+from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
@@ -27,15 +28,16 @@ class Attempts:
         self._read_back = read_back
         self._splitter = splitter
 
-    async def make(self, batch: Batch) -> Heard | None:
+    async def make(self, batch: Batch, trip: Trip) -> Heard | None:
         """One request for the rows of `batch`; None where it did not leave."""
         settings, operation = self._account.settings, self._operations[batch[0].job.operation]
         reply: Reply | NoReply | None = None
         try:
-            with self._means.traffic.request() as left_s:
-                self._leaves(batch, left_s)
+            with self._means.traffic.request(trip.left_s):
+                self._leaves(batch, trip.left_s)
                 jobs = [operation.job_type.trusted(row.job.text) for row in batch]
                 reply = await self._means.send(operation.encode(settings, jobs))
+                trip.back(reply)
                 answers = operation.decode(settings, jobs, reply)
         except BaseException:
             for row in batch:
@@ -46,14 +48,15 @@ class Attempts:
                 row.attempts -= 1
             self._supply.stands_in_line_again(batch)
             return None
-        latency_s = self._clock() - left_s
-        self._means.traffic.answered(latency_s)
-        self._means.door.heard(answers[0], latency_s)
-        is_end = self._decide(batch, answers, left_s)
+        self._means.traffic.answered(self._clock() - trip.left_s)
+        trip.heard(answers[0])
+        self._means.flow.heard(batch, answers[0], trip.left_s)
+        is_end = self._decide(batch, answers, trip.left_s)
         return Heard(tuple(dict.fromkeys(answers)), isinstance(reply, Reply), is_end)
 
     def _leaves(self, batch: Batch, now_s: float) -> None:
         """Count an attempt."""
+        self._means.flow.leaves(self._means.traffic.in_flight)
         if batch[0].attempts:
             self._means.traffic.retries += 1
         for row in batch:
@@ -87,12 +90,12 @@ class Attempts:
         return not again and not refused
 
     def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
-        """What becomes of `row`; its try is counted."""
-        row.tries += 1
+        """What becomes of `row`; its try is counted, unless nobody gets an answer now."""
+        row.tries += not self._means.flow.is_probing
         return next_act(
             self._account.retry,
             answer,
-            attempt=row.tries,
+            attempt=max(1, row.tries),
             in_doubt=row.in_doubt,
             is_repeatable=row.job.is_repeatable,
             jitter=jitter,

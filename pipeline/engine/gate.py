@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -71,14 +71,21 @@ class Gate:
 
     clock  monotonic seconds
     utc    seconds since 1970
+    sleep  waits that many seconds
     """
 
     def __init__(
-        self, terms: Terms, *, clock: Callable[[], float], utc: Callable[[], float]
+        self,
+        terms: Terms,
+        *,
+        clock: Callable[[], float],
+        utc: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.terms = terms
         self._clock = clock
         self._utc = utc
+        self._sleep = sleep
         self._margin = Margin()
         self._pause = Pause()
         self._rate: Rate | None = None
@@ -150,7 +157,7 @@ class Gate:
             if not self._is_open:
                 await self._opened.wait()
             elif wait_s < math.inf:
-                await anyio.sleep(wait_s)
+                await self._sleep(wait_s)
             else:
                 self._returned = anyio.Event()
                 await self._returned.wait()
@@ -227,17 +234,22 @@ class Gate:
             self._is_open = False
             self._opened = anyio.Event()
 
-    def open(self, ages_s: Sequence[float] = (), pause_left_s: float = 0.0) -> None:
+    def open(
+        self, ages_s: Sequence[float] = (), pause_left_s: float = 0.0, unrecorded: int = 0
+    ) -> None:
         """Requests may leave.
 
         ages_s        how long ago others left, oldest first; they count as well
         pause_left_s  of the vendor's own pause; 0 where there is none
+        unrecorded    so many more may have left just now
         """
         now_s = self._clock()
         for age_s in ages_s:
             number = self._count_in(now_s - age_s)
             for log in self._logs:
                 log.returned(number, now_s - age_s + self._margin.waits_s, now_s - age_s)
+        for _ in range(unrecorded):
+            self.returned(self._leave(), now_s, None)
         if pause_left_s > 0:
             self._pause.asked(pause_left_s, now_s, now_s)
         self._is_open = True

@@ -7,6 +7,7 @@ how rows end: `ends`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 import anyio
 from anyio.abc import TaskGroup
@@ -14,12 +15,14 @@ from anyio.abc import TaskGroup
 from pipeline.engine.attempts import Attempts
 from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.ends import Ends
+from pipeline.engine.flow import WORKERS_PER_SLOT, Flow
 from pipeline.engine.gate import Door
 from pipeline.engine.means import Heard, Means, Send, Surroundings
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
+from pipeline.engine.trip import Trip
 from pipeline.model import AccountProgress, JobRow
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch
@@ -27,9 +30,6 @@ from pipeline.policy.brake import Brake
 from pipeline.policy.hopeless import hopeless
 from pipeline.policy.split import Splitter
 from pipeline.vendors import Account
-
-WORKERS_PER_SLOT = 2
-"""While one batch is under way another one is put on record."""
 
 
 class Lane:
@@ -69,11 +69,17 @@ class Lane:
         self._traffic = Traffic(around.clock)
         self._supply = Supply(backlog, splitter, jobs, earlier, around.clock)
         self._ends = Ends(account.name, self._supply, recorder, around.clock)
+        self._flow = Flow(
+            account.in_flight,
+            clock=around.clock,
+            has_room=self._supply.wake,
+            is_down=self._goes_down,
+        )
         means = Means(
             account=account,
             operations=operations,
             send=send,
-            door=door,
+            flow=self._flow,
             around=around,
             traffic=self._traffic,
             supply=self._supply,
@@ -82,7 +88,7 @@ class Lane:
         self._read_back = ReadBack(means)
         self._attempts = Attempts(means, self._read_back, splitter)
         self._brake = Brake(around.brake_after)
-        self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
+        self._clock = around.clock
         self._is_open = False
         self._workers = 0
         self.take_latencies = self._traffic.take_latencies
@@ -92,7 +98,7 @@ class Lane:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
-                tasks.start_soon(self._supply.watch_retries)
+                tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
                 self._start_worker(tasks)
         finally:
             for row in self._supply.left_over():
@@ -120,11 +126,12 @@ class Lane:
             sending_s=traffic.sending_s,
             retries=traffic.retries,
             in_flight=traffic.in_flight,
-            in_flight_limit=account.in_flight,
+            in_flight_limit=self._flow.limit,
             retrying=self._supply.retrying,
             pause_left_s=self._door.pause_left_s(),
-            quota=", ".join(map(str, account.quotas)),
-            quota_per_s=min(quota.per_second for quota in account.quotas),
+            quota=account.quota,
+            quota_per_s=self._door.per_second,
+            is_probing=self._flow.is_probing,
             stopped=self.stopped,
         )
 
@@ -136,19 +143,20 @@ class Lane:
 
     async def _work(self, tasks: TaskGroup) -> None:
         while batch := self._next() or await self._wait_for_rows():
-            if not await self._serve(batch, tasks):
-                break
+            await self._serve(batch, tasks)
         self._workers -= 1
         if self._workers == 0:
             tasks.cancel_scope.cancel()
 
     def _next(self) -> Batch:
         """The next rows that may go now together, if there are any."""
-        if self.stopped is not None or self._recorder.is_full:
+        if self.stopped is not None or self._recorder.is_full or not self._flow.may_take:
             return []
         # the first request goes alone: nothing fresh before something has come back
-        batch = self._supply.next(may_be_first=self._is_open)
+        batch = self._supply.next(may_be_first=self._is_open, is_probe=self._flow.is_probing)
         self._ends.end_blocked()
+        if batch:
+            self._flow.take(batch)
         return batch
 
     async def _wait_for_rows(self) -> Batch:
@@ -160,19 +168,29 @@ class Lane:
             await self._supply.wait()
         return []
 
-    async def _serve(self, batch: Batch, tasks: TaskGroup) -> bool:
-        """Claim `batch`, wait for its turn, send it; False where it goes back to the others."""
-        has_left = False
+    async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
+        """Claim `batch`, wait for its turn, send it; where it gets none it goes back."""
+        trip: Trip | None = None
         try:
             if await self._claim(batch):
-                async with self._slots:
-                    has_left = await self._door.permit()
-                    if has_left:
-                        self._heed(await self._use_turn(batch), tasks)
+                # what is under way while the vendor is down may hang: a probe waits for nobody
+                async with nullcontext() if self._flow.is_probe(batch) else self._flow.slots:
+                    trip = await self._permit(batch)
+                    if trip is not None:
+                        self._heed(await self._use_turn(batch, trip), tasks)
         finally:
-            if not has_left:
+            self._flow.give_back(batch)
+            if trip is None:
                 self._supply.put_back(batch)
-        return has_left
+            else:
+                trip.back()
+
+    async def _permit(self, batch: Batch) -> Trip | None:
+        """The permit for one request; None where there is none for `batch` now."""
+        if not self._flow.may_leave(batch):
+            return None
+        number = await self._door.permit()
+        return None if number is None else Trip(self._door, number, self._clock())
 
     async def _claim(self, batch: Batch) -> bool:
         """Whether it is on record that `batch` may be sent from now on."""
@@ -184,11 +202,16 @@ class Lane:
             row.is_claimed = is_recorded
         return is_recorded
 
-    async def _use_turn(self, batch: Batch) -> Heard | None:
+    async def _use_turn(self, batch: Batch, trip: Trip) -> Heard | None:
         (row, *others) = batch
         if not others and self._read_back.is_next(row):
-            return await self._read_back.read(row)
-        return await self._attempts.make(batch)
+            return await self._read_back.read(row, trip)
+        return await self._attempts.make(batch, trip)
+
+    def _goes_down(self) -> None:
+        """Whoever waits at the gate goes back: from now on one at a time is asked."""
+        self._door.send_away()
+        self._supply.look_again()
 
     # Starts and stops...
 
@@ -205,6 +228,8 @@ class Lane:
                 answer,
                 self._brake,
                 max_wait_s=self.account.max_wait_s,
+                down_s=self._flow.down_s,
+                max_outage_s=self.account.max_outage_s,
                 is_first_lost=heard.is_end and not self._is_open,
             )
             if reason is not None:

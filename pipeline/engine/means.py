@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.engine.ends import Ends
-from pipeline.engine.gate import Door
+from pipeline.engine.flow import Flow
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
 from pipeline.model import Answer, NoReply, Reply, Request
@@ -38,7 +38,7 @@ class Means:
     account: Account
     operations: dict[str, Operation[Any, Any]]
     send: Send
-    door: Door
+    flow: Flow
     around: Surroundings
     traffic: Traffic
     supply: Supply

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
+from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
 from pipeline.policy.batches import Row
 from pipeline.policy.classify import classify
@@ -39,7 +40,7 @@ class ReadBack:
         row.is_to_read = True
         self._supply.again([row], delay_s)
 
-    async def read(self, row: Row) -> Heard | None:
+    async def read(self, row: Row, trip: Trip) -> Heard | None:
         """Ask the vendor what it holds for a row in doubt; None where nothing was asked."""
         settings, operation = self._account.settings, self._operations[row.job.operation]
         if operation.reading is None:
@@ -50,8 +51,9 @@ class ReadBack:
         job = operation.job_type.trusted(row.job.text)
         reply: Reply | NoReply | None = None
         try:
-            with self._means.traffic.request() as left_s:
+            with self._means.traffic.request(trip.left_s):
                 reply = await self._means.send(operation.reading.request(settings, job))
+                trip.back(reply)
         except BaseException:
             self._ends.end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
             raise
@@ -59,8 +61,9 @@ class ReadBack:
             self._supply.stands_in_line_again([row])
             return None
         answer = classify(reply)
-        self._means.door.heard(answer, self._clock() - left_s)
-        row.reads += 1
+        trip.heard(answer)
+        self._means.flow.heard([row], answer, trip.left_s)
+        row.reads += not self._means.flow.is_probing
         self._settle(row, answer, found(operation.reading, settings, job, reply))
         return Heard((answer,), isinstance(reply, Reply), is_end=False)
 

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from pipeline.engine.auth import Mask, authorization, is_token
-from pipeline.engine.gate import Gate
+from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.means import Send
 from pipeline.engine.transport import Late, Transport, host_port
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
@@ -326,7 +326,12 @@ class _Tokens:
         self._account = account
         self._call = call
         self._send = send
-        self._gate = Gate([parse_quota(text) for text in call.quota], clock=clock, sleep=sleep)
+        self._gate = Gate(
+            Terms(quotas=tuple(map(parse_quota, call.quota))),
+            clock=clock,
+            utc=time.time,
+            sleep=sleep,
+        )
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -341,14 +346,15 @@ class _Tokens:
         attempt = 0
         while True:
             attempt += 1
-            await self._gate.permit()
+            number = await self._gate.permit()
             asked_s = self._clock()
             reply = await self._send(self._call.request)
+            self._gate.returned(number, asked_s, reply)
             token = _token(self._call, reply)
             if token is not None:
                 return Granted(token, asked_s)
             answer = self._answer(reply)
-            self._gate.heard(answer, self._clock() - asked_s)
+            self._gate.heard(answer, asked_s)
             delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
             if delay_s is None or (answer.retry_after_s or 0.0) > self._account.max_wait_s:
                 return self._given_up(answer, attempt)

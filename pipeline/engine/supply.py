@@ -46,7 +46,8 @@ class Supply:
         self._clock = clock
         self._idle = WaitList()
         self._hungry = anyio.Event()
-        self._retry_added = anyio.Event()
+        self._news = anyio.Event()
+        self._probes = 0
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
@@ -88,28 +89,42 @@ class Supply:
                 self._backlog.recall(job)
         return [job for job in batch if job.row not in ended]
 
-    async def watch_retries(self) -> None:
-        """Call an idle worker whenever a retry is due. Until cancelled."""
+    async def watch(self, probe_due_s: Callable[[], float | None]) -> None:
+        """Call an idle worker whenever a retry or a probe is due. Until cancelled.
+
+        probe_due_s  when the next probe is; None where the vendor is not down
+        """
         while True:
-            due_s = self._backlog.due_s
+            due_s = probe_due_s()
+            if due_s is None:
+                due_s = self._backlog.due_s
             wait_s = None if due_s is None else max(OVERDUE_S, due_s - self._clock())
             with anyio.move_on_after(wait_s):
-                await self._retry_added.wait()
-            self._retry_added = anyio.Event()
+                await self._news.wait()
+            self._news = anyio.Event()
             self._idle.wake()
+
+    def look_again(self) -> None:
+        """What is due next has changed."""
+        self._news.set()
 
     # Taking and giving back...
 
-    def next(self, *, may_be_first: bool) -> Batch:
+    def next(self, *, may_be_first: bool, is_probe: bool = False) -> Batch:
         """The next rows that may go now together, if there are any.
 
         may_be_first  True lets any fresh row go; False only while no other is on its way
+        is_probe      True takes by turns fresh rows and such as failed, due or not
         """
         fresh = may_be_first or self._backlog.is_untouched
         if len(self._splitter) >= MOST_HELD:
             fresh = False
         now_s = self._clock()
-        batch = self._backlog.next(now_s, fresh=fresh)
+        if is_probe:
+            self._probes += 1
+            batch = self._backlog.probe(prefer_new=fresh and self._probes % 2 == 1)
+        else:
+            batch = self._backlog.next(now_s, fresh=fresh)
         if self._backlog.needs_more:
             self._hungry.set()
         if self._backlog.due_s is not None and self._backlog.due_s <= now_s:
@@ -117,7 +132,7 @@ class Supply:
         return batch
 
     def put_back(self, batch: Batch) -> None:
-        """`batch` was taken and not sent; whoever gives it back does not go on."""
+        """`batch` was taken and not sent."""
         self._backlog.put_back(batch)
 
     def stands_in_line_again(self, batch: Batch) -> None:
@@ -128,7 +143,7 @@ class Supply:
     def again(self, batch: Batch, delay_s: float) -> None:
         """The rows of `batch` want another request together, `delay_s` from now."""
         self._backlog.again(batch, self._clock() + delay_s)
-        self._retry_added.set()
+        self._news.set()
 
     def send_apart(self, parts: Parts) -> None:
         """Let the parts of refused groups go that may go now."""
@@ -145,6 +160,10 @@ class Supply:
         """Once every row has ended, workers that wait can leave."""
         if self._backlog.is_done:
             self._idle.wake_all()
+
+    def wake(self, count: int) -> None:
+        """Let so many of those who wait look again."""
+        self._idle.wake(max(0, count))
 
     def wake_all(self) -> None:
         """Let everyone look again."""

@@ -27,15 +27,14 @@ class Traffic:
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
 
     @contextmanager
-    def request(self) -> Iterator[float]:
-        """While the block runs a request is under way; gives when it left."""
-        left_s = self._clock()
+    def request(self, left_s: float) -> Iterator[None]:
+        """While the block runs a request is under way that left at `left_s`."""
         self.sent += 1
         self.in_flight += 1
         if self._first_s is None:
             self._first_s = left_s
         try:
-            yield left_s
+            yield
         finally:
             self.in_flight -= 1
             self._last_s = self._clock()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from zlib import crc32
 
 from pipeline.ledger.contract import LedgerError
@@ -82,6 +82,13 @@ class Run:
     counts: Mapping[Status, int] = field(default_factory=dict)
     exit_code: int | None = None
     sequence: int = 0
+
+
+class Departures(NamedTuple):
+    """When requests left, rising, and the number of the last entry that tells of them."""
+
+    times: list[float]
+    last: int
 
 
 class Runs(Keeper):
@@ -203,30 +210,41 @@ class Runs(Keeper):
 
     # What quotas remember
 
-    def depart(self, group: str, times: Sequence[float], *, forget_before_s: float = 0.0) -> None:
-        """Requests of a quota group that left at `times`; drops those that no window needs now."""
+    def depart(self, group: str, times: Sequence[float], *, forget_before_s: float = 0.0) -> int:
+        """Requests of a quota group that left at `times`; drops those that no window needs now.
+
+        returns  the number of this entry, which rises; 0 where there was nothing to enter
+        """
         if not times:
-            return
+            return 0
         with self._database.commit() as connection:
             connection.execute(
                 "DELETE FROM departures WHERE quota_group = ? AND last_s < ?",
                 (group, forget_before_s),
             )
-            connection.execute(
+            cursor = connection.execute(
                 "INSERT INTO departures VALUES (NULL, ?, ?, ?)",
                 (group, max(times), struct.pack(f"<{len(times)}d", *times)),
             )
+        return int(cursor.lastrowid or 0)
 
-    def departures(self, group: str, since_s: float) -> list[float]:
-        """When requests of a quota group left, at `since_s` or later, rising."""
-        query = "SELECT times FROM departures WHERE quota_group = ? AND last_s >= ?"
+    def departures(self, group: str, since_s: float, *, after: int = 0) -> Departures:
+        """When requests of a quota group left, at `since_s` or later.
+
+        after  the number of the last entry that is known already
+        """
+        query = """
+        SELECT number, times FROM departures WHERE quota_group = ? AND last_s >= ? AND number > ?
+        """
         times: list[float] = []
-        for (packed,) in self._database.rows(query, (group, since_s)):
+        last = after
+        for number, packed in self._database.rows(query, (group, since_s, after)):
+            last = max(last, number)
             try:
                 times += struct.unpack(f"<{len(packed) // 8}d", packed)
             except (struct.error, TypeError) as error:
                 raise damaged(self._path, "send times are not what was written") from error
-        return sorted(time_s for time_s in times if time_s >= since_s)
+        return Departures(sorted(time_s for time_s in times if time_s >= since_s), last)
 
     def pause(self, group: str, until_s: float) -> None:
         """The vendor asks a quota group to wait; a longer pause on record stands."""

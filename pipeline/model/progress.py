@@ -20,7 +20,9 @@ class AccountProgress:
     retrying         rows that wait for their next attempt
     pause_left_s     seconds until the vendor allows the next request; 0 where it asks for no pause
     quota            as configured, for example "20/s, 1000/min"
-    quota_per_s      the mean rate which that allows
+    quota_per_s      the rate in force: what that allows, or less where the vendor refuses at that;
+                     0 where nothing bounds it
+    is_probing       the vendor is down, and asked with one request at a time
     stopped          why the account takes no more rows; None while it does
     """
 
@@ -36,4 +38,5 @@ class AccountProgress:
     pause_left_s: float = 0.0
     quota: str = ""
     quota_per_s: float = 0.0
+    is_probing: bool = False
     stopped: str | None = None

@@ -1,9 +1,9 @@
 """What a reply's headers say about the vendor's limit. Pure.
 
-Read are the fields of the IETF drafts "RateLimit header fields for HTTP" (draft-ietf-httpapi-
-ratelimit-headers: `RateLimit-Limit`, `-Remaining`, `-Reset` up to 06, `RateLimit` with `limit=`,
-`remaining=`, `reset=` in 07, `RateLimit` with `r=`, `t=` and `RateLimit-Policy` with `q=`, `w=` from
-08 on) and the older `X-RateLimit-*`, whose reset is seconds or a time since 1970.
+Read are the fields of draft-ietf-httpapi-ratelimit-headers (`RateLimit-Limit`, `-Remaining` and
+`-Reset` up to 06; `RateLimit` with `limit=`, `remaining=`, `reset=` in 07; `RateLimit` with `r=`,
+`t=` and `RateLimit-Policy` with `q=`, `w=` from 08 on) and the older `X-RateLimit-*`, whose reset
+is seconds or a time since 1970.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ and hold nothing else up, as long as fewer than `look_ahead` of them wait.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Container, Iterable, Mapping
 from itertools import count
@@ -112,12 +113,30 @@ class Backlog:
         fresh  False gives only rows that were sent before
         """
         if self._retrying and self._retrying[0][0] <= now_s:
-            batch = heapq.heappop(self._retrying)[2]
-            self.retrying -= len(batch)
-            return batch
+            return self._next_retry()
         if self._ready:
             return self._ready.popleft()
         return self._next_fresh() if fresh else []
+
+    def probe(self, *, prefer_new: bool) -> Batch:
+        """What is sent while the vendor is down, due or not; none where nothing may go.
+
+        prefer_new  rows that were not sent yet, for those that failed may be bad themselves; but
+                    none that may not be repeated while there is another choice
+        """
+        if prefer_new or not self._retrying:
+            batch = self.next(-math.inf)
+            is_harmless = all(row.attempts or row.job.is_repeatable for row in batch)
+            if batch and (is_harmless or not self._retrying):
+                return batch
+            if batch:
+                self.put_back(batch)
+        return self._next_retry() if self._retrying else []
+
+    def _next_retry(self) -> Batch:
+        batch = heapq.heappop(self._retrying)[2]
+        self.retrying -= len(batch)
+        return batch
 
     def _next_fresh(self) -> Batch:
         batch = self._open.take()

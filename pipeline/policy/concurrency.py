@@ -70,6 +70,11 @@ class Concurrency:
         """Requests that may be under way at once."""
         return 1 if self._careful_since_s is not None else int(self._limit)
 
+    def restart(self) -> None:
+        """The vendor was away: up to what it took before, quickly, but not at once."""
+        self._threshold = max(self._limit, self._threshold)
+        self._limit = min(self._limit, float(START))
+
     def left(self, in_flight: int) -> None:
         """A request leaves; with it so many are under way."""
         if in_flight >= int(self._limit):

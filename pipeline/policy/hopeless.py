@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
+
 from pipeline.model import Answer, Verdict
 from pipeline.policy.brake import Brake
 
 
 def hopeless(
-    answer: Answer, brake: Brake, *, max_wait_s: float, is_first_lost: bool = False
+    answer: Answer,
+    brake: Brake,
+    *,
+    max_wait_s: float,
+    is_first_lost: bool = False,
+    down_s: float = 0.0,
+    max_outage_s: float = math.inf,
 ) -> str | None:
     """Why no further row should go to the account, or None.
 
     brake          is told of the answer
     max_wait_s     a longer pause is not waited for
     is_first_lost  `answer` stands for all that came of the account's first request: no reply
+    down_s         how long the vendor has been down; 0 where it is not
+    max_outage_s   a longer outage is not waited for
 
     >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake(), max_wait_s=900.0)
     'HTTP 401: 401013'
@@ -30,6 +40,11 @@ def hopeless(
         return (
             f"the vendor asks for a pause of {wait_s:.0f} s, longer than max_wait_s = "
             f"{max_wait_s:.0f}"
+        )
+    if down_s > max_outage_s:
+        return (
+            f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
+            f"{max_outage_s:.0f}: {in_words(answer)}"
         )
     if is_first_lost:
         return f"no reply came to the first request: {in_words(answer)}"

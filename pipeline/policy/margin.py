@@ -56,7 +56,9 @@ class Margin:
         self._fastest_s = min(self._fastest_s, round_trip_s)
         self._slowest_s = max(self._slowest_s, round_trip_s)
         self._seen += 1
-        fastest_s = self._fastest_s if self._before is None else min(self._before[0], self._fastest_s)
+        fastest_s = self._fastest_s
+        if self._before is not None:
+            fastest_s = min(fastest_s, self._before[0])
         if self._seen >= self._stretch:
             self._end_stretch()
         return self._initial_s if is_new else min(round_trip_s - fastest_s, EXCESS_CAP_S)

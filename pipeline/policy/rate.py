@@ -115,7 +115,7 @@ class Rate:
         self._rise_s = now_s + HOLD_S
 
     def _accepted_per_s(self, until_s: float) -> float:
-        """What was accepted in the stretch that ends at `until_s`; longer where that held little."""
+        """Of the stretch that ends at `until_s`; of a longer one where that held little."""
         recent = [at_s for at_s in self._left_s if at_s <= until_s]
         from_s = until_s - self._stretch_s
         if len(recent) >= FEWEST:

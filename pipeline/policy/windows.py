@@ -1,7 +1,7 @@
 """When the windows of a quota have room for one more request. Pure: the time is an argument.
 
-The vendor counts arrivals, we know departures. From when on a request counts, `margin.py` estimates.
-Where no estimate is trusted, it counts from its reply on, which it cannot have arrived after.
+The vendor counts arrivals, we know departures. From when on a request counts, `margin.py` says;
+where no estimate is trusted, from its reply on, which it cannot have arrived after.
 
 Times are seconds of any one clock that never goes back.
 """
@@ -35,7 +35,7 @@ class Log(Protocol):
 
 
 class WindowLog:
-    """Any stretch of time counts; a request may leave once none of those N before it and earlier do.
+    """Any stretch of time counts; a request may leave once only the last N - 1 before it do.
 
     >>> log = WindowLog(Quota(1, 1.0))
     >>> log.left(10.02, now_s=10.0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 
 import anyio
 
+from pipeline.config import Config
 from pipeline.ledger import Lock
 from pipeline.model import RunAborted, UsageError
 from pipeline.run.prepare import Prepared, in_words
@@ -32,11 +34,7 @@ async def places_held(
     tell    is told once whom it waits for
     raises  RunAborted where the locks cannot be used
     """
-    folder = prepared.config.ledger_folder / "locks"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise RunAborted(f"{folder} cannot be made: {error.strerror}") from error
+    folder = lock_folder(prepared.config)
     with ExitStack() as held:
         # all in the same order everywhere, so that no two processes wait for each other
         for place in sorted(prepared.places):
@@ -45,6 +43,16 @@ async def places_held(
             )
             await _take(lock, in_words(place), wait=wait, tell=tell)
         yield
+
+
+def lock_folder(config: Config) -> Path:
+    """Where the locks of this ledger lie. Raises RunAborted where it cannot be made."""
+    folder = config.ledger_folder / "locks"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise RunAborted(f"{folder} cannot be made: {error.strerror}") from error
+    return folder
 
 
 async def _take(

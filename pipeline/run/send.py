@@ -22,7 +22,6 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from pipeline.config import Config
 from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.gate import Door
 from pipeline.engine.lane import Lane
@@ -41,8 +40,7 @@ from pipeline.run.prepare import Prepared
 from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import Account
 
-REMEMBER_EVERY_S = 1.0
-"""What a killed process sent in this time at most, other runs do not know of."""
+SAMPLE_EVERY_S = 1.0
 
 Progress = Callable[[], Sequence[AccountProgress]]
 Watch = Callable[[Progress], AbstractContextManager[object]]
@@ -165,7 +163,7 @@ async def _send(
         sent.pool.stop(f"interrupted by {sent.signal.name}")
     with way.watch(sent.pool.progress):
         try:
-            async with _remembering(way.shared, prepared.config, sent.pool, ledger):
+            async with way.shared.kept(prepared.config), _sampled(sent.pool, ledger):
                 await sent.pool.run()
         except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
             sent.failure = _first(group)
@@ -178,50 +176,45 @@ async def _send(
 
 
 @asynccontextmanager
-async def _remembering(
-    shared: Shared, config: Config, pool: Pool, ledger: OneAtATime
-) -> AsyncIterator[None]:
-    """While the block runs and at its end, what left is put on record, and how fast it went."""
-    memory = _Memory(shared, config, pool, ledger)
+async def _sampled(pool: Pool, ledger: OneAtATime) -> AsyncIterator[None]:
+    """While the block runs and at its end, it is put on record how fast rows went."""
+    samples = _Samples(pool, ledger)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(memory.keep)
+        tasks.start_soon(samples.keep)
         try:
             yield
         finally:
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await memory.note()
+                await samples.take()
 
 
-class _Memory:
-    """Notes once a second what other runs and the report need to know."""
+class _Samples:
+    """A sample of each account, every second."""
 
-    def __init__(self, shared: Shared, config: Config, pool: Pool, ledger: OneAtATime) -> None:
-        self._shared = shared
-        self._config = config
+    def __init__(self, pool: Pool, ledger: OneAtATime) -> None:
         self._pool = pool
         self._ledger = ledger
-        self._noted_s = time.monotonic()
+        self._taken_s = time.monotonic()
         self._sent: dict[str, int] = {}
 
     async def keep(self) -> None:
         """Until cancelled."""
         while True:
-            await anyio.sleep(REMEMBER_EVERY_S)
-            await self.note()
+            await anyio.sleep(SAMPLE_EVERY_S)
+            await self.take()
 
-    async def note(self) -> None:
+    async def take(self) -> None:
         """What happened since the last call."""
         now_s = time.monotonic()
-        samples = self._pool.samples(time.time(), now_s - self._noted_s, self._sent)
-        self._noted_s = now_s
+        samples = self._pool.samples(time.time(), now_s - self._taken_s, self._sent)
+        self._taken_s = now_s
         self._sent = {each.account: each.sent for each in self._pool.progress()}
         await anyio.to_thread.run_sync(self._write, samples)
 
     def _write(self, samples: Sequence[Sample]) -> None:
         with suppress(RunAborted):  # of a disk that refuses the recorder tells
             self._ledger.sample(samples)
-            self._shared.remember(self._config)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

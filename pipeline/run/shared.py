@@ -5,17 +5,25 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import anyio
+import anyio.to_thread
+
 from pipeline.config import Config
-from pipeline.engine.gate import Gate
+from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.pool import Pool
-from pipeline.model import AccountProgress, RowResult
+from pipeline.model import AccountProgress, RowResult, RunAborted
+from pipeline.run.busy import lock_folder
 from pipeline.run.registry import open_registry
+from pipeline.run.tenure import REMEMBER_EVERY_S, Taken, Tenure
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
+
+LOOK_EVERY_S = 0.01
+"""How often a gate is looked at that another process holds."""
 
 
 @dataclass(slots=True)
@@ -43,37 +51,84 @@ class Sent:
 class Shared:
     """What runs of one command share, one event loop for all of them.
 
-    gates     by quota group: their windows and pauses hold across accounts and files
+    tenures   by quota group: their gates hold across accounts and files
     hopeless  accounts that would meet the same again -> why
     interrupted  by which signal the command was; None while it is not
     """
 
-    gates: dict[str, Gate] = field(default_factory=dict)
+    tenures: dict[str, Tenure] = field(default_factory=dict)
     hopeless: dict[str, str] = field(default_factory=dict)
     interrupted: signal.Signals | None = None
     _sending: list[Sent] = field(default_factory=list)
+    _users: int = 0
+    _keeper: anyio.Lock = field(default_factory=anyio.Lock)
 
     def gate(self, account: Account, config: Config) -> Gate:
-        """The one gate of an account's quota group, earlier runs counted in."""
+        """The one gate of an account's quota group. It opens once `kept` runs."""
         group = quota_group(account)
-        if group not in self.gates:
-            gate = self.gates[group] = Gate(account.quotas, clock=time.monotonic)
-            now_s = time.time()
-            with open_registry(config) as runs:
-                left_s = runs.departures(group, now_s - gate.longest_s)
-                pause_left_s = runs.paused_until(group) - now_s
-            gate.recall([max(0.0, now_s - each) for each in left_s], max(0.0, pause_left_s))
-        return self.gates[group]
+        if group not in self.tenures:
+            gate = Gate(_terms(account), clock=time.monotonic, utc=time.time)
+            gate.close()
+            self.tenures[group] = Tenure(group, gate, lock_folder(config))
+        return self.tenures[group].gate
 
-    def remember(self, config: Config) -> None:
-        """Put on record what left since the last call, for runs to come and other processes."""
-        now_s = time.time()
-        with open_registry(config) as runs:
-            for group, gate in tuple(self.gates.items()):
-                times = [now_s - age_s for age_s in gate.take_ages_s()]
-                runs.depart(group, times, forget_before_s=now_s - gate.longest_s)
-                if pause_left_s := gate.pause_left_s():
-                    runs.pause(group, now_s + pause_left_s)
+    @asynccontextmanager
+    async def kept(self, config: Config) -> AsyncIterator[None]:
+        """While the block runs the gates are open, by turns with other processes.
+
+        What left is on record once a second and at the end.
+        """
+        self._users += 1
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep, config)
+                yield
+                tasks.cancel_scope.cancel()
+        finally:
+            self._users -= 1
+            with anyio.CancelScope(shield=True):
+                await self._note(config, is_last=not self._users)
+
+    async def _keep(self, config: Config) -> None:
+        async with self._keeper:  # of several runs one does it for all
+            noted_s = time.monotonic()
+            while True:
+                waiting = [each for each in self.tenures.values() if not each.is_held]
+                if waiting:
+                    await self._take(config, waiting)
+                await anyio.sleep(LOOK_EVERY_S if waiting else REMEMBER_EVERY_S)
+                if time.monotonic() - noted_s >= REMEMBER_EVERY_S:
+                    noted_s = time.monotonic()
+                    await self._note(config)
+
+    async def _take(self, config: Config, waiting: Sequence[Tenure]) -> None:
+        def take() -> list[Taken | None]:
+            with suppress(RunAborted), open_registry(config) as runs:
+                return [tenure.take(runs) for tenure in waiting]
+            return [None] * len(waiting)
+
+        with anyio.CancelScope(shield=True):  # what was taken is known to be
+            for tenure, taken in zip(waiting, await anyio.to_thread.run_sync(take), strict=True):
+                if taken is not None:
+                    tenure.gate.open(taken.ages_s, taken.pause_left_s, taken.unrecorded)
+
+    async def _note(self, config: Config, *, is_last: bool = False) -> None:
+        """Put on record what left; let go of gates that others wait for, in the end of all."""
+        held = [tenure for tenure in self.tenures.values() if tenure.is_held]
+        leaving = [each for each in held if is_last or each.is_wanted()]
+        for tenure in leaving:
+            tenure.gate.close()
+        facts = [(each, each.gate.take_ages_s(), each.gate.pause_left_s()) for each in held]
+
+        def note() -> None:
+            with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
+                for tenure, ages_s, pause_left_s in facts:
+                    tenure.note(runs, ages_s, pause_left_s)
+            for tenure in leaving:
+                tenure.let_go()
+
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(note)
 
     @contextmanager
     def interruptible(self, sent: Sent) -> Iterator[None]:
@@ -92,6 +147,16 @@ class Shared:
             sent.signal = sent.signal or number
             if sent.pool is not None:
                 sent.pool.stop(f"interrupted by {number.name}")
+
+
+def _terms(account: Account) -> Terms:
+    starts_s = account.day_starts_s
+    return Terms(
+        quotas=account.quotas,
+        starts_per_s=account.starts_per_s,
+        is_strict=account.is_strict,
+        day_started_s=starts_s,  # on the first day of all: every later one begins at that time
+    )
 
 
 def quota_group(account: Account) -> str:

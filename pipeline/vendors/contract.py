@@ -252,9 +252,14 @@ class Vendor(Generic[S]):
 class Account:
     """One set of credentials, base URL and quota at a vendor, ready to be used.
 
-    quotas       all hold at once
+    quotas       all hold at once; none where what the vendor allows is learned from its replies
     is_assumed   True where the quotas are the vendor file's defaults, not the contract's
+    starts_per_s requests a second at first, where there are no quotas
+    is_strict    requests count for their quota from their replies on
+    day_starts_s seconds after midnight UTC at which the vendor's day begins, for quotas per day;
+                 None: any 24 hours count
     max_wait_s   a longer `Retry-After` stops the account
+    max_outage_s a longer outage stops the account
     is_simulated True where the base URL is the simulator's
     """
 
@@ -266,5 +271,19 @@ class Account:
     is_assumed: bool
     in_flight: int
     retry: RetryPolicy
+    starts_per_s: float = 1.0
+    is_strict: bool = False
+    day_starts_s: float | None = None
     max_wait_s: float = 900.0
+    max_outage_s: float = 900.0
     is_simulated: bool = False
+
+    @property
+    def quota(self) -> str:
+        """As it is configured: "20/s, 1000/min", or "auto"."""
+        return ", ".join(map(str, self.quotas)) or "auto"
+
+    @property
+    def mean_per_s(self) -> float:
+        """The rate that the quotas allow in the long run, or with which learning starts."""
+        return min((quota.per_second for quota in self.quotas), default=self.starts_per_s)

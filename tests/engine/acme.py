@@ -11,7 +11,7 @@ import anyio
 from pydantic import SecretStr
 
 from pipeline.engine.earlier import NOTHING, Earlier
-from pipeline.engine.gate import Door, Gate
+from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Surroundings
 from pipeline.engine.pool import Pool
@@ -93,6 +93,10 @@ ACCOUNT = Account(
 )
 
 
+def gate_of(*quotas: Quota, **terms) -> Gate:
+    return Gate(Terms(quotas=quotas, **terms), clock=time.monotonic, utc=time.time)
+
+
 def job(row: int, sku: str, *, repeatable: bool = True) -> JobRow:
     return JobRow(row, "acme.price", sku, repeatable, f'{{"sku":"{sku}"}}')
 
@@ -168,7 +172,7 @@ async def drive(
         batches,
         len(jobs),
         send=script.send,
-        door=Door(gate or Gate(account.quotas, clock=time.monotonic)),
+        door=Door(gate or gate_of(*account.quotas)),
         recorder=recorder,
         around=Surroundings(clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after),
         earlier=earlier,

@@ -5,15 +5,13 @@ import time
 import anyio
 import pytest
 
-from pipeline.engine.gate import Door, Gate, spacing
-from pipeline.model import Answer, Effect, Verdict
+from pipeline.engine.gate import Door, Terms, spacing
+from pipeline.model import Answer, Effect, Reply, Verdict
 from pipeline.policy.quota import Quota
+from tests.engine.acme import gate_of
 
-OK = Answer(Verdict.OK, Effect.APPLIED, http_status=204)
-
-
-def gate(*quotas: Quota) -> Gate:
-    return Gate(quotas, clock=time.monotonic)
+REFUSED = Answer(Verdict.THROTTLED, Effect.NONE, 429)
+REPLY = Reply(204, {}, b"")
 
 
 @pytest.mark.parametrize(
@@ -22,25 +20,26 @@ def gate(*quotas: Quota) -> Gate:
         ([Quota(20, 1.0)], 2, 20.0),  # two, so that a late timer is made up for
         ([Quota(1000, 1.0)], 20, 1000.0),  # 20 ms worth
         ([Quota(100, 1.0), Quota(600, 60.0)], 2, 10.0),  # the tightest mean rate spreads
+        ([Quota(100, 1.0), Quota(600, 60.0, is_burst=True)], 2, 100.0),  # of those that ask for it
         ([Quota(1, 1.0)], 2, 1.0),  # the window holds it to one all the same
     ],
 )
 def test_spacing(quotas, at_once, rate):
-    most, period_s = spacing(quotas)
+    most, period_s = spacing(Terms(quotas=tuple(quotas)).even_per_s)
     assert most == at_once
     assert most / period_s == pytest.approx(rate)
 
 
 async def test_no_window_holds_more_than_the_quota_and_nearly_all_of_it_is_used():
     quota = Quota(20, 0.2)
-    tested = gate(quota)
+    tested = gate_of(quota)
     left: list[float] = []
 
     async def worker() -> None:
         while len(left) < 100:
-            await tested.permit()
+            number = await tested.permit()
             left.append(time.monotonic())
-            tested.heard(OK, 0.001)
+            tested.returned(number, left[-1], REPLY)
 
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
@@ -51,7 +50,7 @@ async def test_no_window_holds_more_than_the_quota_and_nearly_all_of_it_is_used(
 
 
 async def test_requests_are_spread_not_sent_in_a_burst():
-    tested = gate(Quota(100, 1.0))
+    tested = gate_of(Quota(100, 1.0))
     start = time.monotonic()
     for _ in range(21):
         await tested.permit()
@@ -59,9 +58,9 @@ async def test_requests_are_spread_not_sent_in_a_burst():
 
 
 async def test_the_longest_pause_holds():
-    tested = gate(Quota(1000, 1.0))
-    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.2), 0.01)
-    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.01)
+    tested = gate_of(Quota(1000, 1.0))
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.2), 0.0)
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.0)
     assert 0.1 < tested.pause_left_s() <= 0.2
     start = time.monotonic()
     await tested.permit()
@@ -69,15 +68,17 @@ async def test_the_longest_pause_holds():
 
 
 async def test_a_429_without_a_time_slows_everyone_too():
-    tested = gate(Quota(1000, 1.0))
-    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429), 0.01)
-    assert tested.pause_left_s() > 0.5
+    tested = gate_of(Quota(1000, 1.0))
+    tested.heard(REFUSED, time.monotonic())
+    assert 0.05 < tested.pause_left_s() <= 0.1
+    tested.heard(REFUSED, time.monotonic() + 0.1)  # what left after that pause is refused as well
+    assert 0.15 < tested.pause_left_s() <= 0.2
 
 
 async def test_closing_a_door_lets_nobody_wait_there():
-    tested = Door(gate(Quota(1, 3600.0)))
-    assert await tested.permit()
-    told: list[bool] = []
+    tested = Door(gate_of(Quota(1, 3600.0)))
+    assert await tested.permit() is not None
+    told: list[int | None] = []
 
     async def worker() -> None:
         told.append(await tested.permit())
@@ -88,20 +89,20 @@ async def test_closing_a_door_lets_nobody_wait_there():
                 tasks.start_soon(worker)
             await anyio.sleep(0.02)
             tested.close()
-    assert told == [False] * 5
-    assert not await tested.permit()
+    assert told == [None] * 5
+    assert await tested.permit() is None
 
 
 async def test_a_closed_door_leaves_the_gate_open_to_others():
-    shared = gate(Quota(50, 1.0))
+    shared = gate_of(Quota(50, 1.0))
     closed, other = Door(shared), Door(shared)
     closed.close()
-    assert not await closed.permit()
-    assert all([await other.permit() for _ in range(5)])
+    assert await closed.permit() is None
+    assert [await other.permit() for _ in range(5)] == [0, 1, 2, 3, 4]
 
 
 async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
-    door, seen = Door(gate(Quota(50, 1.0))), []
+    door, seen = Door(gate_of(Quota(50, 1.0))), []
 
     async def waiter() -> None:
         with door.while_open():
@@ -118,8 +119,9 @@ async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
 
 
 async def test_what_left_before_counts_and_so_does_the_pause():
-    tested = gate(Quota(2, 0.4))
-    tested.recall([0.3, 0.1], pause_left_s=0.15)
+    tested = gate_of(Quota(2, 0.4))
+    tested.close()
+    tested.open([0.3, 0.1], pause_left_s=0.15)
     start = time.monotonic()
     await tested.permit()
     assert time.monotonic() - start >= 0.15
@@ -129,3 +131,80 @@ async def test_what_left_before_counts_and_so_does_the_pause():
     assert len(ages) == 2
     assert ages[0] >= ages[1] >= 0
     assert tested.take_ages_s() == []
+
+
+async def test_a_closed_gate_lets_nobody_out_until_it_is_opened():
+    tested = gate_of(Quota(100, 1.0))
+    tested.close()
+    with anyio.move_on_after(0.05):
+        await tested.permit()
+        raise AssertionError
+    tested.open()
+    with anyio.fail_after(1):
+        await tested.permit()
+
+
+async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
+    tested = gate_of(Quota(3, 0.3))
+    tested.close()
+    tested.open(unrecorded=3)
+    start = time.monotonic()
+    await tested.permit()
+    assert time.monotonic() - start >= 0.3
+    assert len(tested.take_ages_s()) == 4
+
+
+async def test_those_who_wait_at_a_door_can_be_sent_away():
+    door, told = Door(gate_of(Quota(1, 3600.0))), []
+    assert await door.permit() == 0
+
+    async def worker() -> None:
+        told.append(await door.permit())
+
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(worker)
+            await anyio.sleep(0.02)
+            door.send_away()
+    assert told == [None] * 3
+
+
+async def test_counted_from_the_reply_no_way_to_the_vendor_matters():
+    tested, left, returned = gate_of(Quota(2, 0.1), is_strict=True), [], []
+
+    async def request() -> None:
+        number = await tested.permit()
+        left.append(time.monotonic())
+        await anyio.sleep(0.05)
+        tested.returned(number, left[-1], REPLY)
+        returned.append(time.monotonic())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(request)
+    assert all(after - before >= 0.1 for before, after in zip(returned, left[2:], strict=False))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ratelimit-policy": "50;w=1"},
+        {"x-ratelimit-limit": "50", "x-ratelimit-reset": "1"},
+    ],
+)
+async def test_a_limit_that_replies_state_is_taken_over_where_none_is_configured(headers):
+    learning, told = gate_of(starts_per_s=1000.0), gate_of(Quota(1000, 1.0))
+    for gate in (learning, told):
+        number = await gate.permit()
+        gate.returned(number, time.monotonic(), Reply(204, headers, b""))
+    assert learning.per_second == 50.0
+    assert told.per_second == 1000.0  # a configured quota is what the contract says
+
+
+async def test_where_nothing_remains_it_waits_until_the_window_is_renewed():
+    tested = gate_of(starts_per_s=1000.0)
+    number = await tested.permit()
+    headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
+    tested.returned(number, time.monotonic(), Reply(204, headers, b""))
+    assert 6.5 < tested.pause_left_s() <= 7.0

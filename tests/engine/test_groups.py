@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,7 +9,6 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from pipeline.engine.gate import Gate
 from pipeline.model import (
     Answer,
     Effect,
@@ -23,7 +21,7 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.vendors import Operation, VendorSettings
-from tests.engine.acme import ACCOUNT, ACME, PRICE, SILENCE, Price, drive
+from tests.engine.acme import ACCOUNT, ACME, PRICE, SILENCE, Price, drive, gate_of
 
 SIZE = 20
 
@@ -142,8 +140,10 @@ async def test_an_outage_that_is_no_refusal_keeps_groups_together():
 
 async def test_a_dead_vendor_leaves_every_row_unknown_and_ends():
     vendor = Vendor(lambda _skus, _n: 500)
-    results, _ = await drive(rows(60), vendor, account=SHOP, batch_rows=60)
+    account = replace(SHOP, max_outage_s=0.7)
+    results, lane = await drive(rows(60), vendor, account=account, batch_rows=60)
     assert statuses(results) == dict.fromkeys(range(1, 61), Status.UNKNOWN)
+    assert "max_outage_s" in lane.stopped
 
 
 async def test_a_split_is_not_counted_as_an_attempt():
@@ -230,7 +230,7 @@ async def test_while_too_many_rows_are_held_nothing_fresh_is_sent(monkeypatch):
 
 
 async def test_an_account_that_stops_leaves_others_of_its_quota_going():
-    gate = Gate(SHOP.quotas, clock=time.monotonic)
+    gate = gate_of(*SHOP.quotas)
     wrong = Vendor(lambda _skus, _n: 404)
     right = Vendor(lambda _skus, _n: 200)
     jobs = rows(60, batch="")

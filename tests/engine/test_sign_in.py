@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import math
-import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -18,13 +17,13 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
-from pipeline.engine.gate import Door, Gate
+from pipeline.engine.gate import Door
 from pipeline.engine.sign_in import After401, after_401, renewed_after_s, signed_in
 from pipeline.model import NoReply, Reply, Request, Status
 from pipeline.policy.classify import json_object
 from pipeline.policy.quota import Quota
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
-from tests.engine.acme import ACCOUNT, ACME, drive, job
+from tests.engine.acme import ACCOUNT, ACME, drive, gate_of, job
 from tests.engine.servers import OK, Seen, Server, Wire, refused_port, reply, serving
 from tests.engine.tls_files import Authority
 
@@ -648,7 +647,7 @@ async def test_a_ready_token_that_is_refused_is_no_business_of_ours():
 async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
     """The token server accepts and never answers; the door closes: the request never left."""
     vendor = Vendor(hold_token=asyncio.Event())
-    door = Door(Gate([Quota(100, 1.0)], clock=time.monotonic))
+    door = Door(gate_of(Quota(100, 1.0)))
     async with sending(vendor, late=door.permit_again, while_open=door.while_open) as send:
         with anyio.fail_after(3):
             async with anyio.create_task_group() as tasks:

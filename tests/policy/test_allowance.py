@@ -54,8 +54,15 @@ def test_what_headers_say(headers, expected):
 @given(
     st.dictionaries(
         st.sampled_from(
-            ["ratelimit", "ratelimit-policy", "ratelimit-limit", "x-ratelimit-limit"]
-            + ["ratelimit-remaining", "x-ratelimit-reset", "ratelimit-reset"]
+            [
+                "ratelimit",
+                "ratelimit-policy",
+                "ratelimit-limit",
+                "x-ratelimit-limit",
+                "ratelimit-remaining",
+                "x-ratelimit-reset",
+                "ratelimit-reset",
+            ]
         ),
         st.text(alphabet='0123456789.;,= "rtqwlimitremagse', max_size=40),
     )

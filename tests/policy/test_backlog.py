@@ -205,3 +205,16 @@ def test_whatever_order_answers_come_in_all_rows_go_once_and_in_order(given_rows
             backlog.done(under_way.pop(chance.randrange(len(under_way))), OK)
     assert sorted(n for numbers in order.values() for n in numbers) == [job.row for job in rows]
     assert all(numbers == sorted(numbers) for numbers in order.values())
+
+
+def test_probes_are_by_turns_new_rows_and_such_as_failed():
+    backlog = Backlog()
+    backlog.add([JobRow(n, "op", f"e{n}", n != 4, "{}") for n in range(1, 6)])
+    failed = [backlog.next(0.0) for _ in range(2)]
+    for batch in failed:
+        backlog.again(batch, due_s=100.0)
+    rows = [backlog.probe(prefer_new=n % 2 == 0) for n in range(3)]
+    assert [row.job.row for (row,) in rows] == [3, 1, 2]  # 4 may not be repeated
+    assert [row.job.row for row in backlog.probe(prefer_new=False)] == [4]  # none else is left
+    assert [row.job.row for row in backlog.probe(prefer_new=True)] == [5]
+    assert backlog.probe(prefer_new=True) == []

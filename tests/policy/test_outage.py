@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from pipeline.policy.outage import DOWN_AFTER, FIRST_WAIT_S, LONGEST_WAIT_S, Outage
@@ -55,7 +57,7 @@ def test_probes_come_ever_later_up_to_the_longest_wait():
         outage.probes(now_s)
         outage.failed(99, left_s=now_s, now_s=now_s)  # makes no difference
         times_s.append(now_s)
-    gaps_s = [b - a for a, b in zip(times_s, times_s[1:], strict=False)]
+    gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
     assert times_s[0] == FIRST_WAIT_S
     assert gaps_s == sorted(gaps_s)
     assert max(gaps_s) == LONGEST_WAIT_S

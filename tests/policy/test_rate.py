@@ -49,7 +49,7 @@ def client(rate: Rate, vendor: Vendor, until_s: float, *, from_s: float = 0.0, l
 
 def test_without_refusals_it_stays_at_the_quota():
     rate = Rate(50.0, most_per_s=50.0)
-    accepted, refused = client(rate, Vendor(51), until_s=100.0)
+    _accepted, refused = client(rate, Vendor(51), until_s=100.0)
     assert not refused
     assert rate.per_s == 50.0
 

@@ -1,0 +1,121 @@
+"""How much of an account may be under way at once, as its answers teach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.engine.waiting import Slots
+from pipeline.model import Answer, Verdict
+from pipeline.policy.batches import Batch
+from pipeline.policy.concurrency import Concurrency
+from pipeline.policy.outage import Outage
+from pipeline.policy.outcome import is_judged
+
+WORKERS_PER_SLOT = 2
+"""While one batch is under way another one is put on record."""
+
+
+class Flow:
+    """Slots for requests under way; one request at a time while the vendor is down.
+
+    most       never more at once
+    clock      monotonic seconds
+    has_room   is called where more batches may be taken than before: so many more
+    is_down    is called where the vendor is down from now on
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        clock: Callable[[], float],
+        has_room: Callable[[int], None],
+        is_down: Callable[[], None],
+    ) -> None:
+        self._concurrency = Concurrency(most)
+        self._outage = Outage()
+        self._clock = clock
+        self._has_room = has_room
+        self._is_down = is_down
+        self._probe: Batch | None = None
+        self._taken = 0
+        self.slots = Slots(self._concurrency.limit)
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be under way at once."""
+        return 1 if self._outage.is_down else self._concurrency.limit
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether the vendor is down, and asked with one request at a time."""
+        return self._outage.is_down
+
+    @property
+    def due_s(self) -> float | None:
+        """When it is asked next; None where it is not down."""
+        return self._outage.due_s
+
+    @property
+    def down_s(self) -> float:
+        """How long it has been down; 0 where it is not."""
+        since_s = self._outage.down_since_s
+        return 0.0 if since_s is None else self._clock() - since_s
+
+    # Taking batches...
+
+    @property
+    def may_take(self) -> bool:
+        """Whether one more batch may be taken."""
+        if self._outage.is_down:
+            return self._outage.may_probe(self._clock())
+        return self._taken < WORKERS_PER_SLOT * self._concurrency.limit
+
+    def take(self, batch: Batch) -> None:
+        """`batch` is taken; while the vendor is down it is the probe."""
+        self._taken += 1
+        if self._outage.is_down:
+            self._probe = batch
+            self._outage.probes(self._clock())
+
+    def give_back(self, batch: Batch) -> None:
+        """`batch` was sent, or will not be now."""
+        self._taken -= 1
+        if self._probe is batch:
+            self._probe = None
+
+    def is_probe(self, batch: Batch) -> bool:
+        """Whether `batch` is to go although the vendor is down, whatever else is under way."""
+        return self._probe is batch
+
+    def may_leave(self, batch: Batch) -> bool:
+        """Whether a batch that was taken may still go."""
+        return not self._outage.is_down or self.is_probe(batch)
+
+    # What requests teach...
+
+    def leaves(self, in_flight: int) -> None:
+        """A request leaves; with it so many are under way."""
+        self._concurrency.left(in_flight)
+
+    def heard(self, batch: Batch, answer: Answer, left_s: float) -> None:
+        """`answer` came to a request for `batch` that left at `left_s`."""
+        was_down, before = self._outage.is_down, self.limit
+        now_s = self._clock()
+        if is_judged(answer):
+            self._outage.worked(left_s)
+        elif answer.verdict is Verdict.TRANSIENT:
+            self._outage.failed(batch[0].job.row, left_s, now_s)
+        self._concurrency.heard(answer.verdict, left_s, now_s)
+        if was_down and not self._outage.is_down:
+            self._concurrency.restart()
+        self._adjust(before)
+        if self._outage.is_down and not was_down:
+            self._is_down()
+
+    def _adjust(self, before: int) -> None:
+        limit = self.limit
+        if limit != before:
+            self.slots.limit = limit
+        if limit > before:
+            self._has_room(WORKERS_PER_SLOT * limit - self._taken)

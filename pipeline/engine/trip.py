@@ -1,0 +1,32 @@
+"""One request's way through the gate and back, so that the gate hears of its end just once."""
+
+from __future__ import annotations
+
+from pipeline.engine.gate import Door
+from pipeline.model import Answer
+
+
+class Trip:
+    """A request that has its permit.
+
+    number  that of its permit
+    left_s  when it left, by the lane's clock
+    """
+
+    __slots__ = ("_door", "_is_back", "_number", "left_s")
+
+    def __init__(self, door: Door, number: int, left_s: float) -> None:
+        self._door = door
+        self._number = number
+        self._is_back = False
+        self.left_s = left_s
+
+    def back(self, reply: object = None) -> None:
+        """A Reply came; or something else, and then none will. Only the first call counts."""
+        if not self._is_back:
+            self._is_back = True
+            self._door.returned(self._number, self.left_s, reply)
+
+    def heard(self, answer: Answer) -> None:
+        """What the reply means."""
+        self._door.heard(answer, self.left_s)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.policy.margin import FLOOR_S, Margin
+from pipeline.policy.quota import Quota
+from pipeline.policy.windows import DayLog, ReplyLog, WindowLog, log_of
+
+DAY_S = 86400.0
+
+
+def greedy(log, margin: Margin, count: int, there_s, back_s) -> list[float]:
+    """Leaves as soon as it may: when its requests arrived. Replies are heard of as they come."""
+    now_s, arrivals, under_way = 0.0, [], []
+    for number in range(count):
+        while True:
+            free_at_s = log.free_at_s(now_s, margin.extra_s)
+            until_s = max(now_s, free_at_s)
+            under_way.sort()
+            if under_way and (under_way[0][0] <= until_s or free_at_s == float("inf")):
+                reply_s, which, left_s = under_way.pop(0)
+                now_s = max(now_s, reply_s)
+                excess_s = margin.replied(reply_s - left_s)
+                log.returned(which, left_s + excess_s, now_s)
+            else:
+                break
+        now_s = until_s
+        log.left(now_s + margin.waits_s, now_s)
+        arrivals.append(now_s + there_s())
+        under_way.append((arrivals[-1] + back_s(), number, now_s))
+    return sorted(arrivals)
+
+
+@given(
+    limit=st.integers(1, 30),
+    per_s=st.sampled_from([1.0, 6.0, 60.0]),
+    spread_s=st.floats(0.0, 0.09),
+    back_s=st.floats(0.0, 0.09),
+    seed=st.integers(0, 2**32),
+)
+@settings(deadline=None)
+def test_no_window_at_the_vendor_ever_holds_more_than_the_limit(
+    limit, per_s, spread_s, back_s, seed
+):
+    """A greedy client, ways there and back that vary at random, a strict vendor."""
+    chance = random.Random(seed)
+    margin = Margin(initial_s=spread_s)
+    # the fastest way there is has been seen, at the price of one more floor
+    margin.replied(0.010)
+    margin.replied(0.010)
+    arrivals = greedy(
+        WindowLog(Quota(limit, per_s)),
+        margin,
+        4 * limit,
+        there_s=lambda: 0.005 + chance.uniform(0.0, spread_s),
+        back_s=lambda: 0.005 + chance.uniform(0.0, back_s),
+    )
+    for start, end in zip(arrivals, arrivals[limit:], strict=False):
+        assert end - start >= per_s - 1e-9
+
+
+def test_what_is_paid_for_a_way_that_varies_is_its_mean_not_its_worst():
+    chance = random.Random(1)
+    arrivals = greedy(
+        WindowLog(Quota(20, 1.0)),
+        Margin(),
+        2_000,
+        there_s=lambda: chance.uniform(0.005, 0.015),
+        back_s=lambda: chance.uniform(0.005, 0.015),
+    )
+    used = 2_000 / (arrivals[-1] - arrivals[0]) / 20
+    assert used >= 0.975
+
+
+@given(limit=st.integers(1, 20), seed=st.integers(0, 2**32))
+@settings(deadline=None)
+def test_counted_from_replies_it_holds_whatever_the_network_does(limit, seed):
+    chance = random.Random(seed)
+    arrivals = greedy(
+        ReplyLog(Quota(limit, 1.0)),
+        Margin(),
+        4 * limit,
+        there_s=lambda: chance.expovariate(1.0),
+        back_s=lambda: chance.expovariate(1.0),
+    )
+    for start, end in zip(arrivals, arrivals[limit:], strict=False):
+        assert end - start >= 1.0 - 1e-9
+
+
+def test_a_day_that_begins_at_a_time_is_used_up_and_begins_anew():
+    log = DayLog(Quota(2, DAY_S), started_s=100.0)
+    log.left(50.0, 50.0)  # yesterday
+    for now_s in (200.0, 300.0):
+        assert log.free_at_s(now_s, 0.0) <= now_s
+        log.left(now_s, now_s)
+    assert log.free_at_s(400.0, 0.5) == 100.0 + DAY_S + 0.5
+    assert log.free_at_s(101.0 + DAY_S, 0.5) <= 101.0 + DAY_S
+    assert log.free_at_s(101.0 + 5 * DAY_S, 0.5) <= 101.0 + 5 * DAY_S
+
+
+@pytest.mark.parametrize(
+    ("quota", "fields", "kind"),
+    [
+        (Quota(5, 1.0), {}, WindowLog),
+        (Quota(5, 1.0), {"is_strict": True}, ReplyLog),
+        (Quota(5, DAY_S), {}, WindowLog),  # any 24 hours
+        (Quota(5, DAY_S), {"day_started_s": 0.0}, DayLog),
+        (Quota(5, 60.0), {"day_started_s": 0.0}, WindowLog),
+        (Quota(5, DAY_S), {"day_started_s": 0.0, "is_strict": True}, DayLog),
+    ],
+)
+def test_how_a_quota_is_counted(quota, fields, kind):
+    assert type(log_of(quota, **fields)) is kind
+
+
+def test_the_margin_grows_when_throttled_and_relaxes_after_clean_replies():
+    margin = Margin(initial_s=0.0, stretch=2)
+    for _ in range(20):
+        margin.throttled()
+    most_s = margin.extra_s
+    assert most_s >= 0.1
+    for _ in range(2):
+        margin.replied(0.01)
+    assert margin.extra_s == most_s  # the stretch held the throttling
+    for _ in range(2):
+        margin.replied(0.01)
+    assert margin.extra_s == most_s / 2
+    for _ in range(40):
+        margin.replied(0.01)
+    assert margin.extra_s == FLOOR_S
+
+
+def test_before_replies_tell_a_request_is_taken_to_be_late():
+    margin = Margin(initial_s=0.05, stretch=3)
+    assert margin.waits_s == 0.05
+    for round_trip_s in (0.010, 0.030, 0.020):
+        margin.replied(round_trip_s)
+    assert margin.waits_s == pytest.approx(0.020)
+    margin.replied(5.0)
+    assert margin.waits_s == pytest.approx(0.1)  # that was the vendor thinking
