@@ -100,7 +100,8 @@ class Flow:
 
     def heard(self, batch: Batch, answer: Answer, left_s: float) -> None:
         """`answer` came to a request for `batch` that left at `left_s`."""
-        was_down, before = self._outage.is_down, self.limit
+        down_since_s, before = self._outage.failing_since_s, self.limit
+        was_down = self._outage.is_down
         now_s = self._clock()
         if is_judged(answer):
             self._outage.worked(left_s)
@@ -108,7 +109,7 @@ class Flow:
             self._outage.failed(batch[0].job.row, left_s, now_s)
         self._concurrency.heard(answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:
-            self._concurrency.restart()
+            self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)
         if self._outage.is_down and not was_down:
             self._is_down()

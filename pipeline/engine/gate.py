@@ -15,7 +15,7 @@ from pipeline.policy.allowance import Allowance, allowance
 from pipeline.policy.margin import Margin
 from pipeline.policy.pause import Pause
 from pipeline.policy.quota import Quota
-from pipeline.policy.rate import Rate
+from pipeline.policy.rate import BELOW, Rate
 from pipeline.policy.windows import log_of
 
 CATCH_UP_S = 0.020
@@ -27,15 +27,16 @@ LATE_MOST_S = 1.0
 _SHORTEST_S = 1.0  # a window that a reply states no length of is at least so long
 
 
-def spacing(per_second: float) -> tuple[float, float]:
+def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
     """The two arguments of AsyncLimiter that spread requests evenly.
 
-    returns  requests at once, seconds in which the bucket empties
+    is_learned  no window holds besides, so that no more must leave at once than have to
+    returns     requests at once, seconds in which the bucket empties
 
-    >>> spacing(100.0)
-    (2, 0.02)
+    >>> spacing(100.0), spacing(20.0, is_learned=True)
+    ((2, 0.02), (1, 0.05))
     """
-    at_once = max(2, math.ceil(per_second * CATCH_UP_S))
+    at_once = max(1 if is_learned else 2, math.ceil(per_second * CATCH_UP_S))
     return at_once, at_once / per_second
 
 
@@ -143,10 +144,12 @@ class Gate:
         if per_s != self._limited_per_s:
             was_limited = self._limiter is not None
             self._limited_per_s = per_s
-            self._limiter = None if per_s == math.inf else AsyncLimiter(*spacing(per_s))
-            if self._limiter is not None and was_limited:
-                # a new bucket is empty: at each change of rate as many more would leave at once
-                await self._limiter.acquire(self._limiter.max_rate - 1)
+            self._limiter = None
+            if per_s < math.inf:
+                is_learned = per_s < self.terms.even_per_s
+                self._limiter = AsyncLimiter(*spacing(per_s, is_learned=is_learned))
+                if was_limited:  # a new bucket is empty: as many more would leave at once
+                    await self._limiter.acquire(self._limiter.max_rate)
         return self._limiter
 
     async def _wait_for_turn(self) -> None:
@@ -207,7 +210,7 @@ class Gate:
                 self._pause.asked(stated.reset_s, now_s, now_s)
         if stated.limit and (stated.window_s or stated.reset_s is not None):
             window_s = stated.window_s or self._stated_window_s
-            self._rate.allows(stated.limit / window_s, now_s)
+            self._rate.allows(BELOW * stated.limit / window_s, now_s)
 
     def heard(self, answer: Answer, left_s: float) -> None:
         """Learn from an answer to what left at `left_s`: its throttling, the pause it asks for."""
@@ -216,7 +219,7 @@ class Gate:
             self._margin.throttled()
             self._pause.asked(answer.retry_after_s, left_s, now_s)
             if self._rate is not None:
-                self._rate.refused(left_s, now_s)
+                self._rate.refused(left_s, now_s, self._pause.left_s(now_s))
         elif answer.retry_after_s is not None:
             self._pause.asked(answer.retry_after_s, left_s, now_s)
         elif answer.verdict is Verdict.OK:

@@ -29,14 +29,14 @@ class Outage:
     False
     """
 
-    __slots__ = ("_failed", "_failing_since_s", "_wait_s", "down_since_s", "due_s")
+    __slots__ = ("_failed", "_wait_s", "down_since_s", "due_s", "failing_since_s")
 
     def __init__(self) -> None:
         self._up()
 
     def _up(self) -> None:
         self._failed: set[int] = set()
-        self._failing_since_s = float("inf")
+        self.failing_since_s = float("inf")
         self._wait_s = FIRST_WAIT_S
         self.down_since_s: float | None = None
         self.due_s: float | None = None
@@ -48,14 +48,14 @@ class Outage:
 
     def worked(self, left_s: float) -> None:
         """The vendor carried out, or judged, a request that left at `left_s`."""
-        if self.down_since_s is None or left_s >= self._failing_since_s:
+        if self.down_since_s is None or left_s >= self.failing_since_s:
             self._up()
 
     def failed(self, row: int, left_s: float, now_s: float) -> None:
         """It failed, or did not answer, a request for `row` that left at `left_s`."""
         if self.down_since_s is None:
             self._failed.add(row)
-            self._failing_since_s = min(self._failing_since_s, left_s)
+            self.failing_since_s = min(self.failing_since_s, left_s)
             if len(self._failed) >= DOWN_AFTER:
                 self.down_since_s = now_s
                 self.due_s = now_s + self._wait_s

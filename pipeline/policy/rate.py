@@ -1,11 +1,13 @@
 """How many requests a second leave: the quota's, or fewer where the vendor refuses at that. Pure.
 
-What a vendor accepted in the stretch before it refused is the best estimate of what it allows: the
-rate falls just below that, at once. Refusals that go on although it fell mean that the vendor
-counts over a longer time: then more of the past is looked at. A single refusal proves nothing.
+What a vendor accepted in the second before it refused is the best estimate of what it allows: the
+rate falls just below that. Where it refuses all of a sudden what it accepted until then, that says
+nothing, and the rate is halved. Where it still refuses and accepted little over a longer time, it
+counts over that time. A refusal that comes alone, and refusals that go on although the rate fell,
+have another reason: they cost the pause that they ask for, and no more.
 
-After a while it rises again, slowly up to where it was refused, quickly beyond, and never without
-evidence: a rate that is not used says nothing about a higher one.
+After a while the rate rises again, slowly up to where it was refused, quickly beyond, and never
+without evidence: a rate that is not used says nothing about a higher one.
 """
 
 from __future__ import annotations
@@ -18,20 +20,24 @@ from itertools import takewhile
 BELOW = 0.95
 """The share of what was accepted that is used after a refusal."""
 
-MOST_CUT = 0.5
-"""No refusal lowers the rate by more: what was measured right after a pause is too low."""
+HALF = 0.5
+"""What is left of the rate where nothing tells what the vendor allows now."""
 
-HOLD_S = 30.0
-"""How long the rate stays below where it was refused."""
-
-RISE_TO = 1.05
-"""So far above the refused rate nothing is left of that knowledge."""
-
-RISE, QUICK_RISE = 1.02, 1.2
-"""Per second: up to where it was refused, and where nothing is known."""
+CLEARLY_LESS = 0.85
+"""So much of the rate, or less, was accepted where the rate is the reason for refusals."""
 
 COMPANY = 50
 """Two refusals among so many requests, or among those of one second, are no accident."""
+
+SETTLE_S = 1.0
+"""After the rate fell the vendor's window has to empty first."""
+
+LEAST_HOLD_S, FIRM_HOLD_S, MOST_HOLD_S, PAUSES = 6.0, 30.0, 300.0, 8
+"""How long the rate stays below where it was refused: so many of the pauses that a try costs, longer
+where that is about where it was refused before."""
+
+RISE, RISE_TO, QUICK_RISE = 1.04, 1.05, 1.2
+"""Per second, up to so far above where it was refused; and from there on."""
 
 SHORT_S, LONG_S = 1.0, 64.0
 """The stretch that is looked at, at first and at most."""
@@ -58,7 +64,7 @@ class Rate:
     ...     rate.left(1.01 + n / 100)
     >>> rate.refused(left_s=2.0, now_s=2.02)
     >>> round(rate.per_s)
-    100
+    93
     """
 
     def __init__(self, start_per_s: float, most_per_s: float = math.inf) -> None:
@@ -70,6 +76,8 @@ class Rate:
         self._ceiling_per_s: float | None = None
         self._stretch_s = SHORT_S
         self._cut_s = -math.inf
+        self._hold_s = LEAST_HOLD_S
+        self._hold_until_s = -math.inf
         self._rise_s = -math.inf
         self._since_refusal = math.inf
 
@@ -80,39 +88,53 @@ class Rate:
         if self.per_s < self.most_per_s and now_s >= self._rise_s:
             self._rise(now_s)
 
-    def refused(self, left_s: float, now_s: float) -> None:
-        """A request that left at `left_s` was throttled."""
+    def refused(self, left_s: float, now_s: float, pause_s: float = 0.0) -> None:
+        """A request that left at `left_s` was throttled, and costs a pause of `pause_s`."""
         self._refused_s.append(left_s)
-        has_company = self._since_refusal < max(COMPANY, self.per_s)
-        self._since_refusal = 0
-        if left_s <= self._cut_s:
-            return  # it left before the rate fell
-        if has_company or self._is_rising():
-            self._cut(left_s, now_s)
+        since, self._since_refusal = self._since_refusal, 0
+        if left_s <= self._cut_s or now_s < self._cut_s + SETTLE_S:
+            return
+        is_rising = self._is_rising()
+        if not is_rising and since >= max(COMPANY, self.per_s):
+            return
+        accepted_per_s = self._accepted_per_s(left_s)
+        if accepted_per_s <= 0:
+            return  # where nothing is accepted that tells nothing of the rate
+        self._hold_s = self._next_hold_s(accepted_per_s, pause_s)
+        if since <= 1 and accepted_per_s > CLEARLY_LESS * self.per_s:
+            self._cut(self.per_s, HALF, now_s, hold_s=2 * SETTLE_S)
+        elif is_rising or now_s >= self._hold_until_s:
+            self._stretch_s = SHORT_S
+            self._cut(accepted_per_s, BELOW, now_s, hold_s=self._hold_s)
+        elif accepted_per_s <= CLEARLY_LESS * self.per_s:
+            self._cut(accepted_per_s, BELOW, now_s, hold_s=self._hold_s)
+        else:
+            self._stretch_s = min(LONG_S, 2.0 * self._stretch_s)
+
+    def _next_hold_s(self, accepted_per_s: float, pause_s: float) -> float:
+        hold_s = LEAST_HOLD_S
+        ceiling_per_s = self._ceiling_per_s
+        if ceiling_per_s is not None and abs(accepted_per_s / ceiling_per_s - 1.0) < 1.0 - BELOW:
+            hold_s = min(2.0 * self._hold_s, FIRM_HOLD_S)
+        return min(max(PAUSES * pause_s, hold_s), MOST_HOLD_S)
+
+    def _cut(self, ceiling_per_s: float, share: float, now_s: float, *, hold_s: float) -> None:
+        self._ceiling_per_s = min(ceiling_per_s, self.per_s)
+        self.per_s = max(self._ceiling_per_s * share, self._least_per_s)
+        self._cut_s = now_s
+        self._hold_until_s = self._rise_s = now_s + hold_s
 
     def allows(self, per_s: float, now_s: float) -> None:
         """The vendor states what it allows: down to that at once, up to it by and by."""
         self.most_per_s = per_s
         if per_s < self.per_s:
-            self.per_s = max(per_s, self._least_per_s)
+            self.per_s = per_s
             self._cut_s = now_s
 
     def _is_rising(self) -> bool:
         if self.per_s >= self.most_per_s:
             return False
         return self._ceiling_per_s is None or self.per_s > self._ceiling_per_s * BELOW
-
-    def _cut(self, left_s: float, now_s: float) -> None:
-        if now_s - self._cut_s < HOLD_S:
-            self._stretch_s = min(LONG_S, 2.0 * self._stretch_s)
-        else:
-            self._stretch_s = SHORT_S
-        accepted_per_s = min(self._accepted_per_s(left_s), self.per_s)
-        lowest_per_s = max(self.per_s * MOST_CUT, self._least_per_s)
-        self._ceiling_per_s = max(accepted_per_s, lowest_per_s / BELOW)
-        self.per_s = self._ceiling_per_s * BELOW
-        self._cut_s = now_s
-        self._rise_s = now_s + HOLD_S
 
     def _accepted_per_s(self, until_s: float) -> float:
         """Of the stretch that ends at `until_s`; of a longer one where that held little."""

@@ -198,7 +198,7 @@ async def test_a_limit_that_replies_state_is_taken_over_where_none_is_configured
     for gate in (learning, told):
         number = await gate.permit()
         gate.returned(number, time.monotonic(), Reply(204, headers, b""))
-    assert learning.per_second == 50.0
+    assert learning.per_second == 50.0 * 0.95
     assert told.per_second == 1000.0  # a configured quota is what the contract says
 
 

@@ -50,10 +50,12 @@ def test_a_limit_that_was_not_reached_is_not_raised():
 
 def test_throttling_lowers_it_once_for_all_that_left_before():
     concurrency = Concurrency(most=40, start=40)
+    concurrency.left(in_flight=40)
     for n in range(10):
         concurrency.heard(SLOW_DOWN, left_s=0.0, now_s=1.0 + n / 100)
     concurrency.heard(OK, left_s=2.0, now_s=2.1)
     assert concurrency.limit == 36
+    concurrency.left(in_flight=36)
     concurrency.heard(SLOW_DOWN, left_s=3.0, now_s=3.1)
     concurrency.heard(OK, left_s=4.0, now_s=4.1)
     assert concurrency.limit == 32
@@ -61,6 +63,7 @@ def test_throttling_lowers_it_once_for_all_that_left_before():
 
 def test_after_throttling_one_goes_alone_until_it_is_carried_out():
     concurrency = Concurrency(most=40, start=40)
+    concurrency.left(in_flight=40)
     concurrency.heard(SLOW_DOWN, left_s=0.0, now_s=1.0)
     assert concurrency.limit == 1
     concurrency.heard(OK, left_s=0.5, now_s=1.1)  # it left before: that proves nothing
@@ -70,9 +73,33 @@ def test_after_throttling_one_goes_alone_until_it_is_carried_out():
     assert concurrency.limit == 36
 
 
+def test_a_refusal_while_few_are_under_way_has_another_reason():
+    concurrency = Concurrency(most=40, start=40)
+    concurrency.left(in_flight=3)
+    concurrency.heard(SLOW_DOWN, left_s=0.0, now_s=1.0)
+    concurrency.heard(OK, left_s=1.4, now_s=1.5)
+    assert concurrency.limit == 40
+
+
+def test_failures_lower_it_where_the_limit_is_reached_and_it_stays_below_for_a_while():
+    concurrency, now_s = Concurrency(most=64, start=20), 0.0
+    for _ in range(3):
+        concurrency.left(in_flight=concurrency.limit)
+        for n in range(concurrency.limit):
+            concurrency.heard(FAILED if n % 4 == 0 else OK, left_s=now_s, now_s=now_s + 0.1)
+        now_s += 0.11
+    lowered = concurrency.limit
+    assert lowered < 20
+    now_s = rounds(concurrency, 100, now_s=now_s)
+    assert concurrency.limit <= 19
+    rounds(concurrency, 300, now_s=now_s)
+    assert concurrency.limit > 20
+
+
 def test_it_is_never_below_one():
     concurrency = Concurrency(most=2)
     for now_s in range(100):
+        concurrency.left(in_flight=2)
         concurrency.heard(SLOW_DOWN, left_s=float(now_s), now_s=now_s + 0.5)
     assert concurrency.limit == 1
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.policy.rate import HOLD_S, Rate
+from pipeline.policy.rate import LEAST_HOLD_S, Rate
+
+PAUSE_S = 0.2
 
 
 class Vendor:
@@ -29,14 +31,14 @@ class Vendor:
 
 
 def client(rate: Rate, vendor: Vendor, until_s: float, *, from_s: float = 0.0, latency_s=0.02):
-    """Sends at the rate, pauses for a second where it is refused: accepted and refused times."""
+    """Sends at the rate, pauses a little where it is refused: accepted and refused times."""
     accepted, refused, answers = [], [], deque()
     now_s = from_s
     while now_s < until_s:
         while answers and answers[0][0] <= now_s:
             heard_s, left_s = answers.popleft()
-            rate.refused(left_s, heard_s)
-            now_s = max(now_s, heard_s + 1.0)
+            rate.refused(left_s, heard_s, pause_s=PAUSE_S)
+            now_s = max(now_s, heard_s + PAUSE_S)
         rate.left(now_s)
         if vendor.takes(now_s):
             accepted.append(now_s)
@@ -59,7 +61,7 @@ def test_a_limit_that_was_halved_is_found_within_two_seconds_and_used():
     client(rate, vendor, until_s=30.0)
     vendor.limit = 50
     accepted, refused = client(rate, vendor, from_s=30.0, until_s=60.0)
-    assert refused[-1] <= 32.0
+    assert sum(at_s > 32.0 for at_s in refused) <= 8  # tries of a higher rate, and no more
     assert rate.per_s == pytest.approx(50 * 0.95, rel=0.1)
     later = [at_s for at_s in accepted if at_s >= 40.0]
     assert len(later) >= 0.90 * 20 * 50
@@ -98,7 +100,7 @@ def test_a_limit_over_a_longer_time_is_found_too():
     client(rate, vendor, until_s=90.0)
     accepted, refused = client(rate, vendor, from_s=90.0, until_s=390.0)
     assert len(accepted) >= 0.85 * 2 * 300
-    assert len(refused) <= 0.05 * len(accepted)
+    assert len(refused) <= 0.06 * len(accepted)
 
 
 def test_what_the_vendor_states_holds_downward_at_once_and_upward_by_and_by():
@@ -121,14 +123,39 @@ def test_a_rate_that_is_not_used_does_not_rise():
     assert rate.per_s == 10.0
 
 
-def test_no_refusal_more_than_halves_it_and_it_never_ends():
+def test_a_storm_in_which_all_is_refused_does_not_end_it():
     rate = Rate(100.0, most_per_s=100.0)
-    for n in range(1, 2_000):
-        before = rate.per_s
+    for n in range(1, 20_000):
         rate.left(n * 0.01)
         rate.refused(n * 0.01, n * 0.01)
-        assert rate.per_s >= before / 2
-    assert rate.per_s == pytest.approx(1.0)
+    assert rate.per_s >= 1.0
+
+
+def test_refusals_that_have_nothing_to_do_with_the_rate_do_not_end_it_either():
+    """One in fifty, whatever the rate."""
+    rate, now_s, lowest = Rate(100.0, most_per_s=100.0), 0.0, 100.0
+    for n in range(20_000):
+        now_s += 1.0 / rate.per_s
+        rate.left(now_s)
+        if n % 50 == 0:
+            rate.refused(now_s, now_s + 0.01, pause_s=0.1)
+            now_s += 0.1
+        lowest = min(lowest, rate.per_s)
+    assert lowest >= 20.0
+
+
+def test_where_all_is_refused_of_a_sudden_it_is_halved_and_tried_upward_soon():
+    rate = Rate(100.0, most_per_s=100.0)
+    for n in range(200):
+        rate.left(n / 100)
+    for n in range(195, 200):
+        rate.refused(n / 100, 2.0 + n / 1000)
+    assert rate.per_s == 50.0
+    now_s = 4.5
+    while now_s < 30.0:
+        rate.left(now_s)
+        now_s += 1.0 / rate.per_s
+    assert rate.per_s == 100.0
 
 
 @given(st.integers(0, 2**32), st.floats(0.1, 1000.0))
@@ -141,5 +168,5 @@ def test_it_never_passes_the_quota(seed, most_per_s):
         if chance.random() < 0.05:
             rate.refused(now_s, now_s)
         if chance.random() < 0.1:
-            now_s += HOLD_S
+            now_s += LEAST_HOLD_S
         assert 0 < rate.per_s <= most_per_s

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import anyio
 
-from pipeline.engine.gate import Door, Gate
+from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
@@ -19,7 +19,10 @@ from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, VendorSettings
 from tests.engine.acme import ACCOUNT, ACME, PRICE, Price
-from tests.scenarios.scenario import GUESS, Settings
+from tests.scenarios.scenario import Settings
+
+STARTS_PER_S = 10.0
+"""Where the limit is to be learned: what the vendor files assume."""
 
 
 def decode(_settings: VendorSettings, _jobs: Sequence[Price], reply: Reply | NoReply):
@@ -30,7 +33,8 @@ def account(settings: Settings) -> Account:
     return replace(
         ACCOUNT,
         vendor=replace(ACME, operations=(replace(PRICE, decode=decode),)),
-        quotas=tuple(parse_quota(text) for text in settings.quota or [GUESS]),
+        quotas=tuple(map(parse_quota, settings.quota)),
+        starts_per_s=STARTS_PER_S,
         in_flight=settings.in_flight,
         retry=RetryPolicy(),
     )
@@ -47,13 +51,14 @@ async def send_ours(
 ) -> int:
     """Send for `lasts_s`; how many rows had ended otherwise than updated until then."""
     used, ended = account(settings), list[RowResult]()
+    terms = Terms(quotas=used.quotas, starts_per_s=used.starts_per_s)
     recorder = Recorder(lambda _claims, results: ended.extend(results))
     lane = Lane(
         used,
         iter([[_job(row) for row in range(1, rows + 1)]]),
         rows,
         send=send,
-        door=Door(Gate(used.quotas, clock=clock)),
+        door=Door(Gate(terms, clock=clock, utc=clock)),
         recorder=recorder,
         around=Surroundings(clock=clock, jitter=random.Random(seed).random),
     )
