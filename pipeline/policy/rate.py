@@ -33,8 +33,8 @@ SETTLE_S = 1.0
 """After the rate fell the vendor's window has to empty first."""
 
 LEAST_HOLD_S, FIRM_HOLD_S, MOST_HOLD_S, PAUSES = 6.0, 30.0, 300.0, 8
-"""How long the rate stays below where it was refused: so many of the pauses that a try costs, longer
-where that is about where it was refused before."""
+"""How long the rate stays below where it was refused: so many of the pauses that a try costs,
+longer where that is about where it was refused before."""
 
 RISE, RISE_TO, QUICK_RISE = 1.04, 1.05, 1.2
 """Per second, up to so far above where it was refused; and from there on."""
