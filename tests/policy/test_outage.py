@@ -9,32 +9,32 @@ from pipeline.policy.outage import DOWN_AFTER, FIRST_WAIT_S, LONGEST_WAIT_S, Out
 
 def down(at_s: float = 10.0) -> Outage:
     outage = Outage()
-    for row in range(DOWN_AFTER):
-        outage.failed(row, left_s=at_s - 1, now_s=at_s)
+    for n in range(DOWN_AFTER):
+        outage.failed(f"e{n}", left_s=at_s - 1, now_s=at_s)
     assert outage.down_since_s == at_s
     return outage
 
 
 @pytest.mark.parametrize(
-    ("rows", "is_down"),
+    ("entities", "is_down"),
     [
         (range(DOWN_AFTER), True),
         (range(DOWN_AFTER - 1), False),
-        ([7] * 50, False),  # one bad row, however often it is tried
+        ([7] * 50, False),  # one that is bad, however often it is tried
         ([1, 2] * 50, False),
     ],
 )
-def test_several_rows_that_fail_are_an_outage(rows, is_down):
+def test_several_entities_that_fail_are_an_outage(entities, is_down):
     outage = Outage()
-    for now_s, row in enumerate(rows):
-        outage.failed(row, left_s=now_s - 0.5, now_s=float(now_s))
+    for now_s, entity in enumerate(entities):
+        outage.failed(f"e{entity}", left_s=now_s - 0.5, now_s=float(now_s))
     assert outage.is_down is is_down
 
 
 def test_an_answer_of_a_working_vendor_between_them_starts_the_count_anew():
     outage = Outage()
     for row in range(10 * DOWN_AFTER):
-        outage.failed(row, left_s=row, now_s=row + 0.5)
+        outage.failed(f"e{row}", left_s=row, now_s=row + 0.5)
         if row % (DOWN_AFTER - 1) == 0:
             outage.worked(left_s=row)
     assert not outage.is_down
@@ -55,7 +55,7 @@ def test_probes_come_ever_later_up_to_the_longest_wait():
         assert not outage.may_probe(now_s - 0.001)
         assert outage.may_probe(now_s)
         outage.probes(now_s)
-        outage.failed(99, left_s=now_s, now_s=now_s)  # makes no difference
+        outage.failed("e99", left_s=now_s, now_s=now_s)  # makes no difference
         times_s.append(now_s)
     gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
     assert times_s[0] == FIRST_WAIT_S
@@ -79,6 +79,6 @@ def test_after_it_ended_the_next_one_begins_with_short_waits():
         outage.probes(float(now_s))
     outage.worked(left_s=200.0)
     assert outage.due_s is None
-    for row in range(DOWN_AFTER):
-        outage.failed(row, left_s=300.0, now_s=301.0)
+    for n in range(DOWN_AFTER):
+        outage.failed(f"e{n}", left_s=300.0, now_s=301.0)
     assert outage.due_s == 301.0 + FIRST_WAIT_S
