@@ -1,8 +1,9 @@
 """Whether an account's vendor is down, and when it is asked again. Pure.
 
 An entity that fails is an entity that fails; several of them one after the other, with no answer
-between that a working vendor would give, are an outage. Then one request at a time is the probe; the others wait,
-and what fails meanwhile costs no row an attempt. One answer of a working vendor ends it.
+between that a working vendor would give, are an outage. Then one request at a time is the probe;
+the others wait, and what fails meanwhile costs no row an attempt. One answer of a working vendor
+ends it.
 """
 
 from __future__ import annotations
