@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.engine.gate import Gate, Terms
 from pipeline.ledger import Lock, Runs
+from pipeline.model import RunAborted
 
 REMEMBER_EVERY_S = 1.0
 """How often what left is put on record, and the gate passed on where another process waits."""
@@ -39,7 +41,7 @@ class Tenure:
 
     folder  of the locks
 
-    `take`, `note` and `let_go` touch files: for a thread, one call at a time. They raise RunAborted
+    Its calls touch files: one at a time, `take` and `note` in a thread. These two raise RunAborted
     where files cannot be used.
     """
 
@@ -70,9 +72,10 @@ class Tenure:
         )
 
     def is_wanted(self) -> bool:
-        """Whether another process waits for the gate."""
-        with self._line:
+        """Whether another process waits for the gate; no, where the disk does not let us see."""
+        with suppress(RunAborted), self._line:
             return not self._line.acquire(wait=False)
+        return False
 
     def note(self, runs: Runs, ages_s: list[float], pause_left_s: float) -> None:
         """Put on record what left, so long ago, and the vendor's own pause."""
