@@ -150,6 +150,19 @@ def read_frames(
         most_rows = fitting_rows(frame)
 
 
+def read_back_frames(path: Path, *, batch_rows: int = ROW_GROUP_ROWS) -> Iterator[pl.DataFrame]:
+    """The rows of a Parquet file in frames, the last frame first; each in the order of the file.
+
+    Otherwise as `read_frames`, but that long rows make no shorter frames.
+    """
+    scan = _scan(path)
+    end = row_count(path)
+    while end > 0:
+        start = (end - 1) // batch_rows * batch_rows
+        yield scan.slice(start, end - start).collect()
+        end = start
+
+
 def fitting_rows(frame: pl.DataFrame) -> int:
     """How many rows like those of `frame` make a batch, or a row group, of a few megabytes."""
     bytes_per_row = frame.estimated_size() / max(1, frame.height)

@@ -83,6 +83,9 @@ class JobRow(NamedTuple):
     text           the job's canonical JSON
     batch          rows of one operation with the same may share a request; empty: travels alone
     since_run, since_row  the run and row whose place in time it keeps; empty and 0: it is new
+    expects        what its entity has to hold when it is sent, as a vendor's `State.text`; empty:
+                   anything
+    keeps          it gives a part, which is laid over what its entity holds
     """
 
     row: int
@@ -93,6 +96,8 @@ class JobRow(NamedTuple):
     batch: str = ""
     since_run: str = ""
     since_row: int = 0
+    expects: str = ""
+    keeps: bool = False
 
 
 class UpdateJob(BaseModel):

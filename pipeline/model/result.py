@@ -10,10 +10,11 @@ class Status(StrEnum):
     """The class of a result, named for the reader of the report."""
 
     UPDATED = "updated"  # the vendor confirmed it
-    UNCHANGED = "unchanged"  # an earlier run had sent this very row already; nothing was sent
+    UNCHANGED = "unchanged"  # the vendor holds it, or was sent this very row before; nothing sent
     SUPERSEDED = "superseded"  # a newer row of its entity was applied; nothing was sent
     INVALID = "invalid"  # the row never became a job
     REJECTED = "rejected"  # the vendor said no
+    CONFLICT = "conflict"  # the live value is not the one expected; both are given
     FAILED = "failed"  # attempts or time ran out, certainly not applied
     UNKNOWN = "unknown"  # it may have been applied, and nothing can settle it
     NOT_ATTEMPTED = "not_attempted"  # the run stopped before it, or it waited behind an unknown

@@ -47,7 +47,8 @@ class InputSettings(BaseModel):
     rename         header in the file -> our field
     ignore         headers to leave out; `*` and `?` as in file names
     empty_is_null  fields whose empty cells mean null
-    missing        what an absent field of a full replace means: refused, or cleared on purpose
+    missing        what an absent field of a full replace means: refused, kept as the vendor has it,
+                   or cleared on purpose
     accounts       which accounts a column of the file may name; None: only the vendor's only one
     timezone       of dates without an offset; None: such dates are errors
     """
@@ -57,7 +58,7 @@ class InputSettings(BaseModel):
     rename: dict[str, str] = {}
     ignore: tuple[str, ...] = ()
     empty_is_null: tuple[str, ...] = ()
-    missing: Literal["refuse", "clear"] = "refuse"
+    missing: Literal["refuse", "keep", "clear"] = "refuse"
     accounts: tuple[str, ...] | None = None
     delimiter: Literal[",", ";", "\t", "|"] | None = None
     timezone: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
-from pipeline.model import Answer, JobRow
+from pipeline.model import Answer, JobRow, UpdateJob
 
 BatchSize = Callable[[str], int]
 """Operation -> how many of its rows one request may carry at most."""
@@ -22,11 +22,16 @@ class Row:
     is_claimed    it is on record that it may have been sent
     is_to_read    its entity is read back next, instead of an attempt
     answer        the last one; None before the first
+    sends         what its next attempt carries, or its last one did; None: what stands in `job`
+    before        what its entity held before the first attempt; empty where nobody looked
+    looks         how often its entity was looked at before an attempt
+    unread        of these, how many at the end told nothing
+    looked_s      when the last look left
     """
 
     __slots__ = (
-        *("answer", "attempts", "first_sent_s", "in_doubt", "is_claimed", "is_to_read", "job"),
-        *("last_sent_s", "reads", "tries"),
+        *("answer", "attempts", "before", "first_sent_s", "in_doubt", "is_claimed", "is_to_read"),
+        *("job", "last_sent_s", "looked_s", "looks", "reads", "sends", "tries", "unread"),
     )
 
     def __init__(self, job: JobRow) -> None:
@@ -40,6 +45,11 @@ class Row:
         self.is_claimed = False
         self.is_to_read = False
         self.answer: Answer | None = None
+        self.sends: UpdateJob | None = None
+        self.before = ""
+        self.looks = 0
+        self.unread = 0
+        self.looked_s = 0.0
 
 
 Batch = list[Row]

@@ -51,6 +51,30 @@ class State:
             (kind, scope, entity_id, json.dumps(body)),
         )
 
+    def page(
+        self, kind: str, scope: str, after: str, limit: int
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """In the order of their ids."""
+        rows = self._db.execute(
+            "SELECT id, body FROM entity WHERE kind = ? AND scope = ? AND id > ? "
+            "ORDER BY id LIMIT ?",
+            (kind, scope, after, limit),
+        ).fetchall()
+        return [(entity_id, json.loads(body)) for entity_id, body in rows]
+
+    def skip(self, kind: str, scope: str, offset: int) -> str:
+        """The last of the first `offset` ids."""
+        row = self._db.execute(
+            "SELECT id FROM entity WHERE kind = ? AND scope = ? ORDER BY id LIMIT 1 OFFSET ?",
+            (kind, scope, offset - 1),
+        ).fetchone()
+        return "" if offset == 0 else "\U0010ffff" if row is None else str(row[0])
+
+    def count(self, kind: str, scope: str) -> int:
+        """Counted anew."""
+        query = "SELECT count(*) FROM entity WHERE kind = ? AND scope = ?"
+        return int(self._db.execute(query, (kind, scope)).fetchone()[0])
+
     def issue(self, vendor: str, expires_utc_s: float) -> str:
         """A new token, like no other, also not like one from before a reset."""
         token = secrets.token_urlsafe(24)

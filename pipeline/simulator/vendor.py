@@ -21,6 +21,17 @@ class Entities(Protocol):
     def put(self, kind: str, scope: str, entity_id: str, body: dict[str, Any]) -> None:
         """Replace the whole entity."""
 
+    def page(
+        self, kind: str, scope: str, after: str, limit: int
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Entities that were written, by id, at most `limit` of those after `after`."""
+
+    def skip(self, kind: str, scope: str, offset: int) -> str:
+        """The id before which `offset` others stand; empty for 0."""
+
+    def count(self, kind: str, scope: str) -> int:
+        """How many were written."""
+
 
 class Tokens(Protocol):
     """The tokens that were given out; times are seconds since 1970."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice, takewhile
 from types import MappingProxyType
@@ -54,15 +54,18 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy import compare
+from pipeline.policy import compare, patch
 from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
 from pipeline.vendors.contract import (
     MISSING,
     Bearer,
+    Change,
     Defaults,
     Difference,
+    Listing,
     Missing,
     Operation,
+    Page,
     Reading,
     State,
     Token,
@@ -907,10 +910,58 @@ def _state(s: Settings, reply: Reply) -> State | Missing | None:
     return State({"_instance": held} if s.api == "xcore" else held, known)
 
 
+_PAGE_OFFERS: Final = 100  # DPS has `limit`; how many are allowed is nowhere said
+
+
+def _list(s: Settings, _job: FallbackOffer, after: str) -> Request:
+    first = f"/dps/offers?offer-type=fallback&limit={_PAGE_OFFERS}"
+    return Request("GET", after or first, headers=_headers(s, is_read=True))
+
+
+def _page(s: Settings, reply: Reply, _after: str) -> Page | None:
+    """DPS: results, count, total, and in `_links.next` the relative address of the next page."""
+    body = {} if reply.is_cut or reply.status != 200 else json_object(reply.body)  # noqa: PLR2004
+    results, total = body.get("results"), body.get("total")
+    if not isinstance(results, list):
+        return None
+    found: dict[str, State] = {}
+    for item in results:
+        offer = item.get("id") if isinstance(item, dict) else None
+        state = _state(s, Reply(200, {}, to_json(item))) if isinstance(offer, str) else None
+        if not isinstance(state, State):
+            return None
+        found[str(offer)] = state
+    links = body.get("_links")
+    link = links.get("next") if isinstance(links, dict) else None
+    href = link.get("href") if isinstance(link, dict) else None
+    return Page(found, total if type(total) is int else None, _next(href))
+
+
+def _next(href: Any) -> str:
+    """The path of the next page; an address that leads elsewhere is none.
+
+    >>> _next("/offers?offer-type=fallback&start=2"), _next("https://evil.example/offers")
+    ('/dps/offers?offer-type=fallback&start=2', '')
+    """
+    if not isinstance(href, str) or not re.fullmatch(r"/?offers\?[!-~]+", href):
+        return ""
+    return f"/dps/{href.removeprefix('/')}"
+
+
 def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Difference, ...]:
     """What the patch sets, looked up at its pointers; and the etag, which every update changes."""
     columns = {path: name for name, path in _NAMED[s.api].items()}
-    steps = [
+    found = []
+    for place, *values in compare.unheld(_steps(s, job), state.fields):
+        pointer = JsonPointer.from_parts(place).path
+        found.append(Difference(columns.get(pointer, pointer), *values))
+    if "etag" in job.model_fields_set and state.etag and int(state.etag) <= int(job.etag):
+        found.append(Difference("etag", f"newer than {job.etag}", state.etag))
+    return tuple(found)
+
+
+def _steps(s: Settings, job: FallbackOffer) -> list[compare.Step]:
+    return [
         compare.Step(
             operation["op"],
             _tokens(operation["path"]),
@@ -919,19 +970,89 @@ def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Differe
         )
         for operation in _operations(s.api, job.changes)
     ]
-    found = []
-    for place, *values in compare.unheld(steps, state.fields):
-        pointer = JsonPointer.from_parts(place).path
-        found.append(Difference(columns.get(pointer, pointer), *values))
-    if "etag" in job.model_fields_set and state.etag and int(state.etag) <= int(job.etag):
-        found.append(Difference("etag", f"newer than {job.etag}", state.etag))
-    return tuple(found)
 
 
 def _writes(s: Settings, job: FallbackOffer) -> frozenset[str] | None:
     operations = _operations(s.api, job.changes)
     pointers = frozenset(each["path"] for each in operations if each["op"] != "test")
     return None if "" in pointers else pointers
+
+
+# ------------------------------------------------------------------------ plans and taking back
+
+# SERVICE, DPS: what Adobe itself writes, beside all that starts with repo:
+_ITS_OWN: Final = frozenset(
+    {
+        *("@id", "_links", "created", "createdBy", "createdByClientId", "createdDate"),
+        *("datasetId", "etag", "id", "lastModifiedBy", "lastModifiedByClientId"),
+        *("lastModifiedDate", "modified", "sandboxId", "schemas"),
+    }
+)
+
+
+def _after(s: Settings, job: FallbackOffer, state: State) -> State | None:
+    fields = patch.applied(_steps(s, job), state.fields)
+    return None if fields is None else State(fields)
+
+
+def _unlike(s: Settings, wanted: State, found: State) -> tuple[Difference, ...]:
+    """Members of the offer, each as a whole; an etag that is the same says that all is."""
+    if wanted.etag is not None and wanted.etag == found.etag:
+        return ()
+    within = ("_instance",) if s.api == "xcore" else ()
+    first, second = (patch.value_at(state.fields, within) for state in (wanted, found))
+    names = [n for n in {**first, **second} if n not in _ITS_OWN and not n.startswith("repo:")]
+    pairs = compare.unlike(first, second, names, dict.fromkeys(names, _by_moment))
+    columns = {path: name for name, path in _NAMED[s.api].items()}
+    paths = (JsonPointer.from_parts((*within, each.field)).path for each in pairs)
+    return tuple(
+        Difference(columns.get(path, path), each.wanted, each.found)
+        for path, each in zip(paths, pairs, strict=True)
+    )
+
+
+def _by_moment(value: Any) -> Hashable:
+    return compare.meaning(value, compare.moment)
+
+
+def _inverse(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | None:
+    """A patch of the places that `job` writes; on dps a test first guards what it removes."""
+    after = patch.applied(_steps(s, job), state.fields)
+    if after is None:
+        return None
+    steps = patch.restoring(_steps(s, job), state.fields, after)
+    if s.api == "dps":
+        removed = [step.place for step in steps if step.name == "remove"]
+        tests = [compare.Step("test", place, patch.value_at(after, place)) for place in removed]
+        steps = [*tests, *steps]
+    if not steps:
+        return None
+    given = job.given()
+    address = ("instance_id", "container_id")
+    values: dict[str, Any] = {name: given[name] for name in address if name in given}
+    values["changes"] = {PATCH: [_as_operation(step) for step in steps]}
+    return FallbackOffer.trusted(to_json(values).decode())
+
+
+def _as_operation(step: compare.Step) -> dict[str, Any]:
+    operation: dict[str, Any] = {"op": step.name, "path": JsonPointer.from_parts(step.place).path}
+    return operation if step.name == "remove" else {**operation, "value": step.value}
+
+
+def _guard(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer:
+    """SERVICE: If-Match with the etag that was read; dps documents none."""
+    if s.api == "dps" or state.etag is None or "etag" in job.model_fields_set:
+        return job
+    return job.model_copy(update={"etag": state.etag})
+
+
+def _gap(s: Settings) -> str:
+    if s.api == "xcore":
+        return ""
+    return (
+        "no If-Match is documented for dps: a change within the round trip before a row is sent "
+        "goes unnoticed"
+    )
 
 
 # ------------------------------------------------------------------------------ what is offered
@@ -960,7 +1081,14 @@ FALLBACK_OFFER: Final = Operation(
     warn=_warn,
     writes=_writes,
     # LIMITS: the gateway itself works on for 60 s
-    reading=Reading(request=_read, state=_state, differences=_differences, settle_after_s=65.0),
+    reading=Reading(
+        request=_read,
+        state=_state,
+        differences=_differences,
+        settle_after_s=65.0,
+        listing=lambda s: Listing(request=_list, page=_page) if s.api == "dps" else None,
+    ),
+    change=Change(after=_after, unlike=_unlike, inverse=_inverse, guard=_guard, gap=_gap),
     sample=MappingProxyType(
         {
             "instance_id": "b3966680-13ec-11eb-9c20-8323709cfc65",

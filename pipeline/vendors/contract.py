@@ -5,6 +5,7 @@ Adding a vendor is adding one file to this folder, with a `VENDOR` in it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -146,6 +147,24 @@ class State(NamedTuple):
     fields: Mapping[str, Any]
     etag: str | None = None
 
+    def text(self) -> str:
+        """As JSON in pure ASCII, whatever the vendor wrote.
+
+        >>> State({"name": "a"}, "3").text()
+        '{"fields": {"name": "a"}, "etag": "3"}'
+        """
+        return json.dumps({"fields": dict(self.fields), "etag": self.etag})
+
+    @classmethod
+    def of(cls, text: str) -> State:
+        """What `text` wrote.
+
+        >>> State.of(State({"name": "a"}).text())
+        State(fields={'name': 'a'}, etag=None)
+        """
+        found = json.loads(text)
+        return cls(found["fields"], found["etag"])
+
 
 class Missing(Enum):
     """What a read finds where there is certainly no such entity."""
@@ -154,6 +173,33 @@ class Missing(Enum):
 
 
 MISSING: Final = Missing.MISSING
+
+
+class Page(NamedTuple):
+    """Some entities of a list.
+
+    states  by the id that an `EntityKey` has
+    total   entities on all pages; None where the vendor does not say
+    next    what the request for the next page takes; empty: there is none
+    """
+
+    states: Mapping[str, State]
+    total: int | None
+    next: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing(Generic[S, J]):
+    """How all entities of one place are read, a page at a time.
+
+    request  a GET for a page of what lies where a job's entity lies; the text is `next` of the page
+             before, empty for the first
+    page     what a reply says; the text is what the request took. None where it tells nothing. MUST
+             accept any status and any bytes
+    """
+
+    request: Callable[[S, J, str], Request]
+    page: Callable[[S, Reply, str], Page | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +212,40 @@ class Reading(Generic[S, J]):
     differences     what the state does not hold of what a job wants; none: it holds all of it. MUST
                     compare what values mean, not how they are written
     settle_after_s  how long after an attempt began the vendor may still carry it out
+    listing         how many entities are read at once; None where the vendor has no list
     """
 
     request: Callable[[S, J], Request]
     state: Callable[[S, Reply], State | Missing | None]
     differences: Callable[[S, J, State], tuple[Difference, ...]]
     settle_after_s: float
+    listing: Callable[[S], Listing[S, J] | None] = lambda _settings: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change(Generic[S, J]):
+    """What an update makes of what an entity holds: plans are made of it, sent, and taken back.
+
+    after    what the entity holds once the job was applied to a state; None where the vendor
+             would refuse it there (a patch that does not fit)
+    unlike   what two states do not have alike: `wanted` of the first, `found` of the second. MUST
+             leave out what the vendor itself writes (dates of change, authors)
+    merge    the whole that a full replace has to send so that what the row leaves out stays as
+             the state has it; None: the update leaves that alone by itself
+    inverse  what makes of `after(state)` the state again; None: nothing does
+    guard    the job so that the vendor refuses it where the entity is not in this state any more,
+             as far as the vendor can
+    said     what the row itself says that the entity holds, for vendors that cannot be read
+    gap      the same guard in words for people: what may still slip through
+    """
+
+    after: Callable[[S, J, State], State | None]
+    unlike: Callable[[S, State, State], tuple[Difference, ...]]
+    inverse: Callable[[S, J, State], J | None]
+    merge: Callable[[S, J, State], J] | None = None
+    guard: Callable[[S, J, State], J] = lambda _settings, job, _state: job
+    said: Callable[[S, J], State | None] = lambda _settings, _job: None
+    gap: Callable[[S], str] = lambda _settings: ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +267,7 @@ class Operation(Generic[S, J]):
     batch_key     jobs with the same may share a request; empty: travels alone. MUST be empty where
                   the job may not be repeated: the refusal of a group says nothing of its rows
     reading       how the entity is read back; None where the vendor cannot be asked
+    change        what the update makes of a state; None: it can be neither planned nor taken back
     writes        JSON Pointers to what the update writes; None: the whole entity. A pointer covers
                   itself and what lies below it. One with `-` or a number among its steps names a
                   place in a list, which is another one after each change of the list: it is
@@ -220,6 +295,7 @@ class Operation(Generic[S, J]):
     refuse: Callable[[S, J], str | None] = lambda _settings, _job: None
     irreversible: Callable[[J], bool] = lambda _job: False
     reading: Reading[S, J] | None = None
+    change: Change[S, J] | None = None
     writes: Callable[[S, J], frozenset[str] | None] = lambda _settings, _job: None
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1

@@ -57,13 +57,17 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.policy import compare
 from pipeline.policy.classify import HINT_IN_DOUBT, classify, is_html, json_object, plain
 from pipeline.vendors.contract import (
     Authentication,
     Basic,
     Bearer,
+    Change,
     Defaults,
+    Difference,
     Operation,
+    State,
     Token,
     TokenCall,
     Vendor,
@@ -457,6 +461,15 @@ class OfferStatus(UpdateJob):
             example="charge",
         ),
     ] = ABSENT
+    previous_status: Annotated[
+        Status,
+        BeforeValidator(_status),
+        Cell(
+            CellKind.KEYWORD,
+            help="The status it has now, as you know it; not sent. Plans and undo go by it.",
+            example="active",
+        ),
+    ] = ABSENT
     effective_date: Annotated[
         str,
         AfterValidator(_date),
@@ -724,6 +737,31 @@ def _is_page(reply: Reply) -> bool:
     return "html" in kind or _HTML.search(reply.body[:1000]) is not None
 
 
+# ------------------------------------------------------------------------ plans and taking back
+# No call is documented that reads the status of a purchased offer: only rows say what it was.
+
+
+def _said(_s: Settings, job: OfferStatus) -> State | None:
+    was = job.previous_status
+    return None if was is None else State({"status": was})
+
+
+def _unlike(_s: Settings, wanted: State, found: State) -> tuple[Difference, ...]:
+    pairs = compare.unlike(wanted.fields, found.fields, ("status",), {})
+    return tuple(Difference(*each) for each in pairs)
+
+
+def _inverse(_s: Settings, job: OfferStatus, state: State) -> OfferStatus | None:
+    """The status alone goes back: a note stays written, and a date of effect is not undone."""
+    was = state.fields.get("status")
+    if was is None or job.status == "canceled":  # canceled is final (inferred)
+        return None
+    values: dict[str, Any] = {"offer_id": job.offer_id, "status": was}
+    if "kind" in job.model_fields_set:
+        values["kind"] = job.kind
+    return OfferStatus.trusted(to_json({**values, "previous_status": job.status}).decode())
+
+
 # ------------------------------------------------------------------------------ what is offered
 
 OFFER_STATUS: Final = Operation(
@@ -748,11 +786,22 @@ OFFER_STATUS: Final = Operation(
     batch_size=lambda s: s.max_batch,
     writes=_writes,
     warn=_warn,
+    change=Change(
+        after=lambda _s, job, _state: State({"status": job.status}),
+        unlike=_unlike,
+        inverse=_inverse,
+        said=_said,
+        gap=lambda _s: (
+            "no call is documented that reads an offer's status: nothing is compared, "
+            "and a change by somebody else goes unnoticed"
+        ),
+    ),
     sample=MappingProxyType(
         {
             "offer_id": "0.0.0.1+-purchased_product+209130",
             "status": "inactive",
             "kind": "charge",
+            "previous_status": "active",
             "effective_date": "2027-06-01T00:00:00+02:00",
             "notes": '{"accountId": "0.0.0.1+-account+123123", "header": "End of campaign"}',
             "extension": '{"campaign": "summer"}',

@@ -64,10 +64,13 @@ from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
 from pipeline.vendors.contract import (
     MISSING,
     Basic,
+    Change,
     Defaults,
     Difference,
+    Listing,
     Missing,
     Operation,
+    Page,
     Reading,
     State,
     Vendor,
@@ -847,6 +850,39 @@ def _state(fields: tuple[str, ...], _s: Settings, reply: Reply) -> State | Missi
     return State({n: v for n, v in held.items() if v is not None or n not in _NEVER_NULL})
 
 
+# SPEC: `limit` and `offset`, how many are allowed is nowhere said
+_PAGE_ENTITIES: Final = 50
+
+
+def _list(s: Settings, job: Job, offset: str) -> Request:
+    kind = "coupon" if isinstance(job, Coupon) else "promotion/bonus"
+    query = f"limit={_PAGE_ENTITIES}&offset={offset or 0}"
+    path = f"/v2/project/{_project(s, job)}/admin/{kind}?{query}"
+    return Request("GET", path, headers=_READ_HEADERS)
+
+
+def _page(fields: tuple[str, ...], key: str, s: Settings, reply: Reply, offset: str) -> Page | None:
+    """Entities in the one list of the body: its name is in no source that could be read.
+
+    A page whose entities are not such as a read of one of them brings tells nothing.
+    """
+    body = {} if reply.is_cut or reply.status != 200 else json_object(reply.body)  # noqa: PLR2004
+    lists = [value for value in body.values() if isinstance(value, list)]
+    if len(lists) != 1 or not all(isinstance(item, dict) for item in lists[0]):
+        return None
+    found: dict[str, State] = {}
+    for item in lists[0]:
+        state = _state(fields, s, Reply(200, {}, to_json(item)))
+        if not isinstance(state, State) or type(item.get(key)) not in (str, int):
+            return None
+        found[str(item[key])] = state
+    counts = [n for name, n in body.items() if name.startswith("total_") and type(n) is int]
+    last = int(offset or 0) + len(lists[0])
+    total = counts[0] if len(counts) == 1 else None
+    is_end = not lists[0] or (total is not None and last >= total)
+    return Page(found, total, "" if is_end else str(last))
+
+
 def _limits(value: Any) -> Any:
     """SPEC: a read has `{"total": 5}` for 5 (older: 5), every day of the schedule, and more."""
     if not isinstance(value, dict):
@@ -904,10 +940,56 @@ def _differences(_s: Settings, job: Job, state: State) -> tuple[Difference, ...]
     return tuple(Difference(*each) for each in found)
 
 
+# ------------------------------------------------------------------------ plans and taking back
+
+
+def _after(_s: Settings, job: Job, _state: State) -> State:
+    given = job.given()
+    return State({name: given[name] for name in _BODY[type(job)] if name in given})
+
+
+def _unlike(
+    fields: tuple[str, ...], _s: Settings, wanted: State, found: State
+) -> tuple[Difference, ...]:
+    pairs = compare.unlike(
+        wanted.fields, found.fields, fields, _MEANINGS, members_of=("name", "limits")
+    )
+    return tuple(Difference(*each) for each in pairs)
+
+
+def _merge(_s: Settings, job: Job, state: State) -> Job:
+    """The row laid over the state: maps by key, all else as a whole; null and [] are values."""
+    given = job.given()
+    held: dict[str, Any] = dict(state.fields)
+    for name in ("name", "limits"):
+        if isinstance(given.get(name), dict) and isinstance(held.get(name), dict):
+            given[name] = {**held[name], **given[name]}
+    return _whole(job, {**held, **given})
+
+
+def _inverse(_s: Settings, job: Job, state: State) -> Job:
+    return _whole(job, state.fields)
+
+
+def _whole(job: Job, fields: Mapping[str, Any]) -> Job:
+    """An update of what `job` updates, to these fields; what they lack is sent as null.
+
+    Not checked: a value that the vendor holds is not ours to refuse.
+    """
+    given = job.given()
+    values: dict[str, Any] = {name: given[name] for name in _ADDRESS if name in given}
+    for name in _BODY[type(job)]:
+        # a read shows no list of conditions as none or empty, and an update may hold neither
+        is_none = fields.get(name) is None or (name == "attribute_conditions" and not fields[name])
+        if not (is_none and name in _NEVER_NULL):
+            values[name] = fields.get(name)
+    return type(job).trusted(to_json(values).decode())
+
+
 # ------------------------------------------------------------------------------ what is offered
 
 
-def _operation(job_type: type[Job], **own: Any) -> Operation[Settings, Any]:
+def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[Settings, Any]:
     """What both operations have alike, and what is a job type's own."""
     return Operation(
         job_type=job_type,
@@ -927,6 +1009,19 @@ def _operation(job_type: type[Job], **own: Any) -> Operation[Settings, Any]:
             differences=_differences,
             # Nor has any how long Xsolla works on: we wait 30 s for a reply, and as long again
             settle_after_s=60.0,
+            listing=lambda _s: Listing(
+                request=_list, page=partial(_page, _BODY[job_type], id_in_lists)
+            ),
+        ),
+        change=Change(
+            after=_after,
+            unlike=partial(_unlike, _BODY[job_type]),
+            merge=_merge,
+            inverse=_inverse,
+            gap=lambda _s: (
+                "Xsolla has no etag: a change within the round trip before a row is "
+                "sent goes unnoticed"
+            ),
         ),
         **own,
     )
@@ -934,6 +1029,7 @@ def _operation(job_type: type[Job], **own: Any) -> Operation[Settings, Any]:
 
 BONUS_PROMOTION: Final = _operation(
     BonusPromotion,
+    "id",
     name="xsolla.bonus-promotion",
     summary="Update a bonus promotion: items given with a purchase",
     entity_kind="promotion",
@@ -963,6 +1059,7 @@ BONUS_PROMOTION: Final = _operation(
 
 COUPON: Final = _operation(
     Coupon,
+    "external_id",
     name="xsolla.coupon",
     summary="Update a coupon: items given for a code",
     entity_kind="coupon",

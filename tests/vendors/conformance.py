@@ -829,3 +829,157 @@ async def wire_check_what_was_sent_is_read_back(
 READ_WIRE_CHECKS: list[Callable[[AnyVendor, AnyOperation, Path], Awaitable[None]]] = [
     wire_check_what_was_sent_is_read_back,
 ]
+
+
+# ------------------------------------------------------------- what an update makes of a state
+
+
+def check_any_reply_is_a_page_or_nothing(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, job = settings_of(vendor), sample_job(operation)
+    listing = operation.reading.listing(settings) if operation.reading else None
+    if listing is None:
+        return
+    first = listing.request(settings, job, "")
+    assert (first.method, first.body) == ("GET", b""), f"a list is asked for with {first.method}"
+    assert is_sent_as_it_stands(first.path), f"the path is not encoded: {first.path}"
+    for reply in replies():
+        try:
+            page = listing.page(settings, reply, "")
+        except Exception as error:
+            raise AssertionError(f"page raises {error!r} at {told(reply)}") from error
+        if page is None:
+            continue
+        assert reply.status // 100 == 2, f"a page at {told(reply)}"
+        assert not reply.is_cut, f"a page at {told(reply)}"
+        assert page.states or not page.next, f"an endless list at {told(reply)}"
+
+
+MOST_STATES = 6
+"""Each is met by every job."""
+
+
+def states_of(operation: AnyOperation, settings: Any) -> list[State]:
+    """States that some job leaves behind, and, where the row may say one, what it says."""
+    change, jobs = operation.change, jobs_of(operation, settings)
+    found = [change.after(settings, job, State({})) for job in jobs]
+    found += [change.said(settings, job) for job in jobs]
+    states = [state for state in found if state is not None]
+    return states[:: len(states) // MOST_STATES + 1]
+
+
+def check_an_update_leaves_what_it_says(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, change = settings_of(vendor), operation.change
+    for job in jobs_of(operation, settings):
+        for state in states_of(operation, settings):
+            before = repr((job, state))
+            after = change.after(settings, job, state)
+            assert after is None or isinstance(after, State), f"after gives {after!r}"
+            assert repr((job, state)) == before, "what was given is not the same any more"
+            if after is None:
+                continue
+            assert not change.unlike(settings, after, after), f"{after} is not like itself"
+            if operation.reading is not None:
+                found = operation.reading.differences(settings, job, after)
+                assert not any(each.is_told for each in found), f"after the job {found} differs"
+
+
+def check_a_difference_is_found(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, change = settings_of(vendor), operation.change
+    for state in states_of(operation, settings):
+        for other in states_of(operation, settings):
+            there = change.unlike(settings, state, other)
+            back = change.unlike(settings, other, state)
+            assert {each.field for each in there} == {each.field for each in back}, (
+                f"{there} there, {back} back"
+            )
+            assert all(isinstance(each, Difference) and each.field for each in there), f"{there}"
+        emptied = change.unlike(settings, state, State({}))
+        held = [value for value in state.fields.values() if value not in (None, [], {})]
+        assert emptied or not held, f"nothing differs between {state} and an empty one"
+
+
+def check_an_inverse_takes_back(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, change = settings_of(vendor), operation.change
+    taken_back = 0
+    for job in jobs_of(operation, settings):
+        for state in states_of(operation, settings):
+            after = change.after(settings, job, state)
+            back = None if after is None else change.inverse(settings, job, state)
+            if after is None or back is None:
+                continue
+            assert operation.entity(settings, back) == operation.entity(settings, job), (
+                "the inverse is about another entity"
+            )
+            restored = change.after(settings, back, after)
+            assert restored is not None, f"the inverse does not fit what it takes back: {back}"
+            found = change.unlike(settings, state, restored)
+            assert not found, f"after the inverse {found} differs"
+            taken_back += 1
+    assert taken_back, "nothing can be taken back"
+
+
+def check_a_merge_keeps_what_the_row_leaves_out(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, change = settings_of(vendor), operation.change
+    assert (change.merge is not None) == operation.replaces, "merge goes with a full replace"
+    if change.merge is None:
+        return
+    for job in jobs_of(operation, settings):
+        for state in states_of(operation, settings):
+            whole = change.merge(settings, job, state)
+            assert operation.entity(settings, whole) == operation.entity(settings, job)
+            after = change.after(settings, whole, state)
+            assert after is not None, f"the whole does not fit: {whole}"
+            given = {n for n in job.given() if n in after.fields}
+            for each in change.unlike(settings, state, after):
+                assert each.field.partition(".")[0] in given, f"{each} changes, and was not given"
+            for name in given:
+                value, kept = job.given()[name], after.fields[name]
+                is_map = isinstance(value, dict) and isinstance(kept, dict)
+                laid = {**kept, **value} if is_map else value
+                assert kept == laid, f"{name} is {kept}, not {value}"
+
+
+def check_a_guard_changes_no_meaning(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, change = settings_of(vendor), operation.change
+    for job in jobs_of(operation, settings):
+        for state in states_of(operation, settings):
+            told = State(state.fields, etag="7")
+            guarded = change.guard(settings, job, told)
+            assert operation.entity(settings, guarded) == operation.entity(settings, job)
+            assert change.after(settings, guarded, told) == change.after(settings, job, told)
+    assert isinstance(change.gap(settings), str), "gap is no text"
+
+
+CHANGE_CHECKS: list[Check] = [
+    check_an_update_leaves_what_it_says,
+    check_a_difference_is_found,
+    check_an_inverse_takes_back,
+    check_a_merge_keeps_what_the_row_leaves_out,
+    check_a_guard_changes_no_meaning,
+    check_any_reply_is_a_page_or_nothing,
+]
+"""Of operations that have a `change`."""
+
+
+async def wire_check_an_update_is_foretold_and_taken_back(
+    vendor: AnyVendor, operation: AnyOperation, _folder: Path
+) -> None:
+    reading, change, job = operation.reading, operation.change, sample_job(operation)
+    async with signed_in(vendor) as (settings, exchange):
+
+        async def held() -> State:
+            found = reading.state(settings, await exchange(reading.request(settings, job)))
+            assert isinstance(found, State), f"a read gives {found}"
+            return found
+
+        async def send(one: UpdateJob) -> None:
+            reply = await exchange(operation.encode(settings, (one,)))
+            assert reply.status // 100 == 2, f"{one} is answered with {told(reply)}"
+
+        before = await held()
+        await send(change.guard(settings, job, before))
+        found = change.unlike(settings, change.after(settings, job, before), await held())
+        assert not found, f"the update does not leave what was foretold: {found}"
+        await send(change.inverse(settings, job, before))
+        found = change.unlike(settings, before, await held())
+        assert not found, f"what was taken back is not what was there: {found}"

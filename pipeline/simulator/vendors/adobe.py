@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from jsonpatch import JsonPatch, JsonPatchException, PatchOperation
 from jsonpointer import JsonPointerException
@@ -381,6 +381,10 @@ def _locate(segments: tuple[str, ...], call: Call) -> Target | None:
             is_fallback = parse_qs(call.query).get("offer-type") == ["fallback"]
             scope = _DPS_SCOPE + call.headers.get("x-sandbox-name", "")
             return Target(FALLBACK_OFFER, scope, offer_id) if offer_id and is_fallback else None
+        case ("dps", "offers"):
+            is_fallback = parse_qs(call.query).get("offer-type") == ["fallback"]
+            scope = _DPS_SCOPE + call.headers.get("x-sandbox-name", "")
+            return Target(FALLBACK_OFFER, scope, "") if is_fallback else None
         case _:
             return None
 
@@ -417,6 +421,8 @@ def _serve(
         raise _ServiceError(400, "Bad Request", "Header x-sandbox-name is missing")
     if target is None:
         raise _ServiceError(404, "Not Found", "There is no such resource")
+    if not target.entity_id:
+        return _listed(entities, call, target)
     if call.method not in ("GET", "PATCH"):
         words = "Method Not Allowed"
         refusal = _problem(405, words, f"{call.method} is not taken here", call.transaction_id)
@@ -428,6 +434,34 @@ def _serve(
         is_known = call.headers.get("if-none-match") == f'"{document[dialect.etag]}"'
         return Answer(304) if is_known else json_answer(200, document)
     return _update(entities, call, dialect, target, document)
+
+
+_MOST_LISTED = 100
+
+
+def _listed(entities: Entities, call: Call, target: Target) -> Answer:
+    """A page of what was written; `start` is the id of the last offer of the page before."""
+    if call.method != "GET":
+        raise _ServiceError(405, "Method Not Allowed", f"{call.method} is not taken here")
+    query = parse_qs(call.query)
+    limit = query.get("limit", ["20"])[0]
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", limit):
+        raise _ServiceError(400, "Bad Request", "limit is no whole number")
+    most = min(int(limit), _MOST_LISTED)
+    start = query.get("start", [""])[0]
+    found = entities.page(target.kind, target.scope, start, most + 1)
+    shown = found[:most]
+    here = f"/offers?offer-type=fallback&limit={limit}"
+    links: dict[str, Any] = {"self": {"href": here}}
+    if len(found) > most:
+        links["next"] = {"href": f"{here}&start={quote(shown[-1][0], safe='')}"}
+    document = {
+        "results": [body for _, body in shown],
+        "count": len(shown),
+        "total": entities.count(target.kind, target.scope),
+        "_links": links,
+    }
+    return json_answer(200, document)
 
 
 _SAMPLE_ID = "b3966680-13ec-11eb-9c20-8323709cfc65"

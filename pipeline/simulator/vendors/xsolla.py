@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
+from urllib.parse import parse_qs
 
 from pipeline.simulator.content import date_time_fault, is_json, json_answer, parse_json
 from pipeline.simulator.headers import basic_credentials
@@ -279,6 +280,10 @@ def _locate(segments: tuple[str, ...], _call: Call) -> Target | None:
     match segments:
         case ("v2", "project", project_id, "admin", "coupon", external_id):
             kind, entity_id, numeric = COUPON, external_id, project_id
+        case ("v2", "project", project_id, "admin", "coupon"):
+            return _whole(COUPON, project_id)
+        case ("v2", "project", project_id, "admin", "promotion", "bonus"):
+            return _whole(BONUS, project_id)
         case ("v2", "project", project_id, "admin", "promotion", promotion_id, "bonus"):
             kind, entity_id, numeric = BONUS, promotion_id, project_id + promotion_id
         case _:
@@ -287,17 +292,27 @@ def _locate(segments: tuple[str, ...], _call: Call) -> Target | None:
     return Target(kind, project_id, entity_id) if is_good else None
 
 
+def _whole(kind: str, project_id: str) -> Target | None:
+    """All entities of a project."""
+    return Target(kind, project_id, "") if _WHOLE_NUMBERS.fullmatch(project_id) else None
+
+
 def _answer(
     options: SimulatorOptions, entities: Entities, call: Call, target: Target | None
 ) -> Answer:
     if target is None:
         return _failure(404, "Not Found", call.transaction_id)
-    if call.method not in ("GET", "PUT"):
+    allowed = ("GET", "PUT") if target.entity_id else ("GET",)
+    if call.method not in allowed:
         refusal = _failure(405, f"Method {call.method} Not Allowed", call.transaction_id)
-        return Answer(refusal.status, refusal.body, {**refusal.headers, "Allow": "GET, PUT"})
+        return Answer(
+            refusal.status, refusal.body, {**refusal.headers, "Allow": ", ".join(allowed)}
+        )
     if not _is_authentic(options, call.headers.get("authorization", ""), target.scope):
         message = "[0401-1020]: Error in Authentication method occurred"
         return _error(401, 1020, message, call.transaction_id)
+    if not target.entity_id:
+        return _listed(entities, call, target)
     if call.method == "GET":
         return _read(options, entities, call, target)
     return _update(options, entities, call, target)
@@ -406,6 +421,35 @@ def _read(options: SimulatorOptions, entities: Entities, call: Call, target: Tar
         return json_answer(200, _read_coupon(state, target.entity_id))
     now = datetime.fromtimestamp(call.now_utc_s, UTC)
     return json_answer(200, _read_bonus(state, target.entity_id, now))
+
+
+_LISTS = {  # the members of the list of all promotions, and by analogy those of coupons
+    COUPON: ("coupons", "total_coupons_count"),
+    BONUS: ("promotions", "total_promotions_count"),
+}
+_MOST_LISTED = 50
+
+
+def _listed(entities: Entities, call: Call, target: Target) -> Answer:
+    """A page of what was written: `limit` and `offset`; more than 50 are not given at once."""
+    query = parse_qs(call.query, keep_blank_values=True)
+    texts = [query.get(name, [default]) for name, default in (("limit", "50"), ("offset", "0"))]
+    if set(query) - {"limit", "offset", "enabled"} or any(
+        len(text) != 1 or not re.fullmatch(r"[0-9]{1,9}", text[0]) for text in texts
+    ):
+        return _wrong_body(call, [("limit", "and offset must be whole numbers")])
+    limit, offset = (int(text[0]) for text in texts)
+    after = entities.skip(target.kind, target.scope, offset)
+    found = entities.page(target.kind, target.scope, after, min(limit, _MOST_LISTED))
+    now = datetime.fromtimestamp(call.now_utc_s, UTC)
+    bodies = [
+        _read_coupon(body, entity_id)
+        if target.kind == COUPON
+        else _read_bonus(body, entity_id, now)
+        for entity_id, body in found
+    ]
+    member, total = _LISTS[target.kind]
+    return json_answer(200, {member: bodies, total: entities.count(target.kind, target.scope)})
 
 
 def _read_coupon(state: dict[str, Any], external_id: str) -> dict[str, Any]:
