@@ -13,6 +13,7 @@ import click
 from pipeline.cli.check import check
 from pipeline.cli.init import init
 from pipeline.cli.operations import operations
+from pipeline.cli.plan import plan, undo, verify
 from pipeline.cli.resume import resume
 from pipeline.cli.run import run
 from pipeline.cli.runs import runs
@@ -72,5 +73,5 @@ def main(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = config
 
 
-for _command in (run, check, resume, runs, operations, init, simulator):
+for _command in (run, plan, check, verify, undo, resume, runs, operations, init, simulator):
     main.add_command(_command)

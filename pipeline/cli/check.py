@@ -110,7 +110,10 @@ def _request(account: Account, job: JobRow) -> Request:
         if isinstance(value, SecretStr)
     }
     shown = settings.model_copy(update=variables)
-    return operation.encode(shown, (operation.job_type.trusted(job.text),))
+    wanted = operation.job_type.trusted(job.text)
+    if job.keeps and operation.reading is not None:  # what it is laid over is read first
+        return operation.reading.request(shown, wanted)
+    return operation.encode(shown, (wanted,))
 
 
 def as_curl(account: Account, request: Request) -> str:

@@ -42,7 +42,7 @@ def resume(
     rows are left out: mend them in its error file. A row that a newer one has replaced is not sent.
     """
     config = read_config(config_file)
-    session = Session(quiet=quiet, as_json=as_json)
+    session = Session(quiet=quiet, as_json=as_json, goes_on=yes)
     if failed:
         sys.exit(_send_failed(run, config, session, is_agreed=yes))
     name = run or _last_unfinished(config)

@@ -13,6 +13,7 @@ import click
 from pipeline.cli.session import Session
 from pipeline.cli.setup import (
     Allowed,
+    Condition,
     Rows,
     embedded_simulator,
     expand,
@@ -40,14 +41,21 @@ from pipeline.run import RunOptions, reopen, report_only, same_finished
     "--max-invalid",
     type=click.FloatRange(0, 100),
     default=50.0,
-    show_default=True,
-    help="Percent of rows; with more of them invalid nothing is sent.",
+    metavar="PERCENT",
+    show_default=False,
+    help="More rows invalid: send nothing (50).",
 )
 @click.option("--min-rows", type=click.IntRange(min=0), default=0, help="With fewer, send nothing.")
 @click.option("--no-brake", is_flag=True, help="Go on after 20 equal refusals at the start.")
 @click.option("--force-order", is_flag=True, help="Send an earlier report's rows as new ones.")
 @click.option("--allow", type=Allowed(), help="irreversible: send rows that nothing takes back.")
-@click.option("--run-id", help="A scheduler's: the same id never sends the same file twice.")
+@click.option(
+    "--skip-unchanged", is_flag=True, help="Read first; send only what changes something."
+)
+@click.option("--keep-before", is_flag=True, help="Read first; keep what is overwritten, for undo.")
+@click.option("--canary", type=click.IntRange(min=1), default=None, help="Try N rows, then ask.")
+@click.option("--stop-if", type=Condition(), multiple=True, help='For example "errors > 2%".')
+@click.option("--run-id", help="A scheduler's: the same id sends a file once.")
 @click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
@@ -67,15 +75,15 @@ def run(
     no_brake: bool,
     no_wait: bool,
     allow: bool | None,
+    canary: int | None,
     quiet: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Send the rows of FILES and report what became of each.
 
-    FILES are paths, folders or globs of .csv, .csv.gz and .parquet files; without any, the drop
-    folder inputs/<operation>/ is taken. Each file is a run with a report of its own; files of one
-    account go one after the other, the others side by side.
+    FILES are paths, folders or globs of .csv, .csv.gz and .parquet files, or plans; without any,
+    the drop folder inputs/<operation>/ is taken.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows say different things: give one of them")
@@ -86,13 +94,14 @@ def run(
         max_invalid=0.0 if strict else max_invalid / 100,
         use_brake=not no_brake,
         allow_irreversible=bool(allow),
+        canary=canary or 0,
         **options,
     )
     with ExitStack() as stack:
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=strict_ids))
-        session = Session(quiet=quiet, as_json=as_json, wait=not no_wait)
+        session = Session(quiet=quiet, as_json=as_json, wait=not no_wait, goes_on=yes or simulate)
         paths = expand(files, config)
         if not paths:
             session.say(f"No files in {config.inputs}: nothing to do.")

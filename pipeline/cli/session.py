@@ -12,6 +12,7 @@ import anyio
 import click
 from rich.console import Console
 
+from pipeline.cli.pages import show_trial
 from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
 from pipeline.model import ConfigError, PipelineError, RunAborted, UsageError
@@ -28,6 +29,7 @@ from pipeline.run import (
     signals_obeyed,
     tidy,
 )
+from pipeline.run.canary import Trial
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
 INTERRUPTED = 128  # and above, by the number of the signal
@@ -36,9 +38,15 @@ Prepare = Callable[[], Prepared]
 
 
 class Session:
-    """One command over one or more files."""
+    """One command over one or more files.
 
-    def __init__(self, *, quiet: bool, as_json: bool, wait: bool = True) -> None:
+    goes_on  after a canary that holds nobody is asked
+    """
+
+    def __init__(
+        self, *, quiet: bool, as_json: bool, wait: bool = True, goes_on: bool = False
+    ) -> None:
+        self._goes_on = goes_on
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._as_json = as_json
         self._wait = wait
@@ -115,6 +123,17 @@ class Session:
                 return
         raise UsageError("nothing was sent")
 
+    def _agree(self, trial: Trial) -> bool:
+        """Show what came of the rows that went first; whether the others may go."""
+        show_trial(self._console, trial)
+        if self._goes_on:
+            return True
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        with suppress(click.Abort):
+            return click.confirm("Send the rest?", default=False, err=True)
+        return False
+
     async def _carry_out(self, prepared: Prepared, shared: Shared, board: Board) -> int:
         if shared.interrupted is not None:
             source = prepared.snapshot.source
@@ -122,7 +141,13 @@ class Session:
             discard(prepared)
             return NOTHING_SENT
         try:
-            way = Way(watch=board.watch, shared=shared, wait=self._wait, tell=self.say)
+            way = Way(
+                watch=board.watch,
+                shared=shared,
+                wait=self._wait,
+                tell=self.say,
+                agree=self._agree,
+            )
             summary: Summary = await carry_out(prepared, way)
         except BusyError as error:
             tell_error(error)

@@ -17,6 +17,7 @@ from anyio.from_thread import start_blocking_portal
 from pipeline.config import Config, load_config
 from pipeline.load import RowSelection, parse_rows
 from pipeline.model import UsageError
+from pipeline.policy.stop_if import StopIf, parse_stop_if
 from pipeline.run import SAMPLES, Prepared, RunOptions, discard, prepare
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
@@ -53,6 +54,23 @@ class Allowed(click.ParamType[bool]):
         if value != self.name and value is not True:
             self.fail(f"{value!r}: only {self.name} can be allowed", param, ctx)
         return True
+
+
+class Condition(click.ParamType[StopIf]):
+    """`errors > 2%` as a condition that stops a run."""
+
+    name = "condition"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> StopIf:
+        """What is counted, and how much of it is borne."""
+        if isinstance(value, StopIf):
+            return value
+        try:
+            return parse_stop_if(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def read_config(path: Path | None) -> Config:

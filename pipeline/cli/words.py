@@ -35,6 +35,7 @@ def question_about(prepared: Prepared) -> Question:
         examples=tuple(str(kind.examples[0]) for kind in bound.faults[:EXAMPLES]),
         cleared=cleared_fields(prepared),
         warnings=(*warnings_about(prepared), *([prepared.refusal] if prepared.refusal else [])),
+        undo=tuple(_not_taken_back(prepared)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
     )
 
@@ -51,6 +52,27 @@ def cleared_fields(prepared: Prepared) -> dict[str, tuple[str, ...]]:
     for cleared in prepared.bound.cleared:
         found[cleared.operation].append(f"{cleared.field} ({counted(cleared.jobs, 'row')})")
     return {operation: tuple(fields) for operation, fields in found.items()}
+
+
+def _not_taken_back(prepared: Prepared) -> Iterator[str]:
+    """What could not be undone, said before it is done."""
+    asked = {name for file in prepared.bound.jobs.values() for name in file.operations}
+    operations = {op.name: op for account in prepared.accounts for op in account.vendor.operations}
+    for name in sorted(asked):
+        operation = operations[name]
+        if operation.change is None:
+            yield f"{name}: nothing takes it back"
+        elif operation.reading is None:
+            yield f"{name}: only rows that give previous_status can be taken back"
+        elif not _keeps_before(prepared, name):
+            yield f"{name}: not kept what is overwritten; --keep-before keeps it"
+
+
+def _keeps_before(prepared: Prepared, operation: str) -> bool:
+    """Whether what rows of an operation overwrite is on record afterwards."""
+    bound, options = prepared.bound, prepared.options
+    is_read = options.skip_unchanged or options.keep_before or operation in bound.keeps
+    return bound.has_befores or is_read
 
 
 def _targets(prepared: Prepared) -> Iterator[Target]:

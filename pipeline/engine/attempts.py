@@ -13,6 +13,9 @@ from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
 from pipeline.policy.split import Parts, Splitter
 
+STALE = frozenset({409, 412})
+"""RFC 9110: what the request was conditional on holds no more."""
+
 
 class Attempts:
     """Sends batches, and lets their rows go on: again, apart, to a read, to their end."""
@@ -35,7 +38,7 @@ class Attempts:
         try:
             with self._means.traffic.request(trip.left_s):
                 self._leaves(batch, trip.left_s)
-                jobs = [operation.job_type.trusted(row.job.text) for row in batch]
+                jobs = [row.sends or operation.job_type.trusted(row.job.text) for row in batch]
                 reply = await self._means.send(operation.encode(settings, jobs))
                 trip.back(reply)
                 answers = operation.decode(settings, jobs, reply)
@@ -105,8 +108,15 @@ class Attempts:
         """`status` is how `row` ends, unless a read can tell better."""
         if status is Status.UNKNOWN and self._read_back.can_read(row):
             self._read_back.reads_next(row)
+        elif status is Status.REJECTED and self._is_stale(row, answer):
+            self._supply.again([row], 0.0)
         else:
             self._ends.end(row, answer, status)
+
+    def _is_stale(self, row: Row, answer: Answer) -> bool:
+        """Whether the vendor says that the entity has changed since it was looked at."""
+        is_looked_at = row.sends is not None and row.tries < self._account.retry.max_attempts
+        return is_looked_at and answer.http_status in STALE
 
     def _go_on_with(self, parts: Parts) -> None:
         """Send the parts of refused groups, or whole groups once more."""

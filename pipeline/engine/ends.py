@@ -36,12 +36,19 @@ class Ends:
     """Ends rows of the account of this name.
 
     clock   monotonic seconds
+    heard   is told how each row ends
     counts  rows that have a result, per status
     """
 
     def __init__(
-        self, account: str, supply: Supply, recorder: Recorder, clock: Callable[[], float]
+        self,
+        account: str,
+        supply: Supply,
+        recorder: Recorder,
+        clock: Callable[[], float],
+        heard: Callable[[Status], None] = lambda _status: None,
     ) -> None:
+        self._heard = heard
         self._account = account
         self._supply = supply
         self._recorder = recorder
@@ -69,6 +76,7 @@ class Ends:
         self._recorder.end(
             result, partial(self._committed, row, status), is_awaited=self._supply.is_awaited(row)
         )
+        self._heard(status)
 
     def _committed(self, row: Row, status: Status) -> None:
         self._supply.done(row, status)

@@ -17,6 +17,7 @@ from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.ends import Ends
 from pipeline.engine.flow import WORKERS_PER_SLOT, Flow
 from pipeline.engine.gate import Door
+from pipeline.engine.looks import Looks
 from pipeline.engine.means import Heard, Means, Send, Surroundings
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.recorder import Recorder
@@ -25,7 +26,7 @@ from pipeline.engine.traffic import Traffic
 from pipeline.engine.trip import Trip
 from pipeline.model import AccountProgress, JobRow
 from pipeline.policy.backlog import Backlog
-from pipeline.policy.batches import Batch
+from pipeline.policy.batches import Batch, Row
 from pipeline.policy.brake import Brake
 from pipeline.policy.hopeless import hopeless
 from pipeline.policy.split import Splitter
@@ -68,7 +69,7 @@ class Lane:
         splitter = Splitter()
         self._traffic = Traffic(around.clock)
         self._supply = Supply(backlog, splitter, jobs, earlier, around.clock)
-        self._ends = Ends(account.name, self._supply, recorder, around.clock)
+        self._ends = Ends(account.name, self._supply, recorder, around.clock, around.ended)
         self._flow = Flow(
             account.in_flight,
             clock=around.clock,
@@ -87,6 +88,7 @@ class Lane:
         )
         self._read_back = ReadBack(means)
         self._attempts = Attempts(means, self._read_back, splitter)
+        self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
         self._brake = Brake(around.brake_after)
         self._clock = around.clock
         self._is_open = False
@@ -170,6 +172,9 @@ class Lane:
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
         """Claim `batch`, wait for its turn, send it; where it gets none it goes back."""
+        if self._looks.is_due(batch):
+            await self._look_and_serve(batch, tasks)
+            return
         trip: Trip | None = None
         try:
             if await self._claim(batch):
@@ -192,12 +197,43 @@ class Lane:
         number = await self._door.permit()
         return None if number is None else Trip(self._door, number, self._clock())
 
+    async def _look_and_serve(self, batch: Batch, tasks: TaskGroup) -> None:
+        """Look at the entity of a row, then send what is to be sent; else it goes back."""
+        (row,) = batch
+        trips: list[Trip] = []
+        is_back = True
+        try:
+            async with nullcontext() if self._flow.is_probe(batch) else self._flow.slots:
+                if (look := await self._permit(batch)) is not None:
+                    trips.append(look)
+                    self._heed(await self._looks.at(row, look), tasks)
+                    is_back = row.sends is not None
+                    if is_back and await self._claim(batch):
+                        attempt = await self._permit(batch)
+                        if attempt is not None:
+                            trips.append(attempt)
+                            is_back = False
+                            await self._send_if_fresh(row, attempt, tasks)
+        finally:
+            self._flow.give_back(batch)
+            if is_back:
+                self._supply.put_back(batch)
+            for trip in trips:
+                trip.back()
+
+    async def _send_if_fresh(self, row: Row, trip: Trip, tasks: TaskGroup) -> None:
+        if self._looks.is_fresh(row):
+            self._heed(await self._attempts.make([row], trip), tasks)
+        else:
+            self._supply.stands_in_line_again([row])
+
     async def _claim(self, batch: Batch) -> bool:
-        """Whether it is on record that `batch` may be sent from now on."""
+        """Whether it is on record that `batch` may be sent from now on, and over what."""
         rows = [row for row in batch if not row.is_claimed]
+        befores = [(row.job.row, row.before) for row in batch if row.before and not row.in_doubt]
         for row in rows:
             row.is_claimed = True  # broken off, it may be on record or not
-        is_recorded = await self._recorder.claim([row.job.row for row in rows])
+        is_recorded = await self._recorder.claim([row.job.row for row in rows], befores)
         for row in rows:
             row.is_claimed = is_recorded
         return is_recorded

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from pipeline.engine.ends import Ends
 from pipeline.engine.flow import Flow
+from pipeline.engine.look import BLINDLY, Looking
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
-from pipeline.model import Answer, NoReply, Reply, Request
+from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.vendors import Account, Operation
 
@@ -24,11 +25,18 @@ class Surroundings:
     clock        monotonic seconds
     jitter       draws from [0, 1)
     brake_after  equal refusals at the start that stop the account; 0 never does
+    looking      before which rows their entity is read
+    before       what the entity of a row in doubt held before its first attempt, as far as that is
+                 on record
+    ended        is told how each row ends
     """
 
     clock: Callable[[], float]
     jitter: Callable[[], float]
     brake_after: int = BRAKE_AFTER
+    looking: Looking = BLINDLY
+    before: Callable[[int], str | None] = lambda _row: None
+    ended: Callable[[Status], None] = lambda _status: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

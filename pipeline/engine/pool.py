@@ -55,6 +55,11 @@ class Pool:
             lane.stop(reason)
         self._working.deadline = anyio.current_time() + self._grace_s
 
+    def feed_no_more(self, reason: str) -> None:
+        """Take no further row; what is in flight finishes, however long it takes."""
+        for lane in self._lanes:
+            lane.stop(reason)
+
     def progress(self) -> tuple[AccountProgress, ...]:
         """How far each account is."""
         return tuple(lane.progress() for lane in self._lanes)

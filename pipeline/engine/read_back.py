@@ -48,7 +48,7 @@ class ReadBack:
             return None
         if not row.attempts:
             row.attempts, row.first_sent_s, row.last_sent_s = 1, *[self._clock()] * 2
-        job = operation.job_type.trusted(row.job.text)
+        job = row.sends or operation.job_type.trusted(row.job.text)
         reply: Reply | NoReply | None = None
         try:
             with self._means.traffic.request(trip.left_s):

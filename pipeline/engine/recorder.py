@@ -18,6 +18,7 @@ MOST_PENDING = 10_000
 
 Record = Callable[[Sequence[int], Sequence[RowResult]], None]
 Release = Callable[[Sequence[int]], None]
+Keep = Callable[[Sequence[tuple[int, str]]], None]
 
 
 class Recorder:
@@ -27,10 +28,18 @@ class Recorder:
              at a time. Where it raises PipelineError nothing more is recorded: `fails` is called
              with it once, and `run` raises it in the end
     release  takes claims back, in the same manner
+    keep     puts on record what entities of rows held, before these are claimed; in the same manner
     """
 
-    def __init__(self, record: Record, release: Release = lambda _rows: None) -> None:
+    def __init__(
+        self,
+        record: Record,
+        release: Release = lambda _rows: None,
+        keep: Keep = lambda _befores: None,
+    ) -> None:
         self._record = record
+        self._keep = keep
+        self._befores: list[tuple[int, str]] = []
         self._release = release
         self.fails: Callable[[PipelineError], None] = lambda _error: None
         self.failure: PipelineError | None = None
@@ -44,12 +53,16 @@ class Recorder:
         self._is_closed = False
         self._lost: list[RowResult] = []
 
-    async def claim(self, rows: Sequence[int]) -> bool:
-        """Put on record that `rows` may be sent from now on. False: nothing can be any more."""
+    async def claim(self, rows: Sequence[int], befores: Sequence[tuple[int, str]] = ()) -> bool:
+        """Put on record that `rows` may be sent from now on. False: nothing can be any more.
+
+        befores  rows and what their entities hold, on record before the claims are
+        """
         if self.failure is not None:
             return False
-        if rows:
+        if rows or befores:
             self._claims += rows
+            self._befores += befores
             self._news.set()
             self._hurry.set()
             await self._committed.wait()
@@ -109,6 +122,7 @@ class Recorder:
 
     async def _commit(self) -> None:
         claims, self._claims = self._claims, []
+        befores, self._befores = self._befores, []
         batch, self._results = self._results, []
         committed, self._committed = self._committed, anyio.Event()
         if not self._is_closed:
@@ -116,7 +130,7 @@ class Recorder:
             self._hurry = anyio.Event()
         results = [result for result, _ in batch]
         try:
-            await self._write(claims, results)
+            await self._write(claims, results, befores)
         finally:
             committed.set()
         if self.failure is None:
@@ -124,12 +138,19 @@ class Recorder:
                 then()
         self._room.wake_all()
 
-    async def _write(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+    async def _write(
+        self,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        befores: Sequence[tuple[int, str]],
+    ) -> None:
         if self.failure is not None:
             self._lost += results
             return
         try:
             with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
+                if befores:
+                    await anyio.to_thread.run_sync(self._keep, befores)
                 if claims or results:
                     await anyio.to_thread.run_sync(self._record, claims, results)
                 if self._unsent and self._is_closed:

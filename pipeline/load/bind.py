@@ -71,6 +71,8 @@ class Bound:
     faults        of the invalid rows, the most frequent kind first
     cleared       the most frequent first
     irreversible  jobs that nothing takes back, by operation; only operations that have any
+    keeps         operations whose jobs are laid over what the vendor holds
+    has_befores   the jobs come from a plan, with what their entities hold
     """
 
     jobs: Mapping[str, JobsFile]
@@ -80,6 +82,8 @@ class Bound:
     warnings: tuple[WarningKind, ...] = ()
     cleared: tuple[ClearedField, ...] = ()
     irreversible: Mapping[str, int] = field(default_factory=dict)
+    keeps: tuple[str, ...] = ()
+    has_befores: bool = False
 
     @property
     def repeated(self) -> int:
@@ -263,14 +267,18 @@ class _Binder:
             if warnings or row.cleared or row.warnings:
                 self._note(place, operation.name, row, warnings)
             jobs.append(
-                JobRow(
-                    place.row,
-                    operation.name,
-                    entity(settings, job).text(),
-                    repeatable(settings, job),
-                    job.canonical_json(),
-                    batch_key(settings, job),
-                    *since,
+                JobRow._make(
+                    (
+                        place.row,
+                        operation.name,
+                        entity(settings, job).text(),
+                        repeatable(settings, job),
+                        job.canonical_json(),
+                        batch_key(settings, job),
+                        *since,
+                        "",
+                        reader.plan.keeps,
+                    )
                 )
             )
         for name in reader.plan.absent:
@@ -358,6 +366,7 @@ class _Binder:
                 if jobs
             ),
             irreversible=dict(self._irreversible),
+            keeps=tuple(name for name, reader in self._readers.items() if reader.plan.keeps),
         )
 
 

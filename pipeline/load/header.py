@@ -58,12 +58,14 @@ class OperationPlan:
 
     foreign  columns that belong to other operations of the file: empty in these rows
     absent   fields that every row clears, for the file has no column for them
+    keeps    what a row leaves out stays as the vendor has it
     """
 
     operation: Operation[Any, Any]
     columns: tuple[Column, ...]
     foreign: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,7 +267,7 @@ class _Header:
                 yield self._column(header, inner, key)
 
     def _column(self, header: str, field: Field, member: str | None = None) -> Column:
-        must = field.is_required or field.name in self.operation.always
+        must = self._must_be_given(field)
         return Column(
             header=header,
             member=member,
@@ -275,10 +277,21 @@ class _Header:
             empty_is_null=field.name in self.settings.empty_is_null,
         )
 
+    def _must_be_given(self, field: Field) -> bool:
+        """Whether a row cannot leave the field out: what the vendor has is kept in its stead."""
+        if self._keeps and _is_content(self.fields[field.path[0]]):
+            return False
+        return field.is_required or bool({field.name, field.path[0]} & {*self.operation.always})
+
+    @property
+    def _keeps(self) -> bool:
+        return self.operation.replaces and self.settings.missing == "keep"
+
     def _when_empty(self, field: Field, *, must: bool) -> Empty:
         if must:
             return Empty.INVALID
-        if not self.operation.replaces or not _is_content(self.fields[field.path[0]]):
+        is_kept = self._keeps or not self.operation.replaces
+        if is_kept or not _is_content(self.fields[field.path[0]]):
             return Empty.HARMLESS
         return Empty.REFUSED if self.settings.missing == "refuse" else Empty.CLEARS
 
@@ -328,7 +341,7 @@ class _Header:
                 f"no column for {', '.join(cleared)}: {self.operation.name} replaces everything, "
                 "so what these fields hold at the vendor would be cleared",
                 "Add the columns (in a cell, null asks for null and omit leaves the field out on "
-                f'purpose), or set missing = "clear" under {self._section}',
+                f'purpose), or set missing = "keep" or "clear" under {self._section}',
             )
 
     def _absent(self, columns: Sequence[Column]) -> tuple[list[Field], list[str]]:
@@ -340,9 +353,9 @@ class _Header:
                 path = part.path
                 if any(path[: len(p)] == p[: len(path)] for p in paths):
                     continue
-                if field.is_required or {part.name, field.name} & {*self.operation.always}:
+                if self._must_be_given(part):
                     must.append(part)
-                elif self.operation.replaces and _is_content(field):
+                elif self.operation.replaces and not self._keeps and _is_content(field):
                     cleared.append(part.name)
         return must, cleared
 
@@ -357,6 +370,7 @@ class _Header:
             columns=columns,
             foreign=tuple(header for header, some in found.items() if some is None),
             absent=tuple(self._absent(columns)[1]),
+            keeps=self._keeps,
         )
 
 

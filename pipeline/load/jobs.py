@@ -26,6 +26,8 @@ JOBS_SCHEMA = MappingProxyType(
         "batch": pl.String(),
         "since_run": pl.String(),  # null, as is since_row, in a row that is new
         "since_row": pl.Int64(),
+        "expects": pl.String(),  # null where the entity may hold anything
+        "keeps": pl.Boolean(),
     }
 )
 READ_ROWS = 8_192
@@ -118,7 +120,7 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
     """Jobs as a frame of `JOBS_SCHEMA`.
 
     >>> jobs_frame([JobRow(1, "xsolla.coupon", "e", True, "{}")]).rows()
-    [(1, 'xsolla.coupon', 'e', True, '{}', '', None, None)]
+    [(1, 'xsolla.coupon', 'e', True, '{}', '', None, None, None, False)]
     """
     columns = zip(*jobs, strict=True) if jobs else ((),) * len(JOBS_SCHEMA)
     frame = pl.DataFrame(
@@ -128,7 +130,10 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
         ]
     )
     since = ("since_run", "since_row")
-    return frame.with_columns(pl.when(pl.col("since_run") != "").then(pl.col(since)))
+    return frame.with_columns(
+        pl.when(pl.col("since_run") != "").then(pl.col(since)),
+        pl.when(pl.col("expects") != "").then(pl.col("expects")),
+    )
 
 
 def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRow]]:
@@ -141,7 +146,10 @@ def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRo
 
 
 def job_rows(frame: pl.DataFrame) -> list[JobRow]:
-    """A frame of `JOBS_SCHEMA` as jobs."""
-    frame = frame.with_columns(pl.col("since_run").fill_null(""), pl.col("since_row").fill_null(0))
+    """A frame of `JOBS_SCHEMA` as jobs; one of an earlier version lacks the last two columns."""
+    missing = {"expects": pl.lit(""), "keeps": pl.lit(value=False)}
+    frame = frame.with_columns(**{n: v for n, v in missing.items() if n not in frame.columns})
+    texts = ("since_run", "expects")
+    frame = frame.with_columns(pl.col(texts).fill_null(""), pl.col("since_row").fill_null(0))
     columns = (frame[name].to_list() for name in JOBS_SCHEMA)
     return list(map(JobRow._make, zip(*columns, strict=True)))

@@ -25,6 +25,7 @@ from pipeline.load.cells import (
 )
 from pipeline.load.fields import fields_of
 from pipeline.load.header import Column, Empty, OperationPlan, listed
+from pipeline.load.part_of import part_of
 from pipeline.model import CellKind, Fault, UpdateJob
 from pipeline.model.errors import shorten
 
@@ -67,6 +68,8 @@ class RowReader:
     def __init__(self, plan: OperationPlan, *, timezone: tzinfo | None = None) -> None:
         self.plan = plan
         self._columns = plan.columns
+        job_type: type[UpdateJob] = plan.operation.job_type
+        self._job_type = part_of(job_type) if plan.keeps else job_type
         self._readers = [_reader(column, timezone) for column in plan.columns]
         self._absence = [_absence(column, plan.operation.name) for column in plan.columns]
         self._tree = _tree(plan.columns)
@@ -153,7 +156,7 @@ class RowReader:
     def job(self, row: ReadRow) -> UpdateJob | tuple[Fault, ...]:
         """The job of a row, or every fault of it: those of its cells and those of its values."""
         try:
-            job = self.plan.operation.job_type.model_validate(row.values)
+            job = self._job_type.model_validate(row.values)
         except ValidationError as error:
             faults = (*row.faults, *self._value_faults(error, row))
             return faults or (Fault(what="not accepted"),)
@@ -304,8 +307,8 @@ def _absence(column: Column, operation: str) -> dict[Absent, Fault | None]:
             what="not given, which would clear the field at the vendor",
             column=column.shown,
             expected=expected,
-            todo='Write omit in the cell to leave it out on purpose, or set missing = "clear" '
-            f'under [input."{operation}"]',
+            todo='Write omit in the cell to leave it out on purpose, or set missing = "keep" or '
+            f'"clear" under [input."{operation}"]',
         )
     return {Absent.OMITTED: omitted, Absent.NOT_GIVEN: empty}
 

@@ -62,6 +62,7 @@ class Question:
 
     invalid   rows that will not be sent, with a few of their messages in `examples`
     cleared   operation -> fields that are left out and hence cleared at the vendor
+    undo      what of it could not be taken back, a line each
     """
 
     file: Path
@@ -72,6 +73,7 @@ class Question:
     examples: tuple[str, ...] = ()
     cleared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
     is_simulated: bool = False
 
 
@@ -86,6 +88,8 @@ def show_question(console: Console, question: Question, *, would: bool = False) 
         table.add_row("account", _target_text(target))
     for operation, fields in question.cleared.items():
         table.add_row("clears", _text(f"{operation}: {', '.join(fields)}", "bold yellow"))
+    for line in question.undo:
+        table.add_row("undo", _text(line, "dim"))
     for warning in question.warnings:
         table.add_row("warning", _text(warning, "yellow"))
     title = "Would send" if would else "About to send"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -28,16 +28,33 @@ async def places_held(
     wait: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> AsyncIterator[None]:
-    """While the block runs no other process sends to where the rows go.
+    """While the block runs no other process sends to where the rows of a run go.
 
+    As `accounts_held`.
+    """
+    async with accounts_held(prepared.places, prepared.config, wait=wait, tell=tell):
+        yield
+
+
+@asynccontextmanager
+async def accounts_held(
+    places: Iterable[str],
+    config: Config,
+    *,
+    wait: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> AsyncIterator[None]:
+    """While the block runs no other process sends to these places, nor reads for a plan there.
+
+    places  vendor, origin and scope, as an entity's text begins
     wait    whether to go on waiting; where it says no BusyError is raised
     tell    is told once whom it waits for
     raises  RunAborted where the locks cannot be used
     """
-    folder = lock_folder(prepared.config)
+    folder = lock_folder(config)
     with ExitStack() as held:
         # all in the same order everywhere, so that no two processes wait for each other
-        for place in sorted(prepared.places):
+        for place in sorted(places):
             lock = held.enter_context(
                 Lock(folder / hashlib.sha256(place.encode()).hexdigest()[:16])
             )

@@ -158,6 +158,10 @@ def _settings(prepared: Prepared) -> dict[str, Any]:
         "use_brake": options.use_brake,
         "force_order": options.force_order,
         "allow_irreversible": options.allow_irreversible,
+        "skip_unchanged": options.skip_unchanged,
+        "keep_before": options.keep_before,
+        "canary": options.canary,
+        "stop_if": [each.text for each in options.stop_if],
         "grace_s": options.grace_s,
         "accounts": [public_settings(account) for account in prepared.accounts],
     }

@@ -131,6 +131,8 @@ def _bound(
         warnings=(WarningKind(told, rows, tuple(first)),),
         cleared=tuple(ClearedField(*key, count) for key, count in cleared.most_common()),
         irreversible=dict(+irreversible),
+        keeps=old.bound.keeps,
+        has_befores=old.bound.has_befores,
     )
 
 

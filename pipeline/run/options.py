@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.load import RowSelection
+from pipeline.policy.stop_if import StopIf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +19,10 @@ class RunOptions:
     use_brake    stop an account whose first answers are all the same refusal
     force_order  take rows of an earlier report as new ones
     allow_irreversible  send rows that nothing can take back
+    skip_unchanged  read what the vendor holds, and send no row that would change nothing
+    keep_before  read what the vendor holds and keep it, so that the run can be taken back
+    canary       so many rows go first, and are looked at before the others; 0: none
+    stop_if      conditions that stop the run
     run_id       the scheduler's name for the run: a run of that name is not begun twice
     grace_s      how long requests in flight may finish once the run is stopped
     """
@@ -30,6 +35,10 @@ class RunOptions:
     use_brake: bool = True
     force_order: bool = False
     allow_irreversible: bool = False
+    skip_unchanged: bool = False
+    keep_before: bool = False
+    canary: int = 0
+    stop_if: tuple[StopIf, ...] = ()
     run_id: str | None = None
     grace_s: float = 20.0
 
@@ -42,4 +51,5 @@ class RunOptions:
             self.rows,
             self.force_order,
             self.allow_irreversible,
+            self.skip_unchanged,
         )

@@ -24,6 +24,7 @@ from pipeline.run.others import OtherRuns
 from pipeline.run.prepare import Prepared
 from pipeline.run.registry import open_registry
 from pipeline.vendors import Account
+from pipeline.vendors.contract import State
 
 ROWS_AT_ONCE = 2_000
 """So many rows are put on record in one commit."""
@@ -207,9 +208,15 @@ class _Settling:
 
     def _writes(self, job: JobRow) -> Writes:
         operation = self._operations.get(job.operation)
-        if operation is None or operation.replaces:
+        if operation is None or (operation.replaces and not job.keeps):
             return None
-        return operation.writes(self._account.settings, operation.job_type.trusted(job.text))
+        wanted = operation.job_type.trusted(job.text)
+        settings = self._account.settings
+        if job.keeps and operation.change is not None:
+            # a part: the rest of what it sends is what was there
+            left = operation.change.after(settings, wanted, State({}))
+            return None if left is None else frozenset(f"/{name}" for name in left.fields)
+        return operation.writes(settings, wanted)
 
     def _result(self, decided: Decided) -> RowResult:
         met, fate, hint = decided.met, decided.fate, _HINTS[decided.fate]

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
+from pipeline.engine.look import Looking
 from pipeline.ledger import Holder, Lock, RunLedger
 from pipeline.load import Bound, bind, take
+from pipeline.load.bind_plan import bind_plan
+from pipeline.load.plans import planned_of
 from pipeline.model import (
     ConfigError,
     Fault,
@@ -19,8 +22,10 @@ from pipeline.model import (
     InputSettings,
     RunAborted,
     Snapshot,
+    Status,
     UsageError,
 )
+from pipeline.model.plan import Planned
 from pipeline.run.options import RunOptions
 from pipeline.run.registry import (
     UNFINISHED,
@@ -37,6 +42,7 @@ from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
 LEDGER = "ledger.db"
+BEFORES = "befores.db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,11 @@ class Prepared:
         return tuple(self.config.outline(name) for name in self.bound.jobs)
 
     @property
+    def looking(self) -> Looking:
+        """Before which rows their entity is read, beside those that expect something of it."""
+        return Looking(skips=self.options.skip_unchanged, remembers=self.options.keep_before)
+
+    @property
     def places(self) -> frozenset[str]:
         """What its rows reach: vendor, origin and scope of their entities."""
         return frozenset().union(*(file.reaches for file in self.bound.jobs.values()))
@@ -90,7 +101,7 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     lock.acquire(wait=False)
     try:
         check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        snapshot, bound = _take_and_bind(path, config, options, folder, is_sample=is_sample)
+        snapshot, bound = take_and_bind(path, config, options, folder)
         _check_accounts(bound, path)
         check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
@@ -101,7 +112,7 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
             snapshot=snapshot,
             bound=bound,
             accounts={name: fingerprint(config.outline(name)) for name in bound.jobs},
-            refusal=_refusal(snapshot, bound, options),
+            refusal=_refusal(snapshot, bound, options) or _too_many(path, bound, options),
             is_sample=is_sample,
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
         )
@@ -259,9 +270,17 @@ def _is_sample(path: Path, config: Config) -> bool:
     return is_sample
 
 
-def _take_and_bind(
-    path: Path, config: Config, options: RunOptions, folder: Path, *, is_sample: bool
+def take_and_bind(
+    path: Path, config: Config, options: RunOptions, folder: Path
 ) -> tuple[Snapshot, Bound]:
+    """The snapshot of a file, and its rows as jobs, in `folder`; how the others end in its ledger.
+
+    Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
+    """
+    planned = planned_of(path)
+    if planned is not None:
+        return _take_plan(path, planned, config, options, folder)
+    is_sample = _is_sample(path, config)
     operations = {op.name: op for v in config.vendors.values() for op in v.operations}
     placed_in = _folder_operation(path, operations)
     sources = {
@@ -285,6 +304,31 @@ def _take_and_bind(
             allow_irreversible=options.allow_irreversible,
             emit=lambda results: ledger.record((), results),
             known_runs=lambda name: runs.get(name) is not None,
+        )
+    return snapshot, bound
+
+
+def _take_plan(
+    path: Path, planned: Planned, config: Config, options: RunOptions, folder: Path
+) -> tuple[Snapshot, Bound]:
+    """The same for a plan, which says by itself what its rows ask for."""
+    if options.operation or options.account:
+        raise UsageError(f"{path} is a plan: operation and account stand in it")
+    accounts = {name: config.outline(name) for name in planned.accounts}
+    for name, account in accounts.items():
+        is_rehearsal = planned.is_simulated and account.is_simulated
+        if fingerprint(account) != planned.accounts[name] and not is_rehearsal:
+            what = f"it was made for account {name} at {planned.accounts[name]}, which leads "
+            what += f"to {fingerprint(account)} now"
+            raise InputError([Fault(what=what, file=str(path), todo="Make a new plan")])
+    snapshot = take(path, folder / "snapshot.parquet", rows=options.rows)
+    with RunLedger.create(folder / LEDGER) as ledger:
+        bound = bind_plan(
+            snapshot,
+            folder,
+            accounts=accounts,
+            allow_irreversible=options.allow_irreversible,
+            emit=lambda results: ledger.record((), results),
         )
     return snapshot, bound
 
@@ -347,6 +391,16 @@ def in_words(place: str) -> str:
     vendor, origin, scope = place.split("|", 2)
     where = f"{vendor} at {origin}"
     return f"{scope} of {where}" if scope else where
+
+
+def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:
+    """A plan tells beforehand how many rows change something."""
+    changes = sum(file.rows for file in bound.jobs.values())
+    for condition in options.stop_if:
+        is_of_changes = condition.counted == {Status.UPDATED} and not condition.is_share
+        if is_of_changes and changes > condition.most and planned_of(path) is not None:
+            return f"{condition.text}: the plan changes {changes}. Nothing was sent"
+    return None
 
 
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:

@@ -17,6 +17,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import anyio.abc
@@ -30,13 +31,16 @@ from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.sign_in import signed_in
 from pipeline.ledger import Ledger
+from pipeline.ledger.befores import Befores
 from pipeline.load import read_jobs
-from pipeline.model import AccountProgress, RowResult, RunAborted
+from pipeline.model import AccountProgress, RowResult, RunAborted, Status
 from pipeline.model.sample import Sample
 from pipeline.policy.brake import BRAKE_AFTER
+from pipeline.policy.stop_if import Tripwire
 from pipeline.run.before import Before
+from pipeline.run.canary import Agree, added, canary_rows, conditions, only, trial_of
 from pipeline.run.credentials import keep_credentials
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepare import BEFORES, Prepared
 from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import Account
 
@@ -65,6 +69,8 @@ class Way:
     shared          what runs of the same command have in common
     wait            for other processes that send to the same place, instead of raising BusyError
     tell            is told whom it waits for
+    agree           whether the rest may follow once the rows that go first have ended well; called
+                    in a thread
     """
 
     watch: Watch = nullcontext
@@ -73,6 +79,7 @@ class Way:
     shared: Shared = field(default_factory=Shared)
     wait: bool = True
     tell: Callable[[str], None] = lambda _words: None
+    agree: Agree = lambda _trial: True
 
     def may_wait(self) -> bool:
         """Whether it is worth waiting for other processes still."""
@@ -93,7 +100,41 @@ async def send_or_refuse(
             door = Door(way.shared.gate(account, prepared.config))
             send = await stack.enter_async_context(way.open_link(account, door))
             links.append((account, door, send))
-        await _send(prepared, way, links, OneAtATime(ledger), before=before, sent=sent)
+        befores = stack.enter_context(_befores(prepared))
+        stretch = _Stretch(prepared, way, links, OneAtATime(ledger), befores, sent)
+        if await _canary_holds(stretch, before, ledger):
+            await stretch.send(Before.of(ledger) if prepared.options.canary else before)
+
+
+def _befores(prepared: Prepared) -> AbstractContextManager[Befores | None]:
+    """Where is kept what entities held; None where nothing has to be."""
+    looking = prepared.looking
+    if not (prepared.bound.keeps or looking.skips or looking.remembers):
+        return nullcontext()
+    return Befores(prepared.folder / BEFORES)
+
+
+async def _canary_holds(stretch: _Stretch, before: Before, ledger: Ledger) -> bool:
+    """Send the rows that go first, if any do; whether the others may follow."""
+    prepared, sent = stretch.prepared, stretch.sent
+    jobs = prepared.bound.jobs
+    total = sum(file.rows for file in jobs.values())
+    if not 0 < prepared.options.canary < total:
+        return True
+    rows = await anyio.to_thread.run_sync(canary_rows, jobs, prepared.options.canary)
+    if not rows - ledger.has_result(sorted(rows)):
+        return True  # an earlier process tried them
+    wire = await stretch.send(before, rows)
+    if sent.stopped or sent.failure is not None or sent.signal is not None:
+        return False
+    reason = wire.at_the_end()
+    if reason is None:
+        trial = trial_of(rows, total, ledger)
+        if not await anyio.to_thread.run_sync(stretch.way.agree, trial):
+            reason = f"stopped after the canary of {len(rows)} rows"
+    if reason is not None:
+        sent.stopped = dict.fromkeys(jobs, reason)
+    return reason is None and sent.signal is None
 
 
 class OneAtATime:
@@ -124,55 +165,96 @@ class OneAtATime:
             self._ledger.sample(samples)
 
 
-async def _send(
-    prepared: Prepared,
-    way: Way,
-    links: Sequence[tuple[Account, Door, Send]],
-    ledger: OneAtATime,
-    *,
-    before: Before,
-    sent: Sent,
-) -> None:
-    recorder = Recorder(ledger.record, ledger.release)
-    earlier = NOTHING
-    if not before.is_nothing:
-        earlier = Earlier(before.claimed, before.unknown, ledger.has_result)
-    around = Surroundings(
-        clock=time.monotonic,
-        jitter=random.random,
-        brake_after=BRAKE_AFTER if prepared.options.use_brake else 0,
-    )
-    lanes = [
-        Lane(
+@dataclass(slots=True)
+class _Stretch:
+    """What sending a run, or the first rows of it, needs."""
+
+    prepared: Prepared
+    way: Way
+    links: Sequence[tuple[Account, Door, Send]]
+    ledger: OneAtATime
+    befores: Befores | None
+    sent: Sent
+
+    async def send(self, before: Before, rows: frozenset[int] | None = None) -> Tripwire:
+        """Send what has no result.
+
+        before  what stands on record
+        rows    only these; None: all
+        returns what watched how they ended
+        """
+        prepared, way, sent = self.prepared, self.way, self.sent
+        stop_if = conditions(prepared.options.stop_if, is_canary=rows is not None)
+        wire = Tripwire(stop_if)
+        recorder = Recorder(self.ledger.record, self.ledger.release, self._keep)
+        around = self._around(wire)
+        lanes = [self._lane(link, recorder, around, before, rows) for link in self.links]
+        for lane in lanes:
+            if lane.account.name in way.shared.hopeless:
+                lane.stop(way.shared.hopeless[lane.account.name], is_hopeless=True)
+        earlier = sent.progress
+        sent.pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
+        if sent.signal is not None:  # it came before there was anything to stop
+            sent.pool.stop(f"interrupted by {sent.signal.name}")
+        with way.watch(sent.pool.progress):
+            try:
+                async with way.shared.kept(prepared.config), _sampled(sent.pool, self.ledger):
+                    await sent.pool.run()
+            except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
+                sent.failure = _first(group)
+        sent.progress = added(earlier, sent.pool.progress())
+        sent.unrecorded = recorder.unrecorded
+        sent.stopped = {lane.account.name: lane.stopped for lane in lanes if lane.stopped}
+        way.shared.hopeless |= {
+            lane.account.name: lane.stopped for lane in lanes if lane.stopped and lane.is_hopeless
+        }
+        return wire
+
+    def _around(self, wire: Tripwire) -> Surroundings:
+        return Surroundings(
+            clock=time.monotonic,
+            jitter=random.random,
+            brake_after=BRAKE_AFTER if self.prepared.options.use_brake else 0,
+            looking=self.prepared.looking,
+            before=self._before,
+            ended=partial(self._heard, wire),
+        )
+
+    def _lane(
+        self,
+        link: tuple[Account, Door, Send],
+        recorder: Recorder,
+        around: Surroundings,
+        before: Before,
+        rows: frozenset[int] | None,
+    ) -> Lane:
+        account, door, send = link
+        earlier = NOTHING
+        if not before.is_nothing:
+            earlier = Earlier(before.claimed, before.unknown, self.ledger.has_result)
+        file = self.prepared.bound.jobs[account.name]
+        return Lane(
             account,
-            read_jobs(prepared.bound.jobs[account.name].path),
-            prepared.bound.jobs[account.name].rows,
+            only(read_jobs(file.path), rows),
+            file.rows if rows is None else len(rows),
             send=send,
             door=door,
             recorder=recorder,
             around=around,
             earlier=earlier,
         )
-        for account, door, send in links
-    ]
-    for lane in lanes:
-        if lane.account.name in way.shared.hopeless:
-            lane.stop(way.shared.hopeless[lane.account.name], is_hopeless=True)
-    sent.pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
-    if sent.signal is not None:  # it came before there was anything to stop
-        sent.pool.stop(f"interrupted by {sent.signal.name}")
-    with way.watch(sent.pool.progress):
-        try:
-            async with way.shared.kept(prepared.config), _sampled(sent.pool, ledger):
-                await sent.pool.run()
-        except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
-            sent.failure = _first(group)
-    sent.progress = sent.pool.progress()
-    sent.unrecorded = recorder.unrecorded
-    sent.stopped = {lane.account.name: lane.stopped for lane in lanes if lane.stopped}
-    way.shared.hopeless |= {
-        lane.account.name: lane.stopped for lane in lanes if lane.stopped and lane.is_hopeless
-    }
+
+    def _keep(self, befores: Sequence[tuple[int, str]]) -> None:
+        if self.befores is not None:
+            self.befores.keep(befores)
+
+    def _before(self, row: int) -> str | None:
+        return None if self.befores is None else self.befores.of([row]).get(row)
+
+    def _heard(self, wire: Tripwire, status: Status) -> None:
+        reason = wire.heard(status)
+        if reason is not None and self.sent.pool is not None:
+            self.sent.pool.feed_no_more(reason)
 
 
 @asynccontextmanager

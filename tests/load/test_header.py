@@ -103,7 +103,7 @@ def test_some_columns_fill_no_field(headers: tuple[str, ...], settings: dict[str
             "no column for most: every row",  # in both modes
         ),
         (ALL[:3] + ALL[4:], {}, "no column for until: acme.gift replaces everything"),
-        (ALL[:3] + ALL[4:], {}, 'set missing = "clear" under [input."acme.gift"]'),
+        (ALL[:3] + ALL[4:], {}, 'set missing = "keep" or "clear" under [input."acme.gift"]'),
         (ALL[:-1], {}, "no column for limits.schedule: acme.gift"),
         (ALL, {"rename": {"x": "nothing"}}, 'rename of "x" to a field that there is not'),
         (ALL, {"empty_is_null": ("nothing",)}, "empty_is_null of a field that there is not"),

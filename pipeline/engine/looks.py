@@ -1,0 +1,143 @@
+"""Entities are read before their rows are sent: what is there decides what becomes of a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from pipeline.engine.ends import FORGOTTEN
+from pipeline.engine.look import GONE, HELD, MIXED, Look, Looking, Said, conflict, look_at
+from pipeline.engine.means import Heard, Means
+from pipeline.engine.read_back import ReadBack
+from pipeline.engine.trip import Trip
+from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
+from pipeline.policy.batches import Batch, Row
+from pipeline.policy.classify import classify
+from pipeline.policy.retry import next_delay_s
+from pipeline.vendors.contract import Missing, State
+
+FRESH_S = 10.0
+"""What was read is believed so long, beside the row's place in line."""
+
+UNREAD_HINT = "nothing was sent: send the row again later"
+
+
+class Looks:
+    """Reads entities of rows that are not to be sent blindly.
+
+    Each attempt has a look of its own: what was read for the one before is old by then.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        looking: Looking,
+        read_back: ReadBack,
+        per_second: Callable[[], float],
+    ) -> None:
+        self._per_second = per_second
+        self._account = means.account
+        self._operations = means.operations
+        self._means = means
+        self._ends = means.ends
+        self._supply = means.supply
+        self._clock = means.around.clock
+        self._looking = looking
+        self._read_back = read_back
+
+    def is_due(self, batch: Batch) -> bool:
+        """Whether the row of `batch` is looked at before it is sent: it travels alone then."""
+        row = batch[0]
+        operation = self._operations[row.job.operation]
+        is_due = self._looking.is_due(operation, row.job)
+        return is_due and not self._read_back.is_next(row)
+
+    def is_fresh(self, row: Row) -> bool:
+        """Whether what was read can still be believed."""
+        in_line_s = 2 * self._account.in_flight / self._per_second()
+        return self._clock() - row.looked_s <= FRESH_S + in_line_s
+
+    async def at(self, row: Row, trip: Trip) -> Heard | None:
+        """Read the entity of `row`. Afterwards it has ended, waits, or `row.sends` is to be sent.
+
+        None where nothing was asked.
+        """
+        settings, operation = self._account.settings, self._operations[row.job.operation]
+        reading = operation.reading
+        if reading is None:
+            raise AssertionError("only what can be read is looked at")
+        row.sends = None
+        job = operation.job_type.trusted(row.job.text)
+        with self._means.traffic.request(trip.left_s):
+            reply = await self._means.send(reading.request(settings, job))
+            trip.back(reply)
+        if not row.attempts and not row.looks:
+            row.first_sent_s = trip.left_s
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            self._supply.stands_in_line_again([row])
+            return None
+        answer = classify(reply)
+        trip.heard(answer)
+        self._means.flow.heard([row], answer, trip.left_s)
+        row.looks += 1
+        row.looked_s = trip.left_s
+        state = reading.state(settings, reply) if isinstance(reply, Reply) else None
+        if state is None:
+            self._told_nothing(row, answer)
+        else:
+            self._go_on(row, self._look(row, state), state)
+        return Heard((answer,), isinstance(reply, Reply), is_end=False)
+
+    def _look(self, row: Row, state: State | Missing) -> Look:
+        operation = self._operations[row.job.operation]
+        before = row.job.expects
+        if row.in_doubt and not before:
+            row.before = row.before or self._means.around.before(row.job.row) or ""
+            before = row.before
+        return look_at(
+            operation,
+            self._account.settings,
+            operation.job_type.trusted(row.job.text),
+            state,
+            skips=self._looking.skips,
+            keeps=row.job.keeps,
+            expected=State.of(before) if before else None,
+            in_doubt=row.in_doubt,
+        )
+
+    def _go_on(self, row: Row, look: Look, state: State | Missing) -> None:
+        row.unread = 0
+        match look.said:
+            case Said.SEND:
+                row.sends = look.job
+                if isinstance(state, State) and not (row.in_doubt or row.job.expects):
+                    row.before = state.text()
+            case Said.UNCHANGED:
+                self._ends.end(row, HELD, Status.UNCHANGED)
+            case Said.APPLIED:
+                etag = state.etag if isinstance(state, State) else None
+                receipt = "" if etag is None else json.dumps({"etag": etag})
+                applied = Answer(Verdict.OK, Effect.APPLIED, receipt=receipt)
+                self._ends.end(row, applied, Status.UPDATED)
+            case Said.CONFLICT:
+                self._ends.end(row, conflict(look.found), Status.CONFLICT)
+            case Said.MISSING:
+                self._ends.end(row, GONE, Status.REJECTED)
+            case Said.MIXED:
+                self._ends.end(row, MIXED, Status.UNKNOWN)
+
+    def _told_nothing(self, row: Row, answer: Answer) -> None:
+        """The vendor did not tell what it holds: ask again later, or give up."""
+        row.unread += not self._means.flow.is_probing
+        jitter = self._means.around.jitter()
+        delay_s = next_delay_s(self._account.retry, answer, row.unread, jitter)
+        if delay_s is not None:
+            self._supply.again([row], delay_s)
+        elif row.in_doubt:
+            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+        elif answer.verdict is Verdict.FATAL:
+            self._supply.stands_in_line_again([row])  # the account stops: it is not attempted
+        else:
+            words = f"what the vendor holds could not be read: {answer.message}"
+            told = answer._replace(message=words, hint=UNREAD_HINT)
+            self._ends.end(row, told, Status.FAILED)

@@ -1,0 +1,147 @@
+"""Entities of one account read through its gate, many at a time; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+
+from pipeline.engine.gate import Door
+from pipeline.engine.means import Send, Surroundings
+from pipeline.engine.trip import Trip
+from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
+from pipeline.policy.classify import classify
+from pipeline.policy.hopeless import in_words
+from pipeline.policy.retry import next_delay_s
+from pipeline.vendors import Account, Operation
+from pipeline.vendors.contract import Listing, Missing, Page, State
+
+Told = TypeVar("Told")
+
+Asked = tuple[Operation[Any, Any], UpdateJob]
+"""An entity to be read: what updates it, and the update."""
+
+
+class Seen(NamedTuple):
+    """What a read showed.
+
+    state  None where the vendor did not tell; then `why` says why
+    """
+
+    state: State | Missing | None
+    why: str = ""
+
+
+class Reader:
+    """Reads entities of one account, as many at once as it allows.
+
+    send     as for updates: one request, at most once on the wire
+    door     to the gate where the account's requests wait: reads count as updates do
+    sleep    waits that many seconds
+
+    requests  reads that left
+    stopped   why it reads no more; None while it does
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        send: Send,
+        door: Door,
+        around: Surroundings,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.account = account
+        self.requests = 0
+        self.stopped: str | None = None
+        self._send = send
+        self._door = door
+        self._around = around
+        self._sleep = sleep
+        self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
+
+    def stop(self, why: str) -> None:
+        """Read no more; what waits is told why."""
+        if self.stopped is None:
+            self.stopped = why
+            self._door.close()
+
+    async def read(self, asked: Sequence[Asked]) -> list[Seen]:
+        """What each entity holds, in the same order. Operations MUST have a `reading`."""
+        found: list[Seen] = [Seen(None)] * len(asked)
+
+        async def one(index: int, operation: Operation[Any, Any], job: UpdateJob) -> None:
+            found[index] = await self._read(operation, job)
+
+        async with anyio.create_task_group() as tasks:
+            for index, (operation, job) in enumerate(asked):
+                await self._slots.acquire()
+                tasks.start_soon(partial(self._then_release, partial(one, index, operation, job)))
+        return found
+
+    async def page(self, listing: Listing[Any, Any], job: UpdateJob, cursor: str) -> Page | None:
+        """A page of what lies where `job`'s entity does; None where the vendor did not tell."""
+        settings = self.account.settings
+
+        def page(reply: Reply) -> Page | None:
+            return listing.page(settings, reply, cursor)
+
+        _, found = await self._ask(listing.request(settings, job, cursor), page)
+        return found
+
+    async def _then_release(self, act: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await act()
+        finally:
+            self._slots.release()
+
+    async def _read(self, operation: Operation[Any, Any], job: UpdateJob) -> Seen:
+        settings, reading = self.account.settings, operation.reading
+        if reading is None:
+            return Seen(None, "this vendor cannot be asked")
+
+        def read(reply: Reply) -> State | Missing | None:
+            return reading.state(settings, reply)
+
+        answer, state = await self._ask(reading.request(settings, job), read)
+        if state is not None or answer is None:
+            return Seen(state, "" if state is not None else self.stopped or "")
+        return Seen(None, in_words(answer))
+
+    async def _ask(
+        self, request: Request, read: Callable[[Reply], Told]
+    ) -> tuple[Answer | None, Told | None]:
+        """The last answer, and what it told; no answer where the account has stopped."""
+        attempt = 0
+        while self.stopped is None and (number := await self._door.permit()) is not None:
+            trip = Trip(self._door, number, self._around.clock())
+            self.requests += 1
+            try:
+                reply = await self._send(request)
+                trip.back(reply)
+            finally:
+                trip.back()
+            if isinstance(reply, NoReply) and reply.lost_turn:
+                continue
+            attempt += 1
+            answer = classify(reply)
+            trip.heard(answer)
+            found = read(reply) if isinstance(reply, Reply) else None
+            if found is not None:
+                return answer, found
+            self._stop_if_hopeless(answer)
+            delay_s = next_delay_s(self.account.retry, answer, attempt, self._around.jitter())
+            if delay_s is None:
+                return answer, None
+            await self._sleep(delay_s)
+        return None, None
+
+    def _stop_if_hopeless(self, answer: Answer) -> None:
+        wait_s, most_s = answer.retry_after_s or 0.0, self.account.max_wait_s
+        if answer.verdict is Verdict.FATAL:
+            self.stop(in_words(answer))
+        elif wait_s > most_s:
+            self.stop(f"the vendor asks for a pause of {wait_s:.0f} s, longer than {most_s:.0f}")

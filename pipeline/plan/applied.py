@@ -1,0 +1,97 @@
+"""What a run has applied, from its own record: jobs, results, and what they overwrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from pipeline.ledger import RunLedger
+from pipeline.ledger.befores import Befores
+from pipeline.load import JobsFile
+from pipeline.load.jobs import job_rows
+from pipeline.model import JobRow, RowResult, Status
+from pipeline.plan.rows import Applied
+from pipeline.run import Prepared
+from pipeline.run.prepare import BEFORES, LEDGER
+from pipeline.tables import read_back_frames
+from pipeline.vendors import Account, Operation
+from pipeline.vendors.contract import State
+
+MAY_STAND = frozenset({Status.UPDATED, Status.UNKNOWN})
+"""Rows that were applied, or may have been: what stands there tells."""
+
+Ended = tuple[JobRow, RowResult]
+
+
+class Record:
+    """A run as it stands on record."""
+
+    def __init__(self, ledger: RunLedger, befores: Befores | None) -> None:
+        self._ledger = ledger
+        self._befores = befores
+
+    def backwards(self, file: JobsFile, rows: int) -> Iterator[list[Ended]]:
+        """Jobs of a file with their results, the last first, some at a time."""
+        for frame in read_back_frames(file.path, batch_rows=rows):
+            jobs = job_rows(frame)
+            found = {each.row: each for each in self._ledger.results(jobs[0].row, jobs[-1].row)}
+            yield [(job, found[job.row]) for job in reversed(jobs) if job.row in found]
+
+    def applied(
+        self,
+        account: Account,
+        operations: Mapping[str, Operation[Any, Any]],
+        some: Sequence[Ended],
+    ) -> list[Applied]:
+        """What these rows overwrote and left."""
+        kept = self._befores.of([job.row for job, _ in some]) if self._befores else {}
+        return [
+            self._one(account, operations[job.operation], job, result, kept.get(job.row, ""))
+            for job, result in some
+        ]
+
+    def _one(
+        self,
+        account: Account,
+        operation: Operation[Any, Any],
+        job: JobRow,
+        result: RowResult,
+        kept: str,
+    ) -> Applied:
+        sent = operation.job_type.trusted(job.text)
+        change, text = operation.change, job.expects or kept
+        if change is None:
+            return Applied(job, sent, None, None)
+        before = State.of(text) if text else change.said(account.settings, sent)
+        if before is None:
+            return Applied(job, sent, None, None)
+        if job.keeps and change.merge is not None:
+            sent = change.merge(account.settings, sent, before)
+        after = change.after(account.settings, sent, before)
+        if after is not None:
+            after = State(after.fields, _etag(result.receipt))
+        return Applied(job, sent, before, after)
+
+
+def _etag(receipt: str) -> str | None:
+    """The etag that the vendor gave back; None where there is none on record.
+
+    >>> _etag('{"etag": 2, "id": "b39"}'), _etag("")
+    ('2', None)
+    """
+    found = json.loads(receipt) if receipt else {}
+    etag = found.get("etag") if isinstance(found, dict) else None
+    return None if etag is None else str(etag)
+
+
+@contextmanager
+def record_of(prepared: Prepared) -> Iterator[Record]:
+    """The record of a run, open while the block runs. Raises RunAborted or LedgerError."""
+    path = prepared.folder / BEFORES
+    kept: AbstractContextManager[Befores | None] = nullcontext()
+    if path.exists():
+        kept = Befores(path)
+    with RunLedger(prepared.folder / LEDGER) as ledger, kept as befores:
+        yield Record(ledger, befores)

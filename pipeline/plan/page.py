@@ -1,0 +1,89 @@
+"""What a plan adds up to, on one screen. Pure, and bounded however long the plan is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pipeline.model.plan import PlanKind, PlanRow
+
+_FIELDS_MOST = 1_000
+_NOTES_EACH = 2
+_VALUE_CHARS = 40
+_CHANGING = frozenset({PlanKind.CHANGES, PlanKind.BLIND})
+
+
+class Field(NamedTuple):
+    """A field that rows of an operation change."""
+
+    operation: str
+    name: str
+
+
+class Example(NamedTuple):
+    """One change of a field: whose, from what to what, as people read it."""
+
+    entity: str
+    old: str
+    new: str
+
+
+class Page:
+    """Counts and first examples.
+
+    changed   rows that change a field
+    cleared   of these, rows after which the vendor holds nothing in it
+    notes     of each kind that needs words, the first rows: number, entity, note
+    """
+
+    def __init__(self) -> None:
+        self.changed: Counter[Field] = Counter()
+        self.cleared: Counter[Field] = Counter()
+        self.examples: dict[Field, Example] = {}
+        self.notes: dict[PlanKind, list[tuple[int, str, str]]] = {}
+
+    def add(self, rows: Iterable[PlanRow]) -> None:
+        """More rows."""
+        for row in rows:
+            if row.kind in _CHANGING:
+                self._add_changes(row)
+            if row.note and row.kind is not PlanKind.BLIND:
+                some = self.notes.setdefault(row.kind, [])
+                if len(some) < _NOTES_EACH:
+                    some.append((row.row, short_id(row.entity), row.note))
+
+    def _add_changes(self, row: PlanRow) -> None:
+        for change in row.changes:
+            field = Field(row.operation, change.field)
+            if field not in self.changed and len(self.changed) >= _FIELDS_MOST:
+                field = Field(row.operation, "other fields")
+            self.changed[field] += 1
+            if change.new in (None, [], {}) and change.old not in (None, [], {}):
+                self.cleared[field] += 1
+            if field not in self.examples:
+                self.examples[field] = Example(
+                    short_id(row.entity), shown(change.old), shown(change.new)
+                )
+
+
+def short_id(entity: str) -> str:
+    """The id of an entity's text.
+
+    >>> short_id("xsolla|https://x.example|44056|coupon|a|b")
+    'a|b'
+    """
+    return entity.split("|", 4)[-1]
+
+
+def shown(value: Any) -> str:
+    """A JSON value as a few words.
+
+    >>> shown(None), shown([{"sku": "a"}]), shown("x")
+    ('nothing', '[{"sku": "a"}]', '"x"')
+    """
+    if value is None:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_CHARS else f"{text[: _VALUE_CHARS - 3]}..."
