@@ -14,6 +14,7 @@ class Status(StrEnum):
     SUPERSEDED = "superseded"  # a newer row of its entity was applied; nothing was sent
     INVALID = "invalid"  # the row never became a job
     REJECTED = "rejected"  # the vendor said no
+    CONFLICT = "conflict"  # the live value is not the one expected; both are given
     FAILED = "failed"  # attempts or time ran out, certainly not applied
     UNKNOWN = "unknown"  # it may have been applied, and nothing can settle it
     NOT_ATTEMPTED = "not_attempted"  # the run stopped before it, or it waited behind an unknown

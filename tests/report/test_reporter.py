@@ -53,7 +53,8 @@ def test_rows_go_to_the_file_of_their_status(tmp_path: Path) -> None:
     )
     assert summary.statuses == {
         Status.UPDATED: 2, Status.UNCHANGED: 0, Status.SUPERSEDED: 0, Status.INVALID: 0,
-        Status.REJECTED: 1, Status.FAILED: 0, Status.UNKNOWN: 0, Status.NOT_ATTEMPTED: 1,
+        Status.REJECTED: 1, Status.CONFLICT: 0, Status.FAILED: 0,
+        Status.UNKNOWN: 0, Status.NOT_ATTEMPTED: 1,
     }  # fmt: skip
 
 
