@@ -37,20 +37,27 @@ class Attempts:
                 jobs = [operation.job_type.trusted(row.job.text) for row in batch]
                 reply = await self._means.send(operation.encode(settings, jobs))
                 answers = operation.decode(settings, jobs, reply)
-        except BaseException:
+        except Exception:
+            # an error of ours would come again: these rows are not left to be sent once more
             for row in batch:
                 self._ends.end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
+            raise
+        except BaseException:
+            for row in batch:
+                row.in_doubt = True
+                self._ends.leave(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
                 row.attempts -= 1
             self._supply.stands_in_line_again(batch)
             return None
+        self._means.traffic.has_reply |= isinstance(reply, Reply)
         latency_s = self._clock() - left_s
         self._means.traffic.answered(latency_s)
         self._means.door.heard(answers[0], latency_s)
         is_end = self._decide(batch, answers, left_s)
-        return Heard(tuple(dict.fromkeys(answers)), isinstance(reply, Reply), is_end)
+        return Heard(tuple(dict.fromkeys(answers)), is_read=False, is_end=is_end)
 
     def _leaves(self, batch: Batch, now_s: float) -> None:
         """Count an attempt."""
@@ -102,6 +109,8 @@ class Attempts:
         """`status` is how `row` ends, unless a read can tell better."""
         if status is Status.UNKNOWN and self._read_back.can_read(row):
             self._read_back.reads_next(row)
+        elif answer.verdict is Verdict.FATAL and self._ends.is_left_open(row):
+            self._ends.leave(row, None)  # the account stops: another process may settle it
         else:
             self._ends.end(row, answer, status)
 

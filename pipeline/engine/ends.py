@@ -10,7 +10,8 @@ from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
 from pipeline.model import Answer, Effect, RowResult, Status, Verdict
 from pipeline.policy.batches import Row
-from pipeline.policy.outcome import end_without_success
+from pipeline.policy.outcome import end_without_success, is_left_open
+from pipeline.vendors import Account
 
 BROKEN_OFF = "the run broke off"
 BEHIND_UNKNOWN = "behind_unknown"
@@ -33,16 +34,17 @@ FORGOTTEN = INTERRUPTED._replace(
 
 
 class Ends:
-    """Ends rows of the account of this name.
+    """Ends rows of an account.
 
     clock   monotonic seconds
     counts  rows that have a result, per status
     """
 
     def __init__(
-        self, account: str, supply: Supply, recorder: Recorder, clock: Callable[[], float]
+        self, account: Account, supply: Supply, recorder: Recorder, clock: Callable[[], float]
     ) -> None:
-        self._account = account
+        self._account = account.name
+        self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
         self._supply = supply
         self._recorder = recorder
         self._clock = clock
@@ -95,8 +97,12 @@ class Ends:
     def leave(self, row: Row, why: str | None) -> None:
         """What becomes of a row that was given out when the account stopped.
 
+        In doubt it stays claimed on record, so that the run can be carried on to settle it.
+
         why  None where the run broke off
         """
+        if self.is_left_open(row):
+            return
         if row.attempts:
             answer = row.answer or INTERRUPTED
             words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
@@ -104,3 +110,11 @@ class Ends:
             self.end(row, answer._replace(message=words), status)
         elif row.is_claimed and not row.in_doubt:
             self._recorder.unsent([row.job.row])
+
+    def is_left_open(self, row: Row) -> bool:
+        """Whether a stop leaves `row` in doubt, instead of ending it."""
+        return is_left_open(
+            in_doubt=row.in_doubt,
+            is_repeatable=row.job.is_repeatable,
+            can_be_read=self._can_be_read[row.job.operation],
+        )

@@ -68,7 +68,7 @@ class Lane:
         splitter = Splitter()
         self._traffic = Traffic(around.clock)
         self._supply = Supply(backlog, splitter, jobs, earlier, around.clock)
-        self._ends = Ends(account.name, self._supply, recorder, around.clock)
+        self._ends = Ends(account, self._supply, recorder, around.clock)
         means = Means(
             account=account,
             operations=operations,
@@ -88,7 +88,10 @@ class Lane:
         self.take_latencies = self._traffic.take_latencies
 
     async def run(self) -> None:
-        """Send every row, or stop. When this returns, whatever was sent has its result."""
+        """Send every row, or stop.
+
+        When this returns, whatever was sent has its result, or is in doubt and claimed on record.
+        """
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
@@ -196,14 +199,14 @@ class Lane:
         """Once something came back the other workers start; some answers stop the account."""
         if heard is None:
             return
-        if not self._is_open and heard.is_reply:
+        if not self._is_open and self._traffic.has_reply:
             self._is_open = True
             for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
                 self._start_worker(tasks)
         for answer in heard.answers:
             reason = hopeless(
                 answer,
-                self._brake,
+                None if heard.is_read else self._brake,
                 max_wait_s=self.account.max_wait_s,
                 is_first_lost=heard.is_end and not self._is_open,
             )

@@ -49,10 +49,10 @@ class Heard(NamedTuple):
     """What a request brought.
 
     answers   what it means, each different one once
-    is_reply  something came back
-    is_end    its rows have ended
+    is_read  it changes nothing: what it is refused says nothing about updates
+    is_end   its rows are not sent again
     """
 
     answers: tuple[Answer, ...]
-    is_reply: bool
+    is_read: bool
     is_end: bool

@@ -48,31 +48,41 @@ class ReadBack:
         if not row.attempts:
             row.attempts, row.first_sent_s, row.last_sent_s = 1, *[self._clock()] * 2
         job = operation.job_type.trusted(row.job.text)
-        reply: Reply | NoReply | None = None
         try:
             with self._means.traffic.request() as left_s:
                 reply = await self._means.send(operation.reading.request(settings, job))
-        except BaseException:
+        except Exception:
+            # an error of ours would come again: the row is not left to be read once more
             self._ends.end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
+        self._means.traffic.has_reply |= isinstance(reply, Reply)
         answer = classify(reply)
         self._means.door.heard(answer, self._clock() - left_s)
         row.reads += 1
-        self._settle(row, answer, found(operation.reading, settings, job, reply))
-        return Heard((answer,), isinstance(reply, Reply), is_end=False)
+        what = found(operation.reading, settings, job, reply)
+        if what is not None:
+            self._settle(row, what)
+        is_end = what is None and not self._reads_again(row, answer)
+        return Heard((answer,), is_read=True, is_end=is_end)
 
-    def _settle(self, row: Row, answer: Answer, what: Found | None) -> None:
-        """`answer` to the read, and what it showed; None where it told nothing."""
-        if what is None:
-            delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
-            if delay_s is None or not self.can_read(row):
-                self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
-            else:
-                self.reads_next(row, delay_s)
-            return
+    def _reads_again(self, row: Row, answer: Answer) -> bool:
+        """After a read that told nothing; False where it was the last one."""
+        delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+        if delay_s is not None:
+            self.reads_next(row, delay_s)
+            return True
+        is_stop = answer.verdict is Verdict.FATAL or not self._means.traffic.has_reply
+        if is_stop:
+            self._ends.leave(row, None)  # the account stops: another process may settle it
+        else:
+            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+        return False
+
+    def _settle(self, row: Row, what: Found) -> None:
+        """What a read showed."""
         since_attempt_s = self._clock() - row.last_sent_s
         match settled(
             is_held=what.is_held,
