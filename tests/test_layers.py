@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "pipeline"
 
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 600
-MAX_VENDOR_LINES = 1000  # a vendor is one file, its facts and their sources included
+MAX_VENDOR_LINES = 1200  # a vendor is one file, its facts and their sources included
 
 # A folder, or a file beside the folders: what it may use of ours, then the outside libraries.
 # A folder may always use itself.
@@ -55,7 +55,7 @@ VALUES = {
 }
 PURE: dict[str, set[str]] = {
     "model": VALUES | {"pathlib"},  # paths as values
-    "policy": VALUES | {"array", "bisect", "datetime", "email.utils", "heapq", "http"},
+    "policy": VALUES | {"array", "bisect", "copy", "datetime", "email.utils", "heapq", "http"},
     "vendors": VALUES | {"base64", "datetime", "decimal", "urllib.parse"},
 }
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry

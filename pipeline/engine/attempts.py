@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
+from pipeline.engine.guards import Guards
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
@@ -16,7 +17,10 @@ from pipeline.policy.split import Parts, Splitter
 class Attempts:
     """Sends batches, and lets their rows go on: again, apart, to a read, to their end."""
 
-    def __init__(self, means: Means, read_back: ReadBack, splitter: Splitter) -> None:
+    def __init__(
+        self, means: Means, guards: Guards, read_back: ReadBack, splitter: Splitter
+    ) -> None:
+        self._guards = guards
         self._account = means.account
         self._operations = means.operations
         self._means = means
@@ -34,7 +38,7 @@ class Attempts:
         try:
             with self._means.traffic.request() as left_s:
                 self._leaves(batch, left_s)
-                jobs = [operation.job_type.trusted(row.job.text) for row in batch]
+                jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._means.send(operation.encode(settings, jobs))
                 answers = operation.decode(settings, jobs, reply)
         except Exception:
@@ -52,10 +56,9 @@ class Attempts:
                 row.attempts -= 1
             self._supply.stands_in_line_again(batch)
             return None
-        self._means.traffic.has_reply |= isinstance(reply, Reply)
         latency_s = self._clock() - left_s
         self._means.traffic.answered(latency_s)
-        self._means.door.heard(answers[0], latency_s)
+        self._means.heard(reply, answers[0], latency_s)
         is_end = self._decide(batch, answers, left_s)
         return Heard(tuple(dict.fromkeys(answers)), is_read=False, is_end=is_end)
 
@@ -101,13 +104,15 @@ class Attempts:
             answer,
             attempt=row.tries,
             in_doubt=row.in_doubt,
-            is_repeatable=row.job.is_repeatable,
+            is_repeatable=row.is_repeatable,
             jitter=jitter,
         )
 
     def _end_or_read(self, row: Row, answer: Answer, status: Status) -> None:
         """`status` is how `row` ends, unless a read can tell better."""
-        if status is Status.UNKNOWN and self._read_back.can_read(row):
+        if status is Status.REJECTED and self._guards.may_be_stale(row, answer):
+            self._guards.read_again(row)
+        elif status is Status.UNKNOWN and self._read_back.can_read(row):
             self._read_back.reads_next(row)
         elif answer.verdict is Verdict.FATAL and self._ends.is_left_open(row):
             self._ends.leave(row, None)  # the account stops: another process may settle it

@@ -64,7 +64,7 @@ class Ends:
             error=answer.message,
             hint=answer.hint,
             attempts=row.attempts,
-            seconds=round(self._clock() - row.first_sent_s, 3),
+            seconds=round(self._clock() - row.first_sent_s, 3) if row.attempts else 0.0,
             request_id=answer.request_id,
             receipt=answer.receipt,
         )
@@ -107,6 +107,8 @@ class Ends:
             answer = row.answer or INTERRUPTED
             words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
             status = end_without_success(answer, in_doubt=row.in_doubt)
+            if row.refused:  # its guard was, as far as is known, not the row
+                status = Status.FAILED
             self.end(row, answer._replace(message=words), status)
         elif row.is_claimed and not row.in_doubt:
             self._recorder.unsent([row.job.row])
@@ -115,6 +117,6 @@ class Ends:
         """Whether a stop leaves `row` in doubt, instead of ending it."""
         return is_left_open(
             in_doubt=row.in_doubt,
-            is_repeatable=row.job.is_repeatable,
+            is_repeatable=row.is_repeatable,
             can_be_read=self._can_be_read[row.job.operation],
         )

@@ -1,7 +1,7 @@
 """One account's rows on their way, each request in its turn. Accounts share no lane.
 
 What a request carries and what follows from it: `attempts`; where doubt is settled: `read_back`;
-how rows end: `ends`.
+what is read before: `guards`; how rows end: `ends`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pipeline.engine.attempts import Attempts
 from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.ends import Ends
 from pipeline.engine.gate import Door
+from pipeline.engine.guards import Guards
 from pipeline.engine.means import Heard, Means, Send, Surroundings
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.recorder import Recorder
@@ -79,8 +80,9 @@ class Lane:
             supply=self._supply,
             ends=self._ends,
         )
-        self._read_back = ReadBack(means)
-        self._attempts = Attempts(means, self._read_back, splitter)
+        self._guards = Guards(means)
+        self._read_back = ReadBack(means, self._guards)
+        self._attempts = Attempts(means, self._guards, self._read_back, splitter)
         self._brake = Brake(around.brake_after)
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
         self._is_open = False
@@ -191,6 +193,8 @@ class Lane:
         (row, *others) = batch
         if not others and self._read_back.is_next(row):
             return await self._read_back.read(row)
+        if not others and self._guards.is_next(row):
+            return await self._guards.read(row)
         return await self._attempts.make(batch)
 
     # Starts and stops...

@@ -44,6 +44,11 @@ class Means:
     supply: Supply
     ends: Ends
 
+    def heard(self, reply: Reply | NoReply, answer: Answer, round_trip_s: float) -> None:
+        """What came to a request, for all who learn from it."""
+        self.traffic.has_reply |= isinstance(reply, Reply)
+        self.door.heard(answer, round_trip_s)
+
 
 class Heard(NamedTuple):
     """What a request brought.

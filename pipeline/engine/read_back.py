@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
+from pipeline.engine.guards import Guards
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
-from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
+from pipeline.model import Answer, Effect, NoReply, Status, Verdict
 from pipeline.policy.batches import Row
 from pipeline.policy.classify import classify
 from pipeline.policy.outcome import end_without_success
@@ -16,7 +17,8 @@ from pipeline.policy.settle import Settled, settled
 class ReadBack:
     """Reads entities of rows in doubt, and lets the rows go on from there."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, guards: Guards) -> None:
+        self._guards = guards
         self._account = means.account
         self._operations = means.operations
         self._means = means
@@ -27,7 +29,7 @@ class ReadBack:
 
     def is_next(self, row: Row) -> bool:
         """Whether the next request for `row` is a read."""
-        return row.is_to_read or (row.in_doubt and not row.job.is_repeatable)
+        return row.is_to_read or (row.in_doubt and not row.is_repeatable)
 
     def can_read(self, row: Row) -> bool:
         """Whether the vendor can be asked about `row`, once more."""
@@ -47,7 +49,7 @@ class ReadBack:
             return None
         if not row.attempts:
             row.attempts, row.first_sent_s, row.last_sent_s = 1, *[self._clock()] * 2
-        job = operation.job_type.trusted(row.job.text)
+        job = operation.job_type.trusted(row.text)
         try:
             with self._means.traffic.request() as left_s:
                 reply = await self._means.send(operation.reading.request(settings, job))
@@ -58,9 +60,8 @@ class ReadBack:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        self._means.traffic.has_reply |= isinstance(reply, Reply)
         answer = classify(reply)
-        self._means.door.heard(answer, self._clock() - left_s)
+        self._means.heard(reply, answer, self._clock() - left_s)
         row.reads += 1
         what = found(operation.reading, settings, job, reply)
         if what is not None:
@@ -105,6 +106,9 @@ class ReadBack:
         """Doubt about `row` is gone: it may be sent again if it has a try left."""
         row.in_doubt = row.is_to_read = False
         answer = row.answer or FORGOTTEN
+        if self._guards.may_be_stale(row, answer):
+            self._guards.read_again(row)
+            return
         delay_s = next_delay_s(self._account.retry, answer, row.tries, self._jitter())
         if delay_s is not None:
             self._supply.again([row], delay_s)

@@ -21,12 +21,14 @@ class Row:
     last_sent_s   when its last attempt left
     is_claimed    it is on record that it may have been sent
     is_to_read    its entity is read back next, instead of an attempt
+    guarded       the job with the guard that was read for it, as JSON; empty where none was
+    refused       the same of the attempt that its guard may have refused; empty where none was
     answer        the last one; None before the first
     """
 
     __slots__ = (
         *("answer", "attempts", "first_sent_s", "in_doubt", "is_claimed", "is_to_read", "job"),
-        *("last_sent_s", "reads", "tries"),
+        *("guarded", "last_sent_s", "reads", "refused", "tries"),
     )
 
     def __init__(self, job: JobRow) -> None:
@@ -39,7 +41,19 @@ class Row:
         self.in_doubt = False
         self.is_claimed = False
         self.is_to_read = False
+        self.guarded = ""
+        self.refused = ""
         self.answer: Answer | None = None
+
+    @property
+    def text(self) -> str:
+        """The job as it is sent, as JSON."""
+        return self.guarded or self.job.text
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice, as it is now, is harmless."""
+        return self.job.is_repeatable or bool(self.guarded)
 
 
 Batch = list[Row]

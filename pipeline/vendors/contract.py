@@ -175,6 +175,24 @@ class Reading(Generic[S, J]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guard(Generic[S, J]):
+    """How the vendor is kept from carrying out twice what would do harm twice.
+
+    needs     True where a job travels only with a guard that is read first
+    guarded   the job so that the vendor refuses it unless the entity is as in this state, as it no
+              longer is once the job was carried out; None where the state offers nothing for that.
+              MUST be `repeatable` and need no other guard, and the same state MUST give the same
+    refusal   whether an answer may be that refusal
+    expected  what a guarded job expects of the entity, for people: "etag 3"
+    """
+
+    needs: Callable[[S, J], bool]
+    guarded: Callable[[S, J, State], J | None]
+    refusal: Callable[[S, Answer], bool]
+    expected: Callable[[S, J], str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Operation(Generic[S, J]):
     """One kind of update that a vendor offers.
 
@@ -193,6 +211,7 @@ class Operation(Generic[S, J]):
     batch_key     jobs with the same may share a request; empty: travels alone. MUST be empty where
                   the job may not be repeated: the refusal of a group says nothing of its rows
     reading       how the entity is read back; None where the vendor cannot be asked
+    guard         for jobs that are not repeatable; None: such jobs travel without. Needs `reading`
     writes        JSON Pointers to what the update writes; None: the whole entity. A pointer covers
                   itself and what lies below it. One with `-` or a number among its steps names a
                   place in a list, which is another one after each change of the list: it is
@@ -220,6 +239,7 @@ class Operation(Generic[S, J]):
     refuse: Callable[[S, J], str | None] = lambda _settings, _job: None
     irreversible: Callable[[J], bool] = lambda _job: False
     reading: Reading[S, J] | None = None
+    guard: Guard[S, J] | None = None
     writes: Callable[[S, J], frozenset[str] | None] = lambda _settings, _job: None
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1
