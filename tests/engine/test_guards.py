@@ -288,3 +288,47 @@ async def test_a_wrong_project_shows_in_reads_that_come_first():
 async def test_a_read_that_fails_leaves_no_doubt_about_an_update():
     result = await ends(Shelf(reads=[503] * 9))
     assert "nothing was sent" in result.hint
+
+
+async def test_a_read_that_the_grace_breaks_off_leaves_its_row_untouched():
+    class Hanging(Shelf):
+        async def send(self, request: Request) -> Reply | NoReply:
+            self.asked.append(request.method)
+            await anyio.sleep(60)
+            raise AssertionError
+
+    shelf = Hanging()
+    claims: list[int] = []
+    released: list[int] = []
+
+    async def stop(pool: Any, _script: Any) -> None:
+        while not shelf.asked:
+            await anyio.sleep(0.001)
+        pool.stop("that is enough")
+
+    results, _ = await drive(
+        [item(1)],
+        shelf,
+        account=SHELF,
+        meanwhile=stop,
+        claims=claims,
+        released=released,
+        grace_s=0.01,
+    )
+    assert (results, claims, released) == ([], [1], [1])
+
+
+async def test_a_stop_after_a_refused_guard_leaves_a_row_that_was_certainly_not_applied():
+    shelf = Shelf(before=meanwhile("theirs"))
+
+    async def stop(pool: Any, _script: Any) -> None:
+        while PATCH not in shelf.asked:
+            await anyio.sleep(0.001)
+        await anyio.sleep(0.01)
+        pool.stop("that is enough")
+
+    slow = replace(SHELF, retry=replace(SHELF.retry, base_s=9.0, cap_s=9.0))
+    results, _ = await drive([item(1)], shelf, account=slow, meanwhile=stop)
+    (result,) = results
+    assert (result.status, shelf.items) == (Status.FAILED, ["old", "theirs"])
+    assert "no further attempt: that is enough" in result.error

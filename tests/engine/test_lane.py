@@ -182,6 +182,18 @@ async def test_a_second_stop_does_not_wait_for_the_grace():
     assert sorted(set(claims) - set(released)) == [1, 2, 3, 4, 5]
 
 
+async def test_what_nothing_could_settle_ends_unknown_when_it_is_broken_off():
+    async def stop_twice(pool, script):
+        while not script.order:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+        pool.stop("interrupted again")
+
+    script = Script({"s": [60.0]})
+    results, _ = await drive([job(1, "s", repeatable=False)], script, meanwhile=stop_twice)
+    assert statuses(results) == {1: Status.UNKNOWN}
+
+
 async def test_results_that_cannot_be_written_end_the_run():
     def refuse(_batch):
         raise RunAborted("disk full")
