@@ -59,6 +59,8 @@ class Attempts:
         latency_s = self._clock() - left_s
         self._means.traffic.answered(latency_s)
         self._means.heard(reply, answers[0], latency_s)
+        if any(answer.verdict is not Verdict.OK for answer in answers):
+            self._ends.exchanges.seen(batch, reply)
         is_end = self._decide(batch, answers, left_s)
         return Heard(tuple(dict.fromkeys(answers)), is_read=False, is_end=is_end)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from pipeline.engine.exchanges import Exchanges
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
 from pipeline.model import Answer, Effect, RowResult, Status, Verdict
@@ -38,6 +39,7 @@ class Ends:
 
     clock   monotonic seconds
     counts  rows that have a result, per status
+    exchanges  is told of what came for rows that may not succeed
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Ends:
         self._recorder = recorder
         self._clock = clock
         self.counts: Counter[Status] = Counter()
+        self.exchanges = Exchanges(account)
 
     def end(self, row: Row, answer: Answer, status: Status) -> None:
         """Record how `row` ended; the next row of its entity waits until that is done."""
@@ -69,7 +72,10 @@ class Ends:
             receipt=answer.receipt,
         )
         self._recorder.end(
-            result, partial(self._committed, row, status), is_awaited=self._supply.is_awaited(row)
+            result,
+            partial(self._committed, row, status),
+            exchange=self.exchanges.take(result),
+            is_awaited=self._supply.is_awaited(row),
         )
 
     def _committed(self, row: Row, status: Status) -> None:

@@ -75,6 +75,7 @@ class Guards:
             return None
         answer = classify(reply)
         self._means.heard(reply, answer, self._clock() - left_s)
+        self._ends.exchanges.read(row, reply)
         state = reading.state(settings, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
             self._lay(row, operation, guard, job, state)

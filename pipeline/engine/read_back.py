@@ -62,6 +62,7 @@ class ReadBack:
             return None
         answer = classify(reply)
         self._means.heard(reply, answer, self._clock() - left_s)
+        self._ends.exchanges.read(row, reply)
         row.reads += 1
         what = found(operation.reading, settings, job, reply)
         if what is not None:

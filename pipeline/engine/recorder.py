@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from pipeline.engine.waiting import WaitList
 from pipeline.model import PipelineError, RowResult
+from pipeline.model.exchange import Exchange
 
 COMMIT_EVERY_S = 0.020
 """The most that a result waits for company."""
@@ -16,16 +17,16 @@ COMMIT_EVERY_S = 0.020
 MOST_PENDING = 10_000
 """With more results waiting, no further row is sent."""
 
-Record = Callable[[Sequence[int], Sequence[RowResult]], None]
+Record = Callable[[Sequence[int], Sequence[RowResult], Sequence[Exchange]], None]
 Release = Callable[[Sequence[int]], None]
 
 
 class Recorder:
     """Group commits.
 
-    record   puts claims and results on record; when it returns they are. Runs in a thread, one call
-             at a time. Where it raises PipelineError nothing more is recorded: `fails` is called
-             with it once, and `run` raises it in the end
+    record   puts claims, results and exchanges on record; when it returns they are. Runs in a
+             thread, one call at a time. Where it raises PipelineError nothing more is recorded:
+             `fails` is called with it once, and `run` raises it in the end
     release  takes claims back, in the same manner
     """
 
@@ -37,6 +38,7 @@ class Recorder:
         self._claims: list[int] = []
         self._unsent: list[int] = []
         self._results: list[tuple[RowResult, Callable[[], None]]] = []
+        self._exchanges: list[Exchange] = []
         self._committed = anyio.Event()
         self._news = anyio.Event()
         self._hurry = anyio.Event()
@@ -59,12 +61,22 @@ class Recorder:
         """These rows were claimed and certainly never sent."""
         self._unsent += rows
 
-    def end(self, result: RowResult, then: Callable[[], None], *, is_awaited: bool = False) -> None:
+    def end(
+        self,
+        result: RowResult,
+        then: Callable[[], None],
+        *,
+        exchange: Exchange | None = None,
+        is_awaited: bool = False,
+    ) -> None:
         """Record `result`; `then` is called once that is done.
 
+        exchange    to be kept with it
         is_awaited  somebody waits for it: do not wait for company
         """
         self._results.append((result, then))
+        if exchange is not None:
+            self._exchanges.append(exchange)
         self._news.set()
         if is_awaited:
             self._hurry.set()
@@ -110,13 +122,14 @@ class Recorder:
     async def _commit(self) -> None:
         claims, self._claims = self._claims, []
         batch, self._results = self._results, []
+        exchanges, self._exchanges = self._exchanges, []
         committed, self._committed = self._committed, anyio.Event()
         if not self._is_closed:
             self._news = anyio.Event()
             self._hurry = anyio.Event()
         results = [result for result, _ in batch]
         try:
-            await self._write(claims, results)
+            await self._write(claims, results, exchanges)
         finally:
             committed.set()
         if self.failure is None:
@@ -124,14 +137,19 @@ class Recorder:
                 then()
         self._room.wake_all()
 
-    async def _write(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+    async def _write(
+        self,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange],
+    ) -> None:
         if self.failure is not None:
             self._lost += results
             return
         try:
             with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
                 if claims or results:
-                    await anyio.to_thread.run_sync(self._record, claims, results)
+                    await anyio.to_thread.run_sync(self._record, claims, results, exchanges)
                 if self._unsent and self._is_closed:
                     await anyio.to_thread.run_sync(self._release, self._unsent)
                     self._unsent = []

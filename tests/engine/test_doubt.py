@@ -197,7 +197,7 @@ async def test_what_was_claimed_and_never_sent_is_released():
 async def test_where_nothing_can_be_claimed_nothing_leaves():
     script = Script()
 
-    def refuse(_claims, _results):
+    def refuse(_claims, _results, _exchanges):
         raise RunAborted("disk full")
 
     with pytest.raises(ExceptionGroup) as caught:
