@@ -254,9 +254,10 @@ async def test_what_may_have_been_applied_is_read_before_it_is_sent_again(tmp_pa
 
 async def test_a_late_resume_leaves_out_what_tuesday_updated(tmp_path: Path) -> None:
     lines = [named(row, f"c{row}", "monday") for row in range(1, 11)]
-    async with workplace(tmp_path, rule("/coupon/c5$", "redirect")) as (vendor, config):
+    async with workplace(tmp_path, rule("/coupon/c5$", "redirect", "ok")) as (vendor, config):
         monday = await send(drop(tmp_path, *lines), config)
         assert monday.statuses[Status.NOT_ATTEMPTED] == 5
+        assert statuses(monday, config)[5] == "unknown"  # and open, since the account stopped
         tuesday = await send(
             drop(tmp_path, *[named(row, f"c{row}", "tuesday") for row in (2, 7, 8)], name="t.csv"),
             config,
@@ -265,14 +266,13 @@ async def test_a_late_resume_leaves_out_what_tuesday_updated(tmp_path: Path) -> 
         late = await resume(monday.run, config)
         found = statuses(late, config)
         assert tuesday.statuses[Status.UPDATED] == 3
-        assert names(vendor, offset) == ["monday 6", "monday 9", "monday 10"]
+        assert names(vendor, offset) == ["monday 5", "monday 6", "monday 9", "monday 10"]
         assert [name_held(vendor, f"c{n}") for n in (2, 7, 8)] == [
             "tuesday 2",
             *["tuesday 7", "tuesday 8"],
         ]
     assert {row for row, status in found.items() if status == "superseded"} == {7, 8}
-    assert found[5] == "unknown"
-    assert found[2] == found[6] == found[10] == "updated"
+    assert found[2] == found[5] == found[6] == found[10] == "updated"
     assert f"row 2 of run {tuesday.run}" in cells(late, config, "_error")[7]
     assert late.rows == 10
 

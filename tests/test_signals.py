@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import Ended, ended, start
+from tests.cli.command import Ended, ended, start, typed
 from tests.workplace import Simulator, configure, coupon, drop, row_of, simulator
 
 ROWS = 400
@@ -66,6 +66,13 @@ def reported(folder: Path) -> dict[int, str]:
     return found
 
 
+def errors_of(folder: Path, status: str) -> set[str]:
+    """What the report says of the rows that ended so."""
+    (report,) = folder.glob("reports/2*")
+    with (report / "errors.csv").open(newline="") as lines:
+        return {row["_error"] for row in csv.DictReader(lines) if row["_status"] == status}
+
+
 def assert_is_the_truth(status: dict[int, str], vendor: Simulator) -> None:
     """Updated means applied, untouched means not; only `unknown` may be either."""
     applied = [row_of(entry["body"]) for entry in vendor.get("log") if entry["applied"]]
@@ -99,6 +106,9 @@ def test_a_second_signal_ends_at_once_and_what_was_in_flight_is_in_doubt(tmp_pat
         assert "unknown" in status.values()
         assert set(status.values()) == {"updated", "unknown", "not_attempted"}
         assert_is_the_truth(status, vendor)
+        why = "it may have been applied, and the run stopped before that was settled"
+        assert errors_of(tmp_path, "unknown") == {f"{why}: interrupted by SIGINT"}
+        assert "unfinished" in typed(tmp_path, "runs").out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="connections are seen in /proc")

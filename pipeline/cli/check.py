@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import SecretStr
 from rich.console import Console
 
 from pipeline.cli.setup import (
@@ -24,11 +21,11 @@ from pipeline.cli.setup import (
 )
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
+from pipeline.engine.exchange import as_curl, shown_request
 from pipeline.load import read_jobs
-from pipeline.model import JobRow, PipelineError, Request, RunAborted
+from pipeline.model import PipelineError, RunAborted
 from pipeline.report import show_question
 from pipeline.run import Prepared, RunOptions, discard
-from pipeline.vendors import Account, Basic, Bearer, TokenCall
 
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
@@ -97,36 +94,7 @@ def _samples(prepared: Prepared, show: int) -> Iterator[str]:
         for job in jobs:
             yield f"row {job.row} -> {job.operation}: {job.text}"
         if jobs:
-            yield as_curl(account, _request(account, jobs[0]))
-
-
-def _request(account: Account, job: JobRow) -> Request:
-    """The request of a job; where a secret would stand in it, the name of a variable does."""
-    operation = next(op for op in account.vendor.operations if op.name == job.operation)
-    settings = account.settings
-    variables = {
-        name: SecretStr(f"${name.upper()}")
-        for name, value in settings
-        if isinstance(value, SecretStr)
-    }
-    shown = settings.model_copy(update=variables)
-    wanted = operation.job_type.trusted(job.text)
-    if job.keeps and operation.reading is not None:  # what it is laid over is read first
-        return operation.reading.request(shown, wanted)
-    return operation.encode(shown, (wanted,))
-
-
-def as_curl(account: Account, request: Request) -> str:
-    """A request as a shell command; credentials stand as variables."""
-    parts = ["curl", "-X", request.method, shlex.quote(account.link.base_url + request.path)]
-    for name, value in request.headers.items():
-        header = f"{name}: {value}"
-        parts += ["-H", f'"{header}"' if value.startswith("$") else shlex.quote(header)]
-    match account.vendor.authenticate(account.settings):
-        case Basic():
-            parts += ["-u", '"$USER_NAME:$SECRET"']
-        case Bearer() | TokenCall():
-            parts += ["-H", '"Authorization: Bearer $TOKEN"']
-    if request.body:
-        parts += ["-d", shlex.quote(json.dumps(json.loads(request.body), ensure_ascii=False))]
-    return " ".join(parts)
+            operations = {op.name: op for op in account.vendor.operations}
+            first = operations[jobs[0].operation]
+            shown = shown_request(account, first, [jobs[0].text], is_read=jobs[0].keeps)
+            yield as_curl(account, shown)

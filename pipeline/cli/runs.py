@@ -23,6 +23,7 @@ from pipeline.model import UsageError
 from pipeline.report import closing
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
 from pipeline.report.wording import counted, number, one_line, verdict
+from pipeline.run.exchanges import exchange_of
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, stop, touches
 from pipeline.run.prune import prune, remove
 
@@ -35,9 +36,11 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
     "entity": (),
     "prune": ("older_than", "dry_run"),
     "stop": (),
+    "exchange": (),
     "RUN": (),
     "the list of runs": ("most", "since", "unfinished"),
 }
+_NEED_RUN = {"stop": "which one is to stop", "exchange": "whose row it is"}
 
 
 @click.command(short_help="Runs on record: what became of them, and their reports.")
@@ -48,6 +51,9 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
 @click.option("--since", metavar="DATE", help="List those begun then or later, as in 2026-05-01.")
 @click.option("--unfinished", is_flag=True, help="List those that are not finished.")
 @click.option("--entity", metavar="OPERATION:ID", help="Rows of all runs about one entity.")
+@click.option(
+    "--exchange", type=click.IntRange(min=1), metavar="ROW", help="What a row of RUN met, in full."
+)
 @click.option("--stop", is_flag=True, help="Let the process that works on RUN finish and leave.")
 @click.option("--prune", is_flag=True, help="Remove old finished runs, or RUN; reports stay.")
 @click.option(
@@ -75,6 +81,8 @@ def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given
         _list(config, told, given)
     elif asked == "stop":
         _stop(config, run, told)
+    elif asked == "exchange":
+        _tell_exchange(config, run, given["exchange"], told)
     else:
         _tell_run(config, run, told)
 
@@ -83,13 +91,13 @@ def _asked(run: str | None, given: dict[str, Any]) -> str:
     """Which of the things that the command does is asked for. Raises UsageError for two."""
     named = {name for name, value in given.items() if value is not None and value is not False}
     other = "the list of runs" if run is None else "RUN"
-    asked = next((name for name in ("entity", "prune", "stop") if name in named), other)
+    asked = next((name for name in _GO_WITH if name in named), other)
     wrong = sorted(named - {asked, *_GO_WITH[asked]})
     label = asked if asked == other else f"--{asked}"
     if wrong:
         raise UsageError(f"--{wrong[0].replace('_', '-')} does not go with {label}")
-    if run is None and asked == "stop":
-        raise UsageError("--stop needs RUN: which one is to stop")
+    if run is None and asked in _NEED_RUN:
+        raise UsageError(f"{label} needs RUN: {_NEED_RUN[asked]}")
     if run is not None and (asked == "entity" or "older_than" in named):
         flag = "--older-than" if "older_than" in named else label
         raise UsageError(f"{flag} is about all runs: leave {run} out")
@@ -231,6 +239,18 @@ def _tell_run(config: Config, name: str, told: _Told) -> None:
     closing(told.console, summary, config.reports / name)
     if known.condition == "unfinished" and known.is_kept:
         told.say(f"`pipeline resume {name}` carries it on.")
+
+
+def _tell_exchange(config: Config, name: str, row: int, told: _Told) -> None:
+    """What was sent last for a row that did not succeed, and what came back."""
+    entry(config, name)  # so that a wrong name is told as everywhere
+    found = exchange_of(config, name, row)
+    if told.is_json:
+        told.line(run=name, **found._asdict())
+        return
+    told.say(f"row {row}: {found.status}{f', {found.error_code}' if found.error_code else ''}\n")
+    click.echo(found.request)
+    click.echo(f"\n{found.reply}")
 
 
 def _tell_known(known: Entry, told: _Told) -> None:

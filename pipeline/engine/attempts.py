@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
+from pipeline.engine.guards import Guards
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.trip import Trip
@@ -13,14 +14,14 @@ from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
 from pipeline.policy.split import Parts, Splitter
 
-STALE = frozenset({409, 412})
-"""RFC 9110: what the request was conditional on holds no more."""
-
 
 class Attempts:
     """Sends batches, and lets their rows go on: again, apart, to a read, to their end."""
 
-    def __init__(self, means: Means, read_back: ReadBack, splitter: Splitter) -> None:
+    def __init__(
+        self, means: Means, guards: Guards, read_back: ReadBack, splitter: Splitter
+    ) -> None:
+        self._guards = guards
         self._account = means.account
         self._operations = means.operations
         self._means = means
@@ -38,13 +39,19 @@ class Attempts:
         try:
             with self._means.traffic.request(trip.left_s):
                 self._leaves(batch, trip.left_s)
-                jobs = [row.sends or operation.job_type.trusted(row.job.text) for row in batch]
+                jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._means.send(operation.encode(settings, jobs))
                 trip.back(reply)
                 answers = operation.decode(settings, jobs, reply)
-        except BaseException:
+        except Exception:
+            # an error of ours would come again: these rows are not left to be sent once more
             for row in batch:
                 self._ends.end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
+            raise
+        except BaseException:
+            for row in batch:
+                row.in_doubt = True
+                self._ends.leave(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
@@ -52,10 +59,11 @@ class Attempts:
             self._supply.stands_in_line_again(batch)
             return None
         self._means.traffic.answered(self._clock() - trip.left_s)
-        trip.heard(answers[0])
-        self._means.flow.heard(batch, answers[0], trip.left_s)
+        self._means.heard(trip, batch, reply, answers[0])
+        if any(answer.verdict is not Verdict.OK for answer in answers):
+            self._ends.exchanges.seen(batch, reply)
         is_end = self._decide(batch, answers, trip.left_s)
-        return Heard(tuple(dict.fromkeys(answers)), isinstance(reply, Reply), is_end)
+        return Heard(tuple(dict.fromkeys(answers)), is_read=False, is_end=is_end)
 
     def _leaves(self, batch: Batch, now_s: float) -> None:
         """Count an attempt."""
@@ -100,23 +108,20 @@ class Attempts:
             answer,
             attempt=max(1, row.tries),
             in_doubt=row.in_doubt,
-            is_repeatable=row.job.is_repeatable,
+            is_repeatable=row.is_repeatable,
             jitter=jitter,
         )
 
     def _end_or_read(self, row: Row, answer: Answer, status: Status) -> None:
         """`status` is how `row` ends, unless a read can tell better."""
-        if status is Status.UNKNOWN and self._read_back.can_read(row):
+        if status is Status.REJECTED and self._guards.may_be_stale(row, answer):
+            self._guards.read_again(row)
+        elif status is Status.UNKNOWN and self._read_back.can_read(row):
             self._read_back.reads_next(row)
-        elif status is Status.REJECTED and self._is_stale(row, answer):
-            self._supply.again([row], 0.0)
+        elif answer.verdict is Verdict.FATAL and self._ends.is_left_open(row):
+            self._ends.leave(row, None)  # the account stops: another process may settle it
         else:
             self._ends.end(row, answer, status)
-
-    def _is_stale(self, row: Row, answer: Answer) -> bool:
-        """Whether the vendor says that the entity has changed since it was looked at."""
-        is_looked_at = row.sends is not None and row.tries < self._account.retry.max_attempts
-        return is_looked_at and answer.http_status in STALE
 
     def _go_on_with(self, parts: Parts) -> None:
         """Send the parts of refused groups, or whole groups once more."""

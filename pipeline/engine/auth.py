@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
 
 from multidict import CIMultiDict
+from pydantic import SecretStr
 
 from pipeline.model import ConfigError, Fault, Reply
-from pipeline.vendors.contract import Basic, Bearer
+from pipeline.vendors.contract import Basic, Bearer, VendorSettings
 
 HIDDEN = b"***"
 
@@ -76,6 +77,16 @@ def _has_controls(text: str) -> bool:
     return any(char < " " or char == "\x7f" for char in text)
 
 
+SHORTEST_HIDDEN = 6
+"""A shorter secret would blot out half of every reply."""
+
+
+def secrets_of(settings: VendorSettings) -> list[str]:
+    """What an account keeps secret and a reply may repeat."""
+    values = (value.get_secret_value() for _, value in settings if isinstance(value, SecretStr))
+    return [value for value in values if len(value) >= SHORTEST_HIDDEN]
+
+
 class Mask:
     """Hides secrets in a reply: debug pages and gateways show the request that they got.
 
@@ -98,6 +109,10 @@ class Mask:
             headers = [(name, self._hidden_in(value)) for name, value in reply.headers.items()]
             reply = reply._replace(headers=CIMultiDict(headers))
         return reply
+
+    def hide_text(self, text: str) -> str:
+        """A text without the secrets."""
+        return self._hidden_in(text)
 
     def _hidden_in(self, text: str) -> str:
         return self._found.sub(HIDDEN, _raw(text)).decode("utf-8", "surrogateescape")

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from pipeline.engine.exchanges import Exchanges
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
 from pipeline.model import Answer, Effect, RowResult, Status, Verdict
 from pipeline.policy.batches import Row
-from pipeline.policy.outcome import end_without_success
+from pipeline.policy.outcome import end_without_success, is_left_open
+from pipeline.vendors import Account
 
 BROKEN_OFF = "the run broke off"
 BEHIND_UNKNOWN = "behind_unknown"
@@ -33,27 +35,30 @@ FORGOTTEN = INTERRUPTED._replace(
 
 
 class Ends:
-    """Ends rows of the account of this name.
+    """Ends rows of an account.
 
     clock   monotonic seconds
     heard   is told how each row ends
     counts  rows that have a result, per status
+    exchanges  is told of what came for rows that may not succeed
     """
 
     def __init__(
         self,
-        account: str,
+        account: Account,
         supply: Supply,
         recorder: Recorder,
         clock: Callable[[], float],
         heard: Callable[[Status], None] = lambda _status: None,
     ) -> None:
         self._heard = heard
-        self._account = account
+        self._account = account.name
+        self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
         self._supply = supply
         self._recorder = recorder
         self._clock = clock
         self.counts: Counter[Status] = Counter()
+        self.exchanges = Exchanges(account)
 
     def end(self, row: Row, answer: Answer, status: Status) -> None:
         """Record how `row` ended; the next row of its entity waits until that is done."""
@@ -69,12 +74,15 @@ class Ends:
             error=answer.message,
             hint=answer.hint,
             attempts=row.attempts,
-            seconds=round(self._clock() - row.first_sent_s, 3),
+            seconds=round(self._clock() - row.first_sent_s, 3) if row.attempts else 0.0,
             request_id=answer.request_id,
             receipt=answer.receipt,
         )
         self._recorder.end(
-            result, partial(self._committed, row, status), is_awaited=self._supply.is_awaited(row)
+            result,
+            partial(self._committed, row, status),
+            exchange=self.exchanges.take(result),
+            is_awaited=self._supply.is_awaited(row),
         )
         self._heard(status)
 
@@ -103,12 +111,26 @@ class Ends:
     def leave(self, row: Row, why: str | None) -> None:
         """What becomes of a row that was given out when the account stopped.
 
+        In doubt it stays claimed on record, so that the run can be carried on to settle it.
+
         why  None where the run broke off
         """
+        if self.is_left_open(row):
+            return
         if row.attempts:
             answer = row.answer or INTERRUPTED
             words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
             status = end_without_success(answer, in_doubt=row.in_doubt)
+            if row.refused:  # its guard was, as far as is known, not the row
+                status = Status.FAILED
             self.end(row, answer._replace(message=words), status)
         elif row.is_claimed and not row.in_doubt:
             self._recorder.unsent([row.job.row])
+
+    def is_left_open(self, row: Row) -> bool:
+        """Whether a stop leaves `row` in doubt, instead of ending it."""
+        return is_left_open(
+            in_doubt=row.in_doubt,
+            is_repeatable=row.is_repeatable,
+            can_be_read=self._can_be_read[row.job.operation],
+        )

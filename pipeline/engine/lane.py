@@ -1,7 +1,7 @@
 """One account's rows on their way, each request in its turn. Accounts share no lane.
 
 What a request carries and what follows from it: `attempts`; where doubt is settled: `read_back`;
-how rows end: `ends`.
+what is read before: `guards`; how rows end: `ends`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.ends import Ends
 from pipeline.engine.flow import WORKERS_PER_SLOT, Flow
 from pipeline.engine.gate import Door
+from pipeline.engine.guards import Guards
 from pipeline.engine.looks import Looks
 from pipeline.engine.means import Heard, Means, Send, Surroundings
 from pipeline.engine.read_back import ReadBack
@@ -69,7 +70,7 @@ class Lane:
         splitter = Splitter()
         self._traffic = Traffic(around.clock)
         self._supply = Supply(backlog, splitter, jobs, earlier, around.clock)
-        self._ends = Ends(account.name, self._supply, recorder, around.clock, around.ended)
+        self._ends = Ends(account, self._supply, recorder, around.clock, around.ended)
         self._flow = Flow(
             account.in_flight,
             clock=around.clock,
@@ -86,8 +87,9 @@ class Lane:
             supply=self._supply,
             ends=self._ends,
         )
-        self._read_back = ReadBack(means)
-        self._attempts = Attempts(means, self._read_back, splitter)
+        self._guards = Guards(means)
+        self._read_back = ReadBack(means, self._guards)
+        self._attempts = Attempts(means, self._guards, self._read_back, splitter)
         self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
         self._brake = Brake(around.brake_after)
         self._clock = around.clock
@@ -96,7 +98,10 @@ class Lane:
         self.take_latencies = self._traffic.take_latencies
 
     async def run(self) -> None:
-        """Send every row, or stop. When this returns, whatever was sent has its result."""
+        """Send every row, or stop.
+
+        When this returns, whatever was sent has its result, or is in doubt and claimed on record.
+        """
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
@@ -207,7 +212,7 @@ class Lane:
                 if (look := await self._permit(batch)) is not None:
                     trips.append(look)
                     self._heed(await self._looks.at(row, look), tasks)
-                    is_back = row.sends is not None
+                    is_back = row.is_looked_at
                     if is_back and await self._claim(batch):
                         attempt = await self._permit(batch)
                         if attempt is not None:
@@ -242,6 +247,8 @@ class Lane:
         (row, *others) = batch
         if not others and self._read_back.is_next(row):
             return await self._read_back.read(row, trip)
+        if not others and self._guards.is_next(row):
+            return await self._guards.read(row, trip)
         return await self._attempts.make(batch, trip)
 
     def _goes_down(self) -> None:
@@ -255,14 +262,14 @@ class Lane:
         """Once something came back the other workers start; some answers stop the account."""
         if heard is None:
             return
-        if not self._is_open and heard.is_reply:
+        if not self._is_open and self._traffic.has_reply:
             self._is_open = True
             for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
                 self._start_worker(tasks)
         for answer in heard.answers:
             reason = hopeless(
                 answer,
-                self._brake,
+                None if heard.is_read else self._brake,
                 max_wait_s=self.account.max_wait_s,
                 down_s=self._flow.down_s,
                 max_outage_s=self.account.max_outage_s,

@@ -97,7 +97,7 @@ def look_at(
     skips = keeps or skips or (expected is not None and not in_doubt)
     if skips and not reading.differences(settings, sent, state):
         return Look(Said.APPLIED if in_doubt else Said.UNCHANGED)
-    return Look(Said.SEND, change.guard(settings, sent, state))
+    return Look(Said.SEND, sent)
 
 
 # ----------------------------------------------------------------------------- as answers
@@ -109,6 +109,13 @@ GONE = Answer(
     code="missing",
     message="the vendor has no such entity",
     hint="check the id, and where the account looks for it",
+)
+MOVING = Answer(
+    Verdict.REJECTED,
+    Effect.NONE,
+    code="changed_meanwhile",
+    message="somebody else changed it between read and update, again and again",
+    hint="somebody else changes this entity: look at it, then send the row again",
 )
 MIXED = Answer(
     Verdict.TRANSIENT,

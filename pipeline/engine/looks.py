@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 
 from pipeline.engine.ends import FORGOTTEN
-from pipeline.engine.look import GONE, HELD, MIXED, Look, Looking, Said, conflict, look_at
+from pipeline.engine.look import GONE, HELD, MIXED, MOVING, Look, Looking, Said, conflict, look_at
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.trip import Trip
-from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
+from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.classify import classify
 from pipeline.policy.retry import next_delay_s
@@ -58,7 +58,7 @@ class Looks:
         return self._clock() - row.looked_s <= FRESH_S + in_line_s
 
     async def at(self, row: Row, trip: Trip) -> Heard | None:
-        """Read the entity of `row`. Afterwards it has ended, waits, or `row.sends` is to be sent.
+        """Read the entity of `row`: then it has ended, waits, or `is_looked_at` and may go.
 
         None where nothing was asked.
         """
@@ -66,7 +66,7 @@ class Looks:
         reading = operation.reading
         if reading is None:
             raise AssertionError("only what can be read is looked at")
-        row.sends = None
+        row.is_looked_at = False
         job = operation.job_type.trusted(row.job.text)
         with self._means.traffic.request(trip.left_s):
             reply = await self._means.send(reading.request(settings, job))
@@ -77,8 +77,7 @@ class Looks:
             self._supply.stands_in_line_again([row])
             return None
         answer = classify(reply)
-        trip.heard(answer)
-        self._means.flow.heard([row], answer, trip.left_s)
+        self._means.heard(trip, [row], reply, answer)
         row.looks += 1
         row.looked_s = trip.left_s
         state = reading.state(settings, reply) if isinstance(reply, Reply) else None
@@ -86,7 +85,7 @@ class Looks:
             self._told_nothing(row, answer)
         else:
             self._go_on(row, self._look(row, state), state)
-        return Heard((answer,), isinstance(reply, Reply), is_end=False)
+        return Heard((answer,), is_read=True, is_end=False)
 
     def _look(self, row: Row, state: State | Missing) -> Look:
         operation = self._operations[row.job.operation]
@@ -109,9 +108,8 @@ class Looks:
         row.unread = 0
         match look.said:
             case Said.SEND:
-                row.sends = look.job
-                if isinstance(state, State) and not (row.in_doubt or row.job.expects):
-                    row.before = state.text()
+                if look.job is not None and isinstance(state, State):
+                    self._lay(row, look.job, state)
             case Said.UNCHANGED:
                 self._ends.end(row, HELD, Status.UNCHANGED)
             case Said.APPLIED:
@@ -125,6 +123,23 @@ class Looks:
                 self._ends.end(row, GONE, Status.REJECTED)
             case Said.MIXED:
                 self._ends.end(row, MIXED, Status.UNKNOWN)
+
+    def _lay(self, row: Row, job: UpdateJob, state: State) -> None:
+        """Let `row` go as `job`, tied to the state that was read as far as the vendor can."""
+        settings, guard = self._account.settings, self._operations[row.job.operation].guard
+        guarded = None if guard is None else guard.guarded(settings, job, state)
+        text = "" if guarded is None else guarded.canonical_json()
+        if row.refused and row.refused == text:  # the guard still holds: the refusal was the row's
+            self._ends.end(row, row.answer or GONE, Status.REJECTED)
+            return
+        if row.refused and row.tries >= self._account.retry.max_attempts:
+            self._ends.end(row, MOVING, Status.CONFLICT)
+            return
+        row.laid = job.canonical_json()
+        row.guarded, row.refused = text, ""
+        row.is_looked_at = True
+        if not (row.in_doubt or row.job.expects):
+            row.before = state.text()
 
     def _told_nothing(self, row: Row, answer: Answer) -> None:
         """The vendor did not tell what it holds: ask again later, or give up."""

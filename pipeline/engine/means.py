@@ -11,7 +11,9 @@ from pipeline.engine.flow import Flow
 from pipeline.engine.look import BLINDLY, Looking
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
+from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, Status
+from pipeline.policy.batches import Batch
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.vendors import Account, Operation
 
@@ -52,15 +54,21 @@ class Means:
     supply: Supply
     ends: Ends
 
+    def heard(self, trip: Trip, batch: Batch, reply: Reply | NoReply, answer: Answer) -> None:
+        """What came to a request for `batch`, for all who learn from it."""
+        self.traffic.has_reply |= isinstance(reply, Reply)
+        trip.heard(answer)
+        self.flow.heard(batch, answer, trip.left_s)
+
 
 class Heard(NamedTuple):
     """What a request brought.
 
     answers   what it means, each different one once
-    is_reply  something came back
-    is_end    its rows have ended
+    is_read  it changes nothing: what it is refused says nothing about updates
+    is_end   its rows are not sent again
     """
 
     answers: tuple[Answer, ...]
-    is_reply: bool
+    is_read: bool
     is_end: bool

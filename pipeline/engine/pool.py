@@ -27,7 +27,7 @@ class Pool:
         recorder.fails = self._cannot_record
 
     async def run(self) -> None:
-        """When this returns every row that was sent has its result on record.
+        """When this returns every row that was sent has its result on record, or its claim.
 
         Raises, in a group, what kept results from being recorded, once all have come.
         """

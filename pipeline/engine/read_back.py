@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
+from pipeline.engine.guards import Guards
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
 from pipeline.engine.trip import Trip
-from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
+from pipeline.model import Answer, Effect, NoReply, Status, Verdict
 from pipeline.policy.batches import Row
 from pipeline.policy.classify import classify
 from pipeline.policy.outcome import end_without_success
@@ -17,7 +18,8 @@ from pipeline.policy.settle import Settled, settled
 class ReadBack:
     """Reads entities of rows in doubt, and lets the rows go on from there."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Means, guards: Guards) -> None:
+        self._guards = guards
         self._account = means.account
         self._operations = means.operations
         self._means = means
@@ -28,7 +30,7 @@ class ReadBack:
 
     def is_next(self, row: Row) -> bool:
         """Whether the next request for `row` is a read."""
-        return row.is_to_read or (row.in_doubt and not row.job.is_repeatable)
+        return row.is_to_read or (row.in_doubt and not row.is_repeatable)
 
     def can_read(self, row: Row) -> bool:
         """Whether the vendor can be asked about `row`, once more."""
@@ -48,34 +50,43 @@ class ReadBack:
             return None
         if not row.attempts:
             row.attempts, row.first_sent_s, row.last_sent_s = 1, *[self._clock()] * 2
-        job = row.sends or operation.job_type.trusted(row.job.text)
-        reply: Reply | NoReply | None = None
+        job = operation.job_type.trusted(row.text)
         try:
             with self._means.traffic.request(trip.left_s):
                 reply = await self._means.send(operation.reading.request(settings, job))
                 trip.back(reply)
-        except BaseException:
+        except Exception:
+            # an error of ours would come again: the row is not left to be read once more
             self._ends.end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
         answer = classify(reply)
-        trip.heard(answer)
-        self._means.flow.heard([row], answer, trip.left_s)
+        self._means.heard(trip, [row], reply, answer)
+        self._ends.exchanges.read(row, reply)
         row.reads += not self._means.flow.is_probing
-        self._settle(row, answer, found(operation.reading, settings, job, reply))
-        return Heard((answer,), isinstance(reply, Reply), is_end=False)
+        what = found(operation.reading, settings, job, reply)
+        if what is not None:
+            self._settle(row, what)
+        is_end = what is None and not self._reads_again(row, answer)
+        return Heard((answer,), is_read=True, is_end=is_end)
 
-    def _settle(self, row: Row, answer: Answer, what: Found | None) -> None:
-        """`answer` to the read, and what it showed; None where it told nothing."""
-        if what is None:
-            delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
-            if delay_s is None or not self.can_read(row):
-                self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
-            else:
-                self.reads_next(row, delay_s)
-            return
+    def _reads_again(self, row: Row, answer: Answer) -> bool:
+        """After a read that told nothing; False where it was the last one."""
+        delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+        if delay_s is not None:
+            self.reads_next(row, delay_s)
+            return True
+        is_stop = answer.verdict is Verdict.FATAL or not self._means.traffic.has_reply
+        if is_stop:
+            self._ends.leave(row, None)  # the account stops: another process may settle it
+        else:
+            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+        return False
+
+    def _settle(self, row: Row, what: Found) -> None:
+        """What a read showed."""
         since_attempt_s = self._clock() - row.last_sent_s
         match settled(
             is_held=what.is_held,
@@ -98,6 +109,9 @@ class ReadBack:
         """Doubt about `row` is gone: it may be sent again if it has a try left."""
         row.in_doubt = row.is_to_read = False
         answer = row.answer or FORGOTTEN
+        if self._guards.may_be_stale(row, answer):
+            self._guards.read_again(row)
+            return
         delay_s = next_delay_s(self._account.retry, answer, row.tries, self._jitter())
         if delay_s is not None:
             self._supply.again([row], delay_s)

@@ -9,6 +9,7 @@ import anyio.to_thread
 
 from pipeline.engine.waiting import WaitList
 from pipeline.model import PipelineError, RowResult
+from pipeline.model.exchange import Exchange
 
 COMMIT_EVERY_S = 0.020
 """The most that a result waits for company."""
@@ -16,7 +17,7 @@ COMMIT_EVERY_S = 0.020
 MOST_PENDING = 10_000
 """With more results waiting, no further row is sent."""
 
-Record = Callable[[Sequence[int], Sequence[RowResult]], None]
+Record = Callable[[Sequence[int], Sequence[RowResult], Sequence[Exchange]], None]
 Release = Callable[[Sequence[int]], None]
 Keep = Callable[[Sequence[tuple[int, str]]], None]
 
@@ -24,9 +25,9 @@ Keep = Callable[[Sequence[tuple[int, str]]], None]
 class Recorder:
     """Group commits.
 
-    record   puts claims and results on record; when it returns they are. Runs in a thread, one call
-             at a time. Where it raises PipelineError nothing more is recorded: `fails` is called
-             with it once, and `run` raises it in the end
+    record   puts claims, results and exchanges on record; when it returns they are. Runs in a
+             thread, one call at a time. Where it raises PipelineError nothing more is recorded:
+             `fails` is called with it once, and `run` raises it in the end
     release  takes claims back, in the same manner
     keep     puts on record what entities of rows held, before these are claimed; in the same manner
     """
@@ -46,6 +47,7 @@ class Recorder:
         self._claims: list[int] = []
         self._unsent: list[int] = []
         self._results: list[tuple[RowResult, Callable[[], None]]] = []
+        self._exchanges: list[Exchange] = []
         self._committed = anyio.Event()
         self._news = anyio.Event()
         self._hurry = anyio.Event()
@@ -72,12 +74,22 @@ class Recorder:
         """These rows were claimed and certainly never sent."""
         self._unsent += rows
 
-    def end(self, result: RowResult, then: Callable[[], None], *, is_awaited: bool = False) -> None:
+    def end(
+        self,
+        result: RowResult,
+        then: Callable[[], None],
+        *,
+        exchange: Exchange | None = None,
+        is_awaited: bool = False,
+    ) -> None:
         """Record `result`; `then` is called once that is done.
 
+        exchange    to be kept with it
         is_awaited  somebody waits for it: do not wait for company
         """
         self._results.append((result, then))
+        if exchange is not None:
+            self._exchanges.append(exchange)
         self._news.set()
         if is_awaited:
             self._hurry.set()
@@ -124,13 +136,14 @@ class Recorder:
         claims, self._claims = self._claims, []
         befores, self._befores = self._befores, []
         batch, self._results = self._results, []
+        exchanges, self._exchanges = self._exchanges, []
         committed, self._committed = self._committed, anyio.Event()
         if not self._is_closed:
             self._news = anyio.Event()
             self._hurry = anyio.Event()
         results = [result for result, _ in batch]
         try:
-            await self._write(claims, results, befores)
+            await self._write(claims, results, exchanges, befores)
         finally:
             committed.set()
         if self.failure is None:
@@ -142,6 +155,7 @@ class Recorder:
         self,
         claims: Sequence[int],
         results: Sequence[RowResult],
+        exchanges: Sequence[Exchange],
         befores: Sequence[tuple[int, str]],
     ) -> None:
         if self.failure is not None:
@@ -152,7 +166,7 @@ class Recorder:
                 if befores:
                     await anyio.to_thread.run_sync(self._keep, befores)
                 if claims or results:
-                    await anyio.to_thread.run_sync(self._record, claims, results)
+                    await anyio.to_thread.run_sync(self._record, claims, results, exchanges)
                 if self._unsent and self._is_closed:
                     await anyio.to_thread.run_sync(self._release, self._unsent)
                     self._unsent = []

@@ -20,13 +20,11 @@ from contextlib import (
 from dataclasses import dataclass, replace
 from enum import Enum
 from http import HTTPStatus
-from typing import TypeGuard
 
 import anyio
-from pydantic import SecretStr
 from yarl import URL
 
-from pipeline.engine.auth import Mask, authorization, is_token
+from pipeline.engine.auth import Mask, authorization, is_token, secrets_of
 from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.means import Send
 from pipeline.engine.transport import Late, Transport, host_port
@@ -41,7 +39,6 @@ WhileOpen = Callable[[], AbstractContextManager[None]]
 AHEAD_S = 300.0  # no request that leaves with a token takes longer than that
 ASK_AGAIN_S = 30.0  # where another token was not to be had while the old one holds
 AHEAD_SHARE = 0.1  # of its lifetime, at most
-SHORTEST_HIDDEN = 6
 UNUSED_MOST = 5  # tokens that end before a request gets its turn, one after the other
 BELIEVED_AFTER = 3  # tokens: a row that is refused under so many good ones is refused itself
 
@@ -93,7 +90,7 @@ async def signed_in(
                 account.link,
                 authorization=ready,
                 in_flight=account.in_flight,
-                secrets=_secrets(account),
+                secrets=secrets_of(account.settings),
                 late=late,
             )
         )
@@ -109,16 +106,6 @@ async def signed_in(
         )
         tokens = _Tokens(account, signs, to_tokens.send, clock=clock, sleep=sleep, jitter=jitter)
         yield _SignedIn(transport, tokens, late=late, while_open=while_open, clock=clock).send
-
-
-def _secrets(account: Account) -> list[str]:
-    """What the account keeps secret; a very short one would blot out half of every reply."""
-    values = (value.get_secret_value() for _, value in account.settings if _is_secret(value))
-    return [value for value in values if len(value) >= SHORTEST_HIDDEN]
-
-
-def _is_secret(value: object) -> TypeGuard[SecretStr]:
-    return isinstance(value, SecretStr)
 
 
 def _link_to_tokens(link: Link, call: TokenCall) -> Link:

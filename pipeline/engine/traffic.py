@@ -15,6 +15,7 @@ class Traffic:
     clock      monotonic seconds
     sent       requests that left, `retries` of them not the first of their row
     in_flight  those under way now
+    has_reply  whether something has come back
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -22,6 +23,7 @@ class Traffic:
         self.sent = 0
         self.retries = 0
         self.in_flight = 0
+        self.has_reply = False
         self._first_s: float | None = None
         self._last_s = 0.0
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)

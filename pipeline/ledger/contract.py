@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from pipeline.model import RowResult, RunAborted, Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
+
+MOST_EXCHANGE_CHARS = 4_000_000
+"""Exchanges of a run hold so much text at most."""
 
 
 class LedgerError(RunAborted):
@@ -22,12 +26,18 @@ class Ledger(Protocol):
     and LedgerError where the record is damaged; after either the record is what it was before.
     """
 
-    def record(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
-        """In one commit: rows that may be sent from now on, then how rows ended.
+    def record(
+        self,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange] = (),
+    ) -> None:
+        """In one commit: rows that may be sent from now on, how rows ended, and exchanges of those.
 
         Claiming a claimed row again changes nothing; a result ends the claim. A result stands:
         another one for its row, or another claim, is a LedgerError that names the row. Only
-        `not_attempted` gives way to either. Where this raises, none of it is on record.
+        `not_attempted` gives way to either. Exchanges beyond MOST_EXCHANGE_CHARS in all are left
+        out. Where this raises, none of it is on record.
         """
 
     def release(self, rows: Sequence[int]) -> None:
@@ -44,6 +54,9 @@ class Ledger(Protocol):
 
     def counts(self) -> dict[Status, int]:
         """How many results there are of each status; none of a status, no entry."""
+
+    def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
+        """Those that are kept, in row order; of one row at most one."""
 
     def sample(self, samples: Sequence[Sample]) -> None:
         """Add samples."""

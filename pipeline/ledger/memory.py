@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pipeline.ledger.contract import LedgerError
+from pipeline.ledger.contract import MOST_EXCHANGE_CHARS, LedgerError
+from pipeline.ledger.exchanges import size_of
 from pipeline.model import RowResult, Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
 
 
@@ -16,9 +18,15 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._results: dict[int, RowResult] = {}
         self._claims: set[int] = set()
+        self._exchanges: dict[int, Exchange] = {}
         self._samples: list[Sample] = []
 
-    def record(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+    def record(
+        self,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange] = (),
+    ) -> None:
         """Everything is looked at before anything is changed."""
         ended = self.has_result(claims)
         if ended:
@@ -34,6 +42,10 @@ class MemoryLedger:
         self._results.update(new)
         self._claims.update(claims)
         self._claims.difference_update(new)
+        for exchange in exchanges:
+            room = MOST_EXCHANGE_CHARS - sum(map(size_of, self._exchanges.values()))
+            if size_of(exchange) <= room:
+                self._exchanges[exchange.row] = exchange
 
     def release(self, rows: Sequence[int]) -> None:
         """Drop the claims."""
@@ -56,6 +68,10 @@ class MemoryLedger:
     def counts(self) -> dict[Status, int]:
         """Counted on the spot."""
         return dict(Counter(result.status for result in self._results.values()))
+
+    def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
+        """Sorted on the spot."""
+        return iter(tuple(e for n, e in sorted(self._exchanges.items()) if row in (None, n)))
 
     def sample(self, samples: Sequence[Sample]) -> None:
         """Append."""

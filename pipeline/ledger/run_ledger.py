@@ -15,9 +15,11 @@ from zlib import crc32
 
 from pydantic_core import from_json
 
+from pipeline.ledger import exchanges as exchanges_table
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.database import Database, Keeper, create, damaged, told_in_words
 from pipeline.model import RowResult, Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
 
 _FORMAT_1 = """
@@ -31,7 +33,7 @@ CREATE TABLE samples (
     pause_left_s REAL NOT NULL, latencies TEXT NOT NULL
 );
 """
-_MIGRATIONS = (_FORMAT_1,)
+_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE)
 
 _END = """
 INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
@@ -82,14 +84,20 @@ class RunLedger(Keeper):
         Database(path, _MIGRATIONS, may_be_empty=True).close()
         return cls(path)
 
-    def record(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
-        """Claims, then results, in one commit."""
+    def record(
+        self,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange] = (),
+    ) -> None:
+        """Claims, then results, then exchanges, in one commit."""
         lines = [_line(result) for result in results]
         with self._database.commit() as connection:
             if claims:
                 self._claim(connection, claims)
             if lines:
                 self._end(connection, lines)
+            exchanges_table.keep(connection, exchanges)
 
     def _claim(self, connection: Connection, claims: Sequence[int]) -> None:
         rows = [(row,) for row in claims]
@@ -162,6 +170,10 @@ class RunLedger(Keeper):
         """Counted in the file: seconds at ten million rows."""
         query = "SELECT status, count(*) FROM results GROUP BY status"
         return {_STATUSES[status]: count for status, count in self._database.rows(query)}
+
+    def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
+        """Read at once: they are few."""
+        return exchanges_table.kept(self._database, row)
 
     def sample(self, samples: Sequence[Sample]) -> None:
         """Append."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -21,7 +22,7 @@ from pipeline.load.header import (
     nearest,
     plan_header,
 )
-from pipeline.load.jobs import JobsFile, JobsWriter, jobs_path
+from pipeline.load.jobs import JobsFile, JobsWriter, is_read_first, jobs_path
 from pipeline.load.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.load.rows import ReadRow, RowReader, Source, fault_text, hint_text
 from pipeline.load.since import NEW, ROW, RUN, Since, SinceReader
@@ -341,7 +342,8 @@ class _Binder:
         writer = self._writers.get(account)
         if writer is None:
             path, batch_size = jobs_path(self._folder, account), self._batch_size(account)
-            writer = self._stack.enter_context(JobsWriter(path, batch_size))
+            is_first = partial(is_read_first, self._accounts[account])
+            writer = self._stack.enter_context(JobsWriter(path, batch_size, is_first))
             self._writers[account] = writer
         writer.write(jobs)
 

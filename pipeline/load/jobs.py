@@ -15,6 +15,7 @@ import polars as pl
 from pipeline.load.repeats import count_repeated
 from pipeline.model import JobRow
 from pipeline.tables import ParquetWriter, read_frames
+from pipeline.vendors import Account
 
 JOBS_SCHEMA = MappingProxyType(
     {
@@ -40,7 +41,8 @@ class JobsFile:
     rows        jobs in the file
     operations  how many of them are of each operation
     repeated    jobs whose entity has more than one job here
-    requests    that carry them where each is sent once and whole groups travel together
+    requests    that carry them where each is sent once and whole groups travel together, and the
+                reads that go before
     reaches     what their entities lie in: vendor, origin and scope, as an entity's text begins
     """
 
@@ -68,11 +70,19 @@ class JobsWriter:
     """Writes the jobs of one account to a file, in row order, and counts them.
 
     batch_size  operation -> jobs that one request may carry at most
+    is_read_first  whether the entity of a job is read before it is sent
 
     A context manager, as ParquetWriter is. Raises OSError where the file cannot be written.
     """
 
-    def __init__(self, path: Path, batch_size: Callable[[str], int]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        batch_size: Callable[[str], int],
+        is_read_first: Callable[[JobRow], bool] = lambda _job: False,
+    ) -> None:
+        self._is_read_first = is_read_first
+        self._reads = 0
         self._writer = ParquetWriter(path, JOBS_SCHEMA)
         self._batch_size = batch_size
         self._operations: Counter[str] = Counter()
@@ -84,6 +94,7 @@ class JobsWriter:
         frame = jobs_frame(jobs)
         self._writer.write(frame)
         self._reaches.update(frame["entity"].str.extract(_REACHED).drop_nulls().unique())
+        self._reads += sum(map(self._is_read_first, jobs))
         self._operations.update(job.operation for job in jobs)
         self._groups.update((job.operation, job.batch) for job in jobs if job.batch)
 
@@ -95,7 +106,9 @@ class JobsWriter:
             rows=rows,
             operations=dict(self._operations),
             repeated=count_repeated(path, rows),
-            requests=rows - sum(self._saved(*group) for group in self._groups.items()),
+            requests=self._reads
+            + rows
+            - sum(self._saved(*group) for group in self._groups.items()),
             reaches=frozenset(self._reaches),
         )
 
@@ -114,6 +127,15 @@ class JobsWriter:
         trace: TracebackType | None,
     ) -> None:
         self._writer.__exit__(kind, error, trace)
+
+
+def is_read_first(account: Account, job: JobRow) -> bool:
+    """Whether the entity of a job is read for a guard before it is sent."""
+    if job.is_repeatable:
+        return False
+    operation = next(op for op in account.vendor.operations if op.name == job.operation)
+    guard = operation.guard
+    return guard is not None and guard.needs(account.settings, operation.job_type.trusted(job.text))
 
 
 def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:

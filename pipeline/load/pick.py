@@ -41,17 +41,20 @@ def pick_jobs(
     *,
     run: str,
     batch_size: Callable[[str, str], int],
+    is_read_first: Callable[[str, JobRow], bool],
 ) -> dict[str, JobsFile]:
     """The wanted jobs by account, in files in `folder`; only accounts that have any.
 
     run         of these jobs: each keeps its place there, or the one that it kept already
     batch_size  account and operation -> jobs that one request may carry at most
+    is_read_first  of an account and a job: whether its entity is read before it is sent
 
     Raises as `pick_rows` does.
     """
     found: dict[str, JobsFile] = {}
     for account, file in jobs.items():
-        with JobsWriter(jobs_path(folder, account), partial(batch_size, account)) as writer:
+        decisions = partial(batch_size, account), partial(is_read_first, account)
+        with JobsWriter(jobs_path(folder, account), *decisions) as writer:
             for some in _kept(file.path, keep):
                 writer.write([_placed(job, run) for job in some])
         picked = writer.file()

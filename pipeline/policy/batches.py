@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
-from pipeline.model import Answer, JobRow, UpdateJob
+from pipeline.model import Answer, JobRow
 
 BatchSize = Callable[[str], int]
 """Operation -> how many of its rows one request may carry at most."""
@@ -21,8 +21,11 @@ class Row:
     last_sent_s   when its last attempt left
     is_claimed    it is on record that it may have been sent
     is_to_read    its entity is read back next, instead of an attempt
+    guarded       the job with the guard that was read for it, as JSON; empty where none was
+    refused       the same of the attempt that its guard may have refused; empty where none was
     answer        the last one; None before the first
-    sends         what its next attempt carries, or its last one did; None: what stands in `job`
+    laid          the job laid over what is there, as JSON; empty where it is sent as it is
+    is_looked_at  its entity was looked at, and it may be sent once
     before        what its entity held before the first attempt; empty where nobody looked
     looks         how often its entity was looked at before an attempt
     unread        of these, how many at the end told nothing
@@ -30,8 +33,9 @@ class Row:
     """
 
     __slots__ = (
-        *("answer", "attempts", "before", "first_sent_s", "in_doubt", "is_claimed", "is_to_read"),
-        *("job", "last_sent_s", "looked_s", "looks", "reads", "sends", "tries", "unread"),
+        *("answer", "attempts", "before", "first_sent_s", "guarded", "in_doubt", "is_claimed"),
+        *("is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s", "looks"),
+        *("reads", "refused", "tries", "unread"),
     )
 
     def __init__(self, job: JobRow) -> None:
@@ -44,12 +48,25 @@ class Row:
         self.in_doubt = False
         self.is_claimed = False
         self.is_to_read = False
+        self.guarded = ""
+        self.refused = ""
         self.answer: Answer | None = None
-        self.sends: UpdateJob | None = None
+        self.laid = ""
+        self.is_looked_at = False
         self.before = ""
         self.looks = 0
         self.unread = 0
         self.looked_s = 0.0
+
+    @property
+    def text(self) -> str:
+        """The job as it is sent, as JSON."""
+        return self.guarded or self.laid or self.job.text
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether sending it twice, as it is now, is harmless."""
+        return self.job.is_repeatable or bool(self.guarded)
 
 
 Batch = list[Row]

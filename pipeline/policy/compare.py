@@ -267,7 +267,9 @@ def unheld(steps: Sequence[Step], document: Mapping[str, Any]) -> tuple[Unheld, 
     Setting and removing members does the same to a document once or twice. So the patch is applied
     to what was found: where that changes something, it was not in it. A step that moves the items
     of a list, or copies, depends on what was there before, and cannot be told, unless an earlier
-    step, a `test` among them, says what that was. Null and absent are the same.
+    step, a `test` among them, says what that was. A list of which a `test` says it is told to be
+    unchanged where it is still that; as neither that nor what the patch makes of it, it tells
+    nothing. Null and absent are the same.
 
     >>> unheld([Step("replace", ("status",), "live")], {"status": "draft"})
     (Unheld(place=('status',), wanted='live', found='draft', is_told=True),)
@@ -280,7 +282,8 @@ def unheld(steps: Sequence[Step], document: Mapping[str, Any]) -> tuple[Unheld, 
     return tuple(replay.unheld(document))
 
 
-_ABSENT: Any = object()
+ABSENT: Any = object()
+"""Stands where nothing does."""
 _IN_A_LIST = re.compile(r"-|[0-9]+")
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -292,6 +295,8 @@ class _Replay:
     written  places to look at, and what was to stand there where it could not be put there
     untold   steps that depend on what was there before
     moved    places at, above and below which nothing can be told
+    supposed  what a test says of a place
+    counted  lists that were changed on the word of such a test, by place
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
@@ -300,19 +305,22 @@ class _Replay:
         self.written: dict[Place, Any] = {}
         self.untold: list[Unheld] = []
         self.moved: list[Place] = []
+        self.supposed: dict[Place, Any] = {}
+        self.counted: dict[Place, Place] = {}
 
     def take(self, step: Step) -> None:
         if step.name == "copy" and self._is_known(step.source):
-            step = Step("add", step.place, _at(self.document, step.source))
+            step = Step("add", step.place, value_at(self.document, step.source))
         if step.name == "test":
             # what was written is known already; a test that denies it lets no patch through
             if not any(_overlap(step.place, other) for other in self.written):
                 self._put(step.place, step.value)
                 self.known.append(step.place)
-        elif step.name not in {"add", "replace", "remove"} or step.value is _ABSENT:
+                self.supposed[step.place] = step.value
+        elif step.name not in {"add", "replace", "remove"} or step.value is ABSENT:
             self._tell_nothing(step, () if step.name == "move" else step.place)
         elif step.name == "replace" or not self._is_item(step.place):
-            self._write(step.place, _ABSENT if step.name == "remove" else step.value)
+            self._write(step.place, ABSENT if step.name == "remove" else step.value)
         elif self._is_known(step.place[:-1]):
             self._change_list(step)
         else:
@@ -320,18 +328,28 @@ class _Replay:
 
     def unheld(self, document: Mapping[str, Any]) -> Iterator[Unheld]:
         for place, missed in self.written.items():
-            wanted = _at(self.document, place) if missed is None else missed
-            found = _at(document, place)
-            wanted, found = (None if each is _ABSENT else each for each in (wanted, found))
+            wanted = value_at(self.document, place) if missed is None else missed
+            found = value_at(document, place)
+            wanted, found = (None if each is ABSENT else each for each in (wanted, found))
             if meaning(wanted, moment) != meaning(found, moment):
-                is_told = not any(_overlap(place, other) for other in self.moved)
+                is_told = self._is_told(place, document)
                 yield Unheld(place, wanted, found, is_told)
         for step in self.untold:
-            found = _at(document, step.place)
-            yield step._replace(found=None if found is _ABSENT else found)
+            found = value_at(document, step.place)
+            yield step._replace(found=None if found is ABSENT else found)
+
+    def _is_told(self, place: Place, document: Mapping[str, Any]) -> bool:
+        """Whether what is missing at a place proves that the patch was not applied."""
+        if any(_overlap(place, other) for other in self.moved):
+            return False
+        test = self.counted.get(place)
+        if test is None:
+            return True
+        return meaning(value_at(document, test)) == meaning(self.supposed[test])
 
     def _write(self, place: Place, value: Any) -> None:
         """Set or remove what stands at a place: what was below it before counts no more."""
+        self.counted = {p: t for p, t in self.counted.items() if not _is_within(p, place)}
         self.written = {p: v for p, v in self.written.items() if not _is_within(p, place)}
         self.untold = [each for each in self.untold if not _is_within(each.place, place)]
         self.moved = [other for other in self.moved if not _is_within(other, place)]
@@ -344,11 +362,11 @@ class _Replay:
     def _is_item(self, place: Place) -> bool:
         """Whether it stands in a list, or may: only an object has members of such names."""
         in_a_list = place and _IN_A_LIST.fullmatch(place[-1])
-        return bool(in_a_list) and not isinstance(_at(self.document, place[:-1]), dict)
+        return bool(in_a_list) and not isinstance(value_at(self.document, place[:-1]), dict)
 
     def _tell_nothing(self, step: Step, place: Place) -> None:
         area = place[:-1] if self._is_item(place) else place  # the other items move, too
-        value = None if step.value is _ABSENT else step.value
+        value = None if step.value is ABSENT else step.value
         self.untold.append(Unheld(step.place, value, None, is_told=False))
         self.moved.append(area)
         self.known = [other for other in self.known if not _overlap(other, area)]
@@ -356,7 +374,7 @@ class _Replay:
     def _change_list(self, step: Step) -> None:
         """Add or remove an item of a list of which is known what stands in it."""
         above, last = step.place[:-1], step.place[-1]
-        found = _at(self.document, above)
+        found = value_at(self.document, above)
         items = list(found) if isinstance(found, list) else []
         index = len(items) if last == "-" else int(last[:9])
         if step.name == "add":
@@ -364,6 +382,8 @@ class _Replay:
         elif index < len(items):
             del items[index]
         self._put(above, items)
+        if not any(_is_within(above, other) for other in self.written):
+            self.counted[above] = next(t for t in self.supposed if _is_within(above, t))
         self.written[above] = None
 
     def _put(self, place: Place, value: Any) -> bool:
@@ -371,9 +391,9 @@ class _Replay:
         if not place:
             self.document = value
             return True
-        above = _at(self.document, place[:-1])
+        above = value_at(self.document, place[:-1])
         if isinstance(above, list):
-            can_be_put = value is not _ABSENT and _at(above, place[-1:]) is not _ABSENT
+            can_be_put = value is not ABSENT and value_at(above, place[-1:]) is not ABSENT
         else:
             can_be_put = isinstance(above, dict)
         if can_be_put:
@@ -384,7 +404,7 @@ class _Replay:
                 inner[key] = inner[key].copy()
                 inner = inner[key]
                 last = _key(inner, below)
-            if value is _ABSENT:
+            if value is ABSENT:
                 inner.pop(last, None)
             else:
                 inner[last] = value
@@ -397,14 +417,14 @@ def _key(container: dict[str, Any] | list[Any], token: str) -> Any:
     return token if isinstance(container, dict) else int(token)
 
 
-def _at(document: Any, place: Place) -> Any:
-    """What stands at a place of a document, or `_ABSENT`."""
+def value_at(document: Any, place: Place) -> Any:
+    """What stands at a place of a document, or ABSENT."""
     for token in place:
         if isinstance(document, list):
             is_there = _INDEX.fullmatch(token) and int(token) < len(document)
-            document = document[int(token)] if is_there else _ABSENT
+            document = document[int(token)] if is_there else ABSENT
         else:
-            document = document.get(token, _ABSENT) if isinstance(document, dict) else _ABSENT
+            document = document.get(token, ABSENT) if isinstance(document, dict) else ABSENT
     return document
 
 

@@ -10,7 +10,7 @@ from pipeline.policy.brake import Brake
 
 def hopeless(
     answer: Answer,
-    brake: Brake,
+    brake: Brake | None,
     *,
     max_wait_s: float,
     is_first_lost: bool = False,
@@ -19,7 +19,7 @@ def hopeless(
 ) -> str | None:
     """Why no further row should go to the account, or None.
 
-    brake          is told of the answer
+    brake          is told of the answer; None where that is no answer to an update
     max_wait_s     a longer pause is not waited for
     is_first_lost  `answer` stands for all that came of the account's first request: no reply
     down_s         how long the vendor has been down; 0 where it is not
@@ -31,7 +31,7 @@ def hopeless(
     wait_s = answer.retry_after_s or 0.0
     if answer.verdict is Verdict.FATAL:
         return in_words(answer)
-    if brake.pulls(answer):
+    if brake is not None and brake.pulls(answer):
         return (
             f"the first {brake.after} answers were all the same refusal: "
             f"{in_words(answer)}. Nothing was sent after that; --no-brake sends all the same"

@@ -68,6 +68,15 @@ def next_act(
     return end_without_success(answer, in_doubt=in_doubt)
 
 
+def is_left_open(*, in_doubt: bool, is_repeatable: bool, can_be_read: bool) -> bool:
+    """Whether a row that a stop meets stays in doubt on record: carried on, the run can settle it.
+
+    >>> is_left_open(in_doubt=True, is_repeatable=False, can_be_read=False)
+    False
+    """
+    return in_doubt and (is_repeatable or can_be_read)
+
+
 def end_without_success(answer: Answer, *, in_doubt: bool) -> Status:
     """The status of a row that is not sent again although it never succeeded.
 

@@ -21,6 +21,7 @@ _UNSENT_ERROR = "the run ended before this row was sent"
 _UNSENT_HINT = "once the cause is gone, run the error file again"
 FORGOTTEN_CODE = "interrupted"
 _FORGOTTEN_ERROR = "the process ended before the answer to this row was on record"
+_OPEN_ERROR = "it may have been applied, and the run stopped before that was settled"
 _FORGOTTEN_HINT = "carry the run on with `pipeline resume`: it settles what can be settled"
 _NO_ROWS = pl.Series(dtype=pl.Int64)
 
@@ -65,6 +66,7 @@ def _completed(
 
 
 def _unsent(source: ReportSource, row: int, operation: str, account: str) -> RowResult:
+    why = source.stopped.get(account) or source.facts.stopped_by
     if row in source.claimed:
         return RowResult(
             row,
@@ -72,7 +74,7 @@ def _unsent(source: ReportSource, row: int, operation: str, account: str) -> Row
             account,
             Status.UNKNOWN,
             error_code=FORGOTTEN_CODE,
-            error=_FORGOTTEN_ERROR,
+            error=f"{_OPEN_ERROR}: {why}" if why else _FORGOTTEN_ERROR,
             hint=_FORGOTTEN_HINT,
         )
     return RowResult(
@@ -81,7 +83,7 @@ def _unsent(source: ReportSource, row: int, operation: str, account: str) -> Row
         account,
         Status.NOT_ATTEMPTED,
         error_code=UNSENT_CODE,
-        error=source.stopped.get(account) or source.facts.stopped_by or _UNSENT_ERROR,
+        error=why or _UNSENT_ERROR,
         hint=_UNSENT_HINT,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.config import public_settings
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, Run
 from pipeline.model import (
     RowResult,
     Status,
@@ -135,9 +135,14 @@ def _unfinished_others(prepared: Prepared) -> Iterator[str]:
     for run in found:
         if run.name == prepared.run or is_alive(config, run) or is_rehearsal(config, run.name):
             continue
-        rows = run.counts.get(Status.NOT_ATTEMPTED)
-        how_many = "it was killed" if rows is None else f"{rows} rows were not sent"
-        yield f"run {run.name} is not finished ({how_many}): `pipeline resume {run.name}`"
+        yield f"run {run.name} is not finished ({_how_far(run)}): `pipeline resume {run.name}`"
+
+
+def _how_far(run: Run) -> str:
+    rows = run.counts.get(Status.NOT_ATTEMPTED)
+    if rows is None:
+        return "it was killed"
+    return f"{rows} rows were not sent" if rows else "rows are in doubt that it can settle"
 
 
 def _cleared(prepared: Prepared) -> dict[str, tuple[str, ...]]:

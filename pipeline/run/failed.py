@@ -15,6 +15,7 @@ from pipeline.ledger import RunLedger
 from pipeline.load import Bound, JobsFile, read_jobs
 from pipeline.load.bind import ClearedField
 from pipeline.load.census import SHOWN, WarningKind
+from pipeline.load.jobs import is_read_first
 from pipeline.load.pick import pick_jobs, pick_rows
 from pipeline.model import SUCCESS, RunAborted, Status, UsageError
 from pipeline.run.prepare import LEDGER, Prepared, reopen
@@ -84,6 +85,7 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         keep,
         run=old.run,
         batch_size=lambda account, name: operations[name].batch_size(accounts[account].settings),
+        is_read_first=lambda account, job: is_read_first(accounts[account], job),
     )
     snapshot = pick_rows(old.snapshot, folder / old.snapshot.path.name, keep)
     RunLedger.create(folder / LEDGER).close()

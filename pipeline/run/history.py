@@ -158,10 +158,11 @@ def _tells_all(config: Config, known: Entry, summary: Summary) -> bool:
         has_more_rows = before.counts.total() + len(before.claimed) > told.total()
         if has_more_rows or set(before.counts - told) - {Status.UNKNOWN}:
             return False
+        is_open = (waiting or before.claimed) and summary.exit_code != NOTHING_SENT
         with open_registry(config) as runs:
             runs.change_state(
                 known.run.name,
-                "sending" if waiting and summary.exit_code != NOTHING_SENT else "reported",
+                "sending" if is_open else "reported",
                 ended=datetime.fromisoformat(summary.ended),
                 counts=summary.statuses,
                 exit_code=summary.exit_code,

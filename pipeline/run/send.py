@@ -34,6 +34,7 @@ from pipeline.ledger import Ledger
 from pipeline.ledger.befores import Befores
 from pipeline.load import read_jobs
 from pipeline.model import AccountProgress, RowResult, RunAborted, Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.policy.stop_if import Tripwire
@@ -144,10 +145,15 @@ class OneAtATime:
         self._ledger = ledger
         self._turn = threading.Lock()
 
-    def record(self, claims: Sequence[int], results: Sequence[RowResult]) -> None:
+    def record(
+        self,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange],
+    ) -> None:
         """As the ledger does."""
         with self._turn:
-            self._ledger.record(claims, results)
+            self._ledger.record(claims, results, exchanges)
 
     def release(self, rows: Sequence[int]) -> None:
         """As the ledger does."""

@@ -54,7 +54,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy import compare, patch
+from pipeline.policy import compare, guard, patch
 from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
 from pipeline.vendors.contract import (
     MISSING,
@@ -62,6 +62,7 @@ from pipeline.vendors.contract import (
     Change,
     Defaults,
     Difference,
+    Guard,
     Listing,
     Missing,
     Operation,
@@ -110,8 +111,8 @@ class Settings(VendorSettings):
     containers     xcore: others that a row's `container_id` may name
     client_id      also the `x-api-key` of every request
     client_secret  with `scopes`: asks for a token. The other way is a ready `access_token`
-    guard          False sends what may be harmful to send twice without a guard, and never repeats
-                   it by itself
+    guard          False sends what may do harm when sent twice without reading a guard for it, and
+                   never repeats it by itself
     """
 
     base_url: str = "https://platform.adobe.io/data/core"  # UPDATE, DPS
@@ -560,7 +561,6 @@ _DOCUMENTED: Final[Mapping[str, frozenset[str]]] = {
     "xcore": frozenset({"add", "replace", "remove"}),  # UPDATE
     "dps": frozenset({"add", "replace", "remove", "copy", "test"}),  # DPS
 }
-_IN_A_LIST = re.compile(r"-|[0-9]+")  # or a member of that name: which of both, only Adobe knows
 _TOLD_MOST = 5
 
 
@@ -572,21 +572,19 @@ def _refuse(s: Settings, job: FallbackOffer) -> str | None:
         *_undocumented(s.api, operations),
         *_given_twice(s.api, job.changes),
     ]
-    if s.guard and not _repeatable(s, job):
-        found.append(_UNGUARDED[s.api])
+    if s.api == "dps" and _needs_guard(s, job) and not guard.can_be_guarded(_steps(s, job)):
+        found.append(_UNGUARDED)
     told = list(dict.fromkeys(found))
     if len(told) > _TOLD_MOST:
         told[_TOLD_MOST:] = [f"and {len(told) - _TOLD_MOST} more"]
     return "; ".join(told) or None
 
 
-_UNGUARDED: Final[Mapping[str, str]] = {
-    "xcore": "sent twice, this would not leave the same as sent once: give the offer's etag, "
-    "or set guard = false for the account",
-    "dps": "sent twice, this would not leave the same as sent once: put a test first, in the "
-    "column patch before all other changes, that no longer holds after them, or set guard = false "
-    "for the account",
-}
+_UNGUARDED: Final = (
+    "sent twice, this would not leave the same as sent once, and no test can be read for it: put "
+    "one first, in the column patch before all other changes, that no longer holds after them, or "
+    "set guard = false for the account"
+)
 
 
 def _misplaced(s: Settings, job: FallbackOffer) -> Iterator[str]:
@@ -630,7 +628,7 @@ def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
     seen: dict[tuple[str, ...], str] = {}
     for key, value in changes.items():
         operation = None if key == PATCH else _of_column(api, key, value)
-        if operation is not None and operation["op"] != "remove" and _is_harmless(operation):
+        if operation is not None and guard.is_harmless(_step(operation)):
             twin = seen.setdefault(_tokens(operation["path"]), key)
             if twin != key:
                 yield f"{twin} and {key} set the same: keep one of them"
@@ -638,55 +636,51 @@ def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
 
 def _repeatable(s: Settings, job: FallbackOffer) -> bool:
     """Each operation sets something to a value, or a guard keeps Adobe from doing it twice."""
-    operations = _operations(s.api, job.changes)
-    return all(map(_is_harmless, operations)) or _is_guarded(s, job, operations)
+    return all(map(guard.is_harmless, _steps(s, job))) or _is_guarded(s, job)
 
 
-def _is_harmless(operation: Mapping[str, Any]) -> bool:
-    """Whether it leaves the same when done twice. In a list, `add` makes room: it does not."""
-    if operation["op"] == "add":
-        tokens = _tokens(operation["path"])
-        return not tokens or not _IN_A_LIST.fullmatch(tokens[-1])
-    return operation["op"] in {"replace", "test"}  # a test changes nothing
-
-
-def _is_guarded(s: Settings, job: FallbackOffer, operations: Sequence[Mapping[str, Any]]) -> bool:
+def _is_guarded(s: Settings, job: FallbackOffer) -> bool:
     """Whether Adobe would refuse it the second time."""
     if s.api == "xcore":  # SERVICE: an etag that is not the offer's any more gets a 409
         return "etag" in job.model_fields_set
-    # RFC 6902, section 5: one operation that fails, a test among them, ends the whole patch
-    tests = list(takewhile(lambda operation: operation["op"] == "test", operations))
-    return any(_ends_untrue(test, operations[len(tests) :]) for test in tests)
+    return guard.is_guarded(_steps(s, job))
 
 
-_GONE = object()
+def _needs_guard(s: Settings, job: FallbackOffer) -> bool:
+    return s.guard and not _repeatable(s, job)
 
 
-def _ends_untrue(test: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether `operations` certainly leave something else where `test` looks.
+def _guarded(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | None:
+    """With the etag that was read (xcore), and tests of what the patch must not do twice.
 
-    >>> draft = {"op": "test", "path": "/status", "value": "draft"}
-    >>> _ends_untrue(draft, [{"op": "replace", "path": "/status", "value": "approved"}])
-    True
-    >>> _ends_untrue(draft, [{"op": "add", "path": "/tags/-", "value": "x"}])
-    False
+    xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
     """
-    place = _tokens(test["path"])
-    if any(map(_IN_A_LIST.fullmatch, place)):
-        return False  # what stands at a place in a list moves with what goes before it
-    value = test["value"]
-    for operation in operations:
-        at, name = _tokens(operation["path"]), operation["op"]
-        if name == "test":
-            continue
-        if at == place and name in {"add", "replace", "remove"}:
-            value = operation.get("value", _GONE)
-        elif name == "add" and at == (*place, "-") and isinstance(value, list):
-            value = [*value, operation["value"]]
-        elif at[: len(place)] == place or place[: len(at)] == at:
-            return False  # above or within: what is there then, is not plain
-    # here 1 equals True, unlike in JSON: then it counts as no guard, which is the careful side
-    return bool(value != test["value"])
+    tests = guard.guards_for(_steps(s, job), state.fields, _is_json)
+    operations = [
+        *({"op": "test", "path": _pointer(test.place), "value": test.value} for test in tests),
+        *_operations(s.api, job.changes),
+    ]
+    changes = {"changes": {PATCH: operations}}
+    if s.api == "xcore":
+        return job.model_copy(update={**changes, "etag": state.etag}) if state.etag else None
+    return job.model_copy(update=changes) if tests else None
+
+
+def _is_guard_refusal(s: Settings, answer: Answer) -> bool:
+    """SERVICE: a stale etag gets a 409. What a test gets that fails is documented nowhere."""
+    return answer.http_status in ({409, 412} if s.api == "xcore" else {400, 409, 412, 422})
+
+
+def _expected(s: Settings, job: FallbackOffer) -> str:
+    if s.api == "xcore":
+        return f"etag {job.etag}"
+    tests = takewhile(lambda each: each["op"] == "test", _operations(s.api, job.changes))
+    words = (f"{each['path']} = {to_json(each['value']).decode()}" for each in tests)
+    return plain(", ".join(words), _SHOWN_MESSAGE_CHARS)
+
+
+def _pointer(place: Sequence[str]) -> str:
+    return str(JsonPointer.from_parts(place).path)
 
 
 # ---------------------------------------------------------------------------- jobs to requests
@@ -719,7 +713,9 @@ def _headers(s: Settings, *, is_read: bool = False) -> Mapping[str, str]:
 
 def _encode(s: Settings, batch: Sequence[FallbackOffer]) -> Request:
     (job,) = batch
-    body = to_json(_operations(s.api, job.changes))
+    # xcore knows no test: what one says, the etag guards
+    operations = _operations(s.api, job.changes)
+    body = to_json([each for each in operations if s.api == "dps" or each["op"] != "test"])
     headers = _headers(s)
     if s.api == "xcore" and "etag" in job.model_fields_set:
         headers = MappingProxyType({**headers, "If-Match": f'"{job.etag}"'})
@@ -873,7 +869,7 @@ def _hint(s: Settings, job: FallbackOffer, answer: Answer, codes: Sequence[str])
 
 
 def _hint_in_doubt(s: Settings, job: FallbackOffer) -> str:
-    if _is_guarded(s, job, _operations(s.api, job.changes)):
+    if _is_guarded(s, job):
         return _HINT_GUARDED
     return _HINT_HARMLESS if _repeatable(s, job) else HINT_IN_DOUBT
 
@@ -953,7 +949,7 @@ def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Differe
     columns = {path: name for name, path in _NAMED[s.api].items()}
     found = []
     for place, *values in compare.unheld(_steps(s, job), state.fields):
-        pointer = JsonPointer.from_parts(place).path
+        pointer = _pointer(place)
         found.append(Difference(columns.get(pointer, pointer), *values))
     if "etag" in job.model_fields_set and state.etag and int(state.etag) <= int(job.etag):
         found.append(Difference("etag", f"newer than {job.etag}", state.etag))
@@ -961,15 +957,16 @@ def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Differe
 
 
 def _steps(s: Settings, job: FallbackOffer) -> list[compare.Step]:
-    return [
-        compare.Step(
-            operation["op"],
-            _tokens(operation["path"]),
-            operation.get("value"),
-            _tokens(operation.get("from", "")),
-        )
-        for operation in _operations(s.api, job.changes)
-    ]
+    return list(map(_step, _operations(s.api, job.changes)))
+
+
+def _step(operation: Mapping[str, Any]) -> compare.Step:
+    return compare.Step(
+        operation["op"],
+        _tokens(operation["path"]),
+        operation.get("value"),
+        _tokens(operation.get("from", "")),
+    )
 
 
 def _writes(s: Settings, job: FallbackOffer) -> frozenset[str] | None:
@@ -1039,28 +1036,22 @@ def _as_operation(step: compare.Step) -> dict[str, Any]:
     return operation if step.name == "remove" else {**operation, "value": step.value}
 
 
-def _guard(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer:
-    """SERVICE: If-Match with the etag that was read; dps documents none."""
-    if s.api == "dps" or state.etag is None or "etag" in job.model_fields_set:
-        return job
-    return job.model_copy(update={"etag": state.etag})
-
-
 def _gap(s: Settings) -> str:
     if s.api == "xcore":
         return ""
     return (
-        "no If-Match is documented for dps: a change within the round trip before a row is sent "
-        "goes unnoticed"
+        "no If-Match is documented for dps: within the round trip before a row is sent, tests in "
+        "the patch notice a change of what it writes, and nothing notices another"
     )
 
 
 # ------------------------------------------------------------------------------ what is offered
 
 REPEAT_NOTE: Final = (
-    "harmless where every change sets a value (inferred); any other goes with an etag, which Adobe "
-    "answers with 409 once it is stale (tutorial of the xcore API), or after a test in the patch "
-    "(dps), unless the account says guard = false"
+    "harmless where every change sets a value (inferred); any other goes with a guard, the row's "
+    "own or one that is read first: an etag, which Adobe answers with 409 once it is stale "
+    "(tutorial of the xcore API), or a test in the patch (dps), unless the account says "
+    "guard = false"
 )
 
 FALLBACK_OFFER: Final = Operation(
@@ -1088,7 +1079,10 @@ FALLBACK_OFFER: Final = Operation(
         settle_after_s=65.0,
         listing=lambda s: Listing(request=_list, page=_page) if s.api == "dps" else None,
     ),
-    change=Change(after=_after, unlike=_unlike, inverse=_inverse, guard=_guard, gap=_gap),
+    change=Change(after=_after, unlike=_unlike, inverse=_inverse, gap=_gap),
+    guard=Guard(
+        needs=_needs_guard, guarded=_guarded, refusal=_is_guard_refusal, expected=_expected
+    ),
     sample=MappingProxyType(
         {
             "instance_id": "b3966680-13ec-11eb-9c20-8323709cfc65",
@@ -1096,6 +1090,7 @@ FALLBACK_OFFER: Final = Operation(
             "etag": "1",
             "status": "approved",
             "/_instance/xdm:name": "Summer for everyone",
+            "add:/_instance/xdm:tags/-": "xcore:tag:124e2e764b1ac1b9",
         }
     ),
 )

@@ -233,19 +233,34 @@ class Change(Generic[S, J]):
     merge    the whole that a full replace has to send so that what the row leaves out stays as
              the state has it; None: the update leaves that alone by itself
     inverse  what makes of `after(state)` the state again; None: nothing does
-    guard    the job so that the vendor refuses it where the entity is not in this state any more,
-             as far as the vendor can
     said     what the row itself says that the entity holds, for vendors that cannot be read
-    gap      the same guard in words for people: what may still slip through
+    gap      what a guard cannot keep from slipping through between a read and an update, for people
     """
 
     after: Callable[[S, J, State], State | None]
     unlike: Callable[[S, State, State], tuple[Difference, ...]]
     inverse: Callable[[S, J, State], J | None]
     merge: Callable[[S, J, State], J] | None = None
-    guard: Callable[[S, J, State], J] = lambda _settings, job, _state: job
     said: Callable[[S, J], State | None] = lambda _settings, _job: None
     gap: Callable[[S], str] = lambda _settings: ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guard(Generic[S, J]):
+    """How the vendor is kept from carrying out twice what would do harm twice.
+
+    needs     True where a job travels only with a guard that is read first
+    guarded   the job so that the vendor refuses it unless the entity is as in this state, as it no
+              longer is once the job was carried out; None where the state offers nothing for that.
+              MUST be `repeatable` and need no other guard, and the same state MUST give the same
+    refusal   whether an answer may be that refusal
+    expected  what a guarded job expects of the entity, for people: "etag 3"
+    """
+
+    needs: Callable[[S, J], bool]
+    guarded: Callable[[S, J, State], J | None]
+    refusal: Callable[[S, Answer], bool]
+    expected: Callable[[S, J], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +283,7 @@ class Operation(Generic[S, J]):
                   the job may not be repeated: the refusal of a group says nothing of its rows
     reading       how the entity is read back; None where the vendor cannot be asked
     change        what the update makes of a state; None: it can be neither planned nor taken back
+    guard         for jobs that are not repeatable; None: such jobs travel without. Needs `reading`
     writes        JSON Pointers to what the update writes; None: the whole entity. A pointer covers
                   itself and what lies below it. One with `-` or a number among its steps names a
                   place in a list, which is another one after each change of the list: it is
@@ -296,6 +312,7 @@ class Operation(Generic[S, J]):
     irreversible: Callable[[J], bool] = lambda _job: False
     reading: Reading[S, J] | None = None
     change: Change[S, J] | None = None
+    guard: Guard[S, J] | None = None
     writes: Callable[[S, J], frozenset[str] | None] = lambda _settings, _job: None
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1

@@ -607,3 +607,41 @@ def test_commands_work_beside_damaged_runs(shop, damage):
     assert typed(shop, "resume", "--yes", other).code == 0
     assert typed(shop, "run", "--yes", str(drop(shop, coupon(5), name="5.csv"))).code == 0
     assert listed(shop, unfinished, "--prune")[0]["removed"]
+
+
+# What a row met
+
+
+def test_what_a_row_met_is_shown_in_full_and_without_secrets(tmp_path):
+    with simulator() as vendor:
+        configure(tmp_path, vendor.base_url)
+        run = sent(tmp_path, coupon(1), coupon(2).replace("elven_shield", "no_such_sku"))
+    done = typed(tmp_path, "runs", run, "--exchange", "2")
+    assert done.code == 0
+    head, command, *reply = [line for line in done.out.splitlines() if line]
+    assert head == "row 2: rejected, 0401-9505/1102"
+    assert command.startswith(f"curl -X PUT {vendor.base_url}/v2/project/44056/admin/coupon/c2 ")
+    assert "no_such_sku" in command
+    assert reply[0].startswith("HTTP 422 Unprocessable ")
+    assert json.loads(reply[-1])["errorCode"] == 1102
+    assert "simulator-key" not in done.out
+    as_json = typed(tmp_path, "runs", run, "--exchange", "2", "--json").out
+    (told,) = map(json.loads, as_json.splitlines())
+    assert (told["run"], told["row"], told["status"]) == (run, 2, "rejected")
+    assert told["request"] == command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--exchange", "1"], "no exchange of row 1"),  # it succeeded
+        (["--exchange", "9"], "row 9 of run"),  # there is no such row
+        (["--exchange", "1", "--stop"], "does not go with"),
+    ],
+)
+def test_why_nothing_can_be_shown_of_a_row_is_told(shop, arguments, told):
+    run = sent(shop, coupon(1))
+    done = typed(shop, "runs", run, *arguments)
+    assert done.code == 2
+    assert told in done.words
+    assert "--exchange needs RUN" in typed(shop, "runs", "--exchange", "1").words

@@ -15,7 +15,7 @@ from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Surroundings
 from pipeline.engine.pool import Pool
-from pipeline.engine.recorder import Recorder
+from pipeline.engine.recorder import Record, Recorder
 from pipeline.model import (
     Answer,
     Effect,
@@ -29,6 +29,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.model.exchange import Exchange
 from pipeline.policy.quota import Quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, VendorSettings
@@ -150,17 +151,22 @@ async def drive(
     gate: Gate | None = None,
     claims: list[int] | None = None,
     released: list[int] | None = None,
-    record_with: Callable[[Sequence[int], Sequence[RowResult]], None] | None = None,
+    exchanges: list[Exchange] | None = None,
+    record_with: Record | None = None,
 ) -> tuple[list[RowResult], Lane]:
     """Send `jobs` and give back the results in the order in which they were recorded."""
     results: list[RowResult] = []
 
-    def record(claimed: Sequence[int], batch: Sequence[RowResult]) -> None:
+    def record(
+        claimed: Sequence[int], batch: Sequence[RowResult], kept: Sequence[Exchange]
+    ) -> None:
         if write is not None and batch:
             write(batch)
         results.extend(batch)
         if claims is not None:
             claims.extend(claimed)
+        if exchanges is not None:
+            exchanges.extend(kept)
 
     recorder = Recorder(
         record_with or record,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -196,10 +197,113 @@ async def test_what_was_claimed_and_never_sent_is_released():
 async def test_where_nothing_can_be_claimed_nothing_leaves():
     script = Script()
 
-    def refuse(_claims, _results):
+    def refuse(_claims, _results, _exchanges):
         raise RunAborted("disk full")
 
     with pytest.raises(ExceptionGroup) as caught:
         await drive([job(1, "a")], script, record_with=refuse)
     assert caught.group_contains(RunAborted, match="disk full")
     assert script.order == []
+
+
+# A stop
+
+
+async def stopped_in_doubt(
+    vendor: Vendor, is_so: Callable[[], bool], *, repeatable: bool, **more: Any
+) -> tuple[list[RowResult], list[int]]:
+    """Results, and the rows that stay claimed, of a run that is stopped once it is so."""
+
+    async def stop(pool: Any, _script: Any) -> None:
+        while not is_so():
+            await anyio.sleep(0.001)
+        pool.stop("interrupted by SIGTERM")
+
+    claims: list[int] = []
+    released: list[int] = []
+    jobs = [job(1, "a", repeatable=repeatable), job(2, "a", repeatable=repeatable)]
+    results, _ = await drive(jobs, vendor, meanwhile=stop, claims=claims, released=released, **more)
+    return results, sorted(set(claims) - set(released) - {each.row for each in results})
+
+
+@pytest.mark.parametrize(
+    ("account", "repeatable", "results", "open_rows"),
+    [
+        (SHOP, False, 0, [1]),  # a read settles it
+        (SHOP, True, 0, [1]),
+        (ACCOUNT, True, 0, [1]),  # repeating it does
+        (ACCOUNT, False, 1, []),  # nothing does: it ends unknown
+    ],
+)
+async def test_a_stop_leaves_in_doubt_what_can_still_be_settled(
+    account, repeatable, results, open_rows
+):
+    slow = replace(account, retry=replace(account.retry, max_attempts=9, base_s=9.0, cap_s=9.0))
+    vendor = Vendor((503, True), reads=(503,) * 9)
+    ended, still_open = await stopped_in_doubt(
+        vendor, lambda: vendor.sent + vendor.read == 1 + (not repeatable and account is SHOP),
+        repeatable=repeatable, account=slow,
+    )  # fmt: skip
+    assert ([each.row for each in ended], still_open) == ([1] * results, open_rows)
+    assert {each.status for each in ended} <= {Status.UNKNOWN}
+    assert vendor.sent == 1  # the second row of the entity never left
+
+
+async def test_a_row_that_a_stop_left_in_doubt_is_settled_by_the_next_process_and_sent_once():
+    vendor = Vendor((503, True), reads=(503,))
+    account = replace(SHOP, retry=replace(SHOP.retry, max_attempts=9, base_s=9.0, cap_s=9.0))
+    _, still_open = await stopped_in_doubt(
+        vendor, lambda: vendor.read == 1, repeatable=False, account=account
+    )
+    earlier = Earlier(in_doubt=frozenset(still_open))
+    jobs = [job(1, "a", repeatable=False), job(2, "b", repeatable=False)]
+    results, _ = await drive(jobs, vendor, account=SHOP, earlier=earlier)
+    assert {each.row: each.status for each in results} == {1: Status.UPDATED, 2: Status.UPDATED}
+    assert vendor.sent == 2  # each row once
+
+
+@pytest.mark.parametrize(
+    ("account", "repeatable", "meets", "reads"),
+    [
+        (SHOP, True, ((503, True), (401, False)), ()),  # the repetition is refused
+        (ACCOUNT, True, ((503, True), (401, False)), ()),  # the same, and it cannot be read
+        (SHOP, False, ((503, True),), (401,)),  # the read is refused
+    ],
+)
+async def test_a_fatal_answer_leaves_doubt_to_a_process_with_better_credentials(
+    account, repeatable, meets, reads
+):
+    claims: list[int] = []
+    results, lane = await drive(
+        [job(1, "a", repeatable=repeatable)],
+        Vendor(*meets, reads=reads),
+        account=account,
+        claims=claims,
+    )
+    assert (results, claims) == ([], [1])
+    assert lane.stopped is not None
+    assert lane.is_hopeless
+
+
+async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
+    """Carried on while the vendor is down: the account stops, rows in doubt stay so on record."""
+    vendor = Vendor((SILENCE, False), reads=(SILENCE,) * 99)
+    jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 6)]
+    earlier = Earlier(in_doubt=frozenset({1, 2, 3}))
+    results, lane = await drive(jobs, vendor, account=SHOP, earlier=earlier)
+    assert results == []
+    assert lane.stopped is not None
+    assert "no reply came to the first request" in lane.stopped
+    assert (vendor.read, vendor.sent) == (3, 0)
+
+
+async def test_refused_reads_are_no_refused_updates():
+    """Thirty of them at the start of a run that is carried on: the brake stays where it is."""
+    reading = replace(READING, state=lambda _s, reply: None if reply.status == 404 else MISSING)
+    account = replace(SHOP, vendor=replace(ACME, operations=(replace(PRICE, reading=reading),)))
+    vendor = Vendor((204, True), reads=(404,) * 30)
+    jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 41)]
+    earlier = Earlier(in_doubt=frozenset(range(1, 31)))
+    results, lane = await drive(jobs, vendor, account=account, earlier=earlier)
+    assert lane.stopped is None
+    assert Counter(each.status for each in results) == {Status.UNKNOWN: 30, Status.UPDATED: 10}

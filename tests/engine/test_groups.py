@@ -156,7 +156,7 @@ async def test_a_split_is_not_counted_as_an_attempt():
     assert set(found.values()) == {Status.UPDATED}
 
 
-async def test_rows_of_a_group_that_stops_have_their_results():
+async def test_rows_of_a_group_that_stops_stay_in_doubt_on_record():
     vendor = Vendor(lambda _skus, _n: 500)
 
     async def stop(pool, vendor):
@@ -165,11 +165,14 @@ async def test_rows_of_a_group_that_stops_have_their_results():
         pool.stop("that is enough")
 
     account = replace(PATIENT, retry=replace(PATIENT.retry, max_attempts=99, cap_s=9, base_s=9))
-    results, _ = await drive(rows(60), vendor, account=account, meanwhile=stop, batch_rows=60)
+    claims, released = [], []
+    kept = {"claims": claims, "released": released}
+    results, _ = await drive(
+        rows(60), vendor, account=account, meanwhile=stop, batch_rows=60, **kept
+    )
     asked = {sku for skus in vendor.asked for sku in skus}
-    found = statuses(results)
-    assert {f"s{row}" for row in found} == asked
-    assert set(found.values()) == {Status.UNKNOWN}
+    assert results == []
+    assert {f"s{row}" for row in set(claims) - set(released)} == asked
 
 
 async def test_behind_an_unknown_row_nothing_of_its_entity_is_sent():

@@ -150,7 +150,7 @@ async def test_stop_finishes_what_is_in_flight():
     assert len(results) == len(script.order) < 10
 
 
-async def test_after_the_grace_what_is_still_in_flight_ends_unknown():
+async def test_after_the_grace_what_is_still_in_flight_stays_in_doubt_on_record():
     async def stop_soon(pool, script):
         while len(script.order) < 5:
             await anyio.sleep(0.001)
@@ -158,8 +158,11 @@ async def test_after_the_grace_what_is_still_in_flight_ends_unknown():
 
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
     slow = {f"s{row}": [60.0] for row in range(2, 50)}
-    results, _ = await drive(jobs, Script(slow), meanwhile=stop_soon, grace_s=0.05)
-    assert Counter(statuses(results).values()) == {Status.UPDATED: 1, Status.UNKNOWN: 4}
+    claims, released = [], []
+    kept = {"claims": claims, "released": released}
+    results, _ = await drive(jobs, Script(slow), meanwhile=stop_soon, grace_s=0.05, **kept)
+    assert statuses(results) == {1: Status.UPDATED}
+    assert sorted(set(claims) - set(released)) == [1, 2, 3, 4, 5]
 
 
 async def test_a_second_stop_does_not_wait_for_the_grace():
@@ -171,9 +174,24 @@ async def test_a_second_stop_does_not_wait_for_the_grace():
 
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
     slow = {f"s{row}": [60.0] for row in range(2, 50)}
+    claims, released = [], []
+    kept = {"claims": claims, "released": released}
     with anyio.fail_after(5):
-        results, _ = await drive(jobs, Script(slow), meanwhile=stop_twice, grace_s=600.0)
-    assert Counter(statuses(results).values()) == {Status.UPDATED: 1, Status.UNKNOWN: 4}
+        results, _ = await drive(jobs, Script(slow), meanwhile=stop_twice, grace_s=600.0, **kept)
+    assert statuses(results) == {1: Status.UPDATED}
+    assert sorted(set(claims) - set(released)) == [1, 2, 3, 4, 5]
+
+
+async def test_what_nothing_could_settle_ends_unknown_when_it_is_broken_off():
+    async def stop_twice(pool, script):
+        while not script.order:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+        pool.stop("interrupted again")
+
+    script = Script({"s": [60.0]})
+    results, _ = await drive([job(1, "s", repeatable=False)], script, meanwhile=stop_twice)
+    assert statuses(results) == {1: Status.UNKNOWN}
 
 
 async def test_results_that_cannot_be_written_end_the_run():
@@ -236,7 +254,7 @@ async def _drive_without_brake(jobs, script):
 
 
 async def test_a_row_in_doubt_that_waits_at_the_gate_is_not_lost_when_the_run_breaks_off():
-    """Its retry was already given out: it has been sent, so it must have a result."""
+    """Its retry was already given out: it stays claimed, while the row that met the bug ends."""
 
     class Broken(Script):
         async def send(self, request):
@@ -249,15 +267,18 @@ async def test_a_row_in_doubt_that_waits_at_the_gate_is_not_lost_when_the_run_br
         ACCOUNT, quotas=(Quota(4, 4.0),), retry=replace(ACCOUNT.retry, max_attempts=9)
     )
     script = Broken({"doubt": [503]})
-    results = []
+    results, claims, released = [], [], []
     with pytest.raises(ExceptionGroup):
         await drive(
             [job(1, "first"), job(2, "doubt"), job(3, "bad")],
             script,
             account=account,
             write=results.extend,
+            claims=claims,
+            released=released,
         )
-    assert statuses(results) == {1: Status.UPDATED, 2: Status.UNKNOWN, 3: Status.UNKNOWN}
+    assert statuses(results) == {1: Status.UPDATED, 3: Status.UNKNOWN}
+    assert (sorted(claims), released) == ([1, 2, 3], [])
 
 
 async def test_rows_that_are_due_together_are_sent_together():

@@ -134,17 +134,3 @@ ROW = JobRow(1, "", "", is_repeatable=True, text="{}")
 )
 def test_who_is_looked_at(operation, looking, row, expected):
     assert looking.is_due(operation, row) is expected
-
-
-def test_an_offer_is_sent_under_the_etag_that_was_read():
-    settings = settings_of(ADOBE)
-    text = json.dumps({"instance_id": "o1", "changes": {"/_instance/xdm:name": "New"}})
-    job = OFFER.job_type.trusted(text)
-    state = State({"_instance": {"xdm:name": "Old", "xdm:status": "draft"}}, etag="7")
-    found = look_at(OFFER, settings, job, state, **SKIPS, expected=state, in_doubt=False)
-    assert found.job is not None
-    headers = OFFER.encode(settings, (found.job,)).headers
-    if settings.api == "xcore":
-        assert headers["If-Match"] == '"7"'
-    else:
-        assert "If-Match" not in headers

@@ -20,7 +20,7 @@ class Disk:
         self.commits: list[list[int]] = []
         self._slow_s = slow_s
 
-    def write(self, claims, results) -> None:
+    def write(self, claims, results, _exchanges) -> None:
         time.sleep(self._slow_s)
         self.commits.append([each.row for each in results] if results else [-row for row in claims])
 
@@ -81,7 +81,7 @@ async def test_a_slow_disk_holds_the_senders_back():
 
 
 async def test_what_cannot_be_written_is_raised_once_all_have_come():
-    def refuse(_claims, _results) -> None:
+    def refuse(_claims, _results, _exchanges) -> None:
         raise RunAborted("disk full")
 
     failures: list[str] = []

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ledger import LedgerError, MemoryLedger, RunLedger
-from pipeline.ledger.contract import Ledger
+from pipeline.ledger.contract import MOST_EXCHANGE_CHARS, Ledger
 from pipeline.model import RowResult, RunAborted, Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 
 LAST = 10**9
@@ -158,6 +159,32 @@ def test_samples_come_back_in_order(ledger):
     ledger.sample(samples)
     ledger.sample(samples[:1])
     assert list(ledger.samples()) == [*samples, samples[0]]
+
+
+def exchange(row: int, status: Status = Status.REJECTED, reply: str = "HTTP 422") -> Exchange:
+    return Exchange(row, status, "0401", "curl -X PUT https://a.example/\u2028é", reply)
+
+
+def test_exchanges_come_with_the_results_of_their_rows(ledger):
+    odd = exchange(9, Status.UNKNOWN, "no\n\ud800")
+    ledger.record([], [result(9, Status.UNKNOWN), result(2, Status.REJECTED)], [odd, exchange(2)])
+    ledger.record([], [result(3)])
+    assert list(ledger.exchanges()) == [exchange(2), odd]
+    assert list(ledger.exchanges(9)) == [odd]
+    assert list(ledger.exchanges(3)) == []
+    assert all(isinstance(each.status, Status) for each in ledger.exchanges())
+    with pytest.raises(LedgerError):  # nor is an exchange kept of what is not
+        ledger.record([], [result(4), result(3)], [exchange(4)])
+    assert list(ledger.exchanges(4)) == []
+
+
+def test_exchanges_of_a_run_are_bounded(ledger):
+    big = "x" * (MOST_EXCHANGE_CHARS // 4)
+    for row in range(1, 6):
+        ledger.record([], [result(row, Status.FAILED)], [exchange(row, reply=big)])
+    assert [each.row for each in ledger.exchanges()] == [1, 2, 3]
+    ledger.record([], [result(7, Status.FAILED)], [exchange(7)])  # there is room for a small one
+    assert [each.row for each in ledger.exchanges()] == [1, 2, 3, 7]
 
 
 def test_a_ledger_error_ends_a_run():

@@ -15,10 +15,13 @@ import pytest
 
 from pipeline.ledger import LedgerError, RunLedger
 from pipeline.ledger import run_ledger as module
+from pipeline.ledger.database import Database, create
 from pipeline.model import RowResult, RunAborted, Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
 
 LAST = 10**9
+EXCHANGE = Exchange(2, Status.REJECTED, "0401", "curl -X PUT https://a.example", "HTTP 422")
 
 
 def result(row: int, **fields) -> RowResult:
@@ -175,6 +178,24 @@ def test_a_value_that_was_changed_is_noticed_on_opening(tmp_path, change, told):
         RunLedger(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE exchanges SET record = x'5b5d'",
+        "UPDATE exchanges SET record = 5",
+        "UPDATE exchanges SET checksum = 'x'",
+        "UPDATE exchanges SET checksum = checksum + 1",
+        "UPDATE exchanges SET row = 7",
+    ],
+)
+def test_an_exchange_that_was_changed_is_told(tmp_path, change):
+    with RunLedger.create(tmp_path / "ledger.db") as ledger:
+        ledger.record([], [result(2)], [EXCHANGE])
+        ledger._database._connection.execute(change)
+        with pytest.raises(LedgerError, match=r"the exchange of row \d is not what was written"):
+            list(ledger.exchanges())
+
+
 def test_a_sample_that_was_changed_is_told(tmp_path):
     with RunLedger.create(tmp_path / "ledger.db") as ledger:
         ledger.sample([Sample("shop", 1.0, 1.0, 1, 1, 1)])
@@ -234,7 +255,8 @@ def test_a_ledger_that_is_there_is_not_made_anew(tmp_path):
 def test_format_1_is_read(tmp_path):
     """A file as the first version wrote it, byte for byte where it matters."""
     path = tmp_path / "ledger.db"
-    RunLedger.create(path).close()
+    create(path)
+    Database(path, module._MIGRATIONS[:1], may_be_empty=True).close()
     database = sqlite3.connect(path)
     assert database.execute("PRAGMA user_version").fetchone() == (1,)
     record = b'["xsolla.coupon","shop",204,"","","",1,0.5,"r-1",""]'
@@ -250,6 +272,9 @@ def test_format_1_is_read(tmp_path):
             result(1, http_status=204, attempts=1, seconds=0.5, request_id="r-1")
         ]
         assert list(ledger.claimed()) == [2]
+        assert list(ledger.exchanges()) == []  # nothing of the kind was kept
+        ledger.record([], [result(2)], [EXCHANGE])
+        assert list(ledger.exchanges()) == [EXCHANGE]
 
 
 def test_the_checksum_never_changes():

@@ -11,8 +11,9 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -663,7 +664,107 @@ def check_differences_are_pure(vendor: AnyVendor, operation: AnyOperation) -> No
             assert found, f"nothing differs from {fields}, which holds nothing"
 
 
+# ----------------------------------------------------------------------------- guards
+
+
+GUARD_STATES = [
+    State(fields, etag)
+    for fields in ({}, {"name": 7}, {"_instance": []}, {"_instance": {"xdm:tags": ["a"]}})
+    for etag in (None, "3")
+]
+
+
+def guarded_jobs(
+    operation: AnyOperation, settings: Any
+) -> Iterator[tuple[UpdateJob, State, UpdateJob]]:
+    """Jobs that need a guard, states, and the jobs with what these offer."""
+    for job in jobs_of(operation, settings):
+        for state in GUARD_STATES if operation.guard.needs(settings, job) else ():
+            with suppress(Exception):  # another check tells
+                found = operation.guard.guarded(settings, job, state)
+                if isinstance(found, operation.job_type):
+                    yield job, state, found
+
+
+def check_who_needs_a_guard_is_decided(vendor: AnyVendor, operation: AnyOperation) -> None:
+    settings, guard = settings_of(vendor), operation.guard
+    assert operation.reading is not None, "a guard is read, and there is no reading"
+    needing = 0
+    for job in jobs_of(operation, settings):
+        needs = guard.needs(settings, job)
+        assert isinstance(needs, bool), f"needs gives {needs!r}, neither yes nor no"
+        twin = operation.job_type.trusted(job.canonical_json())
+        assert guard.needs(settings_of(vendor, secret="other"), twin) is needs, "needs is not pure"
+        if needs:
+            needing += 1
+            assert not operation.repeatable(settings, job), f"harmless, and guarded: {job!r}"
+    assert needing, "no variant of the sample needs it"
+
+
+def check_a_guard_is_made_of_what_was_read(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """Of the same jobs and states always alike; it may be missing, but never always."""
+    settings, guard = settings_of(vendor), operation.guard
+    needing = list(filter(partial(guard.needs, settings), jobs_of(operation, settings)))
+    for job in needing:
+        for state in GUARD_STATES:
+            before = repr((job, state))
+            try:
+                first, second = (guard.guarded(settings, job, state) for _ in range(2))
+            except Exception as error:
+                raise AssertionError(f"guarded raises {error!r} at {state}") from error
+            assert first == second, f"two guards of {state}"
+            assert first is None or type(first) is type(job), f"guarded gives {first!r}"
+            assert repr((job, state)) == before, "what was given is not the same any more"
+    found = any(True for _ in guarded_jobs(operation, settings))
+    assert found or not needing, "no state offers a guard"
+
+
+def check_a_guarded_job_can_be_sent(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """It is for the same entity, survives its way through text, and needs no second guard."""
+    settings, guard = settings_of(vendor), operation.guard
+    for job, state, guarded in guarded_jobs(operation, settings):
+        text = guarded.canonical_json()
+        assert operation.job_type.trusted(text) == guarded, f"not the same as text: {text}"
+        assert operation.repeatable(settings, guarded), f"guarded by {state}, and still harmful"
+        assert not guard.needs(settings, guarded), f"guarded by {state}, and needs another"
+        for name, decide in {
+            "entity": operation.entity,
+            "writes": operation.writes,
+            "read": operation.reading.request,
+        }.items():
+            assert decide(settings, guarded) == decide(settings, job), f"a guard changes {name}"
+        bare, laid = (operation.encode(settings, (each,)) for each in (job, guarded))
+        assert laid.path == bare.path, f"a guard changes the path: {laid.path}"
+        assert laid != bare, f"guarded by {state}, and the same is sent"
+        words = guard.expected(settings, guarded)
+        assert words, "what is expected has no words"
+        assert words.isprintable(), f"what is expected is not one line: {words!r}"
+
+
+def check_no_other_answer_is_taken_for_its_refusal(
+    vendor: AnyVendor, operation: AnyOperation
+) -> None:
+    """Only a 4xx that speaks of the row; never a limit, or credentials, or silence."""
+    settings, guard = settings_of(vendor), operation.guard
+    found = set()
+    for status in (None, *range(200, 600)):
+        verdict = Verdict.REJECTED if status and status // 100 == 4 else Verdict.TRANSIENT
+        if guard.refusal(settings, Answer(verdict, Effect.NONE, status)):
+            found.add(status)
+    assert found, "no answer is its refusal"
+    wrong = {each for each in found if each is None or each // 100 != 4} | found & {401, 403, 429}
+    assert not wrong, f"taken for its refusal: {wrong}"
+
+
 Check = Callable[[AnyVendor, AnyOperation], None]
+
+GUARD_CHECKS: list[Check] = [
+    check_who_needs_a_guard_is_decided,
+    check_a_guard_is_made_of_what_was_read,
+    check_a_guarded_job_can_be_sent,
+    check_no_other_answer_is_taken_for_its_refusal,
+]
+"""Of operations that have a `guard`."""
 
 READ_CHECKS: list[Check] = [
     check_what_is_written_can_be_pointed_at,
@@ -823,7 +924,8 @@ async def wire_check_what_was_sent_is_read_back(
         after = reading.state(settings, await exchange(reading.request(settings, job)))
         assert isinstance(after, State), f"the second read gives {after}"
         found = reading.differences(settings, job, after)
-        assert not found, f"what was sent is not what is read: {found}"
+        missing = [each for each in found if each.is_told]
+        assert not missing, f"what was sent is not what is read: {missing}"
 
 
 READ_WIRE_CHECKS: list[Callable[[AnyVendor, AnyOperation, Path], Awaitable[None]]] = [
@@ -939,23 +1041,11 @@ def check_a_merge_keeps_what_the_row_leaves_out(vendor: AnyVendor, operation: An
                 assert kept == laid, f"{name} is {kept}, not {value}"
 
 
-def check_a_guard_changes_no_meaning(vendor: AnyVendor, operation: AnyOperation) -> None:
-    settings, change = settings_of(vendor), operation.change
-    for job in jobs_of(operation, settings):
-        for state in states_of(operation, settings):
-            told = State(state.fields, etag="7")
-            guarded = change.guard(settings, job, told)
-            assert operation.entity(settings, guarded) == operation.entity(settings, job)
-            assert change.after(settings, guarded, told) == change.after(settings, job, told)
-    assert isinstance(change.gap(settings), str), "gap is no text"
-
-
 CHANGE_CHECKS: list[Check] = [
     check_an_update_leaves_what_it_says,
     check_a_difference_is_found,
     check_an_inverse_takes_back,
     check_a_merge_keeps_what_the_row_leaves_out,
-    check_a_guard_changes_no_meaning,
     check_any_reply_is_a_page_or_nothing,
 ]
 """Of operations that have a `change`."""
@@ -977,9 +1067,44 @@ async def wire_check_an_update_is_foretold_and_taken_back(
             assert reply.status // 100 == 2, f"{one} is answered with {told(reply)}"
 
         before = await held()
-        await send(change.guard(settings, job, before))
+        guarded = operation.guard and operation.guard.guarded(settings, job, before)
+        await send(guarded or job)
         found = change.unlike(settings, change.after(settings, job, before), await held())
         assert not found, f"the update does not leave what was foretold: {found}"
         await send(change.inverse(settings, job, before))
         found = change.unlike(settings, before, await held())
         assert not found, f"what was taken back is not what was there: {found}"
+
+
+async def wire_check_what_is_guarded_happens_once(
+    vendor: AnyVendor, operation: AnyOperation, jobs: Sequence[UpdateJob] = ()
+) -> None:
+    """Sent a second time it is refused, and a read shows that it was applied.
+
+    jobs  that need a guard; none: those of the sample's variants that do
+    """
+    reading, guard, tried = operation.reading, operation.guard, 0
+    async with signed_in(vendor) as (settings, exchange):
+        tried_jobs = jobs or jobs_of(operation, settings)
+        for job in filter(partial(guard.needs, settings), tried_jobs):
+            read = reading.request(settings, job)
+            before = reading.state(settings, await exchange(read))
+            assert isinstance(before, State), f"the first read gives {before}"
+            guarded = guard.guarded(settings, job, before)
+            if guarded is None:
+                continue
+            request = operation.encode(settings, (guarded,))
+            first = await exchange(request)
+            if first.status // 100 != 2:
+                continue
+            tried += 1
+            second = await exchange(request)
+            (answer,) = operation.decode(settings, (guarded,), second)
+            assert answer.verdict is Verdict.REJECTED, f"the second time: {told(second)}"
+            assert guard.refusal(settings, answer), f"not taken for its refusal: {told(second)}"
+            after = reading.state(settings, await exchange(read))
+            assert isinstance(after, State), f"the second read gives {after}"
+            found = reading.differences(settings, guarded, after)
+            assert not any(each.is_told for each in found), f"applied, and told not to be: {found}"
+            assert guard.guarded(settings, job, after) != guarded, "it still holds afterwards"
+    assert tried, "nothing that needs a guard was applied"

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipeline.model import CellKind, Effect, NoReply, Reply, Verdict
 from pipeline.policy.classify import HINT_IN_DOUBT
-from pipeline.vendors import Bearer, Token, TokenCall
+from pipeline.vendors import Bearer, State, Token, TokenCall
 from pipeline.vendors.adobe import FALLBACK_OFFER, VENDOR, FallbackOffer, Settings
 
 CONTAINER = "e0bd8463-0913-4ca1-bd84-6309134ca1f6"
@@ -588,6 +588,7 @@ def test_what_an_account_reaches():
 
 ROOT = "/_instance"
 UNGUARDED = "sent twice"
+GUARD: Any = FALLBACK_OFFER.guard
 
 DIALECTS = [
     # UPDATE: add, replace and remove
@@ -625,10 +626,15 @@ DIALECTS = [
     (DPS, offer({"/name": "x", "/name2": "y"}), None),
     # a patch may set one thing twice: it has an order of its own
     (DPS, patched(op("replace", "/name", "x"), op("replace", "/name", "y")), None),
-    # a guard is asked for beside all else
-    (XCORE, offer({f"add:{ROOT}/a/-": "x"}), UNGUARDED),
-    (XCORE, offer({"add:/a/-": "x"}), "pointers of xcore"),
-    (XCORE, offer({"add:/a/-": "x"}), UNGUARDED),
+    # what must not be done twice gets a guard that is read, where something can be tested
+    (XCORE, offer({f"add:{ROOT}/a/-": "x"}), None),
+    (XCORE, offer({f"remove:{ROOT}/a": True}), None),
+    (DPS, offer({"add:/a/-": "x"}), None),
+    (DPS, patched(op("copy", "/b/-", "/a")), None),
+    (DPS, patched(op("copy", "/a", "/b"), op("replace", "/c", 1)), None),
+    (DPS, patched(op("copy", "/a", "/b")), UNGUARDED),
+    (DPS, patched(op("add", "/-", 1)), UNGUARDED),
+    (DPS, patched(op("copy", "/a", "/b"), op("move", "/a", "/c")), "no operation move"),
 ]
 
 
@@ -706,12 +712,7 @@ REPEATS = [
 @pytest.mark.parametrize(("account", "job", "harmless"), REPEATS)
 def test_what_may_be_sent_twice(account, job, harmless):
     assert FALLBACK_OFFER.repeatable(account, job) is harmless
-    refused = FALLBACK_OFFER.refuse(account, job)
-    assert (refused is None) is harmless
-    if not harmless:
-        assert UNGUARDED in (refused or "")
-        assert ("etag" if account is XCORE else "a test first") in (refused or "")
-        assert "guard = false" in (refused or "")
+    assert GUARD.needs(account, job) is not harmless
 
 
 @pytest.mark.parametrize(("account", "job", "harmless"), REPEATS)
@@ -719,6 +720,76 @@ def test_without_guard_all_is_sent_and_nothing_harmful_repeated(account, job, ha
     bold = account.model_copy(update={"guard": False})
     assert FALLBACK_OFFER.refuse(bold, job) is None
     assert FALLBACK_OFFER.repeatable(bold, job) is harmless
+    assert not GUARD.needs(bold, job)
+
+
+HELD = State({"status": "draft", "tags": ["a"], "labels": ["l"], "n": 5}, "3")
+INNER = State({"_instance": dict(HELD.fields)}, "3")
+
+
+@pytest.mark.parametrize(
+    ("given", "tests"),
+    [
+        ({"add:/tags/-": "x"}, [op("test", "/tags", ["a"])]),
+        ({"add:/tags/0": "x", "name": "y"}, [op("test", "/tags", ["a"])]),
+        ({"remove:/labels": True}, [op("test", "/labels", ["l"])]),
+        ({"remove:/tags/0": True}, [op("test", "/tags", ["a"])]),
+        (
+            {"add:/tags/-": "x", "remove:/labels": True},
+            [op("test", "/tags", ["a"]), op("test", "/labels", ["l"])],
+        ),
+        ({"patch": [op("copy", "/tags/-", "/status")]}, [op("test", "/tags", ["a"])]),
+        # where the harmful place tells nothing, another one that changes does
+        (
+            {"patch": [op("copy", "/status", "/n")], "description": "x", "/n": "6"},
+            [op("test", "/status", "draft"), op("test", "/n", 5)],
+        ),
+        # nothing there to test: nothing would keep it from happening twice
+        ({"add:/nowhere/-": "x"}, None),
+        ({"remove:/nowhere": True}, None),
+    ],
+)
+def test_the_test_of_a_guard_is_what_was_read(given, tests):
+    job = GUARD.guarded(DPS, offer(given), HELD)
+    if tests is None:
+        assert job is None
+        return
+    assert json.loads(FALLBACK_OFFER.encode(DPS, (job,)).body) == [
+        *tests,
+        *json.loads(FALLBACK_OFFER.encode(DPS, (offer(given),)).body),
+    ]
+    assert FALLBACK_OFFER.repeatable(DPS, job)
+    assert GUARD.expected(DPS, job).startswith(f"{tests[0]['path']} = ")
+
+
+def test_the_guard_of_xcore_is_the_etag_that_was_read():
+    append = offer({f"add:{ROOT}/tags/-": "x"})
+    job = GUARD.guarded(XCORE, append, INNER)
+    request = FALLBACK_OFFER.encode(XCORE, (job,))
+    assert request.headers["If-Match"] == '"3"'
+    assert request.body == FALLBACK_OFFER.encode(XCORE, (append,)).body  # xcore knows no test
+    assert (GUARD.expected(XCORE, job), GUARD.needs(XCORE, job)) == ("etag 3", False)
+    assert GUARD.guarded(XCORE, append, INNER._replace(etag=None)) is None
+
+
+@pytest.mark.parametrize(("account", "held"), [(XCORE, INNER), (DPS, HELD)])
+@pytest.mark.parametrize(
+    ("tags", "etag", "told"),
+    [
+        (["a", "x"], "4", ()),  # applied
+        (["a"], "3", (True,)),  # certainly not
+        (["a"], "4", (True,)),  # nor when something else was changed
+        (["a", "y"], "4", (False,)),  # whose change came first, or last, nobody knows
+        (["a", "x", "y"], "5", (False,)),
+    ],
+)
+def test_what_a_guarded_row_left_is_told_by_what_was_there_before(account, held, tags, etag, told):
+    root = ROOT if account is XCORE else ""
+    job = GUARD.guarded(account, offer({f"add:{root}/tags/-": "x"}), held)
+    fields = {**HELD.fields, "tags": tags}
+    state = State({"_instance": fields} if account is XCORE else fields, etag)
+    found = FALLBACK_OFFER.reading.differences(account, job, state)
+    assert tuple(each.is_told for each in found if each.field != "etag") == told
 
 
 DOUBTS = [
@@ -947,18 +1018,19 @@ def test_a_job_and_its_text_never_differ(given, account, etag):
     assert FALLBACK_OFFER.warn(again) == FALLBACK_OFFER.warn(job)
     request = FALLBACK_OFFER.encode(account, (job,))
     assert request == FALLBACK_OFFER.encode(account, (again,))
-    # each column one operation, each operation of the patch itself, nothing else
+    # each column one operation, each operation of the patch itself (xcore: no test), nothing else
     sent = json.loads(request.body)
     unknown = account is XCORE and len({"name", "description"} & set(given))
-    assert len(sent) == len(given) - unknown + len(given.get("patch", "x")) - 1
+    tests = sum(each["op"] == "test" for each in given.get("patch", ()) if account is XCORE)
+    assert len(sent) == len(given) - unknown + len(given.get("patch", "x")) - 1 - tests
 
 
 @settings(max_examples=150, deadline=None)
 @given(changes, st.sampled_from([XCORE, DPS]))
-def test_what_is_accepted_is_never_harmful_to_repeat(given, account):
+def test_what_is_accepted_is_harmless_to_repeat_or_gets_a_guard(given, account):
     job = offer(given)
     if FALLBACK_OFFER.refuse(account, job) is None:
-        assert FALLBACK_OFFER.repeatable(account, job)
+        assert FALLBACK_OFFER.repeatable(account, job) is not GUARD.needs(account, job)
 
 
 KNOWN = (

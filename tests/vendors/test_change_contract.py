@@ -85,11 +85,6 @@ BROKEN = [
         "a merge where there is none, or none where there should be",
         {"merge": None if PRICE.replaces else lambda _s, job, _state: job},
     ),
-    (
-        suite.check_a_guard_changes_no_meaning,
-        "a guard that changes the update",
-        {"guard": lambda _s, job, _state: priced(job, 12_345)},
-    ),
 ]
 
 
