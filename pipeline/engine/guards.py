@@ -43,9 +43,9 @@ class Guards:
         return guard is not None and guard.needs(self._account.settings, _job(operation, row.text))
 
     def may_be_stale(self, row: Row, answer: Answer) -> bool:
-        """Whether `answer` to an attempt may be the refusal of its guard, not of the row."""
+        """Whether `answer`, which leaves no doubt, may refuse the guard of `row`, not the row."""
         guard = self._operations[row.job.operation].guard
-        if guard is None or not row.guarded or row.in_doubt:
+        if guard is None or not row.guarded:
             return False
         return guard.refusal(self._account.settings, answer)
 

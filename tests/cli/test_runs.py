@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.ledger import Lock, Runs
+from pipeline.run.exchanges import exchanges_of
 from tests.cli.command import ended, start, typed
 from tests.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
 from tests.workplace import configure, coupon, drop, simulator
@@ -614,7 +615,7 @@ def test_commands_work_beside_damaged_runs(shop, damage):
 
 def test_what_a_row_met_is_shown_in_full_and_without_secrets(tmp_path):
     with simulator() as vendor:
-        configure(tmp_path, vendor.base_url)
+        config = configure(tmp_path, vendor.base_url)
         run = sent(tmp_path, coupon(1), coupon(2).replace("elven_shield", "no_such_sku"))
     done = typed(tmp_path, "runs", run, "--exchange", "2")
     assert done.code == 0
@@ -629,6 +630,7 @@ def test_what_a_row_met_is_shown_in_full_and_without_secrets(tmp_path):
     (told,) = map(json.loads, as_json.splitlines())
     assert (told["run"], told["row"], told["status"]) == (run, 2, "rejected")
     assert told["request"] == command
+    assert [(each.row, each.request) for each in exchanges_of(config, run)] == [(2, command)]
 
 
 @pytest.mark.parametrize(

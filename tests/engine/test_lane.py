@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import replace
 
 import anyio
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pipeline.model import JobRow, RunAborted, Status
 from pipeline.policy.backlog import Backlog
@@ -217,40 +215,6 @@ async def test_the_next_row_of_an_entity_waits_for_the_record_not_for_the_reply(
     await drive(jobs, script, write=write)
     assert recorded == [1, 2, 3, 4]
     assert asked_when_recorded[-3:] == [1, 2, 3]  # never one ahead of the record
-
-
-REPLIES = st.lists(
-    st.sampled_from([204, 422, 503, SILENCE, REFUSED, (429, {"retry-after": "0.001"})]),
-    min_size=1,
-    max_size=4,
-)
-
-
-@given(
-    skus=st.lists(st.sampled_from("abcd"), max_size=30),  # with five it could be an outage
-    replies=st.dictionaries(st.sampled_from("abcd"), REPLIES),
-)
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-def test_whatever_the_vendor_does_each_row_ends_once_and_in_order(skus, replies):
-    """Conservation and order: the first property of the engine."""
-    jobs = [job(1, "first")] + [job(row, sku) for row, sku in enumerate(skus, 2)]
-    script = Script(replies)
-    results, lane = anyio.run(_drive_without_brake, jobs, script)
-    assert lane.stopped is None
-    assert Counter(r.row for r in results) == dict.fromkeys(range(1, len(jobs) + 1), 1)
-    by_sku = defaultdict(list)
-    for result in results:
-        by_sku[jobs[result.row - 1].entity].append(result.row)
-    assert all(rows == sorted(rows) for rows in by_sku.values())
-    for result in results:
-        if result.status in (Status.REJECTED, Status.FAILED):
-            assert result.attempts <= ACCOUNT.retry.max_attempts
-
-
-async def _drive_without_brake(jobs, script):
-    return await drive(jobs, script, brake_after=0)
 
 
 async def test_a_row_in_doubt_that_waits_at_the_gate_is_not_lost_when_the_run_breaks_off():
