@@ -138,12 +138,14 @@ async def test_an_outage_that_is_no_refusal_keeps_groups_together():
     assert {len(skus) for skus in vendor.asked} == {SIZE}
 
 
-async def test_a_dead_vendor_leaves_every_row_unknown_and_ends():
-    vendor = Vendor(lambda _skus, _n: 500)
+async def test_a_dead_vendor_stops_the_account_and_leaves_its_rows_in_doubt():
+    """They stay claimed: a run that is carried on may settle them."""
+    vendor, claims = Vendor(lambda _skus, _n: 500), []
     account = replace(SHOP, max_outage_s=0.7)
-    results, lane = await drive(rows(60), vendor, account=account, batch_rows=60)
-    assert statuses(results) == dict.fromkeys(range(1, 61), Status.UNKNOWN)
+    results, lane = await drive(rows(60), vendor, account=account, batch_rows=60, claims=claims)
     assert "max_outage_s" in lane.stopped
+    assert set(statuses(results).values()) <= {Status.UNKNOWN}
+    assert {*claims} == {*range(1, 61)}
 
 
 async def test_a_split_is_not_counted_as_an_attempt():
