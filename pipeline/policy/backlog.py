@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from pipeline.model import JobRow, Status
 from pipeline.policy.batches import Batch, BatchSize, OpenRows, Row
+from pipeline.policy.fresh import FreshRows
 from pipeline.policy.order import EntityOrder
 
 LOOK_AHEAD = 50_000
@@ -37,6 +38,8 @@ class Backlog:
     batch_size  operation -> rows that one request may carry
     replaces    operation -> whether its update replaces the whole entity; True where it is missing
     in_doubt    rows that may have been sent before this backlog was made
+    coalesce    whether a row that replaces the whole entity covers those before it that were not
+                sent; `overtaking`: rows in doubt that had done so, by entity
 
     >>> backlog = Backlog()
     >>> backlog.add([JobRow(1, "op", "a", True, "{}"), JobRow(2, "op", "a", True, "{}")])
@@ -55,13 +58,17 @@ class Backlog:
         batch_size: BatchSize = lambda _operation: 1,
         replaces: Mapping[str, bool] = MappingProxyType({}),
         in_doubt: Container[int] = (),
+        coalesce: bool = False,
+        overtaking: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._look_ahead = look_ahead
         self._replaces = replaces
         self._in_doubt = in_doubt
         self._can_block = not all(replaces.values())
-        self._fresh: deque[JobRow] = deque()
-        self._fresh_chars = 0
+        self._coalesce = coalesce
+        self._fresh = FreshRows(self._does_replace if coalesce else None, overtaking)
+        self._covered: dict[int, list[JobRow]] = {}
+        self._covered_rows = 0
         self._waiting_chars = 0
         self._open = OpenRows(batch_size)
         self._ready: deque[Batch] = deque()
@@ -76,8 +83,7 @@ class Backlog:
     def add(self, jobs: Iterable[JobRow]) -> None:
         """More rows, in row order."""
         for job in jobs:
-            self._fresh.append(job)
-            self._fresh_chars += len(job.text)
+            self._fresh.add(job)
 
     def recall(self, job: JobRow) -> None:
         """An earlier process ended this row `unknown`; rows of its entity that come are later."""
@@ -90,7 +96,7 @@ class Backlog:
     @property
     def needs_more(self) -> bool:
         """Whether more rows should be read now."""
-        return len(self._fresh) < LOW_WATER and self._fresh_chars < MOST_FRESH_CHARS
+        return len(self._fresh) < LOW_WATER and self._fresh.chars < MOST_FRESH_CHARS
 
     @property
     def is_done(self) -> bool:
@@ -156,19 +162,40 @@ class Backlog:
 
     def _enter_next(self) -> Row | None:
         """The next fresh row whose entity is free; those before it wait, or are blocked."""
-        while self._fresh and not self._too_many_wait():
-            job = self._fresh.popleft()
-            self._fresh_chars -= len(job.text)
+        while not self._too_many_wait() and (found := self._fresh.pop()):
+            job, covered = found
+            if covered:
+                self._cover(job, covered)
             if self._is_blocked(job):
                 self._blocked.append(job)
             elif self._order.enter(job.entity, job):
                 return self._row(job)
             else:
-                self._waiting_chars += len(job.text)
+                self._waits(job)
         return None
 
+    def _waits(self, job: JobRow) -> None:
+        """`job` waits behind a row of its entity; in the stead of others, if it covers them."""
+        self._waiting_chars += len(job.text)
+        if self._coalesce and self._does_replace(job.operation):
+            earlier = self._order.take_waiting(job.entity)[:-1]
+            self._order.put_first(job.entity, job)
+            self._waiting_chars -= sum(len(each.text) for each in earlier)
+            covered = [one for each in earlier for one in (*self._uncover(each), each)]
+            self._cover(job, [*covered, *self._uncover(job)])
+
+    def _cover(self, job: JobRow, covered: list[JobRow]) -> None:
+        if covered:
+            self._covered[job.row] = covered
+            self._covered_rows += len(covered)
+
+    def _uncover(self, job: JobRow) -> list[JobRow]:
+        covered = self._covered.pop(job.row, [])
+        self._covered_rows -= len(covered)
+        return covered
+
     def _too_many_wait(self) -> bool:
-        waiting = self._order.waiting + self.retrying
+        waiting = self._order.waiting + self.retrying + self._covered_rows
         return waiting >= self._look_ahead or self._waiting_chars >= MOST_WAITING_CHARS
 
     def again(self, batch: Batch, due_s: float) -> None:
@@ -191,6 +218,8 @@ class Backlog:
     def done(self, row: Row, status: Status) -> None:
         """The result of `row` is on record: the next row of its entity may go."""
         self._settle(row.job, status)
+        if row.covered:
+            self._go_instead(row)
         while (job := self._order.leave(row.job.entity)) is not None:
             self._waiting_chars -= len(job.text)
             if not self._is_blocked(job):
@@ -198,8 +227,20 @@ class Backlog:
                 return
             self._blocked.append(job)
 
+    def _go_instead(self, row: Row) -> None:
+        """`row` was not applied: what it covered goes next, or is covered by what waits."""
+        following = self._order.first_waiting(row.job.entity)
+        if following is not None and self._does_replace(following.operation):
+            self._cover(following, [*row.covered, *self._uncover(following)])
+        else:
+            *covered, job = row.covered
+            self._order.put_first(job.entity, job)
+            self._waiting_chars += len(job.text)
+            self._cover(job, covered)
+
     def _row(self, job: JobRow) -> Row:
         row = Row(job)
+        row.covered = self._uncover(job)
         row.in_doubt = row.is_claimed = job.row in self._in_doubt
         return row
 
@@ -209,14 +250,17 @@ class Backlog:
             return
         if status is Status.UNKNOWN:
             self._unknown.add(hash(job.entity))
-        elif status is Status.UPDATED and self._replaces.get(job.operation, True):
+        elif status is Status.UPDATED and self._does_replace(job.operation):
             self._unknown.discard(hash(job.entity))
+
+    def _does_replace(self, operation: str) -> bool:
+        return self._replaces.get(operation, True)
 
     def _is_blocked(self, job: JobRow) -> bool:
         return (
             bool(self._unknown)
             and hash(job.entity) in self._unknown
-            and not self._replaces.get(job.operation, True)
+            and not self._does_replace(job.operation)
         )
 
     def take_blocked(self) -> list[JobRow]:

@@ -23,6 +23,7 @@ class Row:
     is_to_read    its entity is read back next, instead of an attempt
     guarded       the job with the guard that was read for it, as JSON; empty where none was
     refused       the same of the attempt that its guard may have refused; empty where none was
+    covered       rows before it that are not sent if it succeeds, in row order
     answer        the last one; None before the first
     laid          the job laid over what is there, as JSON; empty where it is sent as it is
     is_looked_at  its entity was looked at, and it may be sent once
@@ -33,8 +34,8 @@ class Row:
     """
 
     __slots__ = (
-        *("answer", "attempts", "before", "first_sent_s", "guarded", "in_doubt", "is_claimed"),
-        *("is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s", "looks"),
+        *("answer", "attempts", "before", "covered", "first_sent_s", "in_doubt", "is_claimed"),
+        *("guarded", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s", "looks"),
         *("reads", "refused", "tries", "unread"),
     )
 
@@ -50,6 +51,7 @@ class Row:
         self.is_to_read = False
         self.guarded = ""
         self.refused = ""
+        self.covered: list[JobRow] = []
         self.answer: Answer | None = None
         self.laid = ""
         self.is_looked_at = False

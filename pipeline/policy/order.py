@@ -45,6 +45,27 @@ class EntityOrder(Generic[T]):
         del self._behind[entity]
         return None
 
+    def first_waiting(self, entity: str) -> T | None:
+        """The one that goes after the one under way; None where none waits."""
+        queue = self._behind.get(entity)
+        return queue[0] if queue else None
+
+    def take_waiting(self, entity: str) -> list[T]:
+        """Take out all that wait behind the one under way."""
+        queue = self._behind.get(entity) or ()
+        taken = list(queue)
+        self._behind[entity] = None
+        self.waiting -= len(taken)
+        return taken
+
+    def put_first(self, entity: str, item: T) -> None:
+        """`item` waits in front of all others behind the one under way."""
+        queue = self._behind[entity]
+        if queue is None:
+            queue = self._behind[entity] = deque()
+        queue.appendleft(item)
+        self.waiting += 1
+
     def is_awaited(self, entity: str) -> bool:
         """Whether a row waits behind the one under way for `entity`."""
         return bool(self._behind.get(entity))

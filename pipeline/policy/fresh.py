@@ -1,0 +1,96 @@
+"""Rows that were read and not taken yet; where it is wished, later ones cover earlier ones. Pure.
+
+A row that replaces the whole of its entity covers those before it that were not taken: they are not
+sent as long as it may succeed. Once it is applied they are superseded; if it was certainly not,
+they go in its stead.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from pipeline.model import JobRow
+
+
+class FreshRows:
+    """A queue of rows.
+
+    covers      whether a row of this operation covers those of its entity before it; None: none does,
+                whatever they are
+    overtaking  entity -> a row in doubt of it: an earlier process may have sent it before those in
+                front of it. It covers them, and nothing covers it
+
+    >>> rows = FreshRows(covers=lambda operation: operation == "whole")
+    >>> for row, operation in enumerate(["whole", "part", "whole", "part"], 1):
+    ...     rows.add(JobRow(row, operation, "e", True, "{}"))
+    >>> job, covered = rows.pop()
+    >>> job.row, [each.row for each in covered], rows.pop()[0].row, rows.pop()
+    (3, [1, 2], 4, None)
+    """
+
+    def __init__(
+        self,
+        covers: Callable[[str], bool] | None = None,
+        overtaking: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self._does_cover = covers
+        self._overtaking = overtaking
+        self._queue: deque[JobRow] = deque()
+        self._by_entity: dict[str, list[JobRow]] = {}
+        self._early: dict[str, list[JobRow]] = {}
+        self._covered: dict[int, list[JobRow]] = {}
+        self._gone: set[int] = set()
+        self.chars = 0
+
+    def __len__(self) -> int:
+        """How many wait here, those that are covered counted in."""
+        return len(self._queue)
+
+    def add(self, job: JobRow) -> None:
+        """One more, in row order."""
+        if self._does_cover is not None and not self._takes(job):
+            return
+        self._queue.append(job)
+        self.chars += len(job.text)
+
+    def pop(self) -> tuple[JobRow, list[JobRow]] | None:
+        """The next one and those that it covers, in row order; None where none waits."""
+        while self._queue:
+            job = self._queue.popleft()
+            self.chars -= len(job.text)
+            if job.row in self._gone:
+                self._gone.remove(job.row)
+            elif self._does_cover is None:
+                return job, []
+            else:
+                self._forget(job)
+                return job, self._covered.pop(job.row, [])
+        return None
+
+    def _forget(self, job: JobRow) -> None:
+        waiting = self._by_entity.get(job.entity, [])
+        if job in waiting:
+            waiting.remove(job)
+        if not waiting:
+            self._by_entity.pop(job.entity, None)
+
+    def _takes(self, job: JobRow) -> bool:
+        """Whether `job` stands in line; not where a row that was sent before it covers it."""
+        overtaken_by = self._overtaking.get(job.entity, 0)
+        if job.row < overtaken_by:
+            self._early.setdefault(job.entity, []).append(job)
+            return False
+        if job.row == overtaken_by:
+            self._covered[job.row] = self._early.pop(job.entity, [])
+            return True
+        covered: list[JobRow] = []
+        if self._does_cover is not None and self._does_cover(job.operation):
+            for earlier in self._by_entity.pop(job.entity, ()):
+                covered += [*self._covered.pop(earlier.row, ()), earlier]
+                self._gone.add(earlier.row)
+        if covered:
+            self._covered[job.row] = covered
+        self._by_entity.setdefault(job.entity, []).append(job)
+        return True
