@@ -17,8 +17,8 @@ from pipeline.model import JobRow
 class FreshRows:
     """A queue of rows.
 
-    covers      whether a row of this operation covers those of its entity before it; None: none does,
-                whatever they are
+    covers      whether a row of this operation covers those of its entity before it; None: none
+                does
     overtaking  entity -> a row in doubt of it: an earlier process may have sent it before those in
                 front of it. It covers them, and nothing covers it
 
