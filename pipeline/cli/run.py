@@ -49,6 +49,7 @@ from pipeline.run import RunOptions, reopen, report_only, same_finished
 @click.option("--no-brake", is_flag=True, help="Go on after 20 equal refusals at the start.")
 @click.option("--force-order", is_flag=True, help="Send an earlier report's rows as new ones.")
 @click.option("--allow", type=Allowed(), help="irreversible: send rows that nothing takes back.")
+@click.option("--coalesce", is_flag=True, help="Of rows that replace the whole, send the last.")
 @click.option(
     "--skip-unchanged", is_flag=True, help="Read first; send only what changes something."
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,11 +13,13 @@ class Earlier:
 
     in_doubt  rows that may have been sent and have no result
     unknown   rows whose result is `unknown`
+    overtaking  entity -> its row in doubt, which may have been sent before those in front of it
     ended     of these rows, those that must not be sent again; called in a thread
     """
 
     in_doubt: frozenset[int] = frozenset()
     unknown: frozenset[int] = frozenset()
+    overtaking: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     ended: Callable[[Sequence[int]], set[int]] = lambda _rows: set()
 
 

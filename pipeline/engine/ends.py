@@ -34,6 +34,20 @@ FORGOTTEN = INTERRUPTED._replace(
 )
 
 
+COVERS = {
+    Status.UPDATED: (Status.SUPERSEDED, "superseded", "was applied", "nothing to do"),
+    Status.UNCHANGED: (Status.SUPERSEDED, "superseded", "is what is there", "nothing to do"),
+    Status.UNKNOWN: (
+        Status.FAILED,
+        "overtaken",
+        "may have been applied",
+        "see what the vendor holds; what is still wanted goes with --force-order",
+    ),
+}
+"""How rows end that were covered by a row that ended so: status, code, words and hint. After any
+other end they are sent in its stead."""
+
+
 class Ends:
     """Ends rows of an account.
 
@@ -85,6 +99,30 @@ class Ends:
             is_awaited=self._supply.is_awaited(row),
         )
         self._heard(status)
+        if row.covered and status in COVERS:
+            self._end_covered(row, status)
+
+    def _end_covered(self, row: Row, status: Status) -> None:
+        """Rows that `row` covers will not be sent: on record in one commit with its result, for
+        whoever carries the run on must not send them after it.
+        """
+        covered, row.covered = row.covered, []
+        ends, code, what, hint = COVERS[status]
+        for job in covered:
+            self.counts[ends] += 1
+            self._recorder.end(
+                RowResult(
+                    row=job.row,
+                    operation=job.operation,
+                    account=self._account,
+                    status=ends,
+                    error_code=code,
+                    error=f"row {row.job.row} replaces the whole, is newer and {what}",
+                    hint=hint,
+                ),
+                self._supply.wake_if_done,
+            )
+            self._heard(ends)
 
     def _committed(self, row: Row, status: Status) -> None:
         self._supply.done(row, status)

@@ -66,6 +66,8 @@ class Lane:
             batch_size=lambda name: operations[name].batch_size(account.settings),
             replaces={op.name: op.replaces for op in account.vendor.operations},
             in_doubt=earlier.in_doubt,
+            coalesce=around.coalesce,
+            overtaking=earlier.overtaking,
         )
         splitter = Splitter()
         self._traffic = Traffic(around.clock)

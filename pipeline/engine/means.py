@@ -27,6 +27,7 @@ class Surroundings:
     clock        monotonic seconds
     jitter       draws from [0, 1)
     brake_after  equal refusals at the start that stop the account; 0 never does
+    coalesce     a row that replaces the whole of its entity covers those before it
     looking      before which rows their entity is read
     before       what the entity of a row in doubt held before its first attempt, as far as that is
                  on record
@@ -36,6 +37,7 @@ class Surroundings:
     clock: Callable[[], float]
     jitter: Callable[[], float]
     brake_after: int = BRAKE_AFTER
+    coalesce: bool = False
     looking: Looking = BLINDLY
     before: Callable[[int], str | None] = lambda _row: None
     ended: Callable[[Status], None] = lambda _status: None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -165,6 +165,12 @@ def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRo
     """
     for frame in read_frames(path, batch_rows=batch_rows):
         yield job_rows(frame)
+
+
+def entities_of(path: Path, rows: Collection[int]) -> dict[str, int]:
+    """The entity of each of a few rows of a jobs file; of several rows of one the last."""
+    wanted = pl.scan_parquet(path).select("row", "entity").filter(pl.col("row").is_in(list(rows)))
+    return {entity: row for row, entity in wanted.collect(engine="streaming").rows()}
 
 
 def job_rows(frame: pl.DataFrame) -> list[JobRow]:

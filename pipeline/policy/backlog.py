@@ -66,7 +66,7 @@ class Backlog:
         self._in_doubt = in_doubt
         self._can_block = not all(replaces.values())
         self._coalesce = coalesce
-        self._fresh = FreshRows(self._does_replace if coalesce else None, overtaking)
+        self._fresh = FreshRows(self._covers if coalesce else None, overtaking)
         self._covered: dict[int, list[JobRow]] = {}
         self._covered_rows = 0
         self._waiting_chars = 0
@@ -177,7 +177,7 @@ class Backlog:
     def _waits(self, job: JobRow) -> None:
         """`job` waits behind a row of its entity; in the stead of others, if it covers them."""
         self._waiting_chars += len(job.text)
-        if self._coalesce and self._does_replace(job.operation):
+        if self._coalesce and self._covers(job):
             earlier = self._order.take_waiting(job.entity)[:-1]
             self._order.put_first(job.entity, job)
             self._waiting_chars -= sum(len(each.text) for each in earlier)
@@ -230,7 +230,7 @@ class Backlog:
     def _go_instead(self, row: Row) -> None:
         """`row` was not applied: what it covered goes next, or is covered by what waits."""
         following = self._order.first_waiting(row.job.entity)
-        if following is not None and self._does_replace(following.operation):
+        if following is not None and self._covers(following):
             self._cover(following, [*row.covered, *self._uncover(following)])
         else:
             *covered, job = row.covered
@@ -252,6 +252,10 @@ class Backlog:
             self._unknown.add(hash(job.entity))
         elif status is Status.UPDATED and self._does_replace(job.operation):
             self._unknown.discard(hash(job.entity))
+
+    def _covers(self, job: JobRow) -> bool:
+        """Whether it leaves nothing of what rows before it wrote, whatever they did."""
+        return self._does_replace(job.operation) and not (job.keeps or job.expects)
 
     def _does_replace(self, operation: str) -> bool:
         return self._replaces.get(operation, True)

@@ -34,9 +34,9 @@ class Row:
     """
 
     __slots__ = (
-        *("answer", "attempts", "before", "covered", "first_sent_s", "in_doubt", "is_claimed"),
-        *("guarded", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s", "looks"),
-        *("reads", "refused", "tries", "unread"),
+        *("answer", "attempts", "before", "covered", "first_sent_s", "guarded", "in_doubt"),
+        *("is_claimed", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s"),
+        *("looks", "reads", "refused", "tries", "unread"),
     )
 
     def __init__(self, job: JobRow) -> None:

@@ -17,12 +17,11 @@ from pipeline.model import JobRow
 class FreshRows:
     """A queue of rows.
 
-    covers      whether a row of this operation covers those of its entity before it; None: none
-                does
+    covers      whether a row covers those of its entity before it; None: none does
     overtaking  entity -> a row in doubt of it: an earlier process may have sent it before those in
                 front of it. It covers them, and nothing covers it
 
-    >>> rows = FreshRows(covers=lambda operation: operation == "whole")
+    >>> rows = FreshRows(covers=lambda job: job.operation == "whole")
     >>> for row, operation in enumerate(["whole", "part", "whole", "part"], 1):
     ...     rows.add(JobRow(row, operation, "e", True, "{}"))
     >>> job, covered = rows.pop()
@@ -32,7 +31,7 @@ class FreshRows:
 
     def __init__(
         self,
-        covers: Callable[[str], bool] | None = None,
+        covers: Callable[[JobRow], bool] | None = None,
         overtaking: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self._does_cover = covers
@@ -86,7 +85,7 @@ class FreshRows:
             self._covered[job.row] = self._early.pop(job.entity, [])
             return True
         covered: list[JobRow] = []
-        if self._does_cover is not None and self._does_cover(job.operation):
+        if self._does_cover is not None and self._does_cover(job):
             for earlier in self._by_entity.pop(job.entity, ()):
                 covered += [*self._covered.pop(earlier.row, ()), earlier]
                 self._gone.add(earlier.row)

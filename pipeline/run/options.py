@@ -19,6 +19,7 @@ class RunOptions:
     use_brake    stop an account whose first answers are all the same refusal
     force_order  take rows of an earlier report as new ones
     allow_irreversible  send rows that nothing can take back
+    coalesce     a row that replaces the whole of its entity is sent in the stead of those before it
     skip_unchanged  read what the vendor holds, and send no row that would change nothing
     keep_before  read what the vendor holds and keep it, so that the run can be taken back
     canary       so many rows go first, and are looked at before the others; 0: none
@@ -35,6 +36,7 @@ class RunOptions:
     use_brake: bool = True
     force_order: bool = False
     allow_irreversible: bool = False
+    coalesce: bool = False
     skip_unchanged: bool = False
     keep_before: bool = False
     canary: int = 0
@@ -52,4 +54,5 @@ class RunOptions:
             self.force_order,
             self.allow_irreversible,
             self.skip_unchanged,
+            self.coalesce,
         )

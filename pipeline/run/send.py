@@ -33,6 +33,7 @@ from pipeline.engine.sign_in import signed_in
 from pipeline.ledger import Ledger
 from pipeline.ledger.befores import Befores
 from pipeline.load import read_jobs
+from pipeline.load.jobs import entities_of
 from pipeline.model import AccountProgress, RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
@@ -221,6 +222,7 @@ class _Stretch:
             clock=time.monotonic,
             jitter=random.random,
             brake_after=BRAKE_AFTER if self.prepared.options.use_brake else 0,
+            coalesce=self.prepared.options.coalesce,
             looking=self.prepared.looking,
             before=self._before,
             ended=partial(self._heard, wire),
@@ -236,9 +238,13 @@ class _Stretch:
     ) -> Lane:
         account, door, send = link
         earlier = NOTHING
-        if not before.is_nothing:
-            earlier = Earlier(before.claimed, before.unknown, self.ledger.has_result)
         file = self.prepared.bound.jobs[account.name]
+        if not before.is_nothing:
+            coalesce = self.prepared.options.coalesce
+            overtaking = entities_of(file.path, before.claimed) if coalesce else {}
+            earlier = Earlier(
+                before.claimed, before.unknown, overtaking, ended=self.ledger.has_result
+            )
         return Lane(
             account,
             only(read_jobs(file.path), rows),

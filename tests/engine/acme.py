@@ -152,6 +152,7 @@ async def drive(
     claims: list[int] | None = None,
     released: list[int] | None = None,
     exchanges: list[Exchange] | None = None,
+    coalesce: bool = False,
     record_with: Record | None = None,
 ) -> tuple[list[RowResult], Lane]:
     """Send `jobs` and give back the results in the order in which they were recorded."""
@@ -180,7 +181,9 @@ async def drive(
         send=script.send,
         door=Door(gate or gate_of(*account.quotas)),
         recorder=recorder,
-        around=Surroundings(clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after),
+        around=Surroundings(
+            clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after, coalesce=coalesce
+        ),
         earlier=earlier,
     )
     pool = Pool([lane], recorder, grace_s=grace_s)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from pipeline.engine.earlier import Earlier
 from pipeline.model import JobRow, RunAborted, Status
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.quota import Quota
@@ -259,3 +260,54 @@ async def test_long_rows_are_read_ahead_by_their_size():
     backlog = Backlog()
     backlog.add([JobRow(row, "op", str(row), True, "x" * 1_000_000) for row in range(8)])
     assert not backlog.needs_more  # eight rows, and eight megabytes
+
+
+async def test_of_rows_that_replace_the_whole_the_last_is_sent_where_that_is_wished():
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 6)), job(6, "b")]
+    results, lane = await drive(jobs, script := Script(), coalesce=True, batch_rows=6)
+    assert Counter(script.order) == {"first": 1, "a": 1, "b": 1}
+    assert statuses(results) == {
+        **dict.fromkeys((1, 5, 6), Status.UPDATED),
+        **dict.fromkeys((2, 3, 4), Status.SUPERSEDED),
+    }
+    assert "row 5" in next(result.error for result in results if result.row == 2)
+    assert lane.progress().done[Status.SUPERSEDED] == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "ends", "sent"),
+    [
+        (422, {4: Status.REJECTED, 3: Status.REJECTED, 2: Status.REJECTED}, 3),  # each in its turn
+        (SILENCE, {4: Status.UNKNOWN, 3: Status.FAILED, 2: Status.FAILED}, 3),  # three tries of one
+    ],
+)
+async def test_what_becomes_of_covered_rows_where_the_last_one_fails(reply, ends, sent):
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 5))]
+    results, _ = await drive(jobs, script := Script({"a": [reply]}), coalesce=True, batch_rows=4)
+    assert statuses(results) == {1: Status.UPDATED, **ends}
+    assert len(script.asked["a"]) == sent
+
+
+async def test_covered_rows_are_on_record_in_one_commit_with_the_row_that_covers_them():
+    commits: list[set[int]] = []
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 6))]
+    await drive(
+        jobs,
+        Script(),
+        coalesce=True,
+        batch_rows=5,
+        write=lambda results: commits.append({result.row for result in results}),
+    )
+    assert {2, 3, 4, 5} in [commit - {1} for commit in commits]
+
+
+async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_have_covered_it():
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 5))]
+    earlier = Earlier(in_doubt=frozenset({4}), overtaking={"a": 4})
+    results, _ = await drive(jobs, script := Script(), coalesce=True, earlier=earlier)
+    assert len(script.asked["a"]) == 1
+    assert statuses(results) == {
+        1: Status.UPDATED,
+        **dict.fromkeys((2, 3), Status.SUPERSEDED),
+        4: Status.UPDATED,
+    }
