@@ -25,6 +25,7 @@ from pipeline.engine.means import Send
 from pipeline.ledger import RunLedger, Runs
 from pipeline.ledger.database import Database
 from pipeline.model import NoReply, Reply, Request, RowResult
+from pipeline.model.exchange import Exchange
 from pipeline.run import Way
 from pipeline.run.send import over_http
 from pipeline.vendors import Account, Vendor, load_vendors
@@ -192,8 +193,13 @@ def _tell(path: str) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     record, release = RunLedger.record, RunLedger.release
 
-    def recorded(ledger: RunLedger, claims: Sequence[int], results: Sequence[RowResult]) -> None:
-        record(ledger, claims, results)
+    def recorded(
+        ledger: RunLedger,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange] = (),
+    ) -> None:
+        record(ledger, claims, results, exchanges)
         ended = {each.row: each.status.value for each in results}
         _write_line(file, {"claims": list(claims), "ended": ended})
 
