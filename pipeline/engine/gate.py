@@ -295,6 +295,7 @@ class Door:
         self.heard = gate.heard
         self.returned = gate.returned
         self.pause_left_s = gate.pause_left_s
+        self.slow = gate.slow
 
     @property
     def per_second(self) -> float:

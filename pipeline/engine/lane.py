@@ -59,6 +59,7 @@ class Lane:
         self.account = account
         self.stopped: str | None = None
         self.is_hopeless = False
+        self.was_through = False  # when it was told to stop
         self._total = total
         self._recorder = recorder
         self._door = door
@@ -120,6 +121,7 @@ class Lane:
         is_hopeless  whatever else goes to this account would meet the same
         """
         if self.stopped is None:
+            self.was_through = self._supply.is_done
             self.stopped = reason
             self.is_hopeless = is_hopeless
             self._door.close()

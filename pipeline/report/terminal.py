@@ -34,6 +34,7 @@ _STYLE: Mapping[Status, str] = {
 }
 _ERROR_STYLE = "red"
 _MESSAGE_CHARS = 300
+_LEARNED = "auto"  # the quota of an account whose vendor states none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +155,17 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
     for name, account in summary.accounts.items():
         if account.stopped is not None:
             yield "stopped", f"{name}: {account.stopped}"
-        if account.quota_assumed and account.requests:
-            yield "quota", _assumed(name, account)
+        for words in _about_quota(account) if account.requests else ():
+            yield "quota", f"{name}: {words}"
 
 
-def _assumed(name: str, account: AccountSummary) -> str:
-    return f"{name}: {account.quota} is assumed; set `quota` to what your contract states"
+def _about_quota(account: AccountSummary) -> Iterable[str]:
+    if account.quota_assumed:
+        yield f"{account.quota} is assumed; set `quota` to what your contract states"
+    if account.quota == _LEARNED and account.rate_per_s is not None:
+        yield f"learned from the replies; {account.rate_per_s:,.1f} requests/s at the end"
+    if account.slowed_to is not None:
+        yield f"slowed down to {account.slowed_to}, as was asked for while it went"
 
 
 def _notes(notes: Iterable[tuple[str, str]]) -> Table:

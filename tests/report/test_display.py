@@ -109,13 +109,17 @@ def test_one_account_needs_no_total() -> None:
         (DONE, "tiny: 1 of 1 row done, 0.0 requests/s, done"),
         (
             replace(DONE, rows=9, quota="20/s", quota_per_s=20.0, rate_per_s=4.75, is_held_up=True),
-            ("tiny: 1 of 9 rows done, 0.0 of 4.8 requests/s, 14 min left, slower than its quota of "
-            "20.0/s, reads no further, too many rows wait for others"),
+            (
+                "tiny: 1 of 9 rows done, 0.0 of 4.8 requests/s, 14 min left, slower than its quota "
+                "of 20.0/s, reads no further, too many rows wait for others"
+            ),
         ),
         (
             replace(DONE, rows=9, quota="auto", rate_per_s=20.0, is_probing=True),
-            ("tiny: 1 of 9 rows done, 0.0 of 20.0 requests/s, probing, the vendor is down, one "
-            "request at a time asks for it, its quota is learned"),
+            (
+                "tiny: 1 of 9 rows done, 0.0 of 20.0 requests/s, probing, the vendor is down, one "
+                "request at a time asks for it, its quota is learned"
+            ),
         ),
     ],
 )
