@@ -12,6 +12,7 @@ import anyio
 import click
 from rich.console import Console
 
+from pipeline.cli.outlook import Outlook
 from pipeline.cli.pages import show_trial
 from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
@@ -61,6 +62,7 @@ class Session:
         self._as_json = as_json
         self._wait = wait
         self._appointment = appointment or Appointment()
+        self._outlook = Outlook(self._appointment)
 
     def run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         """Prepare all, ask once, send. Gives back the exit code.
@@ -124,7 +126,7 @@ class Session:
             discard(prepared)
             tell_error(error)
             return None
-        show_question(self._console, question_about(prepared))
+        show_question(self._console, question_about(prepared, self._outlook))
         return prepared
 
     def _ask(self, ready: Sequence[Prepared]) -> None:

@@ -37,6 +37,7 @@ from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_regis
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.shared import Sent, Shared
 from pipeline.run.turn import await_turn
+from pipeline.run.usual import usual_latency_s
 from pipeline.vendors import load_vendors
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "signals_obeyed",
     "tidy",
     "to_the_minute",
+    "usual_latency_s",
     "warnings_about",
 ]
 
