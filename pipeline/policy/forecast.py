@@ -64,7 +64,7 @@ def mean_latency_s(histograms: Iterable[tuple[int, ...]]) -> float | None:
     >>> round(mean_latency_s([tuple(counts)]), 2)
     0.86
     """
-    totals = [sum(counts) for counts in zip(*filter(None, histograms), strict=True)]
+    totals: list[int] = [sum(counts) for counts in zip(*filter(None, histograms), strict=True)]
     if not any(totals):
         return None
     middles = [bound_s * _WITHIN for bound_s in LATENCY_BOUNDS_S]

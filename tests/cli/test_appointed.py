@@ -87,7 +87,7 @@ def left_s(vendor: Simulator) -> list[float]:
 
 def test_the_first_request_leaves_on_time_and_not_before(slow_shop, vendor):
     drop(slow_shop, *map(coupon, range(1, 6)))
-    at = soon(2.5)
+    at = soon(4)
     done = typed(slow_shop, "run", "--yes", "--at", at.isoformat())
     assert done.code == 0, done
     assert "Waiting until 20" in done.err
@@ -139,7 +139,7 @@ def test_whoever_cannot_sign_in_learns_so_before_waiting(tmp_path):
         done = ended(process)
         assert done.code == 2, done
         assert "account journey cannot sign in" in done.words
-        at = soon(3)
+        at = soon(4)
         done = typed(tmp_path, "run", "--yes", "--at", at.isoformat())
         assert done.code == 0, done
         *tokens, update = left_s(vendor)
