@@ -7,16 +7,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
-from pipeline.run import Appointment
+from pipeline.model import Reply
+from pipeline.run import Appointment, RunOptions, Way, carry_out, prepare
 from tests.cli.command import ended, environment, start, typed
-from tests.workplace import Simulator, configure, configure_all, coupon, drop, simulator
+from tests.workplace import ENVIRON, Simulator, configure, configure_all, coupon, drop, simulator
 
 ROWS = 400
 
@@ -192,6 +194,31 @@ def test_it_is_over_once_its_time_has_come():
     at = Appointment(until=NOON, utc=lambda: NOON.timestamp() - 0.5)
     assert (at.is_over, at.left_s()) == (False, 0.5)
     assert Appointment(until=NOON, utc=NOON.timestamp).is_over
+
+
+@pytest.mark.parametrize(("rows", "code"), [(1, 0), (2, 3)])
+async def test_what_was_under_way_when_the_time_came_may_have_been_the_last(tmp_path, rows, code):
+    config = configure(tmp_path, "http://127.0.0.1:9")
+    path = drop(tmp_path, *map(coupon, range(1, rows + 1)))
+    clock = Clock(NOON)
+
+    @asynccontextmanager
+    async def link(_account, _door):
+        async def send(_request):
+            clock.now_s += 60  # its time comes while the first request is under way
+            await anyio.sleep(0.3)
+            return Reply(204, {}, b"")
+
+        yield send
+
+    appointment = Appointment(
+        until=soon_after(60), utc=lambda: clock.now_s, sleep=lambda _s: anyio.sleep(0.01)
+    )
+    prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
+    way = Way(environ=ENVIRON, open_link=link, appointment=appointment)
+    summary = await carry_out(prepared, way)
+    assert (summary.exit_code, bool(summary.stopped)) == (code, code == 3)
+    assert summary.statuses["not_attempted"] == rows - 1
 
 
 def soon_after(seconds: float) -> datetime:
