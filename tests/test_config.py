@@ -226,7 +226,7 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         # how files differ
         ("[input.'acme.prize']", '[input."acme.prize"]: there is no such operation'),
         ("[input.'acme.price']\nmising = 'clear'", "Did you mean missing?"),
-        ("[input.'acme.price']\nmissing = 'guess'", "should be 'refuse' or 'clear'"),
+        ("[input.'acme.price']\nmissing = 'guess'", "should be 'refuse', 'keep' or 'clear'"),
         ("[input.'acme.price']\naccounts = ['shop']", "there is no account 'shop'"),
         ("[input.'acme.price']\ntimezone = 'Mars'", '[input."acme.price"] timezone: is no known'),
     ],
