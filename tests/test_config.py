@@ -37,6 +37,9 @@ api_key = "env:ACME_KEY"
 """
 
 
+DAY = "quota = '50/day'\n"
+
+
 class AcmeSettings(VendorSettings):
     base_url: str = "https://acme.example/api"
     project_id: int
@@ -185,6 +188,17 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         (SHOP + "quota = []", "quota: should be a text"),
         (SHOP + "quota = 20", "quota: should be a text"),
         (SHOP + "quota = '1000001/day'", "state it per shorter time"),
+        (SHOP + "quota = ['auto', '5/s']", '"auto" stands alone'),
+        (SHOP + "quota = 'Auto'", "'Auto' is not a quota"),
+        (SHOP + "quota = '5/s bursts'", "'5/s bursts' is not a quota"),
+        (SHOP + "max_outage_s = -1", "max_outage_s: should be greater than or equal to 0"),
+        (SHOP + "pacing = 'loose'", "pacing: should be 'even' or 'strict'"),
+        (SHOP + "pacing = 'strict'\nquota = 'auto'", 'pacing: "strict" keeps a quota'),
+        (SHOP + DAY + "day_starts = '00:00'", "day_starts: should be a time with its offset"),
+        (SHOP + DAY + "day_starts = 00:00:00", "day_starts: should be a time with its offset"),
+        (SHOP + DAY + "day_starts = '24:00Z'", "day_starts: should be a time with its offset"),
+        (SHOP + "day_starts = '00:00Z'\nquota = '5/h'", "stands without a quota per day"),
+        (SHOP + "day_starts = '00:00Z'", "stands without a quota per day"),  # the default has none
         # where it leads
         (SHOP + "base_url = 'http://acme.example'", "should start with https://"),
         (SHOP + "base_url = 'ftp://acme.example'", "should start with https://"),
@@ -212,7 +226,7 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         # how files differ
         ("[input.'acme.prize']", '[input."acme.prize"]: there is no such operation'),
         ("[input.'acme.price']\nmising = 'clear'", "Did you mean missing?"),
-        ("[input.'acme.price']\nmissing = 'guess'", "should be 'refuse' or 'clear'"),
+        ("[input.'acme.price']\nmissing = 'guess'", "should be 'refuse', 'keep' or 'clear'"),
         ("[input.'acme.price']\naccounts = ['shop']", "there is no account 'shop'"),
         ("[input.'acme.price']\ntimezone = 'Mars'", '[input."acme.price"] timezone: is no known'),
     ],
@@ -456,6 +470,65 @@ def test_no_secret_shows_in_any_text(tmp_path: Path) -> None:
     assert shown["headers"] == ["X-Gateway", "X-Plain"]
     for text in (repr(config), str(config), json.dumps(shown), repr(account.settings)):
         assert "s3cr3t" not in text
+
+
+# How requests are paced
+
+
+def test_what_says_nothing_of_its_pace_is_paced_by_the_vendors_careful_guess(
+    tmp_path: Path,
+) -> None:
+    account = load(tmp_path, SHOP).outline("shop")
+    assert (account.quota, account.quota_is) == ("5/s, 100/min", "assumed")
+    assert (account.is_strict, account.day_starts_s, account.max_outage_s) == (False, None, 900.0)
+
+
+def test_a_quota_may_be_learned_from_the_vendors_careful_guess_on(tmp_path: Path) -> None:
+    account = load(tmp_path, SHOP + "quota = 'auto'").outline("shop")
+    assert account.quotas == ()
+    assert (account.quota, account.quota_is) == ("auto", "learned")
+    assert account.mean_per_s == account.starts_per_s == 100 / 60
+
+
+@pytest.mark.parametrize(
+    ("text", "day_starts_s", "shown"),
+    [
+        ("00:00+00:00", 0.0, "00:00Z"),
+        ("00:00+02:00", 79_200.0, "22:00Z"),  # the day before, by UTC
+        ("23:00-02:30", 5_400.0, "01:30Z"),  # the day after
+        ("08:15:30Z", 29_730.0, "08:15:30Z"),
+    ],
+)
+def test_a_day_of_the_vendors_may_begin_at_a_time_of_its_own(
+    tmp_path: Path, text: str, day_starts_s: float, shown: str
+) -> None:
+    account = load(tmp_path, f"{SHOP}{DAY}day_starts = '{text}'").outline("shop")
+    assert account.day_starts_s == day_starts_s
+    assert public_settings(account)["day_starts"] == shown
+
+
+PACED = "quota = ['1000/min burst', '50000/day']\npacing = 'strict'\nmax_outage_s = 60\n"
+
+
+def test_how_an_account_is_paced_is_shown_and_kept_at_the_simulator(tmp_path: Path) -> None:
+    config = load(tmp_path, f"{SHOP}{PACED}day_starts = '06:00+01:00'")
+    account = config.account("shop", {"ACME_KEY": SECRET})
+    assert account.quotas == (Quota(1000, 60.0, is_burst=True), Quota(50_000, 86_400.0))
+    assert account.quota_is == ""
+    shown = public_settings(account)
+    assert shown["quota"] == ["1000/min burst", "50000/day"]
+    assert (shown["pacing"], shown["day_starts"]) == ("strict", "05:00Z")
+    assert shown["max_outage_s"] == 60.0
+    simulated = config.simulated({"acme": "http://127.0.0.1:9"}).account("shop", {})
+    paced = ("quotas", "is_assumed", "is_strict", "day_starts_s", "max_wait_s", "max_outage_s")
+    assert [getattr(simulated, key) for key in paced] == [getattr(account, key) for key in paced]
+
+
+def test_a_learned_quota_is_shown_as_such(tmp_path: Path) -> None:
+    config = load(tmp_path, SHOP + "quota = 'auto'")
+    assert public_settings(config.outline("shop"))["quota"] == "auto"
+    simulated = config.simulated({"acme": "http://127.0.0.1:9"}).outline("shop")
+    assert (simulated.quota, simulated.quota_is) == ("auto", "learned")
 
 
 # The simulator in place of the vendors

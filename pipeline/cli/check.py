@@ -11,6 +11,8 @@ from typing import Any
 import click
 from rich.console import Console
 
+from pipeline.cli.moments import appointed
+from pipeline.cli.outlook import Outlook
 from pipeline.cli.setup import (
     Allowed,
     Rows,
@@ -38,6 +40,7 @@ ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 @click.option("--rows", type=Rows(), help="Only these rows, for example 17,40-60.")
 @click.option("--force-order", is_flag=True, help="Take an earlier report's rows as new ones.")
 @click.option("--allow", type=Allowed(), help="irreversible: take rows that nothing takes back.")
+@click.option("--until", metavar="TIME", help="Whether a run would be through by then.")
 @click.option("--show", type=click.IntRange(min=0), default=0, help="Print the first N jobs.")
 @click.pass_obj
 def check(
@@ -48,6 +51,7 @@ def check(
     simulate: bool,
     show: int,
     allow: bool | None,
+    until: str | None,
     **options: Any,
 ) -> None:
     """Read FILES as a run would, name every fault, send nothing.
@@ -60,11 +64,23 @@ def check(
         with embedded_simulator(config, strict_ids=False) as simulated:
             config = simulated  # only bound, never sent to: it may be gone by then
     run_options = RunOptions(allow_irreversible=bool(allow), **options)
-    codes = [_check(path, config, run_options, show, console) for path in expand(files, config)]
+    outlook = Outlook(appointed(config, until=until))
+    codes = [
+        _check(path, config, run_options, show=show, console=console, outlook=outlook)
+        for path in expand(files, config)
+    ]
     sys.exit(max(codes, default=ALL_GOOD))
 
 
-def _check(path: Path, config: Config, options: RunOptions, show: int, console: Console) -> int:
+def _check(
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    *,
+    show: int,
+    console: Console,
+    outlook: Outlook,
+) -> int:
     try:
         prepared = prepare_whole(path, config, options)
     except RunAborted:
@@ -73,7 +89,7 @@ def _check(path: Path, config: Config, options: RunOptions, show: int, console: 
         tell_error(error)
         return BROKEN
     try:
-        show_question(console, question_about(prepared), would=True)
+        show_question(console, question_about(prepared, outlook), would=True)
         for kind in prepared.bound.faults:
             for fault in kind.examples:
                 console.print(f"  {fault}", markup=False, soft_wrap=True)

@@ -162,6 +162,7 @@ def toml_template(vendor: Vendor[Any], *operation_names: str) -> str:
     lines = [f"[accounts.{vendor.name}]", f'vendor = "{vendor.name}"', *_settings(vendor)]
     quota = ", ".join(f'"{text}"' for text in vendor.operations[0].defaults.quota)
     lines.append(f"quota = [{quota}]  # as your contract states it; all hold at once")
+    lines.append('# quota = "auto"  # where no contract states it: learned from the replies')
     replacing = {operation.name for operation in vendor.operations if operation.replaces}
     for name in operation_names:
         if name in replacing:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.moments import appointed
 from pipeline.cli.session import Session
 from pipeline.cli.setup import read_config
 from pipeline.config import Config
@@ -20,6 +21,7 @@ from pipeline.run.failed import prepare_failed
 @click.argument("run", required=False)
 @click.option("--failed", is_flag=True, help="Send the rows of RUN again that did not succeed.")
 @click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
+@click.option("--until", metavar="TIME", help="Stop then, as in 07:30 or 2026-05-01T07:30Z.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON at the end.")
 @click.pass_obj
@@ -30,6 +32,7 @@ def resume(
     run: str | None,
     failed: bool,
     yes: bool,
+    until: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -42,7 +45,12 @@ def resume(
     rows are left out: mend them in its error file. A row that a newer one has replaced is not sent.
     """
     config = read_config(config_file)
-    session = Session(quiet=quiet, as_json=as_json, goes_on=yes)
+    session = Session(
+        quiet=quiet,
+        as_json=as_json,
+        goes_on=yes,
+        appointment=appointed(config, until=until),
+    )
     if failed:
         sys.exit(_send_failed(run, config, session, is_agreed=yes))
     name = run or _last_unfinished(config)

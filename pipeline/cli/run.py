@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.moments import appointed
 from pipeline.cli.session import Session
 from pipeline.cli.setup import (
     Allowed,
@@ -57,6 +58,8 @@ from pipeline.run import RunOptions, reopen, report_only, same_finished
 @click.option("--canary", type=click.IntRange(min=1), default=None, help="Try N rows, then ask.")
 @click.option("--stop-if", type=Condition(), multiple=True, help='For example "errors > 2%".')
 @click.option("--run-id", help="A scheduler's: the same id sends a file once.")
+@click.option("--at", metavar="TIME", help="Get ready, and send from then on: 06:00.")
+@click.option("--until", metavar="TIME", help="Stop then; resume carries on: 07:30.")
 @click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
@@ -74,6 +77,8 @@ def run(
     strict: bool,
     max_invalid: float,
     no_brake: bool,
+    at: str | None,
+    until: str | None,
     no_wait: bool,
     allow: bool | None,
     canary: int | None,
@@ -102,7 +107,13 @@ def run(
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=strict_ids))
-        session = Session(quiet=quiet, as_json=as_json, wait=not no_wait, goes_on=yes or simulate)
+        session = Session(
+            quiet=quiet,
+            as_json=as_json,
+            wait=not no_wait,
+            goes_on=yes or simulate,
+            appointment=appointed(config, at=at, until=until),
+        )
         paths = expand(files, config)
         if not paths:
             session.say(f"No files in {config.inputs}: nothing to do.")

@@ -20,15 +20,17 @@ from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
 from pipeline.load.header import nearest
 from pipeline.model import UsageError
+from pipeline.policy.quota import parse_quota
 from pipeline.report import closing
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
 from pipeline.report.wording import counted, number, one_line, verdict
 from pipeline.run.exchanges import exchange_of
-from pipeline.run.history import Entry, Touch, entries, entry, report_of, stop, touches
+from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.prune import prune, remove
 
 FORMAT = 1
 MOST = 20
+DEFAULT = "default"
 _JOB_CHARS = 150
 _MB = 1_000_000
 
@@ -37,10 +39,15 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
     "prune": ("older_than", "dry_run"),
     "stop": (),
     "exchange": (),
+    "quota": (),
     "RUN": (),
     "the list of runs": ("most", "since", "unfinished"),
 }
-_NEED_RUN = {"stop": "which one is to stop", "exchange": "whose row it is"}
+_NEED_RUN = {
+    "stop": "which one is to stop",
+    "exchange": "whose row it is",
+    "quota": "which one is to go more slowly",
+}
 
 
 @click.command(short_help="Runs on record: what became of them, and their reports.")
@@ -55,6 +62,9 @@ _NEED_RUN = {"stop": "which one is to stop", "exchange": "whose row it is"}
     "--exchange", type=click.IntRange(min=1), metavar="ROW", help="What a row of RUN met, in full."
 )
 @click.option("--stop", is_flag=True, help="Let the process that works on RUN finish and leave.")
+@click.option(
+    "--quota", nargs=2, metavar="ACCOUNT QUOTA", help="Slow RUN down, as in shop 5/s; shop default."
+)
 @click.option("--prune", is_flag=True, help="Remove old finished runs, or RUN; reports stay.")
 @click.option(
     "--older-than",
@@ -83,6 +93,8 @@ def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given
         _stop(config, run, told)
     elif asked == "exchange":
         _tell_exchange(config, run, given["exchange"], told)
+    elif asked == "quota":
+        _slow(config, run, given["quota"], told)
     else:
         _tell_run(config, run, told)
 
@@ -289,6 +301,19 @@ def _stop(config: Config, name: str, told: _Told) -> None:
         f"Told process {holder.pid} ({one_line(holder.command)}) to stop: what is in flight "
         "finishes, the rest is not sent, and the report is written."
     )
+
+
+def _slow(config: Config, name: str, asked: tuple[str, str], told: _Told) -> None:
+    account, text = asked
+    try:
+        quota = None if text == DEFAULT else parse_quota(text)
+    except ValueError as error:
+        raise UsageError(f"--quota {error}, or {DEFAULT!r} for the configured one") from None
+    holder = slow(config, name, account, quota)
+    if told.is_json:
+        told.line(run=name, account=account, quota=str(quota) if quota else None, pid=holder.pid)
+    what = f"at most {quota} from now on" if quota else "its configured quota again"
+    told.say(f"Told process {holder.pid} ({one_line(holder.command)}): {account}, {what}.")
 
 
 # Rows of an entity

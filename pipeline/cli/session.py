@@ -12,13 +12,16 @@ import anyio
 import click
 from rich.console import Console
 
+from pipeline.cli.outlook import Outlook
 from pipeline.cli.pages import show_trial
 from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
 from pipeline.model import ConfigError, PipelineError, RunAborted, UsageError
 from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
 from pipeline.run import (
+    Appointment,
     BusyError,
+    CalledOffError,
     Prepared,
     Progress,
     Shared,
@@ -28,6 +31,7 @@ from pipeline.run import (
     discard,
     signals_obeyed,
     tidy,
+    to_the_minute,
 )
 from pipeline.run.canary import Trial
 
@@ -40,16 +44,25 @@ Prepare = Callable[[], Prepared]
 class Session:
     """One command over one or more files.
 
-    goes_on  after a canary that holds nobody is asked
+    goes_on      after a canary that holds nobody is asked
+    appointment  when rows may be sent; None: at any time
     """
 
     def __init__(
-        self, *, quiet: bool, as_json: bool, wait: bool = True, goes_on: bool = False
+        self,
+        *,
+        quiet: bool,
+        as_json: bool,
+        wait: bool = True,
+        goes_on: bool = False,
+        appointment: Appointment | None = None,
     ) -> None:
         self._goes_on = goes_on
         self._console = Console(stderr=True, quiet=quiet, highlight=False)
         self._as_json = as_json
         self._wait = wait
+        self._appointment = appointment or Appointment()
+        self._outlook = Outlook(self._appointment)
 
     def run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         """Prepare all, ask once, send. Gives back the exit code.
@@ -79,6 +92,7 @@ class Session:
     async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
         """One event loop for all files: they share the gates of their accounts."""
         codes = [NOTHING_SENT] * len(found)
+        self._tell_start(found)
         shared, board = Shared(), Board(self._open_display)
         turns = Turns(() if one is None else one.places for one in found)
 
@@ -91,6 +105,11 @@ class Session:
                 if one is not None:
                     tasks.start_soon(send_one, number, one)
         return codes
+
+    def _tell_start(self, found: Sequence[Prepared | None]) -> None:
+        start_at = self._appointment.start_at
+        if start_at is not None and any(one is not None and one.refusal is None for one in found):
+            self.say(f"Waiting until {to_the_minute(start_at)}. Ctrl-C calls it off.")
 
     def _prepare(self, name: str, prepare: Prepare) -> Prepared | None:
         try:
@@ -107,7 +126,7 @@ class Session:
             discard(prepared)
             tell_error(error)
             return None
-        show_question(self._console, question_about(prepared))
+        show_question(self._console, question_about(prepared, self._outlook))
         return prepared
 
     def _ask(self, ready: Sequence[Prepared]) -> None:
@@ -145,19 +164,17 @@ class Session:
                 watch=board.watch,
                 shared=shared,
                 wait=self._wait,
+                appointment=self._appointment,
                 tell=self.say,
                 agree=self._agree,
             )
             summary: Summary = await carry_out(prepared, way)
-        except BusyError as error:
+        except CalledOffError as error:
             tell_error(error)
-            return BUSY
-        except ConfigError as error:
-            tell_error(error)
-            return NOTHING_SENT
+            return INTERRUPTED + (shared.interrupted or 0)
         except PipelineError as error:
             tell_error(error)
-            return STOPPED
+            return _code_of(error)
         except Exception as error:  # noqa: BLE001 - other files are being sent: they go on
             tell_error(f"{prepared.snapshot.source}: an internal error broke it off: {error!r}")
             return STOPPED
@@ -175,6 +192,12 @@ class Session:
             return nullcontext()
         display = LiveDisplay if self._console.is_terminal else PlainDisplay
         return display(self._console, poll)
+
+
+def _code_of(error: PipelineError) -> int:
+    if isinstance(error, BusyError):
+        return BUSY
+    return NOTHING_SENT if isinstance(error, ConfigError) else STOPPED
 
 
 def _together(codes: Sequence[int]) -> int:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from pipeline.cli.outlook import Outlook, Prospect
 from pipeline.report import Question, Target
 from pipeline.report.wording import counted
 from pipeline.run import Prepared, warnings_about
@@ -23,18 +24,27 @@ def tell_error(error: object) -> None:
     console.print(str(error), markup=False)
 
 
-def question_about(prepared: Prepared) -> Question:
+def question_about(prepared: Prepared, outlook: Outlook) -> Question:
     """All that a person should know before agreeing."""
     bound = prepared.bound
+    prospects = outlook.prospects(prepared)
+    until, is_in_time = outlook.until(prospects)
+    warnings = [*warnings_about(prepared), *filter(None, (each.warning for each in prospects))]
+    if not is_in_time:
+        warnings.append(f"not through in time: until {until}")
+        until = ""
+    if prepared.refusal:
+        warnings.append(prepared.refusal)
     return Question(
         file=from_here(prepared.snapshot.source),
         rows=bound.rows,
         invalid=bound.invalid,
-        targets=tuple(_targets(prepared)),
+        targets=tuple(map(_target, prospects)),
         blank_lines=prepared.snapshot.blank_lines,
         examples=tuple(str(kind.examples[0]) for kind in bound.faults[:EXAMPLES]),
         cleared=cleared_fields(prepared),
-        warnings=(*warnings_about(prepared), *([prepared.refusal] if prepared.refusal else [])),
+        warnings=tuple(warnings),
+        until=until,
         undo=tuple(_not_taken_back(prepared)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
     )
@@ -75,16 +85,17 @@ def _keeps_before(prepared: Prepared, operation: str) -> bool:
     return bound.has_befores or is_read
 
 
-def _targets(prepared: Prepared) -> Iterator[Target]:
-    for account in prepared.accounts:
-        jobs = prepared.bound.jobs[account.name]
-        yield Target(
-            account=account.name,
-            vendor=account.vendor.name,
-            host=urlsplit(account.link.base_url).netloc,
-            rows=jobs.operations,
-            scope=account.vendor.scope(account.settings),
-            quota=account.quota,
-            quota_assumed=account.is_assumed,
-            lasts_s=jobs.requests / account.mean_per_s,
-        )
+def _target(prospect: Prospect) -> Target:
+    account = prospect.account
+    return Target(
+        account=account.name,
+        vendor=account.vendor.name,
+        host=urlsplit(account.link.base_url).netloc,
+        rows=prospect.jobs.operations,
+        scope=account.vendor.scope(account.settings),
+        quota=account.quota,
+        quota_is=account.quota_is,
+        requests=prospect.requests,
+        lasts_s=prospect.forecast.seconds,
+        bound=prospect.bound,
+    )

@@ -13,12 +13,12 @@ from pydantic import SecretStr
 
 from pipeline.config.environment import normal
 from pipeline.config.findings import Findings, checked, did_you_mean, one_of
-from pipeline.config.keys import REFERENCE, AccountKeys, absolute, proxy_fault, url_fault
+from pipeline.config.keys import AUTO, REFERENCE, AccountKeys, absolute, proxy_fault, url_fault
 from pipeline.config.secrets import Secrets, secret_keys
 from pipeline.model import Link
 from pipeline.model.errors import shorten
 from pipeline.model.wire import header_fault
-from pipeline.policy.quota import Quota, parse_quota
+from pipeline.policy.quota import UNITS_S, Quota, parse_quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors.contract import Account, Vendor, VendorSettings
 
@@ -100,7 +100,20 @@ def _entry(
         findings.add((*path, "base_url"), wrong)
     if keys.client_key and not keys.client_cert:
         findings.add((*path, "client_key"), "stands without a client_cert")
+    _check_pacing(keys, path, findings)
     return AccountEntry(name=name, vendor=vendor, settings=settings, keys=keys, given=given)
+
+
+def _check_pacing(keys: AccountKeys, path: tuple[str, ...], findings: Findings) -> None:
+    """Keys that say how a quota is kept, and no such quota."""
+    if keys.day_starts is not None and not any(
+        quota.per_s == UNITS_S["day"] for quota in keys.quota or ()
+    ):
+        findings.add(
+            (*path, "day_starts"), 'stands without a quota per day, such as quota = "50000/day"'
+        )
+    if keys.pacing == "strict" and keys.quota == ():
+        findings.add((*path, "pacing"), '"strict" keeps a quota, and with quota = "auto" is none')
 
 
 def _add_vendor_fault(
@@ -189,18 +202,23 @@ def _account(
     )
     if keys.connect_timeout_s is not None:
         link = replace(link, connect_timeout_s=keys.connect_timeout_s)
-    account = Account(
+    assumed = _most_cautious(d.quota for d in defaults)
+    return Account(
         name=entry.name,
         vendor=entry.vendor,
         settings=settings,
         link=link,
-        quotas=keys.quota or _most_cautious(d.quota for d in defaults),
+        quotas=assumed if keys.quota is None else keys.quota,
         is_assumed=keys.quota is None,
         in_flight=keys.in_flight or min(d.in_flight for d in defaults),
         retry=RetryPolicy() if keys.attempts is None else RetryPolicy(max_attempts=keys.attempts),
+        starts_per_s=min(quota.per_second for quota in assumed),
+        is_strict=keys.pacing == "strict",
+        day_starts_s=keys.day_starts,
+        max_wait_s=keys.max_wait_s,
+        max_outage_s=keys.max_outage_s,
         is_simulated=entry.is_simulated,
     )
-    return account if keys.max_wait_s is None else replace(account, max_wait_s=keys.max_wait_s)
 
 
 def _path(folder: Path, text: str | None) -> Path | None:
@@ -211,7 +229,7 @@ def _most_cautious(defaults: Iterable[tuple[str, ...]]) -> tuple[Quota, ...]:
     """Per length of window the smallest quota; all of them hold.
 
     >>> _most_cautious([("10/s", "100/min"), ("5/s",)])
-    (Quota(limit=5, per_s=1.0), Quota(limit=100, per_s=60.0))
+    (Quota(limit=5, per_s=1.0, is_burst=False), Quota(limit=100, per_s=60.0, is_burst=False))
     """
     smallest: dict[float, Quota] = {}
     for quota in (parse_quota(text) for quotas in defaults for text in quotas):
@@ -238,13 +256,16 @@ def public_settings(account: Account) -> dict[str, Any]:
         "name": account.name,
         "vendor": account.vendor.name,
         **account.settings.model_dump(mode="json", exclude=secret_keys(account.vendor)),
-        "quota": [str(quota) for quota in account.quotas],
+        "quota": [str(quota) for quota in account.quotas] or AUTO,
         "quota_is_assumed": account.is_assumed,
+        "pacing": "strict" if account.is_strict else "even",
+        "day_starts": _day_starts(account),
         "in_flight": account.in_flight,
         "attempts": account.retry.max_attempts,
         "timeout_s": link.timeout_s,
         "connect_timeout_s": link.connect_timeout_s,
         "max_wait_s": account.max_wait_s,
+        "max_outage_s": account.max_outage_s,
         "tls": link.tls,
         "ca_file": link.ca_file and str(link.ca_file),
         "client_cert": link.client_cert and str(link.client_cert),
@@ -252,6 +273,15 @@ def public_settings(account: Account) -> dict[str, Any]:
         "headers": sorted(link.headers),
         "is_simulated": account.is_simulated,
     }
+
+
+def _day_starts(account: Account) -> str | None:
+    """When the vendor's day begins, in UTC; None where any 24 hours count."""
+    if account.day_starts_s is None:
+        return None
+    minutes, seconds = divmod(round(account.day_starts_s), 60)
+    text = f"{minutes // 60:02}:{minutes % 60:02}"
+    return f"{text}:{seconds:02}Z" if seconds else f"{text}Z"
 
 
 def _without_user(url: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
@@ -12,7 +13,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.model.wire import header_fault
-from pipeline.policy.quota import Quota, parse_quota
+from pipeline.policy.quota import UNITS_S, Quota, parse_quota
+
+AUTO = "auto"
+"""In place of a quota: what the vendor allows is learned from its replies."""
 
 MAX_WINDOW = 1_000_000  # the gate remembers that many send times per quota: 8 MB
 MOST_DAYS = 36_500  # a time so long ago can still be said
@@ -23,9 +27,13 @@ REFERENCE = re.compile(r"\s*(env|file|command):\s*(\S.*?)\s*", re.DOTALL)
 def _quotas(given: object) -> tuple[Quota, ...] | None:
     if given is None:
         return None
+    if given == AUTO:
+        return ()
     texts: list[Any] = given if isinstance(given, list) else [given]
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError('should be a text such as "20/s" or a list of such texts')
+        raise ValueError('should be a text such as "20/s", a list of such texts, or "auto"')
+    if AUTO in texts:
+        raise ValueError('"auto" stands alone: what is learned goes with no quota')
     quotas = tuple(parse_quota(text) for text in texts)
     for quota in quotas:
         if quota.limit > MAX_WINDOW:
@@ -34,6 +42,25 @@ def _quotas(given: object) -> tuple[Quota, ...] | None:
                 "state it per shorter time"
             )
     return quotas
+
+
+def _day_starts(given: object) -> object:
+    """Seconds after midnight UTC at which a day begins that is given as "00:00+02:00".
+
+    >>> _day_starts("00:00+02:00"), _day_starts("08:30Z")
+    (79200.0, 30600.0)
+    """
+    if given is None:
+        return None
+    try:
+        start = given if isinstance(given, time) else time.fromisoformat(str(given))
+    except ValueError:
+        start = time()
+    offset = start.utcoffset()
+    if offset is None:  # a time of TOML never has one
+        raise ValueError('should be a time with its offset, such as "00:00+00:00"')
+    since_midnight_s = 3600 * start.hour + 60 * start.minute + start.second
+    return (since_midnight_s - offset.total_seconds()) % UNITS_S["day"]
 
 
 def known_zone(name: str) -> str:
@@ -118,17 +145,24 @@ def _tls(given: object) -> object:
 
 
 class AccountKeys(BaseModel):
-    """What every account may have, whatever its vendor; None where the vendor's default holds."""
+    """What every account may have, whatever its vendor; None where the vendor's default holds.
+
+    quota       empty where it is to be learned
+    day_starts  seconds after midnight UTC; None: any 24 hours are a day
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     vendor: str
     quota: Annotated[tuple[Quota, ...] | None, BeforeValidator(_quotas)] = None
+    pacing: Literal["even", "strict"] = "even"
+    day_starts: Annotated[float | None, BeforeValidator(_day_starts)] = None
     in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = None
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     connect_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
     attempts: Annotated[int, Field(ge=1, le=100)] | None = None
-    max_wait_s: Annotated[float, Field(ge=0)] | None = None
+    max_wait_s: Annotated[float, Field(ge=0)] = 900.0
+    max_outage_s: Annotated[float, Field(ge=0)] = 900.0
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None

@@ -15,7 +15,7 @@ from pipeline.policy.allowance import Allowance, allowance
 from pipeline.policy.margin import Margin
 from pipeline.policy.pause import Pause
 from pipeline.policy.quota import Quota
-from pipeline.policy.rate import BELOW, Rate
+from pipeline.policy.rate import BELOW, Rate, in_force
 from pipeline.policy.windows import log_of
 
 CATCH_UP_S = 0.020
@@ -98,6 +98,8 @@ class Gate:
         self._stated_window_s = _SHORTEST_S
         self._limiter: AsyncLimiter | None = None
         self._limited_per_s = 0.0
+        self._caps: dict[str, float] = {}
+        self._spacing: anyio.CancelScope | None = None
         self._turn = anyio.Lock(fast_acquire=True)
         self._waiting = 0
         self._returned = anyio.Event()
@@ -116,7 +118,16 @@ class Gate:
     @property
     def per_second(self) -> float:
         """The rate in force; infinite where nothing bounds it."""
-        return math.inf if self._rate is None else self._rate.per_s
+        return in_force(math.inf if self._rate is None else self._rate.per_s, self._caps.values())
+
+    def slow(self, who: str, per_s: float | None) -> None:
+        """At most `per_s` from now on, as `who` asks; None takes back what it asked for."""
+        if per_s is None:
+            self._caps.pop(who, None)
+        else:
+            self._caps[who] = per_s
+        if self._spacing is not None:  # whoever waits for a slot of the old rate waits anew
+            self._spacing.cancel()
 
     def now_s(self) -> float:
         """The time by its clock."""
@@ -153,9 +164,7 @@ class Gate:
         return self._limiter
 
     async def _wait_for_turn(self) -> None:
-        limiter = await self._spaced()
-        if limiter is not None:
-            await limiter.acquire()
+        await self._wait_for_slot()
         while not self._is_open or (wait_s := self._wait_s()) > 0:
             if not self._is_open:
                 await self._opened.wait()
@@ -164,6 +173,16 @@ class Gate:
             else:
                 self._returned = anyio.Event()
                 await self._returned.wait()
+
+    async def _wait_for_slot(self) -> None:
+        try:
+            while (limiter := await self._spaced()) is not None:
+                with anyio.CancelScope() as self._spacing:
+                    await limiter.acquire()
+                if not self._spacing.cancelled_caught:
+                    break
+        finally:
+            self._spacing = None
 
     def _wait_s(self) -> float:
         now_s, extra_s = self._clock(), self._margin.extra_s
@@ -276,6 +295,7 @@ class Door:
         self.heard = gate.heard
         self.returned = gate.returned
         self.pause_left_s = gate.pause_left_s
+        self.slow = gate.slow
 
     @property
     def per_second(self) -> float:

@@ -6,6 +6,7 @@ what is read before: `guards`; how rows end: `ends`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -58,6 +59,7 @@ class Lane:
         self.account = account
         self.stopped: str | None = None
         self.is_hopeless = False
+        self.was_through = False  # when it was told to stop
         self._total = total
         self._recorder = recorder
         self._door = door
@@ -119,6 +121,7 @@ class Lane:
         is_hopeless  whatever else goes to this account would meet the same
         """
         if self.stopped is None:
+            self.was_through = self._supply.is_done
             self.stopped = reason
             self.is_hopeless = is_hopeless
             self._door.close()
@@ -126,7 +129,7 @@ class Lane:
 
     def progress(self) -> AccountProgress:
         """How far this account is."""
-        account, traffic = self.account, self._traffic
+        account, traffic, rate_per_s = self.account, self._traffic, self._door.per_second
         return AccountProgress(
             account=account.name,
             rows=self._total,
@@ -139,8 +142,10 @@ class Lane:
             retrying=self._supply.retrying,
             pause_left_s=self._door.pause_left_s(),
             quota=account.quota,
-            quota_per_s=self._door.per_second,
+            quota_per_s=account.mean_per_s if account.quotas else 0.0,
+            rate_per_s=0.0 if math.isinf(rate_per_s) else rate_per_s,
             is_probing=self._flow.is_probing,
+            is_held_up=self._supply.is_held_up,
             stopped=self.stopped,
         )
 

@@ -43,12 +43,12 @@ class Pool:
 
     def _cannot_record(self, error: PipelineError) -> None:
         """What is in flight finishes; nothing more leaves that could not be put on record."""
-        if self._working.deadline == math.inf:
+        if not self.is_stopped:
             self.stop(str(error))
 
     def stop(self, reason: str) -> None:
         """Feed no more; a second call ends what is still in flight at once."""
-        if self._working.deadline < math.inf:
+        if self.is_stopped:
             self._working.cancel()
             return
         for lane in self._lanes:
@@ -59,6 +59,11 @@ class Pool:
         """Take no further row; what is in flight finishes, however long it takes."""
         for lane in self._lanes:
             lane.stop(reason)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._working.deadline < math.inf
 
     def progress(self) -> tuple[AccountProgress, ...]:
         """How far each account is."""

@@ -105,7 +105,15 @@ async def signed_in(
             )
         )
         tokens = _Tokens(account, signs, to_tokens.send, clock=clock, sleep=sleep, jitter=jitter)
-        yield _SignedIn(transport, tokens, late=late, while_open=while_open, clock=clock).send
+        yield _SignedIn(transport, tokens, late=late, while_open=while_open, clock=clock)
+
+
+async def sign_in_ahead(send: Send) -> NoReply | None:
+    """See to it that a token is there before the first request needs it, where one is needed.
+
+    returns  why there is none; the first request will ask for one again
+    """
+    return await send.sign_in_ahead() if isinstance(send, _SignedIn) else None
 
 
 def _link_to_tokens(link: Link, call: TokenCall) -> Link:
@@ -157,7 +165,7 @@ class _SignedIn:
         self._one_asks = anyio.Lock()
         self._signed_out: defaultdict[tuple[str, str, bytes], set[int]] = defaultdict(set)
 
-    async def send(self, request: Request) -> Reply | NoReply:
+    async def __call__(self, request: Request) -> Reply | NoReply:
         """What came back for this request; `lost_turn` where it is to stand in line again."""
         if not self._is_ready() and not self._others_ask_early():
             lost: NoReply | None = LATE_SIGN_IN
@@ -178,6 +186,17 @@ class _SignedIn:
         if self._signed_out:
             self._signed_out.pop(_what_is_asked(request), None)
         return reply
+
+    async def sign_in_ahead(self) -> NoReply | None:
+        """Fetch a token, if there is none that holds; why there is none."""
+        async with self._one_asks:
+            if self._is_ready():
+                return None
+            granted = await self._tokens.fetch()
+            if isinstance(granted, NoReply):
+                return granted
+            self._take(granted)
+            return None
 
     def _others_ask_early(self) -> bool:
         """Whether another one is being fetched while the old one still holds."""

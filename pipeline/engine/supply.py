@@ -62,6 +62,11 @@ class Supply:
         """How many rows wait for their next attempt."""
         return self._backlog.retrying + len(self._splitter)
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether no more rows are taken since too many wait."""
+        return self._backlog.is_held_up
+
     # Reading ahead...
 
     async def feed(self, is_stopped: Callable[[], bool]) -> None:

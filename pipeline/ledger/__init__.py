@@ -3,7 +3,7 @@
 from pipeline.ledger.contract import Ledger, LedgerError
 from pipeline.ledger.locks import Holder, Lock
 from pipeline.ledger.memory import MemoryLedger
-from pipeline.ledger.run_ledger import RunLedger
+from pipeline.ledger.run_ledger import RunLedger, recent_samples
 from pipeline.ledger.runs import Run, Runs, State
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "RunLedger",
     "Runs",
     "State",
+    "recent_samples",
 ]

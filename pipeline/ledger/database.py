@@ -280,6 +280,11 @@ class Keeper:
         self.close()
 
 
+def read_only(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing and has looked at nothing. Raises sqlite3.Error."""
+    return _connect(path, "ro", WAIT_S)
+
+
 def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
     """A connection to a file that is there; SQLite would make a missing one."""
     return sqlite3.connect(

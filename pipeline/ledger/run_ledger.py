@@ -7,7 +7,9 @@ checksum over all of it. `claims` holds only what is on its way, so it stays sma
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Self
@@ -17,7 +19,14 @@ from pydantic_core import from_json
 
 from pipeline.ledger import exchanges as exchanges_table
 from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.database import Database, Keeper, create, damaged, told_in_words
+from pipeline.ledger.database import (
+    Database,
+    Keeper,
+    create,
+    damaged,
+    read_only,
+    told_in_words,
+)
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
@@ -194,6 +203,20 @@ class RunLedger(Keeper):
                 except (TypeError, ValueError) as error:
                     raise damaged(self._path, "a sample is not what was written") from error
             last = rows[-1][0]
+
+
+def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
+    """The last samples of an account, newest first; none where the file cannot be read.
+
+    Nothing else of the file is looked at: that would take long, and no truth hangs on them.
+    """
+    query = "SELECT * FROM samples WHERE account = ? ORDER BY number DESC LIMIT ?"
+    try:
+        with closing(read_only(path)) as connection:
+            rows = connection.execute(query, (account, most)).fetchall()
+        return [Sample._make((*values, tuple(json.loads(text)))) for _, *values, text in rows]
+    except (sqlite3.Error, TypeError, ValueError):
+        return []
 
 
 _STATUSES = {status.value: status for status in Status}

@@ -12,7 +12,7 @@ from typing import Self
 
 import polars as pl
 
-from pipeline.load.repeats import count_repeated
+from pipeline.load.repeats import Hottest, find_repeats
 from pipeline.model import JobRow
 from pipeline.tables import ParquetWriter, read_frames
 from pipeline.vendors import Account
@@ -44,6 +44,7 @@ class JobsFile:
     requests    that carry them where each is sent once and whole groups travel together, and the
                 reads that go before
     reaches     what their entities lie in: vendor, origin and scope, as an entity's text begins
+    hottest     the entity that has most jobs; None where that is few
     """
 
     path: Path
@@ -52,6 +53,7 @@ class JobsFile:
     repeated: int
     requests: int
     reaches: frozenset[str]
+    hottest: Hottest | None = None
 
 
 def jobs_path(folder: Path, account: str) -> Path:
@@ -101,11 +103,13 @@ class JobsWriter:
     def file(self) -> JobsFile:
         """What was written, once the block has been left."""
         path, rows = self._writer.path, self._writer.rows
+        repeats = find_repeats(path, rows)
         return JobsFile(
             path=path,
             rows=rows,
             operations=dict(self._operations),
-            repeated=count_repeated(path, rows),
+            repeated=repeats.jobs,
+            hottest=repeats.hottest(path),
             requests=self._reads
             + rows
             - sum(self._saved(*group) for group in self._groups.items()),

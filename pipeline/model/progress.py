@@ -19,10 +19,13 @@ class AccountProgress:
     in_flight        requests under way now, of at most `in_flight_limit`
     retrying         rows that wait for their next attempt
     pause_left_s     seconds until the vendor allows the next request; 0 where it asks for no pause
-    quota            as configured, for example "20/s, 1000/min"
-    quota_per_s      the rate in force: what that allows, or less where the vendor refuses at that;
-                     0 where nothing bounds it
+    quota            as configured, for example "20/s, 1000/min", or "auto"
+    quota_per_s      the rate that it allows in the long run; 0 where that is learned
+    rate_per_s       the rate in force: less than that where the vendor refuses it or somebody asks
+                     for less, more within a quota that is used in bursts; 0 where nothing bounds it
     is_probing       the vendor is down, and asked with one request at a time
+    is_held_up       no more rows are read: too many wait for others of their entity, or for their
+                     next attempt
     stopped          why the account takes no more rows; None while it does
     """
 
@@ -38,5 +41,7 @@ class AccountProgress:
     pause_left_s: float = 0.0
     quota: str = ""
     quota_per_s: float = 0.0
+    rate_per_s: float = 0.0
     is_probing: bool = False
+    is_held_up: bool = False
     stopped: str | None = None

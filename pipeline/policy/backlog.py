@@ -99,6 +99,11 @@ class Backlog:
         return len(self._fresh) < LOW_WATER and self._fresh.chars < MOST_FRESH_CHARS
 
     @property
+    def is_held_up(self) -> bool:
+        """Whether there are fresh rows, and none may go since too many others wait."""
+        return bool(self._fresh) and self._too_many_wait()
+
+    @property
     def is_done(self) -> bool:
         """Whether every row that was added is done, and no more will be added."""
         return self._is_fed and not self._fresh and not self._order

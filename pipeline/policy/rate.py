@@ -159,6 +159,17 @@ class Rate:
         self.per_s = min(self.most_per_s, self.per_s * grows)
 
 
+def in_force(per_s: float, caps: Iterable[float]) -> float:
+    """The rate that holds: `per_s`, or the lowest of those that people ask for.
+
+    They teach nothing of the vendor: once they are taken back `per_s` holds as before.
+
+    >>> in_force(20.0, []), in_force(20.0, [5.0, 8.0]), in_force(4.0, [5.0])
+    (20.0, 5.0, 4.0)
+    """
+    return min([per_s, *caps])
+
+
 def _since(from_s: float, times_s: Iterable[float]) -> int:
     """How many of `times_s`, which fall, lie after `from_s`."""
     return sum(1 for _ in takewhile(lambda at_s: at_s > from_s, times_s))

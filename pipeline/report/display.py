@@ -24,6 +24,7 @@ from pipeline.report.wording import about, compact, counted, number, one_line
 REFRESH_PER_S = 5
 PLAIN_EVERY_S = 10.0
 _NAME_CHARS = 24
+_CLEARLY = 0.99  # of the quota: what is less than that is worth a word
 
 Poll = Callable[[], Sequence[AccountProgress]]
 Clock = Callable[[], float]
@@ -124,7 +125,7 @@ class PlainDisplay:
 
 
 def live_table(paces: Sequence[Pace]) -> Group:
-    """One line per account, one for all of them, and why some stopped; fits 80 columns."""
+    """One line per account, one for all of them, and what holds some up; fits 80 columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("account", max_width=_NAME_CHARS)  # the one that gives way
     for heading in ("rows done", "wrong", "requests/s", "in flight", "retrying", "time left"):
@@ -133,7 +134,7 @@ def live_table(paces: Sequence[Pace]) -> Group:
         table.add_row(*_cells(pace))
     if len(paces) != 1:
         table.add_row(*_cells(total(paces)), style="bold")
-    return Group(table, *_stops(paces))
+    return Group(table, *_notes(paces))
 
 
 def plain_line(pace: Pace) -> str:
@@ -143,8 +144,10 @@ def plain_line(pace: Pace) -> str:
         f"{number(pace.done)} of {counted(account.rows, 'row')} done",
         f"{number(pace.wrong)} wrong" if pace.wrong else "",
         f"{_rate(pace, ' of ')} requests/s",
+        f"{account.in_flight} of {account.in_flight_limit} in flight" if account.in_flight else "",
         f"{number(account.retrying)} retrying" if account.retrying else "",
         _state(pace),
+        *(() if account.stopped is not None else _remarks(account)),
         f"stopped: {one_line(account.stopped)}" if account.stopped is not None else "",
     ]
     return f"{one_line(account.account)}: {', '.join(filter(None, parts))}"
@@ -163,16 +166,31 @@ def _cells(pace: Pace) -> tuple[Text, ...]:
     )
 
 
-def _stops(paces: Sequence[Pace]) -> Iterator[Text]:
+def _notes(paces: Sequence[Pace]) -> Iterator[Text]:
     for pace in paces:
         name, why = pace.progress.account, pace.progress.stopped
         if why is not None:
             yield Text(f"{one_line(name)} stopped: {one_line(why)}", style="yellow")
+            continue
+        for remark in _remarks(pace.progress):
+            yield Text(f"{one_line(name)}: {remark}", style="dim")
+
+
+def _remarks(account: AccountProgress) -> Iterator[str]:
+    """Why an account goes no faster than it does."""
+    if account.is_probing:
+        yield "the vendor is down, one request at a time asks for it"
+    if 0 < account.rate_per_s < _CLEARLY * account.quota_per_s:
+        yield f"slower than its quota of {_per_s(account.quota_per_s)}/s"
+    if account.quota and not account.quota_per_s:
+        yield "its quota is learned"
+    if account.is_held_up:
+        yield "reads no further, too many rows wait for others"
 
 
 def _rate(pace: Pace, between: str) -> str:
-    quota = pace.progress.quota_per_s
-    return _per_s(pace.sent_per_s) + (f"{between}{_per_s(quota)}" if quota else "")
+    most = pace.progress.rate_per_s or pace.progress.quota_per_s
+    return _per_s(pace.sent_per_s) + (f"{between}{_per_s(most)}" if most else "")
 
 
 def _per_s(rate: float) -> str:
@@ -183,6 +201,8 @@ def _state(pace: Pace) -> str:
     account = pace.progress
     if account.stopped is not None:
         return ""
+    if account.is_probing:
+        return "probing"
     if account.pause_left_s > 0:
         return f"pause {about(account.pause_left_s)}"
     if pace.done >= account.rows:

@@ -1,7 +1,12 @@
-"""How fast a run goes and when it will be through. Pure: the time is an argument."""
+"""How fast a run goes and when it will be through. Pure: the time is an argument.
+
+A pause of the vendor's says nothing of how fast rows go before and after it: the time left is what
+they take while they go, and the rest of the pause.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,8 +43,8 @@ class Pace:
 
     progress     as the engine tells it
     done, wrong  rows that have a result; those of them that did not succeed
-    sent_per_s   requests per second of late
-    left_s       seconds until its last row is done; None where nothing tells
+    sent_per_s   requests per second of late, pauses included
+    left_s       seconds until its last row is done; None where nothing tells, or its vendor is down
     """
 
     progress: AccountProgress
@@ -50,16 +55,49 @@ class Pace:
 
 
 class _Sample(NamedTuple):
+    """going_s  seconds so far without those of pauses and outages."""
+
     at_s: float
+    going_s: float
     sent: int
     done: int
 
 
+class _Course:
+    """What is remembered of one account: the last `WINDOW_S` in which it went, a sample a second.
+
+    held_s  so long from the last look on it would rest
+    """
+
+    def __init__(self, now_s: float) -> None:
+        self.samples: deque[_Sample] = deque()
+        self._seen_s = now_s
+        self._rested_s = 0.0
+        self._held_s = 0.0
+
+    def look(self, now_s: float, account: AccountProgress, done: int) -> _Sample:
+        self._rested_s += min(now_s - self._seen_s, self._held_s)
+        self._seen_s = now_s
+        self._held_s = math.inf if account.is_probing else account.pause_left_s
+        sample = _Sample(now_s, now_s - self._rested_s, account.sent, done)
+        samples = self.samples
+        if not samples or sample.going_s - samples[-1].going_s >= _APART_S:
+            samples.append(sample)
+        while len(samples) > 1 and sample.going_s - samples[1].going_s >= WINDOW_S:
+            samples.popleft()
+        return sample
+
+    def before(self, now_s: float) -> _Sample:
+        """The last look that is `WINDOW_S` ago, or the first there is."""
+        old = [each for each in self.samples if now_s - each.at_s >= WINDOW_S]
+        return old[-1] if old else self.samples[0]
+
+
 class Paces:
-    """Turns progress into pace; remembers the last `WINDOW_S` seconds, a sample a second."""
+    """Turns progress into pace, look by look."""
 
     def __init__(self) -> None:
-        self._samples: dict[str, deque[_Sample]] = {}
+        self._courses: dict[str, _Course] = {}
 
     def at(self, now_s: float, accounts: Iterable[AccountProgress]) -> tuple[Pace, ...]:
         """The pace of each account; `now_s` of a clock that never goes back."""
@@ -67,18 +105,16 @@ class Paces:
 
     def _pace(self, now_s: float, account: AccountProgress) -> Pace:
         done = sum(account.done.values())
-        sample = _Sample(now_s, account.sent, done)
-        samples = self._samples.setdefault(account.account, deque())
-        if not samples or now_s - samples[-1].at_s >= _APART_S:
-            samples.append(sample)
-        while len(samples) > 1 and now_s - samples[1].at_s >= WINDOW_S:
-            samples.popleft()
+        course = self._courses.setdefault(account.account, _Course(now_s))
+        now = course.look(now_s, account, done)
+        before, first = course.before(now_s), course.samples[0]
+        done_per_s = _per_s(now.done - first.done, now.going_s - first.going_s)
         return Pace(
             progress=account,
             done=done,
             wrong=done - sum(account.done.get(status, 0) for status in SUCCESS),
-            sent_per_s=_per_s(samples[0], sample, sample.sent - samples[0].sent),
-            left_s=_left_s(account, done, _per_s(samples[0], sample, done - samples[0].done)),
+            sent_per_s=_per_s(now.sent - before.sent, now.at_s - before.at_s),
+            left_s=_left_s(account, done, done_per_s),
         )
 
 
@@ -103,12 +139,14 @@ def total(paces: Sequence[Pace]) -> Pace:
     )
 
 
-def _per_s(first: _Sample, last: _Sample, count: int) -> float:
-    elapsed_s = last.at_s - first.at_s
+def _per_s(count: int, elapsed_s: float) -> float:
     return count / elapsed_s if elapsed_s > 0 else 0.0
 
 
 def _left_s(account: AccountProgress, done: int, done_per_s: float) -> float | None:
     remaining = 0 if account.stopped is not None else account.rows - done
+    if account.is_probing and remaining > 0:
+        return None
     rows_each = max(1.0, done / account.sent) if account.sent else 1.0  # a request may carry more
-    return eta_s(remaining, done_per_s, account.quota_per_s * rows_each, account.pause_left_s)
+    bounds = [each for each in (account.rate_per_s, account.quota_per_s) if each]
+    return eta_s(remaining, done_per_s, min(bounds, default=0.0) * rows_each, account.pause_left_s)

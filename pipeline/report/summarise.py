@@ -97,6 +97,8 @@ def _account_summary(account: AccountFacts, tally: Tally, stopped: str | None) -
         rows=sum(counts.values()),
         statuses=counts,
         stopped=stopped,
+        rate_per_s=account.rate_per_s if account.rate_per_s and account.requests else None,
+        slowed_to=account.slowed_to or None,
     )
 
 

@@ -25,7 +25,9 @@ class AccountFacts:
 
     scope            project, container or the like; empty where the vendor has none
     quota            as configured, for example "20/s, 1000/min"; `quota_assumed` where it was not
-    quota_per_s      the mean rate which that allows; 0 where there is none
+    quota_per_s      the mean rate which that allows; 0 where it is learned
+    rate_per_s       in force at the end; 0 where nothing bounded it
+    slowed_to        the slowest quota that another terminal asked for; empty where none did
     requests         that left, retries included; `retries` of them were not the first of their row
     sending_s        seconds from the first request to the last answer
     """
@@ -37,6 +39,8 @@ class AccountFacts:
     quota: str = ""
     quota_assumed: bool = False
     quota_per_s: float = 0.0
+    rate_per_s: float = 0.0
+    slowed_to: str = ""
     requests: int = 0
     retries: int = 0
     sending_s: float = 0.0
@@ -110,7 +114,10 @@ class ErrorSummary(_Stored):
 class AccountSummary(_Stored):
     """One account in this run.
 
+    quota       "auto" where it was learned
     quota_used  share of the allowance while it sent, 1 is all of it; None where unknown
+    rate_per_s  in force at the end; None where nothing bounded it or nothing was sent
+    slowed_to   the slowest quota that another terminal asked for; None where none did
     stopped     why it took no more rows; None where it did not stop
     """
 
@@ -126,6 +133,8 @@ class AccountSummary(_Stored):
     rows: int
     statuses: Counts
     stopped: str | None
+    rate_per_s: float | None = None
+    slowed_to: str | None = None
 
 
 class Summary(_Stored):

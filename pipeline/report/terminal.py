@@ -34,6 +34,7 @@ _STYLE: Mapping[Status, str] = {
 }
 _ERROR_STYLE = "red"
 _MESSAGE_CHARS = 300
+_LEARNED = "auto"  # the quota of an account whose vendor states none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,10 @@ class Target:
     rows       operation -> rows of it
     host       that requests go to
     scope      for example "project 44056"; empty where the vendor has none
-    lasts_s  how long the quota alone makes it last; None where nothing tells
+    quota_is   "assumed", "learned", or empty where the contract states it
+    requests   that carry them; None where nobody counted
+    lasts_s    how long that takes at least; None where nothing tells
+    bound      why so long, where it is not the quota
     """
 
     account: str
@@ -52,8 +56,10 @@ class Target:
     rows: Mapping[str, int]
     scope: str = ""
     quota: str = ""
-    quota_assumed: bool = False
+    quota_is: str = ""
+    requests: int | None = None
     lasts_s: float | None = None
+    bound: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,7 @@ class Question:
     invalid   rows that will not be sent, with a few of their messages in `examples`
     cleared   operation -> fields that are left out and hence cleared at the vendor
     undo      what of it could not be taken back, a line each
+    until     when it stops, and whether it is through by then; empty where no time is set
     """
 
     file: Path
@@ -74,6 +81,7 @@ class Question:
     cleared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
+    until: str = ""
     is_simulated: bool = False
 
 
@@ -90,6 +98,8 @@ def show_question(console: Console, question: Question, *, would: bool = False) 
         table.add_row("clears", _text(f"{operation}: {', '.join(fields)}", "bold yellow"))
     for line in question.undo:
         table.add_row("undo", _text(line, "dim"))
+    if question.until:
+        table.add_row("until", _text(question.until))
     for warning in question.warnings:
         table.add_row("warning", _text(warning, "yellow"))
     title = "Would send" if would else "About to send"
@@ -154,12 +164,17 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
     for name, account in summary.accounts.items():
         if account.stopped is not None:
             yield "stopped", f"{name}: {account.stopped}"
-        if account.quota_assumed and account.requests:
-            yield "quota", _assumed(name, account)
+        for words in _about_quota(account) if account.requests else ():
+            yield "quota", f"{name}: {words}"
 
 
-def _assumed(name: str, account: AccountSummary) -> str:
-    return f"{name}: {account.quota} is assumed; set `quota` to what your contract states"
+def _about_quota(account: AccountSummary) -> Iterable[str]:
+    if account.quota_assumed:
+        yield f"{account.quota} is assumed; set `quota` to what your contract states"
+    if account.quota == _LEARNED and account.rate_per_s is not None:
+        yield f"learned from the replies; {account.rate_per_s:,.1f} requests/s at the end"
+    if account.slowed_to is not None:
+        yield f"slowed down to {account.slowed_to}, as was asked for while it went"
 
 
 def _notes(notes: Iterable[tuple[str, str]]) -> Table:
@@ -208,13 +223,18 @@ def _target_text(target: Target) -> Text:
     for operation, rows in target.rows.items():
         text.append(f"\n{counted(rows, 'row')} of {one_line(operation)}", style="not bold")
     if target.quota:
-        assumed = " (assumed)" if target.quota_assumed else ""
-        text.append(f"\n{_lasting(target)}{one_line(target.quota)}{assumed}", style="not bold")
+        text.append(f"\n{one_line(_lasting(target))}", style="not bold")
     return text
 
 
 def _lasting(target: Target) -> str:
-    return "" if target.lasts_s is None else f"about {about(target.lasts_s)} at "
+    requests = "" if target.requests is None else f"{counted(target.requests, 'request')}, "
+    quota = f"{target.quota} ({target.quota_is})" if target.quota_is else target.quota
+    if target.lasts_s is None:
+        return f"{requests}quota {quota}"
+    if target.bound:
+        return f"{requests}about {about(target.lasts_s)}: {target.bound}; quota {quota}"
+    return f"{requests}about {about(target.lasts_s)} at {quota}"
 
 
 def _pairs() -> Table:

@@ -16,6 +16,7 @@ from pipeline.config import Config, load_config
 from pipeline.ledger import Ledger, RunLedger, State
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.report import Summary
+from pipeline.run.appointed import Appointment, CalledOffError, to_the_minute
 from pipeline.run.before import Before
 from pipeline.run.busy import BusyError, places_held
 from pipeline.run.credentials import check_secrets
@@ -35,12 +36,16 @@ from pipeline.run.prune import tidy
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.shared import Sent, Shared
+from pipeline.run.turn import await_turn
+from pipeline.run.usual import usual_latency_s
 from pipeline.vendors import load_vendors
 
 __all__ = [
     "SAMPLES",
     "UNFINISHED",
+    "Appointment",
     "BusyError",
+    "CalledOffError",
     "Prepared",
     "Progress",
     "RunOptions",
@@ -61,6 +66,8 @@ __all__ = [
     "same_finished",
     "signals_obeyed",
     "tidy",
+    "to_the_minute",
+    "usual_latency_s",
     "warnings_about",
 ]
 
@@ -108,9 +115,9 @@ def run_file(
 async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
     """Send what is prepared and not yet on record, unless it is refused, and write the report.
 
-    Raises ConfigError or BusyError where nothing was sent, ReportError where the report could not
-    be written, RunAborted where the run broke off; then, too, there is a report of what had been
-    sent.
+    Raises ConfigError, BusyError or CalledOffError where nothing was sent, ReportError where the
+    report could not be written, RunAborted where the run broke off; then, too, there is a report of
+    what had been sent.
     """
     way = way or Way()
     sent = Sent()
@@ -118,19 +125,28 @@ async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
         before = Before.of(ledger)
         try:
             with way.shared.interruptible(sent):
-                async with places_held(prepared, wait=way.may_wait, tell=way.tell):
-                    _move_on(prepared, "sending")
-                    before = await anyio.to_thread.run_sync(
-                        settle_places, prepared, ledger, before, way.tell
-                    )
-                    await send_or_refuse(prepared, way, ledger, before, sent)
-        except (BusyError, ConfigError):
+                before = await _sent(prepared, way, ledger, sent, before)
+        except (BusyError, CalledOffError, ConfigError):
             discard(prepared)
             raise
         _record_late(ledger, sent)
         summary = await _reported(prepared, sent, ledger, before)
         _move_on(prepared, _state_after(summary, ledger), summary)
     return summary
+
+
+async def _sent(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent, before: Before) -> Before:
+    """Send at the time that was set; what stood on record when that began."""
+    off = CalledOffError("nothing was sent: called off before its time had come")
+    if not await await_turn(prepared, way, sent):
+        raise off
+    async with places_held(prepared, wait=way.may_wait, tell=way.tell):
+        _move_on(prepared, "sending")
+        before = await anyio.to_thread.run_sync(settle_places, prepared, ledger, before, way.tell)
+        await send_or_refuse(prepared, way, ledger, before, sent)
+    if sent.is_off:
+        raise off
+    return before
 
 
 def _record_late(ledger: Ledger, sent: Sent) -> None:

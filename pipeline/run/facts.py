@@ -33,6 +33,9 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
     """Write the report of a run that was sent or refused. Raises ReportError."""
     claimed = frozenset(ledger.claimed())
     claimed -= {result.row for result in sent.unrecorded}
+    recorded = _recorded(sent, before, len(claimed))
+    if sum(recorded.values()) - recorded[Status.NOT_ATTEMPTED] == prepared.bound.rows:
+        _forgive_the_time(sent)
     facts = RunFacts(
         started=sent.started,
         ended=datetime.now(UTC),
@@ -51,7 +54,7 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
         results=partial(_results, ledger, sent.unrecorded),
         facts=facts,
         claimed=claimed,
-        recorded=_recorded(sent, before, len(claimed)),
+        recorded=recorded,
         routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
         stopped=sent.stopped,
     )
@@ -68,19 +71,27 @@ def _results(
     return heapq.merge(ledger.results(first, last), more, key=attrgetter("row"))
 
 
-def _recorded(sent: Sent, before: Before, claimed: int) -> dict[Status, int]:
+def _forgive_the_time(sent: Sent) -> None:
+    """What was in flight when the time came was the last of it: nothing was stopped."""
+    sent.stopped = {name: why for name, why in sent.stopped.items() if why != sent.over}
+    sent.over = ""
+
+
+def _recorded(sent: Sent, before: Before, claimed: int) -> Counter[Status]:
     """Results per status: those on record before, those counted when they came, rows in doubt."""
     counts = Counter(before.counts)
     for account in sent.progress:
         counts.update(account.done)
     counts[Status.UNKNOWN] += claimed
-    return dict(counts)
+    return counts
 
 
 def _stopped_by(prepared: Prepared, sent: Sent) -> str:
     if sent.failure is not None:
         return f"broken off: {sent.failure}"
-    return f"interrupted by {sent.signal.name}" if sent.signal else prepared.refusal or ""
+    if sent.signal is not None:
+        return f"interrupted by {sent.signal.name}"
+    return prepared.refusal or sent.over
 
 
 def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
@@ -94,7 +105,9 @@ def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
             scope=account.vendor.scope(account.settings),
             quota=account.quota,
             quota_assumed=account.is_assumed,
-            quota_per_s=account.mean_per_s,
+            quota_per_s=account.mean_per_s if account.quotas else 0.0,
+            rate_per_s=round(done.rate_per_s, 3) if done else 0.0,
+            slowed_to=str(sent.slowed.get(account.name, "")),
             requests=done.sent if done else 0,
             retries=done.retries if done else 0,
             sending_s=round(done.sending_s, 3) if done else 0.0,

@@ -18,10 +18,12 @@ from typing import Literal, NamedTuple, get_args
 from pipeline.config import Config
 from pipeline.ledger import Holder, Run, RunLedger, State
 from pipeline.model import PipelineError, RowResult, Status, UsageError
+from pipeline.policy.quota import Quota
 from pipeline.report import Summary, read_summary
 from pipeline.report.runs_table import Asked, Entity, asked_of
 from pipeline.report.summary import SUMMARY_NAME
 from pipeline.run import report_only
+from pipeline.run.asked import ask
 from pipeline.run.before import Before
 from pipeline.run.facts import NOTHING_SENT
 from pipeline.run.prepare import LEDGER, Prepared, reopen
@@ -202,6 +204,33 @@ def stop(config: Config, name: str) -> Holder:
             f"process {holder.pid} ({holder.command}) works on run {name} and cannot be told: "
             f"{error.strerror}. It may belong to another user or another container"
         ) from error
+    return holder
+
+
+def slow(config: Config, name: str, account: str, quota: Quota | None) -> Holder:
+    """Ask the process that works on a run for at most `quota` on an account, within a second.
+
+    quota   None takes back what was asked for
+    raises  UsageError where no process works on the run, it has no such account, or the quota is
+            more than the configured one: a run is slowed down only
+    """
+    holder = _holder(config, name)
+    if holder is None:
+        raise UsageError(f"run {name} is not under way: no process works on it")
+    folder = _folder(config, name)
+    accounts = load(folder).accounts if is_stored(folder) else {}
+    if account not in accounts:
+        raise UsageError(
+            f"run {name} has no account {account!r}; it has: {', '.join(accounts) or 'none yet'}"
+        )
+    if quota is not None and account in config.accounts:
+        configured = config.outline(account)
+        if configured.quotas and quota.per_second > configured.mean_per_s:
+            raise UsageError(
+                f"{quota} is more than the quota of {account}, {configured.quota}: a run that is "
+                "under way can only be slowed down. Stop it, change the configuration, resume it"
+            )
+    ask(folder, holder, account, quota)
     return holder
 
 

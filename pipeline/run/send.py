@@ -29,7 +29,7 @@ from pipeline.engine.lane import Lane
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
-from pipeline.engine.sign_in import signed_in
+from pipeline.engine.sign_in import sign_in_ahead, signed_in
 from pipeline.ledger import Ledger
 from pipeline.ledger.befores import Befores
 from pipeline.load import read_jobs
@@ -39,9 +39,11 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.policy.stop_if import Tripwire
+from pipeline.run.appointed import Appointment
 from pipeline.run.before import Before
 from pipeline.run.canary import Agree, added, canary_rows, conditions, only, trial_of
 from pipeline.run.credentials import keep_credentials
+from pipeline.run.orders import Orders
 from pipeline.run.prepare import BEFORES, Prepared
 from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import Account
@@ -70,7 +72,8 @@ class Way:
     open_link       how an account's vendor is reached
     shared          what runs of the same command have in common
     wait            for other processes that send to the same place, instead of raising BusyError
-    tell            is told whom it waits for
+    appointment     when it may send
+    tell            is told whom it waits for, and what others ask of it
     agree           whether the rest may follow once the rows that go first have ended well; called
                     in a thread
     """
@@ -80,12 +83,21 @@ class Way:
     open_link: OpenLink = over_http
     shared: Shared = field(default_factory=Shared)
     wait: bool = True
+    appointment: Appointment = field(default_factory=Appointment)
     tell: Callable[[str], None] = lambda _words: None
     agree: Agree = lambda _trial: True
 
     def may_wait(self) -> bool:
         """Whether it is worth waiting for other processes still."""
-        return self.wait and self.shared.interrupted is None
+        is_late = self.appointment.is_over
+        return self.wait and self.shared.interrupted is None and not is_late
+
+    async def await_start(self, sent: Sent, *, ahead_s: float = 0.0) -> bool:
+        """Wait until the run begins, less `ahead_s`: False, and so says `sent`, where it is off."""
+        may_go = await self.appointment.wait(lambda: sent.signal is not None, ahead_s=ahead_s)
+        if not may_go and self.appointment.start_at is not None:
+            sent.is_off = True
+        return not sent.is_off
 
 
 async def send_or_refuse(
@@ -102,9 +114,11 @@ async def send_or_refuse(
             door = Door(way.shared.gate(account, prepared.config))
             send = await stack.enter_async_context(way.open_link(account, door))
             links.append((account, door, send))
+            if way.appointment.start_at is not None:
+                await sign_in_ahead(send)
         befores = stack.enter_context(_befores(prepared))
         stretch = _Stretch(prepared, way, links, OneAtATime(ledger), befores, sent)
-        if await _canary_holds(stretch, before, ledger):
+        if await way.await_start(sent) and await _canary_holds(stretch, before, ledger):
             await stretch.send(Before.of(ledger) if prepared.options.canary else before)
 
 
@@ -203,15 +217,28 @@ class _Stretch:
         sent.pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
         if sent.signal is not None:  # it came before there was anything to stop
             sent.pool.stop(f"interrupted by {sent.signal.name}")
+        doors = [(account, door) for account, door, _ in self.links]
+        orders = Orders(prepared, doors, way.appointment, way.tell, sent.slowed)
         with way.watch(sent.pool.progress):
             try:
-                async with way.shared.kept(prepared.config), _sampled(sent.pool, self.ledger):
+                async with (
+                    way.shared.kept(prepared.config),
+                    _sampled(sent.pool, self.ledger),
+                    orders.obeyed(sent.pool),
+                ):
                     await sent.pool.run()
             except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
                 sent.failure = _first(group)
         sent.progress = added(earlier, sent.pool.progress())
         sent.unrecorded = recorder.unrecorded
-        sent.stopped = {lane.account.name: lane.stopped for lane in lanes if lane.stopped}
+        over = way.appointment.over
+        in_time = [lane for lane in lanes if lane.stopped == over and lane.was_through]
+        sent.stopped = {
+            lane.account.name: lane.stopped
+            for lane in lanes
+            if lane.stopped and lane not in in_time
+        }
+        sent.over = over if over in sent.stopped.values() else ""
         way.shared.hopeless |= {
             lane.account.name: lane.stopped for lane in lanes if lane.stopped and lane.is_hopeless
         }

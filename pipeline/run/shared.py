@@ -17,6 +17,7 @@ from pipeline.config import Config
 from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.pool import Pool
 from pipeline.model import AccountProgress, RowResult, RunAborted
+from pipeline.policy.quota import Quota
 from pipeline.run.busy import lock_folder
 from pipeline.run.registry import open_registry
 from pipeline.run.tenure import REMEMBER_EVERY_S, Taken, Tenure
@@ -34,6 +35,9 @@ class Sent:
     stopped  account -> why it took no more rows
     signal   that stopped the run; None where none did
     failure  what broke the run off; None where nothing did
+    is_off   it was called off before anything was sent
+    over     why it ended before its rows did, where its time had come; else empty
+    slowed   account -> the slowest quota that another terminal asked for
     unrecorded  results that could not be put on record; the report has them all the same
     pool     that sends; None before
     """
@@ -43,6 +47,9 @@ class Sent:
     stopped: dict[str, str] = field(default_factory=dict)
     signal: signal.Signals | None = None
     failure: Exception | None = None
+    is_off: bool = False
+    over: str = ""
+    slowed: dict[str, Quota] = field(default_factory=dict)
     unrecorded: list[RowResult] = field(default_factory=list)
     pool: Pool | None = None
 

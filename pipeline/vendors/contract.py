@@ -377,6 +377,13 @@ class Account:
         return ", ".join(map(str, self.quotas)) or "auto"
 
     @property
+    def quota_is(self) -> str:
+        """What it is where it does not come from a contract: "assumed" or "learned", else ""."""
+        if not self.quotas:
+            return "learned"
+        return "assumed" if self.is_assumed else ""
+
+    @property
     def mean_per_s(self) -> float:
         """The rate that the quotas allow in the long run, or with which learning starts."""
         return min((quota.per_second for quota in self.quotas), default=self.starts_per_s)

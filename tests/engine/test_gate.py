@@ -5,7 +5,7 @@ import time
 import anyio
 import pytest
 
-from pipeline.engine.gate import Door, Terms, spacing
+from pipeline.engine.gate import Door, Gate, Terms, spacing
 from pipeline.model import Answer, Effect, Reply, Verdict
 from pipeline.policy.quota import Quota
 from tests.engine.acme import gate_of
@@ -208,3 +208,51 @@ async def test_where_nothing_remains_it_waits_until_the_window_is_renewed():
     headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
     tested.returned(number, time.monotonic(), Reply(204, headers, b""))
     assert 6.5 < tested.pause_left_s() <= 7.0
+
+
+async def permits_in(gate: Gate, seconds: float) -> int:
+    """How many permits one worker after the other gets in that time."""
+    count = 0
+    with anyio.move_on_after(seconds):
+        while True:
+            await gate.permit()
+            count += 1
+    return count
+
+
+async def test_who_asks_for_less_gets_less_until_it_is_taken_back():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.slow("one", 20.0)
+    tested.slow("other", 50.0)
+    assert tested.per_second == 20.0
+    assert 3 <= await permits_in(tested, 0.25) <= 7
+    tested.slow("one", None)
+    assert tested.per_second == 50.0
+    tested.slow("other", None)
+    assert tested.per_second == 1000.0
+    assert await permits_in(tested, 0.25) > 100
+
+
+async def test_nobody_asks_for_more_than_the_quota():
+    tested = gate_of(Quota(20, 1.0))
+    tested.slow("one", 500.0)
+    assert tested.per_second == 20.0
+
+
+async def test_a_quota_that_is_no_rate_can_be_slowed_too():
+    tested = gate_of(Quota(1000, 1.0, is_burst=True))
+    assert tested.per_second == float("inf")
+    tested.slow("one", 20.0)
+    assert await permits_in(tested, 0.25) <= 7
+
+
+async def test_whoever_waits_long_at_a_slow_rate_leaves_as_soon_as_it_is_taken_back():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.slow("one", 0.001)
+    await tested.permit()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tested.permit)
+        await anyio.sleep(0.05)
+        tested.slow("one", None)
+        with anyio.fail_after(1):
+            await tested.permit()

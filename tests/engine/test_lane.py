@@ -311,3 +311,19 @@ async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_ha
         **dict.fromkeys((2, 3), Status.SUPERSEDED),
         4: Status.UPDATED,
     }
+
+
+@pytest.mark.parametrize(
+    ("quotas", "quota_per_s", "rate_per_s"),
+    [
+        ((Quota(600, 60.0),), 10.0, 10.0),
+        ((Quota(600, 60.0, is_burst=True),), 10.0, 0.0),  # nothing spreads it
+        ((), 0.0, 1.2),  # learned: it grew from 1.0 with the first one
+    ],
+)
+async def test_how_fast_an_account_may_go_is_told(quotas, quota_per_s, rate_per_s):
+    account = replace(ACCOUNT, quotas=quotas)
+    _, lane = await drive([job(1, "a")], Script(), account=account)
+    progress = lane.progress()
+    assert (progress.quota_per_s, progress.rate_per_s) == (quota_per_s, rate_per_s)
+    assert not progress.is_held_up

@@ -14,7 +14,7 @@ from pipeline.load.jobs import (
     jobs_path,
     read_jobs,
 )
-from pipeline.load.repeats import count_repeated
+from pipeline.load.repeats import HOT, find_repeats
 from pipeline.model import JobRow
 from pipeline.tables import read_metadata
 
@@ -86,5 +86,28 @@ def test_repeated_entities_are_counted(
 ) -> None:
     jobs = [JobRow(n, "o", entity, True, "{}") for n, entity in enumerate(entities, 1)]
     path = written(tmp_path, jobs)
-    assert count_repeated(path, len(jobs), part_rows=part_rows) == expected
+    assert find_repeats(path, len(jobs), part_rows=part_rows).jobs == expected
     assert list(tmp_path.iterdir()) == [path]  # nothing is left aside
+
+
+@pytest.mark.parametrize("part_rows", [1000, 7])
+def test_the_most_repeated_entity_is_found_with_its_first_row(
+    tmp_path: Path, part_rows: int
+) -> None:
+    entities = [f"e{n % 50}" for n in range(100)] + ["hot"] * (HOT + 1)
+    jobs = [JobRow(n, "o", entity, True, "{}") for n, entity in enumerate(entities, 11)]
+    path = written(tmp_path, jobs)
+    repeats = find_repeats(path, len(jobs), part_rows=part_rows)
+    assert (repeats.jobs, repeats.most) == (100 + HOT + 1, HOT + 1)
+    hottest = repeats.hottest(path)
+    assert hottest is not None
+    assert (hottest.entity, hottest.row, hottest.jobs) == ("hot", 111, HOT + 1)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_entity_with_few_jobs_is_not_named(tmp_path: Path) -> None:
+    jobs = [JobRow(n, "o", "e", True, "{}") for n in range(1, HOT)]
+    path = written(tmp_path, jobs)
+    repeats = find_repeats(path, len(jobs))
+    assert repeats.most == HOT - 1
+    assert repeats.hottest(path) is None

@@ -51,8 +51,11 @@ def test_reading_stops_while_too_many_rows_wait():
     backlog = Backlog(look_ahead=2)
     backlog.add(jobs("a", "a", "a", "b"))
     (first,) = backlog.next(0.0)
+    assert not backlog.is_held_up
     assert backlog.next(0.0) == []  # two wait behind a: b is not looked for
+    assert backlog.is_held_up
     backlog.done(first, OK)
+    assert not backlog.is_held_up
     assert numbers(backlog.next(0.0)) == [2]
     assert numbers(backlog.next(0.0)) == [4]  # one waits: there is room again
 

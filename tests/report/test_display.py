@@ -4,6 +4,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -70,6 +71,23 @@ def test_the_live_table_at_120_columns_shows_whole_names() -> None:
     assert shown(120, SHOP, EUROPE)[2].startswith("a-very-long-account-name   1.00M/9.00M ")
 
 
+def test_what_holds_an_account_up_stands_below_the_table() -> None:
+    slow = replace(SHOP, rate_per_s=4.75, is_held_up=True)
+    down = replace(EUROPE, quota="auto", quota_per_s=0.0, rate_per_s=1000.0, is_probing=True)
+    lines = shown(80, slow, down)
+    assert lines == [
+        "account          rows done  wrong    requests/s  in flight  retrying   time left",
+        "shop          1,234/60,000     34      13.0/4.8      16/16         3  3 h 27 min",
+        "a-very-long…   1.00M/9.00M      0  10,004/1,000    128/256     1,203     probing",
+        "total          1.00M/9.06M     34        10,017    144/272     1,206",
+        "shop: slower than its quota of 16.7/s",
+        "shop: reads no further, too many rows wait for others",
+        "a-very-long-account-name: the vendor is down, one request at a time asks for it",
+        "a-very-long-account-name: its quota is learned",
+    ]
+    assert max(map(len, lines)) <= 80
+
+
 def test_one_account_needs_no_total() -> None:
     assert shown(80, SHOP) == [
         "account     rows done  wrong  requests/s  in flight  retrying   time left",
@@ -84,11 +102,25 @@ def test_one_account_needs_no_total() -> None:
             SHOP,
             (
                 "shop: 1,234 of 60,000 rows done, 34 wrong, 13.0 of 16.7 requests/s, "
-                "3 retrying, 1 h 20 min left"
+                "16 of 16 in flight, 3 retrying, 1 h 20 min left"
             ),
         ),
         (STOPPED, "eu: 4 of 10 rows done, 0.0 requests/s, stopped: [red]refused[/] (401)"),
         (DONE, "tiny: 1 of 1 row done, 0.0 requests/s, done"),
+        (
+            replace(DONE, rows=9, quota="20/s", quota_per_s=20.0, rate_per_s=4.75, is_held_up=True),
+            (
+                "tiny: 1 of 9 rows done, 0.0 of 4.8 requests/s, 14 min left, slower than its quota "
+                "of 20.0/s, reads no further, too many rows wait for others"
+            ),
+        ),
+        (
+            replace(DONE, rows=9, quota="auto", rate_per_s=20.0, is_probing=True),
+            (
+                "tiny: 1 of 9 rows done, 0.0 of 20.0 requests/s, probing, the vendor is down, one "
+                "request at a time asks for it, its quota is learned"
+            ),
+        ),
     ],
 )
 def test_a_plain_line(account: AccountProgress, line: str) -> None:

@@ -53,11 +53,62 @@ def test_a_display_that_looked_away_still_sees_the_pace() -> None:
     assert pace.sent_per_s == 2.0
 
 
+def test_a_pause_says_nothing_of_how_fast_rows_go() -> None:
+    paces = Paces()
+    for second in range(11):
+        paces.at(float(second), [account(done=10 * second, quota_per_s=100.0)])
+    paces.at(10.0, [account(done=100, quota_per_s=100.0, pause_left_s=600.0)])
+    for second in (20, 300, 600):
+        left_s = 610.0 - second
+        paused = account(done=100, quota_per_s=100.0, pause_left_s=left_s)
+        (pace,) = paces.at(float(second), [paused])
+        assert pace.left_s == pytest.approx(left_s + 90.0)  # 900 rows at 10 a second, then
+    assert pace.sent_per_s == 0.0
+    paces.at(610.0, [account(done=100, quota_per_s=100.0)])
+    (pace,) = paces.at(620.0, [account(done=200, quota_per_s=100.0)])
+    assert pace.left_s == pytest.approx(80.0)
+
+
+def test_in_a_long_pause_nothing_is_heaped_up() -> None:
+    paces = Paces()
+    for tick in range(5000):
+        paces.at(tick / 5, [account(0, pause_left_s=900.0)])
+    assert len(paces._courses["shop"].samples) == 1
+
+
+def test_while_a_vendor_is_down_nobody_knows_how_long_it_takes() -> None:
+    paces = Paces()
+    paces.at(0.0, [account(0)])
+    (pace,) = paces.at(10.0, [account(100, is_probing=True)])
+    assert pace.left_s is None
+    paces.at(300.0, [account(100)])
+    (pace,) = paces.at(310.0, [account(200)])
+    assert pace.left_s == pytest.approx(80.0)  # as before it was down
+    (done,) = paces.at(311.0, [account(1000, is_probing=True)])
+    assert done.left_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("quota_per_s", "rate_per_s", "expected_s"),
+    [
+        (100.0, 100.0, 10.0),
+        (100.0, 10.0, 100.0),  # the vendor, or somebody, wants it slower
+        (10.0, 0.0, 100.0),  # in bursts, and no more than that in the long run
+        (0.0, 10.0, 100.0),  # learned
+    ],
+)
+def test_the_lower_of_quota_and_rate_in_force_counts(
+    quota_per_s: float, rate_per_s: float, expected_s: float
+) -> None:
+    (pace,) = Paces().at(0.0, [account(0, quota_per_s=quota_per_s, rate_per_s=rate_per_s)])
+    assert pace.left_s == expected_s
+
+
 def test_what_is_remembered_is_bounded() -> None:
     paces = Paces()
     for tick in range(5000):
         paces.at(tick / 5, [account(0)])
-    assert len(paces._samples["shop"]) <= WINDOW_S + 2
+    assert len(paces._courses["shop"].samples) <= WINDOW_S + 2
 
 
 def test_a_stopped_account_keeps_nobody_waiting() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ QUESTION = Question(
             scope="project 44056",
             rows={"xsolla.coupon": 59_000, "xsolla.bonus-promotion": 988},
             quota="20/s, 1000/min",
-            quota_assumed=True,
+            quota_is="assumed",
+            requests=59_988,
             lasts_s=3599.0,
         ),
     ),
@@ -163,7 +165,7 @@ def test_the_question_at_80_columns() -> None:
         "│ account  shop  xsolla at https://store.xsolla.com, project 44056             │",
         "│          59,000 rows of xsolla.coupon                                        │",
         "│          988 rows of xsolla.bonus-promotion                                  │",
-        "│          about 1 h at 20/s, 1000/min (assumed)                               │",
+        "│          59,988 requests, about 1 h at 20/s, 1000/min (assumed)              │",
         "│ clears   xsolla.coupon: date_start, date_end                                 │",
         "│ warning  [bold]tags[/bold] is ignored                                        │",
         "╰──────────────────────────────────────────────────────────────────────────────╯",
@@ -185,3 +187,47 @@ def test_the_simulator_is_named_before_a_run() -> None:
         "About to send to the simulator"
         in printed(lambda console: show_question(console, simulated), 80)[0]
     )
+
+
+TARGET = QUESTION.targets[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        (replace(TARGET, quota_is=""), "59,988 requests, about 1 h at 20/s, 1000/min"),
+        (replace(TARGET, lasts_s=None), "59,988 requests, quota 20/s, 1000/min (assumed)"),
+        (replace(TARGET, requests=1, lasts_s=0.1), "1 request, about 1 s at 20/s, 1000/min (assu"),
+        (
+            replace(TARGET, quota="5/s", quota_is="", bound="in_flight 4, as replies take 2 s"),
+            "59,988 requests, about 1 h: in_flight 4, as replies take 2 s; quota 5/s",
+        ),
+        (
+            replace(TARGET, quota="auto", quota_is="learned", bound="5/s to begin with"),
+            "59,988 requests, about 1 h: 5/s to begin with; quota auto (learned)",
+        ),
+    ],
+)
+def test_what_an_account_takes(target: Target, line: str) -> None:
+    question = replace(QUESTION, targets=(target,), until="06:00Z: through about 1 h before")
+    page = printed(lambda console: show_question(console, question), 120)
+    assert any(line in each for each in page), page
+    assert any("until    06:00Z: through about 1 h before" in each for each in page)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({"quota": "auto", "quota_assumed": False, "rate_per_s": 41.96},
+         "quota    shop: learned from the replies; 42.0 requests/s at the end"),
+        ({"quota_assumed": False, "slowed_to": "5/s"},
+         "quota    shop: slowed down to 5/s, as was asked for while it went"),
+    ],
+)  # fmt: skip
+def test_what_became_of_a_quota(more: dict[str, object], line: str) -> None:
+    told = summary()
+    account = told.accounts["shop"].model_copy(update=more)
+    told = told.model_copy(update={"accounts": {"shop": account}})
+    page = printed(lambda console: closing(console, told, FOLDER), 80)
+    assert f"  {line}" in page
+    assert not any("assumed" in each for each in page)

@@ -1,0 +1,110 @@
+"""How long a prepared run will take, account by account, and whether it ends in time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.load import JobsFile
+from pipeline.policy.forecast import ASSUMED_LATENCY_S, Bound, Forecast, forecast
+from pipeline.report.wording import about, counted, duration
+from pipeline.run import Appointment, Prepared, to_the_minute, usual_latency_s
+from pipeline.vendors import Account
+
+_ID = 3  # vendor|origin|scope|kind|id
+
+
+class Prospect(NamedTuple):
+    """What sending to one account takes.
+
+    requests   reads that go before included
+    latency_s  of a reply, as it usually is; None where nothing on record tells
+    """
+
+    account: Account
+    jobs: JobsFile
+    requests: int
+    forecast: Forecast
+    latency_s: float | None
+
+    @property
+    def bound(self) -> str:
+        """Why it takes so long, where it is not the quota."""
+        if self.forecast.bound is Bound.IN_FLIGHT and self.latency_s is not None:
+            usual = duration(self.latency_s)
+            return f"in_flight {self.account.in_flight}, where a reply usually takes {usual}"
+        if self.forecast.bound is Bound.ENTITY and self.jobs.hottest is not None:
+            rows = counted(self.jobs.hottest.jobs, "row")
+            return f"one entity with {rows}, one after the other"
+        return "" if self.account.quotas else f"{self.account.mean_per_s:.3g}/s to begin with"
+
+    @property
+    def warning(self) -> str | None:
+        """What is to be said of an entity that holds up the run; None where none does."""
+        hottest = self.jobs.hottest
+        if hottest is None or self.forecast.bound is not Bound.ENTITY:
+            return None
+        name = ":".join(hottest.entity.split("|", _ID + 1)[_ID:])
+        each = "" if self.latency_s else f" where a reply takes {ASSUMED_LATENCY_S:g} s"
+        return (
+            f"{name} (first in row {hottest.row}) appears {hottest.jobs:,} times: one after the "
+            f"other, about {about(self.forecast.seconds)}{each}"
+        )
+
+
+class Outlook:
+    """Over the files of one command: those of one account go one after the other.
+
+    appointment  when they may be sent
+    """
+
+    def __init__(self, appointment: Appointment) -> None:
+        self._appointment = appointment
+        self._ahead_s: defaultdict[str, float] = defaultdict(float)
+
+    def prospects(self, prepared: Prepared) -> list[Prospect]:
+        """What each account of a run takes."""
+        return list(_prospects(prepared))
+
+    def until(self, found: list[Prospect]) -> tuple[str, bool]:
+        """When it stops and whether it is through by then, in words; and whether it is.
+
+        The next files are taken to come after this one.
+        """
+        end = self._appointment.until
+        start_at = self._appointment.start_at
+        for each in found:
+            self._ahead_s[each.account.name] += each.forecast.seconds
+        if end is None or not found:
+            return "", True
+        begins_s = self._appointment.utc() if start_at is None else start_at.timestamp()
+        needs_s = max(self._ahead_s[each.account.name] for each in found)
+        spare_s = end.timestamp() - begins_s - needs_s
+        when = to_the_minute(end)
+        if spare_s >= 0:
+            return f"{when}: through about {about(spare_s)} before", True
+        return f"{when}: needs about {about(-spare_s)} more; the rest is for `resume`", False
+
+
+def _prospects(prepared: Prepared) -> Iterator[Prospect]:
+    for account in prepared.accounts:
+        jobs = prepared.bound.jobs[account.name]
+        latency_s = usual_latency_s(prepared.config, account)
+        requests = jobs.requests + _reads_beforehand(prepared, account, jobs)
+        lasts = forecast(
+            requests,
+            0 if jobs.hottest is None or prepared.options.coalesce else jobs.hottest.jobs,
+            per_s=account.mean_per_s,
+            in_flight=account.in_flight,
+            latency_s=latency_s,
+        )
+        yield Prospect(account, jobs, requests, lasts, latency_s)
+
+
+def _reads_beforehand(prepared: Prepared, account: Account, jobs: JobsFile) -> int:
+    """Reads that the options ask for, a row each where its vendor can be read."""
+    if not (prepared.looking.skips or prepared.looking.remembers):
+        return 0
+    readable = {op.name for op in account.vendor.operations if op.reading and op.change}
+    return sum(rows for name, rows in jobs.operations.items() if name in readable)

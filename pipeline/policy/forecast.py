@@ -1,0 +1,72 @@
+"""How long what is to be sent will take, and what it is that takes so long. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from typing import NamedTuple
+
+from pipeline.model.sample import LATENCY_BOUNDS_S
+
+ASSUMED_LATENCY_S = 0.25
+"""A reply takes about that long where nothing on record tells: rows of one entity wait for it."""
+
+_WITHIN: float = 2**-0.25  # the middle between two bounds that are half a doubling apart
+
+
+class Bound(Enum):
+    """What a run cannot be faster than."""
+
+    QUOTA = "the quota"
+    IN_FLIGHT = "requests under way at once"
+    ENTITY = "one entity, whose rows go one after the other"
+
+
+class Forecast(NamedTuple):
+    """How long it takes, and why."""
+
+    seconds: float
+    bound: Bound
+
+
+def forecast(
+    requests: int, hottest: int, *, per_s: float, in_flight: int, latency_s: float | None
+) -> Forecast:
+    """What sending takes where nothing goes wrong.
+
+    hottest    jobs of the entity that has most of them
+    per_s      requests a second that may leave
+    in_flight  at once, at most
+    latency_s  that a reply usually takes; None where nobody knows
+
+    >>> forecast(1000, 1, per_s=20.0, in_flight=16, latency_s=0.2).seconds
+    50.0
+    >>> forecast(1000, 1, per_s=200.0, in_flight=4, latency_s=0.5)
+    Forecast(seconds=125.0, bound=<Bound.IN_FLIGHT: 'requests under way at once'>)
+    """
+    known = [Forecast(requests / per_s, Bound.QUOTA)]
+    if latency_s is not None:
+        known.append(Forecast(requests * latency_s / in_flight, Bound.IN_FLIGHT))
+    if hottest > 1:
+        each_s = ASSUMED_LATENCY_S if latency_s is None else latency_s
+        known.append(Forecast(hottest * each_s, Bound.ENTITY))
+    return max(known, key=lambda each: each.seconds)
+
+
+def mean_latency_s(histograms: Iterable[tuple[int, ...]]) -> float | None:
+    """What replies took on the average, out of counts for each of LATENCY_BOUNDS_S.
+
+    None where there were none.
+
+    >>> mean_latency_s([(), (0,) * 37])
+    >>> counts = [0] * 37
+    >>> counts[20] = 5  # within 1.024 s, and not within 0.7241 s
+    >>> round(mean_latency_s([tuple(counts)]), 2)
+    0.86
+    """
+    totals: list[int] = [sum(counts) for counts in zip(*filter(None, histograms), strict=True)]
+    if not any(totals):
+        return None
+    middles = [bound_s * _WITHIN for bound_s in LATENCY_BOUNDS_S]
+    seconds = sum(n * s for n, s in zip(totals, [*middles, LATENCY_BOUNDS_S[-1]], strict=True))
+    return seconds / sum(totals)

@@ -1,0 +1,28 @@
+"""A run waits until shortly before its time."""
+
+from __future__ import annotations
+
+from pipeline.engine.gate import Door
+from pipeline.engine.sign_in import REFUSED, sign_in_ahead
+from pipeline.model import ConfigError, Fault
+from pipeline.run.appointed import READY_AHEAD_S
+from pipeline.run.prepare import Prepared
+from pipeline.run.send import Way
+from pipeline.run.shared import Sent
+
+
+async def await_turn(prepared: Prepared, way: Way, sent: Sent) -> bool:
+    """Wait until shortly before a run begins; False where it is called off.
+
+    Raises ConfigError where an account is refused now: whoever set the time may still be there.
+    """
+    if way.appointment.start_at is None or prepared.refusal is not None:
+        return True
+    for name in prepared.bound.jobs:
+        account = prepared.config.account(name, way.environ)
+        door = Door(way.shared.gate(account, prepared.config))
+        async with way.open_link(account, door) as send:
+            refused = await sign_in_ahead(send)
+        if refused is not None and refused.reason == REFUSED:
+            raise ConfigError([Fault(what=f"account {name} cannot sign in: {refused.detail}")])
+    return await way.await_start(sent, ahead_s=READY_AHEAD_S)
