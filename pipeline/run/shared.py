@@ -99,13 +99,18 @@ class Shared:
                 noted_s = time.monotonic()
                 self._news = anyio.Event()
                 await self._note(config)
-                while time.monotonic() < noted_s + REMEMBER_EVERY_S and not self._news.is_set():
+                while not self._has_to_note(noted_s):
                     await self._take(config)
                     with anyio.move_on_after(self._rest_s(noted_s)):
                         await self._news.wait()
 
+    def _has_to_note(self, noted_s: float) -> bool:
+        """Whether it is time, the last note being from `noted_s`, or there is a reason."""
+        is_time = time.monotonic() >= noted_s + REMEMBER_EVERY_S
+        return is_time or self._news.is_set() or any(map(_may_go, self.tenures.values()))
+
     def _rest_s(self, noted_s: float) -> float:
-        """How long nothing has to be looked at, where the last note was at `noted_s`."""
+        """How long nothing has to be looked at."""
         if not all(each.is_held and each.gate.is_open for each in self.tenures.values()):
             return LOOK_EVERY_S
         return noted_s + REMEMBER_EVERY_S - time.monotonic()
@@ -116,7 +121,9 @@ class Shared:
         def take() -> list[tuple[Tenure, Taken]]:
             reached: list[Tenure] = []
             try:
-                reached += [tenure for tenure in waiting if tenure.reach()]
+                for tenure in waiting:
+                    if tenure.reach():
+                        reached.append(tenure)  # noqa: PERF401 - also of those before a failure
                 if reached:
                     with open_registry(config) as runs:
                         return [(tenure, tenure.take(runs)) for tenure in reached]
@@ -136,7 +143,8 @@ class Shared:
         for tenure in held:
             if is_last or tenure.is_wanted():
                 tenure.gate.close()
-        leaving = [each for each in held if not each.gate.is_open and each.gate.is_settled]
+        # in the end also those that wait
+        leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
         facts = [(each, each.gate.take_ages_s(), each.gate.pause_left_s()) for each in held]
 
         def note() -> None:
@@ -146,7 +154,7 @@ class Shared:
             for tenure in leaving:
                 tenure.let_go()
 
-        if held:
+        if held or leaving:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(note)
             for tenure in held:
@@ -169,6 +177,11 @@ class Shared:
             sent.signal = sent.signal or number
             if sent.pool is not None:
                 sent.pool.stop(f"interrupted by {number.name}")
+
+
+def _may_go(tenure: Tenure) -> bool:
+    """Whether a gate that was closed can be passed on: all is known of what left."""
+    return tenure.is_held and not tenure.gate.is_open and tenure.gate.is_settled
 
 
 def _terms(account: Account) -> Terms:
