@@ -209,7 +209,7 @@ class Gate:
         """
         now_s = self._clock()
         came = isinstance(reply, Reply)
-        excess_s = self._margin.replied(now_s - left_s) if came else self._margin.waits_s
+        excess_s = self._margin.replied(now_s - left_s, now_s) if came else self._margin.waits_s
         for log in self._logs:
             log.returned(number, left_s + excess_s, now_s)
         self._under_way.discard(number)
@@ -235,7 +235,7 @@ class Gate:
         now_s = self._clock()
         before_s = self._pause.until_s
         if answer.verdict is Verdict.THROTTLED:
-            self._margin.throttled()
+            self._margin.throttled(left_s, now_s)
             self._pause.asked(answer.retry_after_s, left_s, now_s)
             if self._rate is not None:
                 self._rate.refused(left_s, now_s, self._pause.left_s(now_s))
