@@ -6,13 +6,14 @@ much. The next one that depends on it may be as quick as the fastest. So no way 
 N + 1 arrivals into a window, and what is paid for it is the mean of the delays, not the worst.
 
 Where all are slow for a while and then quick at once, the fastest of the slow ones would tell too
-little: so the fastest is remembered for a minute or two, however many replies come in that time.
+little: so the fastest is remembered for a minute or two, and of a hundred replies or more.
 """
 
 from __future__ import annotations
 
-STRETCH_S = 60.0
-"""The fastest and the slowest are those of this stretch and of the one before."""
+STRETCH_S, STRETCH_REPLIES = 60.0, 100
+"""The fastest and the slowest are those of this stretch, at least so long and of so many replies,
+and of the one before."""
 
 FLOOR_S = 0.005
 """What the fastest round trip seen so far may be above the fastest there is."""
@@ -33,7 +34,16 @@ class Margin:
     """
 
     __slots__ = (
-        *("_before", "_extra_s", "_fastest_s", "_grew_s", "_initial_s", "_seen", "_slowest_s"),
+        *(
+            "_before",
+            "_extra_s",
+            "_fastest_s",
+            "_grew_s",
+            "_in_stretch",
+            "_initial_s",
+            "_seen",
+            "_slowest_s",
+        ),
         *("_stretch_ends_s", "_was_throttled"),
     )
 
@@ -49,6 +59,7 @@ class Margin:
     def _start_stretch(self) -> None:
         self._fastest_s = float("inf")
         self._slowest_s = 0.0
+        self._in_stretch = 0
         self._was_throttled = False
 
     def replied(self, round_trip_s: float, now_s: float) -> float:
@@ -61,9 +72,10 @@ class Margin:
         """
         if self._stretch_ends_s is None:
             self._stretch_ends_s = now_s + STRETCH_S
-        elif now_s >= self._stretch_ends_s:
+        elif now_s >= self._stretch_ends_s and self._in_stretch >= STRETCH_REPLIES:
             self._end_stretch(now_s)
         self._seen += 1
+        self._in_stretch += 1
         self._fastest_s = min(self._fastest_s, round_trip_s)
         self._slowest_s = max(self._slowest_s, round_trip_s)
         if self._seen <= 2:  # noqa: PLR2004 - of one, nothing varies
