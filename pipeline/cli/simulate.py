@@ -52,6 +52,13 @@ class Chance(click.ParamType[tuple[str, float]]):
     show_default=True,
     help="What a 429 by quota tells.",
 )
+@click.option(
+    "--rate-limit",
+    type=click.Choice(["none", "draft", "x"]),
+    default="none",
+    show_default=True,
+    help="Headers that tell what is left: RateLimit or X-RateLimit-*.",
+)
 @click.option("--latency-ms", default=0.0, help="Round trip.")
 @click.option("--jitter-ms", default=0.0, help="The round trip varies by plus or minus this.")
 @click.option("--fault", "faults", type=Chance(), multiple=True, help="For example 503=0.01.")

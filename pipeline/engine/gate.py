@@ -18,8 +18,10 @@ from pipeline.policy.quota import Quota
 from pipeline.policy.rate import BELOW, Rate, in_force
 from pipeline.policy.windows import log_of
 
-CATCH_UP_S = 0.020
-"""Slots that a late timer missed in this time are made up for; the windows hold all the same."""
+CATCH_UP_S = 0.050
+LEARNED_CATCH_UP_S = 0.020
+"""Slots that a late timer missed in this time are made up for; the windows hold all the same. Less
+where the rate is learned, for then no window holds."""
 
 LATE_MOST_S = 1.0
 """How long a connection that is already open is kept waiting for a second permit."""
@@ -34,9 +36,12 @@ def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, floa
     returns     requests at once, seconds in which the bucket empties
 
     >>> spacing(100.0), spacing(20.0, is_learned=True)
-    ((2, 0.02), (1, 0.05))
+    ((5, 0.05), (1, 0.05))
     """
-    at_once = max(1 if is_learned else 2, math.ceil(per_second * CATCH_UP_S))
+    if is_learned:
+        at_once = max(1, math.ceil(per_second * LEARNED_CATCH_UP_S))
+    else:
+        at_once = max(2, math.ceil(per_second * CATCH_UP_S))
     return at_once, at_once / per_second
 
 
@@ -73,6 +78,7 @@ class Gate:
     clock  monotonic seconds
     utc    seconds since 1970
     sleep  waits that many seconds
+    paused is called where the vendor asks for a pause
     """
 
     def __init__(
@@ -82,11 +88,13 @@ class Gate:
         clock: Callable[[], float],
         utc: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        paused: Callable[[], None] = lambda: None,
     ) -> None:
         self.terms = terms
         self._clock = clock
         self._utc = utc
         self._sleep = sleep
+        self._paused = paused
         self._margin = Margin()
         self._pause = Pause()
         self._rate: Rate | None = None
@@ -103,10 +111,13 @@ class Gate:
         self._turn = anyio.Lock(fast_acquire=True)
         self._waiting = 0
         self._returned = anyio.Event()
-        self._is_open = True
+        self.is_open = True
         self._opened = anyio.Event()
-        self._departed_s: list[float] = []
         self._count = 0
+        self._unrecorded: dict[int, float] = {}  # from when on they count, as far as is known
+        self._being_recorded = 0
+        self._under_way: set[int] = set()
+        self._most_unrecorded: float = math.inf
         day_started_s = terms.day_started_s
         if day_started_s is not None:
             day_started_s += clock() - utc()
@@ -135,7 +146,7 @@ class Gate:
 
     async def permit(self) -> int:
         """Wait until one request may leave, and count it as left: its number."""
-        if not self._waiting and self._is_open and self._wait_s() <= 0:
+        if not self._waiting and self.is_open and self._wait_s() <= 0:
             limiter = await self._spaced()
             if limiter is None or limiter.has_capacity():
                 if limiter is not None:
@@ -165,8 +176,8 @@ class Gate:
 
     async def _wait_for_turn(self) -> None:
         await self._wait_for_slot()
-        while not self._is_open or (wait_s := self._wait_s()) > 0:
-            if not self._is_open:
+        while not self.is_open or (wait_s := self._wait_s()) > 0:
+            if not self.is_open:
                 await self._opened.wait()
             elif wait_s < math.inf:
                 await self._sleep(wait_s)
@@ -185,6 +196,8 @@ class Gate:
             self._spacing = None
 
     def _wait_s(self) -> float:
+        if self._off_record >= self._most_unrecorded:
+            return math.inf
         now_s, extra_s = self._clock(), self._margin.extra_s
         free_at_s = self._pause.until_s
         for log in self._logs:
@@ -193,13 +206,15 @@ class Gate:
 
     def _leave(self) -> int:
         now_s = self._clock()
-        self._departed_s.append(now_s)
         if self._rate is not None:
             self._rate.left(now_s)
-        return self._count_in(now_s)
+        counts_from_s = now_s + self._margin.waits_s
+        number = self._count_in(counts_from_s, now_s)
+        self._unrecorded[number] = counts_from_s
+        self._under_way.add(number)
+        return number
 
-    def _count_in(self, left_s: float) -> int:
-        counts_from_s = left_s + self._margin.waits_s
+    def _count_in(self, counts_from_s: float, left_s: float) -> int:
         for log in self._logs:
             log.left(counts_from_s, left_s)
         self._count += 1
@@ -213,9 +228,12 @@ class Gate:
         """
         now_s = self._clock()
         came = isinstance(reply, Reply)
-        excess_s = self._margin.replied(now_s - left_s) if came else self._margin.waits_s
+        excess_s = self._margin.replied(now_s - left_s, now_s) if came else self._margin.waits_s
         for log in self._logs:
             log.returned(number, left_s + excess_s, now_s)
+        self._under_way.discard(number)
+        if number in self._unrecorded:
+            self._unrecorded[number] = now_s if self.terms.is_strict else left_s + excess_s
         self._returned.set()
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
@@ -234,8 +252,9 @@ class Gate:
     def heard(self, answer: Answer, left_s: float) -> None:
         """Learn from an answer to what left at `left_s`: its throttling, the pause it asks for."""
         now_s = self._clock()
+        before_s = self._pause.until_s
         if answer.verdict is Verdict.THROTTLED:
-            self._margin.throttled()
+            self._margin.throttled(left_s, now_s)
             self._pause.asked(answer.retry_after_s, left_s, now_s)
             if self._rate is not None:
                 self._rate.refused(left_s, now_s, self._pause.left_s(now_s))
@@ -243,45 +262,78 @@ class Gate:
             self._pause.asked(answer.retry_after_s, left_s, now_s)
         elif answer.verdict is Verdict.OK:
             self._pause.accepted(left_s)
+        if self._pause.until_s > before_s:
+            self._paused()
 
     def pause_left_s(self) -> float:
         """Seconds until the vendor's own pause ends; 0 where there is none."""
         return self._pause.left_s(self._clock())
 
-    # Shared with other processes, which know what left from the record only...
+    # Shared with other processes, which know from the record only what left...
 
     def close(self) -> None:
         """Nothing leaves until it is opened again."""
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             self._opened = anyio.Event()
 
     def open(
-        self, ages_s: Sequence[float] = (), pause_left_s: float = 0.0, unrecorded: int = 0
+        self,
+        ages_s: Sequence[float] = (),
+        pause_left_s: float = 0.0,
+        unrecorded: int = 0,
+        most_unrecorded: float = math.inf,
     ) -> None:
         """Requests may leave.
 
-        ages_s        how long ago others left, oldest first; they count as well
-        pause_left_s  of the vendor's own pause; 0 where there is none
-        unrecorded    so many more may have left just now
+        ages_s           since when requests of others count, oldest first, in seconds before now
+        pause_left_s     of the vendor's own pause; 0 where there is none
+        unrecorded       so many more may have left just now
+        most_unrecorded  with so many off the record nothing leaves before `take_ages_s` is called
         """
         now_s = self._clock()
         for age_s in ages_s:
-            number = self._count_in(now_s - age_s)
+            number = self._count_in(now_s - age_s, now_s - age_s)
             for log in self._logs:
-                log.returned(number, now_s - age_s + self._margin.waits_s, now_s - age_s)
+                log.returned(number, now_s - age_s, now_s - age_s)
         for _ in range(unrecorded):
-            self.returned(self._leave(), now_s, None)
+            self._unrecorded[self._count_in(now_s, now_s)] = now_s
+            for log in self._logs:
+                log.returned(self._count - 1, now_s, now_s)
         if pause_left_s > 0:
             self._pause.asked(pause_left_s, now_s, now_s)
-        self._is_open = True
+        self._most_unrecorded = most_unrecorded
+        self.is_open = True
         self._opened.set()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known of all that left from when on it counts."""
+        return not (self.terms.is_strict and self._under_way)
+
+    @property
+    def _off_record(self) -> int:
+        kept = len(self._under_way) if self.terms.is_strict else 0
+        return len(self._unrecorded) + self._being_recorded - kept
+
     def take_ages_s(self) -> list[float]:
-        """How long ago requests left that no call told of yet, oldest first."""
-        departed_s, self._departed_s = self._departed_s, []
+        """Since when requests count that no call told of yet, oldest first, in seconds before now.
+
+        To be put on record; then `recorded` is called. Where requests count from their replies on,
+        those that are under way are told of later.
+        """
         now_s = self._clock()
-        return [now_s - left_s for left_s in departed_s]
+        kept = self._under_way if self.terms.is_strict else frozenset()
+        told = {n: from_s for n, from_s in self._unrecorded.items() if n not in kept}
+        for number in told:
+            del self._unrecorded[number]
+        self._being_recorded += len(told)
+        return sorted((now_s - from_s for from_s in told.values()), reverse=True)
+
+    def recorded(self) -> None:
+        """All that was told is on record: whoever opens the gate next is told of it."""
+        self._being_recorded = 0
+        self._returned.set()
 
 
 class Door:

@@ -9,10 +9,14 @@ Times are seconds of any one clock that never goes back.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, insort
 from collections import deque
 from typing import Protocol
 
 from pipeline.policy.quota import UNITS_S, Quota
+
+LEAST_SPARE = 100
+"""So many more than count are remembered: of some it will be known that they count from earlier."""
 
 
 class Log(Protocol):
@@ -35,7 +39,10 @@ class Log(Protocol):
 
 
 class WindowLog:
-    """Any stretch of time counts; a request may leave once only the last N - 1 before it do.
+    """Any stretch of time counts; a request may leave while fewer than N of the others do.
+
+    Whatever the order in which they arrive: of those in a window let one have left last. What else
+    is in there counts from less than a window before it left, and of such there were N - 1 at most.
 
     >>> log = WindowLog(Quota(1, 1.0))
     >>> log.left(10.02, now_s=10.0)
@@ -46,30 +53,44 @@ class WindowLog:
     11.06
     """
 
-    __slots__ = ("_count", "_counts_from_s", "_passed_s", "quota")
+    __slots__ = ("_count", "_latest_s", "_passed_s", "_spare", "_under_way", "quota")
 
     def __init__(self, quota: Quota) -> None:
         self.quota = quota
-        self._counts_from_s = array("d", [float("-inf")]) * quota.limit
-        self._passed_s = float("-inf")  # the latest of those that were overwritten
+        self._latest_s = array("d")  # from when on the last ones count, sorted
+        self._passed_s = float("-inf")  # the latest of those that were dropped
+        self._under_way: dict[int, float] = {}
         self._count = 0
+        self._spare = LEAST_SPARE + quota.limit // 8
 
     def free_at_s(self, now_s: float, margin_s: float) -> float:  # noqa: ARG002 - see Log
-        """A window and the margin after the latest of those that must have gone."""
-        oldest_s = self._counts_from_s[self._count % self.quota.limit]
-        return max(oldest_s, self._passed_s) + self.quota.per_s + margin_s
+        """A window and the margin after the latest but N - 1."""
+        latest_s, limit = self._latest_s, self.quota.limit
+        if len(latest_s) < limit:
+            return float("-inf")
+        return latest_s[len(latest_s) - limit] + self.quota.per_s + margin_s
 
     def left(self, counts_from_s: float, now_s: float) -> None:  # noqa: ARG002 - see Log
-        """It takes the place of the oldest."""
-        place = self._count % self.quota.limit
-        self._passed_s = max(self._passed_s, self._counts_from_s[place])
-        self._counts_from_s[place] = counts_from_s
+        """One more counts."""
+        self._under_way[self._count] = counts_from_s
         self._count += 1
+        self._add(counts_from_s)
+        if len(self._latest_s) > self.quota.limit + 2 * self._spare:
+            dropped = len(self._latest_s) - self.quota.limit - self._spare
+            self._passed_s = self._latest_s[dropped - 1]
+            del self._latest_s[:dropped]
 
     def returned(self, number: int, counts_from_s: float, now_s: float) -> None:  # noqa: ARG002
         """Now it is known better, if it still counts."""
-        if number >= self._count - self.quota.limit:
-            self._counts_from_s[number % self.quota.limit] = counts_from_s
+        before_s = self._under_way.pop(number)
+        place = bisect_left(self._latest_s, before_s)
+        if self._latest_s[place] == before_s:
+            del self._latest_s[place]
+            self._add(counts_from_s)
+
+    def _add(self, counts_from_s: float) -> None:
+        # so all that is kept is later than all that was dropped
+        insort(self._latest_s, max(counts_from_s, self._passed_s))
 
 
 class ReplyLog:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -69,21 +69,25 @@ class Shared:
     _sending: list[Sent] = field(default_factory=list)
     _users: int = 0
     _keeper: anyio.Lock = field(default_factory=anyio.Lock)
+    _news: anyio.Event = field(default_factory=anyio.Event)
 
     def gate(self, account: Account, config: Config) -> Gate:
         """The one gate of an account's quota group. It opens once `kept` runs."""
         group = quota_group(account)
         if group not in self.tenures:
-            gate = Gate(_terms(account), clock=time.monotonic, utc=time.time)
+            gate = Gate(_terms(account), clock=time.monotonic, utc=time.time, paused=self._note_now)
             gate.close()
             self.tenures[group] = Tenure(group, gate, lock_folder(config))
         return self.tenures[group].gate
+
+    def _note_now(self) -> None:
+        self._news.set()
 
     @asynccontextmanager
     async def kept(self, config: Config) -> AsyncIterator[None]:
         """While the block runs the gates are open, by turns with other processes.
 
-        What left is on record once a second and at the end.
+        What left is on record once a second and at the end, a vendor's pause at once.
         """
         self._users += 1
         try:
@@ -98,33 +102,56 @@ class Shared:
 
     async def _keep(self, config: Config) -> None:
         async with self._keeper:  # of several runs one does it for all
-            noted_s = time.monotonic()
             while True:
-                waiting = [each for each in self.tenures.values() if not each.is_held]
-                if waiting:
-                    await self._take(config, waiting)
-                await anyio.sleep(LOOK_EVERY_S if waiting else REMEMBER_EVERY_S)
-                if time.monotonic() - noted_s >= REMEMBER_EVERY_S:
-                    noted_s = time.monotonic()
-                    await self._note(config)
+                noted_s = time.monotonic()
+                self._news = anyio.Event()
+                await self._note(config)
+                while not self._has_to_note(noted_s):
+                    await self._take(config)
+                    with anyio.move_on_after(self._rest_s(noted_s)):
+                        await self._news.wait()
 
-    async def _take(self, config: Config, waiting: Sequence[Tenure]) -> None:
-        def take() -> list[Taken | None]:
-            with suppress(RunAborted), open_registry(config) as runs:
-                return [tenure.take(runs) for tenure in waiting]
-            return [None] * len(waiting)
+    def _has_to_note(self, noted_s: float) -> bool:
+        """Whether it is time, the last note being from `noted_s`, or there is a reason."""
+        is_time = time.monotonic() >= noted_s + REMEMBER_EVERY_S
+        return is_time or self._news.is_set() or any(map(_may_go, self.tenures.values()))
 
-        with anyio.CancelScope(shield=True):  # what was taken is known to be
-            for tenure, taken in zip(waiting, await anyio.to_thread.run_sync(take), strict=True):
-                if taken is not None:
-                    tenure.gate.open(taken.ages_s, taken.pause_left_s, taken.unrecorded)
+    def _rest_s(self, noted_s: float) -> float:
+        """How long nothing has to be looked at."""
+        if not all(each.is_held and each.gate.is_open for each in self.tenures.values()):
+            return LOOK_EVERY_S
+        return noted_s + REMEMBER_EVERY_S - time.monotonic()
+
+    async def _take(self, config: Config) -> None:
+        waiting = [tenure for tenure in self.tenures.values() if not tenure.is_held]
+
+        def take() -> list[tuple[Tenure, Taken]]:
+            reached: list[Tenure] = []
+            try:
+                for tenure in waiting:
+                    if tenure.reach():
+                        reached.append(tenure)  # noqa: PERF401 - also of those before a failure
+                if reached:
+                    with open_registry(config) as runs:
+                        return [(tenure, tenure.take(runs)) for tenure in reached]
+            except RunAborted:  # the recorder tells of it
+                for tenure in reached:
+                    tenure.let_go()
+            return []
+
+        if waiting:
+            with anyio.CancelScope(shield=True):  # what was taken is known to be
+                for tenure, taken in await anyio.to_thread.run_sync(take):
+                    tenure.gate.open(*taken, most_unrecorded=tenure.most_unrecorded)
 
     async def _note(self, config: Config, *, is_last: bool = False) -> None:
         """Put on record what left; let go of gates that others wait for, in the end of all."""
         held = [tenure for tenure in self.tenures.values() if tenure.is_held]
-        leaving = [each for each in held if is_last or each.is_wanted()]
-        for tenure in leaving:
-            tenure.gate.close()
+        for tenure in held:
+            if is_last or tenure.is_wanted():
+                tenure.gate.close()
+        # in the end also those that wait
+        leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
         facts = [(each, each.gate.take_ages_s(), each.gate.pause_left_s()) for each in held]
 
         def note() -> None:
@@ -134,8 +161,11 @@ class Shared:
             for tenure in leaving:
                 tenure.let_go()
 
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(note)
+        if held or leaving:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(note)
+            for tenure in held:
+                tenure.gate.recorded()
 
     @contextmanager
     def interruptible(self, sent: Sent) -> Iterator[None]:
@@ -154,6 +184,11 @@ class Shared:
             sent.signal = sent.signal or number
             if sent.pool is not None:
                 sent.pool.stop(f"interrupted by {number.name}")
+
+
+def _may_go(tenure: Tenure) -> bool:
+    """Whether a gate that was closed can be passed on: all is known of what left."""
+    return tenure.is_held and not tenure.gate.is_open and tenure.gate.is_settled
 
 
 def _terms(account: Account) -> Terms:

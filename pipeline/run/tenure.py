@@ -1,9 +1,11 @@
 """The gate of a quota among processes: open in one of them at a time, and passed on by turns.
 
 Whoever holds it sends at the whole quota. Where another process waits for it, it goes over to that
-one after a second at most, with the record of what left: so both share the quota, and no window is
+one after about a second, with the record of what left: so both share the quota, and no window is
 exceeded. Of a process that was killed the record may lack a moment; for that moment it counts as
-having sent all that it was allowed to.
+having sent all that it was allowed to, and it is not allowed more.
+
+A process that is stopped (Ctrl-Z) and not killed keeps what it holds: the others wait for it.
 """
 
 from __future__ import annotations
@@ -15,18 +17,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.engine.gate import Gate, Terms
+from pipeline.engine.gate import Gate, Terms, spacing
 from pipeline.ledger import Lock, Runs
 from pipeline.model import RunAborted
 
 REMEMBER_EVERY_S = 1.0
 """How often what left is put on record, and the gate passed on where another process waits."""
 
+UNRECORDED_S = 2.0 * REMEMBER_EVERY_S
+"""No more leaves off the record than in this time, however long the disk takes."""
+
+FIRST_WITHIN_S = 1.0
+"""So long whoever had the gate leaves it to the first in line, who may be stopped."""
+
+OLDER_S = 1.0
+"""Requests that left so much before a window may have arrived in it."""
+
 
 class Taken(NamedTuple):
     """What a gate has to know when it is opened.
 
-    ages_s        how long ago requests of others left, oldest first
+    ages_s        since when requests of others count, oldest first, in seconds before now
     pause_left_s  of the vendor's own pause
     unrecorded    so many requests may have left that nobody put on record
     """
@@ -41,34 +52,43 @@ class Tenure:
 
     folder  of the locks
 
-    Its calls touch files: one at a time, `take` and `note` in a thread. These two raise RunAborted
-    where files cannot be used.
+    Its calls touch files: one at a time, `reach`, `take` and `note` in a thread. They raise
+    RunAborted where files cannot be used.
     """
 
     def __init__(self, group: str, gate: Gate, folder: Path) -> None:
         name = hashlib.sha256(group.encode()).hexdigest()[:16]
         self.gate = gate
+        self.most_unrecorded = most_in(UNRECORDED_S, gate.terms) or math.inf
         self._group = group
         self._lock = Lock(folder / f"quota-{name}")
         self._line = Lock(folder / f"quota-{name}-next")
         self._noted = 0
+        self._was_held = False
+        self._let_go_s = -math.inf
         self.is_held = False
 
-    def take(self, runs: Runs) -> Taken | None:
+    def reach(self) -> bool:
         """Hold the gate from now on, if no other process does; the first in line gets it next."""
-        was_held = self._lock.holder() is not None
-        if not self._lock.acquire(wait=False):
-            self._line.acquire(wait=False)
-            return None
-        self._line.release()
-        self.is_held = True
+        is_first = self._line.acquire(wait=False)
+        if not is_first and time.monotonic() < self._let_go_s + FIRST_WITHIN_S:
+            return False
+        self._was_held = self._lock.holder() is not None
+        self.is_held = self._lock.acquire(wait=False)
+        if self.is_held:
+            self._line.release()
+        return self.is_held
+
+    def take(self, runs: Runs) -> Taken:
+        """What other processes sent, to open the gate with; to be called once it is held."""
         now_s = time.time()
-        left = runs.departures(self._group, now_s - self.gate.terms.longest_s, after=self._noted)
+        since_s = now_s - self.gate.terms.longest_s - OLDER_S
+        left = runs.departures(self._group, since_s, after=self._noted)
         self._noted = left.last
         return Taken(
-            ages_s=[max(0.0, now_s - each_s) for each_s in left.times],
+            ages_s=[max(-OLDER_S, now_s - each_s) for each_s in left.times],
             pause_left_s=max(0.0, runs.paused_until(self._group) - now_s),
-            unrecorded=most_in(REMEMBER_EVERY_S, self.gate.terms) if was_held else 0,
+            unrecorded=most_in(UNRECORDED_S, self.gate.terms) if self._was_held else 0,
         )
 
     def is_wanted(self) -> bool:
@@ -81,29 +101,30 @@ class Tenure:
         """Put on record what left, so long ago, and the vendor's own pause."""
         now_s = time.time()
         times = [now_s - age_s for age_s in ages_s]
-        longest_s = self.gate.terms.longest_s
-        self._noted = max(
-            self._noted, runs.depart(self._group, times, forget_before_s=now_s - longest_s)
-        )
+        forget_s = now_s - self.gate.terms.longest_s - OLDER_S
+        self._noted = max(self._noted, runs.depart(self._group, times, forget_before_s=forget_s))
         if pause_left_s:
             runs.pause(self._group, now_s + pause_left_s)
 
     def let_go(self) -> None:
         """Others may hold the gate."""
+        self._let_go_s = time.monotonic()
+        self.is_held = False
         self._line.release()
         self._lock.release()
-        self.is_held = False
 
 
 def most_in(seconds: float, terms: Terms) -> int:
-    """How many requests may have left in so short a time.
+    """How many requests may leave in so short a time; 0 where no quota is stated.
 
     >>> from pipeline.policy.quota import Quota
-    >>> most_in(1.0, Terms(quotas=(Quota(20, 1.0), Quota(600, 60.0))))
-    12
-    >>> most_in(1.0, Terms(quotas=(Quota(600, 60.0, is_burst=True),)))
-    600
+    >>> most_in(2.0, Terms(quotas=(Quota(20, 1.0), Quota(600, 60.0))))
+    22
+    >>> most_in(2.0, Terms(quotas=(Quota(20, 1.0, is_burst=True), Quota(600, 60.0, is_burst=True))))
+    40
     """
+    bounds: list[float] = [quota.limit * math.ceil(seconds / quota.per_s) for quota in terms.quotas]
     if terms.even_per_s < math.inf:
-        return math.ceil(terms.even_per_s * seconds) + 2  # two may have left at once
-    return min((quota.limit for quota in terms.quotas), default=0)
+        at_once, _ = spacing(terms.even_per_s)
+        bounds.append(math.ceil(terms.even_per_s * seconds) + at_once)
+    return int(min(bounds, default=0))

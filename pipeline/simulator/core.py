@@ -6,8 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -19,7 +19,7 @@ from pipeline.simulator.faults import OK, UNAPPLIED, Fault, Rule, by_chance, rep
 from pipeline.simulator.headers import MASK, join_headers, refuse_headers, without_secrets
 from pipeline.simulator.log import RequestLog
 from pipeline.simulator.options import SimulatorOptions
-from pipeline.simulator.quota import Turnstile, parse_quota
+from pipeline.simulator.quota import Turnstile, parse_quota, rate_limit
 from pipeline.simulator.state import State
 from pipeline.simulator.tally import Tally
 from pipeline.simulator.vendor import Answer, Call, Failure, Target, TokenDesk, Vendor
@@ -207,11 +207,13 @@ class Simulator:
             return Judgement(self._astray(arrival.raw_path), is_for_token=was_for_token)
         segments = path_segments(arrival.raw_path, vendor.prefix)
         target = vendor.locate(segments, arrival.call)
-        wait_s = self._turnstiles[vendor.name].admit(arrival.arrived_s)
+        turnstile = self._turnstiles[vendor.name]
+        wait_s = turnstile.admit(arrival.arrived_s)
         self.tally.arrived(arrival.arrived_s, let_in=wait_s is None)
+        told = rate_limit(self.options.rate_limit, turnstile.standings(arrival.arrived_s))
         if wait_s is not None:
             answer = throttled(vendor.failure, arrival.call, self.options.retry_after, wait_s)
-            return Judgement(answer, vendor.name, target)
+            return Judgement(_telling(told, answer), vendor.name, target)
         path = "/".join((vendor.prefix, *segments))
         fault = self._fault(arrival, path, by_chance_too=True)
         answer = self._answer(
@@ -220,7 +222,7 @@ class Simulator:
             vendor.failure,
             lambda: vendor.answer(self.options, self._state, arrival.call, target),
         )
-        return Judgement(answer, vendor.name, target, fault)
+        return Judgement(_telling(told, answer), vendor.name, target, fault)
 
     def _at_desk(self, vendor: str, desk: TokenDesk, arrival: Arrival) -> Judgement:
         fault = self._fault(arrival, desk.path, by_chance_too=False)
@@ -290,6 +292,10 @@ class Simulator:
     def _flush(self) -> None:
         self._flush_at = None
         self._log.flush()
+
+
+def _telling(headers: Mapping[str, str], answer: Answer) -> Answer:
+    return replace(answer, headers={**answer.headers, **headers}) if headers else answer
 
 
 def log_entry(arrival: Arrival, judgement: Judgement, *, keep_body: bool) -> dict[str, Any]:

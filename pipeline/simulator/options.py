@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from pipeline.simulator.errors import SimulatorError
 from pipeline.simulator.faults import Rule, check_chances
-from pipeline.simulator.quota import RetryAfter, WindowKind, parse_quota
+from pipeline.simulator.quota import RateLimit, RetryAfter, WindowKind, parse_quota
 
 OracleAuth = Literal["bearer", "basic", "none"]
 
@@ -22,6 +22,8 @@ class SimulatorOptions:
     quotas            such as ("20/s", "1000/min"); all hold at once, for each vendor apart
     window            "sliding" (any stretch of time) or "fixed" (side by side from the start)
     retry_after       of a 429 by quota: "none", "seconds" or "date"
+    rate_limit        headers of every reply that tell what is left: "none", "draft" (RateLimit and
+                      RateLimit-Policy as the IETF drafts them) or "x" (X-RateLimit-*)
     latency_s         round trip; half passes before the request counts as arrived, half after
     latency_jitter_s  the round trip is drawn evenly from latency_s plus or minus this, at least 0
     faults            name of FAULTS -> chance, drawn once per request in order of arrival
@@ -51,6 +53,7 @@ class SimulatorOptions:
     quotas: tuple[str, ...] = ()
     window: WindowKind = "sliding"
     retry_after: RetryAfter = "none"
+    rate_limit: RateLimit = "none"
     latency_s: float = 0.0
     latency_jitter_s: float = 0.0
     faults: Mapping[str, float] = field(default_factory=dict)
@@ -80,6 +83,7 @@ class SimulatorOptions:
         check_chances(self.faults)
         _one_of("window", self.window, get_args(WindowKind))
         _one_of("retry_after", self.retry_after, get_args(RetryAfter))
+        _one_of("rate_limit", self.rate_limit, get_args(RateLimit))
         _one_of("oracle_auth", self.oracle_auth, get_args(OracleAuth))
         if self.token_lifetime_s is not None and not 0 < self.token_lifetime_s < float("inf"):
             raise SimulatorError(

@@ -13,6 +13,7 @@ from pipeline.simulator.errors import SimulatorError
 
 WindowKind = Literal["sliding", "fixed"]
 RetryAfter = Literal["none", "seconds", "date"]
+RateLimit = Literal["none", "draft", "x"]
 
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
 _QUOTA = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)?(s|min|h|day)")
@@ -43,8 +44,20 @@ def parse_quota(text: str) -> Quota:
     return Quota(text, int(limit), int(times or 1) * _UNIT_S[unit])
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How much of a quota is left, and in how many seconds there is more."""
+
+    quota: Quota
+    left: int
+    renewed_in_s: float
+
+
 class Window(Protocol):
     """The accepted requests of one quota; times never run backwards."""
+
+    def standing(self, now_s: float) -> Standing:
+        """What is left now."""
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
@@ -66,14 +79,25 @@ class SlidingWindow:
         self._quota = quota
         self._taken_s: deque[float] = deque()
 
+    def standing(self, now_s: float) -> Standing:
+        """What is left now; there is more when the oldest request leaves the window."""
+        taken_s = self._taken_in(now_s)
+        oldest_s = taken_s[0] if taken_s else now_s
+        left = self._quota.limit - len(taken_s)
+        return Standing(self._quota, left, oldest_s + self._quota.window_s - now_s)
+
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
-        taken_s, window_s = self._taken_s, self._quota.window_s
-        while taken_s and now_s - taken_s[0] >= window_s:
-            taken_s.popleft()
+        taken_s = self._taken_in(now_s)
         if len(taken_s) < self._quota.limit:
             return None
-        return taken_s[0] + window_s - now_s
+        return taken_s[0] + self._quota.window_s - now_s
+
+    def _taken_in(self, now_s: float) -> deque[float]:
+        taken_s = self._taken_s
+        while taken_s and now_s - taken_s[0] >= self._quota.window_s:
+            taken_s.popleft()
+        return taken_s
 
     def take(self, now_s: float) -> None:
         """Count one accepted request."""
@@ -93,6 +117,12 @@ class FixedWindow:
         self._quota = quota
         self._index = -1
         self._taken = 0
+
+    def standing(self, now_s: float) -> Standing:
+        """What is left now; there is more when the next window begins."""
+        self._turn_to(now_s)
+        next_s = (self._index + 1) * self._quota.window_s
+        return Standing(self._quota, self._quota.limit - self._taken, next_s - now_s)
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
@@ -132,6 +162,10 @@ class Turnstile:
                 window.take(now_s)
         return longest_s
 
+    def standings(self, now_s: float) -> list[Standing]:
+        """What is left of each quota."""
+        return [window.standing(now_s) for window in self._windows]
+
 
 class Peak:
     """The most arrivals that any stretch of `window_s` seconds has seen, up to 500,000."""
@@ -163,3 +197,33 @@ def retry_after(kind: RetryAfter, wait_s: float, now_utc_s: float) -> str | None
     if kind == "seconds":
         return str(math.ceil(wait_s))
     return formatdate(math.ceil(now_utc_s + wait_s), usegmt=True)
+
+
+def rate_limit(kind: RateLimit, standings: list[Standing]) -> dict[str, str]:
+    """Headers that tell of every quota ("draft", of the IETF) or of the fullest one ("x").
+
+    >>> standing = Standing(parse_quota("20/s"), 5, 0.25)
+    >>> rate_limit("draft", [standing])
+    {'RateLimit-Policy': '"20/s";q=20;w=1', 'RateLimit': '"20/s";r=5;t=1'}
+    >>> rate_limit("x", [standing])
+    {'X-RateLimit-Limit': '20', 'X-RateLimit-Remaining': '5', 'X-RateLimit-Reset': '1'}
+    """
+    if kind == "none" or not standings:
+        return {}
+    if kind == "draft":
+        return {
+            "RateLimit-Policy": ", ".join(
+                f'"{each.quota.text}";q={each.quota.limit};w={each.quota.window_s:.0f}'
+                for each in standings
+            ),
+            "RateLimit": ", ".join(
+                f'"{each.quota.text}";r={each.left};t={math.ceil(each.renewed_in_s)}'
+                for each in standings
+            ),
+        }
+    fullest = min(standings, key=lambda each: each.left)
+    return {
+        "X-RateLimit-Limit": str(fullest.quota.limit),
+        "X-RateLimit-Remaining": str(fullest.left),
+        "X-RateLimit-Reset": str(math.ceil(fullest.renewed_in_s)),
+    }

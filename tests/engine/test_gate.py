@@ -18,9 +18,9 @@ REPLY = Reply(204, {}, b"")
     ("quotas", "at_once", "rate"),
     [
         ([Quota(20, 1.0)], 2, 20.0),  # two, so that a late timer is made up for
-        ([Quota(1000, 1.0)], 20, 1000.0),  # 20 ms worth
+        ([Quota(1000, 1.0)], 50, 1000.0),  # 50 ms worth
         ([Quota(100, 1.0), Quota(600, 60.0)], 2, 10.0),  # the tightest mean rate spreads
-        ([Quota(100, 1.0), Quota(600, 60.0, is_burst=True)], 2, 100.0),  # of those that ask for it
+        ([Quota(100, 1.0), Quota(600, 60.0, is_burst=True)], 5, 100.0),  # of those that ask for it
         ([Quota(1, 1.0)], 2, 1.0),  # the window holds it to one all the same
     ],
 )
@@ -127,10 +127,60 @@ async def test_what_left_before_counts_and_so_does_the_pause():
     assert time.monotonic() - start >= 0.15
     await tested.permit()
     assert time.monotonic() - start >= 0.3
-    ages = tested.take_ages_s()
-    assert len(ages) == 2
-    assert ages[0] >= ages[1] >= 0
+
+
+async def test_what_is_told_to_others_is_from_when_on_requests_count():
+    tested = gate_of(Quota(100, 1.0))
+    numbers = [await tested.permit() for _ in range(3)]
+    tested.returned(numbers[0], time.monotonic() - 0.2, None)
+    answered, *under_way = tested.take_ages_s()
+    assert 0.1 < answered <= 0.2  # it left so long ago; the way there may have taken a part of it
+    assert all(-0.05 <= age_s <= 0 for age_s in under_way)  # they may arrive later than they left
     assert tested.take_ages_s() == []
+
+
+async def test_counted_from_replies_what_is_under_way_is_told_of_later():
+    tested = gate_of(Quota(100, 1.0), is_strict=True)
+    first, second = [await tested.permit() for _ in range(2)]
+    tested.returned(first, time.monotonic() - 0.5, REPLY)
+    (age_s,) = tested.take_ages_s()
+    assert 0 <= age_s < 0.1  # since its reply
+    assert not tested.is_settled
+    tested.returned(second, time.monotonic() - 0.5, REPLY)
+    assert tested.is_settled
+    assert len(tested.take_ages_s()) == 1
+
+
+async def test_no_more_leaves_off_the_record_than_may():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.close()
+    tested.open(most_unrecorded=2)
+    for _ in range(2):
+        await tested.permit()
+    with anyio.move_on_after(0.05):
+        await tested.permit()
+        raise AssertionError
+    assert len(tested.take_ages_s()) == 2
+    with anyio.move_on_after(0.05):  # told, and not yet on the disk
+        await tested.permit()
+        raise AssertionError
+    tested.recorded()
+    with anyio.fail_after(1):
+        await tested.permit()
+
+
+async def test_of_a_pause_it_is_told_at_once():
+    told: list[str] = []
+    tested = Gate(
+        Terms(quotas=(Quota(1000, 1.0),)),
+        clock=time.monotonic,
+        utc=time.time,
+        paused=lambda: told.append("paused"),
+    )
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=5.0), time.monotonic())
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=1.0), time.monotonic())
+    tested.heard(Answer(Verdict.OK, Effect.APPLIED, 204), time.monotonic())
+    assert told == ["paused"]
 
 
 async def test_a_closed_gate_lets_nobody_out_until_it_is_opened():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.simulator import SimulatorError, parse_quota
-from pipeline.simulator.quota import Peak, Turnstile, retry_after
+from pipeline.simulator.quota import Peak, Turnstile, rate_limit, retry_after
 
 
 def let_in(kind: str, quotas: tuple[str, ...], times_s: list[float]) -> list[bool]:
@@ -57,6 +57,40 @@ def test_a_fixed_window_starts_afresh_at_each_edge(quotas, times_s, expected):
 def test_a_refusal_says_how_long(kind, quotas, times_s, wait_s):
     turnstile = Turnstile(tuple(parse_quota(text) for text in quotas), kind)
     assert [turnstile.admit(now_s) for now_s in times_s][-1] == wait_s
+
+
+@pytest.mark.parametrize(
+    ("kind", "times_s", "now_s", "left", "renewed_in_s"),
+    [
+        ("sliding", [], 5.0, 2, 1.0),  # nothing was sent: a whole window from now
+        ("sliding", [0.0, 0.5], 0.75, 0, 0.25),  # when the oldest leaves
+        ("sliding", [0.0, 0.5], 1.25, 1, 0.25),
+        ("fixed", [0.5, 0.75], 0.75, 0, 0.25),  # when the next window begins
+        ("fixed", [0.5, 0.75], 1.25, 2, 0.75),
+    ],
+)
+def test_it_says_what_is_left_and_until_when(kind, times_s, now_s, left, renewed_in_s):
+    turnstile = Turnstile((parse_quota("2/s"),), kind)
+    for time_s in times_s:
+        turnstile.admit(time_s)
+    (standing,) = turnstile.standings(now_s)
+    assert (standing.left, standing.renewed_in_s) == (left, renewed_in_s)
+
+
+def test_headers_tell_of_every_quota_or_of_the_fullest():
+    turnstile = Turnstile((parse_quota("5/s"), parse_quota("3/min")), "sliding")
+    turnstile.admit(0.0)
+    standings = turnstile.standings(0.5)
+    assert rate_limit("draft", standings) == {
+        "RateLimit-Policy": '"5/s";q=5;w=1, "3/min";q=3;w=60',
+        "RateLimit": '"5/s";r=4;t=1, "3/min";r=2;t=60',
+    }
+    assert rate_limit("x", standings) == {
+        "X-RateLimit-Limit": "3",
+        "X-RateLimit-Remaining": "2",
+        "X-RateLimit-Reset": "60",
+    }
+    assert rate_limit("none", standings) == rate_limit("draft", []) == {}
 
 
 @given(

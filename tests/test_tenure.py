@@ -1,0 +1,178 @@
+"""One process's hold on a gate, with real files; two of them stand for two processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.engine.gate import Terms
+from pipeline.ledger import Runs
+from pipeline.policy.quota import Quota
+from pipeline.run import tenure
+from pipeline.run.tenure import Tenure, most_in
+from tests.engine.acme import gate_of
+
+QUOTA = Quota(20, 1.0)
+HOLD = """
+import sys, time
+from pathlib import Path
+from pipeline.policy.quota import Quota
+from pipeline.run.tenure import Tenure
+from tests.engine.acme import gate_of
+
+held = Tenure("group", gate_of(Quota(20, 1.0)), Path(sys.argv[1]))
+assert held.reach()
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    with Runs(tmp_path / "ledger.db") as each:
+        yield each
+
+
+def tenure_of(folder: Path, *quotas: Quota) -> Tenure:
+    return Tenure("group", gate_of(*(quotas or (QUOTA,))), folder)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "quotas", "most"),
+    [
+        (2.0, [Quota(20, 1.0)], 40),  # what two windows allow
+        (2.0, [Quota(600, 60.0)], 22),  # spread: what two seconds allow, and two at once
+        (2.0, [Quota(20, 1.0), Quota(600, 60.0)], 22),  # the slowest spreads
+        (2.0, [Quota(20, 1.0, is_burst=True)], 40),  # two windows at most
+        (2.0, [Quota(600, 60.0, is_burst=True)], 600),  # all that a window allows, at once
+        (2.0, [Quota(30, 1.0, is_burst=True), Quota(50, 60.0, is_burst=True)], 50),
+        (2.0, [Quota(1, 3600.0)], 1),
+        (2.0, [], 0),  # nothing is stated: the vendor says when it is too much
+    ],
+)
+def test_how_many_may_leave_off_the_record(seconds, quotas, most):
+    assert most_in(seconds, Terms(quotas=tuple(quotas))) == most
+
+
+def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
+    first, second, third = (tenure_of(tmp_path) for _ in range(3))
+    assert first.reach()
+    assert not first.is_wanted()
+    assert not second.reach()
+    assert first.is_wanted()
+    assert not third.reach()
+    first.let_go()
+    assert not first.is_held
+    assert not first.reach()  # it comes back, and finds that another one stands in line
+    assert second.reach()
+    assert not second.is_wanted()
+    assert not first.reach()
+    assert second.is_wanted()
+    second.let_go()
+    assert first.reach()
+
+
+def test_two_groups_do_not_wait_for_each_other(tmp_path):
+    first = tenure_of(tmp_path)
+    other = Tenure("another", gate_of(QUOTA), tmp_path)
+    assert first.reach()
+    assert other.reach()
+
+
+def test_whoever_waits_may_give_up(tmp_path):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    assert not second.reach()
+    second.let_go()
+    assert not first.is_wanted()
+    first.let_go()
+    assert first.reach()
+
+
+def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(tenure, "FIRST_WITHIN_S", 0.2)
+    first, stopped = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    assert not stopped.reach()
+    first.let_go()
+    began_s = time.monotonic()
+    while not first.reach():
+        time.sleep(0.01)
+    assert 0.15 < time.monotonic() - began_s < 2
+    assert not stopped.reach()
+
+
+def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    assert first.take(runs) == ([], 0.0, 0)
+    first.note(runs, [0.5, 0.25], pause_left_s=0.0)
+    first.note(runs, [0.2], pause_left_s=0.0)
+    first.let_go()
+    assert second.reach()
+    taken = second.take(runs)
+    assert taken.ages_s == pytest.approx([0.5, 0.25, 0.2], abs=0.1)
+    assert taken.unrecorded == 0
+    second.note(runs, [], pause_left_s=0.0)
+    second.note(runs, [0.1], pause_left_s=0.0)
+    second.let_go()
+    assert first.reach()
+    assert first.take(runs).ages_s == pytest.approx([0.1], abs=0.1)
+    first.let_go()
+    assert second.reach()
+    assert second.take(runs).ages_s == []
+
+
+def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    first.note(runs, [-0.05, -40.0], pause_left_s=0.0)
+    first.let_go()
+    assert second.reach()
+    sooner_s, later_s = second.take(runs).ages_s
+    assert -0.05 <= sooner_s < 0.1
+    assert later_s == -1.0  # a clock that was set back keeps nobody waiting for longer
+
+
+def test_what_left_just_before_the_longest_window_may_have_arrived_in_it(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    first.note(runs, [9.0, 1.1], pause_left_s=0.0)
+    first.note(runs, [0.0], pause_left_s=0.0)  # this forgets what no window needs
+    first.let_go()
+    assert second.reach()
+    assert len(second.take(runs).ages_s) == 2
+
+
+def test_a_pause_is_told_to_others_and_the_longest_stands(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    first.note(runs, [], pause_left_s=60.0)
+    first.note(runs, [], pause_left_s=5.0)
+    first.let_go()
+    assert second.reach()
+    assert 55 < second.take(runs).pause_left_s <= 60
+
+
+def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, runs):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        mine = tenure_of(tmp_path)
+        assert not mine.reach()
+    finally:
+        process.kill()
+        process.communicate()
+    assert mine.reach()
+    assert mine.take(runs).unrecorded == mine.most_unrecorded == 40
+    mine.let_go()
+    assert mine.reach()
+    assert mine.take(runs).unrecorded == 0  # this one was let go
