@@ -52,7 +52,7 @@ async def send_ours(
     """Send for `lasts_s`; how many rows had ended otherwise than updated until then."""
     used, ended = account(settings), list[RowResult]()
     terms = Terms(quotas=used.quotas, starts_per_s=used.starts_per_s)
-    recorder = Recorder(lambda _claims, results: ended.extend(results))
+    recorder = Recorder(lambda _claims, results, _exchanges: ended.extend(results))
     lane = Lane(
         used,
         iter([[_job(row) for row in range(1, rows + 1)]]),
