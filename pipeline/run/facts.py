@@ -54,6 +54,7 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
         recorded=_recorded(sent, before, len(claimed)),
         routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
         stopped=sent.stopped,
+        samples=ledger.samples,
     )
     return write_report(source, prepared.report_folder)
 
