@@ -18,6 +18,7 @@ from pipeline.report.page.timeline import Break, Point, percentile_s
 
 _WIDTH, _HEIGHT = 1000.0, 100.0
 _LIMIT_IN_SIGHT = 3.0  # times the highest value; a limit above would press that flat
+_MARK_SHARE = 0.12
 _DECADES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 PERCENTILES = (0.5, 0.9, 0.99)
 
@@ -43,18 +44,27 @@ class Chart:
 
 
 def rate_chart(
-    points: Sequence[Point], total_s: float, breaks: Sequence[Break], allowed_per_s: float
+    points: Sequence[Point], total_s: float, breaks: Sequence[Break], quota_per_s: float
 ) -> Chart:
-    """Requests per second over the run, below what the quota allows; 0 for no quota."""
+    """Requests per second over the run, below what was allowed at that moment.
+
+    quota_per_s  holds where the samples do not tell it; 0 for no quota
+    """
     highest = max((point.sent_per_s for point in points), default=0.0)
-    is_seen = 0 < allowed_per_s <= highest * _LIMIT_IN_SIGHT
-    lines = ticks(max(highest, allowed_per_s) if is_seen else highest)
+    allowed = [point.allowed_per_s or quota_per_s for point in points]
+    is_seen = 0 < max(allowed) <= highest * _LIMIT_IN_SIGHT
+    lines = ticks(max(highest, *allowed) if is_seen else highest)
     y = _upwards(lines[-1])
     shapes = [*_behind(points, total_s, breaks, lines)]
     shapes += _curve(points, total_s, lambda point: y(point.sent_per_s), "rate", is_filled=True)
     if is_seen:
-        shapes.append(_across(y(allowed_per_s)))
-    limit = f"{plain(allowed_per_s)}/s"
+        shapes += _curve(
+            points, total_s, lambda point: y(point.allowed_per_s or quota_per_s), "limit"
+        )
+    shapes += _throttled(points, total_s)
+    limit = f"{plain(round(min(allowed), 2))}/s"
+    if min(allowed) < max(allowed):
+        limit = f"{plain(round(min(allowed), 2))} to {plain(round(max(allowed), 2))}/s"
     return Chart(
         picture=_picture(shapes),
         says=f"Requests per second over {clock(total_s)}, at most {plain(highest)}",
@@ -62,10 +72,12 @@ def rate_chart(
         along=_labels_along(total_s),
         keys=(
             ("rate", "requests per second"),
-            *([("limit", f"quota, {limit}")] if is_seen else []),
+            *([("limit", f"allowed, {limit}")] if is_seen else []),
             *_marks(points, breaks),
         ),
-        note="" if is_seen or not allowed_per_s else f"The quota, {limit}, lies above the picture.",
+        note=""
+        if is_seen or not max(allowed)
+        else f"What was allowed, {limit}, lies above the picture.",
     )
 
 
@@ -78,6 +90,7 @@ def flight_chart(points: Sequence[Point], total_s: float, breaks: Sequence[Break
     shapes = [*_behind(points, total_s, breaks, lines)]
     shapes += _curve(points, total_s, lambda point: y(point.in_flight), "flight", is_filled=True)
     shapes += _curve(points, total_s, lambda point: y(point.in_flight_limit), "limit")
+    shapes += _throttled(points, total_s)
     return Chart(
         picture=_picture(shapes),
         says=f"Requests in flight over {clock(total_s)}, at most {highest} of {max(limits)}",
@@ -148,8 +161,17 @@ def _behind(
 ) -> Iterator[svg.Element]:
     yield from _grid(lines)
     yield from _bands(points, total_s, "pause", lambda point: point.paused_s)
+    yield from _bands(points, total_s, "probe", lambda point: point.probing_s)
     for each in breaks:
         yield _upright(each.elapsed_s / total_s * _WIDTH, "break")
+
+
+def _throttled(points: Sequence[Point], total_s: float) -> Iterator[svg.Element]:
+    """A short line at the top wherever the vendor said that there were too many requests."""
+    for point in points:
+        if point.throttled:
+            x = _short((point.start_s + point.end_s) / 2 / total_s * _WIDTH)
+            yield svg.Line(class_=["refused"], x1=x, x2=x, y1=0, y2=_HEIGHT * _MARK_SHARE)
 
 
 def _bands(
@@ -207,10 +229,6 @@ def _grid(lines: Sequence[float]) -> Iterator[svg.Element]:
         yield svg.Line(class_=["grid"], x1=0, x2=_WIDTH, y1=y, y2=y)
 
 
-def _across(y: float) -> svg.Element:
-    return svg.Line(class_=["limit"], x1=0, x2=_WIDTH, y1=_short(y), y2=_short(y))
-
-
 def _upright(x: float, name: str) -> svg.Element:
     return svg.Line(class_=[name], x1=_short(x), x2=_short(x), y1=0, y2=_HEIGHT)
 
@@ -230,6 +248,11 @@ def _labels_along(total_s: float) -> tuple[tuple[float, str], ...]:
 def _marks(points: Sequence[Point], breaks: Sequence[Break]) -> Iterator[tuple[str, str]]:
     if any(point.paused_s for point in points):
         yield "pause", "the vendor asked for a pause"
+    if any(point.probing_s for point in points):
+        yield "probe", "the vendor was down: one request at a time asked for it"
+    throttled = sum(point.throttled for point in points)
+    if throttled:
+        yield "refused", f"too many requests, said {throttled:,} answers"
     if breaks:
         yield "break", "carried on"
 

@@ -25,6 +25,9 @@ class Point:
     sent             requests that left
     in_flight        the most that were under way, of at most `in_flight_limit`
     paused_s         in which the vendor's pause held
+    allowed_per_s    the highest rate in force; 0 where nothing bounds it
+    throttled        answers that said: too many requests
+    probing_s        in which the vendor was down, and asked with one request at a time
     """
 
     start_s: float
@@ -34,6 +37,9 @@ class Point:
     in_flight: int = 0
     in_flight_limit: int = 0
     paused_s: float = 0.0
+    allowed_per_s: float = 0.0
+    throttled: int = 0
+    probing_s: float = 0.0
 
     @property
     def sent_per_s(self) -> float:
@@ -49,6 +55,9 @@ class Point:
         self.in_flight = max(self.in_flight, later.in_flight)
         self.in_flight_limit = max(self.in_flight_limit, later.in_flight_limit)
         self.paused_s += later.paused_s
+        self.allowed_per_s = max(self.allowed_per_s, later.allowed_per_s)
+        self.throttled += later.throttled
+        self.probing_s += later.probing_s
 
 
 class Break(NamedTuple):
@@ -87,6 +96,9 @@ class Timelines:
             sample.in_flight,
             sample.in_flight_limit,
             min(sample.seconds, sample.pause_left_s),
+            sample.allowed_per_s,
+            sample.throttled,
+            sample.seconds if sample.is_probing else 0.0,
         )
         _put(self._points[sample.account], self._number(start_s, self.seconds), point)
         if sample.latencies:

@@ -106,6 +106,8 @@ def samples(rows: int, accounts: tuple[str, ...], seconds: int) -> Iterator[Samp
         for number, account in enumerate(accounts):
             is_paused = len(accounts) > 1 and not number and 30 < second % 150 < 42
             sent = 0 if is_paused else per_s - (second * 31 % 7) * per_s // 20
+            if number and 300 < second < 330:
+                sent = second % 10 == 0
             slow = 1 + (second * 17 % 23) / 8 + (4 if second % 90 > 80 else 0)
             latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
             for each in range(12):
@@ -120,6 +122,9 @@ def samples(rows: int, accounts: tuple[str, ...], seconds: int) -> Iterator[Samp
                 in_flight_limit=8 if second % 150 < 60 else 16,
                 pause_left_s=2.0 if is_paused else 0.0,
                 latencies=tuple(latencies) if sent else (),
+                allowed_per_s=per_s * (0.8 if number and 200 < second < 280 else 1.1),
+                throttled=second % 3 if number and 195 < second < 203 else 0,
+                is_probing=bool(number) and 300 < second < 330,
             )
 
 
