@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,14 +52,18 @@ def ended(summary: Summary) -> str:
     return names.get(summary.exit_code, "Some rows did not succeed")
 
 
-def headline(summary: Summary) -> str:
-    """The verdict in one short sentence; of many statuses it tells only success and failure."""
-    counts = summary.statuses
+def headline(why: str, counts: Mapping[Status, int]) -> str:
+    """The verdict in one short sentence: `why`, unless it names too many statuses for that.
+
+    >>> headline("3 of 4 rows updated; 1 invalid", {Status.UPDATED: 3, Status.INVALID: 1})
+    '3 of 4 rows updated; 1 invalid'
+    >>> headline("...", dict.fromkeys(Status, 1)).partition(" of ")[0]
+    '3'
+    """
     if sum(count > 0 for count in counts.values()) <= _MOST_NAMED:
-        return summary.why
-    good = sum(counts.get(status, 0) for status in SUCCESS)
-    wrong = summary.rows - good
-    return f"{number(good)} of {counted(summary.rows, 'row')} succeeded, {number(wrong)} did not"
+        return why
+    rows, good = sum(counts.values()), sum(counts.get(status, 0) for status in SUCCESS)
+    return f"{number(good)} of {counted(rows, 'row')} succeeded, {number(rows - good)} did not"
 
 
 def steps(summary: Summary) -> tuple[Step, ...]:

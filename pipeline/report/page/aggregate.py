@@ -43,6 +43,7 @@ class Aggregate:
         self._titles = snapshot.columns
         self._slowest = _Top("_seconds", "_attempts")
         self._retried = _Top("_attempts", "_seconds")
+        self._for_errors: set[int] = set()
 
     def add(self, frame: pl.DataFrame, results: pl.DataFrame, shown: Sequence[int]) -> None:
         """Take in rows of the snapshot and their results, in the same order.
@@ -55,6 +56,7 @@ class Aggregate:
         wanted = set(shown)
         wanted |= self._slowest.add(sent)
         wanted |= self._retried.add(sent.filter(pl.col("_attempts") > _FEW_ATTEMPTS))
+        self._for_errors.update(shown)
         if wanted:
             self._keep(frame, wanted)
 
@@ -73,29 +75,39 @@ class Aggregate:
         for values in wanted.iter_rows(named=True):
             example = _example(values, self._titles)
             self.examples[example.row] = example
+        needed = self._for_errors | self._slowest.numbers | self._retried.numbers
+        for row in self.examples.keys() - needed:
+            del self.examples[row]
 
 
 class _Top:
-    """The rows of results with the highest values of a column, of equal ones the earliest."""
+    """The rows of results with the highest values of a column.
 
-    def __init__(self, *by: str) -> None:
-        self._by = by
+    Of equal ones those that are higher in another one, then the earliest.
+    """
+
+    def __init__(self, first: str, second: str) -> None:
+        self._by = (first, second)
         self._held: pl.DataFrame | None = None
 
     def add(self, results: pl.DataFrame) -> set[int]:
         """The numbers of those of `results` that are among the highest so far."""
         new = results.select(_SHOWN)
-        if self._held is not None:
-            least = self._held[self._by[0]][-1]
-            is_full = self._held.height == MOST_ROWS
-            new = new.filter(pl.col(self._by[0]) > least) if is_full else new
+        if self._held is not None and self._held.height == MOST_ROWS:
+            first, second = map(pl.col, self._by)
+            least, least_second = self._held.select(self._by).row(-1)
+            new = new.filter((first > least) | ((first == least) & (second > least_second)))
         if not new.height:
             return set()
         together = new if self._held is None else pl.concat([self._held, new])
-        descending = [True] * len(self._by)
-        ranked = together.sort(*self._by, "_row", descending=[*descending, False])
+        ranked = together.sort(*self._by, "_row", descending=[True, True, False])
         self._held = ranked.head(MOST_ROWS)
-        return set(self._held["_row"]) & set(new["_row"])
+        return self.numbers & set(new["_row"])
+
+    @property
+    def numbers(self) -> set[int]:
+        """Of the rows that are held."""
+        return set() if self._held is None else set(self._held["_row"])
 
     def rows(self) -> list[dict[str, Any]]:
         return [] if self._held is None else list(self._held.iter_rows(named=True))

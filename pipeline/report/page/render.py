@@ -77,7 +77,7 @@ def report_page(facts: PageFacts) -> str:
         "report.html",
         summary=summary,
         file_name=posixpath.basename(summary.input.file),
-        headline=headline(summary),
+        headline=headline(summary.why, summary.statuses),
         tone=tone_of(summary.exit_code),
         ended=ended(summary),
         steps=steps(summary),

@@ -12,7 +12,7 @@ from statistics import median
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.model import SUCCESS
-from pipeline.report.page.advice import Tone, tone_of
+from pipeline.report.page.advice import Tone, headline, tone_of
 from pipeline.report.summary import SUMMARY_NAME, Counts, Summary
 
 MOST_RUNS = 500
@@ -55,6 +55,11 @@ class Card(BaseModel):
     def has_page(self) -> bool:
         """Whether a page lies beside the summary."""
         return self.page is not None
+
+    @property
+    def headline(self) -> str:
+        """The verdict, short."""
+        return headline(self.why, self.statuses)
 
     @property
     def tone(self) -> Tone:

@@ -191,7 +191,7 @@ def snapshot(folder: Path, rows: int) -> Snapshot:
 
 
 def _account(name: str, requests: int, seconds: int) -> AccountFacts:
-    per_s = max(1, round(requests / seconds * 1.2))
+    per_s = max(1, round(requests / max(1, seconds) * 1.2))
     return AccountFacts(
         name=name,
         vendor="xsolla" if name == "shop" else "oracle",
