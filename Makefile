@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-browser check bench bench-page memory torture pictures fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page memory torture pictures fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,10 +34,13 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 test: .venv/dev ## run the tests
 	@$(BIN)/python -m pytest
 
-test-browser: .venv/dev ## the tests of the pages in Chromium; installs one where it may (Debian, root)
+browser: ## install a Chromium for the tests of the pages, where there is none (Debian, root)
 	@command -v chromium chromium-browser google-chrome >/dev/null || \
-	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
-	  { echo "make test-browser: no Chromium is here and none could be installed" >&2; exit 1; }
+	  { DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	  { echo "make browser: no Chromium is here, and none could be installed" >&2; exit 1; }
+
+test-browser: browser .venv/dev ## the tests of the pages in a browser
 	@$(BIN)/python -m pytest tests/report/page/test_browser.py
 
 check: .venv/dev ## lint, formatting, types and layer rules

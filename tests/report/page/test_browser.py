@@ -1,6 +1,6 @@
 """Pages in a real browser: the system's Chromium. Skipped where there is none.
 
-`make test-browser` installs one on Debian.
+`make browser` installs one on Debian.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tests.report.page.pages import HOSTILE, SCRIPT, STARTED, source_of
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: make test-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: make browser")
 
 RUNS: dict[str, dict[str, Any]] = {
     "faulty run": {"rows": 2_000},
-    "clean": {"rows": 300, "is_faulty": False},
+    "clean": {"rows": 300, "seconds": 10, "is_faulty": False},
     "no rows": {"rows": 0, "seconds": 0},
     "a moment": {"rows": 7, "seconds": 2},
     "interrupted": {
@@ -148,7 +148,6 @@ def test_even_a_script_that_got_in_would_not_run(page, reports, tmp_path):
     [
         ("interrupted/report.html", "light"),
         ("interrupted/report.html", "dark"),
-        ("a moment/report.html", "dark"),
         ("clean/report.html", "light"),
         ("index.html", "light"),
     ],
@@ -156,7 +155,10 @@ def test_even_a_script_that_got_in_would_not_run(page, reports, tmp_path):
 def test_a_page_has_no_serious_fault_of_accessibility(page, reports, name, colours):
     opened(page, reports / name, color_scheme=colours)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-    found = Axe().run(page).response["violations"]
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if colours == "dark":  # the rest does not hang on it
+        options["runOnly"] = ["color-contrast"]
+    found = Axe().run(page, options=options).response["violations"]
     faults = [
         (fault["id"], [node["html"][:120] for node in fault["nodes"][:3]])
         for fault in found
