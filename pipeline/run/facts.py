@@ -55,6 +55,7 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
         routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
         stopped=sent.stopped,
         samples=ledger.samples,
+        exchanges=ledger.exchanges,
     )
     return write_report(source, prepared.report_folder)
 

@@ -12,7 +12,7 @@ import polars as pl
 from pipeline.model import LINE_COLUMN, RESULT_COLUMNS, ROW_COLUMN, Snapshot
 
 MOST_ROWS = 10
-_MOST_CELLS = 12
+_MOST_CELLS = 8
 _CELL_CHARS = 80
 _SHOWN = ("_row", "_operation", "_account", "_status", "_http_status", "_attempts", "_seconds")
 _FEW_ATTEMPTS = 1
@@ -116,7 +116,7 @@ class _Top:
 def _example(values: Mapping[str, Any], titles: Sequence[str]) -> Example:
     own = [value for name, value in values.items() if name not in (ROW_COLUMN, LINE_COLUMN)]
     filled = [
-        (title.strip(), _shortened(str(value)))
+        (_shortened(title.strip()), _shortened(str(value)))
         for title, value in zip(titles, own, strict=False)
         if value is not None and value != "" and title.strip() not in RESULT_COLUMNS
     ]

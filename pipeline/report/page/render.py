@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.model import Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import LATENCY_BOUNDS_S
 from pipeline.report.page.advice import ended, headline, steps, tone_of
 from pipeline.report.page.aggregate import Aggregate, Example
@@ -24,6 +26,8 @@ from pipeline.report.summary import Counts, ErrorSummary, Summary
 from pipeline.report.wording import MEANING, counted, duration, number, one_line, row_list
 
 MOST_KINDS = 50
+MOST_IN_FULL = 20
+"""Kinds of errors with example rows and an exchange."""
 MOST_INDEXED = 500
 _MOST_CURVES = 12
 _MOST_TABLE_POINTS = 60
@@ -31,6 +35,7 @@ _FEW_POINTS = 5
 _FEW_REPLIES = 30
 _SHOWN_EXAMPLES = 3
 _MESSAGE_CHARS = 1_000
+_EXCHANGE_CHARS = 3_000
 _MOST_ATTEMPTS = 12
 
 
@@ -54,6 +59,7 @@ class PageFacts:
 
     kinds       of errors, most frequent first, at most MOST_KINDS
     not_listed  rows whose kind is not among them
+    met         place among `kinds` -> what one of its rows met
     allowed     account -> requests per second that its quota allows; 0 for none
     shelf       other reports beside this one, newest first
     """
@@ -62,6 +68,7 @@ class PageFacts:
     outcomes: Sequence[Outcome]
     kinds: Sequence[ErrorSummary]
     not_listed: int
+    met: Mapping[int, Exchange]
     aggregate: Aggregate
     timelines: Timelines
     allowed: Mapping[str, float]
@@ -88,6 +95,9 @@ def report_page(facts: PageFacts) -> str:
         outcomes=facts.outcomes,
         kinds=facts.kinds,
         not_listed=facts.not_listed,
+        met=facts.met,
+        run_quoted=shlex.quote(summary.run),
+        most_in_full=MOST_IN_FULL,
         examples_of=facts.aggregate.examples,
         slowest=facts.aggregate.slowest,
         most_retried=facts.aggregate.most_retried,
@@ -265,6 +275,7 @@ def _environment() -> Environment:
         "clock": clock,
         "counted": counted,
         "duration": duration,
+        "lines": _lines,
         "moment": moment,
         "number": number,
         "pace": lambda value: f"{value:,.1f}",
@@ -283,5 +294,10 @@ def _seen(value: Any) -> Any:
     return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MESSAGE_CHARS else f"{text[:_MESSAGE_CHARS]}…"
+def _shortened(text: str, most: int = _MESSAGE_CHARS) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _lines(text: str) -> Markup:
+    """A text of several lines, which stay lines."""
+    return Markup("\n").join(map(one_line, _shortened(text, _EXCHANGE_CHARS).splitlines()))

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.report.page.aggregate import Aggregate
+from pipeline.report.page.met import met
 from pipeline.report.page.shelf import read_shelf
 from pipeline.report.page.timeline import Timelines
 from pipeline.report.publish import file_sha256, publish_text
@@ -24,19 +25,27 @@ def publish_page(
     Raises OSError.
     """
     # a command that makes no report does not wait for templates
-    from pipeline.report.page.render import MOST_KINDS, Outcome, PageFacts, report_page  # noqa: PLC0415
+    from pipeline.report.page.render import (  # noqa: PLC0415
+        MOST_IN_FULL,
+        MOST_KINDS,
+        Outcome,
+        PageFacts,
+        report_page,
+    )
 
     timelines = Timelines()
     for sample in source.samples():
         timelines.add(sample)
+    kinds = tally.errors(MOST_KINDS)
     facts = PageFacts(
         summary=summary,
         outcomes=[
             Outcome(account=account, operation=operation, statuses=counts)
             for (account, operation), counts in tally.outcomes().items()
         ],
-        kinds=tally.errors(MOST_KINDS),
+        kinds=kinds,
         not_listed=tally.errors_not_listed(MOST_KINDS),
+        met=met(kinds[:MOST_IN_FULL], source.exchanges()),
         aggregate=aggregate,
         timelines=timelines,
         allowed={account.name: account.quota_per_s for account in source.facts.accounts},

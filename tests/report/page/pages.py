@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, RowResult, Snapshot, Status
+from pipeline.model.exchange import Exchange
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 from pipeline.report import AccountFacts, ReportSource, RunFacts
 from pipeline.tables import ROW_GROUP_ROWS, ParquetWriter
@@ -93,6 +94,12 @@ def result(row: int) -> RowResult:  # noqa: PLR0911 - one for each status
             return done
 
 
+def exchange(row: int) -> Exchange:
+    request = f'curl -X PUT https://store.xsolla.com/c{row} --data \'{{"name": "{HOSTILE}"}}\''
+    reply = f'HTTP 422 Unprocessable Entity\nX-Request-Id: 7\n\n{{"errorMessage": "{HOSTILE}"}}'
+    return Exchange(row, Status.REJECTED, result(row).error_code, request, reply)
+
+
 def good(row: int) -> RowResult:
     """Every row is updated."""
     return RowResult(row, COUPON, "shop", Status.UPDATED, 204, attempts=1, seconds=0.05)
@@ -155,6 +162,7 @@ def source_of(
         results=lambda first, last: map(of_row, range(first, min(last, rows) + 1)),
         facts=replace(known, **facts),
         samples=lambda: samples(rows, accounts, seconds if rows else 0),
+        exchanges=lambda: map(exchange, range(1, min(4, rows + 1))) if is_faulty else (),
     )
 
 

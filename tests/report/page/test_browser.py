@@ -135,6 +135,16 @@ def test_what_a_vendor_or_a_file_says_stays_text(page, reports):
     assert page.locator("#why dt", has_text=SCRIPT).count()
 
 
+def test_the_refused_request_and_its_reply_are_shown_line_by_line(page, reports):
+    opened(page, reports / "faulty run" / "report.html")
+    shown = page.locator("#why .exchange").first
+    shown.locator("summary").click()
+    request, reply = shown.locator("pre").all_inner_texts()
+    assert request.startswith("curl -X PUT https://store.xsolla.com/c")
+    assert HOSTILE.replace("\u202e", "") in request
+    assert reply.splitlines()[:3] == ["HTTP 422 Unprocessable Entity", "X-Request-Id: 7", ""]
+
+
 def test_even_a_script_that_got_in_would_not_run(page, reports, tmp_path):
     """The page forbids scripts; the browser obeys."""
     text = (reports / "clean" / "report.html").read_text()
