@@ -80,7 +80,7 @@ def report_page(facts: PageFacts) -> str:
     summary = facts.summary
     this = card_of(summary)
     before = earlier(facts.shelf, this)
-    return _filled(
+    return filled(
         "report.html",
         summary=summary,
         file_name=posixpath.basename(summary.input.file),
@@ -113,7 +113,7 @@ def report_page(facts: PageFacts) -> str:
 def index_page(cards: Sequence[Card]) -> str:
     """The page that lists runs, newest first; of more than MOST_INDEXED the newest."""
     shown = cards[:MOST_INDEXED]
-    return _filled(
+    return filled(
         "index.html",
         cards=shown,
         is_cut=len(cards) > MOST_INDEXED,
@@ -249,7 +249,8 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 # Templates
 
 
-def _filled(template: str, **values: Any) -> str:
+def filled(template: str, **values: Any) -> str:
+    """A template with values in it, each text of them escaped."""
     examples: Mapping[int, Example] = values.get("examples_of", {})
     environment = _environment()
     return environment.get_template(template).render(
@@ -277,6 +278,7 @@ def _environment() -> Environment:
         "duration": duration,
         "lines": _lines,
         "moment": moment,
+        "moment_of": lambda text: moment(datetime.fromisoformat(text)),
         "number": number,
         "pace": lambda value: f"{value:,.1f}",
         "percent": lambda share: f"{share:.0%}",

@@ -18,7 +18,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from pipeline.model.plan import PlanKind, Planned
 from pipeline.report import write_report
+from pipeline.report.page.plan import ChangedField, Noted, publish_plan_page
 from tests.report.page.pages import HOSTILE, SCRIPT, STARTED, source_of
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -66,6 +68,23 @@ def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page()
     yield page
     page.close()
+
+
+@pytest.fixture(scope="module")
+def plan_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    planned = Planned(
+        source=f"autumn {SCRIPT}.csv",
+        made="2026-11-23T22:05:00+00:00",
+        accounts={},
+        kinds={PlanKind.CHANGES: 1200, PlanKind.INVALID: 3},
+        requests=1200,
+        gaps={"xsolla.coupon": "a change within the round trip goes unnoticed"},
+    )
+    plan = tmp_path_factory.mktemp("plans") / "plan of autumn.parquet"
+    plan.write_bytes(b"")
+    changed = [ChangedField("xsolla.coupon", SCRIPT, 1200, 7, "c1", HOSTILE, "nothing")]
+    noted = [Noted(PlanKind.INVALID, 7, "", HOSTILE)]
+    return publish_plan_page(plan, planned, changed, noted, {})
 
 
 def opened(page: Page, path: Path, **media: Any) -> Page:
@@ -207,6 +226,24 @@ def test_on_paper_nothing_sticks_and_colours_are_light(page, reports):
     assert not page.locator("nav").is_visible()
     ink = page.evaluate("getComputedStyle(document.body).color")
     assert ink == "rgb(28, 30, 33)"
+
+
+def test_a_plan_has_a_page_of_the_same_kind(page, plan_page):
+    asked, complaints = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.set_viewport_size({"width": 360, "height": 740})
+    opened(page, plan_page)
+    assert (asked, complaints) == ([plan_page.as_uri()], [])
+    assert page.locator("h1").inner_text().endswith("1,203 rows, 1,200 would be sent")
+    told = page.locator("[data-kind]").evaluate_all("all => all.map(e => e.dataset.count)")
+    assert told == ["1200", "3"]
+    assert page.locator("script, img").count() == 0
+    assert page.locator(".todo code").inner_text().endswith("plan of autumn.parquet'")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert (plan_page.parent / unquote(page.locator("footer a").get_attribute("href"))).exists()
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    assert [each["id"] for each in found if each["impact"] in {"serious", "critical"}] == []
 
 
 def test_the_list_of_runs_leads_to_each(page, reports):
