@@ -17,10 +17,10 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test check bench memory torture fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page memory torture pictures fmt lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 # A crash ends with 1 too, so the report is looked for as well.
 run: .venv/project ## send the samples to the embedded simulator and show the report
@@ -34,6 +34,15 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 test: .venv/dev ## run the tests
 	@$(BIN)/python -m pytest
 
+browser: ## install a Chromium for the tests of the pages, where there is none (Debian, root)
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  { DEBIAN_FRONTEND=noninteractive; export DEBIAN_FRONTEND; apt-get update -qq && \
+	    apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	  { echo "make browser: no Chromium is here, and none could be installed" >&2; exit 1; }
+
+test-browser: browser .venv/dev ## the tests of the pages in a browser
+	@$(BIN)/python -m pytest tests/report/page/test_browser.py
+
 check: .venv/dev ## lint, formatting, types and layer rules
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -43,12 +52,18 @@ check: .venv/dev ## lint, formatting, types and layer rules
 bench: .venv/dev ## measure throughput, CPU time and memory
 	@$(BIN)/python tests/benchmarks/run.py
 
+bench-page: .venv/dev ## what the page of a run of 1,000,000 rows costs (a minute)
+	@$(BIN)/python tests/benchmarks/page.py
+
 memory: .venv/dev ## measure peak memory at 1,000,000 and 10,000,000 rows (an hour or two)
 	@$(BIN)/python tests/benchmarks/memory.py
 
 torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; half an hour)
 	@$(BIN)/python -m tests.torture.kill_loop --kills $(or $(KILLS),1000)
 	@$(BIN)/python -m tests.torture.power_loss
+
+pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromium)
+	@$(BIN)/python -m tests.report.page.pictures
 
 fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet

@@ -33,7 +33,10 @@ MAY_USE: dict[str, set[str]] = {
         *("aiohttp", "aiolimiter", "anyio", "multidict", "pydantic", "yarl"),
     },
     "ledger": {"model", "pydantic_core"},
-    "report": {"model", "tables", "polars", "pydantic", "rich"},
+    "report": {
+        *("model", "tables", "polars", "pydantic", "rich"),
+        *("jinja2", "markupsafe", "svg"),  # the page
+    },
     "config": {"model", "policy", "vendors", "pydantic"},
     "run": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),

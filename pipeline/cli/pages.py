@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.padding import Padding
@@ -10,22 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.words import from_here
+from pipeline.model import RunAborted
 from pipeline.model.plan import PlanKind, Planned
 from pipeline.plan import Made, Page, Verified
 from pipeline.plan.page import Field, short_id
+from pipeline.report.page.plan import MEANING, ChangedField, Noted, headline, publish_plan_page
 from pipeline.report.wording import counted, number, one_line
 from pipeline.run.canary import Trial
 
-_MEANING: Mapping[PlanKind, str] = {
-    PlanKind.CHANGES: "would be sent",
-    PlanKind.BLIND: "would be sent without a look: this vendor cannot be read",
-    PlanKind.UNCHANGED: "held already; not sent",
-    PlanKind.MISSING: "the vendor has no such entity; not sent",
-    PlanKind.UNREAD: "the vendor did not tell what it holds; not sent",
-    PlanKind.CONFLICT: "changed by somebody else since; not sent",
-    PlanKind.FINAL: "cannot be taken back; not sent",
-    PlanKind.INVALID: "never became a job; not sent",
-}
 _STYLE: Mapping[PlanKind, str] = {
     PlanKind.CHANGES: "bold",
     PlanKind.BLIND: "bold yellow",
@@ -37,7 +30,7 @@ _FIELDS_SHOWN = 8
 def show_plan(console: Console, made: Made, *, is_sent_next: bool = False) -> None:
     """What a plan says, and how it is sent."""
     planned, path = made.planned, from_here(made.path)
-    console.print(_text(_headline(planned), "bold"))
+    console.print(_text(headline(planned), "bold"))
     console.print(Padding(_kinds(planned), (1, 0, 0, 2)))
     if made.page.changed:
         console.print(Padding(_fields(made.page), (1, 0, 0, 2)))
@@ -45,14 +38,23 @@ def show_plan(console: Console, made: Made, *, is_sent_next: bool = False) -> No
     if notes:
         console.print(Padding(_pairs(notes), (1, 0, 0, 2)))
     console.print(_text(f"\nPlan: {path}"), soft_wrap=True)
+    console.print(_text(f"Page: {from_here(_written(made))}"), soft_wrap=True)
     if planned.sends and not is_sent_next:
         console.print(_text(f"Send it: pipeline run {path}"), soft_wrap=True)
 
 
-def _headline(planned: Planned) -> str:
-    what = f"Plan to take back {planned.source}" if planned.undoes else f"Plan of {planned.source}"
-    where = " at the simulator" if planned.is_simulated else ""
-    return f"{what}{where}: {counted(planned.rows, 'row')}, {number(planned.sends)} would be sent"
+def _written(made: Made) -> Path:
+    """The page of a plan, written beside it. Raises RunAborted where the disk refuses."""
+    page = made.page
+    changed = [
+        ChangedField(*field, rows, page.cleared[field], *page.examples[field])
+        for field, rows in page.changed.most_common()
+    ]
+    noted = [Noted(kind, *note) for kind, some in page.notes.items() for note in some]
+    try:
+        return publish_plan_page(made.path, made.planned, changed, noted, made.stopped)
+    except OSError as error:
+        raise RunAborted(f"{made.path}: its page cannot be written: {error.strerror}") from error
 
 
 def _kinds(planned: Planned) -> Table:
@@ -60,7 +62,7 @@ def _kinds(planned: Planned) -> Table:
     for kind in PlanKind:
         if count := planned.kinds.get(kind, 0):
             style = _STYLE.get(kind, "yellow")
-            table.add_row(Text(kind, style=style), number(count), Text(_MEANING[kind], "dim"))
+            table.add_row(Text(kind, style=style), number(count), Text(MEANING[kind], "dim"))
     return table
 
 

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.browser import show
 from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
@@ -22,7 +23,9 @@ from pipeline.load.header import nearest
 from pipeline.model import UsageError
 from pipeline.policy.quota import parse_quota
 from pipeline.report import closing
+from pipeline.report.page.write import INDEX_NAME
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
+from pipeline.report.summary import PAGE_NAME
 from pipeline.report.wording import counted, number, one_line, verdict
 from pipeline.run.exchanges import exchange_of
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
@@ -40,8 +43,8 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
     "stop": (),
     "exchange": (),
     "quota": (),
-    "RUN": (),
-    "the list of runs": ("most", "since", "unfinished"),
+    "RUN": ("open",),
+    "the list of runs": ("most", "since", "unfinished", "open"),
 }
 _NEED_RUN = {
     "stop": "which one is to stop",
@@ -61,6 +64,7 @@ _NEED_RUN = {
 @click.option(
     "--exchange", type=click.IntRange(min=1), metavar="ROW", help="What a row of RUN met, in full."
 )
+@click.option("--open", is_flag=True, help="Show the page of RUN, or of all runs, in a browser.")
 @click.option("--stop", is_flag=True, help="Let the process that works on RUN finish and leave.")
 @click.option(
     "--quota", nargs=2, metavar="ACCOUNT QUOTA", help="Slow RUN down, as in shop 5/s; shop default."
@@ -97,6 +101,9 @@ def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given
         _slow(config, run, given["quota"], told)
     else:
         _tell_run(config, run, told)
+    if given["open"]:
+        page = config.reports / (INDEX_NAME if run is None else f"{run}/{PAGE_NAME}")
+        told.aside(show(page))
 
 
 def _asked(run: str | None, given: dict[str, Any]) -> str:

@@ -39,6 +39,7 @@ class Flow:
         self._is_down = is_down
         self._probe: Batch | None = None
         self._taken = 0
+        self._throttled = 0
         self.slots = Slots(self._concurrency.limit)
 
     @property
@@ -103,6 +104,7 @@ class Flow:
         down_since_s, before = self._outage.failing_since_s, self.limit
         was_down = self._outage.is_down
         now_s = self._clock()
+        self._throttled += answer.verdict is Verdict.THROTTLED
         if is_judged(answer):
             self._outage.worked(left_s)
         elif answer.verdict is Verdict.TRANSIENT:
@@ -113,6 +115,11 @@ class Flow:
         self._adjust(before)
         if self._outage.is_down and not was_down:
             self._is_down()
+
+    def take_throttled(self) -> int:
+        """How many answers said that there were too many requests, since the last call."""
+        taken, self._throttled = self._throttled, 0
+        return taken
 
     def _adjust(self, before: int) -> None:
         limit = self.limit

@@ -100,6 +100,7 @@ class Lane:
         self._is_open = False
         self._workers = 0
         self.take_latencies = self._traffic.take_latencies
+        self.take_throttled = self._flow.take_throttled
 
     async def run(self) -> None:
         """Send every row, or stop.

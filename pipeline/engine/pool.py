@@ -81,6 +81,9 @@ class Pool:
                 in_flight_limit=each.in_flight_limit,
                 pause_left_s=each.pause_left_s,
                 latencies=lane.take_latencies(),
+                allowed_per_s=each.quota_per_s,
+                throttled=lane.take_throttled(),
+                is_probing=each.is_probing,
             )
             for lane, each in zip(self._lanes, self.progress(), strict=True)
         ]

@@ -42,7 +42,12 @@ CREATE TABLE samples (
     pause_left_s REAL NOT NULL, latencies TEXT NOT NULL
 );
 """
-_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE)
+_SAMPLES_TELL_MORE = """
+ALTER TABLE samples ADD COLUMN allowed_per_s REAL NOT NULL DEFAULT 0;
+ALTER TABLE samples ADD COLUMN throttled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE samples ADD COLUMN is_probing INTEGER NOT NULL DEFAULT 0;
+"""
+_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE)
 
 _END = """
 INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
@@ -188,8 +193,8 @@ class RunLedger(Keeper):
         """Append."""
         with self._database.commit() as connection:
             connection.executemany(
-                "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*sample[:-1], _encode(sample.latencies)) for sample in samples],
+                "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_stored(sample) for sample in samples],
             )
 
     def samples(self) -> Iterator[Sample]:
@@ -197,9 +202,9 @@ class RunLedger(Keeper):
         query = "SELECT * FROM samples WHERE number > ? ORDER BY number LIMIT ?"
         last = 0
         while rows := self._database.rows(query, (last, _CHUNK_ROWS)):
-            for _, *values, latencies in rows:
+            for row in rows:
                 try:
-                    yield Sample._make((*values, tuple(json.loads(latencies))))
+                    yield _sample(row)
                 except (TypeError, ValueError) as error:
                     raise damaged(self._path, "a sample is not what was written") from error
             last = rows[-1][0]
@@ -214,9 +219,24 @@ def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
     try:
         with closing(read_only(path)) as connection:
             rows = connection.execute(query, (account, most)).fetchall()
-        return [Sample._make((*values, tuple(json.loads(text)))) for _, *values, text in rows]
+        return [_sample(row) for row in rows]
     except (sqlite3.Error, TypeError, ValueError):
         return []
+
+
+def _stored(sample: Sample) -> tuple[object, ...]:
+    """The columns of `samples` behind the number."""
+    return tuple(
+        _encode(value) if name == "latencies" else value
+        for name, value in zip(Sample._fields, sample, strict=True)
+    )
+
+
+def _sample(row: Sequence[Any]) -> Sample:
+    """A row of `samples`, its number first."""
+    stored = Sample._make(row[1:])
+    latencies = json.loads(row[1 + Sample._fields.index("latencies")])
+    return stored._replace(latencies=tuple(latencies), is_probing=bool(stored.is_probing))
 
 
 _STATUSES = {status.value: status for status in Status}

@@ -19,6 +19,9 @@ class Sample(NamedTuple):
     pause_left_s  until the vendor allows the next request; 0 where it asks for no pause
     latencies     how many replies came within each of LATENCY_BOUNDS_S, the last beyond them;
                   empty where none came
+    allowed_per_s the rate in force at its end; 0 where nothing bounds it, or that was not noted
+    throttled     answers in that time that said: too many requests
+    is_probing    whether the vendor was down at its end, and asked with one request at a time
     """
 
     account: str
@@ -29,3 +32,6 @@ class Sample(NamedTuple):
     in_flight_limit: int
     pause_left_s: float = 0.0
     latencies: tuple[int, ...] = ()
+    allowed_per_s: float = 0.0
+    throttled: int = 0
+    is_probing: bool = False

@@ -45,9 +45,12 @@ def publish(parts: Mapping[Path, Path]) -> None:
         sync_folder(folder)
 
 
-def publish_text(path: Path, text: str) -> None:
-    """Write a small text file whole."""
-    part = aside(path)
+def publish_text(path: Path, text: str, part: Path | None = None) -> None:
+    """Write a small text file whole.
+
+    part  where it is written first, in the same folder; needed where two processes may write it
+    """
+    part = aside(path) if part is None else part
     with removed_on_error(part):
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123 - by descriptor

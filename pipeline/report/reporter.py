@@ -1,4 +1,4 @@
-"""A run's snapshot and results become two result files and a summary.
+"""A run's snapshot and results become two result files, a page and a summary.
 
 Each row of the snapshot stands in exactly one of the two files, or there is no summary.
 """
@@ -16,6 +16,8 @@ from pipeline.report.columns import InputColumns
 from pipeline.report.errors import ReportError
 from pipeline.report.matching import matched
 from pipeline.report.outputs import open_output
+from pipeline.report.page.aggregate import Aggregate
+from pipeline.report.page.write import publish_index, publish_page
 from pipeline.report.publish import (
     aside,
     file_sha256,
@@ -30,7 +32,7 @@ from pipeline.report.publish import (
 from pipeline.report.reconcile import check_recorded, check_totals
 from pipeline.report.source import ReportSource
 from pipeline.report.summarise import summarise
-from pipeline.report.summary import SUMMARY_NAME, OutputSummary, Summary
+from pipeline.report.summary import PAGE_NAME, SUMMARY_NAME, OutputSummary, Summary
 from pipeline.report.tally import Tally
 from pipeline.tables import row_count
 
@@ -58,28 +60,30 @@ def _not_written(folder: Path, why: str) -> ReportError:
 
 def _write_report(source: ReportSource, folder: Path) -> Summary:
     private_folder(folder)
-    withdraw(folder / SUMMARY_NAME)
+    for name in (SUMMARY_NAME, PAGE_NAME):
+        withdraw(folder / name)
     names = [folder / f"{stem}.{source.snapshot.kind}" for stem in ("success", "errors")]
     parts = [aside(name) for name in names]
     with removed_on_error(*parts):
-        tally, rows = _write_parts(source, parts)
+        tally, aggregate, rows = _write_parts(source, parts)
         _check(source, tally, written=sum(rows))
         outputs = {
             name.stem: _output_summary(name.name, part, count)
             for name, part, count in zip(names, parts, rows, strict=True)
         }
         publish(dict(zip(parts, names, strict=True)))
-    summary = summarise(source, tally, outputs)
+    summary = publish_page(folder, summarise(source, tally, outputs), source, tally, aggregate)
     publish_text(folder / SUMMARY_NAME, summary.text())
     sync_folder(folder.parent)
     point_latest(folder)
+    publish_index(folder.parent, summary.run)
     return summary
 
 
-def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, list[int]]:
+def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, Aggregate, list[int]]:
     """Write the two files under the names in `parts`; what they add up to, and rows in each."""
     columns = InputColumns(source.snapshot, _stored_schema(source.snapshot.path))
-    tally = Tally()
+    tally, aggregate = Tally(), Aggregate(source.snapshot)
     with ExitStack() as stack:
         success, errors = (
             stack.enter_context(open_output(source.snapshot, part, columns.header, columns.schema))
@@ -91,11 +95,13 @@ def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, li
             is_success = rows["_status"].is_in(_SUCCESSES)
             if is_success.all():
                 success.write(rows)
+                aggregate.add(frame, results, shown=())
                 continue
             success.write(rows.filter(is_success))
             errors.write(rows.filter(~is_success))
-            tally.add_errors(results.filter(~is_success))
-    return tally, [success.rows, errors.rows]
+            shown = tally.add_errors(results.filter(~is_success))
+            aggregate.add(frame, results, shown)
+    return tally, aggregate, [success.rows, errors.rows]
 
 
 def _stored_schema(path: Path) -> pl.Schema:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.model import RowResult, Snapshot, Status
+from pipeline.model.exchange import Exchange
+from pipeline.model.sample import Sample
 from pipeline.report.summary import RunFacts
 
 Results = Callable[[int, int], Iterable[RowResult]]
+Samples = Callable[[], Iterable[Sample]]
+Exchanges = Callable[[], Iterable[Exchange]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,8 @@ class ReportSource:
     stopped   account -> why it took no more rows
     claimed   rows that may have been sent and have no result: they are `unknown`
     recorded  results per status, as counted when they were recorded; None where nobody counted
+    samples   how fast it went, in the order in which that was noted
+    exchanges what rows that did not succeed met, as far as it is kept
     """
 
     snapshot: Snapshot
@@ -33,3 +39,5 @@ class ReportSource:
     stopped: Mapping[str, str] = field(default_factory=dict)
     claimed: frozenset[int] = frozenset()
     recorded: Mapping[Status, int] | None = None
+    samples: Samples = tuple
+    exchanges: Exchanges = tuple

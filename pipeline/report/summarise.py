@@ -10,6 +10,7 @@ from pipeline.report.source import ReportSource
 from pipeline.report.summary import (
     AccountFacts,
     AccountSummary,
+    Counts,
     InputSummary,
     OutputSummary,
     Summary,
@@ -36,6 +37,7 @@ def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSumma
         statuses=counts,
         accounts=_account_summaries(source, tally),
         without_account=tally.counts(""),
+        operations=_operations(tally),
         requests=sum(account.requests for account in facts.accounts),
         retries=sum(account.retries for account in facts.accounts),
         started=_utc(facts.started),
@@ -51,6 +53,15 @@ def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSumma
         settings=dict(facts.settings),
         versions=dict(facts.versions),
     )
+
+
+def _operations(tally: Tally) -> dict[str, Counts]:
+    found: dict[str, Counts] = {}
+    for (_, operation), counts in tally.outcomes().items():
+        known = found.setdefault(operation, dict.fromkeys(Status, 0))
+        for status, count in counts.items():
+            known[status] += count
+    return found
 
 
 def _rows_sent(counts: Mapping[Status, int]) -> int:

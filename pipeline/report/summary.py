@@ -16,6 +16,7 @@ from pipeline.report.errors import ReportError
 
 FORMAT = 1
 SUMMARY_NAME = "summary.json"
+PAGE_NAME = "report.html"
 Counts = dict[Status, int]
 
 
@@ -96,6 +97,14 @@ class OutputSummary(_Stored):
     sha256: str
 
 
+class PageSummary(_Stored):
+    """The page beside the result files."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
 class ErrorSummary(_Stored):
     """One kind of error: rows of one status and code whose words differ in names and numbers only.
 
@@ -143,11 +152,13 @@ class Summary(_Stored):
     why               one sentence
     statuses          every status, zeros included; their sum is `rows`
     without_account   the part of them that belongs to no account
+    operations        the same per operation; "" for rows that named none
     started, ended    UTC, ISO 8601
     rows_per_s        rows for which a request left, per second of the whole run
     errors            most frequent kinds first; rows of other kinds are only counted in
                       `errors_not_listed`
     outputs           `success` and `errors`
+    page              None in a report that has none
     """
 
     format: Literal[1] = 1
@@ -160,6 +171,7 @@ class Summary(_Stored):
     statuses: Counts
     accounts: dict[str, AccountSummary]
     without_account: Counts
+    operations: dict[str, Counts] = {}
     requests: int
     retries: int
     started: str
@@ -172,6 +184,7 @@ class Summary(_Stored):
     warnings: tuple[str, ...]
     cleared: dict[str, tuple[str, ...]]
     outputs: dict[str, OutputSummary]
+    page: PageSummary | None = None
     settings: dict[str, Any]
     versions: dict[str, str]
 

@@ -42,36 +42,49 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.by_account: Counter[tuple[str, Status]] = Counter()
+        self.by_operation: Counter[tuple[str, str, Status]] = Counter()
         self._kinds: dict[Kind, _Seen] = {}
 
     @property
     def rows(self) -> int:
         """Results seen so far."""
-        return self.by_account.total()
+        return self.by_operation.total()
 
     def add(self, results: pl.DataFrame) -> None:
         """Count a frame of `RESULT_SCHEMA`, later rows than all before it."""
-        groups = results.group_by("_account", "_status").len()
-        for account, status, count in groups.iter_rows():
-            self.by_account[account or "", Status(status)] += count
+        groups = results.group_by("_account", "_operation", "_status").len()
+        for account, operation, status, count in groups.iter_rows():
+            self.by_operation[account or "", operation or "", Status(status)] += count
 
-    def add_errors(self, errors: pl.DataFrame) -> None:
-        """Sort the rows of a frame of `RESULT_SCHEMA` that did not succeed into kinds."""
+    def add_errors(self, errors: pl.DataFrame) -> list[int]:
+        """Sort the rows of a frame of `RESULT_SCHEMA` that did not succeed into kinds.
+
+        Gives back those of them that stand for their kind.
+        """
+        shown: list[int] = []
         for status, code, words, message, hint, count, rows in _kinds(errors).iter_rows():
-            self._add_kind(Kind(status, code, words), _Seen(message, hint, count, rows))
+            shown += self._add_kind(Kind(status, code, words), _Seen(message, hint, count, rows))
+        return shown
 
     def counts(self, account: str | None = None) -> Counts:
         """Rows per status, zeros included; of one account, or of all."""
         counts: Counts = dict.fromkeys(Status, 0)
-        for (name, status), count in self.by_account.items():
+        for (name, _, status), count in self.by_operation.items():
             if account is None or name == account:
                 counts[status] += count
         return counts
 
+    def outcomes(self) -> dict[tuple[str, str], Counts]:
+        """(account, operation) -> rows per status, in alphabetical order; either may be empty."""
+        found: dict[tuple[str, str], Counts] = {}
+        for (account, operation, status), count in sorted(self.by_operation.items()):
+            empty: Counts = dict.fromkeys(Status, 0)
+            found.setdefault((account, operation), empty)[status] = count
+        return found
+
     def accounts(self) -> tuple[str, ...]:
         """Accounts that have a row, in alphabetical order; rows without one are left out."""
-        return tuple(sorted({name for name, _ in self.by_account if name}))
+        return tuple(sorted({name for name, _, _ in self.by_operation if name}))
 
     def errors(self, most: int = 10) -> tuple[ErrorSummary, ...]:
         """The most frequent kinds, of equal ones the one that showed up first."""
@@ -90,16 +103,20 @@ class Tally:
 
     def errors_not_listed(self, most: int = 10) -> int:
         """Rows that did not succeed and that `errors(most)` does not speak of."""
-        wrong = sum(n for (_, status), n in self.by_account.items() if status not in SUCCESS)
+        wrong = sum(n for (*_, status), n in self.by_operation.items() if status not in SUCCESS)
         return wrong - sum(error.count for error in self.errors(most))
 
-    def _add_kind(self, kind: Kind, seen: _Seen) -> None:
+    def _add_kind(self, kind: Kind, seen: _Seen) -> list[int]:
         known = self._kinds.get(kind)
         if known is not None:
             known.count += seen.count
-            known.rows.extend(seen.rows[: SHOWN_ROWS - len(known.rows)])
-        elif len(self._kinds) < MAX_KINDS:
+            new = seen.rows[: SHOWN_ROWS - len(known.rows)]
+            known.rows.extend(new)
+            return new
+        if len(self._kinds) < MAX_KINDS:
             self._kinds[kind] = seen
+            return seen.rows
+        return []
 
 
 def _kinds(errors: pl.DataFrame) -> pl.DataFrame:

@@ -57,6 +57,8 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
         recorded=recorded,
         routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
         stopped=sent.stopped,
+        samples=ledger.samples,
+        exchanges=ledger.exchanges,
     )
     return write_report(source, prepared.report_folder)
 

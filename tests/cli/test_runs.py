@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.ledger import Lock, Runs
 from pipeline.run.exchanges import exchanges_of
-from tests.cli.command import ended, start, typed
+from tests.cli.command import ended, environment, start, typed
 from tests.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
 from tests.workplace import configure, coupon, drop, simulator
 
@@ -647,3 +647,40 @@ def test_why_nothing_can_be_shown_of_a_row_is_told(shop, arguments, told):
     assert done.code == 2
     assert told in done.words
     assert "--exchange needs RUN" in typed(shop, "runs", "--exchange", "1").words
+
+
+# Its page
+
+
+BROWSER = '#!/bin/sh\necho "$1" > opened.txt\n'
+
+
+def test_open_shows_the_page_in_the_browser_that_the_user_names(tmp_path):
+    with simulator() as vendor:
+        configure(tmp_path, vendor.base_url)
+        run = sent(tmp_path, coupon(1))
+    (tmp_path / "browser").write_text(BROWSER)
+    (tmp_path / "browser").chmod(0o755)
+    for arguments, page in ([run], f"{run}/report.html"), ([], "index.html"):
+        more = environment(BROWSER=str(tmp_path / "browser"))
+        done = ended(start(tmp_path, "runs", *arguments, "--open", env=more))
+        assert done.code == 0, done
+        opened = (tmp_path / "opened.txt").read_text().strip()
+        assert opened == (tmp_path / "reports" / page).as_uri()
+        assert page in done.words
+
+
+def test_without_a_screen_the_page_is_named(tmp_path):
+    with simulator() as vendor:
+        configure(tmp_path, vendor.base_url)
+        run = sent(tmp_path, coupon(1))
+    bare = {
+        name: value
+        for name, value in environment().items()
+        if name not in {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}
+    }
+    done = ended(start(tmp_path, "runs", run, "--open", env=bare))
+    assert done.code == 0
+    assert f"No browser can be opened here. The page: {tmp_path}/reports/{run}/report.html" in (
+        done.words
+    )

@@ -154,7 +154,7 @@ def test_many_rows_are_read_in_pieces_and_recorded_in_between(ledger):
 def test_samples_come_back_in_order(ledger):
     samples = [
         Sample("shop", 1_800_000_000.25, 1.0, 20, 3, 16, 0.0, (0, 4, *[0] * 34, 1)),
-        Sample("billing", 1_800_000_000.25, 1.0, 0, 0, 4, 12.5),
+        Sample("billing", 1_800_000_000.25, 1.0, 0, 0, 4, 12.5, (), 20.0, 3, is_probing=True),
     ]
     ledger.sample(samples)
     ledger.sample(samples[:1])

@@ -265,9 +265,11 @@ def test_format_1_is_read(tmp_path):
         (module._checksum(1, "updated", record), record),
     )
     database.execute("INSERT INTO claims VALUES (2, -2)")
+    database.execute("INSERT INTO samples VALUES (1, 'shop', 7.0, 1.0, 20, 3, 16, 0.0, '[4]')")
     database.commit()
     database.close()
     with RunLedger(path) as ledger:
+        assert list(ledger.samples()) == [Sample("shop", 7.0, 1.0, 20, 3, 16, 0.0, (4,))]
         assert list(ledger.results(1, LAST)) == [
             result(1, http_status=204, attempts=1, seconds=0.5, request_id="r-1")
         ]

@@ -74,7 +74,8 @@ def test_a_report_is_its_owners_alone_and_leaves_nothing_else(tmp_path: Path) ->
     write_report(source(snapshot(tmp_path, SKUS), []), folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
-    assert modes == dict.fromkeys(("success.csv", "errors.csv", "summary.json"), 0o600)
+    names = ("success.csv", "errors.csv", "report.html", "summary.json")
+    assert modes == dict.fromkeys(names, 0o600)
 
 
 def test_latest_names_the_last_report(tmp_path: Path) -> None:
@@ -82,13 +83,17 @@ def test_latest_names_the_last_report(tmp_path: Path) -> None:
     for run in ("first", "second"):
         write_report(source(taken, []), reports / run)
         assert (reports / "latest").readlink() == Path(run)
-    assert sorted(path.name for path in reports.iterdir()) == ["first", "latest", "second"]
+    assert sorted(path.name for path in reports.iterdir()) == [
+        *("first", "index.html", "latest", "second")
+    ]
 
 
 def test_a_folder_in_the_place_of_latest_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "reports" / "latest" / "kept").mkdir(parents=True)
     write_report(source(snapshot(tmp_path, SKUS), []), tmp_path / "reports" / "r")
-    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == ["latest", "r"]
+    assert sorted(path.name for path in (tmp_path / "reports").iterdir()) == [
+        *("index.html", "latest", "r")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,158 @@
+"""Samples become curves of at most some hundred points each, whatever the length of a run. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import add
+from typing import NamedTuple
+
+from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
+
+MOST_POINTS = 240
+_FIRST_WIDTH_S = 1.0
+_GAP_S = 30.0  # samples come once a second: whoever is so late was not running
+_MOST_BREAKS = 20
+
+
+@dataclass(slots=True)
+class Point:
+    """One account over a stretch of the run.
+
+    start_s, end_s   seconds of sending since the first sample
+    seconds          of them, those that samples tell of
+    sent             requests that left
+    in_flight        the most that were under way, of at most `in_flight_limit`
+    paused_s         in which the vendor's pause held
+    allowed_per_s    the highest rate in force; 0 where nothing bounds it
+    throttled        answers that said: too many requests
+    probing_s        in which the vendor was down, and asked with one request at a time
+    """
+
+    start_s: float
+    end_s: float
+    seconds: float = 0.0
+    sent: int = 0
+    in_flight: int = 0
+    in_flight_limit: int = 0
+    paused_s: float = 0.0
+    allowed_per_s: float = 0.0
+    throttled: int = 0
+    probing_s: float = 0.0
+
+    @property
+    def sent_per_s(self) -> float:
+        """Requests per second."""
+        return self.sent / self.seconds if self.seconds > 0 else 0.0
+
+    def take(self, later: Point) -> None:
+        """Become one point together with `later`."""
+        self.start_s = min(self.start_s, later.start_s)
+        self.end_s = max(self.end_s, later.end_s)
+        self.seconds += later.seconds
+        self.sent += later.sent
+        self.in_flight = max(self.in_flight, later.in_flight)
+        self.in_flight_limit = max(self.in_flight_limit, later.in_flight_limit)
+        self.paused_s += later.paused_s
+        self.allowed_per_s = max(self.allowed_per_s, later.allowed_per_s)
+        self.throttled += later.throttled
+        self.probing_s += later.probing_s
+
+
+class Break(NamedTuple):
+    """The run went on at `at_s` (UTC seconds since 1970) after nothing had run for `gap_s`."""
+
+    elapsed_s: float
+    at_s: float
+    gap_s: float
+
+
+class Timelines:
+    """Curves per account over one axis, on which time that nothing ran in is left out.
+
+    seconds    the length of the axis
+    breaks     where time was left out, the first `_MOST_BREAKS`
+    latencies  account -> replies within each of LATENCY_BOUNDS_S, the last beyond them
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.breaks: list[Break] = []
+        self.latencies: dict[str, tuple[int, ...]] = {}
+        self._points: dict[str, dict[int, Point]] = defaultdict(dict)
+        self._width_s = _FIRST_WIDTH_S
+        self._last_at_s: float | None = None
+
+    def add(self, sample: Sample) -> None:
+        """Take a sample in; samples come in the order in which they were taken."""
+        self._move_to(sample)
+        start_s = max(0.0, self.seconds - sample.seconds)
+        point = Point(
+            start_s,
+            self.seconds,
+            sample.seconds,
+            sample.sent,
+            sample.in_flight,
+            sample.in_flight_limit,
+            min(sample.seconds, sample.pause_left_s),
+            sample.allowed_per_s,
+            sample.throttled,
+            sample.seconds if sample.is_probing else 0.0,
+        )
+        _put(self._points[sample.account], self._number(start_s, self.seconds), point)
+        if sample.latencies:
+            known = self.latencies.get(sample.account, (0,) * (len(LATENCY_BOUNDS_S) + 1))
+            self.latencies[sample.account] = tuple(map(add, known, sample.latencies))
+
+    def points(self) -> Mapping[str, list[Point]]:
+        """Account -> its points in order, accounts in the order in which they appeared."""
+        return {
+            account: [points[number] for number in sorted(points)]
+            for account, points in self._points.items()
+        }
+
+    def _move_to(self, sample: Sample) -> None:
+        """Let the axis reach the end of a sample; those of several accounts have the same end."""
+        if sample.at_s == self._last_at_s:
+            return
+        gap_s = 0.0 if self._last_at_s is None else sample.at_s - self._last_at_s - sample.seconds
+        if gap_s > _GAP_S and len(self.breaks) < _MOST_BREAKS:
+            self.breaks.append(Break(self.seconds, sample.at_s - sample.seconds, gap_s))
+        self._last_at_s = sample.at_s
+        self.seconds += sample.seconds
+        while self.seconds > self._width_s * MOST_POINTS:
+            self._widen()
+
+    def _number(self, start_s: float, end_s: float) -> int:
+        return int((start_s + end_s) / 2 / self._width_s)
+
+    def _widen(self) -> None:
+        self._width_s *= 2
+        for account, points in self._points.items():
+            wider: dict[int, Point] = {}
+            for number, point in points.items():
+                _put(wider, number // 2, point)
+            self._points[account] = wider
+
+
+def _put(points: dict[int, Point], number: int, point: Point) -> None:
+    known = points.setdefault(number, point)
+    if known is not point:
+        known.take(point)
+
+
+def percentile_s(counts: tuple[int, ...], share: float) -> float | None:
+    """What `share` of the replies did not take longer than: a bound of LATENCY_BOUNDS_S.
+
+    None without replies, and where it lies beyond the last bound.
+
+    >>> percentile_s((0, 8, 1, 1, *(0,) * 33), 0.5), percentile_s((0,) * 37, 0.5)
+    (0.0014, None)
+    """
+    reached, wanted = 0, share * sum(counts)
+    for bound_s, count in zip(LATENCY_BOUNDS_S, counts, strict=False):  # the last has no bound
+        reached += count
+        if count and reached >= wanted:
+            return bound_s
+    return None
