@@ -153,7 +153,8 @@ def test_the_brake_stops_at_20_equal_refusals(shop, vendor):
     assert "--no-brake" in ended.words
     assert 20 <= vendor.stats()["requests"] < 20 + 16  # those in flight still arrive
     counts = counted(summary_of(shop))
-    assert counts["rejected"] + counts["not_attempted"] == 60
+    # a request whose connection was still being made has certainly not arrived
+    assert counts["rejected"] + counts["failed"] + counts["not_attempted"] == 60
     assert counts["rejected"] == vendor.stats()["requests"]
 
 
