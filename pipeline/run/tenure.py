@@ -30,6 +30,9 @@ UNRECORDED_S = 2.0 * REMEMBER_EVERY_S
 FIRST_WITHIN_S = 1.0
 """So long whoever had the gate leaves it to the first in line, who may be stopped."""
 
+MOST_UNRECORDED = 5_000
+"""With so many requests off the record nothing leaves before they are on it, whatever the quota."""
+
 OLDER_S = 1.0
 """Requests that left so much before a window may have arrived in it."""
 
@@ -59,7 +62,8 @@ class Tenure:
     def __init__(self, group: str, gate: Gate, folder: Path) -> None:
         name = hashlib.sha256(group.encode()).hexdigest()[:16]
         self.gate = gate
-        self.most_unrecorded = most_in(UNRECORDED_S, gate.terms) or math.inf
+        most = most_in(UNRECORDED_S, gate.terms)
+        self.most_unrecorded = min(most, MOST_UNRECORDED) if most else math.inf
         self._group = group
         self._lock = Lock(folder / f"quota-{name}")
         self._line = Lock(folder / f"quota-{name}-next")
@@ -88,8 +92,13 @@ class Tenure:
         return Taken(
             ages_s=[max(-OLDER_S, now_s - each_s) for each_s in left.times],
             pause_left_s=max(0.0, runs.paused_until(self._group) - now_s),
-            unrecorded=most_in(UNRECORDED_S, self.gate.terms) if self._was_held else 0,
+            unrecorded=self._lost(),
         )
+
+    def _lost(self) -> int:
+        """What a process that was killed may have sent and nobody put on record."""
+        is_bounded = self._was_held and self.most_unrecorded < math.inf
+        return int(self.most_unrecorded) if is_bounded else 0
 
     def is_wanted(self) -> bool:
         """Whether another process waits for the gate; no, where the disk does not let us see."""

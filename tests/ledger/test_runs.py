@@ -156,7 +156,7 @@ def test_processes_that_add_at_once_get_places_of_their_own(path):
     assert sorted(chain.from_iterable(places)) == list(range(1, 61))
     with Runs(path) as runs:
         assert len(runs.all()) == 60
-        assert len(runs.departures("shop", 0.0)) == 60
+        assert len(runs.departures("shop", 0.0).times) == 60
 
 
 def test_one_process_waits_for_another_only_so_long(path):
@@ -174,11 +174,18 @@ def test_departures_are_those_of_the_group_since_then(runs):
     runs.depart("billing", [102.0])
     runs.depart("shop", [102.5])
     runs.depart("shop", [])
-    assert runs.departures("shop", 0.0) == [101.0, 101.0, 102.5, 103.0]
-    assert runs.departures("shop", 101.0) == [101.0, 101.0, 102.5, 103.0]
-    assert runs.departures("shop", 102.0) == [102.5, 103.0]
-    assert runs.departures("shop", 104.0) == []
-    assert runs.departures("nobody", 0.0) == []
+    assert runs.departures("shop", 0.0).times == [101.0, 101.0, 102.5, 103.0]
+    assert runs.departures("shop", 101.0).times == [101.0, 101.0, 102.5, 103.0]
+    assert runs.departures("shop", 102.0).times == [102.5, 103.0]
+    assert runs.departures("shop", 104.0).times == []
+    assert runs.departures("nobody", 0.0).times == []
+
+
+def test_departures_that_are_known_already_are_left_out(runs):
+    first = runs.depart("shop", [1.0])
+    assert runs.departures("shop", 0.0, after=first) == ([], first)
+    second = runs.depart("shop", [2.0, 3.0])
+    assert runs.departures("shop", 0.0, after=first) == ([2.0, 3.0], second)
 
 
 def test_departures_that_no_window_needs_are_dropped(runs):
@@ -186,8 +193,12 @@ def test_departures_that_no_window_needs_are_dropped(runs):
     runs.depart("shop", [2.5, 9.0])
     runs.depart("billing", [1.0])
     runs.depart("shop", [10.0], forget_before_s=3.0)
-    assert runs.departures("shop", 0.0) == [2.5, 9.0, 10.0]  # what left together goes together
-    assert runs.departures("billing", 0.0) == [1.0]
+    assert runs.departures("shop", 0.0).times == [
+        2.5,
+        9.0,
+        10.0,
+    ]  # what left together goes together
+    assert runs.departures("billing", 0.0).times == [1.0]
 
 
 def test_nobody_shortens_a_pause(runs):
@@ -236,7 +247,7 @@ def test_half_a_send_time_is_noticed(runs):
     runs.depart("shop", [1.0])
     runs._database._connection.execute("UPDATE departures SET times = x'0102'")
     with pytest.raises(LedgerError, match="send times are not what was written"):
-        runs.departures("shop", 0.0)
+        runs.departures("shop", 0.0).times
 
 
 def test_a_file_that_is_no_ledger_is_told_in_words(path):
