@@ -247,7 +247,7 @@ def test_half_a_send_time_is_noticed(runs):
     runs.depart("shop", [1.0])
     runs._database._connection.execute("UPDATE departures SET times = x'0102'")
     with pytest.raises(LedgerError, match="send times are not what was written"):
-        runs.departures("shop", 0.0).times
+        runs.departures("shop", 0.0)
 
 
 def test_a_file_that_is_no_ledger_is_told_in_words(path):
