@@ -5,6 +5,9 @@ fastest one may have lost all of that on its way there: so it counts from its de
 much. The next one that depends on it may be as quick as the fastest. So no way that varies brings
 N + 1 arrivals into a window, and what is paid for it is the mean of the delays, not the worst.
 
+A vendor that takes its time, now more, now less, is told from a way that varies by its mean: a few
+that are late are believed to be late, however much.
+
 Where all are slow for a while and then quick at once, the fastest of the slow ones would tell too
 little: so the fastest is remembered for a minute or two, and of a hundred replies or more.
 """
@@ -18,8 +21,12 @@ and of the one before."""
 FLOOR_S = 0.005
 """What the fastest round trip seen so far may be above the fastest there is."""
 
-EXCESS_CAP_S = 0.100
-"""What took longer than that was the vendor thinking, not the way to it."""
+USUAL_MOST_S = 0.100
+"""What takes longer as a rule is the vendor thinking, not the way to it."""
+
+MOST_EXCESS_S = 1.0
+MEMORY = 0.02
+"""The weight of the newest round trip in what is usual."""
 
 MOST_EXTRA_S = 0.250
 
@@ -44,7 +51,7 @@ class Margin:
             "_seen",
             "_slowest_s",
         ),
-        *("_stretch_ends_s", "_was_throttled"),
+        *("_stretch_ends_s", "_usual_s", "_was_throttled"),
     )
 
     def __init__(self, initial_s: float = 0.050) -> None:
@@ -52,6 +59,7 @@ class Margin:
         self._extra_s = FLOOR_S
         self._grew_s = float("-inf")
         self._seen = 0
+        self._usual_s = 0.0
         self._before: tuple[float, float] | None = None
         self._stretch_ends_s: float | None = None
         self._start_stretch()
@@ -68,7 +76,7 @@ class Margin:
         >>> margin = Margin()
         >>> trips_s = (0.030, 0.020, 0.035, 5.0)
         >>> [round(margin.replied(s, now_s=n), 3) for n, s in enumerate(trips_s)]
-        [0.05, 0.05, 0.015, 0.1]
+        [0.05, 0.05, 0.015, 1.0]
         """
         if self._stretch_ends_s is None:
             self._stretch_ends_s = now_s + STRETCH_S
@@ -78,9 +86,11 @@ class Margin:
         self._in_stretch += 1
         self._fastest_s = min(self._fastest_s, round_trip_s)
         self._slowest_s = max(self._slowest_s, round_trip_s)
+        excess_s = min(round_trip_s - self._fastest(), MOST_EXCESS_S)
+        self._usual_s += MEMORY * (excess_s - self._usual_s)
         if self._seen <= 2:  # noqa: PLR2004 - of one, nothing varies
             return self._initial_s
-        return min(round_trip_s - self._fastest(), EXCESS_CAP_S)
+        return excess_s * USUAL_MOST_S / max(USUAL_MOST_S, self._usual_s)
 
     def _end_stretch(self, now_s: float) -> None:
         self._before = self._fastest_s, self._slowest_s
@@ -104,9 +114,9 @@ class Margin:
         """How much longer than the fastest a request may take whose reply has not come yet."""
         if self._before is None:
             varies_s = self._slowest_s - self._fastest_s
-            return min(max(self._initial_s, varies_s), EXCESS_CAP_S)
+            return min(max(self._initial_s, varies_s), USUAL_MOST_S)
         slowest_s = max(self._before[1], self._slowest_s)
-        return min(slowest_s - self._fastest(), EXCESS_CAP_S)
+        return min(slowest_s - self._fastest(), USUAL_MOST_S)
 
     @property
     def extra_s(self) -> float:

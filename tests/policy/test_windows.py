@@ -173,6 +173,32 @@ def test_before_replies_tell_a_request_is_taken_to_be_late():
     assert margin.waits_s == pytest.approx(0.005)
 
 
+@pytest.mark.parametrize(
+    ("thinks_s", "counted_s"),
+    [
+        (0.05, 0.05),  # as a way may vary
+        (0.2, 0.1),  # so much as a rule is no longer the way
+        (5.0, 0.1),
+    ],
+)
+def test_of_a_vendor_that_takes_its_time_no_more_is_counted_than_a_way_may_vary(
+    thinks_s, counted_s
+):
+    margin = Margin()
+    for n in range(400):
+        margin.replied(0.020, float(n))
+        margin.replied(0.020 + 2 * thinks_s, float(n))
+    both_s = margin.replied(0.020, 400.0) + margin.replied(0.020 + 2 * thinks_s, 400.0)
+    assert both_s / 2 == pytest.approx(counted_s, rel=0.05)
+
+
+def test_a_few_that_are_late_are_late_however_much():
+    margin = Margin()
+    for n in range(400):
+        margin.replied(0.020 + n % 10 / 100, n / 100)
+    assert margin.replied(0.320, 4.0) == pytest.approx(0.300)
+
+
 def test_what_is_quick_again_after_a_slow_while_was_not_forgotten():
     """Else the slow ones would seem to have come in time, and one too many would follow them."""
     margin = Margin()
