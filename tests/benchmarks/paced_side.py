@@ -1,9 +1,9 @@
 """A process that sends one file and notes when each request left and came back.
 
-    python -m tests.benchmarks.paced_side CONFIG FILE PACING
+    python -m tests.benchmarks.paced_side CONFIG FILE
 
-PACING is "even", "strict" or "learned". Beside FILE it makes one of the same name that ends in
-`.ready` once it could send, waits until there is no file `wait`, and leaves its notes in `.json`.
+Beside FILE it makes one of the same name that ends in `.ready` once it could send, waits until
+there is no file `wait`, and leaves its notes in `.json`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import anyio
@@ -27,42 +26,6 @@ from pipeline.run import RunOptions, Way, carry_out, prepare
 from pipeline.run.send import over_http
 from pipeline.vendors import Account, load_vendors
 from tests.workplace import ENVIRON
-
-STRICT, LEARNED = "strict", "learned"
-STARTS_PER_S = 10.0
-"""Where the limit is to be learned, the rate at first."""
-
-ACCOUNT = """
-[accounts.shop]
-vendor = "xsolla"
-base_url = "{base_url}"
-project_id = {project}
-merchant_id = 7001
-api_key = "env:SHOP_KEY"
-quota = "{quota}"
-in_flight = 512
-"""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Paced(Config):
-    """A configuration whose account is paced in another way."""
-
-    pacing: str
-
-    def account(self, name: str, environ: Mapping[str, str]) -> Account:
-        """As configured, but for the pace."""
-        account = Config.account(self, name, environ)
-        if self.pacing == LEARNED:
-            return replace(account, quotas=(), starts_per_s=STARTS_PER_S)
-        return replace(account, is_strict=self.pacing == STRICT)
-
-
-def _paced(path: Path, pacing: str) -> Config:
-    config = load_config(path, environ=ENVIRON, vendors=load_vendors(), cwd=path.parent)
-    return Paced(
-        **{each.name: getattr(config, each.name) for each in fields(config)}, pacing=pacing
-    )
 
 
 class Notes:
@@ -99,9 +62,10 @@ async def run(config: Config, file: Path) -> Notes:
 
 def main() -> None:
     """As the arguments say."""
-    config, file, pacing = sys.argv[1:]
-    notes = anyio.run(run, _paced(Path(config), pacing), Path(file))
-    Path(file).with_suffix(".json").write_text(json.dumps(notes.times))
+    path, file = map(Path, sys.argv[1:])
+    config = load_config(path, environ=ENVIRON, vendors=load_vendors(), cwd=path.parent)
+    notes = anyio.run(run, config, file)
+    file.with_suffix(".json").write_text(json.dumps(notes.times))
 
 
 if __name__ == "__main__":

@@ -27,8 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.policy.quota import parse_quota
-from tests.benchmarks.paced_side import ACCOUNT, LEARNED, STRICT
-from tests.workplace import COLUMNS, coupon, simulator
+from tests.workplace import COLUMNS, CONFIG, coupon, simulator
+
+LEARNED, STRICT = "learned", "strict"
+IN_FLIGHT = 512
+MERCHANT = "merchant_id = 7001"
 
 HEAD = (
     "| case | way there and back | window | pacing | requests | refused | used | late |\n"
@@ -123,9 +126,10 @@ def play(case: Case, seconds: float) -> str:
 
 
 def _write_side(folder: Path, side: int, base_url: str, case: Case) -> None:
-    quota = case.allows
-    text = ACCOUNT.format(base_url=base_url, project=44056 + side, quota=quota)
-    (folder / f"side{side}.toml").write_text(text)
+    quota = "auto" if case.is_learned else case.allows
+    more = f'{MERCHANT}\npacing = "{STRICT if case.is_strict else "even"}"'
+    text = CONFIG.format(base_url=base_url, quota=f'"{quota}"', in_flight=IN_FLIGHT, more=more)
+    (folder / f"side{side}.toml").write_text(text.replace("44056", str(44056 + side)))
 
 
 def _all_sides(folder: Path, case: Case, turn: int, rows: int) -> list[Any]:
@@ -139,7 +143,7 @@ def _all_sides(folder: Path, case: Case, turn: int, rows: int) -> list[Any]:
         file.write_text("\n".join(lines) + "\n")
         command = [sys.executable, "-m", "tests.benchmarks.paced_side"]
         config = folder / f"side{side}.toml"
-        sides.append((file, subprocess.Popen([*command, str(config), str(file), case.pacing])))
+        sides.append((file, subprocess.Popen([*command, str(config), str(file)])))
     while not all(file.with_suffix(".ready").exists() for file, _ in sides):
         time.sleep(0.01)
         if any(process.poll() for _, process in sides):
