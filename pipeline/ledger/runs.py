@@ -42,7 +42,19 @@ CREATE TABLE departures (
 CREATE INDEX departures_by_time ON departures (quota_group, last_s);
 CREATE TABLE pauses (quota_group TEXT PRIMARY KEY, until_s REAL NOT NULL);
 """
-_MIGRATIONS = (_FORMAT_1,)
+# A number is never given twice, or whoever knows the last one would miss the next.
+_FORMAT_2 = """
+DROP INDEX departures_by_time;
+ALTER TABLE departures RENAME TO departures_1;
+CREATE TABLE departures (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, quota_group TEXT NOT NULL, last_s REAL NOT NULL,
+    times BLOB NOT NULL
+);
+INSERT INTO departures SELECT number, quota_group, last_s, times FROM departures_1;
+DROP TABLE departures_1;
+CREATE INDEX departures_by_time ON departures (quota_group, last_s);
+"""
+_MIGRATIONS = (_FORMAT_1, _FORMAT_2)
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
 # ruff: disable[S608] - made of the constants above
@@ -213,7 +225,7 @@ class Runs(Keeper):
     def depart(self, group: str, times: Sequence[float], *, forget_before_s: float = 0.0) -> int:
         """Requests of a quota group that left at `times`; drops those that no window needs now.
 
-        returns  the number of this entry, which rises; 0 where there was nothing to enter
+        returns  the number of this entry, higher than any before; 0 where nothing was entered
         """
         if not times:
             return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.ledger import LedgerError, Run, Runs
+from pipeline.ledger.runs import _FORMAT_1
 from pipeline.model import RunAborted, Status, UsageError
 
 START = datetime(2026, 5, 1, 2, 0, 0, 250_000, tzinfo=UTC)
@@ -199,6 +200,26 @@ def test_departures_that_no_window_needs_are_dropped(runs):
         10.0,
     ]  # what left together goes together
     assert runs.departures("billing", 0.0).times == [1.0]
+
+
+def test_numbers_of_departures_rise_also_after_all_were_dropped(runs):
+    """Whoever knows the last one must not miss the next."""
+    runs.depart("shop", [1.0])
+    known = runs.depart("shop", [2.0])
+    again = runs.depart("shop", [10.0], forget_before_s=9.5)
+    assert again > known
+    assert runs.departures("shop", 0.0, after=known) == ([10.0], again)
+
+
+def test_a_file_of_the_first_format_keeps_what_left(path):
+    connection = sqlite3.connect(path)
+    connection.executescript(_FORMAT_1 + "PRAGMA user_version = 1;")
+    connection.execute("INSERT INTO departures VALUES (7, 'shop', 2.0, x'0000000000000040')")
+    connection.commit()
+    connection.close()
+    with Runs(path) as runs:
+        assert runs.departures("shop", 0.0) == ([2.0], 7)
+        assert runs.depart("shop", [3.0], forget_before_s=2.5) == 8
 
 
 def test_nobody_shortens_a_pause(runs):
