@@ -32,7 +32,8 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv tells which."
 
 test: .venv/dev ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not quiet"
+	@$(BIN)/python -m pytest -m quiet
 
 browser: ## install a Chromium for the tests of the pages, where there is none (Debian, root)
 	@command -v chromium chromium-browser google-chrome >/dev/null || \

@@ -25,6 +25,8 @@ from pipeline.vendors import load_vendors
 from tests.test_mixed import coupon, offer, purchase, write
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY, Simulator, simulator
 
+pytestmark = pytest.mark.quiet
+
 SECONDS = float(os.environ.get("ISOLATION_S", "3"))
 LEAST = 0.95 if SECONDS >= 30 else 0.7  # of so few rows a machine that is busy delays too many
 PER_S = 50

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from pipeline.model import Status
-from tests.test_run import APPLIED_NEVER, FAULTS, report_of, send
+from tests.test_run import APPLIED_NEVER, FAULTS, LONG, once_each, report_of, send
 from tests.workplace import configure_all, simulator
 
 ROWS = int(os.environ.get("MIXED_ROWS", "30000"))  # 100,000 take a minute and a half
@@ -121,11 +121,11 @@ async def test_many_rows_over_four_operations_with_every_fault_on(tmp_path):
     rows[1994]["date_end"] = "31.12.2026"
     rows[2990]["bonus"] = "no_such_sku"  # the vendor says no
     rows[3992]["offer_id"] = "0.0.0.1+-purchased_product+6660001"
-    pausing = {"429", "429-seconds", "429-date"}  # each holds its account up for a second or two
-    chances = {fault: 10 / ROWS if fault in pausing else 40 / ROWS for fault in FAULTS}
-    chances["timeout-after"] = 20 / ROWS
+    chances = {fault: (2 if fault in LONG else 40) / ROWS for fault in FAULTS}
+    script = tmp_path / "script.toml"
+    script.write_text(once_each("c"))
     given = [part for name, chance in chances.items() for part in ("--fault", f"{name}={chance}")]
-    with simulator(*given, "--seed", "11") as vendor:
+    with simulator(*given, "--seed", "11", "--script", str(script)) as vendor:
         config = configure_all(tmp_path, vendor, in_flight=32, more="timeout_s = 2.5")
         path = write(tmp_path / "inputs" / "launch.csv", iter(rows))
         summary = await send(path, config)

@@ -21,6 +21,8 @@ from pipeline.ledger import Lock
 from tests.cli.command import ended, environment, start
 from tests.workplace import COLUMNS, CONFIG, Simulator, coupon, simulator
 
+pytestmark = pytest.mark.quiet
+
 PER_S = 80
 MERCHANT = "merchant_id = 7001"
 PAUSE_RULE = """

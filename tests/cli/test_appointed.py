@@ -20,6 +20,8 @@ from pipeline.run import Appointment, RunOptions, Way, carry_out, prepare
 from tests.cli.command import ended, environment, start, typed
 from tests.workplace import ENVIRON, Simulator, configure, configure_all, coupon, drop, simulator
 
+pytestmark = pytest.mark.quiet
+
 ROWS = 400
 
 

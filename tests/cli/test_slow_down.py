@@ -19,6 +19,8 @@ from pipeline.run.asked import FILE, ask, read
 from tests.cli.command import Ended, ended, start, typed
 from tests.workplace import Simulator, configure, coupon, drop
 
+pytestmark = pytest.mark.quiet
+
 ROWS = 2_000
 HOLDER = Holder(17, "pipeline run", datetime(2026, 5, 1, tzinfo=UTC))
 

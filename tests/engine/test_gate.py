@@ -10,6 +10,8 @@ from pipeline.model import Answer, Effect, Reply, Verdict
 from pipeline.policy.quota import Quota
 from tests.engine.acme import gate_of
 
+pytestmark = pytest.mark.quiet
+
 REFUSED = Answer(Verdict.THROTTLED, Effect.NONE, 429)
 REPLY = Reply(204, {}, b"")
 

@@ -27,6 +27,8 @@ from tests.engine.servers import (
 )
 from tests.engine.tls_files import Authority
 
+pytestmark = pytest.mark.quiet
+
 AUTHORIZATION = "Basic c2VjcmV0"
 BODY = b'{"name":{"en":"Sword"}}'
 JSON = {"Content-Type": "application/json"}

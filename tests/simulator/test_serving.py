@@ -29,6 +29,8 @@ from .client import (
     product,
 )
 
+pytestmark = pytest.mark.quiet
+
 NAME = {"name": {"en-US": "x"}}
 
 
