@@ -60,10 +60,13 @@ class Attempts:
             return None
         self._means.traffic.answered(self._clock() - trip.left_s)
         self._means.heard(trip, batch, reply, answers[0])
+        different = tuple(dict.fromkeys(answers))
         if any(answer.verdict is not Verdict.OK for answer in answers):
             self._ends.exchanges.seen(batch, reply)
+            for answer in different:
+                self._means.traffic.troubles.met(answer)
         is_end = self._decide(batch, answers, trip.left_s)
-        return Heard(tuple(dict.fromkeys(answers)), is_read=False, is_end=is_end)
+        return Heard(different, is_read=False, is_end=is_end)
 
     def _leaves(self, batch: Batch, now_s: float) -> None:
         """Count an attempt."""

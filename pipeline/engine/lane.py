@@ -148,6 +148,7 @@ class Lane:
             is_probing=self._flow.is_probing,
             is_held_up=self._supply.is_held_up,
             stopped=self.stopped,
+            troubles=traffic.troubles.latest(),
         )
 
     # Workers...

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.model.sample import LATENCY_BOUNDS_S
+from pipeline.policy.troubles import Troubles
 
 
 class Traffic:
@@ -16,6 +17,7 @@ class Traffic:
     sent       requests that left, `retries` of them not the first of their row
     in_flight  those under way now
     has_reply  whether something has come back
+    troubles   what came back that was no success
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -24,6 +26,7 @@ class Traffic:
         self.retries = 0
         self.in_flight = 0
         self.has_reply = False
+        self.troubles = Troubles()
         self._first_s: float | None = None
         self._last_s = 0.0
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)

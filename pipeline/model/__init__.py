@@ -10,7 +10,7 @@ from pipeline.model.errors import (
     UsageError,
 )
 from pipeline.model.job import Cell, CellKind, EntityKey, JobRow, UpdateJob
-from pipeline.model.progress import AccountProgress
+from pipeline.model.progress import AccountProgress, Trouble
 from pipeline.model.result import RESULT_COLUMNS, SUCCESS, RowResult, Status
 from pipeline.model.snapshot import LINE_COLUMN, ROW_COLUMN, InputSettings, Snapshot
 from pipeline.model.wire import Link, NoReply, Reply, Request
@@ -40,6 +40,7 @@ __all__ = [
     "RunAborted",
     "Snapshot",
     "Status",
+    "Trouble",
     "UpdateJob",
     "UsageError",
     "Verdict",

@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.model.result import Status
+
+
+class Trouble(NamedTuple):
+    """A kind of answer that was no success.
+
+    words  of the last one of them
+    times  that it came so far
+    """
+
+    code: str
+    words: str
+    times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +40,7 @@ class AccountProgress:
     is_held_up       no more rows are read: too many wait for others of their entity, or for their
                      next attempt
     stopped          why the account takes no more rows; None while it does
+    troubles         the last kinds of answers that were no success, newest first
     """
 
     account: str
@@ -45,3 +59,4 @@ class AccountProgress:
     is_probing: bool = False
     is_held_up: bool = False
     stopped: str | None = None
+    troubles: tuple[Trouble, ...] = ()

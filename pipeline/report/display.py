@@ -9,20 +9,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.model import AccountProgress
-from pipeline.report.pace import Pace, Paces, total
+from pipeline.model import AccountProgress, Trouble
+from pipeline.report.pace import Pace, Paces, Throughput, sparkline, total
 from pipeline.report.wording import about, compact, counted, number, one_line
 
 REFRESH_PER_S = 5
 PLAIN_EVERY_S = 10.0
+SHOWN_TROUBLES = 5
+_BAR_CHARS = 24
+_CODE_CHARS = 20
 _NAME_CHARS = 24
 _CLEARLY = 0.99  # of the quota: what is less than that is worth a word
 
@@ -37,9 +42,11 @@ class LiveDisplay:
     """
 
     def __init__(self, console: Console, poll: Poll, clock: Clock = time.monotonic) -> None:
+        self._console = console
         self._poll = poll
         self._clock = clock
         self._paces = Paces()
+        self._throughput = Throughput()
         self._shown = Group()
         self._live = Live(
             console=console,
@@ -66,7 +73,10 @@ class LiveDisplay:
             progress = tuple(self._poll())
         except RuntimeError:  # the engine changed a dict under our eyes; the next look will do
             return self._shown
-        self._shown = live_table(self._paces.at(self._clock(), progress))
+        now_s = self._clock()
+        paces = self._paces.at(now_s, progress)
+        self._throughput.look(now_s, sum(each.sent for each in progress))
+        self._shown = live_view(paces, tuple(self._throughput.marks), self._console.width)
         return self._shown
 
 
@@ -122,6 +132,58 @@ class PlainDisplay:
         self._last[name] = now
         if now != before:
             self._console.print(Text(plain_line(pace)), soft_wrap=True)
+
+
+def live_view(paces: Sequence[Pace], marks: Sequence[float], width: int) -> Group:
+    """The table, and below it how far all is, how fast it went of late, and what went wrong last.
+
+    marks  requests per second of late, oldest first
+    """
+    return Group(live_table(paces), *_course(paces, marks, width), *_troubles(paces))
+
+
+def _course(paces: Sequence[Pace], marks: Sequence[float], width: int) -> Iterator[RenderableType]:
+    every = total(paces)
+    if every.progress.rows:
+        bar = ProgressBar(every.progress.rows, every.done, width=min(_BAR_CHARS, width // 3))
+        line = Table.grid(padding=(0, 2, 0, 0))
+        line.add_row(bar, _share(every), Text(sparkline(marks)), _busiest(marks))
+        yield line
+
+
+def _share(every: Pace) -> Text:
+    """How much is done, rounded down: 100 % is all."""
+    return Text(f"{100 * every.done // every.progress.rows} %")
+
+
+def _busiest(marks: Sequence[float]) -> Text:
+    return Text(f"up to {_per_s(max(marks))}/s" if any(marks) else "", style="dim")
+
+
+def _troubles(paces: Sequence[Pace]) -> Iterator[RenderableType]:
+    ranks = zip_longest(*(pace.progress.troubles for pace in paces))  # of each account its newest
+    names = [pace.progress.account for pace in paces]
+    found = [pair for rank in ranks for pair in zip(names, rank, strict=True) if pair[1]]
+    if not found:
+        return
+    lines = [
+        _trouble(name if len(paces) > 1 else "", each) for name, each in found[:SHOWN_TROUBLES]
+    ]
+    times, codes, _ = ([len(cell) for cell in column] for column in zip(*lines, strict=True))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(justify="right", no_wrap=True, width=max(times))
+    table.add_column(no_wrap=True, width=min(max(codes), _CODE_CHARS))
+    table.add_column()  # the one that gives way
+    for line in lines:
+        shown = (Text(cell, style="dim", no_wrap=True, overflow="ellipsis") for cell in line)
+        table.add_row(*shown)
+    yield Text("last answers that were no success", style="dim")
+    yield table
+
+
+def _trouble(name: str, trouble: Trouble) -> tuple[str, str, str]:
+    words = f"{name}: {trouble.words}" if name else trouble.words
+    return f"{compact(trouble.times)}x", one_line(trouble.code), one_line(words)
 
 
 def live_table(paces: Sequence[Pace]) -> Group:

@@ -15,7 +15,10 @@ from typing import NamedTuple
 from pipeline.model import SUCCESS, AccountProgress
 
 WINDOW_S = 30.0
+MARK_S = 3.0
+MOST_MARKS = 40
 _APART_S = 1.0
+_BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def eta_s(
@@ -137,6 +140,34 @@ def total(paces: Sequence[Pace]) -> Pace:
         sent_per_s=sum(pace.sent_per_s for pace in paces),
         left_s=None if None in left else max((s for s in left if s is not None), default=0.0),
     )
+
+
+class Throughput:
+    """Requests per second of all accounts, a mark for every `MARK_S`, the last `MOST_MARKS`."""
+
+    def __init__(self) -> None:
+        self.marks: deque[float] = deque(maxlen=MOST_MARKS)
+        self._since: tuple[float, int] | None = None
+
+    def look(self, now_s: float, sent: int) -> None:
+        """`sent`: requests so far. A mark that is drawn does not change any more."""
+        if self._since is None or sent < self._since[1]:  # runs that are through are not counted
+            self._since = now_s, sent
+        since_s, before = self._since
+        if now_s - since_s >= MARK_S:
+            self.marks.append((sent - before) / (now_s - since_s))
+            self._since = now_s, sent
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values from 0 to the highest of them, as a line of blocks.
+
+    >>> sparkline([0.0, 1.0, 4.0, 8.0]), sparkline([]), sparkline([0.0])
+    ('▁▂▅█', '', '▁')
+    """
+    most = max(values, default=0.0)
+    steps = len(_BLOCKS) - 1
+    return "".join(_BLOCKS[round(each / most * steps) if most else 0] for each in values)
 
 
 def _per_s(count: int, elapsed_s: float) -> float:

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from pipeline.model import AccountProgress, Status
+from pipeline.model import AccountProgress, Status, Trouble
 from pipeline.report import LiveDisplay, PlainDisplay
-from pipeline.report.display import live_table, plain_line
-from pipeline.report.pace import Paces
+from pipeline.report.display import live_table, live_view, plain_line
+from pipeline.report.pace import Paces, Throughput
 
 SHOP = AccountProgress(
     account="shop",
@@ -86,6 +86,64 @@ def test_what_holds_an_account_up_stands_below_the_table() -> None:
         "a-very-long-account-name: its quota is learned",
     ]
     assert max(map(len, lines)) <= 80
+
+
+THROTTLED = Trouble("429050", "Too many\x1b[31m requests", 1_204)
+REFUSED = Trouble(
+    "0401-9505/1102", "Can not update the coupon: bonus[0].sku is not in the catalog", 34
+)
+
+
+def view(width: int, *accounts: AccountProgress, marks: tuple[float, ...] = ()) -> list[str]:
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(live_view(at_100_s(*accounts), marks, width))  # type: ignore[arg-type]
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (
+            80,
+            [
+                f"{'━━╸':<24}  11 %  ▁▄█  up to 16.7/s",
+                "last answers that were no success",
+                "1,204x  429050          a-very-long-account-name: Too many requests",
+                "   34x  0401-9505/1102  shop: Can not update the coupon: bonus[0].sku is not in…",
+            ],
+        ),
+        (
+            120,
+            [
+                f"{'━━╸':<24}  11 %  ▁▄█  up to 16.7/s",
+                "last answers that were no success",
+                "1,204x  429050          a-very-long-account-name: Too many requests",
+                (
+                    "   34x  0401-9505/1102  shop: Can not update the coupon: bonus[0].sku is not "
+                    "in the catalog"
+                ),
+            ],
+        ),
+    ],
+)
+def test_below_the_table_stand_the_course_and_what_went_wrong_last(width, lines) -> None:
+    europe, shop = replace(EUROPE, troubles=(THROTTLED,)), replace(SHOP, troubles=(REFUSED,))
+    assert view(width, europe, shop, marks=(0.0, 8.0, 16.7))[-4:] == lines
+
+
+def test_nothing_stands_there_that_does_not_exist() -> None:
+    assert view(80, SHOP)[2:] == [f"{'':<24}  2 %"]
+
+
+def test_the_course_moves_by_whole_marks_and_those_do_not_change() -> None:
+    """Five looks a second: what is drawn anew each time would flicker."""
+    course = Throughput()
+    for tenth in range(70):
+        course.look(tenth / 10, tenth * 2)
+    assert list(course.marks) == [pytest.approx(20.0)] * 2
+    course.look(9.1, 3)  # a run of several was through: what it sent is not counted any more
+    course.look(12.2, 34)
+    assert list(course.marks)[2:] == [pytest.approx(10.0)]
 
 
 def test_one_account_needs_no_total() -> None:
