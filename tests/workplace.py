@@ -136,7 +136,13 @@ def configure(
 
 
 def configure_all(
-    folder: Path, vendor: Simulator, *, in_flight: int = 16, max_batch: int = 20, more: str = ""
+    folder: Path,
+    vendor: Simulator,
+    *,
+    quota: str = "100000/s",
+    in_flight: int = 16,
+    max_batch: int = 20,
+    more: str = "",
 ) -> Config:
     """`pipeline.toml` with an account of each vendor: shop, journey, billing; read."""
     texts = [
@@ -144,7 +150,7 @@ def configure_all(
         JOURNEY.format(url=vendor.url, in_flight=in_flight, more=more),
         BILLING.format(url=vendor.url, in_flight=in_flight, max_batch=max_batch, more=more),
     ]
-    (folder / "pipeline.toml").write_text("".join(texts))
+    (folder / "pipeline.toml").write_text("".join(texts).replace("100000/s", quota))
     return load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
 
 
