@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from pipeline.model import SUCCESS, Status
 from pipeline.report.errors import ReportError
 
 FORMAT = 1
+_LEARNED = "auto"  # the quota of an account whose vendor states none
 SUMMARY_NAME = "summary.json"
 PAGE_NAME = "report.html"
 Counts = dict[Status, int]
@@ -54,6 +55,7 @@ class RunFacts:
     started, ended  with their offset
     stopped_by      why the whole run ended early ("interrupted by SIGTERM"); empty where it did not
     cleared         operation -> fields that were left out and hence cleared
+    kept            operations whose rows were laid over what the vendor holds
     settings        JSON values, without secrets
     tolerance       share of rows, 0 to 1, that may fail without an exit code of 1
     exit_code       None where it follows from the rows: 0 or 1
@@ -66,6 +68,7 @@ class RunFacts:
     stopped_by: str = ""
     warnings: tuple[str, ...] = ()
     cleared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = 0.0
@@ -145,6 +148,15 @@ class AccountSummary(_Stored):
     rate_per_s: float | None = None
     slowed_to: str | None = None
 
+    def about_quota(self) -> Iterator[str]:
+        """What is worth knowing of the pace that was kept."""
+        if self.quota_assumed:
+            yield f"{self.quota} is assumed; set `quota` to what your contract states"
+        if self.quota == _LEARNED and self.rate_per_s is not None:
+            yield f"learned from the replies; {self.rate_per_s:,.1f} requests/s at the end"
+        if self.slowed_to is not None:
+            yield f"slowed down to {self.slowed_to}, as was asked for while it went"
+
 
 class Summary(_Stored):
     """A whole run.
@@ -183,6 +195,7 @@ class Summary(_Stored):
     errors_not_listed: int
     warnings: tuple[str, ...]
     cleared: dict[str, tuple[str, ...]]
+    kept: tuple[str, ...] = ()
     outputs: dict[str, OutputSummary]
     page: PageSummary | None = None
     settings: dict[str, Any]

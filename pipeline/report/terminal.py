@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.model import SUCCESS, Status
-from pipeline.report.summary import AccountSummary, ErrorSummary, Summary
+from pipeline.report.summary import ErrorSummary, Summary
 from pipeline.report.wording import (
     MEANING,
     about,
@@ -34,7 +34,6 @@ _STYLE: Mapping[Status, str] = {
 }
 _ERROR_STYLE = "red"
 _MESSAGE_CHARS = 300
-_LEARNED = "auto"  # the quota of an account whose vendor states none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,17 +163,8 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
     for name, account in summary.accounts.items():
         if account.stopped is not None:
             yield "stopped", f"{name}: {account.stopped}"
-        for words in _about_quota(account) if account.requests else ():
+        for words in account.about_quota() if account.requests else ():
             yield "quota", f"{name}: {words}"
-
-
-def _about_quota(account: AccountSummary) -> Iterable[str]:
-    if account.quota_assumed:
-        yield f"{account.quota} is assumed; set `quota` to what your contract states"
-    if account.quota == _LEARNED and account.rate_per_s is not None:
-        yield f"learned from the replies; {account.rate_per_s:,.1f} requests/s at the end"
-    if account.slowed_to is not None:
-        yield f"slowed down to {account.slowed_to}, as was asked for while it went"
 
 
 def _notes(notes: Iterable[tuple[str, str]]) -> Table:

@@ -44,6 +44,7 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
         stopped_by=_stopped_by(prepared, sent),
         warnings=tuple(warnings_about(prepared)),
         cleared=_cleared(prepared),
+        kept=prepared.bound.keeps,
         settings=_settings(prepared),
         versions=_versions(),
         exit_code=_exit_code(prepared, sent),

@@ -113,6 +113,7 @@ async def test_entities_that_do_not_exist_are_told_and_not_sent(tmp_path):
         assert [entry["id"] for entry in work.updates()] == ["coupon_44056_1"]
         direct = await work.run(path, COUPON)
         assert counts(direct) == {"unchanged": 1, "rejected": 1}
+        assert direct.kept == ("xsolla.coupon",)
 
 
 async def test_a_full_replace_tells_what_it_would_clear(tmp_path):

@@ -126,13 +126,14 @@ def index_page(cards: Sequence[Card]) -> str:
 
 
 def _notes(summary: Summary) -> list[str]:
-    """Warnings, and what is only assumed."""
-    assumed = [
-        f"{name}: {account.quota} is assumed; set `quota` to what your contract states"
+    """Warnings, and what is worth knowing of the pace."""
+    quotas = [
+        f"{name}: {words}"
         for name, account in summary.accounts.items()
-        if account.quota_assumed and account.requests
+        if account.requests
+        for words in account.about_quota()
     ]
-    return [*summary.warnings, *assumed]
+    return [*summary.warnings, *quotas]
 
 
 def _attempts(aggregate: Aggregate) -> list[tuple[int, int]]:

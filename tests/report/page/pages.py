@@ -152,6 +152,7 @@ def source_of(
         ended=STARTED + timedelta(seconds=seconds),
         accounts=tuple(_account(name, rows // len(accounts), seconds) for name in accounts),
         cleared={COUPON: ("attribute_conditions", "date_end")} if is_faulty else {},
+        kept=("oracle.offer-status",) if is_faulty else (),
         warnings=(f"rows that look odd: {HOSTILE}",) if is_faulty else (),
         settings={"operation": None, "accounts": [{"name": "shop", "quota": ["50/s"]}]},
         versions={"offer-pipeline": "0.1.0"},

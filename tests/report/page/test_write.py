@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.report import ReportError, write_report
 from pipeline.report.page import shelf
 from pipeline.report.page.shelf import Card, card_of, earlier, read_shelf
 from tests.report.page.pages import STARTED, source_of
-from tests.report.runs import rejected, snapshot, source, text_frame, updated
+from tests.report.runs import FACTS, rejected, snapshot, source, text_frame, updated
 
 MOST_BYTES = 2_000_000
 
@@ -28,6 +29,23 @@ def test_the_summary_vouches_for_the_page(tmp_path):
     assert summary.page.sha256 == hashlib.sha256(content).hexdigest()
     assert summary.page.bytes == len(content)
     assert summary.outputs["errors"].sha256.encode() in content
+
+
+def test_the_page_names_what_was_cleared_and_what_was_kept(tmp_path):
+    write(tmp_path, "r", rows=200)
+    page = (tmp_path / "reports" / "r" / "report.html").read_text(encoding="utf-8")
+    assert page.index("What was cleared") < page.index("<code>date_end</code>")
+    assert page.index("What was kept") < page.index("<code>oracle.offer-status</code>")
+
+
+def test_a_page_tells_of_a_pace_that_was_learned_or_slowed(tmp_path):
+    taken = snapshot(tmp_path, text_frame({"sku": ["a"]}))
+    shop = replace(FACTS.accounts[0], quota="auto", rate_per_s=41.5, slowed_to="5/s")
+    facts = replace(FACTS, accounts=(shop,))
+    write_report(source(taken, [updated(1)], facts=facts), tmp_path / "reports" / "r")
+    page = (tmp_path / "reports" / "r" / "report.html").read_text(encoding="utf-8")
+    assert "shop: learned from the replies; 41.5 requests/s at the end" in page
+    assert "shop: slowed down to 5/s, as was asked for while it went" in page
 
 
 def test_a_page_stays_small_where_everything_is_different_and_long(tmp_path):
