@@ -303,6 +303,17 @@ async def test_how_fast_it_went_is_on_record(tmp_path):
     assert all(0 < sample.seconds < 2 for sample in samples)
 
 
+async def test_the_page_counts_the_answers_that_throttled(tmp_path):
+    script = tmp_path / "script.toml"
+    script.write_text(ONCE.format(entity="c7", fault="429") + ONCE.format(entity="c9", fault="429"))
+    with simulator("--script", str(script)) as vendor:
+        config = configure(tmp_path, vendor.base_url, quota='"100/s"')
+        summary = await send(drop(tmp_path, *map(coupon, range(1, 61))), config)
+        assert vendor.stats()["statuses"]["429"] == 2
+    page = (config.reports / summary.run / "report.html").read_text(encoding="utf-8")
+    assert "too many requests, said 2 answers" in page
+
+
 async def test_a_disk_without_room_for_the_run_is_told_before_anything_is_sent(
     tmp_path, monkeypatch
 ):

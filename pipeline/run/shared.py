@@ -36,7 +36,7 @@ class Sent:
     signal   that stopped the run; None where none did
     failure  what broke the run off; None where nothing did
     is_off   it was called off before anything was sent
-    over     why it ended before its rows did, where its time had come; else empty
+    over     why it ended before its rows did: its time had come, or it was killed; else empty
     slowed   account -> the slowest quota that another terminal asked for
     unrecorded  results that could not be put on record; the report has them all the same
     pool     that sends; None before

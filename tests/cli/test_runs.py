@@ -230,6 +230,9 @@ def test_a_killed_run_gets_its_report_and_every_row_one_status(tmp_path):
         assert f"`pipeline resume {run}` carries it on." in done.out
         assert vendor.stats()["requests"] == requests
         status = reported(tmp_path)
+        page = (tmp_path / "reports" / run / "report.html").read_text(encoding="utf-8")
+        assert "its process was killed" in page
+        assert f"pipeline resume {run}" in page
         assert set(status.values()) <= {"updated", "unknown", "not_attempted"}
         assert {"updated", "not_attempted"} <= set(status.values())
         assert_is_the_truth(status, vendor)

@@ -83,7 +83,7 @@ def _steps(summary: Summary) -> Iterator[Step]:
     yield from _hints(summary)
     if any(summary.statuses.get(status) for status in _TO_MEND):
         yield Step(words="Send the error file again once its rows are mended", anchor="why")
-    if summary.requests and not summary.is_simulated:
+    if summary.exit_code != _REFUSED and not summary.is_simulated:
         yield from _again(summary)
 
 
