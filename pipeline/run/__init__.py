@@ -71,7 +71,7 @@ __all__ = [
     "warnings_about",
 ]
 
-KILLED = "its process was killed"
+_KILLED = "its process was killed"
 
 
 async def run_file_async(
@@ -165,7 +165,7 @@ def report_only(prepared: Prepared) -> Summary:
     A row that may have been sent and has no result is `unknown`. Raises as `carry_out` does.
     """
     with _opened(prepared) as ledger:
-        summary = report(prepared, Sent(over=KILLED), ledger, Before.of(ledger))
+        summary = report(prepared, Sent(over=_KILLED), ledger, Before.of(ledger))
         _move_on(prepared, _state_after(summary, ledger), summary)
     return summary
 
