@@ -46,9 +46,13 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "policy", "vendors", "load", "engine", "ledger", "config", "run", "tables"),
         "anyio",
     },
+    "watch": {
+        *("model", "ledger", "report", "config", "run"),
+        *("anyio", "watchfiles"),
+    },
     "cli": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
-        *("simulator", "run", "plan", "anyio", "click", "pydantic", "rich"),
+        *("simulator", "run", "plan", "watch", "anyio", "click", "pydantic", "rich"),
     },
     "simulator": {"aiohttp", "multidict", "yarl", "jsonpatch", "jsonpointer"},
     "__init__": {"model", "config", "report", "run"},

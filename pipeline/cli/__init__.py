@@ -18,6 +18,7 @@ from pipeline.cli.resume import resume
 from pipeline.cli.run import run
 from pipeline.cli.runs import runs
 from pipeline.cli.simulate import simulator
+from pipeline.cli.watch import watch
 from pipeline.cli.words import tell_error
 from pipeline.model import PipelineError, RunAborted
 from pipeline.simulator import SimulatorError
@@ -73,5 +74,7 @@ def main(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = config
 
 
-for _command in (run, plan, check, verify, undo, resume, runs, operations, init, simulator):
+for _command in (
+    *(run, plan, check, verify, undo, watch, resume, runs, operations, init, simulator),
+):
     main.add_command(_command)

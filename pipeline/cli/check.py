@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from pipeline.cli.setup import (
     Rows,
     embedded_simulator,
     expand,
-    prepare_whole,
     read_config,
+    whole,
 )
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
@@ -27,7 +28,7 @@ from pipeline.engine.exchange import as_curl, shown_request
 from pipeline.load import read_jobs
 from pipeline.model import PipelineError, RunAborted
 from pipeline.report import show_question
-from pipeline.run import Prepared, RunOptions, discard
+from pipeline.run import Prepared, RunOptions, discard, prepare
 
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
@@ -82,7 +83,7 @@ def _check(
     outlook: Outlook,
 ) -> int:
     try:
-        prepared = prepare_whole(path, config, options)
+        prepared = whole(partial(prepare, path, config, options))
     except RunAborted:
         raise
     except PipelineError as error:

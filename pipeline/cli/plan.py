@@ -15,12 +15,12 @@ from rich.console import Console
 
 from pipeline.cli.pages import show_plan, show_verified
 from pipeline.cli.session import Session
-from pipeline.cli.setup import Allowed, Rows, embedded_simulator, prepare_whole, read_config
+from pipeline.cli.setup import Allowed, Rows, embedded_simulator, read_config, whole
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import UsageError
 from pipeline.plan import make_plan, undo_plan, verify_run
-from pipeline.run import RunOptions, Shared, Way, open_registry
+from pipeline.run import RunOptions, Shared, Way, open_registry, prepare
 
 FAILED, STOPPED = 1, 3
 LATEST = "latest"
@@ -163,5 +163,5 @@ def undo(
     if plan_only or not made.planned.sends:
         sys.exit(STOPPED if made.stopped else 0)
     session = Session(quiet=quiet, as_json=as_json, goes_on=yes)
-    prepare = partial(prepare_whole, made.path, config, RunOptions())
-    sys.exit(session.run([(str(made.path), prepare)], is_agreed=yes))
+    make = partial(whole, partial(prepare, made.path, config, RunOptions()))
+    sys.exit(session.run([(str(made.path), make)], is_agreed=yes))

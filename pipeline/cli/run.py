@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.drops import send_dropped
 from pipeline.cli.moments import appointed
 from pipeline.cli.session import Session
 from pipeline.cli.setup import (
@@ -18,14 +19,14 @@ from pipeline.cli.setup import (
     Rows,
     embedded_simulator,
     expand,
-    prepare_whole,
     read_config,
+    whole,
 )
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import UsageError
 from pipeline.report import SUMMARY_NAME, read_summary
-from pipeline.run import RunOptions, reopen, report_only, same_finished
+from pipeline.run import RunOptions, prepare, reopen, report_only, same_finished
 
 
 @click.command()
@@ -89,7 +90,7 @@ def run(
     """Send the rows of FILES and report what became of each.
 
     FILES are paths, folders or globs of .csv, .csv.gz and .parquet files, or plans; without any,
-    the drop folder inputs/<operation>/ is taken.
+    each file in inputs/ is sent and put away, in .done or .failed beside it.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows say different things: give one of them")
@@ -114,16 +115,33 @@ def run(
             goes_on=yes or simulate,
             appointment=appointed(config, at=at, until=until),
         )
-        paths = expand(files, config)
-        if not paths:
-            session.say(f"No files in {config.inputs}: nothing to do.")
-            sys.exit(0)
-        if run_options.run_id is not None and len(paths) > 1:
+        if run_options.run_id is not None and len(files) != 1:
             raise UsageError("--run-id names one run: give it one file")
-        if run_options.run_id is not None:
-            _leave_if_finished(paths[0], config, run_options.run_id, session)
-        found = [(path.name, partial(prepare_whole, path, config, run_options)) for path in paths]
-        sys.exit(session.run(found, is_agreed=yes or simulate))
+        if files or simulate:
+            sys.exit(_send(files, config, run_options, session, is_agreed=yes or simulate))
+        sys.exit(send_dropped(config, run_options, session, is_agreed=yes))
+
+
+def _send(
+    files: tuple[str, ...],
+    config: Config,
+    options: RunOptions,
+    session: Session,
+    *,
+    is_agreed: bool,
+) -> int:
+    """Send the files that are meant, and leave them where they lie: the exit code."""
+    paths = expand(files, config)
+    if not paths:
+        session.say(f"No files in {config.inputs}: nothing to do.")
+        return 0
+    if options.run_id is not None and len(paths) > 1:
+        raise UsageError("--run-id names one run: give it one file")
+    if options.run_id is not None:
+        _leave_if_finished(paths[0], config, options.run_id, session)
+    makes = [partial(whole, partial(prepare, path, config, options)) for path in paths]
+    named = [(path.name, make) for path, make in zip(paths, makes, strict=True)]
+    return session.run(named, is_agreed=is_agreed)
 
 
 def _leave_if_finished(path: Path, config: Config, run_id: str, session: Session) -> None:

@@ -46,6 +46,8 @@ class Session:
 
     goes_on      after a canary that holds nobody is asked
     appointment  when rows may be sent; None: at any time
+    outcomes     of files by their number from 0: the summary of the run, or why none was begun.
+                 Nothing where somebody said no, a signal came first, or the run broke off
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Session:
         self._wait = wait
         self._appointment = appointment or Appointment()
         self._outlook = Outlook(self._appointment)
+        self.outcomes: dict[int, Summary | str] = {}
 
     def run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         """Prepare all, ask once, send. Gives back the exit code.
@@ -71,8 +74,8 @@ class Session:
         """
         found: list[Prepared | None] = []
         try:
-            for name, prepare in files:
-                found.append(self._prepare(name, prepare))
+            for number, (name, prepare) in enumerate(files):
+                found.append(self._prepare(number, name, prepare))
             if not is_agreed:
                 self._ask([one for one in found if one is not None])
         except BaseException:
@@ -98,7 +101,7 @@ class Session:
 
         async def send_one(number: int, one: Prepared) -> None:
             async with turns.wait_for(number):
-                codes[number] = await self._carry_out(one, shared, board)
+                codes[number] = await self._carry_out(number, one, shared, board)
 
         async with signals_obeyed(shared), anyio.create_task_group() as tasks:
             for number, one in enumerate(found):
@@ -111,23 +114,27 @@ class Session:
         if start_at is not None and any(one is not None and one.refusal is None for one in found):
             self.say(f"Waiting until {to_the_minute(start_at)}. Ctrl-C calls it off.")
 
-    def _prepare(self, name: str, prepare: Prepare) -> Prepared | None:
+    def _prepare(self, number: int, name: str, prepare: Prepare) -> Prepared | None:
         try:
             with self._console.status(f"Reading {name}", spinner="dots"):
                 prepared = prepare()
         except RunAborted:
             raise
         except PipelineError as error:
-            tell_error(error)
+            self._tell_why(number, error)
             return None
         try:
             check_secrets(prepared, os.environ)
         except ConfigError as error:
             discard(prepared)
-            tell_error(error)
+            self._tell_why(number, error)
             return None
         show_question(self._console, question_about(prepared, self._outlook))
         return prepared
+
+    def _tell_why(self, number: int, error: object) -> None:
+        self.outcomes[number] = str(error)
+        tell_error(error)
 
     def _ask(self, ready: Sequence[Prepared]) -> None:
         if not any(one.bound.jobs and one.refusal is None for one in ready):
@@ -153,7 +160,9 @@ class Session:
             return click.confirm("Send the rest?", default=False, err=True)
         return False
 
-    async def _carry_out(self, prepared: Prepared, shared: Shared, board: Board) -> int:
+    async def _carry_out(
+        self, number: int, prepared: Prepared, shared: Shared, board: Board
+    ) -> int:
         if shared.interrupted is not None:
             source = prepared.snapshot.source
             tell_error(f"{source}: nothing was sent: the command was interrupted")
@@ -172,12 +181,17 @@ class Session:
         except CalledOffError as error:
             tell_error(error)
             return INTERRUPTED + (shared.interrupted or 0)
-        except PipelineError as error:
+        except (BusyError, RunAborted) as error:
             tell_error(error)
             return _code_of(error)
+        except PipelineError as error:
+            self._tell_why(number, error)
+            return _code_of(error)
         except Exception as error:  # noqa: BLE001 - other files are being sent: they go on
-            tell_error(f"{prepared.snapshot.source}: an internal error broke it off: {error!r}")
+            why = f"{prepared.snapshot.source}: an internal error broke it off: {error!r}"
+            self._tell_why(number, why)
             return STOPPED
+        self.outcomes[number] = summary
         self.tell_end(summary, prepared.report_folder)
         return summary.exit_code
 
@@ -188,10 +202,14 @@ class Session:
             click.echo(summary.one_line())
 
     def _open_display(self, poll: Progress) -> AbstractContextManager[object]:
-        if self._console.quiet:
-            return nullcontext()
-        display = LiveDisplay if self._console.is_terminal else PlainDisplay
-        return display(self._console, poll)
+        return open_display(self._console, poll)
+
+
+def open_display(console: Console, poll: Progress) -> AbstractContextManager[object]:
+    """What shows the progress that `poll` tells: a table on a terminal, lines elsewhere."""
+    if console.quiet:
+        return nullcontext()
+    return (LiveDisplay if console.is_terminal else PlainDisplay)(console, poll)
 
 
 def _code_of(error: PipelineError) -> int:

@@ -6,7 +6,7 @@ import glob
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pipeline.config import Config, load_config
 from pipeline.load import RowSelection, parse_rows
 from pipeline.model import UsageError
 from pipeline.policy.stop_if import StopIf, parse_stop_if
-from pipeline.run import SAMPLES, Prepared, RunOptions, discard, prepare
+from pipeline.run import SAMPLES, Prepared, discard
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
 
@@ -78,7 +78,7 @@ def read_config(path: Path | None) -> Config:
     return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
 
 
-def prepare_whole(path: Path, config: Config, options: RunOptions) -> Prepared:
+def whole(prepare: Callable[[], Prepared]) -> Prepared:
     """The same as `prepare`; a first SIGINT or SIGTERM ends the command once it is through.
 
     A second one ends it at once. Raising amid the csv module or polars, a handler's exception can
@@ -93,7 +93,7 @@ def prepare_whole(path: Path, config: Config, options: RunOptions) -> Prepared:
     before = {number: signal.signal(number, put_off) for number in INTERRUPTING}
     prepared = None
     try:
-        prepared = prepare(path, config, options)
+        prepared = prepare()
         return prepared
     finally:
         for number, handler in before.items():

@@ -86,8 +86,12 @@ class Prepared:
         return frozenset().union(*(file.reaches for file in self.bound.jobs.values()))
 
 
-def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
+def prepare(
+    path: Path, config: Config, options: RunOptions, *, shown: Path | None = None
+) -> Prepared:
     """Take and bind one file: its snapshot, its jobs, what is wrong with its rows.
+
+    shown  how people know the file, where that is not the place where it lies
 
     Where an unfinished run of the same content is on record, that one is prepared to be carried on.
     Raises InputError where the file is broken, RunAborted where the disk refuses.
@@ -101,7 +105,7 @@ def prepare(path: Path, config: Config, options: RunOptions) -> Prepared:
     lock.acquire(wait=False)
     try:
         check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        snapshot, bound = take_and_bind(path, config, options, folder)
+        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown)
         _check_accounts(bound, path)
         check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
@@ -271,9 +275,11 @@ def _is_sample(path: Path, config: Config) -> bool:
 
 
 def take_and_bind(
-    path: Path, config: Config, options: RunOptions, folder: Path
+    path: Path, config: Config, options: RunOptions, folder: Path, *, shown: Path | None = None
 ) -> tuple[Snapshot, Bound]:
     """The snapshot of a file, and its rows as jobs, in `folder`; how the others end in its ledger.
+
+    shown  what the snapshot calls the file; None: what it is called
 
     Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
     """
@@ -289,6 +295,7 @@ def take_and_bind(
     named = options.operation or placed_in
     delimiter = sources[named].delimiter if named in sources else None
     snapshot = take(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
+    snapshot = replace(snapshot, source=shown or path)
     with RunLedger.create(folder / LEDGER) as ledger, open_registry(config) as runs:
         bound = bind(
             snapshot,

@@ -188,7 +188,7 @@ def test_an_error_file_is_mended_and_dropped_back_in(shop, vendor):
     """Its rows keep their place in time; nothing newer was sent for them, so they are sent."""
     path = drop(shop, coupon(1), refused(2), coupon(3))
     assert typed(shop, "run", "--yes").code == 1
-    path.unlink()
+    assert not path.exists()  # what was dropped was put away
     (errors,) = shop.glob("reports/2*/errors.csv")
     back = path.with_name("errors.csv")
     back.write_text(errors.read_text().replace(NO_SUCH_SKU, "elven_shield"))

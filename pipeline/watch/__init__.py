@@ -1,0 +1,30 @@
+"""The drop folder: files that are dropped are taken once, sent, and put where they belong."""
+
+from pipeline.watch.claims import Claim, Drops
+from pipeline.watch.events import Beat, Came, Ended, Event, Late, LeftAlone, SetAside
+from pipeline.watch.expect import Expectation, parse_expectation
+from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_begun, prepare_claim
+from pipeline.watch.settling import SETTLE_S, Settling
+from pipeline.watch.watcher import Watcher
+
+__all__ = [
+    "INTERRUPTED",
+    "SETTLE_S",
+    "Beat",
+    "Came",
+    "Claim",
+    "Drops",
+    "Ended",
+    "Event",
+    "Expectation",
+    "Late",
+    "LeftAlone",
+    "SetAside",
+    "Settling",
+    "Watcher",
+    "ended",
+    "finish",
+    "is_begun",
+    "parse_expectation",
+    "prepare_claim",
+]

@@ -1,0 +1,60 @@
+"""What happens in a drop folder. Values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.report import Summary
+from pipeline.watch.expect import Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """A file is complete and was taken. `is_again`: an earlier process had taken it already."""
+
+    file: Path
+    is_again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run of a file came to its end; `place` is where the file lies now."""
+
+    file: Path
+    place: Path
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A file of which nothing was sent, or not all, lies in `place`, with `reason` beside it."""
+
+    file: Path
+    place: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """A file was taken and stays as it is until the next start, which goes on with it."""
+
+    file: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Nothing came that was expected."""
+
+    expected: Expectation
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The folder was looked through; `waiting` files are not complete or wait for their turn."""
+
+    waiting: int
+
+
+Event = Came | Ended | SetAside | LeftAlone | Late | Beat

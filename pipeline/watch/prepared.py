@@ -1,0 +1,90 @@
+"""A claimed file becomes a run, and goes where it belongs once that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.config import Config
+from pipeline.model import InputError, UsageError
+from pipeline.report import Summary
+from pipeline.run import Prepared, RunOptions, check_secrets, discard, prepare, reopen
+from pipeline.run.history import Condition, entry, report_of
+from pipeline.watch.claims import Claim, Drops, refusal_of
+from pipeline.watch.events import Ended, SetAside
+
+ENDED = (0, 1)
+"""Exit codes of runs that have nothing left to send."""
+
+REFUSED, INTERRUPTED = 2, 128
+_OVER = ("finished", "refused")
+
+
+def ended(claim: Claim, config: Config) -> Summary | None:
+    """How the run of a claim ended whose process was killed before it put the file away; else None.
+
+    Raises as `report_of` does.
+    """
+    known = _known(claim, config)
+    return report_of(config, claim.run)[0] if known in _OVER else None
+
+
+def prepare_claim(
+    claim: Claim, drops: Drops, config: Config, options: RunOptions, environ: Mapping[str, str]
+) -> Prepared:
+    """The run of a claimed file, anew or to be carried on.
+
+    Raises InputError, ConfigError or UsageError where the file is to be set aside, RunAborted where
+    the disk refuses.
+    """
+    if reason := refusal_of(claim.path):
+        raise InputError(f"{claim.file}: {reason}")
+    if _known(claim, config) is not None:
+        prepared = reopen(claim.run, config)
+    else:
+        prepared = _prepared(claim, drops, config, options)
+    try:
+        drops.note_run(claim, prepared.run)
+        check_secrets(prepared, environ)
+    except BaseException:
+        discard(prepared)
+        raise
+    return prepared
+
+
+def _prepared(claim: Claim, drops: Drops, config: Config, options: RunOptions) -> Prepared:
+    shown = claim.file.relative_to(drops.inputs.parent)
+    try:
+        return prepare(claim.path, config, options, shown=shown)
+    except InputError as error:
+        raise InputError(str(error).replace(str(claim.path), str(shown))) from error
+
+
+def _known(claim: Claim, config: Config) -> Condition | None:
+    """How far the run is that was noted; None where it was taken back before anything was sent."""
+    try:
+        return entry(config, claim.run).condition if claim.run else None
+    except UsageError:
+        return None
+
+
+def is_begun(claim: Claim, config: Config) -> bool:
+    """Whether something of it may have been sent."""
+    return _known(claim, config) is not None
+
+
+def finish(claim: Claim, drops: Drops, config: Config, summary: Summary) -> Ended | SetAside:
+    """Put the file away after its run has ended, whatever came of it."""
+    report = config.reports / summary.run
+    if summary.exit_code in ENDED:
+        return Ended(claim.file, drops.done(claim, report), summary)
+    reason = reason_of(summary)
+    return SetAside(claim.file, drops.set_aside(claim, reason, report), reason)
+
+
+def reason_of(summary: Summary) -> str:
+    """Why not all was sent, and what to do."""
+    stops = [f"{name}: {each.stopped}" for name, each in summary.accounts.items() if each.stopped]
+    why = "; ".join(filter(None, [summary.stopped, *stops])) or summary.why
+    if summary.exit_code == REFUSED:
+        return f"{why}. Mend the file and drop it again"
+    return f"{summary.why}. {why}. `pipeline resume {summary.run}` carries it on"

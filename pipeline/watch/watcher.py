@@ -1,0 +1,240 @@
+"""Watches a drop folder: takes what is complete, sends it and puts it away, until told to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+from watchfiles import awatch
+
+from pipeline.config import Config
+from pipeline.ledger import LedgerError
+from pipeline.model import PipelineError, RunAborted
+from pipeline.report import Summary
+from pipeline.run import (
+    BusyError,
+    CalledOffError,
+    RunOptions,
+    Shared,
+    Way,
+    carry_out,
+    discard,
+    signals_obeyed,
+)
+from pipeline.run.send import Watch
+from pipeline.watch.claims import Claim, Drops
+from pipeline.watch.events import Beat, Came, Event, Late, LeftAlone, SetAside
+from pipeline.watch.expect import Expectation, is_late
+from pipeline.watch.line import Line
+from pipeline.watch.prepared import INTERRUPTED, ended, finish, prepare_claim
+from pipeline.watch.settling import SETTLE_S, Settling
+
+MOST_AT_ONCE = 32
+"""So many files are taken and not put away; the others stay where they were dropped."""
+
+LOOK_EVERY_MS = 500
+STAND_BY_S = 0.5
+PRUNE_EVERY = timedelta(hours=6)
+
+
+class Watcher:
+    """One process's eye on a drop folder. Another one on the same folder stands by.
+
+    options  of every run
+    environ  where secrets are looked up
+    tell     is told what happens
+    say      is told whom it waits for
+    show     shows the progress of a run
+    expected, zone  what has to come, and the time zone of that
+    polls    looks again and again, where the file system does not tell of changes
+    """
+
+    def __init__(
+        self,
+        drops: Drops,
+        config: Config,
+        options: RunOptions,
+        *,
+        environ: Mapping[str, str],
+        tell: Callable[[Event], None],
+        say: Callable[[str], None],
+        show: Watch,
+        settle_s: float = SETTLE_S,
+        expected: Sequence[Expectation] = (),
+        zone: tzinfo = UTC,
+        polls: bool = False,
+    ) -> None:
+        self._drops = drops
+        self._config = config
+        self._options = options
+        self._environ = environ
+        self._tell = tell
+        self._say = say
+        self._show = show
+        self._expected = expected
+        self._zone = zone
+        self._polls = polls
+        self._settling = Settling(settle_s)
+        self._shared = Shared()
+        self._line = Line()
+        self._preparing = anyio.Lock()
+        self._under_way = 0
+        self._failure: RunAborted | None = None
+        self._began = datetime.now(UTC)
+        self._told_late: dict[Expectation, datetime] = {}
+        self._pruned = datetime.min.replace(tzinfo=UTC)
+
+    async def run(self) -> int:
+        """Watch until a signal comes: the exit code. Raises RunAborted where the disk refuses.
+
+        What is under way then finishes as a run does that is interrupted; its file stays taken, and
+        the next watcher goes on with it.
+        """
+        async with signals_obeyed(self._shared):
+            if await self._stand_by():
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        await self._watch(tasks)
+                finally:
+                    self._drops.lock.release()
+        if self._failure is not None:
+            raise self._failure
+        return INTERRUPTED + int(self._shared.interrupted or 0)
+
+    @property
+    def _is_over(self) -> bool:
+        return self._shared.interrupted is not None or self._failure is not None
+
+    async def _stand_by(self) -> bool:
+        """Wait until no other process watches the folder; False where a signal came first."""
+        is_told = False
+        while not self._drops.lock.acquire(wait=False):
+            if not is_told:
+                holder = self._drops.lock.holder()
+                who = f"process {holder.pid} ({holder.command})" if holder else "another process"
+                self._say(f"{self._drops.inputs} is watched by {who}: standing by.")
+                is_told = True
+            await anyio.sleep(STAND_BY_S)
+            if self._is_over:
+                return False
+        return True
+
+    async def _watch(self, tasks: TaskGroup) -> None:
+        for claim in await anyio.to_thread.run_sync(self._drops.left):
+            self._begin(claim, tasks)
+        async with aclosing(self._news()) as news:
+            async for _ in news:
+                await self._look(tasks)
+                if self._is_over:
+                    return
+
+    async def _news(self) -> AsyncGenerator[object, None]:
+        """Whenever something changed in the folder, and at least every `LOOK_EVERY_MS`."""
+        yield None
+        changes = awatch(
+            self._drops.inputs,
+            watch_filter=None,
+            debounce=200,
+            step=50,
+            rust_timeout=LOOK_EVERY_MS,
+            yield_on_timeout=True,
+            force_polling=self._polls or None,
+            ignore_permission_denied=True,
+        )
+        async for each in changes:
+            yield each
+
+    async def _look(self, tasks: TaskGroup) -> None:
+        """Take what is complete, as far as there is room."""
+        now = datetime.now(UTC)
+        looks = await anyio.to_thread.run_sync(lambda: list(self._drops.looks()))
+        complete = self._settling.complete(looks, time.monotonic())
+        room = max(0, MOST_AT_ONCE - self._under_way)
+        for look in complete[:room]:
+            claim = self._drops.claim(look.path, datetime.now(UTC))  # each later than the last
+            if claim is not None:
+                self._begin(claim, tasks)
+        self._tell(Beat(waiting=self._settling.waiting + len(complete[room:])))
+        self._tell_late(now)
+        if now > self._pruned + PRUNE_EVERY:
+            self._pruned = now
+            keep = timedelta(days=self._config.keep_days)
+            await anyio.to_thread.run_sync(partial(self._drops.prune, now, older_than=keep))
+
+    def _tell_late(self, now: datetime) -> None:
+        for each in self._expected:
+            local = now.astimezone(self._zone)
+            came = self._drops.last_came(each.folder)
+            if is_late(each, local, since=self._began, last_came=came):
+                last = self._told_late.get(each)
+                if last is None or now - last >= timedelta(hours=23):
+                    self._told_late[each] = now
+                    self._tell(Late(each))
+
+    # One file...
+
+    def _begin(self, claim: Claim, tasks: TaskGroup) -> None:
+        self._under_way += 1
+        self._tell(Came(claim.file, claim.is_again))
+        tasks.start_soon(self._serve, claim)
+
+    async def _serve(self, claim: Claim) -> None:
+        """Send one file and put it away. Its errors stop no other, but for a refusing disk."""
+        try:
+            await self._send(claim)
+        except (BusyError, CalledOffError) as error:  # only where a signal came
+            self._tell(LeftAlone(claim.file, str(error)))
+        except RunAborted as error:
+            if isinstance(error, LedgerError):
+                self._set_aside(claim, str(error))
+            else:
+                self._failure = self._failure or error
+                self._tell(LeftAlone(claim.file, str(error)))
+        except PipelineError as error:
+            self._set_aside(claim, str(error))
+        except Exception as error:  # noqa: BLE001 - others are being sent: they go on
+            self._set_aside(claim, f"an internal error broke it off: {error!r}")
+        finally:
+            self._under_way -= 1
+
+    def _set_aside(self, claim: Claim, reason: str) -> None:
+        try:
+            place = self._drops.set_aside(claim, reason)
+        except RunAborted as error:
+            self._failure = self._failure or error
+            self._tell(LeftAlone(claim.file, f"{reason}; {error}"))
+        else:
+            self._tell(SetAside(claim.file, place, reason))
+
+    async def _send(self, claim: Claim) -> None:
+        summary = await anyio.to_thread.run_sync(ended, claim, self._config)
+        if summary is None:
+            summary = await self._carried_out(claim)
+        if summary is None or summary.exit_code >= INTERRUPTED:
+            self._tell(LeftAlone(claim.file, "stopped"))
+            return
+        put = partial(finish, claim, self._drops, self._config, summary)
+        self._tell(await anyio.to_thread.run_sync(put))
+
+    async def _carried_out(self, claim: Claim) -> Summary | None:
+        """None where a signal came before it was begun."""
+        make = partial(
+            prepare_claim, claim, self._drops, self._config, self._options, self._environ
+        )
+        async with self._preparing:  # one after the other, in the order of arrival
+            if self._is_over:
+                return None
+            prepared = await anyio.to_thread.run_sync(make)
+            turn = self._line.join(prepared.places)
+        async with turn:
+            if self._is_over:
+                discard(prepared)
+                return None
+            way = Way(watch=self._show, shared=self._shared, environ=self._environ, tell=self._say)
+            return await carry_out(prepared, way)

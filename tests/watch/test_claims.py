@@ -1,0 +1,153 @@
+"""Whenever a process is killed, the next one finds a file in one place, and knows how far it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from pipeline.model import RunAborted
+from pipeline.watch import Claim, Drops
+
+NOW = datetime(2026, 5, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def drops(tmp_path: Path) -> Drops:
+    numbers = count()
+    inputs = tmp_path / "inputs"
+    return Drops(inputs, without=(inputs / "samples",), letters=lambda: f"{next(numbers):04}")
+
+
+def dropped(drops: Drops, name: str = "xsolla.coupon/a.csv") -> Path:
+    path = drops.inputs / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    return path
+
+
+def claimed(drops: Drops, name: str = "xsolla.coupon/a.csv") -> Claim:
+    claim = drops.claim(dropped(drops, name), NOW)
+    assert claim is not None
+    return claim
+
+
+def tree(drops: Drops) -> set[str]:
+    files = (path for path in drops.inputs.rglob("*") if not path.is_dir() or path.is_symlink())
+    return {str(path.relative_to(drops.inputs)) for path in files}
+
+
+CLAIM = "20260501T020000.000000Z-0000"
+
+
+def test_a_file_lies_in_one_place_all_the_way(drops, tmp_path):
+    claim = claimed(drops)
+    home = "xsolla.coupon/.processing"
+    assert tree(drops) == {f"{home}/{CLAIM}/a.csv", f"{home}/{CLAIM}/claim.json"}
+    (tmp_path / "reports" / "r-1").mkdir(parents=True)
+    place = drops.done(claim, tmp_path / "reports" / "r-1")
+    assert place == drops.inputs / f"xsolla.coupon/.done/{CLAIM}/a.csv"
+    assert (place.parent / "report").resolve() == tmp_path / "reports" / "r-1"
+    assert not drops.left()
+
+
+def test_what_is_set_aside_has_its_reason_beside_it(drops):
+    place = drops.set_aside(claimed(drops), "row 3: too wide")
+    assert place.parent.parent.name == ".failed"
+    assert (place.parent / "reason.txt").read_text() == "row 3: too wide\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("xsolla.coupon/a.csv", "xsolla.coupon"),
+        ("xsolla.coupon/monday/a.csv", "xsolla.coupon"),  # however deep
+        ("a.csv", "."),  # a file that says by itself what it is
+        ("xsolla.coupon/line\nbreak é.csv", "xsolla.coupon"),
+        ("xsolla.coupon/\udcff.csv", "xsolla.coupon"),  # a name that is no UTF-8
+    ],
+)
+def test_a_file_stays_in_its_operations_folder_and_is_known_by_where_it_was(drops, name, home):
+    claim = claimed(drops, name)
+    assert claim.folder.parent == drops.inputs / home / ".processing"
+    (left,) = drops.left()
+    assert (left.file, left.run, left.is_again) == (drops.inputs / name, "", True)
+    drops.give_back(left)
+    assert tree(drops) == {name}
+
+
+def test_of_two_that_want_a_file_one_gets_it(drops):
+    file = dropped(drops)
+    assert drops.claim(file, NOW) is not None
+    assert drops.claim(file, NOW) is None
+    assert len(drops.left()) == 1
+
+
+def test_the_run_is_known_to_the_next_process(drops):
+    drops.note_run(claimed(drops), "r-1")
+    assert [claim.run for claim in drops.left()] == ["r-1"]
+
+
+def test_a_claim_without_a_file_leaves_nothing(drops):
+    claim = claimed(drops)
+    claim.path.unlink()
+    assert drops.left() == []
+    assert not claim.folder.exists()
+
+
+@pytest.mark.parametrize("note", [None, b"", b"{", b"[]", b'{"file": 3}'])
+def test_a_claim_whose_note_is_torn_is_known_by_its_file(drops, note):
+    claim = claimed(drops)
+    (claim.folder / "claim.json").unlink()
+    if note is not None:
+        (claim.folder / "claim.json").write_bytes(note)
+    (left,) = drops.left()
+    assert left.file == drops.inputs / "xsolla.coupon/a.csv"
+
+
+def test_claims_are_found_in_the_order_in_which_they_were_made(drops):
+    for second, name in enumerate(("b/z.csv", "a/y.csv", "x.csv")):
+        drops.claim(dropped(drops, name), NOW + timedelta(seconds=second))
+    assert [claim.file.name for claim in drops.left()] == ["z.csv", "y.csv", "x.csv"]
+
+
+def test_a_marker_leaves_with_its_file(drops):
+    marker = dropped(drops, "xsolla.coupon/a.csv.done")
+    claim = claimed(drops)
+    assert not marker.exists()
+    assert [look.path.name for look in drops.looks()] == []
+    assert (claim.folder / marker.name).exists()
+
+
+def test_samples_folders_and_other_files_are_left_alone(drops):
+    dropped(drops, "samples/xsolla.coupon/s.csv")
+    dropped(drops, "xsolla.coupon/notes.txt")
+    (drops.inputs / "xsolla.coupon" / "folder.csv").mkdir()
+    dropped(drops)
+    assert [look.path.name for look in drops.looks()] == ["a.csv"]
+
+
+def test_what_was_done_long_ago_goes_and_what_was_set_aside_stays(drops, tmp_path):
+    drops.done(claimed(drops), tmp_path)
+    drops.set_aside(claimed(drops, "xsolla.coupon/b.csv"), "no")
+    assert drops.prune(NOW + timedelta(days=89), older_than=timedelta(days=90)) == 0
+    assert drops.prune(NOW + timedelta(days=91), older_than=timedelta(days=90)) == 1
+    assert {path.rpartition("/")[2] for path in tree(drops)} == {
+        "b.csv",
+        "claim.json",
+        "reason.txt",
+    }
+
+
+def test_when_the_last_file_came(drops, tmp_path):
+    assert drops.last_came("xsolla.coupon") is None
+    drops.done(claimed(drops), tmp_path)
+    assert drops.last_came("xsolla.coupon") == NOW
+
+
+def test_a_folder_that_cannot_be_used_is_told_in_words(tmp_path):
+    (tmp_path / "inputs").write_text("a file")
+    with pytest.raises(RunAborted, match="the drop folder cannot be used"):
+        Drops(tmp_path / "inputs", letters=lambda: "a")

@@ -1,0 +1,180 @@
+"""The command as it is left alone with a folder."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import anyio
+import pytest
+
+from pipeline.cli.drops import drops_of
+from pipeline.config import load_config
+from pipeline.run import RunOptions
+from pipeline.vendors import load_vendors
+from pipeline.watch import Beat, Event, Late, Watcher, parse_expectation
+from tests.cli.command import Ended, ended, start, typed
+from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, simulator
+
+
+@pytest.fixture(scope="module")
+def vendor():
+    with simulator("--latency-ms", "10") as running:
+        yield running
+
+
+@pytest.fixture
+def shop(tmp_path: Path, vendor: Simulator) -> Path:
+    configure(tmp_path, vendor.base_url, quota='"40/s"')
+    (tmp_path / "inputs" / "xsolla.coupon").mkdir(parents=True)
+    return tmp_path
+
+
+def drop(folder: Path, name: str, rows: int = 5) -> Path:
+    path = folder / "inputs" / "xsolla.coupon" / name
+    path.write_text("\n".join([COLUMNS, *map(coupon, range(1, rows + 1)), ""]))
+    return path
+
+
+def until(is_so: Callable[[], object]) -> None:
+    for _ in range(1_500):
+        if is_so():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never came to it")
+
+
+def lying(folder: Path, kind: str) -> list[str]:
+    return sorted(path.name for path in folder.glob(f"inputs/*/{kind}/*/*.csv"))
+
+
+def watching(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return start(folder, "watch", "--settle", "0.2", *options)
+
+
+def stopped(process: subprocess.Popen[str]) -> Ended:
+    process.send_signal(signal.SIGTERM)
+    return ended(process)
+
+
+def test_a_second_watcher_stands_by_and_takes_over(shop):
+    first = watching(shop)
+    drop(shop, "a.csv")
+    until(lambda: lying(shop, ".done") == ["a.csv"])
+    second = watching(shop)
+    assert typed(shop, "run", "--yes").code == 4  # the folder is looked after
+    first.kill()
+    first.communicate()
+    drop(shop, "b.csv")
+    until(lambda: lying(shop, ".done") == ["a.csv", "b.csv"])
+    told = stopped(second)
+    assert told.code == 143
+    assert f"is watched by process {first.pid}" in told.err or "b.csv: taken" in told.err
+
+
+def test_what_is_under_way_at_a_signal_is_carried_on_by_the_next(shop, vendor):
+    drop(shop, "a.csv", rows=60)
+    process = watching(shop)
+    until(lambda: lying(shop, ".processing") and list(shop.glob(".pipeline/runs/*/run.json")))
+    time.sleep(0.4)
+    told = stopped(process)
+    assert told.code == 143
+    assert "the next start goes on with it" in told.err
+    assert lying(shop, ".processing") == ["a.csv"]
+    done = typed(shop, "run", "--yes")
+    assert done.code == 0, done
+    assert lying(shop, ".done") == ["a.csv"]
+    (report,) = shop.glob("inputs/*/.done/*/report/summary.json")
+    summary = json.loads(report.read_text())
+    assert summary["statuses"]["updated"] == 60
+    assert summary["input"]["file"] == "inputs/xsolla.coupon/a.csv"
+
+
+def test_a_run_that_ended_before_its_file_was_put_away_is_not_begun_again(shop, vendor):
+    """Killed between the report and the rename."""
+    drop(shop, "a.csv")
+    assert typed(shop, "run", "--yes").code == 0
+    (done,) = shop.glob("inputs/xsolla.coupon/.done/*")
+    done.rename(done.parent.parent / ".processing" / done.name)
+    before = vendor.stats()["requests"]
+    again = typed(shop, "run", "--yes")
+    assert again.code == 0
+    assert "All 5 rows updated, before" in again.err
+    assert vendor.stats()["requests"] == before
+    assert lying(shop, ".done") == ["a.csv"]
+
+
+def test_a_no_puts_the_file_back(shop, vendor):
+    drop(shop, "a.csv")
+    before = vendor.stats()["requests"]
+    assert typed(shop, "run").code == 2  # nobody is there to ask
+    assert (shop / "inputs/xsolla.coupon/a.csv").exists()
+    assert not lying(shop, ".processing")
+    assert vendor.stats()["requests"] == before
+    assert typed(shop, "runs", "--json").out == ""
+
+
+def test_a_rehearsal_leaves_the_folder_as_it_is(shop):
+    drop(shop, "a.csv")
+    assert typed(shop, "run", "--simulate").code == 0
+    assert (shop / "inputs/xsolla.coupon/a.csv").exists()
+
+
+def test_a_stopped_account_sets_the_file_aside_and_says_how_to_go_on(shop):
+    drop(shop, "a.csv")
+    text = (shop / "pipeline.toml").read_text()
+    (shop / "key").write_text("wrong")
+    (shop / "pipeline.toml").write_text(text.replace("env:SHOP_KEY", "file:key"))
+    assert typed(shop, "run", "--yes").code == 3
+    (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
+    assert "pipeline resume" in reason.read_text()
+    assert (reason.parent / "report" / "summary.json").exists()
+    (shop / "key").write_text("simulator-key")
+    assert "4 of 5 rows updated" in typed(shop, "resume", "--yes").err  # the first was refused
+
+
+async def test_nothing_came_is_said_once(shop):
+    """In a time zone in which it is about to be three o'clock."""
+    now = datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    zone = timezone(timedelta(hours=2, minutes=59, seconds=59) - (now - midnight))
+    told: list[Event] = []
+    watcher = Watcher(
+        drops_of(load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)),
+        load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop),
+        RunOptions(),
+        environ=ENVIRON,
+        tell=told.append,
+        say=lambda _words: None,
+        show=nullcontext,
+        expected=[parse_expectation("xsolla.coupon by 03:00")],
+        zone=zone,
+        polls=True,
+    )
+    with anyio.move_on_after(3.0):
+        await watcher.run()
+    assert [str(each.expected) for each in told if isinstance(each, Late)] == [
+        "xsolla.coupon by 03:00"
+    ]
+    assert sum(isinstance(each, Beat) for each in told) > 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--expect", "xsolla.coupon at 3"), 'as in "xsolla.coupon by 03:00"'),
+        (("--expect", "xsolla.coupon by 25:00"), 'as in "xsolla.coupon by 03:00"'),
+        (("--expect", "xsolla.coupon by 03:00"), "--expect needs a timezone"),
+        (("--settle", "-1"), "x>=0"),
+    ],
+)
+def test_wrong_options_are_told(shop, options, told):
+    done = typed(shop, "watch", *options)
+    assert done.code == 2
+    assert told in " ".join(done.err.replace("│", " ").split())
