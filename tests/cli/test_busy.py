@@ -15,7 +15,7 @@ def busy(tmp_path):
     """A folder where a process sends to the account, slowly."""
     with simulator("--latency-ms", "20") as vendor:
         configure(tmp_path, vendor.base_url, quota='"40/s"', in_flight=4)
-        drop(tmp_path, *map(coupon, range(1, 121)), name="first.csv")
+        drop(tmp_path, *map(coupon, range(1, 241)), name="first.csv")
         first = start(tmp_path, "run", "--yes", "inputs/xsolla.coupon/first.csv")
         try:
             while vendor.stats()["requests"] < 5:

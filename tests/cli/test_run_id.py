@@ -20,7 +20,7 @@ def shop(tmp_path):
 
 
 def killed_in_the_middle(folder: Path, vendor, *arguments: str) -> None:
-    process = start(folder, "run", "--yes", *arguments)
+    process = start(folder, "run", "--yes", "inputs/xsolla.coupon", *arguments)
     while vendor.stats()["requests"] < 20:
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)
@@ -30,8 +30,12 @@ def killed_in_the_middle(folder: Path, vendor, *arguments: str) -> None:
 def test_the_same_id_sends_the_same_file_once(shop):
     folder, vendor = shop
     drop(folder, *map(coupon, range(1, 6)))
-    first = typed(folder, "run", "--yes", "--run-id", "nightly-7", "--json", "--quiet")
-    again = typed(folder, "run", "--yes", "--run-id", "nightly-7", "--json", "--quiet")
+    first = typed(
+        folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", "nightly-7", "--json", "--quiet"
+    )
+    again = typed(
+        folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", "nightly-7", "--json", "--quiet"
+    )
     assert (first.code, again.code) == (0, 0)
     assert json.loads(again.out)["run"] == json.loads(first.out)["run"]
     assert vendor.stats()["requests"] == 5
@@ -40,9 +44,9 @@ def test_the_same_id_sends_the_same_file_once(shop):
 def test_the_same_id_for_another_file_is_refused(shop):
     folder, vendor = shop
     path = drop(folder, coupon(1))
-    assert typed(folder, "run", "--yes", "--run-id", "nightly-7").code == 0
+    assert typed(folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", "nightly-7").code == 0
     drop(folder, coupon(2))
-    refused = typed(folder, "run", "--yes", "--run-id", "nightly-7")
+    refused = typed(folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", "nightly-7")
     assert refused.code == 2
     assert "nightly-7" in refused.words
     assert path.name in refused.words
@@ -53,7 +57,9 @@ def test_the_same_id_carries_a_killed_run_on(shop):
     folder, vendor = shop
     drop(folder, *map(coupon, range(1, 101)))
     killed_in_the_middle(folder, vendor, "--run-id", "nightly-7")
-    again = typed(folder, "run", "--yes", "--run-id", "nightly-7", "--json", "--quiet")
+    again = typed(
+        folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", "nightly-7", "--json", "--quiet"
+    )
     assert again.code == 0, again
     assert json.loads(again.out)["rows"] == 100
     assert len(list((folder / ".pipeline/runs").iterdir())) == 1
