@@ -126,13 +126,16 @@ class Watcher:
         return True
 
     async def _watch(self, tasks: TaskGroup) -> None:
-        for claim in await anyio.to_thread.run_sync(self._drops.left):
-            self._begin(claim, tasks)
-        async with aclosing(self._news()) as news:
-            async for _ in news:
-                await self._look(tasks)
-                if self._is_over:
-                    return
+        try:
+            for claim in await anyio.to_thread.run_sync(self._drops.left):
+                self._begin(claim, tasks)
+            async with aclosing(self._news()) as news:
+                async for _ in news:
+                    await self._look(tasks)
+                    if self._is_over:
+                        return
+        except RunAborted as error:  # what is under way ends first
+            self._failure = self._failure or error
 
     async def _news(self) -> AsyncGenerator[object, None]:
         """Whenever something changed in the folder, and at least every `LOOK_EVERY_MS`."""

@@ -139,6 +139,16 @@ def test_a_stopped_account_sets_the_file_aside_and_says_how_to_go_on(shop):
     assert "4 of 5 rows updated" in typed(shop, "resume", "--yes").err  # the first was refused
 
 
+@pytest.mark.parametrize("command", [("watch", "--settle", "0.1"), ("run", "--yes")])
+def test_a_folder_in_which_nothing_can_be_put_away_stops_it_in_words(shop, command):
+    file = drop(shop, "a.csv")
+    (file.parent / ".processing").write_text("in the way")
+    done = typed(shop, *command)
+    assert done.code == 3
+    assert "the drop folder cannot be used" in done.words
+    assert file.exists()
+
+
 async def test_nothing_came_is_said_once(shop):
     """In a time zone in which it is about to be three o'clock."""
     now = datetime.now(UTC)
