@@ -15,7 +15,6 @@ from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
 from pipeline.run import SAMPLES, RunOptions
 from pipeline.watch import (
-    INTERRUPTED,
     SETTLE_S,
     Claim,
     Drops,
@@ -23,6 +22,7 @@ from pipeline.watch import (
     ended,
     finish,
     is_begun,
+    is_left,
     prepare_claim,
 )
 
@@ -97,7 +97,8 @@ def _heed(claim: Claim, number: int, drops: Drops, config: Config, session: Sess
     outcome = session.outcomes.get(number)
     if isinstance(outcome, str):
         drops.set_aside(claim, outcome)
-    elif outcome is not None and outcome.exit_code < INTERRUPTED:
-        finish(claim, drops, config, outcome)
+    elif outcome is not None:
+        if not is_left(outcome, config):
+            finish(claim, drops, config, outcome)
     elif not is_begun(drops.as_noted(claim), config):
         drops.give_back(claim)

@@ -21,6 +21,7 @@ from pipeline.cli.side_by_side import Board
 from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
 from pipeline.model import UsageError
+from pipeline.report.wording import one_line
 from pipeline.run import RunOptions
 from pipeline.watch import (
     SETTLE_S,
@@ -132,7 +133,7 @@ def teller(console: Console) -> Callable[[Event], None]:
     """Says what happens in a drop folder, a line for each event."""
 
     def tell(event: Event) -> None:
-        words = in_words(event)
+        words = one_line(in_words(event))  # names of files may hold anything
         if isinstance(event, SetAside | Late):
             tell_error(words)
         elif words:

@@ -3,12 +3,11 @@
 from pipeline.watch.claims import Claim, Drops
 from pipeline.watch.events import Beat, Came, Ended, Event, Late, LeftAlone, SetAside
 from pipeline.watch.expect import Expectation, parse_expectation
-from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_begun, prepare_claim
+from pipeline.watch.prepared import ended, finish, is_begun, is_left, prepare_claim
 from pipeline.watch.settling import SETTLE_S, Settling
 from pipeline.watch.watcher import Watcher
 
 __all__ = [
-    "INTERRUPTED",
     "SETTLE_S",
     "Beat",
     "Came",
@@ -25,6 +24,7 @@ __all__ = [
     "ended",
     "finish",
     "is_begun",
+    "is_left",
     "parse_expectation",
     "prepare_claim",
 ]

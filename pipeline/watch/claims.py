@@ -205,6 +205,8 @@ class Drops:
 
 def refusal_of(path: Path) -> str:
     """Why what lies there is not read at all; empty where it may be."""
+    if not path.name.isprintable() and any("\ud800" <= char <= "\udfff" for char in path.name):
+        return "its name is not UTF-8. Rename it and drop it again"
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         return "it is a link: what it leads to may change or lie anywhere. Drop the file itself"

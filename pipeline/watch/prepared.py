@@ -72,10 +72,20 @@ def is_begun(claim: Claim, config: Config) -> bool:
     return _known(claim, config) is not None
 
 
+def is_left(summary: Summary, config: Config) -> bool:
+    """Whether a run was interrupted before its end: its file stays where it is until the next."""
+    if summary.exit_code < INTERRUPTED:
+        return False
+    return entry(config, summary.run).condition not in _OVER
+
+
 def finish(claim: Claim, drops: Drops, config: Config, summary: Summary) -> Ended | SetAside:
-    """Put the file away after its run has ended, whatever came of it."""
+    """Put the file away after its run has ended, whatever came of it.
+
+    A signal that came after the last row has kept nothing back.
+    """
     report = config.reports / summary.run
-    if summary.exit_code in ENDED:
+    if summary.exit_code in ENDED or summary.exit_code >= INTERRUPTED:
         return Ended(claim.file, drops.done(claim, report), summary)
     reason = reason_of(summary)
     return SetAside(claim.file, drops.set_aside(claim, reason, report), reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 
@@ -15,7 +15,7 @@ from watchfiles import awatch
 
 from pipeline.config import Config
 from pipeline.ledger import LedgerError
-from pipeline.model import PipelineError, RunAborted
+from pipeline.model import ConfigError, PipelineError, RunAborted
 from pipeline.report import Summary
 from pipeline.run import (
     BusyError,
@@ -32,7 +32,7 @@ from pipeline.watch.claims import Claim, Drops
 from pipeline.watch.events import Beat, Came, Event, Late, LeftAlone, SetAside
 from pipeline.watch.expect import Expectation, is_late
 from pipeline.watch.line import Line
-from pipeline.watch.prepared import INTERRUPTED, ended, finish, prepare_claim
+from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim
 from pipeline.watch.settling import SETTLE_S, Settling
 
 MOST_AT_ONCE = 32
@@ -85,13 +85,15 @@ class Watcher:
         self._line = Line()
         self._preparing = anyio.Lock()
         self._under_way = 0
-        self._failure: RunAborted | None = None
+        self._failure: PipelineError | None = None
         self._began = datetime.now(UTC)
         self._told_late: dict[Expectation, datetime] = {}
         self._pruned = datetime.min.replace(tzinfo=UTC)
 
     async def run(self) -> int:
-        """Watch until a signal comes: the exit code. Raises RunAborted where the disk refuses.
+        """Watch until a signal comes: the exit code.
+
+        Raises RunAborted where the disk refuses, ConfigError where a secret is missing.
 
         What is under way then finishes as a run does that is interrupted; its file stays taken, and
         the next watcher goes on with it.
@@ -140,18 +142,21 @@ class Watcher:
     async def _news(self) -> AsyncGenerator[object, None]:
         """Whenever something changed in the folder, and at least every `LOOK_EVERY_MS`."""
         yield None
-        changes = awatch(
-            self._drops.inputs,
-            watch_filter=None,
-            debounce=200,
-            step=50,
-            rust_timeout=LOOK_EVERY_MS,
-            yield_on_timeout=True,
-            force_polling=self._polls or None,
-            ignore_permission_denied=True,
-        )
-        async for each in changes:
-            yield each
+        with suppress(Exception):  # it chokes on names that are no UTF-8; looking goes on without
+            async for each in awatch(
+                self._drops.inputs,
+                watch_filter=None,
+                debounce=200,
+                step=50,
+                rust_timeout=LOOK_EVERY_MS,
+                yield_on_timeout=True,
+                force_polling=self._polls or None,
+                ignore_permission_denied=True,
+            ):
+                yield each
+        while True:
+            await anyio.sleep(LOOK_EVERY_MS / 1000)
+            yield None
 
     async def _look(self, tasks: TaskGroup) -> None:
         """Take what is complete, as far as there is room."""
@@ -199,6 +204,9 @@ class Watcher:
             else:
                 self._failure = self._failure or error
                 self._tell(LeftAlone(claim.file, str(error)))
+        except ConfigError as error:  # a missing secret: the next file would meet the same
+            self._failure = self._failure or error
+            self._tell(LeftAlone(claim.file, str(error)))
         except PipelineError as error:
             self._set_aside(claim, str(error))
         except Exception as error:  # noqa: BLE001 - others are being sent: they go on
@@ -219,7 +227,7 @@ class Watcher:
         summary = await anyio.to_thread.run_sync(ended, claim, self._config)
         if summary is None:
             summary = await self._carried_out(claim)
-        if summary is None or summary.exit_code >= INTERRUPTED:
+        if summary is None or await anyio.to_thread.run_sync(is_left, summary, self._config):
             self._tell(LeftAlone(claim.file, "stopped"))
             return
         put = partial(finish, claim, self._drops, self._config, summary)

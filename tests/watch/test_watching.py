@@ -19,7 +19,7 @@ from pipeline.config import load_config
 from pipeline.run import RunOptions
 from pipeline.vendors import load_vendors
 from pipeline.watch import Beat, Event, Late, Watcher, parse_expectation
-from tests.cli.command import Ended, ended, start, typed
+from tests.cli.command import Ended, ended, environment, start, typed
 from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, simulator
 
 
@@ -54,8 +54,19 @@ def lying(folder: Path, kind: str) -> list[str]:
     return sorted(path.name for path in folder.glob(f"inputs/*/{kind}/*/*.csv"))
 
 
-def watching(folder: Path, *options: str) -> subprocess.Popen[str]:
-    return start(folder, "watch", "--settle", "0.2", *options)
+@pytest.fixture
+def watching():
+    """Starts a watcher; none outlives its test."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def begin(folder: Path, *options: str) -> subprocess.Popen[str]:
+        begun.append(start(folder, "watch", "--settle", "0.2", *options))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
 
 
 def stopped(process: subprocess.Popen[str]) -> Ended:
@@ -63,7 +74,7 @@ def stopped(process: subprocess.Popen[str]) -> Ended:
     return ended(process)
 
 
-def test_a_second_watcher_stands_by_and_takes_over(shop):
+def test_a_second_watcher_stands_by_and_takes_over(shop, watching):
     first = watching(shop)
     drop(shop, "a.csv")
     until(lambda: lying(shop, ".done") == ["a.csv"])
@@ -78,7 +89,7 @@ def test_a_second_watcher_stands_by_and_takes_over(shop):
     assert f"is watched by process {first.pid}" in told.err or "b.csv: taken" in told.err
 
 
-def test_what_is_under_way_at_a_signal_is_carried_on_by_the_next(shop, vendor):
+def test_what_is_under_way_at_a_signal_is_carried_on_by_the_next(shop, vendor, watching):
     drop(shop, "a.csv", rows=60)
     process = watching(shop)
     until(lambda: lying(shop, ".processing") and list(shop.glob(".pipeline/runs/*/run.json")))
@@ -137,6 +148,41 @@ def test_a_stopped_account_sets_the_file_aside_and_says_how_to_go_on(shop):
     assert (reason.parent / "report" / "summary.json").exists()
     (shop / "key").write_text("simulator-key")
     assert "4 of 5 rows updated" in typed(shop, "resume", "--yes").err  # the first was refused
+
+
+def test_a_signal_after_the_last_row_keeps_nothing_back(shop):
+    """Its run ended with 143, and there is nothing to carry on."""
+    drop(shop, "a.csv")
+    assert typed(shop, "run", "--yes").code == 0
+    (done,) = shop.glob("inputs/xsolla.coupon/.done/*")
+    summary = next(done.glob("report/summary.json"))
+    text = summary.read_text()
+    summary.write_text(text.replace('"exit_code": 0', '"exit_code": 143'))
+    done.rename(done.parent.parent / ".processing" / done.name)
+    typed(shop, "run", "--yes")
+    assert lying(shop, ".done") == ["a.csv"]
+
+
+def test_a_name_that_is_no_utf_8_is_set_aside_and_the_others_go_on(shop, watching):
+    process = watching(shop)
+    drop(shop, "\udcff.csv")
+    drop(shop, "a.csv")
+    until(lambda: lying(shop, ".done") == ["a.csv"])
+    until(lambda: lying(shop, ".failed") == ["\udcff.csv"])
+    drop(shop, "b.csv")
+    until(lambda: lying(shop, ".done") == ["a.csv", "b.csv"])
+    assert stopped(process).code == 143
+
+
+def test_a_missing_secret_stops_the_watcher_and_the_file_waits(shop):
+    file = drop(shop, "a.csv")
+    process = start(shop, "watch", "--settle", "0.1", env=environment(SHOP_KEY=""))
+    told = ended(process)
+    assert told.code == 2
+    assert "SHOP_KEY" in told.words
+    assert lying(shop, ".processing") == ["a.csv"]
+    assert typed(shop, "run", "--yes").code == 0
+    assert lying(shop, ".done") == [file.name]
 
 
 @pytest.mark.parametrize("command", [("watch", "--settle", "0.1"), ("run", "--yes")])
