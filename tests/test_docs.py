@@ -1,7 +1,7 @@
 """The documentation is executed, so that it cannot lie.
 
-What README.md and docs/*.md hold in fences is run in order, per file in one temporary folder that
-holds a copy of inputs/:
+What README.md and docs/**/*.md hold in fences is run in order, per file in one temporary folder
+that holds a copy of inputs/:
 
     ```console              every line `$ command` is run by bash, with `pipeline` on the PATH;
                             lines with `> ` continue it, others show what it prints
@@ -35,11 +35,17 @@ import pytest
 from pipeline.config import load_config
 from pipeline.model import ConfigError
 from pipeline.vendors import load_vendors
+from tests import reference
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"bash", "sh", "shell", "zsh", "shell-session"}
 TIMEOUT_S = 60.0
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
 
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<info>\S[^\n`]*)?\n(?P<body>.*?)^(?P=indent)```$",
@@ -211,14 +217,14 @@ def folder(tmp_path: Path) -> Path:
 # The documentation as it stands
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
 @pytest.mark.timeout(600)
 def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     shutil.copytree(ROOT / "inputs", folder / "inputs")
     assert faults(page.read_text(), folder) == []
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
 def test_a_page_links_to_what_is_there(page: Path) -> None:
     linked = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", page.read_text())
     assert [link for link in linked if not (page.parent / link).exists()] == []
@@ -237,6 +243,26 @@ def test_every_operation_stands_in_the_documentation() -> None:
     told = "\n".join(page.read_text() for page in DOCS)
     names = [op.name for vendor in load_vendors().values() for op in vendor.operations]
     assert [name for name in names if name not in told] == []
+
+
+# The reference
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_page_of_the_reference_says_what_the_code_says(name: str) -> None:
+    written = (reference.FOLDER / f"{name}.md").read_text()
+    assert written == reference.PAGES[name](), "make reference"
+
+
+def test_the_reference_holds_no_other_page() -> None:
+    assert sorted(page.stem for page in reference.FOLDER.glob("*.md")) == sorted(reference.PAGES)
+
+
+def test_every_key_is_explained() -> None:
+    keys = re.findall(r"^\| `(\w+)`", reference.configuration(), re.MULTILINE)
+    explained = (ROOT / "docs" / "configuration.md").read_text()
+    assert len(keys) > 30
+    assert [key for key in keys if f"`{key}`" not in explained] == []
 
 
 # The reader itself
