@@ -224,6 +224,25 @@ def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     assert faults(page.read_text(), folder) == []
 
 
+def anchors(markdown: str) -> set[str]:
+    """What can be linked to on a page: its headings, as a reader of Markdown names them."""
+    prose = FENCE.sub("", markdown)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {name.strip().replace(" ", "-") for name in plain}
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
+def test_a_page_links_to_headings_that_are_there(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    wrong = [
+        f"{file}#{anchor}"
+        for file, anchor in linked
+        if anchor not in anchors((page.parent / file if file else page).read_text())
+    ]
+    assert wrong == []
+
+
 @pytest.mark.parametrize("page", DOCS, ids=name_of)
 def test_a_page_links_to_what_is_there(page: Path) -> None:
     linked = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", page.read_text())
@@ -237,6 +256,23 @@ def test_every_command_has_help_and_stands_in_the_documentation() -> None:
     assert main.commands
     assert [name for name, one in main.commands.items() if not one.get_short_help_str()] == []
     assert [name for name in main.commands if not re.search(rf"\bpipeline {name}\b", told)] == []
+
+
+def test_every_page_can_be_reached_from_the_list_of_pages() -> None:
+    listed = (ROOT / "docs" / "README.md").read_text()
+    pages = [str(page.relative_to(ROOT / "docs")) for page in DOCS[1:]]
+    assert [page for page in pages if page != "README.md" and f"({page})" not in listed] == []
+
+
+def test_the_figures_in_the_readme_are_those_of_the_benchmarks() -> None:
+    marked = re.compile("<!-- figures -->(.*)<!-- /figures -->", re.DOTALL)
+    shown = marked.search((ROOT / "README.md").read_text())
+    measured = marked.search((ROOT / "docs" / "benchmarks.md").read_text())
+    assert shown
+    assert measured
+    figures = re.findall(r"[0-9][0-9,.]*[0-9]", shown[1])
+    assert len(figures) > 5
+    assert [figure for figure in figures if figure not in measured[1]] == []
 
 
 def test_every_operation_stands_in_the_documentation() -> None:
