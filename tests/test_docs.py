@@ -13,7 +13,8 @@ that holds a copy of inputs/:
     ```python               runs to its end
     ```LANGUAGE file=NAME   is written to that file first, and run no further unless it is toml
 
-Variables that one command exports hold for the next. Shell commands stand in `console` fences only.
+A port that a page gives to a command (`--port 8471`) is another, free one wherever the page names
+it. Variables that one command exports hold for the next. Shell commands stand in `console` fences only.
 """
 
 import importlib
@@ -22,10 +23,11 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -200,10 +202,20 @@ class Reader:
         return f"exit code {ended}, expected {code}:\n{self.output.read_text()[-3000:]}"
 
 
+def with_free_ports(markdown: str) -> str:
+    """The page with each port that it listens on replaced, so that pages can run side by side."""
+    given = sorted(set(re.findall(r"--port (\d{4})\b", markdown)))
+    with ExitStack() as held:  # all at once, so that no two are the same
+        for port in given:
+            free = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            markdown = re.sub(rf"\b{port}\b", str(free), markdown)
+    return markdown
+
+
 def faults(markdown: str, folder: Path) -> list[str]:
     """What of a page does not do what it says, in order."""
     with Reader(folder) as reader:
-        told = [(block.line, reader.fault(block)) for block in blocks(markdown)]
+        told = [(block.line, reader.fault(block)) for block in blocks(with_free_ports(markdown))]
     return [f"line {line}: {fault}" for line, fault in told if fault]
 
 
@@ -339,6 +351,7 @@ def test_a_page_that_lies_is_found(markdown: str, expected: str, folder: Path) -
         "```toml file=x.toml\ntimezone = 'UTC'\n```\n\n```console\n$ test -f x.toml\n```\n",
         "```console\n$ sleep 100 &\n```\n",
         "```text\n$ false\n```\n\n```\nplain\n```\n",
+        "```console\n$ echo --port 8470 > x\n$ if grep -q 847[0] x; then exit 1; fi\n```\n",
     ],
 )
 def test_a_page_that_does_what_it_says_has_no_fault(markdown: str, folder: Path) -> None:
