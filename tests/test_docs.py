@@ -14,7 +14,8 @@ that holds a copy of inputs/:
     ```LANGUAGE file=NAME   is written to that file first, and run no further unless it is toml
 
 A port that a page gives to a command (`--port 8471`) is another, free one wherever the page names
-it. Variables that one command exports hold for the next. Shell commands stand in `console` fences only.
+it. Variables that one command exports hold for the next. Shell commands stand in `console` fences
+only.
 """
 
 import importlib
