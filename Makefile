@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page pacing memory torture drops pictures fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page pacing memory torture drops pictures reference fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ drops: .venv/dev ## drop 200 files in odd ways before two watchers that are kill
 
 pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromium)
 	@$(BIN)/python -m tests.report.page.pictures
+
+reference: .venv/dev ## write docs/reference anew, from the code
+	@$(BIN)/python -m tests.reference
 
 fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet

@@ -1,7 +1,7 @@
 """The documentation is executed, so that it cannot lie.
 
-What README.md and docs/*.md hold in fences is run in order, per file in one temporary folder that
-holds a copy of inputs/:
+What README.md and docs/**/*.md hold in fences is run in order, per file in one temporary folder
+that holds a copy of inputs/:
 
     ```console              every line `$ command` is run by bash, with `pipeline` on the PATH;
                             lines with `> ` continue it, others show what it prints
@@ -13,7 +13,9 @@ holds a copy of inputs/:
     ```python               runs to its end
     ```LANGUAGE file=NAME   is written to that file first, and run no further unless it is toml
 
-Variables that one command exports hold for the next. Shell commands stand in `console` fences only.
+A port that a page gives to a command (`--port 8471`) is another, free one wherever the page names
+it. Variables that one command exports hold for the next. Shell commands stand in `console` fences
+only.
 """
 
 import importlib
@@ -22,10 +24,11 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -35,11 +38,17 @@ import pytest
 from pipeline.config import load_config
 from pipeline.model import ConfigError
 from pipeline.vendors import load_vendors
+from tests import reference
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"bash", "sh", "shell", "zsh", "shell-session"}
 TIMEOUT_S = 60.0
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
 
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<info>\S[^\n`]*)?\n(?P<body>.*?)^(?P=indent)```$",
@@ -194,10 +203,20 @@ class Reader:
         return f"exit code {ended}, expected {code}:\n{self.output.read_text()[-3000:]}"
 
 
+def with_free_ports(markdown: str) -> str:
+    """The page with each port that it listens on replaced, so that pages can run side by side."""
+    given = sorted(set(re.findall(r"--port (\d{4})\b", markdown)))
+    with ExitStack() as held:  # all at once, so that no two are the same
+        for port in given:
+            free = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+            markdown = re.sub(rf"\b{port}\b", str(free), markdown)
+    return markdown
+
+
 def faults(markdown: str, folder: Path) -> list[str]:
     """What of a page does not do what it says, in order."""
     with Reader(folder) as reader:
-        told = [(block.line, reader.fault(block)) for block in blocks(markdown)]
+        told = [(block.line, reader.fault(block)) for block in blocks(with_free_ports(markdown))]
     return [f"line {line}: {fault}" for line, fault in told if fault]
 
 
@@ -211,14 +230,33 @@ def folder(tmp_path: Path) -> Path:
 # The documentation as it stands
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
 @pytest.mark.timeout(600)
 def test_a_page_does_what_it_says(page: Path, folder: Path) -> None:
     shutil.copytree(ROOT / "inputs", folder / "inputs")
     assert faults(page.read_text(), folder) == []
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def anchors(markdown: str) -> set[str]:
+    """What can be linked to on a page: its headings, as a reader of Markdown names them."""
+    prose = FENCE.sub("", markdown)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {name.strip().replace(" ", "-") for name in plain}
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
+def test_a_page_links_to_headings_that_are_there(page: Path) -> None:
+    linked = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", page.read_text())
+    wrong = [
+        f"{file}#{anchor}"
+        for file, anchor in linked
+        if anchor not in anchors((page.parent / file if file else page).read_text())
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
 def test_a_page_links_to_what_is_there(page: Path) -> None:
     linked = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", page.read_text())
     assert [link for link in linked if not (page.parent / link).exists()] == []
@@ -233,10 +271,47 @@ def test_every_command_has_help_and_stands_in_the_documentation() -> None:
     assert [name for name in main.commands if not re.search(rf"\bpipeline {name}\b", told)] == []
 
 
+def test_every_page_can_be_reached_from_the_list_of_pages() -> None:
+    listed = (ROOT / "docs" / "README.md").read_text()
+    pages = [str(page.relative_to(ROOT / "docs")) for page in DOCS[1:]]
+    assert [page for page in pages if page != "README.md" and f"({page})" not in listed] == []
+
+
+def test_the_figures_in_the_readme_are_those_of_the_benchmarks() -> None:
+    marked = re.compile("<!-- figures -->(.*)<!-- /figures -->", re.DOTALL)
+    shown = marked.search((ROOT / "README.md").read_text())
+    measured = marked.search((ROOT / "docs" / "benchmarks.md").read_text())
+    assert shown
+    assert measured
+    figures = re.findall(r"[0-9][0-9,.]*[0-9]", shown[1])
+    assert len(figures) > 5
+    assert [figure for figure in figures if figure not in measured[1]] == []
+
+
 def test_every_operation_stands_in_the_documentation() -> None:
     told = "\n".join(page.read_text() for page in DOCS)
     names = [op.name for vendor in load_vendors().values() for op in vendor.operations]
     assert [name for name in names if name not in told] == []
+
+
+# The reference
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_a_page_of_the_reference_says_what_the_code_says(name: str) -> None:
+    written = (reference.FOLDER / f"{name}.md").read_text()
+    assert written == reference.PAGES[name](), "make reference"
+
+
+def test_the_reference_holds_no_other_page() -> None:
+    assert sorted(page.stem for page in reference.FOLDER.glob("*.md")) == sorted(reference.PAGES)
+
+
+def test_every_key_is_explained() -> None:
+    keys = re.findall(r"^\| `(\w+)`", reference.configuration(), re.MULTILINE)
+    explained = (ROOT / "docs" / "configuration.md").read_text()
+    assert len(keys) > 30
+    assert [key for key in keys if f"`{key}`" not in explained] == []
 
 
 # The reader itself
@@ -277,6 +352,7 @@ def test_a_page_that_lies_is_found(markdown: str, expected: str, folder: Path) -
         "```toml file=x.toml\ntimezone = 'UTC'\n```\n\n```console\n$ test -f x.toml\n```\n",
         "```console\n$ sleep 100 &\n```\n",
         "```text\n$ false\n```\n\n```\nplain\n```\n",
+        "```console\n$ echo --port 8470 > x\n$ if grep -q 847[0] x; then exit 1; fi\n```\n",
     ],
 )
 def test_a_page_that_does_what_it_says_has_no_fault(markdown: str, folder: Path) -> None:

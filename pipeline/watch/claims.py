@@ -182,7 +182,7 @@ class Drops:
         home = claim.folder.parent.parent / kind
         with _told(claim.folder):
             if reason:
-                (claim.folder / REASON).write_text(f"{reason}\n", encoding="utf-8")
+                (claim.folder / REASON).write_bytes(f"{reason}\n".encode(errors="surrogateescape"))
             if report is not None and not os.path.lexists(claim.folder / REPORT):
                 target = os.path.relpath(report, home / claim.folder.name)
                 (claim.folder / REPORT).symlink_to(target, target_is_directory=True)

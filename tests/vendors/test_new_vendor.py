@@ -1,4 +1,7 @@
-"""Adding a vendor is adding one file: everything else finds it by itself."""
+"""Adding a vendor is adding one file: everything else finds it by itself.
+
+The file is the one of docs/howto/add-a-vendor.md.
+"""
 
 from __future__ import annotations
 
@@ -24,100 +27,8 @@ from pipeline.vendors import Vendor, load_vendors
 from tests.cli.command import typed
 from tests.vendors.conformance import CHECKS
 
-FILE = '''\
-"""Acme: prices of articles, up to 50 of one currency in a request.
-
-Source: https://docs.acme.example/v2/prices
-"""
-
-from collections.abc import Sequence
-from typing import Annotated, Literal
-from urllib.parse import quote, urlsplit
-
-from pydantic import Field, SecretStr
-from pydantic_core import to_json
-
-from pipeline.model import Answer, Cell, CellKind, EntityKey, NoReply, Reply, Request, UpdateJob
-from pipeline.model import Verdict
-from pipeline.policy.classify import classify
-from pipeline.vendors.contract import Basic, Defaults, Operation, Vendor, VendorSettings
-
-HEADERS = {"Content-Type": "application/json"}
-
-
-class Settings(VendorSettings):
-    """What an account at Acme needs."""
-
-    shop: Annotated[str, Field(pattern=r"^[a-z]+$")]
-    api_key: SecretStr
-    max_batch: Annotated[int, Field(ge=1, le=50)] = 50
-
-
-class Price(UpdateJob):
-    """A price."""
-
-    sku: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9-]{1,32}$"),
-        Cell(CellKind.ID, help="The article.", example="anvil-7"),
-    ]
-    currency: Annotated[
-        Literal["EUR", "USD"],
-        Cell(CellKind.KEYWORD, help="EUR or USD.", example="USD"),
-    ]
-    cents: Annotated[
-        int, Field(ge=0), Cell(CellKind.INTEGER, help="The price in cents.", example="995")
-    ]
-
-
-def _entity(s: Settings, job: Price) -> EntityKey:
-    url = urlsplit(s.base_url)
-    port = "" if url.port in (None, 443) else f":{url.port}"
-    return EntityKey("acme", f"{url.scheme}://{url.hostname}{port}", s.shop, "price", job.sku)
-
-
-def _encode(s: Settings, batch: Sequence[Price]) -> Request:
-    prices = [{"sku": job.sku, "cents": job.cents} for job in batch]
-    body = to_json({"currency": batch[0].currency, "prices": prices})
-    return Request("PUT", f"/v2/{quote(s.shop, safe='')}/prices", body, HEADERS)
-
-
-def _decode(
-    _s: Settings, batch: Sequence[Price], reply: Reply | NoReply
-) -> tuple[Answer, ...]:
-    answer = classify(reply)
-    if answer.verdict is Verdict.REJECTED and len(batch) > 1:  # one of them, it does not say which
-        answer = answer._replace(verdict=Verdict.SPLIT)
-    return (answer,) * len(batch)
-
-
-PRICE = Operation(
-    name="acme.price",
-    summary="Set the price of an article",
-    job_type=Price,
-    entity_kind="price",
-    replaces=False,
-    defaults=Defaults(quota=("10/s",), in_flight=4, timeout_s=20.0),
-    entity=_entity,
-    encode=_encode,
-    decode=_decode,
-    repeatable=lambda _s, _job: True,
-    repeat_note="harmless: a price is set",
-    batch_key=lambda _s, job: job.currency,
-    batch_size=lambda s: s.max_batch,
-    sample={"sku": "anvil-1", "currency": "EUR", "cents": "1095"},
-)
-
-VENDOR = Vendor(
-    name="acme",
-    summary="Acme: prices of articles",
-    settings=Settings,
-    authenticate=lambda s: Basic(s.shop, s.api_key),
-    scope=lambda s: f"shop {s.shop}",
-    operations=(PRICE,),
-    simulated={"shop": "anvils"},
-)
-'''
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "add-a-vendor.md"
+FILE = PAGE.read_text().split("```python file=acme.py\n")[1].split("```")[0]
 CONFIG = """
 [accounts.anvils]
 vendor = "acme"

@@ -1,0 +1,333 @@
+"""docs/reference, written from the code: `make reference` does it, tests/test_docs.py compares.
+
+A page is a function that returns its text. A new one is a line in PAGES.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipeline.cli import main
+from pipeline.cli.operations import _facts
+from pipeline.config.configuration import InputSettings
+from pipeline.config.keys import AccountKeys, TopLevel
+from pipeline.config.secrets import secret_keys
+from pipeline.engine import ends, look
+from pipeline.load.fields import fields_of
+from pipeline.model import Answer, NoReply, Reply
+from pipeline.policy.classify import classify
+from pipeline.vendors import Vendor, load_vendors
+
+FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+HEADER_LINES = 2  # of a table
+MADE = "<!-- Made from the code by `make reference`. Do not edit. -->"
+SILENCES = (
+    ("connect_failed", False, False),
+    ("connect_timeout", False, False),
+    ("proxy_failed", False, False),
+    ("tls_failed", False, True),
+    ("timeout", True, False),
+    ("disconnected", True, False),
+    ("broken_reply", True, False),
+    ("sign_in_refused", False, True),
+    ("sign_in_failed", False, True),
+)
+"""Why no reply came: the code, whether the request may have arrived, whether it stays so."""
+
+
+def page(title: str, about: str, *parts: Iterable[str]) -> str:
+    lines = [f"# {title}", "", MADE, "", about]
+    for part in parts:
+        lines += ["", *part]
+    return "\n".join(lines) + "\n"
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
+    r"""Lines of a table.
+
+    >>> table(["a"], [["x|y"]])
+    ['| a |', '| --- |', '| x\\|y |']
+    """
+    head = list(header)
+    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return [_line(head), _line("---" for _ in head), *map(_line, cells)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def code(text: object) -> str:
+    return f"`{text}`"
+
+
+# ------------------------------------------------------------------------------------ commands
+
+
+def commands() -> str:
+    top = click.Context(main, info_name="pipeline")
+    named = [(name, main.commands[name]) for name in main.list_commands(top)]
+    about = (
+        "Every command also tells this itself: `pipeline COMMAND --help`. `--config FILE` stands "
+        "before the command."
+    )
+    index = table(
+        ["command", "what it does"],
+        [
+            (f"[{code('pipeline ' + name)}](#pipeline-{name})", one.get_short_help_str(200))
+            for name, one in named
+        ],
+    )
+    return page(
+        "Commands", about, index, *(_command(top, name, command) for name, command in named)
+    )
+
+
+def _command(top: click.Context, name: str, command: click.Command) -> list[str]:
+    ctx = click.Context(command, info_name=name, parent=top)
+    usage = " ".join([ctx.command_path, *command.collect_usage_pieces(ctx)])
+    about = inspect.cleandoc(command.help or "").splitlines()
+    own = (param for param in command.params if isinstance(param, click.Option))
+    records = filter(None, (param.get_help_record(ctx) for param in own))
+    options = table(["option", "meaning"], [(code(option), told) for option, told in records])
+    epilog = ["", command.epilog] if command.epilog else []
+    return [
+        *(f"## `pipeline {name}`", "", "```text", usage, "```", "", *about),
+        *(["", *options] if len(options) > HEADER_LINES else []),
+        *epilog,
+    ]
+
+
+# ------------------------------------------------------------------------------- configuration
+
+
+def configuration() -> str:
+    about = (
+        "Every key, what it takes, its default, and the variable of the environment that "
+        "overrides it: `SHOP` stands for the name of an account, `XSOLLA_COUPON` for an operation. "
+        "Where a default is none, the vendor's own holds, or nothing. "
+        "What each key means: [configuration.md](../configuration.md)."
+    )
+    tables = {"accounts", "input"}
+    parts = [
+        _keys("Top of the file", TopLevel, "PIPELINE_", without=tables),
+        _keys("`[accounts.NAME]`, of every vendor", AccountKeys, "PIPELINE_ACCOUNTS__SHOP__"),
+    ]
+    for vendor in load_vendors().values():
+        secrets = secret_keys(vendor)
+        title = f'`[accounts.NAME]` with `vendor = "{vendor.name}"`'
+        prefix = "PIPELINE_ACCOUNTS__SHOP__"
+        parts.append(_keys(title, vendor.settings, prefix, secrets=secrets))
+    prefix = "PIPELINE_INPUT__XSOLLA_COUPON__"
+    parts.append(_keys('`[input."OPERATION"]`', InputSettings, prefix))
+    return page("Configuration", about, *parts)
+
+
+def _keys(
+    title: str,
+    model: type[BaseModel],
+    prefix: str,
+    *,
+    without: Iterable[str] = (),
+    secrets: Iterable[str] = (),
+) -> list[str]:
+    rows = [
+        (
+            code(name),
+            "a reference to a secret" if name in secrets else _takes(name, info),
+            _default(info),
+            code(f"{prefix}{name.upper()}"),
+        )
+        for name, info in model.model_fields.items()
+        if name not in without
+    ]
+    return [f"## {title}", "", *table(["key", "takes", "default", "variable"], rows)]
+
+
+SPECIAL = {
+    "quota": 'requests per time: `"20/s"`, a list of them, or `"auto"`',
+    "day_starts": 'a time with its offset: `"00:00+00:00"`',
+    "headers": "a table",
+}
+WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _takes(name: str, info: FieldInfo) -> str:
+    return SPECIAL.get(name) or _in_words(info.annotation, info.metadata)
+
+
+def _in_words(kind: Any, metadata: Iterable[object] = ()) -> str:
+    """What a type takes, in words.
+
+    >>> _in_words(int), _in_words(dict[str, str]), _in_words(tuple[str, ...] | None)
+    ('a whole number', 'a table', 'a list of: text')
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        return _in_words(arguments[0], (*metadata, *arguments[1:]))
+    if origin is typing.Literal:
+        return " or ".join(code(f'"{each}"') for each in arguments)
+    kinds = [each for each in arguments if each is not type(None)]
+    if len(kinds) < len(arguments):
+        return " or ".join(_in_words(each, metadata) for each in kinds)
+    if origin in (tuple, list, frozenset, set):
+        return f"a list of: {_in_words(arguments[0])}"
+    if origin is not None and issubclass(origin, Mapping):
+        return "a table"
+    named = WORDS.get(kind) or getattr(kind, "__name__", str(kind))
+    return named + _bounds(metadata)
+
+
+def _bounds(metadata: Iterable[object]) -> str:
+    flat = [each for one in metadata for each in getattr(one, "metadata", [one])]
+    told = [
+        f"{sign} {getattr(one, name):,}"
+        for name, sign in (("ge", "at least"), ("gt", "above"), ("le", "at most"))
+        for one in flat
+        if getattr(one, name, None) is not None
+    ]
+    return f", {', '.join(told)}" if told else ""
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "must be given"
+    value = info.default
+    if value is None or value is PydanticUndefined or value in ({}, ()):
+        return "none"
+    if isinstance(value, bool):
+        return code(str(value).lower())
+    return code(f'"{value}"' if isinstance(value, str) else value)
+
+
+# ---------------------------------------------------------------------------------- operations
+
+
+def operations() -> str:
+    about = (
+        "The same as `pipeline operations NAME`. Rules, sources and what was only inferred: "
+        "[operations.md](../operations.md). An asterisk: needed in every row."
+    )
+    return page("Operations", about, *_operations())
+
+
+def _operations() -> Iterator[list[str]]:
+    for vendor in load_vendors().values():
+        for operation in vendor.operations:
+            rows = [
+                (
+                    code(column.label) + (" *" if column.is_required else ""),
+                    column.cell.kind.value + (" or null" if column.is_nullable else ""),
+                    column.cell.help,
+                    code(column.cell.example) if column.cell.example else "",
+                )
+                for field in fields_of(operation.job_type).values()
+                for column in field.columns
+            ]
+            columns = table(["column", "cell", "what it is", "example"], rows)
+            facts = [f"- {fact}" for fact in _facts(vendor, operation)[1:]]
+            yield [f"## `{operation.name}`", "", f"{operation.summary}.", "", *columns, "", *facts]
+
+
+# --------------------------------------------------------------------------------------- hints
+
+
+def hints() -> str:
+    about = (
+        "What `_hint` says to each `_error_code`, read from the code that says it. What the codes "
+        "mean for a row: [errors.md](../errors.md). Codes of `invalid` rows have no table: their "
+        "hint names the cell."
+    )
+    return page("Hints", about, _by_http(), _without_reply(), _of_ours(), *_of_vendors())
+
+
+def _rows(answers: Iterable[Answer]) -> list[str]:
+    """A line for all codes that the same is said to."""
+    codes: dict[tuple[str, str], list[str]] = {}
+    for answer in answers:
+        codes.setdefault((ACTS[answer.verdict.value], answer.hint), []).append(code(answer.code))
+    rows = [(", ".join(named), act, hint) for (act, hint), named in codes.items()]
+    return table(["code", "what the pipeline does", "hint"], rows)
+
+
+ACTS = {
+    "ok": "nothing is left to do",
+    "rejected": "ends the row",
+    "split": "sends the group apart",
+    "throttled": "waits, repeats",
+    "transient": "repeats where that may be",
+    "fatal": "stops the account",
+}
+
+
+def _by_http() -> list[str]:
+    statuses = [status for status in HTTPStatus if status >= HTTPStatus.MULTIPLE_CHOICES]
+    answers = [classify(Reply(status, {}, b"")) for status in statuses]
+    return ["## By status", "", "Where a vendor's own codes say no more.", "", *_rows(answers)]
+
+
+def _without_reply() -> list[str]:
+    answers = [
+        classify(NoReply(reason, "", may_have_arrived=may, is_permanent=stays))
+        for reason, may, stays in SILENCES
+    ]
+    return ["## No reply", "", *_rows(answers)]
+
+
+def _of_ours() -> list[str]:
+    said = [each for module in (ends, look) for each in vars(module).values()]
+    told = {each.code: each.hint for each in said if isinstance(each, Answer) and each.code}
+    told |= {name: hint for _status, name, _what, hint in ends.COVERS.values()}
+    rows = [(code(name), hint) for name, hint in sorted(told.items())]
+    return ["## Of the pipeline itself", "", *table(["code", "hint"], rows)]
+
+
+def _of_vendors() -> Iterator[list[str]]:
+    for vendor in load_vendors().values():
+        known = _known(vendor)
+        if known:
+            rows = [(code(name), hint) for name, hint in known.items()]
+            yield [f"## {vendor.name.capitalize()}", "", *table(["code", "hint"], rows)]
+
+
+def _known(vendor: Vendor[Any]) -> dict[str, str]:
+    """The hints in the vendor's file by code; a key that is a status is `http_` and the status."""
+    module = importlib.import_module(f"pipeline.vendors.{vendor.name}")
+    tables = [getattr(module, name, {}) for name in ("_HINTS", "_HINTS_BY_STATUS")]
+    return {_name(key): hint for hints in tables for key, hint in hints.items()}
+
+
+def _name(key: str | int) -> str:
+    """A code as it stands in a report.
+
+    >>> _name(404), _name(1102), _name("403010")
+    ('http_404', '1102', '403010')
+    """
+    return f"http_{key}" if re.fullmatch("[1-5][0-9]{2}", str(key)) else str(key)
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "commands": commands,
+    "configuration": configuration,
+    "hints": hints,
+    "operations": operations,
+}
+"""The pages by name: docs/reference/NAME.md."""
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, written in PAGES.items():
+        (FOLDER / f"{name}.md").write_text(written())
