@@ -321,11 +321,38 @@ class Operation(Generic[S, J]):
     sample: Mapping[str, str] = field(default_factory=dict)
 
 
+class Probed(NamedTuple):
+    """What a reply to a probe says of the account.
+
+    mend      what to do about it; empty: nothing is wrong
+    is_fault  True where updates cannot work like that
+    """
+
+    what: str
+    mend: str = ""
+    is_fault: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Generic[S]):
+    """How an account is tried without changing anything.
+
+    request  a GET that any account which may update may send too; None: signing in is all that can
+             be tried with these settings
+    judge    what a reply says beyond its status; None: the status says all. MUST accept any status
+             and any bytes
+    """
+
+    request: Callable[[S], Request | None]
+    judge: Callable[[S, Reply], Probed | None] = lambda _settings, _reply: None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vendor(Generic[S]):
     """A vendor: its settings, how it authenticates, what it offers.
 
     scope      what an account's updates reach, for people: "project 44056"
+    probe      how an account is tried; None: signing in is all that can be tried
     simulated  settings of a `sample-*` account, beside the simulator's base URL; `{origin}` in a
                value stands for the simulator's origin. For other accounts at the simulator, too,
                its secrets and addresses hold, and a secret that it does not name is dropped; all
@@ -338,6 +365,7 @@ class Vendor(Generic[S]):
     authenticate: Callable[[S], Authentication]
     operations: tuple[Operation[S, Any], ...]
     scope: Callable[[S], str] = lambda _settings: ""
+    probe: Probe[S] | None = None
     simulated: Mapping[str, Any] = field(default_factory=dict)
 
 
