@@ -127,7 +127,7 @@ class ParquetReader:
 def _cells_bytes(frame: pl.DataFrame) -> int:
     """What the cells take, each text as often as it stands there: polars keeps equal ones once."""
     texts = frame.select(pl.col(pl.String).str.len_bytes().sum())
-    return max(frame.estimated_size(), sum(texts.row(0)) if texts.width else 0)
+    return max(int(frame.estimated_size()), sum(texts.row(0)) if texts.width else 0)
 
 
 def _refused_type(dtype: pl.DataType) -> tuple[str, str] | None:

@@ -382,6 +382,7 @@ class Account:
     max_wait_s   a longer `Retry-After` stops the account
     max_outage_s a longer outage stops the account
     is_simulated True where the base URL is the simulator's
+    hidden       what references among headers led to: no reply may show it either
     """
 
     name: str
@@ -398,6 +399,7 @@ class Account:
     max_wait_s: float = 900.0
     max_outage_s: float = 900.0
     is_simulated: bool = False
+    hidden: tuple[SecretStr, ...] = ()
 
     @property
     def quota(self) -> str:

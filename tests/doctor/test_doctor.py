@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import time
@@ -186,7 +186,7 @@ async def test_an_authority_that_is_not_trusted_and_a_certificate_that_ends(tmp_
         assert "Set ca_file" in told[1]
         write(tmp_path, server.url, f'ca_file = "{authority.ca_file}"')
         assert faults(await examined(tmp_path)) == []
-    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=3)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=3)
     context = authority.server()
     issued = authority.ca.issue_cert("127.0.0.1", not_after=soon)
     issued.configure_cert(context)
@@ -202,7 +202,7 @@ def test_a_ledger_on_a_network_file_system(tmp_path, monkeypatch):
     mounts.write_text(f"1 1 0:1 / {tmp_path.resolve()} rw shared:1 - nfs4 host:/export rw\n")
     monkeypatch.setattr("pipeline.ledger.file_system.MOUNTS", mounts)
     write(tmp_path, "http://127.0.0.1:9")
-    told = [each for each in machine.examine_machine(_config(tmp_path))]
+    told = list(machine.examine_machine(_config(tmp_path)))
     ((check, what, mend),) = faults(told)
     assert (check, "nfs4" in what, "local disk" in mend) == ("file system", True, True)
 
