@@ -1,6 +1,6 @@
 import gzip
-import io
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable
