@@ -12,6 +12,7 @@ The folders, in the order in which a row travels:
     config     accounts, quotas and paths
     run        one run from start to finish
     plan       rows with before and after: made of files, verified, taken back
+    doctor     whether a set-up can work
     cli        arguments, and what they start
     simulator  emulated vendors, for rehearsals
 """

@@ -50,9 +50,13 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "ledger", "report", "config", "run"),
         *("anyio", "watchfiles"),
     },
+    "doctor": {
+        *("model", "policy", "vendors", "engine", "ledger", "config", "run"),
+        "anyio",
+    },
     "cli": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
-        *("simulator", "run", "plan", "watch", "anyio", "click", "pydantic", "rich"),
+        *("simulator", "run", "plan", "watch", "doctor", "anyio", "click", "pydantic", "rich"),
     },
     "simulator": {"aiohttp", "multidict", "yarl", "jsonpatch", "jsonpointer"},
     "__init__": {"model", "config", "report", "run"},

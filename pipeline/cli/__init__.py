@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.check import check
+from pipeline.cli.doctor import doctor
 from pipeline.cli.init import init
 from pipeline.cli.operations import operations
 from pipeline.cli.plan import plan, undo, verify
@@ -75,6 +76,6 @@ def main(ctx: click.Context, config: Path | None) -> None:
 
 
 for _command in (
-    *(run, plan, check, verify, undo, watch, resume, runs, operations, init, simulator),
+    *(run, plan, check, verify, undo, watch, resume, runs, doctor, operations, init, simulator),
 ):
     main.add_command(_command)

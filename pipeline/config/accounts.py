@@ -179,7 +179,9 @@ def ready(
     findings.raise_if_any()
     settings = checked(entry.vendor.settings, given, path, findings)
     findings.raise_if_any()
-    return _account(entry, folder, settings or entry.settings, proxy, headers)
+    account = _account(entry, folder, settings or entry.settings, proxy, headers)
+    read = (headers[name] for name, given in entry.keys.headers.items() if headers[name] != given)
+    return replace(account, hidden=tuple(map(SecretStr, read)))
 
 
 def _account(

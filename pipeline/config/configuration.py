@@ -166,6 +166,9 @@ def _read(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         what, todo = "not UTF-8 text", f"Save it as UTF-8, or: iconv -f LATIN1 -t UTF-8 {shown}"
         raise ConfigError([Fault(what=what, file=shown, todo=todo)]) from None
+    except (RecursionError, ValueError):  # of tomllib: lists in lists, thousands of digits
+        what = "holds a number that is too long, or is nested too deep"
+        raise ConfigError([Fault(what=what, file=shown)]) from None
     except OSError as error:
         what = f"the configuration cannot be read: {error.strerror}"
         raise ConfigError([Fault(what=what, file=shown)]) from None

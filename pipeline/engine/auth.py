@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from pydantic import SecretStr
 
 from pipeline.model import ConfigError, Fault, Reply
-from pipeline.vendors.contract import Basic, Bearer, VendorSettings
+from pipeline.vendors.contract import Account, Basic, Bearer
 
 HIDDEN = b"***"
 
@@ -81,9 +81,10 @@ SHORTEST_HIDDEN = 6
 """A shorter secret would blot out half of every reply."""
 
 
-def secrets_of(settings: VendorSettings) -> list[str]:
+def secrets_of(account: Account) -> list[str]:
     """What an account keeps secret and a reply may repeat."""
-    values = (value.get_secret_value() for _, value in settings if isinstance(value, SecretStr))
+    own = (value for _, value in account.settings if isinstance(value, SecretStr))
+    values = (secret.get_secret_value() for secret in (*own, *account.hidden))
     return [value for value in values if len(value) >= SHORTEST_HIDDEN]
 
 

@@ -67,7 +67,7 @@ def as_curl(account: Account, request: Request) -> str:
 def mask_of(account: Account) -> Mask:
     """Hides what an account keeps secret: its credentials, and the headers that it adds."""
     headers = (each for each in account.link.headers.values() if len(each) >= SHORTEST_HIDDEN)
-    return Mask(*secrets_of(account.settings), *headers)
+    return Mask(*secrets_of(account), *headers)
 
 
 def told_request(account: Account, request: Request, mask: Mask) -> str:

@@ -90,7 +90,7 @@ async def signed_in(
                 account.link,
                 authorization=ready,
                 in_flight=account.in_flight,
-                secrets=secrets_of(account.settings),
+                secrets=secrets_of(account),
                 late=late,
             )
         )
@@ -102,6 +102,7 @@ async def signed_in(
                 _link_to_tokens(account.link, signs),
                 authorization=authorization(signs.basic),
                 in_flight=1,
+                secrets=[secret.get_secret_value() for secret in account.hidden],
             )
         )
         tokens = _Tokens(account, signs, to_tokens.send, clock=clock, sleep=sleep, jitter=jitter)

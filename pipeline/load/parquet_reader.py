@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class ParquetReader:
 
     Reads the footer at once: names and types. `frames` gives `__row`, `__line` (null) and the named
     columns with their types; after it `rows` is final. Both raise InputError.
+
+    check_expansion  is told how many bytes all cells so far take, and raises where that is too much
     """
 
     delimiter: str | None = None
@@ -35,8 +37,16 @@ class ParquetReader:
     has_bom = False
     blank_lines = 0
 
-    def __init__(self, path: Path, *, file: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        file: str,
+        check_expansion: Callable[[int], None] = lambda _unpacked_bytes: None,
+    ) -> None:
         self.rows = 0
+        self._unpacked_bytes = 0
+        self._check_expansion = check_expansion
         self._path = path
         self._file = file
         with self._decoding():
@@ -57,6 +67,8 @@ class ParquetReader:
         with self._decoding():
             stated = row_count(self._path)
             for frame in read_frames(self._path):
+                self._unpacked_bytes += _cells_bytes(frame)
+                self._check_expansion(self._unpacked_bytes)
                 self._check_unnamed(frame)
                 numbers = pl.int_range(
                     self.rows + 1, self.rows + 1 + frame.height, dtype=pl.Int64, eager=True
@@ -110,6 +122,12 @@ class ParquetReader:
 
     def _error(self, what: str) -> InputError:
         return InputError([Fault(what=what, file=self._file)])
+
+
+def _cells_bytes(frame: pl.DataFrame) -> int:
+    """What the cells take, each text as often as it stands there: polars keeps equal ones once."""
+    texts = frame.select(pl.col(pl.String).str.len_bytes().sum())
+    return max(int(frame.estimated_size()), sum(texts.row(0)) if texts.width else 0)
 
 
 def _refused_type(dtype: pl.DataType) -> tuple[str, str] | None:

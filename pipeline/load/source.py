@@ -87,7 +87,7 @@ class Source:
                     raise self._broken_gzip(unpacked_bytes, str(error)) from None
                 rest = member.unconsumed_tail or member.unused_data
                 unpacked_bytes += len(chunk)
-                self._check_expansion(unpacked_bytes)
+                self.check_expansion(unpacked_bytes)
                 yield chunk
         if not member.eof:
             raise self._fault(
@@ -104,11 +104,12 @@ class Source:
                 todo="Wait until it is complete; better, write it aside and rename it",
             )
 
-    def _check_expansion(self, unpacked_bytes: int) -> None:
+    def check_expansion(self, unpacked_bytes: int, kind: str = "gzip") -> None:
+        """Raise InputError where what was read makes so much that it is no honest table."""
         most = max(_FREE_UNPACKED_BYTES, self.size_bytes * MAX_UNPACKED_RATIO)
         if unpacked_bytes > min(most, MAX_UNPACKED_BYTES):
             raise self._fault(
-                f"{self.size_bytes} bytes of gzip unpack to more than {unpacked_bytes >> 20} MiB",
+                f"{self.size_bytes} bytes of {kind} unpack to more than {unpacked_bytes >> 20} MiB",
                 expected=f"at most {MAX_UNPACKED_RATIO} times, and {MAX_UNPACKED_BYTES >> 30} GiB",
                 todo="Unpack it by hand if it is what it should be",
             )

@@ -86,7 +86,11 @@ def take(
 def _parquet_reader(file: Source, source: Path) -> ParquetReader:
     for _ in file.chunks():
         pass  # hashed; polars reads the file by itself
-    return ParquetReader(source, file=str(source))
+    return ParquetReader(
+        source,
+        file=str(source),
+        check_expansion=lambda unpacked_bytes: file.check_expansion(unpacked_bytes, "Parquet"),
+    )
 
 
 def _csv_reader(

@@ -67,6 +67,7 @@ from pipeline.vendors.contract import (
     Missing,
     Operation,
     Page,
+    Probe,
     Reading,
     State,
     Token,
@@ -1101,6 +1102,14 @@ def _scope(s: Settings) -> str:
     return f"sandbox {s.sandbox_name}{where}"
 
 
+def _probe(s: Settings) -> Request | None:
+    """A page of one offer. For xcore no source shows a list that needs no schema."""
+    if s.api != "dps":
+        return None
+    path = "/dps/offers?offer-type=fallback&limit=1"
+    return Request("GET", path, headers=_headers(s, is_read=True))
+
+
 VENDOR: Final = Vendor(
     name="adobe",
     summary="Adobe Journey Optimizer: fallback offers of the Offer Library (xcore or dps)",
@@ -1108,6 +1117,7 @@ VENDOR: Final = Vendor(
     authenticate=_authenticate,
     scope=_scope,
     operations=(FALLBACK_OFFER,),
+    probe=Probe(request=_probe),
     simulated=MappingProxyType(
         {
             "api": "xcore",

@@ -321,11 +321,38 @@ class Operation(Generic[S, J]):
     sample: Mapping[str, str] = field(default_factory=dict)
 
 
+class Probed(NamedTuple):
+    """What a reply to a probe says of the account.
+
+    mend      what to do about it; empty: nothing is wrong
+    is_fault  True where updates cannot work like that
+    """
+
+    what: str
+    mend: str = ""
+    is_fault: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Generic[S]):
+    """How an account is tried without changing anything.
+
+    request  a GET that any account which may update may send too; None: signing in is all that can
+             be tried with these settings
+    judge    what a reply says beyond its status; None: the status says all. MUST accept any status
+             and any bytes
+    """
+
+    request: Callable[[S], Request | None]
+    judge: Callable[[S, Reply], Probed | None] = lambda _settings, _reply: None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Vendor(Generic[S]):
     """A vendor: its settings, how it authenticates, what it offers.
 
     scope      what an account's updates reach, for people: "project 44056"
+    probe      how an account is tried; None: signing in is all that can be tried
     simulated  settings of a `sample-*` account, beside the simulator's base URL; `{origin}` in a
                value stands for the simulator's origin. For other accounts at the simulator, too,
                its secrets and addresses hold, and a secret that it does not name is dropped; all
@@ -338,6 +365,7 @@ class Vendor(Generic[S]):
     authenticate: Callable[[S], Authentication]
     operations: tuple[Operation[S, Any], ...]
     scope: Callable[[S], str] = lambda _settings: ""
+    probe: Probe[S] | None = None
     simulated: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -354,6 +382,7 @@ class Account:
     max_wait_s   a longer `Retry-After` stops the account
     max_outage_s a longer outage stops the account
     is_simulated True where the base URL is the simulator's
+    hidden       what references among headers led to: no reply may show it either
     """
 
     name: str
@@ -370,6 +399,7 @@ class Account:
     max_wait_s: float = 900.0
     max_outage_s: float = 900.0
     is_simulated: bool = False
+    hidden: tuple[SecretStr, ...] = ()
 
     @property
     def quota(self) -> str:

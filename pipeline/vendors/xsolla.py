@@ -71,6 +71,8 @@ from pipeline.vendors.contract import (
     Missing,
     Operation,
     Page,
+    Probe,
+    Probed,
     Reading,
     State,
     Vendor,
@@ -989,6 +991,44 @@ def _whole(job: Job, fields: Mapping[str, Any]) -> Job:
 # ------------------------------------------------------------------------------ what is offered
 
 
+# ------------------------------------------------------------------------------------- a trial
+
+_GONE = (404, 405, 410, 501)
+
+
+def _probe(s: Settings) -> Request:
+    """The shortest page of coupons."""
+    path = f"/v2/project/{s.project_id}/admin/coupon?limit=1&offset=0"
+    return Request("GET", path, headers=_READ_HEADERS)
+
+
+def _probed(_s: Settings, reply: Reply) -> Probed | None:
+    """Whether version 2 still answers: V3 describes its successor, and no source names an end."""
+    if reply.status in _GONE or reply.status // 100 == 3:  # noqa: PLR2004 - the class of redirects
+        return Probed(
+            f"version 2 of the API does not answer for this project (HTTP {reply.status})",
+            "Check base_url and project_id. If both are right, Xsolla has ended version 2: ask its "
+            "support, and send nothing until this program speaks a later one",
+            is_fault=True,
+        )
+    if reply.status != 200:  # noqa: PLR2004
+        return None
+    if reply.is_cut or not json_object(reply.body):
+        return Probed(
+            "what answers at base_url is not version 2 of the API: no JSON object came",
+            "Check base_url",
+            is_fault=True,
+        )
+    for header in ("Sunset", "Deprecation"):  # RFC 8594, RFC 9745
+        if header in reply.headers:
+            return Probed(
+                f"version 2 of the API answers, and announces its end: {header}: "
+                + plain(reply.headers[header], 60),
+                "Ask Xsolla's support until when, and look for a later version of this program",
+            )
+    return Probed("version 2 of the API answers")
+
+
 def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[Settings, Any]:
     """What both operations have alike, and what is a job type's own."""
     return Operation(
@@ -1090,5 +1130,6 @@ VENDOR: Final = Vendor(
     authenticate=_authenticate,
     scope=lambda settings: f"project {settings.project_id}",
     operations=(BONUS_PROMOTION, COUPON),
+    probe=Probe(request=_probe, judge=_probed),
     simulated=MappingProxyType({"project_id": 44056, "api_key": "simulator-key"}),
 )

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -151,6 +152,15 @@ def test_a_file_that_packs_too_well_is_refused(put: Callable[[str, bytes], Path]
     member = gzip.compress(b"1,22222222222\n" * 100_000)
     stored = gzip.compress(b"id,name\n") + member * 60
     assert "bytes of gzip unpack to more than" in refusal(put("a.csv.gz", stored))
+
+
+def test_a_parquet_file_that_packs_too_well_is_refused(put: Callable[[str, bytes], Path]) -> None:
+    packed = io.BytesIO()
+    pl.DataFrame({"id": ["x" * 1000]}).select(
+        pl.col("id").repeat_by(100_000).explode()
+    ).write_parquet(packed)
+    assert len(packed.getvalue()) < 100_000
+    assert "bytes of Parquet unpack to more than" in refusal(put("a.parquet", packed.getvalue()))
 
 
 def test_a_file_that_is_still_written_is_refused(put: Callable[[str, bytes], Path]) -> None:

@@ -1,0 +1,63 @@
+"""`pipeline doctor`: whether the set-up can work, and what to mend."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import anyio
+import click
+from rich.console import Console
+from rich.text import Text
+
+from pipeline.doctor import Finding, Level, examine
+from pipeline.vendors import load_vendors
+
+ALL_FINE, SOME_FAULT = 0, 2
+STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
+
+
+@click.command(short_help="Whether the set-up can work, and what to mend.")
+@click.argument("accounts", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each finding.")
+@click.pass_obj
+def doctor(config_file: Path | None, /, *, accounts: tuple[str, ...], as_json: bool) -> None:
+    """Look at configuration, secrets, disk, clock and each vendor of ACCOUNTS.
+
+    Nothing is changed: a vendor that wants a token is asked for one, and one harmless read is sent
+    where it has one. Without ACCOUNTS, all are examined.
+
+    Exit code 0: no fault, maybe warnings; 2: a fault.
+    """
+    sys.exit(anyio.run(_examined, config_file, accounts, as_json))
+
+
+async def _examined(config_file: Path | None, accounts: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001 - anyio.run passes no keywords
+    console = Console(highlight=False)
+    levels: list[Level] = []
+    findings = examine(
+        config_file, accounts, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd()
+    )
+    async for finding in findings:
+        levels.append(finding.level)
+        if as_json:
+            click.echo(json.dumps({**asdict(finding), "level": finding.level.value}))
+        else:
+            _tell(console, finding)
+    if not as_json:
+        faults, warnings = levels.count(Level.FAULT), levels.count(Level.WARNING)
+        console.print(f"\nFaults: {faults}. Warnings: {warnings}.")
+    return SOME_FAULT if Level.FAULT in levels else ALL_FINE
+
+
+def _tell(console: Console, finding: Finding) -> None:
+    where = f"{finding.account} {finding.check}" if finding.account else finding.check
+    line = Text.assemble(
+        (f"{finding.level.value:<8}", STYLES[finding.level]), f"{where}: {finding.what}"
+    )
+    console.print(line, soft_wrap=True)
+    if finding.mend:
+        console.print(Text(f"        -> {finding.mend}"), soft_wrap=True)

@@ -1,0 +1,77 @@
+"""Whether a set-up can work: looked at without changing anything, here or at a vendor."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config, load_config
+from pipeline.doctor.finding import Finding, Level, of_faults
+from pipeline.doctor.machine import examine_machine, examine_secret_files
+from pipeline.doctor.wire import examine_account
+from pipeline.model import ConfigError
+from pipeline.vendors.contract import Vendor
+
+__all__ = ["Finding", "Level", "examine"]
+
+_IN_FILE = "Correct the configuration; docs/configuration.md has every key"
+_IN_SECRETS = "Put the secret where the reference says, or correct the reference"
+
+
+async def examine(
+    path: Path | None,
+    accounts: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    vendors: Mapping[str, Vendor[Any]],
+    cwd: Path,
+    now_s: Callable[[], float] = time.time,
+) -> AsyncIterator[Finding]:
+    """Every finding, in the order in which one rests on another.
+
+    path      the configuration file; None: where every command finds it
+    accounts  only these; empty: all
+    now_s     UTC seconds since 1970
+
+    Raises nothing for what is wrong with the set-up.
+    """
+    try:
+        config = load_config(path, environ=environ, vendors=vendors, cwd=cwd)
+        for name in accounts:
+            config.outline(name)
+    except ConfigError as error:
+        for finding in of_faults(error.faults, "configuration", _IN_FILE):
+            yield finding
+        return
+    yield _accounts(config)
+    for finding in examine_machine(config):
+        yield finding
+    for name in dict.fromkeys(accounts or config.accounts):
+        async for finding in _account(config, name, environ, now_s):
+            yield finding
+
+
+def _accounts(config: Config) -> Finding:
+    if config.accounts:
+        what = f"{config.file or 'the environment'} is right"
+        return Finding(level=Level.OK, check="configuration", what=what)
+    what, mend = "there is no account, so only --simulate can work", "Begin with: pipeline init"
+    return Finding(level=Level.WARNING, check="configuration", what=what, mend=mend)
+
+
+async def _account(
+    config: Config, name: str, environ: Mapping[str, str], now_s: Callable[[], float]
+) -> AsyncIterator[Finding]:
+    for finding in examine_secret_files(config, name):
+        yield finding
+    try:
+        account = config.account(name, environ)
+    except ConfigError as error:
+        for finding in of_faults(error.faults, "secrets", _IN_SECRETS, name):
+            yield finding
+        return
+    yield Finding(level=Level.OK, check="secrets", what="all can be read", account=name)
+    async for finding in examine_account(account, now_s):
+        yield finding

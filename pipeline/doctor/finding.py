@@ -1,0 +1,58 @@
+"""What an examination comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from pipeline.model import Fault
+
+
+class Level(Enum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. Holds no secret.
+
+    check    what was looked at: "configuration", "clock", "credentials", ...
+    what     how it is, a phrase without a full stop
+    mend     what to do about it; empty where nothing is to be done
+    account  None for what concerns the machine or all accounts
+    """
+
+    level: Level
+    check: str
+    what: str
+    mend: str = ""
+    account: str | None = None
+
+
+def of_faults(
+    faults: Iterable[Fault], check: str, mend: str, account: str | None = None
+) -> tuple[Finding, ...]:
+    """Faults of the configuration as findings; `mend` holds where a fault does not say itself.
+
+    >>> of_faults([Fault(what="is not set")], "secrets", "Set it")[0].mend
+    'Set it'
+    """
+    return tuple(
+        Finding(
+            level=Level.FAULT,
+            check=check,
+            what=_without_todo(fault),
+            mend=fault.todo or mend,
+            account=account,
+        )
+        for fault in faults
+    )
+
+
+def _without_todo(fault: Fault) -> str:
+    return str(fault).removesuffix(f". {fault.todo}") if fault.todo else str(fault)

@@ -1,0 +1,125 @@
+"""What a date, a certificate or a reply says of a set-up. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from pipeline.doctor.finding import Finding, Level
+from pipeline.model import NoReply, Reply
+from pipeline.policy.classify import classify
+from pipeline.vendors.contract import Account, Probed
+
+CLOCK_DOUBTFUL_S = 5.0  # `Date` has whole seconds, and a reply takes some
+CLOCK_WRONG_S = 300.0  # what signed tokens bear at most
+CERTIFICATE_SOON_S = 14 * 86_400.0
+SET_CLOCK = "Set the clock of this machine, for example: timedatectl set-ntp true"
+
+
+def judge_clock(date: str | None, here_s: float, account: str) -> Finding | None:
+    """How far our clock is from the vendor's; None where the vendor tells no time.
+
+    date    the header `Date` of a reply
+    here_s  UTC seconds since 1970 when the reply had arrived
+
+    >>> judge_clock("Thu, 01 Jan 1970 00:10:00 GMT", 0.0, "shop").what
+    'this clock is 600 s behind that of the vendor'
+    """
+    try:
+        there = parsedate_to_datetime(date or "")
+        there_s = (there if there.tzinfo else there.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    off_s = there_s - here_s
+    if abs(off_s) <= CLOCK_DOUBTFUL_S:
+        what = f"agrees with that of the vendor within {CLOCK_DOUBTFUL_S:.0f} s"
+        return Finding(level=Level.OK, check="clock", what=what, account=account)
+    side = "behind" if off_s > 0 else "ahead of"
+    return Finding(
+        level=Level.FAULT if abs(off_s) > CLOCK_WRONG_S else Level.WARNING,
+        check="clock",
+        what=f"this clock is {abs(off_s):,.0f} s {side} that of the vendor",
+        mend=SET_CLOCK,
+        account=account,
+    )
+
+
+def judge_certificate(ends_s: float, now_s: float, peer: str, account: str) -> Finding:
+    """How long the certificate of a server that is trusted still holds.
+
+    >>> judge_certificate(86_400.0, 0.0, "shop.example:443", "shop").what
+    'the certificate of shop.example:443 ends in 1 days'
+    """
+    left_s = ends_s - now_s
+    what = f"the certificate of {peer} ends in {left_s / 86_400:.0f} days"
+    if left_s < CERTIFICATE_SOON_S:
+        mend = "Ask its owner to renew it: once it has ended, nothing can be sent"
+        return Finding(level=Level.WARNING, check="tls", what=what, mend=mend, account=account)
+    what = f"{peer} is trusted; its certificate ends in {left_s / 86_400:.0f} days"
+    return Finding(level=Level.OK, check="tls", what=what, account=account)
+
+
+def judge_lost(lost: NoReply, account: str) -> Finding:
+    """Why nothing came back: the address, the certificate or the credentials."""
+    check = _CHECK_BY_REASON.get(lost.reason, "reachability")
+    return Finding(
+        level=Level.FAULT,
+        check=check,
+        what=lost.detail,
+        mend=_MEND_BY_CHECK[check],
+        account=account,
+    )
+
+
+_CHECK_BY_REASON = {
+    "tls_failed": "tls",
+    "sign_in_refused": "credentials",
+    "sign_in_failed": "credentials",
+}
+_MEND_BY_CHECK = {
+    "tls": "See the words above; certificates are always verified",
+    "credentials": "Check client id, secret, scopes and token_url with the vendor",
+    "reachability": "Check base_url, proxy, firewall and name server",
+}
+
+
+def judge_reply(account: Account, reply: Reply) -> Finding:
+    """What a reply to the vendor's probe says."""
+    probe = account.vendor.probe
+    said = (probe.judge(account.settings, reply) if probe else None) or _by_status(reply)
+    level = Level.FAULT if said.is_fault else Level.WARNING if said.mend else Level.OK
+    check = "credentials" if reply.status in _REFUSING else "vendor"
+    return Finding(level=level, check=check, what=said.what, mend=said.mend, account=account.name)
+
+
+_REFUSING = (401, 403)
+
+
+def _by_status(reply: Reply) -> Probed:
+    """What a status says whoever the vendor is.
+
+    >>> _by_status(Reply(429, {}, b"")).is_fault
+    False
+    """
+    answer = classify(reply)
+    told = f"HTTP {reply.status}" + (f": {answer.message}" if answer.message else "")
+    match reply.status:
+        case 401:
+            return Probed(
+                f"the vendor does not accept the credentials: {told}",
+                "Check key, secret and project with the vendor; renew what has ended",
+                is_fault=True,
+            )
+        case 403:
+            return Probed(
+                f"the vendor knows the credentials and forbids the access: {told}",
+                "Have the vendor's administrator grant the account the right",
+                is_fault=True,
+            )
+        case status if 200 <= status < 300:  # noqa: PLR2004 - the class of what went well
+            return Probed("the vendor answers, and accepts the credentials")
+        case status if status == 429 or status >= 500:  # noqa: PLR2004
+            return Probed(f"the vendor is there and does not work now: {told}", "Try again later")
+    return Probed(
+        f"the vendor does not answer as it should: {told}", "Check base_url", is_fault=True
+    )

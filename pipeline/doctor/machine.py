@@ -1,0 +1,129 @@
+"""What is looked at without any network: folders, disk, permissions of files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.config.keys import REFERENCE, absolute
+from pipeline.doctor.finding import Finding, Level
+from pipeline.ledger.file_system import network_file_system_of
+from pipeline.run.room import copies_bytes, shortage
+
+
+def examine_machine(config: Config) -> Iterator[Finding]:
+    """Ledger, reports, inputs and the configuration's own file."""
+    yield _file_system(config)
+    for name, folder in (("ledger", config.ledger_folder), ("reports", config.reports)):
+        yield _folder(name, folder)
+    yield _disk(config)
+    yield from _writers(config)
+
+
+def _file_system(config: Config) -> Finding:
+    kind = network_file_system_of(_existing(config.ledger_folder))
+    if kind is None:
+        what = "the ledger lies on a local one"
+        return Finding(level=Level.OK, check="file system", what=what)
+    return Finding(
+        level=Level.FAULT,
+        check="file system",
+        what=f"the ledger {config.ledger} lies on a network file system ({kind})",
+        mend="Set `ledger` to a path on a local disk: locks do not hold between machines",
+    )
+
+
+def _folder(name: str, folder: Path) -> Finding:
+    there = _existing(folder)
+    if not there.is_dir():
+        what, mend = f"{name}: {there} is no folder", f"Remove the file, or set `{name}`"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        what = f"{name}: no permission to write to {there}"
+        mend = f"Give this user the permission, or set `{name}` to a folder of its own"
+    else:
+        return Finding(level=Level.OK, check="folders", what=f"{name}: {folder} can be written to")
+    return Finding(level=Level.FAULT, check="folders", what=what, mend=mend)
+
+
+def _disk(config: Config) -> Finding:
+    """Room for a run of all that waits in `inputs`."""
+    need_bytes = copies_bytes(sum(_sizes_bytes(config.inputs)))
+    free_bytes = shutil.disk_usage(_existing(config.ledger_folder)).free
+    if (wrong := shortage(need_bytes, free_bytes)) is None:
+        what = f"{free_bytes // 10**6:,} MB are free; what waits in inputs fits"
+        return Finding(level=Level.OK, check="disk", what=what)
+    what = f"{config.ledger_folder}: {wrong}"
+    return Finding(
+        level=Level.FAULT, check="disk", what=what, mend="Make room, or set `ledger` elsewhere"
+    )
+
+
+def _sizes_bytes(folder: Path) -> Iterator[int]:
+    for above, _, names in os.walk(folder):
+        for name in names:
+            try:
+                yield Path(above, name).stat().st_size
+            except OSError:  # gone meanwhile
+                continue
+
+
+def _writers(config: Config) -> Iterator[Finding]:
+    """Who else may say what is sent, and as whom."""
+    if not config.inputs.is_dir():
+        what, mend = f"there is no folder {config.inputs}", "Make it: pipeline init"
+        yield Finding(level=Level.WARNING, check="permissions", what=what, mend=mend)
+    for path in (config.inputs, *_subfolders(config.inputs)):
+        if _mode(path) & stat.S_IWOTH:
+            yield Finding(
+                level=Level.WARNING,
+                check="permissions",
+                what=f"every user of this machine may put files into {path}, and have them sent",
+                mend=f"chmod o-w {path}",
+            )
+    if config.file is not None and _mode(config.file) & stat.S_IWOTH:
+        yield Finding(
+            level=Level.FAULT,
+            check="permissions",
+            what=f"every user of this machine may write {config.file}, and so run commands as you",
+            mend=f"chmod o-w {config.file}",
+        )
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def examine_secret_files(config: Config, name: str) -> Iterator[Finding]:
+    """The files that hold secrets of an account, and its private key: who else may read them."""
+    entry = config.accounts[name]
+    texts = [*entry.given.values(), *entry.keys.headers.values(), entry.keys.proxy]
+    found = [REFERENCE.fullmatch(text) for text in texts if isinstance(text, str)]
+    files = [match[2] for match in found if match and match[1] == "file"]
+    if entry.keys.client_key is not None:
+        files.append(entry.keys.client_key)
+    for path in (absolute(config.folder, file) for file in files):
+        if _mode(path) & stat.S_IROTH:
+            yield Finding(
+                level=Level.WARNING,
+                check="secrets",
+                what=f"every user of this machine may read {path}, which holds a secret",
+                mend=f"chmod 600 {path}",
+                account=name,
+            )
+
+
+def _mode(path: Path) -> int:
+    """Its permissions; none where it is not there."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0
+
+
+def _existing(path: Path) -> Path:
+    """The nearest of a path and the folders above it that exists."""
+    return next(each for each in (path, *path.parents) if each.exists())

@@ -1,0 +1,126 @@
+"""Feeds made-up bytes for a while: no crash, no hang, no memory without bound.
+
+    python -m tests.fuzz.driver --seconds 3600 --seed 1 --findings build/fuzz
+    python -m tests.fuzz.driver --replay build/fuzz/files-...
+
+What goes wrong is saved as a file, which replays. What is being fed stands in `now-TARGET` before
+it is fed, so that it is there even after a crash of the interpreter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import hashlib
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fuzz.mutate import mutated
+from tests.fuzz.targets import Target, targets
+
+EXAMPLE_S = 10.0
+GROWTH_KB = 400 << 10  # of the peak, by one example of at most 256 KiB
+ADDRESSES_BYTES = 24 << 30  # polars reserves much that it never touches
+
+
+class _HungError(BaseException):
+    """An example took too long. Not an Exception: nothing is to catch it on the way."""
+
+
+@dataclass
+class Tally:
+    """What came of it."""
+
+    fed: Counter[str] = field(default_factory=Counter)
+    findings: list[Path] = field(default_factory=list)
+
+
+def feed_one(target: Target, data: bytes) -> str | None:
+    """What goes wrong with `data`; None: nothing does."""
+
+    def hung(_number: int, _frame: object) -> None:
+        raise _HungError
+
+    peak_kb = _peak_kb()
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.setitimer(signal.ITIMER_REAL, EXAMPLE_S)
+    try:
+        target.feed(data)
+    except _HungError:
+        return f"took longer than {EXAMPLE_S:g} s\n{traceback.format_exc()}"
+    except BaseException:  # noqa: BLE001 - polars' panics are no Exception
+        return traceback.format_exc()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    grown_kb = _peak_kb() - peak_kb
+    return f"the peak of memory grew by {grown_kb >> 10} MiB" if grown_kb > GROWTH_KB else None
+
+
+def _peak_kb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def fuzz(
+    all_targets: tuple[Target, ...], *, seconds: float, seed: int, folder: Path, log: bool = False
+) -> Tally:
+    """Feed all targets in turn for `seconds`. Findings are saved in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance, tally, seen = random.Random(seed), Tally(), set()
+    started_s = told_s = time.monotonic()
+    while (now_s := time.monotonic()) - started_s < seconds:
+        for target in all_targets:
+            data = mutated(chance, target.corpus)
+            current = folder / f"now-{target.name}"
+            current.write_bytes(data)
+            faulthandler.dump_traceback_later(3 * EXAMPLE_S, exit=True)
+            wrong = feed_one(target, data)
+            faulthandler.cancel_dump_traceback_later()
+            tally.fed[target.name] += 1
+            kind = (target.name, wrong and wrong.splitlines()[-3:][0] + wrong.splitlines()[-1][:60])
+            if wrong and kind not in seen:  # one of a kind
+                seen.add(kind)
+                name = f"{target.name}-{hashlib.sha256(data).hexdigest()[:12]}"
+                (folder / name).write_bytes(data)
+                (folder / f"{name}.txt").write_text(wrong)
+                tally.findings.append(folder / name)
+                print(f"FOUND {folder / name}\n{wrong[-3000:]}", flush=True)
+        if log and now_s - told_s > 60:
+            told_s = now_s
+            print(f"{(now_s - started_s) / 60:.0f} min: {dict(tally.fed)}", flush=True)
+    return tally
+
+
+def main() -> int:
+    """0 where nothing was found."""
+    asked = argparse.ArgumentParser()
+    asked.add_argument("--seconds", type=float, default=3600.0)
+    asked.add_argument("--seed", type=int, default=int(time.time()))
+    asked.add_argument("--findings", type=Path, default=Path("build/fuzz"))
+    asked.add_argument("--replay", type=Path)
+    given = asked.parse_args()
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES_BYTES, ADDRESSES_BYTES))
+    with tempfile.TemporaryDirectory() as work, targets(Path(work)) as all_targets:
+        if given.replay:
+            name = given.replay.name.removeprefix("now-").partition("-")[0]
+            (target,) = (each for each in all_targets if each.name == name)
+            wrong = feed_one(target, given.replay.read_bytes())
+            print(wrong or "nothing goes wrong")
+            return 1 if wrong else 0
+        print(f"seed {given.seed}", flush=True)
+        folder: Path = given.findings
+        tally = fuzz(all_targets, seconds=given.seconds, seed=given.seed, folder=folder, log=True)
+    print(f"{given.seconds / 60:.1f} min: {dict(tally.fed)}; findings: {len(tally.findings)}")
+    return 1 if tally.findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""A short form of `make fuzz`, and what the long form has found."""
+
+import os
+import random
+import time
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.model import ConfigError
+from pipeline.vendors import load_vendors
+from tests.fuzz import driver
+from tests.fuzz.mutate import mutated
+from tests.fuzz.targets import Target, targets
+
+
+def test_a_few_seconds_find_nothing(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    with targets(work) as every:
+        # Broken Parquet can abort the interpreter (found/files-parquet-aborts), the suite with it
+        all_targets = tuple(
+            replace(each, corpus=[data for data in each.corpus if data[:4] != b"PAR1"])
+            for each in every
+        )
+        tally = driver.fuzz(all_targets, seconds=3, seed=20_261_126, folder=tmp_path / "found")
+    assert tally.findings == []
+    assert min(tally.fed.values()) > 20
+
+
+def test_the_same_seed_makes_the_same_bytes():
+    corpus = (b"external_id,n\na,1\n", b"b,2\n")
+    first, second = random.Random(3), random.Random(3)
+    made = [mutated(first, corpus) for _ in range(50)]
+    assert made == [mutated(second, corpus) for _ in range(50)]
+    assert len(set(made)) > 30
+
+
+def _crash(_data: bytes) -> None:
+    raise IndexError("planted")
+
+
+def _hang(_data: bytes) -> None:
+    time.sleep(5)
+
+
+def _gorge(_data: bytes) -> None:
+    len(os.urandom(1) * (700 << 20))
+
+
+@pytest.mark.parametrize(
+    ("feed", "words"),
+    [(_crash, "planted"), (_hang, "took longer"), (_gorge, "the peak of memory grew")],
+)
+def test_a_fault_that_is_planted_is_found(monkeypatch, feed, words):
+    monkeypatch.setattr(driver, "EXAMPLE_S", 0.5 if feed is _hang else 20.0)
+    wrong = driver.feed_one(Target("any", (b"",), feed), b"")
+    assert wrong is not None
+    assert words in wrong
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a = " + "[" * 3000, id="lists in lists"),
+        pytest.param("keep_days = " + "9" * 5000, id="more digits than Python reads"),
+    ],
+)
+def test_what_was_found_in_configurations_stays_mended(tmp_path, text):
+    (tmp_path / "pipeline.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"pipeline\.toml: holds a number that is too long"):
+        load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)
