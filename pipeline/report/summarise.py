@@ -49,6 +49,7 @@ def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSumma
         errors_not_listed=tally.errors_not_listed(),
         warnings=facts.warnings,
         cleared=dict(facts.cleared),
+        unusual=facts.unusual,
         outputs=outputs,
         settings=dict(facts.settings),
         versions=dict(facts.versions),
