@@ -11,6 +11,7 @@ The folders, in the order in which a row travels:
     model      the values that all of them pass on
     config     accounts, quotas and paths
     run        one run from start to finish
+    tell       what runs do becomes logs, metrics and messages
     plan       rows with before and after: made of files, verified, taken back
     doctor     whether a set-up can work
     cli        arguments, and what they start

@@ -17,27 +17,30 @@ from pipeline.cli.setup import (
     Allowed,
     Condition,
     Rows,
+    Share,
     embedded_simulator,
     expand,
     read_config,
     whole,
 )
+from pipeline.cli.telling import telling
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import UsageError
 from pipeline.report import SUMMARY_NAME, read_summary
 from pipeline.run import RunOptions, prepare, reopen, report_only, same_finished
+from pipeline.tell.events import LEVELS, Level
 
 
 @click.command()
 @click.argument("files", nargs=-1)
 @click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
-@click.option("--simulate", is_flag=True, help="Send to the embedded simulator instead.")
-@click.option("--strict-ids", is_flag=True, help="With --simulate: only its sample ids exist.")
+@click.option("--simulate", is_flag=True, help="To a simulator; --strict-ids: only its ids exist.")
+@click.option("--strict-ids", is_flag=True, hidden=True)  # told with --simulate
 @click.option("--operation", help="Of every row, for example xsolla.coupon.")
 @click.option("--account", help="Of every row, as named in the configuration.")
-@click.option("--limit", type=click.IntRange(min=1), help="Only the first N rows.")
-@click.option("--rows", type=Rows(), help="Only these rows, for example 17,40-60.")
+@click.option("--limit", type=click.IntRange(min=1), hidden=True)  # told with --rows
+@click.option("--rows", type=Rows(), help="Only these: 17,40-60. Or --limit N: the first N.")
 @click.option("--strict", is_flag=True, help="Send nothing if any row is invalid.")
 @click.option(
     "--max-invalid",
@@ -61,9 +64,15 @@ from pipeline.run import RunOptions, prepare, reopen, report_only, same_finished
 @click.option("--run-id", help="A scheduler's: the same id sends a file once.")
 @click.option("--at", metavar="TIME", help="Get ready, and send from then on: 06:00.")
 @click.option("--until", metavar="TIME", help="Stop then; resume carries on: 07:30.")
+@click.option("--tolerate", type=Share(), default=0.0, help="Exit code 0 with 1% failed, say.")
 @click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
+@click.option(
+    "--log", type=click.Choice(["json", "text"]), help="Log lines; more by --log-level row."
+)
+@click.option("--log-level", type=click.Choice(LEVELS), hidden=True)  # told with --log
+@click.option("--metrics-file", type=click.Path(path_type=Path), help="For Prometheus, at the end.")
 @click.pass_obj
 def run(
     config_file: Path | None,
@@ -85,12 +94,15 @@ def run(
     canary: int | None,
     quiet: bool,
     as_json: bool,
+    log: str | None,
+    log_level: Level | None,
+    metrics_file: Path | None,
     **options: Any,
 ) -> None:
     """Send the rows of FILES and report what became of each.
 
     FILES are paths, folders or globs of .csv, .csv.gz and .parquet files, or plans; without any,
-    each file in inputs/ is sent and put away, in .done or .failed beside it.
+    files in inputs/ are sent and put away.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows say different things: give one of them")
@@ -104,6 +116,7 @@ def run(
         canary=canary or 0,
         **options,
     )
+    told: dict[str, Any] = {"log": log, "log_level": log_level, "metrics_file": metrics_file}
     with ExitStack() as stack:
         config = read_config(config_file)
         if simulate:
@@ -114,6 +127,7 @@ def run(
             wait=not no_wait,
             goes_on=yes or simulate,
             appointment=appointed(config, at=at, until=until),
+            teller=stack.enter_context(telling(config, **told)),
         )
         if run_options.run_id is not None and len(files) != 1:
             raise UsageError("--run-id names one run: give it one file")

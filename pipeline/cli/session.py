@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -16,7 +17,7 @@ from pipeline.cli.outlook import Outlook
 from pipeline.cli.pages import show_trial
 from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
-from pipeline.model import ConfigError, PipelineError, RunAborted, UsageError
+from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
 from pipeline.run import (
     Appointment,
@@ -34,6 +35,7 @@ from pipeline.run import (
     to_the_minute,
 )
 from pipeline.run.canary import Trial
+from pipeline.tell import Teller
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
 INTERRUPTED = 128  # and above, by the number of the signal
@@ -48,6 +50,7 @@ class Session:
     appointment  when rows may be sent; None: at any time
     outcomes     of files by their number from 0: the summary of the run, or why none was begun.
                  Nothing where somebody said no, a signal came first, or the run broke off
+    teller       is told what happens; where it keeps a log, nothing else is shown. None: nobody is
     """
 
     def __init__(
@@ -58,9 +61,12 @@ class Session:
         wait: bool = True,
         goes_on: bool = False,
         appointment: Appointment | None = None,
+        teller: Teller | None = None,
     ) -> None:
         self._goes_on = goes_on
-        self._console = Console(stderr=True, quiet=quiet, highlight=False)
+        self._teller = teller
+        self._has_log = teller is not None and teller.has_log
+        self._console = Console(stderr=True, quiet=quiet or self._has_log, highlight=False)
         self._as_json = as_json
         self._wait = wait
         self._appointment = appointment or Appointment()
@@ -91,6 +97,14 @@ class Session:
     def say(self, words: str) -> None:
         """One line for people."""
         self._console.print(words, markup=False)
+        if self._teller is not None:
+            self._teller.said(words)
+
+    def _tell_failure(self, file: str, error: object) -> None:
+        if not self._has_log:
+            tell_error(error)
+        if self._teller is not None:
+            self._teller.run_failed(file, error)
 
     async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
         """One event loop for all files: they share the gates of their accounts."""
@@ -121,20 +135,20 @@ class Session:
         except RunAborted:
             raise
         except PipelineError as error:
-            self._tell_why(number, error)
+            self._tell_why(number, name, error)
             return None
         try:
             check_secrets(prepared, os.environ)
         except ConfigError as error:
             discard(prepared)
-            self._tell_why(number, error)
+            self._tell_why(number, name, error)
             return None
         show_question(self._console, question_about(prepared, self._outlook))
         return prepared
 
-    def _tell_why(self, number: int, error: object) -> None:
+    def _tell_why(self, number: int, file: str, error: object) -> None:
         self.outcomes[number] = str(error)
-        tell_error(error)
+        self._tell_failure(file, error)
 
     def _ask(self, ready: Sequence[Prepared]) -> None:
         if not any(one.bound.jobs and one.refusal is None for one in ready):
@@ -163,11 +177,13 @@ class Session:
     async def _carry_out(
         self, number: int, prepared: Prepared, shared: Shared, board: Board
     ) -> int:
+        source = str(prepared.snapshot.source)
         if shared.interrupted is not None:
-            source = prepared.snapshot.source
-            tell_error(f"{source}: nothing was sent: the command was interrupted")
+            why = f"{source}: nothing was sent: the command was interrupted"
+            self._tell_failure(source, why)
             discard(prepared)
             return NOTHING_SENT
+        self._tell_begin(prepared)
         try:
             way = Way(
                 watch=board.watch,
@@ -175,29 +191,43 @@ class Session:
                 wait=self._wait,
                 appointment=self._appointment,
                 tell=self.say,
+                failed=self._failed(prepared.run),
                 agree=self._agree,
             )
             summary: Summary = await carry_out(prepared, way)
         except CalledOffError as error:
-            tell_error(error)
+            self._tell_failure(source, error)
             return INTERRUPTED + (shared.interrupted or 0)
         except (BusyError, RunAborted) as error:
-            tell_error(error)
+            self._tell_failure(source, error)
             return _code_of(error)
         except PipelineError as error:
-            self._tell_why(number, error)
+            self._tell_why(number, source, error)
             return _code_of(error)
         except Exception as error:  # noqa: BLE001 - other files are being sent: they go on
-            why = f"{prepared.snapshot.source}: an internal error broke it off: {error!r}"
-            self._tell_why(number, why)
+            why = f"{source}: an internal error broke it off: {error!r}"
+            self._tell_why(number, source, why)
             return STOPPED
         self.outcomes[number] = summary
         self.tell_end(summary, prepared.report_folder)
         return summary.exit_code
 
+    def _tell_begin(self, prepared: Prepared) -> None:
+        if self._teller is not None and prepared.refusal is None:
+            bound = prepared.bound
+            rows = {name: file.rows for name, file in bound.jobs.items()}
+            source = prepared.snapshot.source
+            invalid = bound.invalid
+            self._teller.run_started(prepared.run, source, invalid=invalid, accounts=rows)
+
+    def _failed(self, run: str) -> Callable[[Sequence[RowResult]], None] | None:
+        return None if self._teller is None else partial(self._teller.rows_failed, run)
+
     def tell_end(self, summary: Summary, folder: Path) -> None:
         """How a run ended, for people and, where they asked for it, for programs."""
         closing(self._console, summary, folder)
+        if self._teller is not None:
+            self._teller.run_ended(summary, folder)
         if self._as_json:
             click.echo(summary.one_line())
 

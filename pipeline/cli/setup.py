@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -71,6 +72,23 @@ class Condition(click.ParamType[StopIf]):
             return parse_stop_if(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Share(click.ParamType[float]):
+    """`1%` as a share from 0 to 1."""
+
+    name = "percent"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The share."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *%", str(value).strip())
+        if found is None or float(found[1]) > 100:  # noqa: PLR2004 - all of them
+            self.fail(f"{value!r} is no share of the rows; expected for example 1%", param, ctx)
+        return float(found[1]) / 100
 
 
 def read_config(path: Path | None) -> Config:

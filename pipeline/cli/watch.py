@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from datetime import UTC
+from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,13 +18,18 @@ from pipeline.cli.drops import drops_of
 from pipeline.cli.session import open_display
 from pipeline.cli.setup import read_config
 from pipeline.cli.side_by_side import Board
+from pipeline.cli.telling import telling
 from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.report.wording import one_line
 from pipeline.run import RunOptions
+from pipeline.tell import Teller, serve_metrics
+from pipeline.tell.events import LEVELS
 from pipeline.watch import (
     SETTLE_S,
+    Beat,
+    Begun,
     Came,
     Ended,
     Event,
@@ -83,6 +88,13 @@ class Expected(click.ParamType[Expectation]):
 )
 @click.option("--keep-before", is_flag=True, help="Read first; keep what is overwritten, for undo.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+@click.option("--log", type=click.Choice(["json", "text"]), help="Log lines instead of words.")
+@click.option("--log-level", type=click.Choice(LEVELS), help="row: each failed row, too.")
+@click.option("--metrics-file", type=click.Path(path_type=Path), help="For Prometheus, per run.")
+@click.option(
+    "--metrics-port", type=click.IntRange(0, 65_535), help="Serve /metrics and /healthz there."
+)
+@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Or 0.0.0.0.")
 @click.pass_obj
 def watch(
     config_file: Path | None,
@@ -94,6 +106,9 @@ def watch(
     max_invalid: float,
     keep_before: bool,
     quiet: bool,
+    metrics_port: int | None,
+    metrics_host: str,
+    **told: Any,
 ) -> None:
     """Watch the drop folder and send, without asking, each file that is complete.
 
@@ -103,25 +118,42 @@ def watch(
     by.
     """
     config = read_config(config_file)
-    console = Console(stderr=True, quiet=quiet, highlight=False)
-    watcher = Watcher(
-        drops_of(config),
-        config,
-        RunOptions(max_invalid=max_invalid / 100, keep_before=keep_before),
-        environ=os.environ,
-        tell=teller(console),
-        say=lambda words: console.print(words, markup=False, soft_wrap=True),
-        show=Board(lambda poll: open_display(console, poll)).watch,
-        settle_s=settle_s,
-        expected=expected,
-        zone=_zone(config, expected),
-        polls=poll,
-    )
-    console.print(f"Watching {from_here(config.inputs)}. Ctrl-C stops it.", soft_wrap=True)
-    sys.exit(anyio.run(watcher.run))
+    with telling(config, **told) as teller:
+        console = Console(stderr=True, quiet=quiet or teller.has_log, highlight=False)
+        watcher = Watcher(
+            drops_of(config),
+            config,
+            RunOptions(max_invalid=max_invalid / 100, keep_before=keep_before),
+            environ=os.environ,
+            tell=Listener(console, teller, config.reports).hear,
+            say=lambda words: _say(console, teller, words),
+            show=Board(lambda poll: open_display(console, poll)).watch,
+            failed=teller.rows_failed,
+            settle_s=settle_s,
+            expected=expected,
+            zone=_zone(config, expected),
+            polls=poll,
+        )
+        _say(console, teller, f"Watching {from_here(config.inputs)}. Ctrl-C stops it.")
+        serving = _serving(teller, metrics_host, metrics_port)
+        sys.exit(anyio.run(_watch, watcher, serving))
 
 
-def _zone(config: Config, expected: tuple[Expectation, ...]) -> ZoneInfo | Any:
+async def _watch(watcher: Watcher, serving: AbstractAsyncContextManager[object]) -> int:
+    async with serving:
+        return await watcher.run()
+
+
+def _serving(teller: Teller, host: str, port: int | None) -> AbstractAsyncContextManager[object]:
+    return nullcontext() if port is None else serve_metrics(host, port, teller)
+
+
+def _say(console: Console, teller: Teller, words: str) -> None:
+    console.print(words, markup=False, soft_wrap=True)
+    teller.said(words)
+
+
+def _zone(config: Config, expected: tuple[Expectation, ...]) -> tzinfo:
     if config.timezone is not None:
         return ZoneInfo(config.timezone)
     if expected:
@@ -129,17 +161,46 @@ def _zone(config: Config, expected: tuple[Expectation, ...]) -> ZoneInfo | Any:
     return UTC
 
 
-def teller(console: Console) -> Callable[[Event], None]:
-    """Says what happens in a drop folder, a line for each event."""
+class Listener:
+    """Says what happens in a drop folder, a line for each event, and tells whoever is to be told.
 
-    def tell(event: Event) -> None:
+    reports  the folder of all reports
+    """
+
+    def __init__(self, console: Console, teller: Teller, reports: Path) -> None:
+        self._console = console
+        self._teller = teller
+        self._reports = reports
+
+    def hear(self, event: Event) -> None:
+        """One event."""
+        self._tell(event)
         words = one_line(in_words(event))  # names of files may hold anything
+        if self._teller.has_log or not words:
+            return
         if isinstance(event, SetAside | Late):
             tell_error(words)
-        elif words:
-            console.print(words, markup=False, soft_wrap=True)
+        else:
+            self._console.print(words, markup=False, soft_wrap=True)
 
-    return tell
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Begun(file, run, rows, invalid):
+                self._teller.run_started(run, file, invalid=invalid, accounts=rows)
+            case Ended(summary=summary):
+                self._teller.run_ended(summary, self._reports / summary.run)
+            case SetAside(file, _, reason, summary):
+                if summary is not None:
+                    self._teller.run_ended(summary, self._reports / summary.run)
+                self._teller.set_aside(file, reason)
+            case LeftAlone(file, reason):
+                self._teller.said(f"{file}: {reason}; the next start goes on with it")
+            case Late(expected):
+                self._teller.nothing_arrived(expected.folder, str(expected))
+            case Beat():
+                self._teller.beat()
+            case Came():
+                pass
 
 
 def in_words(event: Event) -> str:
@@ -149,7 +210,7 @@ def in_words(event: Event) -> str:
             return f"{from_here(file)}: {'going on with it' if is_again else 'taken'}"
         case Ended(file, place, summary):
             return f"{from_here(file)}: {summary.why}. It lies in {from_here(place)}"
-        case SetAside(file, place, reason):
+        case SetAside(file, place, reason, _):
             return f"{from_here(file)} is set aside in {from_here(place.parent)}: {reason}"
         case LeftAlone(file, reason):
             return f"{from_here(file)}: {reason}; the next start goes on with it"

@@ -24,6 +24,13 @@ def tell_error(error: object) -> None:
     console.print(str(error), markup=False)
 
 
+def warn(words: str) -> None:
+    """A warning on stderr, beside what a command says."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print("Warning:", style="bold yellow", end=" ")
+    console.print(words, markup=False)
+
+
 def question_about(prepared: Prepared, outlook: Outlook) -> Question:
     """All that a person should know before agreeing."""
     bound = prepared.bound

@@ -18,8 +18,10 @@ from pipeline.config.accounts import (
 )
 from pipeline.config.environment import PREFIX, override
 from pipeline.config.findings import Findings, checked, did_you_mean, one_of
-from pipeline.config.keys import TopLevel, absolute, known_zone
+from pipeline.config.keys import REFERENCE, TopLevel, absolute, known_zone, url_fault
+from pipeline.config.secrets import Secrets
 from pipeline.config.simulated import at_simulator, sample
+from pipeline.config.telling import TABLES, LogKeys, MetricsKeys, NotifyKeys
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
 from pipeline.vendors.contract import Account, Vendor
@@ -36,6 +38,7 @@ class Config:
     ledger         the file that runs share; each run's own files lie in a folder beside it
     keep_days      how long finished runs stay on record before they may be removed
     timezone       of dates without an offset; None: such dates are errors
+    log, notify, metrics  who is told what
     """
 
     file: Path | None
@@ -48,6 +51,30 @@ class Config:
     accounts: Mapping[str, AccountEntry]
     input_settings: Mapping[str, InputSettings]
     vendors: Mapping[str, Vendor[Any]] = field(repr=False)
+    log: LogKeys = field(default_factory=LogKeys)
+    notify: NotifyKeys = field(default_factory=NotifyKeys)
+    metrics: MetricsKeys = field(default_factory=MetricsKeys)
+
+    @property
+    def metrics_file(self) -> Path | None:
+        """Where metrics are written; None: nowhere."""
+        return None if self.metrics.file is None else absolute(self.folder, self.metrics.file)
+
+    def webhook_url(self, environ: Mapping[str, str]) -> str | None:
+        """The URL that is told of runs, a secret; None where nobody is. It is read now.
+
+        Raises ConfigError, without the URL, where it cannot be read or is none.
+        """
+        if self.notify.webhook is None:
+            return None
+        findings = Findings(_label(self.file))
+        secrets = Secrets("", self.folder, environ, findings, table="notify")
+        url = secrets.read("webhook", self.notify.webhook)
+        findings.raise_if_any()
+        if wrong := url_fault(url.partition("?")[0]):  # some carry their key in the query
+            findings.add(("notify", "webhook"), wrong)
+        findings.raise_if_any()
+        return url
 
     @property
     def ledger_folder(self) -> Path:
@@ -129,6 +156,7 @@ def load_config(
     tables = _tables(table, "accounts")
     accounts = dict(read_accounts(tables, vendors, findings))
     sources = dict(_read_inputs(_tables(table, "input"), set(tables), vendors, findings))
+    told = _telling(table, findings)
     config = Config(
         file=file,
         folder=folder,
@@ -140,10 +168,29 @@ def load_config(
         accounts=accounts,
         input_settings=sources,
         vendors=vendors,
+        **told,
     )
     _check_folders(config, findings)
     findings.raise_if_any()
     return config
+
+
+def _telling(table: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
+    """The tables that say who is told what."""
+    found: dict[str, Any] = {}
+    for name, keys in TABLES.items():
+        given = table.get(name, {})
+        if isinstance(given, dict):  # of what is no table TopLevel tells
+            found[name] = checked(keys, given, (name,), findings) or keys()
+    notify = found.get("notify")
+    if notify and notify.webhook is not None and not REFERENCE.fullmatch(notify.webhook):
+        findings.add(
+            ("notify", "webhook"),
+            "the URL is a secret, and does not stand in the configuration itself",
+            todo='Put it into an environment variable and write webhook = "env:WEBHOOK_URL"; '
+            '"file:PATH" works too',
+        )
+    return found
 
 
 def _find(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:

@@ -16,6 +16,7 @@ from pipeline.model.errors import shorten
 M = TypeVar("M", bound=BaseModel)
 
 _TABLE_DEPTH = 2  # [accounts.NAME], [input.OPERATION]
+_FLAT_TABLES = ("log", "notify", "metrics")
 
 
 @dataclass(slots=True)
@@ -52,6 +53,8 @@ def place(path: tuple[str, ...]) -> str:
     >>> place(("input", "xsolla.coupon", "missing"))
     '[input."xsolla.coupon"] missing'
     """
+    if len(path) == _TABLE_DEPTH and path[0] in _FLAT_TABLES:
+        return f"[{path[0]}] {path[1]}"
     if len(path) < _TABLE_DEPTH or path[0] not in ("accounts", "input"):
         return ".".join(path)
     name = path[1] if re.fullmatch(r"[\w-]+", path[1], re.ASCII) else f'"{path[1]}"'

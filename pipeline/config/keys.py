@@ -184,6 +184,9 @@ class TopLevel(BaseModel):
     timezone: Annotated[str, AfterValidator(known_zone)] | None = None
     accounts: dict[str, dict[str, Any]] = {}
     input: dict[str, dict[str, Any]] = {}
+    log: dict[str, Any] = {}
+    notify: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
 
 
 def absolute(folder: Path, text: str) -> Path:

@@ -33,13 +33,15 @@ def _holds_secret(annotation: object) -> bool:
 class Secrets:
     """Reads references. A fault names account, key and source, never what was read.
 
-    folder  what the paths of files start from, and where commands run
+    account  whose they are; empty where they stand in `table` itself
+    folder   what the paths of files start from, and where commands run
     """
 
     account: str
     folder: Path
     environ: Mapping[str, str] = field(repr=False)
     findings: Findings = field(repr=False)
+    table: str = "accounts"
 
     def maybe(self, key: str, value: str) -> str:
         """The secret where `value` is a reference, else `value`."""
@@ -61,7 +63,8 @@ class Secrets:
         else:
             wrong = "is empty" if not text else "holds control characters"
         if not text or not text.isprintable():
-            self.findings.add(("accounts", self.account, key), f"{_source(kind, what)} {wrong}")
+            path = (self.table, self.account, key) if self.account else (self.table, key)
+            self.findings.add(path, f"{_source(kind, what)} {wrong}")
             return ""
         return text
 

@@ -50,6 +50,7 @@ def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSumma
         warnings=facts.warnings,
         cleared=dict(facts.cleared),
         kept=facts.kept,
+        unusual=facts.unusual,
         outputs=outputs,
         settings=dict(facts.settings),
         versions=dict(facts.versions),

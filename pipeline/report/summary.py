@@ -59,6 +59,7 @@ class RunFacts:
     settings        JSON values, without secrets
     tolerance       share of rows, 0 to 1, that may fail without an exit code of 1
     exit_code       None where it follows from the rows: 0 or 1
+    unusual         that far more rows failed than in earlier runs; empty where that is not so
     """
 
     started: datetime
@@ -73,6 +74,7 @@ class RunFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = 0.0
     exit_code: int | None = None
+    unusual: str = ""
 
 
 class _Stored(BaseModel):
@@ -170,6 +172,7 @@ class Summary(_Stored):
     errors            most frequent kinds first; rows of other kinds are only counted in
                       `errors_not_listed`
     outputs           `success` and `errors`
+    unusual           that far more rows failed than in earlier runs; a warning says it too
     page              None in a report that has none
     """
 
@@ -198,6 +201,7 @@ class Summary(_Stored):
     kept: tuple[str, ...] = ()
     outputs: dict[str, OutputSummary]
     page: PageSummary | None = None
+    unusual: str = ""
     settings: dict[str, Any]
     versions: dict[str, str]
 

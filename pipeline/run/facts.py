@@ -24,6 +24,7 @@ from pipeline.run.before import Before
 from pipeline.run.prepare import Prepared
 from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.run.shared import Sent
+from pipeline.run.usual import unusual_failures
 
 NOTHING_SENT = 2  # the exit code
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
@@ -36,17 +37,20 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
     recorded = _recorded(sent, before, len(claimed))
     if sum(recorded.values()) - recorded[Status.NOT_ATTEMPTED] == prepared.bound.rows:
         _forgive_the_time(sent)
+    odd = "" if prepared.refusal else unusual_failures(prepared, recorded)
     facts = RunFacts(
         started=sent.started,
         ended=datetime.now(UTC),
         accounts=tuple(_account_facts(prepared, sent)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
         stopped_by=_stopped_by(prepared, sent),
-        warnings=tuple(warnings_about(prepared)),
+        warnings=(*warnings_about(prepared), *([odd] if odd else ())),
+        unusual=odd,
         cleared=_cleared(prepared),
         kept=prepared.bound.keeps,
         settings=_settings(prepared),
         versions=_versions(),
+        tolerance=prepared.options.tolerate,
         exit_code=_exit_code(prepared, sent),
     )
     source = ReportSource(
@@ -182,6 +186,7 @@ def _settings(prepared: Prepared) -> dict[str, Any]:
         "skip_unchanged": options.skip_unchanged,
         "keep_before": options.keep_before,
         "canary": options.canary,
+        "tolerate": options.tolerate,
         "stop_if": [each.text for each in options.stop_if],
         "grace_s": options.grace_s,
         "accounts": [public_settings(account) for account in prepared.accounts],

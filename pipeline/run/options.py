@@ -25,6 +25,7 @@ class RunOptions:
     canary       so many rows go first, and are looked at before the others; 0: none
     stop_if      conditions that stop the run
     run_id       the scheduler's name for the run: a run of that name is not begun twice
+    tolerate     share of rows, 0 to 1, that may fail without exit code 1, none of them unknown
     grace_s      how long requests in flight may finish once the run is stopped
     """
 
@@ -42,6 +43,7 @@ class RunOptions:
     canary: int = 0
     stop_if: tuple[StopIf, ...] = ()
     run_id: str | None = None
+    tolerate: float = 0.0
     grace_s: float = 20.0
 
     @property

@@ -28,13 +28,13 @@ from pipeline.engine.gate import Door
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
-from pipeline.engine.recorder import Recorder
+from pipeline.engine.recorder import Record, Recorder
 from pipeline.engine.sign_in import sign_in_ahead, signed_in
 from pipeline.ledger import Ledger
 from pipeline.ledger.befores import Befores
 from pipeline.load import read_jobs
 from pipeline.load.jobs import entities_of
-from pipeline.model import AccountProgress, RowResult, RunAborted, Status
+from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.sample import Sample
 from pipeline.policy.brake import BRAKE_AFTER
@@ -74,6 +74,8 @@ class Way:
     wait            for other processes that send to the same place, instead of raising BusyError
     appointment     when it may send
     tell            is told whom it waits for, and what others ask of it
+    failed          is told of results that leave something to do, once they are on record; in a
+                    thread
     agree           whether the rest may follow once the rows that go first have ended well; called
                     in a thread
     """
@@ -85,6 +87,7 @@ class Way:
     wait: bool = True
     appointment: Appointment = field(default_factory=Appointment)
     tell: Callable[[str], None] = lambda _words: None
+    failed: Callable[[Sequence[RowResult]], None] | None = None
     agree: Agree = lambda _trial: True
 
     def may_wait(self) -> bool:
@@ -207,7 +210,8 @@ class _Stretch:
         prepared, way, sent = self.prepared, self.way, self.sent
         stop_if = conditions(prepared.options.stop_if, is_canary=rows is not None)
         wire = Tripwire(stop_if)
-        recorder = Recorder(self.ledger.record, self.ledger.release, self._keep)
+        record = told(self.ledger.record, way.failed) if way.failed else self.ledger.record
+        recorder = Recorder(record, self.ledger.release, self._keep)
         around = self._around(wire)
         lanes = [self._lane(link, recorder, around, before, rows) for link in self.links]
         for lane in lanes:
@@ -336,6 +340,20 @@ class _Samples:
     def _write(self, samples: Sequence[Sample]) -> None:
         with suppress(RunAborted):  # of a disk that refuses the recorder tells
             self._ledger.sample(samples)
+
+
+def told(record: Record, failed: Callable[[Sequence[RowResult]], None]) -> Record:
+    """`record`, and then `failed` hears of the results that leave something to do."""
+
+    def record_and_tell(
+        claims: Sequence[int], results: Sequence[RowResult], exchanges: Sequence[Exchange]
+    ) -> None:
+        record(claims, results, exchanges)
+        wrong = [result for result in results if result.status not in SUCCESS]
+        if wrong:
+            failed(wrong)
+
+    return record_and_tell
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

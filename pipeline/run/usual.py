@@ -1,11 +1,16 @@
-"""What requests to an account usually take, as earlier runs have it on record."""
+"""What requests usually take and how many rows usually fail, as earlier runs have it on record."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+
 from pipeline.config import Config
 from pipeline.ledger import recent_samples
+from pipeline.model import SUCCESS, RunAborted, Status
 from pipeline.policy.forecast import mean_latency_s
-from pipeline.run.prepare import LEDGER
+from pipeline.policy.unusual import LOOKED_AT, Share, unusual
+from pipeline.run.prepare import LEDGER, Prepared
 from pipeline.run.registry import fingerprint, open_registry
 from pipeline.vendors import Account
 
@@ -30,3 +35,34 @@ def usual_latency_s(config: Config, account: Account) -> float | None:
             if mean_s is not None:
                 return mean_s
     return None
+
+
+def unusual_failures(prepared: Prepared, counts: Mapping[Status, int]) -> str:
+    """That far more rows failed than in the last runs of the same operations to the same places.
+
+    counts  of this run, per status; rows without a result are left out
+
+    Empty where that is not so, or nothing can be told: no run fails because of it.
+    """
+    reached = {fingerprint(account) for account in prepared.accounts}
+    operations = {name for file in prepared.bound.jobs.values() for name in file.operations}
+    try:
+        with open_registry(prepared.config) as runs:
+            found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+    except RunAborted:
+        return ""
+    like = [
+        _share(run.counts)
+        for run in found
+        if run.name != prepared.run
+        and run.continues is None
+        and run.operations.keys() == operations
+        and set(run.accounts.values()) == reached
+    ]
+    return unusual(_share(counts), [share for share in like if share.rows][:LOOKED_AT])
+
+
+def _share(counts: Mapping[Status, int]) -> Share:
+    tried = Counter(counts)
+    tried[Status.NOT_ATTEMPTED] = 0
+    return Share(sum(n for s, n in tried.items() if s not in SUCCESS), tried.total())

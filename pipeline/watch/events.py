@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,16 @@ class Came:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """Rows of a file are about to be sent: `rows` per account; `invalid` ones are not."""
+
+    file: Path
+    run: str
+    rows: Mapping[str, int]
+    invalid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The run of a file came to its end; `place` is where the file lies now."""
 
@@ -28,11 +39,15 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A file of which nothing was sent, or not all, lies in `place`, with `reason` beside it."""
+    """A file of which nothing was sent, or not all, lies in `place`, with `reason` beside it.
+
+    summary  of its run; None where there was none
+    """
 
     file: Path
     place: Path
     reason: str
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +72,4 @@ class Beat:
     waiting: int
 
 
-Event = Came | Ended | SetAside | LeftAlone | Late | Beat
+Event = Came | Begun | Ended | SetAside | LeftAlone | Late | Beat

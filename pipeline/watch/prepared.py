@@ -88,7 +88,7 @@ def finish(claim: Claim, drops: Drops, config: Config, summary: Summary) -> Ende
     if summary.exit_code in ENDED or summary.exit_code >= INTERRUPTED:
         return Ended(claim.file, drops.done(claim, report), summary)
     reason = reason_of(summary)
-    return SetAside(claim.file, drops.set_aside(claim, reason, report), reason)
+    return SetAside(claim.file, drops.set_aside(claim, reason, report), reason, summary)
 
 
 def reason_of(summary: Summary) -> str:

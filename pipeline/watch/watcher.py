@@ -15,7 +15,7 @@ from watchfiles import awatch
 
 from pipeline.config import Config
 from pipeline.ledger import LedgerError
-from pipeline.model import ConfigError, PipelineError, RunAborted
+from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted
 from pipeline.report import Summary
 from pipeline.run import (
     BusyError,
@@ -29,7 +29,7 @@ from pipeline.run import (
 )
 from pipeline.run.send import Watch
 from pipeline.watch.claims import Claim, Drops
-from pipeline.watch.events import Beat, Came, Event, Late, LeftAlone, SetAside
+from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside
 from pipeline.watch.expect import Expectation, is_late
 from pipeline.watch.line import Line
 from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim
@@ -43,6 +43,9 @@ STAND_BY_S = 0.5
 PRUNE_EVERY = timedelta(hours=6)
 
 
+Failed = Callable[[str, Sequence[RowResult]], None]
+
+
 class Watcher:
     """One process's eye on a drop folder. Another one on the same folder stands by.
 
@@ -51,6 +54,7 @@ class Watcher:
     tell     is told what happens
     say      is told whom it waits for
     show     shows the progress of a run
+    failed   is told, in a thread, of a run's results that leave something to do
     expected, zone  what has to come, and the time zone of that
     polls    looks again and again, where the file system does not tell of changes
     """
@@ -65,6 +69,7 @@ class Watcher:
         tell: Callable[[Event], None],
         say: Callable[[str], None],
         show: Watch,
+        failed: Failed = lambda _run, _results: None,
         settle_s: float = SETTLE_S,
         expected: Sequence[Expectation] = (),
         zone: tzinfo = UTC,
@@ -77,6 +82,7 @@ class Watcher:
         self._tell = tell
         self._say = say
         self._show = show
+        self._failed = failed
         self._expected = expected
         self._zone = zone
         self._polls = polls
@@ -247,5 +253,14 @@ class Watcher:
             if self._is_over:
                 discard(prepared)
                 return None
-            way = Way(watch=self._show, shared=self._shared, environ=self._environ, tell=self._say)
+            if prepared.refusal is None:
+                rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
+                self._tell(Begun(claim.file, prepared.run, rows, prepared.bound.invalid))
+            way = Way(
+                watch=self._show,
+                shared=self._shared,
+                environ=self._environ,
+                tell=self._say,
+                failed=partial(self._failed, prepared.run),
+            )
             return await carry_out(prepared, way)

@@ -1,0 +1,35 @@
+"""How a command tells of what it does, beside what a person sees."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from pipeline.cli.words import warn
+from pipeline.config import Config
+from pipeline.tell import Teller, open_teller
+from pipeline.tell.events import Level
+
+
+def telling(
+    config: Config,
+    *,
+    log: str | None = None,
+    log_level: Level | None = None,
+    metrics_file: Path | None = None,
+) -> AbstractContextManager[Teller]:
+    """Log, webhook and metrics as the configuration wants them, unless the command says otherwise.
+
+    Raises ConfigError where the webhook's URL cannot be read.
+    """
+    return open_teller(
+        config,
+        os.environ,
+        log=sys.stderr,
+        log_format=log,
+        level=log_level,
+        metrics_file=metrics_file,
+        warn=warn,
+    )

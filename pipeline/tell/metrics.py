@@ -1,0 +1,99 @@
+"""Metrics of runs, for Prometheus: over HTTP, or as a file for batch jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, write_to_textfile
+
+from pipeline.report import Summary
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """What the last runs did. A registry of its own, so that two of them never meet.
+
+    All times are UTC seconds since 1970.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+
+        def gauge(name: str, words: str, *labels: str) -> Gauge:
+            return Gauge(f"offer_pipeline_{name}", words, labels, registry=self._registry)
+
+        def counter(name: str, words: str, *labels: str) -> Counter:
+            return Counter(f"offer_pipeline_{name}", words, labels, registry=self._registry)
+
+        self._rows = gauge(
+            "last_run_rows", "Rows of the last run per status", "account", "operation", "status"
+        )
+        self._ended = gauge("last_run_ended_timestamp_seconds", "When the last run ended")
+        self._well = gauge(
+            "last_success_timestamp_seconds", "When a run last ended with exit code 0"
+        )
+        self._code = gauge("last_run_exit_code", "Exit code of the last run")
+        self._lasted = gauge("last_run_duration_seconds", "How long the last run took")
+        self._requests = gauge("last_run_requests", "Requests of the last run", "account")
+        self._retries = gauge("last_run_retries", "Requests that were repeats", "account")
+        self._stopped = gauge("last_run_stopped", "Whether the account was stopped", "account")
+        self._unusual = gauge("last_run_unusual", "Whether unusually many rows failed")
+        self._runs = counter("runs_total", "Runs that ended since the start", "exit_code")
+        self._set_aside = counter("files_set_aside_total", "Dropped files that were set aside")
+        self._nothing = counter("nothing_arrived_total", "Times that an expected file was missing")
+        self._beat = gauge("last_loop_timestamp_seconds", "When the drop folder was last looked at")
+
+    def ended(self, summary: Summary, now_s: float) -> None:
+        """The last run is this one."""
+        for each in (self._rows, self._requests, self._retries, self._stopped):
+            each.clear()
+        for account, counts, operation in _outcomes(summary):
+            for status, count in counts.items():
+                self._rows.labels(account, operation, status).set(count)
+        for name, one in summary.accounts.items():
+            self._requests.labels(name).set(one.requests)
+            self._retries.labels(name).set(one.retries)
+            self._stopped.labels(name).set(one.stopped is not None)
+        self._ended.set(now_s)
+        self._code.set(summary.exit_code)
+        self._lasted.set(summary.seconds)
+        self._unusual.set(bool(summary.unusual))
+        self._runs.labels(str(summary.exit_code)).inc()
+        if summary.exit_code == 0:
+            self._well.set(now_s)
+
+    def set_aside(self) -> None:
+        """A dropped file was set aside."""
+        self._set_aside.inc()
+
+    def nothing_arrived(self) -> None:
+        """An expected file was missing."""
+        self._nothing.inc()
+
+    def beat(self, now_s: float) -> None:
+        """The drop folder was looked at."""
+        self._beat.set(now_s)
+
+    def text(self) -> bytes:
+        """All of them in the format of Prometheus."""
+        return generate_latest(self._registry)
+
+    def write(self, path: Path) -> None:
+        """The same as a file, whole or not at all. Raises OSError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_to_textfile(str(path), self._registry)
+
+
+def _outcomes(summary: Summary) -> Sequence[tuple[str, Mapping[str, int], str]]:
+    """Account, rows per status, and the operation where there is only one."""
+    operations = [name for name in summary.operations if name]
+    operation = operations[0] if len(operations) == 1 else ""
+    found: list[tuple[str, Mapping[str, int], str]] = [
+        (name, {s.value: n for s, n in account.statuses.items()}, operation)
+        for name, account in summary.accounts.items()
+    ]
+    if any(summary.without_account.values()) or not found:
+        found.append(("", {s.value: n for s, n in summary.without_account.items()}, ""))
+    return found
