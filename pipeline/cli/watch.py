@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -135,17 +135,17 @@ def watch(
             polls=poll,
         )
         _say(console, teller, f"Watching {from_here(config.inputs)}. Ctrl-C stops it.")
-        serving = _serving(teller, metrics_host, metrics_port)
-        sys.exit(anyio.run(_watch, watcher, serving))
+        sys.exit(anyio.run(partial(_watch, watcher, teller, metrics_host, metrics_port, console)))
 
 
-async def _watch(watcher: Watcher, serving: AbstractAsyncContextManager[object]) -> int:
-    async with serving:
+async def _watch(
+    watcher: Watcher, teller: Teller, host: str, port: int | None, console: Console
+) -> int:
+    if port is None:
         return await watcher.run()
-
-
-def _serving(teller: Teller, host: str, port: int | None) -> AbstractAsyncContextManager[object]:
-    return nullcontext() if port is None else serve_metrics(host, port, teller)
+    async with serve_metrics(host, port, teller) as bound:
+        _say(console, teller, f"Metrics are at http://{host}:{bound}/metrics")
+        return await watcher.run()
 
 
 def _say(console: Console, teller: Teller, words: str) -> None:
