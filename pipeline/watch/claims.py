@@ -52,6 +52,11 @@ class Claim:
         """Where the file lies now."""
         return self.folder / self.file.name
 
+    @property
+    def home(self) -> Path:
+        """The folder of the operation, or the drop folder itself."""
+        return self.folder.parent.parent
+
 
 class Drops:
     """The drop folder. One process at a time may take files: whoever holds `lock`.
@@ -103,7 +108,7 @@ class Drops:
     def claim(self, file: Path, now: datetime) -> Claim | None:
         """Take a file; None where it is gone."""
         name = f"{now.astimezone(UTC).strftime(_TIME)}-{self._letters()}"
-        claim = Claim(self._home(file) / PROCESSING / name, file)
+        claim = Claim(self.home(file) / PROCESSING / name, file)
         with _told(claim.folder):
             claim.folder.mkdir(parents=True)
             _note(claim, self.inputs)
@@ -116,7 +121,7 @@ class Drops:
                 file.with_name(f"{file.name}{MARKER}").rename(claim.folder / f"{file.name}{MARKER}")
         return claim
 
-    def _home(self, file: Path) -> Path:
+    def home(self, file: Path) -> Path:
         """The operation's folder that a file was dropped in, however deep; else the drop folder."""
         first, *rest = file.relative_to(self.inputs).parts
         return self.inputs / first if rest else self.inputs
@@ -179,7 +184,7 @@ class Drops:
         return self._away(claim, FAILED, report, reason)
 
     def _away(self, claim: Claim, kind: str, report: Path | None, reason: str) -> Path:
-        home = claim.folder.parent.parent / kind
+        home = claim.home / kind
         with _told(claim.folder):
             if reason:
                 (claim.folder / REASON).write_bytes(f"{reason}\n".encode(errors="surrogateescape"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -36,7 +38,8 @@ from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare
 from pipeline.watch.settling import SETTLE_S, Settling
 
 MOST_AT_ONCE = 32
-"""So many files are taken and not put away; the others stay where they were dropped."""
+"""So many files of one folder are taken and not put away; the others stay where they were dropped.
+A vendor that hangs holds up its own folder only."""
 
 LOOK_EVERY_MS = 500
 STAND_BY_S = 0.5
@@ -90,7 +93,7 @@ class Watcher:
         self._shared = Shared()
         self._line = Line()
         self._preparing = anyio.Lock()
-        self._under_way = 0
+        self._under_way: Counter[Path] = Counter()
         self._failure: PipelineError | None = None
         self._began = datetime.now(UTC)
         self._told_late: dict[Expectation, datetime] = {}
@@ -169,12 +172,13 @@ class Watcher:
         now = datetime.now(UTC)
         looks = await anyio.to_thread.run_sync(lambda: list(self._drops.looks()))
         complete = self._settling.complete(looks, time.monotonic())
-        room = max(0, MOST_AT_ONCE - self._under_way)
-        for look in complete[:room]:
-            claim = self._drops.claim(look.path, datetime.now(UTC))  # each later than the last
-            if claim is not None:
+        held_back = 0
+        for look in complete:
+            if self._under_way[self._drops.home(look.path)] >= MOST_AT_ONCE:
+                held_back += 1
+            elif claim := self._drops.claim(look.path, datetime.now(UTC)):  # later than the last
                 self._begin(claim, tasks)
-        self._tell(Beat(waiting=self._settling.waiting + len(complete[room:])))
+        self._tell(Beat(waiting=self._settling.waiting + held_back))
         self._tell_late(now)
         if now > self._pruned + PRUNE_EVERY:
             self._pruned = now
@@ -194,7 +198,7 @@ class Watcher:
     # One file...
 
     def _begin(self, claim: Claim, tasks: TaskGroup) -> None:
-        self._under_way += 1
+        self._under_way[claim.home] += 1
         self._tell(Came(claim.file, claim.is_again))
         tasks.start_soon(self._serve, claim)
 
@@ -218,7 +222,7 @@ class Watcher:
         except Exception as error:  # noqa: BLE001 - others are being sent: they go on
             self._set_aside(claim, f"an internal error broke it off: {error!r}")
         finally:
-            self._under_way -= 1
+            self._under_way[claim.home] -= 1
 
     def _set_aside(self, claim: Claim, reason: str) -> None:
         try:
