@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.tell import Metrics
+from pipeline.tell.events import Event
 from tests.cli.command import ended, environment, start, typed
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, simulator
 
@@ -308,3 +310,16 @@ def test_a_wrong_share_is_told(shop):
     assert done.code == 2
     assert environment()["SHOP_KEY"] == ENVIRON["SHOP_KEY"]
     assert "much" in done.words
+
+
+# What the documentation says of it
+
+
+def test_every_metric_and_every_event_stands_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "unattended.md").read_text()
+    found = text_string_to_metric_families(Metrics().text().decode())
+    metrics = [family.name for family in found if not family.name.endswith("_created")]
+    assert len(metrics) > 10
+    assert [name for name in metrics if name not in page] == []
+    kinds = [re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower() for kind in get_args(Event)]
+    assert [kind for kind in kinds if f"`{kind}`" not in page] == []
