@@ -158,6 +158,20 @@ class Runs(Keeper):
             _put(connection, run)
         return run
 
+    def give_id(self, name: str, run_id: str) -> None:
+        """A run without a scheduler's id has this one from now on; one that has keeps its own.
+
+        Raises UsageError where `run_id` belongs to another run, LedgerError for an unknown run.
+        """
+        with self._database.commit() as connection:
+            owner, run = self.by_run_id(run_id), self.get(name)
+            if run is None:
+                raise LedgerError(f"run {name} is not in {self._path}")
+            if owner is not None and owner.name != name:
+                raise UsageError(f"run id {run_id} belongs to run {owner.name}")
+            if run.run_id is None:
+                _put(connection, replace(run, run_id=run_id))
+
     def get(self, name: str) -> Run | None:
         """The run of that name."""
         return next(iter(self._select("WHERE name = ?", name)), None)

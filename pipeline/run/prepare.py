@@ -94,12 +94,13 @@ def prepare(
 
     shown  how people know the file, where that is not the place where it lies
 
-    Where an unfinished run of the same content is on record, that one is prepared to be carried on.
+    Where an unfinished run of the same content is on record, that one is prepared to be carried on,
+    unless it has another id. From then on it has the one that this time brings.
     Raises InputError where the file is broken, RunAborted where the disk refuses.
     """
     is_sample = _is_sample(path, config)
     if (unfinished := same_unfinished(path, config, options)) is not None:
-        return reopen(unfinished, config, options)
+        return _with_id(reopen(unfinished, config, options))
     run = run_name(path.name.split(".")[0])
     folder = _private(config.ledger_folder / "runs" / run)
     lock = lock_of(config, run)
@@ -132,6 +133,17 @@ def prepare(
         _remove(folder, lock)
         raise
     return replace(_prepared(stored, config, options, lock), repeats=repeats)
+
+
+def _with_id(prepared: Prepared) -> Prepared:
+    if prepared.options.run_id is not None:
+        try:
+            with open_registry(prepared.config) as runs:
+                runs.give_id(prepared.run, prepared.options.run_id)
+        except BaseException:
+            prepared.lock.release()
+            raise
+    return prepared
 
 
 def _remove(folder: Path, lock: Lock) -> None:
@@ -197,7 +209,9 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
         found = [
             run
             for run in runs.find(sha256)
-            if run.state in UNFINISHED and run.continues is None  # that one has some rows only
+            if run.state in UNFINISHED
+            and run.continues is None  # that one has some rows only
+            and (options.run_id is None or run.run_id in {None, options.run_id})
         ]
         for run in found:
             folder = config.ledger_folder / "runs" / run.name
@@ -288,7 +302,7 @@ def take_and_bind(
         check_decodes(path)
     planned = planned_of(path)
     if planned is not None:
-        return _take_plan(path, planned, config, options, folder)
+        return _take_plan(path, planned, config, options, folder, shown=shown or path)
     is_sample = _is_sample(path, config)
     operations = {op.name: op for v in config.vendors.values() for op in v.operations}
     placed_in = _folder_operation(path, operations)
@@ -319,19 +333,26 @@ def take_and_bind(
 
 
 def _take_plan(
-    path: Path, planned: Planned, config: Config, options: RunOptions, folder: Path
+    path: Path,
+    planned: Planned,
+    config: Config,
+    options: RunOptions,
+    folder: Path,
+    *,
+    shown: Path,
 ) -> tuple[Snapshot, Bound]:
     """The same for a plan, which says by itself what its rows ask for."""
     if options.operation or options.account:
-        raise UsageError(f"{path} is a plan: operation and account stand in it")
+        raise UsageError(f"{shown} is a plan: operation and account stand in it")
     accounts = {name: config.outline(name) for name in planned.accounts}
     for name, account in accounts.items():
         is_rehearsal = planned.is_simulated and account.is_simulated
         if fingerprint(account) != planned.accounts[name] and not is_rehearsal:
             what = f"it was made for account {name} at {planned.accounts[name]}, which leads "
             what += f"to {fingerprint(account)} now"
-            raise InputError([Fault(what=what, file=str(path), todo="Make a new plan")])
+            raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
     snapshot = take(path, folder / "snapshot.parquet", rows=options.rows)
+    snapshot = replace(snapshot, source=shown)
     with RunLedger.create(folder / LEDGER) as ledger:
         bound = bind_plan(
             snapshot,

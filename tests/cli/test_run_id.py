@@ -66,6 +66,37 @@ def test_the_same_id_carries_a_killed_run_on(shop):
     assert len({entry["id"] for entry in vendor.get("log")}) == 100
 
 
+def once_more(folder: Path, run_id: str):
+    done = typed(
+        *(folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", run_id, "--json", "--quiet")
+    )
+    assert done.code == 0, done
+    return json.loads(done.out)["run"]
+
+
+def test_another_id_is_another_run_and_is_kept(shop):
+    """The one of last night was killed; what is on record for this night is this night's."""
+    folder, vendor = shop
+    drop(folder, *map(coupon, range(1, 101)))
+    killed_in_the_middle(folder, vendor, "--run-id", "nightly-7")
+    tonight = once_more(folder, "nightly-8")
+    requests = vendor.stats()["requests"]
+    assert once_more(folder, "nightly-8") == tonight
+    assert vendor.stats()["requests"] == requests
+    assert once_more(folder, "nightly-7") != tonight
+
+
+def test_a_run_without_an_id_gets_that_of_whoever_carries_it_on(shop):
+    folder, vendor = shop
+    drop(folder, *map(coupon, range(1, 101)))
+    killed_in_the_middle(folder, vendor)
+    run = once_more(folder, "nightly-7")
+    requests = vendor.stats()["requests"]
+    assert once_more(folder, "nightly-7") == run
+    assert vendor.stats()["requests"] == requests
+    assert len(list((folder / ".pipeline/runs").iterdir())) == 1
+
+
 @pytest.mark.parametrize("change", ["overwritten", "cut", "deleted"])
 def test_the_original_may_change_or_vanish_meanwhile(shop, change):
     folder, vendor = shop
