@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.cli.words import warn
 from pipeline.config import Config
+from pipeline.run.usual import last_ends
 from pipeline.tell import Teller, open_teller
 from pipeline.tell.events import Level
 
 
+@contextmanager
 def telling(
     config: Config,
     *,
     log: str | None = None,
     log_level: Level | None = None,
     metrics_file: Path | None = None,
-) -> AbstractContextManager[Teller]:
+) -> Iterator[Teller]:
     """Log, webhook and metrics as the configuration wants them, unless the command says otherwise.
 
     Raises ConfigError where the webhook's URL cannot be read.
     """
-    return open_teller(
+    with open_teller(
         config,
         os.environ,
         log=sys.stderr,
@@ -32,4 +35,7 @@ def telling(
         level=log_level,
         metrics_file=metrics_file,
         warn=warn,
-    )
+    ) as teller:
+        ended_s, well_s = last_ends(config)
+        teller.metrics.known(ended_s=ended_s, well_s=well_s)
+        yield teller

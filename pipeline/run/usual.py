@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from pipeline.config import Config
 from pipeline.ledger import recent_samples
-from pipeline.model import SUCCESS, RunAborted, Status
+from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.policy.forecast import mean_latency_s
 from pipeline.policy.unusual import LOOKED_AT, Share, unusual
 from pipeline.run.prepare import LEDGER, Prepared
-from pipeline.run.registry import fingerprint, open_registry
+from pipeline.run.registry import fingerprint, is_rehearsal, open_registry
 from pipeline.vendors import Account
 
 _RUNS_LOOKED_AT = 50
@@ -37,6 +37,27 @@ def usual_latency_s(config: Config, account: Account) -> float | None:
     return None
 
 
+def last_ends(config: Config) -> tuple[float | None, float | None]:
+    """When the last run on record ended, and the last with exit code 0; rehearsals left out.
+
+    UTC seconds since 1970; None where there is none, or the record cannot be read: no run fails
+    because of it.
+    """
+    if not config.ledger.exists():
+        return None, None
+    try:
+        with open_registry(config) as runs:
+            found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+    except PipelineError:
+        return None, None
+    real = [run for run in found if not is_rehearsal(config, run.name)]
+    ends = [(run.ended.timestamp(), run.exit_code) for run in real if run.ended is not None]
+    return (
+        max((end_s for end_s, _ in ends), default=None),
+        max((end_s for end_s, code in ends if code == 0), default=None),
+    )
+
+
 def unusual_failures(prepared: Prepared, counts: Mapping[Status, int]) -> str:
     """That far more rows failed than in the last runs of the same operations to the same places.
 
@@ -49,7 +70,7 @@ def unusual_failures(prepared: Prepared, counts: Mapping[Status, int]) -> str:
     try:
         with open_registry(prepared.config) as runs:
             found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
-    except RunAborted:
+    except PipelineError:
         return ""
     like = [
         _share(run.counts)

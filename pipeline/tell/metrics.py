@@ -11,15 +11,28 @@ from pipeline.report import Summary
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+_ENDED = "last_run_ended_timestamp_seconds"
+_WELL = "last_success_timestamp_seconds"
+_SINGLE = {
+    _ENDED: "When the last run ended",
+    _WELL: "When a run last ended with exit code 0",
+    "last_run_exit_code": "Exit code of the last run",
+    "last_run_duration_seconds": "How long the last run took",
+    "last_run_unusual": "Whether unusually many rows failed",
+    "last_loop_timestamp_seconds": "When the drop folder was last looked at",
+}
+
 
 class Metrics:
     """What the last runs did. A registry of its own, so that two of them never meet.
 
-    All times are UTC seconds since 1970.
+    What is not known is left out: a 0 would be a run that ended in 1970. All times are UTC seconds
+    since 1970.
     """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._single: dict[str, Gauge] = {}
 
         def gauge(name: str, words: str, *labels: str) -> Gauge:
             return Gauge(f"offer_pipeline_{name}", words, labels, registry=self._registry)
@@ -30,20 +43,26 @@ class Metrics:
         self._rows = gauge(
             "last_run_rows", "Rows of the last run per status", "account", "operation", "status"
         )
-        self._ended = gauge("last_run_ended_timestamp_seconds", "When the last run ended")
-        self._well = gauge(
-            "last_success_timestamp_seconds", "When a run last ended with exit code 0"
-        )
-        self._code = gauge("last_run_exit_code", "Exit code of the last run")
-        self._lasted = gauge("last_run_duration_seconds", "How long the last run took")
         self._requests = gauge("last_run_requests", "Requests of the last run", "account")
         self._retries = gauge("last_run_retries", "Requests that were repeats", "account")
         self._stopped = gauge("last_run_stopped", "Whether the account was stopped", "account")
-        self._unusual = gauge("last_run_unusual", "Whether unusually many rows failed")
         self._runs = counter("runs_total", "Runs that ended since the start", "exit_code")
+        self._not_sent = counter("files_not_sent_total", "Files not sent, or not all of them")
         self._set_aside = counter("files_set_aside_total", "Dropped files that were set aside")
         self._nothing = counter("nothing_arrived_total", "Times that an expected file was missing")
-        self._beat = gauge("last_loop_timestamp_seconds", "When the drop folder was last looked at")
+
+    def known(self, *, ended_s: float | None = None, well_s: float | None = None) -> None:
+        """When the last run on record ended, and the last with exit code 0; None: none did."""
+        if ended_s is not None:
+            self._set(_ENDED, ended_s)
+        if well_s is not None:
+            self._set(_WELL, well_s)
+
+    def _set(self, name: str, value: float) -> None:
+        if name not in self._single:
+            full = f"offer_pipeline_{name}"
+            self._single[name] = Gauge(full, _SINGLE[name], registry=self._registry)
+        self._single[name].set(value)
 
     def ended(self, summary: Summary, now_s: float) -> None:
         """The last run is this one."""
@@ -56,13 +75,15 @@ class Metrics:
             self._requests.labels(name).set(one.requests)
             self._retries.labels(name).set(one.retries)
             self._stopped.labels(name).set(one.stopped is not None)
-        self._ended.set(now_s)
-        self._code.set(summary.exit_code)
-        self._lasted.set(summary.seconds)
-        self._unusual.set(bool(summary.unusual))
+        self.known(ended_s=now_s, well_s=now_s if summary.exit_code == 0 else None)
+        self._set("last_run_exit_code", summary.exit_code)
+        self._set("last_run_duration_seconds", summary.seconds)
+        self._set("last_run_unusual", bool(summary.unusual))
         self._runs.labels(str(summary.exit_code)).inc()
-        if summary.exit_code == 0:
-            self._well.set(now_s)
+
+    def not_sent(self) -> None:
+        """A file was not sent, or its run broke off: there is no summary of it."""
+        self._not_sent.inc()
 
     def set_aside(self) -> None:
         """A dropped file was set aside."""
@@ -74,7 +95,7 @@ class Metrics:
 
     def beat(self, now_s: float) -> None:
         """The drop folder was looked at."""
-        self._beat.set(now_s)
+        self._set("last_loop_timestamp_seconds", now_s)
 
     def text(self) -> bytes:
         """All of them in the format of Prometheus."""

@@ -71,6 +71,7 @@ class Teller:
         self._warn = warn
         self._clock = clock
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
         self._second = 0.0
         self._told_rows = 0
         self._left_out: dict[str, int] = {}
@@ -117,18 +118,24 @@ class Teller:
                 self.tell(_row_failed(run, result))
 
     def _may_tell_row(self, run: str) -> bool:
+        """Whether there is room in this second; runs side by side share it."""
         now_s = self._clock()
-        if now_s - self._second >= 1.0:
-            self._second, self._told_rows = now_s, 0
+        with self._counting:
+            is_new = now_s - self._second >= 1.0
+            if is_new:
+                self._second, self._told_rows = now_s, 0
+            self._told_rows += 1
+            has_room = self._told_rows <= ROWS_PER_S
+            if not has_room:
+                self._left_out[run] = self._left_out.get(run, 0) + 1
+        if is_new:
             self._tell_left_out(run)
-        self._told_rows += 1
-        if self._told_rows > ROWS_PER_S:
-            self._left_out[run] = self._left_out.get(run, 0) + 1
-            return False
-        return True
+        return has_room
 
     def _tell_left_out(self, run: str) -> None:
-        if left := self._left_out.pop(run, 0):
+        with self._counting:
+            left = self._left_out.pop(run, 0)
+        if left:
             self.tell(RowsLeftOut(run=run, rows=left))
 
     def run_ended(self, summary: Summary, report: Path) -> None:
@@ -155,6 +162,8 @@ class Teller:
 
     def run_failed(self, file: str, why: object) -> None:
         """A file was not sent, or its run broke off."""
+        self.metrics.not_sent()
+        self._write_metrics()
         self.tell(RunFailed(file=file, why=str(why)))
 
     def set_aside(self, file: Path, why: str) -> None:

@@ -161,6 +161,27 @@ def test_the_file_of_metrics_is_read_by_the_parser_of_prometheus(shop):
     assert before_s <= found["offer_pipeline_last_run_ended_timestamp_seconds"][()] <= time.time()
 
 
+def test_a_bad_night_forgets_no_good_one_and_what_is_unknown_is_left_out(shop):
+    def night(*lines: str) -> dict[str, dict[tuple[str, ...], float]]:
+        path = drop(shop, *lines)
+        typed(shop, "run", "--yes", "--metrics-file", "shop.prom", str(path))
+        return families((shop / "shop.prom").read_text())
+
+    well, ended = (
+        f"offer_pipeline_last_{name}_timestamp_seconds" for name in ("success", "run_ended")
+    )
+    broken = night("too,many,cells")
+    assert well not in broken  # a 0 would be 1970, and every alert on its age would fire
+    assert ended not in broken
+    assert broken["offer_pipeline_files_not_sent"][()] == 1
+    good = night(*rows(2))
+    assert "offer_pipeline_last_loop_timestamp_seconds" not in good  # there is no watcher
+    bad = night(*rows(3, refused=1))
+    assert bad[well][()] == pytest.approx(good[well][()], abs=1)
+    assert bad[well][()] < bad[ended][()]
+    assert night("too,many,cells")[well][()] == bad[well][()]
+
+
 def test_a_file_that_cannot_be_written_is_told_and_fails_nothing(shop):
     path = drop(shop, *rows(1))
     done = typed(shop, "run", "--yes", "--metrics-file", "pipeline.toml/shop.prom", str(path))

@@ -13,7 +13,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "cron": ("cron",),
     "systemd": ("offer-pipeline.service", "offer-pipeline.timer"),
     "kubernetes": ("kubernetes.yaml",),
-    "airflow": ("airflow.py",),
+    "airflow": ("offer_pipeline_dag.py",),
     "dockerfile": ("Dockerfile",),
 }
 """Per kind of schedule the names of its files."""
