@@ -12,7 +12,7 @@ A wrong row raises nothing: it becomes an `invalid` result.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SHOWN_VALUE_CHARS = 60
 
@@ -85,6 +85,10 @@ class Fault:
 class PipelineError(Exception):
     """Root of everything that this package raises on purpose."""
 
+    def without_values(self) -> str:
+        """Its words without what stands in the input, for those who may not see that."""
+        return str(self)
+
 
 class UsageError(PipelineError):
     """The command or its arguments are wrong."""
@@ -106,6 +110,14 @@ class ConfigError(_FaultsError):
 
 class InputError(_FaultsError):
     """The input file is broken or cannot be sent as it is: nothing was sent."""
+
+    def without_values(self) -> str:
+        """Where and what, not the text that stands there.
+
+        >>> InputError([Fault(what="not a number", row=3, value="'x'")]).without_values()
+        'row 3: not a number'
+        """
+        return "\n".join(str(replace(fault, value=None)) for fault in self.faults)
 
 
 class RunAborted(PipelineError):  # noqa: N818 - it says what happened, not what to catch

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.config import Config
-from pipeline.model import RowResult, Status
+from pipeline.model import PipelineError, RowResult, Status
 from pipeline.report import Summary
 from pipeline.report.wording import one_line
 from pipeline.tell.events import (
@@ -164,7 +164,8 @@ class Teller:
         """A file was not sent, or its run broke off."""
         self.metrics.not_sent()
         self._write_metrics()
-        self.tell(RunFailed(file=file, why=str(why)))
+        words = why.without_values() if isinstance(why, PipelineError) else str(why)
+        self.tell(RunFailed(file=file, why=words))
 
     def set_aside(self, file: Path, why: str) -> None:
         """A dropped file was put away, and nothing of it was sent, or not all."""

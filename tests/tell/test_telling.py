@@ -136,6 +136,15 @@ def test_what_keeps_a_file_from_being_sent_is_an_error_in_the_log(shop):
     assert "row 1 (line 2)" in failed["why"]
 
 
+def test_of_a_broken_file_the_log_tells_the_place_and_not_what_stands_there(shop):
+    path = drop(shop, coupon(1), '"PRIVATE" x,1,2')
+    done = typed(shop, "run", "--yes", "--log", "json", str(path))
+    assert done.code == 2
+    assert "text after the closing quote" in lines_of(done.err)[0]["why"]
+    assert "PRIVATE" not in done.err
+    assert "PRIVATE" in typed(shop, "run", "--yes", str(path)).err  # a person is shown it
+
+
 # Metrics
 
 
