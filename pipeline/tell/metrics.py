@@ -13,7 +13,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _ENDED = "last_run_ended_timestamp_seconds"
 _WELL = "last_success_timestamp_seconds"
-_SINGLE = {
+SINGLE = {
     _ENDED: "When the last run ended",
     _WELL: "When a run last ended with exit code 0",
     "last_run_exit_code": "Exit code of the last run",
@@ -21,6 +21,7 @@ _SINGLE = {
     "last_run_unusual": "Whether unusually many rows failed",
     "last_loop_timestamp_seconds": "When the drop folder was last looked at",
 }
+"""Metrics without labels, which are there once they are known."""
 
 
 class Metrics:
@@ -61,7 +62,7 @@ class Metrics:
     def _set(self, name: str, value: float) -> None:
         if name not in self._single:
             full = f"offer_pipeline_{name}"
-            self._single[name] = Gauge(full, _SINGLE[name], registry=self._registry)
+            self._single[name] = Gauge(full, SINGLE[name], registry=self._registry)
         self._single[name].set(value)
 
     def ended(self, summary: Summary, now_s: float) -> None:
