@@ -189,10 +189,10 @@ class Listener:
                 self._teller.run_started(run, file, invalid=invalid, accounts=rows)
             case Ended(summary=summary):
                 self._teller.run_ended(summary, self._reports / summary.run)
-            case SetAside(file, _, reason, summary):
+            case SetAside(file, _, reason, summary, safe):
                 if summary is not None:
                     self._teller.run_ended(summary, self._reports / summary.run)
-                self._teller.set_aside(file, reason)
+                self._teller.set_aside(file, safe or reason)
             case LeftAlone(file, reason):
                 self._teller.said(f"{file}: {reason}; the next start goes on with it")
             case Late(expected):
@@ -210,7 +210,7 @@ def in_words(event: Event) -> str:
             return f"{from_here(file)}: {'going on with it' if is_again else 'taken'}"
         case Ended(file, place, summary):
             return f"{from_here(file)}: {summary.why}. It lies in {from_here(place)}"
-        case SetAside(file, place, reason, _):
+        case SetAside(file, place, reason):
             return f"{from_here(file)} is set aside in {from_here(place.parent)}: {reason}"
         case LeftAlone(file, reason):
             return f"{from_here(file)}: {reason}; the next start goes on with it"

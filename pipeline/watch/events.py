@@ -42,12 +42,14 @@ class SetAside:
     """A file of which nothing was sent, or not all, lies in `place`, with `reason` beside it.
 
     summary  of its run; None where there was none
+    safe     the reason without what stands in the file, for logs; empty where that is the same
     """
 
     file: Path
     place: Path
     reason: str
     summary: Summary | None = None
+    safe: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.config import Config
-from pipeline.model import InputError, UsageError
+from pipeline.model import Fault, InputError, UsageError
 from pipeline.report import Summary
 from pipeline.run import Prepared, RunOptions, check_secrets, discard, prepare, reopen
 from pipeline.run.history import Condition, entry, report_of
@@ -56,7 +57,22 @@ def _prepared(claim: Claim, drops: Drops, config: Config, options: RunOptions) -
     try:
         return prepare(claim.path, config, options, shown=shown)
     except InputError as error:
-        raise InputError(str(error).replace(str(claim.path), str(shown))) from error
+        here, there = str(claim.path.parent), str(shown.parent)
+        raise InputError(_elsewhere(fault, here, there) for fault in error.faults) from error
+
+
+def _elsewhere(fault: Fault, here: str, there: str) -> Fault:
+    """The same fault of a file that people know by another folder."""
+
+    def there_of(text: str | None) -> str | None:
+        return text and text.replace(here, there)
+
+    return replace(
+        fault,
+        what=fault.what.replace(here, there),
+        file=there_of(fault.file),
+        todo=there_of(fault.todo),
+    )
 
 
 def _known(claim: Claim, config: Config) -> Condition | None:

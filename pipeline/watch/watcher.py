@@ -218,20 +218,20 @@ class Watcher:
             self._failure = self._failure or error
             self._tell(LeftAlone(claim.file, str(error)))
         except PipelineError as error:
-            self._set_aside(claim, str(error))
+            self._set_aside(claim, str(error), error.without_values())
         except Exception as error:  # noqa: BLE001 - others are being sent: they go on
             self._set_aside(claim, f"an internal error broke it off: {error!r}")
         finally:
             self._under_way[claim.home] -= 1
 
-    def _set_aside(self, claim: Claim, reason: str) -> None:
+    def _set_aside(self, claim: Claim, reason: str, safe: str = "") -> None:
         try:
             place = self._drops.set_aside(claim, reason)
         except RunAborted as error:
             self._failure = self._failure or error
             self._tell(LeftAlone(claim.file, f"{reason}; {error}"))
         else:
-            self._tell(SetAside(claim.file, place, reason))
+            self._tell(SetAside(claim.file, place, reason, safe=safe))
 
     async def _send(self, claim: Claim) -> None:
         summary = await anyio.to_thread.run_sync(ended, claim, self._config)

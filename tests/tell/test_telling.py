@@ -208,11 +208,13 @@ def test_a_watcher_serves_metrics_and_says_that_it_is_well(shop):
             found = re.search(r"http://\S+/metrics", line.get("what", ""))
             url = found[0] if found else ""
         drop(shop, *rows(3))
+        drop(shop, "a_cell,too,few", name="broken.csv")
         for _ in range(200):
             with urllib.request.urlopen(url) as reply:
                 assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
                 metrics = families(reply.read().decode())
-            if metrics.get("offer_pipeline_runs", {}).get(("0",)) == 1:
+            done = metrics.get("offer_pipeline_runs", {}).get(("0",)) == 1
+            if done and metrics["offer_pipeline_files_set_aside"][()] == 1:
                 break
             time.sleep(0.05)
         assert metrics["offer_pipeline_last_run_rows"]["shop", "xsolla.coupon", "updated"] == 3
@@ -222,7 +224,12 @@ def test_a_watcher_serves_metrics_and_says_that_it_is_well(shop):
         process.terminate()
         done = ended(process)
     assert done.code == 143
-    assert "run_ended" in [json.loads(line)["event"] for line in done.err.splitlines()]
+    told = {each["event"]: each for each in lines_of(done.err)}
+    assert "run_ended" in told
+    assert "row 1 (line 2)" in told["set_aside"]["why"]
+    assert "a_cell" not in done.err
+    (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
+    assert "a_cell" in reason.read_text()
 
 
 # Webhooks
