@@ -117,6 +117,8 @@ async def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> AsyncIter
         for task in list(under_way):
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+        if tls is not None:  # whoever hung up amid or right after a handshake is noticed by then
+            await asyncio.sleep(0.1)
 
 
 @contextmanager
