@@ -49,7 +49,8 @@ class Session:
     goes_on      after a canary that holds nobody is asked
     appointment  when rows may be sent; None: at any time
     outcomes     of files by their number from 0: the summary of the run, or why none was begun.
-                 Nothing where somebody said no, a signal came first, or the run broke off
+                 Nothing where somebody said no, a signal came first, the configuration was at fault
+                 or the run broke off
     teller       is told what happens; where it keeps a log, nothing else is shown. None: nobody is
     """
 
@@ -147,7 +148,8 @@ class Session:
         return prepared
 
     def _tell_why(self, number: int, file: str, error: object) -> None:
-        self.outcomes[number] = str(error)
+        if not isinstance(error, ConfigError):  # that is not the file's fault
+            self.outcomes[number] = str(error)
         self._tell_failure(file, error)
 
     def _ask(self, ready: Sequence[Prepared]) -> None:

@@ -174,6 +174,18 @@ def test_a_name_that_is_no_utf_8_is_set_aside_and_the_others_go_on(shop, watchin
     assert stopped(process).code == 143
 
 
+def test_what_is_not_the_files_fault_leaves_it_where_it_was(shop):
+    file = drop(shop, "a.csv")
+    (shop / "key").write_text("")
+    text = (shop / "pipeline.toml").read_text()
+    (shop / "pipeline.toml").write_text(text.replace("env:SHOP_KEY", "file:key"))
+    done = typed(shop, "run", "--yes")
+    assert done.code == 2
+    assert "is empty" in done.words
+    assert file.exists()
+    assert not lying(shop, ".failed")
+
+
 def test_a_missing_secret_stops_the_watcher_and_the_file_waits(shop):
     file = drop(shop, "a.csv")
     process = start(shop, "watch", "--settle", "0.1", env=environment(SHOP_KEY=""))
