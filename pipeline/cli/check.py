@@ -15,8 +15,8 @@ from rich.console import Console
 from pipeline.cli.moments import appointed
 from pipeline.cli.outlook import Outlook
 from pipeline.cli.setup import (
+    ROWS,
     Allowed,
-    Rows,
     embedded_simulator,
     expand,
     read_config,
@@ -38,7 +38,7 @@ ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 @click.option("--simulate", is_flag=True, help="As a run with --simulate would see it.")
 @click.option("--operation", help="Of every row, for example xsolla.coupon.")
 @click.option("--account", help="Of every row, as named in the configuration.")
-@click.option("--rows", type=Rows(), help="Only these rows, for example 17,40-60.")
+@click.option("--rows", type=ROWS, help="Only these rows, for example 17,40-60.")
 @click.option("--force-order", is_flag=True, help="Take an earlier report's rows as new ones.")
 @click.option("--allow", type=Allowed(), help="irreversible: take rows that nothing takes back.")
 @click.option("--until", metavar="TIME", help="Whether a run would be through by then.")

@@ -13,6 +13,7 @@ from pipeline.cli.session import BUSY, Session
 from pipeline.cli.setup import whole
 from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
+from pipeline.model import UsageError
 from pipeline.run import SAMPLES, RunOptions
 from pipeline.watch import (
     SETTLE_S,
@@ -42,17 +43,20 @@ def drops_of(config: Config) -> Drops:
 
 def send_dropped(config: Config, options: RunOptions, session: Session, *, is_agreed: bool) -> int:
     """Send what lies in the drop folder, once, and put it away as `watch` does: the exit code."""
+    if options.rows is not None:
+        raise UsageError(
+            "--limit and --rows send a part: name the file. Without one, files are put away whole"
+        )
     drops = drops_of(config)
     if not drops.lock.acquire(wait=False):
-        holder = drops.lock.holder()
-        who = f"process {holder.pid} ({holder.command})" if holder else "another process"
-        tell_error(f"nothing was sent: {who} sends what is dropped in {from_here(drops.inputs)}")
+        who, where = drops.lock.held_by(), from_here(drops.inputs)
+        tell_error(f"nothing was sent: {who} sends what is dropped in {where}")
         return BUSY
     with drops.lock:
         claims = [claim for claim in drops.left() if not _put_away(claim, drops, config, session)]
         claims += _take(drops, session)
         if not claims:
-            session.say(f"No files in {from_here(drops.inputs)}: nothing to do.")
+            session.tell_nothing_came(from_here(drops.inputs))
             return 0
         make = partial(
             prepare_claim, drops=drops, config=config, options=options, environ=os.environ

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from pipeline.cli.pages import show_plan, show_verified
 from pipeline.cli.session import Session
-from pipeline.cli.setup import Allowed, Rows, embedded_simulator, read_config, whole
+from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, whole
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import UsageError
@@ -55,7 +55,7 @@ class _Desk:
 @click.option("--simulate", is_flag=True, help="Read from the embedded simulator instead.")
 @click.option("--operation", help="Of every row, for example xsolla.coupon.")
 @click.option("--account", help="Of every row, as named in the configuration.")
-@click.option("--rows", type=Rows(), help="Only these rows, for example 17,40-60.")
+@click.option("--rows", type=ROWS, help="Only these rows, for example 17,40-60.")
 @click.option("--allow", type=Allowed(), help="irreversible: plan rows that nothing takes back.")
 @click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.pass_obj

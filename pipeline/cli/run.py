@@ -14,10 +14,10 @@ from pipeline.cli.drops import send_dropped
 from pipeline.cli.moments import appointed
 from pipeline.cli.session import Session
 from pipeline.cli.setup import (
+    CONDITION,
+    ROWS,
+    SHARE,
     Allowed,
-    Condition,
-    Rows,
-    Share,
     embedded_simulator,
     expand,
     read_config,
@@ -40,7 +40,7 @@ from pipeline.tell.events import LEVELS, Level
 @click.option("--operation", help="Of every row, for example xsolla.coupon.")
 @click.option("--account", help="Of every row, as named in the configuration.")
 @click.option("--limit", type=click.IntRange(min=1), hidden=True)  # told with --rows
-@click.option("--rows", type=Rows(), help="Only these: 17,40-60. Or --limit N: the first N.")
+@click.option("--rows", type=ROWS, help="Only these: 17,40-60. Or --limit N: the first N.")
 @click.option("--strict", is_flag=True, help="Send nothing if any row is invalid.")
 @click.option(
     "--max-invalid",
@@ -60,11 +60,11 @@ from pipeline.tell.events import LEVELS, Level
 )
 @click.option("--keep-before", is_flag=True, help="Read first; keep what is overwritten, for undo.")
 @click.option("--canary", type=click.IntRange(min=1), default=None, help="Try N rows, then ask.")
-@click.option("--stop-if", type=Condition(), multiple=True, help='For example "errors > 2%".')
+@click.option("--stop-if", type=CONDITION, multiple=True, help='For example "errors > 2%".')
 @click.option("--run-id", help="A scheduler's: the same id sends a file once.")
 @click.option("--at", metavar="TIME", help="Get ready, and send from then on: 06:00.")
 @click.option("--until", metavar="TIME", help="Stop then; resume carries on: 07:30.")
-@click.option("--tolerate", type=Share(), default=0.0, help="Exit code 0 with 1% failed, say.")
+@click.option("--tolerate", type=SHARE, default=0.0, help="Exit code 0 with 1% failed, say.")
 @click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
@@ -147,7 +147,7 @@ def _send(
     """Send the files that are meant, and leave them where they lie: the exit code."""
     paths = expand(files, config)
     if not paths:
-        session.say(f"No files in {config.inputs}: nothing to do.")
+        session.tell_nothing_came(config.inputs)
         return 0
     if options.run_id is not None and len(paths) > 1:
         raise UsageError("--run-id names one run: give it one file")

@@ -101,6 +101,12 @@ class Session:
         if self._teller is not None:
             self._teller.said(words)
 
+    def tell_nothing_came(self, folder: Path) -> None:
+        """Nothing lies in the drop folder."""
+        self.say(f"No files in {folder}: nothing to do.")
+        if self._teller is not None:
+            self._teller.nothing_arrived(str(folder))
+
     def _tell_failure(self, file: str, error: object) -> None:
         if not self._has_log:
             tell_error(error)
@@ -148,7 +154,7 @@ class Session:
         return prepared
 
     def _tell_why(self, number: int, file: str, error: object) -> None:
-        if not isinstance(error, ConfigError):  # that is not the file's fault
+        if not isinstance(error, ConfigError | BusyError):  # these are not the file's fault
             self.outcomes[number] = str(error)
         self._tell_failure(file, error)
 

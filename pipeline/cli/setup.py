@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import click
 from anyio.from_thread import start_blocking_portal
@@ -25,24 +25,36 @@ from pipeline.vendors import load_vendors
 
 DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
+T = TypeVar("T")
+
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
-class Rows(click.ParamType[RowSelection]):
-    """`17,40-60` as a selection of rows."""
+class Parsed(click.ParamType[T]):
+    """A text that `parse` reads; it raises ValueError, whose words are shown, where it cannot.
 
-    name = "rows"
+    name  what stands for the value in the help
+    """
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> RowSelection:
-        """Rows by number, as `take` wants them."""
-        if isinstance(value, RowSelection):
-            return value
+    def __init__(self, name: str, parse: Callable[[str], T]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
+        """What the text means; a default is that already."""
+        if not isinstance(value, str):
+            return cast("T", value)
         try:
-            return parse_rows(value)
+            return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+ROWS = Parsed[RowSelection]("rows", parse_rows)
+"""`17,40-60` as a selection of rows."""
+
+CONDITION = Parsed[StopIf]("condition", parse_stop_if)
+"""`errors > 2%` as a condition that stops a run."""
 
 
 class Allowed(click.ParamType[bool]):
@@ -57,38 +69,19 @@ class Allowed(click.ParamType[bool]):
         return True
 
 
-class Condition(click.ParamType[StopIf]):
-    """`errors > 2%` as a condition that stops a run."""
+def parse_share(text: str) -> float:
+    """A share from 0 to 1. Raises ValueError.
 
-    name = "condition"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> StopIf:
-        """What is counted, and how much of it is borne."""
-        if isinstance(value, StopIf):
-            return value
-        try:
-            return parse_stop_if(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    >>> parse_share("1%"), parse_share("0.5 %")
+    (0.01, 0.005)
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *%", text.strip())
+    if found is None or float(found[1]) > 100:  # noqa: PLR2004 - all of them
+        raise ValueError(f"{text!r} is no share of the rows; expected for example 1%")
+    return float(found[1]) / 100
 
 
-class Share(click.ParamType[float]):
-    """`1%` as a share from 0 to 1."""
-
-    name = "percent"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The share."""
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *%", str(value).strip())
-        if found is None or float(found[1]) > 100:  # noqa: PLR2004 - all of them
-            self.fail(f"{value!r} is no share of the rows; expected for example 1%", param, ctx)
-        return float(found[1]) / 100
+SHARE = Parsed[float]("percent", parse_share)
 
 
 def read_config(path: Path | None) -> Config:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from pipeline.cli.drops import drops_of
 from pipeline.cli.session import open_display
-from pipeline.cli.setup import read_config
+from pipeline.cli.setup import Parsed, read_config
 from pipeline.cli.side_by_side import Board
 from pipeline.cli.telling import telling
 from pipeline.cli.words import from_here, tell_error
@@ -42,28 +42,11 @@ from pipeline.watch import (
 )
 
 
-class Expected(click.ParamType[Expectation]):
-    """`xsolla.coupon by 03:00`."""
-
-    name = "expectation"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Expectation:
-        """The folder and the time."""
-        if isinstance(value, Expectation):
-            return value
-        try:
-            return parse_expectation(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command(short_help="Send whatever is dropped, until told to stop.")
 @click.option(
     "--expect",
     "expected",
-    type=Expected(),
+    type=Parsed("expectation", parse_expectation),
     multiple=True,
     metavar="TEXT",
     help='"xsolla.coupon by 03:00": say so when nothing came.',

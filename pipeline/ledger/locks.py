@@ -77,6 +77,11 @@ class Lock:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def held_by(self) -> str:
+        """The same in words."""
+        holder = self.holder()
+        return f"process {holder.pid} ({holder.command})" if holder else "another process"
+
     def release(self) -> None:
         """Let go, where it is held."""
         if self._file is not None:

@@ -8,6 +8,7 @@ is merely broken ends the proof quietly, and is told in words by whoever reads t
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,28 +16,37 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.model import Fault, InputError
+from pipeline.model import Fault, InputError, RunAborted
 from pipeline.tables import read_frames, read_metadata
+
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+"""What ends a process for its own doing."""
 
 _WHAT_DECODING_RAISES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 def check_decodes(path: Path) -> None:
-    """Raise InputError where decoding the file ends the process that does it."""
+    """Raise InputError where decoding the file ends the process that does it, RunAborted where
+    something else does, such as Ctrl-C.
+    """
     command = [sys.executable, "-m", __name__, str(path.absolute())]
     done = subprocess.run(  # noqa: S603 - ourselves
         command, stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
-    if done.returncode < 0:
-        raise InputError(
-            [
-                Fault(
-                    what="is broken: decoding it ends the process",
-                    file=str(path),
-                    todo="Write or copy the file again",
-                )
-            ]
-        )
+    if done.returncode >= 0:
+        return
+    if -done.returncode not in _CRASHES:
+        how = signal.Signals(-done.returncode).name
+        raise RunAborted(f"{path} was not read: {how} ended it. Nothing was sent")
+    raise InputError(
+        [
+            Fault(
+                what="is broken: decoding it ends the process",
+                file=str(path),
+                todo="Write or copy the file again",
+            )
+        ]
+    )
 
 
 def main(path: Path) -> None:

@@ -77,8 +77,7 @@ async def _take(
 ) -> None:
     is_told = False
     while not lock.acquire(wait=False):
-        holder = lock.holder()
-        who = f"process {holder.pid} ({holder.command})" if holder else "another process"
+        who = lock.held_by()
         if not wait():
             raise BusyError(f"{place} is busy: {who} sends to it. Nothing was sent")
         if not is_told:

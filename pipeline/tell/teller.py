@@ -72,6 +72,7 @@ class Teller:
         self._clock = clock
         self._lock = threading.Lock()
         self._counting = threading.Lock()
+        self._is_lost = False  # the log
         self._second = 0.0
         self._told_rows = 0
         self._left_out: dict[str, int] = {}
@@ -85,10 +86,20 @@ class Teller:
         """To the log and, where its occasion was asked for, to the webhook."""
         now = datetime.now(UTC)
         if self._log is not None and LEVELS.index(level_of(event)) <= self._most:
-            with self._lock:
-                print(self._render(event, now), file=self._log, flush=True)
+            self._write(self._render(event, now))
         if self.webhook is not None and occasion_of(event) in self._config.notify.on:
             self.webhook.send(body(event, now, self._config.notify.format))
+
+    def _write(self, line: str) -> None:
+        """To the log, as long as it can be written: a full disk or a closed pipe stops no run."""
+        with self._lock:
+            if self._is_lost or self._log is None:
+                return
+            try:
+                print(line, file=self._log, flush=True)
+            except (OSError, ValueError) as error:
+                self._is_lost = True
+                self._warn(f"the log cannot be written: {getattr(error, 'strerror', error)}")
 
     def warn(self, words: str) -> None:
         """Something could not be told."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.ledger import Lock
 from pipeline.model import RunAborted
@@ -126,41 +126,50 @@ class Drops:
         first, *rest = file.relative_to(self.inputs).parts
         return self.inputs / first if rest else self.inputs
 
+    def _homes(self) -> Iterator[Path]:
+        """Folders in which files are claimed and put away."""
+        yield self.inputs
+        yield from (each for each in self.inputs.glob("[!.]*/") if each not in self._without)
+
     def left(self) -> list[Claim]:
         """What an earlier process took and did not put away, oldest first.
 
         Of a claim that the process was killed in before it had the file nothing is left.
         """
         with _told(self.inputs):
-            folders = [
-                claim
-                for home in (self.inputs, *self.inputs.glob("[!.]*/"))
-                if home not in self._without
-                for claim in (home / PROCESSING).glob("*/")
-            ]
+            folders = [claim for home in self._homes() for claim in (home / PROCESSING).glob("*/")]
             found = [self._left(folder) for folder in sorted(folders, key=lambda each: each.name)]
         return [claim for claim in found if claim is not None]
 
     def _left(self, folder: Path) -> Claim | None:
+        noted = self._noted(folder)
+        if noted is not None and os.path.lexists(noted.path):
+            return noted
+        lying = [each for each in folder.iterdir() if is_candidate(each.name)]
+        if lying:  # it is known by itself; its run, by its content
+            return Claim(folder, folder.parent.parent / lying[0].name, is_again=True)
+        shutil.rmtree(folder)
+        return None
+
+    def _noted(self, folder: Path) -> Claim | None:
+        """What the note says; None where it is torn, or leads out of the drop folder."""
         try:
             noted = json.loads((folder / NOTE).read_bytes())
-            claim = Claim(folder, self.inputs / noted["file"], noted["run"], is_again=True)
+            file, run = PurePath(noted["file"]), str(noted["run"])
         except (OSError, ValueError, KeyError, TypeError):
-            lying = [each for each in folder.iterdir() if is_candidate(each.name)]
-            if not lying:
-                shutil.rmtree(folder)
-                return None
-            claim = Claim(folder, folder.parent.parent / lying[0].name, is_again=True)
-        if not os.path.lexists(claim.path):
-            shutil.rmtree(folder)
             return None
-        return claim
+        if file.is_absolute() or ".." in file.parts:
+            return None
+        return Claim(folder, self.inputs / file, run, is_again=True)
 
     def note_run(self, claim: Claim, run: str) -> Claim:
         """Remember which run was prepared for it, before anything of that is sent."""
         noted = replace(claim, run=run)
         with _told(claim.folder):
             _note(noted, self.inputs)
+            # nor may the loss of power bring the file back to where it was dropped
+            for folder in (claim.folder.parent, claim.file.parent):
+                _sync(folder)
         return noted
 
     def as_noted(self, claim: Claim) -> Claim:
@@ -169,11 +178,17 @@ class Drops:
 
     # Putting away...
 
-    def give_back(self, claim: Claim) -> None:
-        """Put the file back to where it was dropped: nothing of it was sent."""
+    def give_back(self, claim: Claim) -> bool:
+        """Put the file back to where it was dropped: nothing of it was sent.
+
+        False where another of that name came meanwhile: it stays claimed for the next start.
+        """
         with _told(claim.folder):
+            if os.path.lexists(claim.file):
+                return False
             claim.path.rename(claim.file)
             shutil.rmtree(claim.folder)
+        return True
 
     def done(self, claim: Claim, report: Path) -> Path:
         """Put the file away: what became of it stands in `report`. Gives back where it lies."""
@@ -199,7 +214,7 @@ class Drops:
         """Remove files that were done so long ago; how many. What was set aside stays."""
         gone = 0
         with _told(self.inputs):
-            for home in (self.inputs, *self.inputs.glob("[!.]*/")):
+            for home in self._homes():
                 for claim in (home / DONE).glob("*/"):
                     taken = _time_of(claim.name)
                     if taken is not None and taken < now - older_than:
@@ -239,6 +254,16 @@ def _note(claim: Claim, inputs: Path) -> None:
         written.flush()
         os.fsync(written.fileno())
     new.replace(claim.folder / NOTE)
+    _sync(claim.folder)
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in a folder survive loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _time_of(name: str) -> datetime | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pipeline.config import Config
 from pipeline.model import Fault, InputError, UsageError
 from pipeline.report import Summary
-from pipeline.run import Prepared, RunOptions, check_secrets, discard, prepare, reopen
+from pipeline.run import BusyError, Prepared, RunOptions, check_secrets, discard, prepare, reopen
 from pipeline.run.history import Condition, entry, report_of
 from pipeline.watch.claims import Claim, Drops, refusal_of
 from pipeline.watch.events import Ended, SetAside
@@ -34,12 +34,15 @@ def prepare_claim(
 ) -> Prepared:
     """The run of a claimed file, anew or to be carried on.
 
-    Raises InputError, ConfigError or UsageError where the file is to be set aside, RunAborted where
-    the disk refuses.
+    Raises InputError or UsageError where the file is to be set aside, BusyError where somebody
+    carries its run on, ConfigError where that is at fault, RunAborted where the disk refuses.
     """
     if reason := refusal_of(claim.path):
         raise InputError(f"{claim.file}: {reason}")
-    if _known(claim, config) is not None:
+    known = _known(claim, config)
+    if known == "under_way":
+        raise BusyError(f"another process works on run {claim.run}")
+    if known is not None:
         prepared = reopen(claim.run, config)
     else:
         prepared = _prepared(claim, drops, config, options)

@@ -114,8 +114,8 @@ class Watcher:
                         await self._watch(tasks)
                 finally:
                     self._drops.lock.release()
-        if self._failure is not None:
-            raise self._failure
+        if self._failure is not None and self._shared.interrupted is None:
+            raise self._failure  # what a signal brought about was told
         return INTERRUPTED + int(self._shared.interrupted or 0)
 
     @property
@@ -127,8 +127,7 @@ class Watcher:
         is_told = False
         while not self._drops.lock.acquire(wait=False):
             if not is_told:
-                holder = self._drops.lock.holder()
-                who = f"process {holder.pid} ({holder.command})" if holder else "another process"
+                who = self._drops.lock.held_by()
                 self._say(f"{self._drops.inputs} is watched by {who}: standing by.")
                 is_told = True
             await anyio.sleep(STAND_BY_S)
@@ -206,7 +205,7 @@ class Watcher:
         """Send one file and put it away. Its errors stop no other, but for a refusing disk."""
         try:
             await self._send(claim)
-        except (BusyError, CalledOffError) as error:  # only where a signal came
+        except (BusyError, CalledOffError) as error:  # a signal came, or its run is somebody else's
             self._tell(LeftAlone(claim.file, str(error)))
         except RunAborted as error:
             if isinstance(error, LedgerError):

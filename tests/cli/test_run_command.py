@@ -122,7 +122,7 @@ def test_samples_cannot_reach_a_real_account(shop, vendor):
 )
 def test_a_part_of_the_rows(shop, vendor, options, rows):
     drop(shop, *map(coupon, range(1, 7)))
-    assert typed(shop, "run", "--yes", *options).code == 0
+    assert typed(shop, "run", "--yes", "inputs/xsolla.coupon", *options).code == 0
     assert sorted(entry["id"] for entry in vendor.get("log")) == [f"c{row}" for row in rows]
     assert summary_of(shop)["rows"] == len(rows)
 

@@ -2,6 +2,8 @@
 
 import os
 import random
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.load.proof import check_decodes
-from pipeline.model import ConfigError, InputError
+from pipeline.model import ConfigError, InputError, RunAborted
 from pipeline.vendors import load_vendors
 from tests.fuzz import driver
 from tests.fuzz.mutate import mutated
@@ -31,6 +33,20 @@ def test_parquet_that_would_end_the_process_is_refused_in_words(tmp_path):
     path.write_bytes((Path(__file__).parent / "found" / "files-parquet-aborts").read_bytes())
     with pytest.raises(InputError, match="decoding it ends the process"):
         check_decodes(path)
+
+
+def test_a_proof_that_somebody_ends_says_nothing_of_the_file(tmp_path):
+    """Ctrl-C reaches it too; the file is not to be set aside for that."""
+    path = tmp_path / "slow.parquet"
+    os.mkfifo(path)  # it waits there for a writer
+    threading.Timer(1.5, lambda: [os.kill(pid, signal.SIGTERM) for pid in children()]).start()
+    with pytest.raises(RunAborted, match="SIGTERM ended it"):
+        check_decodes(path)
+
+
+def children() -> list[int]:
+    texts = (each.read_text() for each in Path("/proc/self/task").glob("*/children"))
+    return [int(pid) for text in texts for pid in text.split()]
 
 
 def test_the_same_seed_makes_the_same_bytes():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import re
 import threading
@@ -14,12 +16,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, get_args
 
+import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.tell import Metrics
+from pipeline.config import load_config
+from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.tell import Metrics, Teller
 from pipeline.tell.events import Event
 from pipeline.tell.metrics import SINGLE
+from pipeline.vendors import load_vendors
 from tests.cli.command import ended, environment, start, typed
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, simulator
 
@@ -319,6 +325,44 @@ def test_wrong_keys_are_told_and_nothing_is_sent(shop, vendor, line, told):
     assert told in done.words
     assert "hooks.example" not in done.err
     assert vendor.stats()["requests"] == before
+
+
+def test_that_nothing_came_is_told(shop):
+    with receiver() as (url, told):
+        notify(shop, url)
+        assert typed(shop, "run", "--yes").code == 0
+    assert "Nothing arrived in " in json.loads(told[0])["text"]
+
+
+# What cannot be told
+
+
+class FullDisk(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(shop):
+    config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
+    warned: list[str] = []
+    teller = Teller(config, log=FullDisk(), is_json=True, warn=warned.append)
+    for _ in range(3):
+        teller.said("well")
+    assert warned == ["the log cannot be written: No space left on device"]
+
+
+async def test_whoever_is_told_of_failed_rows_cannot_cost_one(shop):
+    """It is told once they are on record: an error there must not let them count as lost."""
+
+    def fails(_results: object) -> None:
+        raise RuntimeError("a mistake of the listener's")
+
+    path = drop(shop, *rows(6, refused=3))
+    config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
+    options = RunOptions(use_brake=False)
+    prepared = await anyio.to_thread.run_sync(prepare, path, config, options)
+    summary = await carry_out(prepared, Way(environ=ENVIRON, failed=fails))
+    assert summary.why == "3 of 6 rows updated; 3 rejected"
 
 
 # What is worth a word

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -76,6 +77,26 @@ def test_a_file_stays_in_its_operations_folder_and_is_known_by_where_it_was(drop
     assert (left.file, left.run, left.is_again) == (drops.inputs / name, "", True)
     drops.give_back(left)
     assert tree(drops) == {name}
+
+
+def test_a_file_is_not_put_back_over_one_that_came_meanwhile(drops):
+    claim = claimed(drops)
+    newer = dropped(drops)
+    newer.write_text("newer")
+    assert not drops.give_back(claim)
+    assert newer.read_text() == "newer"
+    assert [left.path.read_text() for left in drops.left()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    "file", ["../../stolen.csv", "/etc/stolen.csv", "xsolla.coupon/../../a.csv"]
+)
+def test_a_note_leads_nowhere_outside_the_drop_folder(drops, file):
+    """Whoever may drop files may write notes too."""
+    claim = claimed(drops)
+    (claim.folder / "claim.json").write_text(json.dumps({"file": file, "run": ""}))
+    (left,) = drops.left()
+    assert left.file == drops.inputs / "xsolla.coupon/a.csv"
 
 
 def test_of_two_that_want_a_file_one_gets_it(drops):

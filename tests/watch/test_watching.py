@@ -131,6 +131,33 @@ def test_a_no_puts_the_file_back(shop, vendor):
     assert typed(shop, "runs", "--json").out == ""
 
 
+@pytest.mark.parametrize("options", [("--limit", "2"), ("--rows", "1-2")])
+def test_a_part_of_a_file_is_not_sent_from_where_files_are_put_away(shop, options):
+    """The other rows would be gone with it."""
+    file = drop(shop, "a.csv")
+    done = typed(shop, "run", "--yes", *options)
+    assert done.code == 2
+    assert "name the file" in done.words
+    assert file.exists()
+
+
+def test_a_run_that_somebody_carries_on_by_hand_is_left_to_them(shop, watching):
+    drop(shop, "a.csv", rows=200)
+    process = watching(shop)
+    until(lambda: list(shop.glob(".pipeline/runs/*/run.json")))
+    time.sleep(0.5)
+    process.kill()
+    process.communicate()
+    by_hand = start(shop, "resume", "--yes")
+    until(lambda: "under way" in typed(shop, "runs").out)
+    typed(shop, "run", "--yes")
+    assert lying(shop, ".failed") == []
+    assert lying(shop, ".processing") == ["a.csv"]
+    assert ended(by_hand).code == 0
+    assert typed(shop, "run", "--yes").code == 0
+    assert lying(shop, ".done") == ["a.csv"]
+
+
 def test_a_rehearsal_leaves_the_folder_as_it_is(shop):
     drop(shop, "a.csv")
     assert typed(shop, "run", "--simulate").code == 0
