@@ -201,6 +201,20 @@ def test_a_name_that_is_no_utf_8_is_set_aside_and_the_others_go_on(shop, watchin
     assert stopped(process).code == 143
 
 
+def test_a_disk_that_refuses_stops_the_watcher_and_the_file_waits(shop):
+    """Nothing of what it would send could be put on record; a restart must not lose the file."""
+    runs = shop / ".pipeline" / "runs"
+    runs.parent.mkdir(exist_ok=True)
+    runs.write_text("in the way")
+    drop(shop, "a.csv")
+    done = typed(shop, "watch", "--settle", "0.1")
+    assert done.code == 3, done
+    assert lying(shop, ".processing") == ["a.csv"]
+    runs.unlink()
+    assert typed(shop, "run", "--yes").code == 0
+    assert lying(shop, ".done") == ["a.csv"]
+
+
 def test_what_is_not_the_files_fault_leaves_it_where_it_was(shop):
     file = drop(shop, "a.csv")
     (shop / "key").write_text("")
