@@ -169,7 +169,8 @@ class Drops:
             _note(noted, self.inputs)
             # nor may the loss of power bring the file back to where it was dropped
             for folder in (claim.folder.parent, claim.file.parent):
-                _sync(folder)
+                with suppress(FileNotFoundError):  # whoever dropped a folder may have removed it
+                    _sync(folder)
         return noted
 
     def as_noted(self, claim: Claim) -> Claim:

@@ -233,9 +233,7 @@ class Watcher:
             self._tell(SetAside(claim.file, place, reason, safe=safe))
 
     async def _send(self, claim: Claim) -> None:
-        summary = await anyio.to_thread.run_sync(ended, claim, self._config)
-        if summary is None:
-            summary = await self._carried_out(claim)
+        summary = await self._carried_out(claim)
         if summary is None or await anyio.to_thread.run_sync(is_left, summary, self._config):
             self._tell(LeftAlone(claim.file, "stopped"))
             return
@@ -247,9 +245,13 @@ class Watcher:
         make = partial(
             prepare_claim, claim, self._drops, self._config, self._options, self._environ
         )
-        async with self._preparing:  # one after the other, in the order of arrival
+        # one after the other: a step before this one could let a later file overtake an earlier
+        async with self._preparing:
             if self._is_over:
                 return None
+            over = await anyio.to_thread.run_sync(ended, claim, self._config)
+            if over is not None:
+                return over
             prepared = await anyio.to_thread.run_sync(make)
             turn = self._line.join(prepared.places)
         async with turn:

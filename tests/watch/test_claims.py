@@ -111,6 +111,12 @@ def test_the_run_is_known_to_the_next_process(drops):
     assert [claim.run for claim in drops.left()] == ["r-1"]
 
 
+def test_the_folder_that_a_file_was_dropped_in_may_be_gone(drops):
+    claim = claimed(drops, "xsolla.coupon/monday/a.csv")
+    claim.file.parent.rmdir()
+    assert drops.note_run(claim, "r-1").run == "r-1"
+
+
 def test_a_claim_without_a_file_leaves_nothing(drops):
     claim = claimed(drops)
     claim.path.unlink()

@@ -20,7 +20,7 @@ from pipeline.run import RunOptions
 from pipeline.vendors import load_vendors
 from pipeline.watch import Beat, Event, Late, Watcher, parse_expectation
 from tests.cli.command import Ended, ended, environment, start, typed
-from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, simulator
+from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, row_of, simulator
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,22 @@ def test_what_is_under_way_at_a_signal_is_carried_on_by_the_next(shop, vendor, w
     summary = json.loads(report.read_text())
     assert summary["statuses"]["updated"] == 60
     assert summary["input"]["file"] == "inputs/xsolla.coupon/a.csv"
+
+
+def test_files_of_one_account_keep_their_order_over_a_restart(shop, watching, vendor):
+    """All of one coupon, taken by a process that was killed at once."""
+    count = 16
+    config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
+    for number in range(1, count + 1):
+        file = drop(shop, f"{number}.csv", rows=0)
+        file.write_text(f"{COLUMNS}\n{coupon(number, 'one')}\n")
+        assert drops_of(config).claim(file, datetime.now(UTC))
+    before = len(list(vendor.get("log")))
+    process = watching(shop)
+    until(lambda: len(lying(shop, ".done")) == count)
+    assert stopped(process).code == 143
+    sent = [row_of(each["body"]) for each in list(vendor.get("log"))[before:]]
+    assert sent == list(range(1, count + 1))
 
 
 def test_a_run_that_ended_before_its_file_was_put_away_is_not_begun_again(shop, vendor):
