@@ -130,14 +130,16 @@ async def opened(
 
     Raises ConfigError where an account cannot be used.
     """
-    around = Surroundings(clock=time.monotonic, jitter=random.random)
+    around = Surroundings(clock=time.monotonic, jitter=random.random, announce=way.tell)
     accounts: list[Account] = [config.account(name, way.environ) for name in names]
     readers: dict[str, Reader] = {}
     async with AsyncExitStack() as stack:
         for account in accounts:
             door = Door(way.shared.gate(account, config))
             send = await stack.enter_async_context(way.open_link(account, door))
-            readers[account.name] = Reader(account, send=send, door=door, around=around)
+            reader = Reader(account, send=send, door=door, around=around)
+            readers[account.name] = reader
+            stack.enter_context(reader.open())
         shelf = Shelf()
         stack.callback(shelf.close)
         failure: Exception | None = None

@@ -114,7 +114,7 @@ async def send_or_refuse(
     async with AsyncExitStack() as stack:
         links: list[tuple[Account, Door, Send]] = []
         for account in accounts:
-            door = Door(way.shared.gate(account, prepared.config))
+            door = Door(way.shared.gate(account, prepared.config), prepared.run)
             send = await stack.enter_async_context(way.open_link(account, door))
             links.append((account, door, send))
             if way.appointment.start_at is not None:
@@ -257,6 +257,7 @@ class _Stretch:
             looking=self.prepared.looking,
             before=self._before,
             ended=partial(self._heard, wire),
+            announce=self.way.tell,
         )
 
     def _lane(

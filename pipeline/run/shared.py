@@ -152,18 +152,28 @@ class Shared:
                 tenure.gate.close()
         # in the end also those that wait
         leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
-        facts = [(each, each.gate.take_ages_s(), each.gate.pause_left_s()) for each in held]
+        facts = [(each, each.gate.take_ages_s()) for each in held]
+        tenures = self.tenures.values()
+        new = [(each, asked) for each in tenures if (asked := each.gate.unrecorded_pause)]
+        paused = [each for each in held if each.gate.is_pause_on_record]
 
-        def note() -> None:
+        def note() -> list[Tenure]:
+            lifted: list[Tenure] = []
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for tenure, ages_s, pause_left_s in facts:
-                    tenure.note(runs, ages_s, pause_left_s)
+                for tenure, ages_s in facts:
+                    tenure.note(runs, ages_s)
+                for tenure, asked in new:
+                    runs.pause(tenure.group, asked)
+                    tenure.gate.recorded_pause(asked)
+                lifted += [each for each in paused if runs.pause_of(each.group) is None]
             for tenure in leaving:
                 tenure.let_go()
+            return lifted
 
-        if held or leaving:
+        if held or leaving or new:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(note)
+                for tenure in await anyio.to_thread.run_sync(note):
+                    tenure.gate.lift_pause()
             for tenure in held:
                 tenure.gate.recorded()
 

@@ -1,0 +1,44 @@
+"""What an account does about a pause of its vendor's: it waits and says so, or it stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pipeline.model.pause import AskedPause
+from pipeline.policy.pause import ANNOUNCED_S, in_words, remaining_s, stop_words
+from pipeline.vendors import Account
+
+
+class PauseHandler:
+    """Decides about the pauses of one account.
+
+    stop      is called, with the reason, for a pause longer than the account's `max_wait_s`
+    announce  is called, with words for people, for one that is waited for more than a moment
+    utc       seconds since 1970
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        stop: Callable[[str], None],
+        announce: Callable[[str], None],
+        utc: Callable[[], float],
+    ) -> None:
+        self._account = account
+        self._stop = stop
+        self._announce = announce
+        self._utc = utc
+        self._announced_until_s = -math.inf
+
+    def on_pause(self, asked: AskedPause) -> None:
+        """A pause began, or became longer."""
+        name, most_s = self._account.name, self._account.max_wait_s
+        now_s = self._utc()
+        left_s = remaining_s(asked, now_s)
+        if left_s > most_s:
+            self._stop(stop_words(asked, now_s, name, most_s))
+        elif left_s > ANNOUNCED_S and now_s + left_s > self._announced_until_s + ANNOUNCED_S:
+            self._announced_until_s = now_s + left_s
+            self._announce(f"{name}: waiting {in_words(asked, now_s, name)}")
