@@ -34,6 +34,7 @@ from pipeline.run.prepare import (
 )
 from pipeline.run.prune import tidy
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
+from pipeline.run.remaining import rows_left
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.shared import Sent, Shared
 from pipeline.run.turn import await_turn
@@ -61,6 +62,7 @@ __all__ = [
     "prepare",
     "reopen",
     "report_only",
+    "rows_left",
     "run_file",
     "run_file_async",
     "same_finished",
