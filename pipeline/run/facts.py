@@ -19,6 +19,7 @@ from pipeline.ledger import Ledger, Run
 from pipeline.model import RowResult, Status
 from pipeline.model.leg import Leg
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
+from pipeline.report.summary import NOTHING_SENT
 from pipeline.run.before import Before
 from pipeline.run.legs import legs_of
 from pipeline.run.prepare import Prepared
@@ -26,7 +27,6 @@ from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_regi
 from pipeline.run.shared import Sent
 from pipeline.run.usual import unusual_failures
 
-NOTHING_SENT = 2  # the exit code
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
 

@@ -23,11 +23,10 @@ from pipeline.model.plan import MadeOf
 from pipeline.policy.quota import Quota
 from pipeline.report import Summary, read_summary
 from pipeline.report.runs_table import Asked, Entity, asked_of
-from pipeline.report.summary import SUMMARY_NAME
+from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
 from pipeline.run.asked import ask
 from pipeline.run.before import Before
-from pipeline.run.facts import NOTHING_SENT
 from pipeline.run.prepare import LEDGER, Prepared, reopen
 from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.run.stored import StoredRun, is_stored, load
