@@ -205,6 +205,7 @@ def _terms(account: Account) -> Terms:
         starts_per_s=account.starts_per_s,
         is_strict=account.is_strict,
         day_started_s=starts_s,  # on the first day of all: every later one begins at that time
+        max_wait_s=account.max_wait_s,
     )
 
 
