@@ -1,4 +1,4 @@
-"""A row that was never sent ends `not_attempted`, whatever stopped the run, and `resume` sends it."""
+"""A row that was never sent ends `not_attempted`, whatever stopped it, and `resume` sends it."""
 
 from __future__ import annotations
 
