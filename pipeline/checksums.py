@@ -142,19 +142,19 @@ def read_checksums(path: Path) -> Checksums | None:
     return Checksums(path, groups, _digest(lines + trailer))
 
 
-def check_is(path: Path, digest: str) -> None:
-    """Raise DamagedError unless `path` is whole, and the file that was written with that digest.
+def check_is(path: Path, digest: str) -> Checksums | None:
+    """Raise DamagedError unless `path` is the file that was written with that digest.
 
-    digest  empty for a file of an earlier version, which carries no checksums: nothing is known
+    digest   empty for a file of an earlier version, which carries no checksums: nothing is known
+    returns  its checksums; of its rows nothing was read yet
     """
     try:
         found = read_checksums(path)
     except FileNotFoundError:
         raise DamagedError(f"{path} is gone") from None
-    if found is not None:
-        found.check_all()
     if digest and (found is None or found.digest != digest):
         raise not_as_written(path, "it is another file than the one that was written here")
+    return found
 
 
 def _digest(data: bytes) -> str:

@@ -28,7 +28,16 @@ MAY_USE: dict[str, set[str]] = {
     },
     "checksums": {"model"},
     "tables": {"model", "checksums", "polars"},
-    "load": {"model", "policy", "vendors", "checksums", "tables", "polars", "pydantic", "pydantic_core"},
+    "load": {
+        "model",
+        "policy",
+        "vendors",
+        "checksums",
+        "tables",
+        "polars",
+        "pydantic",
+        "pydantic_core",
+    },
     "engine": {
         *("model", "policy", "vendors"),
         *("aiohttp", "aiolimiter", "anyio", "multidict", "pydantic", "yarl"),

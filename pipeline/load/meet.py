@@ -100,16 +100,20 @@ def meet(
             yield from _together(part)
 
 
+def unreadable(path: Path, run: str, why: str) -> RunAborted:
+    """The error where a file of jobs of a run that may have newer rows cannot be read."""
+    return RunAborted(
+        f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of them "
+        f"are newer. Nothing was sent. Forget that run: `pipeline runs {run} --prune`; or send the "
+        "rows as new ones: --force-order"
+    )
+
+
 def _frames(path: Path, run: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     try:
         yield from read_frames(path, columns=columns)
     except (OSError, DamagedError, pl.exceptions.PolarsError) as error:
-        why = str(error).partition("\n")[0]
-        raise RunAborted(
-            f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of "
-            f"them are newer. Nothing was sent. Forget that run: `pipeline runs {run} --prune`; or "
-            "send the rows as new ones: --force-order"
-        ) from error
+        raise unreadable(path, run, str(error).partition("\n")[0]) from error
 
 
 def _wanted(host: Guest, asks: Asks) -> pl.Series | None:
