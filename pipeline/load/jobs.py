@@ -41,8 +41,8 @@ class JobsFile:
     rows        jobs in the file
     operations  how many of them are of each operation
     repeated    jobs whose entity has more than one job here
-    requests    that carry them where each is sent once and whole groups travel together, and the
-                reads that go before
+    requests    that carry them where each is sent once and whole groups travel together
+    reads       of entities, one before each job that asks for it
     reaches     what their entities lie in: vendor, origin and scope, as an entity's text begins
     hottest     the entity that has most jobs; None where that is few
     checksum    names what was written to it; empty where an earlier version wrote it
@@ -54,6 +54,7 @@ class JobsFile:
     repeated: int
     requests: int
     reaches: frozenset[str]
+    reads: int = 0
     hottest: Hottest | None = None
     checksum: str = ""
 
@@ -112,9 +113,8 @@ class JobsWriter:
             operations=dict(self._operations),
             repeated=repeats.jobs,
             hottest=repeats.hottest(path),
-            requests=self._reads
-            + rows
-            - sum(self._saved(*group) for group in self._groups.items()),
+            requests=rows - sum(self._saved(*group) for group in self._groups.items()),
+            reads=self._reads,
             reaches=frozenset(self._reaches),
             checksum=self._writer.digest,
         )
@@ -137,10 +137,12 @@ class JobsWriter:
 
 
 def is_read_first(account: Account, job: JobRow) -> bool:
-    """Whether the entity of a job is read for a guard before it is sent."""
-    if job.is_repeatable:
+    """Whether the entity of a job is read first: to compare, to keep its fields, for a guard."""
+    if job.is_repeatable and not (job.keeps or job.expects):
         return False
     operation = next(op for op in account.vendor.operations if op.name == job.operation)
+    if job.keeps or job.expects:
+        return operation.reading is not None and operation.change is not None
     guard = operation.guard
     return guard is not None and guard.needs(account.settings, operation.job_type.trusted(job.text))
 
@@ -172,6 +174,12 @@ def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRo
     """
     for frame in read_frames(path, batch_rows=batch_rows):
         yield job_rows(frame)
+
+
+def read_operations(path: Path) -> Iterator[tuple[list[int], list[str]]]:
+    """Row numbers and their operations, in row order, some at a time."""
+    for frame in read_frames(path, batch_rows=READ_ROWS):
+        yield frame["row"].to_list(), frame["operation"].to_list()
 
 
 def entities_of(path: Path, rows: Collection[int]) -> dict[str, int]:

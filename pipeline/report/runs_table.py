@@ -25,6 +25,7 @@ class RunLine:
     """One run in the table.
 
     source     of its input, as short as it can be said
+    about      operations, accounts, and what kind of run it is
     started    with its offset
     state      what became of it, in words
     exit_code  None while it is not known
@@ -33,6 +34,7 @@ class RunLine:
     sequence: int
     name: str
     source: str
+    about: str
     rows: int
     started: datetime
     state: str
@@ -49,6 +51,7 @@ def runs_table(lines: Iterable[RunLine]) -> Table:
     for line in lines:
         told = Text(line.name, style="bold")
         told.append(f"\n{moment(line.started)}  {one_line(line.source)}", style="not bold dim")
+        told.append(f"\n{one_line(line.about)}", style="not bold dim")
         told.append(f"\n{one_line(line.state)}", style="not bold")
         exit_code = "" if line.exit_code is None else str(line.exit_code)
         table.add_row(str(line.sequence), told, compact(line.rows), exit_code)

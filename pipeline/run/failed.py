@@ -97,6 +97,7 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         accounts={name: fingerprint(accounts[name]) for name in jobs},
         refusal=None,
         is_sample=old.is_sample,
+        made_of=old.made_of,
         is_simulated=any(accounts[name].is_simulated for name in jobs),
         credentials={name: old.credentials[name] for name in jobs if name in old.credentials},
     )

@@ -27,7 +27,7 @@ from pipeline.model import (
     Status,
     UsageError,
 )
-from pipeline.model.plan import Planned
+from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.options import RunOptions
 from pipeline.run.registry import (
     UNFINISHED,
@@ -75,6 +75,7 @@ class Prepared:
     credentials: Mapping[str, str] = field(default_factory=dict)
     refusal: str | None = None
     is_sample: bool = False
+    made_of: MadeOf = "file"
     is_resumed: bool = False
     repeats: str | None = None
 
@@ -127,6 +128,7 @@ def prepare(
             accounts={name: fingerprint(config.outline(name)) for name in bound.jobs},
             refusal=_refusal(snapshot, bound, options) or _too_many(path, bound, options),
             is_sample=is_sample,
+            made_of=_made_of(path),
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
         )
         repeats = register(stored, config, save(stored, folder))
@@ -177,6 +179,7 @@ def _prepared(
         credentials=stored.credentials,
         refusal=stored.refusal,
         is_sample=stored.is_sample,
+        made_of=stored.made_of,
         is_resumed=is_resumed,
     )
 
@@ -302,6 +305,13 @@ def discard(prepared: Prepared) -> None:
             runs.forget(prepared.run)
         shutil.rmtree(prepared.folder)
     prepared.lock.release()
+
+
+def _made_of(path: Path) -> MadeOf:
+    planned = planned_of(path)
+    if planned is None:
+        return "file"
+    return "plan" if planned.undoes is None else "undo"
 
 
 def _is_sample(path: Path, config: Config) -> bool:

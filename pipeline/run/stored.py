@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.checksums import check_is, not_as_written
 from pipeline.load import Bound
 from pipeline.model import DamagedError, RunAborted, Snapshot
+from pipeline.model.plan import MadeOf
 from pipeline.run.options import RunOptions
 
 FILE = "run.json"
@@ -26,6 +27,7 @@ class StoredRun:
     accounts      fingerprint of each account that rows go to
     refusal       why nothing may be sent although the file is sound; None where it may
     is_simulated  whether it was prepared for the simulator
+    made_of       what its rows came from
     credentials   digest of who signs in for an account, once something was sent through it and
                   where that has a name; see `credentials.py`
     """
@@ -40,6 +42,7 @@ class StoredRun:
     is_sample: bool
     is_simulated: bool
     credentials: dict[str, str] = field(default_factory=dict)
+    made_of: MadeOf = "file"
 
 
 _ADAPTER = TypeAdapter(StoredRun)
