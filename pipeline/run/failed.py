@@ -41,8 +41,7 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
         with RunLedger(old.folder / LEDGER) as ledger, _new_folder(config, run) as folder:
             stored = _picked(old, folder, ledger)
             if stored.bound.jobs:
-                save(stored, folder)
-                register(stored, config, continues=run)
+                register(stored, config, save(stored, folder), continues=run)
             else:
                 shutil.rmtree(folder)
     finally:
