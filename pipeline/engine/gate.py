@@ -73,7 +73,8 @@ class Terms:
         return max((quota.per_s for quota in self.quotas), default=SHORTEST_S)
 
 
-OnPause = Callable[[AskedPause], None]
+OnPause = Callable[[AskedPause, float], None]
+"""Is called with a pause and the time, UTC seconds since 1970."""
 
 
 class Gate:
@@ -295,7 +296,7 @@ class Gate:
     def _begin_pause(self, asked: AskedPause, *, is_noted: bool) -> None:
         self._asked, self._is_noted = asked, is_noted
         for on_pause in tuple(self._on_pause):
-            on_pause(asked)
+            on_pause(asked, self._utc())
 
     def pause_left_s(self) -> float:
         """Seconds until the vendor's own pause ends; 0 where there is none."""
@@ -314,7 +315,7 @@ class Gate:
         self._on_pause.append(on_pause)
         try:
             if self._asked is not None and self.pause_left_s() > 0:
-                on_pause(self._asked)
+                on_pause(self._asked, self._utc())
             yield
         finally:
             self._on_pause.remove(on_pause)
@@ -414,10 +415,18 @@ class Gate:
 class Door:
     """One account's way through a gate that others may use as well: closed for it alone.
 
-    run  that goes through it; empty for a command that is none
+    run       that goes through it; empty for a command that is none
+    announce  is called, with words for people, where something is waited for
     """
 
-    def __init__(self, gate: Gate, run: str = "") -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        run: str = "",
+        *,
+        announce: Callable[[str], None] = lambda _words: None,
+    ) -> None:
+        self.announce = announce
         self._gate = gate
         self._run = run
         self._inside: set[anyio.CancelScope] = set()

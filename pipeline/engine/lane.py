@@ -97,9 +97,7 @@ class Lane:
         self._attempts = Attempts(means, self._guards, self._read_back, splitter)
         self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
         self._brake = Brake(around.brake_after)
-        self._pauses = PauseHandler(
-            account, stop=self.stop, announce=around.announce, utc=around.utc
-        )
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._clock = around.clock
         self._is_open = False
         self._workers = 0

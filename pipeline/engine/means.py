@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -33,8 +32,6 @@ class Surroundings:
     before       what the entity of a row in doubt held before its first attempt, as far as that is
                  on record
     ended        is told how each row ends
-    announce     is called, with words for people, where a pause is waited for more than a moment
-    utc          seconds since 1970
     """
 
     clock: Callable[[], float]
@@ -44,8 +41,6 @@ class Surroundings:
     looking: Looking = BLINDLY
     before: Callable[[int], str | None] = lambda _row: None
     ended: Callable[[Status], None] = lambda _status: None
-    announce: Callable[[str], None] = lambda _words: None
-    utc: Callable[[], float] = time.time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

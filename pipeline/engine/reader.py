@@ -63,9 +63,7 @@ class Reader:
         self._door = door
         self._around = around
         self._sleep = sleep
-        self._pauses = PauseHandler(
-            account, stop=self.stop, announce=around.announce, utc=around.utc
-        )
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
 
     @contextmanager

@@ -130,12 +130,12 @@ async def opened(
 
     Raises ConfigError where an account cannot be used.
     """
-    around = Surroundings(clock=time.monotonic, jitter=random.random, announce=way.tell)
+    around = Surroundings(clock=time.monotonic, jitter=random.random)
     accounts: list[Account] = [config.account(name, way.environ) for name in names]
     readers: dict[str, Reader] = {}
     async with AsyncExitStack() as stack:
         for account in accounts:
-            door = Door(way.shared.gate(account, config))
+            door = Door(way.shared.gate(account, config), announce=way.tell)
             send = await stack.enter_async_context(way.open_link(account, door))
             reader = Reader(account, send=send, door=door, around=around)
             readers[account.name] = reader

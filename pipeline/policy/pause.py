@@ -79,26 +79,32 @@ def remaining_s(asked: AskedPause, now_s: float) -> float:
     return max(0.0, left_s)
 
 
-def in_words(asked: AskedPause, now_s: float, account: str) -> str:
-    """Until when it is, who asked for it, and how to lift it.
+def in_words(asked: AskedPause, now_s: float) -> str:
+    """Until when it is, and who asked for it.
 
-    >>> in_words(AskedPause(3600.0, 0.5, "r1", "HTTP 429, Retry-After: 3600"), 0.5, "shop")
+    >>> in_words(AskedPause(3600.0, 0.5, "r1", "HTTP 429, Retry-After: 3600"), 0.5)
     ... # doctest: +NORMALIZE_WHITESPACE
-    'until 1970-01-01 01:00:00 UTC (3600 s): the vendor asked for it at 1970-01-01 00:00:00 UTC, in
-    run r1: HTTP 429, Retry-After: 3600. `pipeline runs --lift-pause shop` lifts it'
-    >>> in_words(AskedPause(60.0), 0.0, "shop")[:75]
-    'until 1970-01-01 00:01:00 UTC (60 s): who asked for it is not on record. `p'
+    'until 1970-01-01 01:00:00 UTC (3600 s), as the vendor asked at 1970-01-01 00:00:00 UTC in run
+    r1: HTTP 429, Retry-After: 3600'
+    >>> in_words(AskedPause(60.0), 0.0)
+    'until 1970-01-01 00:01:00 UTC (60 s); who asked for it is not on record'
     """
     left_s = remaining_s(asked, now_s)
-    by = f", in run {asked.run}" if asked.run else ""
-    said = f": {asked.words}" if asked.words else ""
-    origin = f"the vendor asked for it at {_moment(asked.asked_s)}{by}{said}"
+    until = f"until {_moment(now_s + left_s)} ({left_s:.0f} s)"
     if not asked.asked_s:
-        origin = "who asked for it is not on record"
-    return (
-        f"until {_moment(now_s + left_s)} ({left_s:.0f} s): {origin}. "
-        f"`pipeline runs --lift-pause {account}` lifts it"
-    )
+        return f"{until}; who asked for it is not on record"
+    by = f" in run {asked.run}" if asked.run else ""
+    said = f": {asked.words}" if asked.words else ""
+    return f"{until}, as the vendor asked at {_moment(asked.asked_s)}{by}{said}"
+
+
+def wait_words(asked: AskedPause, now_s: float, account: str) -> str:
+    """What is said while it is waited for.
+
+    >>> wait_words(AskedPause(60.0), 0.0, "shop")[-57:]
+    'on record. `pipeline runs --lift-pause shop` ends the wait'
+    """
+    return f"waiting {in_words(asked, now_s)}. `{lift(account)}` ends the wait"
 
 
 def stop_words(asked: AskedPause, now_s: float, account: str, max_wait_s: float) -> str:
@@ -109,9 +115,21 @@ def stop_words(asked: AskedPause, now_s: float, account: str, max_wait_s: float)
     """
     return (
         f"the vendor asks for a pause of {remaining_s(asked, now_s):.0f} s, longer than "
-        f"max_wait_s = {max_wait_s:.0f}: {in_words(asked, now_s, account)}"
+        f"max_wait_s = {max_wait_s:.0f}: {in_words(asked, now_s)}. `{lift(account)}` lifts it"
     )
 
 
+def lift(account: str) -> str:
+    """The command that lifts a pause.
+
+    >>> lift("shop")
+    'pipeline runs --lift-pause shop'
+    """
+    return f"pipeline runs --lift-pause {account}"
+
+
 def _moment(at_s: float) -> str:
-    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    try:
+        return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):  # what stands on record may be anything
+        return "a time that is none"

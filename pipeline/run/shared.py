@@ -233,4 +233,9 @@ def quota_group(account: Account) -> str:
         case None:
             who = ""
     digest = hashlib.sha256(who.encode()).hexdigest()[:16]
-    return f"{account.vendor.name}|{account.settings.origin}|{digest}"
+    return f"{group_prefix(account)}{digest}"
+
+
+def group_prefix(account: Account) -> str:
+    """How the quota group of an account begins, whatever its credential."""
+    return f"{account.vendor.name}|{account.settings.origin}|"
