@@ -93,7 +93,7 @@ def files_target(folder: Path, config: Config) -> Target:
     pl.DataFrame(
         {"external_id": ["a", "b"], "n": [1, None], "when": ["2026-12-01", ""], "l": [[1], []]}
     ).write_parquet(parquet)
-    corpus = [*tables, *(gzip.compress(each) for each in tables[:4]), parquet.getvalue()]
+    corpus = [*tables, *(gzip.compress(each, mtime=0) for each in tables[:4]), parquet.getvalue()]
     operations = [op.name for vendor in config.vendors.values() for op in vendor.operations]
 
     def feed(data: bytes) -> None:
