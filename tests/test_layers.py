@@ -26,10 +26,11 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "policy", "pydantic", "pydantic_core", "typing_extensions"),
         "jsonpointer",
     },
-    "tables": {"model", "polars"},
+    "checksums": {"model"},
+    "tables": {"model", "checksums", "polars"},
     "values": {"model", "polars"},
     "load": {
-        *("model", "policy", "vendors", "tables", "values"),
+        *("model", "policy", "vendors", "checksums", "tables", "values"),
         *("polars", "pydantic", "pydantic_core"),
     },
     "engine": {
@@ -43,8 +44,8 @@ MAY_USE: dict[str, set[str]] = {
     },
     "config": {"model", "policy", "vendors", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
-        *("anyio", "pydantic"),
+        *("model", "policy", "vendors", "checksums", "load", "engine", "ledger", "report"),
+        *("config", "anyio", "pydantic"),
     },
     "plan": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "config", "run", "tables"),

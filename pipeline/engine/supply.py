@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import anyio
@@ -29,6 +30,8 @@ class Supply:
     jobs      batches in row order; read in a thread
     earlier   what an earlier process of the run left
     clock     monotonic seconds
+
+    `ended_before`: rows that an earlier process ended, as far as they were read.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Supply:
         self._hungry = anyio.Event()
         self._news = anyio.Event()
         self._probes = 0
+        self.ended_before: Counter[Status] = Counter()
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
@@ -89,6 +93,7 @@ class Supply:
         if batch is None or self._earlier is NOTHING:
             return batch
         ended = self._earlier.ended([job.row for job in batch])
+        self.ended_before.update(ended.values())
         for job in batch:
             if job.row in self._earlier.unknown:
                 self._backlog.recall(job)

@@ -29,6 +29,7 @@ class Snapshot:
     unread       columns of the source that the snapshot leaves out, and what they hold that is not
                  read: good only for being ignored
     offsets      by column, the offset from UTC that its times are to be written with
+    checksum     names what was written to the file; empty where an earlier version wrote it
     """
 
     path: Path
@@ -47,6 +48,7 @@ class Snapshot:
     lacks_last_end: bool = False
     unread: Mapping[str, str] = field(default_factory=dict)
     offsets: Mapping[str, str] = field(default_factory=dict)
+    checksum: str = ""
 
 
 class InputSettings(BaseModel):
