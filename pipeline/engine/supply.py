@@ -12,6 +12,7 @@ from pipeline.engine.waiting import WaitList
 from pipeline.model import JobRow, Status
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch, Row
+from pipeline.policy.outage import are_rows_at_fault
 from pipeline.policy.split import Parts, Splitter
 
 MOST_HELD = 10_000
@@ -47,7 +48,7 @@ class Supply:
         self._idle = WaitList()
         self._hungry = anyio.Event()
         self._news = anyio.Event()
-        self._probes = 0
+        self._answered = 0
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
@@ -66,6 +67,17 @@ class Supply:
     def is_held_up(self) -> bool:
         """Whether no more rows are taken since too many wait."""
         return self._backlog.is_held_up
+
+    def are_at_fault(self, answered: int) -> bool:
+        """Whether the rows that fail, at the end of all patience, are at fault, not the vendor.
+
+        answered  rows that the vendor carried out or refused in this process
+        """
+        return are_rows_at_fault(
+            answered=answered + self._answered,
+            failing=self._backlog.failing,
+            may_others_go=self._backlog.has_unsent,
+        )
 
     # Reading ahead...
 
@@ -89,6 +101,7 @@ class Supply:
         if batch is None or self._earlier is NOTHING:
             return batch
         ended = self._earlier.ended([job.row for job in batch])
+        self._answered += len(ended - self._earlier.unknown)
         for job in batch:
             if job.row in self._earlier.unknown:
                 self._backlog.recall(job)
@@ -115,19 +128,18 @@ class Supply:
 
     # Taking and giving back...
 
-    def next(self, *, may_be_first: bool, is_probe: bool = False) -> Batch:
+    def next(self, *, may_be_first: bool, probe: int | None = None) -> Batch:
         """The next rows that may go now together, if there are any.
 
         may_be_first  True lets any fresh row go; False only while no other is on its way
-        is_probe      True takes by turns fresh rows and such as failed, due or not
+        probe         its number in an outage, from 1; None where the vendor is not down
         """
         fresh = may_be_first or self._backlog.is_untouched
         if len(self._splitter) >= MOST_HELD:
             fresh = False
         now_s = self._clock()
-        if is_probe:
-            self._probes += 1
-            batch = self._backlog.probe(prefer_new=fresh and self._probes % 2 == 1)
+        if probe is not None:
+            batch = self._backlog.probe(probe, fresh=fresh)
         else:
             batch = self._backlog.next(now_s, fresh=fresh)
         if self._backlog.needs_more:
@@ -143,6 +155,12 @@ class Supply:
     def stands_in_line_again(self, batch: Batch) -> None:
         """What kept the request of `batch` back has nothing to do with its rows."""
         self._backlog.put_back(batch)
+        self._idle.wake()
+
+    def goes_on(self, batch: Batch) -> None:
+        """What `batch` had to wait for is there: it goes next."""
+        self._backlog.goes_on(batch)
+        self._news.set()
         self._idle.wake()
 
     def again(self, batch: Batch, delay_s: float) -> None:

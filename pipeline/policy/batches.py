@@ -31,10 +31,12 @@ class Row:
     looks         how often its entity was looked at before an attempt
     unread        of these, how many at the end told nothing
     looked_s      when the last look left
+    failed_s      when a request left that failed while the vendor was not down; None where none did
     """
 
     __slots__ = (
-        *("answer", "attempts", "before", "covered", "first_sent_s", "guarded", "in_doubt"),
+        *("answer", "attempts", "before", "covered", "failed_s", "first_sent_s", "guarded"),
+        *("in_doubt",),
         *("is_claimed", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s"),
         *("looks", "reads", "refused", "tries", "unread"),
     )
@@ -59,6 +61,7 @@ class Row:
         self.looks = 0
         self.unread = 0
         self.looked_s = 0.0
+        self.failed_s: float | None = None
 
     @property
     def text(self) -> str:
@@ -89,9 +92,10 @@ class OpenRows:
         self._size = batch_size
         self._rows: OrderedDict[tuple[str, str], deque[Row]] = OrderedDict()
         self._count = 0
+        self.chars = 0
 
     def __len__(self) -> int:
-        """How many rows wait here."""
+        """How many rows wait here; `chars`: how long they are in all."""
         return self._count
 
     def __iter__(self) -> Iterator[Row]:
@@ -107,6 +111,7 @@ class OpenRows:
         """`row` may go."""
         self._rows.setdefault(_kind(row.job), deque()).append(row)
         self._count += 1
+        self.chars += len(row.job.text)
 
     def take(self) -> Batch:
         """The next rows that may go together; empty where none waits."""
@@ -124,10 +129,37 @@ class OpenRows:
                 return
             batch.append(self._pop(kind))
 
+    def take_at(self, place: int, *, is_repeatable: bool) -> Row | None:
+        """Of the rows that may be repeated, or may not, the one at that place in row order, from 1.
+
+        The last one where there are fewer; None where there is none.
+
+        >>> rows = OpenRows(batch_size=lambda _operation: 1)
+        >>> for n in (1, 2, 3, 4):
+        ...     rows.add(Row(JobRow(n, "op", f"e{n}", n != 4, "{}")))
+        >>> rows.take_at(2, is_repeatable=True).job.row, rows.take_at(9, is_repeatable=True).job.row
+        (2, 3)
+        """
+        such = [row for row in self if row.job.is_repeatable is is_repeatable]
+        if not such:
+            return None
+        such.sort(key=lambda row: row.job.row)
+        row = such[min(place, len(such)) - 1]
+        kind = _kind(row.job)
+        self._rows[kind].remove(row)
+        self._is_out(row)
+        if not self._rows[kind]:
+            del self._rows[kind]
+        return row
+
+    def _is_out(self, row: Row) -> None:
+        self._count -= 1
+        self.chars -= len(row.job.text)
+
     def _pop(self, kind: tuple[str, str]) -> Row:
         rows = self._rows[kind]
         row = rows.popleft()
-        self._count -= 1
+        self._is_out(row)
         if rows:
             self._rows.move_to_end(kind)  # others have their turn first
         else:
