@@ -18,8 +18,8 @@ from pipeline.policy.split import Parts, Splitter
 MOST_HELD = 10_000
 """With so many rows of refused groups held back, nothing fresh is sent."""
 
-OVERDUE_S = 0.020
-"""How often idle workers are called while a retry is due and every worker is busy."""
+OVERDUE_S, LONGEST_OVERDUE_S = 0.020, 1.0
+"""How often idle workers are called while a retry is due and every worker is busy: ever later."""
 
 
 class Supply:
@@ -77,6 +77,7 @@ class Supply:
             answered=answered + self._answered,
             failing=self._backlog.failing,
             may_others_go=self._backlog.has_unsent,
+            is_carried_on=bool(self._earlier.in_doubt),
         )
 
     # Reading ahead...
@@ -112,11 +113,14 @@ class Supply:
 
         probe_due_s  when the next probe is; None where the vendor is not down
         """
+        overdue_s, before_s = OVERDUE_S, None
         while True:
             due_s = probe_due_s()
             if due_s is None:
                 due_s = self._backlog.due_s
-            wait_s = None if due_s is None else max(OVERDUE_S, due_s - self._clock())
+            overdue_s = min(LONGEST_OVERDUE_S, 2 * overdue_s) if due_s == before_s else OVERDUE_S
+            wait_s = None if due_s is None else max(overdue_s, due_s - self._clock())
+            before_s = due_s
             with anyio.move_on_after(wait_s):
                 await self._news.wait()
             self._news = anyio.Event()

@@ -7,8 +7,9 @@ and hold nothing else up, as long as fewer than `look_ahead` of them wait.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 
@@ -16,7 +17,7 @@ from pipeline.model import JobRow, Status
 from pipeline.policy.batches import Batch, BatchSize, OpenRows, Row
 from pipeline.policy.fresh import FreshRows
 from pipeline.policy.order import EntityOrder
-from pipeline.policy.probes import Turn, next_ahead, turns
+from pipeline.policy.probes import Turn, ahead, place, turns
 
 LOOK_AHEAD = 50_000
 LOW_WATER = 4_000
@@ -76,7 +77,7 @@ class Backlog:
         self._open = OpenRows(batch_size)
         self._ready: deque[Batch] = deque()
         self._goes_on: deque[Batch] = deque()
-        self._ahead = 1
+        self._draws: Counter[Turn] = Counter()
         self._retrying: list[tuple[float, int, Batch]] = []
         self._numbers = count()
         self._order: EntityOrder[JobRow] = EntityOrder()
@@ -125,11 +126,13 @@ class Backlog:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether rows may go, now or once more are read, that were not sent yet."""
+        """Whether rows may go, now or once more are read, that no process has sent yet."""
+        open_rows = [*self._open, *(batch[0] for batch in self._ready)]
+        if not all(row.was_sent for row in open_rows):
+            return True
         if self._too_many_wait():
-            return bool(self._open)
-        is_more = bool(self._fresh) or not self._is_fed
-        return is_more or bool(self._open) or any(not batch[0].attempts for batch in self._ready)
+            return False
+        return not self._is_fed or any(job.row not in self._in_doubt for job in self._fresh)
 
     @property
     def due_s(self) -> float | None:
@@ -158,16 +161,15 @@ class Backlog:
         if self._goes_on:
             return self._goes_on.popleft()
         if fresh:
-            self._look_ahead_for(number)
+            self._look_over(ahead(number))
         for turn in turns(number) if fresh else (Turn.FAILED,):
             if batch := self._whose_turn(turn, number):
                 return batch
         return []
 
-    def _look_ahead_for(self, number: int) -> None:
-        """Rows that may go, as many as are looked over for a probe."""
-        self._ahead = next_ahead(self._ahead, number, len(self._open))
-        while len(self._open) < self._ahead and self._open.chars < MOST_OPEN_CHARS:
+    def _look_over(self, rows: int) -> None:
+        """Let so many rows be open."""
+        while len(self._open) < rows and self._open.chars < MOST_OPEN_CHARS:
             row = self._enter_next()
             if row is None:
                 return
@@ -175,17 +177,27 @@ class Backlog:
 
     def _whose_turn(self, turn: Turn, number: int) -> Batch:
         if turn is Turn.FAILED:
-            ready = self._take_ready(lambda row: row.attempts > 0) if number % 2 else []
-            if ready or self._retrying:
-                return ready or self._next_retry()
-            return self._take_ready(lambda row: row.attempts > 0)
+            return self._failed(number)
         is_repeatable = turn is Turn.UNSENT
-        row = self._open.take_at(self._ahead, is_repeatable=is_repeatable)
-        if row is not None:
+
+        def is_such(row: Row) -> bool:
+            return not row.was_sent and row.job.is_repeatable is is_repeatable
+
+        row = self._open.take_one(is_such, partial(place, self._draws[turn]))
+        if row is None:
+            return self._take_ready(is_such)
+        self._draws[turn] += 1
+        return [row]
+
+    def _failed(self, number: int) -> Batch:
+        """One that was sent: by turns of those that may go now, and of those that wait."""
+        if self._retrying and number % 2:
+            return self._next_retry()
+        if ready := self._take_ready(lambda row: row.was_sent):
+            return ready
+        if row := self._open.take_one(lambda row: row.was_sent, lambda _count: 0):
             return [row]
-        return self._take_ready(
-            lambda row: not row.attempts and row.job.is_repeatable is is_repeatable
-        )
+        return self._next_retry() if self._retrying else []
 
     def _take_ready(self, is_such: Callable[[Row], bool]) -> Batch:
         for batch in self._ready:

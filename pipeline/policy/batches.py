@@ -69,6 +69,11 @@ class Row:
         return self.guarded or self.laid or self.job.text
 
     @property
+    def was_sent(self) -> bool:
+        """Whether it was, or may have been by an earlier process."""
+        return self.in_doubt or self.attempts > 0
+
+    @property
     def is_repeatable(self) -> bool:
         """Whether sending it twice, as it is now, is harmless."""
         return self.job.is_repeatable or bool(self.guarded)
@@ -129,22 +134,21 @@ class OpenRows:
                 return
             batch.append(self._pop(kind))
 
-    def take_at(self, place: int, *, is_repeatable: bool) -> Row | None:
-        """Of the rows that may be repeated, or may not, the one at that place in row order, from 1.
+    def take_one(self, is_such: Callable[[Row], bool], place: Callable[[int], int]) -> Row | None:
+        """One of the rows that are such; None where none is.
 
-        The last one where there are fewer; None where there is none.
+        place  how many there are -> which of them, in row order from 0
 
         >>> rows = OpenRows(batch_size=lambda _operation: 1)
         >>> for n in (1, 2, 3, 4):
         ...     rows.add(Row(JobRow(n, "op", f"e{n}", n != 4, "{}")))
-        >>> rows.take_at(2, is_repeatable=True).job.row, rows.take_at(9, is_repeatable=True).job.row
-        (2, 3)
+        >>> rows.take_one(lambda row: row.job.is_repeatable, lambda count: count - 1).job.row
+        3
         """
-        such = [row for row in self if row.job.is_repeatable is is_repeatable]
+        such = sorted(filter(is_such, self), key=lambda row: row.job.row)
         if not such:
             return None
-        such.sort(key=lambda row: row.job.row)
-        row = such[min(place, len(such)) - 1]
+        row = such[place(len(such))]
         kind = _kind(row.job)
         self._rows[kind].remove(row)
         self._is_out(row)

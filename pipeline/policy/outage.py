@@ -131,19 +131,28 @@ class Outage:
             self.due_s = now_s
 
 
-def are_rows_at_fault(*, answered: int, failing: int, may_others_go: bool) -> bool:
+FEW = 10
+"""Rows are few where the vendor has answered so many times as many."""
+
+
+def are_rows_at_fault(
+    *, answered: int, failing: int, may_others_go: bool, is_carried_on: bool = False
+) -> bool:
     """Whether rows that failed as long as an outage is waited for are at fault, not the vendor.
 
     Nothing tells a vendor that is down from rows that it never answers, once there is nothing else
-    to ask. Then the likelier holds: that the few are bad, where the many were answered.
+    to ask. Then the likelier holds: that few rows are bad where many were answered; and that those
+    are which an earlier process has waited for as long already.
 
     answered       rows of the run that the vendor carried out or refused
     failing        rows that failed and have not ended
-    may_others_go  whether there are rows to ask that have not failed
+    may_others_go  whether there are rows to ask that were not sent yet
+    is_carried_on  whether an earlier process of the run has left rows in doubt
 
     >>> are_rows_at_fault(answered=288, failing=12, may_others_go=False)
     True
-    >>> are_rows_at_fault(answered=0, failing=12, may_others_go=False)
+    >>> are_rows_at_fault(answered=60, failing=20, may_others_go=False)
     False
     """
-    return not may_others_go and 0 < failing <= answered
+    enough = 1 if is_carried_on else FEW * failing
+    return not may_others_go and 0 < failing and answered >= enough

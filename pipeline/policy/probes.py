@@ -1,20 +1,21 @@
 """Whose turn it is to ask whether a vendor is back. Pure.
 
 Each kind of row may be the one that is never answered, and each may be the only one that is: so
-they take turns. Of rows that were not sent yet near ones and such as stand further on are tried, for
-rows that stand together are often bad together.
+they take turns. Rows that were not sent yet are tried here and there, for those that stand together
+are often bad together.
 """
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
-MOST_AHEAD = 16_000
-"""So many rows are looked over for one that may tell more."""
+FIRST_AHEAD, MOST_AHEAD = 1_000, 16_000
+"""So many rows are looked over for one that may tell more: at first, and at most."""
 
 
 class Turn(Enum):
-    """A kind of row.
+    """A kind of row. What an earlier process of the run may have sent counts as sent.
 
     UNSENT  was not sent yet, and may be repeated
     FAILED  was sent, and is to be sent again
@@ -46,15 +47,24 @@ def turns(number: int) -> tuple[Turn, ...]:
     return _UNSENT_FIRST if number % _EVERY_FAILED else _FAILED_FIRST
 
 
-def next_ahead(ahead: int, number: int, found: int) -> int:
+def ahead(number: int) -> int:
     """How many rows are looked over for the `number`th probe of an outage.
 
-    ahead  for the one before; the first probe begins where the last outage ended
-    found  how many there were
-
-    >>> next_ahead(8, 2, found=8), next_ahead(8, 1, found=8), next_ahead(8, 2, found=5)
-    (16, 8, 1)
+    >>> [ahead(number) for number in (1, 7, 8, 99)]
+    [1000, 1000, 2000, 16000]
     """
-    if number == 1:
-        return ahead
-    return 1 if found < ahead or ahead >= MOST_AHEAD else min(2 * ahead, MOST_AHEAD)
+    return min(FIRST_AHEAD << min(number // 8, 9), MOST_AHEAD)
+
+
+def place(draw: int, rows: int) -> int:
+    """Which of so many rows is tried, from 0: one after the other, far from those before it.
+
+    draw  how often it was asked before
+
+    >>> [place(draw, 100) for draw in range(6)]
+    [61, 23, 85, 47, 9, 70]
+    """
+    return int((draw + 1) * _GOLDEN % 1.0 * rows)
+
+
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0

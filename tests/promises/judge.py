@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from tests.scenarios.ours import Leg, send_jobs
 FACTOR = 3.0
 PER_BAD_S = 20.0
 BEGIN_S = 60.0
+MOST_LEGS = 8
+FOREVER_S = 1e7
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +35,22 @@ class Run:
         return {each.row: each for leg in self.legs for each in leg.results}
 
 
-def play(case: Case, lasts_s: Sequence[float] = (math.inf,)) -> Run:
-    """Send the file; the process is stopped after so long, and the run carried on, leg by leg."""
+def play(case: Case, stops_s: Sequence[float] = ()) -> Run:
+    """Send the file. Where the account stops, the run is carried on.
+
+    stops_s  after so long the first process is stopped, the second one, ...
+    """
 
     async def main() -> Run:
         clock = asyncio.get_running_loop().time
         shop = Shop(case.terms, case.lines, clock)
         legs: list[Leg] = []
-        for most_s in lasts_s:
+        while len(legs) <= len(stops_s) or (legs[-1].stopped and len(legs) < MOST_LEGS):
             leg = await send_jobs(
                 account(case.terms),
                 jobs(case.terms, case.lines),
                 shop.send,
-                lasts_s=min(most_s, 1e6),
+                lasts_s=stops_s[len(legs)] if len(legs) < len(stops_s) else FOREVER_S,
                 clock=clock,
                 seed=case.seed,
                 earlier=legs,
@@ -58,16 +62,17 @@ def play(case: Case, lasts_s: Sequence[float] = (math.inf,)) -> Run:
     return virtual_time.run(main)
 
 
-def within_s(case: Case) -> float:
+def within_s(run: Run) -> float:
     """Until when the last row that can be sent is sent first."""
-    terms = case.terms
+    case, terms = run.case, run.case.terms
     rows = len(case.lines)
     requests = rows * (3 if terms.manner == "adobe" else 1)
     quota_s = requests / parse_quota(terms.quota).per_second
     bad = sum(bool(line.bad) for line in case.lines)
     hang_s = ATTEMPTS * terms.timeout_s
     down_s = sum(2 * (outage.until_s - outage.from_s) + 20 for outage in terms.outages)
-    return FACTOR * quota_s + bad * (PER_BAD_S + hang_s) + down_s + BEGIN_S
+    legs_s = len(run.legs) * (terms.max_outage_s + BEGIN_S)
+    return FACTOR * quota_s + bad * (PER_BAD_S + hang_s) + down_s + legs_s
 
 
 def unsafe(run: Run) -> list[str]:
@@ -121,7 +126,7 @@ def starved(run: Run) -> list[str]:
         for row in sent.rows:
             faults[row] += sent.is_fault
     found = []
-    until_s = within_s(run.case)
+    until_s = within_s(run)
     for row, line in enumerate(run.case.lines, 1):
         result = run.results.get(row)
         status = "" if result is None else str(result.status)
