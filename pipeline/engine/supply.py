@@ -76,7 +76,7 @@ class Supply:
         return are_rows_at_fault(
             answered=answered + self._answered,
             failing=self._backlog.failing,
-            may_others_go=self._backlog.has_unsent,
+            may_others_go=self._backlog.has_unsent(),
             is_carried_on=bool(self._earlier.in_doubt),
         )
 

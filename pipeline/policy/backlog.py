@@ -124,9 +124,9 @@ class Backlog:
         """How many rows were given out and have not ended."""
         return len(self._order) - len(self._open)
 
-    @property
     def has_unsent(self) -> bool:
         """Whether rows may go, now or once more are read, that no process has sent yet."""
+        self._look_over(len(self._open) + 1)
         open_rows = [*self._open, *(batch[0] for batch in self._ready)]
         if not all(row.was_sent for row in open_rows):
             return True
