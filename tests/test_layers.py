@@ -26,8 +26,18 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "policy", "pydantic", "pydantic_core", "typing_extensions"),
         "jsonpointer",
     },
-    "tables": {"model", "polars"},
-    "load": {"model", "policy", "vendors", "tables", "polars", "pydantic", "pydantic_core"},
+    "checksums": {"model"},
+    "tables": {"model", "checksums", "polars"},
+    "load": {
+        "model",
+        "policy",
+        "vendors",
+        "checksums",
+        "tables",
+        "polars",
+        "pydantic",
+        "pydantic_core",
+    },
     "engine": {
         *("model", "policy", "vendors"),
         *("aiohttp", "aiolimiter", "anyio", "multidict", "pydantic", "yarl"),
@@ -39,8 +49,8 @@ MAY_USE: dict[str, set[str]] = {
     },
     "config": {"model", "policy", "vendors", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
-        *("anyio", "pydantic"),
+        *("model", "policy", "vendors", "checksums", "load", "engine", "ledger", "report"),
+        *("config", "anyio", "pydantic"),
     },
     "plan": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "config", "run", "tables"),

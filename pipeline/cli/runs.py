@@ -184,11 +184,26 @@ def _line(each: Entry) -> RunLine:
         sequence=run.sequence,
         name=run.name,
         source=str(from_here(Path(run.source))),
+        about=about(each),
         rows=run.rows,
         started=run.started,
         state=_state(each),
         exit_code=run.exit_code,
     )
+
+
+def about(each: Entry) -> str:
+    """What a run is: its operations, the accounts it goes through, and a mark if it is special."""
+    run = each.run
+    where = f" through {', '.join(run.accounts)}" if run.accounts else ""
+    what = ", ".join(run.operations) or "no valid row"
+    return "; ".join(filter(None, [f"{what}{where}", _kind(each)]))
+
+
+def _kind(each: Entry) -> str:
+    kinds = {"file": "", "plan": "of a plan", "undo": "takes a run back"}
+    rehearsal = "rehearsal: no vendor was contacted" if each.is_rehearsal else ""
+    return ", ".join(filter(None, [kinds[each.made_of], rehearsal]))
 
 
 def _state(each: Entry) -> str:
@@ -216,6 +231,8 @@ def _facts(each: Entry) -> dict[str, Any]:
         "rows": run.rows,
         "operations": dict(run.operations),
         "accounts": list(run.accounts),
+        "made_of": each.made_of,
+        "is_rehearsal": each.is_rehearsal,
         "state": each.condition,
         "pid": each.holder.pid if each.holder else None,
         "not_sent": each.not_sent,
@@ -282,6 +299,7 @@ def _tell_known(known: Entry, told: _Told) -> None:
         "begun": moment(run.started),
         "rows": ", ".join(_rows_of(known)),
         "accounts": ", ".join(run.accounts),
+        "kind": _kind(known),
         "repeats": run.repeats,
         "continues": run.continues,
         "state": _state(known),

@@ -137,6 +137,7 @@ class Lane:
             account=account.name,
             rows=self._total,
             done=dict(self._ends.counts),
+            done_before=dict(self._supply.ended_before),
             sent=traffic.sent,
             sending_s=traffic.sending_s,
             retries=traffic.retries,

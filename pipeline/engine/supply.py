@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import anyio
@@ -18,6 +19,9 @@ from pipeline.policy.split import Parts, Splitter
 MOST_HELD = 10_000
 """With so many rows of refused groups held back, nothing fresh is sent."""
 
+ANSWERED = (Status.UPDATED, Status.REJECTED)
+"""How rows end that the vendor has answered."""
+
 OVERDUE_S, LONGEST_OVERDUE_S = 0.020, 1.0
 """How often idle workers are called while a retry is due and every worker is busy: ever later."""
 
@@ -30,6 +34,8 @@ class Supply:
     jobs      batches in row order; read in a thread
     earlier   what an earlier process of the run left
     clock     monotonic seconds
+
+    `ended_before`: rows that an earlier process ended, as far as they were read.
     """
 
     def __init__(
@@ -48,7 +54,7 @@ class Supply:
         self._idle = WaitList()
         self._hungry = anyio.Event()
         self._news = anyio.Event()
-        self._answered = 0
+        self.ended_before: Counter[Status] = Counter()
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
@@ -74,7 +80,7 @@ class Supply:
         answered  rows that the vendor carried out or refused in this process
         """
         return are_rows_at_fault(
-            answered=answered + self._answered,
+            answered=answered + sum(self.ended_before[status] for status in ANSWERED),
             failing=self._backlog.failing,
             may_others_go=self._backlog.has_unsent(),
             is_carried_on=bool(self._earlier.in_doubt),
@@ -102,7 +108,7 @@ class Supply:
         if batch is None or self._earlier is NOTHING:
             return batch
         ended = self._earlier.ended([job.row for job in batch])
-        self._answered += len(ended - self._earlier.unknown)
+        self.ended_before.update(ended.values())
         for job in batch:
             if job.row in self._earlier.unknown:
                 self._backlog.recall(job)

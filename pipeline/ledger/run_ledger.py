@@ -29,6 +29,7 @@ from pipeline.ledger.database import (
 )
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 
 _FORMAT_1 = """
@@ -47,7 +48,17 @@ ALTER TABLE samples ADD COLUMN allowed_per_s REAL NOT NULL DEFAULT 0;
 ALTER TABLE samples ADD COLUMN throttled INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE samples ADD COLUMN is_probing INTEGER NOT NULL DEFAULT 0;
 """
-_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE)
+_LEGS = """
+CREATE TABLE legs (
+    number INTEGER NOT NULL, account TEXT NOT NULL, began_at_s REAL NOT NULL,
+    last_at_s REAL NOT NULL, requests INTEGER NOT NULL, retries INTEGER NOT NULL,
+    sending_s REAL NOT NULL, is_over INTEGER NOT NULL, PRIMARY KEY (number, account)
+) WITHOUT ROWID;
+INSERT INTO legs
+SELECT 1, account, min(at_s - seconds), max(at_s), sum(sent), 0, sum(seconds), 1
+FROM samples GROUP BY account;
+"""
+_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS)
 
 _END = """
 INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
@@ -63,6 +74,11 @@ _UNATTEMPT = "DELETE FROM results WHERE row = ? AND status = 'not_attempted'"
 _UNCLAIM = "DELETE FROM claims WHERE row = ?"
 _READ = """
 SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
+"""
+
+_ENDED = """
+SELECT row, status FROM results
+WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
 """
 
 _CHUNK_ROWS = 4096
@@ -117,7 +133,7 @@ class RunLedger(Keeper):
         rows = [(row,) for row in claims]
         connection.executemany(_UNATTEMPT, rows)
         if connection.executemany(_CLAIM, rows).rowcount != len(rows):
-            ended = self.has_result(claims)
+            ended = self.ended(claims)
             if ended:
                 raise LedgerError(
                     f"row {min(ended)} has a result in {self._path} and was about to be sent again"
@@ -131,7 +147,7 @@ class RunLedger(Keeper):
 
     def _second(self, lines: Sequence[_Line]) -> int:
         """The first row of `lines` that had a result when its turn came."""
-        ended = self.has_result([line[0] for line in lines])
+        ended = set(self.ended([line[0] for line in lines]))
         for row, status, _, _ in lines:
             if row in ended:
                 return row
@@ -172,13 +188,10 @@ class RunLedger(Keeper):
                 yield row
             first = rows[-1][0] + 1
 
-    def has_result(self, rows: Sequence[int]) -> set[int]:
+    def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """Looked up one by one, in one query."""
-        query = """
-        SELECT row FROM results
-        WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
-        """
-        return {row for (row,) in self._database.rows(query, (_encode(list(rows)),))}
+        found = self._database.rows(_ENDED, (_encode(list(rows)),))
+        return {row: _STATUSES[status] for row, status in found}
 
     def counts(self) -> dict[Status, int]:
         """Counted in the file: seconds at ten million rows."""
@@ -189,12 +202,15 @@ class RunLedger(Keeper):
         """Read at once: they are few."""
         return exchanges_table.kept(self._database, row)
 
-    def sample(self, samples: Sequence[Sample]) -> None:
-        """Append."""
+    def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
+        """Append samples, write legs anew, in one commit."""
         with self._database.commit() as connection:
             connection.executemany(
                 "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_stored(sample) for sample in samples],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO legs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", legs
             )
 
     def samples(self) -> Iterator[Sample]:
@@ -208,6 +224,24 @@ class RunLedger(Keeper):
                 except (TypeError, ValueError) as error:
                     raise damaged(self._path, "a sample is not what was written") from error
             last = rows[-1][0]
+
+    def legs(self) -> list[Leg]:
+        """Read at once: they are few."""
+        query = "SELECT * FROM legs ORDER BY number, account"
+        return [Leg._make((*row[:-1], bool(row[-1]))) for row in self._database.rows(query, ())]
+
+
+def ended_among(path: Path, rows: Sequence[int]) -> set[int]:
+    """Those of `rows` that have a result; none where the file cannot be read.
+
+    Nothing else of the file is looked at, as in `recent_samples`: no row is sent on this word.
+    """
+    try:
+        with closing(read_only(path)) as connection:
+            found = connection.execute(_ENDED, (_encode(list(rows)),)).fetchall()
+    except sqlite3.Error:
+        return set()
+    return {row for row, _ in found}
 
 
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:

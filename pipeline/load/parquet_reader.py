@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.load.columns import check_names, is_unnamed
-from pipeline.model import LINE_COLUMN, ROW_COLUMN, Fault, InputError
+from pipeline.model import LINE_COLUMN, ROW_COLUMN, DamagedError, Fault, InputError
 from pipeline.model.errors import shorten
 from pipeline.tables import read_frames, row_count
 
@@ -88,6 +88,8 @@ class ParquetReader:
             yield
         except InputError:
             raise
+        except DamagedError as error:
+            raise InputError(f"{error}. Make or copy the file again") from None
         except _WHAT_DECODING_RAISES as error:
             raise InputError(
                 [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -58,7 +59,9 @@ def take(
             else _csv_reader(file, source, delimiter, is_compressed=content == "gzip")
         )
         group_rows, frames = _row_group_rows(reader.frames())
-        with ParquetWriter(snapshot, reader.schema, row_group_rows=group_rows) as writer:
+        with ParquetWriter(
+            snapshot, reader.schema, row_group_rows=group_rows, is_checked=True
+        ) as writer:
             for frame in frames:
                 writer.write(rows.only(frame) if rows else frame)
             file.check_is_unchanged()
@@ -80,7 +83,7 @@ def take(
                 newline=reader.newline,
             )
             writer.metadata |= to_metadata(taken)
-    return taken
+    return replace(taken, checksum=writer.digest)
 
 
 def _parquet_reader(file: Source, source: Path) -> ParquetReader:

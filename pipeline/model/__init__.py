@@ -3,6 +3,7 @@
 from pipeline.model.answer import Answer, Effect, Verdict
 from pipeline.model.errors import (
     ConfigError,
+    DamagedError,
     Fault,
     InputError,
     PipelineError,
@@ -25,6 +26,7 @@ __all__ = [
     "Cell",
     "CellKind",
     "ConfigError",
+    "DamagedError",
     "Effect",
     "EntityKey",
     "Fault",

@@ -5,6 +5,7 @@
     ├── ConfigError    the configuration is wrong; nothing was sent
     ├── InputError     the input file is broken; nothing was sent
     └── RunAborted     the run cannot go on; every row still gets its result
+        └── DamagedError   a file of ours is not what was written; nothing is done on its word
 
 A wrong row raises nothing: it becomes an `invalid` result.
 """
@@ -122,3 +123,7 @@ class InputError(_FaultsError):
 
 class RunAborted(PipelineError):  # noqa: N818 - it says what happened, not what to catch
     """The run cannot go on, for example because its results cannot be written."""
+
+
+class DamagedError(RunAborted):
+    """A file that this program wrote is not what it wrote; nothing is done on its word."""

@@ -24,6 +24,7 @@ class Snapshot:
     selected     records in the snapshot; fewer than `rows` only where the user chose some
     blank_lines  lines that are no record, counted
     delimiter, has_bom, newline   of a CSV; None, False, None of a Parquet file
+    checksum     names what was written to the file; empty where an earlier version wrote it
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Snapshot:
     delimiter: str | None = None
     has_bom: bool = False
     newline: str | None = None
+    checksum: str = ""
 
 
 class InputSettings(BaseModel):

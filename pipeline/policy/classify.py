@@ -7,23 +7,18 @@ own codes say over this; the status always has the last word on the effect.
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.errors import shorten
+from pipeline.policy.vendor_numbers import wait_s, written_s
 
 NOT_THE_VENDOR = "not_the_vendor"
 """Code of a 2xx that the vendor cannot have written."""
 
 SHOWN_BODY_CHARS = 300
-_FOREVER_S = 1e10  # three centuries: keeps a wait finite and shortens none that anyone could keep
-_SECONDS = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
 
 class Meaning(NamedTuple):
@@ -239,28 +234,13 @@ def _parsed(body: bytes) -> Any:
 
 
 def retry_after_s(reply: Reply) -> float | None:
-    """Seconds that `Retry-After` asks to wait, 0 or more; None without one that can be read.
+    """Seconds that `Retry-After` asks to wait, more than 0; None without one that can be meant.
 
-    A date is read against the reply's own `Date`, so that our clock need not be right; without
+    A moment is read against the reply's own `Date`, so that our clock need not be right; without
     one against the time of arrival.
 
     >>> retry_after_s(Reply(429, {"retry-after": "7"}, b""))
     7.0
     """
-    text = reply.headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(text):
-        return min(max(float(text), 0.0), _FOREVER_S)
-    until_s = _http_date_s(text)
-    if until_s is None:
-        return None
-    now_s = _http_date_s(reply.headers.get("date", ""))
-    return max(until_s - (reply.received_s if now_s is None else now_s), 0.0)
-
-
-def _http_date_s(text: str) -> float | None:
-    try:
-        when: datetime = parsedate_to_datetime(text)
-        at_s = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return at_s if math.isfinite(at_s) else None
+    now_s = written_s(reply.headers.get("date", ""), reply.received_s)
+    return wait_s(reply.headers.get("retry-after", ""), now_s)

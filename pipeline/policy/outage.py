@@ -155,4 +155,4 @@ def are_rows_at_fault(
     False
     """
     enough = 1 if is_carried_on else FEW * failing
-    return not may_others_go and 0 < failing and answered >= enough
+    return not may_others_go and failing > 0 and answered >= enough

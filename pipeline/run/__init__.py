@@ -16,11 +16,12 @@ from pipeline.config import Config, load_config
 from pipeline.ledger import Ledger, RunLedger, State
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.report import Summary
+from pipeline.report.summary import NOTHING_SENT
 from pipeline.run.appointed import Appointment, CalledOffError, to_the_minute
 from pipeline.run.before import Before
 from pipeline.run.busy import BusyError, places_held
 from pipeline.run.credentials import check_secrets
-from pipeline.run.facts import NOTHING_SENT, report, warnings_about
+from pipeline.run.facts import report, warnings_about
 from pipeline.run.options import RunOptions
 from pipeline.run.places import settle_places
 from pipeline.run.prepare import (
@@ -34,6 +35,7 @@ from pipeline.run.prepare import (
 )
 from pipeline.run.prune import tidy
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
+from pipeline.run.remaining import rows_left
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.shared import Sent, Shared
 from pipeline.run.turn import await_turn
@@ -61,6 +63,7 @@ __all__ = [
     "prepare",
     "reopen",
     "report_only",
+    "rows_left",
     "run_file",
     "run_file_async",
     "same_finished",

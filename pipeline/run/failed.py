@@ -41,8 +41,7 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
         with RunLedger(old.folder / LEDGER) as ledger, _new_folder(config, run) as folder:
             stored = _picked(old, folder, ledger)
             if stored.bound.jobs:
-                save(stored, folder)
-                register(stored, config, continues=run)
+                register(stored, config, save(stored, folder), continues=run)
             else:
                 shutil.rmtree(folder)
     finally:
@@ -98,6 +97,7 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         accounts={name: fingerprint(accounts[name]) for name in jobs},
         refusal=None,
         is_sample=old.is_sample,
+        made_of=old.made_of,
         is_simulated=any(accounts[name].is_simulated for name in jobs),
         credentials={name: old.credentials[name] for name in jobs if name in old.credentials},
     )

@@ -8,6 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -17,15 +18,15 @@ from typing import Literal, NamedTuple, get_args
 
 from pipeline.config import Config
 from pipeline.ledger import Holder, Run, RunLedger, State
-from pipeline.model import PipelineError, RowResult, Status, UsageError
+from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
+from pipeline.model.plan import MadeOf
 from pipeline.policy.quota import Quota
 from pipeline.report import Summary, read_summary
 from pipeline.report.runs_table import Asked, Entity, asked_of
-from pipeline.report.summary import SUMMARY_NAME
+from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
 from pipeline.run.asked import ask
 from pipeline.run.before import Before
-from pipeline.run.facts import NOTHING_SENT
 from pipeline.run.prepare import LEDGER, Prepared, reopen
 from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.run.stored import StoredRun, is_stored, load
@@ -46,6 +47,8 @@ class Entry:
     holder     the process that works on it; None where none does or it has not written that down
     is_kept    whether its own files are there
     report     the folder of its report; None where no summary vouches for one
+    made_of    what its rows came from; "file" where its own files are gone
+    is_rehearsal  whether it was sent to a simulator; False where its own files are gone
     """
 
     run: Run
@@ -53,6 +56,8 @@ class Entry:
     holder: Holder | None
     is_kept: bool
     report: Path | None
+    made_of: MadeOf = "file"
+    is_rehearsal: bool = False
 
     @property
     def not_sent(self) -> int | None:
@@ -105,13 +110,24 @@ def _entry(config: Config, run: Run) -> Entry:
         condition = "unfinished"
         if is_alive(config, run):
             condition, holder = "under_way", lock_of(config, run.name).holder()
+    stored = _stored(config, run.name)
     return Entry(
         run=run,
         condition=condition,
         holder=holder,
         is_kept=is_stored(_folder(config, run.name)),
         report=report if (report / SUMMARY_NAME).exists() else None,
+        made_of=stored.made_of if stored else "file",
+        is_rehearsal=stored.is_simulated if stored else False,
     )
+
+
+def _stored(config: Config, name: str) -> StoredRun | None:
+    """A run's description; None where it is gone or damaged: `resume` says which."""
+    with suppress(RunAborted):
+        folder = _folder(config, name)
+        return load(folder) if is_stored(folder) else None
+    return None
 
 
 def _folder(config: Config, name: str) -> Path:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from pipeline.checksums import check_is
 from pipeline.ledger import Ledger, LedgerError, Run, RunLedger
-from pipeline.load.meet import Guest, since_runs
-from pipeline.model import JobRow, RunAborted
+from pipeline.load.meet import Guest, since_runs, unreadable
+from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import LEDGER, Prepared
 from pipeline.run.stored import is_stored, load
 
@@ -91,14 +92,25 @@ class OtherRuns:
         return self._found[name]
 
     def _paths_of(self, name: str) -> list[Path]:
-        folder = self._folder.with_name(name)
+        folder, known = self._folder.with_name(name), self._runs[name]
         try:
-            files = load(folder).bound.jobs.values() if is_stored(folder) else None
+            stored = load(folder, known.description) if is_stored(folder) else None
+            files = None if stored is None else stored.bound.jobs.values()
         except RunAborted:
             files = None
         if files is None:  # what stands there tells by itself what it is about
             return sorted(folder.glob("jobs-*.parquet"))
-        return [folder / file.path.name for file in files if file.reaches & self._reaches]
+        found = [file for file in files if file.reaches & self._reaches]
+        return [_own(name, folder / file.path.name, file.checksum) for file in found]
+
+
+def _own(run: str, path: Path, checksum: str) -> Path:
+    """A file of jobs that is the one that was written. Raises RunAborted where it is another."""
+    try:
+        check_is(path, checksum)
+    except (DamagedError, OSError) as error:
+        raise unreadable(path, run, str(error)) from error
+    return path
 
 
 class _Record:

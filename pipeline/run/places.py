@@ -179,7 +179,7 @@ class _Settling:
         met = meet(
             host,
             self._others.guests(newer, self._stands),
-            asks=lambda rows: {*rows} - self._ledger.has_result(rows),
+            asks=lambda rows: {*rows} - self._ledger.ended(rows).keys(),
             rows=sum(run.rows for run in newer) + self._jobs.rows,
             folder=self._folder,
         )

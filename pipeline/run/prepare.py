@@ -11,13 +11,14 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.engine.look import Looking
-from pipeline.ledger import Holder, Lock, RunLedger
+from pipeline.ledger import Holder, Lock, Run, RunLedger
 from pipeline.load import Bound, bind, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
 from pipeline.load.proof import check_decodes
 from pipeline.model import (
     ConfigError,
+    DamagedError,
     Fault,
     InputError,
     InputSettings,
@@ -26,7 +27,7 @@ from pipeline.model import (
     Status,
     UsageError,
 )
-from pipeline.model.plan import Planned
+from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.options import RunOptions
 from pipeline.run.registry import (
     UNFINISHED,
@@ -38,12 +39,18 @@ from pipeline.run.registry import (
     run_name,
 )
 from pipeline.run.room import check_room, copies_bytes, record_bytes
-from pipeline.run.stored import FORMAT, StoredRun, is_stored, load, save
+from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
 LEDGER = "ledger.db"
 BEFORES = "befores.db"
+
+_WAY_OUT = (
+    "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
+    "vendor; then remove it with `pipeline runs {run} --prune` and send what is still wanted as a "
+    "new file"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,7 @@ class Prepared:
     credentials: Mapping[str, str] = field(default_factory=dict)
     refusal: str | None = None
     is_sample: bool = False
+    made_of: MadeOf = "file"
     is_resumed: bool = False
     repeats: str | None = None
 
@@ -120,10 +128,10 @@ def prepare(
             accounts={name: fingerprint(config.outline(name)) for name in bound.jobs},
             refusal=_refusal(snapshot, bound, options) or _too_many(path, bound, options),
             is_sample=is_sample,
+            made_of=_made_of(path),
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
         )
-        save(stored, folder)
-        repeats = register(stored, config)
+        repeats = register(stored, config, save(stored, folder))
     except OSError as error:
         _remove(folder, lock)
         raise RunAborted(
@@ -171,6 +179,7 @@ def _prepared(
         credentials=stored.credentials,
         refusal=stored.refusal,
         is_sample=stored.is_sample,
+        made_of=stored.made_of,
         is_resumed=is_resumed,
     )
 
@@ -217,7 +226,7 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
             folder = config.ledger_folder / "runs" / run.name
             if not is_stored(folder) or is_alive(config, run):
                 continue
-            stored = load(folder)
+            stored = _described(run, folder)
             if stored.options.asks_for == options.asks_for and _fits(stored, config):
                 return run.name
     return None
@@ -240,9 +249,8 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
              cannot be used
     """
     folder = config.ledger_folder / "runs" / run
-    if not is_stored(folder):
-        raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
-    stored = load(folder)
+    known = _known(run, folder, config)
+    stored = _described(known, folder)
     if not _fits(stored, config):
         wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
         raise ConfigError(
@@ -257,7 +265,33 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
     lock = lock_of(config, run)
     if not lock.acquire(wait=False):
         raise UsageError(f"another process works on run {run}{_told(lock.holder())}")
-    return _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+    prepared = _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+    return replace(prepared, credentials={**stored.credentials, **known.credentials})
+
+
+def _known(run: str, folder: Path, config: Config) -> Run:
+    """The run as it is on record. Raises UsageError where there is none, or its files are gone."""
+    if is_stored(folder):
+        with open_registry(config) as runs:
+            known = runs.get(run)
+        if known is not None:
+            return known
+    raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
+
+
+def _described(known: Run, folder: Path) -> StoredRun:
+    """What its folder says of a run, all of which is compared with its checksums.
+
+    Raises DamagedError, with what can be done, where it is not what was written.
+    """
+    try:
+        stored = load(folder, known.description)
+        check_files(stored, folder)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}. Nothing was sent. {_WAY_OUT.format(run=known.name)}"
+        ) from error
+    return stored
 
 
 def _told(holder: Holder | None) -> str:
@@ -271,6 +305,13 @@ def discard(prepared: Prepared) -> None:
             runs.forget(prepared.run)
         shutil.rmtree(prepared.folder)
     prepared.lock.release()
+
+
+def _made_of(path: Path) -> MadeOf:
+    planned = planned_of(path)
+    if planned is None:
+        return "file"
+    return "plan" if planned.undoes is None else "undo"
 
 
 def _is_sample(path: Path, config: Config) -> bool:

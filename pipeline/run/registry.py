@@ -78,9 +78,12 @@ def run_name(stem: str) -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe or 'file'}-{letters}"
 
 
-def register(stored: StoredRun, config: Config, *, continues: str | None = None) -> str | None:
+def register(
+    stored: StoredRun, config: Config, checksum: str, *, continues: str | None = None
+) -> str | None:
     """Give a new run its place in time; the name of the last one that it repeats, if any.
 
+    checksum   of its description, as `save` gave it
     continues  the run of which it sends some rows again; None for a file's own run
     """
     operations: Counter[str] = Counter()
@@ -103,6 +106,8 @@ def register(stored: StoredRun, config: Config, *, continues: str | None = None)
                 repeats=repeats,
                 continues=continues,
                 run_id=stored.options.run_id if continues is None else None,
+                description=checksum,
+                credentials=stored.credentials,
             )
         )
     return repeats

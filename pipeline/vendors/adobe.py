@@ -56,6 +56,7 @@ from pipeline.model import (
 )
 from pipeline.policy import compare, guard, patch
 from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
+from pipeline.policy.vendor_numbers import lifetime_s
 from pipeline.vendors.contract import (
     MISSING,
     Bearer,
@@ -198,7 +199,6 @@ def _authenticate(s: Settings) -> Bearer | TokenCall:
 _FORM: Final = MappingProxyType(
     {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 )
-_LONGEST_S = 30 * 86_400.0  # OAUTH: 24 h. Older calls of IMS counted milliseconds: 1,000 days
 
 
 def _read_token(reply: Reply) -> Token | None:
@@ -211,9 +211,7 @@ def _read_token(reply: Reply) -> Token | None:
     text, lifetime = body.get("access_token"), body.get("expires_in")
     if not isinstance(text, str) or not re.fullmatch(r"[!-~]+", text):
         return None
-    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
-        return Token(SecretStr(text), None)
-    return Token(SecretStr(text), float(lifetime) if 0 < lifetime <= _LONGEST_S else None)
+    return Token(SecretStr(text), lifetime_s(lifetime))
 
 
 # ------------------------------------------------------------------------- changes and JSON Patch

@@ -59,6 +59,7 @@ from pipeline.model import (
 )
 from pipeline.policy import compare
 from pipeline.policy.classify import HINT_IN_DOUBT, classify, is_html, json_object, plain
+from pipeline.policy.vendor_numbers import lifetime_s
 from pipeline.vendors.contract import (
     Authentication,
     Basic,
@@ -186,7 +187,6 @@ def _authenticate(s: Settings) -> Authentication:
 
 
 _A_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
-_LONGEST_S: Final = 366 * 86_400.0  # of a lifetime that can be meant
 
 
 def _token(reply: Reply) -> Token | None:
@@ -196,18 +196,12 @@ def _token(reply: Reply) -> Token | None:
     Token(value=SecretStr('**********'), lifetime_s=3600.0)
     """
     body = json_object(reply.body)
-    value, kind, lifetime_s = map(body.get, ("access_token", "token_type", "expires_in"))
+    value, kind, lasts = map(body.get, ("access_token", "token_type", "expires_in"))
     if not isinstance(value, str) or not _A_TOKEN.fullmatch(value):
         return None
     if kind is not None and str(kind).lower() != "bearer":
         return None
-    return Token(SecretStr(value), _lifetime_s(lifetime_s))
-
-
-def _lifetime_s(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 < value <= _LONGEST_S else None
+    return Token(SecretStr(value), lifetime_s(lasts))
 
 
 # ----------------------------------------------------------------------------- ids of offers

@@ -72,7 +72,9 @@ def test_a_snapshot_holds_the_rows_and_all_that_is_known(
         delimiter=";",
         has_bom=True,
         newline="\r\n",
+        checksum=taken.checksum,
     )
+    assert taken.checksum
     assert rows_of(taken) == ROWS
     assert open_snapshot(taken.path) == taken
     assert stat.S_IMODE(taken.path.stat().st_mode) == 0o600

@@ -1,3 +1,1 @@
-"""What is promised of every file and every vendor, as properties: each drives whole files through
-the real engine on virtual time, and judges it by what arrived at the vendor and by the results.
-"""
+"""Promises of the product, each tried from outside, as properties of every file where it can be."""

@@ -112,7 +112,7 @@ def _known(legs: Sequence[Leg]) -> Earlier:
     return Earlier(
         in_doubt=frozenset(claimed - results.keys()),
         unknown=frozenset(row for row, each in results.items() if each.status == "unknown"),
-        ended=lambda rows: results.keys() & set(rows),
+        ended=lambda rows: {row: results[row].status for row in rows if row in results},
     )
 
 
