@@ -114,6 +114,7 @@ class Attempts:
             attempt=max(1, row.tries),
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
+            can_be_read=self._read_back.can_read(row),
             jitter=jitter,
         )
 

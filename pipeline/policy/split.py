@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.policy.batches import Batch, Row, halves
+from pipeline.policy.outcome import is_unconfirmed
 from pipeline.policy.retry import RETRYABLE
 
 PROBES = 3
@@ -32,7 +33,9 @@ def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
     if size == 1 or answer.verdict is Verdict.SPLIT:
         return size > 1
     never_left = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
-    return answer.verdict in RETRYABLE and not never_left and tries + 1 >= min(2, most)
+    if never_left or is_unconfirmed(answer):
+        return False
+    return answer.verdict in RETRYABLE and tries + 1 >= min(2, most)
 
 
 class Parts(NamedTuple):

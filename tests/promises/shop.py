@@ -25,7 +25,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import by_status, classify
 from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, Operation
@@ -91,7 +91,7 @@ def _encode(_settings: Any, jobs: Sequence[Change]) -> Request:
 
 
 def _decode(_settings: Any, jobs: Sequence[Change], reply: Reply | NoReply) -> tuple[Answer, ...]:
-    answer = classify(reply)
+    answer = classify(reply, by_status(204))
     if len(jobs) > 1 and answer.http_status in {500, 422}:
         answer = answer._replace(verdict=Verdict.SPLIT)
     if answer.http_status == 409:
