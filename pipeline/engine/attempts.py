@@ -8,6 +8,7 @@ from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.guards import Guards
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
+from pipeline.engine.transport import NeverLeftError
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.policy.batches import Batch, Row
@@ -48,9 +49,9 @@ class Attempts:
             for row in batch:
                 self._ends.end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
             raise
-        except BaseException:
+        except BaseException as error:
             for row in batch:
-                row.in_doubt = True
+                row.in_doubt |= not isinstance(error, NeverLeftError)
                 self._ends.leave(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
@@ -112,6 +113,7 @@ class Attempts:
             attempt=max(1, row.tries),
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
+            can_be_read=self._read_back.can_read(row),
             jitter=jitter,
         )
 

@@ -105,11 +105,12 @@ class Flow:
         was_down = self._outage.is_down
         now_s = self._clock()
         self._throttled += answer.verdict is Verdict.THROTTLED
-        if is_judged(answer):
+        works = is_judged(answer)
+        if works:
             self._outage.worked(left_s)
         elif answer.verdict is Verdict.TRANSIENT:
             self._outage.failed(batch[0].job.entity, left_s, now_s)
-        self._concurrency.heard(answer.verdict, left_s, now_s)
+        self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:
             self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)

@@ -9,7 +9,7 @@ from pipeline.engine.means import Heard, Means
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.policy.batches import Row
-from pipeline.policy.classify import NOT_THE_VENDOR, classify
+from pipeline.policy.classify import NOT_THE_VENDOR, classify_read
 from pipeline.policy.outcome import end_without_success
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import MISSING, Guard, Operation, State
@@ -75,7 +75,7 @@ class Guards:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify(reply)
+        answer = classify_read(reply)
         self._means.heard(trip, [row], reply, answer)
         self._ends.exchanges.read(row, reply)
         state = reading.state(settings, reply) if isinstance(reply, Reply) else None

@@ -14,7 +14,7 @@ from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.model import JobRow, NoReply, Reply, RowResult
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import Confirmation, classify
 from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, VendorSettings
@@ -25,8 +25,13 @@ STARTS_PER_S = 10.0
 """Where the limit is to be learned: what the vendor files assume."""
 
 
+TAKEN = Confirmation(
+    "any success", Reply(200, {}, b""), lambda reply: reply.status // 100 == 2, lambda _reply: None
+)
+
+
 def decode(_settings: VendorSettings, _jobs: Sequence[Price], reply: Reply | NoReply):
-    return (classify(reply),)
+    return (classify(reply, TAKEN),)
 
 
 def account(settings: Settings) -> Account:
