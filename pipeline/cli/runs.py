@@ -263,7 +263,7 @@ def _tell_run(config: Config, name: str, told: _Told) -> None:
             _tell_known(known, told)
             told.say(f"\nIts report comes when it ends. `pipeline runs {name} --stop` stops it.")
         return
-    summary, is_new = report_of(config, name)
+    summary, is_new = report_of(config, name, told.aside)
     known = entry(config, name)
     if told.is_json:
         told.line(**_facts(known), summary=summary.model_dump(mode="json"))
