@@ -215,7 +215,7 @@ def test_a_moment_since_1970_is_that_moment(tmp_path, digits):
 def test_what_is_far_too_long_stops_the_account_and_is_bounded(tmp_path, value):
     with shop_that({"b": wait(value)}) as (url, _):
         configure(tmp_path, url, more=OFTEN)
-        stopped = send(tmp_path, "one", "a", "b", "c")
+        stopped = send(tmp_path, "one", "b", "a", "c")
         assert stopped.code == 3
         assert f"Retry-After: {value}" in stopped.words
         assert "a pause of 31622" in stopped.words  # 366 days
