@@ -11,6 +11,7 @@ from pipeline.policy.batches import Batch, Row
 from pipeline.policy.concurrency import Concurrency
 from pipeline.policy.outage import Outage
 from pipeline.policy.outcome import is_judged
+from pipeline.policy.throttle import Throttle
 
 WORKERS_PER_SLOT = 2
 """While one batch is under way another one is put on record."""
@@ -39,6 +40,7 @@ class Flow:
     ) -> None:
         self._concurrency = Concurrency(most)
         self._outage = Outage()
+        self._throttle = Throttle()
         self._clock = clock
         self._has_room = has_room
         self._is_down = is_down
@@ -121,7 +123,8 @@ class Flow:
         down_since_s, before = self._outage.failing_since_s, self.limit
         was_down = self._outage.is_down
         now_s = self._clock()
-        self._throttled += answer.verdict is Verdict.THROTTLED
+        if answer.verdict is Verdict.THROTTLED:
+            self._refuses(batch, now_s)
         works = is_judged(answer)
         if works:
             self._works(batch, left_s, now_s, is_read=is_read)
@@ -139,8 +142,29 @@ class Flow:
         if is_read:
             self._outage.goes_on(now_s)
         else:
+            self._throttle.accepted()
             self._answered += len(batch)
             self._is_last_call = False
+
+    def _refuses(self, batch: Batch, now_s: float) -> None:
+        self._throttled += 1
+        refusals = self._throttle.refused(batch[0].refusals, now_s)
+        for row in batch:
+            row.refusals = refusals
+
+    @property
+    def throttled_s(self) -> float:
+        """So long the vendor has refused, as too many, all that it answered; 0 where it has not."""
+        since_s = self._throttle.since_s
+        return 0.0 if since_s is None else self._clock() - since_s
+
+    def is_counted(self, row: Row, answer: Answer) -> bool:
+        """Whether the answer that was just heard uses up an attempt of `row`: not while the account
+        is throttled, nor while nobody gets one.
+        """
+        if self._outage.is_down:
+            return False
+        return answer.verdict is not Verdict.THROTTLED or row.refusals.is_counted
 
     def _fails(
         self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
@@ -159,11 +183,11 @@ class Flow:
         for each in batch:
             each.failed_s = left_s
 
-    def counts_as(self, row: Row, most: int) -> int:
+    def counts_as(self, row: Row, answer: Answer, most: int) -> int:
         """How many of its tries, at most so many, `row` has used with the answer just heard: none
-        while nobody gets one, the last where all that is left are rows that fail.
+        where it is not counted, the last where all that is left are rows that fail.
         """
-        if self._outage.is_down:
+        if not self.is_counted(row, answer):
             return row.tries
         return most if self._is_last_call and row.attempts > 1 else row.tries + 1
 

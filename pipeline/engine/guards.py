@@ -95,10 +95,14 @@ class Guards:
                 *(Verdict.TRANSIENT, Effect.NONE, answer.http_status, NOT_THE_VENDOR),
                 message="what came is nothing that the vendor says of an entity",
             )
-        row.reads += not self._means.flow.is_probing
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.reads += is_counted
         delay_s = None
         if not is_missing:
-            delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+            attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+            delay_s = next_delay_s(
+                self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+            )
         if delay_s is not None:
             self._supply.again([row], delay_s)
             return False

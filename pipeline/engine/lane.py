@@ -286,6 +286,7 @@ class Lane:
                 answer,
                 None if heard.is_read else self._brake,
                 down_s=self._flow.down_s,
+                throttled_s=self._flow.throttled_s,
                 max_outage_s=self.account.max_outage_s,
                 is_first_lost=heard.is_end and not self._is_open,
             )

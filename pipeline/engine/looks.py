@@ -143,9 +143,11 @@ class Looks:
 
     def _told_nothing(self, row: Row, answer: Answer) -> None:
         """The vendor did not tell what it holds: ask again later, or give up."""
-        row.unread += not self._means.flow.is_probing
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.unread += is_counted
+        attempt = row.refusals.attempt(row.unread, is_counted=is_counted)
         jitter = self._means.around.jitter()
-        delay_s = next_delay_s(self._account.retry, answer, row.unread, jitter)
+        delay_s = next_delay_s(self._account.retry, answer, attempt, jitter, is_counted=is_counted)
         if delay_s is not None:
             self._supply.again([row], delay_s)
         elif row.in_doubt:
