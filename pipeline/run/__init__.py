@@ -22,6 +22,7 @@ from pipeline.run.busy import BusyError, places_held
 from pipeline.run.credentials import check_secrets
 from pipeline.run.facts import NOTHING_SENT, report, warnings_about
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin
 from pipeline.run.places import settle_places
 from pipeline.run.prepare import (
     LEDGER,
@@ -31,6 +32,8 @@ from pipeline.run.prepare import (
     prepare,
     reopen,
     same_finished,
+    same_unfinished,
+    sent_before,
 )
 from pipeline.run.prune import tidy
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
@@ -46,6 +49,7 @@ __all__ = [
     "Appointment",
     "BusyError",
     "CalledOffError",
+    "Origin",
     "Prepared",
     "Progress",
     "RunOptions",
@@ -64,6 +68,8 @@ __all__ = [
     "run_file",
     "run_file_async",
     "same_finished",
+    "same_unfinished",
+    "sent_before",
     "signals_obeyed",
     "tidy",
     "to_the_minute",

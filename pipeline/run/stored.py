@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.load import Bound
 from pipeline.model import RunAborted, Snapshot
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin
 
 FILE = "run.json"
 FORMAT = 1
@@ -25,6 +26,8 @@ class StoredRun:
     is_simulated  whether it was prepared for the simulator
     credentials   digest of who signs in for an account, once something was sent through it and
                   where that has a name; see `credentials.py`
+    origin        the file as it lay when the run was prepared; None for a dropped one, which is
+                  put away, and for runs of earlier versions
     """
 
     format: int
@@ -37,6 +40,7 @@ class StoredRun:
     is_sample: bool
     is_simulated: bool
     credentials: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 _ADAPTER = TypeAdapter(StoredRun)
