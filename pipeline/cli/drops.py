@@ -14,7 +14,6 @@ from pipeline.cli.session import BUSY, FAILED_ROWS, NOTHING_SENT, Session, toget
 from pipeline.cli.setup import whole
 from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
-from pipeline.ledger import LedgerError
 from pipeline.model import InputError, RunAborted, UsageError
 from pipeline.report import Summary
 from pipeline.report.wording import one_line
@@ -145,7 +144,7 @@ class _OneByOne:
         try:
             yield
         except RunAborted as error:
-            if isinstance(error, LedgerError) or not self._ground.fault():
+            if not self._ground.fault():
                 raise InputError(f"{claim.file}: {error}") from error
             raise
 

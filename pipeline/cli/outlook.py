@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.load import JobsFile
 from pipeline.policy.forecast import ASSUMED_LATENCY_S, Bound, Forecast, forecast
 from pipeline.report.wording import about, counted, duration
-from pipeline.run import Appointment, Prepared, to_the_minute, usual_latency_s
+from pipeline.run import Appointment, Prepared, rows_left, to_the_minute, usual_latency_s
 from pipeline.vendors import Account
 
 _ID = 3  # vendor|origin|scope|kind|id
@@ -18,12 +19,14 @@ _ID = 3  # vendor|origin|scope|kind|id
 class Prospect(NamedTuple):
     """What sending to one account takes.
 
+    rows       operation -> rows of it that are not on record yet
     requests   reads that go before included
     latency_s  of a reply, as it usually is; None where nothing on record tells
     """
 
     account: Account
     jobs: JobsFile
+    rows: Mapping[str, int]
     requests: int
     forecast: Forecast
     latency_s: float | None
@@ -88,23 +91,30 @@ class Outlook:
 
 
 def _prospects(prepared: Prepared) -> Iterator[Prospect]:
+    left = rows_left(prepared)
     for account in prepared.accounts:
         jobs = prepared.bound.jobs[account.name]
+        share = left[account.name].total() / jobs.rows
         latency_s = usual_latency_s(prepared.config, account)
-        requests = jobs.requests + _reads_beforehand(prepared, account, jobs)
+        requests = math.ceil(share * (jobs.requests + _reads_beforehand(prepared, account, jobs)))
         lasts = forecast(
             requests,
-            0 if jobs.hottest is None or prepared.options.coalesce else jobs.hottest.jobs,
+            _hottest(jobs, left[account.name].total(), coalesce=prepared.options.coalesce),
             per_s=account.mean_per_s,
             in_flight=account.in_flight,
             latency_s=latency_s,
         )
-        yield Prospect(account, jobs, requests, lasts, latency_s)
+        yield Prospect(account, jobs, left[account.name], requests, lasts, latency_s)
+
+
+def _hottest(jobs: JobsFile, left: int, *, coalesce: bool) -> int:
+    """Rows of one entity that go one after the other, at most; 0 where none has several."""
+    return 0 if jobs.hottest is None or coalesce else min(jobs.hottest.jobs, left)
 
 
 def _reads_beforehand(prepared: Prepared, account: Account, jobs: JobsFile) -> int:
-    """Reads that the options ask for, a row each where its vendor can be read."""
+    """One for each row that is read before it is sent: what the options or the rows ask for."""
     if not (prepared.looking.skips or prepared.looking.remembers):
-        return 0
+        return jobs.reads
     readable = {op.name for op in account.vendor.operations if op.reading and op.change}
     return sum(rows for name, rows in jobs.operations.items() if name in readable)

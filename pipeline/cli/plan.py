@@ -19,6 +19,8 @@ from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, w
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import UsageError
+from pipeline.model.plan import PlanKind
+from pipeline.plan import Made as MadePlan
 from pipeline.plan import make_plan, undo_plan, verify_run
 from pipeline.run import RunOptions, Shared, Way, open_registry, prepare
 
@@ -90,7 +92,14 @@ def plan(
             lambda tell: make_plan(file, out, config, desk.way, options=options, tell=tell),
         )
     show_plan(desk.console, made)
-    sys.exit(STOPPED if made.stopped else 0)
+    sys.exit(_code_of(made))
+
+
+def _code_of(made: MadePlan) -> int:
+    """3 where an account stopped, 1 where the vendor did not tell of some rows what it holds."""
+    if made.stopped:
+        return STOPPED
+    return FAILED if made.planned.kinds.get(PlanKind.UNREAD) else 0
 
 
 def named(run: str, config: Config) -> str:
@@ -161,7 +170,7 @@ def undo(
     if not quiet:
         show_plan(desk.console, made, is_sent_next=not plan_only)
     if plan_only or not made.planned.sends:
-        sys.exit(STOPPED if made.stopped else 0)
+        sys.exit(_code_of(made))
     session = Session(quiet=quiet, as_json=as_json, goes_on=yes)
     make = partial(whole, partial(prepare, made.path, config, RunOptions()))
     sys.exit(session.run([(str(made.path), make)], is_agreed=yes))

@@ -19,7 +19,7 @@ from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
-from pipeline.load.header import nearest
+from pipeline.load.names import nearest
 from pipeline.model import UsageError
 from pipeline.policy.quota import parse_quota
 from pipeline.report import closing
@@ -184,11 +184,26 @@ def _line(each: Entry) -> RunLine:
         sequence=run.sequence,
         name=run.name,
         source=str(from_here(Path(run.source))),
+        about=about(each),
         rows=run.rows,
         started=run.started,
         state=_state(each),
         exit_code=run.exit_code,
     )
+
+
+def about(each: Entry) -> str:
+    """What a run is: its operations, the accounts it goes through, and a mark if it is special."""
+    run = each.run
+    where = f" through {', '.join(run.accounts)}" if run.accounts else ""
+    what = ", ".join(run.operations) or "no valid row"
+    return "; ".join(filter(None, [f"{what}{where}", _kind(each)]))
+
+
+def _kind(each: Entry) -> str:
+    kinds = {"file": "", "plan": "of a plan", "undo": "takes a run back"}
+    rehearsal = "rehearsal: no vendor was contacted" if each.is_rehearsal else ""
+    return ", ".join(filter(None, [kinds[each.made_of], rehearsal]))
 
 
 def _state(each: Entry) -> str:
@@ -216,6 +231,8 @@ def _facts(each: Entry) -> dict[str, Any]:
         "rows": run.rows,
         "operations": dict(run.operations),
         "accounts": list(run.accounts),
+        "made_of": each.made_of,
+        "is_rehearsal": each.is_rehearsal,
         "state": each.condition,
         "pid": each.holder.pid if each.holder else None,
         "not_sent": each.not_sent,
@@ -246,7 +263,7 @@ def _tell_run(config: Config, name: str, told: _Told) -> None:
             _tell_known(known, told)
             told.say(f"\nIts report comes when it ends. `pipeline runs {name} --stop` stops it.")
         return
-    summary, is_new = report_of(config, name)
+    summary, is_new = report_of(config, name, told.aside)
     known = entry(config, name)
     if told.is_json:
         told.line(**_facts(known), summary=summary.model_dump(mode="json"))
@@ -282,6 +299,7 @@ def _tell_known(known: Entry, told: _Told) -> None:
         "begun": moment(run.started),
         "rows": ", ".join(_rows_of(known)),
         "accounts": ", ".join(run.accounts),
+        "kind": _kind(known),
         "repeats": run.repeats,
         "continues": run.continues,
         "state": _state(known),

@@ -45,6 +45,7 @@ def question_about(prepared: Prepared, outlook: Outlook) -> Question:
     return Question(
         file=from_here(prepared.snapshot.source),
         rows=bound.rows,
+        done=bound.rows - bound.invalid - sum(sum(each.rows.values()) for each in prospects),
         invalid=bound.invalid,
         targets=tuple(map(_target, prospects)),
         blank_lines=prepared.snapshot.blank_lines,
@@ -98,7 +99,7 @@ def _target(prospect: Prospect) -> Target:
         account=account.name,
         vendor=account.vendor.name,
         host=urlsplit(account.link.base_url).netloc,
-        rows=prospect.jobs.operations,
+        rows=prospect.rows,
         scope=account.vendor.scope(account.settings),
         quota=account.quota,
         quota_is=account.quota_is,

@@ -11,11 +11,11 @@ import anyio
 from aiolimiter import AsyncLimiter
 
 from pipeline.model import Answer, Reply, Verdict
-from pipeline.policy.allowance import Allowance, allowance
+from pipeline.policy.allowance import SHORTEST_S, Allowance, StatedRate, allowance
 from pipeline.policy.margin import Margin
 from pipeline.policy.pause import Pause
 from pipeline.policy.quota import Quota
-from pipeline.policy.rate import BELOW, Rate, in_force
+from pipeline.policy.rate import Rate, in_force
 from pipeline.policy.windows import log_of
 
 CATCH_UP_S = 0.050
@@ -25,8 +25,6 @@ where the rate is learned, for then no window holds."""
 
 LATE_MOST_S = 1.0
 """How long a connection that is already open is kept waiting for a second permit."""
-
-_SHORTEST_S = 1.0  # a window that a reply states no length of is at least so long
 
 
 def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
@@ -53,12 +51,14 @@ class Terms:
     starts_per_s   where it is: the rate at first
     is_strict      requests count from their replies on, whatever the network does
     day_started_s  UTC seconds when a day of the vendor's began; None: a day is any 24 hours
+    max_wait_s     a stated rate at which a request would wait longer is not believed
     """
 
     quotas: tuple[Quota, ...]
     starts_per_s: float = 1.0
     is_strict: bool = False
     day_started_s: float | None = None
+    max_wait_s: float = 900.0
 
     @property
     def even_per_s(self) -> float:
@@ -69,7 +69,7 @@ class Terms:
     @property
     def longest_s(self) -> float:
         """The longest window."""
-        return max((quota.per_s for quota in self.quotas), default=_SHORTEST_S)
+        return max((quota.per_s for quota in self.quotas), default=SHORTEST_S)
 
 
 class Gate:
@@ -103,7 +103,7 @@ class Gate:
             self._rate = Rate(terms.starts_per_s)
         elif terms.even_per_s < math.inf:
             self._rate = Rate(terms.even_per_s, terms.even_per_s)
-        self._stated_window_s = _SHORTEST_S
+        self._stated = StatedRate(terms.max_wait_s)
         self._limiter: AsyncLimiter | None = None
         self._limited_per_s = 0.0
         self._caps: dict[str, float] = {}
@@ -241,13 +241,12 @@ class Gate:
     def _learn(self, stated: Allowance | None, now_s: float) -> None:
         if stated is None or self._rate is None:
             return
-        if stated.reset_s is not None:
-            self._stated_window_s = max(self._stated_window_s, stated.reset_s)
-            if stated.remaining == 0:
-                self._pause.asked(stated.reset_s, now_s, now_s)
-        if stated.limit and (stated.window_s or stated.reset_s is not None):
-            window_s = stated.window_s or self._stated_window_s
-            self._rate.allows(BELOW * stated.limit / window_s, now_s)
+        reset_s = stated.reset_s
+        if stated.remaining == 0 and reset_s is not None and reset_s <= self.terms.max_wait_s:
+            self._pause.asked(reset_s, now_s, now_s)
+        per_s = self._stated.per_s(stated, now_s)
+        if per_s is not None:
+            self._rate.allows(per_s, now_s)
 
     def heard(self, answer: Answer, left_s: float) -> None:
         """Learn from an answer to what left at `left_s`: its throttling, the pause it asks for."""

@@ -13,19 +13,19 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
-from pipeline.ledger import Ledger, RunLedger, State
+from pipeline.ledger import Ledger, State
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.report import Summary
+from pipeline.report.summary import NOTHING_SENT
 from pipeline.run.appointed import Appointment, CalledOffError, to_the_minute
 from pipeline.run.before import Before
 from pipeline.run.busy import BusyError, places_held
 from pipeline.run.credentials import check_secrets
-from pipeline.run.facts import NOTHING_SENT, report, warnings_about
+from pipeline.run.facts import report, warnings_about
 from pipeline.run.options import RunOptions
 from pipeline.run.origin import Origin
 from pipeline.run.places import settle_places
 from pipeline.run.prepare import (
-    LEDGER,
     SAMPLES,
     Prepared,
     discard,
@@ -36,7 +36,9 @@ from pipeline.run.prepare import (
     sent_before,
 )
 from pipeline.run.prune import tidy
+from pipeline.run.record import open_record
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
+from pipeline.run.remaining import rows_left
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.shared import Sent, Shared
 from pipeline.run.turn import await_turn
@@ -65,6 +67,7 @@ __all__ = [
     "prepare",
     "reopen",
     "report_only",
+    "rows_left",
     "run_file",
     "run_file_async",
     "same_finished",
@@ -139,7 +142,7 @@ async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
             raise
         _record_late(ledger, sent)
         summary = await _reported(prepared, sent, ledger, before)
-        _move_on(prepared, _state_after(summary, ledger), summary)
+        _move_on(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
@@ -149,7 +152,7 @@ async def _sent(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent, before
     if not await await_turn(prepared, way, sent):
         raise off
     async with places_held(prepared, wait=way.may_wait, tell=way.tell):
-        _move_on(prepared, "sending")
+        _move_on(prepared, "sending", ledger)
         before = await anyio.to_thread.run_sync(settle_places, prepared, ledger, before, way.tell)
         await send_or_refuse(prepared, way, ledger, before, sent)
     if sent.is_off:
@@ -172,7 +175,7 @@ def report_only(prepared: Prepared) -> Summary:
     """
     with _opened(prepared) as ledger:
         summary = report(prepared, Sent(over=_KILLED), ledger, Before.of(ledger))
-        _move_on(prepared, _state_after(summary, ledger), summary)
+        _move_on(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
@@ -180,7 +183,7 @@ def report_only(prepared: Prepared) -> Summary:
 def _opened(prepared: Prepared) -> Iterator[Ledger]:
     """The run's ledger; in the end other processes may work on the run."""
     try:
-        with RunLedger(prepared.folder / LEDGER) as ledger:
+        with open_record(prepared.folder, prepared.commits) as ledger:
             yield ledger
     finally:
         prepared.lock.release()
@@ -192,7 +195,9 @@ def _state_after(summary: Summary, ledger: Ledger) -> State:
     return "sending" if is_open and summary.exit_code != NOTHING_SENT else "reported"
 
 
-def _move_on(prepared: Prepared, state: State, summary: Summary | None = None) -> None:
+def _move_on(
+    prepared: Prepared, state: State, ledger: Ledger, summary: Summary | None = None
+) -> None:
     with open_registry(prepared.config) as runs:
         runs.change_state(
             prepared.run,
@@ -200,6 +205,7 @@ def _move_on(prepared: Prepared, state: State, summary: Summary | None = None) -
             ended=None if summary is None else datetime.now(UTC),
             counts=None if summary is None else summary.statuses,
             exit_code=None if summary is None else summary.exit_code,
+            commits=ledger.commits,
         )
 
 

@@ -38,6 +38,7 @@ class Sent:
     is_off   it was called off before anything was sent
     over     why it ended before its rows did: its time had come, or it was killed; else empty
     slowed   account -> the slowest quota that another terminal asked for
+    leg      the number of this process among those that sent rows of the run; 0 while it sent none
     unrecorded  results that could not be put on record; the report has them all the same
     pool     that sends; None before
     """
@@ -50,8 +51,14 @@ class Sent:
     is_off: bool = False
     over: str = ""
     slowed: dict[str, Quota] = field(default_factory=dict)
+    leg: int = 0
     unrecorded: list[RowResult] = field(default_factory=list)
     pool: Pool | None = None
+
+    @property
+    def began_at_s(self) -> float:
+        """`started` in UTC seconds since 1970."""
+        return self.started.timestamp()
 
 
 @dataclass(slots=True)
@@ -198,6 +205,7 @@ def _terms(account: Account) -> Terms:
         starts_per_s=account.starts_per_s,
         is_strict=account.is_strict,
         day_started_s=starts_s,  # on the first day of all: every later one begins at that time
+        max_wait_s=account.max_wait_s,
     )
 
 

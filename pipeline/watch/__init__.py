@@ -17,7 +17,7 @@ from pipeline.watch.expect import Expectation, parse_expectation
 from pipeline.watch.ground import Ground
 from pipeline.watch.notes import LETTERS, Claim
 from pipeline.watch.prepared import ENDED, ended, finish, is_begun, is_left, prepare_claim
-from pipeline.watch.settling import SETTLE_S, Settling
+from pipeline.watch.settling import SETTLE_S, Settling, is_hidden
 from pipeline.watch.taking import Taker
 from pipeline.watch.trouble import DropError
 from pipeline.watch.watcher import Watcher
@@ -47,6 +47,7 @@ __all__ = [
     "ended",
     "finish",
     "is_begun",
+    "is_hidden",
     "is_left",
     "parse_expectation",
     "prepare_claim",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
+from pipeline.run import open_registry
 from pipeline.watch.claims import Drops
 
 
@@ -44,6 +45,15 @@ class Ground:
                     file.write(b"x")
             except OSError as error:
                 return f"{each} cannot be written to: {error.strerror}"
+        return self._fault_of_ledger()
+
+    def _fault_of_ledger(self) -> str:
+        try:
+            if self._config.ledger.exists():
+                with open_registry(self._config) as runs:
+                    runs.all(most=1)
+        except RunAborted as error:
+            return str(error)
         return ""
 
 

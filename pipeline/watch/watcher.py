@@ -16,7 +16,6 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from pipeline.config import Config
-from pipeline.ledger import LedgerError
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted
 from pipeline.report import Summary
 from pipeline.run import (
@@ -223,7 +222,7 @@ class Watcher:
 
     async def _broken_off(self, claim: Claim, error: RunAborted) -> None:
         """It could not be put on record: the fault of one file or run, or of the disk for all."""
-        if isinstance(error, LedgerError) or not await anyio.to_thread.run_sync(self._ground.fault):
+        if not await anyio.to_thread.run_sync(self._ground.fault):
             self._set_aside(claim, str(error))
         else:
             self._failure = self._failure or error

@@ -19,7 +19,7 @@ from pipeline.config import Config, load_config
 from pipeline.engine.transport import Transport
 from pipeline.load import read_jobs
 from pipeline.model import Link, NoReply, PipelineError, Reply, Request, UpdateJob
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import classify_read
 from pipeline.run import RunOptions, discard, prepare
 from pipeline.vendors import Operation, TokenCall, load_vendors
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY
@@ -93,7 +93,7 @@ def files_target(folder: Path, config: Config) -> Target:
     pl.DataFrame(
         {"external_id": ["a", "b"], "n": [1, None], "when": ["2026-12-01", ""], "l": [[1], []]}
     ).write_parquet(parquet)
-    corpus = [*tables, *(gzip.compress(each) for each in tables[:4]), parquet.getvalue()]
+    corpus = [*tables, *(gzip.compress(each, mtime=0) for each in tables[:4]), parquet.getvalue()]
     operations = [op.name for vendor in config.vendors.values() for op in vendor.operations]
 
     def feed(data: bytes) -> None:
@@ -163,7 +163,7 @@ def replies_target(folder: Path, config: Config) -> Iterator[Target]:
 
 
 def _read_by_all(config: Config, jobs: dict[str, UpdateJob], reply: Reply | NoReply) -> None:
-    classify(reply)
+    classify_read(reply)
     for entry in config.accounts.values():
         settings = entry.settings
         for op in entry.vendor.operations:

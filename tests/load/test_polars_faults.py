@@ -58,17 +58,29 @@ def refused(path: Path) -> str:
 WELL = text()
 PLACE = f"row {BROKEN} (line {BROKEN + 1}): "
 
-ROWS_AND_THEN_AN_ERROR = [  # name, content, our message
-    ("a.csv", text(broken="coupon-x,a,b,c"), PLACE + "the record has 4 fields"),  # a field too many
-    ("a.csv", WELL.replace(b"n-40000,some", b"n-40000,s\xf6me"), PLACE + "byte 0xF6"),  # Latin-1
-    ("a.csv", text(broken='coupon-x,"a,1'), PLACE + "the quote opened on line 40001 is never"),
-    ("a.csv", text(broken='coupon-x,a"b,1'), PLACE + "a quote inside a cell"),
-    ("a.csv.gz", gzip.compress(WELL)[:150_000], "the compressed stream is cut"),
-    ("a.csv.gz", gzip.compress(WELL)[:-8], "the compressed stream is cut"),  # only the trailer
-]
+PACKED = gzip.compress(WELL, mtime=0)  # the same bytes at any time
+
+ROWS_AND_THEN_AN_ERROR = {  # name, content, our message
+    "a field too many": ("a.csv", text(broken="coupon-x,a,b,c"), PLACE + "the record has 4 fields"),
+    "Latin-1": (
+        "a.csv",
+        WELL.replace(b"n-40000,some", b"n-40000,s\xf6me"),
+        PLACE + "byte 0xF6",
+    ),
+    "an unclosed quote": (
+        "a.csv",
+        text(broken='coupon-x,"a,1'),
+        PLACE + "the quote opened on line 40001 is never",
+    ),
+    "a stray quote": ("a.csv", text(broken='coupon-x,a"b,1'), PLACE + "a quote inside a cell"),
+    "a gzip that is cut": ("a.csv.gz", PACKED[:150_000], "the compressed stream is cut"),
+    "a gzip without its trailer": ("a.csv.gz", PACKED[:-8], "the compressed stream is cut"),
+}
 
 
-@pytest.mark.parametrize(("name", "content", "message"), ROWS_AND_THEN_AN_ERROR)
+@pytest.mark.parametrize(
+    ("name", "content", "message"), ROWS_AND_THEN_AN_ERROR.values(), ids=ROWS_AND_THEN_AN_ERROR
+)
 def test_polars_gives_rows_out_before_it_finds_the_fault(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:

@@ -21,6 +21,11 @@ TEXT = b'\xef\xbb\xbfid;name\r\n1;x\r\n;\r\n2;"y\r\nz"\r\n3;\r\n'
 ROWS = [(1, 2, "1", "x"), (2, 4, "2", "y\r\nz"), (3, 6, "3", "")]
 
 
+def packed(content: bytes) -> bytes:
+    """The same gzip at any time: gzip.compress writes the present second into its head."""
+    return gzip.compress(content, mtime=0)
+
+
 @pytest.fixture
 def put(tmp_path: Path) -> Callable[[str, bytes], Path]:
     def write(name: str, content: bytes) -> Path:
@@ -50,7 +55,7 @@ def test_a_snapshot_holds_the_rows_and_all_that_is_known(
     put: Callable[[str, bytes], Path], tmp_path: Path, name: str, chunk_bytes: int
 ) -> None:
     is_compressed = name.lower().endswith("gz")
-    stored = gzip.compress(TEXT) if is_compressed else TEXT
+    stored = packed(TEXT) if is_compressed else TEXT
     source = put(name, stored)
     taken = take(source, tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
     assert taken == Snapshot(
@@ -67,7 +72,9 @@ def test_a_snapshot_holds_the_rows_and_all_that_is_known(
         delimiter=";",
         has_bom=True,
         newline="\r\n",
+        checksum=taken.checksum,
     )
+    assert taken.checksum
     assert rows_of(taken) == ROWS
     assert open_snapshot(taken.path) == taken
     assert stat.S_IMODE(taken.path.stat().st_mode) == 0o600
@@ -84,48 +91,75 @@ def test_a_header_without_rows_is_a_snapshot_without_rows(
 def test_gzip_may_have_several_members_and_padding(
     put: Callable[[str, bytes], Path], tmp_path: Path
 ) -> None:
-    stored = gzip.compress(TEXT[:20]) + gzip.compress(b"") + gzip.compress(TEXT[20:]) + b"\0" * 512
+    stored = packed(TEXT[:20]) + packed(b"") + packed(TEXT[20:]) + b"\0" * 512
     for chunk_bytes in (1, 3, 1 << 20):
         taken = take(put("a.csv.gz", stored), tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
         assert rows_of(taken) == ROWS
 
 
-PACKED = gzip.compress(b"id,name\n" + b"".join(b"%d,n%d\n" % (n, n * n) for n in range(2000)))
+PACKED = packed(b"id,name\n" + b"".join(b"%d,n%d\n" % (n, n * n) for n in range(2000)))
 PARQUET = b"PAR1" + b"\0" * 40 + b"PAR1"
+ZIP = b"PK\x03\x04" + b"\0" * 26
+UMLAUT = "id,name\n1,\N{LATIN SMALL LETTER A WITH DIAERESIS}\n"
 
-NOT_WHAT_THE_NAME_SAYS = [  # name, content, parts of the message
-    ("a.csv", b"", ("is empty: zero bytes",)),
-    ("a.parquet", b"", ("is empty: zero bytes",)),
-    ("a.csv", PARQUET, ("is parquet, not text", "name it .parquet")),
-    ("a.csv", PACKED, ("is gzip, not text", "name it .csv.gz")),
-    ("a.csv.gz", TEXT, ("is text, not gzip", "name it .csv")),
-    ("a.csv.gz", gzip.compress(PARQUET), ("is parquet inside of the gzip",)),
-    ("a.csv.gz", gzip.compress(PACKED), ("is gzip inside of the gzip",)),
-    ("a.csv.gz", gzip.compress(b""), ("no header",)),
-    ("a.parquet", TEXT, ("is text, not parquet", "name it .csv")),
-    ("a.csv", b"PK\x03\x04" + b"\0" * 26 + b"[Content_Types].xml", ("Excel", "CSV UTF-8")),
-    ("a.csv", b"PK\x03\x04" + b"\0" * 26 + b"a.csv", ("is zip, not text",)),
-    ("a.xlsx", b"PK\x03\x04", ("is a spreadsheet", "Save as, CSV UTF-8")),
-    ("a.XLS", b"\xd0\xcf\x11\xe0", ("is a spreadsheet",)),
-    ("a.json", b"{}", ("has the ending '.json'", ".csv.gz or .parquet")),
-    ("a", b"a,b\n", ("has no ending",)),
-    ("a.csv", b"<!DOCTYPE html><html>", ("is HTML or XML",)),  # a login page, saved
-    ("a.csv", "id,name\n1,ä\n".encode("utf-16"), ("UTF-16LE, not UTF-8", "iconv -f UTF-16 ")),
-    ("a.csv", "id,name\n1,ä\n".encode("utf-16-be"), ("UTF-16BE", "iconv -f UTF-16 ")),
-    ("a.csv", "id,name\n1,ä\n".encode("utf-32"), ("UTF-32LE", "iconv -f UTF-32 ")),
-    ("a.csv.gz", gzip.compress("id,name\n".encode("utf-16")), ("gzip -dc ", "| iconv -f UTF-16 ")),
-    ("a.csv", "id,name\n1,ä\n".encode("latin-1"), ("iconv -f WINDOWS-1252 -t UTF-8 ", "row 1")),
-    ("a.csv.gz", PACKED[: len(PACKED) // 2], ("is cut",)),
-    ("a.csv.gz", PACKED[:-8], ("is cut",)),  # only the trailer is missing
-    ("a.csv.gz", PACKED[:-1], ("is cut",)),
-    ("a.csv.gz", PACKED[:-8] + b"\0" * 8, ("is broken", "incorrect")),  # a wrong checksum
-    ("a.csv.gz", PACKED + b"garbage", ("is broken",)),
-    ("a.csv.gz", PACKED + PACKED[:40], ("is cut",)),  # the second member is
-    ("a.parquet", PARQUET, ("is not whole, or not Parquet",)),
-]
+NOT_WHAT_THE_NAME_SAYS = {  # name, content, parts of the message
+    "an empty CSV": ("a.csv", b"", ("is empty: zero bytes",)),
+    "an empty Parquet": ("a.parquet", b"", ("is empty: zero bytes",)),
+    "a CSV that is Parquet": ("a.csv", PARQUET, ("is parquet, not text", "name it .parquet")),
+    "a CSV that is gzip": ("a.csv", PACKED, ("is gzip, not text", "name it .csv.gz")),
+    "a gzip that is text": ("a.csv.gz", TEXT, ("is text, not gzip", "name it .csv")),
+    "a gzip of Parquet": ("a.csv.gz", packed(PARQUET), ("is parquet inside of the gzip",)),
+    "a gzip of gzip": ("a.csv.gz", packed(PACKED), ("is gzip inside of the gzip",)),
+    "a gzip of nothing": ("a.csv.gz", packed(b""), ("no header",)),
+    "a Parquet that is text": ("a.parquet", TEXT, ("is text, not parquet", "name it .csv")),
+    "a CSV that is a workbook": (
+        "a.csv",
+        ZIP + b"[Content_Types].xml",
+        ("Excel", "CSV UTF-8"),
+    ),
+    "a CSV that is a zip": ("a.csv", ZIP + b"a.csv", ("is zip, not text",)),
+    "a workbook": ("a.xlsx", b"PK\x03\x04", ("is a spreadsheet", "Save as, CSV UTF-8")),
+    "an old workbook": ("a.XLS", b"\xd0\xcf\x11\xe0", ("is a spreadsheet",)),
+    "an unknown ending": ("a.json", b"{}", ("has the ending '.json'", ".csv.gz or .parquet")),
+    "NUL bytes": ("a.csv", bytes(9000), ("starts with NUL bytes", "upload it again")),
+    "a gzip of NUL bytes": ("a.csv.gz", packed(bytes(9000)), ("NUL bytes inside of the gzip",)),
+    "padded with NUL bytes": (
+        "a.csv",
+        TEXT + bytes(9000),
+        ("row 4 (line 7)", f"a NUL byte at offset {len(TEXT)}: the file ends in 9000 NUL bytes"),
+    ),
+    "no ending": ("a", b"a,b\n", ("has no ending",)),
+    "a login page, saved": ("a.csv", b"<!DOCTYPE html><html>", ("is HTML or XML",)),
+    "UTF-16": ("a.csv", UMLAUT.encode("utf-16"), ("UTF-16LE, not UTF-8", "iconv -f UTF-16 ")),
+    "UTF-16BE": ("a.csv", UMLAUT.encode("utf-16-be"), ("UTF-16BE", "iconv -f UTF-16 ")),
+    "UTF-32": ("a.csv", UMLAUT.encode("utf-32"), ("UTF-32LE", "iconv -f UTF-32 ")),
+    "a gzip of UTF-16": (
+        "a.csv.gz",
+        packed("id,name\n".encode("utf-16")),
+        ("gzip -dc ", "| iconv -f UTF-16 "),
+    ),
+    "Latin-1": (
+        "a.csv",
+        UMLAUT.encode("latin-1"),
+        ("iconv -f WINDOWS-1252 -t UTF-8 ", "row 1"),
+    ),
+    "a gzip cut in half": ("a.csv.gz", PACKED[: len(PACKED) // 2], ("is cut",)),
+    "a gzip without its trailer": ("a.csv.gz", PACKED[:-8], ("is cut",)),
+    "a gzip without its last byte": ("a.csv.gz", PACKED[:-1], ("is cut",)),
+    "a gzip with a wrong checksum": (
+        "a.csv.gz",
+        PACKED[:-8] + b"\0" * 8,
+        ("is broken", "incorrect"),
+    ),
+    "a gzip with garbage at its end": ("a.csv.gz", PACKED + b"garbage", ("is broken",)),
+    "a gzip whose second member is cut": ("a.csv.gz", PACKED + PACKED[:40], ("is cut",)),
+    "a Parquet of zeros": ("a.parquet", PARQUET, ("is not whole, or not Parquet",)),
+}
 
 
-@pytest.mark.parametrize(("name", "content", "parts"), NOT_WHAT_THE_NAME_SAYS)
+@pytest.mark.parametrize(
+    ("name", "content", "parts"), NOT_WHAT_THE_NAME_SAYS.values(), ids=NOT_WHAT_THE_NAME_SAYS
+)
 def test_a_file_that_is_not_what_it_should_be_is_refused(
     put: Callable[[str, bytes], Path], name: str, content: bytes, parts: tuple[str, ...]
 ) -> None:
@@ -149,18 +183,18 @@ def test_a_file_that_may_not_be_read_is_refused(put: Callable[[str, bytes], Path
 
 
 def test_a_file_that_packs_too_well_is_refused(put: Callable[[str, bytes], Path]) -> None:
-    member = gzip.compress(b"1,22222222222\n" * 100_000)
-    stored = gzip.compress(b"id,name\n") + member * 60
+    member = packed(b"1,22222222222\n" * 100_000)
+    stored = packed(b"id,name\n") + member * 60
     assert "bytes of gzip unpack to more than" in refusal(put("a.csv.gz", stored))
 
 
 def test_a_parquet_file_that_packs_too_well_is_refused(put: Callable[[str, bytes], Path]) -> None:
-    packed = io.BytesIO()
+    stored = io.BytesIO()
     pl.DataFrame({"id": ["x" * 1000]}).select(
         pl.col("id").repeat_by(100_000).explode()
-    ).write_parquet(packed)
-    assert len(packed.getvalue()) < 100_000
-    assert "bytes of Parquet unpack to more than" in refusal(put("a.parquet", packed.getvalue()))
+    ).write_parquet(stored)
+    assert len(stored.getvalue()) < 100_000
+    assert "bytes of Parquet unpack to more than" in refusal(put("a.parquet", stored.getvalue()))
 
 
 def test_a_file_that_is_still_written_is_refused(put: Callable[[str, bytes], Path]) -> None:
