@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from pipeline.cli.console import terminal
 from pipeline.cli.moments import appointed
 from pipeline.cli.outlook import Outlook
 from pipeline.cli.setup import (
@@ -28,6 +29,7 @@ from pipeline.engine.exchange import as_curl, shown_request
 from pipeline.load import read_jobs
 from pipeline.model import PipelineError, RunAborted
 from pipeline.report import show_question
+from pipeline.report.wording import one_line
 from pipeline.run import Prepared, RunOptions, discard, prepare
 
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
@@ -59,7 +61,7 @@ def check(
 
     Exit code 0: every row can be sent; 1: some cannot; 2: a file is broken.
     """
-    console = Console(highlight=False)
+    console = terminal()
     config = read_config(config_file)
     if simulate:
         with embedded_simulator(config, strict_ids=False) as simulated:
@@ -95,7 +97,8 @@ def _check(
             for fault in kind.examples:
                 console.print(f"  {fault}", markup=False, soft_wrap=True)
             if kind.rows > len(kind.examples):
-                console.print(f"  ... {kind.rows} rows in all with: {kind.what}", markup=False)
+                what = one_line(kind.what)
+                console.print(f"  ... {kind.rows} rows in all with: {what}", markup=False)
         for line in _samples(prepared, show):
             console.print(line, markup=False, soft_wrap=True)
     finally:

@@ -69,7 +69,7 @@ class Fault:
             text += f": {self.value}"
         if self.expected:
             text += f"; expected {self.expected}"
-        return f"{text}. {self.todo}" if self.todo else text
+        return _visible(f"{text}. {self.todo}" if self.todo else text)
 
     def _places(self) -> Iterable[str]:
         if self.file:
