@@ -16,13 +16,16 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.model import Fault, InputError, RunAborted
+from pipeline.model import DamagedError, Fault, InputError, RunAborted
 from pipeline.tables import read_frames, read_metadata
 
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 """What ends a process for its own doing."""
 
-_WHAT_DECODING_RAISES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+_WHAT_DECODING_RAISES = (
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
+    *(OSError, DamagedError),
+)
 
 
 def check_decodes(path: Path) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.engine.look import Looking
-from pipeline.ledger import Holder, Lock, RunLedger
+from pipeline.ledger import Holder, Lock, Run, RunLedger
 from pipeline.load import Bound, bind, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
 from pipeline.load.proof import check_decodes
 from pipeline.model import (
     ConfigError,
+    DamagedError,
     Fault,
     InputError,
     InputSettings,
@@ -29,6 +30,7 @@ from pipeline.model import (
 )
 from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.options import RunOptions
+from pipeline.run.record import LEDGER, forget_witnesses
 from pipeline.run.registry import (
     UNFINISHED,
     fingerprint,
@@ -39,12 +41,17 @@ from pipeline.run.registry import (
     run_name,
 )
 from pipeline.run.room import check_room, copies_bytes, record_bytes
-from pipeline.run.stored import FORMAT, StoredRun, is_stored, load, save
+from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
-LEDGER = "ledger.db"
-BEFORES = "befores.db"
+CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
+
+_WAY_OUT = (
+    "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
+    "vendor; then remove it with `pipeline runs {run} --prune` and send what is still wanted as a "
+    "new file"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +62,7 @@ class Prepared:
     is_resumed  an earlier process carried some of it out, or may have
     repeats     the last run of the same content to the same accounts; None where there was none
     credentials who signs in, by account, as far as that is on record
+    commits     number of the last one to its record that was known when it was reopened
     lock        held until it is carried out or discarded: no other process works on the run
     """
 
@@ -67,6 +75,7 @@ class Prepared:
     bound: Bound
     lock: Lock
     credentials: Mapping[str, str] = field(default_factory=dict)
+    commits: int = 0
     refusal: str | None = None
     is_sample: bool = False
     made_of: MadeOf = "file"
@@ -125,8 +134,7 @@ def prepare(
             made_of=_made_of(path),
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
         )
-        save(stored, folder)
-        repeats = register(stored, config)
+        repeats = register(stored, config, save(stored, folder))
     except OSError as error:
         _remove(folder, lock)
         raise RunAborted(
@@ -152,6 +160,7 @@ def _with_id(prepared: Prepared) -> Prepared:
 def _remove(folder: Path, lock: Lock) -> None:
     lock.release()
     shutil.rmtree(folder)
+    forget_witnesses(folder)
 
 
 def _prepared(
@@ -221,7 +230,7 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
             folder = config.ledger_folder / "runs" / run.name
             if not is_stored(folder) or is_alive(config, run):
                 continue
-            stored = load(folder)
+            stored = _described(run, folder)
             if stored.options.asks_for == options.asks_for and _fits(stored, config):
                 return run.name
     return None
@@ -244,9 +253,8 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
              cannot be used
     """
     folder = config.ledger_folder / "runs" / run
-    if not is_stored(folder):
-        raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
-    stored = load(folder)
+    known = _known(run, folder, config)
+    stored = _described(known, folder)
     if not _fits(stored, config):
         wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
         raise ConfigError(
@@ -261,7 +269,34 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
     lock = lock_of(config, run)
     if not lock.acquire(wait=False):
         raise UsageError(f"another process works on run {run}{_told(lock.holder())}")
-    return _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+    prepared = _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+    credentials = {**stored.credentials, **known.credentials}
+    return replace(prepared, credentials=credentials, commits=known.commits)
+
+
+def _known(run: str, folder: Path, config: Config) -> Run:
+    """The run as it is on record. Raises UsageError where there is none, or its files are gone."""
+    if is_stored(folder):
+        with open_registry(config) as runs:
+            known = runs.get(run)
+        if known is not None:
+            return known
+    raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
+
+
+def _described(known: Run, folder: Path) -> StoredRun:
+    """What its folder says of a run, all of which is compared with its checksums.
+
+    Raises DamagedError, with what can be done, where it is not what was written.
+    """
+    try:
+        stored = load(folder, known.description)
+        check_files(stored, folder)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}. Nothing was sent. {_WAY_OUT.format(run=known.name)}"
+        ) from error
+    return stored
 
 
 def _told(holder: Holder | None) -> str:
@@ -274,6 +309,7 @@ def discard(prepared: Prepared) -> None:
         with open_registry(prepared.config) as runs:
             runs.forget(prepared.run)
         shutil.rmtree(prepared.folder)
+        forget_witnesses(prepared.folder)
     prepared.lock.release()
 
 
@@ -449,6 +485,8 @@ def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:
     if snapshot.rows < options.min_rows:
         return f"rows in the file: {snapshot.rows}, fewer than the {options.min_rows} asked for"
+    if snapshot.lacks_last_end and not options.max_invalid:
+        return f"{CUT_LAST_LINE}. Nothing was sent"
     if bound.invalid > options.max_invalid * bound.rows:
         return (
             f"{bound.invalid} of {bound.rows} rows are invalid, more than "
