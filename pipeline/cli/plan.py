@@ -123,7 +123,7 @@ def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait
     """Read back what RUN has applied, and tell every field that is not as it was sent.
 
     RUN is a run's name, or `latest`. Exit code 0: all stands; 1: some has drifted, or could not be
-    read.
+    read; 3: an account stopped.
     """
     config, desk = read_config(config_file), _Desk(wait=not no_wait)
     run = named(run, config)
@@ -136,6 +136,8 @@ def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait
         raise UsageError(f"nothing of {run} can be verified: its vendor cannot be read")
     if not found.rows:
         raise UsageError(f"run {run} has applied nothing: there is nothing to verify")
+    if found.stopped:
+        sys.exit(STOPPED)
     sys.exit(FAILED if found.drifted or found.unread else 0)
 
 

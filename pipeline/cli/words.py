@@ -41,6 +41,7 @@ def question_about(prepared: Prepared, outlook: Outlook) -> Question:
     prospects = outlook.prospects(prepared)
     until, is_in_time = outlook.until(prospects)
     warnings = [*warnings_about(prepared), *filter(None, (each.warning for each in prospects))]
+    warnings += filter(None, (each.pause_words for each in prospects))
     if not is_in_time:
         warnings.append(f"not through in time: until {until}")
         until = ""
@@ -108,6 +109,6 @@ def _target(prospect: Prospect) -> Target:
         quota=account.quota,
         quota_is=account.quota_is,
         requests=prospect.requests,
-        lasts_s=prospect.forecast.seconds,
+        lasts_s=prospect.seconds,
         bound=prospect.bound,
     )
