@@ -74,7 +74,7 @@ __all__ = [
     "warnings_about",
 ]
 
-STOPPED = 3  # the exit code
+_STOPPED = 3  # the exit code
 _KILLED = "its process was killed"
 
 
@@ -158,7 +158,7 @@ def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
     counts[Status.NOT_ATTEMPTED] = prepared.bound.rows - ended
     with open_registry(prepared.config) as runs:
         runs.change_state(
-            prepared.run, "sending", counts=counts, exit_code=STOPPED, commits=ledger.commits
+            prepared.run, "sending", counts=counts, exit_code=_STOPPED, commits=ledger.commits
         )
 
 
