@@ -13,12 +13,14 @@ import anyio
 import click
 from rich.console import Console
 
+from pipeline.cli.console import emit, terminal
 from pipeline.cli.outlook import Outlook
 from pipeline.cli.pages import show_trial
 from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
+from pipeline.report.wording import one_line
 from pipeline.run import (
     Appointment,
     BusyError,
@@ -67,7 +69,7 @@ class Session:
         self._goes_on = goes_on
         self._teller = teller
         self._has_log = teller is not None and teller.has_log
-        self._console = Console(stderr=True, quiet=quiet or self._has_log, highlight=False)
+        self._console = terminal(stderr=True, quiet=quiet or self._has_log)
         self._as_json = as_json
         self._wait = wait
         self._appointment = appointment or Appointment()
@@ -97,7 +99,7 @@ class Session:
 
     def say(self, words: str) -> None:
         """One line for people."""
-        self._console.print(words, markup=False)
+        self._console.print(one_line(words), markup=False)
         if self._teller is not None:
             self._teller.said(words)
 
@@ -238,7 +240,7 @@ class Session:
         if self._teller is not None:
             self._teller.run_ended(summary, folder)
         if self._as_json:
-            click.echo(summary.one_line())
+            emit(summary.one_line())
 
     def _open_display(self, poll: Progress) -> AbstractContextManager[object]:
         return open_display(self._console, poll)

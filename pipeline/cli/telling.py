@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.cli.console import Output
 from pipeline.cli.words import warn
 from pipeline.config import Config
 from pipeline.run.usual import last_ends
@@ -27,7 +27,7 @@ def telling(
     with open_teller(
         config,
         os.environ,
-        log=sys.stderr,
+        log=Output(is_stderr=True),
         log_format=log,
         level=log_level,
         metrics_file=metrics_file,

@@ -14,6 +14,7 @@ import anyio
 import click
 from rich.console import Console
 
+from pipeline.cli.console import terminal
 from pipeline.cli.drops import drops_of
 from pipeline.cli.session import open_display
 from pipeline.cli.setup import Parsed, read_config
@@ -104,7 +105,7 @@ def watch(
     """
     config = read_config(config_file)
     with telling(config, **told) as teller:
-        console = Console(stderr=True, quiet=quiet or teller.has_log, highlight=False)
+        console = terminal(stderr=True, quiet=quiet or teller.has_log)
         watcher = Watcher(
             drops_of(config),
             config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -471,6 +472,7 @@ def _check_writable(reports: Path) -> None:
     """Raise RunAborted where no report could be written after the run."""
     try:
         reports.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(prefix=".", dir=reports)).rmdir()  # as the report will be made
     except OSError as error:
         raise RunAborted(
             f"reports cannot be written to {reports}: {error.strerror}. Nothing was sent; "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, Status
@@ -39,6 +39,16 @@ ROWS_PER_S = 20
 _CODE_CHARS = 64
 
 
+class Log(Protocol):
+    """Where lines of a log go: what `print` needs of a file."""
+
+    def write(self, text: str, /) -> object:
+        """Append `text`."""
+
+    def flush(self) -> object:
+        """Let go of what is buffered."""
+
+
 class Teller:
     """Safe to call from any thread; no call waits for a receiver or raises because of one.
 
@@ -52,7 +62,7 @@ class Teller:
         self,
         config: Config,
         *,
-        log: TextIO | None = None,
+        log: Log | None = None,
         level: Level = "info",
         is_json: bool = False,
         webhook: Webhook | None = None,
@@ -207,7 +217,7 @@ def open_teller(
     config: Config,
     environ: Mapping[str, str],
     *,
-    log: TextIO,
+    log: Log,
     log_format: str | None = None,
     level: Level | None = None,
     metrics_file: Path | None = None,

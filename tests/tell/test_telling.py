@@ -257,7 +257,7 @@ def test_a_failure_is_told_in_words_that_a_chat_takes(shop):
 @pytest.mark.parametrize(
     ("form", "lead"),
     [
-        ("teams", ("attachments", 0, "content", "body", 1, "text")),
+        ("teams", ("attachments", 0, "content", "body", 1, "inlines", 0, "text")),
         ("json", ("why",)),
     ],
 )
