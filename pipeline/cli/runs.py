@@ -11,12 +11,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.browser import show
+from pipeline.cli.console import emit, terminal
 from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
@@ -29,7 +29,7 @@ from pipeline.report import closing
 from pipeline.report.page.write import INDEX_NAME
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
 from pipeline.report.summary import PAGE_NAME
-from pipeline.report.wording import counted, number, one_line, verdict
+from pipeline.report.wording import counted, number, one_line, printable, verdict
 from pipeline.run.exchanges import exchange_of
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
@@ -136,12 +136,12 @@ class _Told:
 
     def __init__(self, *, is_json: bool) -> None:
         self.is_json = is_json
-        self.console = Console(highlight=False)
-        self._aside = Console(stderr=True, highlight=False)
+        self.console = terminal()
+        self._aside = terminal(stderr=True)
 
     def line(self, **values: Any) -> None:
         """One JSON object."""
-        click.echo(json.dumps({"format": FORMAT, **values}, separators=(",", ":")))
+        emit(json.dumps({"format": FORMAT, **values}, separators=(",", ":")))
 
     def say(self, words: str) -> None:
         """To people, where they read stdout."""
@@ -225,6 +225,8 @@ def _state(each: Entry) -> str:
         return f"finished: {verdict(counts)}" if counts else "finished"
     waiting = each.not_sent
     words = "its process was killed" if waiting is None else f"{counted(waiting, 'row')} not sent"
+    if waiting is not None and each.report is None:
+        words += f"; its report is missing, `pipeline runs {each.run.name}` makes it"
     return f"unfinished: {words}{'' if each.is_kept else ', and its files are gone'}"
 
 
@@ -293,8 +295,8 @@ def _tell_exchange(config: Config, name: str, row: int, told: _Told) -> None:
         told.line(run=name, **found._asdict())
         return
     told.say(f"row {row}: {found.status}{f', {found.error_code}' if found.error_code else ''}\n")
-    click.echo(found.request)
-    click.echo(f"\n{found.reply}")
+    emit(printable(found.request))
+    emit(f"\n{printable(found.reply)}")
 
 
 def _tell_known(known: Entry, told: _Told) -> None:
