@@ -48,6 +48,7 @@ class Flow:
         self._patience_s = patience_s
         self._answered = 0
         self._is_last_call = False
+        self._is_last_refusal = False
         self._probe: Batch | None = None
         self._taken = 0
         self._throttled = 0
@@ -143,6 +144,7 @@ class Flow:
             self._outage.goes_on(now_s)
         else:
             self._throttle.accepted()
+            self._is_last_refusal = False
             self._answered += len(batch)
             self._is_last_call = False
 
@@ -151,12 +153,16 @@ class Flow:
         refusals = self._throttle.refused(batch[0].refusals, now_s)
         for row in batch:
             row.refusals = refusals
+        is_over = self._clock() - (self._throttle.since_s or now_s) > self._patience_s
+        self._is_last_refusal = is_over and self._at_fault(self._answered)
 
     @property
     def throttled_s(self) -> float:
-        """So long the vendor has refused, as too many, all that it answered; 0 where it has not."""
+        """So long the vendor has refused, as too many, all that it answered; 0 where it has not,
+        or where the few rows that are left are at fault.
+        """
         since_s = self._throttle.since_s
-        return 0.0 if since_s is None else self._clock() - since_s
+        return 0.0 if since_s is None or self._is_last_refusal else self._clock() - since_s
 
     def is_counted(self, row: Row, answer: Answer) -> bool:
         """Whether the answer that was just heard uses up an attempt of `row`: not while the account
@@ -164,7 +170,9 @@ class Flow:
         """
         if self._outage.is_down:
             return False
-        return answer.verdict is not Verdict.THROTTLED or row.refusals.is_counted
+        if answer.verdict is not Verdict.THROTTLED:
+            return True
+        return row.refusals.is_counted or self._is_last_refusal
 
     def _fails(
         self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
@@ -189,6 +197,8 @@ class Flow:
         """
         if not self.is_counted(row, answer):
             return row.tries
+        if answer.verdict is Verdict.THROTTLED and self._is_last_refusal:
+            return most
         return most if self._is_last_call and row.attempts > 1 else row.tries + 1
 
     def take_throttled(self) -> int:

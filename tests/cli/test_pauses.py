@@ -287,3 +287,11 @@ def test_a_row_that_alone_is_refused_for_ever_ends_and_keeps_no_other(tmp_path):
         assert send(tmp_path, "one", *map(str, range(200))).code == 1
         assert statuses(tmp_path) == {"updated": 198, "failed": 2}
         assert came.count("5") < 20
+
+
+def test_the_last_row_that_is_refused_for_ever_ends_within_the_longest_outage(tmp_path):
+    """Nothing else is left to tell whose fault it is: where many were accepted, it is the row's."""
+    with throttling(for_ever=frozenset({"29"})) as (url, _, _):
+        configure(tmp_path, url, in_flight=1, more="max_outage_s = 3")
+        assert send(tmp_path, "one", *map(str, range(30))).code == 1
+        assert statuses(tmp_path) == {"updated": 29, "failed": 1}
