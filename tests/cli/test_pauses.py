@@ -295,3 +295,13 @@ def test_the_last_row_that_is_refused_for_ever_ends_within_the_longest_outage(tm
         configure(tmp_path, url, in_flight=1, more="max_outage_s = 3")
         assert send(tmp_path, "one", *map(str, range(30))).code == 1
         assert statuses(tmp_path) == {"updated": 29, "failed": 1}
+
+
+def test_a_pause_is_lifted_without_the_secret_where_it_can_be_no_other(tmp_path):
+    with shop_that({"a": wait(3600)}) as (url, _):
+        configure(tmp_path, url, more=OFTEN)
+        assert send(tmp_path, "one", "a").code == 3
+        lifted = pipeline(tmp_path, "runs", "--lift-pause", "shop", SHOP_KEY="")
+        assert lifted.code == 0
+        assert "its pause is lifted" in lifted.out
+        assert typed(tmp_path, "resume", "--yes").code == 0
