@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import anyio
 import anyio.to_thread
@@ -55,11 +55,22 @@ class Supply:
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
+        self.rests_on = backlog.rests_on
 
     @property
     def is_done(self) -> bool:
         """Whether every row has ended."""
         return self._backlog.is_done
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no row that was given out is still on its way."""
+        return self._backlog.is_untouched
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether rows are there, or may come, that go for the first time."""
+        return self._backlog.has_unsent
 
     @property
     def retrying(self) -> int:
@@ -139,6 +150,13 @@ class Supply:
             self._hungry.set()
         if self._backlog.due_s is not None and self._backlog.due_s <= now_s:
             self._idle.wake()  # one more is due: somebody else can take it
+        return batch
+
+    def one_elsewhere(self, chance: float, avoid: Container[int]) -> Batch:
+        """One row to be sent alone, from any place of those that are read; see `Backlog`."""
+        batch = self._backlog.one_elsewhere(chance, avoid)
+        if self._backlog.needs_more:
+            self._hungry.set()
         return batch
 
     def put_back(self, batch: Batch) -> None:

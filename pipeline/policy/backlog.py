@@ -144,6 +144,50 @@ class Backlog:
                 self.put_back(batch)
         return self._next_retry() if self._retrying else []
 
+    def one_elsewhere(self, chance: float, avoid: Container[int]) -> Batch:
+        """One row to be sent alone, from any place, to learn how others are answered.
+
+        chance  a draw from [0, 1) that decides which
+        avoid   rows that were never sent by this process and tell nothing
+        """
+        if batch := self._one_fresh(chance, avoid):
+            return batch
+        if self._ready:
+            first, *others = self._ready.pop()
+            if others:
+                self._ready.append(others)
+            return [first]
+        return self._open.take_one()
+
+    def _one_fresh(self, chance: float, avoid: Container[int]) -> Batch:
+        def may_go(job: JobRow) -> bool:
+            is_free = not (self._order.is_under_way(job.entity) or self._is_blocked(job))
+            return is_free and job.row not in avoid
+
+        found = self._fresh.pick(chance, may_go)
+        if found is None:
+            return []
+        job, covered = found
+        if covered:
+            self._cover(job, covered)
+        self._order.enter(job.entity, job)
+        return [self._row(job)]
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether rows are there, or may come, that go for the first time."""
+        return not self._is_fed or bool(self._fresh or self._ready or len(self._open))
+
+    def rests_on(self, held: int, *, is_fresh_kept: bool = False) -> bool:
+        """Whether nothing can go but what waits behind `held` rows that are on their way.
+
+        is_fresh_kept  rows that are still here are not to go now
+        """
+        if len(self._order) != held:
+            return False
+        has_fresh = self._fresh and not is_fresh_kept
+        return self._too_many_wait() or (self._is_fed and not has_fresh)
+
     def _next_retry(self) -> Batch:
         batch = heapq.heappop(self._retrying)[2]
         self.retrying -= len(batch)

@@ -116,6 +116,10 @@ class OpenRows:
         self.join(batch)
         return batch
 
+    def take_one(self) -> Batch:
+        """The next row alone; empty where none waits."""
+        return [self._pop(next(iter(self._rows)))] if self._rows else []
+
     def join(self, batch: Batch) -> None:
         """Let those join `batch` that may share its request."""
         kind = _kind(batch[0].job)
