@@ -19,7 +19,7 @@ from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
-from pipeline.load.header import nearest
+from pipeline.load.names import nearest
 from pipeline.model import UsageError
 from pipeline.policy.quota import parse_quota
 from pipeline.report import closing
@@ -263,7 +263,7 @@ def _tell_run(config: Config, name: str, told: _Told) -> None:
             _tell_known(known, told)
             told.say(f"\nIts report comes when it ends. `pipeline runs {name} --stop` stops it.")
         return
-    summary, is_new = report_of(config, name)
+    summary, is_new = report_of(config, name, told.aside)
     known = entry(config, name)
     if told.is_json:
         told.line(**_facts(known), summary=summary.model_dump(mode="json"))

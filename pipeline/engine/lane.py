@@ -81,6 +81,8 @@ class Lane:
             clock=around.clock,
             has_room=self._supply.wake,
             is_down=self._goes_down,
+            at_fault=self._supply.are_at_fault,
+            patience_s=account.max_outage_s,
         )
         self._undecided = Undecided(
             self._supply,
@@ -189,7 +191,7 @@ class Lane:
             batch = self._next_at_first()
         else:
             # the first request goes alone: nothing fresh before something has come back
-            batch = self._supply.next(may_be_first=self._is_open, is_probe=self._flow.is_probing)
+            batch = self._supply.next(may_be_first=self._is_open, probe=self._flow.next_probe)
         self._ends.end_blocked()
         if batch:
             self._flow.take(batch)
@@ -203,7 +205,7 @@ class Lane:
         batch = (
             self._supply.one_elsewhere(self._jitter(), avoid)
             or self._undecided.one_of_a_group()
-            or self._supply.next(may_be_first=False, is_probe=self._flow.is_probing)
+            or self._supply.next(may_be_first=False, probe=self._flow.next_probe)
         )
         self._undecided.asks = batch or None
         return batch
@@ -217,7 +219,7 @@ class Lane:
                 batch = self._supply.one_elsewhere(self._jitter(), ())
             if batch:
                 return batch
-        return self._supply.next(may_be_first=False, is_probe=self._flow.is_probing)
+        return self._supply.next(may_be_first=False, probe=self._flow.next_probe)
 
     async def _wait_for_rows(self) -> Batch:
         """The next rows as soon as any may go; none where none will."""
@@ -380,7 +382,7 @@ class Lane:
             down_s=self._flow.down_s,
             max_outage_s=self.account.max_outage_s,
         )
-        most, has_others = self.account.retry.max_attempts, self._supply.has_unsent
+        most, has_others = self.account.retry.max_attempts, self._supply.has_others
         if reason is not None:
             # rows of one file that are refused alike say nothing of the next file
             self.stop(reason, is_hopeless=answer.verdict is not Verdict.REJECTED)

@@ -12,7 +12,7 @@ from pipeline.engine.gate import Door
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import classify_read
 from pipeline.policy.hopeless import in_words
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import Account, Operation
@@ -127,7 +127,7 @@ class Reader:
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
             attempt += 1
-            answer = classify(reply)
+            answer = classify_read(reply)
             trip.heard(answer)
             found = read(reply) if isinstance(reply, Reply) else None
             if found is not None:

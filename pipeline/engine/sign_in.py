@@ -29,7 +29,7 @@ from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.means import Send
 from pipeline.engine.transport import Late, Transport, host_port
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
-from pipeline.policy.classify import classify, is_html
+from pipeline.policy.classify import classify_read, is_html
 from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RETRYABLE, next_delay_s
 from pipeline.vendors.contract import Account, Bearer, Token, TokenCall
@@ -370,9 +370,9 @@ class _Tokens:
     def _answer(self, reply: Reply | NoReply) -> Answer:
         """What a reply without a token means."""
         if isinstance(reply, NoReply):
-            return classify(reply)
+            return classify_read(reply)
         if reply.status // 100 != 2:  # noqa: PLR2004 - the class of what went well
-            return classify(self._mask.hide(reply))
+            return classify_read(self._mask.hide(reply))
         # its body is not shown: what we could not read may be a token all the same
         came = "a page of HTML or XML" if is_html(reply) else "a reply"
         message = f"HTTP {reply.status}, {came} without an access token that can be used"

@@ -121,16 +121,20 @@ class Departures(NamedTuple):
 class Runs(Keeper):
     """The file that runs share; it is made where there is none.
 
+    witness  where the number of its last commit is noted, beside the mark that lies with it
+
     Safe between processes; within one, calls MUST NOT overlap. What a call has returned for
     survives `kill -9` and loss of power. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged.
     """
 
-    def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, path: Path, *, wait_s: float = WAIT_S, witness: Path | None = None) -> None:
         self._path = path
         with told_in_words(path), suppress(FileExistsError):
             create(path)
-        self._database = Database(path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s)
+        self._database = Database(
+            path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s, witness=witness
+        )
 
     def add(self, run: Run) -> Run:
         """Put a new run on record: `run` with its place in time.

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
-from pipeline.ledger import Ledger, RunLedger, State
+from pipeline.ledger import Ledger, State
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.report import Summary
 from pipeline.report.summary import NOTHING_SENT
@@ -25,7 +25,6 @@ from pipeline.run.facts import report, warnings_about
 from pipeline.run.options import RunOptions
 from pipeline.run.places import settle_places
 from pipeline.run.prepare import (
-    LEDGER,
     SAMPLES,
     Prepared,
     discard,
@@ -34,6 +33,7 @@ from pipeline.run.prepare import (
     same_finished,
 )
 from pipeline.run.prune import tidy
+from pipeline.run.record import open_record
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
 from pipeline.run.remaining import rows_left
 from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
@@ -136,7 +136,7 @@ async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
             raise
         _record_late(ledger, sent)
         summary = await _reported(prepared, sent, ledger, before)
-        _move_on(prepared, _state_after(summary, ledger), summary)
+        _move_on(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
@@ -146,7 +146,7 @@ async def _sent(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent, before
     if not await await_turn(prepared, way, sent):
         raise off
     async with places_held(prepared, wait=way.may_wait, tell=way.tell):
-        _move_on(prepared, "sending")
+        _move_on(prepared, "sending", ledger)
         before = await anyio.to_thread.run_sync(settle_places, prepared, ledger, before, way.tell)
         await send_or_refuse(prepared, way, ledger, before, sent)
     if sent.is_off:
@@ -169,7 +169,7 @@ def report_only(prepared: Prepared) -> Summary:
     """
     with _opened(prepared) as ledger:
         summary = report(prepared, Sent(over=_KILLED), ledger, Before.of(ledger))
-        _move_on(prepared, _state_after(summary, ledger), summary)
+        _move_on(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
@@ -177,7 +177,7 @@ def report_only(prepared: Prepared) -> Summary:
 def _opened(prepared: Prepared) -> Iterator[Ledger]:
     """The run's ledger; in the end other processes may work on the run."""
     try:
-        with RunLedger(prepared.folder / LEDGER) as ledger:
+        with open_record(prepared.folder, prepared.commits) as ledger:
             yield ledger
     finally:
         prepared.lock.release()
@@ -189,7 +189,9 @@ def _state_after(summary: Summary, ledger: Ledger) -> State:
     return "sending" if is_open and summary.exit_code != NOTHING_SENT else "reported"
 
 
-def _move_on(prepared: Prepared, state: State, summary: Summary | None = None) -> None:
+def _move_on(
+    prepared: Prepared, state: State, ledger: Ledger, summary: Summary | None = None
+) -> None:
     with open_registry(prepared.config) as runs:
         runs.change_state(
             prepared.run,
@@ -197,6 +199,7 @@ def _move_on(prepared: Prepared, state: State, summary: Summary | None = None) -
             ended=None if summary is None else datetime.now(UTC),
             counts=None if summary is None else summary.statuses,
             exit_code=None if summary is None else summary.exit_code,
+            commits=ledger.commits,
         )
 
 

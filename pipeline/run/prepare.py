@@ -29,6 +29,7 @@ from pipeline.model import (
 )
 from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.options import RunOptions
+from pipeline.run.record import LEDGER, forget_witnesses
 from pipeline.run.registry import (
     UNFINISHED,
     fingerprint,
@@ -43,8 +44,7 @@ from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load,
 from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
-LEDGER = "ledger.db"
-BEFORES = "befores.db"
+CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
 _WAY_OUT = (
     "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
@@ -61,6 +61,7 @@ class Prepared:
     is_resumed  an earlier process carried some of it out, or may have
     repeats     the last run of the same content to the same accounts; None where there was none
     credentials who signs in, by account, as far as that is on record
+    commits     number of the last one to its record that was known when it was reopened
     lock        held until it is carried out or discarded: no other process works on the run
     """
 
@@ -73,6 +74,7 @@ class Prepared:
     bound: Bound
     lock: Lock
     credentials: Mapping[str, str] = field(default_factory=dict)
+    commits: int = 0
     refusal: str | None = None
     is_sample: bool = False
     made_of: MadeOf = "file"
@@ -157,6 +159,7 @@ def _with_id(prepared: Prepared) -> Prepared:
 def _remove(folder: Path, lock: Lock) -> None:
     lock.release()
     shutil.rmtree(folder)
+    forget_witnesses(folder)
 
 
 def _prepared(
@@ -266,7 +269,8 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
     if not lock.acquire(wait=False):
         raise UsageError(f"another process works on run {run}{_told(lock.holder())}")
     prepared = _prepared(stored, config, options or stored.options, lock, is_resumed=True)
-    return replace(prepared, credentials={**stored.credentials, **known.credentials})
+    credentials = {**stored.credentials, **known.credentials}
+    return replace(prepared, credentials=credentials, commits=known.commits)
 
 
 def _known(run: str, folder: Path, config: Config) -> Run:
@@ -304,6 +308,7 @@ def discard(prepared: Prepared) -> None:
         with open_registry(prepared.config) as runs:
             runs.forget(prepared.run)
         shutil.rmtree(prepared.folder)
+        forget_witnesses(prepared.folder)
     prepared.lock.release()
 
 
@@ -478,6 +483,8 @@ def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:
     if snapshot.rows < options.min_rows:
         return f"rows in the file: {snapshot.rows}, fewer than the {options.min_rows} asked for"
+    if snapshot.lacks_last_end and not options.max_invalid:
+        return f"{CUT_LAST_LINE}. Nothing was sent"
     if bound.invalid > options.max_invalid * bound.rows:
         return (
             f"{bound.invalid} of {bound.rows} rows are invalid, more than "

@@ -46,7 +46,8 @@ from pipeline.run.canary import Agree, added, canary_rows, conditions, only, tri
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.legs import Legs, legs_of
 from pipeline.run.orders import Orders
-from pipeline.run.prepare import BEFORES, Prepared
+from pipeline.run.prepare import Prepared
+from pipeline.run.record import open_befores
 from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import Account
 
@@ -133,7 +134,7 @@ def _befores(prepared: Prepared) -> AbstractContextManager[Befores | None]:
     looking = prepared.looking
     if not (prepared.bound.keeps or looking.skips or looking.remembers):
         return nullcontext()
-    return Befores(prepared.folder / BEFORES)
+    return open_befores(prepared.folder)
 
 
 async def _canary_holds(stretch: _Stretch, before: Before, ledger: Ledger) -> bool:

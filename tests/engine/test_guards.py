@@ -68,6 +68,7 @@ ADD = Operation[Any, Added](
     defaults=PRICE.defaults,
     entity=PRICE.entity,
     encode=lambda _s, jobs: Request("PATCH", f"/{jobs[0].sku}", headers={"if": jobs[0].etag}),
+    confirmation=PRICE.confirmation,
     decode=decode,
     repeatable=lambda _s, job: bool(job.etag),
     repeat_note="only with an etag",
