@@ -109,7 +109,7 @@ class Lane:
         self._first = FirstReply()
         self._is_concluding = False
         self._clock = around.clock
-        self._jitter = around.jitter
+        self._draws = int(around.jitter() * 1000)  # a run that is carried on asks elsewhere
         self._is_open = False
         self._workers = 0
         self.take_latencies = self._traffic.take_latencies
@@ -199,24 +199,29 @@ class Lane:
 
     def _next_to_ask(self) -> Batch:
         """One row that tells whether the account works, while none is under way that does."""
-        if self._undecided.asks is not None:
+        if self._undecided.asks is not None or self._supply.needs_more:
             return []
         avoid = self._undecided.refused_before
         batch = (
-            self._supply.one_elsewhere(self._jitter(), avoid)
+            self._supply.one_elsewhere(self._draw(), avoid)
             or self._undecided.one_of_a_group()
             or self._supply.next(may_be_first=False, probe=self._flow.next_probe)
         )
         self._undecided.asks = batch or None
         return batch
 
+    def _draw(self) -> int:
+        """Another one each time."""
+        self._draws += 1
+        return self._draws
+
     def _next_at_first(self) -> Batch:
         """Before any reply: another row than those that told nothing, or were refused before."""
         if self._supply.is_untouched or self._first.asks_another:
             avoid = self._undecided.refused_before
-            batch = self._supply.one_elsewhere(self._jitter(), avoid)
+            batch = self._supply.one_elsewhere(self._draw(), avoid)
             if not batch and self._first.asks_another:
-                batch = self._supply.one_elsewhere(self._jitter(), ())
+                batch = self._supply.one_elsewhere(self._draw(), ())
             if batch:
                 return batch
         return self._supply.next(may_be_first=False, probe=self._flow.next_probe)
@@ -393,6 +398,7 @@ class Lane:
 
     def _question(self, *, is_open: bool) -> None:
         """It is in question from now on whether the account works, or it is not any more."""
+        self._supply.read_far(is_wished=is_open)
         if is_open:
             self._door.send_away()  # whoever waits for a permit goes back
             self._supply.look_again()

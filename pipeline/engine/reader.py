@@ -18,6 +18,9 @@ from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Listing, Missing, Page, State
 
+MOST_REFUSED = 20
+"""So many reads are refused one after the other before an account is given up."""
+
 Told = TypeVar("Told")
 
 Asked = tuple[Operation[Any, Any], UpdateJob]
@@ -57,6 +60,7 @@ class Reader:
         self.account = account
         self.requests = 0
         self.stopped: str | None = None
+        self._refused = 0
         self._send = send
         self._door = door
         self._around = around
@@ -131,6 +135,7 @@ class Reader:
             trip.heard(answer)
             found = read(reply) if isinstance(reply, Reply) else None
             if found is not None:
+                self._refused = 0
                 return answer, found
             self._stop_if_hopeless(answer)
             delay_s = next_delay_s(self.account.retry, answer, attempt, self._around.jitter())
@@ -142,6 +147,9 @@ class Reader:
     def _stop_if_hopeless(self, answer: Answer) -> None:
         wait_s, most_s = answer.retry_after_s or 0.0, self.account.max_wait_s
         if answer.verdict is Verdict.FATAL:
-            self.stop(in_words(answer))
+            # a single entity may be out of reach: nothing is lost by asking for some more
+            self._refused += 1
+            if answer.http_status is None or self._refused >= MOST_REFUSED:
+                self.stop(in_words(answer))
         elif wait_s > most_s:
             self.stop(f"the vendor asks for a pause of {wait_s:.0f} s, longer than {most_s:.0f}")

@@ -111,7 +111,7 @@ class Supply:
                 self._hungry = anyio.Event()
                 await self._hungry.wait()
         self._backlog.end()
-        self.wake_if_done()
+        self._idle.wake_all()
 
     def _read_on(self) -> Sequence[JobRow] | None:
         """More rows without those that ended in an earlier process; None where there are none."""
@@ -169,12 +169,23 @@ class Supply:
             self._idle.wake()  # one more is due: somebody else can take it
         return batch
 
-    def one_elsewhere(self, chance: float, avoid: Container[int]) -> Batch:
+    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
         """One row to be sent alone, from any place of those that are read; see `Backlog`."""
-        batch = self._backlog.one_elsewhere(chance, avoid)
+        batch = self._backlog.one_elsewhere(draw, avoid)
         if self._backlog.needs_more:
             self._hungry.set()
         return batch
+
+    def read_far(self, *, is_wished: bool) -> None:
+        """Read on as far as memory allows, so that rows of other places can be asked; or not."""
+        self._backlog.reads_far = is_wished
+        if self._backlog.needs_more:
+            self._hungry.set()
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether more rows are being read."""
+        return self._backlog.needs_more
 
     def put_back(self, batch: Batch) -> None:
         """`batch` was taken and not sent."""

@@ -108,7 +108,8 @@ class Undecided:
                 refusals = self._reads if is_read else self._updates
                 refusals.refused(batch[0].job.entity, self._clock(), is_asked=is_asked)
                 self._refusal = answer
-        self._release()
+        if self._held:
+            self._release()
 
     def _judged(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool) -> None:
         self._reads.judged(left_s)

@@ -84,6 +84,7 @@ class Backlog:
         self._unknown: set[int] = set()
         self._blocked: list[JobRow] = []
         self._is_fed = False
+        self.reads_far = False
         self.retrying = 0
 
     def add(self, jobs: Iterable[JobRow]) -> None:
@@ -102,7 +103,10 @@ class Backlog:
     @property
     def needs_more(self) -> bool:
         """Whether more rows should be read now."""
-        return len(self._fresh) < LOW_WATER and self._fresh.chars < MOST_FRESH_CHARS
+        most, most_chars = LOW_WATER, MOST_FRESH_CHARS
+        if self.reads_far:
+            most, most_chars = self._look_ahead, MOST_WAITING_CHARS
+        return not self._is_fed and len(self._fresh) < most and self._fresh.chars < most_chars
 
     @property
     def is_held_up(self) -> bool:
@@ -199,34 +203,34 @@ class Backlog:
             return [row]
         return self._next_retry() if self._retrying else []
 
-    def one_elsewhere(self, chance: float, avoid: Container[int]) -> Batch:
+    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
         """One row to be sent alone, from any place, to learn how others are answered.
 
-        chance  a draw from [0, 1) that decides which
-        avoid   rows that were never sent by this process and tell nothing
+        draw   decides which, see `place`
+        avoid  rows that were never sent by this process and tell nothing
         """
-        if batch := self._one_fresh(chance, avoid):
+        if batch := self._one_fresh(draw, avoid):
             return batch
         if self._ready:
             first, *others = self._ready.pop()
             if others:
                 self._ready.append(others)
             return [first]
-        return self._one_open(chance, avoid) or self._one_open(chance, ())
+        return self._one_open(draw, avoid) or self._one_open(draw, ())
 
-    def _one_open(self, chance: float, avoid: Container[int]) -> Batch:
+    def _one_open(self, draw: int, avoid: Container[int]) -> Batch:
         def may_go(row: Row) -> bool:
             return row.job.row not in avoid
 
-        row = self._open.take_one(may_go, lambda count: int(chance * count))
+        row = self._open.take_one(may_go, partial(place, draw))
         return [] if row is None else [row]
 
-    def _one_fresh(self, chance: float, avoid: Container[int]) -> Batch:
+    def _one_fresh(self, draw: int, avoid: Container[int]) -> Batch:
         def may_go(job: JobRow) -> bool:
             is_free = not (self._order.is_under_way(job.entity) or self._is_blocked(job))
             return is_free and job.row not in avoid
 
-        found = self._fresh.pick(chance, may_go)
+        found = self._fresh.pick(may_go, partial(place, draw))
         if found is None:
             return []
         job, covered = found

@@ -72,16 +72,16 @@ class FreshRows:
         return None
 
     def pick(
-        self, chance: float, may_go: Callable[[JobRow], bool]
+        self, may_go: Callable[[JobRow], bool], place: Callable[[int], int]
     ) -> tuple[JobRow, list[JobRow]] | None:
         """Any one that is the first of its entity here, and those that it covers, as `pop` does.
 
-        chance  a draw from [0, 1) that decides which
+        place  how many there are -> which of them, in row order from 0
 
         >>> rows = FreshRows()
         >>> for row, entity in enumerate("abca", 1):
         ...     rows.add(JobRow(row, "op", entity, True, "{}"))
-        >>> rows.pick(0.99, lambda job: True)[0].row, len(rows)
+        >>> rows.pick(lambda _job: True, lambda count: count - 1)[0].row, len(rows)
         (3, 3)
         """
         seen: set[str] = set()
@@ -93,7 +93,7 @@ class FreshRows:
                     firsts.append(index)
         if not firsts:
             return None
-        index = firsts[int(chance * len(firsts))]
+        index = firsts[place(len(firsts))]
         job = self._queue[index]
         del self._queue[index]
         self.chars -= len(job.text)

@@ -20,7 +20,8 @@ SUSPECTED_AT_MOST = 50
 
 ASKED_MOST = 3
 """So many further entities are asked before an account is given up; in a run that is carried on as
-many as were refused before, so that it does not take many to come to the end of such rows."""
+many as were refused before, so that it does not take many to come to the end of such rows; and each
+time twice as many after it was shown that refusals were about rows."""
 
 
 class AccountRefusals:
@@ -44,7 +45,7 @@ class AccountRefusals:
     __slots__ = ("_asked", "_asked_most", "_judged_left_s", "_most_cleared", "_open", "is_proven")
 
     def __init__(self, refused_before: int = 0) -> None:
-        self._asked_most = max(ASKED_MOST, refused_before)
+        self._asked_most = min(SUSPECTED_AT_MOST, max(ASKED_MOST, refused_before))
         self._open: dict[str, float] = {}
         self._judged_left_s = float("-inf")
         self._most_cleared = 0
@@ -61,13 +62,17 @@ class AccountRefusals:
 
     def judged(self, left_s: float) -> None:
         """The vendor carried out, or judged by its content, a request that left at `left_s`."""
-        self.is_proven = True
         self._judged_left_s = max(self._judged_left_s, left_s)
-        before = len(self._open)
+        before, was_in_question = len(self._open), self.is_in_question
+        self.is_proven = True
+        if not before:
+            return
         self._open = {entity: came_s for entity, came_s in self._open.items() if came_s > left_s}
         if len(self._open) < before:
             self._most_cleared = max(self._most_cleared, before - len(self._open))
             self._asked = 0
+            if was_in_question and not self.is_in_question:
+                self._asked_most = min(SUSPECTED_AT_MOST, 2 * self._asked_most)
 
     def clears(self, came_s: float) -> bool:
         """Whether a refusal that came at `came_s` is known to be about its row."""

@@ -261,6 +261,7 @@ class Watcher:
             if prepared.refusal is None:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
                 self._tell(Begun(claim.file, prepared.run, rows, prepared.bound.invalid))
+            self._shared.hopeless.clear()  # what stopped an account yesterday may be gone
             way = Way(
                 watch=self._show,
                 shared=self._shared,

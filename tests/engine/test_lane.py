@@ -101,6 +101,17 @@ async def test_a_refusal_is_about_its_row_where_others_are_accepted():
     assert len(results) == len(script.order) == 199
 
 
+async def test_a_file_that_begins_with_many_refused_rows_is_asked_further_on():
+    """Far beyond the rows that are read ahead otherwise."""
+    account = replace(ACCOUNT, in_flight=64)
+    jobs = [job(row, f"s{row}") for row in range(1, 15_001)]
+    refused = {f"s{row}": [403] for row in range(1, 10_001)}
+    results, lane = await drive(jobs, Script(refused), account=account, batch_rows=1_000)
+    assert lane.stopped is None
+    ended = Counter(statuses(results).values())
+    assert ended == {Status.REJECTED: 10_000, Status.UPDATED: 5_000}
+
+
 async def test_credentials_that_are_refused_cost_four_requests_and_end_no_row():
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
     results, lane = await drive(jobs, script := Script({f"s{row}": [401] for row in range(1, 200)}))
