@@ -21,6 +21,7 @@ from pipeline.engine.gate import Door
 from pipeline.engine.guards import Guards
 from pipeline.engine.looks import Looks
 from pipeline.engine.means import Heard, Means, Send, Surroundings
+from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
@@ -108,6 +109,7 @@ class Lane:
         self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
         self._first = FirstReply()
         self._is_concluding = False
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._clock = around.clock
         self._draws = int(around.jitter() * 1000)  # a run that is carried on asks elsewhere
         self._is_open = False
@@ -121,10 +123,11 @@ class Lane:
         When this returns, whatever was sent has its result, or is in doubt and claimed on record.
         """
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
-                tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
-                self._start_worker(tasks)
+            with self._door.watched(self._pauses.on_pause):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
+                    tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
+                    self._start_worker(tasks)
             if self._undecided.brake.pulls_with_nobody_left():
                 self.stop(braked(self._undecided.brake))
         finally:
@@ -382,7 +385,6 @@ class Lane:
         reason = hopeless(
             answer,
             None if is_read else brake,
-            max_wait_s=self.account.max_wait_s,
             is_asked=self._undecided.asks is batch,
             down_s=self._flow.down_s,
             max_outage_s=self.account.max_outage_s,

@@ -12,7 +12,6 @@ def hopeless(
     answer: Answer,
     brake: Brake | None,
     *,
-    max_wait_s: float,
     is_asked: bool = False,
     down_s: float = 0.0,
     max_outage_s: float = math.inf,
@@ -20,7 +19,6 @@ def hopeless(
     """Why no further row should go to the account, or None.
 
     brake          is told of the answer; None where that is no answer to an update
-    max_wait_s     a longer pause is not waited for
     is_asked       the answer came to one that was sent to learn whether the account works
     down_s         how long the vendor has been down; 0 where it is not
     max_outage_s   a longer outage is not waited for
@@ -28,20 +26,14 @@ def hopeless(
     What a vendor refuses may be a row, see `AccountRefusals`; not so what kept us from asking it.
 
     >>> untrusted = Answer(Verdict.FATAL, "none", code="tls_failed", message="not trusted")
-    >>> hopeless(untrusted, Brake(), max_wait_s=900.0)
+    >>> hopeless(untrusted, Brake())
     'tls_failed: not trusted'
-    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake(), max_wait_s=900.0)
+    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake())
     """
-    wait_s = answer.retry_after_s or 0.0
     if answer.verdict is Verdict.FATAL and answer.http_status is None:
         return in_words(answer)
     if brake is not None and brake.pulls(answer, is_asked=is_asked):
         return braked(brake)
-    if wait_s > max_wait_s:
-        return (
-            f"the vendor asks for a pause of {wait_s:.0f} s, longer than max_wait_s = "
-            f"{max_wait_s:.0f}"
-        )
     if down_s > max_outage_s:
         return (
             f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
