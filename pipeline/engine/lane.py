@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -34,7 +35,7 @@ from pipeline.policy.batches import Batch
 from pipeline.policy.brake import Brake
 from pipeline.policy.hopeless import FirstReply, braked, hopeless, in_words
 from pipeline.policy.split import Splitter
-from pipeline.vendors import Account
+from pipeline.vendors import Account, Operation
 
 
 class Lane:
@@ -65,14 +66,7 @@ class Lane:
         self._total = total
         self._recorder = recorder
         self._door = door
-        operations = {op.name: op for op in account.vendor.operations}
-        backlog = Backlog(
-            batch_size=lambda name: operations[name].batch_size(account.settings),
-            replaces={op.name: op.replaces for op in account.vendor.operations},
-            in_doubt=earlier.in_doubt,
-            coalesce=around.coalesce,
-            overtaking=earlier.overtaking,
-        )
+        backlog = _backlog(account, around, earlier)
         splitter = Splitter()
         self._traffic = Traffic(around.clock)
         self._supply = Supply(backlog, splitter, jobs, earlier, around.clock)
@@ -85,16 +79,11 @@ class Lane:
             at_fault=self._supply.are_at_fault,
             patience_s=account.max_outage_s,
         )
-        self._undecided = Undecided(
-            self._supply,
-            self._ends,
-            Brake(around.brake_after),
-            around.clock,
-            earlier.refused,
-        )
+        brake, refused = Brake(around.brake_after), earlier.refused
+        self._undecided = Undecided(self._supply, self._ends, brake, around.clock, refused)
         means = Means(
             account=account,
-            operations=operations,
+            operations=_operations(account),
             send=send,
             flow=self._flow,
             around=around,
@@ -406,3 +395,18 @@ class Lane:
             self._supply.look_again()
         else:
             self._supply.wake_all()
+
+
+def _operations(account: Account) -> dict[str, Operation[Any, Any]]:
+    return {op.name: op for op in account.vendor.operations}
+
+
+def _backlog(account: Account, around: Surroundings, earlier: Earlier) -> Backlog:
+    operations = _operations(account)
+    return Backlog(
+        batch_size=lambda name: operations[name].batch_size(account.settings),
+        replaces={op.name: op.replaces for op in account.vendor.operations},
+        in_doubt=earlier.in_doubt,
+        coalesce=around.coalesce,
+        overtaking=earlier.overtaking,
+    )
