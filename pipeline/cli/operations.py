@@ -15,7 +15,7 @@ from rich.table import Table
 from pipeline.config.secrets import secret_keys
 from pipeline.config.simulated import sample
 from pipeline.load.fields import fields_of
-from pipeline.load.header import nearest
+from pipeline.load.names import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
 

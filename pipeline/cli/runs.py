@@ -19,7 +19,7 @@ from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
-from pipeline.load.header import nearest
+from pipeline.load.names import nearest
 from pipeline.model import UsageError
 from pipeline.policy.quota import parse_quota
 from pipeline.report import closing

@@ -80,6 +80,8 @@ class Lane:
             clock=around.clock,
             has_room=self._supply.wake,
             is_down=self._goes_down,
+            at_fault=self._supply.are_at_fault,
+            patience_s=account.max_outage_s,
         )
         means = Means(
             account=account,
@@ -170,7 +172,7 @@ class Lane:
         if self.stopped is not None or self._recorder.is_full or not self._flow.may_take:
             return []
         # the first request goes alone: nothing fresh before something has come back
-        batch = self._supply.next(may_be_first=self._is_open, is_probe=self._flow.is_probing)
+        batch = self._supply.next(may_be_first=self._is_open, probe=self._flow.next_probe)
         self._ends.end_blocked()
         if batch:
             self._flow.take(batch)

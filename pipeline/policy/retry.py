@@ -23,6 +23,15 @@ class RetryPolicy:
     cap_s: float = 30.0
 
 
+def ceiling_s(policy: RetryPolicy, attempt: int) -> float:
+    """The longest that a row waits after that attempt, 1-based, where no vendor asks for more.
+
+    >>> [ceiling_s(RetryPolicy(), attempt) for attempt in (1, 2, 3, 99)]
+    [0.5, 1.0, 2.0, 30.0]
+    """
+    return min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 30))
+
+
 def next_delay_s(policy: RetryPolicy, answer: Answer, attempt: int, jitter: float) -> float | None:
     """Seconds to wait before attempt + 1, or None to give up.
 
@@ -37,5 +46,4 @@ def next_delay_s(policy: RetryPolicy, answer: Answer, attempt: int, jitter: floa
     """
     if answer.verdict not in RETRYABLE or attempt >= policy.max_attempts:
         return None
-    ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 30))
-    return (answer.retry_after_s or 0.0) + jitter * ceiling_s
+    return (answer.retry_after_s or 0.0) + jitter * ceiling_s(policy, attempt)

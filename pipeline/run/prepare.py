@@ -44,6 +44,7 @@ from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load,
 from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
+CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
 _WAY_OUT = (
     "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
@@ -482,6 +483,8 @@ def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:
     if snapshot.rows < options.min_rows:
         return f"rows in the file: {snapshot.rows}, fewer than the {options.min_rows} asked for"
+    if snapshot.lacks_last_end and not options.max_invalid:
+        return f"{CUT_LAST_LINE}. Nothing was sent"
     if bound.invalid > options.max_invalid * bound.rows:
         return (
             f"{bound.invalid} of {bound.rows} rows are invalid, more than "
