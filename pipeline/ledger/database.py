@@ -6,6 +6,7 @@ Knows nothing of what stands in it.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
 import time
@@ -304,6 +305,16 @@ class Database:
         (words,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         if words != "ok":
             raise damaged(self.path, " ".join(str(words).split()))
+
+
+def sum_of(values: Sequence[object], seed: int = 0) -> int:
+    """Checksum of the values of a row: the same for 1, 1.0 and true, which columns may turn around.
+
+    >>> sum_of([1, "a"]) == sum_of([True, "a"]) != sum_of([1, "b"])
+    True
+    """
+    alike = [float(each) if isinstance(each, int | float) else repr(each) for each in values]
+    return crc32(json.dumps(alike).encode(), seed)
 
 
 def seed_of(owner: str) -> int:

@@ -27,6 +27,7 @@ from pipeline.ledger.database import (
     create,
     damaged,
     read_only,
+    sum_of,
     told_in_words,
 )
 from pipeline.model import RowResult, Status
@@ -262,7 +263,7 @@ class RunLedger(Keeper):
     def _sound(self, row: Sequence[Any], what: str) -> Sequence[Any]:
         """The values of a row, its checksum last; one that an earlier version wrote has none."""
         *values, checksum = row
-        if checksum is not None and checksum != _sum_of(values, self._database.seed):
+        if checksum is not None and checksum != sum_of(values, self._database.seed):
             raise damaged(self._path, f"{what} is not what was written")
         return values
 
@@ -294,9 +295,10 @@ def sound_results(path: Path, run: str) -> Iterator[RowResult]:
             if any(name != run for name, _ in owners):
                 return
             seeds = {seed for _, seed in owners} or {0}
-        for row, *rest in connection.execute("SELECT row, status, checksum, record FROM results"):
-            if any(_is_sound(row, *rest, seed=seed) for seed in seeds):
-                yield _result(row, *rest)
+        for line in connection.execute("SELECT row, status, checksum, record FROM results"):
+            row, status, checksum, record = line
+            if any(_is_sound(row, status, checksum, record, seed) for seed in seeds):
+                yield _result(row, status, checksum, record)
 
 
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
@@ -329,13 +331,7 @@ def _sample(values: Sequence[Any]) -> Sample:
 
 def _summed(values: Sequence[object], seed: int) -> tuple[object, ...]:
     """The values, and their checksum."""
-    return *values, _sum_of(values, seed)
-
-
-def _sum_of(values: Sequence[object], seed: int) -> int:
-    """The same for 1, 1.0 and true, which SQLite does not tell apart in a column."""
-    alike = [float(each) if isinstance(each, int | float) else repr(each) for each in values]
-    return crc32(_encode(alike).encode(), seed)
+    return *values, sum_of(values, seed)
 
 
 _STATUSES = {status.value: status for status in Status}

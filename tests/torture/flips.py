@@ -30,6 +30,7 @@ import anyio
 
 from pipeline.config import Config, load_config
 from pipeline.model import PipelineError, Reply, Request
+from pipeline.model.pause import AskedPause
 from pipeline.report.runs_table import Entity
 from pipeline.run import RunOptions, Way, carry_out, open_registry, prepare, reopen
 from pipeline.run.exchanges import exchanges_of
@@ -76,6 +77,8 @@ class Wire:
 
         async def send(request: Request) -> Reply:
             self.sent.append((request.method, request.path, request.body))
+            if self.kill_at and len(self.sent) > self.kill_at:
+                await anyio.sleep_forever()
             if len(self.sent) == self.kill_at:
                 await anyio.sleep(0.05)  # others are put on record meanwhile
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -109,7 +112,7 @@ async def build(folder: Path) -> None:
     shutil.copytree(config.reports / run, folder / "of-first")
     await _send(csv_of(folder, "newer.csv", coupon(1, "c2"), coupon(2, "x")), config, Wire())
     with open_registry(config) as runs:
-        runs.pause("some group", 4e9)
+        runs.pause("some group", AskedPause(4e9, 1e9, run, "wait"))
     rows = [coupon(row, f"d{row % 30}") for row in range(1, ROWS)]
     third = csv_of(folder, "third.csv", *rows, coupon(ROWS).replace("elven_shield", ""))
     prepared = prepare(third, config, RunOptions(operation="xsolla.coupon"))
@@ -160,7 +163,7 @@ def _look(config: Config, outcome: Outcome, names: tuple[str, ...]) -> None:
     with open_registry(config) as runs:
         groups = runs._database.rows("SELECT DISTINCT quota_group FROM departures ORDER BY 1")
         quotas = [runs.departures(group, 0.0) for (group,) in groups]
-        pauses = runs.paused_until("some group")
+        pauses = runs.pauses("")
     touched = [
         (t.asked, t.status, t.result)
         for id_ in ("c2", "d3")
