@@ -120,8 +120,8 @@ class Database:
     wait_s        for another process that is writing
     witness       where the number of its last commit is noted, beside the mark that lies with it
     at_least      a commit that is known to be in it from elsewhere
-    owner         whose record it is: one that bears another name is refused. Empty: that is not
-                  looked at. `migrations` must make the table `OWNER` then
+    owner         whose record it is, where `migrations` make the table `OWNER`: one that bears
+                  another name is refused. Empty: whosever it is
 
     Usable from any thread, one call at a time. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged, down to the order of its pages.
@@ -160,7 +160,7 @@ class Database:
                 self._migrate(migrations)
                 self._check_tables(migrations)
                 self._check_pages()
-                if owner:
+                if OWNER in migrations:
                     self._check_owner(owner, is_new=is_new)
             except BaseException:
                 self._connection.close()
@@ -216,10 +216,13 @@ class Database:
         One that an earlier version made bears no name yet: it is given its own.
         """
         found = self.rows("SELECT name, seed, checksum FROM owner")
+        if not found and not owner:
+            return
         if not found:
             found = [_owner_line(owner, seed_of(owner) if is_new else 0)]
             with self.commit() as connection:
                 connection.execute("INSERT INTO owner VALUES (?, ?, ?)", found[0])
+        owner = owner or found[0][0]
         if found not in ([_owner_line(owner, seed)] for seed in (0, seed_of(owner))):
             raise damaged(self.path, f"it is not the record of {owner}")
         self.seed = found[0][1]
