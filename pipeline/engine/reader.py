@@ -22,6 +22,9 @@ from pipeline.policy.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Listing, Missing, Page, State
 
+MOST_REFUSED = 20
+"""So many reads are refused one after the other before an account is given up."""
+
 Told = TypeVar("Told")
 
 Asked = tuple[Operation[Any, Any], UpdateJob]
@@ -61,6 +64,7 @@ class Reader:
         self.account = account
         self.requests = 0
         self.stopped: str | None = None
+        self._refused = 0
         self._send = send
         self._door = door
         self._around = around
@@ -142,16 +146,17 @@ class Reader:
             trip.heard(answer)
             is_throttled = answer.verdict is Verdict.THROTTLED
             if is_throttled:
-                refusals = self._refused(refusals, answer)
+                refusals = self._on_throttled(refusals, answer)
             elif is_judged(answer):
                 self._throttle.accepted()
             is_counted = not is_throttled or refusals.is_counted
             attempt += is_counted
             found = read(reply) if isinstance(reply, Reply) else None
             if found is not None:
+                self._refused = 0
                 return answer, found
             if answer.verdict is Verdict.FATAL:
-                self.stop(in_words(answer))
+                self._is_refused(answer)
             delay_s = next_delay_s(
                 self.account.retry,
                 answer,
@@ -164,7 +169,7 @@ class Reader:
             await self._sleep(delay_s)
         return None, None
 
-    def _refused(self, before: Refusals, answer: Answer) -> Refusals:
+    def _on_throttled(self, before: Refusals, answer: Answer) -> Refusals:
         """After a 429; where there were no others for too long, the reader stops."""
         now_s = self._around.clock()
         refusals = self._throttle.refused(before, now_s)
@@ -175,3 +180,9 @@ class Reader:
         if reason is not None:
             self.stop(reason)
         return refusals
+
+    def _is_refused(self, answer: Answer) -> None:
+        # a single entity may be out of reach: nothing is lost by asking for some more
+        self._refused += 1
+        if answer.http_status is None or self._refused >= MOST_REFUSED:
+            self.stop(in_words(answer))
