@@ -90,7 +90,8 @@ def remember(folder: Path, until_s: float) -> None:
     """As a version did that kept no more than the end."""
     with sqlite3.connect(folder / ".pipeline" / "ledger.db") as ledger:
         ledger.execute(
-            "UPDATE pauses SET until_s = ?, asked_s = 0, run = '', words = ''", [until_s]
+            "UPDATE pauses SET until_s = ?, asked_s = 0, run = '', words = '', checksum = NULL",
+            [until_s],
         )
     ledger.close()
 
