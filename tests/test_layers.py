@@ -54,7 +54,7 @@ MAY_USE: dict[str, set[str]] = {
     "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
     "watch": {
         *("model", "ledger", "report", "config", "run"),
-        *("anyio", "watchfiles"),
+        "anyio",
     },
     "doctor": {
         *("model", "policy", "vendors", "engine", "ledger", "config", "run"),

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from pipeline.cli.console import terminal
 from pipeline.cli.moments import appointed
 from pipeline.cli.outlook import Outlook
 from pipeline.cli.setup import (
@@ -28,6 +29,7 @@ from pipeline.engine.exchange import as_curl, shown_request
 from pipeline.load import FaultKind, read_jobs
 from pipeline.model import PipelineError, RunAborted
 from pipeline.report import show_question
+from pipeline.report.wording import one_line
 from pipeline.run import Prepared, RunOptions, discard, prepare
 
 _FAULTS_CHARS = 12_000  # two or three screens
@@ -61,7 +63,7 @@ def check(
 
     Exit code 0: every row can be sent; 1: some cannot; 2: a file is broken.
     """
-    console = Console(highlight=False)
+    console = terminal()
     config = read_config(config_file)
     if simulate:
         with embedded_simulator(config, strict_ids=False) as simulated:
@@ -111,7 +113,7 @@ def _fault_lines(kinds: Sequence[FaultKind]) -> Iterator[str]:
             return
         lines = [f"  {fault}" for fault in kind.examples]
         if kind.rows > len(kind.examples):
-            lines.append(f"  ... {kind.rows} rows in all with: {kind.what}")
+            lines.append(f"  ... {kind.rows} rows in all with: {one_line(kind.what)}")
         chars += sum(map(len, lines))
         yield from lines
 

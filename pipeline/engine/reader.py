@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,6 +11,7 @@ import anyio
 
 from pipeline.engine.gate import Door
 from pipeline.engine.means import Send, Surroundings
+from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.policy.classify import classify_read
@@ -17,6 +19,9 @@ from pipeline.policy.hopeless import in_words
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Listing, Missing, Page, State
+
+MOST_REFUSED = 20
+"""So many reads are refused one after the other before an account is given up."""
 
 Told = TypeVar("Told")
 
@@ -57,11 +62,19 @@ class Reader:
         self.account = account
         self.requests = 0
         self.stopped: str | None = None
+        self._refused = 0
         self._send = send
         self._door = door
         self._around = around
         self._sleep = sleep
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """While the block runs, a pause of the vendor's is announced, or stops the reader."""
+        with self._door.watched(self._pauses.on_pause):
+            yield
 
     def stop(self, why: str) -> None:
         """Read no more; what waits is told why."""
@@ -131,17 +144,18 @@ class Reader:
             trip.heard(answer)
             found = read(reply) if isinstance(reply, Reply) else None
             if found is not None:
+                self._refused = 0
                 return answer, found
-            self._stop_if_hopeless(answer)
+            if answer.verdict is Verdict.FATAL:
+                self._is_refused(answer)
             delay_s = next_delay_s(self.account.retry, answer, attempt, self._around.jitter())
             if delay_s is None:
                 return answer, None
             await self._sleep(delay_s)
         return None, None
 
-    def _stop_if_hopeless(self, answer: Answer) -> None:
-        wait_s, most_s = answer.retry_after_s or 0.0, self.account.max_wait_s
-        if answer.verdict is Verdict.FATAL:
+    def _is_refused(self, answer: Answer) -> None:
+        # a single entity may be out of reach: nothing is lost by asking for some more
+        self._refused += 1
+        if answer.http_status is None or self._refused >= MOST_REFUSED:
             self.stop(in_words(answer))
-        elif wait_s > most_s:
-            self.stop(f"the vendor asks for a pause of {wait_s:.0f} s, longer than {most_s:.0f}")

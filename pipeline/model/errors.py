@@ -116,7 +116,9 @@ class Fault:
             text += f": {clipped(self.value, _MOST_CHARS['value'])}"
         if self.expected:
             text += f"; expected {clipped(self.expected, _MOST_CHARS['expected'])}"
-        return f"{text}. {clipped(self.todo, _MOST_CHARS['todo'])}" if self.todo else text
+        if self.todo:
+            text += f". {clipped(self.todo, _MOST_CHARS['todo'])}"
+        return _visible(text)
 
     def _places(self) -> Iterable[str]:
         if self.file:
