@@ -16,7 +16,6 @@ from pipeline.ledger import Holder, Lock, Run, RunLedger
 from pipeline.load import Bound, bind, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
-from pipeline.load.proof import check_decodes
 from pipeline.model import (
     ConfigError,
     DamagedError,
@@ -393,8 +392,6 @@ def take_and_bind(
 
     Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
     """
-    if path.suffix.lower() == ".parquet" and path.is_file():
-        check_decodes(path)
     planned = planned_of(path)
     if planned is not None:
         return _take_plan(path, planned, config, options, folder, shown=shown or path)
