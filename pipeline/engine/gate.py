@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import anyio
 from aiolimiter import AsyncLimiter
 
-from pipeline.model import Answer, Reply, Verdict
+from pipeline.model import Answer, NoReply, Reply, Verdict
 from pipeline.policy.allowance import Allowance, allowance
-from pipeline.policy.margin import Margin
+from pipeline.policy.margin import MOST_WAY_S, Margin
 from pipeline.policy.pause import Pause
 from pipeline.policy.quota import Quota
 from pipeline.policy.rate import BELOW, Rate, in_force
@@ -26,6 +26,13 @@ where the rate is learned, for then no window holds."""
 LATE_MOST_S = 1.0
 """How long a connection that is already open is kept waiting for a second permit."""
 
+HAND_OVER_S = 1.0
+"""So long a gate that was closed waits for replies before others may have it."""
+
+ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
+"""What a vendor answers that did not refuse for the number of requests."""
+
+_LONG_WAIT_S = 0.1  # a reply may end it sooner
 _SHORTEST_S = 1.0  # a window that a reply states no length of is at least so long
 
 
@@ -95,7 +102,7 @@ class Gate:
         self._utc = utc
         self._sleep = sleep
         self._paused = paused
-        self._margin = Margin()
+        self._margin = Margin(is_strict=terms.is_strict)
         self._pause = Pause()
         self._rate: Rate | None = None
         self._is_learning = not terms.quotas
@@ -115,16 +122,14 @@ class Gate:
         self._opened = anyio.Event()
         self._count = 0
         self._unrecorded: dict[int, float] = {}  # from when on they count, as far as is known
-        self._being_recorded = 0
         self._under_way: set[int] = set()
+        self._since_record = self._being_recorded = 0  # departures
         self._most_unrecorded: float = math.inf
+        self._closed_s = -math.inf
         day_started_s = terms.day_started_s
         if day_started_s is not None:
             day_started_s += clock() - utc()
-        self._logs = [
-            log_of(quota, is_strict=terms.is_strict, day_started_s=day_started_s)
-            for quota in terms.quotas
-        ]
+        self._logs = [log_of(quota, day_started_s=day_started_s) for quota in terms.quotas]
 
     @property
     def per_second(self) -> float:
@@ -179,11 +184,12 @@ class Gate:
         while not self.is_open or (wait_s := self._wait_s()) > 0:
             if not self.is_open:
                 await self._opened.wait()
-            elif wait_s < math.inf:
+            elif wait_s < _LONG_WAIT_S:
                 await self._sleep(wait_s)
             else:
                 self._returned = anyio.Event()
-                await self._returned.wait()
+                with anyio.move_on_after(wait_s):
+                    await self._returned.wait()
 
     async def _wait_for_slot(self) -> None:
         try:
@@ -196,22 +202,23 @@ class Gate:
             self._spacing = None
 
     def _wait_s(self) -> float:
-        if self._off_record >= self._most_unrecorded:
+        if self._since_record + self._being_recorded >= self._most_unrecorded:
             return math.inf
-        now_s, extra_s = self._clock(), self._margin.extra_s
+        now_s = self._clock()
         free_at_s = self._pause.until_s
         for log in self._logs:
-            free_at_s = max(free_at_s, log.free_at_s(now_s, extra_s))
+            free_at_s = max(free_at_s, log.free_at_s(now_s))
         return free_at_s - now_s
 
     def _leave(self) -> int:
         now_s = self._clock()
         if self._rate is not None:
             self._rate.left(now_s)
-        counts_from_s = now_s + self._margin.waits_s
+        counts_from_s = now_s + MOST_WAY_S
         number = self._count_in(counts_from_s, now_s)
         self._unrecorded[number] = counts_from_s
         self._under_way.add(number)
+        self._since_record += 1
         return number
 
     def _count_in(self, counts_from_s: float, left_s: float) -> int:
@@ -224,19 +231,25 @@ class Gate:
         """What became of the request with that number; to be called once for each permit.
 
         left_s  when it left
-        reply   a Reply; whatever else it is, none came
+        reply   a Reply or a NoReply; whatever else it is, it was not waited for
         """
         now_s = self._clock()
-        came = isinstance(reply, Reply)
-        excess_s = self._margin.replied(now_s - left_s, now_s) if came else self._margin.waits_s
+        counts_from_s = self._counts_from_s(left_s, now_s, reply)
         for log in self._logs:
-            log.returned(number, left_s + excess_s, now_s)
+            log.returned(number, counts_from_s)
         self._under_way.discard(number)
         if number in self._unrecorded:
-            self._unrecorded[number] = now_s if self.terms.is_strict else left_s + excess_s
+            self._unrecorded[number] = counts_from_s
         self._returned.set()
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
+
+    def _counts_from_s(self, left_s: float, now_s: float, reply: object) -> float:
+        if isinstance(reply, Reply):
+            return self._margin.replied(left_s, now_s)
+        if isinstance(reply, NoReply) and not reply.may_have_arrived:
+            return left_s
+        return now_s  # it may have arrived as late as that
 
     def _learn(self, stated: Allowance | None, now_s: float) -> None:
         if stated is None or self._rate is None:
@@ -254,7 +267,7 @@ class Gate:
         now_s = self._clock()
         before_s = self._pause.until_s
         if answer.verdict is Verdict.THROTTLED:
-            self._margin.throttled(left_s, now_s)
+            self._margin.throttled(now_s)
             self._pause.asked(answer.retry_after_s, left_s, now_s)
             if self._rate is not None:
                 self._rate.refused(left_s, now_s, self._pause.left_s(now_s))
@@ -262,6 +275,8 @@ class Gate:
             self._pause.asked(answer.retry_after_s, left_s, now_s)
         elif answer.verdict is Verdict.OK:
             self._pause.accepted(left_s)
+        if self._rate is not None and answer.verdict in ACCEPTED:
+            self._rate.accepted()
         if self._pause.until_s > before_s:
             self._paused()
 
@@ -275,6 +290,7 @@ class Gate:
         """Nothing leaves until it is opened again."""
         if self.is_open:
             self.is_open = False
+            self._closed_s = self._clock()
             self._opened = anyio.Event()
 
     def open(
@@ -293,13 +309,13 @@ class Gate:
         """
         now_s = self._clock()
         for age_s in ages_s:
-            number = self._count_in(now_s - age_s, now_s - age_s)
+            number = self._count_in(now_s - age_s, now_s - max(0.0, age_s))
             for log in self._logs:
-                log.returned(number, now_s - age_s, now_s - age_s)
+                log.returned(number, now_s - age_s)
         for _ in range(unrecorded):
             self._unrecorded[self._count_in(now_s, now_s)] = now_s
             for log in self._logs:
-                log.returned(self._count - 1, now_s, now_s)
+                log.returned(self._count - 1, now_s)
         if pause_left_s > 0:
             self._pause.asked(pause_left_s, now_s, now_s)
         self._most_unrecorded = most_unrecorded
@@ -307,27 +323,30 @@ class Gate:
         self._opened.set()
 
     @property
-    def is_settled(self) -> bool:
-        """Whether it is known of all that left from when on it counts."""
-        return not (self.terms.is_strict and self._under_way)
+    def under_way(self) -> int:
+        """Requests of which it is not known yet from when on they count."""
+        return len(self._under_way)
 
     @property
-    def _off_record(self) -> int:
-        kept = len(self._under_way) if self.terms.is_strict else 0
-        return len(self._unrecorded) + self._being_recorded - kept
+    def is_settled(self) -> bool:
+        """Whether it may be passed on, once it is closed: nothing is under way, or only what has
+        been for long.
+        """
+        return not self._under_way or self._clock() >= self._closed_s + HAND_OVER_S
 
-    def take_ages_s(self) -> list[float]:
+    def take_ages_s(self, *, is_all: bool = False) -> list[float]:
         """Since when requests count that no call told of yet, oldest first, in seconds before now.
 
-        To be put on record; then `recorded` is called. Where requests count from their replies on,
-        those that are under way are told of later.
+        To be put on record; then `recorded` is called. Those that are under way are told of later;
+        with `is_all` now, as counting from the latest time to come at which they may arrive.
         """
         now_s = self._clock()
-        kept = self._under_way if self.terms.is_strict else frozenset()
+        kept = frozenset() if is_all else self._under_way
         told = {n: from_s for n, from_s in self._unrecorded.items() if n not in kept}
         for number in told:
             del self._unrecorded[number]
-        self._being_recorded += len(told)
+        self._being_recorded += self._since_record
+        self._since_record = 0
         return sorted((now_s - from_s for from_s in told.values()), reverse=True)
 
     def recorded(self) -> None:

@@ -152,12 +152,20 @@ class Shared:
                 tenure.gate.close()
         # in the end also those that wait
         leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
-        facts = [(each, each.gate.take_ages_s(), each.gate.pause_left_s()) for each in held]
+        facts = [
+            (
+                each,
+                each.gate.take_ages_s(is_all=each in leaving),
+                each.gate.pause_left_s(),
+                0 if each in leaving else each.gate.under_way,
+            )
+            for each in held
+        ]
 
         def note() -> None:
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for tenure, ages_s, pause_left_s in facts:
-                    tenure.note(runs, ages_s, pause_left_s)
+                for tenure, ages_s, pause_left_s, under_way in facts:
+                    tenure.note(runs, ages_s, pause_left_s, under_way=under_way)
             for tenure in leaving:
                 tenure.let_go()
 
