@@ -17,6 +17,8 @@ from typing import Self
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from pipeline.checksums import KEY, Checksums, add_checksums, read_checksums
+
 FORMAT = "1"
 ROW_GROUP_ROWS = 16_384
 _BATCH_BYTES = 16 << 20
@@ -32,6 +34,9 @@ class ParquetWriter:
     removes it. `metadata` may be completed until `close`; an entry `format` is added. `rows` counts
     what was written. `write` and `close` raise OSError where the file cannot be written, `write`
     raises `polars.exceptions.SchemaError` for a frame of another schema. Not for two threads.
+
+    is_checked  the file carries checksums, which are compared when it is read; `digest` then names
+                what was written, once it is closed
     """
 
     def __init__(
@@ -41,10 +46,15 @@ class ParquetWriter:
         *,
         row_group_rows: int = ROW_GROUP_ROWS,
         metadata: Mapping[str, str] | None = None,
+        is_checked: bool = False,
     ) -> None:
         self.path = path
         self.rows = 0
+        self.digest = ""
+        self._is_checked = is_checked
         self.metadata: dict[str, str] = {**(metadata or {}), "format": FORMAT}
+        if is_checked:
+            self.metadata[KEY] = "1"
         self._schema = pl.Schema(schema)
         self._row_group_rows = row_group_rows
         self._queue: queue.Queue[pl.DataFrame | None] = queue.Queue(_QUEUED_FRAMES)
@@ -106,8 +116,10 @@ class ParquetWriter:
                 compression_level=1,  # read back once or twice, soon
                 statistics=False,  # nobody filters these files; the footer stays small
                 metadata=lambda _context: self.metadata,  # called after the last batch
-                sync_on_close="all",
+                sync_on_close=None if self._is_checked else "all",
             )
+            if self._is_checked:
+                self.digest = add_checksums(self.path).digest
         except BaseException as error:  # noqa: BLE001 - raised again by write or close
             self._error = _as_os_error(error, self.path)
             for _ in self._queued():
@@ -131,18 +143,22 @@ def read_frames(
     columns   only these, in the order of the file; None means all
 
     Frames are shorter where rows are long. Holds one frame and the pages it came from, however
-    slow the caller is. A corrupt file raises `polars.exceptions.PolarsError`, or OSError, at the
-    frame where it shows.
+    slow the caller is. A file that carries checksums raises DamagedError before the frame that they
+    do not match; another corrupt file `polars.exceptions.PolarsError`, or OSError, at the frame
+    where it shows.
     """
+    checked = _Checked(path)
     scan = _scan(path)
-    total = row_count(path)
+    total = _stated_rows(path)
     if columns is not None:
         wanted = set(columns)
         scan = scan.select(name for name in scan.collect_schema().names() if name in wanted)
     start, most_rows = 0, _FIRST_ROWS
     while start < total:
         next_group = (start // batch_rows + 1) * batch_rows  # a slice of two groups costs double
-        frame = scan.slice(start, min(most_rows, next_group - start)).collect()
+        rows = min(most_rows, next_group - start)
+        checked.check(start, rows)
+        frame = scan.slice(start, rows).collect()
         if not frame.height:
             raise pl.exceptions.ComputeError(f"{path}: {start} of {total} rows could be read")
         yield frame
@@ -155,10 +171,12 @@ def read_back_frames(path: Path, *, batch_rows: int = ROW_GROUP_ROWS) -> Iterato
 
     Otherwise as `read_frames`, but that long rows make no shorter frames.
     """
+    checked = _Checked(path)
     scan = _scan(path)
-    end = row_count(path)
+    end = _stated_rows(path)
     while end > 0:
         start = (end - 1) // batch_rows * batch_rows
+        checked.check(start, end - start)
         yield scan.slice(start, end - start).collect()
         end = start
 
@@ -170,13 +188,35 @@ def fitting_rows(frame: pl.DataFrame) -> int:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The key-value pairs that `ParquetWriter` stored, `format` among them."""
+    """The key-value pairs that `ParquetWriter` stored, `format` among them.
+
+    Raises as `read_frames` does, and so does `row_count`.
+    """
+    read_checksums(path)
     stored = pl.read_parquet_metadata(path)
-    return {key: value for key, value in stored.items() if key != _ARROW_SCHEMA}
+    return {key: value for key, value in stored.items() if key not in {_ARROW_SCHEMA, KEY}}
 
 
 def row_count(path: Path) -> int:
     """Number of rows that the footer states."""
+    read_checksums(path)
+    return _stated_rows(path)
+
+
+class _Checked:
+    """Compares row groups with their checksums, each of them once while a reader is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self._checksums: Checksums | None = read_checksums(path)
+        self._seen = range(0)
+
+    def check(self, start: int, rows: int) -> None:
+        """Rows from `start`, counted from 0, are about to be decoded. Raises DamagedError."""
+        if self._checksums is not None:
+            self._seen = self._checksums.check(start + 1, start + rows, but=self._seen)
+
+
+def _stated_rows(path: Path) -> int:
     return int(_scan(path).select(pl.len()).collect().item())
 
 

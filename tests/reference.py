@@ -27,7 +27,7 @@ from pipeline.config.secrets import secret_keys
 from pipeline.engine import ends, look
 from pipeline.load.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import classify_read
 from pipeline.vendors import Vendor, load_vendors
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -274,13 +274,13 @@ ACTS = {
 
 def _by_http() -> list[str]:
     statuses = [status for status in HTTPStatus if status >= HTTPStatus.MULTIPLE_CHOICES]
-    answers = [classify(Reply(status, {}, b"")) for status in statuses]
+    answers = [classify_read(Reply(status, {}, b"")) for status in statuses]
     return ["## By status", "", "Where a vendor's own codes say no more.", "", *_rows(answers)]
 
 
 def _without_reply() -> list[str]:
     answers = [
-        classify(NoReply(reason, "", may_have_arrived=may, is_permanent=stays))
+        classify_read(NoReply(reason, "", may_have_arrived=may, is_permanent=stays))
         for reason, may, stays in SILENCES
     ]
     return ["## No reply", "", *_rows(answers)]

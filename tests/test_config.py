@@ -16,6 +16,7 @@ from pipeline.config import Config, load_config, public_settings
 from pipeline.config.keys import proxy_fault, url_fault
 from pipeline.engine.transport import Transport
 from pipeline.model import ConfigError, InputSettings, Link, Request
+from pipeline.policy.classify import by_status
 from pipeline.policy.quota import Quota
 from pipeline.vendors import (
     Authentication,
@@ -57,6 +58,7 @@ def operation(name: str, quota: tuple[str, ...], in_flight: int, timeout_s: floa
         defaults=Defaults(quota, in_flight, timeout_s),
         entity=lambda _s, _j: None,  # type: ignore[arg-type, return-value]
         encode=lambda _s, _j: Request("PUT", "/"),
+        confirmation=lambda _s, _j: by_status(204),
         decode=lambda _s, _j, _r: (),
         repeatable=lambda _s, _j: True,
         repeat_note="harmless",

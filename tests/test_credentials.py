@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
 from pipeline.config import Config, load_config
 from pipeline.engine.lane import Send
 from pipeline.model import ConfigError, Reply, Request, Status
-from pipeline.run import Prepared, RunOptions, Way, carry_out, check_secrets, prepare, reopen
+from pipeline.run import (
+    Prepared,
+    RunOptions,
+    Way,
+    carry_out,
+    check_secrets,
+    open_registry,
+    prepare,
+    reopen,
+)
 from pipeline.run import report_only as report
 from pipeline.run.credentials import credential_of
 from pipeline.run.failed import prepare_failed
@@ -154,22 +165,34 @@ async def test_nothing_but_a_digest_is_on_record(tmp_path):
     config = read(tmp_path, CALLED)
     prepared = prepare(table(tmp_path / "o.csv", tuple(rows[0]), rows), config, RunOptions())
     await carry_out(prepared, way(accepted))
-    text = (prepared.folder / "run.json").read_text()
-    assert json.loads(text)["credentials"].keys() == {"one"}
-    assert "our-client" not in text
-    assert "a-secret" not in text
+    with open_registry(config) as runs:
+        known = runs.get(prepared.run)
+    assert known is not None
+    assert known.credentials.keys() == {"one"}
+    assert len(known.credentials["one"]) == 16
+    for path in [*prepared.folder.rglob("*"), config.ledger]:
+        assert b"our-client" not in path.read_bytes()
+        assert b"a-secret" not in path.read_bytes()
 
 
 async def test_a_run_from_before_this_was_on_record_is_carried_on(tmp_path):
     run = await begun(tmp_path)
     path = run.folder / "run.json"
     stored = json.loads(path.read_text())
-    del stored["credentials"]
+    del stored["credentials"], stored["checksum"]
     path.write_text(json.dumps(stored))
     other = read(tmp_path, MERCHANT.replace("= 7", "= 8"))
+    with closing(sqlite3.connect(other.ledger)) as database, database:
+        database.execute("UPDATE runs SET description = '', credentials = '{}', commits = 0")
+        (row,) = database.execute("SELECT * FROM runs").fetchall()
+        checksum = crc32(json.dumps([row[0], *row[2:-3]]).encode())
+        database.execute("UPDATE runs SET checksum = ?", (checksum,))
     summary = await carry_out(reopen(run.run, other), way(accepted))
     assert summary.statuses[Status.NOT_ATTEMPTED] == 0
-    assert "credentials" in json.loads(path.read_text())  # from now on it is
+    with open_registry(other) as runs:
+        known = runs.get(run.run)
+    assert known is not None
+    assert known.credentials.keys() == {"one"}  # from now on it is
 
 
 async def test_a_report_needs_no_secret_whoever_signs_in(tmp_path):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import os
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.load import JobsFile
+from pipeline.model.pause import AskedPause
 from pipeline.policy.forecast import ASSUMED_LATENCY_S, Bound, Forecast, forecast
+from pipeline.policy.pause import remaining_s, stop_words, wait_words
 from pipeline.report.wording import about, counted, duration
-from pipeline.run import Appointment, Prepared, to_the_minute, usual_latency_s
+from pipeline.run import Appointment, Prepared, rows_left, to_the_minute, usual_latency_s
+from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 
 _ID = 3  # vendor|origin|scope|kind|id
@@ -18,15 +24,42 @@ _ID = 3  # vendor|origin|scope|kind|id
 class Prospect(NamedTuple):
     """What sending to one account takes.
 
+    rows       operation -> rows of it that are not on record yet
     requests   reads that go before included
     latency_s  of a reply, as it usually is; None where nothing on record tells
+    pause      of the vendor's, on record; None where there is none
+    pause_s    so long it lasts still
     """
 
     account: Account
     jobs: JobsFile
+    rows: Mapping[str, int]
     requests: int
     forecast: Forecast
     latency_s: float | None
+    pause: AskedPause | None = None
+    pause_s: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From now on until it is through, a pause included that it waits for."""
+        return self.forecast.seconds + (0.0 if self.is_stopped else self.pause_s)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the account would stop at once, since the pause is longer than it waits."""
+        return self.pause_s > self.account.max_wait_s
+
+    @property
+    def pause_words(self) -> str | None:
+        """What is to be said of a pause on record; None where there is none."""
+        if self.pause is None:
+            return None
+        name, most_s, now_s = self.account.name, self.account.max_wait_s, time.time()
+        if self.is_stopped:
+            words = stop_words(self.pause, now_s, name, most_s)
+            return f"{name} would send nothing now: {words}"
+        return f"{name}: {wait_words(self.pause, now_s, name)}"
 
     @property
     def bound(self) -> str:
@@ -75,7 +108,10 @@ class Outlook:
         end = self._appointment.until
         start_at = self._appointment.start_at
         for each in found:
-            self._ahead_s[each.account.name] += each.forecast.seconds
+            waits_s = self._ahead_s.get(each.account.name)
+            self._ahead_s[each.account.name] += (
+                each.seconds if waits_s is None else each.forecast.seconds
+            )
         if end is None or not found:
             return "", True
         begins_s = self._appointment.utc() if start_at is None else start_at.timestamp()
@@ -88,23 +124,35 @@ class Outlook:
 
 
 def _prospects(prepared: Prepared) -> Iterator[Prospect]:
+    left = rows_left(prepared)
     for account in prepared.accounts:
         jobs = prepared.bound.jobs[account.name]
+        share = left[account.name].total() / jobs.rows
         latency_s = usual_latency_s(prepared.config, account)
-        requests = jobs.requests + _reads_beforehand(prepared, account, jobs)
+        requests = math.ceil(share * (jobs.requests + _reads_beforehand(prepared, account, jobs)))
         lasts = forecast(
             requests,
-            0 if jobs.hottest is None or prepared.options.coalesce else jobs.hottest.jobs,
+            _hottest(jobs, left[account.name].total(), coalesce=prepared.options.coalesce),
             per_s=account.mean_per_s,
             in_flight=account.in_flight,
             latency_s=latency_s,
         )
-        yield Prospect(account, jobs, requests, lasts, latency_s)
+        now_s = time.time()
+        pause = pause_on_record(prepared.config, account.name, os.environ, now_s)
+        pause_s = 0.0 if pause is None else remaining_s(pause, now_s)
+        yield Prospect(
+            account, jobs, left[account.name], requests, lasts, latency_s, pause, pause_s
+        )
+
+
+def _hottest(jobs: JobsFile, left: int, *, coalesce: bool) -> int:
+    """Rows of one entity that go one after the other, at most; 0 where none has several."""
+    return 0 if jobs.hottest is None or coalesce else min(jobs.hottest.jobs, left)
 
 
 def _reads_beforehand(prepared: Prepared, account: Account, jobs: JobsFile) -> int:
-    """Reads that the options ask for, a row each where its vendor can be read."""
+    """One for each row that is read before it is sent: what the options or the rows ask for."""
     if not (prepared.looking.skips or prepared.looking.remembers):
-        return 0
+        return jobs.reads
     readable = {op.name for op in account.vendor.operations if op.reading and op.change}
     return sum(rows for name, rows in jobs.operations.items() if name in readable)

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from pipeline.doctor.finding import Finding, Level
 from pipeline.model import NoReply, Reply
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import classify_read
 from pipeline.vendors.contract import Account, Probed
 
 CLOCK_DOUBTFUL_S = 5.0  # `Date` has whole seconds, and a reply takes some
@@ -101,7 +101,7 @@ def _by_status(reply: Reply) -> Probed:
     >>> _by_status(Reply(429, {}, b"")).is_fault
     False
     """
-    answer = classify(reply)
+    answer = classify_read(reply)
     told = f"HTTP {reply.status}" + (f": {answer.message}" if answer.message else "")
     match reply.status:
         case 401:

@@ -8,11 +8,13 @@ from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.guards import Guards
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
+from pipeline.engine.transport import NeverLeftError
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
-from pipeline.policy.split import Parts, Splitter
+from pipeline.policy.retry import ceiling_s
+from pipeline.policy.split import Parts, Splitter, goes_apart
 
 
 class Attempts:
@@ -48,9 +50,9 @@ class Attempts:
             for row in batch:
                 self._ends.end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
             raise
-        except BaseException:
+        except BaseException as error:
             for row in batch:
-                row.in_doubt = True
+                row.in_doubt |= not isinstance(error, NeverLeftError)
                 self._ends.leave(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
@@ -88,7 +90,7 @@ class Attempts:
         for row, answer in zip(batch, answers, strict=True):
             row.answer = answer
             row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
-            if answer.verdict is Verdict.SPLIT and len(batch) > 1:
+            if goes_apart(answer, len(batch), row.tries, self._account.retry.max_attempts):
                 refused.append(row)
             elif isinstance(act := self._act(row, answer, jitter), Again):
                 again.append(row)
@@ -105,13 +107,14 @@ class Attempts:
 
     def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
         """What becomes of `row`; its try is counted, unless nobody gets an answer now."""
-        row.tries += not self._means.flow.is_probing
+        row.tries = self._means.flow.counts_as(row, self._account.retry.max_attempts)
         return next_act(
             self._account.retry,
             answer,
             attempt=max(1, row.tries),
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
+            can_be_read=self._read_back.can_read(row),
             jitter=jitter,
         )
 
@@ -130,12 +133,5 @@ class Attempts:
         """Send the parts of refused groups, or whole groups once more."""
         self._supply.send_apart(parts)
         for group in parts.later:
-            jitter = self._jitter()
-            acts = [self._act(row, row.answer or INTERRUPTED, jitter) for row in group]
-            again = [row for row, act in zip(group, acts, strict=True) if isinstance(act, Again)]
-            if again:
-                delay_s = max(act.delay_s for act in acts if isinstance(act, Again))
-                self._supply.again(again, delay_s)
-            for row, act in zip(group, acts, strict=True):
-                if not isinstance(act, Again):
-                    self._end_or_read(row, row.answer or INTERRUPTED, act)
+            delay_s = ceiling_s(self._account.retry, max(1, group[0].tries)) * self._jitter()
+            self._supply.again(group, delay_s)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from pipeline.model import Status
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -14,13 +16,14 @@ class Earlier:
     in_doubt  rows that may have been sent and have no result
     unknown   rows whose result is `unknown`
     overtaking  entity -> its row in doubt, which may have been sent before those in front of it
-    ended     of these rows, those that must not be sent again; called in a thread
+    ended     of these rows, those that must not be sent again and how they ended; called in a
+              thread
     """
 
     in_doubt: frozenset[int] = frozenset()
     unknown: frozenset[int] = frozenset()
     overtaking: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    ended: Callable[[Sequence[int]], set[int]] = lambda _rows: set()
+    ended: Callable[[Sequence[int]], Mapping[int, Status]] = lambda _rows: {}
 
 
 NOTHING = Earlier()

@@ -11,11 +11,14 @@ from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
 from pipeline.model import Answer, Effect, RowResult, Status, Verdict
 from pipeline.policy.batches import Row
-from pipeline.policy.outcome import end_without_success, is_left_open
+from pipeline.policy.outcome import is_left_open
 from pipeline.vendors import Account
 
 BROKEN_OFF = "the run broke off"
 BEHIND_UNKNOWN = "behind_unknown"
+RESUME_SENDS_IT = (
+    "nothing was applied: once the cause of the stop is gone, `pipeline resume` sends it"
+)
 
 INTERRUPTED = Answer(
     Verdict.TRANSIENT,
@@ -149,20 +152,23 @@ class Ends:
     def leave(self, row: Row, why: str | None) -> None:
         """What becomes of a row that was given out when the account stopped.
 
-        In doubt it stays claimed on record, so that the run can be carried on to settle it.
+        In doubt it stays claimed on record, so that the run can be carried on to settle it. Where
+        it was certainly not applied it is `not_attempted`, whatever came to it so far.
 
         why  None where the run broke off
         """
         if self.is_left_open(row):
             return
-        if row.attempts:
-            answer = row.answer or INTERRUPTED
+        answer = row.answer
+        if row.in_doubt:
+            answer = answer or INTERRUPTED
             words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
-            status = end_without_success(answer, in_doubt=row.in_doubt)
-            if row.refused:  # its guard was, as far as is known, not the row
-                status = Status.FAILED
-            self.end(row, answer._replace(message=words), status)
-        elif row.is_claimed and not row.in_doubt:
+            self.end(row, answer._replace(message=words), Status.UNKNOWN)
+        elif answer is not None and answer.http_status is not None:
+            words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
+            answer = answer._replace(message=words, hint=RESUME_SENDS_IT)
+            self.end(row, answer, Status.NOT_ATTEMPTED)
+        elif row.is_claimed:  # nothing of it ever left
             self._recorder.unsent([row.job.row])
 
     def is_left_open(self, row: Row) -> bool:

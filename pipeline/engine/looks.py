@@ -12,7 +12,7 @@ from pipeline.engine.read_back import ReadBack
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import classify_read
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors.contract import Missing, State
 
@@ -76,8 +76,8 @@ class Looks:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify(reply)
-        self._means.heard(trip, [row], reply, answer)
+        answer = classify_read(reply)
+        self._means.heard(trip, [row], reply, answer, is_read=True)
         row.looks += 1
         row.looked_s = trip.left_s
         state = reading.state(settings, reply) if isinstance(reply, Reply) else None

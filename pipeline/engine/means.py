@@ -56,11 +56,19 @@ class Means:
     supply: Supply
     ends: Ends
 
-    def heard(self, trip: Trip, batch: Batch, reply: Reply | NoReply, answer: Answer) -> None:
+    def heard(
+        self,
+        trip: Trip,
+        batch: Batch,
+        reply: Reply | NoReply,
+        answer: Answer,
+        *,
+        is_read: bool = False,
+    ) -> None:
         """What came to a request for `batch`, for all who learn from it."""
         self.traffic.has_reply |= isinstance(reply, Reply)
         trip.heard(answer)
-        self.flow.heard(batch, answer, trip.left_s)
+        self.flow.heard(batch, answer, trip.left_s, is_read=is_read)
 
 
 class Heard(NamedTuple):

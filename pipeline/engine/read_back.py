@@ -9,8 +9,8 @@ from pipeline.engine.reading import Found, found
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Status, Verdict
 from pipeline.policy.batches import Row
-from pipeline.policy.classify import classify
-from pipeline.policy.outcome import end_without_success
+from pipeline.policy.classify import classify_read
+from pipeline.policy.outcome import end_without_success, is_unconfirmed
 from pipeline.policy.retry import next_delay_s
 from pipeline.policy.settle import Settled, settled
 
@@ -62,8 +62,8 @@ class ReadBack:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify(reply)
-        self._means.heard(trip, [row], reply, answer)
+        answer = classify_read(reply)
+        self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
         row.reads += not self._means.flow.is_probing
         what = found(operation.reading, settings, job, reply)
@@ -112,7 +112,9 @@ class ReadBack:
         if self._guards.may_be_stale(row, answer):
             self._guards.read_again(row)
             return
-        delay_s = next_delay_s(self._account.retry, answer, row.tries, self._jitter())
+        delay_s = None
+        if not is_unconfirmed(answer):  # the vendor would answer the same without applying it
+            delay_s = next_delay_s(self._account.retry, answer, row.tries, self._jitter())
         if delay_s is not None:
             self._supply.again([row], delay_s)
             return

@@ -5,6 +5,7 @@ Nothing above knows the library behind it. One send puts at most one request on 
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
@@ -12,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -42,6 +44,22 @@ CONNECT_SHARE = 0.9  # of a whole attempt, at most: what is cut off while connec
 PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII without `#`: nothing that could end the line
 
 Late = Callable[[], Awaitable[bool]]
+
+
+class NeverLeftError(asyncio.CancelledError):
+    """Cancelled before the request had a connection: certainly nothing was sent."""
+
+
+class _Departure:
+    """Whether the request of one `send` has its connection."""
+
+    __slots__ = ("is_connected",)
+
+    def __init__(self) -> None:
+        self.is_connected = False
+
+
+_departure: ContextVar[_Departure] = ContextVar("_departure")
 
 
 class Transport:
@@ -117,9 +135,12 @@ class Transport:
         It carries what was signed when it was called; no reply shows that.
 
         raises  ValueError where the request's path is not encoded; nothing else for what the
-                network or the peer does. Cancelled, it closes its connection
+                network or the peer does. Cancelled, it closes its connection; NeverLeftError where
+                it had none yet
         """
         headers, mask = self._headers_for(request), self._mask
+        departure = _Departure()
+        _departure.set(departure)
         try:
             response = await self._session.request(
                 request.method,
@@ -133,9 +154,15 @@ class Transport:
                 body, is_cut = await self._read(response)
             finally:
                 response.release()  # closes the connection unless the body was read whole
+        except asyncio.CancelledError as error:
+            if departure.is_connected:
+                raise
+            raise NeverLeftError(*error.args) from error
         except _NotConnectedError as error:
             return _never_left(error.cause, self._peer, host_port(self._proxy), self._timeouts)
         except (aiohttp.ClientError, OSError) as error:
+            if not departure.is_connected:
+                return _never_left(error, self._peer, host_port(self._proxy), self._timeouts)
             return _in_doubt(error, self._peer, self._timeouts)
         return mask.hide(Reply(response.status, response.headers, body, is_cut, received_s))
 
@@ -200,6 +227,7 @@ class _Connector(aiohttp.TCPConnector):
                 connection = await super().connect(req, traces, timeout)
                 if self._is_usable(connection):
                     await self._still_in_time(connection, asked_s)
+                    _departure.get().is_connected = True
                     return connection
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _NotConnectedError(error) from error

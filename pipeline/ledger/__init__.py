@@ -3,7 +3,7 @@
 from pipeline.ledger.contract import Ledger, LedgerError
 from pipeline.ledger.locks import Holder, Lock
 from pipeline.ledger.memory import MemoryLedger
-from pipeline.ledger.run_ledger import RunLedger, recent_samples
+from pipeline.ledger.run_ledger import RunLedger, ended_among, recent_samples
 from pipeline.ledger.runs import Departures, Run, Runs, State
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "RunLedger",
     "Runs",
     "State",
+    "ended_among",
     "recent_samples",
 ]

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 
 MOST_EXCHANGE_CHARS = 4_000_000
@@ -25,6 +26,10 @@ class Ledger(Protocol):
     `kill -9` and loss of power. Every call may raise RunAborted, in words, where the disk refuses,
     and LedgerError where the record is damaged; after either the record is what it was before.
     """
+
+    @property
+    def commits(self) -> int:
+        """Number of the last commit; what was recorded before it is there as long as it is."""
 
     def record(
         self,
@@ -49,8 +54,8 @@ class Ledger(Protocol):
     def claimed(self) -> Iterator[int]:
         """The rows that are claimed and have no result, rising."""
 
-    def has_result(self, rows: Sequence[int]) -> set[int]:
-        """Which of these rows must not be sent again: a result other than `not_attempted`."""
+    def ended(self, rows: Sequence[int]) -> dict[int, Status]:
+        """Those of these rows that must not be sent again: a result other than `not_attempted`."""
 
     def counts(self) -> dict[Status, int]:
         """How many results there are of each status; none of a status, no entry."""
@@ -58,11 +63,14 @@ class Ledger(Protocol):
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
         """Those that are kept, in row order; of one row at most one."""
 
-    def sample(self, samples: Sequence[Sample]) -> None:
-        """Add samples."""
+    def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
+        """Add samples, and put legs in the place of what was noted of them before."""
 
     def samples(self) -> Iterator[Sample]:
         """All samples, in the order in which they were added."""
+
+    def legs(self) -> list[Leg]:
+        """What each process did for each account, by number and account."""
 
     def close(self) -> None:
         """Let go of files; the record stays."""

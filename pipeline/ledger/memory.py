@@ -9,6 +9,7 @@ from pipeline.ledger.contract import MOST_EXCHANGE_CHARS, LedgerError
 from pipeline.ledger.exchanges import size_of
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 
 
@@ -20,6 +21,12 @@ class MemoryLedger:
         self._claims: set[int] = set()
         self._exchanges: dict[int, Exchange] = {}
         self._samples: list[Sample] = []
+        self._legs: dict[tuple[int, str], Leg] = {}
+
+    @property
+    def commits(self) -> int:
+        """Not counted: nobody opens it again."""
+        return 0
 
     def record(
         self,
@@ -28,7 +35,7 @@ class MemoryLedger:
         exchanges: Sequence[Exchange] = (),
     ) -> None:
         """Everything is looked at before anything is changed."""
-        ended = self.has_result(claims)
+        ended = self.ended(claims)
         if ended:
             raise LedgerError(f"row {min(ended)} has a result and was about to be sent again")
         new: dict[int, RowResult] = {}
@@ -60,10 +67,10 @@ class MemoryLedger:
         """Sorted on the spot."""
         return iter(sorted(self._claims))
 
-    def has_result(self, rows: Sequence[int]) -> set[int]:
+    def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """Looked up one by one."""
         found = (self._results[row] for row in rows if row in self._results)
-        return {result.row for result in found if result.status != Status.NOT_ATTEMPTED}
+        return {each.row: each.status for each in found if each.status != Status.NOT_ATTEMPTED}
 
     def counts(self) -> dict[Status, int]:
         """Counted on the spot."""
@@ -73,13 +80,18 @@ class MemoryLedger:
         """Sorted on the spot."""
         return iter(tuple(e for n, e in sorted(self._exchanges.items()) if row in (None, n)))
 
-    def sample(self, samples: Sequence[Sample]) -> None:
+    def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
         """Append."""
         self._samples.extend(samples)
+        self._legs.update({(leg.number, leg.account): leg for leg in legs})
 
     def samples(self) -> Iterator[Sample]:
         """In order."""
         return iter(tuple(self._samples))
+
+    def legs(self) -> list[Leg]:
+        """Sorted on the spot."""
+        return sorted(self._legs.values())
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import starmap
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Self
@@ -20,6 +21,7 @@ from pydantic_core import from_json
 from pipeline.ledger import exchanges as exchanges_table
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.database import (
+    OWNER,
     Database,
     Keeper,
     create,
@@ -29,6 +31,7 @@ from pipeline.ledger.database import (
 )
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 
 _FORMAT_1 = """
@@ -47,7 +50,17 @@ ALTER TABLE samples ADD COLUMN allowed_per_s REAL NOT NULL DEFAULT 0;
 ALTER TABLE samples ADD COLUMN throttled INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE samples ADD COLUMN is_probing INTEGER NOT NULL DEFAULT 0;
 """
-_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE)
+_LEGS = """
+CREATE TABLE legs (
+    number INTEGER NOT NULL, account TEXT NOT NULL, began_at_s REAL NOT NULL,
+    last_at_s REAL NOT NULL, requests INTEGER NOT NULL, retries INTEGER NOT NULL,
+    sending_s REAL NOT NULL, is_over INTEGER NOT NULL, PRIMARY KEY (number, account)
+) WITHOUT ROWID;
+INSERT INTO legs
+SELECT 1, account, min(at_s - seconds), max(at_s), sum(sent), 0, sum(seconds), 1
+FROM samples GROUP BY account;
+"""
+_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER)
 
 _END = """
 INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
@@ -65,6 +78,11 @@ _READ = """
 SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
 """
 
+_ENDED = """
+SELECT row, status FROM results
+WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
+"""
+
 _CHUNK_ROWS = 4096
 _LAST_ROW = 2**62
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII, whatever the texts hold
@@ -75,12 +93,18 @@ _Line = tuple[int, str, int, bytes]
 class RunLedger(Keeper):
     """A ledger in an existing file, all of which is checked before it is trusted.
 
+    run       whose it is; empty: whosever
+    witness   where the number of its last commit is noted, beside the mark that lies with it
+    at_least  a commit that is known to be in it from elsewhere
+
     Raises RunAborted where the file cannot be used and LedgerError where it is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, run: str = "", witness: Path | None = None, at_least: int = 0
+    ) -> None:
         self._path = path
-        self._database = Database(path, _MIGRATIONS)
+        self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
         try:
             for _ in self._lines(-_LAST_ROW, _LAST_ROW):
                 pass
@@ -91,12 +115,22 @@ class RunLedger(Keeper):
             raise
 
     @classmethod
-    def create(cls, path: Path) -> Self:
+    def create(cls, path: Path, *, run: str = "", witness: Path | None = None) -> Self:
         """A new ledger, readable by its owner only. Raises RunAborted where there is a file."""
         with told_in_words(path):
             create(path)
         Database(path, _MIGRATIONS, may_be_empty=True).close()
-        return cls(path)
+        return cls(path, run=run, witness=witness)
+
+    @property
+    def commits(self) -> int:
+        """Number of the last commit."""
+        return self._database.commits
+
+    def go_on_after(self, commits: int) -> None:
+        """The next commits bear higher numbers than `commits`: another record had come that far."""
+        with self._database.commit(at_least=commits + 1):
+            pass
 
     def record(
         self,
@@ -117,7 +151,7 @@ class RunLedger(Keeper):
         rows = [(row,) for row in claims]
         connection.executemany(_UNATTEMPT, rows)
         if connection.executemany(_CLAIM, rows).rowcount != len(rows):
-            ended = self.has_result(claims)
+            ended = self.ended(claims)
             if ended:
                 raise LedgerError(
                     f"row {min(ended)} has a result in {self._path} and was about to be sent again"
@@ -131,7 +165,7 @@ class RunLedger(Keeper):
 
     def _second(self, lines: Sequence[_Line]) -> int:
         """The first row of `lines` that had a result when its turn came."""
-        ended = self.has_result([line[0] for line in lines])
+        ended = set(self.ended([line[0] for line in lines]))
         for row, status, _, _ in lines:
             if row in ended:
                 return row
@@ -146,9 +180,7 @@ class RunLedger(Keeper):
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """Read in chunks; each row's checksum is looked at again."""
-        for row, status, _, record in self._lines(first, last):
-            operation, account, *rest = _values(record)
-            yield RowResult(row, operation, account, _STATUSES[status], *rest)
+        yield from starmap(_result, self._lines(first, last))
 
     def _lines(self, first: int, last: int) -> Iterator[_Line]:
         while True:
@@ -172,13 +204,10 @@ class RunLedger(Keeper):
                 yield row
             first = rows[-1][0] + 1
 
-    def has_result(self, rows: Sequence[int]) -> set[int]:
+    def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """Looked up one by one, in one query."""
-        query = """
-        SELECT row FROM results
-        WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
-        """
-        return {row for (row,) in self._database.rows(query, (_encode(list(rows)),))}
+        found = self._database.rows(_ENDED, (_encode(list(rows)),))
+        return {row: _STATUSES[status] for row, status in found}
 
     def counts(self) -> dict[Status, int]:
         """Counted in the file: seconds at ten million rows."""
@@ -189,12 +218,15 @@ class RunLedger(Keeper):
         """Read at once: they are few."""
         return exchanges_table.kept(self._database, row)
 
-    def sample(self, samples: Sequence[Sample]) -> None:
-        """Append."""
+    def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
+        """Append samples, write legs anew, in one commit."""
         with self._database.commit() as connection:
             connection.executemany(
                 "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [_stored(sample) for sample in samples],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO legs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", legs
             )
 
     def samples(self) -> Iterator[Sample]:
@@ -208,6 +240,40 @@ class RunLedger(Keeper):
                 except (TypeError, ValueError) as error:
                     raise damaged(self._path, "a sample is not what was written") from error
             last = rows[-1][0]
+
+    def legs(self) -> list[Leg]:
+        """Read at once: they are few."""
+        query = "SELECT * FROM legs ORDER BY number, account"
+        return [Leg._make((*row[:-1], bool(row[-1]))) for row in self._database.rows(query, ())]
+
+
+def ended_among(path: Path, rows: Sequence[int]) -> set[int]:
+    """Those of `rows` that have a result; none where the file cannot be read.
+
+    Nothing else of the file is looked at, as in `recent_samples`: no row is sent on this word.
+    """
+    try:
+        with closing(read_only(path)) as connection:
+            found = connection.execute(_ENDED, (_encode(list(rows)),)).fetchall()
+    except sqlite3.Error:
+        return set()
+    return {row for row, _ in found}
+
+
+def sound_results(path: Path, run: str) -> Iterator[RowResult]:
+    """The results that can still be read of a damaged record, each as it was written, in any order.
+
+    run  whose it must be, where it says that
+
+    Ends where nothing more can be read; of a file that is gone nothing can.
+    """
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(read_only(path)) as connection:
+        with suppress(sqlite3.OperationalError):  # an earlier version made no such table
+            if connection.execute("SELECT 1 FROM owner WHERE name <> ?", (run,)).fetchall():
+                return
+        for line in connection.execute("SELECT row, status, checksum, record FROM results"):
+            if _is_sound(*line):
+                yield _result(*line)
 
 
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
@@ -258,6 +324,11 @@ def _is_sound(row: Any, status: Any, checksum: Any, record: Any) -> bool:
         return status in _STATUSES and _checksum(row, status, record) == checksum
     except (TypeError, ValueError, AttributeError):
         return False
+
+
+def _result(row: int, status: str, _checksum: int, record: bytes) -> RowResult:
+    operation, account, *rest = _values(record)
+    return RowResult(row, operation, account, _STATUSES[status], *rest)
 
 
 def _values(record: bytes) -> list[Any]:

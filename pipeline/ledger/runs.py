@@ -21,13 +21,17 @@ from zlib import crc32
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.database import WAIT_S, Database, Keeper, create, damaged, told_in_words
 from pipeline.model import Status, UsageError
+from pipeline.model.pause import AskedPause
 
 State = Literal["prepared", "sending", "ended", "reported"]
 
 _COLUMNS = (
     *("name", "source", "sha256", "rows", "operations", "accounts", "run_id", "repeats"),
     *("continues", "state", "started", "ended", "counts", "exit_code"),
+    *("description", "credentials", "commits"),
 )
+_SINCE_FORMAT_3 = {"description": "", "credentials": "{}", "commits": 0}
+"""Columns that rows of earlier formats lack, last of all, and what they hold there."""
 _FORMAT_1 = """
 CREATE TABLE runs (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, checksum INTEGER NOT NULL,
@@ -55,8 +59,20 @@ INSERT INTO departures SELECT number, quota_group, last_s, times FROM departures
 DROP TABLE departures_1;
 CREATE INDEX departures_by_time ON departures (quota_group, last_s);
 """
-# The wall clock may be set. Times of before have no boot, hence are UTC seconds since 1970.
+# What a run is bound to: the checksum of its description, who signs in, its last known commit.
 _FORMAT_3 = """
+ALTER TABLE runs ADD COLUMN description TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN credentials TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE runs ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
+"""
+# A pause that an older version put on record stays, and nobody knows who asked for it.
+_FORMAT_4 = """
+ALTER TABLE pauses ADD COLUMN asked_s REAL NOT NULL DEFAULT 0;
+ALTER TABLE pauses ADD COLUMN run TEXT NOT NULL DEFAULT '';
+ALTER TABLE pauses ADD COLUMN words TEXT NOT NULL DEFAULT '';
+"""
+# The wall clock may be set. Times of before have no boot, hence are UTC seconds since 1970.
+_FORMAT_5 = """
 DROP INDEX departures_by_time;
 ALTER TABLE departures RENAME TO departures_2;
 CREATE TABLE departures (
@@ -69,7 +85,7 @@ SELECT number, quota_group, '', last_s, last_s, last_s, 0, times FROM departures
 DROP TABLE departures_2;
 CREATE INDEX departures_by_group ON departures (quota_group, number);
 """
-_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3)
+_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _FORMAT_5)
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
 # ruff: disable[S608] - made of the constants above
@@ -96,6 +112,9 @@ class Run:
     counts      results per status, once ended
     exit_code   of the command, once ended
     sequence    its place in time from 1, given when it is added and never given again; 0 before
+    description checksum of the description in its folder; empty where none was kept
+    credentials digest of who signs in for an account, once something was sent through it
+    commits     number of the last commit to its own record that is known here; 0: of none
     """
 
     name: str
@@ -113,6 +132,9 @@ class Run:
     counts: Mapping[Status, int] = field(default_factory=dict)
     exit_code: int | None = None
     sequence: int = 0
+    description: str = ""
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    commits: int = 0
 
 
 class Departures(NamedTuple):
@@ -136,16 +158,20 @@ class Departures(NamedTuple):
 class Runs(Keeper):
     """The file that runs share; it is made where there is none.
 
+    witness  where the number of its last commit is noted, beside the mark that lies with it
+
     Safe between processes; within one, calls MUST NOT overlap. What a call has returned for
     survives `kill -9` and loss of power. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged.
     """
 
-    def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
+    def __init__(self, path: Path, *, wait_s: float = WAIT_S, witness: Path | None = None) -> None:
         self._path = path
         with told_in_words(path), suppress(FileExistsError):
             create(path)
-        self._database = Database(path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s)
+        self._database = Database(
+            path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s, witness=witness
+        )
 
     def add(self, run: Run) -> Run:
         """Put a new run on record: `run` with its place in time.
@@ -172,20 +198,35 @@ class Runs(Keeper):
         ended: datetime | None = None,
         counts: Mapping[Status, int] | None = None,
         exit_code: int | None = None,
+        commits: int = 0,
     ) -> Run:
-        """Move a run on; what is None stays as it was. Raises LedgerError for an unknown run."""
+        """Move a run on; what is None stays as it was. Raises LedgerError for an unknown run.
+
+        commits  number of the last one to its own record; 0: none is known
+        """
         with self._database.commit() as connection:
-            run = self.get(name)
-            if run is None:
-                raise LedgerError(f"run {name} is not in {self._path}")
+            run = self._known(name)
             run = replace(
                 run,
                 state=state,
                 ended=run.ended if ended is None else ended,
                 counts=run.counts if counts is None else counts,
                 exit_code=run.exit_code if exit_code is None else exit_code,
+                commits=max(run.commits, commits),
             )
             _put(connection, run)
+        return run
+
+    def keep_credentials(self, name: str, credentials: Mapping[str, str]) -> None:
+        """Who signs in for accounts of a run, beside those that are known."""
+        with self._database.commit() as connection:
+            run = self._known(name)
+            _put(connection, replace(run, credentials={**run.credentials, **credentials}))
+
+    def _known(self, name: str) -> Run:
+        run = self.get(name)
+        if run is None:
+            raise LedgerError(f"run {name} is not in {self._path}")
         return run
 
     def give_id(self, name: str, run_id: str) -> None:
@@ -194,9 +235,7 @@ class Runs(Keeper):
         Raises UsageError where `run_id` belongs to another run, LedgerError for an unknown run.
         """
         with self._database.commit() as connection:
-            owner, run = self.by_run_id(run_id), self.get(name)
-            if run is None:
-                raise LedgerError(f"run {name} is not in {self._path}")
+            owner, run = self.by_run_id(run_id), self._known(name)
             if owner is not None and owner.name != name:
                 raise UsageError(f"run id {run_id} belongs to run {owner.name}")
             if run.run_id is None:
@@ -260,6 +299,7 @@ class Runs(Keeper):
             ended=None if ended is None else datetime.fromisoformat(ended),
             operations=json.loads(texts.pop("operations")),
             accounts=json.loads(texts.pop("accounts")),
+            credentials=json.loads(texts.pop("credentials")),
             counts={Status(status): count for status, count in counts.items()},
             **texts,
         )
@@ -307,19 +347,36 @@ class Runs(Keeper):
         except (struct.error, TypeError) as error:
             raise damaged(self._path, "send times are not what was written") from error
 
-    def pause(self, group: str, until_s: float) -> None:
+    def pause(self, group: str, asked: AskedPause) -> None:
         """The vendor asks a quota group to wait; a longer pause on record stands."""
         with self._database.commit() as connection:
             connection.execute(
-                "INSERT INTO pauses VALUES (?, ?) ON CONFLICT (quota_group) "
-                "DO UPDATE SET until_s = max(until_s, excluded.until_s)",
-                (group, until_s),
+                "INSERT INTO pauses VALUES (?, ?, ?, ?, ?) ON CONFLICT (quota_group) "
+                "DO UPDATE SET until_s = excluded.until_s, asked_s = excluded.asked_s, "
+                "run = excluded.run, words = excluded.words WHERE excluded.until_s > until_s",
+                (group, *asked),
             )
 
-    def paused_until(self, group: str) -> float:
-        """Until when a quota group waits; 0 where it never had to."""
-        query = "SELECT until_s FROM pauses WHERE quota_group = ?"
-        return next((float(until_s) for (until_s,) in self._database.rows(query, (group,))), 0.0)
+    def pause_of(self, group: str) -> AskedPause | None:
+        """The last pause of a quota group, which may be over; None where there is none."""
+        return self.pauses(group).get(group)
+
+    def pauses(self, prefix: str) -> dict[str, AskedPause]:
+        """The last pause of each quota group whose name begins so; they may be over."""
+        query = """
+        SELECT quota_group, until_s, asked_s, run, words FROM pauses
+        WHERE substr(quota_group, 1, ?) = ?
+        """
+        rows = self._database.rows(query, (len(prefix), prefix))
+        return {group: AskedPause(*values) for group, *values in rows}
+
+    def lift_pause(self, group: str) -> AskedPause | None:
+        """Take the pause of a quota group off the record: what it was, None where there is none."""
+        lifted = self.pause_of(group)
+        if lifted is not None:
+            with self._database.commit() as connection:
+                connection.execute("DELETE FROM pauses WHERE quota_group = ?", (group,))
+        return lifted
 
 
 def _time(moment: datetime) -> str:
@@ -335,6 +392,7 @@ def _values(run: Run) -> tuple[object, ...]:
     texts = {
         "operations": json.dumps(dict(run.operations)),
         "accounts": json.dumps(dict(run.accounts)),
+        "credentials": json.dumps(dict(run.credentials)),
         "started": _time(run.started),
         "ended": None if run.ended is None else _time(run.ended),
         "counts": json.dumps(dict(run.counts)),
@@ -348,4 +406,8 @@ def _put(connection: Connection, run: Run) -> None:
 
 
 def _checksum(sequence: int, values: Sequence[object]) -> int:
+    """Of a row; as an earlier format has it, where the row holds nothing that it lacks."""
+    first, later = values[: -len(_SINCE_FORMAT_3)], values[-len(_SINCE_FORMAT_3) :]
+    if tuple(later) == tuple(_SINCE_FORMAT_3.values()):
+        values = first
     return crc32(json.dumps([sequence, *values], default=repr).encode())

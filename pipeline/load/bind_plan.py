@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from pipeline.load.bind import IRREVERSIBLE, Bound, Emit
-from pipeline.load.jobs import JobsWriter, jobs_path
+from pipeline.load.jobs import JobsWriter, is_read_first, jobs_path
 from pipeline.load.plans import plan_rows
 from pipeline.load.rows import fault_text
 from pipeline.model import (
@@ -138,7 +139,8 @@ class _Binder:
     def _writer(self, account: str) -> JobsWriter:
         if account not in self._writers:
             path = jobs_path(self._folder, account)
-            writer = JobsWriter(path, self._batch_size(account))
+            is_first = partial(is_read_first, self._accounts[account])
+            writer = JobsWriter(path, self._batch_size(account), is_first)
             self._writers[account] = self._stack.enter_context(writer)
         return self._writers[account]
 

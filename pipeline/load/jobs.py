@@ -41,10 +41,11 @@ class JobsFile:
     rows        jobs in the file
     operations  how many of them are of each operation
     repeated    jobs whose entity has more than one job here
-    requests    that carry them where each is sent once and whole groups travel together, and the
-                reads that go before
+    requests    that carry them where each is sent once and whole groups travel together
+    reads       of entities, one before each job that asks for it
     reaches     what their entities lie in: vendor, origin and scope, as an entity's text begins
     hottest     the entity that has most jobs; None where that is few
+    checksum    names what was written to it; empty where an earlier version wrote it
     """
 
     path: Path
@@ -53,7 +54,9 @@ class JobsFile:
     repeated: int
     requests: int
     reaches: frozenset[str]
+    reads: int = 0
     hottest: Hottest | None = None
+    checksum: str = ""
 
 
 def jobs_path(folder: Path, account: str) -> Path:
@@ -85,7 +88,7 @@ class JobsWriter:
     ) -> None:
         self._is_read_first = is_read_first
         self._reads = 0
-        self._writer = ParquetWriter(path, JOBS_SCHEMA)
+        self._writer = ParquetWriter(path, JOBS_SCHEMA, is_checked=True)
         self._batch_size = batch_size
         self._operations: Counter[str] = Counter()
         self._groups: Counter[tuple[str, str]] = Counter()
@@ -110,10 +113,10 @@ class JobsWriter:
             operations=dict(self._operations),
             repeated=repeats.jobs,
             hottest=repeats.hottest(path),
-            requests=self._reads
-            + rows
-            - sum(self._saved(*group) for group in self._groups.items()),
+            requests=rows - sum(self._saved(*group) for group in self._groups.items()),
+            reads=self._reads,
             reaches=frozenset(self._reaches),
+            checksum=self._writer.digest,
         )
 
     def _saved(self, group: tuple[str, str], members: int) -> int:
@@ -134,10 +137,12 @@ class JobsWriter:
 
 
 def is_read_first(account: Account, job: JobRow) -> bool:
-    """Whether the entity of a job is read for a guard before it is sent."""
-    if job.is_repeatable:
+    """Whether the entity of a job is read first: to compare, to keep its fields, for a guard."""
+    if job.is_repeatable and not (job.keeps or job.expects):
         return False
     operation = next(op for op in account.vendor.operations if op.name == job.operation)
+    if job.keeps or job.expects:
+        return operation.reading is not None and operation.change is not None
     guard = operation.guard
     return guard is not None and guard.needs(account.settings, operation.job_type.trusted(job.text))
 
@@ -165,16 +170,26 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
 def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRow]]:
     """The jobs of a file in row order, in batches.
 
-    A corrupt file raises `polars.exceptions.PolarsError`, or OSError, at the batch where it shows.
+    Raises as `read_frames` does where it is damaged.
     """
     for frame in read_frames(path, batch_rows=batch_rows):
         yield job_rows(frame)
 
 
+def read_operations(path: Path) -> Iterator[tuple[list[int], list[str]]]:
+    """Row numbers and their operations, in row order, some at a time."""
+    for frame in read_frames(path, batch_rows=READ_ROWS):
+        yield frame["row"].to_list(), frame["operation"].to_list()
+
+
 def entities_of(path: Path, rows: Collection[int]) -> dict[str, int]:
     """The entity of each of a few rows of a jobs file; of several rows of one the last."""
-    wanted = pl.scan_parquet(path).select("row", "entity").filter(pl.col("row").is_in(list(rows)))
-    return {entity: row for row, entity in wanted.collect(engine="streaming").rows()}
+    if not rows:
+        return {}
+    wanted = pl.Series(list(rows), dtype=pl.Int64).implode()
+    frames = read_frames(path, columns=("row", "entity"))
+    found = (frame.filter(pl.col("row").is_in(wanted)) for frame in frames)
+    return {entity: row for some in found for row, entity in some.rows()}
 
 
 def job_rows(frame: pl.DataFrame) -> list[JobRow]:

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipeline.load.jobs import job_rows
 from pipeline.load.parts import Parts
-from pipeline.model import JobRow, RunAborted
+from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.tables import read_frames
 
 FEW_ROWS = 250_000
@@ -100,16 +100,20 @@ def meet(
             yield from _together(part)
 
 
+def unreadable(path: Path, run: str, why: str) -> RunAborted:
+    """The error where a file of jobs of a run that may have newer rows cannot be read."""
+    return RunAborted(
+        f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of them "
+        f"are newer. Nothing was sent. Forget that run: `pipeline runs {run} --prune`; or send the "
+        "rows as new ones: --force-order"
+    )
+
+
 def _frames(path: Path, run: str, columns: Sequence[str] | None = None) -> Iterator[pl.DataFrame]:
     try:
         yield from read_frames(path, columns=columns)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        why = str(error).partition("\n")[0]
-        raise RunAborted(
-            f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of "
-            "them are newer. Nothing was sent; put back a copy of the file, or forget the run: "
-            f"`pipeline runs {run} --prune`"
-        ) from error
+    except (OSError, DamagedError, pl.exceptions.PolarsError) as error:
+        raise unreadable(path, run, str(error).partition("\n")[0]) from error
 
 
 def _wanted(host: Guest, asks: Asks) -> pl.Series | None:

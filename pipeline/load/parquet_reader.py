@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
 from pipeline.load.columns import check_names, is_unnamed
-from pipeline.model import LINE_COLUMN, ROW_COLUMN, Fault, InputError
+from pipeline.model import LINE_COLUMN, ROW_COLUMN, DamagedError, Fault, InputError
 from pipeline.model.errors import shorten
 from pipeline.tables import read_frames, row_count
 
@@ -36,6 +37,9 @@ class ParquetReader:
     newline: str | None = None
     has_bom = False
     blank_lines = 0
+    lacks_last_end = False
+    unread: Mapping[str, str] = MappingProxyType({})
+    offsets: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -88,6 +92,8 @@ class ParquetReader:
             yield
         except InputError:
             raise
+        except DamagedError as error:
+            raise InputError(f"{error}. Make or copy the file again") from None
         except _WHAT_DECODING_RAISES as error:
             raise InputError(
                 [

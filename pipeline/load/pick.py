@@ -21,17 +21,17 @@ Keep = Callable[[Sequence[int]], set[int]]
 def pick_rows(snapshot: Snapshot, path: Path, keep: Keep) -> Snapshot:
     """A snapshot at `path` of the wanted rows, under their old numbers.
 
-    A corrupt file raises `polars.exceptions.PolarsError`, a full disk OSError.
+    Raises as `read_frames` does where a file is damaged, OSError where the disk is full.
     """
     schema = pl.read_parquet_schema(snapshot.path)
     first = next(read_frames(snapshot.path), pl.DataFrame(schema=schema))
-    with ParquetWriter(path, schema, row_group_rows=fitting_rows(first)) as writer:
+    with ParquetWriter(path, schema, row_group_rows=fitting_rows(first), is_checked=True) as writer:
         for frame in read_frames(snapshot.path):
             wanted = keep(frame[ROW_COLUMN].to_list())
             writer.write(frame.filter(pl.col(ROW_COLUMN).is_in(wanted)))
         picked = replace(snapshot, path=path, selected=writer.rows)
         writer.metadata |= to_metadata(picked)
-    return picked
+    return replace(picked, checksum=writer.digest)
 
 
 def pick_jobs(

@@ -16,7 +16,7 @@ from typing import Any, Self
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.model import InputError
+from pipeline.model import DamagedError, InputError
 from pipeline.model.plan import FieldChange, PlanKind, Planned, PlanRow
 from pipeline.tables import ParquetWriter, read_frames, read_metadata
 
@@ -38,7 +38,7 @@ class PlanWriter:
     """Writes a plan. A context manager, as ParquetWriter is; OSError where it cannot be written."""
 
     def __init__(self, path: Path) -> None:
-        self._writer = ParquetWriter(path, PLAN_SCHEMA, row_group_rows=_READ_ROWS)
+        self._writer = ParquetWriter(path, PLAN_SCHEMA, row_group_rows=_READ_ROWS, is_checked=True)
 
     def write(self, rows: Sequence[PlanRow]) -> None:
         """Append `rows`."""
@@ -89,6 +89,8 @@ def planned_of(path: Path) -> Planned | None:
         return None
     try:
         stored = read_metadata(path)
+    except DamagedError as error:
+        raise InputError(f"{error}. Nothing was sent; make the plan again") from error
     except (pl.exceptions.PolarsError, OSError):
         return None  # taking the file says what is wrong with it
     if PLAN_KEY not in stored:
@@ -106,7 +108,7 @@ def read_plan(path: Path) -> Iterator[list[PlanRow]]:
     try:
         for frame in read_frames(path, batch_rows=_READ_ROWS):
             yield plan_rows(frame, path)
-    except pl.exceptions.PolarsError as error:
+    except (DamagedError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} cannot be read: {error}. Make the plan again") from error
 
 

@@ -16,13 +16,16 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.model import Fault, InputError, RunAborted
+from pipeline.model import DamagedError, Fault, InputError, RunAborted
 from pipeline.tables import read_frames, read_metadata
 
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 """What ends a process for its own doing."""
 
-_WHAT_DECODING_RAISES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+_WHAT_DECODING_RAISES = (
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
+    *(OSError, DamagedError),
+)
 
 
 def check_decodes(path: Path) -> None:
@@ -35,6 +38,17 @@ def check_decodes(path: Path) -> None:
     )
     if done.returncode >= 0:
         return
+    if -done.returncode == signal.SIGKILL:
+        raise InputError(
+            [
+                Fault(
+                    what="was not read: the process that decodes it was killed, as the system does "
+                    "where memory runs out",
+                    file=str(path),
+                    todo="Write it with smaller row groups, or give the process more memory",
+                )
+            ]
+        )
     if -done.returncode not in _CRASHES:
         how = signal.Signals(-done.returncode).name
         raise RunAborted(f"{path} was not read: {how} ended it. Nothing was sent")

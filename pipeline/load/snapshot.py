@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipeline.model import Fault, InputError, Snapshot
-from pipeline.tables import FORMAT, read_metadata, row_count
+from pipeline.checksums import read_checksums
+from pipeline.model import ROW_COLUMN, DamagedError, Fault, InputError, Snapshot
+from pipeline.tables import FORMAT, read_frames, read_metadata, row_count
 
 _KEY = "snapshot"
 
@@ -18,16 +20,23 @@ _KEY = "snapshot"
 def to_metadata(snapshot: Snapshot) -> dict[str, str]:
     """Everything but the place of the file, as one JSON text."""
     facts: dict[str, Any] = {**asdict(snapshot), "source": str(snapshot.source)}
-    del facts["path"]
+    del facts["path"], facts["checksum"]
     return {_KEY: json.dumps(facts)}
+
+
+def row_numbers(path: Path) -> Iterator[list[int]]:
+    """The numbers of the rows in a snapshot, rising, some at a time. Raises as `read_frames`."""
+    for frame in read_frames(path, columns=(ROW_COLUMN,)):
+        yield frame[ROW_COLUMN].to_list()
 
 
 def open_snapshot(path: Path) -> Snapshot:
     """The snapshot in this file. Raises InputError where it is none, or is not whole."""
     try:
+        checksums = read_checksums(path)
         stored = read_metadata(path)
         rows = row_count(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (DamagedError, pl.exceptions.PolarsError, OSError) as error:
         raise _refused(path, f"cannot be read as a snapshot: {error}") from None
     if _KEY not in stored:
         raise _refused(path, "is not a snapshot of an input")
@@ -38,6 +47,7 @@ def open_snapshot(path: Path) -> Snapshot:
         path=path,
         source=Path(facts.pop("source")),
         columns=tuple(facts.pop("columns")),
+        checksum="" if checksums is None else checksums.digest,
         **facts,
     )
     if rows != snapshot.selected:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -58,7 +59,9 @@ def take(
             else _csv_reader(file, source, delimiter, is_compressed=content == "gzip")
         )
         group_rows, frames = _row_group_rows(reader.frames())
-        with ParquetWriter(snapshot, reader.schema, row_group_rows=group_rows) as writer:
+        with ParquetWriter(
+            snapshot, reader.schema, row_group_rows=group_rows, is_checked=True
+        ) as writer:
             for frame in frames:
                 writer.write(rows.only(frame) if rows else frame)
             file.check_is_unchanged()
@@ -78,9 +81,12 @@ def take(
                 delimiter=reader.delimiter,
                 has_bom=reader.has_bom,
                 newline=reader.newline,
+                lacks_last_end=reader.lacks_last_end,
+                unread=dict(reader.unread),
+                offsets=dict(reader.offsets),
             )
             writer.metadata |= to_metadata(taken)
-    return taken
+    return replace(taken, checksum=writer.digest)
 
 
 def _parquet_reader(file: Source, source: Path) -> ParquetReader:
@@ -148,6 +154,9 @@ def _check_content(
     elif found.startswith("UTF-"):
         what = f"is {found}, not UTF-8"
         todo = f"Convert it: {_recode(source, found[:6], is_compressed=is_compressed)}"
+    elif found == "NUL bytes":
+        what = f"starts with NUL bytes{inside}, not with {expected}"
+        todo = "Was its space reserved and never written? Copy or upload it again"
     else:
         what = f"is {found}{inside}, not {expected}"
         todo = _SAVE_AS if "Excel" in found else "Export it again as CSV UTF-8"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+MadeOf = Literal["file", "plan", "undo"]
+"""What the rows of a run came from: a file, the plan of a file, the plan that takes a run back."""
 
 
 class PlanKind(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.model.result import Status
@@ -26,7 +26,8 @@ class AccountProgress:
     """One account at one moment.
 
     rows             jobs of this account in the run
-    done             rows that have a result, per status
+    done             rows that this process gave a result, per status
+    done_before      rows that had one before, as far as they were read
     sent             requests that left, `retries` of them not the first of their row
     sending_s        seconds from the first request to the last answer so far
     in_flight        requests under way now, of at most `in_flight_limit`
@@ -46,6 +47,7 @@ class AccountProgress:
     account: str
     rows: int
     done: Mapping[Status, int]
+    done_before: Mapping[Status, int] = field(default_factory=dict)
     sent: int = 0
     retries: int = 0
     sending_s: float = 0.0

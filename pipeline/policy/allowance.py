@@ -2,8 +2,8 @@
 
 Read are the fields of draft-ietf-httpapi-ratelimit-headers (`RateLimit-Limit`, `-Remaining` and
 `-Reset` up to 06; `RateLimit` with `limit=`, `remaining=`, `reset=` in 07; `RateLimit` with `r=`,
-`t=` and `RateLimit-Policy` with `q=`, `w=` from 08 on) and the older `X-RateLimit-*`, whose reset
-is seconds or a time since 1970.
+`t=` and `RateLimit-Policy` with `q=`, `w=` from 08 on) and the older `X-RateLimit-*`. What their
+numbers mean, and which cannot be meant: `vendor_numbers`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-_PARAMETER = re.compile(r"([a-z]+)\s*=\s*\"?([0-9]+(?:\.[0-9]+)?)")
-_LEADING = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(?:$|[;,])")
-_A_DATE_S = 1_000_000_000.0  # a wait of 30 years: such a number is a time since 1970
+from pipeline.policy.vendor_numbers import count, wait_s, written_s
+
+BELOW = 0.95
+"""The share of a stated limit that is used."""
+
+SHORTEST_S = 1.0
+"""A window of unstated length is at least so long."""
+
+_PARAMETER = re.compile(r"([a-z]+)\s*=\s*\"?([0-9.]+)(?=[\s,;\"]|$)")
+_LEADING = re.compile(r"\s*([0-9.]+)\s*(?:$|[;,])")
 
 
 class Allowance(NamedTuple):
@@ -33,41 +40,41 @@ class Allowance(NamedTuple):
 
 
 def allowance(headers: Mapping[str, str], now_utc_s: float) -> Allowance | None:
-    """What `headers` say; None where they say nothing about a limit.
+    """What `headers` say; None where they say nothing about a limit that can be meant.
 
     headers    looked up without regard to case
-    now_utc_s  when they came, seconds since 1970
+    now_utc_s  when they came, seconds since 1970; a `Date` among them goes before it
 
     >>> allowance({"ratelimit-policy": '"default";q=300;w=10', "ratelimit": '"default";r=5;t=2'}, 0)
     Allowance(limit=300.0, window_s=10.0, remaining=5.0, reset_s=2.0)
     >>> allowance({"x-ratelimit-limit": "60", "x-ratelimit-reset": "1800000030"}, 1_800_000_000.0)
     Allowance(limit=60.0, window_s=None, remaining=None, reset_s=30.0)
     """
+    now_s = written_s(headers.get("date", ""), now_utc_s)
     joint = _parameters(headers.get("ratelimit", ""))
     limit, window_s = _tightest(headers)
-    if limit is None:
-        limit = joint.get("limit")
-    remaining = _number(headers, "remaining")
-    reset_s = _number(headers, "reset")
+    reset = _first(_plain(headers, "reset"), joint.get("reset"), joint.get("t"))
     found = Allowance(
-        limit,
+        limit or _count(joint.get("limit")),
         window_s,
-        _first(remaining, joint.get("remaining"), joint.get("r")),
-        _first(reset_s, joint.get("reset"), joint.get("t")),
+        _count(_first(_plain(headers, "remaining"), joint.get("remaining"), joint.get("r"))),
+        None if reset is None else wait_s(reset, now_s),
     )
-    if found.reset_s is not None and found.reset_s > _A_DATE_S:
-        found = found._replace(reset_s=max(0.0, found.reset_s - now_utc_s))
     return None if found == Allowance() else found
 
 
-def _first(*numbers: float | None) -> float | None:
-    return next((number for number in numbers if number is not None), None)
+def _first(*texts: str | None) -> str | None:
+    return next((text for text in texts if text is not None), None)
 
 
-def _number(headers: Mapping[str, str], what: str) -> float | None:
+def _count(text: str | None) -> float | None:
+    return None if text is None else count(text)
+
+
+def _plain(headers: Mapping[str, str], what: str) -> str | None:
     for name in (f"ratelimit-{what}", f"x-ratelimit-{what}"):
         if found := _LEADING.match(headers.get(name, "")):
-            return float(found[1])
+            return found[1]
     return None
 
 
@@ -76,7 +83,7 @@ def _tightest(headers: Mapping[str, str]) -> tuple[float | None, float | None]:
     stated = [*_policies(headers)]
     if stated:
         return min(stated, key=lambda each: each[0] / each[1])
-    return _number(headers, "limit"), None
+    return _count(_plain(headers, "limit")) or None, None
 
 
 def _policies(headers: Mapping[str, str]) -> Iterator[tuple[float, float]]:
@@ -89,11 +96,50 @@ def _policies(headers: Mapping[str, str]) -> Iterator[tuple[float, float]]:
         for item in headers.get(name, "").split(","):
             values = _parameters(item)
             leading = _LEADING.match(item)
-            limit = values.get("q", float(leading[1]) if leading else None)
-            window_s = values.get("w")
+            limit = _count(_first(values.get("q"), leading[1] if leading else None))
+            window_s = wait_s(values.get("w", ""), 0.0)
             if limit and window_s:
                 yield limit, window_s
 
 
-def _parameters(text: str) -> dict[str, float]:
-    return {name: float(value) for name, value in _PARAMETER.findall(text.lower())}
+def _parameters(text: str) -> dict[str, str]:
+    return dict(_PARAMETER.findall(text.lower()))
+
+
+class StatedRate:
+    """The rate that replies state, as far as it is believed.
+
+    A limit without a window holds for as long as the time to its renewal was seen to be at most, in
+    this window or the one before: so one number that cannot be right is forgotten.
+
+    max_wait_s  a rate at which the next request would wait longer is not believed
+
+    >>> rate = StatedRate(max_wait_s=900.0)
+    >>> rate.per_s(Allowance(limit=60.0, reset_s=30.0), now_s=0.0)
+    1.9
+    >>> rate.per_s(Allowance(limit=60.0, reset_s=86_400.0), now_s=1.0)
+    """
+
+    __slots__ = ("_before_s", "_length_s", "_max_wait_s", "_renewed_s")
+
+    def __init__(self, max_wait_s: float) -> None:
+        self._max_wait_s = max_wait_s
+        self._before_s = self._length_s = SHORTEST_S
+        self._renewed_s = float("inf")
+
+    def per_s(self, stated: Allowance, now_s: float) -> float | None:
+        """Requests a second, below what `stated` allows; None where it says nothing believable."""
+        window_s = stated.window_s
+        if stated.reset_s is not None:
+            self._look(stated.reset_s, now_s)
+            window_s = window_s or max(self._before_s, self._length_s)
+        if not stated.limit or window_s is None:
+            return None
+        per_s = BELOW * stated.limit / window_s
+        return per_s if per_s * self._max_wait_s >= 1.0 else None
+
+    def _look(self, reset_s: float, now_s: float) -> None:
+        if now_s >= self._renewed_s:  # the window that was known is over
+            self._before_s, self._length_s = self._length_s, SHORTEST_S
+        self._renewed_s = now_s + reset_s
+        self._length_s = max(self._length_s, reset_s)

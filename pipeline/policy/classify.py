@@ -1,29 +1,28 @@
 """What a reply means by HTTP alone: the verdict, the effect and plain words. Pure.
 
 Meanings of statuses: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425). A vendor lays what its
-own codes say over this; the status always has the last word on the effect.
+own codes say over this; the status always has the last word on the effect. A 2xx says no more than
+that a request was taken: an update was applied where the vendor's own `Confirmation` says so.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.errors import shorten
+from pipeline.policy.vendor_numbers import wait_s, written_s
 
 NOT_THE_VENDOR = "not_the_vendor"
 """Code of a 2xx that the vendor cannot have written."""
 
+NOT_CONFIRMED = "not_confirmed"
+"""Code of a 2xx that is not what the vendor documents as its confirmation of an update."""
+
 SHOWN_BODY_CHARS = 300
-_FOREVER_S = 1e10  # three centuries: keeps a wait finite and shortens none that anyone could keep
-_SECONDS = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?")
 
 
 class Meaning(NamedTuple):
@@ -31,6 +30,44 @@ class Meaning(NamedTuple):
 
     verdict: Verdict
     effect: Effect
+
+
+class Confirmation(NamedTuple):
+    """What a vendor documents as its confirmation that it applied one job's update.
+
+    words    for people, as in "204 without a body"
+    example  such a reply
+    holds    True for a 2xx that is the confirmation. MUST be False for every other status, and for
+             a body that is another one or cut short, unless the status alone is the confirmation
+    refusal  the status that an error in the body of a 2xx stands for (4xx: the vendor refused the
+             update; anything else leaves it in doubt); None: the body tells of no error
+    """
+
+    words: str
+    example: Reply
+    holds: Callable[[Reply], bool]
+    refusal: Callable[[Reply], int | None]
+
+
+def by_status(status: int, refusal: Callable[[Reply], int | None] | None = None) -> Confirmation:
+    """The confirmation of a vendor that answers with one status and no body.
+
+    refusal  as in `Confirmation`; None knows errors by status and words, see `error_status`
+
+    >>> by_status(204).holds(Reply(204, {}, b"")), by_status(204).holds(Reply(200, {}, b""))
+    (True, False)
+    """
+    return Confirmation(
+        words=f"{status} without a body",
+        example=Reply(status, {}, b""),
+        holds=lambda reply: reply.status == status and not reply.body,
+        refusal=refusal or refused_in_body,
+    )
+
+
+def refused_in_body(reply: Reply) -> int | None:
+    """The status of an error in the body of a reply, see `error_status`; None where none is."""
+    return None if reply.is_cut else error_status(json_object(reply.body))
 
 
 _APPLIED = Meaning(Verdict.OK, Effect.APPLIED)
@@ -99,27 +136,56 @@ def meaning(status: int) -> Meaning:
 
 def classify(
     reply: Reply | NoReply,
+    confirmation: Confirmation,
     *,
     exceptions: Mapping[int, Meaning] | None = None,
-    is_vendors: Callable[[Reply], bool] | None = None,
 ) -> Answer:
-    """What `reply` means to whoever sent a single request for the first time.
+    """What `reply` means to whoever sent a single update for the first time.
 
-    exceptions  statuses that mean something else at this vendor
-    is_vendors  whether a 2xx can be the vendor's; None expects no body, or JSON
+    confirmation  what the vendor confirms this update with; any other 2xx leaves it in doubt
+    exceptions    statuses that mean something else at this vendor
 
-    >>> classify(Reply(204, {}, b""))[:4]
+    >>> done = Confirmation("204", Reply(204, {}, b""), lambda reply: reply.status == 204,
+    ...                     lambda _reply: None)
+    >>> classify(Reply(204, {}, b""), done)[:4]
     (<Verdict.OK: 'ok'>, <Effect.APPLIED: 'applied'>, 204, '')
-    >>> classify(NoReply("timeout", "no answer within 30 s", may_have_arrived=True)).effect
+    >>> classify(Reply(202, {}, b""), done)[:4]
+    (<Verdict.TRANSIENT: 'transient'>, <Effect.MAYBE: 'maybe'>, 202, 'not_confirmed')
+    >>> classify(NoReply("timeout", "no answer within 30 s", may_have_arrived=True), done).effect
     <Effect.MAYBE: 'maybe'>
     """
+    answer = _by_status(reply, exceptions or {})
+    if isinstance(reply, NoReply) or answer.verdict is not Verdict.OK:
+        return answer
+    refused_with = confirmation.refusal(reply)
+    if refused_with is not None:
+        return _refused_within(reply, refused_with)
+    if confirmation.holds(reply):
+        return answer
+    if not is_empty_or_json(reply):
+        return _not_the_vendor(reply)
+    return _not_confirmed(reply, confirmation.words)
+
+
+def classify_read(reply: Reply | NoReply) -> Answer:
+    """What `reply` means to whoever asked for something and changed nothing.
+
+    >>> classify_read(Reply(200, {}, b"{}")).verdict, classify_read(Reply(200, {}, b"<p>")).code
+    (<Verdict.OK: 'ok'>, 'not_the_vendor')
+    """
+    answer = _by_status(reply, {})
+    if isinstance(reply, NoReply) or answer.verdict is not Verdict.OK:
+        return answer
+    return answer if is_empty_or_json(reply) else _not_the_vendor(reply)
+
+
+def _by_status(reply: Reply | NoReply, exceptions: Mapping[int, Meaning]) -> Answer:
+    """What a status means, or that none came."""
     if isinstance(reply, NoReply):
         return _without_reply(reply)
-    known = (exceptions or {}).get(reply.status) or meaning(reply.status)
+    known = exceptions.get(reply.status) or meaning(reply.status)
     if known.verdict is Verdict.OK:
-        if (is_vendors or is_empty_or_json)(reply):
-            return Answer(*known, reply.status)
-        return _not_the_vendor(reply)
+        return Answer(*known, reply.status)
     may_wait = known.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
     return Answer(
         *known,
@@ -149,6 +215,31 @@ def _not_the_vendor(reply: Reply) -> Answer:
         message=f"HTTP {reply.status}, but {_described(reply)}",
         hint=_HINT_NOT_THE_VENDOR,
         retry_after_s=retry_after_s(reply),
+    )
+
+
+def _not_confirmed(reply: Reply, words: str) -> Answer:
+    return Answer(
+        *_IN_DOUBT,
+        http_status=reply.status,
+        code=NOT_CONFIRMED,
+        message=f"HTTP {reply.status} is not the vendor's confirmation ({words}): "
+        + _described(reply),
+        hint=HINT_IN_DOUBT,
+    )
+
+
+def _refused_within(reply: Reply, status: int) -> Answer:
+    """What a 2xx means whose body tells of an error that stands for `status`."""
+    known = meaning(status) if 400 <= status < 500 else _IN_DOUBT  # noqa: PLR2004 - a refusal
+    may_wait = known.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
+    return Answer(
+        *known,
+        http_status=reply.status,
+        code=f"http_{status}",
+        message=f"HTTP {reply.status} with an error {status} in its body: {_described(reply)}",
+        hint=_hint(status, known),
+        retry_after_s=retry_after_s(reply) if may_wait else None,
     )
 
 
@@ -228,6 +319,26 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+_WORDS_OF_ERRORS = ("errorMessage", "message", "error_description", "title", "detail", "error")
+
+
+def error_status(body: Mapping[str, Any]) -> int | None:
+    """The status of an error that `body` names with words for it; None where it names none.
+
+    >>> error_status({"statusCode": 422, "errorMessage": "no such sku"})
+    422
+    >>> error_status({"status": 400}), error_status({"status": "active", "title": "Summer"})
+    (None, None)
+    """
+    if not any(isinstance(body.get(name), str) and body[name] for name in _WORDS_OF_ERRORS):
+        return None
+    for name in ("statusCode", "status"):
+        value = body.get(name)
+        if type(value) is int and 400 <= value < 600:  # noqa: PLR2004 - errors by HTTP
+            return value
+    return None
+
+
 _NOT_JSON = object()
 
 
@@ -239,28 +350,13 @@ def _parsed(body: bytes) -> Any:
 
 
 def retry_after_s(reply: Reply) -> float | None:
-    """Seconds that `Retry-After` asks to wait, 0 or more; None without one that can be read.
+    """Seconds that `Retry-After` asks to wait, more than 0; None without one that can be meant.
 
-    A date is read against the reply's own `Date`, so that our clock need not be right; without
+    A moment is read against the reply's own `Date`, so that our clock need not be right; without
     one against the time of arrival.
 
     >>> retry_after_s(Reply(429, {"retry-after": "7"}, b""))
     7.0
     """
-    text = reply.headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(text):
-        return min(max(float(text), 0.0), _FOREVER_S)
-    until_s = _http_date_s(text)
-    if until_s is None:
-        return None
-    now_s = _http_date_s(reply.headers.get("date", ""))
-    return max(until_s - (reply.received_s if now_s is None else now_s), 0.0)
-
-
-def _http_date_s(text: str) -> float | None:
-    try:
-        when: datetime = parsedate_to_datetime(text)
-        at_s = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return at_s if math.isfinite(at_s) else None
+    now_s = written_s(reply.headers.get("date", ""), reply.received_s)
+    return wait_s(reply.headers.get("retry-after", ""), now_s)

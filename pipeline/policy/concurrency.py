@@ -151,7 +151,7 @@ class Concurrency:
             self._mean_s = (1.0 - SLOW_MEMORY) * (self._mean_s or 0.0) + SLOW_MEMORY * mean_s
         else:
             self._remember(mean_s)
-            if self._peak >= int(self._limit):
+            if self._peak >= int(self._limit) and self._suspicion.is_lone:
                 self._raise(now_s)
         self._start_round(now_s + mean_s)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.model import Answer, Effect, Status, Verdict
+from pipeline.policy.classify import NOT_CONFIRMED
 from pipeline.policy.retry import RetryPolicy, next_delay_s
 
 
@@ -32,10 +33,21 @@ def is_in_doubt(answer: Answer, *, was_in_doubt: bool) -> bool:
 def is_judged(answer: Answer) -> bool:
     """Whether the vendor carried the request out, or refused the very rows in it: it works.
 
+    A success that it did not word as documented is its own answer all the same.
+
     >>> is_judged(Answer(Verdict.TRANSIENT, Effect.MAYBE, 500))
     False
     """
-    return answer.verdict in {Verdict.OK, Verdict.REJECTED}
+    return answer.verdict in {Verdict.OK, Verdict.REJECTED} or is_unconfirmed(answer)
+
+
+def is_unconfirmed(answer: Answer) -> bool:
+    """Whether the vendor answered with a success that is not its documented confirmation.
+
+    >>> is_unconfirmed(Answer(Verdict.TRANSIENT, Effect.MAYBE, 202, NOT_CONFIRMED))
+    True
+    """
+    return answer.code == NOT_CONFIRMED
 
 
 def next_act(
@@ -45,6 +57,7 @@ def next_act(
     attempt: int,
     in_doubt: bool,
     is_repeatable: bool,
+    can_be_read: bool,
     jitter: float,
 ) -> Again | Status:
     """Another attempt, or the status with which the row ends.
@@ -52,15 +65,18 @@ def next_act(
     attempt        1-based number of the attempt that brought `answer`
     in_doubt       this answer counted in, see `is_in_doubt`
     is_repeatable  whether sending this very request twice is harmless
+    can_be_read    whether a read may settle doubt: UNKNOWN leads to it
     jitter         a draw from [0, 1)
 
     >>> next_act(RetryPolicy(), Answer(Verdict.TRANSIENT, Effect.MAYBE), attempt=1, in_doubt=True,
-    ...          is_repeatable=False, jitter=0.5)
+    ...          is_repeatable=False, can_be_read=True, jitter=0.5)
     <Status.UNKNOWN: 'unknown'>
     """
     if answer.verdict is Verdict.OK:
         return Status.UPDATED
     if in_doubt and not is_repeatable:
+        return Status.UNKNOWN
+    if is_unconfirmed(answer) and can_be_read:  # a repetition would be answered likewise
         return Status.UNKNOWN
     delay_s = next_delay_s(policy, answer, attempt, jitter)
     if delay_s is not None:

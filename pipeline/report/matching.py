@@ -13,16 +13,15 @@ from pipeline.report.columns import result_frame
 from pipeline.report.errors import SHOWN_ROWS
 from pipeline.report.reconcile import check_results, check_rows
 from pipeline.report.source import ReportSource
+from pipeline.report.summary import NOTHING_SENT
 from pipeline.tables import read_frames
 
 LAST_ROW = 2**63 - 1
 UNSENT_CODE = "not_sent"
 _UNSENT_ERROR = "the run ended before this row was sent"
-_UNSENT_HINT = "once the cause is gone, run the error file again"
 FORGOTTEN_CODE = "interrupted"
 _FORGOTTEN_ERROR = "the process ended before the answer to this row was on record"
 _OPEN_ERROR = "it may have been applied, and the run stopped before that was settled"
-_FORGOTTEN_HINT = "carry the run on with `pipeline resume`: it settles what can be settled"
 _NO_ROWS = pl.Series(dtype=pl.Int64)
 
 
@@ -75,7 +74,7 @@ def _unsent(source: ReportSource, row: int, operation: str, account: str) -> Row
             Status.UNKNOWN,
             error_code=FORGOTTEN_CODE,
             error=f"{_OPEN_ERROR}: {why}" if why else _FORGOTTEN_ERROR,
-            hint=_FORGOTTEN_HINT,
+            hint=_hint(source, "resolves what can be resolved"),
         )
     return RowResult(
         row,
@@ -84,8 +83,17 @@ def _unsent(source: ReportSource, row: int, operation: str, account: str) -> Row
         Status.NOT_ATTEMPTED,
         error_code=UNSENT_CODE,
         error=why or _UNSENT_ERROR,
-        hint=_UNSENT_HINT,
+        hint=_hint(source, "sends it"),
     )
+
+
+def _hint(source: ReportSource, does: str) -> str:
+    """What to do about a row of a run that ended before it: one way for all of its rows."""
+    if source.facts.exit_code == NOTHING_SENT:
+        return "nothing was sent: remove the cause, then run the file again"
+    if source.facts.is_simulated:  # the simulator that it went to is gone
+        return "this was a rehearsal: run the file again"
+    return f"once the cause is gone: `pipeline resume {source.run}` {does}"
 
 
 class Route:

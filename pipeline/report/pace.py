@@ -7,7 +7,7 @@ they take while they go, and the rest of the pause.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Pace:
     """One account, or all of them, at one moment.
 
     progress     as the engine tells it
-    done, wrong  rows that have a result; those of them that did not succeed
+    done, wrong  rows that have a result, from an earlier process, too; those that did not succeed
     sent_per_s   requests per second of late, pauses included
     left_s       seconds until its last row is done; None where nothing tells, or its vendor is down
     """
@@ -107,17 +107,18 @@ class Paces:
         return tuple(self._pace(now_s, account) for account in accounts)
 
     def _pace(self, now_s: float, account: AccountProgress) -> Pace:
-        done = sum(account.done.values())
+        ended = Counter(account.done) + Counter(account.done_before)
+        done_now, done = sum(account.done.values()), ended.total()
         course = self._courses.setdefault(account.account, _Course(now_s))
-        now = course.look(now_s, account, done)
+        now = course.look(now_s, account, done_now)
         before, first = course.before(now_s), course.samples[0]
         done_per_s = _per_s(now.done - first.done, now.going_s - first.going_s)
         return Pace(
             progress=account,
             done=done,
-            wrong=done - sum(account.done.get(status, 0) for status in SUCCESS),
+            wrong=done - sum(ended[status] for status in SUCCESS),
             sent_per_s=_per_s(now.sent - before.sent, now.at_s - before.at_s),
-            left_s=_left_s(account, done, done_per_s),
+            left_s=_left_s(account, account.rows - done, done_per_s),
         )
 
 
@@ -174,10 +175,11 @@ def _per_s(count: int, elapsed_s: float) -> float:
     return count / elapsed_s if elapsed_s > 0 else 0.0
 
 
-def _left_s(account: AccountProgress, done: int, done_per_s: float) -> float | None:
-    remaining = 0 if account.stopped is not None else account.rows - done
+def _left_s(account: AccountProgress, remaining: int, done_per_s: float) -> float | None:
+    remaining = 0 if account.stopped is not None else remaining
     if account.is_probing and remaining > 0:
         return None
-    rows_each = max(1.0, done / account.sent) if account.sent else 1.0  # a request may carry more
+    done_now = sum(account.done.values())
+    rows_each = max(1.0, done_now / account.sent) if account.sent else 1.0  # one may carry more
     bounds = [each for each in (account.rate_per_s, account.quota_per_s) if each]
     return eta_s(remaining, done_per_s, min(bounds, default=0.0) * rows_each, account.pause_left_s)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.model import SUCCESS, Status
+from pipeline.model import SUCCESS, DamagedError, Status
 from pipeline.report.columns import InputColumns
 from pipeline.report.errors import ReportError
 from pipeline.report.matching import matched
@@ -50,7 +50,7 @@ def write_report(source: ReportSource, folder: Path) -> Summary:
         return _write_report(source, folder)
     except OSError as error:
         raise _not_written(folder, error.strerror or str(error)) from error
-    except pl.exceptions.PolarsError as error:
+    except (DamagedError, pl.exceptions.PolarsError) as error:
         raise _not_written(folder, str(error).partition("\n")[0]) from error
 
 

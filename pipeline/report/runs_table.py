@@ -12,9 +12,10 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.model import DamagedError
 from pipeline.report.errors import ReportError
 from pipeline.report.wording import compact, one_line
-from pipeline.tables import ROW_GROUP_ROWS, row_count
+from pipeline.tables import read_frames
 
 _BEFORE_ID = 4  # vendor|origin|scope|kind|id, and only the last may hold a `|`
 
@@ -24,6 +25,7 @@ class RunLine:
     """One run in the table.
 
     source     of its input, as short as it can be said
+    about      operations, accounts, and what kind of run it is
     started    with its offset
     state      what became of it, in words
     exit_code  None while it is not known
@@ -32,6 +34,7 @@ class RunLine:
     sequence: int
     name: str
     source: str
+    about: str
     rows: int
     started: datetime
     state: str
@@ -48,6 +51,7 @@ def runs_table(lines: Iterable[RunLine]) -> Table:
     for line in lines:
         told = Text(line.name, style="bold")
         told.append(f"\n{moment(line.started)}  {one_line(line.source)}", style="not bold dim")
+        told.append(f"\n{one_line(line.about)}", style="not bold dim")
         told.append(f"\n{one_line(line.state)}", style="not bold")
         exit_code = "" if line.exit_code is None else str(line.exit_code)
         table.add_row(str(line.sequence), told, compact(line.rows), exit_code)
@@ -96,13 +100,12 @@ def asked_of(path: Path, wanted: Entity) -> Iterator[Asked]:
     is_near = entity.starts_with(f"{wanted.vendor}|")
     is_near &= entity.ends_with(f"|{wanted.kind}|{wanted.id}")
     try:
-        scan = pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
-        for start in range(0, row_count(path), ROW_GROUP_ROWS):
-            near = scan.slice(start, ROW_GROUP_ROWS).filter(is_near).select(Asked._fields)
-            for asked in map(Asked._make, near.collect().iter_rows()):
+        for frame in read_frames(path, columns=Asked._fields):
+            near = frame.filter(is_near).select(Asked._fields)
+            for asked in map(Asked._make, near.iter_rows()):
                 vendor, _origin, _scope, kind, id_ = asked.entity.split("|", _BEFORE_ID)
                 if Entity(vendor, kind, id_) == wanted:  # else its end is part of a longer id
                     yield asked
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except (OSError, DamagedError, pl.exceptions.PolarsError) as error:
         why = str(error).partition("\n")[0]
         raise ReportError(f"{path}: the jobs cannot be read: {why}") from error

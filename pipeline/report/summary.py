@@ -12,9 +12,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.model import SUCCESS, Status
+from pipeline.model.leg import Leg
+from pipeline.model.plan import MadeOf
 from pipeline.report.errors import ReportError
 
 FORMAT = 1
+NOTHING_SENT = 2
+"""The exit code of a run that was refused."""
+
 _LEARNED = "auto"  # the quota of an account whose vendor states none
 SUMMARY_NAME = "summary.json"
 PAGE_NAME = "report.html"
@@ -52,7 +57,8 @@ class AccountFacts:
 class RunFacts:
     """What a report says about a run beside its rows.
 
-    started, ended  with their offset
+    started, ended  with their offset; of a resumed run `started` is when its first process began
+    legs            what each process did for each account
     stopped_by      why the whole run ended early ("interrupted by SIGTERM"); empty where it did not
     cleared         operation -> fields that were left out and hence cleared
     kept            operations whose rows were laid over what the vendor holds
@@ -64,6 +70,7 @@ class RunFacts:
 
     started: datetime
     ended: datetime
+    legs: tuple[Leg, ...] = ()
     accounts: tuple[AccountFacts, ...] = ()
     is_simulated: bool = False
     stopped_by: str = ""
@@ -75,6 +82,7 @@ class RunFacts:
     tolerance: float = 0.0
     exit_code: int | None = None
     unusual: str = ""
+    made_of: MadeOf = "file"
 
 
 class _Stored(BaseModel):
@@ -108,6 +116,23 @@ class PageSummary(_Stored):
     name: str
     bytes: int
     sha256: str
+
+
+class LegSummary(_Stored):
+    """What one process did: a run that was resumed has several.
+
+    started, ended  UTC, ISO 8601; of a process that was killed `ended` is its last sign of life
+    seconds         between the two
+    requests        that left, `retries` of them not the first of their row
+    was_killed      whether it ended without saying so; what it did after `ended` is not counted
+    """
+
+    started: str
+    ended: str
+    seconds: float
+    requests: int
+    retries: int
+    was_killed: bool
 
 
 class ErrorSummary(_Stored):
@@ -168,12 +193,15 @@ class Summary(_Stored):
     without_account   the part of them that belongs to no account
     operations        the same per operation; "" for rows that named none
     started, ended    UTC, ISO 8601
-    rows_per_s        rows for which a request left, per second of the whole run
+    seconds           in which a process worked on it: the legs together
+    rows_per_s        rows for which a request left, per second of those
+    legs              what each process did, in order; one unless the run was resumed
     errors            most frequent kinds first; rows of other kinds are only counted in
                       `errors_not_listed`
     outputs           `success` and `errors`
     unusual           that far more rows failed than in earlier runs; a warning says it too
     page              None in a report that has none
+    made_of           what its rows came from
     """
 
     format: Literal[1] = 1
@@ -193,6 +221,7 @@ class Summary(_Stored):
     ended: str
     seconds: float
     rows_per_s: float
+    legs: tuple[LegSummary, ...] = ()
     stopped: str
     errors: tuple[ErrorSummary, ...]
     errors_not_listed: int
@@ -202,6 +231,7 @@ class Summary(_Stored):
     outputs: dict[str, OutputSummary]
     page: PageSummary | None = None
     unusual: str = ""
+    made_of: MadeOf = "file"
     settings: dict[str, Any]
     versions: dict[str, str]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from rich import box
@@ -14,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.model import SUCCESS, Status
-from pipeline.report.summary import ErrorSummary, Summary
+from pipeline.report.page.advice import commands
+from pipeline.report.runs_table import moment
+from pipeline.report.summary import ErrorSummary, LegSummary, Summary
 from pipeline.report.wording import (
     MEANING,
     about,
@@ -65,6 +68,7 @@ class Target:
 class Question:
     """What a person is asked to agree to.
 
+    done      rows of a resumed run that are on record and not sent again
     invalid   rows that will not be sent, with a few of their messages in `examples`
     cleared   operation -> fields that are left out and hence cleared at the vendor
     undo      what of it could not be taken back, a line each
@@ -75,6 +79,7 @@ class Question:
     rows: int
     invalid: int
     targets: tuple[Target, ...]
+    done: int = 0
     blank_lines: int = 0
     examples: tuple[str, ...] = ()
     cleared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -121,6 +126,8 @@ def closing(console: Console, summary: Summary, folder: Path) -> None:
     console.print()
     # never wrapped, so that it can be copied
     console.print(Text(f"Report: {one_line(str(folder))}"), soft_wrap=True)
+    for command in commands(summary):
+        console.print(Text(f"Next: {command}"), soft_wrap=True)
 
 
 def _headline(summary: Summary) -> Text:
@@ -136,7 +143,17 @@ def _headline(summary: Summary) -> Text:
 def _effort(summary: Summary) -> str:
     again = f", {number(summary.retries)} of them repeats" if summary.retries else ""
     rate = f"{summary.rows_per_s:,.1f} rows/s"
-    return f"{counted(summary.requests, 'request')}{again}, {duration(summary.seconds)}, {rate}"
+    legs = f", in {len(summary.legs)} parts" if len(summary.legs) > 1 else ""
+    took = f"{duration(summary.seconds)}{legs}"
+    return f"{counted(summary.requests, 'request')}{again}, {took}, {rate}"
+
+
+def _leg(number_: int, leg: LegSummary) -> str:
+    """One process's part of a resumed run."""
+    began = datetime.fromisoformat(leg.started)
+    end = ", then its process was killed" if leg.was_killed else ""
+    requests = counted(leg.requests, "request")
+    return f"{number_}: {moment(began)}, {requests} in {duration(leg.seconds)}{end}"
 
 
 def _status_table(summary: Summary) -> Table:
@@ -158,6 +175,9 @@ def _status_table(summary: Summary) -> Table:
 
 
 def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
+    if len(summary.legs) > 1:
+        for number_, leg in enumerate(summary.legs, 1):
+            yield "part", _leg(number_, leg)
     if summary.stopped:
         yield "stopped", summary.stopped
     for name, account in summary.accounts.items():
@@ -170,7 +190,7 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
 def _notes(notes: Iterable[tuple[str, str]]) -> Table:
     table = _pairs()
     for label, text in notes:
-        table.add_row(label, _text(text, "" if label == "quota" else "yellow"))
+        table.add_row(label, _text(text, "" if label in {"quota", "part"} else "yellow"))
     return table
 
 
@@ -199,6 +219,8 @@ def _error_text(error: ErrorSummary) -> Text:
 
 def _rows_text(question: Question) -> Text:
     text = Text(number(question.rows))
+    if question.done:
+        text.append(f", {number(question.done)} of them done: not sent again")
     if question.invalid:
         text.append(f", {number(question.invalid)} of them invalid and not sent", style="yellow")
     if question.blank_lines:

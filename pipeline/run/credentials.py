@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from pydantic import SecretStr
 
-from pipeline.model import ConfigError, Fault, RunAborted
+from pipeline.model import ConfigError, Fault
 from pipeline.run.prepare import Prepared
-from pipeline.run.stored import load, save
+from pipeline.run.registry import open_registry
 from pipeline.vendors import NAMES_OF_CREDENTIALS, Account, Basic
 
 
@@ -51,13 +50,8 @@ def keep_credentials(prepared: Prepared, accounts: Sequence[Account]) -> None:
     found = _found(prepared, accounts)
     if found.items() <= prepared.credentials.items():
         return
-    stored = load(prepared.folder)
-    try:
-        save(replace(stored, credentials={**stored.credentials, **found}), prepared.folder)
-    except OSError as error:
-        raise RunAborted(
-            f"{prepared.folder} cannot be written to: {error.strerror}. Nothing was sent"
-        ) from error
+    with open_registry(prepared.config) as runs:
+        runs.keep_credentials(prepared.run, found)
 
 
 def _found(prepared: Prepared, accounts: Sequence[Account]) -> dict[str, str]:

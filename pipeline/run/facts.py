@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,18 +16,17 @@ from urllib.parse import urlsplit
 
 from pipeline.config import public_settings
 from pipeline.ledger import Ledger, Run
-from pipeline.model import (
-    RowResult,
-    Status,
-)
+from pipeline.model import RowResult, Snapshot, Status
+from pipeline.model.leg import Leg
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
+from pipeline.report.summary import NOTHING_SENT
 from pipeline.run.before import Before
-from pipeline.run.prepare import Prepared
+from pipeline.run.legs import legs_of
+from pipeline.run.prepare import CUT_LAST_LINE, Prepared
 from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.run.shared import Sent
 from pipeline.run.usual import unusual_failures
 
-NOTHING_SENT = 2  # the exit code
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
 
@@ -38,14 +38,17 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
     if sum(recorded.values()) - recorded[Status.NOT_ATTEMPTED] == prepared.bound.rows:
         _forgive_the_time(sent)
     odd = "" if prepared.refusal else unusual_failures(prepared, recorded)
+    legs = _legs(sent, ledger)
     facts = RunFacts(
-        started=sent.started,
+        started=min([sent.started, *(_moment(leg.began_at_s) for leg in legs)]),
         ended=datetime.now(UTC),
-        accounts=tuple(_account_facts(prepared, sent)),
+        legs=tuple(legs),
+        accounts=tuple(_account_facts(prepared, sent, legs)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
         stopped_by=_stopped_by(prepared, sent),
         warnings=(*warnings_about(prepared), *([odd] if odd else ())),
         unusual=odd,
+        made_of=prepared.made_of,
         cleared=_cleared(prepared),
         kept=prepared.bound.keeps,
         settings=_settings(prepared),
@@ -93,6 +96,16 @@ def _recorded(sent: Sent, before: Before, claimed: int) -> Counter[Status]:
     return counts
 
 
+def _legs(sent: Sent, ledger: Ledger) -> list[Leg]:
+    """What each process did, this one as far as it got: the disk may have refused to note it."""
+    now = legs_of(sent, (), time.time(), is_over=True)
+    return [*(leg for leg in ledger.legs() if leg.number != sent.leg), *now]
+
+
+def _moment(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
+
+
 def _stopped_by(prepared: Prepared, sent: Sent) -> str:
     if sent.failure is not None:
         return f"broken off: {sent.failure}"
@@ -101,10 +114,11 @@ def _stopped_by(prepared: Prepared, sent: Sent) -> str:
     return prepared.refusal or sent.over
 
 
-def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
+def _account_facts(prepared: Prepared, sent: Sent, legs: Sequence[Leg]) -> Iterator[AccountFacts]:
     progress = {each.account: each for each in sent.progress}
     for account in prepared.accounts:
         done = progress.get(account.name)
+        parts = [leg for leg in legs if leg.account == account.name]
         yield AccountFacts(
             name=account.name,
             vendor=account.vendor.name,
@@ -115,9 +129,9 @@ def _account_facts(prepared: Prepared, sent: Sent) -> Iterator[AccountFacts]:
             quota_per_s=account.mean_per_s if account.quotas else 0.0,
             rate_per_s=round(done.rate_per_s, 3) if done else 0.0,
             slowed_to=str(sent.slowed.get(account.name, "")),
-            requests=done.sent if done else 0,
-            retries=done.retries if done else 0,
-            sending_s=round(done.sending_s, 3) if done else 0.0,
+            requests=sum(leg.requests for leg in parts),
+            retries=sum(leg.retries for leg in parts),
+            sending_s=round(sum(leg.sending_s for leg in parts), 3),
         )
 
 
@@ -128,8 +142,7 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
     if prepared.repeats:
         yield f"the same content was run before: {prepared.repeats}"
     yield from _unfinished_others(prepared)
-    if not prepared.snapshot.rows:
-        yield "the file has no rows"
+    yield from _about_file(prepared.snapshot)
     if prepared.bound.repeated:
         yield (
             f"{prepared.bound.repeated} rows share their entity with another row: "
@@ -145,6 +158,13 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
     for account in prepared.accounts:
         if account.link.tls == "legacy":
             yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
+
+
+def _about_file(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.lacks_last_end:
+        yield CUT_LAST_LINE
+    if not snapshot.rows:
+        yield "the file has no rows"
 
 
 def _unfinished_others(prepared: Prepared) -> Iterator[str]:

@@ -42,8 +42,8 @@ _HINTS = {
     Fate.UNSETTLED: "look the entity up at the vendor; --force-order sends the row as a new one",
 }
 _DAMAGED = (
-    "the record of run {run} is damaged: put back a copy of it and send this row again, or look "
-    "the entity up at the vendor; --force-order sends the row as a new one"
+    "the record of run {run} is damaged: look the entity up at the vendor; --force-order sends the "
+    "row as a new one"
 )
 
 
@@ -179,7 +179,7 @@ class _Settling:
         met = meet(
             host,
             self._others.guests(newer, self._stands),
-            asks=lambda rows: {*rows} - self._ledger.has_result(rows),
+            asks=lambda rows: {*rows} - self._ledger.ended(rows).keys(),
             rows=sum(run.rows for run in newer) + self._jobs.rows,
             folder=self._folder,
         )

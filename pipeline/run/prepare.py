@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.engine.look import Looking
-from pipeline.ledger import Holder, Lock, RunLedger
+from pipeline.ledger import Holder, Lock, Run, RunLedger
 from pipeline.load import Bound, bind, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
 from pipeline.load.proof import check_decodes
 from pipeline.model import (
     ConfigError,
+    DamagedError,
     Fault,
     InputError,
     InputSettings,
@@ -26,8 +28,10 @@ from pipeline.model import (
     Status,
     UsageError,
 )
-from pipeline.model.plan import Planned
+from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin, origin_of
+from pipeline.run.record import LEDGER, forget_witnesses
 from pipeline.run.registry import (
     UNFINISHED,
     fingerprint,
@@ -38,12 +42,17 @@ from pipeline.run.registry import (
     run_name,
 )
 from pipeline.run.room import check_room, copies_bytes, record_bytes
-from pipeline.run.stored import FORMAT, StoredRun, is_stored, load, save
+from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
-LEDGER = "ledger.db"
-BEFORES = "befores.db"
+CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
+
+_WAY_OUT = (
+    "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
+    "vendor; then remove it with `pipeline runs {run} --prune` and send what is still wanted as a "
+    "new file"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,7 @@ class Prepared:
     is_resumed  an earlier process carried some of it out, or may have
     repeats     the last run of the same content to the same accounts; None where there was none
     credentials who signs in, by account, as far as that is on record
+    commits     number of the last one to its record that was known when it was reopened
     lock        held until it is carried out or discarded: no other process works on the run
     """
 
@@ -66,8 +76,10 @@ class Prepared:
     bound: Bound
     lock: Lock
     credentials: Mapping[str, str] = field(default_factory=dict)
+    commits: int = 0
     refusal: str | None = None
     is_sample: bool = False
+    made_of: MadeOf = "file"
     is_resumed: bool = False
     repeats: str | None = None
 
@@ -88,17 +100,24 @@ class Prepared:
 
 
 def prepare(
-    path: Path, config: Config, options: RunOptions, *, shown: Path | None = None
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    *,
+    shown: Path | None = None,
+    dropped: Path | None = None,
 ) -> Prepared:
     """Take and bind one file: its snapshot, its jobs, what is wrong with its rows.
 
-    shown  how people know the file, where that is not the place where it lies
+    shown    how people know the file, where that is not the place where it lies
+    dropped  where it was dropped, if `path` is a copy: the folder says which operation it is for
 
     Where an unfinished run of the same content is on record, that one is prepared to be carried on,
     unless it has another id. From then on it has the one that this time brings.
     Raises InputError where the file is broken, RunAborted where the disk refuses.
     """
     is_sample = _is_sample(path, config)
+    origin = origin_of(path) if dropped is None else None
     if (unfinished := same_unfinished(path, config, options)) is not None:
         return _with_id(reopen(unfinished, config, options))
     run = run_name(path.name.split(".")[0])
@@ -107,7 +126,7 @@ def prepare(
     lock.acquire(wait=False)
     try:
         check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown)
+        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown, dropped=dropped)
         _check_accounts(bound, path)
         check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
@@ -120,10 +139,11 @@ def prepare(
             accounts={name: fingerprint(config.outline(name)) for name in bound.jobs},
             refusal=_refusal(snapshot, bound, options) or _too_many(path, bound, options),
             is_sample=is_sample,
+            made_of=_made_of(path),
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
+            origin=origin,
         )
-        save(stored, folder)
-        repeats = register(stored, config)
+        repeats = register(stored, config, save(stored, folder))
     except OSError as error:
         _remove(folder, lock)
         raise RunAborted(
@@ -149,6 +169,7 @@ def _with_id(prepared: Prepared) -> Prepared:
 def _remove(folder: Path, lock: Lock) -> None:
     lock.release()
     shutil.rmtree(folder)
+    forget_witnesses(folder)
 
 
 def _prepared(
@@ -171,6 +192,7 @@ def _prepared(
         credentials=stored.credentials,
         refusal=stored.refusal,
         is_sample=stored.is_sample,
+        made_of=stored.made_of,
         is_resumed=is_resumed,
     )
 
@@ -217,10 +239,35 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
             folder = config.ledger_folder / "runs" / run.name
             if not is_stored(folder) or is_alive(config, run):
                 continue
-            stored = load(folder)
+            stored = _described(run, folder)
             if stored.options.asks_for == options.asks_for and _fits(stored, config):
                 return run.name
     return None
+
+
+def sent_before(config: Config, sha256: str, origin: Origin) -> str | None:
+    """The finished run that sent this very file, whole, from where it lies; None if there is none.
+
+    A file of the same content that was written, or moved there, since is another one.
+    """
+    with open_registry(config) as runs:
+        found = [run.name for run in runs.find(sha256) if run.state not in UNFINISHED]
+    return next((name for name in found if _sent(config, name, origin)), None)
+
+
+def _sent(config: Config, run: str, origin: Origin) -> bool:
+    folder = config.ledger_folder / "runs" / run
+    try:
+        stored = load(folder) if is_stored(folder) else None
+    except RunAborted:  # damaged: it says nothing
+        return False
+    return (
+        stored is not None
+        and stored.origin == origin
+        and stored.options.rows is None
+        and stored.refusal is None
+        and _fits(stored, config)
+    )
 
 
 def _fits(stored: StoredRun, config: Config) -> bool:
@@ -240,9 +287,8 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
              cannot be used
     """
     folder = config.ledger_folder / "runs" / run
-    if not is_stored(folder):
-        raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
-    stored = load(folder)
+    known = _known(run, folder, config)
+    stored = _described(known, folder)
     if not _fits(stored, config):
         wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
         raise ConfigError(
@@ -257,7 +303,34 @@ def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepa
     lock = lock_of(config, run)
     if not lock.acquire(wait=False):
         raise UsageError(f"another process works on run {run}{_told(lock.holder())}")
-    return _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+    prepared = _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+    credentials = {**stored.credentials, **known.credentials}
+    return replace(prepared, credentials=credentials, commits=known.commits)
+
+
+def _known(run: str, folder: Path, config: Config) -> Run:
+    """The run as it is on record. Raises UsageError where there is none, or its files are gone."""
+    if is_stored(folder):
+        with open_registry(config) as runs:
+            known = runs.get(run)
+        if known is not None:
+            return known
+    raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
+
+
+def _described(known: Run, folder: Path) -> StoredRun:
+    """What its folder says of a run, all of which is compared with its checksums.
+
+    Raises DamagedError, with what can be done, where it is not what was written.
+    """
+    try:
+        stored = load(folder, known.description)
+        check_files(stored, folder)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}. Nothing was sent. {_WAY_OUT.format(run=known.name)}"
+        ) from error
+    return stored
 
 
 def _told(holder: Holder | None) -> str:
@@ -270,7 +343,15 @@ def discard(prepared: Prepared) -> None:
         with open_registry(prepared.config) as runs:
             runs.forget(prepared.run)
         shutil.rmtree(prepared.folder)
+        forget_witnesses(prepared.folder)
     prepared.lock.release()
+
+
+def _made_of(path: Path) -> MadeOf:
+    planned = planned_of(path)
+    if planned is None:
+        return "file"
+    return "plan" if planned.undoes is None else "undo"
 
 
 def _is_sample(path: Path, config: Config) -> bool:
@@ -290,11 +371,18 @@ def _is_sample(path: Path, config: Config) -> bool:
 
 
 def take_and_bind(
-    path: Path, config: Config, options: RunOptions, folder: Path, *, shown: Path | None = None
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    folder: Path,
+    *,
+    shown: Path | None = None,
+    dropped: Path | None = None,
 ) -> tuple[Snapshot, Bound]:
     """The snapshot of a file, and its rows as jobs, in `folder`; how the others end in its ledger.
 
-    shown  what the snapshot calls the file; None: what it is called
+    shown    what the snapshot calls the file; None: what it is called
+    dropped  in which folder its operation is looked for; None: where it lies
 
     Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
     """
@@ -305,7 +393,7 @@ def take_and_bind(
         return _take_plan(path, planned, config, options, folder, shown=shown or path)
     is_sample = _is_sample(path, config)
     operations = {op.name: op for v in config.vendors.values() for op in v.operations}
-    placed_in = _folder_operation(path, operations)
+    placed_in = _folder_operation(dropped or path, operations)
     sources = {
         name: InputSettings() if is_sample else config.input_for(name) for name in operations
     }
@@ -384,6 +472,7 @@ def _check_writable(reports: Path) -> None:
     """Raise RunAborted where no report could be written after the run."""
     try:
         reports.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(prefix=".", dir=reports)).rmdir()  # as the report will be made
     except OSError as error:
         raise RunAborted(
             f"reports cannot be written to {reports}: {error.strerror}. Nothing was sent; "
@@ -437,6 +526,8 @@ def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:
     if snapshot.rows < options.min_rows:
         return f"rows in the file: {snapshot.rows}, fewer than the {options.min_rows} asked for"
+    if snapshot.lacks_last_end and not options.max_invalid:
+        return f"{CUT_LAST_LINE}. Nothing was sent"
     if bound.invalid > options.max_invalid * bound.rows:
         return (
             f"{bound.invalid} of {bound.rows} rows are invalid, more than "

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pipeline.config import Config
 from pipeline.ledger import Lock, Run, Runs
 from pipeline.model import RunAborted
+from pipeline.run.record import WITNESSES
 from pipeline.run.stored import StoredRun, is_stored, load
 from pipeline.vendors import Account
 
@@ -39,7 +40,7 @@ def open_registry(config: Config) -> Iterator[Runs]:
             f"{config.ledger_folder} cannot be made: {error.strerror}. Mend its permissions, or "
             "set `ledger`"
         ) from error
-    runs = Runs(config.ledger)
+    runs = Runs(config.ledger, witness=config.ledger_folder / WITNESSES / config.ledger.name)
     try:
         yield runs
     finally:
@@ -78,9 +79,12 @@ def run_name(stem: str) -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe or 'file'}-{letters}"
 
 
-def register(stored: StoredRun, config: Config, *, continues: str | None = None) -> str | None:
+def register(
+    stored: StoredRun, config: Config, checksum: str, *, continues: str | None = None
+) -> str | None:
     """Give a new run its place in time; the name of the last one that it repeats, if any.
 
+    checksum   of its description, as `save` gave it
     continues  the run of which it sends some rows again; None for a file's own run
     """
     operations: Counter[str] = Counter()
@@ -103,6 +107,8 @@ def register(stored: StoredRun, config: Config, *, continues: str | None = None)
                 repeats=repeats,
                 continues=continues,
                 run_id=stored.options.run_id if continues is None else None,
+                description=checksum,
+                credentials=stored.credentials,
             )
         )
     return repeats

@@ -36,6 +36,7 @@ from pipeline.load import read_jobs
 from pipeline.load.jobs import entities_of
 from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.policy.stop_if import Tripwire
@@ -43,8 +44,10 @@ from pipeline.run.appointed import Appointment
 from pipeline.run.before import Before
 from pipeline.run.canary import Agree, added, canary_rows, conditions, only, trial_of
 from pipeline.run.credentials import keep_credentials
+from pipeline.run.legs import Legs, legs_of
 from pipeline.run.orders import Orders
-from pipeline.run.prepare import BEFORES, Prepared
+from pipeline.run.prepare import Prepared
+from pipeline.run.record import open_befores
 from pipeline.run.shared import Sent, Shared
 from pipeline.vendors import Account
 
@@ -58,8 +61,8 @@ OpenLink = Callable[[Account, Door], AbstractAsyncContextManager[Send]]
 @asynccontextmanager
 async def over_http(account: Account, door: Door) -> AsyncIterator[Send]:
     """The way to an account's vendor: what sends a request there and brings the reply."""
-    late, while_open = door.permit_again, door.while_open
-    async with signed_in(account, late=late, while_open=while_open) as send:
+    late, while_open, announce = door.permit_again, door.while_open, door.announce
+    async with signed_in(account, late=late, while_open=while_open, announce=announce) as send:
         yield send
 
 
@@ -114,12 +117,14 @@ async def send_or_refuse(
     async with AsyncExitStack() as stack:
         links: list[tuple[Account, Door, Send]] = []
         for account in accounts:
-            door = Door(way.shared.gate(account, prepared.config))
+            gate = way.shared.gate(account, prepared.config)
+            door = Door(gate, prepared.run, announce=way.tell)
             send = await stack.enter_async_context(way.open_link(account, door))
             links.append((account, door, send))
             if way.appointment.start_at is not None:
                 await sign_in_ahead(send)
         befores = stack.enter_context(_befores(prepared))
+        sent.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
         stretch = _Stretch(prepared, way, links, OneAtATime(ledger), befores, sent)
         if await way.await_start(sent) and await _canary_holds(stretch, before, ledger):
             await stretch.send(Before.of(ledger) if prepared.options.canary else before)
@@ -130,7 +135,7 @@ def _befores(prepared: Prepared) -> AbstractContextManager[Befores | None]:
     looking = prepared.looking
     if not (prepared.bound.keeps or looking.skips or looking.remembers):
         return nullcontext()
-    return Befores(prepared.folder / BEFORES)
+    return open_befores(prepared.folder)
 
 
 async def _canary_holds(stretch: _Stretch, before: Before, ledger: Ledger) -> bool:
@@ -141,7 +146,7 @@ async def _canary_holds(stretch: _Stretch, before: Before, ledger: Ledger) -> bo
     if not 0 < prepared.options.canary < total:
         return True
     rows = await anyio.to_thread.run_sync(canary_rows, jobs, prepared.options.canary)
-    if not rows - ledger.has_result(sorted(rows)):
+    if not rows - ledger.ended(sorted(rows)).keys():
         return True  # an earlier process tried them
     wire = await stretch.send(before, rows)
     if sent.stopped or sent.failure is not None or sent.signal is not None:
@@ -178,15 +183,15 @@ class OneAtATime:
         with self._turn:
             self._ledger.release(rows)
 
-    def has_result(self, rows: Sequence[int]) -> set[int]:
+    def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """As the ledger does."""
         with self._turn:
-            return self._ledger.has_result(rows)
+            return self._ledger.ended(rows)
 
-    def sample(self, samples: Sequence[Sample]) -> None:
+    def sample(self, samples: Sequence[Sample], legs: Sequence[Leg]) -> None:
         """As the ledger does."""
         with self._turn:
-            self._ledger.sample(samples)
+            self._ledger.sample(samples, legs)
 
 
 @dataclass(slots=True)
@@ -227,7 +232,7 @@ class _Stretch:
             try:
                 async with (
                     way.shared.kept(prepared.config),
-                    _sampled(sent.pool, self.ledger),
+                    _sampled(sent.pool, self.ledger, partial(legs_of, sent)),
                     orders.obeyed(sent.pool),
                 ):
                     await sent.pool.run()
@@ -273,9 +278,7 @@ class _Stretch:
         if not before.is_nothing:
             coalesce = self.prepared.options.coalesce
             overtaking = entities_of(file.path, before.claimed) if coalesce else {}
-            earlier = Earlier(
-                before.claimed, before.unknown, overtaking, ended=self.ledger.has_result
-            )
+            earlier = Earlier(before.claimed, before.unknown, overtaking, ended=self.ledger.ended)
         return Lane(
             account,
             only(read_jobs(file.path), rows),
@@ -301,9 +304,9 @@ class _Stretch:
 
 
 @asynccontextmanager
-async def _sampled(pool: Pool, ledger: OneAtATime) -> AsyncIterator[None]:
+async def _sampled(pool: Pool, ledger: OneAtATime, legs: Legs) -> AsyncIterator[None]:
     """While the block runs and at its end, it is put on record how fast rows went."""
-    samples = _Samples(pool, ledger)
+    samples = _Samples(pool, ledger, legs)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(samples.keep)
         try:
@@ -311,15 +314,16 @@ async def _sampled(pool: Pool, ledger: OneAtATime) -> AsyncIterator[None]:
         finally:
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await samples.take()
+                await samples.take(is_over=True)
 
 
 class _Samples:
-    """A sample of each account, every second."""
+    """A sample of each account, every second, and what this process has done so far."""
 
-    def __init__(self, pool: Pool, ledger: OneAtATime) -> None:
+    def __init__(self, pool: Pool, ledger: OneAtATime, legs: Legs) -> None:
         self._pool = pool
         self._ledger = ledger
+        self._legs = legs
         self._taken_s = time.monotonic()
         self._sent: dict[str, int] = {}
 
@@ -329,17 +333,19 @@ class _Samples:
             await anyio.sleep(SAMPLE_EVERY_S)
             await self.take()
 
-    async def take(self) -> None:
+    async def take(self, *, is_over: bool = False) -> None:
         """What happened since the last call."""
-        now_s = time.monotonic()
-        samples = self._pool.samples(time.time(), now_s - self._taken_s, self._sent)
+        now_s, at_s = time.monotonic(), time.time()
+        samples = self._pool.samples(at_s, now_s - self._taken_s, self._sent)
         self._taken_s = now_s
-        self._sent = {each.account: each.sent for each in self._pool.progress()}
-        await anyio.to_thread.run_sync(self._write, samples)
+        progress = self._pool.progress()
+        self._sent = {each.account: each.sent for each in progress}
+        legs = self._legs(progress, at_s, is_over=is_over)
+        await anyio.to_thread.run_sync(self._write, samples, legs)
 
-    def _write(self, samples: Sequence[Sample]) -> None:
+    def _write(self, samples: Sequence[Sample], legs: Sequence[Leg]) -> None:
         with suppress(RunAborted):  # of a disk that refuses the recorder tells
-            self._ledger.sample(samples)
+            self._ledger.sample(samples, legs)
 
 
 def told(record: Record, failed: Callable[[Sequence[RowResult]], None]) -> Record:

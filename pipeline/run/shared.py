@@ -38,6 +38,7 @@ class Sent:
     is_off   it was called off before anything was sent
     over     why it ended before its rows did: its time had come, or it was killed; else empty
     slowed   account -> the slowest quota that another terminal asked for
+    leg      the number of this process among those that sent rows of the run; 0 while it sent none
     unrecorded  results that could not be put on record; the report has them all the same
     pool     that sends; None before
     """
@@ -50,8 +51,14 @@ class Sent:
     is_off: bool = False
     over: str = ""
     slowed: dict[str, Quota] = field(default_factory=dict)
+    leg: int = 0
     unrecorded: list[RowResult] = field(default_factory=list)
     pool: Pool | None = None
+
+    @property
+    def began_at_s(self) -> float:
+        """`started` in UTC seconds since 1970."""
+        return self.started.timestamp()
 
 
 @dataclass(slots=True)
@@ -156,22 +163,31 @@ class Shared:
             (
                 each,
                 each.gate.take_ages_s(is_all=each in leaving),
-                each.gate.pause_left_s(),
                 0 if each in leaving else each.gate.under_way,
             )
             for each in held
         ]
+        tenures = self.tenures.values()
+        new = [(each, asked) for each in tenures if (asked := each.gate.unrecorded_pause)]
+        paused = [each for each in held if each.gate.is_pause_on_record]
 
-        def note() -> None:
+        def note() -> list[Tenure]:
+            lifted: list[Tenure] = []
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for tenure, ages_s, pause_left_s, under_way in facts:
-                    tenure.note(runs, ages_s, pause_left_s, under_way=under_way)
+                for tenure, ages_s, under_way in facts:
+                    tenure.note(runs, ages_s, under_way=under_way)
+                for tenure, asked in new:
+                    runs.pause(tenure.group, asked)
+                    tenure.gate.recorded_pause(asked)
+                lifted += [each for each in paused if runs.pause_of(each.group) is None]
             for tenure in leaving:
                 tenure.let_go()
+            return lifted
 
-        if held or leaving:
+        if held or leaving or new:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(note)
+                for tenure in await anyio.to_thread.run_sync(note):
+                    tenure.gate.lift_pause()
             for tenure in held:
                 tenure.gate.recorded()
 
@@ -206,6 +222,7 @@ def _terms(account: Account) -> Terms:
         starts_per_s=account.starts_per_s,
         is_strict=account.is_strict,
         day_started_s=starts_s,  # on the first day of all: every later one begins at that time
+        max_wait_s=account.max_wait_s,
     )
 
 
@@ -223,4 +240,9 @@ def quota_group(account: Account) -> str:
         case None:
             who = ""
     digest = hashlib.sha256(who.encode()).hexdigest()[:16]
-    return f"{account.vendor.name}|{account.settings.origin}|{digest}"
+    return f"{group_prefix(account)}{digest}"
+
+
+def group_prefix(account: Account) -> str:
+    """How the quota group of an account begins, whatever its credential."""
+    return f"{account.vendor.name}|{account.settings.origin}|"

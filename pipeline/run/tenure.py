@@ -23,6 +23,7 @@ from typing import NamedTuple
 from pipeline.engine.gate import Gate, Terms, spacing
 from pipeline.ledger import Departures, Lock, Runs
 from pipeline.model import RunAborted
+from pipeline.model.pause import AskedPause
 from pipeline.policy.boot_clock import Moment, age_s
 from pipeline.policy.margin import MOST_WAY_S
 
@@ -47,18 +48,19 @@ class Taken(NamedTuple):
 
     ages_s        since when requests of others count, oldest first, in seconds before now; negative
                   where they may still arrive
-    pause_left_s  of the vendor's own pause
+    pause         the vendor's own, as it is on record
     unrecorded    so many requests may have left that nobody put on record
     """
 
     ages_s: list[float]
-    pause_left_s: float
+    pause: AskedPause | None
     unrecorded: int
 
 
 class Tenure:
     """This process's hold on the gate of one quota group.
 
+    group   its name, as on record
     folder  of the locks
     now     what all clocks show
 
@@ -73,7 +75,7 @@ class Tenure:
         self.gate = gate
         most = most_in(UNRECORDED_S, gate.terms)
         self.most_unrecorded = min(most, MOST_UNRECORDED) if most else math.inf
-        self._group = group
+        self.group = group
         self._lock = Lock(folder / f"quota-{name}")
         self._line = Lock(folder / f"quota-{name}-next")
         self._now = now or this_moment
@@ -96,13 +98,13 @@ class Tenure:
     def take(self, runs: Runs) -> Taken:
         """What other processes sent, to open the gate with; to be called once it is held."""
         now = self._now()
-        entries = runs.departures(self._group, after=self._noted)
+        entries = runs.departures(self.group, after=self._noted)
         self._noted = max([self._noted, *(entry.number for entry in entries)])
         ages_s = (max(-MOST_WAY_S, each_s) for entry in entries for each_s in _ages_s(entry, now))
         longest_s = self.gate.terms.longest_s
         return Taken(
             ages_s=sorted((each_s for each_s in ages_s if each_s <= longest_s), reverse=True),
-            pause_left_s=max(0.0, runs.paused_until(self._group) - now.utc_s),
+            pause=runs.pause_of(self.group),
             unrecorded=self._lost(entries),
         )
 
@@ -118,20 +120,16 @@ class Tenure:
             return not self._line.acquire(wait=False)
         return False
 
-    def note(
-        self, runs: Runs, ages_s: list[float], pause_left_s: float, *, under_way: int = 0
-    ) -> None:
-        """Put on record what left, since when it counts, and the vendor's own pause.
+    def note(self, runs: Runs, ages_s: list[float], *, under_way: int = 0) -> None:
+        """Put on record what left, since when it counts.
 
         under_way  so many more of which that is not known yet
         """
         now = self._now()
         times = tuple(now.boot_s - each_s for each_s in ages_s)
         entry = Departures(now.boot, now.boot_s, now.utc_s, times, under_way)
-        number = runs.depart(self._group, entry, longest_s=self.gate.terms.longest_s)
+        number = runs.depart(self.group, entry, longest_s=self.gate.terms.longest_s)
         self._noted = max(self._noted, number)
-        if pause_left_s:
-            runs.pause(self._group, now.utc_s + pause_left_s)
 
     def let_go(self) -> None:
         """Others may hold the gate."""

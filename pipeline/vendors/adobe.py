@@ -55,7 +55,16 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.policy import compare, guard, patch
-from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
+from pipeline.policy.classify import (
+    HINT_IN_DOUBT,
+    NOT_CONFIRMED,
+    Confirmation,
+    classify,
+    error_status,
+    json_object,
+    plain,
+)
+from pipeline.policy.vendor_numbers import lifetime_s
 from pipeline.vendors.contract import (
     MISSING,
     Bearer,
@@ -198,7 +207,6 @@ def _authenticate(s: Settings) -> Bearer | TokenCall:
 _FORM: Final = MappingProxyType(
     {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
 )
-_LONGEST_S = 30 * 86_400.0  # OAUTH: 24 h. Older calls of IMS counted milliseconds: 1,000 days
 
 
 def _read_token(reply: Reply) -> Token | None:
@@ -211,9 +219,7 @@ def _read_token(reply: Reply) -> Token | None:
     text, lifetime = body.get("access_token"), body.get("expires_in")
     if not isinstance(text, str) or not re.fullmatch(r"[!-~]+", text):
         return None
-    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
-        return Token(SecretStr(text), None)
-    return Token(SecretStr(text), float(lifetime) if 0 < lifetime <= _LONGEST_S else None)
+    return Token(SecretStr(text), lifetime_s(lifetime))
 
 
 # ------------------------------------------------------------------------- changes and JSON Patch
@@ -781,7 +787,7 @@ _HINT_GUARDED = "it may have been applied; sending the row again is safe: if it 
 def _decode(
     s: Settings, batch: Sequence[FallbackOffer], reply: Reply | NoReply
 ) -> tuple[Answer, ...]:
-    answer = classify(reply)
+    answer = classify(reply, _confirmation(s, batch[0]))
     if isinstance(reply, Reply):
         body = json_object(reply.body)
         request_id = compare.short(body.get("request-id")) or compare.short(
@@ -790,11 +796,46 @@ def _decode(
         answer = answer._replace(request_id=request_id)
         if answer.verdict is Verdict.OK:
             answer = answer._replace(receipt=_receipt(body))
-        else:
+        elif answer.code != NOT_CONFIRMED:
             answer = _explained(s, batch[0], answer, body)
     if answer.hint == HINT_IN_DOUBT:
         answer = answer._replace(hint=_hint_in_doubt(s, batch[0]))
     return (answer,) * len(batch)
+
+
+# UPDATE, DPS: what names the offer in the receipt of a good PATCH; ids of xcore have two forms
+_IDS: Final[Mapping[str, tuple[str, ...]]] = {"xcore": ("instanceId", "@id"), "dps": ("id",)}
+_OK: Final = 200  # no source has the status of a good PATCH: assumed
+
+
+def _confirmation(s: Settings, job: FallbackOffer) -> Confirmation:
+    """A receipt that names the very offer that was to be updated."""
+    names = _IDS[s.api]
+    example = to_json({names[0]: job.instance_id, "etag": 2})
+    return Confirmation(
+        words=f"200 with a receipt whose {' or '.join(names)} is the offer's",
+        example=Reply(_OK, {}, example),
+        holds=lambda reply: _names(job.instance_id, names, reply),
+        refusal=_refusal,
+    )
+
+
+def _names(instance_id: str, names: Sequence[str], reply: Reply) -> bool:
+    if reply.status != _OK or reply.is_cut:
+        return False
+    body = json_object(reply.body)
+    return any(body.get(name) == instance_id for name in names)
+
+
+def _refusal(reply: Reply) -> int | None:
+    """The status of an error body (see `_codes`) in a 2xx; codes of the gateway begin with it.
+
+    >>> _refusal(Reply(200, {}, b'{"error_code": "403025", "message": "Profile is not valid"}'))
+    403
+    """
+    body = {} if reply.is_cut else json_object(reply.body)
+    code = re.match(r"[45][0-9]{2}", compare.short(body.get("error_code")))
+    return int(code[0]) if code else error_status(body)
 
 
 def _receipt(body: Mapping[str, Any]) -> str:
@@ -1066,6 +1107,7 @@ FALLBACK_OFFER: Final = Operation(
     defaults=Defaults(quota=("2/s",), in_flight=4, timeout_s=65.0),
     entity=_entity,
     encode=_encode,
+    confirmation=_confirmation,
     decode=_decode,
     refuse=_refuse,
     repeatable=_repeatable,

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from pipeline.model import Answer, EntityKey, Link, NoReply, Reply, Request, UpdateJob
+from pipeline.policy.classify import Confirmation
 from pipeline.policy.quota import Quota
 from pipeline.policy.retry import RetryPolicy
 
@@ -291,8 +292,11 @@ class Operation(Generic[S, J]):
     batch_size    how many jobs one request may carry at most, 1 or more
     encode        one request for the jobs of a batch, of one `batch_key` and with no entity twice.
                   MUST percent-encode every path segment
+    confirmation  what the vendor documents as its confirmation of a job's update. MUST depend on
+                  the job where the reply names what was updated
     decode        one answer per job of the batch, in order. MUST accept any status and any bytes;
-                  MUST trust the status over the body; SPLIT only of a batch of two or more
+                  MUST trust the status over the body, and call nothing applied but what
+                  `confirmation` holds for; SPLIT only of a batch of two or more
     repeatable    True where the vendor's state is the same after sending it twice
     repeat_note   the same in words, for people, with its source
     """
@@ -305,6 +309,7 @@ class Operation(Generic[S, J]):
     defaults: Defaults
     entity: Callable[[S, J], EntityKey]
     encode: Callable[[S, Sequence[J]], Request]
+    confirmation: Callable[[S, J], Confirmation]
     decode: Callable[[S, Sequence[J], Reply | NoReply], tuple[Answer, ...]]
     repeatable: Callable[[S, J], bool]
     repeat_note: str

@@ -49,7 +49,6 @@ from pipeline.model import (
     Answer,
     Cell,
     CellKind,
-    Effect,
     EntityKey,
     NoReply,
     Reply,
@@ -58,7 +57,17 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.policy import compare
-from pipeline.policy.classify import HINT_IN_DOUBT, classify, is_html, json_object, plain
+from pipeline.policy.classify import (
+    HINT_IN_DOUBT,
+    NOT_CONFIRMED,
+    Confirmation,
+    classify,
+    is_html,
+    json_object,
+    plain,
+    refused_in_body,
+)
+from pipeline.policy.vendor_numbers import lifetime_s
 from pipeline.vendors.contract import (
     Authentication,
     Basic,
@@ -186,7 +195,6 @@ def _authenticate(s: Settings) -> Authentication:
 
 
 _A_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
-_LONGEST_S: Final = 366 * 86_400.0  # of a lifetime that can be meant
 
 
 def _token(reply: Reply) -> Token | None:
@@ -196,18 +204,12 @@ def _token(reply: Reply) -> Token | None:
     Token(value=SecretStr('**********'), lifetime_s=3600.0)
     """
     body = json_object(reply.body)
-    value, kind, lifetime_s = map(body.get, ("access_token", "token_type", "expires_in"))
+    value, kind, lasts = map(body.get, ("access_token", "token_type", "expires_in"))
     if not isinstance(value, str) or not _A_TOKEN.fullmatch(value):
         return None
     if kind is not None and str(kind).lower() != "bearer":
         return None
-    return Token(SecretStr(value), _lifetime_s(lifetime_s))
-
-
-def _lifetime_s(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if 0 < value <= _LONGEST_S else None
+    return Token(SecretStr(value), lifetime_s(lasts))
 
 
 # ----------------------------------------------------------------------------- ids of offers
@@ -636,10 +638,7 @@ def _batch_key(s: Settings, job: OfferStatus) -> str:
 
 # -------------------------------------------------------------------------- replies to answers
 
-NOT_TRUE: Final = "not_true"
-"""Code of a 2xx of the vendor that does not confirm the update."""
-
-_NO_CONTENT: Final = 204  # SEND lists it; it has no body that could say `true`
+_OK: Final = 200
 _SERVER_ERROR: Final = 500
 _SHOWN_CHARS: Final = 500
 _BOM: Final = b"\xef\xbb\xbf"
@@ -661,34 +660,27 @@ _HINTS: Final[Mapping[int, str]] = {
 }
 
 
+# OFFERS: where it was successful, 200 is returned with `true` in the response body
+_CONFIRMATION: Final = Confirmation(
+    words="200 with true",
+    example=Reply(200, {}, b"true"),
+    holds=lambda reply: reply.status == _OK and _is_true(reply),
+    refusal=refused_in_body,  # no source has the body of an error
+)
+
+
 def _decode(
     s: Settings, batch: Sequence[OfferStatus], reply: Reply | NoReply
 ) -> tuple[Answer, ...]:
-    answer = classify(reply) if isinstance(reply, NoReply) else _answer(reply)
+    answer = classify(reply, _CONFIRMATION)
     if answer.verdict is Verdict.OK:
         return (answer,) * len(batch)
+    if isinstance(reply, Reply) and answer.code != NOT_CONFIRMED:
+        answer = answer._replace(message=_words(reply) or answer.message)
     if len(batch) > 1 and _may_be_one_row(answer):
         answer = answer._replace(verdict=Verdict.SPLIT)
     return tuple(
         answer._replace(hint=_hint(answer, is_repeatable=_repeatable(s, job))) for job in batch
-    )
-
-
-def _answer(reply: Reply) -> Answer:
-    answer = classify(reply)
-    if answer.verdict is not Verdict.OK:
-        return answer._replace(message=_words(reply) or answer.message)
-    if reply.status == _NO_CONTENT or _is_true(reply):
-        return answer
-    # OFFERS: where it was successful, 200 is returned with `true` in the response body
-    text = plain(reply.body.decode("utf-8", "replace"), _SHOWN_CHARS)
-    return answer._replace(
-        verdict=Verdict.TRANSIENT,
-        effect=Effect.MAYBE,
-        code=NOT_TRUE,
-        message=f"HTTP {reply.status}, but not with true: "
-        + (f"the reply reads: {text}" if text else "the reply holds no text"),
-        hint=HINT_IN_DOUBT,
     )
 
 
@@ -701,7 +693,7 @@ def _may_be_one_row(answer: Answer) -> bool:
     return (
         answer.verdict is Verdict.REJECTED
         or answer.http_status == _SERVER_ERROR
-        or answer.code == NOT_TRUE
+        or answer.code == NOT_CONFIRMED
     )
 
 
@@ -775,6 +767,7 @@ OFFER_STATUS: Final = Operation(
     defaults=Defaults(quota=("5/s",), in_flight=4, timeout_s=120.0),
     entity=_entity,
     encode=_encode,
+    confirmation=lambda _s, _job: _CONFIRMATION,
     decode=_decode,
     repeatable=_repeatable,
     repeat_note=(

@@ -60,7 +60,15 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.policy import compare
-from pipeline.policy.classify import HINT_IN_DOUBT, classify, json_object, plain
+from pipeline.policy.classify import (
+    HINT_IN_DOUBT,
+    NOT_CONFIRMED,
+    by_status,
+    classify,
+    error_status,
+    json_object,
+    plain,
+)
 from pipeline.vendors.contract import (
     MISSING,
     Basic,
@@ -723,6 +731,8 @@ def _entity(s: Settings, job: Job) -> EntityKey:
 
 _UPDATED: Final = (Answer(Verdict.OK, Effect.APPLIED, 204),)
 _NO_CONTENT: Final = 204
+_UNPROCESSABLE: Final = 422
+_SERVER_ERROR: Final = 500
 _BRACKET = re.compile(r"\s*\[([0-9]{4})-([0-9]{1,6})\]:?\s*")
 _BRACKETS = re.compile(rf"\A(?:{_BRACKET.pattern})+")  # some messages repeat it
 _SHOWN_MESSAGE_CHARS = 500
@@ -759,11 +769,29 @@ _HINTS_BY_STATUS: Final[Mapping[int, str]] = {
 _HARMLESS = "it may have been applied; sending the row again is harmless: it replaces the whole"
 
 
+def _refusal(reply: Reply) -> int | None:
+    """The status of an error body (seeds, SPEC) in a 2xx; a code of errors alone refuses the row.
+
+    A code that may stand for an outage refuses nothing: the update is in doubt.
+
+    >>> _refusal(Reply(200, {}, b'{"statusCode": 422, "errorCode": 1102, "errorMessage": "no"}'))
+    422
+    """
+    body = {} if reply.is_cut else json_object(reply.body)
+    codes = _codes(body)
+    if not (_PASSING | _PASSING_422).isdisjoint(codes):
+        return _SERVER_ERROR
+    return error_status(body) or (_UNPROCESSABLE if codes else None)
+
+
+_CONFIRMATION: Final = by_status(_NO_CONTENT, _refusal)  # SPEC
+
+
 def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) -> tuple[Answer, ...]:
     if reply[0] == _NO_CONTENT:
         return _UPDATED * len(batch)
-    answer = classify(reply)
-    if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
+    answer = classify(reply, _CONFIRMATION)
+    if isinstance(reply, Reply) and answer.code != NOT_CONFIRMED:
         answer = _explained(answer, json_object(reply.body))
     if answer.hint == HINT_IN_DOUBT:
         answer = answer._replace(hint=_HARMLESS)
@@ -1038,6 +1066,7 @@ def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[S
         defaults=Defaults(quota=("10/s",), in_flight=8, timeout_s=30.0),
         entity=_entity,
         encode=_encode,
+        confirmation=lambda _s, _job: _CONFIRMATION,
         decode=_decode,
         refuse=_refuse,
         repeatable=lambda _s, _job: True,

@@ -58,6 +58,7 @@ def acme(**changes: Any) -> Vendor[Any]:
             "defaults": Defaults(("2/s", "9/min"), 1, 1.0),
             "entity": None,
             "encode": None,
+            "confirmation": None,
             "decode": None,
             "repeat_note": "",
             "repeatable": None,

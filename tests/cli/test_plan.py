@@ -9,6 +9,7 @@ from base64 import b64encode
 import polars as pl
 import pytest
 
+from pipeline.checksums import KEY
 from tests.cli.command import typed
 from tests.workplace import configure, simulator
 
@@ -133,6 +134,12 @@ def test_a_plan_that_was_tampered_with_is_told(folder):
         for name, text in pl.read_parquet_metadata(folder / "a.parquet").items()
         if not name.startswith("ARROW")
     }
+    frame.write_parquet(folder / "c.parquet", metadata=metadata)
+    told = typed(folder, "run", "--yes", "c.parquet")
+    assert told.code == 2
+    assert "c.parquet is damaged: its checksums are missing" in told.words
+    assert "Nothing was sent; make the plan again" in told.words
+    del metadata[KEY]  # as an earlier version wrote it
     frame.with_columns(job=pl.lit("{")).write_parquet(folder / "b.parquet", metadata=metadata)
     told = typed(folder, "run", "--yes", "b.parquet")
     assert told.code == 2

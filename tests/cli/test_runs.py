@@ -23,7 +23,7 @@ INVALID = coupon(3).replace("elven_shield", "")
 KEYS = {
     *("format", "sequence", "run", "source", "sha256", "rows", "operations", "accounts", "state"),
     *("pid", "not_sent", "counts", "exit_code", "started", "ended", "repeats", "continues"),
-    "report",
+    *("report", "made_of", "is_rehearsal"),
 }
 
 
@@ -101,7 +101,7 @@ def test_runs_are_listed_newest_first_in_words_that_fit_80_columns(shop):
     text = "\n".join(lines)
     assert text.index(third) < text.index(second) < text.index(first)
     words = " ".join(text.split())
-    assert "inputs/xsolla.coupon/first.csv finished: All 3 rows updated" in words
+    assert "first.csv xsolla.coupon through shop finished: All 3 rows updated" in words
     assert "finished: 2 of 3 rows updated; 1 invalid" in words
     assert "refused: nothing was sent" in words
     found = listed(shop)

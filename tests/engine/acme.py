@@ -30,6 +30,7 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.model.exchange import Exchange
+from pipeline.policy.classify import NOT_CONFIRMED, by_status
 from pipeline.policy.quota import Quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, VendorSettings
@@ -37,6 +38,7 @@ from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, Vendor
 SILENCE = NoReply("timeout", "no reply in time", may_have_arrived=True)
 REFUSED = NoReply("connect_failed", "connection refused", may_have_arrived=False)
 MEANING = {
+    202: (Verdict.TRANSIENT, Effect.MAYBE),
     204: (Verdict.OK, Effect.APPLIED),
     401: (Verdict.FATAL, Effect.NONE),
     404: (Verdict.REJECTED, Effect.NONE),
@@ -56,7 +58,7 @@ def decode(_settings: VendorSettings, jobs: Sequence[Price], reply: Reply | NoRe
         return (Answer(Verdict.TRANSIENT, effect, code=reply.reason, message=reply.detail),)
     verdict, effect = MEANING[reply.status]
     wait = reply.headers.get("retry-after")
-    code = "" if verdict is Verdict.OK else str(reply.status)
+    code = {202: NOT_CONFIRMED, 204: ""}.get(reply.status, str(reply.status))
     return (
         Answer(verdict, effect, reply.status, code, retry_after_s=float(wait) if wait else None),
     )
@@ -71,6 +73,7 @@ PRICE = Operation[VendorSettings, Price](
     defaults=Defaults(quota=("1000/s",), in_flight=4, timeout_s=1.0),
     entity=lambda s, job: EntityKey("acme", s.base_url, "", "price", job.sku),
     encode=lambda _s, jobs: Request("PUT", f"/{jobs[0].sku}"),
+    confirmation=lambda _s, _job: by_status(204),
     decode=decode,
     repeatable=lambda _s, _job: True,
     repeat_note="harmless",

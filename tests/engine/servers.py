@@ -90,8 +90,10 @@ Talk = Callable[[Wire], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
-    """A server on 127.0.0.1 that holds `talk` on every connection."""
+async def serving(
+    talk: Talk, *, tls: ssl.SSLContext | None = None, port: int = 0
+) -> AsyncIterator[Server]:
+    """A server on 127.0.0.1 that holds `talk` on every connection; on a free port, or on `port`."""
     state = Server(port=0, scheme="https" if tls else "http")
     under_way: set[asyncio.Task[None]] = set()
 
@@ -108,7 +110,7 @@ async def serving(talk: Talk, *, tls: ssl.SSLContext | None = None) -> AsyncIter
             state.closed += 1
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
     state.port = server.sockets[0].getsockname()[1]
     try:
         yield state

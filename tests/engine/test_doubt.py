@@ -109,6 +109,15 @@ async def ends(vendor: Vendor, *, repeatable: bool, attempts: int = 3, **more: A
         (lambda: Vendor((503, True), reads=("cannot tell",)), False, Status.UNKNOWN, 1),
         # the read itself meets trouble, then tells
         (lambda: Vendor((503, True), reads=(503, SILENCE)), False, Status.UPDATED, 1),
+        # taken, and done: a read tells at once, whether or not it could be repeated
+        (lambda: Vendor((202, True)), True, Status.UPDATED, 1),
+        (lambda: Vendor((202, True)), False, Status.UPDATED, 1),
+        # taken, and done a little later
+        (lambda: Vendor((202, False), late_s=0.08), True, Status.UPDATED, 1),
+        # taken, and not done: sent again it would be taken again
+        (lambda: Vendor((202, False)), True, Status.FAILED, 1),
+        # it may have been applied by the attempt before: a read tells
+        (lambda: Vendor((503, True), (202, False)), True, Status.UPDATED, 2),
         # nobody ever answers a read
         (lambda: Vendor((503, True), reads=(503,) * 9), False, Status.UNKNOWN, 1),
     ],
@@ -121,6 +130,33 @@ async def test_doubt_ends_as_it_truly_is(
     assert (result.status, server.sent) == (status, sent)
     if status is Status.UPDATED and sent == 1:
         assert result.receipt == '{"etag": "7"}'
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "sent"),
+    [(True, 3), (False, 1)],  # repeated where that is harmless
+)
+async def test_without_a_read_what_is_not_confirmed_ends_unknown(repeatable, sent):
+    script = Script({"a": [202]})
+    results, _ = await drive([job(1, "a", repeatable=repeatable)], script)
+    assert [(each.status, each.error_code) for each in results] == [
+        (Status.UNKNOWN, "not_confirmed")
+    ]
+    assert len(script.order) == sent
+
+
+async def test_a_vendor_that_confirms_otherwise_than_documented_is_not_down():
+    """Each row costs a read, and none waits for the end of an outage."""
+
+    class Takes(Vendor):
+        async def send(self, request: Request) -> Reply | NoReply:
+            is_read = request.method == "GET"
+            return Reply(200, {}, request.path[1:].encode()) if is_read else Reply(202, {}, b"")
+
+    jobs = [job(row, f"{row}") for row in range(1, 41)]
+    results, lane = await drive(jobs, Takes(), account=SHOP, brake_after=0)
+    assert {(each.status, each.attempts) for each in results} == {(Status.UPDATED, 1)}
+    assert not lane.progress().is_probing
 
 
 async def test_without_a_read_what_may_not_be_repeated_stays_unknown():
@@ -156,7 +192,7 @@ async def test_an_earlier_doubt_that_nothing_can_settle_is_told_and_not_sent():
 
 async def test_what_is_on_record_is_not_sent_again():
     script = Script()
-    earlier = Earlier(ended=lambda rows: {row for row in rows if row % 2})
+    earlier = Earlier(ended=lambda rows: {row: Status.UPDATED for row in rows if row % 2})
     jobs = [job(row, f"s{row}") for row in range(1, 21)]
     results, _ = await drive(jobs, script, earlier=earlier)
     assert sorted(result.row for result in results) == list(range(2, 21, 2))

@@ -68,6 +68,7 @@ ADD = Operation[Any, Added](
     defaults=PRICE.defaults,
     entity=PRICE.entity,
     encode=lambda _s, jobs: Request("PATCH", f"/{jobs[0].sku}", headers={"if": jobs[0].etag}),
+    confirmation=PRICE.confirmation,
     decode=decode,
     repeatable=lambda _s, job: bool(job.etag),
     repeat_note="only with an etag",
@@ -330,5 +331,5 @@ async def test_a_stop_after_a_refused_guard_leaves_a_row_that_was_certainly_not_
     slow = replace(SHELF, retry=replace(SHELF.retry, base_s=9.0, cap_s=9.0))
     results, _ = await drive([item(1)], shelf, account=slow, meanwhile=stop)
     (result,) = results
-    assert (result.status, shelf.items) == (Status.FAILED, ["old", "theirs"])
+    assert (result.status, shelf.items) == (Status.NOT_ATTEMPTED, ["old", "theirs"])
     assert "no further attempt: that is enough" in result.error

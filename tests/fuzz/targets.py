@@ -19,7 +19,7 @@ from pipeline.config import Config, load_config
 from pipeline.engine.transport import Transport
 from pipeline.load import read_jobs
 from pipeline.model import Link, NoReply, PipelineError, Reply, Request, UpdateJob
-from pipeline.policy.classify import classify
+from pipeline.policy.classify import classify_read
 from pipeline.run import RunOptions, discard, prepare
 from pipeline.vendors import Operation, TokenCall, load_vendors
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY
@@ -163,7 +163,7 @@ def replies_target(folder: Path, config: Config) -> Iterator[Target]:
 
 
 def _read_by_all(config: Config, jobs: dict[str, UpdateJob], reply: Reply | NoReply) -> None:
-    classify(reply)
+    classify_read(reply)
     for entry in config.accounts.values():
         settings = entry.settings
         for op in entry.vendor.operations:

@@ -14,6 +14,7 @@ from pipeline.ledger import LedgerError, MemoryLedger, RunLedger
 from pipeline.ledger.contract import MOST_EXCHANGE_CHARS, Ledger
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 
 LAST = 10**9
@@ -35,7 +36,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 def test_an_empty_record_has_nothing(ledger):
     assert list(ledger.results(1, LAST)) == []
     assert list(ledger.claimed()) == []
-    assert ledger.has_result([1, 2]) == set()
+    assert set(ledger.ended([1, 2])) == set()
     assert ledger.counts() == {}
     assert list(ledger.samples()) == []
 
@@ -121,19 +122,19 @@ def test_what_ended_stays_as_it_ended(ledger, claims, results, row):
     assert list(ledger.results(1, LAST)) == [result(2), result(3)]
     assert list(ledger.claimed()) == [1]
     ledger.record([9], [result(7)])  # and it goes on
-    assert ledger.has_result([1, 2, 3, 7, 9]) == {2, 3, 7}
+    assert set(ledger.ended([1, 2, 3, 7, 9])) == {2, 3, 7}
 
 
 def test_a_row_that_was_not_attempted_may_still_be(ledger):
     ledger.record([], [result(row, Status.NOT_ATTEMPTED) for row in (1, 2, 3, 4)])
-    assert ledger.has_result([1, 2, 3, 4]) == set()
+    assert set(ledger.ended([1, 2, 3, 4])) == set()
     ledger.record([1, 2], [result(3)])
     assert list(ledger.claimed()) == [1, 2]
     assert list(ledger.results(1, LAST)) == [result(3), result(4, Status.NOT_ATTEMPTED)]
     ledger.record([], [result(1, Status.UNKNOWN), result(4, Status.NOT_ATTEMPTED, hint="again")])
     assert list(ledger.claimed()) == [2]
     assert ledger.counts() == {Status.UNKNOWN: 1, Status.UPDATED: 1, Status.NOT_ATTEMPTED: 1}
-    assert ledger.has_result([1, 2, 3, 4]) == {1, 3}
+    assert set(ledger.ended([1, 2, 3, 4])) == {1, 3}
 
 
 def test_many_rows_are_read_in_pieces_and_recorded_in_between(ledger):
@@ -147,7 +148,7 @@ def test_many_rows_are_read_in_pieces_and_recorded_in_between(ledger):
     assert next(read) == result(1)
     ledger.record([count + 1], [])
     assert [each.row for each in read] == list(range(2, count + 1))
-    assert ledger.has_result(range(1, 8002)) == set(range(1, 8002))
+    assert set(ledger.ended(range(1, 8002))) == set(range(1, 8002))
     assert ledger.counts() == {Status.UPDATED: count}
 
 
@@ -196,3 +197,16 @@ def test_latency_bounds_rise_evenly_and_reach_beyond_the_timeouts():
     assert LATENCY_BOUNDS_S[0] == 0.001
     assert LATENCY_BOUNDS_S[-1] > 120
     assert all(1.35 < ratio < 1.45 for ratio in ratios)
+
+
+def test_of_a_leg_the_last_word_counts(ledger):
+    first = Leg(1, "shop", began_at_s=10.0, last_at_s=11.0, requests=5)
+    other = Leg(1, "journey", began_at_s=10.0, last_at_s=11.0, requests=2, retries=1)
+    ledger.sample([], [first, other])
+    ledger.sample([], [first._replace(last_at_s=12.0, requests=9, is_over=True)])
+    ledger.sample([], [Leg(2, "shop", began_at_s=20.0, last_at_s=20.0)])
+    assert ledger.legs() == [
+        other,
+        first._replace(last_at_s=12.0, requests=9, is_over=True),
+        Leg(2, "shop", began_at_s=20.0, last_at_s=20.0),
+    ]

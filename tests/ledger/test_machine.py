@@ -56,7 +56,7 @@ def read(ledger: Ledger) -> Truth:
     statuses = [each.status for each in truth.results]
     assert ledger.counts() == {status: statuses.count(status) for status in set(statuses)}
     done = {each.row for each in truth.results if each.status != Status.NOT_ATTEMPTED}
-    assert ledger.has_result(range(1, LAST + 1)) == done
+    assert set(ledger.ended(range(1, LAST + 1))) == done
     return truth
 
 

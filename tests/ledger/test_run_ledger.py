@@ -18,6 +18,7 @@ from pipeline.ledger import run_ledger as module
 from pipeline.ledger.database import Database, create
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 
 LAST = 10**9
@@ -113,7 +114,7 @@ def test_it_serves_any_thread(tmp_path):
         thread = threading.Thread(target=ledger.record, args=([2], [result(1)]))
         thread.start()
         thread.join()
-        assert ledger.has_result([1, 2]) == {1}
+        assert set(ledger.ended([1, 2])) == {1}
 
 
 # A disk that refuses
@@ -246,7 +247,7 @@ def test_a_ledger_that_is_there_is_not_made_anew(tmp_path):
     with pytest.raises(RunAborted, match="File exists"):
         RunLedger.create(path)
     with RunLedger(path) as ledger:
-        assert ledger.has_result([1, 2]) == {1, 2}
+        assert set(ledger.ended([1, 2])) == {1, 2}
 
 
 # Formats
@@ -275,6 +276,7 @@ def test_format_1_is_read(tmp_path):
         ]
         assert list(ledger.claimed()) == [2]
         assert list(ledger.exchanges()) == []  # nothing of the kind was kept
+        assert ledger.legs() == [Leg(1, "shop", 6.0, 7.0, 20, 0, 1.0, is_over=True)]
         ledger.record([], [result(2)], [EXCHANGE])
         assert list(ledger.exchanges()) == [EXCHANGE]
 

@@ -89,6 +89,7 @@ def operation(name: str, job_type: type[UpdateJob], **changes: Any) -> Operation
             "defaults": Defaults(("10/s",), 1, 1.0),
             "entity": lambda s, job: EntityKey(name[:4], s.base_url, "", "gift", job.gift_id),
             "encode": None,
+            "confirmation": None,
             "decode": None,
             "repeat_note": "",
             "repeatable": lambda _s, job: "note" not in job.model_fields_set,

@@ -41,7 +41,14 @@ NOW_S = 1_790_000_000.0
             Allowance(60, None, 0, 12),
         ),
         ({"x-ratelimit-reset": f"{NOW_S + 12:.0f}"}, Allowance(reset_s=12)),
-        ({"x-ratelimit-reset": f"{NOW_S - 5:.0f}"}, Allowance(reset_s=0)),  # it was renewed already
+        ({"x-ratelimit-reset": f"{NOW_S + 12:.0f}000"}, Allowance(reset_s=12)),  # milliseconds
+        ({"x-ratelimit-reset": f"{NOW_S - 5:.0f}"}, None),  # it was renewed already
+        ({"x-ratelimit-reset": "0"}, None),
+        # the vendor's own clock, an hour behind
+        (
+            {"x-ratelimit-reset": "1789996408", "date": "Mon, 21 Sep 2026 13:13:20 GMT"},
+            Allowance(reset_s=8),
+        ),
         ({"x-ratelimit-limit": "many"}, None),
         ({"ratelimit-policy": '"x";q=0;w=10'}, None),  # a limit of nothing says nothing
         ({"ratelimit-policy": '"x";q=5;w=0'}, None),

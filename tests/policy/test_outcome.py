@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.model import Answer, Effect, Status, Verdict
-from pipeline.policy.outcome import Again, is_in_doubt, next_act
+from pipeline.policy.classify import NOT_CONFIRMED
+from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
 from pipeline.policy.retry import RetryPolicy
 
 POLICY = RetryPolicy(max_attempts=3, base_s=1.0, cap_s=30.0)
@@ -50,6 +51,31 @@ def test_next_act(verdict, effect, attempt, in_doubt, repeatable, expected):  # 
         attempt=attempt,
         in_doubt=in_doubt,
         is_repeatable=repeatable,
+        can_be_read=False,
         jitter=0.5,
     )
     assert act == expected
+
+
+@pytest.mark.parametrize(
+    ("repeatable", "can_be_read", "expected"),
+    [
+        (True, True, Status.UNKNOWN),  # a read tells; a repetition would be answered likewise
+        (False, True, Status.UNKNOWN),
+        (True, False, Again(0.5)),  # nothing else can tell, and it is harmless
+        (False, False, Status.UNKNOWN),
+    ],
+)
+def test_what_is_not_confirmed_is_read_before_it_is_repeated(repeatable, can_be_read, expected):
+    answer = Answer(V.TRANSIENT, E.MAYBE, 202, NOT_CONFIRMED)
+    act = next_act(
+        POLICY,
+        answer,
+        attempt=1,
+        in_doubt=True,
+        is_repeatable=repeatable,
+        can_be_read=can_be_read,
+        jitter=0.5,
+    )
+    assert act == expected
+    assert is_judged(answer)  # the vendor is not away

@@ -129,3 +129,11 @@ def test_wrong_are_the_rows_that_did_not_succeed() -> None:
     done = {Status.UPDATED: 5, Status.REJECTED: 2, Status.UNKNOWN: 1}
     (pace,) = Paces().at(0.0, [replace(account(0), done=done)])
     assert (pace.done, pace.wrong) == (8, 3)
+
+
+def test_rows_that_an_earlier_process_ended_are_done_and_say_nothing_of_the_pace() -> None:
+    paces = Paces()
+    before = {Status.UPDATED: 590, Status.REJECTED: 10}
+    for second in range(11):
+        (pace,) = paces.at(float(second), [replace(account(done=10 * second), done_before=before)])
+    assert (pace.done, pace.wrong, pace.left_s) == (700, 10, 30.0)

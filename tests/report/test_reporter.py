@@ -49,7 +49,7 @@ def test_rows_go_to_the_file_of_their_status(tmp_path: Path) -> None:
         f"sku,name,{','.join(RESULT_COLUMNS)}\n"
         f"=x,,{RUN},2,xsolla.coupon,shop,rejected,422,0401,'=HYPERLINK(x),check the id,1,0.200,q,\n"
         f'"c,d", y ,{RUN},4,,,not_attempted,,not_sent,the run ended before this row was sent,'
-        '"once the cause is gone, run the error file again",0,0.000,,\n'
+        f"once the cause is gone: `pipeline resume {RUN}` sends it,0,0.000,,\n"
     )
     assert summary.statuses == {
         Status.UPDATED: 2, Status.UNCHANGED: 0, Status.SUPERSEDED: 0, Status.INVALID: 0,

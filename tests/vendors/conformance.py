@@ -45,6 +45,7 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.model.wire import header_fault
+from pipeline.policy.classify import Confirmation
 from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RetryPolicy
 from pipeline.report import Summary
@@ -55,7 +56,9 @@ from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.contract import MISSING, Difference, State
 from tests.vendors.specimens import (
     BODIES,
+    ERROR_BODIES,
     HOSTILE_IDS,
+    LONG_BODIES,
     LOST_TURN,
     NO_REPLIES,
     ORIGIN,
@@ -535,13 +538,17 @@ def check_receipt(answer: Answer, where: str) -> None:
         raise AssertionError(f"the receipt {answer.receipt!r} is no JSON at {where}") from error
 
 
-def check_status_has_the_last_word(answer: Answer, reply: Reply) -> None:
-    """`none` only of a 4xx, `applied` only of a 2xx, whatever the body says."""
+def check_status_has_the_last_word(answer: Answer, reply: Reply, *, is_refused: bool) -> None:
+    """`none` only of a 4xx, `applied` only of a 2xx, whatever the body says.
+
+    is_refused  its body tells of an error, so that a 2xx may be a refusal
+    """
     assert answer.http_status == reply.status, f"{answer.http_status} told at {told(reply)}"
     assert reply.status != 429 or answer.verdict is Verdict.THROTTLED, (
         f"{answer.verdict} at {told(reply)}"
     )
-    allowed = {2: {Effect.APPLIED, Effect.MAYBE}, 4: {Effect.NONE}}
+    of_success = {Effect.NONE, Effect.MAYBE} if is_refused else {Effect.APPLIED, Effect.MAYBE}
+    allowed = {2: of_success, 4: {Effect.NONE}}
     assert answer.effect in allowed.get(reply.status // 100, {Effect.MAYBE}), (
         f"{answer.effect} at {told(reply)}"
     )
@@ -553,12 +560,69 @@ def check_status_has_the_last_word(answer: Answer, reply: Reply) -> None:
 def check_any_reply_has_an_answer(vendor: AnyVendor, operation: AnyOperation) -> None:
     settings = settings_of(vendor)
     for batch in [(sample_job(operation),), *batches_of(vendor, operation)[:1]]:
-        verdicts = set()
-        for reply in replies():
+        confirmation = operation.confirmation(settings, batch[0])
+        for reply in (*replies(), confirmation.example):
+            is_refused = reply.status // 100 == 2 and confirmation.refusal(reply) is not None
             for answer in decoded(operation, settings, batch, reply):
-                check_status_has_the_last_word(answer, reply)
-                verdicts.add(answer.verdict)
-        assert Verdict.OK in verdicts, f"no reply to {len(batch)} is a success"
+                check_status_has_the_last_word(answer, reply, is_refused=is_refused)
+
+
+def check_only_the_confirmation_counts(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """Nothing is called applied but the one reply that the vendor documents, for that very job."""
+    settings = settings_of(vendor)
+    for batch in [(sample_job(operation),), *batches_of(vendor, operation)[:1]]:
+        for job in batch:
+            check_confirmation(operation.confirmation(settings, job))
+        example = operation.confirmation(settings, batch[0]).example
+        for answer in decoded(operation, settings, batch, example):
+            assert answer.verdict is Verdict.OK, f"its own example is no success: {told(example)}"
+        others = {"another entity's confirmation": other_s_example(operation, settings, example)}
+        for why, reply in [*others.items(), *(("not the confirmation", r) for r in odd(example))]:
+            for answer in decoded(operation, settings, batch, reply) if reply else ():
+                assert answer.verdict is not Verdict.OK, f"{why} counts as applied: {told(reply)}"
+
+
+def check_confirmation(confirmation: Confirmation) -> None:
+    assert isinstance(confirmation, Confirmation), f"confirmation gives {confirmation!r}"
+    assert confirmation.words, "nothing says what the confirmation is"
+    assert confirmation.words.isprintable(), "the confirmation is not one line"
+    example = confirmation.example
+    assert example.status // 100 == 2, f"the example of a confirmation is {told(example)}"
+    assert confirmation.holds(example), f"it does not hold for its own example: {told(example)}"
+    assert confirmation.refusal(example) is None, f"its own example is an error: {told(example)}"
+    for reply in replies():
+        try:
+            holds, refusal = confirmation.holds(reply), confirmation.refusal(reply)
+        except Exception as error:
+            raise AssertionError(f"the confirmation raises {error!r} at {told(reply)}") from error
+        assert isinstance(holds, bool), f"holds gives {holds!r} at {told(reply)}"
+        assert refusal is None or 100 <= refusal < 600, f"refusal is {refusal} at {told(reply)}"
+
+
+def other_s_example(operation: AnyOperation, settings: Any, example: Reply) -> Reply | None:
+    """What confirms the update of another entity; None where that is the same."""
+    other = job_of(operation, {**least(operation), id_field(operation): neighbours(operation)[-1]})
+    found: Reply = operation.confirmation(settings, other).example
+    return None if found == example else found
+
+
+def odd(example: Reply) -> Iterator[Reply]:
+    """Successes that are like the documented one and are not it."""
+    for status in range(200, 300):
+        if status != example.status:
+            yield example._replace(status=status)
+            yield Reply(status, {}, b"")
+    if example.status in HAS_NO_BODY:
+        return
+    if example.body:
+        yield example._replace(is_cut=True)
+        yield example._replace(body=example.body[:-1])
+    for body in (*BODIES, *LONG_BODIES, *ERROR_BODIES):
+        if body.strip() != example.body.strip():
+            yield example._replace(body=body)
+
+
+HAS_NO_BODY = {204, 205}
 
 
 def check_no_reply_has_an_answer(vendor: AnyVendor, operation: AnyOperation) -> None:
@@ -791,6 +855,7 @@ CHECKS: list[Check] = [
     check_functions_are_pure,
     check_batches_can_be_sent,
     check_any_reply_has_an_answer,
+    check_only_the_confirmation_counts,
     check_no_reply_has_an_answer,
     check_one_answer_for_each_job,
 ]

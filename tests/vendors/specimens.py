@@ -331,6 +331,16 @@ BODIES = [
     b'{"id": "' + b"x" * 9_999 + b'", "etag": "\\u0000\\ud800", "repo:etag": 1e999}',
     b'{"id": "an id", "instanceId": "an id", "@id": "an id", "etag": 2, "repo:etag": 2}',
 ]
+ERROR_BODIES = [
+    b'{"statusCode": 422, "errorCode": 1102, "errorMessage": "[0401-1102]: Unprocessable Entity"}',
+    b'{"errorCode": 9802, "errorMessage": "no such coupon"}',
+    b'{"error_code": "403025", "message": "Profile is not valid"}',
+    b'{"type": "https://ns.adobe.com/aep/errors/EXEG-3050-404", "title": "No", "status": 404}',
+    b'{"status": "queued", "jobId": "1"}',
+    b'{"results": [{"status": 422, "error": "sku is not in the catalog"}]}',
+    b'{"error": {"message": "no such offer"}}',
+    b"false",
+]
 LONG_BODIES = [
     b"[" * 20_000,
     b'{"a":' * 20_000,
@@ -373,7 +383,7 @@ def replies() -> Iterator[Reply]:
             body = b"" if status == 204 else BODIES[(status + n) % len(BODIES)]
             yield Reply(status, headers, body, is_cut=(status + n) % 2 == 1)
     for status in (200, 302, 400, 404, 422, 429, 500, 503):
-        for body in (*BODIES, *LONG_BODIES):
+        for body in (*BODIES, *ERROR_BODIES, *LONG_BODIES):
             yield Reply(status, {}, body)
             yield Reply(status, {}, body, is_cut=True)
 

@@ -518,19 +518,24 @@ REPLIES = [
     (200, b" true\r\n", (OK, OK), DONE, ("", "")),
     (200, b"\xef\xbb\xbftrue", (OK, OK), DONE, ("", "")),
     # anything else with 200 is in no source
-    (200, b"false", (LATER, SPLIT), MAYBE, ("not_true", "harmless")),
-    (200, b"", (LATER, SPLIT), MAYBE, ("not_true", "harmless")),
-    (200, b" \n", (LATER, SPLIT), MAYBE, ("not_true", "harmless")),
-    (200, b'"true"', (LATER, SPLIT), MAYBE, ("not_true", "harmless")),
-    (200, b"[true]", (LATER, SPLIT), MAYBE, ("not_true", "harmless")),
-    (200, b'{"message": "no"}', (LATER, SPLIT), MAYBE, ("not_true", "harmless")),
-    (202, b"", (LATER, SPLIT), MAYBE, ("not_true", "harmless")),
+    (200, b"false", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (200, b"", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (200, b" \n", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (200, b'"true"', (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (200, b"[true]", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (200, b'{"message": "no"}', (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (202, b"", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
     # a page is not the vendor's, and says nothing of the rows
     (200, PAGE, (LATER, LATER), MAYBE, ("not_the_vendor", "proxy")),
     (200, b"Please sign in", (LATER, LATER), MAYBE, ("not_the_vendor", "proxy")),
     (200, b"TRUE", (LATER, LATER), MAYBE, ("not_the_vendor", "proxy")),
     # SEND has 204 for the interface as a whole; it has no body that could say true
-    (204, b"", (OK, OK), DONE, ("", "")),
+    (204, b"", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (206, b"true", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    (201, b"true", (LATER, SPLIT), MAYBE, ("not_confirmed", "harmless")),
+    # an error that names its status is a refusal
+    (200, b'{"status": 400, "message": "no"}', (NO, SPLIT), NONE, ("http_400", "correct the row")),
+    (200, b'{"status": 500, "message": "no"}', (LATER, LATER), MAYBE, ("http_500", "harmless")),
     # OFFERS: an internal server error, whatever its cause
     (500, b"", (LATER, SPLIT), MAYBE, ("http_500", "check offer_id")),
     (500, PAGE, (LATER, SPLIT), MAYBE, ("http_500", "check offer_id")),
@@ -571,7 +576,7 @@ def test_what_a_reply_means(status, body, verdicts, effect, told):
 
 def test_a_body_cut_short_confirms_nothing():
     (answer,) = OFFER_STATUS.decode(SITE, (offer(),), Reply(200, {}, b"true", is_cut=True))
-    assert (answer.verdict, answer.code) == (LATER, "not_true")
+    assert (answer.verdict, answer.code) == (LATER, "not_confirmed")
 
 
 @pytest.mark.parametrize(("arrived", "effect"), [(True, MAYBE), (False, NONE)])

@@ -734,7 +734,22 @@ REPLIES = [
     (422, error(404, 1102), NO, "1102", "correct the row"),
     (401, error(401, 1101), STOP, "1101", "later"),
     (500, error(422, 1102), LATER, "1102", "harmless"),
-    (200, error(422, 1102), OK, "", ""),
+    # an error within a success is a refusal all the same; one that may pass is doubt
+    (200, error(422, 1102, "[0401-1102]: No"), NO, "0401-1102", "correct the row"),
+    (200, b'{"errorCode": 9802, "errorMessage": "no such coupon"}', NO, "9802", "external_id"),
+    (207, error(404, 9802), NO, "9802", "external_id"),
+    (200, error(401, 1020), STOP, "1020", "api_key"),
+    (200, error(429, 0), Verdict.THROTTLED, "http_429", "quota"),
+    (200, error(422, 9505), LATER, "9505", "harmless"),
+    (200, error(500, 0), LATER, "http_500", "harmless"),
+    # SPEC: 204 and nothing else
+    (200, b"", LATER, "not_confirmed", "harmless"),
+    (200, b'{"ok": true}', LATER, "not_confirmed", "harmless"),
+    (201, b"", LATER, "not_confirmed", "harmless"),
+    (202, b'{"status": "queued"}', LATER, "not_confirmed", "harmless"),
+    (203, b"", LATER, "not_confirmed", "harmless"),
+    (206, b"{}", LATER, "not_confirmed", "harmless"),
+    (207, b'{"results": [{"status": 422}]}', LATER, "not_confirmed", "harmless"),
     # a code that nobody has documented
     (422, error(422, 7777, "[0401-7777]: New"), NO, "0401-7777", "correct the row"),
     # a tolerant reader
@@ -752,7 +767,8 @@ def test_what_a_reply_means(status, body, verdict, code, hint):
     (answer,) = COUPON.decode(SHOP, (coupon(),), Reply(status, {}, body))
     assert (answer.verdict, answer.code, answer.http_status) == (verdict, code, status)
     assert hint in answer.hint
-    effects = {2: Effect.APPLIED if verdict is OK else Effect.MAYBE, 4: Effect.NONE}
+    of_success = {OK: Effect.APPLIED, LATER: Effect.MAYBE}.get(verdict, Effect.NONE)
+    effects = {2: of_success, 4: Effect.NONE}
     assert answer.effect is effects.get(status // 100, Effect.MAYBE)
 
 

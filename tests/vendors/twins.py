@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -23,7 +24,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy.classify import classify, json_object
+from pipeline.policy.classify import Confirmation, classify, json_object, refused_in_body
 from pipeline.vendors import (
     Basic,
     Bearer,
@@ -158,8 +159,23 @@ def batch_key(s: Settings, job: Stock) -> str:
     return json.dumps([job.warehouse, asked(job)]) if is_repeatable(s, job) else ""
 
 
-def decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) -> tuple[Answer, ...]:
-    answer = classify(reply)
+CONFIRMATION = Confirmation(
+    words='200 with {"stored": true}',
+    example=Reply(200, {}, b'{"stored": true, "etag": 2}'),
+    holds=lambda reply: (
+        reply.status == 200 and not reply.is_cut and json_object(reply.body).get("stored") is True
+    ),
+    refusal=refused_in_body,
+)
+
+
+def decode(
+    _s: Settings,
+    batch: Sequence[UpdateJob],
+    reply: Reply | NoReply,
+    confirmation: Confirmation = CONFIRMATION,
+) -> tuple[Answer, ...]:
+    answer = classify(reply, confirmation)
     etag = json_object(reply.body).get("etag") if isinstance(reply, Reply) else None
     if answer.verdict is Verdict.OK and type(etag) is int:
         answer = answer._replace(receipt=json.dumps({"etag": etag}))
@@ -177,6 +193,7 @@ STOCK = Operation[Settings, Stock](
     defaults=Defaults(quota=("5/s",), in_flight=2, timeout_s=10.0),
     entity=stock_entity,
     encode=encode_stock,
+    confirmation=lambda _s, _job: CONFIRMATION,
     decode=decode,
     repeatable=is_repeatable,
     repeat_note="harmless, but for a memo: each is added",
@@ -201,6 +218,7 @@ PRICE = Operation[Settings, Price](
     defaults=Defaults(quota=("5/s", "100/min"), in_flight=2, timeout_s=10.0),
     entity=price_entity,
     encode=encode_price,
+    confirmation=lambda _s, _job: CONFIRMATION,
     decode=decode,
     repeatable=lambda _s, _job: True,
     repeat_note="harmless",
@@ -274,6 +292,14 @@ def split_of_groups(*statuses: int | None, **fields: Any) -> dict[str, Any]:
         return answer._replace(verdict=Verdict.SPLIT, **fields)
 
     return then(change)
+
+
+def confirmed_by(holds: Callable[[Reply], bool]) -> dict[str, Any]:
+    other = CONFIRMATION._replace(holds=holds)
+    return {
+        "confirmation": lambda _s, _job: other,
+        "decode": partial(decode, confirmation=other),
+    }
 
 
 def raising(*_: Any) -> Any:
@@ -579,7 +605,7 @@ TWINS = [
     of(
         suite.check_any_reply_has_an_answer,
         "a receipt that is no JSON",
-        **if_status(201, receipt="etag 3"),
+        **if_status(200, receipt="etag 3"),
     ),
     of(
         suite.check_any_reply_has_an_answer,
@@ -614,14 +640,35 @@ TWINS = [
         **then(lambda answer, _r, _n: answer._replace(request_id=str(next(COUNTER)))),
     ),
     of(
-        suite.check_any_reply_has_an_answer,
+        suite.check_only_the_confirmation_counts,
+        "any success counts",
+        **confirmed_by(lambda reply: reply.status // 100 == 2),
+    ),
+    of(
+        suite.check_only_the_confirmation_counts,
+        "whatever a 200 says",
+        **confirmed_by(lambda reply: reply.status == 200),
+    ),
+    of(
+        suite.check_only_the_confirmation_counts,
         "nothing is a success",
-        **then(
-            lambda answer, reply, _n: (
-                answer
-                if isinstance(reply, NoReply) or reply.status >= 300
-                else classify(Reply(reply.status, {}, b"<html>"))
-            )
+        **confirmed_by(lambda _reply: False),
+    ),
+    of(
+        suite.check_only_the_confirmation_counts,
+        "a receipt that is cut short",
+        **confirmed_by(lambda reply: CONFIRMATION.holds(reply._replace(is_cut=False))),
+    ),
+    of(
+        suite.check_only_the_confirmation_counts,
+        "asked for, and not heeded",
+        decode=partial(decode, confirmation=CONFIRMATION._replace(holds=lambda _reply: True)),
+    ),
+    of(
+        suite.check_only_the_confirmation_counts,
+        "each confirms what it names, and none is looked at",
+        confirmation=lambda _s, job: CONFIRMATION._replace(
+            example=Reply(200, {}, json.dumps({"stored": True, "sku": job.sku}).encode())
         ),
     ),
     of(
@@ -870,12 +917,12 @@ TWINS = [
     *(
         of(suite.check_any_reply_has_an_answer, why, **if_status(status, **fields))
         for status, fields, why in (
-            (201, {"effect": Effect.MAYBE}, "all is well, or not"),
+            (200, {"effect": Effect.MAYBE}, "all is well, or not"),
             (404, {"effect": Effect.APPLIED}, "a refusal that was applied"),
             (404, {"verdict": "rejected!"}, "a verdict that there is not"),
             (404, {"effect": "nothing"}, "an effect that there is not"),
             (404, {"http_status": 400}, "another status than the reply's"),
-            (201, {"code": "0"}, "a code where all is well"),
+            (200, {"code": "0"}, "a code where all is well"),
             (404, {"code": ""}, "no code"),
             (404, {"message": ""}, "no words"),
             (404, {"hint": ""}, "no hint"),

@@ -82,9 +82,17 @@ def _steps(summary: Summary) -> Iterator[Step]:
         yield Step(words=f"Look up {rows} at the vendor: they may have been applied", anchor="why")
     yield from _hints(summary)
     if any(summary.statuses.get(status) for status in _TO_MEND):
-        yield Step(words="Send the error file again once its rows are mended", anchor="why")
+        words = "Fix the error file's rows and send it again"
+        if summary.made_of != "file":
+            words = "Fix the file that the plan was made of, and make a new plan"
+        yield Step(words=words, anchor="why")
     if summary.exit_code != _REFUSED and not summary.is_simulated:
         yield from _again(summary)
+
+
+def commands(summary: Summary) -> tuple[str, ...]:
+    """The commands among the steps."""
+    return tuple(step.command for step in steps(summary) if step.command)
 
 
 def _hints(summary: Summary) -> Iterator[Step]:

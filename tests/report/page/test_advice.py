@@ -20,7 +20,7 @@ def test_the_hint_of_the_most_frequent_error_leads_to_it(tmp_path):
     summary = summary_of(tmp_path, [rejected(1), rejected(2), updated(3)])
     assert steps(summary) == (
         Step(words="2 rows rejected: check the id", anchor="kind-1"),
-        Step(words="Send the error file again once its rows are mended", anchor="why"),
+        Step(words="Fix the error file's rows and send it again", anchor="why"),
     )
 
 

@@ -1,0 +1,80 @@
+"""A row that was never sent ends `not_attempted`, whatever stopped it, and `resume` sends it."""
+
+from __future__ import annotations
+
+import signal
+import ssl
+from pathlib import Path
+
+import anyio
+import pytest
+
+from pipeline.config import Config
+from pipeline.model import Status
+from pipeline.report import Summary
+from pipeline.run import RunOptions, Shared, Way, carry_out, prepare
+from tests.engine.servers import Server, Talk, Wire, answering, reply, serving
+from tests.engine.tls_files import Authority
+from tests.test_old_rows import cells, resume
+from tests.workplace import ENVIRON, configure, coupon, drop
+
+ROWS = 12
+OPTIONS = RunOptions(operation="xsolla.coupon", grace_s=0.2)
+CLOSES = reply(204, "Connection: close")
+
+
+def shaking_hands(most: int, tls: ssl.SSLContext) -> Talk:
+    """A server that shakes hands on so many connections, and says nothing at all on the others."""
+
+    async def talk(wire: Wire) -> None:
+        if wire.number > most:
+            await wire.hang()
+            return
+        await wire.writer.start_tls(tls)
+        await wire.request()
+        await wire.say(CLOSES)
+
+    return talk
+
+
+async def interrupted(path: Path, config: Config, server: Server, *, connections: int) -> Summary:
+    """What is left of a run that is told twice to stop, once so many connections were begun."""
+    shared = Shared()
+    found: list[Summary] = []
+
+    async def send() -> None:
+        way = Way(shared=shared, environ=ENVIRON)
+        found.append(await carry_out(prepare(path, config, OPTIONS), way))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        while server.connections < connections:
+            await anyio.sleep(0.01)
+        await anyio.sleep(0.05)
+        shared.interrupt(signal.SIGTERM)
+        await anyio.sleep(0.05)
+        shared.interrupt(signal.SIGTERM)
+    return found[0]
+
+
+@pytest.mark.parametrize("answered", [0, 3])
+async def test_a_stop_amid_tls_handshakes_leaves_no_row_failed_or_in_doubt(
+    tmp_path: Path, answered: int
+) -> None:
+    """Who waits for a handshake has certainly sent nothing, also where the grace is over."""
+    authority = Authority.made_in(tmp_path / "tls")
+    path = drop(tmp_path, *map(coupon, range(1, ROWS + 1)))
+    async with serving(shaking_hands(answered, authority.server())) as server:
+        url, more = f"https://127.0.0.1:{server.port}/api", f'ca_file = "{authority.ca_file}"'
+        config = configure(tmp_path, url, in_flight=4, more=more)
+        before = await interrupted(path, config, server, connections=answered + 1)
+        port = server.port
+    left = {Status.UPDATED: answered, Status.NOT_ATTEMPTED: ROWS - answered}
+    assert {status: n for status, n in before.statuses.items() if n} == {
+        status: n for status, n in left.items() if n
+    }
+    assert not any("proxy" in hint for hint in cells(before, config, "_hint").values())
+    async with serving(answering(CLOSES), tls=authority.server(), port=port) as server:
+        after = await resume(before.run, config)
+    assert len(server.seen) == ROWS - answered
+    assert after.statuses[Status.UPDATED] == ROWS
