@@ -14,7 +14,7 @@ from pipeline.model.job import Cell, CellKind, EntityKey, JobRow, UpdateJob
 from pipeline.model.progress import AccountProgress, Trouble
 from pipeline.model.result import RESULT_COLUMNS, SUCCESS, RowResult, Status
 from pipeline.model.snapshot import LINE_COLUMN, ROW_COLUMN, InputSettings, Snapshot
-from pipeline.model.wire import Link, NoReply, Reply, Request
+from pipeline.model.wire import Link, NoReply, Reply, Request, Standing
 
 __all__ = [
     "LINE_COLUMN",
@@ -41,6 +41,7 @@ __all__ = [
     "RowResult",
     "RunAborted",
     "Snapshot",
+    "Standing",
     "Status",
     "Trouble",
     "UpdateJob",

@@ -192,7 +192,7 @@ async def test_an_earlier_doubt_that_nothing_can_settle_is_told_and_not_sent():
 
 async def test_what_is_on_record_is_not_sent_again():
     script = Script()
-    earlier = Earlier(ended=lambda rows: {row for row in rows if row % 2})
+    earlier = Earlier(ended=lambda rows: {row: Status.UPDATED for row in rows if row % 2})
     jobs = [job(row, f"s{row}") for row in range(1, 21)]
     results, _ = await drive(jobs, script, earlier=earlier)
     assert sorted(result.row for result in results) == list(range(2, 21, 2))
