@@ -111,8 +111,10 @@ class Lane:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
                 tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
+                tasks.start_soon(self._attempts.holding.run)
                 self._start_worker(tasks)
         finally:
+            self._attempts.holding.release()
             for row in self._supply.left_over():
                 self._ends.leave(row, self.stopped)
 

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from yarl import URL
+
 from pipeline.engine.ends import Ends
 from pipeline.engine.flow import Flow
 from pipeline.engine.look import BLINDLY, Looking
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
+from pipeline.engine.transport import host_port
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.policy.batches import Batch
@@ -55,6 +58,11 @@ class Means:
     traffic: Traffic
     supply: Supply
     ends: Ends
+
+    @property
+    def peer(self) -> str:
+        """The vendor's host and port, for messages."""
+        return host_port(URL(self.account.link.base_url))
 
     def heard(self, trip: Trip, batch: Batch, reply: Reply | NoReply, answer: Answer) -> None:
         """What came to a request for `batch`, for all who learn from it."""
