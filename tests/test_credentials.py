@@ -183,7 +183,7 @@ async def test_a_run_from_before_this_was_on_record_is_carried_on(tmp_path):
     path.write_text(json.dumps(stored))
     other = read(tmp_path, MERCHANT.replace("= 7", "= 8"))
     with closing(sqlite3.connect(other.ledger)) as database, database:
-        database.execute("UPDATE runs SET description = '', credentials = '{}'")
+        database.execute("UPDATE runs SET description = '', credentials = '{}', commits = 0")
         (row,) = database.execute("SELECT * FROM runs").fetchall()
         checksum = crc32(json.dumps([row[0], *row[2:-3]]).encode())
         database.execute("UPDATE runs SET checksum = ?", (checksum,))

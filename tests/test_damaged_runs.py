@@ -86,7 +86,7 @@ async def test_only_rows_that_meet_rows_of_a_damaged_run_are_held_back(
     assert cells(summary, config, "_error_code")[2] == "overtaken"
     assert f"row 1 of run {tuesday.run} may have written" in cells(summary, config, "_error")[2]
     hint = cells(summary, config, "_hint")[2]
-    assert f"the record of run {tuesday.run} is damaged: put back a copy" in hint
+    assert f"the record of run {tuesday.run} is damaged: look the entity up" in hint
     assert "--force-order" in hint
     (words,) = said
     assert f"the record of run {tuesday.run} cannot be read" in words

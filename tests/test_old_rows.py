@@ -18,7 +18,7 @@ from pipeline.model import Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Way, carry_out, prepare, reopen
 from pipeline.run.failed import prepare_failed
-from pipeline.run.prepare import LEDGER
+from pipeline.run.record import LEDGER
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.vendors import load_vendors
 from tests.test_run import send

@@ -18,7 +18,7 @@ from pipeline.ledger import RunLedger
 from pipeline.model import Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Shared, Way, carry_out, prepare
-from pipeline.run.prepare import LEDGER
+from pipeline.run.record import LEDGER
 from pipeline.run.registry import open_registry
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.vendors import load_vendors

@@ -14,7 +14,8 @@ from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Standing, Status, Verdict
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
-from pipeline.policy.split import Parts, Splitter
+from pipeline.policy.retry import ceiling_s
+from pipeline.policy.split import Parts, Splitter, goes_apart
 from pipeline.policy.sureness import sure_at_s, usual
 
 
@@ -123,7 +124,7 @@ class Attempts:
         for row, answer in zip(batch, answers, strict=True):
             row.answer = answer
             row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
-            if answer.verdict is Verdict.SPLIT and len(batch) > 1:
+            if goes_apart(answer, len(batch), row.tries, self._account.retry.max_attempts):
                 refused.append(row)
             elif isinstance(act := self._act(row, answer, jitter), Again):
                 again.append(row)
@@ -140,7 +141,7 @@ class Attempts:
 
     def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
         """What becomes of `row`; its try is counted, unless nobody gets an answer now."""
-        row.tries += not self._means.flow.is_probing
+        row.tries = self._means.flow.counts_as(row, self._account.retry.max_attempts)
         return next_act(
             self._account.retry,
             answer,
@@ -166,15 +167,8 @@ class Attempts:
         """Send the parts of refused groups, or whole groups once more."""
         self._supply.send_apart(parts)
         for group in parts.later:
-            jitter = self._jitter()
-            acts = [self._act(row, row.answer or INTERRUPTED, jitter) for row in group]
-            again = [row for row, act in zip(group, acts, strict=True) if isinstance(act, Again)]
-            if again:
-                delay_s = max(act.delay_s for act in acts if isinstance(act, Again))
-                self._supply.again(again, delay_s)
-            for row, act in zip(group, acts, strict=True):
-                if not isinstance(act, Again):
-                    self._end_or_read(row, row.answer or INTERRUPTED, act)
+            delay_s = ceiling_s(self._account.retry, max(1, group[0].tries)) * self._jitter()
+            self._supply.again(group, delay_s)
 
 
 _SURE_TO_COUNT = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})

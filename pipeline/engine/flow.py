@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from pipeline.engine.waiting import Slots
-from pipeline.model import Answer, Verdict
-from pipeline.policy.batches import Batch
+from pipeline.model import Answer, Effect, Verdict
+from pipeline.model.wire import UNSURE_WHOSE
+from pipeline.policy.batches import Batch, Row
 from pipeline.policy.concurrency import Concurrency
 from pipeline.policy.outage import Outage
 from pipeline.policy.outcome import is_judged
@@ -22,6 +24,8 @@ class Flow:
     clock      monotonic seconds
     has_room   is called where more batches may be taken than before: so many more
     is_down    is called where the vendor is down from now on
+    at_fault   whether the rows that fail are, and not the vendor, which has answered so many
+    patience_s so long a vendor that is down is waited for
     """
 
     def __init__(
@@ -31,12 +35,18 @@ class Flow:
         clock: Callable[[], float],
         has_room: Callable[[int], None],
         is_down: Callable[[], None],
+        at_fault: Callable[[int], bool] = lambda _answered: False,
+        patience_s: float = math.inf,
     ) -> None:
         self._concurrency = Concurrency(most)
         self._outage = Outage()
         self._clock = clock
         self._has_room = has_room
         self._is_down = is_down
+        self._at_fault = at_fault
+        self._patience_s = patience_s
+        self._answered = 0
+        self._is_last_call = False
         self._probe: Batch | None = None
         self._taken = 0
         self._throttled = 0
@@ -51,6 +61,11 @@ class Flow:
     def is_probing(self) -> bool:
         """Whether the vendor is down, and asked with one request at a time."""
         return self._outage.is_down
+
+    @property
+    def next_probe(self) -> int | None:
+        """The number of the next probe in its outage, from 1; None where the vendor is not down."""
+        return self._outage.asked + 1 if self._outage.is_down else None
 
     @property
     def due_s(self) -> float | None:
@@ -99,23 +114,59 @@ class Flow:
         """A request leaves; with it so many are under way."""
         self._concurrency.left(in_flight)
 
-    def heard(self, batch: Batch, answer: Answer, left_s: float) -> None:
-        """`answer` came to a request for `batch` that left at `left_s`."""
+    def heard(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool = False) -> None:
+        """`answer` came to a request for `batch` that left at `left_s`.
+
+        is_read  it changes nothing
+        """
         down_since_s, before = self._outage.failing_since_s, self.limit
         was_down = self._outage.is_down
         now_s = self._clock()
         self._throttled += answer.verdict is Verdict.THROTTLED
         works = is_judged(answer)
         if works:
-            self._outage.worked(left_s)
-        elif answer.verdict is Verdict.TRANSIENT:
-            self._outage.failed(batch[0].job.entity, left_s, now_s)
+            self._works(batch, left_s, now_s, is_read=is_read)
+        elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
+            self._fails(batch, answer, left_s, now_s, is_read=is_read)
         self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:
             self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)
         if self._outage.is_down and not was_down:
             self._is_down()
+
+    def _works(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
+        self._outage.worked(left_s, is_read=is_read)
+        if is_read:
+            self._outage.goes_on(now_s)
+        else:
+            self._answered += len(batch)
+            self._is_last_call = False
+
+    def _fails(
+        self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
+    ) -> None:
+        row = batch[0]
+        if self._outage.is_down:
+            is_over = self.down_s > self._patience_s and answer.effect is Effect.MAYBE
+            if is_over and self._at_fault(self._answered):
+                self._outage.end()
+                self._is_last_call = True
+            return
+        if not (self._is_last_call and row.attempts > 1):
+            entity, before_s = row.job.entity, row.failed_s
+            self._outage.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
+            self._is_last_call = self._is_last_call and not self._outage.is_down
+        for each in batch:
+            each.failed_s = left_s
+
+    def counts_as(self, row: Row, most: int) -> int:
+        """How many of its tries, at most so many, `row` has used with the answer just heard: none
+        while nobody gets one, the last where all that is left are rows that fail.
+        """
+        if self._outage.is_down:
+            return row.tries
+        return most if self._is_last_call and row.attempts > 1 else row.tries + 1
 
     def take_throttled(self) -> int:
         """How many answers said that there were too many requests, since the last call."""

@@ -76,7 +76,7 @@ class Guards:
             self._supply.stands_in_line_again([row])
             return None
         answer = classify_read(reply)
-        self._means.heard(trip, [row], reply, answer)
+        self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
         state = reading.state(settings, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
@@ -130,12 +130,12 @@ class Guards:
         refusal = row.answer
         if not row.refused or refusal is None:
             row.guarded = text
-            self._supply.again([row], 0.0)
+            self._supply.goes_on([row])
         elif text == row.refused:  # it still holds: the refusal is about the row
             self._ends.end(row, refusal, Status.REJECTED)
         elif row.tries < self._account.retry.max_attempts:
             row.guarded, row.refused = text, ""
-            self._supply.again([row], 0.0)
+            self._supply.goes_on([row])
         else:
             expected = guard.expected(settings, _job(operation, row.refused))
             found = guard.expected(settings, guarded)

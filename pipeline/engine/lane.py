@@ -21,6 +21,7 @@ from pipeline.engine.gate import Door
 from pipeline.engine.guards import Guards
 from pipeline.engine.looks import Looks
 from pipeline.engine.means import Heard, Means, Send, Surroundings
+from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
@@ -80,6 +81,8 @@ class Lane:
             clock=around.clock,
             has_room=self._supply.wake,
             is_down=self._goes_down,
+            at_fault=self._supply.are_at_fault,
+            patience_s=account.max_outage_s,
         )
         means = Means(
             account=account,
@@ -96,6 +99,7 @@ class Lane:
         self._attempts = Attempts(means, self._guards, self._read_back, splitter)
         self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
         self._brake = Brake(around.brake_after)
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._clock = around.clock
         self._is_open = False
         self._workers = 0
@@ -108,11 +112,12 @@ class Lane:
         When this returns, whatever was sent has its result, or is in doubt and claimed on record.
         """
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
-                tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
-                tasks.start_soon(self._attempts.holding.run)
-                self._start_worker(tasks)
+            with self._door.watched(self._pauses.on_pause):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
+                    tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
+                    tasks.start_soon(self._attempts.holding.run)
+                    self._start_worker(tasks)
         finally:
             self._attempts.holding.release()
             for row in self._supply.left_over():
@@ -172,7 +177,7 @@ class Lane:
         if self.stopped is not None or self._recorder.is_full or not self._flow.may_take:
             return []
         # the first request goes alone: nothing fresh before something has come back
-        batch = self._supply.next(may_be_first=self._is_open, is_probe=self._flow.is_probing)
+        batch = self._supply.next(may_be_first=self._is_open, probe=self._flow.next_probe)
         self._ends.end_blocked()
         if batch:
             self._flow.take(batch)
@@ -282,7 +287,6 @@ class Lane:
             reason = hopeless(
                 answer,
                 None if heard.is_read else self._brake,
-                max_wait_s=self.account.max_wait_s,
                 down_s=self._flow.down_s,
                 max_outage_s=self.account.max_outage_s,
                 is_first_lost=heard.is_end and not self._is_open,

@@ -77,7 +77,7 @@ class Looks:
             self._supply.stands_in_line_again([row])
             return None
         answer = classify_read(reply)
-        self._means.heard(trip, [row], reply, answer)
+        self._means.heard(trip, [row], reply, answer, is_read=True)
         row.looks += 1
         row.looked_s = trip.left_s
         state = reading.state(settings, reply) if isinstance(reply, Reply) else None

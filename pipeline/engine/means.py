@@ -16,6 +16,7 @@ from pipeline.engine.traffic import Traffic
 from pipeline.engine.transport import host_port
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, Status
+from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.policy.batches import Batch
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.vendors import Account, Operation
@@ -64,11 +65,19 @@ class Means:
         """The vendor's host and port, for messages."""
         return host_port(URL(self.account.link.base_url))
 
-    def heard(self, trip: Trip, batch: Batch, reply: Reply | NoReply, answer: Answer) -> None:
+    def heard(
+        self,
+        trip: Trip,
+        batch: Batch,
+        reply: Reply | NoReply,
+        answer: Answer,
+        *,
+        is_read: bool = False,
+    ) -> None:
         """What came to a request for `batch`, for all who learn from it."""
-        self.traffic.has_reply |= isinstance(reply, Reply)
+        self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
         trip.heard(answer)
-        self.flow.heard(batch, answer, trip.left_s)
+        self.flow.heard(batch, answer, trip.left_s, is_read=is_read)
 
 
 class Heard(NamedTuple):

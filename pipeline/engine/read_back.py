@@ -65,7 +65,7 @@ class ReadBack:
             self._supply.stands_in_line_again([row])
             return None
         answer = classify_read(reply)
-        self._means.heard(trip, [row], reply, answer)
+        self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
         row.reads += not self._means.flow.is_probing
         what = found(operation.reading, settings, job, reply)

@@ -13,13 +13,17 @@ from pipeline.engine.waiting import WaitList
 from pipeline.model import JobRow, Status
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch, Row
+from pipeline.policy.outage import are_rows_at_fault
 from pipeline.policy.split import Parts, Splitter
 
 MOST_HELD = 10_000
 """With so many rows of refused groups held back, nothing fresh is sent."""
 
-OVERDUE_S = 0.020
-"""How often idle workers are called while a retry is due and every worker is busy."""
+ANSWERED = (Status.UPDATED, Status.REJECTED)
+"""How rows end that the vendor has answered."""
+
+OVERDUE_S, LONGEST_OVERDUE_S = 0.020, 1.0
+"""How often idle workers are called while a retry is due and every worker is busy: ever later."""
 
 
 class Supply:
@@ -50,7 +54,6 @@ class Supply:
         self._idle = WaitList()
         self._hungry = anyio.Event()
         self._news = anyio.Event()
-        self._probes = 0
         self.ended_before: Counter[Status] = Counter()
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
@@ -70,6 +73,18 @@ class Supply:
     def is_held_up(self) -> bool:
         """Whether no more rows are taken since too many wait."""
         return self._backlog.is_held_up
+
+    def are_at_fault(self, answered: int) -> bool:
+        """Whether the rows that fail, at the end of all patience, are at fault, not the vendor.
+
+        answered  rows that the vendor carried out or refused in this process
+        """
+        return are_rows_at_fault(
+            answered=answered + sum(self.ended_before[status] for status in ANSWERED),
+            failing=self._backlog.failing,
+            may_others_go=self._backlog.has_unsent(),
+            is_carried_on=bool(self._earlier.in_doubt),
+        )
 
     # Reading ahead...
 
@@ -104,11 +119,14 @@ class Supply:
 
         probe_due_s  when the next probe is; None where the vendor is not down
         """
+        overdue_s, before_s = OVERDUE_S, None
         while True:
             due_s = probe_due_s()
             if due_s is None:
                 due_s = self._backlog.due_s
-            wait_s = None if due_s is None else max(OVERDUE_S, due_s - self._clock())
+            overdue_s = min(LONGEST_OVERDUE_S, 2 * overdue_s) if due_s == before_s else OVERDUE_S
+            wait_s = None if due_s is None else max(overdue_s, due_s - self._clock())
+            before_s = due_s
             with anyio.move_on_after(wait_s):
                 await self._news.wait()
             self._news = anyio.Event()
@@ -120,19 +138,18 @@ class Supply:
 
     # Taking and giving back...
 
-    def next(self, *, may_be_first: bool, is_probe: bool = False) -> Batch:
+    def next(self, *, may_be_first: bool, probe: int | None = None) -> Batch:
         """The next rows that may go now together, if there are any.
 
         may_be_first  True lets any fresh row go; False only while no other is on its way
-        is_probe      True takes by turns fresh rows and such as failed, due or not
+        probe         its number in an outage, from 1; None where the vendor is not down
         """
         fresh = may_be_first or self._backlog.is_untouched
         if len(self._splitter) >= MOST_HELD:
             fresh = False
         now_s = self._clock()
-        if is_probe:
-            self._probes += 1
-            batch = self._backlog.probe(prefer_new=fresh and self._probes % 2 == 1)
+        if probe is not None:
+            batch = self._backlog.probe(probe, fresh=fresh)
         else:
             batch = self._backlog.next(now_s, fresh=fresh)
         if self._backlog.needs_more:
@@ -148,6 +165,12 @@ class Supply:
     def stands_in_line_again(self, batch: Batch) -> None:
         """What kept the request of `batch` back has nothing to do with its rows."""
         self._backlog.put_back(batch)
+        self._idle.wake()
+
+    def goes_on(self, batch: Batch) -> None:
+        """What `batch` had to wait for is there: it goes next."""
+        self._backlog.goes_on(batch)
+        self._news.set()
         self._idle.wake()
 
     def again(self, batch: Batch, delay_s: float) -> None:

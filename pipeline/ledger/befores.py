@@ -10,12 +10,12 @@ from types import TracebackType
 from typing import Self
 from zlib import crc32
 
-from pipeline.ledger.database import Database, create, damaged, told_in_words
+from pipeline.ledger.database import OWNER, Database, create, damaged, told_in_words
 
 _FORMAT_1 = """
 CREATE TABLE befores (row INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, state TEXT NOT NULL);
 """
-_MIGRATIONS = (_FORMAT_1,)
+_MIGRATIONS = (_FORMAT_1, OWNER)
 _KEEP = "INSERT OR REPLACE INTO befores VALUES (?, ?, ?)"
 _READ = """
 SELECT row, checksum, state FROM befores WHERE row IN (SELECT value FROM json_each(?))
@@ -25,17 +25,20 @@ SELECT row, checksum, state FROM befores WHERE row IN (SELECT value FROM json_ea
 class Befores:
     """A text per row: the last that was kept for it. Calls may come from any thread.
 
+    run      whose it is; empty: whosever
+    witness  where the number of its last commit is noted, beside the mark that lies with it
+
     What `keep` has returned for survives `kill -9` and loss of power. Raises RunAborted where the
     file cannot be used, LedgerError where it is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, run: str = "", witness: Path | None = None) -> None:
         self._path = path
         if not path.exists():
             with told_in_words(path):
                 create(path)
         self._turn = threading.Lock()
-        self._database = Database(path, _MIGRATIONS, may_be_empty=True)
+        self._database = Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness)
 
     def keep(self, befores: Sequence[tuple[int, str]]) -> None:
         """Put on record what the entities of these rows hold; what was kept before gives way."""

@@ -27,6 +27,10 @@ class Ledger(Protocol):
     and LedgerError where the record is damaged; after either the record is what it was before.
     """
 
+    @property
+    def commits(self) -> int:
+        """Number of the last commit; what was recorded before it is there as long as it is."""
+
     def record(
         self,
         claims: Sequence[int],

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
+from zlib import crc32
 
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.file_system import network_file_system_of
@@ -21,6 +22,8 @@ from pipeline.model import RunAborted
 
 WAIT_S = 30.0
 """How long a call waits for another process that is writing."""
+
+OWNER = "CREATE TABLE owner (name TEXT NOT NULL, checksum INTEGER NOT NULL);"
 
 _CHECKPOINT_PAGES = 2000  # 8 MB: the file is caught up every second or two, not in every commit
 _MOST_LOG_BYTES = 32 << 20
@@ -64,7 +67,8 @@ def trouble(path: Path, code: str, words: str) -> RunAborted:
 def damaged(path: Path, what: str) -> LedgerError:
     """The error for a file that is not what was written."""
     return LedgerError(
-        f"{path} is damaged: {what}. The disk or another program changed it; put back a copy of it"
+        f"{path} is damaged: {what}. The disk or another program changed it, or put an older copy "
+        "in its place"
     )
 
 
@@ -111,6 +115,10 @@ class Database:
     migrations    scripts; number n takes a file of format n to n + 1. Only ever appended to
     may_be_empty  whether a file without content is a new one; else it is a damaged one
     wait_s        for another process that is writing
+    witness       where the number of its last commit is noted, beside the mark that lies with it
+    at_least      a commit that is known to be in it from elsewhere
+    owner         whose record it is: one that bears another name is refused. Empty: that is not
+                  looked at. `migrations` must make the table `OWNER` then
 
     Usable from any thread, one call at a time. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged, down to the order of its pages.
@@ -123,15 +131,18 @@ class Database:
         *,
         may_be_empty: bool = False,
         wait_s: float = WAIT_S,
+        witness: Path | None = None,
+        at_least: int = 0,
+        owner: str = "",
     ) -> None:
         self.path = path
         with told_in_words(path):
             _refuse_network(path)
             if path.stat() and path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            self._mark = Mark(path)
+            self._mark = Mark(path, witness)
             try:
-                self._check_commits()
+                self._check_commits(at_least)
                 self._connection = _connect(path, "rw", wait_s)
             except BaseException:
                 self._mark.close()
@@ -142,19 +153,30 @@ class Database:
                 self._migrate(migrations)
                 self._check_tables(migrations)
                 self._check_pages()
+                if owner:
+                    self._check_owner(owner)
             except BaseException:
                 self._connection.close()
                 self._mark.close()
                 raise
 
+    @property
+    def commits(self) -> int:
+        """Number of the last commit."""
+        with told_in_words(self.path):
+            return _commits(self._connection)
+
     @contextmanager
-    def commit(self) -> Iterator[sqlite3.Connection]:
-        """All that is executed inside becomes durable at the end, or none of it where it raises."""
+    def commit(self, at_least: int = 0) -> Iterator[sqlite3.Connection]:
+        """All that is executed inside becomes durable at the end, or none of it where it raises.
+
+        at_least  what the number of this commit is to be at least
+        """
         with told_in_words(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-                commits = _commits(self._connection) + 1
+                commits = max(_commits(self._connection) + 1, at_least)
                 self._connection.execute(f"PRAGMA application_id = {commits}")
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -181,7 +203,20 @@ class Database:
             finally:
                 self._mark.close()
 
-    def _check_commits(self) -> None:
+    def _check_owner(self, owner: str) -> None:
+        """Raise LedgerError where the file is the record of somebody else.
+
+        One that an earlier version made bears no name yet: it is given its own.
+        """
+        found = self.rows("SELECT name, checksum FROM owner")
+        if not found:
+            with self.commit() as connection:
+                line = owner, crc32(owner.encode())
+                connection.execute("INSERT INTO owner VALUES (?, ?)", line)
+        elif found != [(owner, crc32(owner.encode()))]:
+            raise damaged(self.path, f"it is not the record of {owner}")
+
+    def _check_commits(self, at_least: int) -> None:
         """Raise LedgerError where commits that had returned are not there any more.
 
         The file is opened for reading only: closing it would write back what SQLite still takes of
@@ -196,10 +231,10 @@ class Database:
             raise damaged(log, fault)
         with closing(_connect(self.path, "ro", WAIT_S)) as connection:
             found = _commits(connection)
-        if found < marked.commits:
+        if found < (expected := max(marked.commits, at_least)):
             at_fault = log if log.exists() and log.stat().st_size else self.path
             raise damaged(
-                at_fault, f"it ends at commit {found}, and commit {marked.commits} was on record"
+                at_fault, f"it ends at commit {found}, and commit {expected} was on record"
             )
 
     def _format(self) -> int:

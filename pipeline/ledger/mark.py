@@ -1,10 +1,13 @@
-"""How far a record had come when its last commit returned: a mark beside its file.
+"""How far a record had come when its last commit returned: a mark beside its file, and elsewhere.
 
 SQLite takes the first unsound frame of its log for the end of the log. That is right for a commit
 that was torn; where a byte was flipped, commits that had returned would be gone without a word. So
 each one is counted in the file, and once it is durable its number goes into the mark. A kill takes
 nothing from either. The mark is not synced: after loss of power it may be an older one, never one
 ahead of the file.
+
+The witness is the same in another folder: it stays where the record is put back as it was some time
+ago, together with the mark beside it, or with its whole folder.
 """
 
 from __future__ import annotations
@@ -37,31 +40,27 @@ class Marked(NamedTuple):
 
 
 class Mark:
-    """The mark of one file, which it makes where there is none. Raises OSError.
+    """The mark of one file and its witness, which it makes where there are none. Raises OSError.
+
+    witness  where that is; None: there is none
 
     Safe between processes. Of the file itself nothing is opened: closing it would take away
     SQLite's locks on it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, witness: Path | None = None) -> None:
         self._log_path = path.with_name(f"{path.name}-wal")
-        file = os.open(path.with_name(f"{path.name}-mark"), os.O_RDWR | os.O_CREAT, 0o600)
-        self._file = os.fdopen(file, "rb+", buffering=0)
+        self._file = _opened(mark_of(path))
+        self._witness = None if witness is None else _opened(witness)
         self._log: FileIO | None = None
         self._salts = _NO_SALTS
 
     def read(self) -> Marked:
-        """What it says. Raises ValueError where it is not what was written."""
-        data = os.pread(self._file.fileno(), _RECORD.size, 0)
-        if not any(data):
-            return Marked()
-        try:
-            commits, salts, checksum = _RECORD.unpack(data)
-        except struct.error:
-            checksum = None
-        if checksum != crc32(data[:-4]):
-            raise ValueError("the mark beside it is not what was written")
-        return Marked(commits, salts)
+        """What the newer of the two says. Raises ValueError where one is not what was written."""
+        found = [_read(self._file, "mark beside it")]
+        if self._witness is not None:
+            found.append(_read(self._witness, f"mark {self._witness.name}"))
+        return max(found)
 
     def note(self, commits: int) -> None:
         """The commit of that number is durable.
@@ -71,9 +70,11 @@ class Mark:
         with suppress(OSError, ValueError):
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                if self.read().commits < commits:
+                if _read(self._file, "").commits < commits:
                     data = _RECORD.pack(commits, self._newest_salts(), 0)[:-4]
-                    os.pwrite(self._file.fileno(), data + struct.pack("<I", crc32(data)), 0)
+                    data += struct.pack("<I", crc32(data))
+                    for file in filter(None, (self._file, self._witness)):
+                        os.pwrite(file.fileno(), data, 0)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
@@ -100,8 +101,47 @@ class Mark:
     def close(self) -> None:
         """Let go of it."""
         self._file.close()
+        if self._witness is not None:
+            self._witness.close()
         if self._log is not None:
             self._log.close()
+
+
+def mark_of(path: Path) -> Path:
+    """The mark beside a file.
+
+    >>> mark_of(Path("run/ledger.db")).as_posix()
+    'run/ledger.db-mark'
+    """
+    return path.with_name(f"{path.name}-mark")
+
+
+def commits_in(mark: Path) -> int:
+    """What a mark or a witness says, whatever became of it; 0 where that is nothing sound."""
+    try:
+        with mark.open("rb", buffering=0) as file:
+            return _read(file, "").commits
+    except (OSError, ValueError):
+        return 0
+
+
+def _opened(path: Path) -> FileIO:
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb+", buffering=0)
+
+
+def _read(file: FileIO, name: str) -> Marked:
+    data = os.pread(file.fileno(), _RECORD.size, 0)
+    if not any(data):
+        return Marked()
+    try:
+        commits, salts, checksum = _RECORD.unpack(data)
+    except struct.error:
+        checksum = None
+    if checksum != crc32(data[:-4]):
+        raise ValueError(f"the {name} is not what was written")
+    return Marked(commits, salts)
 
 
 def _sound_salts(log_path: Path) -> bytes | None:

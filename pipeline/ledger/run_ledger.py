@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import starmap
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Self
@@ -20,6 +21,7 @@ from pydantic_core import from_json
 from pipeline.ledger import exchanges as exchanges_table
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.database import (
+    OWNER,
     Database,
     Keeper,
     create,
@@ -58,7 +60,7 @@ INSERT INTO legs
 SELECT 1, account, min(at_s - seconds), max(at_s), sum(sent), 0, sum(seconds), 1
 FROM samples GROUP BY account;
 """
-_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS)
+_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER)
 
 _END = """
 INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
@@ -91,12 +93,18 @@ _Line = tuple[int, str, int, bytes]
 class RunLedger(Keeper):
     """A ledger in an existing file, all of which is checked before it is trusted.
 
+    run       whose it is; empty: whosever
+    witness   where the number of its last commit is noted, beside the mark that lies with it
+    at_least  a commit that is known to be in it from elsewhere
+
     Raises RunAborted where the file cannot be used and LedgerError where it is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, run: str = "", witness: Path | None = None, at_least: int = 0
+    ) -> None:
         self._path = path
-        self._database = Database(path, _MIGRATIONS)
+        self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
         try:
             for _ in self._lines(-_LAST_ROW, _LAST_ROW):
                 pass
@@ -107,12 +115,22 @@ class RunLedger(Keeper):
             raise
 
     @classmethod
-    def create(cls, path: Path) -> Self:
+    def create(cls, path: Path, *, run: str = "", witness: Path | None = None) -> Self:
         """A new ledger, readable by its owner only. Raises RunAborted where there is a file."""
         with told_in_words(path):
             create(path)
         Database(path, _MIGRATIONS, may_be_empty=True).close()
-        return cls(path)
+        return cls(path, run=run, witness=witness)
+
+    @property
+    def commits(self) -> int:
+        """Number of the last commit."""
+        return self._database.commits
+
+    def go_on_after(self, commits: int) -> None:
+        """The next commits bear higher numbers than `commits`: another record had come that far."""
+        with self._database.commit(at_least=commits + 1):
+            pass
 
     def record(
         self,
@@ -162,9 +180,7 @@ class RunLedger(Keeper):
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """Read in chunks; each row's checksum is looked at again."""
-        for row, status, _, record in self._lines(first, last):
-            operation, account, *rest = _values(record)
-            yield RowResult(row, operation, account, _STATUSES[status], *rest)
+        yield from starmap(_result, self._lines(first, last))
 
     def _lines(self, first: int, last: int) -> Iterator[_Line]:
         while True:
@@ -244,6 +260,22 @@ def ended_among(path: Path, rows: Sequence[int]) -> set[int]:
     return {row for row, _ in found}
 
 
+def sound_results(path: Path, run: str) -> Iterator[RowResult]:
+    """The results that can still be read of a damaged record, each as it was written, in any order.
+
+    run  whose it must be, where it says that
+
+    Ends where nothing more can be read; of a file that is gone nothing can.
+    """
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(read_only(path)) as connection:
+        with suppress(sqlite3.OperationalError):  # an earlier version made no such table
+            if connection.execute("SELECT 1 FROM owner WHERE name <> ?", (run,)).fetchall():
+                return
+        for line in connection.execute("SELECT row, status, checksum, record FROM results"):
+            if _is_sound(*line):
+                yield _result(*line)
+
+
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
     """The last samples of an account, newest first; none where the file cannot be read.
 
@@ -292,6 +324,11 @@ def _is_sound(row: Any, status: Any, checksum: Any, record: Any) -> bool:
         return status in _STATUSES and _checksum(row, status, record) == checksum
     except (TypeError, ValueError, AttributeError):
         return False
+
+
+def _result(row: int, status: str, _checksum: int, record: bytes) -> RowResult:
+    operation, account, *rest = _values(record)
+    return RowResult(row, operation, account, _STATUSES[status], *rest)
 
 
 def _values(record: bytes) -> list[Any]:

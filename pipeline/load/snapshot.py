@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from pipeline.checksums import read_checksums
-from pipeline.model import DamagedError, Fault, InputError, Snapshot
-from pipeline.tables import FORMAT, read_metadata, row_count
+from pipeline.model import ROW_COLUMN, DamagedError, Fault, InputError, Snapshot
+from pipeline.tables import FORMAT, read_frames, read_metadata, row_count
 
 _KEY = "snapshot"
 
@@ -21,6 +22,12 @@ def to_metadata(snapshot: Snapshot) -> dict[str, str]:
     facts: dict[str, Any] = {**asdict(snapshot), "source": str(snapshot.source)}
     del facts["path"], facts["checksum"]
     return {_KEY: json.dumps(facts)}
+
+
+def row_numbers(path: Path) -> Iterator[list[int]]:
+    """The numbers of the rows in a snapshot, rising, some at a time. Raises as `read_frames`."""
+    for frame in read_frames(path, columns=(ROW_COLUMN,)):
+        yield frame[ROW_COLUMN].to_list()
 
 
 def open_snapshot(path: Path) -> Snapshot:

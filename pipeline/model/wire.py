@@ -105,6 +105,10 @@ class Reply(NamedTuple):
     standing: Standing | None = None
 
 
+UNSURE_WHOSE = frozenset({"surplus_reply", "early_reply"})
+"""Reasons for which there is no reply although something came: whose answer it is, nobody knows."""
+
+
 class NoReply(NamedTuple):
     """Nothing usable came back.
 

@@ -14,7 +14,7 @@ from pipeline.load.jobs import job_rows
 from pipeline.model import JobRow, RowResult, Status
 from pipeline.plan.rows import Applied
 from pipeline.run import Prepared
-from pipeline.run.prepare import BEFORES, LEDGER
+from pipeline.run.record import has_befores, open_befores, open_record
 from pipeline.tables import read_back_frames
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import State
@@ -89,9 +89,8 @@ def _etag(receipt: str) -> str | None:
 @contextmanager
 def record_of(prepared: Prepared) -> Iterator[Record]:
     """The record of a run, open while the block runs. Raises RunAborted or LedgerError."""
-    path = prepared.folder / BEFORES
     kept: AbstractContextManager[Befores | None] = nullcontext()
-    if path.exists():
-        kept = Befores(path)
-    with RunLedger(prepared.folder / LEDGER) as ledger, kept as befores:
+    if has_befores(prepared.folder):
+        kept = open_befores(prepared.folder)
+    with open_record(prepared.folder) as ledger, kept as befores:
         yield Record(ledger, befores)

@@ -38,7 +38,8 @@ from pipeline.plan.rows import foretold, invalid
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import RunOptions, Way
 from pipeline.run.busy import accounts_held
-from pipeline.run.prepare import LEDGER, take_and_bind
+from pipeline.run.prepare import take_and_bind
+from pipeline.run.record import LEDGER
 from pipeline.run.registry import fingerprint, run_name
 from pipeline.vendors import Account, Operation
 

@@ -7,9 +7,9 @@ and hold nothing else up, as long as fewer than `look_ahead` of them wait.
 from __future__ import annotations
 
 import heapq
-import math
-from collections import deque
-from collections.abc import Container, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 
@@ -17,6 +17,7 @@ from pipeline.model import JobRow, Status
 from pipeline.policy.batches import Batch, BatchSize, OpenRows, Row
 from pipeline.policy.fresh import FreshRows
 from pipeline.policy.order import EntityOrder
+from pipeline.policy.probes import Turn, ahead, place, turns
 
 LOOK_AHEAD = 50_000
 LOW_WATER = 4_000
@@ -27,6 +28,9 @@ MOST_FRESH_CHARS = 4_000_000
 
 MOST_WAITING_CHARS = 64_000_000
 """Rows that wait may hold so much text; long rows are fewer than `look_ahead`."""
+
+MOST_OPEN_CHARS = 16_000_000
+"""Rows that are looked over for a probe hold less text."""
 
 MOST_OPEN = 2_000
 """So many rows are looked through for others that may share a request."""
@@ -72,6 +76,8 @@ class Backlog:
         self._waiting_chars = 0
         self._open = OpenRows(batch_size)
         self._ready: deque[Batch] = deque()
+        self._goes_on: deque[Batch] = deque()
+        self._draws: Counter[Turn] = Counter()
         self._retrying: list[tuple[float, int, Batch]] = []
         self._numbers = count()
         self._order: EntityOrder[JobRow] = EntityOrder()
@@ -111,7 +117,22 @@ class Backlog:
     @property
     def is_untouched(self) -> bool:
         """Whether no row that was given out is still on its way."""
-        return len(self._order) == len(self._open)
+        return self.failing == 0
+
+    @property
+    def failing(self) -> int:
+        """How many rows were given out and have not ended."""
+        return len(self._order) - len(self._open)
+
+    def has_unsent(self) -> bool:
+        """Whether rows may go, now or once more are read, that no process has sent yet."""
+        self._look_over(len(self._open) + 1)
+        open_rows = [*self._open, *(batch[0] for batch in self._ready)]
+        if not all(row.was_sent for row in open_rows):
+            return True
+        if self._too_many_wait():
+            return False
+        return not self._is_fed or any(job.row not in self._in_doubt for job in self._fresh)
 
     @property
     def due_s(self) -> float | None:
@@ -123,26 +144,67 @@ class Backlog:
 
         fresh  False gives only rows that were sent before
         """
+        if self._goes_on:
+            return self._goes_on.popleft()
         if self._retrying and self._retrying[0][0] <= now_s:
             return self._next_retry()
         if self._ready:
             return self._ready.popleft()
         return self._next_fresh() if fresh else []
 
-    def probe(self, *, prefer_new: bool) -> Batch:
+    def probe(self, number: int, *, fresh: bool = True) -> Batch:
         """What is sent while the vendor is down, due or not; none where nothing may go.
 
-        prefer_new  rows that were not sent yet, for those that failed may be bad themselves; but
-                    none that may not be repeated while there is another choice
+        number  of the probe in its outage, from 1
+        fresh   False gives only rows that were sent before
         """
-        if prefer_new or not self._retrying:
-            batch = self.next(-math.inf)
-            is_harmless = all(row.attempts or row.job.is_repeatable for row in batch)
-            if batch and (is_harmless or not self._retrying):
+        if self._goes_on:
+            return self._goes_on.popleft()
+        if fresh:
+            self._look_over(ahead(number))
+        for turn in turns(number) if fresh else (Turn.FAILED,):
+            if batch := self._whose_turn(turn, number):
                 return batch
-            if batch:
-                self.put_back(batch)
+        return []
+
+    def _look_over(self, rows: int) -> None:
+        """Let so many rows be open."""
+        while len(self._open) < rows and self._open.chars < MOST_OPEN_CHARS:
+            row = self._enter_next()
+            if row is None:
+                return
+            self._open.add(row)
+
+    def _whose_turn(self, turn: Turn, number: int) -> Batch:
+        if turn is Turn.FAILED:
+            return self._failed(number)
+        is_repeatable = turn is Turn.UNSENT
+
+        def is_such(row: Row) -> bool:
+            return not row.was_sent and row.job.is_repeatable is is_repeatable
+
+        row = self._open.take_one(is_such, partial(place, self._draws[turn]))
+        if row is None:
+            return self._take_ready(is_such)
+        self._draws[turn] += 1
+        return [row]
+
+    def _failed(self, number: int) -> Batch:
+        """One that was sent: by turns of those that may go now, and of those that wait."""
+        if self._retrying and number % 2:
+            return self._next_retry()
+        if ready := self._take_ready(lambda row: row.was_sent):
+            return ready
+        if row := self._open.take_one(lambda row: row.was_sent, lambda _count: 0):
+            return [row]
         return self._next_retry() if self._retrying else []
+
+    def _take_ready(self, is_such: Callable[[Row], bool]) -> Batch:
+        for batch in self._ready:
+            if is_such(batch[0]):
+                self._ready.remove(batch)
+                return batch
+        return []
 
     def _next_retry(self) -> Batch:
         batch = heapq.heappop(self._retrying)[2]
@@ -212,6 +274,10 @@ class Backlog:
         """`batch` was given out and not sent."""
         self._ready.appendleft(batch)
 
+    def goes_on(self, batch: Batch) -> None:
+        """What `batch` had to wait for is there: it goes next."""
+        self._goes_on.append(batch)
+
     def send_apart(self, batches: Iterable[Batch]) -> None:
         """Batches that go now and by themselves: no other row joins them."""
         self._ready.extend(batches)
@@ -279,7 +345,9 @@ class Backlog:
 
     def left_over(self) -> Batch:
         """Take out the rows that were given out, have no result and are not in flight."""
-        waiting = [*self._ready, *(batch for _, _, batch in self._retrying)]
+        retrying = [batch for _, _, batch in self._retrying]
+        waiting = [*self._goes_on, *self._ready, *retrying]
+        self._goes_on.clear()
         self._ready.clear()
         self._retrying.clear()
         self.retrying = 0

@@ -31,10 +31,12 @@ class Row:
     looks         how often its entity was looked at before an attempt
     unread        of these, how many at the end told nothing
     looked_s      when the last look left
+    failed_s      when a request left that failed while the vendor was not down; None where none did
     """
 
     __slots__ = (
-        *("answer", "attempts", "before", "covered", "first_sent_s", "guarded", "in_doubt"),
+        *("answer", "attempts", "before", "covered", "failed_s", "first_sent_s", "guarded"),
+        *("in_doubt",),
         *("is_claimed", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s"),
         *("looks", "reads", "refused", "tries", "unread"),
     )
@@ -59,11 +61,17 @@ class Row:
         self.looks = 0
         self.unread = 0
         self.looked_s = 0.0
+        self.failed_s: float | None = None
 
     @property
     def text(self) -> str:
         """The job as it is sent, as JSON."""
         return self.guarded or self.laid or self.job.text
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether it was, or may have been by an earlier process."""
+        return self.in_doubt or self.attempts > 0
 
     @property
     def is_repeatable(self) -> bool:
@@ -89,9 +97,10 @@ class OpenRows:
         self._size = batch_size
         self._rows: OrderedDict[tuple[str, str], deque[Row]] = OrderedDict()
         self._count = 0
+        self.chars = 0
 
     def __len__(self) -> int:
-        """How many rows wait here."""
+        """How many rows wait here; `chars`: how long they are in all."""
         return self._count
 
     def __iter__(self) -> Iterator[Row]:
@@ -107,6 +116,7 @@ class OpenRows:
         """`row` may go."""
         self._rows.setdefault(_kind(row.job), deque()).append(row)
         self._count += 1
+        self.chars += len(row.job.text)
 
     def take(self) -> Batch:
         """The next rows that may go together; empty where none waits."""
@@ -124,10 +134,36 @@ class OpenRows:
                 return
             batch.append(self._pop(kind))
 
+    def take_one(self, is_such: Callable[[Row], bool], place: Callable[[int], int]) -> Row | None:
+        """One of the rows that are such; None where none is.
+
+        place  how many there are -> which of them, in row order from 0
+
+        >>> rows = OpenRows(batch_size=lambda _operation: 1)
+        >>> for n in (1, 2, 3, 4):
+        ...     rows.add(Row(JobRow(n, "op", f"e{n}", n != 4, "{}")))
+        >>> rows.take_one(lambda row: row.job.is_repeatable, lambda count: count - 1).job.row
+        3
+        """
+        such = sorted(filter(is_such, self), key=lambda row: row.job.row)
+        if not such:
+            return None
+        row = such[place(len(such))]
+        kind = _kind(row.job)
+        self._rows[kind].remove(row)
+        self._is_out(row)
+        if not self._rows[kind]:
+            del self._rows[kind]
+        return row
+
+    def _is_out(self, row: Row) -> None:
+        self._count -= 1
+        self.chars -= len(row.job.text)
+
     def _pop(self, kind: tuple[str, str]) -> Row:
         rows = self._rows[kind]
         row = rows.popleft()
-        self._count -= 1
+        self._is_out(row)
         if rows:
             self._rows.move_to_end(kind)  # others have their turn first
         else:

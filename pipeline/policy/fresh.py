@@ -8,7 +8,7 @@ they go in its stead.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from pipeline.model import JobRow
@@ -46,6 +46,9 @@ class FreshRows:
     def __len__(self) -> int:
         """How many wait here, those that are covered counted in."""
         return len(self._queue)
+
+    def __iter__(self) -> Iterator[JobRow]:
+        return iter(self._queue)
 
     def add(self, job: JobRow) -> None:
         """One more, in row order."""

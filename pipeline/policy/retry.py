@@ -23,19 +23,27 @@ class RetryPolicy:
     cap_s: float = 30.0
 
 
+def ceiling_s(policy: RetryPolicy, attempt: int) -> float:
+    """The longest that a row waits after that attempt, 1-based, where no vendor asks for more.
+
+    >>> [ceiling_s(RetryPolicy(), attempt) for attempt in (1, 2, 3, 99)]
+    [0.5, 1.0, 2.0, 30.0]
+    """
+    return min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 30))
+
+
 def next_delay_s(policy: RetryPolicy, answer: Answer, attempt: int, jitter: float) -> float | None:
     """Seconds to wait before attempt + 1, or None to give up.
 
     attempt  1-based number of the attempt that brought `answer`
     jitter   a draw from [0, 1)
 
-    Full jitter under an exponential ceiling. A vendor's Retry-After is a floor, never shortened;
-    the jitter on top spreads the rows that were told the same time.
+    Full jitter under an exponential ceiling. A pause that the vendor asks for is not counted in: it
+    holds the whole account, at the gate, where it may be lifted.
 
     >>> next_delay_s(RetryPolicy(), Answer(Verdict.TRANSIENT, "maybe"), attempt=3, jitter=0.5)
     1.0
     """
     if answer.verdict not in RETRYABLE or attempt >= policy.max_attempts:
         return None
-    ceiling_s = min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 30))
-    return (answer.retry_after_s or 0.0) + jitter * ceiling_s
+    return jitter * ceiling_s(policy, attempt)

@@ -4,16 +4,38 @@ A refusal of a group says that one of its rows may be wrong, or that the vendor 
 answer 500 to both. So a group is split only with evidence that the vendor works: an answer that
 judged a request which left after the group did. Where there is none, one row is sent alone to ask
 for it, up to `PROBES` of them one after the other, for one may be the bad row itself; if all fail
-it is an outage, in which no group is split.
+the groups go again later as they are, less those rows. A group that fails for the second time, with
+whatever is no refusal of it, is treated alike: one row of it may be what is never answered.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.model import Answer, Effect, Verdict
 from pipeline.policy.batches import Batch, Row, halves
+from pipeline.policy.outcome import is_unconfirmed
+from pipeline.policy.retry import RETRYABLE
 
 PROBES = 3
+
+
+def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
+    """Whether a request for so many rows is not sent again as it was.
+
+    tries  how many count of those before this one
+    most   how often a row is tried
+
+    >>> silence = Answer(Verdict.TRANSIENT, Effect.MAYBE)
+    >>> [goes_apart(silence, 20, tries, most=5) for tries in (0, 1)]
+    [False, True]
+    """
+    if size == 1 or answer.verdict is Verdict.SPLIT:
+        return size > 1
+    never_left = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
+    if never_left or is_unconfirmed(answer):
+        return False
+    return answer.verdict in RETRYABLE and tries + 1 >= min(2, most)
 
 
 class Parts(NamedTuple):

@@ -9,7 +9,7 @@ from pipeline.config import Config
 from pipeline.ledger import RunLedger
 from pipeline.model import UsageError
 from pipeline.model.exchange import Exchange
-from pipeline.run.prepare import LEDGER
+from pipeline.run.record import open_record
 from pipeline.run.stored import is_stored
 
 
@@ -36,7 +36,7 @@ def _opened(config: Config, run: str) -> Iterator[RunLedger]:
     folder = config.ledger_folder / "runs" / run
     if not is_stored(folder):
         raise UsageError(f"the files of run {run} are gone, and its exchanges with them")
-    with RunLedger(folder / LEDGER) as ledger:
+    with open_record(folder) as ledger:
         yield ledger
 
 

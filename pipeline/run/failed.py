@@ -18,7 +18,8 @@ from pipeline.load.census import SHOWN, WarningKind
 from pipeline.load.jobs import is_read_first
 from pipeline.load.pick import pick_jobs, pick_rows
 from pipeline.model import SUCCESS, RunAborted, Status, UsageError
-from pipeline.run.prepare import LEDGER, Prepared, reopen
+from pipeline.run.prepare import Prepared, reopen
+from pipeline.run.record import LEDGER, open_record
 from pipeline.run.registry import fingerprint, lock_of, register, run_name
 from pipeline.run.stored import FORMAT, StoredRun, save
 from pipeline.vendors import Operation
@@ -38,7 +39,7 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
     try:
         if old.refusal is not None:
             raise UsageError(f"run {run} was refused, and none of it sent: {old.refusal}")
-        with RunLedger(old.folder / LEDGER) as ledger, _new_folder(config, run) as folder:
+        with open_record(old.folder, old.commits) as ledger, _new_folder(config, run) as folder:
             stored = _picked(old, folder, ledger)
             if stored.bound.jobs:
                 register(stored, config, save(stored, folder), continues=run)

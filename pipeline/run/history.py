@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from pipeline.config import Config
-from pipeline.ledger import Holder, Run, RunLedger, State
+from pipeline.ledger import Holder, Run, State
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
 from pipeline.model.plan import MadeOf
 from pipeline.policy.quota import Quota
@@ -27,7 +27,9 @@ from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
 from pipeline.run.asked import ask
 from pipeline.run.before import Before
-from pipeline.run.prepare import LEDGER, Prepared, reopen
+from pipeline.run.prepare import Prepared, reopen
+from pipeline.run.record import LostRecordError, open_record
+from pipeline.run.recover import recover
 from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.run.stored import StoredRun, is_stored, load
 
@@ -137,13 +139,31 @@ def _folder(config: Config, name: str) -> Path:
 # Its report
 
 
-def report_of(config: Config, name: str) -> tuple[Summary, bool]:
+def report_of(
+    config: Config, name: str, tell: Callable[[str], None] = lambda _words: None
+) -> tuple[Summary, bool]:
     """The summary of a run that no process works on, and whether its report was made just now.
 
     A report that is there stands, unless the record has more than it tells: the process that
-    carried the run on was killed. Nothing is sent. Raises UsageError where there is nothing to
-    make a report of, else as `reopen` and `report_only` do.
+    carried the run on was killed. Where its record is damaged, or older than it was, a new one is
+    made of what is left of it, and then the report. Nothing is sent.
+
+    tell    is told what was wrong with the record
+    raises  UsageError where there is nothing to make a report of, else as `reopen` and
+            `report_only` do
     """
+    try:
+        return _report_of(config, name)
+    except LostRecordError as error:
+        tell(str(error))
+    prepared = _reopened(config, name)
+    with prepared.lock:
+        count = recover(prepared, entry(config, name).run.commits)
+    tell(f"{count} rows of run {name} are unknown now; the old record is kept beside the new one")
+    return report_only(_reopened(config, name)), True
+
+
+def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
     known = entry(config, name)
     if known.report is not None:
         summary = read_summary(known.report / SUMMARY_NAME)
@@ -169,7 +189,7 @@ def _tells_all(config: Config, known: Entry, summary: Summary) -> bool:
     lock = lock_of(config, known.run.name)
     if not lock.acquire(wait=False):
         raise UsageError(f"another process works on run {known.run.name}")
-    with lock, RunLedger(_folder(config, known.run.name) / LEDGER) as ledger:
+    with lock, open_record(_folder(config, known.run.name), known.run.commits) as ledger:
         before = Before.of(ledger)
         told = Counter(summary.statuses)
         waiting = told.pop(Status.NOT_ATTEMPTED, 0)
@@ -308,7 +328,7 @@ def _touches_of(known: Entry, folder: Path, wanted: Entity) -> Iterator[Touch]:
     first = next(rows, None)
     if first is None:
         return
-    with RunLedger(folder / LEDGER) as ledger:
+    with open_record(folder, known.run.commits) as ledger:
         claimed = frozenset(ledger.claimed())
         for asked, account in chain([first], rows):
             result = next(iter(ledger.results(asked.row, asked.row)), None)

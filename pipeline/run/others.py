@@ -10,7 +10,8 @@ from pipeline.checksums import check_is
 from pipeline.ledger import Ledger, LedgerError, Run, RunLedger
 from pipeline.load.meet import Guest, since_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
-from pipeline.run.prepare import LEDGER, Prepared
+from pipeline.run.prepare import Prepared
+from pipeline.run.record import open_record
 from pipeline.run.stored import is_stored, load
 
 Stands = Callable[[Ledger | None, frozenset[int], Sequence[JobRow]], list[str]]
@@ -73,12 +74,14 @@ class OtherRuns:
     def guests(self, runs: Iterable[Run], stands: Stands) -> Iterator[Guest]:
         """Their files of jobs. A record is opened once a row of it is asked about."""
         for run in runs:
-            with _Record(self._folder.with_name(run.name) / LEDGER, stands, self._note) as record:
+            with _Record(
+                self._folder.with_name(run.name), run.commits, stands, self._note
+            ) as record:
                 for path in self._paths(run.name):
                     yield Guest(path=path, run=run.name, remark=record.remark)
 
-    def _note(self, path: Path, why: str) -> None:
-        name = path.parent.name
+    def _note(self, folder: Path, why: str) -> None:
+        name = folder.name
         self.damaged.add(name)
         self._tell(
             f"the record of run {name} cannot be read: what it was to send counts as perhaps sent, "
@@ -116,12 +119,17 @@ def _own(run: str, path: Path, checksum: str) -> Path:
 class _Record:
     """The record of a run, opened when it is needed; one that is damaged is as none.
 
-    tell  is told of its file and of what is wrong. Raises RunAborted where the file is sound and
-          cannot be used.
+    commits  number of the last one that is known from elsewhere
+    tell     is told of its folder and of what is wrong
+
+    Raises RunAborted where the file is sound and cannot be used.
     """
 
-    def __init__(self, path: Path, stands: Stands, tell: Callable[[Path, str], None]) -> None:
-        self._path = path
+    def __init__(
+        self, folder: Path, commits: int, stands: Stands, tell: Callable[[Path, str], None]
+    ) -> None:
+        self._folder = folder
+        self._commits = commits
         self._stands = stands
         self._tell = tell
         self._ledger: RunLedger | None = None
@@ -135,14 +143,12 @@ class _Record:
                 return self._stands(self._opened(), self._claimed, jobs)
             except LedgerError as error:
                 self._is_damaged = True
-                self._tell(self._path, str(error))
+                self._tell(self._folder, str(error))
         return self._stands(None, frozenset(), jobs)
 
     def _opened(self) -> RunLedger:
         if self._ledger is None:
-            if not self._path.exists():
-                raise LedgerError(f"{self._path} is gone")
-            self._ledger = RunLedger(self._path)
+            self._ledger = open_record(self._folder, self._commits)
             self._claimed = frozenset(self._ledger.claimed())
         return self._ledger
 

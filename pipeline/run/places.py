@@ -42,8 +42,8 @@ _HINTS = {
     Fate.UNSETTLED: "look the entity up at the vendor; --force-order sends the row as a new one",
 }
 _DAMAGED = (
-    "the record of run {run} is damaged: put back a copy of it and send this row again, or look "
-    "the entity up at the vendor; --force-order sends the row as a new one"
+    "the record of run {run} is damaged: look the entity up at the vendor; --force-order sends the "
+    "row as a new one"
 )
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from pipeline.config import Config
 from pipeline.ledger import Run
 from pipeline.model import PipelineError, RunAborted, UsageError
+from pipeline.run.record import forget_witnesses
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
 from pipeline.run.stored import is_stored
 
@@ -157,6 +158,7 @@ def _emptied(folder: Path, *, is_dry: bool) -> int:
         size_bytes = sum(path.lstat().st_blocks * _BLOCK_BYTES for path in folder.rglob("*"))
         if not is_dry:
             shutil.rmtree(folder)
+            forget_witnesses(folder)
     except OSError as error:
         raise RunAborted(f"{folder} cannot be removed: {error.strerror}") from error
     return size_bytes

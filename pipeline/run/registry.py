@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pipeline.config import Config
 from pipeline.ledger import Lock, Run, Runs
 from pipeline.model import RunAborted
+from pipeline.run.record import WITNESSES
 from pipeline.run.stored import StoredRun, is_stored, load
 from pipeline.vendors import Account
 
@@ -39,7 +40,7 @@ def open_registry(config: Config) -> Iterator[Runs]:
             f"{config.ledger_folder} cannot be made: {error.strerror}. Mend its permissions, or "
             "set `ledger`"
         ) from error
-    runs = Runs(config.ledger)
+    runs = Runs(config.ledger, witness=config.ledger_folder / WITNESSES / config.ledger.name)
     try:
         yield runs
     finally:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from pipeline.ledger import ended_among
 from pipeline.load.jobs import JobsFile, read_operations
-from pipeline.run.prepare import LEDGER, Prepared
+from pipeline.run.prepare import Prepared
+from pipeline.run.record import LEDGER
 
 
 def rows_left(prepared: Prepared) -> dict[str, Counter[str]]:

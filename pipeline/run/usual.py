@@ -10,7 +10,8 @@ from pipeline.ledger import recent_samples
 from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.policy.forecast import mean_latency_s
 from pipeline.policy.unusual import LOOKED_AT, Share, unusual
-from pipeline.run.prepare import LEDGER, Prepared
+from pipeline.run.prepare import Prepared
+from pipeline.run.record import LEDGER
 from pipeline.run.registry import fingerprint, is_rehearsal, open_registry
 from pipeline.vendors import Account
 

@@ -84,7 +84,7 @@ def pipeline_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[st
 class ForgetfulLedger(MemoryLedger):
     """In the place of the run's own file."""
 
-    def __init__(self, _path: Path) -> None:
+    def __init__(self, _folder: Path, _commits: int) -> None:
         super().__init__()
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class ForgetfulLedger(MemoryLedger):
 
 def memory_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
     """The pipeline with its ledger in memory."""
-    pipeline.run.RunLedger = ForgetfulLedger
+    pipeline.run.open_record = ForgetfulLedger
     return pipeline_side(file, url, in_flight, folder)
 
 

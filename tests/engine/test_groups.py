@@ -131,11 +131,34 @@ async def test_in_an_outage_no_group_is_split():
     assert whole + sizes[1] == len(vendor.asked[5:39])  # a few rows asked, and no halves
 
 
-async def test_an_outage_that_is_no_refusal_keeps_groups_together():
-    vendor = Vendor(lambda _skus, n: 503 if n < 9 else 200)
+async def test_a_group_that_fails_once_goes_again_as_it_is():
+    vendor = Vendor(lambda _skus, n: 503 if n in {2, 5} else 200)
     results, _ = await drive(rows(100), vendor, account=PATIENT, batch_rows=100)
     assert set(statuses(results).values()) == {Status.UPDATED}
     assert {len(skus) for skus in vendor.asked} == {SIZE}
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+@pytest.mark.parametrize("meets", [503, SILENCE])
+async def test_a_row_that_is_never_answered_costs_no_other_of_its_group(meets, attempts):
+    bad = {"s7", "s33", "s34"}
+    vendor = Vendor(lambda skus, _n: meets if bad & set(skus) else 200)
+    account = replace(SHOP, retry=replace(SHOP.retry, max_attempts=attempts))
+    results, lane = await drive(rows(60), vendor, account=account, batch_rows=60)
+    assert lane.stopped is None
+    found = statuses(results)
+    assert {f"s{row}" for row, status in found.items() if status is not Status.UPDATED} == bad
+    assert {found[int(sku[1:])] for sku in bad} == {Status.UNKNOWN}
+
+
+async def test_rows_that_are_never_answered_and_fill_whole_groups_cost_no_others():
+    """There is no evidence that the vendor works before all of them have been asked."""
+    bad = {f"s{n}" for n in range(1, 51)}
+    vendor = Vendor(lambda skus, _n: 500 if bad & set(skus) else 200)
+    results, lane = await drive(rows(300), vendor, account=PATIENT, batch_rows=300)
+    assert lane.stopped is None
+    found = statuses(results)
+    assert {f"s{row}" for row, status in found.items() if status is not Status.UPDATED} == bad
 
 
 async def test_a_dead_vendor_stops_the_account_and_leaves_its_rows_in_doubt():

@@ -210,14 +210,88 @@ def test_whatever_order_answers_come_in_all_rows_go_once_and_in_order(given_rows
     assert all(numbers == sorted(numbers) for numbers in order.values())
 
 
+# Probes, while the vendor is down...
+
+
+def probed(backlog: Backlog, numbers: range) -> list[int]:
+    """The rows that probe with these numbers; 0 where none may."""
+    batches = [backlog.probe(number) for number in numbers]
+    return [batch[0].job.row if batch else 0 for batch in batches]
+
+
+def with_failed(count: int, rows: list[JobRow], **options) -> Backlog:
+    """The first rows have failed, and wait for long."""
+    backlog = Backlog(**options)
+    backlog.add(rows)
+    for _ in range(count):
+        backlog.again(sent(backlog.next(0.0)), due_s=100.0)
+    return backlog
+
+
 def test_probes_are_by_turns_new_rows_and_such_as_failed():
+    backlog = with_failed(2, jobs(*"abcdef"))
+    assert probed(backlog, range(1, 8)) == [5, 3, 1, 6, 4, 2, 0]
+
+
+def test_probes_try_rows_that_stand_far_apart():
+    backlog = with_failed(1, jobs(*map(str, range(1, 502))))
+    rows = [row for row in probed(backlog, range(1, 6)) if row > 1]
+    assert rows[0] > 250
+    gaps = [abs(a - b) for n, a in enumerate(rows) for b in rows[:n]]
+    assert min(gaps) > 50
+
+
+def test_a_row_that_may_not_be_repeated_has_its_turn_and_no_more():
+    """In an outage it is lost to doubt; if it is none, it may be the only one that is answered."""
+    rows = [JobRow(n, "op", f"e{n}", n <= 5, "{}") for n in range(1, 50)]
+    backlog = with_failed(5, rows)
+    probes = {}
+    for number in range(1, 30):
+        (row,) = backlog.probe(number)
+        probes[number] = row
+        if row.job.is_repeatable:
+            backlog.again([row], due_s=100.0 + number)
+    assert [n for n, row in probes.items() if not row.job.is_repeatable] == [4, 12, 20, 28]
+    assert {row.job.row for row in probes.values() if row.job.is_repeatable} == {1, 2, 3, 4, 5}
+
+
+def test_a_row_that_may_not_be_repeated_probes_where_there_is_no_other():
     backlog = Backlog()
-    backlog.add([JobRow(n, "op", f"e{n}", n != 4, "{}") for n in range(1, 6)])
-    failed = [backlog.next(0.0) for _ in range(2)]
-    for batch in failed:
-        backlog.again(batch, due_s=100.0)
-    rows = [backlog.probe(prefer_new=n % 2 == 0) for n in range(3)]
-    assert [row.job.row for (row,) in rows] == [3, 1, 2]  # 4 may not be repeated
-    assert [row.job.row for row in backlog.probe(prefer_new=False)] == [4]  # none else is left
-    assert [row.job.row for row in backlog.probe(prefer_new=True)] == [5]
-    assert backlog.probe(prefer_new=True) == []
+    backlog.add([JobRow(n, "op", f"e{n}", False, "{}") for n in range(1, 4)])
+    assert sorted(probed(backlog, range(1, 5))) == [0, 1, 2, 3]
+
+
+def test_probes_keep_the_order_of_an_entity():
+    backlog = with_failed(1, jobs("x", *"aaaaaaaa", "b"))
+    assert sorted(probed(backlog, range(1, 5))) == [0, 1, 2, 10]  # 3 to 9 wait behind 2
+
+
+def test_what_an_earlier_process_may_have_sent_counts_as_sent():
+    backlog = Backlog(in_doubt={1, 2, 3, 4, 6})
+    backlog.add(jobs(*"abcdef"))
+    backlog.end()
+    assert backlog.has_unsent()
+    assert probed(backlog, range(1, 3)) == [5, 1]
+    assert not backlog.has_unsent()
+
+
+def test_a_group_probes_with_one_row():
+    backlog = with_failed(1, jobs(*"abcdef", batch="x"), batch_size=lambda _operation: 3)
+    assert len(backlog.probe(1)) == 1
+
+
+def test_what_a_probe_had_to_wait_for_lets_it_go_on_first():
+    backlog = with_failed(1, jobs(*"abcdef"))
+    batch = backlog.probe(1)
+    backlog.goes_on(batch)
+    assert backlog.probe(2) is batch
+
+
+def test_nothing_unsent_is_left_once_all_have_failed_or_wait_behind_such():
+    backlog = with_failed(2, jobs("a", "b"), look_ahead=3)
+    assert backlog.has_unsent()  # more may come
+    backlog.end()
+    assert (backlog.has_unsent(), backlog.failing) == (False, 2)
+    crowded = with_failed(1, jobs(*"aaaaab"), look_ahead=3)
+    assert crowded.probe(1)
+    assert not crowded.has_unsent()  # b is there, and too many wait

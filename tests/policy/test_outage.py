@@ -4,7 +4,13 @@ import itertools
 
 import pytest
 
-from pipeline.policy.outage import DOWN_AFTER, FIRST_WAIT_S, LONGEST_WAIT_S, Outage
+from pipeline.policy.outage import (
+    DOWN_AFTER,
+    FIRST_WAIT_S,
+    LONGEST_WAIT_S,
+    Outage,
+    are_rows_at_fault,
+)
 
 
 def down(at_s: float = 10.0) -> Outage:
@@ -61,7 +67,7 @@ def test_probes_come_ever_later_up_to_the_longest_wait():
     assert times_s[0] == FIRST_WAIT_S
     assert gaps_s == sorted(gaps_s)
     assert max(gaps_s) == LONGEST_WAIT_S
-    assert len(times_s) <= 70  # in ten minutes
+    assert len(times_s) <= 75  # in ten minutes
 
 
 def test_whenever_the_vendor_comes_back_it_is_seen_soon():
@@ -82,3 +88,90 @@ def test_after_it_ended_the_next_one_begins_with_short_waits():
     for n in range(DOWN_AFTER):
         outage.failed(f"e{n}", left_s=300.0, now_s=301.0)
     assert outage.due_s == 301.0 + FIRST_WAIT_S
+
+
+def fail(outage: Outage, entities: str, left_s: float, **more) -> None:
+    for entity in entities:
+        outage.failed(entity, left_s=left_s, now_s=left_s + 1.0, **more)
+
+
+@pytest.mark.parametrize(
+    ("left_s", "before_s", "is_down"),
+    [
+        (20.0, None, True),
+        (9.0, None, False),  # what left later was carried out
+        (20.0, 9.0, False),  # they failed before, and the vendor worked since
+        (20.0, 11.0, True),  # they failed before, but nothing was carried out since
+    ],
+)
+def test_what_the_rows_are_at_fault_for_is_no_outage(left_s, before_s, is_down):
+    outage = Outage()
+    outage.worked(left_s=10.0)
+    fail(outage, "abcdefgh", left_s, before_s=before_s)
+    assert outage.is_down is is_down
+
+
+@pytest.mark.parametrize(
+    ("reads", "updates", "is_down_after_a_read"),
+    [
+        ("abcde", "", False),
+        ("", "abcde", True),  # reads are answered, updates are not
+        ("abc", "de", True),
+    ],
+)
+def test_a_read_that_is_answered_says_nothing_about_updates(reads, updates, is_down_after_a_read):
+    outage = Outage()
+    fail(outage, reads, 1.0, is_read=True)
+    fail(outage, updates, 1.0)
+    assert outage.is_down
+    outage.worked(left_s=3.0, is_read=True)
+    assert outage.is_down is is_down_after_a_read
+    outage.worked(left_s=3.0)
+    assert not outage.is_down
+
+
+def test_reads_between_updates_that_fail_hide_no_outage():
+    outage = Outage()
+    for n, entity in enumerate("abcde"):
+        outage.worked(left_s=n, is_read=True)
+        fail(outage, entity, n)
+    assert outage.is_down
+
+
+def test_bad_reads_among_good_ones_are_no_outage():
+    outage = Outage()
+    for n in range(100):
+        outage.worked(left_s=n, is_read=True)
+        fail(outage, f"{n % 10}", n, is_read=True)
+    assert not outage.is_down
+
+
+def test_after_a_read_the_row_that_it_was_for_asks_at_once():
+    outage = down(at_s=10.0)
+    outage.probes(10.5)
+    outage.goes_on(10.6)
+    assert outage.may_probe(10.6)
+    outage.worked(left_s=11.0)
+    outage.goes_on(11.1)
+    assert outage.due_s is None
+
+
+@pytest.mark.parametrize(
+    ("answered", "failing", "may_others_go", "is_carried_on", "expected"),
+    [
+        (120, 12, False, False, True),
+        (119, 12, False, False, False),  # more than a few of what was answered
+        (120, 12, True, False, False),  # others can tell
+        (120, 0, False, False, False),
+        (1, 12, False, True, True),  # they have been waited for twice
+        (0, 12, False, True, False),  # the vendor has never answered
+        (9999, 12, True, True, False),
+    ],
+)
+def test_when_rows_are_at_fault(answered, failing, may_others_go, is_carried_on, expected):
+    assert expected is are_rows_at_fault(
+        answered=answered,
+        failing=failing,
+        may_others_go=may_others_go,
+        is_carried_on=is_carried_on,
+    )

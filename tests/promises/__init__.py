@@ -1,1 +1,1 @@
-"""Promises of the product, each tried from outside."""
+"""Promises of the product, each tried from outside, as properties of every file where it can be."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 
+from pipeline.engine.earlier import Earlier
 from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.model import JobRow, NoReply, Reply, RowResult
+from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.policy.classify import Confirmation, classify
 from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RetryPolicy
@@ -45,6 +47,80 @@ def account(settings: Settings) -> Account:
     )
 
 
+@dataclass(slots=True)
+class Leg:
+    """What one process does of a run.
+
+    results  in the order in which they came on record
+    claimed  rows that are on record as such that may have been sent
+    stopped  why the account took no more rows; None where it did
+    on_time  results that came before the time was over; None where all did
+    """
+
+    results: list[RowResult] = field(default_factory=list)
+    claimed: set[int] = field(default_factory=set)
+    stopped: str | None = None
+    on_time: int | None = None
+
+
+async def send_jobs(
+    used: Account,
+    jobs: Sequence[JobRow],
+    send: Send,
+    *,
+    lasts_s: float,
+    clock: Callable[[], float],
+    seed: int,
+    earlier: Sequence[Leg] = (),
+    brake_after: int = BRAKE_AFTER,
+) -> Leg:
+    """Send for `lasts_s` what `earlier` legs of the run have left."""
+    leg = Leg()
+    terms = Terms(quotas=used.quotas, starts_per_s=used.starts_per_s)
+
+    def record(claims: Sequence[int], results: Sequence[RowResult], _exchanges: object) -> None:
+        leg.claimed.update(claims)
+        leg.results.extend(results)
+
+    recorder = Recorder(record, leg.claimed.difference_update)
+    lane = Lane(
+        used,
+        iter([jobs]),
+        len(jobs),
+        send=send,
+        door=Door(Gate(terms, clock=clock, utc=clock)),
+        recorder=recorder,
+        around=Surroundings(
+            clock=clock, jitter=random.Random(seed).random, brake_after=brake_after
+        ),
+        earlier=_known(earlier),
+    )
+    pool = Pool([lane], recorder, grace_s=0.0)
+
+    async def stop() -> None:
+        await anyio.sleep(lasts_s)
+        leg.stopped, leg.on_time = "the time is over", len(leg.results)
+        pool.stop(leg.stopped)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        await pool.run()
+        tasks.cancel_scope.cancel()
+    leg.stopped = leg.stopped or lane.stopped
+    return leg
+
+
+def _known(legs: Sequence[Leg]) -> Earlier:
+    """What is on record of legs, for the one after them."""
+    results = {each.row: each for leg in legs for each in leg.results}
+    claimed = {row for leg in legs for row in leg.claimed}
+    return Earlier(
+        in_doubt=frozenset(claimed - results.keys()),
+        unknown=frozenset(row for row, each in results.items() if each.status == "unknown"),
+        ended=lambda rows: {row: results[row].status for row in rows if row in results},
+    )
+
+
 async def send_ours(
     settings: Settings,
     rows: int,
@@ -55,31 +131,9 @@ async def send_ours(
     seed: int,
 ) -> int:
     """Send for `lasts_s`; how many rows had ended otherwise than updated until then."""
-    used, ended = account(settings), list[RowResult]()
-    terms = Terms(quotas=used.quotas, starts_per_s=used.starts_per_s)
-    recorder = Recorder(lambda _claims, results, _exchanges: ended.extend(results))
-    lane = Lane(
-        used,
-        iter([[_job(row) for row in range(1, rows + 1)]]),
-        rows,
-        send=send,
-        door=Door(Gate(terms, clock=clock, utc=clock)),
-        recorder=recorder,
-        around=Surroundings(clock=clock, jitter=random.Random(seed).random),
-    )
-    pool = Pool([lane], recorder, grace_s=0.0)
-    lost = []
-
-    async def stop() -> None:
-        await anyio.sleep(lasts_s)
-        lost.append(_lost(ended))
-        pool.stop("the scenario is over")
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stop)
-        await pool.run()
-        tasks.cancel_scope.cancel()
-    return lost[0] if lost else _lost(ended)
+    jobs = [_job(row) for row in range(1, rows + 1)]
+    leg = await send_jobs(account(settings), jobs, send, lasts_s=lasts_s, clock=clock, seed=seed)
+    return _lost(leg.results[: leg.on_time])
 
 
 def _lost(ended: Sequence[RowResult]) -> int:

@@ -1,0 +1,137 @@
+"""What is left of a record that is damaged, gone, or older than it was: a new one is made of it.
+
+A result that can be read as it was written stands. Of every other row nobody knows whether it was
+sent: it is put on record as `unknown`, so that nothing sends it unasked.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from pipeline.ledger import RunLedger
+from pipeline.ledger.mark import commits_in, mark_of
+from pipeline.ledger.run_ledger import sound_results
+from pipeline.load import read_jobs
+from pipeline.load.snapshot import row_numbers
+from pipeline.model import JobRow, RowResult, RunAborted, Status
+from pipeline.run.prepare import Prepared
+from pipeline.run.record import LEDGER, witness_of
+
+CODE = "record_lost"
+_LOST = "the record of this row was lost: it may have been sent"
+_NEVER_SENT = "the record of this row was lost; it never became a job, and was not sent"
+_HINT = (
+    "look at the vendor, or `pipeline resume --failed {run}`: what a newer row has replaced is not "
+    "sent, and what must not be sent twice is read first"
+)
+_HINT_NEVER_SENT = "`pipeline check` tells what is wrong with it"
+_AT_ONCE = 2_000
+
+
+def recover(prepared: Prepared, commits: int) -> int:
+    """Make a new record of what is left of the old one, which is put aside: rows called `unknown`.
+
+    prepared  the run, whose jobs and copy of the input are sound, and whose lock is held
+    commits   number of its last one that is known from elsewhere
+
+    Raises RunAborted where the disk refuses.
+    """
+    path = prepared.folder / LEDGER
+    aside = path.with_name(f"{LEDGER}.new")
+    try:
+        _remove(aside)
+        known = max(commits, commits_in(mark_of(path)), commits_in(witness_of(path)))
+        with RunLedger.create(aside, run=prepared.run) as ledger:
+            for some in _batches(_kept(path, prepared)):
+                _put(ledger, some)
+            unknown = _put_lost(ledger, prepared)
+            ledger.go_on_after(known)
+        _keep_copies(path)
+        for each in (path.with_name(f"{LEDGER}-wal"), path.with_name(f"{LEDGER}-shm")):
+            each.unlink(missing_ok=True)
+        witness_of(path).unlink(missing_ok=True)
+        mark_of(aside).replace(mark_of(path))
+        aside.replace(path)
+    except OSError as error:
+        raise RunAborted(f"{path} cannot be made anew: {error}") from error
+    return unknown
+
+
+def _kept(path: Path, prepared: Prepared) -> Iterator[RowResult]:
+    """Results that were written like that. What was not attempted then may have been since."""
+    found = sound_results(path, prepared.run) if path.exists() else iter(())
+    return (each for each in found if each.status is not Status.NOT_ATTEMPTED)
+
+
+def _put(ledger: RunLedger, results: Sequence[RowResult]) -> int:
+    """Those whose row has none; how many these are."""
+    ended = ledger.ended([each.row for each in results])
+    new = {each.row: each for each in results if each.row not in ended}
+    if new:
+        ledger.record((), list(new.values()))
+    return len(new)
+
+
+def _put_lost(ledger: RunLedger, prepared: Prepared) -> int:
+    """Every row of the run that has no result gets one; how many may have been sent."""
+    unknown = 0
+    for account, file in prepared.bound.jobs.items():
+        lost = partial(_lost, account, _HINT.format(run=prepared.run))
+        unknown += sum(_put(ledger, [*map(lost, jobs)]) for jobs in read_jobs(file.path))
+    for rows in row_numbers(prepared.snapshot.path):
+        _put(ledger, [*map(_never_sent, rows)])
+    return unknown
+
+
+def _lost(account: str, hint: str, job: JobRow) -> RowResult:
+    return RowResult(
+        row=job.row,
+        operation=job.operation,
+        account=account,
+        status=Status.UNKNOWN,
+        error_code=CODE,
+        error=_LOST,
+        hint=hint,
+    )
+
+
+def _never_sent(row: int) -> RowResult:
+    return RowResult(
+        row=row,
+        operation="",
+        account="",
+        status=Status.INVALID,
+        error_code=CODE,
+        error=_NEVER_SENT,
+        hint=_HINT_NEVER_SENT,
+    )
+
+
+def _batches(results: Iterable[RowResult]) -> Iterator[list[RowResult]]:
+    left = iter(results)
+    while some := list(islice(left, _AT_ONCE)):
+        yield some
+
+
+def _keep_copies(path: Path) -> None:
+    """The old files stay beside the new one, for whoever knows more of them."""
+    now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    folder = path.with_name(f"lost-{now}")
+    for name in (LEDGER, f"{LEDGER}-wal", mark_of(path).name):
+        if (old := path.with_name(name)).exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+            shutil.copy2(old, folder / name)
+
+
+def _remove(path: Path) -> None:
+    for each in (
+        path,
+        mark_of(path),
+        *(path.with_name(f"{path.name}-{x}") for x in ("wal", "shm")),
+    ):
+        each.unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""What became of a file: whether each row that can be sent was, in time, and nothing besides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.model import RowResult
+from pipeline.policy.quota import parse_quota
+from tests.promises.files import Case
+from tests.promises.shop import ATTEMPTS, Sent, Shop, account, jobs
+from tests.scenarios import virtual_time
+from tests.scenarios.ours import Leg, send_jobs
+
+FACTOR = 3.0
+PER_BAD_S = 20.0
+BEGIN_S = 60.0
+MOST_LEGS = 8
+FOREVER_S = 1e7
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What happened: the legs of a run, and all that arrived."""
+
+    case: Case
+    legs: Sequence[Leg]
+    log: Sequence[Sent]
+
+    @property
+    def results(self) -> dict[int, RowResult]:
+        """By row."""
+        return {each.row: each for leg in self.legs for each in leg.results}
+
+
+def play(case: Case, stops_s: Sequence[float] = ()) -> Run:
+    """Send the file. Where the account stops, the run is carried on.
+
+    stops_s  after so long the first process is stopped, the second one, ...
+    """
+
+    async def main() -> Run:
+        clock = asyncio.get_running_loop().time
+        shop = Shop(case.terms, case.lines, clock)
+        legs: list[Leg] = []
+        while len(legs) <= len(stops_s) or (legs[-1].stopped and len(legs) < MOST_LEGS):
+            leg = await send_jobs(
+                account(case.terms),
+                jobs(case.terms, case.lines),
+                shop.send,
+                lasts_s=stops_s[len(legs)] if len(legs) < len(stops_s) else FOREVER_S,
+                clock=clock,
+                seed=case.seed,
+                earlier=legs,
+                brake_after=0,
+            )
+            legs.append(leg)
+        return Run(case, legs, shop.log)
+
+    return virtual_time.run(main)
+
+
+def within_s(run: Run) -> float:
+    """Until when the last row that can be sent is sent first."""
+    case, terms = run.case, run.case.terms
+    rows = len(case.lines)
+    requests = rows * (3 if terms.manner == "adobe" else 1)
+    quota_s = requests / parse_quota(terms.quota).per_second
+    bad = sum(bool(line.bad) for line in case.lines)
+    hang_s = ATTEMPTS * terms.timeout_s
+    down_s = sum(2 * (outage.until_s - outage.from_s) + 20 for outage in terms.outages)
+    legs_s = len(run.legs) * (terms.max_outage_s + BEGIN_S)
+    return FACTOR * quota_s + bad * (PER_BAD_S + hang_s) + down_s + legs_s
+
+
+def unsafe(run: Run) -> list[str]:
+    """What was lost, sent once more though it was answered, or sent out of order."""
+    return [*_results_wrong(run), *_sent_again(run), *_disorder(run)]
+
+
+def _results_wrong(run: Run) -> list[str]:
+    seen: set[int] = set()
+    found = []
+    for result in (each for leg in run.legs for each in leg.results):
+        if result.row in seen:
+            found.append(f"row {result.row} has two results")
+        seen.add(result.row)
+        was_sent = any(result.row in sent.rows and not sent.is_read for sent in run.log)
+        if result.status == "not_attempted" and was_sent:
+            found.append(f"row {result.row} was sent and is called not_attempted")
+    return found
+
+
+def _sent_again(run: Run) -> list[str]:
+    answered: set[int] = set()
+    found = []
+    for sent in sorted(run.log, key=lambda each: each.left_s):
+        if not sent.is_read and answered & set(sent.rows):
+            found.append(f"{sent} was answered already")
+        if not sent.is_read and (sent.met == 204 or (sent.met == 422 and len(sent.rows) == 1)):
+            answered |= set(sent.rows)
+    return found
+
+
+def _disorder(run: Run) -> list[str]:
+    latest: dict[str, int] = defaultdict(int)
+    found = []
+    for sent in sorted(run.log, key=lambda each: each.left_s):
+        for row in () if sent.is_read else sent.rows:
+            entity = run.case.lines[row - 1].entity
+            if row < latest[entity]:
+                found.append(f"row {row} left after row {latest[entity]} of {entity}")
+            latest[entity] = max(latest[entity], row)
+    return found
+
+
+def starved(run: Run) -> list[str]:
+    """Rows that can be sent and were not, or not in time, or not to their end."""
+    first_s: dict[int, float] = {}
+    faults: dict[int, int] = defaultdict(int)
+    for sent in run.log:
+        for row in () if sent.is_read else sent.rows:
+            first_s.setdefault(row, sent.left_s)
+        for row in sent.rows:
+            faults[row] += sent.is_fault
+    found = []
+    until_s = within_s(run)
+    for row, line in enumerate(run.case.lines, 1):
+        result = run.results.get(row)
+        status = "" if result is None else str(result.status)
+        if line.bad or _is_behind(result):
+            continue
+        if row not in first_s:
+            found.append(f"row {row} was never sent: {status or run.legs[-1].stopped}")
+        elif first_s[row] > until_s:
+            found.append(f"row {row} was sent at {first_s[row]:.0f} s, not within {until_s:.0f} s")
+        if status != "updated" and faults[row] < (1 if line.is_once else ATTEMPTS):
+            found.append(f"row {row} ended {status or 'not'}: {run.legs[-1].stopped}")
+    return found
+
+
+def _is_behind(result: RowResult | None) -> bool:
+    return result is not None and result.error_code == "behind_unknown"
