@@ -11,6 +11,7 @@ from collections.abc import Callable
 from itertools import count
 
 import anyio
+import anyio.lowlevel
 
 from pipeline.engine.transport import surplus
 from pipeline.model import NoReply, Reply
@@ -44,7 +45,9 @@ class Holding:
             with anyio.move_on_after(None if wait_s is None else max(0.0, wait_s)):
                 await self._sooner.wait()
             self._sooner = anyio.Event()
-            self.release(self._clock())
+            until_s = self._clock()
+            await _read_what_came()
+            self.release(until_s)
 
     def release(self, until_s: float = math.inf) -> None:
         """Decide what is due until then."""
@@ -60,4 +63,11 @@ async def sure(reply: Reply | NoReply, peer: str) -> Reply | NoReply:
     if isinstance(reply, NoReply) or reply.standing is None:
         return reply
     await anyio.sleep(SURE_AFTER_S)
+    await _read_what_came()
     return surplus(peer) if reply.standing.is_doubtful else reply
+
+
+async def _read_what_came() -> None:
+    """Let the loop read what lies unread: a busy process may be late with it."""
+    for _ in range(2):
+        await anyio.lowlevel.checkpoint()
