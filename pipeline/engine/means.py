@@ -15,6 +15,7 @@ from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
 from pipeline.engine.transport import host_port
 from pipeline.engine.trip import Trip
+from pipeline.engine.undecided import Undecided
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.policy.batches import Batch
@@ -59,6 +60,7 @@ class Means:
     traffic: Traffic
     supply: Supply
     ends: Ends
+    undecided: Undecided
 
     @property
     def peer(self) -> str:
