@@ -145,12 +145,15 @@ class Attempts:
         return not again and not refused
 
     def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
-        """What becomes of `row`; its try is counted, unless nobody gets an answer now."""
-        row.tries = self._means.flow.counts_as(row, self._account.retry.max_attempts)
+        """What becomes of `row`; its try is counted, where the answer says something about it."""
+        flow, most = self._means.flow, self._account.retry.max_attempts
+        is_counted = flow.is_counted(row, answer)
+        row.tries = flow.counts_as(row, answer, most)
         return next_act(
             self._account.retry,
             answer,
-            attempt=max(1, row.tries),
+            attempt=row.refusals.attempt(row.tries, is_counted=is_counted),
+            is_counted=is_counted,
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
             can_be_read=self._read_back.can_read(row),

@@ -378,6 +378,7 @@ class Lane:
             None if is_read else brake,
             is_asked=self._undecided.asks is batch,
             down_s=self._flow.down_s,
+            throttled_s=self._flow.throttled_s,
             max_outage_s=self.account.max_outage_s,
         )
         most, has_others = self.account.retry.max_attempts, self._supply.has_others

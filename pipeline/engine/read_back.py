@@ -67,7 +67,7 @@ class ReadBack:
         answer = classify_read(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
-        row.reads += not self._means.flow.is_probing
+        row.reads += self._means.flow.is_counted(row, answer)
         what = found(operation.reading, settings, job, reply)
         if what is not None:
             self._settle(row, what)
@@ -88,7 +88,11 @@ class ReadBack:
 
     def _reads_again(self, row: Row, answer: Answer) -> bool:
         """After a read that told nothing; False where it was the last one."""
-        delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+        is_counted = self._means.flow.is_counted(row, answer)
+        attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+        delay_s = next_delay_s(
+            self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+        )
         if delay_s is not None:
             self.reads_next(row, delay_s)
             return True
