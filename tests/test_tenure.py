@@ -15,6 +15,7 @@ from pipeline.ledger import Departures, Runs
 from pipeline.model.pause import AskedPause
 from pipeline.policy.boot_clock import Moment
 from pipeline.policy.margin import MOST_WAY_S
+from pipeline.policy.pause import ANNOUNCED_S
 from pipeline.policy.quota import Quota
 from pipeline.run import tenure
 from pipeline.run.tenure import Tenure, most_in, this_moment
@@ -229,3 +230,23 @@ def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs
     mine = tenure_of(tmp_path)
     assert mine.reach()
     assert mine.take(runs).unrecorded == mine.most_unrecorded + 7
+
+
+def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        mine = tenure_of(tmp_path)
+        assert not mine.reach()
+        assert mine.held_by_another() is None
+        time.sleep(ANNOUNCED_S)
+        assert str(mine.held_by_another()).startswith(f"process {process.pid} (")
+        assert mine.held_by_another() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert mine.reach()
+    assert mine.held_by_another() is None
