@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.model import DamagedError, Fault, InputError, RunAborted
+from pipeline.model import DamagedError, Fault, InputError, PipelineError, RunAborted
 from pipeline.tables import read_frames, read_metadata
 
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
@@ -29,38 +29,40 @@ _WHAT_DECODING_RAISES = (
 
 
 def check_decodes(path: Path) -> None:
-    """Raise InputError where decoding the file ends the process that does it, RunAborted where
-    something else does, such as Ctrl-C.
+    """Raise InputError where decoding the file ends the process that does it, or takes all memory;
+    RunAborted where something else ends it.
+
+    Ctrl-C is for this process: the other one is in a session of its own.
     """
     command = [sys.executable, "-m", __name__, str(path.absolute())]
     done = subprocess.run(  # noqa: S603 - ourselves
-        command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        start_new_session=True,
     )
-    if done.returncode >= 0:
-        return
-    if -done.returncode == signal.SIGKILL:
-        raise InputError(
-            [
-                Fault(
-                    what="was not read: the process that decodes it was killed, as the system does "
-                    "where memory runs out",
-                    file=str(path),
-                    todo="Write it with smaller row groups, or give the process more memory",
-                )
-            ]
-        )
-    if -done.returncode not in _CRASHES:
-        how = signal.Signals(-done.returncode).name
-        raise RunAborted(f"{path} was not read: {how} ended it. Nothing was sent")
-    raise InputError(
-        [
-            Fault(
-                what="is broken: decoding it ends the process",
-                file=str(path),
-                todo="Write or copy the file again",
-            )
-        ]
-    )
+    if (error := error_of(done.returncode, path)) is not None:
+        raise error
+
+
+def error_of(code: int, path: Path) -> PipelineError | None:
+    """What the return code of the process says of the file; None where it is fit to be read.
+
+    >>> error_of(0, Path("a.parquet"))
+    >>> str(error_of(-signal.SIGSEGV, Path("a.parquet")))
+    'a.parquet: is broken: decoding it ends the process. Write or copy the file again'
+    """
+    if code >= 0:
+        return None
+    if -code == signal.SIGKILL:
+        what = "was not read: the process that decodes it was killed, as for want of memory"
+        todo = "Write it with smaller row groups, or allow more memory"
+    elif -code in _CRASHES:
+        what, todo = "is broken: decoding it ends the process", "Write or copy the file again"
+    else:
+        return RunAborted(f"{path} was not read: {signal.Signals(-code).name} ended it")
+    return InputError([Fault(what=what, file=str(path), todo=todo)])
 
 
 def main(path: Path) -> None:

@@ -329,7 +329,7 @@ class Drops:
 
     def as_noted(self, claim: Claim) -> Claim:
         """The same claim, with the run that was prepared for it meanwhile."""
-        return next((each for each in self._notes.all() if each.name == claim.name), claim)
+        return self._notes.get(claim.name) or claim
 
     # Putting away...
 

@@ -7,6 +7,7 @@ changes or is sent, and the file of somebody else is sent.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -225,3 +226,32 @@ def test_an_attack_reaches_nothing_outside_and_stops_nobody_else(shop, vendor, n
         assert all(attack.failed in each for each in reasons)
     for each in attack.left:
         assert (drop / each).exists()
+
+
+@pytest.mark.parametrize(
+    ("entity", "cells"),
+    [
+        ("plain", {"row 1": "env:SHOP_KEY"}),  # a reference to a secret is text here
+        ("plain", {"row 1": "command:touch PWNED"}),
+        ("plain", {"row 1": "=cmd|calc"}),
+        ("..", {}),
+        ("../../../elsewhere", {}),
+        ("a/b?c#d", {}),
+        ("http://elsewhere.example/x", {}),
+    ],
+)
+def test_a_cell_is_text_and_leads_nowhere(shop, vendor, entity, cells):
+    path = table(shop / "inputs" / "xsolla.coupon" / "a.csv", entity)
+    text = path.read_text()
+    for old, new in cells.items():
+        text = text.replace(old, new)
+    path.write_text(text)
+    path.with_name("a.csv.done").touch()
+    first = len(list(vendor.get("log")))
+    done = typed(shop, "run", "--yes")
+    assert done.code in {0, 1, 2}, done
+    assert not (shop / "PWNED").exists()
+    for entry in list(vendor.get("log"))[first:]:
+        assert entry["id"] == entity  # one part of the address, however it looks
+        assert "simulator-key" not in json.dumps(entry["body"])
+        assert all(new in entry["body"] for new in cells.values())
