@@ -160,9 +160,17 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
             yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
 
 
+_SHOWN = 5
+
+
 def _about_file(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.lacks_last_end:
         yield CUT_LAST_LINE
+    if snapshot.zoneless:
+        yield (
+            f"timestamps of 96 bits ({', '.join(snapshot.zoneless[:_SHOWN])}) do not say their "
+            "zone and are read in `timezone`, but Spark and Hive write them in UTC"
+        )
     if not snapshot.rows:
         yield "the file has no rows"
 

@@ -16,7 +16,6 @@ from pipeline.ledger import Holder, Lock, Run, RunLedger
 from pipeline.load import Bound, bind, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
-from pipeline.load.proof import check_decodes
 from pipeline.model import (
     ConfigError,
     DamagedError,
@@ -386,8 +385,6 @@ def take_and_bind(
 
     Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
     """
-    if path.suffix.lower() == ".parquet" and path.is_file():
-        check_decodes(path)
     planned = planned_of(path)
     if planned is not None:
         return _take_plan(path, planned, config, options, folder, shown=shown or path)
@@ -401,7 +398,10 @@ def take_and_bind(
     delimiter = sources[named].delimiter if named in sources else None
     snapshot = take(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
     snapshot = replace(snapshot, source=shown or path)
-    with RunLedger.create(folder / LEDGER) as ledger, open_registry(config) as runs:
+    with (
+        RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
+        open_registry(config) as runs,
+    ):
         bound = bind(
             snapshot,
             folder,
@@ -441,7 +441,7 @@ def _take_plan(
             raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
     snapshot = take(path, folder / "snapshot.parquet", rows=options.rows)
     snapshot = replace(snapshot, source=shown)
-    with RunLedger.create(folder / LEDGER) as ledger:
+    with RunLedger.create(folder / LEDGER, run=folder.name) as ledger:
         bound = bind_plan(
             snapshot,
             folder,
