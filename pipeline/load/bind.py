@@ -127,8 +127,7 @@ def bind(
     """
     file = str(snapshot.source)
     with blaming(file):
-        _check_asked(file, operation, folder_operation, operations)
-        _check_known("account", account, accounts)
+        _check_asked(file, operation, folder_operation, operations, account, accounts)
         named = operation or folder_operation
         found, routing = _routing(snapshot, named, operations, inputs)
         if not found:
@@ -512,9 +511,15 @@ def _first_word(cells: Iterable[str | None]) -> str:
 
 
 def _check_asked(
-    file: str, operation: str | None, folder_operation: str | None, known: Mapping[str, Any]
+    file: str,
+    operation: str | None,
+    folder_operation: str | None,
+    known: Mapping[str, Any],
+    account: str | None,
+    accounts: Mapping[str, Any],
 ) -> None:
-    """Raise UsageError for an operation that there is not, or for two of them."""
+    """Raise UsageError for an operation or account that there is not, or for two operations."""
+    _check_known("account", account, accounts)
     _check_known("operation", operation, known)
     _check_known("operation", folder_operation, known)
     if operation and folder_operation and operation != folder_operation:

@@ -12,7 +12,7 @@ from pipeline.model import Fault, InputError
 
 @contextmanager
 def blaming(file: str) -> Iterator[None]:
-    """Raise InputError where polars panics: no `Exception` is raised then, and no net catches it."""
+    """Raise InputError where polars panics, which raises no `Exception`."""
     try:
         yield
     except pl.exceptions.PanicException:
