@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page pacing memory torture flips fuzz drops pictures reference fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page pacing memory torture flips fuzz drops night pictures reference fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,9 @@ fuzz: .venv/dev ## feed made-up files, configurations and replies (SECONDS=3600)
 
 drops: .venv/dev ## drop 200 files in odd ways before two watchers that are killed (a minute)
 	@$(BIN)/python -m tests.watch.drops
+
+night: .venv/dev ## drop 600 files in ten minutes, one in six a bad one, before one watcher
+	@$(BIN)/python -m tests.watch.night
 
 pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromium)
 	@$(BIN)/python -m tests.report.page.pictures

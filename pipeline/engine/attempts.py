@@ -137,7 +137,7 @@ class Attempts:
         if again:
             self._supply.again(again, delay_s)
         if fatal and fatal[0].answer is not None:
-            self._means.undecided.hold(fatal, fatal[0].answer, self._is_about_rows)
+            self._means.undecided.hold(fatal, fatal[0].answer, self._goes_apart, is_group=True)
         if refused:
             self._go_on_with(self._splitter.refused(refused, left_s))
         else:
@@ -167,20 +167,20 @@ class Attempts:
         elif status is Status.UNKNOWN and self._read_back.can_read(row):
             self._read_back.reads_next(row)
         elif answer.verdict is Verdict.FATAL:
-            self._means.undecided.hold([row], answer, self._is_about_rows)
+            self._means.undecided.hold([row], answer, self._is_about_row)
         elif status is Status.FAILED and answer.http_status is None:
             self._means.undecided.hold_unreached(row)
         else:
             self._ends.end(row, answer, status)
 
-    def _is_about_rows(self, rows: Batch, answer: Answer) -> None:
-        """The account works: what refused a request was about its rows, or one of them."""
-        if len(rows) > 1:
-            self._supply.send_apart(Parts(now=tuple(halves(rows))))
-        elif rows[0].in_doubt:
-            self._ends.end(rows[0], answer, Status.UNKNOWN)
-        else:
-            self._ends.end(rows[0], answer, Status.REJECTED)
+    def _goes_apart(self, rows: Batch, _answer: Answer) -> None:
+        """The account works: what refused a group was about one of its rows, or some."""
+        self._supply.send_apart(Parts(now=tuple(halves(rows))))
+
+    def _is_about_row(self, rows: Batch, answer: Answer) -> None:
+        """The account works: what refused a request was about its row."""
+        status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
+        self._ends.end(rows[0], answer, status)
 
     def _go_on_with(self, parts: Parts) -> None:
         """Send the parts of refused groups, or whole groups once more."""
