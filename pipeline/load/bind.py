@@ -127,7 +127,7 @@ def bind(
     """
     file = str(snapshot.source)
     with blaming(file):
-        _check_asked(file, operation, folder_operation, operations, account, accounts)
+        _check_asked(file, operation, folder_operation, operations, account=(account, accounts))
         named = operation or folder_operation
         found, routing = _routing(snapshot, named, operations, inputs)
         if not found:
@@ -515,11 +515,14 @@ def _check_asked(
     operation: str | None,
     folder_operation: str | None,
     known: Mapping[str, Any],
-    account: str | None,
-    accounts: Mapping[str, Any],
+    *,
+    account: tuple[str | None, Mapping[str, Any]],
 ) -> None:
-    """Raise UsageError for an operation or account that there is not, or for two operations."""
-    _check_known("account", account, accounts)
+    """Raise UsageError for an operation or account that there is not, or for two operations.
+
+    account  that is asked for, and those there are
+    """
+    _check_known("account", *account)
     _check_known("operation", operation, known)
     _check_known("operation", folder_operation, known)
     if operation and folder_operation and operation != folder_operation:
