@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pipeline.engine.waiting import Slots
 from pipeline.model import Answer, Effect, Verdict
+from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.concurrency import Concurrency
 from pipeline.policy.outage import Outage
@@ -129,7 +130,7 @@ class Flow:
         works = is_judged(answer)
         if works:
             self._works(batch, left_s, now_s, is_read=is_read)
-        elif answer.verdict is Verdict.TRANSIENT:
+        elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
             self._fails(batch, answer, left_s, now_s, is_read=is_read)
         self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
 from pipeline.engine.guards import Guards
+from pipeline.engine.holding import sure
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
 from pipeline.engine.trip import Trip
@@ -55,6 +56,7 @@ class ReadBack:
             with self._means.traffic.request(trip.left_s):
                 reply = await self._means.send(operation.reading.request(settings, job))
                 trip.back(reply)
+            reply = await sure(reply, self._means.peer)
         except Exception:
             # an error of ours would come again: the row is not left to be read once more
             self._ends.end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
