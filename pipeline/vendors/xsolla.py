@@ -731,6 +731,7 @@ def _entity(s: Settings, job: Job) -> EntityKey:
 
 _UPDATED: Final = (Answer(Verdict.OK, Effect.APPLIED, 204),)
 _NO_CONTENT: Final = 204
+_NOT_FOUND: Final = 404
 _UNPROCESSABLE: Final = 422
 _SERVER_ERROR: Final = 500
 _BRACKET = re.compile(r"\s*\[([0-9]{4})-([0-9]{1,6})\]:?\s*")
@@ -739,9 +740,11 @@ _SHOWN_MESSAGE_CHARS = 500
 
 # ERRORS: 1101 service unavailable or timed out, 1103 error of a third-party service.
 # SPEC: 9502 the promotion service could not be read, 9505 the update failed inside it; that these
-# may pass is inferred. With any other code beside them the refusal stands.
+# may pass is inferred. With any other code beside them the refusal stands, and with a 404 whatever
+# the codes: what is not there now is not there later.
 _PASSING: Final = frozenset({1101, 1103})
 _PASSING_422: Final = frozenset({9502, 9505})
+_OUTAGES: Final = frozenset({1101, 1103, 9505})  # their hints speak of nothing else
 _MISCONFIGURED: Final = frozenset({1803})  # SPEC: wrong content type, the same for every row
 
 _HINTS: Final[Mapping[int, str]] = {
@@ -772,16 +775,17 @@ _HARMLESS = "it may have been applied; sending the row again is harmless: it rep
 def _refusal(reply: Reply) -> int | None:
     """The status of an error body (seeds, SPEC) in a 2xx; a code of errors alone refuses the row.
 
-    A code that may stand for an outage refuses nothing: the update is in doubt.
+    A code that may stand for an outage refuses nothing: the update is in doubt. Beside a 404 none
+    does, see `_PASSING`.
 
     >>> _refusal(Reply(200, {}, b'{"statusCode": 422, "errorCode": 1102, "errorMessage": "no"}'))
     422
     """
     body = {} if reply.is_cut else json_object(reply.body)
-    codes = _codes(body)
-    if not (_PASSING | _PASSING_422).isdisjoint(codes):
+    codes, status = _codes(body), error_status(body)
+    if status != _NOT_FOUND and not (_PASSING | _PASSING_422).isdisjoint(codes):
         return _SERVER_ERROR
-    return error_status(body) or (_UNPROCESSABLE if codes else None)
+    return status or (_UNPROCESSABLE if codes else None)
 
 
 _CONFIRMATION: Final = by_status(_NO_CONTENT, _refusal)  # SPEC
@@ -792,20 +796,24 @@ def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) ->
         return _UPDATED * len(batch)
     answer = classify(reply, _CONFIRMATION)
     if isinstance(reply, Reply) and answer.code != NOT_CONFIRMED:
-        answer = _explained(answer, json_object(reply.body))
+        within = _refusal(reply) if reply.status // 100 == 2 else None  # noqa: PLR2004 - a success
+        answer = _explained(answer, within or reply.status, json_object(reply.body))
     if answer.hint == HINT_IN_DOUBT:
         answer = answer._replace(hint=_HARMLESS)
     return (answer,) * len(batch)
 
 
-def _explained(answer: Answer, body: Mapping[str, Any]) -> Answer:
-    """`answer` with what Xsolla's error body says: its codes, words and transaction."""
+def _explained(answer: Answer, status: int, body: Mapping[str, Any]) -> Answer:
+    """`answer` with what Xsolla's error body says: its codes, words and transaction.
+
+    status  of the refusal: of the error in the body of a 2xx, else of the reply
+    """
     codes = _codes(body)
     return answer._replace(
-        verdict=_verdict(answer, codes),
+        verdict=_verdict(answer, status, codes),
         code=_code(codes, _bracket(body)) or answer.code,
         message=_message(body) or answer.message,
-        hint=_hint(answer, codes),
+        hint=_hint(answer, status, codes),
         request_id=compare.short(body.get("transactionId")),
     )
 
@@ -833,21 +841,22 @@ def _code(codes: tuple[int, ...], bracket: re.Match[str] | None) -> str:
     return "/".join(filter(None, (written, *others)))
 
 
-def _verdict(answer: Answer, codes: tuple[int, ...]) -> Verdict:
+def _verdict(answer: Answer, status: int, codes: tuple[int, ...]) -> Verdict:
     if answer.verdict is not Verdict.REJECTED or not codes:
         return answer.verdict
-    is_422 = answer.http_status == 422  # noqa: PLR2004 - a status says what it is
-    passing = _PASSING | _PASSING_422 if is_422 else _PASSING
-    if passing.issuperset(codes):
-        return Verdict.TRANSIENT
+    if status != _NOT_FOUND:
+        passing = _PASSING | _PASSING_422 if answer.http_status == _UNPROCESSABLE else _PASSING
+        if passing.issuperset(codes):
+            return Verdict.TRANSIENT
     return Verdict.FATAL if _MISCONFIGURED.issuperset(codes) else Verdict.REJECTED
 
 
-def _hint(answer: Answer, codes: tuple[int, ...]) -> str:
+def _hint(answer: Answer, status: int, codes: tuple[int, ...]) -> str:
     if answer.effect is Effect.MAYBE:
         return answer.hint
-    known = [_HINTS[code] for code in codes if code in _HINTS]
-    return known[0] if known else _HINTS_BY_STATUS.get(answer.http_status or 0, answer.hint)
+    told = [code for code in codes if status != _NOT_FOUND or code not in _OUTAGES]
+    known = [_HINTS[code] for code in told if code in _HINTS]
+    return known[0] if known else _HINTS_BY_STATUS.get(status, answer.hint)
 
 
 def _message(body: Mapping[str, Any]) -> str:

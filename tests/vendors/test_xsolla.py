@@ -727,6 +727,15 @@ REPLIES = [
     # ERRORS: repeat later
     (422, error(422, 1101), LATER, "1101", "later"),
     (400, error(400, 1103), LATER, "1103", "later"),
+    # what is not there now is not there later: of a 404 no code says that it may pass
+    (404, error(404, 1101), NO, "1101", "no such promotion or coupon"),
+    (404, error(404, 1103, "[0401-1103]: x"), NO, "0401-1103", "no such promotion or coupon"),
+    (404, error(404, 1103, "[0401-1101]: x"), NO, "0401-1101/1103", "no such promotion or coupon"),
+    (404, error(404, 9505), NO, "9505", "no such promotion or coupon"),
+    (404, error(404, 1101, "[0401-9802]: x"), NO, "0401-9802/1101", "external_id"),
+    (404, error(422, 1101), NO, "1101", "no such promotion or coupon"),
+    (422, error(404, 1101), LATER, "1101", "later"),
+    (429, error(429, 1103), Verdict.THROTTLED, "1103", "later"),
     (422, error(422, 1102, "[0401-1103]: x"), NO, "0401-1103/1102", "correct the row"),
     # SPEC: a content type that every row would send; its prefix is 0410
     (422, error(422, 1803, "[0410-1803]: Wrong type"), STOP, "0410-1803", "base_url"),
@@ -741,6 +750,11 @@ REPLIES = [
     (200, error(401, 1020), STOP, "1020", "api_key"),
     (200, error(429, 0), Verdict.THROTTLED, "http_429", "quota"),
     (200, error(422, 9505), LATER, "9505", "harmless"),
+    (200, error(422, 1101), LATER, "1101", "harmless"),
+    (200, error(404, 1101), NO, "1101", "no such promotion or coupon"),
+    (202, error(404, 1103, "[0401-1103]: x"), NO, "0401-1103", "no such promotion or coupon"),
+    (200, error(404, 9502), NO, "9502", "promotion_id"),
+    (200, error(404, 0), NO, "http_404", "no such promotion or coupon"),
     (200, error(500, 0), LATER, "http_500", "harmless"),
     # SPEC: 204 and nothing else
     (200, b"", LATER, "not_confirmed", "harmless"),
