@@ -439,17 +439,30 @@ def _segment(text: str) -> str:
     return text
 
 
-def _etag(value: Any) -> str:
-    """UPDATE, DPS: a whole number. SERVICE sends it in quotes, and so it is often kept.
+# RFC 9110, 8.8.3: any visible ASCII but the quotes around it. Bounded, for it travels in a header
+_ETAG = re.compile(r'("?)([!#-~]{1,200})\1')
 
-    >>> _etag('"3"'), _etag(3)
-    ('3', '3')
+
+def _etag(value: Any) -> str:
+    """Opaque (RFC 9110): UPDATE and DPS show whole numbers, SERVICE sends them in quotes.
+
+    >>> _etag('"3"'), _etag(3), _etag("a1-f0")
+    ('3', '3', 'a1-f0')
     """
     text = str(value) if type(value) is int else value
-    found = re.fullmatch(r'("?)([0-9]{1,20})\1', text) if isinstance(text, str) else None
+    found = _ETAG.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise _wrong("expected the whole number that Adobe gave as etag, as in 3")
+        raise _wrong(
+            "expected the etag as Adobe gave it, as in 3: 1 to 200 visible ASCII characters"
+        )
     return found[2]
+
+
+def _etag_or_none(value: Any) -> str | None:
+    try:
+        return _etag(value)
+    except PydanticCustomError:
+        return None
 
 
 class FallbackOffer(UpdateJob):
@@ -482,7 +495,7 @@ class FallbackOffer(UpdateJob):
         BeforeValidator(_etag),
         Cell(
             CellKind.ID,
-            help="xcore: update only if the offer still has this etag, a whole number.",
+            help="xcore: update only if the offer still has this etag, as Adobe gave it.",
             example="2",
         ),
     ] = ABSENT
@@ -845,10 +858,9 @@ def _receipt(body: Mapping[str, Any]) -> str:
     '{"etag":2,"id":"b39"}'
     """
     of_etag = body.get("repo:etag", body.get("etag"))  # UPDATE, DPS
-    is_number = type(of_etag) is int and 0 <= of_etag <= _LARGEST
     ids = map(compare.short, (body.get("instanceId"), body.get("@id"), body.get("id")))
     kept = {
-        "etag": of_etag if is_number else compare.short(of_etag),
+        "etag": of_etag if type(of_etag) is int else _etag_or_none(of_etag) or "",
         "id": next(filter(None, ids), ""),
     }
     told = {name: value for name, value in kept.items() if value != ""}
@@ -941,11 +953,7 @@ def _state(s: Settings, reply: Reply) -> State | Missing | None:
         held, name, etag = body, "name", body.get("etag")
     if reply.status != 200 or not isinstance(held, dict) or name not in held:  # noqa: PLR2004
         return None
-    try:
-        known = _etag(etag)
-    except ValueError:
-        known = None
-    return State({"_instance": held} if s.api == "xcore" else held, known)
+    return State({"_instance": held} if s.api == "xcore" else held, _etag_or_none(etag))
 
 
 _PAGE_OFFERS: Final = 100  # DPS has `limit`; how many are allowed is nowhere said
@@ -993,8 +1001,8 @@ def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Differe
     for place, *values in compare.unheld(_steps(s, job), state.fields):
         pointer = _pointer(place)
         found.append(Difference(columns.get(pointer, pointer), *values))
-    if "etag" in job.model_fields_set and state.etag and int(state.etag) <= int(job.etag):
-        found.append(Difference("etag", f"newer than {job.etag}", state.etag))
+    if "etag" in job.model_fields_set and state.etag == job.etag:
+        found.append(Difference("etag", f"another than {job.etag}", state.etag))
     return tuple(found)
 
 
