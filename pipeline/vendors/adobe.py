@@ -22,7 +22,6 @@ two APIs, their rate limits.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -64,6 +63,7 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
+from pipeline.policy.json_values import EXPECTED, is_json, is_whole
 from pipeline.policy.vendor_numbers import lifetime_s
 from pipeline.vendors.contract import (
     MISSING,
@@ -241,8 +241,6 @@ _MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {  # RFC 6902, section 4
     "move": ("from", "path"),
     "test": ("path", "value"),
 }
-_LARGEST = 2**63 - 1
-_MOST_LEVELS = 100  # readers of JSON give up somewhere: ours at 200
 
 Place = tuple[int | str, ...]
 Complaint = tuple[Place, str]
@@ -307,7 +305,7 @@ def _member_complaints(key: str, value: Any) -> Iterator[Complaint]:
 def _text_complaints(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, str):
         yield (), _NO_TEXT
-    elif not _is_whole(value):
+    elif not is_whole(value):
         yield (), "expected whole characters, not half of a surrogate pair"
 
 
@@ -333,51 +331,13 @@ def _operation_complaints(operation: Any) -> Iterator[Complaint]:
         if member not in operation:
             yield (member,), "expected a value"
         elif member == "value":
-            if not _is_json(operation[member]):
-                yield (member,), "expected JSON: numbers of 64 bits, whole characters, 100 levels"
+            if not is_json(operation[member]):
+                yield (member,), EXPECTED
         elif _tokens_or_none(operation[member]) is None:
             yield (member,), f"expected {_NO_POINTER}"
-    for member in operation:
-        if member not in (*members, "op"):  # RFC 6902 ignores it; here it is a slip of the pen
-            yield (str(member),), "expected no such member"
-
-
-def _is_json(value: Any) -> bool:
-    """Whether a value is the same after its way through text.
-
-    >>> _is_json({"a": [1, 2.5, None]}), _is_json([float("nan")]), _is_json({1: 2})
-    (True, False, False)
-    """
-    left = [(value, 1)]
-    while left:
-        one, level = left.pop()
-        if level > _MOST_LEVELS:
-            return False
-        if isinstance(one, dict):
-            if not all(isinstance(key, str) and _is_whole(key) for key in one):
-                return False
-            left += [(inner, level + 1) for inner in one.values()]
-        elif isinstance(one, list):
-            left += [(inner, level + 1) for inner in one]
-        elif not _is_simple(one):
-            return False
-    return True
-
-
-def _is_simple(value: Any) -> bool:
-    match value:
-        case bool() | None:
-            return True
-        case int():
-            return abs(value) <= _LARGEST
-        case float():
-            return math.isfinite(value)
-    return isinstance(value, str) and _is_whole(value)
-
-
-def _is_whole(text: str) -> bool:
-    """Whether UTF-8 can hold it: half of a surrogate pair it cannot."""
-    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+    for member in operation:  # RFC 6902, 4: others are ignored; `_doubts` names them
+        if member not in (*members, "op") and not is_json({member: operation[member]}):
+            yield (str(member),), EXPECTED
 
 
 @lru_cache(maxsize=4096)  # the headers of a file come again in every row
@@ -391,7 +351,7 @@ def _tokens(pointer: str) -> tuple[str, ...]:
 
 
 def _tokens_or_none(pointer: Any) -> tuple[str, ...] | None:
-    if not isinstance(pointer, str) or not _is_whole(pointer):
+    if not isinstance(pointer, str) or not is_whole(pointer):
         return None
     try:
         return _tokens(pointer)
@@ -434,7 +394,7 @@ ABSENT: Any = None
 
 def _segment(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
-    if text in ("", ".", "..") or not _is_whole(text):
+    if text in ("", ".", "..") or not is_whole(text):
         raise _wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
     return text
 
@@ -568,6 +528,9 @@ def _doubts(operations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if all(operation["op"] == "test" for operation in operations):
         yield "patch: it only tests, so that nothing changes"
     for operation in operations:
+        if extra := operation.keys() - {"op", *_MEMBERS[operation["op"]]}:
+            known = plain(", ".join(sorted(extra)), _SHOWN_ID_CHARS)
+            yield f"patch: JSON Patch ignores {known} of {operation['op']}; it is sent as given"
         names = {token.removeprefix("xdm:") for token in _tokens(operation["path"])}
         # SERVICE; the sample of DPS for creating one sends both all the same
         if operation["op"] != "test" and not names.isdisjoint(_NOT_OF_FALLBACKS):
@@ -675,7 +638,7 @@ def _guarded(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | N
 
     xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
     """
-    tests = guard.guards_for(_steps(s, job), state.fields, _is_json)
+    tests = guard.guards_for(_steps(s, job), state.fields, is_json)
     operations = [
         *({"op": "test", "path": _pointer(test.place), "value": test.value} for test in tests),
         *_operations(s.api, job.changes),

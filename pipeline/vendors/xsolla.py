@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -33,16 +33,17 @@ from urllib.parse import quote
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     PlainValidator,
     SecretStr,
     Tag,
     ValidationError,
-    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
+    with_config,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, to_json
 from typing_extensions import TypedDict
@@ -69,6 +70,7 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
+from pipeline.policy.json_values import EXPECTED, is_json
 from pipeline.vendors.contract import (
     MISSING,
     Basic,
@@ -133,7 +135,6 @@ def _wrong(text: str) -> PydanticCustomError:
 
 _WORDS: Final = {
     "missing": "expected a value",
-    "extra_forbidden": "expected no such member",
     "literal_error": "expected {expected}",
     "union_tag_invalid": "expected {discriminator} to be one of {expected_tags}",
     "union_tag_not_found": "expected a member {discriminator}",
@@ -157,10 +158,13 @@ _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "
 def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
     """What `inner` makes of `value`; its complaints in plain words, with the place in the cell."""
     try:
-        return inner(value)
+        found = inner(value)
     except ValidationError as error:
         told = [_in_words(detail) for detail in error.errors(include_url=False)]
         raise ValidationError.from_exception_data("value", told) from None
+    if not is_json(found):  # what no source names has no other check
+        raise _wrong(EXPECTED)
+    return found
 
 
 def _in_words(detail: ErrorDetails) -> InitErrorDetails:
@@ -224,15 +228,6 @@ def _date(text: str | None) -> str | None:
         raise _wrong(f"expected {error}") from None
 
 
-def _end(text: str | None, info: ValidationInfo) -> str | None:
-    """`date_end`, not before `date_start`, compared as moments in time."""
-    date = _date(text)
-    start = info.data.get("date_start")
-    if date and start and datetime.fromisoformat(date) < datetime.fromisoformat(start):
-        raise _wrong(f"expected a moment after date_start, which is {start}")
-    return date
-
-
 # ----------------------------------------------------------------- parts of the two bodies
 
 _LOCALE = re.compile(r"[a-z]{2}-[A-Z]{2}")
@@ -246,20 +241,24 @@ def _locales(name: dict[str, str]) -> dict[str, str]:
         told = _wrong("expected a locale, as en-US or de-DE")
         details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in wrong]
         raise ValidationError.from_exception_data("name", details)
-    if not name:
-        raise _wrong("expected at least one text, for example en-US")
     return name
 
 
 Name = Annotated[dict[Text, Text], AfterValidator(_locales), WrapValidator(_plainly)]
 
 
+# No source forbids members that it does not name: they are sent as given, see `_undocumented`
+_open = with_config(ConfigDict(extra="allow", strict=True))
+
+
+@_open
 class Item(TypedDict, total=False):
     """What must be in the cart (BONUS condition); no source marks `sku` as required."""
 
     sku: Text
 
 
+@_open
 class Reward(TypedDict, total=False):
     """What is given (BONUS, COUPON bonus); `quantity` is 1 where it is left out."""
 
@@ -283,6 +282,7 @@ class _Condition(TypedDict):
     can_be_missing: NotRequired[bool]
 
 
+@_open
 class StringCondition(_Condition):
     """BONUS."""
 
@@ -290,6 +290,7 @@ class StringCondition(_Condition):
     type: Literal["string"]
 
 
+@_open
 class DateCondition(_Condition):
     """SPEC: er earlier, lt LATER, ee earlier or equal, le LATER or equal."""
 
@@ -297,6 +298,7 @@ class DateCondition(_Condition):
     type: Literal["date"]
 
 
+@_open
 class NumberCondition(_Condition):
     """SPEC reuses the operators of dates, FILTER has greater and less: both are let through."""
 
@@ -332,6 +334,7 @@ _WHOLE_TIME = re.compile(_TIME, re.ASCII)
 Time = Annotated[Text, _matching(_TIME, "a full hour with its offset, as in 11:00:00+03:00")]
 
 
+@_open
 class Daily(TypedDict):
     """BONUS."""
 
@@ -339,6 +342,7 @@ class Daily(TypedDict):
     time: Time
 
 
+@_open
 class Weekly(TypedDict):
     """SPEC; 1 is Monday."""
 
@@ -347,6 +351,7 @@ class Weekly(TypedDict):
     day_of_week: Annotated[int, Field(ge=1, le=7)]
 
 
+@_open
 class Monthly(TypedDict):
     """SPEC; in shorter months the last day."""
 
@@ -355,12 +360,14 @@ class Monthly(TypedDict):
     day_of_month: Annotated[int, Field(ge=1, le=31)]
 
 
+@_open
 class Schedule(TypedDict, total=False):
     """BONUS shows `daily`, SPEC has all three."""
 
     per_user: Annotated[Daily | Weekly | Monthly, Field(discriminator="interval_type")]
 
 
+@_open
 class Limits(TypedDict, total=False):
     """BONUS."""
 
@@ -368,6 +375,7 @@ class Limits(TypedDict, total=False):
     recurrent_schedule: Schedule | None
 
 
+@_open
 class PriceCondition(TypedDict):
     """BONUS; here lt and le mean less."""
 
@@ -488,10 +496,10 @@ DateStart = Annotated[
 ]
 DateEnd = Annotated[
     str | None,
-    AfterValidator(_end),
+    AfterValidator(_date),
     Cell(
         CellKind.DATE,
-        help="When it ends, after date_start; null: never.",
+        help="When it ends; null: never.",
         example="2027-09-01T00:00:00+02:00",
     ),
 ]
@@ -628,6 +636,20 @@ class Coupon(UpdateJob):
 
 # ------------------------------------------------------------------------ doubts, never a refusal
 
+_SHOWN_NAMES_CHARS = 100
+_INTERVALS: Final[Mapping[Any, Collection[str]]] = {
+    "daily": Daily.__annotations__,
+    "weekly": Weekly.__annotations__,
+    "monthly": Monthly.__annotations__,
+}
+_MEMBERS: Final[Mapping[str, Collection[str]]] = {
+    "condition": Item.__annotations__,
+    "bonus": Reward.__annotations__,
+    "attribute_conditions": StringCondition.__annotations__,
+    "limits": Limits.__annotations__,
+    "price_conditions": PriceCondition.__annotations__,
+}
+
 
 def _warn(job: UpdateJob) -> tuple[str, ...]:
     return tuple(_doubts(job.__dict__))
@@ -646,6 +668,30 @@ def _doubts(given: Mapping[str, Any]) -> Iterator[str]:
     yield from _doubts_about_time(given)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", given.get("external_id", "1")):
         yield "external_id: version 3 allows Latin letters, digits, . - and _ only"
+    if given["name"] == {}:
+        # BONUS and COUPON speak of pairs, and no schema says how many
+        yield "name: no text in any language"
+    yield from _undocumented(given)
+
+
+def _undocumented(given: Mapping[str, Any]) -> Iterator[str]:
+    for field, known in _MEMBERS.items():
+        value = given.get(field) or []
+        yield from _others(field, known, [value] if isinstance(value, dict) else value)
+    schedule = (given.get("limits") or {}).get("recurrent_schedule") or {}
+    yield from _others("limits.recurrent_schedule", Schedule.__annotations__, (schedule,))
+    every = schedule.get("per_user") or {}
+    known = _INTERVALS.get(every.get("interval_type"), {})
+    yield from _others("limits.recurrent_schedule.per_user", known, (every,))
+
+
+def _others(
+    where: str, known: Collection[str], items: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
+    others = {name for item in items for name in item if name not in known}
+    if others:
+        names = plain(", ".join(sorted(others)), _SHOWN_NAMES_CHARS)
+        yield f"{where}: Xsolla documents no member {names}; it is sent as given"
 
 
 def _doubts_about_items(given: Mapping[str, Any]) -> Iterator[str]:
@@ -670,9 +716,13 @@ def _doubts_about_attributes(conditions: Sequence[Mapping[str, Any]]) -> Iterato
 
 def _doubts_about_time(given: Mapping[str, Any]) -> Iterator[str]:
     start, end = given.get("date_start"), given.get("date_end")
-    if start and end and compare.moment(start) == compare.moment(end):
-        # the sample of COUPON has it so; a promotion without a moment of life is still odd
-        yield "date_end: the same moment as date_start"
+    if start and end:
+        # the sample of COUPON has one moment twice, and no source asks for an order
+        begins, ends = map(datetime.fromisoformat, (start, end))
+        if ends < begins:
+            yield "date_end: before date_start"
+        elif ends == begins:
+            yield "date_end: the same moment as date_start"
     schedule = (given.get("limits") or {}).get("recurrent_schedule") or {}
     time = schedule.get("per_user", {}).get("time")
     if time is not None and not _WHOLE_TIME.fullmatch(time):
@@ -885,7 +935,7 @@ def _state(fields: tuple[str, ...], _s: Settings, reply: Reply) -> State | Missi
         return None if _NO_SUCH.isdisjoint(_codes(body)) else MISSING
     if reply.status != 200 or not isinstance(body.get("name"), dict):  # noqa: PLR2004
         return None
-    held = {n: _SHAPES[n](body[n]) if n in _SHAPES else body[n] for n in fields if n in body}
+    held = _documented({n: body[n] for n in fields if n in body})
     return State({n: v for n, v in held.items() if v is not None or n not in _NEVER_NULL})
 
 
@@ -937,12 +987,14 @@ def _limits(value: Any) -> Any:
 
 
 _SHAPES: Final[Mapping[str, Callable[[Any], Any]]] = {  # START: Xsolla may add to its replies
-    "condition": compare.only(*Item.__annotations__),
-    "bonus": compare.only(*Reward.__annotations__),
-    "attribute_conditions": compare.only(*StringCondition.__annotations__),
-    "price_conditions": compare.only(*PriceCondition.__annotations__),
+    **{name: compare.only(*members) for name, members in _MEMBERS.items()},
     "limits": _limits,
 }
+
+
+def _documented(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` without members that no source names: whether a read shows those, nobody says."""
+    return {n: _SHAPES[n](v) if n in _SHAPES else v for n, v in fields.items()}
 
 
 def _attribute(item: Any) -> Hashable:
@@ -975,7 +1027,9 @@ def _differences(_s: Settings, job: Job, state: State) -> tuple[Difference, ...]
     given = job.given()
     # whatever Xsolla makes of an omitted redeem limit is right
     fields = [name for name in _BODY[type(job)] if name in given or name not in _REDEEM_LIMITS]
-    found = compare.unlike(given, state.fields, fields, _MEANINGS, members_of=("name", "limits"))
+    found = compare.unlike(
+        _documented(given), state.fields, fields, _MEANINGS, members_of=("name", "limits")
+    )
     return tuple(Difference(*each) for each in found)
 
 
@@ -990,9 +1044,8 @@ def _after(_s: Settings, job: Job, _state: State) -> State:
 def _unlike(
     fields: tuple[str, ...], _s: Settings, wanted: State, found: State
 ) -> tuple[Difference, ...]:
-    pairs = compare.unlike(
-        wanted.fields, found.fields, fields, _MEANINGS, members_of=("name", "limits")
-    )
+    first, second = (_documented(state.fields) for state in (wanted, found))
+    pairs = compare.unlike(first, second, fields, _MEANINGS, members_of=("name", "limits"))
     return tuple(Difference(*each) for each in pairs)
 
 
