@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from zlib import crc32
 
+import polars as pl
 import pytest
 
 from pipeline.config import load_config
@@ -17,6 +22,7 @@ from pipeline.run.history import entry, report_of
 from pipeline.run.prune import remove
 from pipeline.run.record import LEDGER, LostRecordError, witness_of
 from pipeline.run.recover import CODE
+from pipeline.tables import ParquetWriter, read_metadata
 from pipeline.vendors import load_vendors
 from tests.test_old_rows import cells, drop, requests, rule, statuses, workplace
 from tests.test_run import send
@@ -189,6 +195,68 @@ async def test_of_a_run_whose_jobs_are_damaged_there_is_a_report(tmp_path: Path)
         summary, is_new = report_of(config, stopped.run)
         assert is_new
         assert summary.statuses == stopped.statuses
+        assert requests(vendor) == sent
+
+
+# What an earlier version left
+
+
+def as_of_before(folder: Path, registry: Path) -> None:
+    """No checksums anywhere."""
+    for name in ("jobs-shop.parquet", "snapshot.parquet"):
+        rewrite(folder / name, pl.read_parquet(folder / name))
+    path = folder / "run.json"
+    stored = json.loads(path.read_text())
+    del stored["checksum"], stored["snapshot"]["checksum"]
+    del stored["bound"]["jobs"]["shop"]["checksum"]
+    path.write_text(json.dumps(stored))
+    with closing(sqlite3.connect(registry)) as database, database:
+        database.execute("UPDATE runs SET description = '', credentials = '{}', commits = 0")
+        (row,) = database.execute("SELECT * FROM runs").fetchall()
+        checksum = crc32(json.dumps([row[0], *row[2:-3]]).encode())
+        database.execute("UPDATE runs SET checksum = ?", (checksum,))
+
+
+def rewrite(path: Path, frame: pl.DataFrame) -> None:
+    metadata = read_metadata(path)
+    with ParquetWriter(path, frame.schema, metadata=metadata) as writer:
+        writer.write(frame)
+
+
+def changed(name: str, column: str, old: str, new: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        frame = pl.read_parquet(folder / name)
+        cells = pl.col(column).str.replace(old, new, literal=True)
+        rewrite(folder / name, frame.with_columns(cells))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "row"),
+    [
+        pytest.param(lambda _folder: None, None, id="sound"),
+        pytest.param(changed("jobs-shop.parquet", "job", "row 5", "row 6"), 5, id="another job"),
+        pytest.param(changed("jobs-shop.parquet", "entity", "|c6", "|c5"), 6, id="another entity"),
+        pytest.param(changed("snapshot.parquet", "name.en-US", "row 2", "row 3"), 2, id="a cell"),
+    ],
+)
+async def test_files_of_an_earlier_version_are_held_against_each_other(
+    tmp_path: Path, damage: Callable[[Path], None], row: int | None
+) -> None:
+    async with workplace(tmp_path, STOPS) as (vendor, config):
+        invalid = coupon(7).replace("elven_shield", "")
+        stopped = await send(drop(tmp_path, *map(coupon, range(1, 7)), invalid), config)
+        folder = config.ledger_folder / "runs" / stopped.run
+        as_of_before(folder, config.ledger)
+        damage(folder)
+        sent = requests(vendor)
+        if row is None:
+            summary = await carry_out(reopen(stopped.run, config), Way(environ=ENVIRON))
+            assert summary.statuses[Status.UPDATED] >= 5
+            return
+        with pytest.raises(DamagedError, match=f"row {row} asks for something else"):
+            reopen(stopped.run, config)
         assert requests(vendor) == sent
 
 
