@@ -222,11 +222,14 @@ class Watcher:
 
     async def _broken_off(self, claim: Claim, error: RunAborted) -> None:
         """It could not be put on record: the fault of one file or run, or of the disk for all."""
-        if not await anyio.to_thread.run_sync(self._ground.fault):
-            self._set_aside(claim, str(error))
-        else:
+        await anyio.sleep(LOOK_EVERY_S)  # a signal to all processes may be on its way here
+        if self._is_over:
+            self._tell(LeftAlone(claim.file, str(error)))
+        elif await anyio.to_thread.run_sync(self._ground.fault):
             self._failure = self._failure or error
             self._tell(LeftAlone(claim.file, str(error)))
+        else:
+            self._set_aside(claim, str(error))
 
     def _set_aside(self, claim: Claim, reason: str, safe: str = "") -> None:
         try:
