@@ -297,13 +297,14 @@ class Gate:
         if self._pause.until_s > before_s:
             at_s = self._utc()
             asked = AskedPause(at_s + self._pause.left_s(now_s), at_s, run, words)
-            self._begin_pause(asked, is_noted=False)
+            self._asked, self._is_noted = asked, False
+            self._notify()
             self._paused()
 
-    def _begin_pause(self, asked: AskedPause, *, is_noted: bool) -> None:
-        self._asked, self._is_noted = asked, is_noted
-        for on_pause in tuple(self._on_pause):
-            on_pause(asked, self._utc())
+    def _notify(self) -> None:
+        if self._asked is not None and self.pause_left_s() > 0:
+            for on_pause in tuple(self._on_pause):
+                on_pause(self._asked, self._utc())
 
     def pause_left_s(self) -> float:
         """Seconds until the vendor's own pause ends; 0 where there is none."""
@@ -320,7 +321,8 @@ class Gate:
         """While the block runs, `on_pause` is called for the pause that is on, and for each new."""
         self._on_pause.append(on_pause)
         try:
-            if self._asked is not None and self.pause_left_s() > 0:
+            # while the gate is closed the pause may be lifted: what is on record is told then
+            if self.is_open and self._asked is not None and self.pause_left_s() > 0:
                 on_pause(self._asked, self._utc())
             yield
         finally:
@@ -350,7 +352,7 @@ class Gate:
         elif left_s > self.pause_left_s():
             now_s = self._clock()
             self._pause.asked(left_s, now_s, now_s)
-            self._begin_pause(asked, is_noted=True)
+            self._asked, self._is_noted = asked, True
 
     # Shared with other processes, which know from the record only what left...
 
@@ -388,6 +390,7 @@ class Gate:
         self._most_unrecorded = most_unrecorded
         self.is_open = True
         self._opened.set()
+        self._notify()
 
     @property
     def under_way(self) -> int:

@@ -413,3 +413,18 @@ async def test_a_pause_without_a_time_is_no_longer_than_the_account_waits():
     for _ in range(20):
         tested.heard(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
     assert 0 < tested.pause_left_s() <= 0.5
+
+
+async def test_a_pause_that_was_lifted_while_the_gate_was_closed_reaches_nobody():
+    tested = gate_of(Quota(1000, 1.0))
+    asked = AskedPause(time.time() + 600.0)
+    tested.open((), asked)
+    tested.close()
+    found: list[AskedPause] = []
+    with tested.watched(lambda asked, _now_s: found.append(asked)):
+        assert found == []
+        tested.open((), None)
+        assert found == []
+        tested.close()
+        tested.open((), asked)
+        assert found == [asked]
