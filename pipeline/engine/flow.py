@@ -62,6 +62,11 @@ class Flow:
         return self._outage.is_down
 
     @property
+    def is_in_question(self) -> bool:
+        """Whether the next answers tell a vendor that is down from rows that fail."""
+        return self._outage.is_in_question
+
+    @property
     def next_probe(self) -> int | None:
         """The number of the next probe in its outage, from 1; None where the vendor is not down."""
         return self._outage.asked + 1 if self._outage.is_down else None

@@ -172,7 +172,11 @@ class Lane:
         if self.stopped is not None or self._recorder.is_full or not self._flow.may_take:
             return []
         # the first request goes alone: nothing fresh before something has come back
-        batch = self._supply.next(may_be_first=self._is_open, probe=self._flow.next_probe)
+        batch = self._supply.next(
+            may_be_first=self._is_open,
+            probe=self._flow.next_probe,
+            others_first=self._flow.is_in_question,
+        )
         self._ends.end_blocked()
         if batch:
             self._flow.take(batch)
