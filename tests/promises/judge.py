@@ -95,9 +95,10 @@ def _results_wrong(run: Run) -> list[str]:
         for row, status in ((each.row, str(each.status)) for each in leg.results):
             if ended.get(row, "not_attempted") != "not_attempted":
                 found.append(f"row {row} ended {ended[row]}, then {status}")
-            if (row in applied) is not (status == "updated") and status != "unknown":
-                found.append(f"row {row} ended {status}, applied: {row in applied}")
             ended[row] = status
+    for row, status in ended.items():
+        if (row in applied) is not (status == "updated") and status != "unknown":
+            found.append(f"row {row} ended {status}, applied: {row in applied}")
     left = set(range(1, len(run.case.lines) + 1)) - ended.keys()
     if not run.legs[-1].stopped and left:
         found.append(f"rows {sorted(left)} have no result")
@@ -135,32 +136,30 @@ def starved(run: Run) -> list[str]:
     for row, line in enumerate(run.case.lines, 1):
         result = run.results.get(row)
         status = "" if result is None else str(result.status)
-        if line.bad or _is_behind(result):
+        if line.bad or _is_behind(result) or (status != "updated" and _is_excused(run, row)):
             continue
         if row not in first_s:
             found.append(f"row {row} was never sent: {status or run.legs[-1].stopped}")
         elif first_s[row] > until_s:
             found.append(f"row {row} was sent at {first_s[row]:.0f} s, not within {until_s:.0f} s")
-        if status != "updated" and not _is_excused(run, row):
+        if status != "updated":
             found.append(f"row {row} ended {status or 'not'}: {run.legs[-1].stopped}")
     return found
 
 
 def _is_excused(run: Run, row: int) -> bool:
-    """Whether the vendor was down when the row was sent; if it may be repeated, each time, and when
-    next to nothing else was left to tell a vendor that is down from a row that is bad.
+    """Whether the vendor was down when the row was sent, or the process stopped; if it may be
+    repeated, each time, and when next to nothing else was left to tell a vendor that is down from a
+    row that is bad.
     """
-    faults = [sent for sent in run.log if row in sent.rows and sent.is_fault]
+    sent = [each for each in run.log if row in each.rows]
+    faults = [each for each in sent if each.is_fault]
     if run.case.lines[row - 1].is_once:
-        return bool(faults)
+        return bool(faults) or any(not each.met for each in sent)
     if len(faults) < ATTEMPTS:
         return False
-    entities = {
-        run.case.lines[other - 1].entity
-        for sent in run.updates
-        if sent.left_s > faults[0].left_s
-        for other in sent.rows
-    }
+    later = (each for each in run.log if each.left_s > faults[0].left_s)
+    entities = {run.case.lines[other - 1].entity for each in later for other in each.rows}
     return len(entities) < TOO_FEW
 
 
