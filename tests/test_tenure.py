@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.engine.gate import Terms
 from pipeline.ledger import Runs
+from pipeline.model.pause import AskedPause
 from pipeline.policy.quota import Quota
 from pipeline.run import tenure
 from pipeline.run.tenure import Tenure, most_in
@@ -110,16 +111,16 @@ def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path
 def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_path, runs):
     first, second = tenure_of(tmp_path), tenure_of(tmp_path)
     assert first.reach()
-    assert first.take(runs) == ([], 0.0, 0)
-    first.note(runs, [0.5, 0.25], pause_left_s=0.0)
-    first.note(runs, [0.2], pause_left_s=0.0)
+    assert first.take(runs) == ([], None, 0)
+    first.note(runs, [0.5, 0.25])
+    first.note(runs, [0.2])
     first.let_go()
     assert second.reach()
     taken = second.take(runs)
     assert taken.ages_s == pytest.approx([0.5, 0.25, 0.2], abs=0.1)
     assert taken.unrecorded == 0
-    second.note(runs, [], pause_left_s=0.0)
-    second.note(runs, [0.1], pause_left_s=0.0)
+    second.note(runs, [])
+    second.note(runs, [0.1])
     second.let_go()
     assert first.reach()
     assert first.take(runs).ages_s == pytest.approx([0.1], abs=0.1)
@@ -131,7 +132,7 @@ def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_pa
 def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
     first, second = tenure_of(tmp_path), tenure_of(tmp_path)
     assert first.reach()
-    first.note(runs, [-0.05, -40.0], pause_left_s=0.0)
+    first.note(runs, [-0.05, -40.0])
     first.let_go()
     assert second.reach()
     sooner_s, later_s = second.take(runs).ages_s
@@ -142,21 +143,21 @@ def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
 def test_what_left_just_before_the_longest_window_may_have_arrived_in_it(tmp_path, runs):
     first, second = tenure_of(tmp_path), tenure_of(tmp_path)
     assert first.reach()
-    first.note(runs, [9.0, 1.1], pause_left_s=0.0)
-    first.note(runs, [0.0], pause_left_s=0.0)  # this forgets what no window needs
+    first.note(runs, [9.0, 1.1])
+    first.note(runs, [0.0])  # this forgets what no window needs
     first.let_go()
     assert second.reach()
     assert len(second.take(runs).ages_s) == 2
 
 
-def test_a_pause_is_told_to_others_and_the_longest_stands(tmp_path, runs):
+def test_a_pause_is_known_to_others_with_who_asked_for_it(tmp_path, runs):
     first, second = tenure_of(tmp_path), tenure_of(tmp_path)
     assert first.reach()
-    first.note(runs, [], pause_left_s=60.0)
-    first.note(runs, [], pause_left_s=5.0)
+    asked = AskedPause(time.time() + 60.0, time.time(), "a-run", "HTTP 429, Retry-After: 60")
+    runs.pause(first.group, asked)
     first.let_go()
     assert second.reach()
-    assert 55 < second.take(runs).pause_left_s <= 60
+    assert second.take(runs).pause == asked
 
 
 def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, runs):

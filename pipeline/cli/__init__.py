@@ -22,6 +22,7 @@ from pipeline.cli.simulate import simulator
 from pipeline.cli.watch import watch
 from pipeline.cli.words import tell_error
 from pipeline.model import PipelineError, RunAborted
+from pipeline.report.wording import one_line
 from pipeline.simulator import SimulatorError
 
 __all__ = ["main"]
@@ -34,8 +35,12 @@ class _Failed(click.ClickException):
 
     exit_code = NOTHING_SENT
 
+    def __init__(self, error: object) -> None:
+        super().__init__(str(error))
+        self._error = error
+
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's own signature
-        tell_error(self.message)
+        tell_error(self._error)
 
 
 class _Aborted(_Failed):
@@ -55,9 +60,11 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:  # it repeats arguments as they were typed
+            raise click.UsageError(one_line(error.format_message()), error.ctx) from None
         except (PipelineError, SimulatorError) as error:
             failed = _Aborted if isinstance(error, RunAborted) else _Failed
-            raise failed(str(error)) from None
+            raise failed(error) from None
         except KeyboardInterrupt:
             raise _Interrupted("interrupted") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from pipeline.cli.console import terminal
 from pipeline.cli.moments import appointed
 from pipeline.cli.outlook import Outlook
 from pipeline.cli.setup import (
@@ -25,10 +26,13 @@ from pipeline.cli.setup import (
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.engine.exchange import as_curl, shown_request
-from pipeline.load import read_jobs
+from pipeline.load import FaultKind, read_jobs
 from pipeline.model import PipelineError, RunAborted
 from pipeline.report import show_question
+from pipeline.report.wording import one_line
 from pipeline.run import Prepared, RunOptions, discard, prepare
+
+_FAULTS_CHARS = 12_000  # two or three screens
 
 ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
@@ -59,7 +63,7 @@ def check(
 
     Exit code 0: every row can be sent; 1: some cannot; 2: a file is broken.
     """
-    console = Console(highlight=False)
+    console = terminal()
     config = read_config(config_file)
     if simulate:
         with embedded_simulator(config, strict_ids=False) as simulated:
@@ -91,16 +95,27 @@ def _check(
         return BROKEN
     try:
         show_question(console, question_about(prepared, outlook), would=True)
-        for kind in prepared.bound.faults:
-            for fault in kind.examples:
-                console.print(f"  {fault}", markup=False, soft_wrap=True)
-            if kind.rows > len(kind.examples):
-                console.print(f"  ... {kind.rows} rows in all with: {kind.what}", markup=False)
+        for line in _fault_lines(prepared.bound.faults):
+            console.print(line, markup=False, soft_wrap=True)
         for line in _samples(prepared, show):
             console.print(line, markup=False, soft_wrap=True)
     finally:
         discard(prepared)
     return SOME_INVALID if prepared.bound.invalid else ALL_GOOD
+
+
+def _fault_lines(kinds: Sequence[FaultKind]) -> Iterator[str]:
+    """A few examples of each kind of fault, the most frequent first, as far as a reader goes."""
+    chars = 0
+    for number, kind in enumerate(kinds):
+        if chars > _FAULTS_CHARS:
+            yield f"  ... and {len(kinds) - number} more kinds of faults"
+            return
+        lines = [f"  {fault}" for fault in kind.examples]
+        if kind.rows > len(kind.examples):
+            lines.append(f"  ... {kind.rows} rows in all with: {one_line(kind.what)}")
+        chars += sum(map(len, lines))
+        yield from lines
 
 
 def _samples(prepared: Prepared, show: int) -> Iterator[str]:

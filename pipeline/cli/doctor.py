@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.cli.console import emit, terminal
 from pipeline.doctor import Finding, Level, examine
 from pipeline.vendors import load_vendors
 
@@ -36,7 +37,7 @@ def doctor(config_file: Path | None, /, *, accounts: tuple[str, ...], as_json: b
 
 
 async def _examined(config_file: Path | None, accounts: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001 - anyio.run passes no keywords
-    console = Console(highlight=False)
+    console = terminal()
     levels: list[Level] = []
     findings = examine(
         config_file, accounts, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd()
@@ -44,7 +45,7 @@ async def _examined(config_file: Path | None, accounts: tuple[str, ...], as_json
     async for finding in findings:
         levels.append(finding.level)
         if as_json:
-            click.echo(json.dumps({**asdict(finding), "level": finding.level.value}))
+            emit(json.dumps({**asdict(finding), "level": finding.level.value}))
         else:
             _tell(console, finding)
     if not as_json:

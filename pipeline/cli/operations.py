@@ -8,14 +8,14 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.cli.console import terminal
 from pipeline.config.secrets import secret_keys
 from pipeline.config.simulated import sample
 from pipeline.load.fields import fields_of
-from pipeline.load.header import nearest
+from pipeline.load.names import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
 
@@ -65,13 +65,13 @@ def _list(vendors: dict[str, Vendor[Any]]) -> None:
     for vendor in vendors.values():
         for operation in vendor.operations:
             table.add_row(operation.name, escape(operation.summary))
-    console = Console(highlight=False)
+    console = terminal()
     console.print(table)
     console.print("\nColumns and rules of one: pipeline operations NAME")
 
 
 def _describe(vendor: Vendor[Any], operation: Operation[Any, Any]) -> None:
-    console = Console(highlight=False)
+    console = terminal()
     console.print(f"[bold]{operation.name}[/]  {escape(operation.summary)}\n")
     table = Table(box=None, pad_edge=False)
     table.add_column("column", style="bold", no_wrap=True)

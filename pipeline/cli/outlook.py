@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.load import JobsFile
+from pipeline.model.pause import AskedPause
 from pipeline.policy.forecast import ASSUMED_LATENCY_S, Bound, Forecast, forecast
+from pipeline.policy.pause import remaining_s, stop_words, wait_words
 from pipeline.report.wording import about, counted, duration
 from pipeline.run import Appointment, Prepared, rows_left, to_the_minute, usual_latency_s
+from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 
 _ID = 3  # vendor|origin|scope|kind|id
@@ -22,6 +27,8 @@ class Prospect(NamedTuple):
     rows       operation -> rows of it that are not on record yet
     requests   reads that go before included
     latency_s  of a reply, as it usually is; None where nothing on record tells
+    pause      of the vendor's, on record; None where there is none
+    pause_s    so long it lasts still
     """
 
     account: Account
@@ -30,6 +37,29 @@ class Prospect(NamedTuple):
     requests: int
     forecast: Forecast
     latency_s: float | None
+    pause: AskedPause | None = None
+    pause_s: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From now on until it is through, a pause included that it waits for."""
+        return self.forecast.seconds + (0.0 if self.is_stopped else self.pause_s)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the account would stop at once, since the pause is longer than it waits."""
+        return self.pause_s > self.account.max_wait_s
+
+    @property
+    def pause_words(self) -> str | None:
+        """What is to be said of a pause on record; None where there is none."""
+        if self.pause is None:
+            return None
+        name, most_s, now_s = self.account.name, self.account.max_wait_s, time.time()
+        if self.is_stopped:
+            words = stop_words(self.pause, now_s, name, most_s)
+            return f"{name} would send nothing now: {words}"
+        return f"{name}: {wait_words(self.pause, now_s, name)}"
 
     @property
     def bound(self) -> str:
@@ -78,7 +108,10 @@ class Outlook:
         end = self._appointment.until
         start_at = self._appointment.start_at
         for each in found:
-            self._ahead_s[each.account.name] += each.forecast.seconds
+            waits_s = self._ahead_s.get(each.account.name)
+            self._ahead_s[each.account.name] += (
+                each.seconds if waits_s is None else each.forecast.seconds
+            )
         if end is None or not found:
             return "", True
         begins_s = self._appointment.utc() if start_at is None else start_at.timestamp()
@@ -104,7 +137,12 @@ def _prospects(prepared: Prepared) -> Iterator[Prospect]:
             in_flight=account.in_flight,
             latency_s=latency_s,
         )
-        yield Prospect(account, jobs, left[account.name], requests, lasts, latency_s)
+        now_s = time.time()
+        pause = pause_on_record(prepared.config, account.name, os.environ, now_s)
+        pause_s = 0.0 if pause is None else remaining_s(pause, now_s)
+        yield Prospect(
+            account, jobs, left[account.name], requests, lasts, latency_s, pause, pause_s
+        )
 
 
 def _hottest(jobs: JobsFile, left: int, *, coalesce: bool) -> int:

@@ -107,7 +107,7 @@ def show_verified(console: Console, run: str, found: Verified) -> None:
         words = "no drift" if not found.drifted else f"{number(found.drifted)} drifted"
         rows = counted(found.rows, "row")
         console.print(_text(f"{run}: {rows} read back in {reads}, {words}", "bold"))
-    notes = []
+    notes = [("stopped", f"{account}: {why}") for account, why in found.stopped.items()]
     if found.unread:
         notes.append(("unread", f"{counted(found.unread, 'row')}: the vendor did not tell"))
     if found.untold:

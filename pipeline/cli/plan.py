@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import anyio
 import click
-from rich.console import Console
 
+from pipeline.cli.console import terminal
 from pipeline.cli.pages import show_plan, show_verified
 from pipeline.cli.session import Session
 from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, whole
@@ -22,6 +22,7 @@ from pipeline.model import UsageError
 from pipeline.model.plan import PlanKind
 from pipeline.plan import Made as MadePlan
 from pipeline.plan import make_plan, undo_plan, verify_run
+from pipeline.report.wording import one_line
 from pipeline.run import RunOptions, Shared, Way, open_registry, prepare
 
 FAILED, STOPPED = 1, 3
@@ -35,11 +36,11 @@ class _Desk:
     """Where a command that only reads tells of itself."""
 
     def __init__(self, *, wait: bool = True) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = terminal(stderr=True)
         self.way = Way(shared=Shared(), wait=wait, tell=self._say)
 
     def _say(self, words: str) -> None:
-        self.console.print(words, markup=False)
+        self.console.print(one_line(words), markup=False)
 
     def run(self, what: str, act: Callable[[Callable[[int, int], None]], Awaitable[Made]]) -> Made:
         """Carry out `act`, which tells how far it is, to its end."""
@@ -122,7 +123,7 @@ def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait
     """Read back what RUN has applied, and tell every field that is not as it was sent.
 
     RUN is a run's name, or `latest`. Exit code 0: all stands; 1: some has drifted, or could not be
-    read.
+    read; 3: an account stopped.
     """
     config, desk = read_config(config_file), _Desk(wait=not no_wait)
     run = named(run, config)
@@ -135,6 +136,8 @@ def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait
         raise UsageError(f"nothing of {run} can be verified: its vendor cannot be read")
     if not found.rows:
         raise UsageError(f"run {run} has applied nothing: there is nothing to verify")
+    if found.stopped:
+        sys.exit(STOPPED)
     sys.exit(FAILED if found.drifted or found.unread else 0)
 
 

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import click
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.browser import show
+from pipeline.cli.console import emit, terminal
 from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
-from pipeline.load.header import nearest
+from pipeline.load.names import nearest
 from pipeline.model import UsageError
+from pipeline.policy.pause import in_words, remaining_s
 from pipeline.policy.quota import parse_quota
 from pipeline.report import closing
 from pipeline.report.page.write import INDEX_NAME
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
 from pipeline.report.summary import PAGE_NAME
-from pipeline.report.wording import counted, number, one_line, verdict
+from pipeline.report.wording import counted, number, one_line, printable, verdict
 from pipeline.run.exchanges import exchange_of
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
+from pipeline.run.pauses import lift_pause
 from pipeline.run.prune import prune, remove
 
 FORMAT = 1
@@ -43,6 +47,7 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
     "stop": (),
     "exchange": (),
     "quota": (),
+    "lift_pause": (),
     "RUN": ("open",),
     "the list of runs": ("most", "since", "unfinished", "open"),
 }
@@ -69,6 +74,7 @@ _NEED_RUN = {
 @click.option(
     "--quota", nargs=2, metavar="ACCOUNT QUOTA", help="Slow RUN down, as in shop 5/s; shop default."
 )
+@click.option("--lift-pause", metavar="ACCOUNT", help="Forget the pause that its vendor asked for.")
 @click.option("--prune", is_flag=True, help="Remove old finished runs, or RUN; reports stay.")
 @click.option(
     "--older-than",
@@ -89,6 +95,8 @@ def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given
     told = _Told(is_json=as_json)
     if asked == "entity":
         _tell_entity(config, given["entity"], told)
+    elif asked == "lift_pause":
+        _lift_pause(config, given["lift_pause"], told)
     elif asked == "prune":
         _prune(config, told, run, older_than=given["older_than"], is_dry=given["dry_run"])
     elif run is None:
@@ -112,12 +120,12 @@ def _asked(run: str | None, given: dict[str, Any]) -> str:
     other = "the list of runs" if run is None else "RUN"
     asked = next((name for name in _GO_WITH if name in named), other)
     wrong = sorted(named - {asked, *_GO_WITH[asked]})
-    label = asked if asked == other else f"--{asked}"
+    label = asked if asked == other else f"--{asked.replace('_', '-')}"
     if wrong:
         raise UsageError(f"--{wrong[0].replace('_', '-')} does not go with {label}")
     if run is None and asked in _NEED_RUN:
         raise UsageError(f"{label} needs RUN: {_NEED_RUN[asked]}")
-    if run is not None and (asked == "entity" or "older_than" in named):
+    if run is not None and (asked in {"entity", "lift_pause"} or "older_than" in named):
         flag = "--older-than" if "older_than" in named else label
         raise UsageError(f"{flag} is about all runs: leave {run} out")
     return asked
@@ -128,12 +136,12 @@ class _Told:
 
     def __init__(self, *, is_json: bool) -> None:
         self.is_json = is_json
-        self.console = Console(highlight=False)
-        self._aside = Console(stderr=True, highlight=False)
+        self.console = terminal()
+        self._aside = terminal(stderr=True)
 
     def line(self, **values: Any) -> None:
         """One JSON object."""
-        click.echo(json.dumps({"format": FORMAT, **values}, separators=(",", ":")))
+        emit(json.dumps({"format": FORMAT, **values}, separators=(",", ":")))
 
     def say(self, words: str) -> None:
         """To people, where they read stdout."""
@@ -217,6 +225,8 @@ def _state(each: Entry) -> str:
         return f"finished: {verdict(counts)}" if counts else "finished"
     waiting = each.not_sent
     words = "its process was killed" if waiting is None else f"{counted(waiting, 'row')} not sent"
+    if waiting is not None and each.report is None:
+        words += f"; its report is missing, `pipeline runs {each.run.name}` makes it"
     return f"unfinished: {words}{'' if each.is_kept else ', and its files are gone'}"
 
 
@@ -285,8 +295,8 @@ def _tell_exchange(config: Config, name: str, row: int, told: _Told) -> None:
         told.line(run=name, **found._asdict())
         return
     told.say(f"row {row}: {found.status}{f', {found.error_code}' if found.error_code else ''}\n")
-    click.echo(found.request)
-    click.echo(f"\n{found.reply}")
+    emit(printable(found.request))
+    emit(f"\n{printable(found.reply)}")
 
 
 def _tell_known(known: Entry, told: _Told) -> None:
@@ -339,6 +349,21 @@ def _slow(config: Config, name: str, asked: tuple[str, str], told: _Told) -> Non
         told.line(run=name, account=account, quota=str(quota) if quota else None, pid=holder.pid)
     what = f"at most {quota} from now on" if quota else "its configured quota again"
     told.say(f"Told process {holder.pid} ({one_line(holder.command)}): {account}, {what}.")
+
+
+def _lift_pause(config: Config, account: str, told: _Told) -> None:
+    now_s = time.time()
+    lifted = lift_pause(config, account, os.environ)
+    left_s = 0.0 if lifted is None else remaining_s(lifted, now_s)
+    if told.is_json:
+        told.line(account=account, lifted_s=round(left_s, 3), words=lifted.words if lifted else "")
+    if lifted is None or left_s <= 0:
+        told.say(f"{account}: no pause is on record.")
+        return
+    told.say(
+        f"{account}: its pause is lifted, for all accounts of the same credential. It was "
+        f"{in_words(lifted, now_s)}. Runs that wait for it go on within a second."
+    )
 
 
 # Rows of an entity

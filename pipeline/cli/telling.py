@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.cli.console import Output
 from pipeline.cli.words import warn
 from pipeline.config import Config
 from pipeline.run.usual import last_ends
@@ -23,14 +23,11 @@ def telling(
     log_level: Level | None = None,
     metrics_file: Path | None = None,
 ) -> Iterator[Teller]:
-    """Log, webhook and metrics as the configuration wants them, unless the command says otherwise.
-
-    Raises ConfigError where the webhook's URL cannot be read.
-    """
+    """Log, webhook and metrics as the configuration wants them, or as the command does."""
     with open_teller(
         config,
         os.environ,
-        log=sys.stderr,
+        log=Output(is_stderr=True),
         log_format=log,
         level=log_level,
         metrics_file=metrics_file,

@@ -7,28 +7,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
+from pipeline.cli.console import terminal
 from pipeline.cli.outlook import Outlook, Prospect
+from pipeline.model import ConfigError, InputError
 from pipeline.report import Question, Target
-from pipeline.report.wording import counted
+from pipeline.report.wording import counted, one_line
 from pipeline.run import Prepared, warnings_about
 
 EXAMPLES = 5
 
 
 def tell_error(error: object) -> None:
-    """An error on stderr, each of its lines as long as it is."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    """An error on stderr, each of its lines as long as it is.
+
+    Only an error that is a list of faults has several: a line end in any other is foreign.
+    """
+    console = terminal(stderr=True, soft_wrap=True)
     console.print("Error:", style="bold red", end=" ")
-    console.print(str(error), markup=False)
+    has_lines = isinstance(error, ConfigError | InputError)
+    console.print(str(error) if has_lines else one_line(str(error)), markup=False)
 
 
 def warn(words: str) -> None:
     """A warning on stderr, beside what a command says."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = terminal(stderr=True, soft_wrap=True)
     console.print("Warning:", style="bold yellow", end=" ")
-    console.print(words, markup=False)
+    console.print(one_line(words), markup=False)
 
 
 def question_about(prepared: Prepared, outlook: Outlook) -> Question:
@@ -37,6 +41,7 @@ def question_about(prepared: Prepared, outlook: Outlook) -> Question:
     prospects = outlook.prospects(prepared)
     until, is_in_time = outlook.until(prospects)
     warnings = [*warnings_about(prepared), *filter(None, (each.warning for each in prospects))]
+    warnings += filter(None, (each.pause_words for each in prospects))
     if not is_in_time:
         warnings.append(f"not through in time: until {until}")
         until = ""
@@ -104,6 +109,6 @@ def _target(prospect: Prospect) -> Target:
         quota=account.quota,
         quota_is=account.quota_is,
         requests=prospect.requests,
-        lasts_s=prospect.forecast.seconds,
+        lasts_s=prospect.seconds,
         bound=prospect.bound,
     )

@@ -198,7 +198,10 @@ def _find(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | No
     if named is not None:
         return cwd / named
     default = cwd / DEFAULT_FILE
-    return default if default.exists() else None
+    try:
+        return default if default.exists() else None
+    except OSError:  # reading it says in words why it cannot be
+        return default
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.config import Config, load_config
 from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.machine import examine_machine, examine_secret_files
+from pipeline.doctor.pause import examine_pause
 from pipeline.doctor.wire import examine_account
 from pipeline.model import ConfigError
 from pipeline.vendors.contract import Vendor
@@ -73,5 +74,8 @@ async def _account(
             yield finding
         return
     yield Finding(level=Level.OK, check="secrets", what="all can be read", account=name)
+    paused = examine_pause(config, account, environ, now_s())
+    if paused is not None:
+        yield paused
     async for finding in examine_account(account, now_s):
         yield finding

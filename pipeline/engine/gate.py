@@ -11,9 +11,10 @@ import anyio
 from aiolimiter import AsyncLimiter
 
 from pipeline.model import Answer, Reply, Verdict
+from pipeline.model.pause import AskedPause
 from pipeline.policy.allowance import SHORTEST_S, Allowance, StatedRate, allowance
 from pipeline.policy.margin import Margin
-from pipeline.policy.pause import Pause
+from pipeline.policy.pause import LONGEST_BLIND_S, Pause, remaining_s
 from pipeline.policy.quota import Quota
 from pipeline.policy.rate import Rate, in_force
 from pipeline.policy.windows import log_of
@@ -72,6 +73,10 @@ class Terms:
         return max((quota.per_s for quota in self.quotas), default=SHORTEST_S)
 
 
+OnPause = Callable[[AskedPause, float], None]
+"""Is called with a pause and the time, UTC seconds since 1970."""
+
+
 class Gate:
     """Windows of every quota, even spacing within them, and the vendor's own pause.
 
@@ -96,7 +101,11 @@ class Gate:
         self._sleep = sleep
         self._paused = paused
         self._margin = Margin()
-        self._pause = Pause()
+        self._pause = Pause(min(LONGEST_BLIND_S, terms.max_wait_s))
+        self._asked: AskedPause | None = None
+        self._is_noted = False
+        self._on_pause: list[OnPause] = []
+        self._resting: anyio.CancelScope | None = None
         self._rate: Rate | None = None
         self._is_learning = not terms.quotas
         if self._is_learning:
@@ -180,10 +189,18 @@ class Gate:
             if not self.is_open:
                 await self._opened.wait()
             elif wait_s < math.inf:
-                await self._sleep(wait_s)
+                await self._rest(wait_s)
             else:
                 self._returned = anyio.Event()
                 await self._returned.wait()
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep; it is cut short where a pause is lifted."""
+        try:
+            with anyio.CancelScope() as self._resting:
+                await self._sleep(seconds)
+        finally:
+            self._resting = None
 
     async def _wait_for_slot(self) -> None:
         try:
@@ -243,30 +260,91 @@ class Gate:
             return
         reset_s = stated.reset_s
         if stated.remaining == 0 and reset_s is not None and reset_s <= self.terms.max_wait_s:
-            self._pause.asked(reset_s, now_s, now_s)
+            self._pauses(reset_s, now_s, words="no request is left before the limit is renewed")
         per_s = self._stated.per_s(stated, now_s)
         if per_s is not None:
             self._rate.allows(per_s, now_s)
 
-    def heard(self, answer: Answer, left_s: float) -> None:
-        """Learn from an answer to what left at `left_s`: its throttling, the pause it asks for."""
-        now_s = self._clock()
-        before_s = self._pause.until_s
+    def heard(self, answer: Answer, left_s: float, words: str = "", run: str = "") -> None:
+        """Learn from an answer to what left at `left_s`: its throttling, the pause it asks for.
+
+        words  of the vendor's, about the pause
+        run    that the request belonged to
+        """
         if answer.verdict is Verdict.THROTTLED:
+            now_s = self._clock()
             self._margin.throttled(left_s, now_s)
-            self._pause.asked(answer.retry_after_s, left_s, now_s)
+            self._pauses(answer.retry_after_s, left_s, words, run)
             if self._rate is not None:
                 self._rate.refused(left_s, now_s, self._pause.left_s(now_s))
         elif answer.retry_after_s is not None:
-            self._pause.asked(answer.retry_after_s, left_s, now_s)
+            self._pauses(answer.retry_after_s, left_s, words, run)
         elif answer.verdict is Verdict.OK:
             self._pause.accepted(left_s)
+
+    # The vendor's own pause...
+
+    def _pauses(self, seconds: float | None, left_s: float, words: str, run: str = "") -> None:
+        now_s, before_s = self._clock(), self._pause.until_s
+        self._pause.asked(seconds, left_s, now_s)
         if self._pause.until_s > before_s:
+            at_s = self._utc()
+            asked = AskedPause(at_s + self._pause.left_s(now_s), at_s, run, words)
+            self._begin_pause(asked, is_noted=False)
             self._paused()
+
+    def _begin_pause(self, asked: AskedPause, *, is_noted: bool) -> None:
+        self._asked, self._is_noted = asked, is_noted
+        for on_pause in tuple(self._on_pause):
+            on_pause(asked, self._utc())
 
     def pause_left_s(self) -> float:
         """Seconds until the vendor's own pause ends; 0 where there is none."""
         return self._pause.left_s(self._clock())
+
+    def lift_pause(self) -> None:
+        """Nobody waits for the vendor's pause any more."""
+        self._pause.lift()
+        self._asked = None
+        if self._resting is not None:
+            self._resting.cancel()
+
+    @contextmanager
+    def watched(self, on_pause: OnPause) -> Iterator[None]:
+        """While the block runs, `on_pause` is called for the pause that is on, and for each new."""
+        self._on_pause.append(on_pause)
+        try:
+            if self._asked is not None and self.pause_left_s() > 0:
+                on_pause(self._asked, self._utc())
+            yield
+        finally:
+            self._on_pause.remove(on_pause)
+
+    @property
+    def unrecorded_pause(self) -> AskedPause | None:
+        """A pause that is to be put on record; then `recorded_pause` is called."""
+        is_new = not self._is_noted and self.pause_left_s() > 0
+        return self._asked if is_new else None
+
+    @property
+    def is_pause_on_record(self) -> bool:
+        """Whether there is a pause, and on record: where it is gone from there, it was lifted."""
+        return self._asked is not None and self._is_noted and self.pause_left_s() > 0
+
+    def recorded_pause(self, asked: AskedPause) -> None:
+        """`asked` is on record."""
+        self._is_noted = self._is_noted or self._asked is asked
+
+    def _take_pause(self, asked: AskedPause | None) -> None:
+        """What the record says, which another process may have changed."""
+        left_s = 0.0 if asked is None else remaining_s(asked, self._utc())
+        if asked is None or left_s <= 0:
+            if self.is_pause_on_record:
+                self.lift_pause()
+        elif left_s > self.pause_left_s():
+            now_s = self._clock()
+            self._pause.asked(left_s, now_s, now_s)
+            self._begin_pause(asked, is_noted=True)
 
     # Shared with other processes, which know from the record only what left...
 
@@ -279,14 +357,14 @@ class Gate:
     def open(
         self,
         ages_s: Sequence[float] = (),
-        pause_left_s: float = 0.0,
+        pause: AskedPause | None = None,
         unrecorded: int = 0,
         most_unrecorded: float = math.inf,
     ) -> None:
         """Requests may leave.
 
         ages_s           since when requests of others count, oldest first, in seconds before now
-        pause_left_s     of the vendor's own pause; 0 where there is none
+        pause            the vendor's own, as it is on record; None where there is none
         unrecorded       so many more may have left just now
         most_unrecorded  with so many off the record nothing leaves before `take_ages_s` is called
         """
@@ -299,8 +377,7 @@ class Gate:
             self._unrecorded[self._count_in(now_s, now_s)] = now_s
             for log in self._logs:
                 log.returned(self._count - 1, now_s, now_s)
-        if pause_left_s > 0:
-            self._pause.asked(pause_left_s, now_s, now_s)
+        self._take_pause(pause)
         self._most_unrecorded = most_unrecorded
         self.is_open = True
         self._opened.set()
@@ -336,14 +413,26 @@ class Gate:
 
 
 class Door:
-    """One account's way through a gate that others may use as well: closed for it alone."""
+    """One account's way through a gate that others may use as well: closed for it alone.
 
-    def __init__(self, gate: Gate) -> None:
+    run       that goes through it; empty for a command that is none
+    announce  is called, with words for people, where something is waited for
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        run: str = "",
+        *,
+        announce: Callable[[str], None] = lambda _words: None,
+    ) -> None:
+        self.announce = announce
         self._gate = gate
+        self._run = run
         self._inside: set[anyio.CancelScope] = set()
         self._waiting: set[anyio.CancelScope] = set()
         self._is_closed = False
-        self.heard = gate.heard
+        self.watched = gate.watched
         self.returned = gate.returned
         self.pause_left_s = gate.pause_left_s
         self.slow = gate.slow
@@ -352,6 +441,10 @@ class Door:
     def per_second(self) -> float:
         """The rate in force at the gate."""
         return self._gate.per_second
+
+    def heard(self, answer: Answer, left_s: float, words: str = "") -> None:
+        """As the gate's."""
+        self._gate.heard(answer, left_s, words, self._run)
 
     @contextmanager
     def while_open(self) -> Iterator[None]:

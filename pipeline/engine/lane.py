@@ -21,6 +21,7 @@ from pipeline.engine.gate import Door
 from pipeline.engine.guards import Guards
 from pipeline.engine.looks import Looks
 from pipeline.engine.means import Heard, Means, Send, Surroundings
+from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
@@ -98,6 +99,7 @@ class Lane:
         self._attempts = Attempts(means, self._guards, self._read_back, splitter)
         self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
         self._brake = Brake(around.brake_after)
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._clock = around.clock
         self._is_open = False
         self._workers = 0
@@ -110,10 +112,11 @@ class Lane:
         When this returns, whatever was sent has its result, or is in doubt and claimed on record.
         """
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
-                tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
-                self._start_worker(tasks)
+            with self._door.watched(self._pauses.on_pause):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
+                    tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
+                    self._start_worker(tasks)
         finally:
             for row in self._supply.left_over():
                 self._ends.leave(row, self.stopped)
@@ -286,7 +289,6 @@ class Lane:
             reason = hopeless(
                 answer,
                 None if heard.is_read else self._brake,
-                max_wait_s=self.account.max_wait_s,
                 down_s=self._flow.down_s,
                 max_outage_s=self.account.max_outage_s,
                 is_first_lost=heard.is_end and not self._is_open,

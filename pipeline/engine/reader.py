@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,6 +11,7 @@ import anyio
 
 from pipeline.engine.gate import Door
 from pipeline.engine.means import Send, Surroundings
+from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.policy.classify import classify_read
@@ -61,7 +63,14 @@ class Reader:
         self._door = door
         self._around = around
         self._sleep = sleep
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """While the block runs, a pause of the vendor's is announced, or stops the reader."""
+        with self._door.watched(self._pauses.on_pause):
+            yield
 
     def stop(self, why: str) -> None:
         """Read no more; what waits is told why."""
@@ -132,16 +141,10 @@ class Reader:
             found = read(reply) if isinstance(reply, Reply) else None
             if found is not None:
                 return answer, found
-            self._stop_if_hopeless(answer)
+            if answer.verdict is Verdict.FATAL:
+                self.stop(in_words(answer))
             delay_s = next_delay_s(self.account.retry, answer, attempt, self._around.jitter())
             if delay_s is None:
                 return answer, None
             await self._sleep(delay_s)
         return None, None
-
-    def _stop_if_hopeless(self, answer: Answer) -> None:
-        wait_s, most_s = answer.retry_after_s or 0.0, self.account.max_wait_s
-        if answer.verdict is Verdict.FATAL:
-            self.stop(in_words(answer))
-        elif wait_s > most_s:
-            self.stop(f"the vendor asks for a pause of {wait_s:.0f} s, longer than {most_s:.0f}")

@@ -30,6 +30,7 @@ from pipeline.engine.means import Send
 from pipeline.engine.transport import Late, Transport, host_port
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.policy.classify import classify_read, is_html
+from pipeline.policy.pause import ANNOUNCED_S
 from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RETRYABLE, next_delay_s
 from pipeline.vendors.contract import Account, Bearer, Token, TokenCall
@@ -70,6 +71,7 @@ async def signed_in(
     *,
     late: Late,
     while_open: WhileOpen = nullcontext,
+    announce: Callable[[str], None] = lambda _words: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     jitter: Callable[[], float] = random.random,
@@ -78,6 +80,7 @@ async def signed_in(
 
     late    asked before a request leaves that had to wait until its turn was over
     while_open  a block that is broken off, quietly, once no request may leave any more
+    announce  is called, with words for people, where the token server is waited for
     clock   monotonic seconds
     jitter  draws from [0, 1)
     raises  ConfigError where credentials or addresses cannot be used
@@ -105,7 +108,15 @@ async def signed_in(
                 secrets=[secret.get_secret_value() for secret in account.hidden],
             )
         )
-        tokens = _Tokens(account, signs, to_tokens.send, clock=clock, sleep=sleep, jitter=jitter)
+        tokens = _Tokens(
+            account,
+            signs,
+            to_tokens.send,
+            announce=announce,
+            clock=clock,
+            sleep=sleep,
+            jitter=jitter,
+        )
         yield _SignedIn(transport, tokens, late=late, while_open=while_open, clock=clock)
 
 
@@ -326,6 +337,7 @@ class _Tokens:
         call: TokenCall,
         send: Send,
         *,
+        announce: Callable[[str], None],
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
@@ -339,6 +351,7 @@ class _Tokens:
             utc=time.time,
             sleep=sleep,
         )
+        self._announce = announce
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -349,8 +362,11 @@ class _Tokens:
         self._mask = Mask(*secrets)
 
     async def fetch(self) -> Granted | NoReply:
-        """A token, or why there is none for this account."""
-        attempt = 0
+        """A token, or why there is none for this account.
+
+        All pauses together are waited for as long as one of the vendor's own may be.
+        """
+        attempt, waited_s = 0, 0.0
         while True:
             attempt += 1
             number = await self._gate.permit()
@@ -363,8 +379,15 @@ class _Tokens:
             answer = self._answer(reply)
             self._gate.heard(answer, asked_s)
             delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
-            if delay_s is None or (answer.retry_after_s or 0.0) > self._account.max_wait_s:
-                return self._given_up(answer, attempt)
+            pause_s = answer.retry_after_s or 0.0
+            waited_s += pause_s
+            if delay_s is None or waited_s > self._account.max_wait_s:
+                return self._given_up(answer, attempt, waited_s)
+            if pause_s > ANNOUNCED_S:
+                name, server, words = self._account.name, self._server, answer.message
+                self._announce(
+                    f"{name}: waiting {pause_s:.0f} s for a token from {server}: {words}"
+                )
             await self._sleep(delay_s)
 
     def _answer(self, reply: Reply | NoReply) -> Answer:
@@ -378,16 +401,16 @@ class _Tokens:
         message = f"HTTP {reply.status}, {came} without an access token that can be used"
         return Answer(Verdict.FATAL, Effect.NONE, reply.status, "no_token", message)
 
-    def _given_up(self, answer: Answer, attempt: int) -> NoReply:
+    def _given_up(self, answer: Answer, attempt: int, waited_s: float) -> NoReply:
         if answer.verdict not in RETRYABLE and answer.http_status is not None:
             detail = f"{self._server} gave no token for the account's credentials: {answer.message}"
             return NoReply(REFUSED, detail, may_have_arrived=False, is_permanent=True)
         tried = "1 attempt" if attempt == 1 else f"{attempt} attempts"
         detail = f"no access token from {self._server} after {tried}: {answer.message}"
-        wait_s, most_s = answer.retry_after_s or 0.0, self._account.max_wait_s
-        if wait_s > most_s:
+        most_s = self._account.max_wait_s
+        if waited_s > most_s:
             detail += (
-                f"; it asks for a pause of {wait_s:.0f} s, longer than max_wait_s = {most_s:.0f}"
+                f"; it asks for a pause of {waited_s:.0f} s, longer than max_wait_s = {most_s:.0f}"
             )
         return NoReply(FAILED, detail, may_have_arrived=False, is_permanent=True)
 

@@ -20,6 +20,7 @@ from zlib import crc32
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.database import WAIT_S, Database, Keeper, create, damaged, told_in_words
 from pipeline.model import Status, UsageError
+from pipeline.model.pause import AskedPause
 
 State = Literal["prepared", "sending", "ended", "reported"]
 
@@ -63,7 +64,13 @@ ALTER TABLE runs ADD COLUMN description TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN credentials TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE runs ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
 """
-_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3)
+# A pause that an older version put on record stays, and nobody knows who asked for it.
+_FORMAT_4 = """
+ALTER TABLE pauses ADD COLUMN asked_s REAL NOT NULL DEFAULT 0;
+ALTER TABLE pauses ADD COLUMN run TEXT NOT NULL DEFAULT '';
+ALTER TABLE pauses ADD COLUMN words TEXT NOT NULL DEFAULT '';
+"""
+_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4)
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
 # ruff: disable[S608] - made of the constants above
@@ -305,19 +312,36 @@ class Runs(Keeper):
                 raise damaged(self._path, "send times are not what was written") from error
         return Departures(sorted(time_s for time_s in times if time_s >= since_s), last)
 
-    def pause(self, group: str, until_s: float) -> None:
+    def pause(self, group: str, asked: AskedPause) -> None:
         """The vendor asks a quota group to wait; a longer pause on record stands."""
         with self._database.commit() as connection:
             connection.execute(
-                "INSERT INTO pauses VALUES (?, ?) ON CONFLICT (quota_group) "
-                "DO UPDATE SET until_s = max(until_s, excluded.until_s)",
-                (group, until_s),
+                "INSERT INTO pauses VALUES (?, ?, ?, ?, ?) ON CONFLICT (quota_group) "
+                "DO UPDATE SET until_s = excluded.until_s, asked_s = excluded.asked_s, "
+                "run = excluded.run, words = excluded.words WHERE excluded.until_s > until_s",
+                (group, *asked),
             )
 
-    def paused_until(self, group: str) -> float:
-        """Until when a quota group waits; 0 where it never had to."""
-        query = "SELECT until_s FROM pauses WHERE quota_group = ?"
-        return next((float(until_s) for (until_s,) in self._database.rows(query, (group,))), 0.0)
+    def pause_of(self, group: str) -> AskedPause | None:
+        """The last pause of a quota group, which may be over; None where there is none."""
+        return self.pauses(group).get(group)
+
+    def pauses(self, prefix: str) -> dict[str, AskedPause]:
+        """The last pause of each quota group whose name begins so; they may be over."""
+        query = """
+        SELECT quota_group, until_s, asked_s, run, words FROM pauses
+        WHERE substr(quota_group, 1, ?) = ?
+        """
+        rows = self._database.rows(query, (len(prefix), prefix))
+        return {group: AskedPause(*values) for group, *values in rows}
+
+    def lift_pause(self, group: str) -> AskedPause | None:
+        """Take the pause of a quota group off the record: what it was, None where there is none."""
+        lifted = self.pause_of(group)
+        if lifted is not None:
+            with self._database.commit() as connection:
+                connection.execute("DELETE FROM pauses WHERE quota_group = ?", (group,))
+        return lifted
 
 
 def _time(moment: datetime) -> str:

@@ -13,18 +13,18 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from pipeline.load.cells import BLANKS_AROUND, BeyondCalendar
+from pipeline.load.cells import BLANKS_AROUND
 from pipeline.load.census import Census, FaultKind, WarningKind
 from pipeline.load.header import (
     Routing,
     find_operation,
     find_routing,
-    nearest,
     plan_header,
 )
 from pipeline.load.jobs import JobsFile, JobsWriter, is_read_first, jobs_path
+from pipeline.load.names import nearest
 from pipeline.load.route import SAY_OPERATION, Route, Router, RoutingCells
-from pipeline.load.rows import ReadRow, RowReader, Source, fault_text, hint_text
+from pipeline.load.rows import ReadRow, RowReader, fault_text, hint_text
 from pipeline.load.since import NEW, ROW, RUN, Since, SinceReader
 from pipeline.model import (
     LINE_COLUMN,
@@ -42,10 +42,12 @@ from pipeline.model import (
 )
 from pipeline.model.errors import shorten
 from pipeline.tables import read_frames
+from pipeline.values import cells_of
 from pipeline.vendors.contract import Account, Operation, VendorSettings
 
 _ROWS_AT_ONCE = 4_096  # as Python values; they are far larger than the frame
 _ROUTES_KEPT = 4_096
+_NAME_CHARS = 1_000  # more than any name has, so that what is cut is unknown all the same
 
 IRREVERSIBLE = Fault(
     what="cannot be taken back", todo="Check the row; --allow irreversible sends it"
@@ -172,7 +174,9 @@ class _Routes:
         if not any(self._headers):
             return {self._route((None,) * 4): None}
         columns = [
-            frame[header].cast(pl.String).to_list() if header else [None] * frame.height
+            frame[header].cast(pl.String).str.slice(0, _NAME_CHARS).to_list()
+            if header
+            else [None] * frame.height
             for header in self._headers
         ]
         groups: dict[Route, list[int] | None] = {}
@@ -256,8 +260,8 @@ class _Binder:
         entity, repeatable = operation.entity, operation.repeatable
         warn, batch_key = operation.warn, operation.batch_key
         jobs: list[JobRow] = []
-        cells = _cells(frame, reader.sources)
-        read = reader.read(cells, _cells(frame, reader.foreign_sources))
+        cells = cells_of(frame, reader.sources)
+        read = reader.read(cells, cells_of(frame, reader.foreign_sources))
         for place, row, since in zip(_places(frame), read, self._sinces(frame), strict=True):
             job = reader.job(row)
             faults = () if isinstance(since, Since) else since
@@ -289,7 +293,7 @@ class _Binder:
     def _sinces(self, frame: pl.DataFrame) -> Sequence[Since | tuple[Fault, ...]]:
         if self._since is None:
             return [NEW] * frame.height
-        return self._since.read(*_cells(frame, [(RUN, None), (ROW, None)]))
+        return self._since.read(*cells_of(frame, [(RUN, None), (ROW, None)]))
 
     def _unfit(
         self,
@@ -404,27 +408,6 @@ def _bind_rows(
 def _places(frame: pl.DataFrame) -> list[_Placed]:
     pairs = zip(frame[ROW_COLUMN].to_list(), frame[LINE_COLUMN].to_list(), strict=True)
     return list(map(_Placed._make, pairs))
-
-
-def _cells(frame: pl.DataFrame, sources: Sequence[Source]) -> list[list[Any]]:
-    return [
-        _values(frame[header] if member is None else frame[header].struct.field(member))
-        for header, member in sources
-    ]
-
-
-def _values(column: pl.Series) -> list[Any]:
-    try:
-        return column.to_list()
-    except (ValueError, OverflowError):
-        return [_value(column, index) for index in range(len(column))]
-
-
-def _value(column: pl.Series, index: int) -> Any:
-    try:
-        return column[index]
-    except (ValueError, OverflowError):
-        return BeyondCalendar()
 
 
 def _structs(schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:

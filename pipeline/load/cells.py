@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from pipeline.load.cell_error import CellError
-from pipeline.load.dates import read_date_text, read_timestamp
+from pipeline.load.dates import beyond_calendar, read_date_text, read_timestamp
 from pipeline.load.strict_json import (
     has_control,
     in_64_bits,
@@ -24,7 +24,8 @@ from pipeline.load.strict_json import (
     read_json,
     whole,
 )
-from pipeline.model import Cell, CellKind
+from pipeline.model import MAX_CELL_BYTES, BeyondCalendar, Cell, CellKind, TooLong
+from pipeline.model.errors import shorten
 
 
 class Absent(Enum):
@@ -32,10 +33,6 @@ class Absent(Enum):
 
     NOT_GIVEN = "not given"  # empty, or a Parquet null
     OMITTED = "omit"  # left out on purpose, by that word
-
-
-class BeyondCalendar:
-    """Stands for a timestamp of a Parquet file that Python cannot hold, being outside 1 to 9999."""
 
 
 NULL = "null"
@@ -72,6 +69,8 @@ BLANKS_AROUND = _WHITE + _WIDTHLESS
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
 _DAMAGED_ID = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+[eE][+-]?[0-9]+|[eE][+-][0-9]+|[.,]0+)")
+_TWO_READINGS = re.compile(r"([+-]?[0-9]+)[.,]([0-9]{3})")
+_SPREADSHEET_TEXT = re.compile(r"=\"(.*)\"|'(.+)", re.DOTALL)
 _NO_WORD = object()
 
 _CONTAINERS = {
@@ -219,6 +218,28 @@ def _said(word: Any) -> Any:
 
 
 def _parser(cell: Cell, reading: Reading) -> Callable[[str], Any]:
+    parse = _plain_parser(cell, reading)
+    if cell.kind is CellKind.TEXT:
+        return parse
+
+    def read(text: str) -> Any:
+        if text[0] in "='" and (found := _SPREADSHEET_TEXT.fullmatch(text)):
+            raise spreadsheet_text(found[1] if found[2] is None else found[2])
+        return parse(text)
+
+    return read
+
+
+def spreadsheet_text(value: str) -> CellError:
+    """What is wrong with `="007"` and `'007`, by which a spreadsheet is told that 007 is text."""
+    return CellError(
+        "text in the notation of a spreadsheet",
+        f"the value that it stands for, {shorten(value)}",
+        "Write the value alone, in a column that is formatted as text",
+    )
+
+
+def _plain_parser(cell: Cell, reading: Reading) -> Callable[[str], Any]:
     match cell.kind:
         case CellKind.ID:
             return read_id
@@ -252,16 +273,30 @@ def read_id(text: str) -> str:
 def read_whole(text: str) -> int:
     """A whole number: digits, a sign, and nothing but zeros after a point.
 
+    Three zeros after it are refused: `20.000` is twenty here and twenty thousand there.
+
     >>> read_whole("10.0"), read_whole("-3")
     (10, -3)
     """
     if text.isdecimal() and text.isascii() and len(text) < 19:  # noqa: PLR2004 - fits 64 bits
         return int(text)
+    if found := _TWO_READINGS.fullmatch(text):
+        raise _two_readings(*found.groups())
     if not _WHOLE.fullmatch(text):
         raise CellError(
             "not a whole number", "digits, with or without a sign", _why_not_whole(text)
         )
     return in_64_bits(text.partition(".")[0])
+
+
+def _two_readings(number: str, three: str) -> CellError:
+    thousands = f"{number}{three}" if number.strip("+-0") else number
+    expected = f"{number} or {thousands}" if three == "000" else f"{thousands}, if that is meant"
+    return CellError(
+        "a number that can be read in two ways: decimals, or a separator of thousands",
+        f"{expected}, in digits alone",
+        "Export it as a whole number, without separators",
+    )
 
 
 _WHY_NOT_WHOLE = tuple(
@@ -323,7 +358,15 @@ def _typed(value: Any, cell: Cell, reading: Reading) -> Any:
             return json_value(value, reading.timezone)
         case CellKind.MAP | CellKind.OBJECT if isinstance(value, dict):
             return json_value(value, reading.timezone)
-    raise CellError(f"{kind_of(value)} in the Parquet file", _EXPECTED_TYPE[cell.kind])
+    raise _other_type(value, cell.kind)
+
+
+def _other_type(value: Any, kind: CellKind) -> CellError:
+    if isinstance(value, TooLong):
+        return CellError("the cell is too long", f"at most {MAX_CELL_BYTES} bytes")
+    if isinstance(value, BeyondCalendar):
+        return beyond_calendar(value.text)
+    return CellError(f"{kind_of(value)} in the Parquet file", _EXPECTED_TYPE[kind])
 
 
 _EXPECTED_TYPE = {
@@ -348,7 +391,7 @@ def _typed_text(value: Any, kind: CellKind) -> str:
         raise CellError(
             f"an id that is {kind_of(value)}", _EXPECTED_TYPE[kind], "Cast the column to text"
         )
-    raise CellError(f"{kind_of(value)} in the Parquet file", _EXPECTED_TYPE[kind])
+    raise _other_type(value, kind)
 
 
 def _typed_whole(value: Any) -> int:
@@ -362,7 +405,7 @@ def _typed_whole(value: Any) -> int:
                 "not a whole number", "digits, with or without a sign", "It has decimals"
             )
         return in_64_bits(format(value.to_integral_value(), "f"))
-    raise CellError(f"{kind_of(value)} in the Parquet file", _EXPECTED_TYPE[CellKind.INTEGER])
+    raise _other_type(value, CellKind.INTEGER)
 
 
 def _typed_date(value: Any, reading: Reading) -> str:
@@ -370,6 +413,6 @@ def _typed_date(value: Any, reading: Reading) -> str:
         return read_timestamp(value, reading.timezone)
     if isinstance(value, date):
         raise CellError("a date without a time", _EXPECTED_TYPE[CellKind.DATE])
-    if isinstance(value, BeyondCalendar):
-        raise CellError("a timestamp outside the years 1 to 9999")
+    if isinstance(value, BeyondCalendar | TooLong):
+        raise _other_type(value, CellKind.DATE)
     raise CellError(f"{kind_of(value)}, not a date", _EXPECTED_TYPE[CellKind.DATE])

@@ -9,6 +9,12 @@ from pipeline.load.cells import BLANKS_AROUND
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, Fault, InputError
 from pipeline.model.errors import shorten
 
+MAX_COLUMNS = 10_000
+"""As many as a table of BigQuery may have; PostgreSQL stops at 1,600."""
+
+MAX_NAME_CHARS = 1_000
+"""BigQuery stops at 300, PostgreSQL at 63; a JSON Pointer may be longer."""
+
 _OURS = (ROW_COLUMN, LINE_COLUMN)
 
 
@@ -22,7 +28,7 @@ def is_unnamed(name: str) -> bool:
 
 
 def check_names(names: Sequence[str], file: str, line: int | None = None) -> None:
-    """Raise InputError for names that occur twice or that are ours.
+    """Raise InputError for names that occur twice, that are ours, or longer than any name.
 
     names  as they stand in the file, in its order; unnamed ones may repeat
     line   of the header
@@ -36,12 +42,38 @@ def check_names(names: Sequence[str], file: str, line: int | None = None) -> Non
         raise InputError(faults)
 
 
+def too_many_columns(
+    count: int, shown: Sequence[str], file: str, line: int | None = None
+) -> InputError:
+    """What is wrong with a file of more than MAX_COLUMNS columns; the first of their names."""
+    return InputError(
+        [
+            Fault(
+                what=f"the header names {count} columns",
+                file=file,
+                line=line,
+                value=f"{', '.join(shown)} and {count - len(shown)} more",
+                expected=f"at most {MAX_COLUMNS}",
+                todo="Export the columns of the operation only",
+            )
+        ]
+    )
+
+
 def _faults(names: Sequence[str], file: str, line: int | None) -> Iterator[Fault]:
     places: dict[str, list[int]] = defaultdict(list)
     for place, name in enumerate(names, start=1):
         places[name.strip(BLANKS_AROUND)].append(place)
     for name, where in places.items():
-        if name in _OURS:
+        if len(name) > MAX_NAME_CHARS:
+            yield Fault(
+                what=f"column {where[0]} has a name of {len(name)} characters",
+                file=file,
+                line=line,
+                value=shorten(name),
+                expected=f"at most {MAX_NAME_CHARS}",
+            )
+        elif name in _OURS:
             yield Fault(
                 what="this name is kept for the row numbers of the run",
                 file=file,

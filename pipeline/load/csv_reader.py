@@ -6,13 +6,17 @@ Does no I/O. What a chunk holds is checked and split in bulk, never record by re
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from types import MappingProxyType
 from typing import NoReturn
 
 import polars as pl
 
-from pipeline.load.columns import check_names, is_unnamed
+from pipeline.load.cells import spreadsheet_text
+from pipeline.load.columns import MAX_COLUMNS, check_names, is_unnamed, too_many_columns
 from pipeline.load.csv_header import (
+    DELIMITERS,
     DelimiterError,
     HeaderPlace,
     find_delimiter,
@@ -30,15 +34,15 @@ from pipeline.load.csv_quotes import (
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, Fault, InputError
 from pipeline.model.errors import shorten
 
-MAX_CELL_BYTES = 1 << 20
-"""On purpose: the csv module stops at 131,072 characters; a cell of JSON may be longer."""
 MAX_RECORD_BYTES = 8 << 20
 """What a text without line ends, or with a quote left open, may take of the memory."""
+_SHOWN_NAMES = 5
 MAX_FAULTS = 5
 """Of one kind, in one message."""
 
 _CONTROLS = bytes(c for c in (*range(32), 127) if c not in b"\t\n\r")
 _CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
+_SPREADSHEET_TEXT = re.compile(rb'"((?:[^"\n]|""){1,200})"')
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
 _TEXT = "text"
 
@@ -52,10 +56,13 @@ class CsvReader:
     recode     the command that converts the file to UTF-8, for a message
 
     The header is read at once: `delimiter`, `has_bom`, `newline` as it ends (line ends may be
-    mixed). `frames` gives `__row`, `__line` and the named columns as text; after it `rows` and
-    `blank_lines` are final. Both raise InputError: the first fault of the file, and a few more of
-    its kind.
+    mixed). `frames` gives `__row`, `__line` and the named columns as text; after it `rows`,
+    `blank_lines` and `lacks_last_end` are final: whether the last record, alone of all, has no line
+    end. Both raise InputError: the first fault of the file, and a few more of its kind.
     """
+
+    unread: Mapping[str, str] = MappingProxyType({})
+    offsets: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
@@ -67,6 +74,7 @@ class CsvReader:
     ) -> None:
         self.rows = 0
         self.blank_lines = 0
+        self.lacks_last_end = False
         self._chunks = iter(chunks)
         self._file = file
         self._recode = recode
@@ -75,7 +83,7 @@ class CsvReader:
         self._line = 1  # and on which line
         self._is_in_header = True
         self._has_ended = False
-        self._control: int | None = None  # follows upon the text, told when that has been taken
+        self._refused = b""  # follows upon the text, told when that has been taken
         place = self._find_header()
         self._drop(place.start_byte)
         self.blank_lines = place.blank_lines
@@ -107,8 +115,8 @@ class CsvReader:
     # Chunks ------------------------------------------------------------------------------------
 
     def _read_more(self) -> None:
-        if self._control is not None:
-            self._refuse_control(self._control)
+        if self._refused:
+            self._refuse_control()
         chunk = next(self._chunks, None)
         if chunk is None:
             self._has_ended = True
@@ -116,7 +124,7 @@ class CsvReader:
             self._text += chunk
         elif found := _CONTROL.search(chunk):
             self._text += chunk[: found.start()]
-            self._control = chunk[found.start()]
+            self._refused = chunk[found.start() :]
 
     def _whole_records(self, *, is_last: bool) -> Records:
         try:
@@ -150,6 +158,7 @@ class CsvReader:
         line = self._line
         try:
             known = find_delimiter(header, sep=sep, said=said)
+            self._check_count(header, known)
             names = header_names(header, known)
         except UnicodeDecodeError as error:
             self._refuse_byte(error.start)
@@ -169,6 +178,19 @@ class CsvReader:
         self._drop(len(header))
         return known, names
 
+    def _check_count(self, header: bytes, delimiter: str) -> None:
+        """Raise InputError for more columns than a table of any warehouse has."""
+        if header.count(delimiter.encode()) < MAX_COLUMNS:
+            return
+        if found := _LONE_RETURN.search(header):  # then it is no header, but all of the file
+            self._refuse_return(None, self._line, found.start())
+        plain = whole_records(header, delimiter, is_last=True).plain
+        count = plain.count(delimiter.encode()) + 1
+        if count > MAX_COLUMNS:
+            first = plain.split(delimiter.encode(), _SHOWN_NAMES)[:_SHOWN_NAMES]
+            names = [shorten(name.decode(errors="replace"), most=30) for name in first]
+            raise too_many_columns(count, names, self._file, self._line)
+
     # Records -----------------------------------------------------------------------------------
 
     def _take(self, records: Records) -> pl.DataFrame:
@@ -179,7 +201,11 @@ class CsvReader:
         except UnicodeDecodeError:
             self._refuse_encoding(records.used_bytes)
         lines = self._numbered(text, has_stand_ins=records.is_quoted)
-        self._check_shape(lines, is_cut=self._has_ended and not text.endswith("\n"))
+        is_open = self._has_ended and not text.endswith("\n")
+        self._check_shape(lines, is_cut=is_open)
+        self.lacks_last_end = is_open and bool(
+            text.rpartition("\n")[2].strip(self.delimiter + " \t")
+        )
         frame = self._split(lines, text if records.is_quoted else "")
         self._drop(records.used_bytes)
         self.rows += frame.height
@@ -220,8 +246,7 @@ class CsvReader:
             for place in range(len(self._names))
         )
         numbers = lines.select(ROW_COLUMN, LINE_COLUMN)
-        longest_bytes = lines.select(pl.col(_TEXT).str.len_bytes().max()).item()
-        self._check_cells(numbers, cells, longest_bytes or 0)
+        self._check_unnamed(numbers, cells)
         return numbers.with_columns(
             cells[place].alias(name)
             for place, name in ((str(p), n) for p, n in enumerate(self._names))
@@ -234,8 +259,8 @@ class CsvReader:
                 cell = cell.str.replace_all(stand_in, protected, literal=True)
         return cell
 
-    def _check_cells(self, numbers: pl.DataFrame, cells: pl.DataFrame, longest_bytes: int) -> None:
-        """No cell is too long, and columns without a name are empty."""
+    def _check_unnamed(self, numbers: pl.DataFrame, cells: pl.DataFrame) -> None:
+        """Columns without a name are empty."""
         for place, name in enumerate(self._names):
             cell = cells[str(place)]
             if is_unnamed(name) and (filled := cell != "").any():
@@ -247,18 +272,6 @@ class CsvReader:
                     value=shorten(cell.filter(filled)[0]),
                     todo="Name the column, or empty it",
                 )
-            if longest_bytes > MAX_CELL_BYTES:
-                too_long = cell.str.len_bytes() > MAX_CELL_BYTES
-                if too_long.any():
-                    row, line = numbers.filter(too_long).row(0)
-                    raise self._error(
-                        "the cell is too long",
-                        row=row,
-                        line=line,
-                        column=name,
-                        value=shorten(cell.filter(too_long)[0]),
-                        expected=f"at most {MAX_CELL_BYTES} bytes",
-                    )
 
     # Faults ------------------------------------------------------------------------------------
 
@@ -274,16 +287,33 @@ class CsvReader:
             self._take(records)
         return self.rows + 1
 
-    def _refuse_control(self, code: int) -> NoReturn:
-        at_byte = self._at_byte + len(self._text)
+    def _refuse_control(self) -> NoReturn:
+        what = f"{_control_name(self._refused[0])} at offset {self._at_byte + len(self._text)}"
+        padding_bytes = self._padding_bytes()
         row = self._skip_to(len(self._text))
+        if padding_bytes:
+            raise self._error(
+                f"{what}: the file ends in {padding_bytes} NUL bytes",
+                row=row,
+                line=self._line_of_fault(),
+                todo="Was it cut, or its space reserved and never written? Copy or upload it again",
+            )
         raise self._error(
-            f"{_control_name(code)} at offset {at_byte}",
+            what,
             row=row,
             line=self._line_of_fault(),
             expected="text; of the control characters only tabs and line ends",
             todo="Export the file again as UTF-8 text",
         )
+
+    def _padding_bytes(self) -> int:
+        """How many NUL bytes the file ends in, from here on; 0 where anything else follows."""
+        count = 0
+        for chunk in chain((self._refused,), self._chunks):
+            if chunk.strip(b"\0"):
+                return 0
+            count += len(chunk)
+        return count
 
     def _refuse_encoding(self, used_bytes: int) -> NoReturn:
         try:
@@ -307,6 +337,8 @@ class CsvReader:
 
     def _refuse_quote(self, error: QuoteError) -> NoReturn:
         near = self._text[max(0, error.at_byte - 20) : error.at_byte + 30].decode(errors="replace")
+        if error.is_stray and (found := self._spreadsheet_text(error.at_byte)) is not None:
+            self._refuse_spreadsheet_text(error.at_byte, found)
         row = self._skip_to(error.at_byte)
         opened = self._line + self._text.count(b"\n")
         if error.is_stray:
@@ -319,6 +351,29 @@ class CsvReader:
             what = f"the quote opened on line {opened} is never closed"
             todo = "Close it, or was the file cut here?"
         raise self._error(what, row=row, line=self._line_of_fault(), value=shorten(near), todo=todo)
+
+    def _spreadsheet_text(self, at: int) -> str | None:
+        """What stands between the quotes of `="..."`, where the cell of the quote at `at` is so."""
+        before = self._text[max(0, at - 2) : at]
+        is_formula = before[-1:] == b"=" and before[:-1] in {
+            b"",
+            b"\n",
+            *map(str.encode, DELIMITERS),
+        }
+        found = _SPREADSHEET_TEXT.match(self._text, at) if is_formula else None
+        return found[1].decode(errors="replace") if found else None
+
+    def _refuse_spreadsheet_text(self, at: int, value: str) -> NoReturn:
+        why = spreadsheet_text(value)
+        row = self._skip_to(at)
+        raise self._error(
+            why.what,
+            row=row,
+            line=self._line_of_fault(),
+            value=shorten(f'="{value}"'),
+            expected=why.expected,
+            todo=why.todo,
+        )
 
     def _refuse_length(self) -> NoReturn:
         if self._is_in_header and (found := _LONE_RETURN.search(self._text[:MAX_RECORD_BYTES])):

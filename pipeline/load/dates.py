@@ -9,10 +9,11 @@ from pipeline.load.cell_error import CellError
 
 _DATE_TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
-    r" ?(?:([Zz])|([+-])(\d\d):?(\d\d)?)?",
+    r" ?(?:([Zz]|UTC)|([+-])(\d\d):?(\d\d)?)?",  # BigQuery writes a blank and UTC
     re.ASCII,
 )
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_INFINITY = re.compile(r"([+-]?)inf(?:inity)?", re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 
 _EXPECTED = "a date and time such as 2026-12-31T18:00:00+01:00"
@@ -31,8 +32,8 @@ def read_date_text(text: str, timezone: tzinfo | None) -> str:
 
     >>> read_date_text("2026-12-31 18:00:00.500+0530", None)
     '2026-12-31T18:00:00.5+05:30'
-    >>> read_date_text("2026-12-31T18:00Z", None)
-    '2026-12-31T18:00:00+00:00'
+    >>> read_date_text("2026-12-31T18:00Z", None), read_date_text("2026-12-31 18:00:00 UTC", None)
+    ('2026-12-31T18:00:00+00:00', '2026-12-31T18:00:00+00:00')
     """
     found = _DATE_TIME.fullmatch(text)
     if found is None:
@@ -50,6 +51,17 @@ def read_date_text(text: str, timezone: tzinfo | None) -> str:
     if sign:
         return _rfc_3339(moment, _offset(sign, hours, minutes or "00"))
     return _local(moment, timezone)
+
+
+def beyond_calendar(value: str) -> CellError:
+    """What is wrong with a moment that no calendar here holds, `infinity` among them."""
+    return CellError(
+        f"a timestamp outside the years 1 to 9999 ({value})"
+        if "inf" in value
+        else "a timestamp outside the years 1 to 9999",
+        _EXPECTED,
+        "A date that never comes is written null, or omit, where the field allows that",
+    )
 
 
 def read_timestamp(value: datetime, timezone: tzinfo | None) -> str:
@@ -104,6 +116,8 @@ def _rfc_3339(moment: datetime, offset: str) -> str:
 
 
 def _not_a_date(text: str) -> CellError:
+    if found := _INFINITY.fullmatch(text):
+        return beyond_calendar(f"{found[1].strip('+')}infinity")
     if _NUMBER.fullmatch(text):
         return CellError(
             "a number, not a date",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +11,13 @@ from typing import Any
 
 from pipeline.load.cells import BLANKS_AROUND
 from pipeline.load.fields import Field, field_at, field_like, fields_of
+from pipeline.load.names import nearest
+from pipeline.load.unknown import unknown_columns
 from pipeline.model import RESULT_COLUMNS, CellKind, Fault, InputError, InputSettings
 from pipeline.vendors.contract import Operation
 
 OPERATION_COLUMN = "operation"
 ACCOUNT_COLUMN = "account"
-
-_SHOWN_COLUMNS = 12
 
 
 class Empty(Enum):
@@ -160,9 +159,10 @@ def plan_header(
     resolved = _without_clashes(
         [{header: reader.resolve(header) for header in named} for reader in readers]
     )
-    unknown = [header for header in named if all(found[header] is None for found in resolved)]
+    unknown = {header: None for header in named if all(found[header] is None for found in resolved)}
     faults = [fault for reader in readers for fault in reader.setting_faults()]
-    faults += [_unknown(header, readers, file) for header in unknown]
+    if unknown:
+        faults += _unknown(unknown, readers, [name for name in named if name not in unknown], file)
     for reader, found in zip(readers, resolved, strict=True):
         faults += reader.column_faults(_columns(found))
     if faults:
@@ -202,12 +202,16 @@ def _without_clashes(resolved: Sequence[_Resolved]) -> list[_Resolved]:
 def _clashes(columns: Iterable[Column]) -> Iterator[tuple[Column, Column]]:
     """Columns of the same field, or of a field and a member of it: the earlier, the later."""
     seen: dict[tuple[str, ...], Column] = {}
+    reached: dict[tuple[str, ...], Column] = {}  # by what the path of an earlier one begins with
     for column in columns:
         path = column.field.path
-        other = next((seen[p] for p in seen if p[: len(path)] == path[: len(p)]), None)
-        if other is not None:
+        starts = [path[:length] for length in range(1, len(path) + 1)]
+        above = next((seen[start] for start in starts if start in seen), None)
+        if (other := above or reached.get(path)) is not None:
             yield other, column
         seen.setdefault(path, column)
+        for start in starts:
+            reached.setdefault(start, column)
 
 
 def _columns(found: _Resolved) -> tuple[Column, ...]:
@@ -229,7 +233,7 @@ class _Header:
         self.fields = fields_of(operation.job_type)
         self._structs = structs
         self._file = file
-        self._section = f'[input."{operation.name}"]'
+        self.section = f'[input."{operation.name}"]'
         self._unknown_members: list[str] = []
 
     def names(self) -> list[str]:
@@ -310,7 +314,7 @@ class _Header:
                 yield self._setting_fault("empty_is_null of a field that cannot be null", name)
 
     def _setting_fault(self, what: str, value: str, expected: str | None = None) -> Fault:
-        return Fault(file=f"{self._section} of the configuration", what=what, value=repr(value),
+        return Fault(file=f"{self.section} of the configuration", what=what, value=repr(value),
                      expected=expected)  # fmt: skip
 
     def column_faults(self, columns: Sequence[Column]) -> Iterator[Fault]:
@@ -323,7 +327,7 @@ class _Header:
 
     def _missing(self, columns: Sequence[Column]) -> Iterator[Fault]:
         must, cleared = self._absent(columns)
-        add = f"Add the columns, or name them with `rename` under {self._section}"
+        add = f"Add the columns, or name them with `rename` under {self.section}"
         if names := ", ".join(field.name for field in must if not field.cell.is_spread):
             yield self._file_fault(
                 f"no column for {names}: every row of {self.operation.name} must give it", add
@@ -341,7 +345,7 @@ class _Header:
                 f"no column for {', '.join(cleared)}: {self.operation.name} replaces everything, "
                 "so what these fields hold at the vendor would be cleared",
                 "Add the columns (in a cell, null asks for null and omit leaves the field out on "
-                f'purpose), or set missing = "keep" or "clear" under {self._section}',
+                f'purpose), or set missing = "keep" or "clear" under {self.section}',
             )
 
     def _absent(self, columns: Sequence[Column]) -> tuple[list[Field], list[str]]:
@@ -394,6 +398,25 @@ def _is_content(field: Field) -> bool:
     return field.cell.kind is not CellKind.ID
 
 
+def _unknown(
+    headers: Iterable[str], readers: Sequence[_Header], others: Iterable[str], file: str
+) -> list[Fault]:
+    owners = {known: reader for reader in reversed(readers) for known in reader.names()}
+
+    def near(name: str) -> tuple[str, str] | None:
+        known = nearest(name, owners)
+        return (known, owners[known].section) if known else None
+
+    return unknown_columns(
+        list(map(trimmed, headers)),
+        near=near,
+        section=readers[0].section,
+        labels=dict.fromkeys(label for reader in readers for label in reader.labels()),
+        kept=[*map(trimmed, others), *owners],
+        file=file,
+    )
+
+
 def _twice(field: str, headers: Sequence[str], file: str) -> Fault:
     return Fault(
         file=file,
@@ -401,47 +424,3 @@ def _twice(field: str, headers: Sequence[str], file: str) -> Fault:
         value=" and ".join(map(repr, headers)),
         expected="one column for a field",
     )
-
-
-def _unknown(header: str, readers: Sequence[_Header], file: str) -> Fault:
-    name = trimmed(header)
-    owners = {known: reader for reader in reversed(readers) for known in reader.names()}
-    labels = dict.fromkeys(label for reader in readers for label in reader.labels())
-    near = nearest(name, owners)
-    reader = owners[near] if near else readers[0]
-    quoted = json.dumps(name, ensure_ascii=False)
-    ignore = f"ignore = [{quoted}]"
-    rename = f'rename = {{ {quoted} = "{near}" }}, or ' if near else ""
-    return Fault(
-        file=file,
-        column=repr(name),
-        what="unknown column" + (f", perhaps {near}" if near else ""),
-        expected=None if near else f"one of {listed(labels)}",
-        todo=f'Under [input."{reader.operation.name}"] write {rename}{ignore}',
-    )
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` was most likely meant to be, None where none is near.
-
-    >>> nearest("ExternalID", ["name", "external_id"])
-    'external_id'
-    """
-    bare = {_bare(other): other for other in known}
-    found = difflib.get_close_matches(_bare(name), bare, n=1, cutoff=0.7)
-    return bare[found[0]] if found else None
-
-
-def _bare(name: str) -> str:
-    return "".join(char for char in name.casefold() if char.isalnum() or char == ".")
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names for a message, no more than a message holds.
-
-    >>> listed(["status", "/a"])
-    'status, /a'
-    """
-    shown = list(names)
-    more = f" and {len(shown) - _SHOWN_COLUMNS} more" if len(shown) > _SHOWN_COLUMNS else ""
-    return ", ".join(shown[:_SHOWN_COLUMNS]) + more

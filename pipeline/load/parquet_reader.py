@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 
@@ -36,6 +37,9 @@ class ParquetReader:
     newline: str | None = None
     has_bom = False
     blank_lines = 0
+    lacks_last_end = False
+    unread: Mapping[str, str] = MappingProxyType({})
+    offsets: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,

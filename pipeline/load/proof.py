@@ -38,6 +38,17 @@ def check_decodes(path: Path) -> None:
     )
     if done.returncode >= 0:
         return
+    if -done.returncode == signal.SIGKILL:
+        raise InputError(
+            [
+                Fault(
+                    what="was not read: the process that decodes it was killed, as the system does "
+                    "where memory runs out",
+                    file=str(path),
+                    todo="Write it with smaller row groups, or give the process more memory",
+                )
+            ]
+        )
     if -done.returncode not in _CRASHES:
         how = signal.Signals(-done.returncode).name
         raise RunAborted(f"{path} was not read: {how} ended it. Nothing was sent")

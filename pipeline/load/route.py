@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.load.cell_error import CellError
 from pipeline.load.cells import clean
-from pipeline.load.header import nearest
+from pipeline.load.names import nearest
 from pipeline.model import Fault, InputSettings
 from pipeline.model.errors import shorten
 from pipeline.vendors.contract import Account

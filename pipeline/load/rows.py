@@ -24,10 +24,11 @@ from pipeline.load.cells import (
     column_reader,
 )
 from pipeline.load.fields import fields_of
-from pipeline.load.header import Column, Empty, OperationPlan, listed
+from pipeline.load.header import Column, Empty, OperationPlan
+from pipeline.load.names import listed
 from pipeline.load.part_of import part_of
 from pipeline.model import CellKind, Fault, UpdateJob
-from pipeline.model.errors import shorten
+from pipeline.model.errors import clipped, shorten
 
 _ODD_TYPES = frozenset({Absent, CellError})
 _SUSPICIOUS = MISSING_WORDS | {NULL}
@@ -192,7 +193,7 @@ def fault_text(faults: Sequence[Fault], line: int | None) -> str:
     if len(faults) > _TOLD_MOST:
         told.append(f"and {len(faults) - _TOLD_MOST} more")
     where = f"line {line}: " if line is not None else ""
-    return where + " | ".join(told)
+    return clipped(where + " | ".join(told), _TOLD_CHARS)
 
 
 def hint_text(faults: Sequence[Fault]) -> str:
@@ -201,10 +202,12 @@ def hint_text(faults: Sequence[Fault]) -> str:
     >>> hint_text([Fault(what="a", todo="Do it"), Fault(what="b", todo="Do it")])
     'Do it'
     """
-    return ". ".join(dict.fromkeys(fault.todo for fault in faults if fault.todo))
+    todo = dict.fromkeys(fault.todo for fault in faults[:_TOLD_MOST] if fault.todo)
+    return clipped(". ".join(todo), _TOLD_CHARS)
 
 
 _TOLD_MOST = 20
+_TOLD_CHARS = 4_000  # in one cell of a report
 
 
 def _is_within(place: Place, path: FieldPath) -> bool:

@@ -28,18 +28,20 @@ _MAGIC: Mapping[bytes, str] = MappingProxyType(
         b"\xfe\xff": "UTF-16BE",
     }
 )
+_NO_TEXT = bytes(4)
 _MARKUP = (b"<!doctype", b"<html", b"<?xml")
 
 
 def sniff(head: bytes) -> str:
     r"""What `head`, the first bytes of a file, shows: a format, an encoding, else `"text"`.
 
-    UTF-16 without a byte order mark is known by every second byte being NUL.
+    UTF-16 without a byte order mark is known by every second byte being NUL. Several NUL bytes in a
+    row are no text in any encoding: what stands before them decides.
 
     >>> sniff(b"PK\x03\x04...xl/workbook.xml"), sniff("id,name".encode("utf-16-le"))
     ('an Excel workbook (.xlsx)', 'UTF-16LE')
-    >>> sniff(b"id,name")
-    'text'
+    >>> sniff(b"id,name"), sniff(b"id,name" + bytes(100)), sniff(bytes(100))
+    ('text', 'text', 'NUL bytes')
     """
     found = next((kind for magic, kind in _MAGIC.items() if head.startswith(magic)), None)
     if found == "zip":
@@ -49,7 +51,10 @@ def sniff(head: bytes) -> str:
         return found
     if head.lstrip().lower().startswith(_MARKUP):
         return "HTML or XML"
-    if head.count(0) * 10 > len(head):  # a header in UTF-16 is mostly ASCII
-        odd = head[1::2].count(0)
-        return "UTF-16LE" if odd * 2 > head.count(0) else "UTF-16BE"
+    text = head.partition(_NO_TEXT)[0]
+    if head and not text:
+        return "NUL bytes"
+    if text.count(0) * 10 > len(text):  # a header in UTF-16 is mostly ASCII
+        odd = text[1::2].count(0)
+        return "UTF-16LE" if odd * 2 > text.count(0) else "UTF-16BE"
     return "text"

@@ -81,6 +81,8 @@ def _scalar(value: Any) -> Any:
         case None | bool():
             return value
         case str():
+            if len(value) > MOST_CHARS:
+                raise CellError(f"text of more than {MOST_CHARS:,} characters in a list or struct")
             _check_texts(value)
             return value
         case int():

@@ -81,6 +81,9 @@ def take(
                 delimiter=reader.delimiter,
                 has_bom=reader.has_bom,
                 newline=reader.newline,
+                lacks_last_end=reader.lacks_last_end,
+                unread=dict(reader.unread),
+                offsets=dict(reader.offsets),
             )
             writer.metadata |= to_metadata(taken)
     return replace(taken, checksum=writer.digest)
@@ -151,6 +154,9 @@ def _check_content(
     elif found.startswith("UTF-"):
         what = f"is {found}, not UTF-8"
         todo = f"Convert it: {_recode(source, found[:6], is_compressed=is_compressed)}"
+    elif found == "NUL bytes":
+        what = f"starts with NUL bytes{inside}, not with {expected}"
+        todo = "Was its space reserved and never written? Copy or upload it again"
     else:
         what = f"is {found}{inside}, not {expected}"
         todo = _SAVE_AS if "Excel" in found else "Export it again as CSV UTF-8"

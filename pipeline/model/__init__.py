@@ -14,15 +14,18 @@ from pipeline.model.job import Cell, CellKind, EntityKey, JobRow, UpdateJob
 from pipeline.model.progress import AccountProgress, Trouble
 from pipeline.model.result import RESULT_COLUMNS, SUCCESS, RowResult, Status
 from pipeline.model.snapshot import LINE_COLUMN, ROW_COLUMN, InputSettings, Snapshot
+from pipeline.model.stand_ins import MAX_CELL_BYTES, BeyondCalendar, TooLong
 from pipeline.model.wire import Link, NoReply, Reply, Request
 
 __all__ = [
     "LINE_COLUMN",
+    "MAX_CELL_BYTES",
     "RESULT_COLUMNS",
     "ROW_COLUMN",
     "SUCCESS",
     "AccountProgress",
     "Answer",
+    "BeyondCalendar",
     "Cell",
     "CellKind",
     "ConfigError",
@@ -42,6 +45,7 @@ __all__ = [
     "RunAborted",
     "Snapshot",
     "Status",
+    "TooLong",
     "Trouble",
     "UpdateJob",
     "UsageError",

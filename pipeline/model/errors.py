@@ -12,10 +12,17 @@ A wrong row raises nothing: it becomes an `invalid` result.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
 SHOWN_VALUE_CHARS = 60
+SHOWN_FAULTS = 100
+"""Of one error: beyond them faults are counted, not kept."""
+SHOWN_FAULTS_CHARS = 12_000
+_MOST_CHARS = {"where": 300, "what": 600, "value": 200, "expected": 1_500, "todo": 3_000}
+"""Of each part of a fault as text: what a part quotes may be as long as the file."""
 
 
 def shorten(value: object, most: int = SHOWN_VALUE_CHARS) -> str:
@@ -28,8 +35,46 @@ def shorten(value: object, most: int = SHOWN_VALUE_CHARS) -> str:
     >>> shorten("x" * 10, most=6)
     "'xx..."
     """
-    text = f"'{_visible(value)}'" if isinstance(value, str) else repr(value)
+    text = f"'{_visible(value[:most])}'" if isinstance(value, str) else _start_of(value, most)
+    return clipped(text, most)
+
+
+def clipped(text: str, most: int) -> str:
+    """`text` with at most so many characters.
+
+    >>> clipped("a long text", 9)
+    'a long...'
+    """
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _start_of(value: Any, most: int) -> str:
+    """The representation of a value, or more than `most` characters of its start.
+
+    >>> _start_of([{"sku": "a", "n": 1}] * 1_000_000, most=20)
+    "[{'sku': 'a', 'n': 1}, ...]"
+    """
+    match value:
+        case str() | bytes():
+            return repr(value[: most + 1])
+        case list():
+            return f"[{_joined((_start_of(each, most) for each in value), most)}]"
+        case dict():
+            items = value.items()
+            pairs = (f"{_start_of(k, most)}: {_start_of(v, most)}" for k, v in items)
+            return f"{{{_joined(pairs, most)}}}"
+    return repr(value)
+
+
+def _joined(parts: Iterable[str], most: int) -> str:
+    found: list[str] = []
+    chars = 0
+    for part in parts:
+        if chars > most:
+            return ", ".join([*found, "..."])
+        found.append(part)
+        chars += len(part) + 2
+    return ", ".join(found)
 
 
 def _visible(text: str) -> str:
@@ -59,18 +104,21 @@ class Fault:
     todo: str | None = None
 
     def __str__(self) -> str:
-        """One line.
+        """One line, each part of it no longer than a message holds.
 
         >>> str(Fault(what="not a whole number", row=3, line=4, column="limit", value="'x'"))
         "row 3 (line 4), column limit: not a whole number: 'x'"
         """
         where = ", ".join(self._places())
-        text = f"{where}: {self.what}" if where else self.what
+        what = clipped(self.what, _MOST_CHARS["what"])
+        text = f"{where}: {what}" if where else what
         if self.value is not None:
-            text += f": {self.value}"
+            text += f": {clipped(self.value, _MOST_CHARS['value'])}"
         if self.expected:
-            text += f"; expected {self.expected}"
-        return f"{text}. {self.todo}" if self.todo else text
+            text += f"; expected {clipped(self.expected, _MOST_CHARS['expected'])}"
+        if self.todo:
+            text += f". {clipped(self.todo, _MOST_CHARS['todo'])}"
+        return _visible(text)
 
     def _places(self) -> Iterable[str]:
         if self.file:
@@ -80,7 +128,7 @@ class Fault:
         elif self.line is not None:
             yield f"line {self.line}"
         if self.column is not None:
-            yield f"column {self.column}"
+            yield f"column {clipped(self.column, _MOST_CHARS['where'])}"
 
 
 class PipelineError(Exception):
@@ -96,13 +144,16 @@ class UsageError(PipelineError):
 
 
 class _FaultsError(PipelineError):
-    """An error that is a list of faults, one line each."""
+    """An error that is a list of faults, one line each.
+
+    faults  the first of them, SHOWN_FAULTS at most; the text says how many there are beyond
+    """
 
     def __init__(self, faults: Iterable[Fault] | str) -> None:
-        self.faults: tuple[Fault, ...] = (
-            (Fault(what=faults),) if isinstance(faults, str) else tuple(faults)
-        )
-        super().__init__("\n".join(map(str, self.faults)))
+        found = iter([Fault(what=faults)] if isinstance(faults, str) else faults)
+        self.faults: tuple[Fault, ...] = tuple(islice(found, SHOWN_FAULTS))
+        self._more = sum(1 for _ in found)
+        super().__init__(_as_lines(self.faults, self._more))
 
 
 class ConfigError(_FaultsError):
@@ -118,7 +169,27 @@ class InputError(_FaultsError):
         >>> InputError([Fault(what="not a number", row=3, value="'x'")]).without_values()
         'row 3: not a number'
         """
-        return "\n".join(str(replace(fault, value=None)) for fault in self.faults)
+        return _as_lines([replace(fault, value=None) for fault in self.faults], self._more)
+
+
+def _as_lines(faults: Sequence[Fault], more: int) -> str:
+    """A line for each fault, as far as a screen or two go, and how many are left out.
+
+    >>> print(_as_lines([Fault(what="odd")], more=4))
+    odd
+    ... and 4 more
+    """
+    lines: list[str] = []
+    chars = 0
+    for fault in faults:
+        line = str(fault)
+        chars += len(line)
+        if lines and chars > SHOWN_FAULTS_CHARS:
+            break
+        lines.append(line)
+    if left_out := len(faults) - len(lines) + more:
+        lines.append(f"... and {left_out} more")
+    return "\n".join(lines)
 
 
 class RunAborted(PipelineError):  # noqa: N818 - it says what happened, not what to catch

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -24,6 +25,10 @@ class Snapshot:
     selected     records in the snapshot; fewer than `rows` only where the user chose some
     blank_lines  lines that are no record, counted
     delimiter, has_bom, newline   of a CSV; None, False, None of a Parquet file
+    lacks_last_end  the last record of a CSV has no line end, unlike those before: it may be cut
+    unread       columns of the source that the snapshot leaves out, and what they hold that is not
+                 read: good only for being ignored
+    offsets      by column, the offset from UTC that its times are to be written with
     checksum     names what was written to the file; empty where an earlier version wrote it
     """
 
@@ -40,6 +45,9 @@ class Snapshot:
     delimiter: str | None = None
     has_bom: bool = False
     newline: str | None = None
+    lacks_last_end: bool = False
+    unread: Mapping[str, str] = field(default_factory=dict)
+    offsets: Mapping[str, str] = field(default_factory=dict)
     checksum: str = ""
 
 

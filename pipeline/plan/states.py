@@ -135,9 +135,11 @@ async def opened(
     readers: dict[str, Reader] = {}
     async with AsyncExitStack() as stack:
         for account in accounts:
-            door = Door(way.shared.gate(account, config))
+            door = Door(way.shared.gate(account, config), announce=way.tell)
             send = await stack.enter_async_context(way.open_link(account, door))
-            readers[account.name] = Reader(account, send=send, door=door, around=around)
+            reader = Reader(account, send=send, door=door, around=around)
+            readers[account.name] = reader
+            stack.enter_context(reader.open())
         shelf = Shelf()
         stack.callback(shelf.close)
         failure: Exception | None = None

@@ -55,6 +55,7 @@ class Verified:
     blind     rows of vendors that cannot be read
     untold    rows of which a read cannot tell (an item added to a list)
     examples  the first drifts; all of them stand in `path`, None where there are none
+    stopped   accounts that were read no further, and why
     """
 
     rows: int = 0
@@ -66,6 +67,7 @@ class Verified:
     requests: int = 0
     examples: list[Drift] = field(default_factory=list)
     path: Path | None = None
+    stopped: dict[str, str] = field(default_factory=dict)
 
 
 async def verify_run(
@@ -91,6 +93,7 @@ async def verify_run(
                 check = _Check(prepared, accounts, record, states, sample)
                 await check.run(tell)
                 check.found.requests = states.requests
+                check.found.stopped = states.stopped
                 return check.found
     finally:
         prepared.lock.release()

@@ -12,7 +12,6 @@ def hopeless(
     answer: Answer,
     brake: Brake | None,
     *,
-    max_wait_s: float,
     is_first_lost: bool = False,
     down_s: float = 0.0,
     max_outage_s: float = math.inf,
@@ -20,26 +19,19 @@ def hopeless(
     """Why no further row should go to the account, or None.
 
     brake          is told of the answer; None where that is no answer to an update
-    max_wait_s     a longer pause is not waited for
     is_first_lost  `answer` stands for all that came of the account's first request: no reply
     down_s         how long the vendor has been down; 0 where it is not
     max_outage_s   a longer outage is not waited for
 
-    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake(), max_wait_s=900.0)
+    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake())
     'HTTP 401: 401013'
     """
-    wait_s = answer.retry_after_s or 0.0
     if answer.verdict is Verdict.FATAL:
         return in_words(answer)
     if brake is not None and brake.pulls(answer):
         return (
             f"the first {brake.after} answers were all the same refusal: "
             f"{in_words(answer)}. Nothing was sent after that; --no-brake sends all the same"
-        )
-    if wait_s > max_wait_s:
-        return (
-            f"the vendor asks for a pause of {wait_s:.0f} s, longer than max_wait_s = "
-            f"{max_wait_s:.0f}"
         )
     if down_s > max_outage_s:
         return (

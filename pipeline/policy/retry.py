@@ -38,12 +38,12 @@ def next_delay_s(policy: RetryPolicy, answer: Answer, attempt: int, jitter: floa
     attempt  1-based number of the attempt that brought `answer`
     jitter   a draw from [0, 1)
 
-    Full jitter under an exponential ceiling. A vendor's Retry-After is a floor, never shortened;
-    the jitter on top spreads the rows that were told the same time.
+    Full jitter under an exponential ceiling. A pause that the vendor asks for is not counted in: it
+    holds the whole account, at the gate, where it may be lifted.
 
     >>> next_delay_s(RetryPolicy(), Answer(Verdict.TRANSIENT, "maybe"), attempt=3, jitter=0.5)
     1.0
     """
     if answer.verdict not in RETRYABLE or attempt >= policy.max_attempts:
         return None
-    return (answer.retry_after_s or 0.0) + jitter * ceiling_s(policy, attempt)
+    return jitter * ceiling_s(policy, attempt)

@@ -15,10 +15,9 @@ What a number of a wait means follows from its size, as vendors write all of the
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 
 LONGEST_S = 366 * 86_400.0
 """No wait is believed to be longer; what asks for more asks for this."""
@@ -36,6 +35,8 @@ _NUMBER = re.compile(r"\+?([0-9]{1,20}(?:\.[0-9]{1,20})?)")  # ASCII digits only
 _LONGEST_DATE = 64  # characters; the three forms of HTTP have at most 33
 _MOMENTS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
 _NOTHING = 1e20
+_LAST_S = 253_402_300_799.0  # the last second of the year 9999
+_FIRST_S = -62_135_596_800.0  # the first of the year 1
 
 
 def number(text: str) -> float | None:
@@ -106,7 +107,19 @@ def moment_s(date: str) -> float | None:
         at_s = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return at_s if math.isfinite(at_s) else None
+    return max(_FIRST_S, min(at_s, _LAST_S))  # an offset may lead beyond the last year
+
+
+def shown(text: str) -> str:
+    """What was read of a wait, to be shown to people: nothing of it is but numbers and dates.
+
+    >>> shown(" 7, 60 "), shown("Thu, 1 Jan 1970 00:10:00 +0000"), shown("***")
+    ('7, 60', 'Thu, 01 Jan 1970 00:10:00 GMT', '')
+    """
+    if all(number(part) is not None for part in text.split(",")):
+        return text.strip()
+    at_s = moment_s(text)
+    return "" if at_s is None else format_datetime(datetime.fromtimestamp(at_s, UTC), usegmt=True)
 
 
 def written_s(date: str, received_s: float) -> float:

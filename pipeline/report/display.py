@@ -21,6 +21,7 @@ from rich.text import Text
 
 from pipeline.model import AccountProgress, Trouble
 from pipeline.report.pace import Pace, Paces, Throughput, sparkline, total
+from pipeline.report.printable import Printable
 from pipeline.report.wording import about, compact, counted, number, one_line
 
 REFRESH_PER_S = 5
@@ -50,7 +51,7 @@ class LiveDisplay:
         self._shown = Group()
         self._live = Live(
             console=console,
-            get_renderable=self._render,
+            get_renderable=lambda: Printable(self._render()),
             refresh_per_second=REFRESH_PER_S,
             transient=True,
             redirect_stdout=False,  # a program may be reading it

@@ -102,6 +102,15 @@ def one_line(text: str) -> str:
     return _UNSEEN.sub("", _ESCAPE.sub("", _BREAK.sub(" | ", text.strip())).replace("\t", " "))
 
 
+def printable(text: str) -> str:
+    r"""Text for a terminal: line ends stay, and nothing else that a terminal obeys.
+
+    >>> printable("red \x1b[31mherring\x1b[0m\u202e\nnext \x9b31m line\a")
+    'red herring\nnext 31m line'
+    """
+    return "\n".join(_UNSEEN.sub("", _ESCAPE.sub("", line)) for line in text.split("\n"))
+
+
 def row_list(rows: Iterable[int], count: int) -> str:
     """Some rows out of `count`.
 

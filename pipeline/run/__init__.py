@@ -15,7 +15,7 @@ import anyio.to_thread
 from pipeline.config import Config, load_config
 from pipeline.ledger import Ledger, State
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
-from pipeline.report import Summary
+from pipeline.report import ReconciliationError, ReportError, Summary
 from pipeline.report.summary import NOTHING_SENT
 from pipeline.run.appointed import Appointment, CalledOffError, to_the_minute
 from pipeline.run.before import Before
@@ -23,6 +23,7 @@ from pipeline.run.busy import BusyError, places_held
 from pipeline.run.credentials import check_secrets
 from pipeline.run.facts import report, warnings_about
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin
 from pipeline.run.places import settle_places
 from pipeline.run.prepare import (
     SAMPLES,
@@ -31,6 +32,8 @@ from pipeline.run.prepare import (
     prepare,
     reopen,
     same_finished,
+    same_unfinished,
+    sent_before,
 )
 from pipeline.run.prune import tidy
 from pipeline.run.record import open_record
@@ -48,6 +51,7 @@ __all__ = [
     "Appointment",
     "BusyError",
     "CalledOffError",
+    "Origin",
     "Prepared",
     "Progress",
     "RunOptions",
@@ -67,6 +71,8 @@ __all__ = [
     "run_file",
     "run_file_async",
     "same_finished",
+    "same_unfinished",
+    "sent_before",
     "signals_obeyed",
     "tidy",
     "to_the_minute",
@@ -74,6 +80,7 @@ __all__ = [
     "warnings_about",
 ]
 
+_STOPPED = 3  # the exit code
 _KILLED = "its process was killed"
 
 
@@ -135,9 +142,30 @@ async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
             discard(prepared)
             raise
         _record_late(ledger, sent)
-        summary = await _reported(prepared, sent, ledger, before)
+        try:
+            summary = await _reported(prepared, sent, ledger, before)
+        except ReportError as error:
+            _note_unreported(prepared, ledger)
+            if isinstance(error, ReconciliationError):
+                raise
+            raise ReportError(
+                f"{error}. What was sent is on record: once the cause is gone, `pipeline runs "
+                f"{prepared.run}` makes the report"
+            ) from error
         _move_on(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
+
+
+def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
+    """The process came to its end, and says so; how rows ended is known without a report."""
+    counts = ledger.counts()
+    counts[Status.UNKNOWN] = counts.get(Status.UNKNOWN, 0) + sum(1 for _ in ledger.claimed())
+    ended = sum(counts.values()) - counts.get(Status.NOT_ATTEMPTED, 0)
+    counts[Status.NOT_ATTEMPTED] = prepared.bound.rows - ended
+    with open_registry(prepared.config) as runs:
+        runs.change_state(
+            prepared.run, "sending", counts=counts, exit_code=_STOPPED, commits=ledger.commits
+        )
 
 
 async def _sent(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent, before: Before) -> Before:

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 from pipeline.config import public_settings
 from pipeline.ledger import Ledger, Run
-from pipeline.model import RowResult, Status
+from pipeline.model import RowResult, Snapshot, Status
 from pipeline.model.leg import Leg
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
 from pipeline.report.summary import NOTHING_SENT
 from pipeline.run.before import Before
 from pipeline.run.legs import legs_of
-from pipeline.run.prepare import Prepared
+from pipeline.run.prepare import CUT_LAST_LINE, Prepared
 from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.run.shared import Sent
 from pipeline.run.usual import unusual_failures
@@ -142,8 +142,7 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
     if prepared.repeats:
         yield f"the same content was run before: {prepared.repeats}"
     yield from _unfinished_others(prepared)
-    if not prepared.snapshot.rows:
-        yield "the file has no rows"
+    yield from _about_file(prepared.snapshot)
     if prepared.bound.repeated:
         yield (
             f"{prepared.bound.repeated} rows share their entity with another row: "
@@ -159,6 +158,13 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
     for account in prepared.accounts:
         if account.link.tls == "legacy":
             yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
+
+
+def _about_file(snapshot: Snapshot) -> Iterator[str]:
+    if snapshot.lacks_last_end:
+        yield CUT_LAST_LINE
+    if not snapshot.rows:
+        yield "the file has no rows"
 
 
 def _unfinished_others(prepared: Prepared) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from pipeline.model import (
 )
 from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin, origin_of
 from pipeline.run.record import LEDGER, forget_witnesses
 from pipeline.run.registry import (
     UNFINISHED,
@@ -44,6 +46,7 @@ from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load,
 from pipeline.vendors import Account, Operation
 
 SAMPLES = "samples"
+CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
 _WAY_OUT = (
     "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
@@ -97,17 +100,24 @@ class Prepared:
 
 
 def prepare(
-    path: Path, config: Config, options: RunOptions, *, shown: Path | None = None
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    *,
+    shown: Path | None = None,
+    dropped: Path | None = None,
 ) -> Prepared:
     """Take and bind one file: its snapshot, its jobs, what is wrong with its rows.
 
-    shown  how people know the file, where that is not the place where it lies
+    shown    how people know the file, where that is not the place where it lies
+    dropped  where it was dropped, if `path` is a copy: the folder says which operation it is for
 
     Where an unfinished run of the same content is on record, that one is prepared to be carried on,
     unless it has another id. From then on it has the one that this time brings.
     Raises InputError where the file is broken, RunAborted where the disk refuses.
     """
     is_sample = _is_sample(path, config)
+    origin = origin_of(path) if dropped is None else None
     if (unfinished := same_unfinished(path, config, options)) is not None:
         return _with_id(reopen(unfinished, config, options))
     run = run_name(path.name.split(".")[0])
@@ -116,7 +126,7 @@ def prepare(
     lock.acquire(wait=False)
     try:
         check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown)
+        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown, dropped=dropped)
         _check_accounts(bound, path)
         check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
@@ -131,6 +141,7 @@ def prepare(
             is_sample=is_sample,
             made_of=_made_of(path),
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
+            origin=origin,
         )
         repeats = register(stored, config, save(stored, folder))
     except OSError as error:
@@ -234,6 +245,31 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
     return None
 
 
+def sent_before(config: Config, sha256: str, origin: Origin) -> str | None:
+    """The finished run that sent this very file, whole, from where it lies; None if there is none.
+
+    A file of the same content that was written, or moved there, since is another one.
+    """
+    with open_registry(config) as runs:
+        found = [run.name for run in runs.find(sha256) if run.state not in UNFINISHED]
+    return next((name for name in found if _sent(config, name, origin)), None)
+
+
+def _sent(config: Config, run: str, origin: Origin) -> bool:
+    folder = config.ledger_folder / "runs" / run
+    try:
+        stored = load(folder) if is_stored(folder) else None
+    except RunAborted:  # damaged: it says nothing
+        return False
+    return (
+        stored is not None
+        and stored.origin == origin
+        and stored.options.rows is None
+        and stored.refusal is None
+        and _fits(stored, config)
+    )
+
+
 def _fits(stored: StoredRun, config: Config) -> bool:
     """Whether the configuration still leads where the run was going."""
     return all(
@@ -335,11 +371,18 @@ def _is_sample(path: Path, config: Config) -> bool:
 
 
 def take_and_bind(
-    path: Path, config: Config, options: RunOptions, folder: Path, *, shown: Path | None = None
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    folder: Path,
+    *,
+    shown: Path | None = None,
+    dropped: Path | None = None,
 ) -> tuple[Snapshot, Bound]:
     """The snapshot of a file, and its rows as jobs, in `folder`; how the others end in its ledger.
 
-    shown  what the snapshot calls the file; None: what it is called
+    shown    what the snapshot calls the file; None: what it is called
+    dropped  in which folder its operation is looked for; None: where it lies
 
     Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
     """
@@ -350,7 +393,7 @@ def take_and_bind(
         return _take_plan(path, planned, config, options, folder, shown=shown or path)
     is_sample = _is_sample(path, config)
     operations = {op.name: op for v in config.vendors.values() for op in v.operations}
-    placed_in = _folder_operation(path, operations)
+    placed_in = _folder_operation(dropped or path, operations)
     sources = {
         name: InputSettings() if is_sample else config.input_for(name) for name in operations
     }
@@ -429,6 +472,7 @@ def _check_writable(reports: Path) -> None:
     """Raise RunAborted where no report could be written after the run."""
     try:
         reports.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(prefix=".", dir=reports)).rmdir()  # as the report will be made
     except OSError as error:
         raise RunAborted(
             f"reports cannot be written to {reports}: {error.strerror}. Nothing was sent; "
@@ -482,6 +526,8 @@ def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:
 def _refusal(snapshot: Snapshot, bound: Bound, options: RunOptions) -> str | None:
     if snapshot.rows < options.min_rows:
         return f"rows in the file: {snapshot.rows}, fewer than the {options.min_rows} asked for"
+    if snapshot.lacks_last_end and not options.max_invalid:
+        return f"{CUT_LAST_LINE}. Nothing was sent"
     if bound.invalid > options.max_invalid * bound.rows:
         return (
             f"{bound.invalid} of {bound.rows} rows are invalid, more than "

@@ -61,8 +61,8 @@ OpenLink = Callable[[Account, Door], AbstractAsyncContextManager[Send]]
 @asynccontextmanager
 async def over_http(account: Account, door: Door) -> AsyncIterator[Send]:
     """The way to an account's vendor: what sends a request there and brings the reply."""
-    late, while_open = door.permit_again, door.while_open
-    async with signed_in(account, late=late, while_open=while_open) as send:
+    late, while_open, announce = door.permit_again, door.while_open, door.announce
+    async with signed_in(account, late=late, while_open=while_open, announce=announce) as send:
         yield send
 
 
@@ -117,7 +117,8 @@ async def send_or_refuse(
     async with AsyncExitStack() as stack:
         links: list[tuple[Account, Door, Send]] = []
         for account in accounts:
-            door = Door(way.shared.gate(account, prepared.config))
+            gate = way.shared.gate(account, prepared.config)
+            door = Door(gate, prepared.run, announce=way.tell)
             send = await stack.enter_async_context(way.open_link(account, door))
             links.append((account, door, send))
             if way.appointment.start_at is not None:

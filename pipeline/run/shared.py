@@ -159,18 +159,28 @@ class Shared:
                 tenure.gate.close()
         # in the end also those that wait
         leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
-        facts = [(each, each.gate.take_ages_s(), each.gate.pause_left_s()) for each in held]
+        facts = [(each, each.gate.take_ages_s()) for each in held]
+        tenures = self.tenures.values()
+        new = [(each, asked) for each in tenures if (asked := each.gate.unrecorded_pause)]
+        paused = [each for each in held if each.gate.is_pause_on_record]
 
-        def note() -> None:
+        def note() -> list[Tenure]:
+            lifted: list[Tenure] = []
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for tenure, ages_s, pause_left_s in facts:
-                    tenure.note(runs, ages_s, pause_left_s)
+                for tenure, ages_s in facts:
+                    tenure.note(runs, ages_s)
+                for tenure, asked in new:
+                    runs.pause(tenure.group, asked)
+                    tenure.gate.recorded_pause(asked)
+                lifted += [each for each in paused if runs.pause_of(each.group) is None]
             for tenure in leaving:
                 tenure.let_go()
+            return lifted
 
-        if held or leaving:
+        if held or leaving or new:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(note)
+                for tenure in await anyio.to_thread.run_sync(note):
+                    tenure.gate.lift_pause()
             for tenure in held:
                 tenure.gate.recorded()
 
@@ -223,4 +233,9 @@ def quota_group(account: Account) -> str:
         case None:
             who = ""
     digest = hashlib.sha256(who.encode()).hexdigest()[:16]
-    return f"{account.vendor.name}|{account.settings.origin}|{digest}"
+    return f"{group_prefix(account)}{digest}"
+
+
+def group_prefix(account: Account) -> str:
+    """How the quota group of an account begins, whatever its credential."""
+    return f"{account.vendor.name}|{account.settings.origin}|"

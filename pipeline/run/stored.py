@@ -15,6 +15,7 @@ from pipeline.load import Bound
 from pipeline.model import DamagedError, RunAborted, Snapshot
 from pipeline.model.plan import MadeOf
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin
 
 FILE = "run.json"
 FORMAT = 1
@@ -30,6 +31,8 @@ class StoredRun:
     made_of       what its rows came from
     credentials   digest of who signs in for an account, once something was sent through it and
                   where that has a name; see `credentials.py`
+    origin        the file as it lay when the run was prepared; None for a dropped one, which is
+                  put away, and for runs of earlier versions
     """
 
     format: int
@@ -42,6 +45,7 @@ class StoredRun:
     is_sample: bool
     is_simulated: bool
     credentials: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
     made_of: MadeOf = "file"
 
 

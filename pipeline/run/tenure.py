@@ -20,6 +20,7 @@ from typing import NamedTuple
 from pipeline.engine.gate import Gate, Terms, spacing
 from pipeline.ledger import Lock, Runs
 from pipeline.model import RunAborted
+from pipeline.model.pause import AskedPause
 
 REMEMBER_EVERY_S = 1.0
 """How often what left is put on record, and the gate passed on where another process waits."""
@@ -41,18 +42,19 @@ class Taken(NamedTuple):
     """What a gate has to know when it is opened.
 
     ages_s        since when requests of others count, oldest first, in seconds before now
-    pause_left_s  of the vendor's own pause
+    pause         the vendor's own, as it is on record
     unrecorded    so many requests may have left that nobody put on record
     """
 
     ages_s: list[float]
-    pause_left_s: float
+    pause: AskedPause | None
     unrecorded: int
 
 
 class Tenure:
     """This process's hold on the gate of one quota group.
 
+    group   its name, as on record
     folder  of the locks
 
     Its calls touch files: one at a time, `reach`, `take` and `note` in a thread. They raise
@@ -64,7 +66,7 @@ class Tenure:
         self.gate = gate
         most = most_in(UNRECORDED_S, gate.terms)
         self.most_unrecorded = min(most, MOST_UNRECORDED) if most else math.inf
-        self._group = group
+        self.group = group
         self._lock = Lock(folder / f"quota-{name}")
         self._line = Lock(folder / f"quota-{name}-next")
         self._noted = 0
@@ -87,11 +89,11 @@ class Tenure:
         """What other processes sent, to open the gate with; to be called once it is held."""
         now_s = time.time()
         since_s = now_s - self.gate.terms.longest_s - OLDER_S
-        left = runs.departures(self._group, since_s, after=self._noted)
+        left = runs.departures(self.group, since_s, after=self._noted)
         self._noted = left.last
         return Taken(
             ages_s=[max(-OLDER_S, now_s - each_s) for each_s in left.times],
-            pause_left_s=max(0.0, runs.paused_until(self._group) - now_s),
+            pause=runs.pause_of(self.group),
             unrecorded=self._lost(),
         )
 
@@ -106,14 +108,12 @@ class Tenure:
             return not self._line.acquire(wait=False)
         return False
 
-    def note(self, runs: Runs, ages_s: list[float], pause_left_s: float) -> None:
-        """Put on record what left, so long ago, and the vendor's own pause."""
+    def note(self, runs: Runs, ages_s: list[float]) -> None:
+        """Put on record what left, so long ago."""
         now_s = time.time()
         times = [now_s - age_s for age_s in ages_s]
         forget_s = now_s - self.gate.terms.longest_s - OLDER_S
-        self._noted = max(self._noted, runs.depart(self._group, times, forget_before_s=forget_s))
-        if pause_left_s:
-            runs.pause(self._group, now_s + pause_left_s)
+        self._noted = max(self._noted, runs.depart(self.group, times, forget_before_s=forget_s))
 
     def let_go(self) -> None:
         """Others may hold the gate."""

@@ -20,7 +20,8 @@ async def await_turn(prepared: Prepared, way: Way, sent: Sent) -> bool:
         return True
     for name in prepared.bound.jobs:
         account = prepared.config.account(name, way.environ)
-        door = Door(way.shared.gate(account, prepared.config))
+        gate = way.shared.gate(account, prepared.config)
+        door = Door(gate, prepared.run, announce=way.tell)
         async with way.open_link(account, door) as send:
             refused = await sign_in_ahead(send)
         if refused is not None and refused.reason == REFUSED:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 from pipeline.config import Config
-from pipeline.model import PipelineError, RowResult, Status
+from pipeline.model import ConfigError, PipelineError, RowResult, Status
 from pipeline.report import Summary
 from pipeline.report.wording import one_line
 from pipeline.tell.events import (
@@ -39,6 +39,16 @@ ROWS_PER_S = 20
 _CODE_CHARS = 64
 
 
+class Log(Protocol):
+    """Where lines of a log go: what `print` needs of a file."""
+
+    def write(self, text: str, /) -> object:
+        """Append `text`."""
+
+    def flush(self) -> object:
+        """Let go of what is buffered."""
+
+
 class Teller:
     """Safe to call from any thread; no call waits for a receiver or raises because of one.
 
@@ -52,7 +62,7 @@ class Teller:
         self,
         config: Config,
         *,
-        log: TextIO | None = None,
+        log: Log | None = None,
         level: Level = "info",
         is_json: bool = False,
         webhook: Webhook | None = None,
@@ -207,7 +217,7 @@ def open_teller(
     config: Config,
     environ: Mapping[str, str],
     *,
-    log: TextIO,
+    log: Log,
     log_format: str | None = None,
     level: Level | None = None,
     metrics_file: Path | None = None,
@@ -215,9 +225,9 @@ def open_teller(
 ) -> Iterator[Teller]:
     """A teller as the configuration wants it; in the end what waits is still told, for a while.
 
-    log_format, level, metrics_file  what the command says; None: the configuration's
+    A webhook whose URL cannot be read is warned of: who is told of a night must not stop it.
 
-    Raises ConfigError where the webhook's URL cannot be read.
+    log_format, level, metrics_file  what the command says; None: the configuration's
     """
     chosen = log_format or config.log.format
     teller = Teller(
@@ -228,7 +238,11 @@ def open_teller(
         metrics_file=metrics_file or config.metrics_file,
         warn=warn,
     )
-    url = config.webhook_url(environ)
+    try:
+        url = config.webhook_url(environ)
+    except ConfigError as error:
+        url = None
+        teller.warn(f"nobody is told by webhook: {error}")
     if url is not None:
         teller.webhook = Webhook(url, config.notify.timeout_s, teller.warn)
     try:

@@ -24,6 +24,7 @@ Body = Literal["slack", "teams", "json"]
 STOPPED_CODE = 3
 _BUSY_CODE = 4
 _MOST_CHARS = 500
+_GAP = "\u200b"
 
 
 def name_of(event: Event) -> str:
@@ -149,11 +150,15 @@ def body(event: Event, now: datetime, kind: Body) -> bytes:
     json   every field, with `text`
     """
     text = message(event)
-    told: dict[str, Any] = {"text": _escaped(text)}
+    told: dict[str, Any] = {"text": for_chat(text)}
     if kind == "json":
         told = {**_head(event, now), **_fields(event), "text": text}
     elif kind == "teams":
-        lines = [{"type": "TextBlock", "text": line, "wrap": True} for line in text.split("\n")]
+        # of the blocks of a card only this one takes text as it is; TextBlock reads Markdown
+        lines = [
+            {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": line}]}
+            for line in text.split("\n")
+        ]
         card = {
             "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
             "type": "AdaptiveCard",
@@ -165,10 +170,18 @@ def body(event: Event, now: datetime, kind: Body) -> bytes:
     return json.dumps(told).encode()
 
 
-def _escaped(text: str) -> str:
-    """What would call people or make links in Slack, as plain characters.
+def for_chat(text: str) -> str:
+    """A text that calls nobody and makes no link or picture, in Slack, Mattermost, Google Chat.
 
-    >>> _escaped("<!channel> & co")
+    A zero-width space breaks what cannot be escaped: a mention, a link in Markdown, a bare address.
+
+    >>> for_chat("<!channel> & co")
     '&lt;!channel&gt; &amp; co'
+    >>> for_chat("@all ![x](http://a.example)").replace(_GAP, "|")
+    '@|all ![x]|(http:|//a.example)'
     """
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = text.replace(mark, escaped)
+    for mark, broken in (("@", f"@{_GAP}"), ("](", f"]{_GAP}("), ("://", f":{_GAP}//")):
+        text = text.replace(mark, broken)
+    return text

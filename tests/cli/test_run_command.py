@@ -146,6 +146,21 @@ def test_too_much_wrong_sends_nothing(shop, vendor, lines, options, words):
     assert summary_of(shop)["exit_code"] == 2
 
 
+def test_a_last_line_without_its_end_is_a_warning_and_under_strict_a_refusal(shop, vendor):
+    """A file that was cut in its last cell looks so; one that was written so too."""
+    path = drop(shop, coupon(1), coupon(2))
+    path.write_text(path.read_text().removesuffix("\n"))
+    ended = typed(shop, "run", "--yes", "--strict")
+    assert ended.code == 2
+    assert "the last line of the file has no line end, unlike those before" in ended.words
+    assert vendor.stats()["requests"] == 0
+    path = drop(shop, coupon(1), coupon(2), name="other.csv")
+    path.write_text(path.read_text().removesuffix("\n"))
+    assert typed(shop, "run", "--yes").code == 0
+    assert "was the file cut?" in " ".join(summaries(shop)[-1]["warnings"])
+    assert vendor.stats()["requests"] == 2
+
+
 def test_the_brake_stops_at_20_equal_refusals(shop, vendor):
     drop(shop, *map(refused, range(1, 61)))
     ended = typed(shop, "run", "--yes")

@@ -7,7 +7,9 @@ import pytest
 
 from pipeline.engine.gate import Door, Gate, Terms, spacing
 from pipeline.model import Answer, Effect, Reply, Verdict
+from pipeline.model.pause import AskedPause
 from pipeline.policy.quota import Quota
+from pipeline.policy.vendor_numbers import LONGEST_S
 from tests.engine.acme import gate_of
 
 pytestmark = pytest.mark.quiet
@@ -123,7 +125,7 @@ async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
 async def test_what_left_before_counts_and_so_does_the_pause():
     tested = gate_of(Quota(2, 0.4))
     tested.close()
-    tested.open([0.3, 0.1], pause_left_s=0.15)
+    tested.open([0.3, 0.1], AskedPause(time.time() + 0.15, time.time()))
     start = time.monotonic()
     await tested.permit()
     assert time.monotonic() - start >= 0.15
@@ -308,3 +310,78 @@ async def test_whoever_waits_long_at_a_slow_rate_leaves_as_soon_as_it_is_taken_b
         tested.slow("one", None)
         with anyio.fail_after(1):
             await tested.permit()
+
+
+# The vendor's pause: who is told, and who lifts it
+
+THROTTLED_LONG = Answer(Verdict.THROTTLED, Effect.NONE, retry_after_s=600.0)
+
+
+async def test_whoever_watches_hears_of_a_pause_with_its_origin():
+    tested = gate_of(Quota(1000, 1.0))
+    found: list[AskedPause] = []
+
+    def on_pause(asked, now_s):
+        found.append(asked)
+        assert abs(now_s - time.time()) < 5
+
+    with tested.watched(on_pause):
+        Door(tested, "a-run").heard(THROTTLED_LONG, 0.0, "HTTP 429, Retry-After: 600")
+    tested.heard(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)  # nobody watches any more
+    (asked,) = found
+    assert asked[2:] == ("a-run", "HTTP 429, Retry-After: 600")
+    assert asked.until_s - asked.asked_s == pytest.approx(600.0)
+    late: list[AskedPause] = []
+    with tested.watched(lambda asked, _now_s: late.append(asked)):
+        assert [each.run for each in late] == [""]  # the one that is on
+
+
+async def test_a_pause_is_to_be_recorded_once():
+    tested = gate_of(Quota(1000, 1.0))
+    assert tested.unrecorded_pause is None
+    tested.heard(THROTTLED_LONG, 0.0)
+    asked = tested.unrecorded_pause
+    assert asked is not None
+    assert not tested.is_pause_on_record
+    tested.heard(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)
+    tested.recorded_pause(asked)  # meanwhile there is a longer one
+    assert tested.unrecorded_pause is not None
+    tested.recorded_pause(tested.unrecorded_pause)
+    assert tested.unrecorded_pause is None
+    assert tested.is_pause_on_record
+
+
+async def test_a_lifted_pause_keeps_nobody_waiting():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.heard(THROTTLED_LONG, 0.0)
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(10):
+            tasks.start_soon(tested.permit)
+            await anyio.sleep(0.05)
+            tested.lift_pause()
+    assert tested.pause_left_s() == 0
+
+
+async def test_what_is_gone_from_the_record_was_lifted():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.open((), AskedPause(time.time() + 600.0))
+    assert tested.pause_left_s() > 590
+    tested.open((), None)
+    assert tested.pause_left_s() == 0
+    tested.heard(THROTTLED_LONG, 0.0)
+    tested.open((), None)  # that one never was on record
+    assert tested.pause_left_s() > 590
+
+
+@pytest.mark.parametrize("until_s", [float("inf"), float("nan"), 1e300, 253402300799.0])
+async def test_whatever_stands_on_record_a_pause_is_finite(until_s):
+    tested = gate_of(Quota(1000, 1.0))
+    tested.open((), AskedPause(until_s))
+    assert 0 < tested.pause_left_s() <= LONGEST_S
+
+
+async def test_a_pause_without_a_time_is_no_longer_than_the_account_waits():
+    tested = gate_of(Quota(1000, 1.0), max_wait_s=0.5)
+    for _ in range(20):
+        tested.heard(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
+    assert 0 < tested.pause_left_s() <= 0.5

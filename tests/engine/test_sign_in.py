@@ -129,6 +129,7 @@ async def sending(
     clock: Clock | None = None,
     max_wait_s=900.0,
     while_open=nullcontext,
+    announce=lambda _words: None,
 ):
     """A server for `vendor`, and the way to send to it."""
     clock = clock or Clock()
@@ -138,6 +139,7 @@ async def sending(
             account,
             late=late,
             while_open=while_open,
+            announce=announce,
             clock=clock,
             sleep=clock.sleep,
             jitter=lambda: 0.5,
@@ -481,8 +483,6 @@ async def test_credentials_that_are_refused_are_tried_once(said, words):
         ([BUSY, BUSY], [0.0005, 0.0005]),  # half of each ceiling, by the account's own patience
         ([reply(408)], [0.0005]),
         ([reply(425)], [0.0005]),
-        ([reply(429, "Retry-After: 7")], [7.0005]),  # a floor that nobody shortens
-        ([reply(503, "Retry-After: 900")], [900.0005]),
     ],
 )
 async def test_a_token_server_that_is_busy_is_asked_again(first, waits_s):
@@ -492,6 +492,26 @@ async def test_a_token_server_that_is_busy_is_asked_again(first, waits_s):
     assert {each.status for each in got} == {200}
     assert len(vendor.token_calls) == len(first) + 1
     assert [each for each in clock.slept if each in waits_s] == waits_s
+
+
+@pytest.mark.parametrize("seconds", [7, 900])
+async def test_a_pause_of_the_token_server_is_kept_and_announced(seconds):
+    vendor, clock = Vendor(first=[reply(429, f"Retry-After: {seconds}")]), Clock()
+    announced: list[str] = []
+    async with sending(vendor, clock=clock, announce=announced.append) as send:
+        got = await send(ROW)
+    assert got.status == 200
+    assert seconds <= sum(clock.slept) < seconds + 2
+    (words,) = announced
+    assert words.startswith(f"{ACCOUNT.name}: waiting {seconds} s for a token from ")
+
+
+async def test_pauses_of_the_token_server_are_bounded_all_together():
+    vendor, clock = Vendor(first=[reply(429, "Retry-After: 40")] * 5), Clock()
+    async with sending(vendor, clock=clock, max_wait_s=60.0) as send:
+        lost = await send(ROW)
+    assert "it asks for a pause of 80 s, longer than max_wait_s = 60" in lost.detail
+    assert sum(clock.slept) <= 60
 
 
 async def test_a_token_server_that_stays_busy_ends_the_account_after_one_round():

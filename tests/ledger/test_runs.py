@@ -15,6 +15,7 @@ import pytest
 from pipeline.ledger import LedgerError, Run, Runs
 from pipeline.ledger.runs import _FORMAT_1
 from pipeline.model import RunAborted, Status, UsageError
+from pipeline.model.pause import AskedPause
 
 START = datetime(2026, 5, 1, 2, 0, 0, 250_000, tzinfo=UTC)
 
@@ -222,14 +223,40 @@ def test_a_file_of_the_first_format_keeps_what_left(path):
         assert runs.depart("shop", [3.0], forget_before_s=2.5) == 8
 
 
-def test_nobody_shortens_a_pause(runs):
-    assert runs.paused_until("shop") == 0.0
-    runs.pause("shop", 500.5)
-    runs.pause("shop", 400.0)
-    runs.pause("billing", 1.0)
-    assert runs.paused_until("shop") == 500.5
-    runs.pause("shop", 600.0)
-    assert runs.paused_until("shop") == 600.0
+def test_nobody_shortens_a_pause_and_the_longest_keeps_its_origin(runs):
+    assert runs.pause_of("shop") is None
+    runs.pause("shop", AskedPause(500.5, 400.0, "a-run", "HTTP 429, Retry-After: 100.5"))
+    runs.pause("shop", AskedPause(450.0, 440.0, "b-run", "HTTP 429, Retry-After: 10"))
+    runs.pause("billing", AskedPause(1.0))
+    assert runs.pause_of("shop") == (500.5, 400.0, "a-run", "HTTP 429, Retry-After: 100.5")
+    runs.pause("shop", AskedPause(600.0, 450.0))
+    assert runs.pause_of("shop") == (600.0, 450.0, "", "")
+    assert runs.pauses("") == {"shop": (600.0, 450.0, "", ""), "billing": (1.0, 0.0, "", "")}
+    assert list(runs.pauses("shop")) == ["shop"]
+    assert runs.pauses("shop%") == {}
+
+
+def test_a_pause_that_is_lifted_is_gone_and_others_stay(runs):
+    asked = AskedPause(500.5, 400.0, "a-run", "HTTP 503")
+    for group in ("shop", "billing"):
+        runs.pause(group, asked)
+    assert runs.lift_pause("shop") == asked
+    assert runs.lift_pause("shop") is None
+    assert list(runs.pauses("")) == ["billing"]
+
+
+def test_a_pause_of_an_earlier_version_has_no_origin(path):
+    Runs(path).close()
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "DROP TABLE pauses; PRAGMA user_version = 3; "
+        "CREATE TABLE pauses (quota_group TEXT PRIMARY KEY, until_s REAL NOT NULL);"
+        "INSERT INTO pauses VALUES ('shop', 253402300799.0), ('billing', 9e999)"
+    )
+    connection.close()
+    with Runs(path) as runs:
+        assert runs.pause_of("shop") == (253402300799.0, 0.0, "", "")
+        assert runs.lift_pause("billing") == (float("inf"), 0.0, "", "")
 
 
 # Damage

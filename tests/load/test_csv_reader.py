@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.load.csv_reader import MAX_CELL_BYTES, MAX_RECORD_BYTES, CsvReader
-from pipeline.model import InputError
+from pipeline.load.columns import MAX_COLUMNS
+from pipeline.load.csv_reader import MAX_RECORD_BYTES, CsvReader
+from pipeline.model import MAX_CELL_BYTES, InputError
 
 Rows = list[tuple[object, ...]]
 
@@ -162,9 +163,83 @@ def test_a_cell_may_be_longer_than_the_csv_module_takes() -> None:
     assert len(str(read(text, 4096 * 16)[1][0][3])) == 200_000
 
 
-def test_a_cell_has_a_limit() -> None:
-    assert "the cell is too long" in str(refusal(b"a,b\n1," + b"x" * (MAX_CELL_BYTES + 1)))
-    read(b"a,b\n1," + b"x" * MAX_CELL_BYTES)
+def test_a_long_cell_is_no_fault_of_the_file() -> None:
+    """Its row is told, unless the column is ignored."""
+    (row,) = read(b"a,b\n1," + b"x" * (MAX_CELL_BYTES + 1) + b"\n")[1]
+    assert len(str(row[3])) == MAX_CELL_BYTES + 1
+
+
+PADDED = [  # what stands before 100 NUL bytes, row, line
+    (b"a,b\n1,2\n", 2, 3),
+    (b"a,b\n1,2\n3,4", 2, 3),  # in the middle of a record
+    (b"a,b\n", 1, 2),
+    (b"a,b", None, 1),  # in the header
+    (b'a,b\n1,"x\n', 1, 2),  # in a quoted cell
+]
+
+
+@pytest.mark.parametrize(("text", "row", "line"), PADDED, ids=range(len(PADDED)))
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_nul_bytes_at_the_end_are_called_that(
+    text: bytes, row: int | None, line: int, size: int
+) -> None:
+    fault = refusal(text + bytes(100), size).faults[0]
+    assert (fault.row, fault.line) == (row, line)
+    assert f"a NUL byte at offset {len(text)}: the file ends in 100 NUL bytes" in fault.what
+    assert "upload it again" in str(fault.todo)
+
+
+def test_nul_bytes_before_more_text_are_no_padding() -> None:
+    fault = refusal(b"a,b\n1,2\n" + bytes(100) + b"3,4\n").faults[0]
+    assert fault.what == "a NUL byte at offset 8"
+
+
+@pytest.mark.parametrize(
+    ("text", "lacks"),
+    [
+        (b"a,b\n1,2\n3,4", True),
+        (b"a,b\r\n1,2\r\n3,4", True),
+        (b'a,b\n1,"2"', True),
+        (b"a,b\n1,2\n", False),
+        (b"a,b\n1,2\n  ", False),  # no record
+        (b"a,b\n1,2\n,", False),
+        (b"a,b", False),  # there is no other line
+        (b"a,b\n", False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1 << 20])
+def test_a_last_record_without_line_end_is_noticed(text: bytes, lacks: bool, size: int) -> None:  # noqa: FBT001
+    assert read(text, size)[0].lacks_last_end is lacks
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'a,b\n="007",2\n', "007"),
+        (b'a,b\n1,="00""7"\n', '00""7'),
+        (b'a;b\n1;="x;y"\n', "x;y"),
+        (b'="a",b\n1,2\n', "a"),  # the header too
+    ],
+)
+def test_text_in_the_notation_of_a_spreadsheet_is_named(text: bytes, value: str) -> None:
+    fault = refusal(text).faults[0]
+    assert fault.what == "text in the notation of a spreadsheet"
+    assert fault.expected == f"the value that it stands for, {value!r}"
+
+
+def test_a_name_of_any_length_is_shown_short() -> None:
+    message = str(refusal(b"a," + b"x" * 2_000_000 + b"\n1,2\n"))
+    assert "column 2 has a name of 2000000 characters" in message
+    assert len(message) < 300
+
+
+def test_a_file_has_so_many_columns_and_no_more() -> None:
+    names = [f"c{n}" for n in range(MAX_COLUMNS)]
+    assert len(read(",".join(names).encode() + b"\n")[0].columns) == MAX_COLUMNS
+    message = str(refusal(",".join([*names, '"x,y"']).encode() + b"\n"))
+    assert "the header names 10001 columns: 'c0', 'c1', 'c2', 'c3', 'c4' and 9996 more" in message
+    in_quotes = ",".join(f'"{name},"' for name in names[: MAX_COLUMNS // 2 + 1])
+    assert len(read(in_quotes.encode() + b"\n")[0].columns) == MAX_COLUMNS // 2 + 1
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.load.fields import Field, allows_none, field_at, fields_of
-from pipeline.load.header import Empty, OperationPlan, find_routing, nearest, plan_header
+from pipeline.load.header import Empty, OperationPlan, find_routing, plan_header
+from pipeline.load.names import nearest
+from pipeline.load.unknown import ignoring
 from pipeline.model import Cell, CellKind, InputError, InputSettings
 from pipeline.vendors import load_vendors
 from tests.load.bound_rows import GIFT, OPERATIONS, ROW, SWITCH, Gift, Switch
@@ -72,6 +77,60 @@ def test_a_header_names_a_field(header: str, field: str, settings: dict[str, Any
 )
 def test_some_columns_fill_no_field(headers: tuple[str, ...], settings: dict[str, Any]) -> None:
     assert list(targets(*ALL, *headers, **settings)) == list(ALL)
+
+
+def test_many_unknown_columns_are_one_message() -> None:
+    unknown = [f"dwh_c{n}" for n in range(300)]
+    (told,) = faults(*ALL, *unknown)
+    assert "300 unknown columns: dwh_c0, dwh_c1, dwh_c2, dwh_c3, dwh_c4 and 295 more" in told
+    assert 'Under [input."acme.gift"] write ignore = ["dwh_*"]' in told
+
+
+def test_what_may_be_misspelt_is_named_among_many() -> None:
+    told = faults(*swap("gift_id", "giftid"), *(f"dwh_c{n}" for n in range(300)))
+    assert "unknown column, perhaps gift_id" in told[0]
+    assert "300 unknown columns" in told[1]
+
+
+UNKNOWN = {  # names, kept ones, what to ignore
+    "a prefix": (["etl_a", "etl_b"], ["id"], ["etl_*"]),
+    "two prefixes, and one alone": (
+        ["etl_a", "dwh.b", "etl_b", "dwh.c", "x"],
+        ["id"],
+        ["etl_*", "dwh.*", "x"],
+    ),
+    "a prefix of a kept one": (["gift_a", "gift_b"], ["Gift_Id"], ["gift_a", "gift_b"]),
+    "too short a prefix": (["a_b", "a_c"], [], ["a_b", "a_c"]),
+    "a prefix of one name": (["etl_a"], [], ["etl_a"]),
+    "stars that are meant": (["a*b", "c?", "d[e]"], [], ["a[*]b", "c[?]", "d[[]e]"]),
+}
+
+
+@pytest.mark.parametrize(("names", "kept", "globs"), UNKNOWN.values(), ids=UNKNOWN)
+def test_what_to_ignore_leaves_the_others(
+    names: list[str], kept: list[str], globs: list[str]
+) -> None:
+    assert ignoring(names, kept) == globs
+
+
+@given(
+    names=st.lists(st.text("ab_*?[.A", min_size=1, max_size=6), min_size=1, unique=True),
+    kept=st.lists(st.text("ab_*?[.A", min_size=1, max_size=6)),
+)
+def test_whatever_the_names_all_are_ignored_and_no_other(names: list[str], kept: list[str]) -> None:
+    kept = [name for name in kept if name.casefold() not in map(str.casefold, names)]
+    globs = [glob.casefold() for glob in ignoring(names, kept)]
+    assert all(any(fnmatchcase(name.casefold(), glob) for glob in globs) for name in names)
+    assert not any(fnmatchcase(name.casefold(), glob) for name in kept for glob in globs)
+
+
+def test_names_that_have_nothing_in_common_are_not_listed_without_end() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    unknown = [f"{a}{b}{c}" * 4 for a in letters for b in letters for c in letters][:9_000]
+    told = "\n".join(faults(*ALL, *unknown))
+    assert len(told) < 1_500
+    assert "9000 unknown columns" in told
+    assert "leave them out of the export" in told
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,13 @@ NOT_WHAT_THE_NAME_SAYS = {  # name, content, parts of the message
     "a workbook": ("a.xlsx", b"PK\x03\x04", ("is a spreadsheet", "Save as, CSV UTF-8")),
     "an old workbook": ("a.XLS", b"\xd0\xcf\x11\xe0", ("is a spreadsheet",)),
     "an unknown ending": ("a.json", b"{}", ("has the ending '.json'", ".csv.gz or .parquet")),
+    "NUL bytes": ("a.csv", bytes(9000), ("starts with NUL bytes", "upload it again")),
+    "a gzip of NUL bytes": ("a.csv.gz", packed(bytes(9000)), ("NUL bytes inside of the gzip",)),
+    "padded with NUL bytes": (
+        "a.csv",
+        TEXT + bytes(9000),
+        ("row 4 (line 7)", f"a NUL byte at offset {len(TEXT)}: the file ends in 9000 NUL bytes"),
+    ),
     "no ending": ("a", b"a,b\n", ("has no ending",)),
     "a login page, saved": ("a.csv", b"<!DOCTYPE html><html>", ("is HTML or XML",)),
     "UTF-16": ("a.csv", UMLAUT.encode("utf-16"), ("UTF-16LE, not UTF-8", "iconv -f UTF-16 ")),

@@ -18,9 +18,7 @@ T, S, R, F = Verdict.TRANSIENT, Verdict.THROTTLED, Verdict.REJECTED, Verdict.FAT
         (T, 2, None, 1.0, 2.0),  # then twice as high
         (T, 3, None, 1.0, 3.0),  # 4 s, capped
         (T, 3, None, 0.0, 0.0),  # full jitter reaches down to nothing
-        (S, 1, 7.0, 0.0, 7.0),  # Retry-After is a floor ...
-        (S, 1, 7.0, 0.5, 7.5),  # ... and still spread
-        (S, 1, 4000.0, 0.0, 4000.0),  # never shortened by the cap
+        (S, 1, 7.0, 0.5, 0.5),  # a pause holds the account, at the gate: not each row once more
         (T, 4, None, 1.0, None),  # out of attempts
         (S, 4, 1.0, 1.0, None),  # throttling counts as an attempt too
         (R, 1, None, 1.0, None),  # a wrong row stays wrong

@@ -19,6 +19,7 @@ from pipeline.config import load_config
 from pipeline.run import RunOptions
 from pipeline.vendors import load_vendors
 from pipeline.watch import Beat, Event, Late, Watcher, parse_expectation
+from pipeline.watch.notes import Claim, Facts, Notes
 from tests.cli.command import Ended, ended, environment, start, typed
 from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, row_of, simulator
 
@@ -67,6 +68,28 @@ def watching():
     for process in begun:
         process.kill()
         process.communicate()
+
+
+def as_if_not_put_away(folder: Path) -> None:
+    """The one file that was done as it was before that: claimed, with its run on record."""
+    (done,) = folder.glob("inputs/xsolla.coupon/.done/*")
+    (file,) = done.glob("*.csv")
+    summary = json.loads((done / "report" / "summary.json").read_text())
+    (done / "report").unlink()
+    done.rename(done.parent.parent / ".processing" / done.name)
+    inputs, home = folder / "inputs", done.parent.parent
+    sent = home / ".processing" / done.name / file.name
+    Notes(folder / ".pipeline" / "drops", inputs).write(
+        Claim(
+            name=done.name,
+            file=home / file.name,
+            home=home,
+            stored=file.name,
+            read=Facts.of(sent.stat()),
+            sha256=summary["input"]["sha256"],
+            run=summary["run"],
+        )
+    )
 
 
 def stopped(process: subprocess.Popen[str]) -> Ended:
@@ -127,8 +150,7 @@ def test_a_run_that_ended_before_its_file_was_put_away_is_not_begun_again(shop, 
     """Killed between the report and the rename."""
     drop(shop, "a.csv")
     assert typed(shop, "run", "--yes").code == 0
-    (done,) = shop.glob("inputs/xsolla.coupon/.done/*")
-    done.rename(done.parent.parent / ".processing" / done.name)
+    as_if_not_put_away(shop)
     before = vendor.stats()["requests"]
     again = typed(shop, "run", "--yes")
     assert again.code == 0
@@ -201,7 +223,7 @@ def test_a_signal_after_the_last_row_keeps_nothing_back(shop):
     summary = next(done.glob("report/summary.json"))
     text = summary.read_text()
     summary.write_text(text.replace('"exit_code": 0', '"exit_code": 143'))
-    done.rename(done.parent.parent / ".processing" / done.name)
+    as_if_not_put_away(shop)
     typed(shop, "run", "--yes")
     assert lying(shop, ".done") == ["a.csv"]
 
@@ -211,7 +233,7 @@ def test_a_name_that_is_no_utf_8_is_set_aside_and_the_others_go_on(shop, watchin
     drop(shop, "\udcff.csv")
     drop(shop, "a.csv")
     until(lambda: lying(shop, ".done") == ["a.csv"])
-    until(lambda: lying(shop, ".failed") == ["\udcff.csv"])
+    until(lambda: lying(shop, ".failed") == ["%FF.csv"])
     drop(shop, "b.csv")
     until(lambda: lying(shop, ".done") == ["a.csv", "b.csv"])
     assert stopped(process).code == 143
@@ -254,14 +276,38 @@ def test_a_missing_secret_stops_the_watcher_and_the_file_waits(shop):
     assert lying(shop, ".done") == [file.name]
 
 
-@pytest.mark.parametrize("command", [("watch", "--settle", "0.1"), ("run", "--yes")])
-def test_a_folder_in_which_nothing_can_be_put_away_stops_it_in_words(shop, command):
+def test_a_folder_in_which_nothing_can_be_put_away_stops_no_other(shop, watching, vendor):
+    """Its file stays, and is told of once, however often it is tried."""
     file = drop(shop, "a.csv")
     (file.parent / ".processing").write_text("in the way")
-    done = typed(shop, *command)
-    assert done.code == 3
-    assert "the drop folder cannot be used" in done.words
+    told = typed(shop, "run", "--yes")
+    assert told.code == 2
+    assert told.words.count("a.csv cannot be taken") == 1
+    assert ".processing is a link, or no folder" in told.words
+    process = watching(shop)
+    rows = file.read_text().replace("attribute_conditions", "attribute_conditions,operation")
+    good = rows.replace("omit", "omit,xsolla.coupon")
+    (shop / "inputs" / "good.csv").write_text(good)
+    until(lambda: [*shop.glob("inputs/.done/*/good.csv")])
+    time.sleep(1.0)
+    told = stopped(process)
+    assert told.code == 143
+    assert told.words.count("a.csv cannot be taken") == 1
     assert file.exists()
+
+
+@pytest.mark.parametrize("gone", ["inputs", ".pipeline", ".pipeline/ledger.db"])
+def test_what_the_watcher_stands_on_is_gone_and_it_stops_at_once(shop, watching, gone):
+    drop(shop, "a.csv")
+    process = watching(shop)
+    until(lambda: lying(shop, ".done") == ["a.csv"])
+    time.sleep(0.6)
+    (shop / gone).rename(shop / "elsewhere")
+    told = ended(process)
+    assert told.code == 3, told
+    assert gone.rpartition("/")[2] in told.words
+    if gone != "inputs":
+        assert "removed or replaced while it was in use" in told.words
 
 
 async def test_nothing_came_is_said_once(shop):
@@ -280,7 +326,6 @@ async def test_nothing_came_is_said_once(shop):
         show=nullcontext,
         expected=[parse_expectation("xsolla.coupon by 03:00")],
         zone=zone,
-        polls=True,
     )
     with anyio.move_on_after(3.0):
         await watcher.run()

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.model import LINE_COLUMN, RESULT_COLUMNS, ROW_COLUMN, Snapshot
+from pipeline.values import column_values
 
 MOST_ROWS = 10
 _MOST_CELLS = 8
@@ -72,8 +73,9 @@ class Aggregate:
 
     def _keep(self, frame: pl.DataFrame, rows: Collection[int]) -> None:
         wanted = frame.filter(pl.col(ROW_COLUMN).is_in(sorted(rows)))
-        for values in wanted.iter_rows(named=True):
-            example = _example(values, self._titles)
+        columns = [column_values(column) for column in wanted.iter_columns()]
+        for cells in zip(*columns, strict=True):
+            example = _example(dict(zip(wanted.columns, cells, strict=True)), self._titles)
             self.examples[example.row] = example
         needed = self._for_errors | self._slowest.numbers | self._retried.numbers
         for row in self.examples.keys() - needed:
