@@ -17,7 +17,7 @@ from tests.scenarios.ours import Leg, send_jobs
 FACTOR = 3.0
 PER_BAD_S = 20.0
 BEGIN_S = 60.0
-MOST_LEGS = 8
+MOST_LEGS = 20
 DONE = 204
 TOO_FEW = 12
 FOREVER_S = 1e7
