@@ -11,7 +11,7 @@ from pipeline.engine.read_back import ReadBack
 from pipeline.engine.transport import NeverLeftError
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
-from pipeline.policy.batches import Batch, Row
+from pipeline.policy.batches import Batch, Row, halves
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
 from pipeline.policy.retry import ceiling_s
 from pipeline.policy.split import Parts, Splitter, goes_apart
@@ -85,6 +85,7 @@ class Attempts:
         """What becomes of each row; whether none of them is sent again."""
         jitter = self._jitter()  # one for all: rows of a batch stay together
         refused: Batch = []
+        fatal: Batch = []
         again: Batch = []
         delay_s = 0.0
         for row, answer in zip(batch, answers, strict=True):
@@ -92,6 +93,8 @@ class Attempts:
             row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
             if goes_apart(answer, len(batch), row.tries, self._account.retry.max_attempts):
                 refused.append(row)
+            elif answer.verdict is Verdict.FATAL and len(batch) > 1:
+                fatal.append(row)
             elif isinstance(act := self._act(row, answer, jitter), Again):
                 again.append(row)
                 delay_s = max(delay_s, act.delay_s)
@@ -99,6 +102,8 @@ class Attempts:
                 self._end_or_read(row, answer, act)
         if again:
             self._supply.again(again, delay_s)
+        if fatal and fatal[0].answer is not None:
+            self._means.undecided.hold(fatal, fatal[0].answer, self._is_about_rows)
         if refused:
             self._go_on_with(self._splitter.refused(refused, left_s))
         else:
@@ -124,10 +129,21 @@ class Attempts:
             self._guards.read_again(row)
         elif status is Status.UNKNOWN and self._read_back.can_read(row):
             self._read_back.reads_next(row)
-        elif answer.verdict is Verdict.FATAL and self._ends.is_left_open(row):
-            self._ends.leave(row, None)  # the account stops: another process may settle it
+        elif answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._is_about_rows)
+        elif status is Status.FAILED and answer.http_status is None:
+            self._means.undecided.hold_unreached(row)
         else:
             self._ends.end(row, answer, status)
+
+    def _is_about_rows(self, rows: Batch, answer: Answer) -> None:
+        """The account works: what refused a request was about its rows, or one of them."""
+        if len(rows) > 1:
+            self._supply.send_apart(Parts(now=tuple(halves(rows))))
+        elif rows[0].in_doubt:
+            self._ends.end(rows[0], answer, Status.UNKNOWN)
+        else:
+            self._ends.end(rows[0], answer, Status.REJECTED)
 
     def _go_on_with(self, parts: Parts) -> None:
         """Send the parts of refused groups, or whole groups once more."""

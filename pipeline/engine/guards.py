@@ -8,7 +8,7 @@ from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
-from pipeline.policy.batches import Row
+from pipeline.policy.batches import Batch, Row
 from pipeline.policy.classify import NOT_THE_VENDOR, classify_read
 from pipeline.policy.outcome import end_without_success
 from pipeline.policy.retry import next_delay_s
@@ -95,6 +95,9 @@ class Guards:
                 *(Verdict.TRANSIENT, Effect.NONE, answer.http_status, NOT_THE_VENDOR),
                 message="what came is nothing that the vendor says of an entity",
             )
+        if answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._is_refused, is_read=True)
+            return False
         row.reads += not self._means.flow.is_probing
         delay_s = None
         if not is_missing:
@@ -102,11 +105,18 @@ class Guards:
         if delay_s is not None:
             self._supply.again([row], delay_s)
             return False
+        if answer.http_status is None and answer.effect is Effect.NONE:
+            self._means.undecided.hold_unreached(row)
+            return False
         status = end_without_success(answer, in_doubt=False)
         if answer.effect is Effect.MAYBE:  # of a read: nothing was to be applied
             answer = answer._replace(effect=Effect.NONE, hint=_HINT_NOTHING_SENT)
         self._ends.end(row, answer, status)
         return True
+
+    def _is_refused(self, rows: Batch, answer: Answer) -> None:
+        """The account works: what refused the read was about this row."""
+        self._ends.end(rows[0], answer, Status.REJECTED)
 
     def _lay(
         self,

@@ -143,16 +143,24 @@ class Looks:
 
     def _told_nothing(self, row: Row, answer: Answer) -> None:
         """The vendor did not tell what it holds: ask again later, or give up."""
+        if answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._gives_up, is_read=True)
+            return
         row.unread += not self._means.flow.is_probing
         jitter = self._means.around.jitter()
         delay_s = next_delay_s(self._account.retry, answer, row.unread, jitter)
         if delay_s is not None:
             self._supply.again([row], delay_s)
-        elif row.in_doubt:
-            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
-        elif answer.verdict is Verdict.FATAL:
-            self._supply.stands_in_line_again([row])  # the account stops: it is not attempted
+        elif not row.in_doubt and answer.http_status is None and answer.effect is Effect.NONE:
+            self._means.undecided.hold_unreached(row)
         else:
-            words = f"what the vendor holds could not be read: {answer.message}"
-            told = answer._replace(message=words, hint=UNREAD_HINT)
-            self._ends.end(row, told, Status.FAILED)
+            self._gives_up([row], answer)
+
+    def _gives_up(self, rows: Batch, answer: Answer) -> None:
+        """The row ends: what its entity holds is not told."""
+        (row,) = rows
+        if row.in_doubt:
+            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            return
+        words = f"what the vendor holds could not be read: {answer.message}"
+        self._ends.end(row, answer._replace(message=words, hint=UNREAD_HINT), Status.FAILED)

@@ -12,6 +12,7 @@ from pipeline.engine.look import BLINDLY, Looking
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
 from pipeline.engine.trip import Trip
+from pipeline.engine.undecided import Undecided
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.policy.batches import Batch
 from pipeline.policy.brake import BRAKE_AFTER
@@ -55,6 +56,7 @@ class Means:
     traffic: Traffic
     supply: Supply
     ends: Ends
+    undecided: Undecided
 
     def heard(
         self,

@@ -20,6 +20,9 @@ from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Listing, Missing, Page, State
 
+MOST_REFUSED = 20
+"""So many reads are refused one after the other before an account is given up."""
+
 Told = TypeVar("Told")
 
 Asked = tuple[Operation[Any, Any], UpdateJob]
@@ -59,6 +62,7 @@ class Reader:
         self.account = account
         self.requests = 0
         self.stopped: str | None = None
+        self._refused = 0
         self._send = send
         self._door = door
         self._around = around
@@ -140,11 +144,18 @@ class Reader:
             trip.heard(answer)
             found = read(reply) if isinstance(reply, Reply) else None
             if found is not None:
+                self._refused = 0
                 return answer, found
             if answer.verdict is Verdict.FATAL:
-                self.stop(in_words(answer))
+                self._is_refused(answer)
             delay_s = next_delay_s(self.account.retry, answer, attempt, self._around.jitter())
             if delay_s is None:
                 return answer, None
             await self._sleep(delay_s)
         return None, None
+
+    def _is_refused(self, answer: Answer) -> None:
+        # a single entity may be out of reach: nothing is lost by asking for some more
+        self._refused += 1
+        if answer.http_status is None or self._refused >= MOST_REFUSED:
+            self.stop(in_words(answer))

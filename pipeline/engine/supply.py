@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import anyio
 import anyio.to_thread
@@ -58,11 +58,22 @@ class Supply:
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
+        self.rests_on = backlog.rests_on
 
     @property
     def is_done(self) -> bool:
         """Whether every row has ended."""
         return self._backlog.is_done
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no row that was given out is still on its way."""
+        return self._backlog.is_untouched
+
+    @property
+    def has_others(self) -> bool:
+        """Whether rows are here, or may come, that this process has not sent."""
+        return self._backlog.has_others
 
     @property
     def retrying(self) -> int:
@@ -100,7 +111,7 @@ class Supply:
                 self._hungry = anyio.Event()
                 await self._hungry.wait()
         self._backlog.end()
-        self.wake_if_done()
+        self._idle.wake_all()
 
     def _read_on(self) -> Sequence[JobRow] | None:
         """More rows without those that ended in an earlier process; None where there are none."""
@@ -160,6 +171,24 @@ class Supply:
         if self._backlog.due_s is not None and self._backlog.due_s <= now_s:
             self._idle.wake()  # one more is due: somebody else can take it
         return batch
+
+    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
+        """One row to be sent alone, from any place of those that are read; see `Backlog`."""
+        batch = self._backlog.one_elsewhere(draw, avoid)
+        if self._backlog.needs_more:
+            self._hungry.set()
+        return batch
+
+    def read_far(self, *, is_wished: bool) -> None:
+        """Read on as far as memory allows, so that rows of other places can be asked; or not."""
+        self._backlog.reads_far = is_wished
+        if self._backlog.needs_more:
+            self._hungry.set()
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether more rows are being read."""
+        return self._backlog.needs_more
 
     def put_back(self, batch: Batch) -> None:
         """`batch` was taken and not sent."""

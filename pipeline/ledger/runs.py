@@ -18,7 +18,15 @@ from typing import Any, Literal, NamedTuple, get_args
 from zlib import crc32
 
 from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.database import WAIT_S, Database, Keeper, create, damaged, told_in_words
+from pipeline.ledger.database import (
+    WAIT_S,
+    Database,
+    Keeper,
+    create,
+    damaged,
+    sum_of,
+    told_in_words,
+)
 from pipeline.model import Status, UsageError
 from pipeline.model.pause import AskedPause
 
@@ -70,7 +78,8 @@ ALTER TABLE pauses ADD COLUMN asked_s REAL NOT NULL DEFAULT 0;
 ALTER TABLE pauses ADD COLUMN run TEXT NOT NULL DEFAULT '';
 ALTER TABLE pauses ADD COLUMN words TEXT NOT NULL DEFAULT '';
 """
-_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4)
+_PAUSES_BEAR_CHECKSUMS = "ALTER TABLE pauses ADD COLUMN checksum INTEGER;"  # null of before
+_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS)
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
 # ruff: disable[S608] - made of the constants above
@@ -314,12 +323,14 @@ class Runs(Keeper):
 
     def pause(self, group: str, asked: AskedPause) -> None:
         """The vendor asks a quota group to wait; a longer pause on record stands."""
+        line = group, *asked
         with self._database.commit() as connection:
             connection.execute(
-                "INSERT INTO pauses VALUES (?, ?, ?, ?, ?) ON CONFLICT (quota_group) "
+                "INSERT INTO pauses VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (quota_group) "
                 "DO UPDATE SET until_s = excluded.until_s, asked_s = excluded.asked_s, "
-                "run = excluded.run, words = excluded.words WHERE excluded.until_s > until_s",
-                (group, *asked),
+                "run = excluded.run, words = excluded.words, checksum = excluded.checksum "
+                "WHERE excluded.until_s > until_s",
+                (*line, sum_of(line)),
             )
 
     def pause_of(self, group: str) -> AskedPause | None:
@@ -329,11 +340,15 @@ class Runs(Keeper):
     def pauses(self, prefix: str) -> dict[str, AskedPause]:
         """The last pause of each quota group whose name begins so; they may be over."""
         query = """
-        SELECT quota_group, until_s, asked_s, run, words FROM pauses
+        SELECT quota_group, until_s, asked_s, run, words, checksum FROM pauses
         WHERE substr(quota_group, 1, ?) = ?
         """
-        rows = self._database.rows(query, (len(prefix), prefix))
-        return {group: AskedPause(*values) for group, *values in rows}
+        found: dict[str, AskedPause] = {}
+        for *line, checksum in self._database.rows(query, (len(prefix), prefix)):
+            if checksum is not None and checksum != sum_of(line):
+                raise damaged(self._path, "a pause is not what was written")
+            found[line[0]] = AskedPause(*line[1:])
+        return found
 
     def lift_pause(self, group: str) -> AskedPause | None:
         """Take the pause of a quota group off the record: what it was, None where there is none."""

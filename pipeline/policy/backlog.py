@@ -84,6 +84,7 @@ class Backlog:
         self._unknown: set[int] = set()
         self._blocked: list[JobRow] = []
         self._is_fed = False
+        self.reads_far = False
         self.retrying = 0
 
     def add(self, jobs: Iterable[JobRow]) -> None:
@@ -102,7 +103,10 @@ class Backlog:
     @property
     def needs_more(self) -> bool:
         """Whether more rows should be read now."""
-        return len(self._fresh) < LOW_WATER and self._fresh.chars < MOST_FRESH_CHARS
+        most, most_chars = LOW_WATER, MOST_FRESH_CHARS
+        if self.reads_far:
+            most, most_chars = self._look_ahead, MOST_WAITING_CHARS
+        return not self._is_fed and len(self._fresh) < most and self._fresh.chars < most_chars
 
     @property
     def is_held_up(self) -> bool:
@@ -203,6 +207,57 @@ class Backlog:
         if row := self._open.take_one(lambda row: row.was_sent, lambda _count: 0):
             return [row]
         return self._next_retry() if self._retrying else []
+
+    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
+        """One row to be sent alone, from any place, to learn how others are answered.
+
+        draw   decides which, see `place`
+        avoid  rows that were never sent by this process and tell nothing
+        """
+        if batch := self._one_fresh(draw, avoid):
+            return batch
+        if self._ready:
+            first, *others = self._ready.pop()
+            if others:
+                self._ready.append(others)
+            return [first]
+        return self._one_open(draw, avoid) or self._one_open(draw, ())
+
+    def _one_open(self, draw: int, avoid: Container[int]) -> Batch:
+        def may_go(row: Row) -> bool:
+            return row.job.row not in avoid
+
+        row = self._open.take_one(may_go, partial(place, draw))
+        return [] if row is None else [row]
+
+    def _one_fresh(self, draw: int, avoid: Container[int]) -> Batch:
+        def may_go(job: JobRow) -> bool:
+            is_free = not (self._order.is_under_way(job.entity) or self._is_blocked(job))
+            return is_free and job.row not in avoid
+
+        found = self._fresh.pick(may_go, partial(place, draw))
+        if found is None:
+            return []
+        job, covered = found
+        if covered:
+            self._cover(job, covered)
+        self._order.enter(job.entity, job)
+        return [self._row(job)]
+
+    @property
+    def has_others(self) -> bool:
+        """Whether rows are here, or may come, that this process has not sent."""
+        return not self._is_fed or bool(self._fresh or self._ready or len(self._open))
+
+    def rests_on(self, held: int, *, is_fresh_kept: bool = False) -> bool:
+        """Whether nothing can go but what waits behind `held` rows that are on their way.
+
+        is_fresh_kept  rows that are still here are not to go now
+        """
+        if len(self._order) != held:
+            return False
+        has_fresh = self._fresh and not is_fresh_kept
+        return self._too_many_wait() or (self._is_fed and not has_fresh)
 
     def _take_ready(self, is_such: Callable[[Row], bool]) -> Batch:
         for batch in self._ready:

@@ -12,35 +12,80 @@ def hopeless(
     answer: Answer,
     brake: Brake | None,
     *,
-    is_first_lost: bool = False,
+    is_asked: bool = False,
     down_s: float = 0.0,
     max_outage_s: float = math.inf,
 ) -> str | None:
     """Why no further row should go to the account, or None.
 
     brake          is told of the answer; None where that is no answer to an update
-    is_first_lost  `answer` stands for all that came of the account's first request: no reply
+    is_asked       the answer came to one that was sent to learn whether the account works
     down_s         how long the vendor has been down; 0 where it is not
     max_outage_s   a longer outage is not waited for
 
+    What a vendor refuses may be a row, see `AccountRefusals`; not so what kept us from asking it.
+
+    >>> untrusted = Answer(Verdict.FATAL, "none", code="tls_failed", message="not trusted")
+    >>> hopeless(untrusted, Brake())
+    'tls_failed: not trusted'
     >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake())
-    'HTTP 401: 401013'
     """
-    if answer.verdict is Verdict.FATAL:
+    if answer.verdict is Verdict.FATAL and answer.http_status is None:
         return in_words(answer)
-    if brake is not None and brake.pulls(answer):
-        return (
-            f"the first {brake.after} answers were all the same refusal: "
-            f"{in_words(answer)}. Nothing was sent after that; --no-brake sends all the same"
-        )
+    if brake is not None and brake.pulls(answer, is_asked=is_asked):
+        return braked(brake)
     if down_s > max_outage_s:
         return (
             f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
             f"{max_outage_s:.0f}: {in_words(answer)}"
         )
-    if is_first_lost:
-        return f"no reply came to the first request: {in_words(answer)}"
     return None
+
+
+def braked(brake: Brake) -> str:
+    """Why the account stops where its first answers were all one refusal."""
+    what = "" if brake.refusal is None else in_words(brake.refusal)
+    return (
+        f"the first {brake.after} answers were all the same refusal, and so were those of other "
+        f"rows: {what}. Nothing was sent after that; --no-brake sends all the same"
+    )
+
+
+class FirstReply:
+    """Requests without any reply, before the first reply of an account.
+
+    A single entity may hang at a vendor that is well; so another one is asked before the account
+    is given up.
+
+    >>> first = FirstReply()
+    >>> first.lost("a")
+    >>> first.asks_another, first.is_given_up(1, has_others=True)
+    (True, False)
+    >>> first.lost("b")
+    >>> first.asks_another, first.is_given_up(2, has_others=True)
+    (False, True)
+    """
+
+    __slots__ = ("_entities", "_lost")
+
+    def __init__(self) -> None:
+        self._entities: set[str] = set()
+        self._lost = 0
+
+    def lost(self, entity: str) -> None:
+        """No reply came to a request for `entity`."""
+        self._entities.add(entity)
+        self._lost += 1
+
+    @property
+    def asks_another(self) -> bool:
+        """Whether the next request is for another entity."""
+        return len(self._entities) == 1
+
+    def is_given_up(self, max_attempts: int, *, has_others: bool) -> bool:
+        """Whether the account is: so many requests, for two entities where there are two."""
+        is_alone = self.asks_another and has_others
+        return self._lost >= max_attempts and not is_alone
 
 
 def in_words(answer: Answer) -> str:

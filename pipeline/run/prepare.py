@@ -401,7 +401,10 @@ def take_and_bind(
     delimiter = sources[named].delimiter if named in sources else None
     snapshot = take(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
     snapshot = replace(snapshot, source=shown or path)
-    with RunLedger.create(folder / LEDGER) as ledger, open_registry(config) as runs:
+    with (
+        RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
+        open_registry(config) as runs,
+    ):
         bound = bind(
             snapshot,
             folder,
@@ -441,7 +444,7 @@ def _take_plan(
             raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
     snapshot = take(path, folder / "snapshot.parquet", rows=options.rows)
     snapshot = replace(snapshot, source=shown)
-    with RunLedger.create(folder / LEDGER) as ledger:
+    with RunLedger.create(folder / LEDGER, run=folder.name) as ledger:
         bound = bind_plan(
             snapshot,
             folder,

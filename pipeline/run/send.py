@@ -278,7 +278,10 @@ class _Stretch:
         if not before.is_nothing:
             coalesce = self.prepared.options.coalesce
             overtaking = entities_of(file.path, before.claimed) if coalesce else {}
-            earlier = Earlier(before.claimed, before.unknown, overtaking, ended=self.ledger.ended)
+            earlier = Earlier(
+                *(before.claimed, before.unknown, before.refused, overtaking),
+                ended=self.ledger.ended,
+            )
         return Lane(
             account,
             only(read_jobs(file.path), rows),

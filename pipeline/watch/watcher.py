@@ -276,6 +276,7 @@ class Watcher:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
                 invalid, repeats = prepared.bound.invalid, prepared.repeats or ""
                 self._tell(Begun(claim.file, prepared.run, rows, invalid, repeats))
+            self._shared.hopeless.clear()  # what stopped an account yesterday may be gone
             way = Way(
                 watch=self._show,
                 shared=self._shared,

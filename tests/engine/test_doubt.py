@@ -301,8 +301,8 @@ async def test_a_row_that_a_stop_left_in_doubt_is_settled_by_the_next_process_an
 @pytest.mark.parametrize(
     ("account", "repeatable", "meets", "reads"),
     [
-        (SHOP, True, ((503, True), (401, False)), ()),  # the repetition is refused
-        (ACCOUNT, True, ((503, True), (401, False)), ()),  # the same, and it cannot be read
+        (ACCOUNT, True, ((503, True), (401, False)), ()),  # the repetition is refused
+        (SHOP, True, ((503, True), (401, False)), (401,)),  # the same, and so is the read
         (SHOP, False, ((503, True),), (401,)),  # the read is refused
     ],
 )
@@ -318,7 +318,12 @@ async def test_a_fatal_answer_leaves_doubt_to_a_process_with_better_credentials(
     )
     assert (results, claims) == ([], [1])
     assert lane.stopped is not None
-    assert lane.is_hopeless
+
+
+async def test_a_refused_repetition_is_settled_by_a_read_that_is_not_refused():
+    vendor = Vendor((503, True), (401, False))
+    (result,), _ = await drive([job(1, "a")], vendor, account=SHOP)
+    assert (result.status, vendor.sent) == (Status.UPDATED, 2)
 
 
 async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
@@ -330,7 +335,7 @@ async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
     assert results == []
     assert lane.stopped is not None
     assert "no reply came to the first request" in lane.stopped
-    assert (vendor.read, vendor.sent) == (3, 0)
+    assert vendor.read + vendor.sent == 3  # for two entities
 
 
 async def test_refused_reads_are_no_refused_updates():
