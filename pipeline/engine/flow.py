@@ -132,6 +132,8 @@ class Flow:
             self._works(batch, left_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.TRANSIENT:
             self._fails(batch, left_s, now_s, is_read=is_read)
+        elif answer.verdict is Verdict.SPLIT and not was_down:
+            self._failed_before(batch, left_s)
         self._lose_patience(answer)
         self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:
@@ -156,8 +158,12 @@ class Flow:
             entity, before_s = row.job.entity, row.failed_s
             self._outage.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._outage.is_down
-        for each in batch:
-            each.failed_s = left_s
+        self._failed_before(batch, left_s)
+
+    def _failed_before(self, batch: Batch, left_s: float) -> None:
+        """If the vendor works after that, and one of these rows fails again, it is at fault."""
+        for row in batch:
+            row.failed_s = left_s
 
     def _lose_patience(self, answer: Answer) -> None:
         """After so long rows may be at fault; not for a connection that was not made."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def within_s(run: Run) -> float:
     requests = rows * (3 if terms.manner == "adobe" else 1)
     quota_s = requests / parse_quota(terms.quota).per_second
     bad = sum(bool(line.bad) for line in case.lines)
-    hang_s = ATTEMPTS * terms.timeout_s
+    hang_s = (ATTEMPTS + math.ceil(math.log2(terms.groups))) * terms.timeout_s
     down_s = sum(2 * (outage.until_s - outage.from_s) + 20 for outage in terms.outages)
     legs_s = len(run.legs) * (terms.max_outage_s + BEGIN_S)
     return FACTOR * quota_s + bad * (PER_BAD_S + hang_s) + down_s + legs_s
