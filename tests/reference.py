@@ -41,6 +41,8 @@ SILENCES = (
     ("timeout", True, False),
     ("disconnected", True, False),
     ("broken_reply", True, False),
+    ("early_reply", True, False),
+    ("surplus_reply", True, False),
     ("sign_in_refused", False, True),
     ("sign_in_failed", False, True),
 )

@@ -175,6 +175,23 @@ async def test_a_whole_file_of_another_run_is_refused(tmp_path: Path, name: str)
         assert requests(vendor) == sent
 
 
+async def test_of_a_run_whose_jobs_are_damaged_there_is_a_report(tmp_path: Path) -> None:
+    async with workplace(tmp_path, STOPS) as (vendor, config):
+        stopped = await send(drop(tmp_path, *map(coupon, range(1, 7))), config)
+        shutil.rmtree(config.reports)
+        folder = config.ledger_folder / "runs" / stopped.run
+        content = bytearray((folder / "jobs-shop.parquet").read_bytes())
+        content[99] ^= 2
+        (folder / "jobs-shop.parquet").write_bytes(content)
+        sent = requests(vendor)
+        with pytest.raises(DamagedError, match="the checksum of its rows 1 to 6 does not match"):
+            reopen(stopped.run, config)
+        summary, is_new = report_of(config, stopped.run)
+        assert is_new
+        assert summary.statuses == stopped.statuses
+        assert requests(vendor) == sent
+
+
 TWO = """
 [accounts.one]
 vendor = "xsolla"

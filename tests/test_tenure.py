@@ -13,6 +13,7 @@ import pytest
 from pipeline.engine.gate import Terms
 from pipeline.ledger import Runs
 from pipeline.model.pause import AskedPause
+from pipeline.policy.pause import ANNOUNCED_S
 from pipeline.policy.quota import Quota
 from pipeline.run import tenure
 from pipeline.run.tenure import Tenure, most_in
@@ -177,3 +178,23 @@ def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, run
     mine.let_go()
     assert mine.reach()
     assert mine.take(runs).unrecorded == 0  # this one was let go
+
+
+def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        mine = tenure_of(tmp_path)
+        assert not mine.reach()
+        assert mine.held_by_another() is None
+        time.sleep(ANNOUNCED_S)
+        assert str(mine.held_by_another()).startswith(f"process {process.pid} (")
+        assert mine.held_by_another() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert mine.reach()
+    assert mine.held_by_another() is None

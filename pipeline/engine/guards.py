@@ -98,10 +98,14 @@ class Guards:
         if answer.verdict is Verdict.FATAL:
             self._means.undecided.hold([row], answer, self._is_refused, is_read=True)
             return False
-        row.reads += not self._means.flow.is_probing
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.reads += is_counted
         delay_s = None
         if not is_missing:
-            delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+            attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+            delay_s = next_delay_s(
+                self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+            )
         if delay_s is not None:
             self._supply.again([row], delay_s)
             return False

@@ -116,10 +116,12 @@ class Lane:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
                     tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
+                    tasks.start_soon(self._attempts.holding.run)
                     self._start_worker(tasks)
             if self._undecided.brake.pulls_with_nobody_left():
                 self.stop(braked(self._undecided.brake))
         finally:
+            self._attempts.holding.release()
             for row in self._supply.left_over():
                 self._ends.leave(row, self.stopped)
             self._undecided.leave(self.stopped)
@@ -380,6 +382,7 @@ class Lane:
             None if is_read else brake,
             is_asked=self._undecided.asks is batch,
             down_s=self._flow.down_s,
+            throttled_s=self._flow.throttled_s,
             max_outage_s=self.account.max_outage_s,
         )
         most, has_others = self.account.retry.max_attempts, self._supply.has_others

@@ -146,9 +146,11 @@ class Looks:
         if answer.verdict is Verdict.FATAL:
             self._means.undecided.hold([row], answer, self._gives_up, is_read=True)
             return
-        row.unread += not self._means.flow.is_probing
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.unread += is_counted
+        attempt = row.refusals.attempt(row.unread, is_counted=is_counted)
         jitter = self._means.around.jitter()
-        delay_s = next_delay_s(self._account.retry, answer, row.unread, jitter)
+        delay_s = next_delay_s(self._account.retry, answer, attempt, jitter, is_counted=is_counted)
         if delay_s is not None:
             self._supply.again([row], delay_s)
         elif not row.in_doubt and answer.http_status is None and answer.effect is Effect.NONE:

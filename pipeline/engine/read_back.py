@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
 from pipeline.engine.guards import Guards
+from pipeline.engine.holding import sure
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
 from pipeline.engine.trip import Trip
@@ -55,6 +56,7 @@ class ReadBack:
             with self._means.traffic.request(trip.left_s):
                 reply = await self._means.send(operation.reading.request(settings, job))
                 trip.back(reply)
+            reply = await sure(reply, self._means.peer)
         except Exception:
             # an error of ours would come again: the row is not left to be read once more
             self._ends.end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
@@ -65,7 +67,7 @@ class ReadBack:
         answer = classify_read(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
-        row.reads += not self._means.flow.is_probing
+        row.reads += self._means.flow.is_counted(row, answer)
         what = found(operation.reading, settings, job, reply)
         if what is not None:
             self._settle(row, what)
@@ -86,7 +88,11 @@ class ReadBack:
 
     def _reads_again(self, row: Row, answer: Answer) -> bool:
         """After a read that told nothing; False where it was the last one."""
-        delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+        is_counted = self._means.flow.is_counted(row, answer)
+        attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+        delay_s = next_delay_s(
+            self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+        )
         if delay_s is not None:
             self.reads_next(row, delay_s)
             return True

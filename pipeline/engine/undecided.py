@@ -27,6 +27,7 @@ class _Held:
 
     came_s   when the answer came
     is_read  it answered a read
+    is_group  no row of them was sent alone
     then     what becomes of them where it is about them
     """
 
@@ -34,6 +35,7 @@ class _Held:
     answer: Answer
     came_s: float
     is_read: bool
+    is_group: bool
     then: Callable[[Batch, Answer], None]
 
 
@@ -79,9 +81,10 @@ class Undecided:
         then: Callable[[Batch, Answer], None],
         *,
         is_read: bool = False,
+        is_group: bool = False,
     ) -> None:
         """`rows` were refused; `then` is called with them where that is about them."""
-        self._held.append(_Held(rows, answer, self._clock(), is_read, then))
+        self._held.append(_Held(rows, answer, self._clock(), is_read, is_group, then))
 
     def hold_unreached(self, row: Row) -> None:
         """No attempt of `row` had a connection: it goes again once another request has."""
@@ -171,8 +174,11 @@ class Undecided:
     def one_of_a_group(self) -> Batch:
         """A row of a refused group, to be sent alone; none where no group waits."""
         for held in self._held:
-            if len(held.rows) > 1:
-                return [held.rows.pop(0)]
+            if held.is_group:
+                row = held.rows.pop(0)
+                if not held.rows:
+                    self._held.remove(held)
+                return [row]
         return []
 
     # Where nothing else is left...
@@ -209,7 +215,7 @@ class Undecided:
         held, self._held = self._held, []
         for each in held:
             refusals = self._reads if each.is_read else self._updates
-            if refusals.is_proven:
+            if refusals.is_proven or each.is_group:
                 each.then(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
             else:
                 for row in each.rows:

@@ -433,9 +433,10 @@ def _row_readers(
         inputs,
         file=str(snapshot.source),
         structs=_structs(pl.read_parquet_schema(snapshot.path)),
+        unread=snapshot.unread,
     )
     return {
-        name: RowReader(plan, timezone=_zone(name, inputs, timezone))
+        name: RowReader(plan, timezone=_zone(name, inputs, timezone), offsets=snapshot.offsets)
         for name, plan in plans.items()
     }
 

@@ -75,13 +75,26 @@ class Link:
     tls: Literal["1.2", "legacy"] = "1.2"
 
 
+class Standing:
+    """What became known of a reply after it had come.
+
+    is_doubtful  its connection brought more than was asked for: it may answer another request
+    """
+
+    __slots__ = ("is_doubtful",)
+
+    def __init__(self) -> None:
+        self.is_doubtful = False
+
+
 class Reply(NamedTuple):
-    """What came back, whole.
+    """What came back, whole and unpacked.
 
     headers     looked up without regard to case; of repeated names the first
     body        at most the transport's limit of bytes
     is_cut      True where the body was longer than that limit
     received_s  UTC seconds since 1970 when the headers had arrived
+    standing    None where nothing more will become known
     """
 
     status: int
@@ -89,6 +102,11 @@ class Reply(NamedTuple):
     body: bytes
     is_cut: bool = False
     received_s: float = 0.0
+    standing: Standing | None = None
+
+
+UNSURE_WHOSE = frozenset({"surplus_reply", "early_reply"})
+"""Reasons for which there is no reply although something came: whose answer it is, nobody knows."""
 
 
 class NoReply(NamedTuple):

@@ -143,7 +143,7 @@ async def opened(
         shelf = Shelf()
         stack.callback(shelf.close)
         failure: Exception | None = None
-        async with way.shared.kept(config):
+        async with way.shared.kept(config, way.tell):
             try:
                 yield States(readers, rows, shelf)
             except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it

@@ -162,7 +162,7 @@ def classify(
         return _refused_within(reply, refused_with)
     if confirmation.holds(reply):
         return answer
-    if not is_empty_or_json(reply):
+    if not (is_empty_or_json(reply) or _packed_with(reply)):
         return _not_the_vendor(reply)
     return _not_confirmed(reply, confirmation.words)
 
@@ -256,7 +256,15 @@ def _message(reply: Reply) -> str:
 _PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
 
 
+def _packed_with(reply: Reply) -> str:
+    """What a body is packed with that could not be unpacked; empty where it is not packed."""
+    packing = plain(reply.headers.get("content-encoding", ""), 40)
+    return "" if packing.lower() == "identity" or not reply.body else packing
+
+
 def _described(reply: Reply) -> str:
+    if packing := _packed_with(reply):
+        return f"the reply is packed ({packing}), which was not asked for and cannot be unpacked"
     if is_html(reply):
         return "the reply is HTML or XML"
     text = plain(reply.body.decode("utf-8", "replace"), SHOWN_BODY_CHARS)

@@ -14,6 +14,7 @@ def hopeless(
     *,
     is_asked: bool = False,
     down_s: float = 0.0,
+    throttled_s: float = 0.0,
     max_outage_s: float = math.inf,
 ) -> str | None:
     """Why no further row should go to the account, or None.
@@ -21,7 +22,8 @@ def hopeless(
     brake          is told of the answer; None where that is no answer to an update
     is_asked       the answer came to one that was sent to learn whether the account works
     down_s         how long the vendor has been down; 0 where it is not
-    max_outage_s   a longer outage is not waited for
+    throttled_s    how long the vendor has refused all that it answered as too many requests
+    max_outage_s   neither is waited for longer
 
     What a vendor refuses may be a row, see `AccountRefusals`; not so what kept us from asking it.
 
@@ -38,6 +40,11 @@ def hopeless(
         return (
             f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
             f"{max_outage_s:.0f}: {in_words(answer)}"
+        )
+    if answer.verdict is Verdict.THROTTLED and throttled_s > max_outage_s:
+        return (
+            f"the vendor has refused every request for {throttled_s:.0f} s as too many, longer "
+            f"than max_outage_s = {max_outage_s:.0f}: {in_words(answer)}"
         )
     return None
 

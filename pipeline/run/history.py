@@ -219,7 +219,7 @@ def _reopened(config: Config, name: str) -> Prepared:
         config = config.simulated(
             dict(reached.split("|")[:2] for reached in stored.accounts.values())
         )
-    return reopen(name, config)
+    return reopen(name, config, is_for_report=True)
 
 
 # A process that works on it

@@ -16,7 +16,6 @@ from pipeline.ledger import Holder, Lock, Run, RunLedger
 from pipeline.load import Bound, bind, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
-from pipeline.load.proof import check_decodes
 from pipeline.model import (
     ConfigError,
     DamagedError,
@@ -49,9 +48,9 @@ SAMPLES = "samples"
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
 _WAY_OUT = (
-    "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
-    "vendor; then remove it with `pipeline runs {run} --prune` and send what is still wanted as a "
-    "new file"
+    "Run {run} cannot be carried on. See what became of its rows at the vendor, and in its report, "
+    "which `pipeline runs {run}` makes as long as the copy of its input is whole; then remove it "
+    "with `pipeline runs {run} --prune` and send what is still wanted as a new file"
 )
 
 
@@ -278,17 +277,24 @@ def _fits(stored: StoredRun, config: Config) -> bool:
     )
 
 
-def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepared:
+def reopen(
+    run: str,
+    config: Config,
+    options: RunOptions | None = None,
+    *,
+    is_for_report: bool = False,
+) -> Prepared:
     """A run on record, to be carried on or reported.
 
     options  of this time; None takes those of the first
+    is_for_report  nothing will be sent: its jobs may be damaged
     raises   UsageError where there is no such run or another process works on it, ConfigError
              where an account of it is gone or leads elsewhere now, RunAborted where its files
              cannot be used
     """
     folder = config.ledger_folder / "runs" / run
     known = _known(run, folder, config)
-    stored = _described(known, folder)
+    stored = _described(known, folder, with_jobs=not is_for_report)
     if not _fits(stored, config):
         wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
         raise ConfigError(
@@ -318,14 +324,14 @@ def _known(run: str, folder: Path, config: Config) -> Run:
     raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
 
 
-def _described(known: Run, folder: Path) -> StoredRun:
+def _described(known: Run, folder: Path, *, with_jobs: bool = True) -> StoredRun:
     """What its folder says of a run, all of which is compared with its checksums.
 
     Raises DamagedError, with what can be done, where it is not what was written.
     """
     try:
         stored = load(folder, known.description)
-        check_files(stored, folder)
+        check_files(stored, folder, with_jobs=with_jobs)
     except DamagedError as error:
         raise DamagedError(
             f"{error}. Nothing was sent. {_WAY_OUT.format(run=known.name)}"
@@ -386,8 +392,6 @@ def take_and_bind(
 
     Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
     """
-    if path.suffix.lower() == ".parquet" and path.is_file():
-        check_decodes(path)
     planned = planned_of(path)
     if planned is not None:
         return _take_plan(path, planned, config, options, folder, shown=shown or path)

@@ -231,7 +231,7 @@ class _Stretch:
         with way.watch(sent.pool.progress):
             try:
                 async with (
-                    way.shared.kept(prepared.config),
+                    way.shared.kept(prepared.config, way.tell),
                     _sampled(sent.pool, self.ledger, partial(legs_of, sent)),
                     orders.obeyed(sent.pool),
                 ):

@@ -21,6 +21,7 @@ from pipeline.engine.gate import Gate, Terms, spacing
 from pipeline.ledger import Lock, Runs
 from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
+from pipeline.policy.pause import ANNOUNCED_S
 
 REMEMBER_EVERY_S = 1.0
 """How often what left is put on record, and the gate passed on where another process waits."""
@@ -72,6 +73,7 @@ class Tenure:
         self._noted = 0
         self._was_held = False
         self._let_go_s = -math.inf
+        self._waits_since_s: float | None = None
         self.is_held = False
 
     def reach(self) -> bool:
@@ -84,6 +86,20 @@ class Tenure:
         if self.is_held:
             self._line.release()
         return self.is_held
+
+    def held_by_another(self) -> str | None:
+        """Which process has held the gate for more than a moment, in words, once for each wait;
+        else None.
+        """
+        now_s = time.monotonic()
+        if self.is_held:
+            self._waits_since_s = None
+        elif self._waits_since_s is None:
+            self._waits_since_s = now_s
+        elif now_s >= self._waits_since_s + ANNOUNCED_S:
+            self._waits_since_s = math.inf
+            return self._lock.held_by()
+        return None
 
     def take(self, runs: Runs) -> Taken:
         """What other processes sent, to open the gate with; to be called once it is held."""

@@ -46,10 +46,10 @@ async def test_an_empty_lane_ends():
         ([503, 204], Status.UPDATED, 2),  # a repeatable row survives a 5xx
         ([SILENCE, 204], Status.UPDATED, 2),
         ([503, 503, 503], Status.UNKNOWN, 3),  # it may have been applied
-        ([429, 429, 429], Status.FAILED, 3),  # it certainly was not
+        ([429, 429, 429, 204], Status.UPDATED, 4),  # a 429 says nothing about the row
         ([422], Status.REJECTED, 1),
         ([503, 404], Status.UNKNOWN, 2),  # the refusal proves nothing about the 503
-        ([SILENCE, 429, 429], Status.UNKNOWN, 3),
+        ([SILENCE, 429, 429, 404], Status.UNKNOWN, 4),  # nor about its doubt
     ],
 )
 async def test_how_a_row_ends(replies, status, attempts):
