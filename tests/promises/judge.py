@@ -20,6 +20,7 @@ PER_BAD_S = 20.0
 BEGIN_S = 60.0
 MOST_LEGS = 20
 DONE = 204
+FIRST_LOST = "no reply came to the first request"
 TOO_FEW = 12
 FOREVER_S = 1e7
 
@@ -130,7 +131,13 @@ def _disorder(run: Run) -> list[str]:
 
 
 def starved(run: Run) -> list[str]:
-    """Rows that can be sent and were not, or not in time, or not to their end."""
+    """Rows that can be sent and were not, or not in time, or not to their end.
+
+    None where the run ends with an account whose first requests had no reply: each process gives
+    that up by a rule of its own, which is not judged here.
+    """
+    if FIRST_LOST in (run.legs[-1].stopped or ""):
+        return []
     first_s = {row: sent.left_s for sent in reversed(run.updates) for row in sent.rows}
     found = []
     until_s = within_s(run)
@@ -157,7 +164,7 @@ def _is_excused(run: Run, row: int) -> bool:
     faults = [each for each in sent if each.is_fault]
     if run.case.lines[row - 1].is_once:
         return bool(faults) or any(not each.met for each in sent)
-    if len(faults) < ATTEMPTS:
+    if not faults or sum(each.met != DONE for each in sent) < ATTEMPTS:
         return False
     later = (each for each in run.log if each.left_s > faults[0].left_s)
     entities = {run.case.lines[other - 1].entity for each in later for other in each.rows}
