@@ -68,11 +68,6 @@ def no_turn_for_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(backlog, "turns", without)
 
 
-def attempts_count_in_an_outage(patch: pytest.MonkeyPatch) -> None:
-    """What fails while the vendor is down uses up attempts."""
-    patch.setattr(Flow, "counts_as", lambda _flow, row, _most: row.tries + 1)
-
-
 def groups_end_together(patch: pytest.MonkeyPatch) -> None:
     """A group without evidence is tried as often as a row, and its rows end alike."""
 
@@ -94,12 +89,6 @@ def _only_refused(answer: Any, size: int, _tries: int, _most: int) -> bool:
     return size > 1 and answer.verdict is Verdict.SPLIT
 
 
-def reads_are_enough(patch: pytest.MonkeyPatch) -> None:
-    """A vendor that answers reads is taken for one that carries out updates."""
-    worked: Callable[..., None] = Outage.worked
-    patch.setattr(Outage, "worked", lambda outage, left_s, **_is_read: worked(outage, left_s))
-
-
 def who_failed_goes_first(patch: pytest.MonkeyPatch) -> None:
     """Rows that failed are tried again and again before others show whether the vendor works."""
     patch.setattr(Flow, "is_in_question", False)
@@ -112,9 +101,7 @@ RULES: Mapping[str, Rule] = {
         former,
         no_turn_for_once,
         never_at_fault,
-        attempts_count_in_an_outage,
         groups_end_together,
-        reads_are_enough,
         who_failed_goes_first,
     )
 }
