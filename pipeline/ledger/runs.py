@@ -1,6 +1,7 @@
 """What runs share, in one small SQLite file: the runs themselves, and what their quotas remember.
 
-Times of quotas are UTC seconds since 1970: a monotonic clock does not outlive its process.
+Departures are on record by the time since the machine booted, with the name of the boot and the
+wall clock's time of the note; pauses by UTC seconds since 1970.
 """
 
 from __future__ import annotations
@@ -79,7 +80,25 @@ ALTER TABLE pauses ADD COLUMN run TEXT NOT NULL DEFAULT '';
 ALTER TABLE pauses ADD COLUMN words TEXT NOT NULL DEFAULT '';
 """
 _PAUSES_BEAR_CHECKSUMS = "ALTER TABLE pauses ADD COLUMN checksum INTEGER;"  # null of before
-_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS)
+# The wall clock may be set. Times of before have no boot, hence are UTC seconds since 1970.
+_FORMAT_6 = """
+DROP INDEX departures_by_time;
+ALTER TABLE departures RENAME TO departures_2;
+CREATE TABLE departures (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, quota_group TEXT NOT NULL, boot TEXT NOT NULL,
+    noted_s REAL NOT NULL, noted_utc_s REAL NOT NULL, last_s REAL NOT NULL,
+    under_way INTEGER NOT NULL, times BLOB NOT NULL
+);
+INSERT INTO departures
+SELECT number, quota_group, '', last_s, last_s, last_s, 0, times FROM departures_2;
+DROP TABLE departures_2;
+CREATE INDEX departures_by_group ON departures (quota_group, number);
+"""
+_DEPARTURES_BEAR_CHECKSUMS = "ALTER TABLE departures ADD COLUMN checksum INTEGER;"  # likewise
+_MIGRATIONS = (
+    *(_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS),
+    *(_FORMAT_6, _DEPARTURES_BEAR_CHECKSUMS),
+)
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
 # ruff: disable[S608] - made of the constants above
@@ -87,6 +106,10 @@ _ADD = f"INSERT INTO runs (checksum, {_NAMES}) VALUES (0, {_MARKS})"
 _PUT = f"UPDATE runs SET checksum = ?, ({_NAMES}) = ({_MARKS}) WHERE sequence = ?"
 _SELECT = f"SELECT sequence, checksum, {_NAMES} FROM runs "
 # ruff: enable[S608]
+_FORGET_DEPARTURES = """
+DELETE FROM departures WHERE quota_group = ?
+AND ((boot = ? AND last_s < ?) OR (boot <> ? AND noted_utc_s < ?))
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +151,21 @@ class Run:
 
 
 class Departures(NamedTuple):
-    """When requests left, rising, and the number of the last entry that tells of them."""
+    """Requests of a quota group: an entry of the record.
 
-    times: list[float]
-    last: int
+    boot       of the machine whose clock the times are of; empty: they are UTC seconds since 1970
+    noted_s    when it was put on record, by that clock; `noted_utc_s` by the wall clock
+    times      from when on they count
+    under_way  so many more had left of which that was not known
+    number     its place on record, rising from 1; 0 before it is there
+    """
+
+    boot: str
+    noted_s: float
+    noted_utc_s: float
+    times: tuple[float, ...] = ()
+    under_way: int = 0
+    number: int = 0
 
 
 class Runs(Keeper):
@@ -285,41 +319,50 @@ class Runs(Keeper):
 
     # What quotas remember
 
-    def depart(self, group: str, times: Sequence[float], *, forget_before_s: float = 0.0) -> int:
-        """Requests of a quota group that left at `times`; drops those that no window needs now.
+    def depart(self, group: str, entry: Departures, *, longest_s: float) -> int:
+        """Put departures of a quota group on record, and drop those that no window needs now.
 
-        returns  the number of this entry, higher than any before; 0 where nothing was entered
+        longest_s  how long a window is at most
+        returns    the number of this entry, higher than any before; 0 where there is nothing in it
         """
-        if not times:
+        if not entry.times and not entry.under_way:
             return 0
+        boot, noted_s, noted_utc_s, times, under_way, _number = entry
+        forgotten = group, boot, noted_s - longest_s, boot, noted_utc_s - longest_s
+        last_s = max(times, default=noted_s)
+        packed = struct.pack(f"<{len(times)}d", *times)
         with self._database.commit() as connection:
-            connection.execute(
-                "DELETE FROM departures WHERE quota_group = ? AND last_s < ?",
-                (group, forget_before_s),
-            )
+            connection.execute(_FORGET_DEPARTURES, forgotten)
+            values = group, boot, noted_s, noted_utc_s, last_s, under_way, packed
             cursor = connection.execute(
-                "INSERT INTO departures VALUES (NULL, ?, ?, ?)",
-                (group, max(times), struct.pack(f"<{len(times)}d", *times)),
+                "INSERT INTO departures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, sum_of(values)),
             )
         return int(cursor.lastrowid or 0)
 
-    def departures(self, group: str, since_s: float, *, after: int = 0) -> Departures:
-        """When requests of a quota group left, at `since_s` or later.
+    def departures(self, group: str, *, after: int = 0) -> list[Departures]:
+        """What is on record of a quota group, in the order in which it was put there.
 
         after  the number of the last entry that is known already
         """
         query = """
-        SELECT number, times FROM departures WHERE quota_group = ? AND last_s >= ? AND number > ?
+        SELECT number, checksum, quota_group, boot, noted_s, noted_utc_s, last_s, under_way, times
+        FROM departures WHERE quota_group = ? AND number > ? ORDER BY number
         """
-        times: list[float] = []
-        last = after
-        for number, packed in self._database.rows(query, (group, since_s, after)):
-            last = max(last, number)
-            try:
-                times += struct.unpack(f"<{len(packed) // 8}d", packed)
-            except (struct.error, TypeError) as error:
-                raise damaged(self._path, "send times are not what was written") from error
-        return Departures(sorted(time_s for time_s in times if time_s >= since_s), last)
+        rows = self._database.rows(query, (group, after))
+        return [self._departures(number, checksum, line) for number, checksum, *line in rows]
+
+    def _departures(self, number: int, checksum: int | None, line: Sequence[Any]) -> Departures:
+        if checksum is not None and checksum != sum_of(line):
+            raise damaged(self._path, "send times are not what was written")
+        _group, boot, noted_s, noted_utc_s, _last_s, under_way, times = line
+        return Departures(boot, noted_s, noted_utc_s, self._times(times), under_way, number)
+
+    def _times(self, packed: bytes) -> tuple[float, ...]:
+        try:
+            return struct.unpack(f"<{len(packed) // 8}d", packed)
+        except (struct.error, TypeError) as error:
+            raise damaged(self._path, "send times are not what was written") from error
 
     def pause(self, group: str, asked: AskedPause) -> None:
         """The vendor asks a quota group to wait; a longer pause on record stands."""

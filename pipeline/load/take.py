@@ -13,6 +13,7 @@ from typing import Literal
 
 import polars as pl
 
+from pipeline.load.blame import blaming
 from pipeline.load.csv_reader import CsvReader
 from pipeline.load.parquet_file import decodable, footer_of, of_descriptor
 from pipeline.load.parquet_reader import ParquetReader
@@ -55,7 +56,11 @@ def take(
     file, and OSError where the snapshot cannot be written; there is no snapshot then.
     """
     content = _content_by_name(source)
-    with Source(source, chunk_bytes=chunk_bytes) as file, ExitStack() as stack:
+    with (
+        blaming(str(source)),
+        Source(source, chunk_bytes=chunk_bytes) as file,
+        ExitStack() as stack,
+    ):
         _check_content(file.head(HEAD_BYTES), content, source)
         reader = (
             stack.enter_context(_parquet_reader(file, source, snapshot.parent))

@@ -174,7 +174,14 @@ class Shared:
                 tenure.gate.close()
         # in the end also those that wait
         leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
-        facts = [(each, each.gate.take_ages_s()) for each in held]
+        facts = [
+            (
+                each,
+                each.gate.take_ages_s(is_all=each in leaving),
+                0 if each in leaving else each.gate.under_way,
+            )
+            for each in held
+        ]
         tenures = self.tenures.values()
         new = [(each, asked) for each in tenures if (asked := each.gate.unrecorded_pause)]
         paused = [each for each in held if each.gate.is_pause_on_record]
@@ -182,8 +189,8 @@ class Shared:
         def note() -> list[Tenure]:
             lifted: list[Tenure] = []
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for tenure, ages_s in facts:
-                    tenure.note(runs, ages_s)
+                for tenure, ages_s, under_way in facts:
+                    tenure.note(runs, ages_s, under_way=under_way)
                 for tenure, asked in new:
                     runs.pause(tenure.group, asked)
                     tenure.gate.recorded_pause(asked)

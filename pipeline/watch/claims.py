@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pipeline.ledger import Lock
 from pipeline.model import RunAborted
+from pipeline.run.room import check_room
 from pipeline.watch.adopt import adoptable, noted_by_earlier_version, remove_leftovers
 from pipeline.watch.content import compared, copy_to, digest, opened_claim, refused
 from pipeline.watch.folders import (
@@ -273,11 +274,13 @@ class Drops:
     def read(self, claim: Claim) -> Claim:
         """The same claim, with the SHA-256 of the file as it is now.
 
-        Raises InputError where it is not to be read: a link, a pipe, without permission.
+        Raises InputError where it is not to be read: a link, a pipe, without permission;
+        RunAborted where there is no room for a copy.
         """
         with self._claimed(claim) as folder, opened_claim(folder, claim) as file:
-            sha256 = digest(file, claim)
-            return replace(claim, sha256=sha256, read=Facts.of(os.fstat(file)))
+            facts = Facts.of(os.fstat(file))
+            check_room(self._notes.folder, facts.size_bytes)  # or reading it is a waste of time
+            return replace(claim, sha256=digest(file, claim), read=facts)
 
     @contextmanager
     def copy(self, claim: Claim) -> Iterator[tuple[Path, Claim]]:
@@ -326,7 +329,7 @@ class Drops:
 
     def as_noted(self, claim: Claim) -> Claim:
         """The same claim, with the run that was prepared for it meanwhile."""
-        return next((each for each in self._notes.all() if each.name == claim.name), claim)
+        return self._notes.get(claim.name) or claim
 
     # Putting away...
 

@@ -118,18 +118,25 @@ class Notes:
         with told(self.folder), suppress(FileNotFoundError):
             shutil.rmtree(self.place(claim))
 
+    def get(self, name: str) -> Claim | None:
+        """What is remembered of the claim of that name; None where nothing is, or it is damaged."""
+        try:
+            text = (self.folder / name / NOTE).read_bytes()
+            return _claim(name, _values_of(text), self._inputs)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def all(self) -> list[Claim]:
-        """All that are remembered, oldest first. What is torn or damaged is forgotten."""
+        """All that are remembered, oldest first. What is torn or damaged is forgotten.
+
+        Only for a process that has not begun to take files: a claim on its way is torn, too.
+        """
         with told(self.folder):
             places = sorted(each for each in self.folder.iterdir() if each.is_dir())
-        return [claim for claim in map(self._read, places) if claim is not None]
-
-    def _read(self, place: Path) -> Claim | None:
-        try:
-            return _claim(place.name, _values_of((place / NOTE).read_bytes()), self._inputs)
-        except (OSError, ValueError, KeyError, TypeError):
+        found = {place: self.get(place.name) for place in places}
+        for place in (place for place, claim in found.items() if claim is None):
             shutil.rmtree(place, ignore_errors=True)
-            return None
+        return [claim for claim in found.values() if claim is not None]
 
 
 def _values(claim: Claim, inputs: Path) -> dict[str, Any]:

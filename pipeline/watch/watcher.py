@@ -28,6 +28,7 @@ from pipeline.run import (
     carry_out,
     discard,
     signals_obeyed,
+    warnings_about,
 )
 from pipeline.run.send import Watch
 from pipeline.watch.claims import Drops
@@ -222,11 +223,14 @@ class Watcher:
 
     async def _broken_off(self, claim: Claim, error: RunAborted) -> None:
         """It could not be put on record: the fault of one file or run, or of the disk for all."""
-        if not await anyio.to_thread.run_sync(self._ground.fault):
-            self._set_aside(claim, str(error))
-        else:
+        await anyio.sleep(LOOK_EVERY_S)  # a signal to all processes may be on its way here
+        if self._is_over:
+            self._tell(LeftAlone(claim.file, str(error)))
+        elif await anyio.to_thread.run_sync(self._ground.fault):
             self._failure = self._failure or error
             self._tell(LeftAlone(claim.file, str(error)))
+        else:
+            self._set_aside(claim, str(error))
 
     def _set_aside(self, claim: Claim, reason: str, safe: str = "") -> None:
         try:
@@ -274,8 +278,8 @@ class Watcher:
                 return None
             if prepared.refusal is None:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
-                invalid, repeats = prepared.bound.invalid, prepared.repeats or ""
-                self._tell(Begun(claim.file, prepared.run, rows, invalid, repeats))
+                invalid, warnings = prepared.bound.invalid, tuple(warnings_about(prepared))
+                self._tell(Begun(claim.file, prepared.run, rows, invalid, warnings))
             self._shared.hopeless.clear()  # what stopped an account yesterday may be gone
             way = Way(
                 watch=self._show,

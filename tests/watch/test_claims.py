@@ -110,6 +110,14 @@ def test_the_run_is_known_to_the_next_process(drops):
     assert [claim.run for claim in drops.left()] == ["r-1"]
 
 
+def test_who_asks_for_one_claim_forgets_no_other_that_is_just_being_made(drops):
+    claim = drops.note_run(claimed(drops), "r-1")
+    begun = drops.inputs.parent / "state" / "20260501T020001.000000Z-abcd"
+    begun.mkdir()  # its note follows
+    assert drops.as_noted(claim).run == "r-1"
+    assert begun.exists()
+
+
 def test_the_folder_that_a_file_was_dropped_in_may_be_gone(drops):
     claim = claimed(drops, "xsolla.coupon/monday/a.csv")
     claim.file.parent.rmdir()
