@@ -45,7 +45,7 @@ from pydantic import (
     model_validator,
     with_config,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, to_json
+from pydantic_core import InitErrorDetails, PydanticCustomError, to_json
 from typing_extensions import TypedDict
 
 from pipeline.model import (
@@ -59,6 +59,7 @@ from pipeline.model import (
     Request,
     UpdateJob,
     Verdict,
+    complaints,
 )
 from pipeline.policy import compare
 from pipeline.policy.classify import (
@@ -133,47 +134,15 @@ def _wrong(text: str) -> PydanticCustomError:
     return PydanticCustomError("value", text)
 
 
-_WORDS: Final = {
-    "missing": "expected a value",
-    "literal_error": "expected {expected}",
-    "union_tag_invalid": "expected {discriminator} to be one of {expected_tags}",
-    "union_tag_not_found": "expected a member {discriminator}",
-    "string_type": "expected text",
-    "string_unicode": "expected whole characters, not half of a surrogate pair",
-    "int_type": "expected a whole number",
-    "bool_type": "expected true or false",
-    "list_type": "expected a list",
-    "dict_type": "expected an object",
-    "string_too_long": "expected at most {max_length} characters",
-    "string_too_short": "expected at least {min_length} character",
-    "too_long": "expected at most {max_length} items",
-    "too_short": "expected at least {min_length} item",
-    "greater_than_equal": "expected {ge} or more",
-    "less_than_equal": "expected {le} or less",
-}
 # pydantic adds the chosen branch of a union, and `[key]`, which are no places for people
 _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "[key]")
 
 
 def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-    """What `inner` makes of `value`; its complaints in plain words, with the place in the cell."""
-    try:
-        found = inner(value)
-    except ValidationError as error:
-        told = [_in_words(detail) for detail in error.errors(include_url=False)]
-        raise ValidationError.from_exception_data("value", told) from None
+    found = complaints.plainly(value, inner, no_places=_NO_PLACES)
     if not is_json(found):  # what no source names has no other check
         raise _wrong(EXPECTED)
     return found
-
-
-def _in_words(detail: ErrorDetails) -> InitErrorDetails:
-    template = _WORDS.get(detail["type"])
-    text = template.format_map(detail.get("ctx", {})) if template else detail["msg"]
-    steps = tuple(step for step in detail["loc"] if step not in _NO_PLACES)
-    place = ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in steps)
-    told = _wrong(f"{text} ({place})" if place else text)
-    return InitErrorDetails(type=told, loc=steps, input=detail["input"])
 
 
 def _number(value: Any) -> int | float:
