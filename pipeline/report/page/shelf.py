@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Sequence
 from datetime import datetime
 from operator import attrgetter
@@ -83,9 +84,10 @@ def read_shelf(reports: Path, most: int = MOST_RUNS) -> list[Card]:
     Folders without a summary that can be read are left out. Raises OSError where `reports` itself
     cannot be read.
     """
-    folders = (each for each in reports.iterdir() if each.is_dir() and not each.is_symlink())
-    newest = heapq.nlargest(most, folders, key=attrgetter("name"))  # names begin with the time
-    found = [card for card in map(_read, newest) if card is not None]
+    with os.scandir(reports) as entries:  # there may be tens of thousands
+        names = (each.name for each in entries if each.is_dir(follow_symlinks=False))
+        newest = heapq.nlargest(most, names)  # they begin with the time
+    found = [card for name in newest if (card := _read(reports / name)) is not None]
     return sorted(found, key=attrgetter("started"), reverse=True)
 
 
