@@ -31,7 +31,8 @@ _ODD_BLANK = re.compile(
     rb"|<[wW]?[bB][rR]\s*/?>"
 )
 _BLANKS = re.compile(rb"[\s\0]+|" + _ODD_BLANK.pattern)
-_SOFT_BREAK = re.compile(rb"[=\\]\r?\n")  # quoted-printable, and strings in source text
+# A line that goes on, in quoted-printable and source text; its end may have become a blank.
+_SOFT_BREAK = re.compile(rb"[=\\]\s+")
 
 _ESCAPE = re.compile(
     rb"%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4}"  # URLs; the second by old scripts
@@ -86,7 +87,7 @@ class Mask:
         if not self._needles:
             return data
         spans = list(self._spans(data))
-        if b"\n" in data or _ESCAPE.search(data):  # which may stand for a line end
+        if _SOFT_BREAK.search(data) or _ESCAPE.search(data):  # which may stand for a line end
             spans += self._spans(data, joins=True)
         return _without(data, spans) if spans else data
 

@@ -79,6 +79,7 @@ FORMS: dict[str, Callable[[str], str]] = {
         if text.isascii() and "=" not in text
         else _wrapped(9, "=\r\n")(text)
     ),
+    "in a mail, line ends made blanks": _wrapped(9, "= "),
     "in a string of source text": _wrapped(9, "\\\n"),
     "spaced out": " ".join,
     "read in the wrong code": lambda text: text.encode().decode("latin-1"),
