@@ -248,7 +248,7 @@ Complaint = tuple[Place, str]
 
 _NO_CHANGE = (
     "expected a value in at least one column that changes something: status, name, description, "
-    "patch, a JSON Pointer such as /name, or one after add: or remove:"
+    "patch, a JSON Pointer such as /name (xcore: /_instance/xdm:name), or one after add: or remove:"
 )
 _NO_POINTER = "a JSON Pointer, as in /_instance/xdm:name; within a name ~ is ~0 and / is ~1"
 _NO_TEXT = "expected text; other types, and null, go through the column patch"
