@@ -326,6 +326,13 @@ class Operation(Generic[S, J]):
     sample: Mapping[str, str] = field(default_factory=dict)
 
 
+class Doubt(NamedTuple):
+    """What is doubtful about an account's settings, and what to do about it."""
+
+    what: str
+    advice: str
+
+
 class Probed(NamedTuple):
     """What a reply to a probe says of the account.
 
@@ -358,6 +365,7 @@ class Vendor(Generic[S]):
 
     scope      what an account's updates reach, for people: "project 44056"
     probe      how an account is tried; None: signing in is all that can be tried
+    doubts     what is doubtful about settings but no ground to refuse them
     simulated  settings of a `sample-*` account, beside the simulator's base URL; `{origin}` in a
                value stands for the simulator's origin. For other accounts at the simulator, too,
                its secrets and addresses hold, and a secret that it does not name is dropped; all
@@ -371,6 +379,7 @@ class Vendor(Generic[S]):
     operations: tuple[Operation[S, Any], ...]
     scope: Callable[[S], str] = lambda _settings: ""
     probe: Probe[S] | None = None
+    doubts: Callable[[S], tuple[Doubt, ...]] = lambda _settings: ()
     simulated: Mapping[str, Any] = field(default_factory=dict)
 
 
