@@ -73,6 +73,7 @@ from pipeline.vendors.contract import (
     Difference,
     Doubt,
     Guard,
+    Known,
     Listing,
     Missing,
     Operation,
@@ -794,6 +795,7 @@ def _confirmation(s: Settings, job: FallbackOffer) -> Confirmation:
         example=Reply(_OK, {}, example),
         holds=lambda reply: _names(job.instance_id, names, reply),
         refusal=_refusal,
+        source="UPDATE, DPS: the receipt; that its status is 200 is assumed",
     )
 
 
@@ -1061,6 +1063,22 @@ def _gap(s: Settings) -> str:
 
 # ------------------------------------------------------------------------------ what is offered
 
+
+def _known(status: int, code: str, source: str) -> Known:
+    """A reply of the gateway with this code (TROUBLE); without one, of the service."""
+    body = to_json({"error_code": code, "message": "No"}) if code else b""
+    return Known(f"{status} with {code}" if code else str(status), Reply(status, {}, body), source)
+
+
+_KNOWN: Final = (
+    *(_known(int(code[:3]), code, "TROUBLE") for code in sorted(_MISCONFIGURED)),
+    _known(409, "", "SERVICE: a stale etag"),
+    _known(412, "", "RFC 9110, 15.5.13: a stale etag; that Adobe uses it is assumed"),
+    _known(422, "", "SERVICE: the patched offer is not right"),
+    _known(429, "429050", "LIMITS, of a sibling behind the same gateway"),
+    _known(500, "", "TROUBLE: wait and repeat; that it may have been applied is assumed"),
+)
+
 REPEAT_NOTE: Final = (
     "harmless where every change sets a value (inferred); any other goes with a guard, the row's "
     "own or one that is read first: an etag, which Adobe answers with 409 once it is stale "
@@ -1081,6 +1099,7 @@ FALLBACK_OFFER: Final = Operation(
     encode=_encode,
     confirmation=_confirmation,
     decode=_decode,
+    known=_KNOWN,
     refuse=_refuse,
     repeatable=_repeatable,
     repeat_note=REPEAT_NOTE,
