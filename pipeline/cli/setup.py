@@ -142,9 +142,16 @@ def expand(given: Iterable[str], config: Config) -> list[Path]:
     if not texts:
         found = _in_folder(config.inputs)
         samples = config.inputs / SAMPLES
-        return [path for path in found if not path.is_relative_to(samples)]
+        own = [path for path in found if not path.is_relative_to(samples)]
+        return [path for path in own if not _is_linked(path, config.inputs)]
     files = [path for text in texts for path in _meant_by(text)]
     return list(dict.fromkeys(files))
+
+
+def _is_linked(path: Path, above: Path) -> bool:
+    """Whether a link leads to the file from the folder above, which its dropper may have made."""
+    steps = (path, *path.parents)
+    return any(each.is_symlink() for each in steps if each != above and each.is_relative_to(above))
 
 
 def _meant_by(text: str) -> list[Path]:

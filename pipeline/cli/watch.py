@@ -174,8 +174,6 @@ class Listener:
         match event:
             case Begun(file, run, rows, invalid):
                 self._teller.run_started(run, file, invalid=invalid, accounts=rows)
-                if event.repeats and self._teller.has_log:
-                    self._teller.warn(in_words(event))
             case Ended(summary=summary, is_earlier=False):
                 self._teller.run_ended(summary, self._reports / summary.run)
             case SetAside(file, _, reason, summary, safe):
@@ -213,10 +211,8 @@ def in_words(event: Event) -> str:
 
 def _of_run(event: Begun | Ended) -> str:
     file = from_here(event.file)
-    if isinstance(event, Begun):
-        again = "It was dropped anew, and is sent again"
-        told = f"{file}: the same content was sent before, by run {event.repeats}. {again}"
-        return told if event.repeats else ""
+    if isinstance(event, Begun):  # a log has them at the end of the run
+        return f"{file}: {'; '.join(event.warnings)}" if event.warnings else ""
     place = from_here(event.place)
     if event.is_earlier:
         return (

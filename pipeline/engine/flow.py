@@ -66,6 +66,11 @@ class Flow:
         return self._outage.is_down
 
     @property
+    def is_in_question(self) -> bool:
+        """Whether the next answers tell a vendor that is down from rows that fail."""
+        return self._outage.is_in_question
+
+    @property
     def next_probe(self) -> int | None:
         """The number of the next probe in its outage, from 1; None where the vendor is not down."""
         return self._outage.asked + 1 if self._outage.is_down else None
@@ -131,7 +136,10 @@ class Flow:
         if works:
             self._works(batch, left_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
-            self._fails(batch, answer, left_s, now_s, is_read=is_read)
+            self._fails(batch, left_s, now_s, is_read=is_read)
+        elif answer.verdict is Verdict.SPLIT and not was_down:
+            self._failed_before(batch, left_s)
+        self._lose_patience(answer)
         self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:
             self._concurrency.restart(down_since_s, now_s)
@@ -175,22 +183,27 @@ class Flow:
             return True
         return row.refusals.is_counted or self._is_last_refusal
 
-    def _fails(
-        self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
-    ) -> None:
+    def _fails(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
         row = batch[0]
         if self._outage.is_down:
-            is_over = self.down_s > self._patience_s and answer.effect is Effect.MAYBE
-            if is_over and self._at_fault(self._answered):
-                self._outage.end()
-                self._is_last_call = True
             return
         if not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
             self._outage.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._outage.is_down
-        for each in batch:
-            each.failed_s = left_s
+        self._failed_before(batch, left_s)
+
+    def _failed_before(self, batch: Batch, left_s: float) -> None:
+        """If the vendor works after that, and one of these rows fails again, it is at fault."""
+        for row in batch:
+            row.failed_s = left_s
+
+    def _lose_patience(self, answer: Answer) -> None:
+        """After so long rows may be at fault; not for a connection that was not made."""
+        may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
+        if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
+            self._outage.end()
+            self._is_last_call = True
 
     def counts_as(self, row: Row, answer: Answer, most: int) -> int:
         """How many of its tries, at most so many, `row` has used with the answer just heard: none

@@ -185,7 +185,11 @@ class Lane:
             batch = self._next_at_first()
         else:
             # the first request goes alone: nothing fresh before something has come back
-            batch = self._supply.next(may_be_first=self._is_open, probe=self._flow.next_probe)
+            batch = self._supply.next(
+                may_be_first=self._is_open,
+                probe=self._flow.next_probe,
+                others_first=self._flow.is_in_question,
+            )
         self._ends.end_blocked()
         if batch:
             self._flow.take(batch)

@@ -149,10 +149,13 @@ class Supply:
 
     # Taking and giving back...
 
-    def next(self, *, may_be_first: bool, probe: int | None = None) -> Batch:
+    def next(
+        self, *, may_be_first: bool, probe: int | None = None, others_first: bool = False
+    ) -> Batch:
         """The next rows that may go now together, if there are any.
 
         may_be_first  True lets any fresh row go; False only while no other is on its way
+        others_first  rows that were not sent yet go before those that failed
         probe         its number in an outage, from 1; None where the vendor is not down
         """
         fresh = may_be_first or self._backlog.is_untouched
@@ -162,7 +165,7 @@ class Supply:
         if probe is not None:
             batch = self._backlog.probe(probe, fresh=fresh)
         else:
-            batch = self._backlog.next(now_s, fresh=fresh)
+            batch = self._backlog.next(now_s, fresh=fresh, others_first=others_first)
         if self._backlog.needs_more:
             self._hungry.set()
         if self._backlog.due_s is not None and self._backlog.due_s <= now_s:

@@ -304,8 +304,8 @@ class Database:
             made.close()
 
     def _check_pages(self) -> None:
-        """Raise LedgerError where pages, or the order of the rows in them, do not fit together."""
-        (words,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+        """Raise LedgerError where pages, the order of rows in them, or indexes do not fit."""
+        (words,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if words != "ok":
             raise damaged(self.path, " ".join(str(words).split()))
 

@@ -94,7 +94,11 @@ SELECT number, quota_group, '', last_s, last_s, last_s, 0, times FROM departures
 DROP TABLE departures_2;
 CREATE INDEX departures_by_group ON departures (quota_group, number);
 """
-_MIGRATIONS = (*(_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS, _FORMAT_6),)
+_DEPARTURES_BEAR_CHECKSUMS = "ALTER TABLE departures ADD COLUMN checksum INTEGER;"  # likewise
+_MIGRATIONS = (
+    *(_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS),
+    *(_FORMAT_6, _DEPARTURES_BEAR_CHECKSUMS),
+)
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
 # ruff: disable[S608] - made of the constants above
@@ -331,7 +335,8 @@ class Runs(Keeper):
             connection.execute(_FORGET_DEPARTURES, forgotten)
             values = group, boot, noted_s, noted_utc_s, last_s, under_way, packed
             cursor = connection.execute(
-                "INSERT INTO departures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", values
+                "INSERT INTO departures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, sum_of(values)),
             )
         return int(cursor.lastrowid or 0)
 
@@ -341,14 +346,17 @@ class Runs(Keeper):
         after  the number of the last entry that is known already
         """
         query = """
-        SELECT boot, noted_s, noted_utc_s, times, under_way, number FROM departures
-        WHERE quota_group = ? AND number > ? ORDER BY number
+        SELECT number, checksum, quota_group, boot, noted_s, noted_utc_s, last_s, under_way, times
+        FROM departures WHERE quota_group = ? AND number > ? ORDER BY number
         """
         rows = self._database.rows(query, (group, after))
-        return [
-            Departures(boot, noted_s, noted_utc_s, self._times(times), under_way, number)
-            for boot, noted_s, noted_utc_s, times, under_way, number in rows
-        ]
+        return [self._departures(number, checksum, line) for number, checksum, *line in rows]
+
+    def _departures(self, number: int, checksum: int | None, line: Sequence[Any]) -> Departures:
+        if checksum is not None and checksum != sum_of(line):
+            raise damaged(self._path, "send times are not what was written")
+        _group, boot, noted_s, noted_utc_s, _last_s, under_way, times = line
+        return Departures(boot, noted_s, noted_utc_s, self._times(times), under_way, number)
 
     def _times(self, packed: bytes) -> tuple[float, ...]:
         try:

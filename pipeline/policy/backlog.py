@@ -143,18 +143,23 @@ class Backlog:
         """When the next retry is due; None where none waits."""
         return self._retrying[0][0] if self._retrying else None
 
-    def next(self, now_s: float, *, fresh: bool = True) -> Batch:
+    def next(self, now_s: float, *, fresh: bool = True, others_first: bool = False) -> Batch:
         """The next rows that may share a request, none where nothing may go.
 
-        fresh  False gives only rows that were sent before
+        fresh         False gives only rows that were sent before
+        others_first  rows that were not sent yet go before those that failed: once more the same
+                      would tell nothing
         """
         if self._goes_on:
             return self._goes_on.popleft()
+        if others_first and fresh and (batch := self._next_other()):
+            return batch
         if self._retrying and self._retrying[0][0] <= now_s:
             return self._next_retry()
-        if self._ready:
-            return self._ready.popleft()
-        return self._next_fresh() if fresh else []
+        return self._next_other() if fresh or self._ready else []
+
+    def _next_other(self) -> Batch:
+        return self._ready.popleft() if self._ready else self._next_fresh()
 
     def probe(self, number: int, *, fresh: bool = True) -> Batch:
         """What is sent while the vendor is down, due or not; none where nothing may go.

@@ -8,12 +8,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import Config
 from pipeline.engine.look import Looking
 from pipeline.ledger import Holder, Lock, Run, RunLedger
-from pipeline.load import Bound, bind, take
+from pipeline.load import Bound, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
 from pipeline.model import (
@@ -21,13 +20,14 @@ from pipeline.model import (
     DamagedError,
     Fault,
     InputError,
-    InputSettings,
     RunAborted,
     Snapshot,
     Status,
     UsageError,
 )
 from pipeline.model.plan import MadeOf, Planned
+from pipeline.run.binding import bind_snapshot, folder_operation, inputs_of
+from pipeline.run.older import check_older
 from pipeline.run.options import RunOptions
 from pipeline.run.origin import Origin, origin_of
 from pipeline.run.record import LEDGER, forget_witnesses
@@ -42,7 +42,7 @@ from pipeline.run.registry import (
 )
 from pipeline.run.room import check_room, copies_bytes, record_bytes
 from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
-from pipeline.vendors import Account, Operation
+from pipeline.vendors import Account
 
 SAMPLES = "samples"
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
@@ -238,7 +238,7 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
             folder = config.ledger_folder / "runs" / run.name
             if not is_stored(folder) or is_alive(config, run):
                 continue
-            stored = _described(run, folder)
+            stored = _described(run, folder, config)
             if stored.options.asks_for == options.asks_for and _fits(stored, config):
                 return run.name
     return None
@@ -294,7 +294,7 @@ def reopen(
     """
     folder = config.ledger_folder / "runs" / run
     known = _known(run, folder, config)
-    stored = _described(known, folder, with_jobs=not is_for_report)
+    stored = _described(known, folder, config, with_jobs=not is_for_report)
     if not _fits(stored, config):
         wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
         raise ConfigError(
@@ -324,7 +324,7 @@ def _known(run: str, folder: Path, config: Config) -> Run:
     raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
 
 
-def _described(known: Run, folder: Path, *, with_jobs: bool = True) -> StoredRun:
+def _described(known: Run, folder: Path, config: Config, *, with_jobs: bool = True) -> StoredRun:
     """What its folder says of a run, all of which is compared with its checksums.
 
     Raises DamagedError, with what can be done, where it is not what was written.
@@ -332,6 +332,7 @@ def _described(known: Run, folder: Path, *, with_jobs: bool = True) -> StoredRun
     try:
         stored = load(folder, known.description)
         check_files(stored, folder, with_jobs=with_jobs)
+        check_older(stored, folder, config)
     except DamagedError as error:
         raise DamagedError(
             f"{error}. Nothing was sent. {_WAY_OUT.format(run=known.name)}"
@@ -396,31 +397,23 @@ def take_and_bind(
     if planned is not None:
         return _take_plan(path, planned, config, options, folder, shown=shown or path)
     is_sample = _is_sample(path, config)
-    operations = {op.name: op for v in config.vendors.values() for op in v.operations}
-    placed_in = _folder_operation(dropped or path, operations)
-    sources = {
-        name: InputSettings() if is_sample else config.input_for(name) for name in operations
-    }
+    placed_in = folder_operation(dropped or path, config)
+    sources = inputs_of(config, is_sample=is_sample)
     named = options.operation or placed_in
-    delimiter = sources[named].delimiter if named in sources else None
+    delimiter = sources[named].delimiter if named is not None and named in sources else None
     snapshot = take(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
     snapshot = replace(snapshot, source=shown or path)
     with (
         RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
         open_registry(config) as runs,
     ):
-        bound = bind(
+        bound = bind_snapshot(
             snapshot,
             folder,
-            operations=operations,
-            accounts={name: config.outline(name) for name in config.accounts},
-            inputs=sources,
-            operation=options.operation,
-            folder_operation=placed_in,
-            account=options.account,
-            timezone=config.timezone,
-            force_order=options.force_order,
-            allow_irreversible=options.allow_irreversible,
+            config,
+            options,
+            placed_in=placed_in,
+            is_sample=is_sample,
             emit=lambda results: ledger.record((), results),
             known_runs=lambda name: runs.get(name) is not None,
         )
@@ -457,11 +450,6 @@ def _take_plan(
             emit=lambda results: ledger.record((), results),
         )
     return snapshot, bound
-
-
-def _folder_operation(path: Path, operations: Mapping[str, Operation[Any, Any]]) -> str | None:
-    """The operation whose drop folder the file lies in, however deep."""
-    return next((part.name for part in path.absolute().parents if part.name in operations), None)
 
 
 def _private(folder: Path) -> Path:

@@ -22,14 +22,14 @@ class Came:
 class Begun:
     """Rows of a file are about to be sent: `rows` per account; `invalid` ones are not.
 
-    repeats  an earlier run of the same content; empty where there was none
+    warnings  what is doubtful and stops nothing, such as an earlier run of the same content
     """
 
     file: Path
     run: str
     rows: Mapping[str, int]
     invalid: int
-    repeats: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

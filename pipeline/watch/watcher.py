@@ -28,6 +28,7 @@ from pipeline.run import (
     carry_out,
     discard,
     signals_obeyed,
+    warnings_about,
 )
 from pipeline.run.send import Watch
 from pipeline.watch.claims import Drops
@@ -277,8 +278,8 @@ class Watcher:
                 return None
             if prepared.refusal is None:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
-                invalid, repeats = prepared.bound.invalid, prepared.repeats or ""
-                self._tell(Begun(claim.file, prepared.run, rows, invalid, repeats))
+                invalid, warnings = prepared.bound.invalid, tuple(warnings_about(prepared))
+                self._tell(Begun(claim.file, prepared.run, rows, invalid, warnings))
             self._shared.hopeless.clear()  # what stopped an account yesterday may be gone
             way = Way(
                 watch=self._show,

@@ -33,3 +33,16 @@ def test_what_a_job_writes_beside_its_data_is_meant_only_by_its_name(tmp_path, g
     config = configure(tmp_path, "http://127.0.0.1:9/api")
     with chdir(tmp_path):
         assert expand([given], config) == [Path("out", name) for name in meant]
+
+
+def test_what_a_link_in_the_drop_folder_leads_to_is_not_rehearsed(tmp_path):
+    """Nor is it sent: who may drop files may not choose others."""
+    (tmp_path / "inputs" / "xsolla.coupon").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "secret.csv").write_text("x")
+    own = tmp_path / "inputs" / "xsolla.coupon" / "own.csv"
+    own.write_text("x")
+    own.with_name("file.csv").symlink_to(tmp_path / "elsewhere" / "secret.csv")
+    own.with_name("folder").symlink_to(tmp_path / "elsewhere")
+    config = configure(tmp_path, "http://127.0.0.1:9/api")
+    assert expand([], config) == [own]

@@ -194,16 +194,6 @@ async def test_a_row_that_is_never_answered_costs_no_other_of_its_group(meets, a
     assert {found[int(sku[1:])] for sku in bad} == {Status.UNKNOWN}
 
 
-async def test_rows_that_are_never_answered_and_fill_whole_groups_cost_no_others():
-    """There is no evidence that the vendor works before all of them have been asked."""
-    bad = {f"s{n}" for n in range(1, 51)}
-    vendor = Vendor(lambda skus, _n: 500 if bad & set(skus) else 200)
-    results, lane = await drive(rows(300), vendor, account=PATIENT, batch_rows=300)
-    assert lane.stopped is None
-    found = statuses(results)
-    assert {f"s{row}" for row, status in found.items() if status is not Status.UPDATED} == bad
-
-
 async def test_a_dead_vendor_stops_the_account_and_leaves_its_rows_in_doubt():
     """They stay claimed: a run that is carried on may settle them."""
     vendor, claims = Vendor(lambda _skus, _n: 500), []

@@ -162,7 +162,7 @@ def _look(config: Config, outcome: Outcome, names: tuple[str, ...]) -> None:
     known = [(e.run, e.condition, e.is_kept, e.made_of) for e in entries(config)]
     with open_registry(config) as runs:
         groups = runs._database.rows("SELECT DISTINCT quota_group FROM departures ORDER BY 1")
-        quotas = [runs.departures(group, 0.0) for (group,) in groups]
+        quotas = [runs.departures(group) for (group,) in groups]
         pauses = runs.pauses("")
     touched = [
         (t.asked, t.status, t.result)

@@ -89,7 +89,9 @@ REPLIES = [
     (XCORE, 200, {"_instance": NAMED, "etag": 2}, State({"_instance": NAMED}, None)),
     (XCORE, 200, {"_instance": NAMED, "repo:etag": '"2"'}, State({"_instance": NAMED}, "2")),
     (XCORE, 200, {"_instance": NAMED, "repo:etag": True}, State({"_instance": NAMED}, None)),
-    (XCORE, 200, {"_instance": NAMED, "repo:etag": -1}, State({"_instance": NAMED}, None)),
+    (XCORE, 200, {"_instance": NAMED, "repo:etag": -1}, State({"_instance": NAMED}, "-1")),
+    (XCORE, 200, {"_instance": NAMED, "repo:etag": "a-f"}, State({"_instance": NAMED}, "a-f")),
+    (XCORE, 200, {"_instance": NAMED, "repo:etag": "a f"}, State({"_instance": NAMED}, None)),
     (DPS, 200, {"name": "x", "etag": 2}, State({"name": "x", "etag": 2}, "2")),
     # no offer
     (XCORE, 200, {"_instance": {}}, None),
@@ -147,8 +149,13 @@ DIFFERENCES = [
     # every update gives a new etag: with the row's own, nothing was updated
     ({"status": "draft"}, "2", {"xdm:status": "draft"}, "3", {}),
     ({"status": "draft"}, "2", {"xdm:status": "draft"}, "2", {"etag": True}),
-    ({"status": "draft"}, "2", {"xdm:status": "draft"}, "1", {"etag": True}),  # an old copy
-    ({"status": "draft"}, "9", {"xdm:status": "draft"}, "10", {}),  # they are numbers
+    # opaque: which of two came first, they do not tell
+    ({"status": "draft"}, "2", {"xdm:status": "draft"}, "1", {}),
+    ({"status": "draft"}, "9", {"xdm:status": "draft"}, "10", {}),
+    ({"status": "draft"}, "b", {"xdm:status": "draft"}, "a", {}),
+    ({"status": "draft"}, "a", {"xdm:status": "draft"}, "A", {}),
+    ({"status": "draft"}, "1", {"xdm:status": "draft"}, "01", {}),
+    ({"status": "draft"}, "a-f", {"xdm:status": "draft"}, "a-f", {"etag": True}),
     ({"status": "draft"}, "2", {"xdm:status": "draft"}, None, {}),
     ({"status": "draft"}, "2", {"xdm:status": "live"}, "3", {"status": True}),
     ({f"add:{TAGS}/-": "t"}, "2", {"xdm:tags": ["t"]}, "2", {f"{TAGS}/-": False, "etag": True}),
@@ -166,7 +173,7 @@ def test_what_differs_is_named_as_people_write_it(changes, etag, found, its_etag
 def test_a_difference_gives_both_values():
     job = offer({"status": "draft"}, etag="2")
     found = READING.differences(XCORE, job, State({"_instance": {"xdm:status": "live"}}, "2"))
-    assert found == (("status", "draft", "live", True), ("etag", "newer than 2", "2", True))
+    assert found == (("status", "draft", "live", True), ("etag", "another than 2", "2", True))
 
 
 def test_dps_has_its_own_pointers():

@@ -312,6 +312,33 @@ def test_what_differs_is_named_as_people_write_it(make, wanted, found, fields):
     assert differing(job, state(job, {"name": dict(job.name), **found})) == fields
 
 
+UNNAMED = [
+    # what the row sends, what a read shows of it
+    (bonus, {"bonus": [{"sku": "x", "quantity": 1, "skus": 2}]}),
+    (bonus, {"condition": [{"sku": "x", "quantity": 1}]}),
+    (bonus, {"limits": {"per_user": 5, "per_item": 2}}),
+    (bonus, {"limits": {"recurrent_schedule": {"per_item": {"a": 1}}}}),
+]
+
+
+@pytest.mark.parametrize(("make", "wanted"), UNNAMED)
+def test_members_that_no_source_names_make_no_difference(make, wanted):
+    job = make(**wanted)
+    for found in (wanted, {name: _named(value) for name, value in wanted.items()}):
+        held = state(job, {"name": dict(job.name), **found})
+        assert differing(job, held) == []
+        change = OPERATIONS[type(job)].change
+        assert change.unlike(SHOP, change.after(SHOP, job, held), held) == ()
+
+
+def _named(value: Any) -> Any:
+    """`value` as a vendor shows it that dropped what it does not know."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    known = ("sku", "per_user")
+    return {name: inner for name, inner in value.items() if name in known}
+
+
 def test_a_difference_gives_both_values():
     (found,) = BONUS_PROMOTION.reading.differences(
         SHOP,

@@ -12,6 +12,7 @@ import pytest
 from pipeline.model import InputError
 from pipeline.watch import Claim, DropError, Drops, Held, Stuck, Taker
 from tests.watch.dropper import (
+    DROPPER,
     as_dropper,
     begin_as_dropper,
     give,
@@ -253,3 +254,28 @@ def test_a_folder_of_inputs_that_is_exchanged_for_a_link_is_not_followed(place):
     assert list(drops.looks()) == []
     assert [*drops.troubles] == [place / "inputs" / "op"]
     assert picture(place / "victim") == before
+
+
+def test_a_watcher_that_may_not_move_a_file_says_whose_the_folder_is(place):
+    """It runs as a user of its own, and the file is in a folder of root's."""
+    home = place / "inputs" / "op"
+    (home / "roots").mkdir()
+    (home / "roots" / "a.csv").write_text("x")
+    (home / "closed").mkdir(mode=0o700)
+    (home / "b.csv").write_text("x")
+    give(place / ".pipeline")
+    os.seteuid(DROPPER)
+    try:
+        drops = Drops(place / "inputs", place / ".pipeline" / "drops", letters=lambda: "abcd")
+        assert sorted(look.path.name for look in drops.looks()) == ["a.csv", "b.csv"]
+        told = drops.troubles[home / "closed"]
+        assert "cannot be looked into: Permission denied. The folder belongs to root" in told
+        with pytest.raises(DropError, match="Its folder belongs to root, mode 755, and nobody may"):
+            drops.claim(home / "roots" / "a.csv", NOW)
+        assert drops.claim(home / "b.csv", NOW) is not None
+    finally:
+        os.seteuid(0)
+    assert (home / "roots" / "a.csv").exists()
+    assert [path.name for path in (place / ".pipeline/drops").glob("*/claim.json")] == [
+        "claim.json"
+    ]

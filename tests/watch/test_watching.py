@@ -329,12 +329,24 @@ def test_the_same_content_dropped_anew_is_sent_with_a_warning(shop, vendor, watc
     assert typed(shop, "run", "--yes", str(file)).code == 0
     (run,) = (path.name for path in shop.glob(".pipeline/runs/*"))
     again(file)
+    (name,) = (each.name for each in file.parent.glob("*.csv"))
     before = vendor.stats()["requests"]
     process = watching(shop)
     until(lambda: lying(shop, ".done"))
     told = stopped(process)
     assert vendor.stats()["requests"] == before + 5
-    assert f"the same content was sent before, by run {run}" in told.words
+    assert (
+        f"Warning: inputs/xsolla.coupon/{name}: the same content was run before: {run}"
+        in told.words
+    )
+
+
+def test_a_file_whose_last_line_has_no_end_is_warned_of(shop, watching):
+    file = drop(shop, "a.csv")
+    file.write_text(file.read_text().rstrip("\n"))
+    process = watching(shop)
+    until(lambda: lying(shop, ".done") == ["a.csv"])
+    assert "was the file cut?" in stopped(process).words
 
 
 def test_a_part_that_run_has_sent_does_not_stand_for_the_whole(shop, vendor):
