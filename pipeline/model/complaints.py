@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any, Final
 
-from pydantic import ValidationError, ValidatorFunctionWrapHandler
+from pydantic import AfterValidator, ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 _WORDS: Final = {
@@ -51,3 +52,15 @@ def _in_words(detail: ErrorDetails, no_places: Collection[str]) -> InitErrorDeta
     place = ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in steps)
     told = PydanticCustomError("value", f"{text} ({place})" if place else text)
     return InitErrorDetails(type=told, loc=steps, input=detail["input"])
+
+
+def matching(pattern: str, expected: str, flags: int = re.ASCII) -> AfterValidator:
+    """Refuses text in which `pattern` is not found; write the anchors into it."""
+    found = re.compile(pattern, flags).search
+
+    def check(text: str) -> str:
+        if found(text) is None:
+            raise PydanticCustomError("value", f"expected {expected}")
+        return text
+
+    return AfterValidator(check)

@@ -1,8 +1,8 @@
 """Adobe Journey Optimizer: fallback offers of the Offer Library, as JSON Patch.
 
-Two generations of one API, `api` of the account chooses: `xcore`, the repository API that UPDATE
-documents and LEGACY calls deprecated since 2024-03-27, and `dps`, its successor. One PATCH per row,
-answered with a receipt that holds the offer's new etag.
+Two generations of one API, `api` of the account chooses: `dps`, and `xcore`, the repository API
+that UPDATE documents and that has ended: LEGACY says "supported until 03/27/2024". One PATCH per
+row, answered with a receipt that holds the offer's new etag.
 
 The sources of the facts below; all were read on 2026-11-22.
 
@@ -71,7 +71,9 @@ from pipeline.vendors.contract import (
     Change,
     Defaults,
     Difference,
+    Doubt,
     Guard,
+    Known,
     Listing,
     Missing,
     Operation,
@@ -116,7 +118,7 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 class Settings(VendorSettings):
     """What an account at Adobe needs.
 
-    api            `dps`, or `xcore`, which is deprecated; without a default: it is chosen
+    api            `dps`, or `xcore`, which has ended; without a default: it is chosen
     container_id   xcore: where the offers lie. dps knows no containers
     containers     xcore: others that a row's `container_id` may name
     client_id      also the `x-api-key` of every request
@@ -247,7 +249,7 @@ Complaint = tuple[Place, str]
 
 _NO_CHANGE = (
     "expected a value in at least one column that changes something: status, name, description, "
-    "patch, a JSON Pointer such as /_instance/xdm:name, or one after add: or remove:"
+    "patch, a JSON Pointer such as /name (xcore: /_instance/xdm:name), or one after add: or remove:"
 )
 _NO_POINTER = "a JSON Pointer, as in /_instance/xdm:name; within a name ~ is ~0 and / is ~1"
 _NO_TEXT = "expected text; other types, and null, go through the column patch"
@@ -437,7 +439,7 @@ class FallbackOffer(UpdateJob):
         AfterValidator(_segment),
         Cell(
             CellKind.ID,
-            help="The offer to update: its instance id (xcore), its id (dps).",
+            help="The offer to update: its id (dps), its instance id (xcore).",
             example="b3966680-13ec-11eb-9c20-8323709cfc65",
         ),
     ]
@@ -483,14 +485,14 @@ class FallbackOffer(UpdateJob):
                     Cell(
                         CellKind.LIST,
                         help="Operations of JSON Patch, for values that are no text.",
-                        example='[{"op": "replace", "path": "/_instance/xdm:tags", "value": []}]',
+                        example='[{"op": "replace", "path": "/labels", "value": []}]',
                     ),
                 ),
                 (
                     "/*",
                     Cell(
                         CellKind.TEXT,
-                        help="A header such as /_instance/xdm:name: replaces it by this text.",
+                        help="A header such as /name, in xcore /_instance/xdm:name: replaces it.",
                         example="Summer",
                     ),
                 ),
@@ -498,15 +500,15 @@ class FallbackOffer(UpdateJob):
                     "add:/*",
                     Cell(
                         CellKind.TEXT,
-                        help="A header such as add:/_instance/xdm:tags/-: adds this text there.",
-                        example="xcore:tag:124e2e764b1ac1b9",
+                        help="A header such as add:/labels/-: adds this text there.",
+                        example="summer",
                     ),
                 ),
                 (
                     "remove:/*",
                     Cell(
                         CellKind.BOOLEAN,
-                        help="A header such as remove:/_instance/xdm:tags/0: true removes it.",
+                        help="A header such as remove:/labels/0: true removes it.",
                         example="true",
                     ),
                 ),
@@ -793,6 +795,7 @@ def _confirmation(s: Settings, job: FallbackOffer) -> Confirmation:
         example=Reply(_OK, {}, example),
         holds=lambda reply: _names(job.instance_id, names, reply),
         refusal=_refusal,
+        source="UPDATE, DPS: the receipt; that its status is 200 is assumed",
     )
 
 
@@ -1060,6 +1063,22 @@ def _gap(s: Settings) -> str:
 
 # ------------------------------------------------------------------------------ what is offered
 
+
+def _known(status: int, code: str, source: str) -> Known:
+    """A reply of the gateway with this code (TROUBLE); without one, of the service."""
+    body = to_json({"error_code": code, "message": "No"}) if code else b""
+    return Known(f"{status} with {code}" if code else str(status), Reply(status, {}, body), source)
+
+
+_KNOWN: Final = (
+    *(_known(int(code[:3]), code, "TROUBLE") for code in sorted(_MISCONFIGURED)),
+    _known(409, "", "SERVICE: a stale etag"),
+    _known(412, "", "RFC 9110, 15.5.13: a stale etag; that Adobe uses it is assumed"),
+    _known(422, "", "SERVICE: the patched offer is not right"),
+    _known(429, "429050", "LIMITS, of a sibling behind the same gateway"),
+    _known(500, "", "TROUBLE: wait and repeat; that it may have been applied is assumed"),
+)
+
 REPEAT_NOTE: Final = (
     "harmless where every change sets a value (inferred); any other goes with a guard, the row's "
     "own or one that is read first: an etag, which Adobe answers with 409 once it is stale "
@@ -1080,6 +1099,7 @@ FALLBACK_OFFER: Final = Operation(
     encode=_encode,
     confirmation=_confirmation,
     decode=_decode,
+    known=_KNOWN,
     refuse=_refuse,
     repeatable=_repeatable,
     repeat_note=REPEAT_NOTE,
@@ -1100,11 +1120,9 @@ FALLBACK_OFFER: Final = Operation(
     sample=MappingProxyType(
         {
             "instance_id": "b3966680-13ec-11eb-9c20-8323709cfc65",
-            "container_id": "e0bd8463-0913-4ca1-bd84-6309134ca1f6",
-            "etag": "1",
             "status": "approved",
-            "/_instance/xdm:name": "Summer for everyone",
-            "add:/_instance/xdm:tags/-": "xcore:tag:124e2e764b1ac1b9",
+            "name": "Summer for everyone",
+            "add:/labels/-": "summer",
         }
     ),
 )
@@ -1113,6 +1131,17 @@ FALLBACK_OFFER: Final = Operation(
 def _scope(s: Settings) -> str:
     where = f", container {s.container_id}" if s.api == "xcore" else ""
     return f"sandbox {s.sandbox_name}{where}"
+
+
+def _account_doubts(s: Settings) -> tuple[Doubt, ...]:
+    if s.api == "dps":
+        return ()
+    return (
+        Doubt(
+            "xcore has ended: Adobe supported it until 2024-03-27",  # LEGACY
+            'Move to api = "dps": its columns and pointers have other names',
+        ),
+    )
 
 
 def _probe(s: Settings) -> Request | None:
@@ -1125,16 +1154,16 @@ def _probe(s: Settings) -> Request | None:
 
 VENDOR: Final = Vendor(
     name="adobe",
-    summary="Adobe Journey Optimizer: fallback offers of the Offer Library (xcore or dps)",
+    summary="Adobe Journey Optimizer: fallback offers of the Offer Library (dps; xcore has ended)",
     settings=Settings,
     authenticate=_authenticate,
     scope=_scope,
     operations=(FALLBACK_OFFER,),
     probe=Probe(request=_probe),
+    doubts=_account_doubts,
     simulated=MappingProxyType(
         {
-            "api": "xcore",
-            "container_id": "e0bd8463-0913-4ca1-bd84-6309134ca1f6",
+            "api": "dps",
             "ims_org": "SIMULATED@AdobeOrg",
             "sandbox_name": "prod",
             "client_id": "simulator-client",

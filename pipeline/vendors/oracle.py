@@ -77,6 +77,7 @@ from pipeline.vendors.contract import (
     Change,
     Defaults,
     Difference,
+    Known,
     Operation,
     State,
     Token,
@@ -668,6 +669,14 @@ _CONFIRMATION: Final = Confirmation(
     example=Reply(200, {}, b"true"),
     holds=lambda reply: reply.status == _OK and _is_true(reply),
     refusal=refused_in_body,  # no source has the body of an error
+    source="OFFERS",
+)
+_KNOWN: Final = (
+    *(
+        Known(str(status), Reply(status, {}, b""), "SEND; that nothing was applied is assumed")
+        for status in (400, 401, 403, 404, 405, 406, 415)
+    ),
+    Known("500", Reply(500, {}, b""), "OFFERS: the one failure named; what of it, nobody says"),
 )
 
 
@@ -771,6 +780,7 @@ OFFER_STATUS: Final = Operation(
     encode=_encode,
     confirmation=lambda _s, _job: _CONFIRMATION,
     decode=_decode,
+    known=_KNOWN,
     repeatable=_repeatable,
     repeat_note=(
         "harmless for a status alone (inferred: an offer that has it already keeps it); not with "

@@ -59,8 +59,8 @@ from pipeline.model import (
     Request,
     UpdateJob,
     Verdict,
-    complaints,
 )
+from pipeline.model.complaints import matching, plainly
 from pipeline.policy import compare
 from pipeline.policy.classify import (
     HINT_IN_DOUBT,
@@ -78,6 +78,7 @@ from pipeline.vendors.contract import (
     Change,
     Defaults,
     Difference,
+    Known,
     Listing,
     Missing,
     Operation,
@@ -139,7 +140,7 @@ _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "
 
 
 def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-    found = complaints.plainly(value, inner, no_places=_NO_PLACES)
+    found = plainly(value, inner, no_places=_NO_PLACES)
     if not is_json(found):  # what no source names has no other check
         raise _wrong(EXPECTED)
     return found
@@ -158,19 +159,6 @@ def _number(value: Any) -> int | float:
 Text = Annotated[str, Field(min_length=0)]
 Whole = Annotated[int, Field(ge=-_LARGEST - 1, le=_LARGEST)]
 Number = Annotated[int | float, PlainValidator(_number)]
-
-
-def _matching(pattern: str, expected: str, flags: int = re.ASCII) -> AfterValidator:
-    """Refuses text in which `pattern` is not found; write the anchors into it."""
-    found = re.compile(pattern, flags).search
-
-    def check(text: str) -> str:
-        if found(text) is None:
-            raise _wrong(f"expected {expected}")
-        return text
-
-    return AfterValidator(check)
-
 
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -240,7 +228,7 @@ class Reward(TypedDict, total=False):
 Attribute = Annotated[
     str,
     Field(min_length=1, max_length=255),
-    _matching(r"\A[-_.\w]+\Z", "letters, digits, dots, dashes or underscores", re.UNICODE),
+    matching(r"\A[-_.\w]+\Z", "letters, digits, dots, dashes or underscores", re.UNICODE),
 ]
 ConditionValue = Annotated[str, Field(max_length=255)]  # SPEC: text, also for dates and numbers
 
@@ -300,7 +288,7 @@ AttributeConditions = Annotated[  # BONUS, SPEC: one of three lists, each of one
 _TIME = r"((0[0-9]|1[0-9]|2[0-3]):00:00)(\+|-)(0[0-9]|1[0-9]|2[0-3]):([0-5][0-9])"
 _WHOLE_TIME = re.compile(_TIME, re.ASCII)
 # SPEC; without anchors, so that what stands around it only warns, see `_doubts`
-Time = Annotated[Text, _matching(_TIME, "a full hour with its offset, as in 11:00:00+03:00")]
+Time = Annotated[Text, matching(_TIME, "a full hour with its offset, as in 11:00:00+03:00")]
 
 
 @_open
@@ -351,7 +339,7 @@ class PriceCondition(TypedDict):
     operator: Literal["ge", "gt", "le", "lt", "eq", "ne"]
     value: Annotated[
         str,
-        _matching(r"\A\d+(\.\d{1,4})?\Z", 'a price in quotes, as in "9.99", 4 decimals at most'),
+        matching(r"\A\d+(\.\d{1,4})?\Z", 'a price in quotes, as in "9.99", 4 decimals at most'),
     ]
 
 
@@ -761,9 +749,9 @@ _SHOWN_MESSAGE_CHARS = 500
 # SPEC: 9502 the promotion service could not be read, 9505 the update failed inside it; that these
 # may pass is inferred. With any other code beside them the refusal stands, and with a 404 whatever
 # the codes: what is not there now is not there later.
-_PASSING: Final = frozenset({1101, 1103})
-_PASSING_422: Final = frozenset({9502, 9505})
-_OUTAGES: Final = frozenset({1101, 1103, 9505})  # their hints speak of nothing else
+_PASSING: Final = (1101, 1103)
+_PASSING_422: Final = (9502, 9505)
+_OUTAGES: Final = (1101, 1103, 9505)  # their hints speak of nothing else
 _MISCONFIGURED: Final = frozenset({1803})  # SPEC: wrong content type, the same for every row
 
 _HINTS: Final[Mapping[int, str]] = {
@@ -802,12 +790,31 @@ def _refusal(reply: Reply) -> int | None:
     """
     body = {} if reply.is_cut else json_object(reply.body)
     codes, status = _codes(body), error_status(body)
-    if status != _NOT_FOUND and not (_PASSING | _PASSING_422).isdisjoint(codes):
+    if status != _NOT_FOUND and not {*_PASSING, *_PASSING_422}.isdisjoint(codes):
         return _SERVER_ERROR
     return status or (_UNPROCESSABLE if codes else None)
 
 
-_CONFIRMATION: Final = by_status(_NO_CONTENT, _refusal)  # SPEC
+_CONFIRMATION: Final = by_status(_NO_CONTENT, _refusal, source="BONUS, COUPON, SPEC")
+
+
+def _known(status: int, code: int, source: str) -> Known:
+    body = {"statusCode": status, "errorCode": code, "errorMessage": "No"} if code else None
+    words = f"{status} with code {code}" if code else str(status)
+    return Known(words, Reply(status, {}, to_json(body) if body else b""), source)
+
+
+_KNOWN: Final = (
+    *(_known(status, 0, "BONUS, COUPON, SPEC") for status in (401, 422)),
+    _known(404, 0, "COUPON, SPEC; of promotions for reads alone, for updates assumed"),
+    _known(401, 1020, "BONUS, COUPON"),
+    *(_known(*each, "SPEC") for each in ((401, 1501), (404, 9502), (404, 9802))),
+    *(_known(404, code, "assumed: what is not there is not there later") for code in _OUTAGES),
+    *(_known(422, code, "SPEC") for code in (1102, 4511, 9803, 9804)),
+    _known(422, 1803, "SPEC; that all rows meet it is assumed"),
+    *(_known(422, code, "ERRORS") for code in _PASSING),
+    *(_known(422, code, "SPEC; that it may pass is assumed") for code in _PASSING_422),
+)
 
 
 def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) -> tuple[Answer, ...]:
@@ -864,8 +871,8 @@ def _verdict(answer: Answer, status: int, codes: tuple[int, ...]) -> Verdict:
     if answer.verdict is not Verdict.REJECTED or not codes:
         return answer.verdict
     if status != _NOT_FOUND:
-        passing = _PASSING | _PASSING_422 if answer.http_status == _UNPROCESSABLE else _PASSING
-        if passing.issuperset(codes):
+        more = _PASSING_422 if answer.http_status == _UNPROCESSABLE else ()
+        if {*_PASSING, *more}.issuperset(codes):
             return Verdict.TRANSIENT
     return Verdict.FATAL if _MISCONFIGURED.issuperset(codes) else Verdict.REJECTED
 
@@ -1047,9 +1054,6 @@ def _whole(job: Job, fields: Mapping[str, Any]) -> Job:
     return type(job).trusted(to_json(values).decode())
 
 
-# ------------------------------------------------------------------------------ what is offered
-
-
 # ------------------------------------------------------------------------------------- a trial
 
 _GONE = (404, 405, 410, 501)
@@ -1099,6 +1103,7 @@ def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[S
         encode=_encode,
         confirmation=lambda _s, _job: _CONFIRMATION,
         decode=_decode,
+        known=_KNOWN,
         refuse=_refuse,
         repeatable=lambda _s, _job: True,
         repeat_note="harmless: a full replace, sent twice it leaves the same state (inferred)",
