@@ -72,13 +72,12 @@ class OtherRuns:
             and self._paths(run.name)
         ]
 
-    def sequences(self, runs: Iterable[Run]) -> dict[str, int]:
-        """Places in time by name: of these runs, of the run itself, and of all whose places their
-        rows keep. 0 for one that is forgotten.
+    @property
+    def sequences(self) -> dict[str, int]:
+        """Places in time by name, of all that were asked about: after `since`, of every run from
+        the earliest on. Any other is older than what the run itself has to say.
         """
-        paths = ((path, run.name) for run in runs for path in self._paths(run.name))
-        names = {name for path, run in paths for name in since_runs(path, run)}
-        return {name: self._sequence(name) for name in names | self._runs.keys()}
+        return {name: self._sequence(name) for name in self._runs}
 
     def _sequence(self, name: str) -> int:
         run = self._known(name)

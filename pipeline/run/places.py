@@ -167,7 +167,7 @@ class _Settling:
         """What is decided, but for rows that an earlier process left in doubt and that stay so."""
         earliest = self._others.earliest(self._jobs.path)
         newer = self._others.since(earliest)
-        sequences = self._others.sequences(newer)
+        sequences = self._others.sequences
         if earliest == sequences[self._run] and not newer:
             return
         host = Guest(
