@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.engine.answers import update_answers
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.guards import Guards
 from pipeline.engine.holding import Holding
@@ -48,7 +49,7 @@ class Attempts:
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._means.send(operation.encode(settings, jobs))
                 trip.back(reply)
-                answers = operation.decode(settings, jobs, reply)
+                answers = update_answers(operation, settings, jobs, reply)
         except Exception:
             # an error of ours would come again: these rows are not left to be sent once more
             for row in batch:
@@ -99,7 +100,7 @@ class Attempts:
         settings, operation = self._account.settings, self._operations[batch[0].job.operation]
         jobs = [operation.job_type.trusted(row.text) for row in batch]
         lost = surplus(self._means.peer)
-        answers = operation.decode(settings, jobs, lost)
+        answers = update_answers(operation, settings, jobs, lost)
         self._ends.exchanges.seen(batch, lost)
         self._means.traffic.troubles.met(answers[0])
         return answers

@@ -39,6 +39,7 @@ ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
 """What a vendor answers that did not refuse for the number of requests."""
 
 _LONG_WAIT_S = 0.1  # a reply may end it sooner, or somebody who lifts a pause
+_LONGEST_SLEEP_S = 3600.0  # then it is looked again; nobody sleeps for ever
 
 
 def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
@@ -218,9 +219,19 @@ class Gate:
             elif wait_s < _LONG_WAIT_S:
                 await self._sleep(wait_s)
             else:
-                self._returned = anyio.Event()
-                with anyio.move_on_after(wait_s):
-                    await self._returned.wait()
+                await self._wait_for_reply(wait_s)
+
+    async def _wait_for_reply(self, most_s: float) -> None:
+        """Until a reply comes, which may free a permit sooner, or at most so long."""
+        self._returned = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._end_with_reply, tasks.cancel_scope)
+            await self._sleep(min(most_s, _LONGEST_SLEEP_S))
+            tasks.cancel_scope.cancel()
+
+    async def _end_with_reply(self, waiting: anyio.CancelScope) -> None:
+        await self._returned.wait()
+        waiting.cancel()
 
     async def _wait_for_slot(self) -> None:
         try:

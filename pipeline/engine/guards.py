@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.engine.answers import read_answer, update_answers
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.classify import NOT_THE_VENDOR, classify_read
+from pipeline.policy.classify import NOT_THE_VENDOR
 from pipeline.policy.outcome import end_without_success
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import MISSING, Guard, Operation, State
@@ -75,15 +76,15 @@ class Guards:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify_read(reply)
+        answer = read_answer(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
-        state = reading.state(settings, reply) if isinstance(reply, Reply) else None
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
             self._lay(row, operation, guard, job, state)
             return Heard((answer,), is_read=True, is_end=False)
         if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
-            (answer,) = operation.decode(settings, (job,), reply)  # in the vendor's words
+            (answer,) = update_answers(operation, settings, (job,), reply)  # in the vendor's words
         is_end = self._reads_not(row, answer, is_missing=state is MISSING)
         # a row that a read refuses is a refused row: a wrong project shows here
         return Heard((answer,), is_read=not is_end, is_end=is_end)

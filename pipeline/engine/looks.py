@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from pipeline.engine.answers import read_answer
 from pipeline.engine.ends import FORGOTTEN
 from pipeline.engine.look import GONE, HELD, MIXED, MOVING, Look, Looking, Said, conflict, look_at
 from pipeline.engine.means import Heard, Means
@@ -12,7 +13,6 @@ from pipeline.engine.read_back import ReadBack
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.classify import classify_read
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors.contract import Missing, State
 
@@ -76,11 +76,11 @@ class Looks:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify_read(reply)
+        answer = read_answer(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         row.looks += 1
         row.looked_s = trip.left_s
-        state = reading.state(settings, reply) if isinstance(reply, Reply) else None
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if state is None:
             self._told_nothing(row, answer)
         else:

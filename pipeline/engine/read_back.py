@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.engine.answers import read_answer
 from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
 from pipeline.engine.guards import Guards
 from pipeline.engine.holding import sure
@@ -10,7 +11,6 @@ from pipeline.engine.reading import Found, found
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.classify import classify_read
 from pipeline.policy.outcome import end_without_success, is_unconfirmed
 from pipeline.policy.retry import next_delay_s
 from pipeline.policy.settle import Settled, settled
@@ -64,7 +64,7 @@ class ReadBack:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify_read(reply)
+        answer = read_answer(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
         row.reads += self._means.flow.is_counted(row, answer)
@@ -84,7 +84,7 @@ class ReadBack:
         with self._means.traffic.request(trip.left_s):
             reply = await self._means.send(reading.request(settings, job))
             trip.back(reply)
-        return isinstance(reply, Reply) and reading.state(settings, reply) is not None
+        return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
 
     def _reads_again(self, row: Row, answer: Answer) -> bool:
         """After a read that told nothing; False where it was the last one."""

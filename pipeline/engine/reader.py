@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
+from pipeline.engine.answers import read_answer
 from pipeline.engine.gate import Door
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
-from pipeline.policy.classify import classify_read
 from pipeline.policy.hopeless import hopeless, in_words
 from pipeline.policy.outcome import is_judged
 from pipeline.policy.retry import next_delay_s
@@ -120,7 +120,7 @@ class Reader:
             return Seen(None, "this vendor cannot be asked")
 
         def read(reply: Reply) -> State | Missing | None:
-            return reading.state(settings, reply)
+            return reading.state(settings, job, reply)
 
         answer, state = await self._ask(reading.request(settings, job), read)
         if state is not None or answer is None:
@@ -142,7 +142,7 @@ class Reader:
                 trip.back()
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
-            answer = classify_read(reply)
+            answer = read_answer(reply)
             trip.heard(answer)
             is_throttled = answer.verdict is Verdict.THROTTLED
             if is_throttled:

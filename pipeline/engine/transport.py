@@ -30,12 +30,12 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
-from pipeline.engine.auth import Mask
 from pipeline.engine.tls import is_about_our_certificate, tls_context, tls_failure
 from pipeline.engine.unpack import PACKINGS, BrokenPackingError, Unpacker, packing_of
 from pipeline.engine.wire import Wire
 from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request, Standing
 from pipeline.model.wire import header_fault
+from pipeline.policy.mask import Mask
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
@@ -73,7 +73,8 @@ class Transport:
 
     authorization  the header's value until `sign` sets another; None sends none
     in_flight      at most so many sends at once; one more would wait for a connection
-    secrets        what no reply may show besides, for example a key in a vendor's own header
+    secrets        what no text about a reply may show besides the authorization, for example a key
+                   in a vendor's own header
     late           asked before a request leaves whose connection took so long that its turn is
                    over; False: it does not leave. None asks nobody
     raises         ConfigError where the link cannot work as configured
@@ -138,7 +139,8 @@ class Transport:
     async def send(self, request: Request) -> Reply | NoReply:
         """What came back for this request, or how it was lost.
 
-        It carries what was signed when it was called; no reply shows that.
+        It carries what was signed when it was called. The reply is what came; its `hide` takes
+        that out of texts.
 
         raises  ValueError where the request's path is not encoded; nothing else for what the
                 network or the peer does. Cancelled, it closes its connection; NeverLeftError where
@@ -170,7 +172,7 @@ class Transport:
         except (aiohttp.ClientError, OSError, BrokenPackingError) as error:
             if departure.wire is None:
                 return _never_left(error, self._peer, host_port(self._proxy), self._timeouts)
-            first = mask.hide(Reply(0, {}, departure.wire.first)).body
+            first = mask.hide_bytes(departure.wire.first + b"...").removesuffix(b"...")
             return _in_doubt(error, self._peer, self._timeouts, _shown(first))
         standing = departure.standing
         if standing.is_doubtful:
@@ -178,7 +180,7 @@ class Transport:
         if is_early and response.status // 100 == 2:  # noqa: PLR2004 - the class of successes
             return _too_early(self._peer)
         told = _as_unpacked(response.headers)
-        return mask.hide(Reply(response.status, told, body, is_cut, received_s, standing))
+        return Reply(response.status, told, body, is_cut, received_s, standing, mask.hide)
 
     def _url(self, path: str) -> URL:
         if PATH.fullmatch(path) is None:

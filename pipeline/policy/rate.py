@@ -73,11 +73,11 @@ class Rate:
     ...     rate.accepted()
     >>> rate.refused(left_s=0.99, now_s=1.01), rate.per_s
     (None, 200.0)
-    >>> for n in range(1, 100):
+    >>> for n in range(1, 200):
     ...     rate.left(1.01 + n / 100)
     ...     rate.accepted() if n % 2 else rate.refused(1.01 + n / 100, 1.02 + n / 100)
-    >>> round(rate.per_s)
-    103
+    >>> 40 < rate.per_s < 50  # half of what left was accepted
+    True
     """
 
     def __init__(self, start_per_s: float, most_per_s: float = math.inf) -> None:

@@ -167,6 +167,8 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
             places.append("...")
         yield f"{warning.text} ({warning.rows} rows: {', '.join(places)})"
     for account in prepared.accounts:
+        for doubt in account.vendor.doubts(account.settings):
+            yield f"account {account.name}: {doubt.what}. {doubt.advice}"
         if account.link.tls == "legacy":
             yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
 

@@ -610,7 +610,11 @@ async def test_the_token_itself_is_hidden_in_replies_and_held_nowhere_else():
         await send(ROW)
         second = await send(ROW)
     assert vendor.granted == 2
-    assert first.body == second.body == b'{"you said": "Bearer ***"}'
+    assert (first.body, second.body) == tuple(
+        f'{{"you said": "Bearer token-{serial}"}}'.encode() for serial in (1, 2)
+    )
+    for each in (first, second):
+        assert each.hide(each.body.decode()) == '{"you said": "Bearer ***"}'
 
 
 @pytest.mark.parametrize("is_elsewhere", [True, False])
