@@ -219,9 +219,8 @@ class Lane:
         """Before any reply: another row than those that told nothing, or were refused before."""
         all_wait = self._supply.all_wait(self._undecided.count)
         if self._supply.is_untouched or self._first.asks_another:
-            avoid = self._undecided.refused_before.keys()
-            if self._first.asks_another:
-                avoid = avoid | self._asked_before
+            asked = self._asked_before if self._first.asks_another else frozenset()
+            avoid = asked.union(self._undecided.refused_before)
             batch = self._supply.one_elsewhere(self._draw(), avoid)
             if not batch and self._first.asks_another:
                 batch = self._supply.one_elsewhere(self._draw(), ())
