@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,6 +30,7 @@ from tests.workplace import (
     CONFIG,
     ENVIRON,
     JOURNEY,
+    Simulator,
     configure,
     coupon,
     drop,
@@ -253,6 +255,43 @@ def test_what_an_entity_holds_is_read_as_it_is_though_it_equals_a_secret(tmp_pat
     pages = [page for page in (tmp_path / "reports").rglob("*.html") if page.name != "report.html"]
     assert pages
     assert [path.name for path in pages if key in path.read_text()] == []
+
+
+def test_what_somebody_else_wrote_is_hidden_where_a_conflict_or_drift_shows_it(tmp_path):
+    key = ENVIRON["SHOP_KEY"]
+    of = ("--operation", "xsolla.coupon")
+    (tmp_path / "a.csv").write_text(f"{COLUMNS}\n{coupon(1)}\n")
+    (tmp_path / "b.csv").write_text(f"{COLUMNS}\n{coupon(1).replace('row 1', 'row 2')}\n")
+    with simulator() as vendor:
+        configure(tmp_path, vendor.base_url)
+        said(tmp_path, "run", "--yes", *of, "a.csv", env=ENVIRON)
+        said(tmp_path, "plan", *of, "b.csv", "-o", "b.parquet", env=ENVIRON)
+        somebody_names(vendor, f"the {key}")
+        conflict = said(tmp_path, "run", "--yes", "b.parquet", env=ENVIRON)
+        first = min(run_ids(tmp_path, ENVIRON))
+        drift = said(tmp_path, "verify", first, env=ENVIRON)
+    assert "drifted" in drift, drift
+    assert 'found "the ***"' in drift
+    reports = tmp_path / "reports"
+    errors = repr([pl.read_parquet(path).to_dicts() for path in reports.rglob("errors.parquet")])
+    assert 'found "the ***"' in errors, conflict
+    assert key not in errors
+    assert list(reports.rglob("*drift*.csv"))
+    assert key not in conflict + drift
+    files = [*reports.rglob("*"), *(tmp_path / ".pipeline").rglob("ledger.db")]
+    assert [path for path in files if path.is_file() and key.encode() in path.read_bytes()] == []
+
+
+def somebody_names(vendor: Simulator, name: str) -> None:
+    """Somebody else gives the coupon of row 1 another name."""
+    url = f"{vendor.base_url}/v2/project/44056/admin/coupon/c1"
+    request = urllib.request.Request(
+        url, json.dumps({"name": {"en-US": name}}).encode(), method="PUT"
+    )
+    request.add_header("Content-Type", "application/json")
+    credentials = base64.b64encode(f"44056:{ENVIRON['SHOP_KEY']}".encode()).decode()
+    request.add_header("Authorization", f"Basic {credentials}")
+    urllib.request.urlopen(request).close()
 
 
 NOBODY = "http://127.0.0.1:{port}"

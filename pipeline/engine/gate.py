@@ -27,6 +27,11 @@ where the rate is learned, for then no window holds."""
 LATE_MOST_S = 1.0
 """How long a connection that is already open is kept waiting for a second permit."""
 
+MOST_LATE_S = MOST_WAY_S / 2
+"""So late a request still leaves with its first permit where a second one takes longer than that,
+and longer than a connection stays open for it: else its turn would be lost each time anew. Until
+its reply it counts from MOST_WAY_S after its turn: it has arrived by then."""
+
 HAND_OVER_S = 1.0
 """So long a gate that was closed waits for replies before others may have it."""
 
@@ -34,6 +39,7 @@ ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
 """What a vendor answers that did not refuse for the number of requests."""
 
 _LONG_WAIT_S = 0.1  # a reply may end it sooner, or somebody who lifts a pause
+_LONGEST_SLEEP_S = 3600.0  # then it is looked again; nobody sleeps for ever
 
 
 def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
@@ -79,6 +85,17 @@ class Terms:
     def longest_s(self) -> float:
         """The longest window."""
         return max((quota.per_s for quota in self.quotas), default=SHORTEST_S)
+
+
+def is_late(late_s: float, per_s: float) -> bool:
+    """Whether a request that leaves so long after its turn needs another one.
+
+    per_s  requests per second that may leave
+
+    >>> is_late(0.3, per_s=20.0), is_late(0.3, per_s=1 / 6), is_late(9.0, per_s=1 / 6)
+    (True, False, True)
+    """
+    return per_s * LATE_MOST_S >= 1.0 or late_s > MOST_LATE_S
 
 
 OnPause = Callable[[AskedPause, float], None]
@@ -145,6 +162,12 @@ class Gate:
         """The rate in force; infinite where nothing bounds it."""
         return in_force(math.inf if self._rate is None else self._rate.per_s, self._caps.values())
 
+    @property
+    def mean_per_s(self) -> float:
+        """The rate in force, and that of quotas whose requests may leave at once; else infinite."""
+        quotas_per_s = (quota.per_second for quota in self.terms.quotas)
+        return min(self.per_second, *quotas_per_s, math.inf)
+
     def slow(self, who: str, per_s: float | None) -> None:
         """At most `per_s` from now on, as `who` asks; None takes back what it asked for."""
         if per_s is None:
@@ -196,9 +219,19 @@ class Gate:
             elif wait_s < _LONG_WAIT_S:
                 await self._sleep(wait_s)
             else:
-                self._returned = anyio.Event()
-                with anyio.move_on_after(wait_s):
-                    await self._returned.wait()
+                await self._wait_for_reply(wait_s)
+
+    async def _wait_for_reply(self, most_s: float) -> None:
+        """Until a reply comes, which may free a permit sooner, or at most so long."""
+        self._returned = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._end_with_reply, tasks.cancel_scope)
+            await self._sleep(min(most_s, _LONGEST_SLEEP_S))
+            tasks.cancel_scope.cancel()
+
+    async def _end_with_reply(self, waiting: anyio.CancelScope) -> None:
+        await self._returned.wait()
+        waiting.cancel()
 
     async def _wait_for_slot(self) -> None:
         try:
@@ -487,11 +520,13 @@ class Door:
             return await self._gate.permit()
         return None
 
-    async def permit_again(self) -> bool:
-        """A second permit for a request that did not leave when its first one said.
+    async def permit_again(self, late_s: float) -> bool:
+        """A second permit for a request that did not leave when its first one said, `late_s` ago.
 
         False where it does not come soon: the request had better stand in line anew.
         """
+        if not is_late(late_s, self._gate.mean_per_s):
+            return not self._is_closed and self._gate.pause_left_s() <= 0
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()
             if number is not None:

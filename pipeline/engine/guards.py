@@ -79,7 +79,7 @@ class Guards:
         answer = read_answer(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
-        state = reading.state(settings, reply) if isinstance(reply, Reply) else None
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
             self._lay(row, operation, guard, job, state)
             return Heard((answer,), is_read=True, is_end=False)

@@ -29,7 +29,7 @@ from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
 from pipeline.engine.trip import Trip
 from pipeline.engine.undecided import Undecided
-from pipeline.model import AccountProgress, Answer, JobRow, Verdict
+from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch
 from pipeline.policy.brake import Brake
@@ -97,6 +97,7 @@ class Lane:
         self._attempts = Attempts(means, self._guards, self._read_back, splitter)
         self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
         self._first = FirstReply()
+        self._asked_before = earlier.in_doubt
         self._is_concluding = False
         self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._clock = around.clock
@@ -184,9 +185,10 @@ class Lane:
         elif not self._is_open and (self._first.asks_another or self._undecided.refused_before):
             batch = self._next_at_first()
         else:
-            # the first request goes alone: nothing fresh before something has come back
+            # the first request goes alone: nothing fresh before something has come back, unless
+            # nothing else would go
             batch = self._supply.next(
-                may_be_first=self._is_open,
+                may_be_first=self._is_open or self._supply.all_wait(self._undecided.count),
                 probe=self._flow.next_probe,
                 others_first=self._flow.is_in_question,
             )
@@ -215,14 +217,16 @@ class Lane:
 
     def _next_at_first(self) -> Batch:
         """Before any reply: another row than those that told nothing, or were refused before."""
+        all_wait = self._supply.all_wait(self._undecided.count)
         if self._supply.is_untouched or self._first.asks_another:
-            avoid = self._undecided.refused_before
+            asked = self._asked_before if self._first.asks_another else frozenset()
+            avoid = asked.union(self._undecided.refused_before)
             batch = self._supply.one_elsewhere(self._draw(), avoid)
             if not batch and self._first.asks_another:
                 batch = self._supply.one_elsewhere(self._draw(), ())
             if batch:
                 return batch
-        return self._supply.next(may_be_first=False, probe=self._flow.next_probe)
+        return self._supply.next(may_be_first=all_wait, probe=self._flow.next_probe)
 
     async def _wait_for_rows(self) -> Batch:
         """The next rows as soon as any may go; none where none will."""
@@ -363,9 +367,10 @@ class Lane:
         if heard is None:
             return
         if not self._traffic.has_reply:
-            self._first.lost(batch[0].job.entity)
+            self._loses_first(heard, batch)
         elif not self._is_open:
             self._is_open = True
+            self._supply.read_far(is_wished=self._undecided.is_in_question)
             for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
                 self._start_worker(tasks)
         was_in_question = self._undecided.is_in_question
@@ -374,6 +379,21 @@ class Lane:
             self._stop_if_hopeless(answer, batch, is_read=heard.is_read)
         if self._undecided.is_in_question != was_in_question:
             self._question(is_open=not was_in_question)
+
+    def _loses_first(self, heard: Heard, batch: Batch) -> None:
+        """Nothing came back so far, nor to this request."""
+        was_asked = all(row.job.row in self._asked_before for row in batch)
+        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in heard.answers)
+        is_known = was_asked and may_have_arrived
+        self._first.lost(batch[0].job.entity, is_known=is_known)
+        self._supply.read_far(is_wished=True)
+
+    def _is_first_given_up(self) -> bool:
+        return not self._is_open and self._first.is_given_up(
+            self.account.retry.max_attempts,
+            has_others=self._supply.has_others,
+            has_ended=bool(self._ends.counts.keys() - {Status.NOT_ATTEMPTED}),
+        )
 
     def _stop_if_hopeless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
         brake = self._undecided.brake
@@ -385,11 +405,10 @@ class Lane:
             throttled_s=self._flow.throttled_s,
             max_outage_s=self.account.max_outage_s,
         )
-        most, has_others = self.account.retry.max_attempts, self._supply.has_others
         if reason is not None:
             # rows of one file that are refused alike say nothing of the next file
             self.stop(reason, is_hopeless=answer.verdict is not Verdict.REJECTED)
-        elif not self._is_open and self._first.is_given_up(most, has_others=has_others):
+        elif self._is_first_given_up():
             self.stop(f"no reply came to the first requests: {in_words(answer)}", is_hopeless=True)
         elif (reason := self._undecided.why_given_up) is not None:
             self.stop(reason, is_hopeless=self._undecided.is_about_credentials)

@@ -80,7 +80,7 @@ class Looks:
         self._means.heard(trip, [row], reply, answer, is_read=True)
         row.looks += 1
         row.looked_s = trip.left_s
-        state = reading.state(settings, reply) if isinstance(reply, Reply) else None
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if state is None:
             self._told_nothing(row, answer)
         else:

@@ -84,7 +84,7 @@ class ReadBack:
         with self._means.traffic.request(trip.left_s):
             reply = await self._means.send(reading.request(settings, job))
             trip.back(reply)
-        return isinstance(reply, Reply) and reading.state(settings, reply) is not None
+        return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
 
     def _reads_again(self, row: Row, answer: Answer) -> bool:
         """After a read that told nothing; False where it was the last one."""

@@ -120,7 +120,7 @@ class Reader:
             return Seen(None, "this vendor cannot be asked")
 
         def read(reply: Reply) -> State | Missing | None:
-            return reading.state(settings, reply)
+            return reading.state(settings, job, reply)
 
         answer, state = await self._ask(reading.request(settings, job), read)
         if state is not None or answer is None:

@@ -227,7 +227,8 @@ class _SignedIn:
                 await self._ask()
         if self._hopeless is not None:
             return self._hopeless
-        return None if await self._late() else LATE_SIGN_IN
+        # where that turn is lost the next one finds a token: none need be used so late
+        return None if await self._late(math.inf) else LATE_SIGN_IN
 
     async def _ask(self) -> None:
         if self._unused >= UNUSED_MOST:

@@ -70,9 +70,13 @@ class Supply:
         """Whether no row that was given out is still on its way."""
         return self._backlog.is_untouched
 
+    def all_wait(self, held: int) -> bool:
+        """Whether rows were given out, and all that have not ended are these, which are held."""
+        return 0 < held == self._backlog.failing
+
     @property
     def has_others(self) -> bool:
-        """Whether rows are here, or may come, that this process has not sent."""
+        """Whether rows that may go are here, or are being read, that this process has not sent."""
         return self._backlog.has_others
 
     @property

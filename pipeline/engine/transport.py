@@ -47,7 +47,8 @@ CONNECT_SHARE = 0.9  # of a whole attempt, at most: what is cut off while connec
 
 PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII without `#`: nothing that could end the line
 
-Late = Callable[[], Awaitable[bool]]
+Late = Callable[[float], Awaitable[bool]]
+"""Is told how many seconds ago the turn was."""
 
 
 class NeverLeftError(asyncio.CancelledError):
@@ -258,11 +259,12 @@ class _Connector(aiohttp.TCPConnector):
 
     async def _still_in_time(self, connection: Connection, asked_s: float) -> None:
         """A turn is for now: where the connection took long, another one is needed."""
-        if self._late is None or time.monotonic() - asked_s < LATE_S:
+        late_s = time.monotonic() - asked_s
+        if self._late is None or late_s < LATE_S:
             return
         is_permitted = False
         try:
-            is_permitted = await self._late()
+            is_permitted = await self._late(late_s)
         finally:
             if not is_permitted:
                 connection.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from typing import Any, Final
@@ -29,6 +30,27 @@ _WORDS: Final = {
 }
 
 
+def wrong(text: str) -> PydanticCustomError:
+    """A complaint in these words."""
+    return PydanticCustomError("value", text)
+
+
+_LARGEST: Final = 2**63 - 1
+
+
+def number(value: Any) -> int | float:
+    """A number of JSON as it is: 2 stays 2 and 2.0 stays 2.0. Raises PydanticCustomError.
+
+    >>> number(2), number(2.0)
+    (2, 2.0)
+    """
+    if type(value) is int and abs(value) <= _LARGEST:
+        return value
+    if type(value) is float and math.isfinite(value):
+        return value
+    raise wrong("expected a number of at most 64 bits")
+
+
 def plainly(
     value: Any, inner: ValidatorFunctionWrapHandler, *, no_places: Collection[str] = ()
 ) -> Any:
@@ -50,7 +72,7 @@ def _in_words(detail: ErrorDetails, no_places: Collection[str]) -> InitErrorDeta
     text = template.format_map(detail.get("ctx", {})) if template else detail["msg"]
     steps = tuple(step for step in detail["loc"] if step not in no_places)
     place = ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in steps)
-    told = PydanticCustomError("value", f"{text} ({place})" if place else text)
+    told = wrong(f"{text} ({place})" if place else text)
     return InitErrorDetails(type=told, loc=steps, input=detail["input"])
 
 
@@ -60,7 +82,7 @@ def matching(pattern: str, expected: str, flags: int = re.ASCII) -> AfterValidat
 
     def check(text: str) -> str:
         if found(text) is None:
-            raise PydanticCustomError("value", f"expected {expected}")
+            raise wrong(f"expected {expected}")
         return text
 
     return AfterValidator(check)

@@ -136,7 +136,7 @@ class Backlog:
             return True
         if self._too_many_wait():
             return False
-        return not self._is_fed or any(job.row not in self._in_doubt for job in self._fresh)
+        return self.needs_more or self._has_free(self._in_doubt)
 
     @property
     def due_s(self) -> float | None:
@@ -232,8 +232,7 @@ class Backlog:
 
     def _one_fresh(self, draw: int, avoid: Container[int]) -> Batch:
         def may_go(job: JobRow) -> bool:
-            is_free = not (self._order.is_under_way(job.entity) or self._is_blocked(job))
-            return is_free and job.row not in avoid
+            return self._is_free(job) and job.row not in avoid
 
         found = self._fresh.pick(may_go, partial(place, draw))
         if found is None:
@@ -244,10 +243,19 @@ class Backlog:
         self._order.enter(job.entity, job)
         return [self._row(job)]
 
+    def _is_free(self, job: JobRow) -> bool:
+        return not (self._order.is_under_way(job.entity) or self._is_blocked(job))
+
+    def _has_free(self, avoid: Container[int] = ()) -> bool:
+        """Whether a fresh row may go while those that were given out are on their way: one of the
+        same entity may not.
+        """
+        return any(self._is_free(job) and job.row not in avoid for job in self._fresh)
+
     @property
     def has_others(self) -> bool:
-        """Whether rows are here, or may come, that this process has not sent."""
-        return not self._is_fed or bool(self._fresh or self._ready or len(self._open))
+        """Whether rows that may go are here, or are being read, that this process has not sent."""
+        return self.needs_more or bool(self._ready or len(self._open)) or self._has_free()
 
     def rests_on(self, held: int, *, is_fresh_kept: bool = False) -> bool:
         """Whether nothing can go but what waits behind `held` rows that are on their way.
@@ -256,8 +264,9 @@ class Backlog:
         """
         if len(self._order) != held:
             return False
-        has_fresh = self._fresh and not is_fresh_kept
-        return self._too_many_wait() or (self._is_fed and not has_fresh)
+        if self._too_many_wait():
+            return True
+        return not self.needs_more and (is_fresh_kept or not self._has_free())
 
     def _take_ready(self, is_such: Callable[[Row], bool]) -> Batch:
         for batch in self._ready:

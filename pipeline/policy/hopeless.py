@@ -58,11 +58,18 @@ def braked(brake: Brake) -> str:
     )
 
 
+AT_MOST = 4
+"""So many times as many requests as a row has attempts: two rows may use theirs, and then be read
+as often."""
+
+
 class FirstReply:
     """Requests without any reply, before the first reply of an account.
 
     A single entity may hang at a vendor that is well; so another one is asked before the account
-    is given up.
+    is given up. Each process of a run gets further than those before it: it asks for a row for
+    which none of them had asked in vain; where there is no such row, it goes on until one has
+    ended, behind which others wait.
 
     >>> first = FirstReply()
     >>> first.lost("a")
@@ -73,15 +80,20 @@ class FirstReply:
     (False, True)
     """
 
-    __slots__ = ("_entities", "_lost")
+    __slots__ = ("_entities", "_has_news", "_lost")
 
     def __init__(self) -> None:
         self._entities: set[str] = set()
+        self._has_news = False
         self._lost = 0
 
-    def lost(self, entity: str) -> None:
-        """No reply came to a request for `entity`."""
+    def lost(self, entity: str, *, is_known: bool = False) -> None:
+        """No reply came to a request for `entity`.
+
+        is_known  nor had any in an earlier process, and this one may have arrived
+        """
         self._entities.add(entity)
+        self._has_news |= not is_known
         self._lost += 1
 
     @property
@@ -89,10 +101,23 @@ class FirstReply:
         """Whether the next request is for another entity."""
         return len(self._entities) == 1
 
-    def is_given_up(self, max_attempts: int, *, has_others: bool) -> bool:
-        """Whether the account is: so many requests, for two entities where there are two."""
+    def is_given_up(self, max_attempts: int, *, has_others: bool, has_ended: bool = False) -> bool:
+        """Whether the account is: so many requests, for two entities where there are two.
+
+        has_ended  a row has ended in this process
+
+        >>> first = FirstReply()
+        >>> first.lost("a", is_known=True)
+        >>> first.is_given_up(1, has_others=False)
+        False
+        >>> first.is_given_up(1, has_others=False, has_ended=True)
+        True
+        """
         is_alone = self.asks_another and has_others
-        return self._lost >= max_attempts and not is_alone
+        if self._lost < max_attempts or is_alone:
+            return False
+        is_over = self._lost >= AT_MOST * max_attempts
+        return self._has_news or has_ended or is_over
 
 
 def in_words(answer: Answer) -> str:

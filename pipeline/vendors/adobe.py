@@ -53,6 +53,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.model.complaints import wrong
 from pipeline.policy import compare, guard, patch
 from pipeline.policy.classify import (
     HINT_IN_DOUBT,
@@ -87,11 +88,6 @@ from pipeline.vendors.contract import (
     VendorSettings,
 )
 
-
-def _wrong(text: str) -> PydanticCustomError:
-    return PydanticCustomError("value", text)
-
-
 # ------------------------------------------------------------------------------------- settings
 
 # What goes into a header and into an entity's key: visible, and without the `|` that parts keys.
@@ -101,13 +97,13 @@ _SCOPE = re.compile(r"[!-+\--~]+")  # OAUTH: commas part them
 
 def _word(text: str) -> str:
     if not _WORD.fullmatch(text):
-        raise _wrong("expected visible ASCII characters, without blanks and without |")
+        raise wrong("expected visible ASCII characters, without blanks and without |")
     return text
 
 
 def _scope_name(text: str) -> str:
     if not _SCOPE.fullmatch(text):
-        raise _wrong("expected one scope each, without blanks and commas")
+        raise wrong("expected one scope each, without blanks and commas")
     return text
 
 
@@ -142,8 +138,8 @@ class Settings(VendorSettings):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if wrong := [*_sign_in_faults(self), *_container_faults(self)]:
-            raise PydanticCustomError("settings", "; ".join(wrong))
+        if faults := [*_sign_in_faults(self), *_container_faults(self)]:
+            raise PydanticCustomError("settings", "; ".join(faults))
         return self
 
 
@@ -258,12 +254,12 @@ _NO_TEXT = "expected text; other types, and null, go through the column patch"
 def _checked(given: Any) -> dict[str, Any]:
     """The columns of a row that change something: every one that is wrong is named."""
     if given is None or given == {}:
-        raise _wrong(_NO_CHANGE)
+        raise wrong(_NO_CHANGE)
     if not isinstance(given, dict):
-        raise _wrong("expected an object")
+        raise wrong("expected an object")
     found = [
         InitErrorDetails(
-            type=_wrong(f"{text} ({_in_words(place)})" if place else text),
+            type=wrong(f"{text} ({_in_words(place)})" if place else text),
             loc=(str(key), *place),
             input=value,
         )
@@ -397,7 +393,7 @@ ABSENT: Any = None
 def _segment(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
     if text in ("", ".", "..") or not is_whole(text):
-        raise _wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
+        raise wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
     return text
 
 
@@ -414,7 +410,7 @@ def _etag(value: Any) -> str:
     text = str(value) if type(value) is int else value
     found = _ETAG.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise _wrong(
+        raise wrong(
             "expected the etag as Adobe gave it, as in 3: 1 to 200 visible ASCII characters"
         )
     return found[2]
@@ -907,7 +903,12 @@ def _read(s: Settings, job: FallbackOffer) -> Request:
     return Request("GET", _path(s, job), headers=_headers(s, is_read=True))
 
 
-def _state(s: Settings, reply: Reply) -> State | Missing | None:
+def _state(s: Settings, job: FallbackOffer, reply: Reply) -> State | Missing | None:
+    return _held(s, reply, job.instance_id)
+
+
+def _held(s: Settings, reply: Reply, instance_id: str) -> State | Missing | None:
+    """What a reply says of this offer; nothing where it names another one."""
     body = {} if reply.is_cut else json_object(reply.body)
     if reply.status == 404:  # noqa: PLR2004 - a status says what it is
         # TROUBLE: the shape of a service; the gateway, which knows no offers, has another
@@ -915,9 +916,15 @@ def _state(s: Settings, reply: Reply) -> State | Missing | None:
         return MISSING if is_service else None
     if s.api == "xcore":  # LEGACY: the offer lies in `_instance`, its etag beside it
         held, name, etag = body.get("_instance"), "xdm:name", body.get("repo:etag")
+        inner = held.get("@id") if isinstance(held, dict) else None
+        ids = {body.get(each) for each in ("instanceId", "@id") if isinstance(body.get(each), str)}
+        ids |= {inner} if isinstance(inner, str) else set()
     else:
+        ids = {body["id"]} if isinstance(body.get("id"), str) else set()
         held, name, etag = body, "name", body.get("etag")
     if reply.status != 200 or not isinstance(held, dict) or name not in held:  # noqa: PLR2004
+        return None
+    if ids and instance_id not in ids:
         return None
     return State({"_instance": held} if s.api == "xcore" else held, _etag_or_none(etag))
 
@@ -939,7 +946,7 @@ def _page(s: Settings, reply: Reply, _after: str) -> Page | None:
     found: dict[str, State] = {}
     for item in results:
         offer = item.get("id") if isinstance(item, dict) else None
-        state = _state(s, Reply(200, {}, to_json(item))) if isinstance(offer, str) else None
+        state = _held(s, Reply(200, {}, to_json(item)), offer) if isinstance(offer, str) else None
         if not isinstance(state, State):
             return None
         found[str(offer)] = state

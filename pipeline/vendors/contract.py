@@ -208,8 +208,9 @@ class Reading(Generic[S, J]):
     """How an entity is read back.
 
     request         a GET for what a job updates: the entity's path, no body
-    state           what a reply says; None where it tells nothing and should be asked again. MUST
-                    accept any status and any bytes; MISSING only where the vendor itself says so
+    state           what a reply says of a job's entity; None where it tells nothing and should be
+                    asked again. MUST accept any status and any bytes; MISSING only where the vendor
+                    itself says so; MUST be None where the reply names another entity
     differences     what the state does not hold of what a job wants; none: it holds all of it. MUST
                     compare what values mean, not how they are written
     settle_after_s  how long after an attempt began the vendor may still carry it out
@@ -217,7 +218,7 @@ class Reading(Generic[S, J]):
     """
 
     request: Callable[[S, J], Request]
-    state: Callable[[S, Reply], State | Missing | None]
+    state: Callable[[S, J, Reply], State | Missing | None]
     differences: Callable[[S, J, State], tuple[Difference, ...]]
     settle_after_s: float
     listing: Callable[[S], Listing[S, J] | None] = lambda _settings: None

@@ -21,7 +21,6 @@ rate limits, what an omitted redeem limit means, whether version 2 has an end.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -60,7 +59,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.model.complaints import matching, plainly
+from pipeline.model.complaints import matching, number, plainly, wrong
 from pipeline.policy import compare
 from pipeline.policy.classify import (
     HINT_IN_DOUBT,
@@ -131,10 +130,6 @@ def _authenticate(s: Settings) -> Basic:
 _LARGEST = 2**63 - 1
 
 
-def _wrong(text: str) -> PydanticCustomError:
-    return PydanticCustomError("value", text)
-
-
 # pydantic adds the chosen branch of a union, and `[key]`, which are no places for people
 _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "[key]")
 
@@ -142,23 +137,14 @@ _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "
 def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
     found = plainly(value, inner, no_places=_NO_PLACES)
     if not is_json(found):  # what no source names has no other check
-        raise _wrong(EXPECTED)
+        raise wrong(EXPECTED)
     return found
-
-
-def _number(value: Any) -> int | float:
-    """A number of JSON as it is: 2 stays 2 and 2.0 stays 2.0."""
-    if type(value) is int and abs(value) <= _LARGEST:
-        return value
-    if type(value) is float and math.isfinite(value):
-        return value
-    raise _wrong("expected a number of at most 64 bits")
 
 
 # A bound of any kind makes pydantic refuse half surrogate pairs, which no UTF-8 can hold.
 Text = Annotated[str, Field(min_length=0)]
 Whole = Annotated[int, Field(ge=-_LARGEST - 1, le=_LARGEST)]
-Number = Annotated[int | float, PlainValidator(_number)]
+Number = Annotated[int | float, PlainValidator(number)]
 
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -169,7 +155,7 @@ def _id_number(value: Any) -> int:
         value = int(value)
     if type(value) is int and -_LARGEST <= value <= _LARGEST:
         return value
-    raise _wrong("expected a whole number of at most 64 bits, as in 111425")
+    raise wrong("expected a whole number of at most 64 bits, as in 111425")
 
 
 @lru_cache(maxsize=4096)  # the dates of a file repeat
@@ -182,7 +168,7 @@ def _date(text: str | None) -> str | None:
     try:
         return None if text is None else compare.date_time(text)
     except ValueError as error:
-        raise _wrong(f"expected {error}") from None
+        raise wrong(f"expected {error}") from None
 
 
 # ----------------------------------------------------------------- parts of the two bodies
@@ -193,10 +179,10 @@ _LOCALE = re.compile(r"[a-z]{2}-[A-Z]{2}")
 def _locales(name: dict[str, str]) -> dict[str, str]:
     # The pattern stands in the description of BONUS and COUPON ("must be made of pairs whose key
     # is a locale of the form"), not in their schema; it refuses, because both say so.
-    wrong = [key for key in name if not _LOCALE.fullmatch(key)]
-    if wrong:
-        told = _wrong("expected a locale, as en-US or de-DE")
-        details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in wrong]
+    others = [key for key in name if not _LOCALE.fullmatch(key)]
+    if others:
+        told = wrong("expected a locale, as en-US or de-DE")
+        details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in others]
         raise ValidationError.from_exception_data("name", details)
     return name
 
@@ -558,7 +544,7 @@ class BonusPromotion(UpdateJob):
 def _external_id(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
     if text in ("", ".", ".."):
-        raise _wrong("expected the id of a coupon, for example coupon_44056_1")
+        raise wrong("expected the id of a coupon, for example coupon_44056_1")
     return text
 
 
@@ -905,7 +891,16 @@ _NEVER_NULL: Final = frozenset({"attribute_conditions", "limits", "excluded_prom
 _NO_SUCH: Final = frozenset({9502, 9802})  # SPEC: no such promotion, no such coupon
 
 
-def _state(fields: tuple[str, ...], _s: Settings, reply: Reply) -> State | Missing | None:
+def _state(
+    fields: tuple[str, ...], key: str, s: Settings, job: Job, reply: Reply
+) -> State | Missing | None:
+    """What a reply says of the job's entity; nothing where it names another one (SPEC)."""
+    named = None if reply.is_cut else json_object(reply.body).get(key)
+    is_another = isinstance(named, str | int) and str(named) != _entity(s, job).id
+    return None if is_another else _held(fields, reply)
+
+
+def _held(fields: tuple[str, ...], reply: Reply) -> State | Missing | None:
     body = {} if reply.is_cut else json_object(reply.body)
     if reply.status == 404:  # noqa: PLR2004 - a status says what it is
         return None if _NO_SUCH.isdisjoint(_codes(body)) else MISSING
@@ -926,8 +921,10 @@ def _list(s: Settings, job: Job, offset: str) -> Request:
     return Request("GET", path, headers=_READ_HEADERS)
 
 
-def _page(fields: tuple[str, ...], key: str, s: Settings, reply: Reply, offset: str) -> Page | None:
-    """Entities in the one list of the body: its name is in no source that could be read.
+def _page(
+    fields: tuple[str, ...], key: str, _s: Settings, reply: Reply, offset: str
+) -> Page | None:
+    """Entities in the one list of the body. SPEC: `promotions`; of coupons `items`.
 
     A page whose entities are not such as a read of one of them brings tells nothing.
     """
@@ -937,7 +934,7 @@ def _page(fields: tuple[str, ...], key: str, s: Settings, reply: Reply, offset: 
         return None
     found: dict[str, State] = {}
     for item in lists[0]:
-        state = _state(fields, s, Reply(200, {}, to_json(item)))
+        state = _held(fields, Reply(200, {}, to_json(item)))
         if not isinstance(state, State) or type(item.get(key)) not in (str, int):
             return None
         found[str(item[key])] = state
@@ -1092,7 +1089,7 @@ def _probed(_s: Settings, reply: Reply) -> Probed | None:
     return Probed("version 2 of the API answers")
 
 
-def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[Settings, Any]:
+def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[Settings, Any]:
     """What both operations have alike, and what is a job type's own."""
     return Operation(
         job_type=job_type,
@@ -1110,12 +1107,12 @@ def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[S
         warn=_warn,
         reading=Reading(
             request=lambda s, job: Request("GET", _path(s, job), headers=_READ_HEADERS),
-            state=partial(_state, _BODY[job_type]),
+            state=partial(_state, _BODY[job_type], id_in_reads),
             differences=_differences,
             # Nor has any how long Xsolla works on: we wait 30 s for a reply, and as long again
             settle_after_s=60.0,
             listing=lambda _s: Listing(
-                request=_list, page=partial(_page, _BODY[job_type], id_in_lists)
+                request=_list, page=partial(_page, _BODY[job_type], id_in_reads)
             ),
         ),
         change=Change(

@@ -26,7 +26,7 @@ def differences(_settings: Any, wanted: Any, state: State) -> tuple[Difference, 
     return () if found == wanted.sku else (Difference("sku", wanted.sku, found),)
 
 
-def state_of(_settings: Any, reply: Reply) -> Any:
+def state_of(_settings: Any, _job: Any, reply: Reply) -> Any:
     if reply.status == 404:
         return MISSING
     return State({"sku": reply.body.decode()}, etag="7") if reply.status == 200 else None
@@ -340,7 +340,9 @@ async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
 
 async def test_refused_reads_are_no_refused_updates():
     """Thirty of them at the start of a run that is carried on: the brake stays where it is."""
-    reading = replace(READING, state=lambda _s, reply: None if reply.status == 404 else MISSING)
+    reading = replace(
+        READING, state=lambda _s, _job, reply: None if reply.status == 404 else MISSING
+    )
     account = replace(SHOP, vendor=replace(ACME, operations=(replace(PRICE, reading=reading),)))
     vendor = Vendor((204, True), reads=(404,) * 30)
     jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 41)]

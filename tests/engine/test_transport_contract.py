@@ -15,8 +15,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pipeline.engine import transport
+from pipeline.engine.gate import Door
 from pipeline.engine.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
+from pipeline.policy.quota import Quota
+from tests.engine.acme import gate_of
 from tests.engine.servers import (
     NO_CONTENT,
     OK,
@@ -1147,7 +1150,7 @@ async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
     monkeypatch.setattr(transport, "LATE_S", -1.0)  # every connection counts as slow
     asked: list[int] = []
 
-    async def late() -> bool:
+    async def late(_late_s: float) -> bool:
         asked.append(len(server.seen))
         return is_permitted
 
@@ -1163,6 +1166,34 @@ async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
     else:
         assert isinstance(answer, NoReply)
         assert (answer.reason, answer.may_have_arrived) == ("connect_late", False)
+
+
+@pytest.mark.parametrize(
+    "quota", [Quota(1, 10.0), Quota(10, 60.0), Quota(1, 10.0, is_burst=True), Quota(1, 3600.0)]
+)
+async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, quota):
+    """It would be closed before the next turn came, and the one after that as slow."""
+    authority = Authority.made_in(tmp_path)
+    tls = authority.server()
+    tls.sni_callback = lambda *_: time.sleep(3 * transport.LATE_S)
+    door = Door(gate_of(quota))
+    async with serving(answering(OK), tls=tls) as server:
+        link = a_link(server, ca_file=authority.ca_file)
+        sender = Transport(link, authorization=None, in_flight=1, late=door.permit_again)
+        async with sender:
+            number = await door.permit()
+            answer = await sender.send(a_request())
+    assert isinstance(answer, Reply)
+    assert number == 0
+    assert len(server.seen) == 1
+
+
+async def test_a_request_that_comes_late_does_not_leave_once_its_account_has_stopped():
+    door = Door(gate_of(Quota(1, 10.0)))
+    await door.permit()
+    assert await door.permit_again(0.3)
+    door.close()
+    assert not await door.permit_again(0.3)
 
 
 async def test_a_key_that_travels_in_a_vendors_own_header_is_hidden_as_well():

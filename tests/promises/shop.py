@@ -108,7 +108,7 @@ def _differences(_settings: Any, job: Change, state: State) -> tuple[Difference,
 
 READING = Reading[Any, Change](
     request=lambda _s, job: Request("GET", f"/{job.row}"),
-    state=lambda _s, reply: (
+    state=lambda _s, _job, reply: (
         State(json.loads(reply.body), reply.headers.get("etag")) if reply.status == 200 else None
     ),
     differences=_differences,

@@ -98,10 +98,50 @@ def test_every_row_that_can_be_sent_is_sent_in_time(case: Case) -> None:
 def test_so_it_is_where_the_process_is_stopped_and_the_run_carried_on(
     case: Case, stops_s: Sequence[float]
 ) -> None:
-    # without outages: what a process makes of first requests that meet one is another rule
-    run = play(replace(case, terms=replace(case.terms, outages=[])), stops_s)
+    run = play(case, stops_s)
     assert unsafe(run) == []
     assert starved(run) == []
+
+
+FIRST = {
+    "a row waits behind the only one": (
+        Terms(outages=[Outage(from_s=0.0, until_s=40.0, how="refused")]),
+        rows(1, "a") + rows(1, "a"),
+    ),
+    "the same, and more rows than are read ahead": (
+        Terms(quota="100/s", outages=[Outage(from_s=0.0, until_s=5.0, how="refused")]),
+        [Line("a")] * 4_500,
+    ),
+    "guards": (
+        Terms(manner="adobe", outages=[Outage(from_s=0.0, until_s=40.0, how="refused")]),
+        [Line("a", is_once=True)] * 2,
+    ),
+    "all that may go are silent": (
+        Terms(),
+        rows(6, "a", "silence") + rows(6, "a"),
+    ),
+    "and their reads are as slow as a time limit allows": (
+        Terms(manner="adobe", timeout_s=30.0),
+        rows(3, "a", "silence") + rows(20, "a"),
+    ),
+    "groups of them": (
+        Terms(manner="oracle", groups=20),
+        [Line(f"a{n}", "silence", group="x") for n in range(30)] + rows(30, "a"),
+    ),
+}
+"""What the first requests of a process meet."""
+
+
+@pytest.mark.parametrize(("terms", "lines"), FIRST.values(), ids=FIRST.keys())
+@pytest.mark.parametrize("in_flight", [1, 4])
+@pytest.mark.parametrize("stops_s", [(), (0.05, 0.05)], ids=["", "stopped"])
+def test_first_requests_without_a_reply_stop_each_process_and_the_next_one_gets_further(
+    terms: Terms, lines: list[Line], in_flight: int, stops_s: Sequence[float]
+) -> None:
+    run = play(Case(replace(terms, in_flight=in_flight), lines, seed=1), stops_s)
+    assert unsafe(run) == []
+    assert starved(run) == []
+    assert [leg.stopped for leg in run.legs[len(stops_s) :]].count("the time is over") == 0
 
 
 OUTAGES = [

@@ -79,7 +79,7 @@ GOOD = Guard[Any, Any](
 )
 READING = Reading[Any, Any](
     request=lambda _s, job: Request("GET", f"/v1/{job.warehouse}"),
-    state=lambda _s, _reply: None,
+    state=lambda _s, _job, _reply: None,
     differences=lambda _s, _job, _state: (),
     settle_after_s=20.0,
 )

@@ -71,7 +71,7 @@ async def test_a_list_brings_what_reads_bring(vendor, operation, jobs):
             cursor, pages = page.next, pages + 1
         assert pages == -(-len(jobs) // len(page.states or jobs)) or pages > 1
         for job in jobs[::37]:
-            state = reading.state(settings, await exchange(reading.request(settings, job)))
+            state = reading.state(settings, job, await exchange(reading.request(settings, job)))
             listed = found[operation.entity(settings, job).id]
             assert not operation.change.unlike(settings, state, listed)
             assert not operation.change.unlike(settings, listed, state)
