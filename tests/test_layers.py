@@ -42,7 +42,7 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "tables", "values", "polars", "pydantic", "rich"),
         *("jinja2", "markupsafe", "svg"),  # the page
     },
-    "config": {"model", "policy", "vendors", "pydantic"},
+    "config": {"model", "policy", "vendors", "ledger", "pydantic"},
     "run": {
         *("model", "policy", "vendors", "checksums", "load", "engine", "ledger", "report"),
         *("config", "anyio", "pydantic"),

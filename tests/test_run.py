@@ -307,7 +307,7 @@ async def test_the_page_counts_the_answers_that_throttled(tmp_path):
     script = tmp_path / "script.toml"
     script.write_text(ONCE.format(entity="c7", fault="429") + ONCE.format(entity="c9", fault="429"))
     with simulator("--script", str(script)) as vendor:
-        config = configure(tmp_path, vendor.base_url, quota='"100/s"')
+        config = configure(tmp_path, vendor.base_url, quota='"10/s"')  # drawn from 5 s on
         summary = await send(drop(tmp_path, *map(coupon, range(1, 61))), config)
         assert vendor.stats()["statuses"]["429"] == 2
     page = (config.reports / summary.run / "report.html").read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
 
+from pipeline.ledger.checked import Checks
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.file_system import network_file_system_of
 from pipeline.ledger.mark import Mark
@@ -122,6 +123,8 @@ class Database:
     at_least      a commit that is known to be in it from elsewhere
     owner         whose record it is, where `migrations` make the table `OWNER`: one that bears
                   another name is refused. Empty: whosever it is
+    checks        of files that are opened again and again: one that passed one of late is not
+                  compared page by page. None: it always is
 
     Usable from any thread, one call at a time. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged, down to the order of its pages.
@@ -137,6 +140,7 @@ class Database:
         witness: Path | None = None,
         at_least: int = 0,
         owner: str = "",
+        checks: Checks | None = None,
     ) -> None:
         self.path = path
         self.seed = 0
@@ -159,7 +163,7 @@ class Database:
                 self._set_up(wait_s)
                 self._migrate(migrations)
                 self._check_tables(migrations)
-                self._check_pages()
+                self._check_pages(checks or Checks())
                 if OWNER in migrations:
                     self._check_owner(owner, is_new=is_new)
             except BaseException:
@@ -303,11 +307,14 @@ class Database:
         finally:
             made.close()
 
-    def _check_pages(self) -> None:
+    def _check_pages(self, checks: Checks) -> None:
         """Raise LedgerError where pages, the order of rows in them, or indexes do not fit."""
+        if not checks.is_due(self.path):
+            return
         (words,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if words != "ok":
             raise damaged(self.path, " ".join(str(words).split()))
+        checks.passed(self.path)
 
 
 def sum_of(values: Sequence[object], seed: int = 0) -> int:

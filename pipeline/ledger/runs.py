@@ -18,6 +18,7 @@ from sqlite3 import Connection
 from typing import Any, Literal, NamedTuple, get_args
 from zlib import crc32
 
+from pipeline.ledger.checked import Checks
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.database import (
     WAIT_S,
@@ -172,18 +173,26 @@ class Runs(Keeper):
     """The file that runs share; it is made where there is none.
 
     witness  where the number of its last commit is noted, beside the mark that lies with it
+    checks   of whoever opens it again and again: soon after one its pages are not compared anew
 
     Safe between processes; within one, calls MUST NOT overlap. What a call has returned for
     survives `kill -9` and loss of power. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged.
     """
 
-    def __init__(self, path: Path, *, wait_s: float = WAIT_S, witness: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wait_s: float = WAIT_S,
+        witness: Path | None = None,
+        checks: Checks | None = None,
+    ) -> None:
         self._path = path
         with told_in_words(path), suppress(FileExistsError):
             create(path)
         self._database = Database(
-            path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s, witness=witness
+            path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s, witness=witness, checks=checks
         )
 
     def add(self, run: Run) -> Run:
@@ -290,6 +299,18 @@ class Runs(Keeper):
             "" if since is None else _time(since),
             -1 if most is None else most,
         )
+
+    def older_than(self, moment: datetime) -> list[Run]:
+        """Runs that ended, or where no end is known started, before `moment`, oldest first."""
+        return self._select("WHERE coalesce(ended, started) < ? ORDER BY sequence", _time(moment))
+
+    def since(self, sequence: int) -> list[Run]:
+        """Runs from that place in time on, newest first."""
+        return self._select("WHERE sequence >= ? ORDER BY sequence DESC", sequence)
+
+    def names(self) -> set[str]:
+        """Of all runs; they are not compared with the checksums of their rows."""
+        return {name for (name,) in self._database.rows("SELECT name FROM runs")}
 
     def forget(self, name: str) -> None:
         """Take a run off the record; its place in time is not given to another."""

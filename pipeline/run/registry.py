@@ -49,7 +49,8 @@ def open_registry(config: Config) -> Iterator[Runs]:
 
 def _opened(config: Config) -> Runs:
     try:
-        return Runs(config.ledger, witness=config.ledger_folder / WITNESSES / config.ledger.name)
+        witness = config.ledger_folder / WITNESSES / config.ledger.name
+        return Runs(config.ledger, witness=witness, checks=config.checks)
     except LedgerError as error:
         raise LedgerError(
             f"{error}. It says which runs there are and what their quotas remember; nothing is "

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Departures, LedgerError, Run, Runs
+from pipeline.ledger import Checks, Departures, LedgerError, Run, Runs
+from pipeline.ledger.checked import AGAIN_AFTER_S
 from pipeline.ledger.runs import _FORMAT_1, _FORMAT_2, _FORMAT_3
 from pipeline.model import RunAborted, Status, UsageError
 from pipeline.model.pause import AskedPause
@@ -124,7 +125,7 @@ ADD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipeline.ledger import Departures, Run, Runs
+from pipeline.ledger import Checks, Departures, Run, Runs
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -312,3 +313,66 @@ def test_a_file_that_is_no_ledger_is_told_in_words(path):
     path.write_bytes(b"name,state\n" * 1000)
     with pytest.raises(LedgerError, match=r"ledger\.db is damaged: file is not a database"):
         Runs(path)
+
+
+PAGE_BYTES = 4096
+LEAF_OF_INDEX = 0x0A
+
+
+def flip_in_index(path: Path, text: str) -> None:
+    """Change one letter where an index holds `text`, not where the table does."""
+    data = bytearray(path.read_bytes())
+    starts = [at for at in range(0, len(data), PAGE_BYTES) if data[at] == LEAF_OF_INDEX]
+    (found,) = (
+        place for at in starts if (place := data.find(text.encode(), at, at + PAGE_BYTES)) >= 0
+    )
+    data[found] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("text", ["content", "r-7", "nightly"], ids=["sha256", "name", "run_id"])
+def test_an_index_that_hides_a_run_is_noticed_at_the_first_opening(path, text):
+    """It would hide a run of the same content, or make a name or an id free again."""
+    with Runs(path) as runs:
+        runs.add(run("r-7", sha256="content", run_id="nightly"))
+    flip_in_index(path, text)
+    checks = Checks()
+    for _ in range(2):  # what failed once is not taken for sound
+        with pytest.raises(LedgerError, match="is damaged"):
+            Runs(path, checks=checks)
+
+
+def test_pages_are_compared_again_after_a_while_and_where_the_file_is_another_one(path, tmp_path):
+    now_s = [0.0]
+    checks = Checks(clock=lambda: now_s[0])
+    with Runs(path, checks=checks) as runs:
+        runs.add(run("r-7", sha256="content"))
+    sound = path.read_bytes()
+    flip_in_index(path, "content")
+    now_s[0] = AGAIN_AFTER_S - 1.0
+    with Runs(path, checks=checks) as runs:
+        assert [each.name for each in runs.all()] == ["r-7"]
+    now_s[0] = AGAIN_AFTER_S
+    with pytest.raises(LedgerError, match="is damaged"):
+        Runs(path, checks=checks)
+    path.write_bytes(sound)
+    Runs(path, checks=checks).close()
+    other = tmp_path / "other"
+    other.write_bytes(sound)
+    flip_in_index(other, "content")
+    other.replace(path)
+    with pytest.raises(LedgerError, match="is damaged"):
+        Runs(path, checks=checks)
+
+
+def test_runs_are_found_by_when_they_ended_and_by_their_place(runs):
+    hour = timedelta(hours=1)
+    runs.add(run("ended", started=START, ended=START + 3 * hour))
+    runs.add(run("killed", started=START + hour))
+    runs.add(run("new", started=START + 2 * hour))
+    zone = timezone(timedelta(hours=-7))
+    late = (START + 2 * hour).astimezone(zone)
+    assert [each.name for each in runs.older_than(late)] == ["killed"]
+    assert [each.name for each in runs.older_than(START + 4 * hour)] == ["ended", "killed", "new"]
+    assert [each.name for each in runs.since(2)] == ["new", "killed"]
+    assert runs.names() == {"ended", "killed", "new"}
