@@ -193,6 +193,10 @@ class Lane:
                 others_first=self._flow.is_in_question,
             )
         self._ends.end_blocked()
+        if not self._is_open and len(batch) > 1 and self._was_asked(batch):
+            # a group that gets no reply is split, and none of many rows under way ends soon
+            self._supply.keep(batch[1:])
+            batch = batch[:1]
         if batch:
             self._flow.take(batch)
         return batch
@@ -382,11 +386,14 @@ class Lane:
 
     def _loses_first(self, heard: Heard, batch: Batch) -> None:
         """Nothing came back so far, nor to this request."""
-        was_asked = all(row.job.row in self._asked_before for row in batch)
         may_have_arrived = any(answer.effect is Effect.MAYBE for answer in heard.answers)
-        is_known = was_asked and may_have_arrived
+        is_known = self._was_asked(batch) and may_have_arrived
         self._first.lost(batch[0].job.entity, is_known=is_known)
         self._supply.read_far(is_wished=True)
+
+    def _was_asked(self, batch: Batch) -> bool:
+        """Whether an earlier process may have sent each of these rows."""
+        return all(row.job.row in self._asked_before for row in batch)
 
     def _is_first_given_up(self) -> bool:
         return not self._is_open and self._first.is_given_up(

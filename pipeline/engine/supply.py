@@ -198,6 +198,10 @@ class Supply:
         """`batch` was taken and not sent."""
         self._backlog.put_back(batch)
 
+    def keep(self, rows: Batch) -> None:
+        """`rows` were taken with another one and not sent; they may go later."""
+        self._backlog.keep(rows)
+
     def stands_in_line_again(self, batch: Batch) -> None:
         """What kept the request of `batch` back has nothing to do with its rows."""
         self._backlog.put_back(batch)

@@ -343,6 +343,13 @@ class Backlog:
         """`batch` was given out and not sent."""
         self._ready.appendleft(batch)
 
+    def keep(self, rows: Batch) -> None:
+        """`rows` were given out with another one and not sent; they may go later, with any that may
+        share their request.
+        """
+        for row in rows:
+            self._open.add(row)
+
     def goes_on(self, batch: Batch) -> None:
         """What `batch` had to wait for is there: it goes next."""
         self._goes_on.append(batch)

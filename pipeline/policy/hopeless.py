@@ -58,11 +58,6 @@ def braked(brake: Brake) -> str:
     )
 
 
-AT_MOST = 4
-"""So many times as many requests as a row has attempts: two rows may use theirs, and then be read
-as often."""
-
-
 class FirstReply:
     """Requests without any reply, before the first reply of an account.
 
@@ -116,8 +111,7 @@ class FirstReply:
         is_alone = self.asks_another and has_others
         if self._lost < max_attempts or is_alone:
             return False
-        is_over = self._lost >= AT_MOST * max_attempts
-        return self._has_news or has_ended or is_over
+        return self._has_news or has_ended
 
 
 def in_words(answer: Answer) -> str:

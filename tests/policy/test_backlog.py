@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -308,3 +309,78 @@ def test_nothing_unsent_is_left_once_all_have_failed_or_wait_behind_such():
     crowded = with_failed(1, jobs(*"aaaaab"), look_ahead=3)
     assert crowded.probe(1)
     assert not crowded.has_unsent()  # b is there, and too many wait
+
+
+# What is left to ask...
+
+
+def test_rows_that_are_kept_count_as_not_given_out_and_go_with_others():
+    backlog = grouping()
+    backlog.add(jobs(*"abcd", batch="x"))
+    batch = backlog.next(0.0)
+    backlog.keep(batch[1:])
+    assert backlog.failing == 1
+    assert backlog.next(0.0, fresh=False) == []  # not parts of a group that was sent
+    assert backlog.left_over() == []
+    assert numbers(backlog.next(0.0)) == [2, 3, 4]
+
+
+def backlog_of(
+    entities: str, given: int = 0, *, more: bool = False, look_ahead: int = 50, back: int = 0
+) -> Backlog:
+    """`given` rows are on their way, `back` more were taken and came back, unsent."""
+    backlog = Backlog(look_ahead=look_ahead)
+    backlog.add(jobs(*entities))
+    if not more:
+        backlog.end()
+    for _ in range(given):
+        assert backlog.next(0.0)
+    for batch in [backlog.next(0.0) for _ in range(back)]:
+        assert batch
+        backlog.put_back(batch)
+    return backlog
+
+
+def crowded() -> Backlog:
+    """Two rows wait behind the first, as many as may; another one is there, and more are read."""
+    backlog = backlog_of("aaab", 1, look_ahead=2, more=True)
+    assert backlog.next(0.0) == []
+    return backlog
+
+
+LEFT = {
+    "nothing was read and nothing will be": (backlog_of(""), False),
+    "rows are still being read": (backlog_of("", more=True), True),
+    "all that were read are on their way, more are read": (backlog_of("a", 1, more=True), True),
+    "none is on its way": (backlog_of("a"), True),
+    "the only one is on its way": (backlog_of("a", 1), False),
+    "one of another entity is there": (backlog_of("ab", 1), True),
+    "what is there waits behind the one on its way": (backlog_of("aa", 1), False),
+    "one waits, and one of another entity is there": (backlog_of("aab", 1), True),
+    "one was taken and came back": (backlog_of("ab", 1, back=1), True),
+}
+
+
+@pytest.mark.parametrize(("backlog", "has_others"), LEFT.values(), ids=LEFT.keys())
+def test_others_are_rows_that_may_go_and_were_not_given_out(backlog, has_others):
+    assert backlog.has_others is has_others
+
+
+RESTS = {
+    "nothing is left": (backlog_of(""), 0, False, True),
+    "rows are still being read": (backlog_of("", more=True), 0, False, False),
+    "it is read on, though none would go now": (backlog_of("a", 1, more=True), 1, True, False),
+    "the held one is all there is": (backlog_of("a", 1), 1, False, True),
+    "what is there waits behind the held one": (backlog_of("aa", 1), 1, False, True),
+    "one of another entity may go": (backlog_of("ab", 1), 1, False, False),
+    "it may not go now": (backlog_of("ab", 1), 1, True, True),
+    "one besides the held one is on its way": (backlog_of("ab", 2), 1, False, False),
+    "two are held": (backlog_of("abab", 2), 2, False, True),
+    "one came back and goes again": (backlog_of("ab", 1, back=1), 1, False, False),
+    "too many wait for any other to go": (crowded(), 1, False, True),
+}
+
+
+@pytest.mark.parametrize(("backlog", "held", "is_kept", "rests"), RESTS.values(), ids=RESTS.keys())
+def test_all_rests_on_held_rows_where_no_other_can_go(backlog, held, is_kept, rests):
+    assert backlog.rests_on(held, is_fresh_kept=is_kept) is rests

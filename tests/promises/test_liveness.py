@@ -103,6 +103,40 @@ def test_so_it_is_where_the_process_is_stopped_and_the_run_carried_on(
     assert starved(run) == []
 
 
+IN_DOUBT_AT_THE_END = Case(
+    Terms(
+        manner="oracle",
+        quota="5/s",
+        in_flight=2,
+        groups=4,
+        replaces=False,
+        outages=[
+            Outage(from_s=2.0, until_s=42.0, how="silence"),
+            Outage(from_s=42.5, until_s=42.8, how="refused"),
+        ],
+    ),
+    [
+        *(Line("first"), Line("first", "slow 500", group="x")),
+        *(Line(f"e{n}") for n in range(2, 14)),
+        *(Line("e14", "reset", group="y"), Line("e15", group="y")),
+        *(Line(f"e{n}", "reset", group="y") for n in (16, 17, 9, 19)),
+        *(Line("e20", group="y"), Line("e11", "reset", group="y")),
+        *(Line(f"e{n}", "reset", group="y") for n in (9, 23, 23)),
+        Line("e9", group="y"),
+    ],
+    seed=342,
+)
+"""An outage and rows that are never answered leave more rows in doubt than a group holds."""
+
+
+def test_where_only_rows_in_doubt_are_left_each_process_ends_one() -> None:
+    run = play(IN_DOUBT_AT_THE_END, [0.3])
+    assert unsafe(run) == []
+    assert starved(run) == []
+    ends = [[each for each in leg.results if each.status != "not_attempted"] for leg in run.legs]
+    assert all(ends[:-1])  # the last one finds a row behind an unknown one
+
+
 FIRST = {
     "a row waits behind the only one": (
         Terms(outages=[Outage(from_s=0.0, until_s=40.0, how="refused")]),
@@ -127,6 +161,14 @@ FIRST = {
     "groups of them": (
         Terms(manner="oracle", groups=20),
         [Line(f"a{n}", "silence", group="x") for n in range(30)] + rows(30, "a"),
+    ),
+    "one more than a group": (
+        Terms(manner="oracle", groups=4),
+        [Line(f"a{n}", "reset", group="x") for n in range(5)] + rows(5, "a", group="x"),
+    ),
+    "several groups, and a row behind the last": (
+        Terms(manner="oracle", groups=4, replaces=False),
+        [Line("first")] + [Line(f"a{n}", "reset", group="x") for n in range(25)] + [Line("a24")],
     ),
 }
 """What the first requests of a process meet."""
