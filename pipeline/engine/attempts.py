@@ -126,7 +126,7 @@ class Attempts:
         for row, answer in zip(batch, answers, strict=True):
             row.answer = answer
             row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
-            if goes_apart(answer, len(batch), row.tries, self._account.retry.max_attempts):
+            if self._is_about_one(row, answer, len(batch)):
                 refused.append(row)
             elif answer.verdict is Verdict.FATAL and len(batch) > 1:
                 fatal.append(row)
@@ -144,6 +144,12 @@ class Attempts:
         else:
             self._go_on_with(self._splitter.heard(batch, left_s, is_judged=is_judged(answers[0])))
         return not again and not refused
+
+    def _is_about_one(self, row: Row, answer: Answer, size: int) -> bool:
+        """Whether `row` goes apart from the others of its request: one of them may be at fault."""
+        most = self._account.retry.max_attempts
+        tries = max(row.tries + 1, self._means.flow.counts_as(row, answer, most))
+        return goes_apart(answer, size, tries, most)
 
     def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
         """What becomes of `row`; its try is counted, where the answer says something about it."""

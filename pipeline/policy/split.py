@@ -23,19 +23,19 @@ PROBES = 3
 def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
     """Whether a request for so many rows is not sent again as it was.
 
-    tries  how many count of those before this one
+    tries  how many its rows have used with this one: `most` where they are sent no more
     most   how often a row is tried
 
     >>> silence = Answer(Verdict.TRANSIENT, Effect.MAYBE)
-    >>> [goes_apart(silence, 20, tries, most=5) for tries in (0, 1)]
-    [False, True]
+    >>> [goes_apart(silence, 20, tries, most=5) for tries in (1, 2, 5)]
+    [False, True, True]
     """
     if size == 1 or answer.verdict is Verdict.SPLIT:
         return size > 1
     never_left = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
     if never_left or is_unconfirmed(answer):
         return False
-    return answer.verdict in RETRYABLE and tries + 1 >= min(2, most)
+    return answer.verdict in RETRYABLE and tries >= min(2, most)
 
 
 class Parts(NamedTuple):

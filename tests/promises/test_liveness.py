@@ -55,6 +55,13 @@ KNOWN = {
         Terms(manner="oracle", groups=20),
         [Line(f"a{n}", "" if n % 20 else "silence", group="x") for n in range(1, 200)],
     ),
+    "a group with a bad one, and bad ones behind it": (
+        Terms(manner="oracle", quota="100/s", groups=20),
+        [
+            *(*rows(400, "a"), Line("s", "silence", group="x")),
+            *(*rows(19, "b", group="x"), *rows(8, "c", "reset")),
+        ],
+    ),
     "every other one": (Terms(), rows(50, "a", "503") + rows(1, "c") + rows(50, "b")),
     "guards": (Terms(manner="adobe"), rows(12, "b", "500", is_once=True) + rows(200, "a")),
 }
