@@ -66,7 +66,8 @@ def test_every_line_of_a_lock_is_a_pin_a_hash_or_a_reason(name: str) -> None:
         r"[a-z0-9-]+==[0-9][\w.!+]* \\"  # no marker and no address
         r"| {4}--hash=sha256:[0-9a-f]{64}( \\)?"
         r"| {4}# +(via( [\w-]+| offer-pipeline \(pyproject\.toml(::[\w.-]+)?\))?"
-        r"|(via )?-[cr] requirements/\w+\.(txt|in)|[\w-]+|offer-pipeline \(pyproject\.toml(::[\w.-]+)?\))"
+        r"|(via )?-[cr] requirements/\w+\.(txt|in)|[\w-]+"
+        r"|offer-pipeline \(pyproject\.toml(::[\w.-]+)?\))"
     )
     unsafe = "# The following packages are considered to be unsafe in a requirements file:"
     lines = [line for line in lock(name).splitlines() if line not in {"", unsafe}]
