@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page pacing memory torture fuzz drops pictures reference audit sbom licences fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures reference audit sbom licences fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,8 +56,14 @@ bench: .venv/dev ## measure throughput, CPU time and memory
 bench-page: .venv/dev ## what the page of a run of 1,000,000 rows costs (a minute)
 	@$(BIN)/python tests/benchmarks/page.py
 
-pacing: .venv/dev ## measure how much of a quota is used, and that none is passed (half an hour)
-	@$(BIN)/python -m tests.benchmarks.pacing
+bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
+	@$(BIN)/python -m tests.benchmarks.many_runs $(ARGS)
+
+pacing: .venv/dev ## measure how much of a quota is used, and that none is passed (ARGS="--seconds 15 200/s"; half an hour)
+	@$(BIN)/python -m tests.benchmarks.pacing $(ARGS)
+
+judge: .venv/dev ## count requests per window at a server of its own, over bad ways (ARGS="--runs 3 20/s"; an hour and a half)
+	@$(BIN)/python -m tests.benchmarks.quota_judge $(ARGS)
 
 memory: .venv/dev ## measure peak memory at 1,000,000 and 10,000,000 rows (an hour or two)
 	@$(BIN)/python tests/benchmarks/memory.py
@@ -66,11 +72,17 @@ torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; 
 	@$(BIN)/python -m tests.torture.kill_loop --kills $(or $(KILLS),1000)
 	@$(BIN)/python -m tests.torture.power_loss
 
+flips: .venv/dev ## damage every file of three runs and judge what comes of it (FLIPS=2000; 15 minutes)
+	@$(BIN)/python -m tests.torture.flips --flips $(or $(FLIPS),2000)
+
 fuzz: .venv/dev ## feed made-up files, configurations and replies (SECONDS=3600)
 	@$(BIN)/python -m tests.fuzz.driver --seconds $(or $(SECONDS),3600)
 
 drops: .venv/dev ## drop 200 files in odd ways before two watchers that are killed (a minute)
 	@$(BIN)/python -m tests.watch.drops
+
+night: .venv/dev ## drop 600 files in ten minutes, one in six a bad one, before one watcher
+	@$(BIN)/python -m tests.watch.night
 
 pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromium)
 	@$(BIN)/python -m tests.report.page.pictures

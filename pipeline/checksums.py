@@ -157,6 +157,12 @@ def check_is(path: Path, digest: str) -> Checksums | None:
     return found
 
 
+def check_whole(path: Path, digest: str) -> None:
+    """The same, and all rows are read."""
+    if (found := check_is(path, digest)) is not None:
+        found.check_all()
+
+
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 

@@ -136,11 +136,16 @@ class ParquetWriter:
 
 
 def read_frames(
-    path: Path, *, columns: Sequence[str] | None = None, batch_rows: int = ROW_GROUP_ROWS
+    path: Path,
+    *,
+    columns: Sequence[str] | None = None,
+    schema: Mapping[str, pl.DataType] | None = None,
+    batch_rows: int = ROW_GROUP_ROWS,
 ) -> Iterator[pl.DataFrame]:
     """The rows of a Parquet file in file order, in frames of at most `batch_rows`.
 
     columns   only these, in the order of the file; None means all
+    schema    the same, each with the type that it shall have where the file leaves a choice
 
     Frames are shorter where rows are long. Holds one frame and the pages it came from, however
     slow the caller is. A file that carries checksums raises DamagedError before the frame that they
@@ -148,7 +153,7 @@ def read_frames(
     where it shows.
     """
     checked = _Checked(path)
-    scan = _scan(path)
+    scan = _scan(path, schema)
     total = _stated_rows(path)
     if columns is not None:
         wanted = set(columns)
@@ -220,9 +225,15 @@ def _stated_rows(path: Path) -> int:
     return int(_scan(path).select(pl.len()).collect().item())
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def _scan(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
     # glob and hive off: `[` and `=` are letters in the names of people's files
-    return pl.scan_parquet(path.absolute(), glob=False, hive_partitioning=False)
+    return pl.scan_parquet(
+        path.absolute(),
+        glob=False,
+        hive_partitioning=False,
+        schema=None if schema is None else pl.Schema(schema),
+        extra_columns="raise" if schema is None else "ignore",
+    )
 
 
 def _create_private(path: Path) -> None:

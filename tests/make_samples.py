@@ -56,7 +56,7 @@ ROWS = [
     row(990429, "Never let in"),
     row(990104, "Applied, answer lost"),
     row(111440, "Unknown thing", bonus=[{"sku": "no_such_sku", "quantity": 1}]),
-    row(111441, "Backwards", date_end=datetime(2026, 11, 1, tzinfo=BERLIN)),
+    row(111441, "Above officers", attribute_conditions=OFFICERS.replace('"eq"', '"gt"')),
     row(111442, "Wrong hour", **{"limits.recurrent_schedule": DAILY.replace("06:00", "06:30")}),
     row(111443, "Free of charge", price_conditions=PRICED.replace("9.99", "-1")),
     row(111425, "Sword, shield and luck", **{"limits.per_user": 3}),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import re
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from pydantic import BaseModel
@@ -26,9 +28,20 @@ from pipeline.config.keys import AccountKeys, TopLevel
 from pipeline.config.secrets import secret_keys
 from pipeline.engine import ends, look
 from pipeline.load.fields import fields_of
-from pipeline.model import Answer, NoReply, Reply
-from pipeline.policy.classify import classify_read
-from pipeline.vendors import Vendor, load_vendors
+from pipeline.model import Answer, NoReply, Reply, Status, Verdict
+from pipeline.policy.classify import (
+    NEVER_LEFT_SOURCE,
+    NOT_CONFIRMED_SOURCE,
+    NOT_THE_VENDOR_SOURCE,
+    SILENCE_SOURCE,
+    WITHIN_SOURCE,
+    classify_read,
+    meaning,
+)
+from pipeline.policy.outcome import Again, is_in_doubt, next_act
+from pipeline.policy.retry import RetryPolicy
+from pipeline.vendors import Operation, Vendor, load_vendors
+from tests.vendors.specimens import sample_job, settings_of
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 HEADER_LINES = 2  # of a table
@@ -41,6 +54,8 @@ SILENCES = (
     ("timeout", True, False),
     ("disconnected", True, False),
     ("broken_reply", True, False),
+    ("early_reply", True, False),
+    ("surplus_reply", True, False),
     ("sign_in_refused", False, True),
     ("sign_in_failed", False, True),
 )
@@ -318,11 +333,135 @@ def _name(key: str | int) -> str:
     return f"http_{key}" if re.fullmatch("[1-5][0-9]{2}", str(key)) else str(key)
 
 
+# ------------------------------------------------------------------------------------ verdicts
+
+
+def verdicts() -> str:
+    about = (
+        "What each reply to an update means, read from the code that decides it: the verdict, "
+        "whether the update was applied (`effect`), what becomes of a row at its first attempt, "
+        "and who says so. `assumed`: no page of a vendor and no standard says it; we decided. The "
+        "short names of sources (`SPEC`, `UPDATE`) are explained at the top of the vendor's file "
+        "in `pipeline/vendors/`. Bodies are empty where none is named. Which rows may be repeated: "
+        "[operations.md](../operations.md). When an account stops: "
+        "[errors.md](../errors.md#refused-rows-or-a-refused-account). What is read is settled by "
+        "what the entity holds."
+    )
+    parts = [
+        _verdicts(vendor, operation)
+        for vendor in load_vendors().values()
+        for operation in vendor.operations
+    ]
+    return page("Verdicts", about, *parts, _of_silences())
+
+
+HEADER = (
+    *("reply", "verdict", "effect"),
+    *("a row that may be repeated", "a row that may not", "source"),
+)
+OTHERS = (299, 399, 499, 599)  # stand for what has no name
+MARKUP = Reply(200, {"content-type": "text/html"}, b"<html>Sign in</html>")
+
+
+class Said(NamedTuple):
+    """A reply to an update in words, what it means, and who says so."""
+
+    words: str
+    answer: Answer
+    source: str
+
+
+def _verdicts(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
+    settings = settings_of(vendor)
+    job = sample_job(operation)
+    confirmation = operation.confirmation(settings, job)
+
+    def said(words: str, reply: Reply, source: str) -> Said:
+        (answer,) = operation.decode(settings, (job,), reply)
+        return Said(words, answer, source)
+
+    found = [
+        said(confirmation.words, confirmation.example, confirmation.source),
+        *(said(*known) for known in operation.known),
+        said("a success with HTML", MARKUP, NOT_THE_VENDOR_SOURCE),
+        *(
+            said(f"a success with an error {status} in its body", _error(status), WITHIN_SOURCE)
+            for status in (401, 404, 422, 429, 500)
+        ),
+    ]
+    alone = {known.reply.status for known in operation.known if not known.reply.body}
+    empty = confirmation.example.status if not confirmation.example.body else None
+    for status in sorted({*HTTPStatus, *OTHERS} - alone - {empty}):
+        if status >= HTTPStatus.OK:
+            by_status = NOT_CONFIRMED_SOURCE if status < 300 else meaning(status).source
+            words = f"any other {status // 100}xx" if status in OTHERS else str(int(status))
+            found.append(said(words, Reply(status, {}, b""), by_status))
+    can_be_read = operation.reading is not None
+    rows = _together((each.words, *_becomes(each, can_be_read=can_be_read)) for each in found)
+    return [f"## `{operation.name}`", "", *table(HEADER, rows)]
+
+
+def _error(status: int) -> Reply:
+    return Reply(200, {}, json.dumps({"statusCode": status, "errorMessage": "No"}).encode())
+
+
+def _of_silences() -> list[str]:
+    found = [
+        Said(
+            code(reason),
+            classify_read(NoReply(reason, "", may_have_arrived=may, is_permanent=stays)),
+            SILENCE_SOURCE if may else NEVER_LEFT_SOURCE,
+        )
+        for reason, may, stays in SILENCES
+    ]
+    rows = _together((each.words, *_becomes(each, can_be_read=True)) for each in found)
+    about = "Of every operation; at Oracle, where nothing is read, `unknown` stands for a read."
+    return ["## No reply", "", about, "", *table(HEADER, rows)]
+
+
+def _becomes(said: Said, *, can_be_read: bool) -> tuple[str, ...]:
+    answer = said.answer
+    acts = [_act(answer, is_repeatable=may, can_be_read=can_be_read) for may in (True, False)]
+    return answer.verdict.value, answer.effect.value, *acts, said.source
+
+
+def _act(answer: Answer, *, is_repeatable: bool, can_be_read: bool) -> str:
+    in_doubt = is_in_doubt(answer, was_in_doubt=False)
+    act = next_act(
+        RetryPolicy(),
+        answer,
+        attempt=1,
+        in_doubt=in_doubt,
+        is_repeatable=is_repeatable,
+        can_be_read=can_be_read,
+        jitter=0.5,
+    )
+    if answer.verdict is Verdict.FATAL and not in_doubt:
+        ends = Status.REJECTED if answer.http_status else Status.NOT_ATTEMPTED
+    elif isinstance(act, Again):
+        return "is repeated"
+    else:
+        ends = act
+    word = "is read" if ends is Status.UNKNOWN and can_be_read else code(ends.value)
+    return f"{word}, or the account stops" if answer.verdict is Verdict.FATAL else word
+
+
+def _together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Rows that follow one another and differ in their first cell alone become one.
+
+    >>> _together([("400", "x"), ("402", "x"), ("403", "y")])
+    [('400, 402', 'x'), ('403', 'y')]
+    """
+    groups = groupby(rows, key=lambda row: row[1:])
+    return [(", ".join(row[0] for row in same), *rest) for rest, same in groups]
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
     "hints": hints,
     "operations": operations,
+    "verdicts": verdicts,
 }
 """The pages by name: docs/reference/NAME.md."""
 

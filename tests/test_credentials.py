@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.config import Config, load_config
 from pipeline.engine.lane import Send
-from pipeline.model import ConfigError, Reply, Request, Status
+from pipeline.model import ConfigError, NoReply, Reply, Request, Status
 from pipeline.run import (
     Prepared,
     RunOptions,
@@ -92,14 +92,15 @@ def test_the_simulator_asks_nobody(tmp_path):
 
 
 @asynccontextmanager
-async def redirected_once(_account: Account, _door: Any) -> AsyncIterator[Send]:
-    """The second request stops the account; the third row is not sent."""
+async def shut_once(_account: Account, _door: Any) -> AsyncIterator[Send]:
+    """At the second request the way in is shut: the account stops, two rows are not sent."""
     sent: list[Request] = []
 
-    async def send(request: Request) -> Reply:
+    async def send(request: Request) -> Reply | NoReply:
         sent.append(request)
-        status = 302 if len(sent) == 2 else 204
-        return Reply(status, {}, b"")
+        if len(sent) == 2:
+            return NoReply("sign_in_refused", "no", may_have_arrived=False, is_permanent=True)
+        return Reply(204, {}, b"")
 
     yield send
 
@@ -130,7 +131,7 @@ def way(link: Any, **environ: str) -> Way:
 async def begun(folder: Path) -> Prepared:
     config = read(folder, MERCHANT)
     prepared = prepare(drop(folder, *map(coupon, (1, 2, 3))), config, RunOptions())
-    summary = await carry_out(prepared, way(redirected_once))
+    summary = await carry_out(prepared, way(shut_once))
     assert summary.statuses[Status.NOT_ATTEMPTED] >= 1
     return prepared
 

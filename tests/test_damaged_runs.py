@@ -24,6 +24,7 @@ from tests.test_old_rows import (
     resume,
     rule,
     statuses,
+    stopped_at,
     workplace,
 )
 from tests.test_run import send
@@ -66,7 +67,7 @@ async def monday_and_tuesday(tmp_path: Path, config: Config) -> tuple[Summary, S
     return monday, tuesday
 
 
-FAIL_ONCE = rule("/coupon/c[123]$", "429-seconds", "ok")
+FAIL_ONCE = rule("/coupon/c[123]$", "425", "ok")
 
 
 @pytest.mark.parametrize("damage", RECORDS)
@@ -157,8 +158,8 @@ async def test_where_nobody_can_tell_which_rows_meet_nothing_is_sent(
 
 
 async def test_the_damaged_run_itself_is_not_carried_on(tmp_path: Path) -> None:
-    async with workplace(tmp_path, rule("/coupon/c2$", "redirect", "ok")) as (vendor, config):
-        stopped = await send(drop(tmp_path, *map(coupon, (1, 2, 3))), config)
+    async with workplace(tmp_path, rule("/coupon/c2$", "timeout-after", "ok")) as (vendor, config):
+        stopped = await stopped_at(drop(tmp_path, *map(coupon, (1, 2, 3))), config, vendor, "c2")
         sent = requests(vendor)
         torn(files_of(config, stopped.run))
         with pytest.raises(LedgerError, match=rf"{stopped.run}/ledger\.db is damaged"):

@@ -29,6 +29,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -301,6 +302,22 @@ def test_every_operation_stands_in_the_documentation() -> None:
 def test_a_page_of_the_reference_says_what_the_code_says(name: str) -> None:
     written = (reference.FOLDER / f"{name}.md").read_text()
     assert written == reference.PAGES[name](), "make reference"
+
+
+def test_each_reply_has_a_verdict_and_a_source() -> None:
+    statuses = {str(int(status)) for status in HTTPStatus if status >= HTTPStatus.OK}
+    classes = {f"any other {number}xx" for number in (2, 3, 4, 5)}
+    _, *parts = reference.verdicts().split("\n## ")
+    *operations, silences = parts
+    assert len(operations) == sum(len(v.operations) for v in load_vendors().values())
+    for part in operations:
+        rows = [line.strip("| ").split(" | ") for line in part.splitlines() if line[:2] == "| "][2:]
+        named = {word for reply, *_ in rows for word in reply.split(", ")}
+        told = {word.split(" ")[0] for word in named if word[0].isdigit()} | named
+        assert statuses | classes <= told, part[:40]
+        assert all(len(row) == len(reference.HEADER) and all(row) for row in rows)
+        assert sum("`updated`" in row for row in rows) == 1, "one reply confirms"
+    assert all(f"`{reason}`" in silences for reason, *_ in reference.SILENCES)
 
 
 def test_the_reference_holds_no_other_page() -> None:

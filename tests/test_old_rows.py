@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from pipeline.config import Config, load_config
@@ -102,6 +104,24 @@ def requests(vendor: Running) -> int:
     return len(list(vendor.log()))
 
 
+async def stopped_at(path: Path, config: Config, vendor: Running, entity: str) -> Summary:
+    """What is left of a run that is told to stop while the row of `entity` waits for its answer."""
+    way = Way(environ=ENVIRON)
+    summaries: list[Summary] = []
+
+    async def stop() -> None:
+        while entity not in held(vendor):  # the log tells of it once the client has left
+            await anyio.sleep(0.01)
+        way.shared.interrupt(signal.SIGTERM)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        prepared = prepare(path, config, RunOptions(grace_s=0.1))
+        summaries.append(await carry_out(prepared, way))
+        tasks.cancel_scope.cancel()
+    return summaries[0]
+
+
 async def send_failed(run: str, config: Config) -> Summary:
     prepared = prepare_failed(run, config)
     assert prepared is not None
@@ -121,7 +141,7 @@ def named(row: int, entity: str, day: str) -> str:
 
 async def test_a_failed_row_is_superseded_by_a_later_one_of_its_run(tmp_path: Path) -> None:
     lines = [coupon(row, "e" if row in {5, 9} else None) for row in range(1, 12)]
-    async with workplace(tmp_path, rule("/coupon/(e|c2)$", "429-seconds", "ok")) as (
+    async with workplace(tmp_path, rule("/coupon/(e|c2)$", "425", "ok")) as (
         vendor,
         config,
     ):
@@ -140,9 +160,7 @@ async def test_a_failed_row_is_superseded_by_a_later_one_of_its_run(tmp_path: Pa
 
 async def test_rows_that_failed_both_are_sent_in_their_order(tmp_path: Path) -> None:
     lines = [coupon(row, "e") for row in range(1, 4)]
-    async with workplace(
-        tmp_path, rule("/coupon/e$", "ok", "429-seconds", "429-seconds", "ok")
-    ) as (
+    async with workplace(tmp_path, rule("/coupon/e$", "ok", "425", "425", "ok")) as (
         vendor,
         config,
     ):
@@ -171,7 +189,7 @@ async def test_what_a_newer_row_left_alone_is_sent(
     rows = [common | {"instance_id": f"i{n}", "status": "approved"} for n in range(1, 10)]
     rows[4] = common | {"instance_id": "e"} | row_5
     rows[8] = common | {"instance_id": "e", "status": "approved"}
-    async with workplace(tmp_path, rule("/instances/e$", "429-seconds", "ok")) as (vendor, config):
+    async with workplace(tmp_path, rule("/instances/e$", "425", "ok")) as (vendor, config):
         monday = await send(table(tmp_path / "offers.csv", OFFER, rows), config)
         assert statuses(monday, config)[5] == "failed"
         again = await send_failed(monday.run, config)
@@ -191,7 +209,7 @@ async def test_a_newer_row_counts_whichever_account_it_went_through(tmp_path: Pa
     columns = (*OFFER, "container_id")
     common = {"operation": "adobe.fallback-offer", "status": "approved"}
     rows = [common | {"instance_id": name, "container_id": OTHER} for name in ("e", "f")]
-    rules = (rule("/instances/[ef]$", "429-seconds", "ok"),)
+    rules = (rule("/instances/[ef]$", "425", "ok"),)
     async with workplace(tmp_path, *rules, has_other=True) as (_, config):
         through = [RunOptions(account=name) for name in ("journey", "other")]
         monday = await send(table(tmp_path / "m.csv", columns, rows), config, through[0])
@@ -216,7 +234,7 @@ async def test_a_newer_row_that_may_have_been_applied_holds_an_older_one_back(
         Rule(
             path=re.compile("/offers$"),
             body=re.compile(r'"[^"]*\+1"'),
-            replies=("429-seconds", "500"),
+            replies=("425", "500"),
         ),
         Rule(path=re.compile("/offers$"), body=re.compile(r'"[^"]*\+2"'), replies=("500", "ok")),
     )
@@ -254,10 +272,10 @@ async def test_what_may_have_been_applied_is_read_before_it_is_sent_again(tmp_pa
 
 async def test_a_late_resume_leaves_out_what_tuesday_updated(tmp_path: Path) -> None:
     lines = [named(row, f"c{row}", "monday") for row in range(1, 11)]
-    async with workplace(tmp_path, rule("/coupon/c5$", "redirect", "ok")) as (vendor, config):
-        monday = await send(drop(tmp_path, *lines), config)
+    async with workplace(tmp_path, rule("/coupon/c5$", "timeout-after", "ok")) as (vendor, config):
+        monday = await stopped_at(drop(tmp_path, *lines), config, vendor, "c5")
         assert monday.statuses[Status.NOT_ATTEMPTED] == 5
-        assert statuses(monday, config)[5] == "unknown"  # and open, since the account stopped
+        assert statuses(monday, config)[5] == "unknown"  # and open, since the run was stopped
         tuesday = await send(
             drop(tmp_path, *[named(row, f"c{row}", "tuesday") for row in (2, 7, 8)], name="t.csv"),
             config,
@@ -280,7 +298,7 @@ async def test_a_late_resume_leaves_out_what_tuesday_updated(tmp_path: Path) -> 
 @pytest.mark.parametrize("newer", ["covers", "fails"])
 async def test_a_row_in_doubt_is_not_repeated_over_a_newer_one(tmp_path: Path, newer: str) -> None:
     """A process was killed while row 1 was under way."""
-    replies = {"covers": ("ok",), "fails": ("429-seconds", "ok")}[newer]
+    replies = {"covers": ("ok",), "fails": ("425", "ok")}[newer]
     async with workplace(tmp_path, rule("/coupon/e$", *replies)) as (vendor, config):
         killed = prepare(drop(tmp_path, coupon(1, "e"), coupon(2)), config, RunOptions())
         with RunLedger(killed.folder / LEDGER) as ledger:
@@ -299,8 +317,8 @@ async def test_a_row_in_doubt_is_not_repeated_over_a_newer_one(tmp_path: Path, n
 
 async def test_what_an_error_file_sent_meanwhile_is_not_sent_by_the_resume(tmp_path: Path) -> None:
     lines = [named(row, f"c{row}", "monday") for row in range(1, 8)]
-    async with workplace(tmp_path, rule("/coupon/c3$", "redirect", "ok")) as (vendor, config):
-        monday = await send(drop(tmp_path, *lines), config)
+    async with workplace(tmp_path, rule("/coupon/c3$", "timeout-after", "ok")) as (vendor, config):
+        monday = await stopped_at(drop(tmp_path, *lines), config, vendor, "c3")
         errors = config.reports / monday.run / "errors.csv"
         mended = tmp_path / "mended.csv"
         mended.write_text(errors.read_text().replace("monday 7", "mended 7"))
@@ -363,7 +381,7 @@ async def test_a_mended_error_file_comes_back_two_days_later(
 
 
 async def test_a_report_with_superseded_rows_comes_back_and_sends_nothing(tmp_path: Path) -> None:
-    async with workplace(tmp_path, rule("/coupon/c[12]$", "429-seconds", "ok")) as (vendor, config):
+    async with workplace(tmp_path, rule("/coupon/c[12]$", "425", "ok")) as (vendor, config):
         monday = await send(drop(tmp_path, *map(coupon, (1, 2, 3))), config)
         await send(drop(tmp_path, named(1, "c1", "tuesday"), name="t.csv"), config)
         wednesday = await send(config.reports / monday.run / "errors.csv", config)
@@ -379,7 +397,7 @@ async def test_a_report_with_superseded_rows_comes_back_and_sends_nothing(tmp_pa
 
 async def test_the_place_in_time_outlives_a_report_of_a_report(tmp_path: Path) -> None:
     """Row 1 fails on Monday and, dropped back, on Wednesday; Tuesday updated the same coupon."""
-    async with workplace(tmp_path, rule("/coupon/e$", "429-seconds", "429-seconds", "ok")) as (
+    async with workplace(tmp_path, rule("/coupon/e$", "425", "425", "ok")) as (
         vendor,
         config,
     ):
@@ -397,7 +415,7 @@ async def test_the_place_in_time_outlives_a_report_of_a_report(tmp_path: Path) -
 async def test_an_error_file_that_was_not_mended_does_not_undo_the_mended_one(
     tmp_path: Path,
 ) -> None:
-    async with workplace(tmp_path, rule("/coupon/e$", "429-seconds", "ok")) as (vendor, config):
+    async with workplace(tmp_path, rule("/coupon/e$", "425", "ok")) as (vendor, config):
         monday = await send(drop(tmp_path, coupon(1, "e"), coupon(2)), config)
         errors = config.reports / monday.run / "errors.csv"
         mended = tmp_path / "mended.csv"
@@ -412,7 +430,7 @@ async def test_an_error_file_that_was_not_mended_does_not_undo_the_mended_one(
 
 
 async def test_rows_out_of_their_order_in_time_do_not_overwrite_newer_ones(tmp_path: Path) -> None:
-    async with workplace(tmp_path, rule("/coupon/e$", "429-seconds", "429-seconds", "ok")) as (
+    async with workplace(tmp_path, rule("/coupon/e$", "425", "425", "ok")) as (
         vendor,
         config,
     ):

@@ -9,11 +9,12 @@ import itertools
 import json
 import logging
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import polars as pl
 import pytest
@@ -22,7 +23,19 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from tests.cli.command import ended, environment, start
 from tests.engine.servers import refused_port
-from tests.workplace import BILLING, CONFIG, JOURNEY, coupon, drop
+from tests.policy.test_mask import FORMS
+from tests.workplace import (
+    BILLING,
+    COLUMNS,
+    CONFIG,
+    ENVIRON,
+    JOURNEY,
+    Simulator,
+    configure,
+    coupon,
+    drop,
+    simulator,
+)
 
 KEY = "planted/K3y+of=the-shop"
 SECRET = "planted/S3cret+of=all-the-others"
@@ -35,29 +48,29 @@ ENV = {
     "CLIENT_SECRET": SECRET,
     "GATEWAY_KEY": GATEWAY,
 }
-ROWS = 16
+ROWS = 48  # more than there are forms
+
+
+USERS = ("44056", "planted-client")
 
 
 def _forms() -> Iterator[bytes]:
     for secret in PLANTED:
-        for text in (
-            secret,
-            quote(secret, safe=""),
-            quote_plus(secret),
-            secret.replace("/", "\\/"),
-        ):
-            yield text.encode()
-        for user in ("44056", "planted-client"):
-            yield base64.b64encode(f"{user}:{secret}".encode())
+        yield from (form(secret).encode() for form in FORMS.values())
+        yield from (f"{user}:{secret}".encode() for user in USERS)
+        yield from (base64.b64encode(f"{user}:{secret}".encode()) for user in USERS)
+        for before in range(3):  # what tells of it alone, in a longer text
+            yield base64.b64encode(bytes(before) + secret.encode())[4:-4]
 
 
-FORMS = frozenset(_forms())
+PLANTED_FORMS = frozenset(b"".join(form.split()) for form in _forms())
 
 
 def leaked(data: bytes | str) -> set[bytes]:
-    """The forms of secrets that stand in it."""
+    """The forms of secrets that stand in it, wherever lines end."""
     raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
-    return {form for form in FORMS if form in raw}
+    raw = b"".join(raw.split())
+    return {form for form in PLANTED_FORMS if form in raw}
 
 
 class _Mirror(BaseHTTPRequestHandler):
@@ -79,16 +92,19 @@ class _Mirror(BaseHTTPRequestHandler):
         scheme, _, credentials = self.headers.get("Authorization", "").partition(" ")
         plain = base64.b64decode(credentials).decode() if scheme == "Basic" else credentials
         key = plain.partition(":")[2] or plain
-        told = f"{self.path}\n{sent}\n{plain}\n{quote(key, safe='')}"
-        status = self.statuses[next(self.turns) % len(self.statuses)]
+        turn = next(self.turns)
+        form = list(FORMS.values())[turn % len(FORMS)]  # the first thing, for messages are cut
+        told = f"{form(key)}\n{form(plain)}\n{self.path}\n{sent}\n{plain}\n{quote(key, safe='')}"
+        status = self.statuses[turn % len(self.statuses)]
         if status == 0:
             self.close_connection = True
         elif status == -1:
-            self.wfile.write(b"garbage " + key.encode() + b"\r\n\r\n")
+            self.wfile.write(b"garbage " + form(key).encode() + b"\r\n\r\n")
             self.close_connection = True
         else:
-            body = {"errorCode": 1102, "errorMessage": told, "message": told, "title": told}
-            self._say(status, b"" if status == 204 else json.dumps(body).encode(), key)
+            body = {"errorCode": form(key), "errorMessage": told, "message": told, "title": told}
+            packed = json.dumps(body).encode() if turn % 2 else told.encode()
+            self._say(status, b"" if status == 204 else packed, key)
 
     def _say(self, status: int, body: bytes, key: str) -> None:
         self.send_response(status, f"Sent {key}")
@@ -166,8 +182,16 @@ def files_that_leak(folder: Path) -> list[str]:
     return found
 
 
-def run_ids(folder: Path) -> list[str]:
-    lines = said(folder, "runs", "--json").splitlines()
+def coupon_without_name(*, bonus: str) -> str:
+    """A file of one coupon whose name is left out."""
+    header, cells = COLUMNS.split(","), coupon(1).split(",")
+    row = dict(zip(header, cells, strict=True)) | {"bonus": bonus}
+    del row["name.en-US"]
+    return f"{','.join(row)}\n{','.join(row.values())}\n"
+
+
+def run_ids(folder: Path, env: Mapping[str, str] = ENV) -> list[str]:
+    lines = said(folder, "runs", "--json", env=env).splitlines()
     return [json.loads(line)["run"] for line in lines if line.startswith("{")]
 
 
@@ -204,6 +228,70 @@ def test_an_account_that_is_stopped_shows_none(tmp_path, debug_log, statuses):
         heard = [said(tmp_path, "run", "--yes"), said(tmp_path, "doctor")]
     assert list(map(leaked, heard)) == [set(), set()]
     assert files_that_leak(tmp_path) == []
+
+
+def test_what_an_entity_holds_is_read_as_it_is_though_it_equals_a_secret(tmp_path):
+    """It is compared and sent back as it came; where it is shown it is hidden."""
+    key = ENVIRON["SHOP_KEY"]
+    with simulator() as vendor:
+        configure(tmp_path, vendor.base_url, more='[input."xsolla.coupon"]\nmissing = "keep"')
+        drop(tmp_path, coupon(1).replace("row 1", key))
+        said(tmp_path, "run", "--yes", env=ENVIRON)
+        again = drop(tmp_path, coupon(1).replace("row 1", key), name="again.csv")
+        unchanged = said(tmp_path, "plan", str(again), env=ENVIRON)
+        again.write_text(coupon_without_name(bonus="elven_shield:7"))
+        kept = said(tmp_path, "run", "--yes", str(again), env=ENVIRON)
+        (state,) = (each for each in vendor.get("state") if "c1" in json.dumps(each))
+        again.write_text(f"{COLUMNS}\n{coupon(1)}\n")
+        planned = said(tmp_path, "plan", str(again), env=ENVIRON)
+        sent = said(tmp_path, "run", "--yes", "--no-brake", str(again), env=ENVIRON)
+        (*_, run) = sorted(run_ids(tmp_path, ENVIRON))
+        undone = said(tmp_path, "undo", run, "--plan", env=ENVIRON)
+    assert "unchanged" in unchanged, unchanged
+    assert json.dumps(state).count(key) == 1, kept
+    assert '"***" ->' in planned, planned
+    assert [key in text for text in (unchanged, kept, planned, sent, undone)] == [False] * 5
+    # a report shows the cells of its rows, here the name: pages of plans show what is there
+    pages = [page for page in (tmp_path / "reports").rglob("*.html") if page.name != "report.html"]
+    assert pages
+    assert [path.name for path in pages if key in path.read_text()] == []
+
+
+def test_what_somebody_else_wrote_is_hidden_where_a_conflict_or_drift_shows_it(tmp_path):
+    key = ENVIRON["SHOP_KEY"]
+    of = ("--operation", "xsolla.coupon")
+    (tmp_path / "a.csv").write_text(f"{COLUMNS}\n{coupon(1)}\n")
+    (tmp_path / "b.csv").write_text(f"{COLUMNS}\n{coupon(1).replace('row 1', 'row 2')}\n")
+    with simulator() as vendor:
+        configure(tmp_path, vendor.base_url)
+        said(tmp_path, "run", "--yes", *of, "a.csv", env=ENVIRON)
+        said(tmp_path, "plan", *of, "b.csv", "-o", "b.parquet", env=ENVIRON)
+        somebody_names(vendor, f"the {key}")
+        conflict = said(tmp_path, "run", "--yes", "b.parquet", env=ENVIRON)
+        first = min(run_ids(tmp_path, ENVIRON))
+        drift = said(tmp_path, "verify", first, env=ENVIRON)
+    assert "drifted" in drift, drift
+    assert 'found "the ***"' in drift
+    reports = tmp_path / "reports"
+    errors = repr([pl.read_parquet(path).to_dicts() for path in reports.rglob("errors.parquet")])
+    assert 'found "the ***"' in errors, conflict
+    assert key not in errors
+    assert list(reports.rglob("*drift*.csv"))
+    assert key not in conflict + drift
+    files = [*reports.rglob("*"), *(tmp_path / ".pipeline").rglob("ledger.db")]
+    assert [path for path in files if path.is_file() and key.encode() in path.read_bytes()] == []
+
+
+def somebody_names(vendor: Simulator, name: str) -> None:
+    """Somebody else gives the coupon of row 1 another name."""
+    url = f"{vendor.base_url}/v2/project/44056/admin/coupon/c1"
+    request = urllib.request.Request(
+        url, json.dumps({"name": {"en-US": name}}).encode(), method="PUT"
+    )
+    request.add_header("Content-Type", "application/json")
+    credentials = base64.b64encode(f"44056:{ENVIRON['SHOP_KEY']}".encode()).decode()
+    request.add_header("Authorization", f"Basic {credentials}")
+    urllib.request.urlopen(request).close()
 
 
 NOBODY = "http://127.0.0.1:{port}"

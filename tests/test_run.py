@@ -17,6 +17,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.ledger import RunLedger
 from pipeline.model import ConfigError, InputError, Reply, RunAborted, Status
+from pipeline.policy.refusals import ASKED_MOST
 from pipeline.report import Summary, read_summary
 from pipeline.run import (
     RunOptions,
@@ -149,7 +150,7 @@ async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
     lines[199] = lines[199].replace("2026-12-01T", "01.12.2026 ")  # never becomes a job
     chances = {fault: 0.012 for fault in FAULTS if fault not in LONG}
     given = [part for name, chance in chances.items() for part in ("--fault", f"{name}={chance}")]
-    lines[1799] = coupon(1800, "redirected")  # fatal: the account stops here
+    lines[1799] = coupon(1800, "redirected")  # about this row: others are accepted
     script = tmp_path / "script.toml"
     script.write_text(once_each("e") + REDIRECT)
     with simulator(*given, "--seed", "7", "--script", str(script)) as vendor:
@@ -177,9 +178,8 @@ async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
         if how == "updated":
             assert row in applied_rows
     assert status[1800] == "unknown"  # a redirect may follow the deed
-    assert status[2000] == "not_attempted"
-    assert summary.exit_code == 3
-    assert "elsewhere" in summary.accounts["shop"].stopped
+    assert "not_attempted" not in status.values()
+    assert summary.exit_code == 1
     entity_of = {n: f"e{n * 7919 % entities}" for n in range(1, 2001)}
     for entity, rows in applied.items():
         assert rows == sorted(rows), f"{entity}: an older row overwrote a newer one"
@@ -307,7 +307,7 @@ async def test_the_page_counts_the_answers_that_throttled(tmp_path):
     script = tmp_path / "script.toml"
     script.write_text(ONCE.format(entity="c7", fault="429") + ONCE.format(entity="c9", fault="429"))
     with simulator("--script", str(script)) as vendor:
-        config = configure(tmp_path, vendor.base_url, quota='"100/s"')
+        config = configure(tmp_path, vendor.base_url, quota='"10/s"')  # drawn from 5 s on
         summary = await send(drop(tmp_path, *map(coupon, range(1, 61))), config)
         assert vendor.stats()["statuses"]["429"] == 2
     page = (config.reports / summary.run / "report.html").read_text(encoding="utf-8")
@@ -377,7 +377,7 @@ async def test_a_quota_holds_across_runs_that_follow_each_other(tmp_path):
             await carry_out(prepared, Way(environ=ENVIRON))
         log = list(vendor.log())
     arrived = sorted(entry["arrived_s"] for entry in log)
-    assert len(arrived) == 8
+    assert len(arrived) == 9  # the one that was throttled goes again
     assert all(later - earlier >= 2.0 for earlier, later in zip(arrived, arrived[5:], strict=False))
     paused = next(entry["arrived_s"] for entry in log if entry["status"] == 429)
     assert min(each for each in arrived if each > paused) - paused >= 1.0
@@ -389,7 +389,7 @@ async def test_an_account_that_is_hopeless_is_not_asked_again_for_the_next_file(
         config = configure(tmp_path, vendor.base_urls["xsolla"])
         way = Way(environ={"SHOP_KEY": "wrong"})
         summaries = [await carry_out(prepare(path, config, RunOptions()), way) for path in paths]
-        assert vendor.stats()["requests"] == 1
+        assert vendor.stats()["requests"] == 1 + ASKED_MOST  # all of them for the first file
     assert [summary.exit_code for summary in summaries] == [3, 3]
     assert summaries[1].statuses[Status.NOT_ATTEMPTED] == 5
 

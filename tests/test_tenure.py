@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.gate import Terms
-from pipeline.ledger import Runs
+from pipeline.ledger import Departures, Runs
 from pipeline.model.pause import AskedPause
+from pipeline.policy.boot_clock import Moment
+from pipeline.policy.margin import MOST_WAY_S
+from pipeline.policy.pause import ANNOUNCED_S
 from pipeline.policy.quota import Quota
 from pipeline.run import tenure
-from pipeline.run.tenure import Tenure, most_in
+from pipeline.run.tenure import Tenure, most_in, this_moment
 from tests.engine.acme import gate_of
 
 QUOTA = Quota(20, 1.0)
@@ -39,8 +42,8 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         yield each
 
 
-def tenure_of(folder: Path, *quotas: Quota) -> Tenure:
-    return Tenure("group", gate_of(*(quotas or (QUOTA,))), folder)
+def tenure_of(folder: Path, *quotas: Quota, now=this_moment) -> Tenure:
+    return Tenure("group", gate_of(*(quotas or (QUOTA,))), folder, now=now)
 
 
 @pytest.mark.parametrize(
@@ -135,19 +138,55 @@ def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
     first.note(runs, [-0.05, -40.0])
     first.let_go()
     assert second.reach()
-    sooner_s, later_s = second.take(runs).ages_s
+    later_s, sooner_s = sorted(second.take(runs).ages_s)
     assert -0.05 <= sooner_s < 0.1
-    assert later_s == -1.0  # a clock that was set back keeps nobody waiting for longer
+    assert later_s == -MOST_WAY_S  # a machine that was set back keeps nobody waiting for longer
 
 
-def test_what_left_just_before_the_longest_window_may_have_arrived_in_it(tmp_path, runs):
+def test_what_no_window_needs_any_more_is_not_told(tmp_path, runs):
     first, second = tenure_of(tmp_path), tenure_of(tmp_path)
     assert first.reach()
-    first.note(runs, [9.0, 1.1])
-    first.note(runs, [0.0])  # this forgets what no window needs
+    first.note(runs, [1.5, 0.9])
     first.let_go()
     assert second.reach()
-    assert len(second.take(runs).ages_s) == 2
+    assert len(second.take(runs).ages_s) == 1
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, -120.0, 0.0, 120.0, 86_400.0])
+def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, runs, step_s):
+    first = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
+    second = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 530.0, 1e9 + 30 + step_s))
+    assert first.reach()
+    first.note(runs, [10.0, 1.0])
+    first.let_go()
+    assert second.reach()
+    assert second.take(runs).ages_s == [40.0, 31.0]
+
+
+@pytest.mark.parametrize(
+    ("since_s", "up_s", "ages_s"),
+    [
+        (40.0, 20.0, [50.0, 41.0]),  # by the wall clock
+        (40.0, 45.0, [50.0, 45.0]),  # it left before this boot at the latest
+        (-900.0, 20.0, [20.0, 20.0]),  # a clock that went back
+        (900.0, 20.0, []),
+    ],
+)
+def test_what_another_boot_left_is_as_old_as_can_be_told(tmp_path, runs, since_s, up_s, ages_s):
+    first = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
+    second = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("b", up_s, 1e9 + since_s))
+    assert first.reach()
+    first.note(runs, [10.0, 1.0])
+    first.let_go()
+    assert second.reach()
+    assert second.take(runs).ages_s == ages_s
+
+
+def test_the_clock_of_this_machine_goes_on_and_its_boot_stays():
+    before, after = this_moment(), this_moment()
+    assert before.boot == after.boot
+    assert before.boot_s <= after.boot_s
+    assert (before.boot == "") is (sys.platform != "linux")
 
 
 def test_a_pause_is_known_to_others_with_who_asked_for_it(tmp_path, runs):
@@ -177,3 +216,37 @@ def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, run
     mine.let_go()
     assert mine.reach()
     assert mine.take(runs).unrecorded == 0  # this one was let go
+
+
+def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs):
+    runs.depart("group", Departures("a", 1.0, 1.0, (), under_way=7), longest_s=60.0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.communicate()
+    mine = tenure_of(tmp_path)
+    assert mine.reach()
+    assert mine.take(runs).unrecorded == mine.most_unrecorded + 7
+
+
+def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        mine = tenure_of(tmp_path)
+        assert not mine.reach()
+        assert mine.held_by_another() is None
+        time.sleep(ANNOUNCED_S)
+        assert str(mine.held_by_another()).startswith(f"process {process.pid} (")
+        assert mine.held_by_another() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert mine.reach()
+    assert mine.held_by_another() is None

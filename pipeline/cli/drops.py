@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import string
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
-from pipeline.cli.session import BUSY, Session
+from pipeline.cli.session import BUSY, FAILED_ROWS, NOTHING_SENT, Session, together
 from pipeline.cli.setup import whole
 from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
-from pipeline.model import UsageError
-from pipeline.run import SAMPLES, RunOptions
+from pipeline.model import InputError, RunAborted, UsageError
+from pipeline.report import Summary
+from pipeline.report.wording import one_line
+from pipeline.run import SAMPLES, Prepared, RunOptions
 from pipeline.watch import (
+    ENDED,
+    LETTERS,
     SETTLE_S,
     Claim,
+    DropError,
     Drops,
+    Ended,
+    Event,
+    Ground,
+    Held,
+    SetAside,
     Settling,
+    Stuck,
+    Taker,
     ended,
     finish,
     is_begun,
     is_left,
     prepare_claim,
 )
+
+STATE = "drops"
+"""The folder beside the ledger that says which files were taken."""
 
 LOOK_EVERY_S = 0.2
 MOST_WAIT_S = 5 * SETTLE_S
@@ -36,9 +52,11 @@ def drops_of(config: Config) -> Drops:
     """The drop folder of a configuration; the samples in it are never touched."""
 
     def letters() -> str:
-        return "".join(random.choices(string.ascii_lowercase, k=4))  # noqa: S311 - only a name
+        return "".join(secrets.choice(string.ascii_lowercase) for _ in range(LETTERS))
 
-    return Drops(config.inputs, without=(config.inputs / SAMPLES,), letters=letters)
+    samples = config.inputs / SAMPLES
+    state = config.ledger_folder / STATE
+    return Drops(config.inputs, state, without=(samples,), letters=letters)
 
 
 def send_dropped(config: Config, options: RunOptions, session: Session, *, is_agreed: bool) -> int:
@@ -53,56 +71,120 @@ def send_dropped(config: Config, options: RunOptions, session: Session, *, is_ag
         tell_error(f"nothing was sent: {who} sends what is dropped in {where}")
         return BUSY
     with drops.lock:
-        claims = [claim for claim in drops.left() if not _put_away(claim, drops, config, session)]
-        claims += _take(drops, session)
+        return _OneByOne(drops, config, session).send(options, is_agreed=is_agreed)
+
+
+class _OneByOne:
+    """Sends what was dropped. What stands in the way of one file stops no other.
+
+    codes  exit codes of files that were not sent, or cannot be put away
+    """
+
+    def __init__(self, drops: Drops, config: Config, session: Session) -> None:
+        self._drops = drops
+        self._config = config
+        self._session = session
+        self._ground = Ground(drops, config)
+        self.codes: list[int] = []
+
+    def send(self, options: RunOptions, *, is_agreed: bool) -> int:
+        """The exit code."""
+        claimed = [*self._drops.left(), *_take(self._drops, self._session, self._hear)]
+        claims = list(self._to_send(claimed))
         if not claims:
-            session.tell_nothing_came(from_here(drops.inputs))
-            return 0
-        make = partial(
-            prepare_claim, drops=drops, config=config, options=options, environ=os.environ
-        )
-        files = [(each.file.name, partial(whole, partial(make, each))) for each in claims]
+            if not claimed and not self.codes:
+                self._session.tell_nothing_came(from_here(self._drops.inputs))
+            return together(self.codes or [0])
+        makes = [partial(whole, partial(self._prepared, each, options)) for each in claims]
+        files = [(each.file.name, make) for each, make in zip(claims, makes, strict=True)]
         try:
-            return session.run(files, is_agreed=is_agreed)
+            code = self._session.run(files, is_agreed=is_agreed)
         finally:
             for number, claim in enumerate(claims):
-                _heed(claim, number, drops, config, session)
+                with self._stuck(claim):
+                    self._put_away(claim, self._session.outcomes.get(number))
+        return together([code, *self.codes])
+
+    def _to_send(self, claims: Iterable[Claim]) -> Iterator[Claim]:
+        """Claims whose rows have to be sent; of the others the file is put away."""
+        for claim in claims:
+            with self._stuck(claim):
+                try:
+                    with self._fault_of_one(claim):
+                        found, summary = ended(claim, self._drops, self._config)
+                except InputError as error:
+                    place = self._drops.set_aside(claim, str(error))
+                    self._hear(SetAside(claim.file, place, str(error)))
+                    continue
+                if summary is None:
+                    yield found
+                else:
+                    self._hear(finish(found, self._drops, self._config, summary))
+
+    def _prepared(self, claim: Claim, options: RunOptions) -> Prepared:
+        with self._fault_of_one(claim):
+            return prepare_claim(claim, self._drops, self._config, options, os.environ)
+
+    def _put_away(self, claim: Claim, outcome: Summary | str | None) -> None:
+        """Put a file to where it belongs, after all that was done for it."""
+        claim = self._drops.as_noted(claim)
+        if isinstance(outcome, str):
+            self._drops.set_aside(claim, outcome)
+        elif outcome is None:
+            if not is_begun(claim, self._config):
+                self._drops.give_back(claim)
+        elif not is_left(outcome, self._config):
+            event = finish(claim, self._drops, self._config, outcome)
+            if isinstance(event, SetAside) and outcome.exit_code in ENDED:
+                self._hear(event)  # the file is not what was read of it
+
+    @contextmanager
+    def _fault_of_one(self, claim: Claim) -> Iterator[None]:
+        """What cannot be put on record although the disk takes it is the fault of the file."""
+        try:
+            yield
+        except RunAborted as error:
+            if not self._ground.fault():
+                raise InputError(f"{claim.file}: {error}") from error
+            raise
+
+    @contextmanager
+    def _stuck(self, claim: Claim) -> Iterator[None]:
+        """A file that cannot be put away stops no other."""
+        try:
+            yield
+        except DropError as error:
+            self._hear(Stuck(claim.file, str(error)))
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case Stuck(file, reason) | SetAside(file, _, reason, None):
+                self.codes.append(NOTHING_SENT)
+                self._session.tell_failure(str(from_here(file)), one_line(reason))
+            case SetAside(file, _, reason):
+                self.codes.append(FAILED_ROWS)
+                self._session.tell_failure(str(from_here(file)), one_line(reason))
+            case Held(file, reason):
+                self._session.say(f"{from_here(file)}: {reason}: left for the next time")
+            case Ended(file, _, summary):
+                self._session.say(f"{from_here(file)}: {summary.why}, before")
 
 
-def _put_away(claim: Claim, drops: Drops, config: Config, session: Session) -> bool:
-    """Whether the run of a claim had ended, and only the file was to be put away."""
-    summary = ended(claim, config)
-    if summary is not None:
-        session.say(f"{from_here(claim.file)}: {summary.why}, before")
-        finish(claim, drops, config, summary)
-    return summary is not None
-
-
-def _take(drops: Drops, session: Session) -> list[Claim]:
+def _take(drops: Drops, session: Session, tell: Callable[[Event], None]) -> list[Claim]:
     """Claim what is complete, and what becomes so soon, in the order of arrival."""
     settling, give_up_s = Settling(), time.monotonic() + MOST_WAIT_S
+    taker = Taker(drops, tell)
     claims: list[Claim] = []
     while True:
         now_s = time.monotonic()
-        for look in settling.complete(drops.looks(), now_s):
-            claim = drops.claim(look.path, datetime.now(UTC))
-            if claim is not None:
-                claims.append(claim)
-        if not settling.waiting:
+        looks = list(drops.looks())
+        taker.looked({look.path for look in looks})
+        taken = [taker.take(look, now_s) for look in settling.complete(looks, now_s)]
+        claims += filter(None, taken)
+        waiting = settling.waiting + taker.held
+        if not waiting:
             return claims
         if now_s >= give_up_s:
-            session.say(f"{settling.waiting} files are still being written: left for the next time")
+            session.say(f"{waiting} files are still being written: left for the next time")
             return claims
         time.sleep(LOOK_EVERY_S)
-
-
-def _heed(claim: Claim, number: int, drops: Drops, config: Config, session: Session) -> None:
-    """Put a file to where it belongs, after all that was done for it."""
-    outcome = session.outcomes.get(number)
-    if isinstance(outcome, str):
-        drops.set_aside(claim, outcome)
-    elif outcome is not None:
-        if not is_left(outcome, config):
-            finish(claim, drops, config, outcome)
-    elif not is_begun(drops.as_noted(claim), config):
-        drops.give_back(claim)

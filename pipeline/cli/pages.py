@@ -113,7 +113,9 @@ def show_verified(console: Console, run: str, found: Verified) -> None:
     if found.untold:
         notes.append(("untold", f"{counted(found.untold, 'row')}: a read cannot tell (a list)"))
     if found.blind:
-        notes.append(("blind", f"{counted(found.blind, 'row')} of a vendor that cannot be read"))
+        notes.append(
+            ("blind", f"{counted(found.blind, 'row')} of a vendor that we found no way to read")
+        )
     notes += [
         (
             f"row {number(each.row)}",

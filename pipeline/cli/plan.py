@@ -133,7 +133,9 @@ def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait
     )
     show_verified(desk.console, run, found)
     if not found.rows and found.blind:
-        raise UsageError(f"nothing of {run} can be verified: its vendor cannot be read")
+        raise UsageError(
+            f"nothing of {run} can be verified: we found no page that shows how its vendor is read"
+        )
     if not found.rows:
         raise UsageError(f"run {run} has applied nothing: there is nothing to verify")
     if found.stopped:

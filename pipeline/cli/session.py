@@ -91,7 +91,7 @@ class Session:
             for one in filter(None, found):
                 discard(one)
             raise
-        code = _together(anyio.run(self._send_all, found))
+        code = together(anyio.run(self._send_all, found))
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
             tidy(prepared[0].config, self.say)
@@ -109,7 +109,8 @@ class Session:
         if self._teller is not None:
             self._teller.nothing_arrived(str(folder))
 
-    def _tell_failure(self, file: str, error: object) -> None:
+    def tell_failure(self, file: str, error: object) -> None:
+        """A file was not sent, or cannot be put away."""
         if not self._has_log:
             tell_error(error)
         if self._teller is not None:
@@ -158,7 +159,7 @@ class Session:
     def _tell_why(self, number: int, file: str, error: object) -> None:
         if not isinstance(error, ConfigError | BusyError):  # these are not the file's fault
             self.outcomes[number] = str(error)
-        self._tell_failure(file, error)
+        self.tell_failure(file, error)
 
     def _ask(self, ready: Sequence[Prepared]) -> None:
         if not any(one.bound.jobs and one.refusal is None for one in ready):
@@ -190,7 +191,7 @@ class Session:
         source = str(prepared.snapshot.source)
         if shared.interrupted is not None:
             why = f"{source}: nothing was sent: the command was interrupted"
-            self._tell_failure(source, why)
+            self.tell_failure(source, why)
             discard(prepared)
             return NOTHING_SENT
         self._tell_begin(prepared)
@@ -206,10 +207,10 @@ class Session:
             )
             summary: Summary = await carry_out(prepared, way)
         except CalledOffError as error:
-            self._tell_failure(source, error)
+            self.tell_failure(source, error)
             return INTERRUPTED + (shared.interrupted or 0)
         except (BusyError, RunAborted) as error:
-            self._tell_failure(source, error)
+            self.tell_failure(source, error)
             return _code_of(error)
         except PipelineError as error:
             self._tell_why(number, source, error)
@@ -258,10 +259,10 @@ def _code_of(error: PipelineError) -> int:
     return NOTHING_SENT if isinstance(error, ConfigError) else STOPPED
 
 
-def _together(codes: Sequence[int]) -> int:
+def together(codes: Sequence[int]) -> int:
     """One exit code for several files: among them one that was not sent counts as failed rows.
 
-    >>> _together([0, 2]), _together([2]), _together([1, 3, 0]), _together([0, 130])
+    >>> together([0, 2]), together([2]), together([1, 3, 0]), together([0, 130])
     (1, 2, 3, 130)
     """
     if len(set(codes)) == 1:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,6 +23,7 @@ from pipeline.policy.stop_if import StopIf, parse_stop_if
 from pipeline.run import SAMPLES, Prepared, discard
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
+from pipeline.watch import is_hidden
 
 DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
@@ -140,9 +142,16 @@ def expand(given: Iterable[str], config: Config) -> list[Path]:
     if not texts:
         found = _in_folder(config.inputs)
         samples = config.inputs / SAMPLES
-        return [path for path in found if not path.is_relative_to(samples)]
+        own = [path for path in found if not path.is_relative_to(samples)]
+        return [path for path in own if not _is_linked(path, config.inputs)]
     files = [path for text in texts for path in _meant_by(text)]
     return list(dict.fromkeys(files))
+
+
+def _is_linked(path: Path, above: Path) -> bool:
+    """Whether a link leads to the file from the folder above, which its dropper may have made."""
+    steps = (path, *path.parents)
+    return any(each.is_symlink() for each in steps if each != above and each.is_relative_to(above))
 
 
 def _meant_by(text: str) -> list[Path]:
@@ -153,7 +162,7 @@ def _meant_by(text: str) -> list[Path]:
         return [path]
     else:
         found = sorted(Path(name) for name in glob.glob(text, recursive=True))  # noqa: PTH207 - takes absolute patterns too
-        found = [path for path in found if path.is_file()]
+        found = [path for path in found if path.is_file() and not _is_beside(path, text)]
     if not found:
         raise UsageError(f"{text}: no file of {', '.join(DATA)} there")
     return found
@@ -165,5 +174,18 @@ def _in_folder(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.is_file()
         and path.name.endswith(DATA + REFUSED_WITH_REASON)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not any(is_hidden(part) for part in path.relative_to(folder).parts)
     )
+
+
+def _is_beside(path: Path, pattern: str) -> bool:
+    """Whether a job wrote it beside its data, and the pattern does not ask for such names.
+
+    >>> _is_beside(Path("out/_temporary/a.csv"), "out/**/*.csv")
+    True
+    >>> _is_beside(Path("_out/a.csv"), "_out/*.csv"), _is_beside(Path("out/_a.csv"), "out/_*.csv")
+    (False, False)
+    """
+    asked = [part for part in Path(pattern).parts if is_hidden(part)]
+    hidden = [part for part in path.parts if is_hidden(part) and part not in {".", ".."}]
+    return not all(any(fnmatchcase(part, each) for each in asked) for part in hidden)

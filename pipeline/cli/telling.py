@@ -23,10 +23,7 @@ def telling(
     log_level: Level | None = None,
     metrics_file: Path | None = None,
 ) -> Iterator[Teller]:
-    """Log, webhook and metrics as the configuration wants them, unless the command says otherwise.
-
-    Raises ConfigError where the webhook's URL cannot be read.
-    """
+    """Log, webhook and metrics as the configuration wants them, or as the command does."""
     with open_teller(
         config,
         os.environ,

@@ -20,7 +20,7 @@ from pipeline.cli.session import open_display
 from pipeline.cli.setup import Parsed, read_config
 from pipeline.cli.side_by_side import Board
 from pipeline.cli.telling import telling
-from pipeline.cli.words import from_here, tell_error
+from pipeline.cli.words import from_here, tell_error, warn
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.report.wording import one_line
@@ -35,9 +35,11 @@ from pipeline.watch import (
     Ended,
     Event,
     Expectation,
+    Held,
     Late,
     LeftAlone,
     SetAside,
+    Stuck,
     Watcher,
     parse_expectation,
 )
@@ -61,7 +63,7 @@ from pipeline.watch import (
     metavar="SECONDS",
     help="Unchanged for so long, a file is complete.",
 )
-@click.option("--poll", is_flag=True, help="Look again and again: for network file systems.")
+@click.option("--poll", is_flag=True, hidden=True, help="Has no effect: folders are polled.")
 @click.option(
     "--max-invalid",
     type=click.FloatRange(0, 100),
@@ -86,7 +88,7 @@ def watch(
     *,
     expected: tuple[Expectation, ...],
     settle_s: float,
-    poll: bool,
+    poll: bool,  # noqa: ARG001 - of earlier versions
     max_invalid: float,
     keep_before: bool,
     quiet: bool,
@@ -116,7 +118,6 @@ def watch(
             settle_s=settle_s,
             expected=expected,
             zone=_zone(config, expected),
-            polls=poll,
         )
         _say(console, teller, f"Watching {from_here(config.inputs)}. Ctrl-C stops it.")
         sys.exit(anyio.run(partial(_watch, watcher, teller, metrics_host, metrics_port, console)))
@@ -162,8 +163,10 @@ class Listener:
         words = one_line(in_words(event))  # names of files may hold anything
         if self._teller.has_log or not words:
             return
-        if isinstance(event, SetAside | Late):
+        if isinstance(event, SetAside | Late | Stuck):
             tell_error(words)
+        elif isinstance(event, Begun):
+            warn(words)
         else:
             self._console.print(words, markup=False, soft_wrap=True)
 
@@ -171,20 +174,25 @@ class Listener:
         match event:
             case Begun(file, run, rows, invalid):
                 self._teller.run_started(run, file, invalid=invalid, accounts=rows)
-            case Ended(summary=summary):
+            case Ended(summary=summary, is_earlier=False):
                 self._teller.run_ended(summary, self._reports / summary.run)
             case SetAside(file, _, reason, summary, safe):
                 if summary is not None:
                     self._teller.run_ended(summary, self._reports / summary.run)
                 self._teller.set_aside(file, safe or reason)
-            case LeftAlone(file, reason):
-                self._teller.said(f"{file}: {reason}; the next start goes on with it")
-            case Late(expected):
-                self._teller.nothing_arrived(expected.folder, str(expected))
             case Beat():
                 self._teller.beat()
-            case Came():
-                pass
+            case _:
+                self._tell_rest(event)
+
+    def _tell_rest(self, event: Event) -> None:
+        match event:
+            case Stuck(file, reason):
+                self._teller.run_failed(str(file), reason)
+            case Late(expected):
+                self._teller.nothing_arrived(expected.folder, str(expected))
+            case Ended() | Held() | LeftAlone():
+                self._teller.said(in_words(event))
 
 
 def in_words(event: Event) -> str:
@@ -192,12 +200,34 @@ def in_words(event: Event) -> str:
     match event:
         case Came(file, is_again):
             return f"{from_here(file)}: {'going on with it' if is_again else 'taken'}"
-        case Ended(file, place, summary):
-            return f"{from_here(file)}: {summary.why}. It lies in {from_here(place)}"
         case SetAside(file, place, reason):
             return f"{from_here(file)} is set aside in {from_here(place.parent)}: {reason}"
-        case LeftAlone(file, reason):
-            return f"{from_here(file)}: {reason}; the next start goes on with it"
+        case Begun() | Ended():
+            return _of_run(event)
         case Late(expected):
             return f"nothing came: {expected}"
+    return _of_waiting(event)
+
+
+def _of_run(event: Begun | Ended) -> str:
+    file = from_here(event.file)
+    if isinstance(event, Begun):  # a log has them at the end of the run
+        return f"{file}: {'; '.join(event.warnings)}" if event.warnings else ""
+    place = from_here(event.place)
+    if event.is_earlier:
+        return (
+            f"{file}: run {event.summary.run} sent it from there before, and it has not changed "
+            f"since: nothing was sent. Moved to {place}"
+        )
+    return f"{file}: {event.summary.why}. It lies in {place}"
+
+
+def _of_waiting(event: Event) -> str:
+    match event:
+        case LeftAlone(file, reason):
+            return f"{from_here(file)}: {reason}; the next start goes on with it"
+        case Stuck(_, reason):
+            return reason
+        case Held(file, reason):
+            return f"{from_here(file)} waits: {reason}"
     return ""

@@ -22,6 +22,7 @@ from pipeline.config.keys import REFERENCE, TopLevel, absolute, known_zone, url_
 from pipeline.config.secrets import Secrets
 from pipeline.config.simulated import at_simulator, sample
 from pipeline.config.telling import TABLES, LogKeys, MetricsKeys, NotifyKeys
+from pipeline.ledger import Checks
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
 from pipeline.vendors.contract import Account, Vendor
@@ -39,6 +40,7 @@ class Config:
     keep_days      how long finished runs stay on record before they may be removed
     timezone       of dates without an offset; None: such dates are errors
     log, notify, metrics  who is told what
+    checks         when whoever has this configuration compared the pages of its ledger
     """
 
     file: Path | None
@@ -54,6 +56,7 @@ class Config:
     log: LogKeys = field(default_factory=LogKeys)
     notify: NotifyKeys = field(default_factory=NotifyKeys)
     metrics: MetricsKeys = field(default_factory=MetricsKeys)
+    checks: Checks = field(default_factory=Checks, repr=False, compare=False)
 
     @property
     def metrics_file(self) -> Path | None:

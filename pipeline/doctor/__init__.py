@@ -74,6 +74,14 @@ async def _account(
             yield finding
         return
     yield Finding(level=Level.OK, check="secrets", what="all can be read", account=name)
+    for doubt in account.vendor.doubts(account.settings):
+        yield Finding(
+            level=Level.WARNING,
+            check="vendor",
+            what=doubt.what,
+            mend=doubt.advice,
+            account=name,
+        )
     paused = examine_pause(config, account, environ, now_s())
     if paused is not None:
         yield paused

@@ -6,8 +6,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from pipeline.doctor.finding import Finding, Level
+from pipeline.engine.answers import read_answer
 from pipeline.model import NoReply, Reply
-from pipeline.policy.classify import classify_read
 from pipeline.vendors.contract import Account, Probed
 
 CLOCK_DOUBTFUL_S = 5.0  # `Date` has whole seconds, and a reply takes some
@@ -89,7 +89,13 @@ def judge_reply(account: Account, reply: Reply) -> Finding:
     said = (probe.judge(account.settings, reply) if probe else None) or _by_status(reply)
     level = Level.FAULT if said.is_fault else Level.WARNING if said.mend else Level.OK
     check = "credentials" if reply.status in _REFUSING else "vendor"
-    return Finding(level=level, check=check, what=said.what, mend=said.mend, account=account.name)
+    return Finding(
+        level=level,
+        check=check,
+        what=reply.hide(said.what),
+        mend=reply.hide(said.mend),
+        account=account.name,
+    )
 
 
 _REFUSING = (401, 403)
@@ -101,7 +107,7 @@ def _by_status(reply: Reply) -> Probed:
     >>> _by_status(Reply(429, {}, b"")).is_fault
     False
     """
-    answer = classify_read(reply)
+    answer = read_answer(reply)
     told = f"HTTP {reply.status}" + (f": {answer.message}" if answer.message else "")
     match reply.status:
         case 401:

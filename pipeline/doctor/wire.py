@@ -106,5 +106,5 @@ async def _asked(account: Account) -> AsyncIterator[Finding]:
         yield clock
 
 
-async def _never_too_late() -> bool:
+async def _never_too_late(_late_s: float) -> bool:
     return True

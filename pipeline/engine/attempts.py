@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.engine.answers import update_answers
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.guards import Guards
+from pipeline.engine.holding import Holding
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
-from pipeline.engine.transport import NeverLeftError
+from pipeline.engine.transport import NeverLeftError, surplus
 from pipeline.engine.trip import Trip
-from pipeline.model import Answer, NoReply, Reply, Status, Verdict
-from pipeline.policy.batches import Batch, Row
+from pipeline.model import Answer, NoReply, Reply, Standing, Status, Verdict
+from pipeline.policy.batches import Batch, Row, halves
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
 from pipeline.policy.retry import ceiling_s
 from pipeline.policy.split import Parts, Splitter, goes_apart
+from pipeline.policy.sureness import sure_at_s, usual
 
 
 class Attempts:
@@ -33,6 +36,8 @@ class Attempts:
         self._jitter = means.around.jitter
         self._read_back = read_back
         self._splitter = splitter
+        self._usual_s: float | None = None
+        self.holding = Holding(means.around.clock)
 
     async def make(self, batch: Batch, trip: Trip) -> Heard | None:
         """One request for the rows of `batch`; None where it did not leave."""
@@ -44,7 +49,7 @@ class Attempts:
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._means.send(operation.encode(settings, jobs))
                 trip.back(reply)
-                answers = operation.decode(settings, jobs, reply)
+                answers = update_answers(operation, settings, jobs, reply)
         except Exception:
             # an error of ours would come again: these rows are not left to be sent once more
             for row in batch:
@@ -60,15 +65,45 @@ class Attempts:
                 row.attempts -= 1
             self._supply.stands_in_line_again(batch)
             return None
-        self._means.traffic.answered(self._clock() - trip.left_s)
+        took_s = self._clock() - trip.left_s
+        self._means.traffic.answered(took_s)
         self._means.heard(trip, batch, reply, answers[0])
         different = tuple(dict.fromkeys(answers))
         if any(answer.verdict is not Verdict.OK for answer in answers):
             self._ends.exchanges.seen(batch, reply)
             for answer in different:
                 self._means.traffic.troubles.met(answer)
+        if isinstance(reply, Reply) and reply.standing is not None and _is_held(different):
+            self._hold(batch, answers, trip.left_s, took_s, reply.standing)
+            return Heard(different, is_read=False, is_end=False)
         is_end = self._decide(batch, answers, trip.left_s)
         return Heard(different, is_read=False, is_end=is_end)
+
+    def _hold(
+        self,
+        batch: Batch,
+        answers: Sequence[Answer],
+        left_s: float,
+        took_s: float,
+        standing: Standing,
+    ) -> None:
+        """Decide a moment later, when the reply is sure."""
+        self._usual_s = usual(self._usual_s, took_s)
+
+        def decide() -> None:
+            self._decide(batch, self._lost(batch) if standing.is_doubtful else answers, left_s)
+
+        self.holding.hold(sure_at_s(left_s + took_s, left_s, self._usual_s), decide)
+
+    def _lost(self, batch: Batch) -> tuple[Answer, ...]:
+        """The answers to `batch` when it is not known whose reply came."""
+        settings, operation = self._account.settings, self._operations[batch[0].job.operation]
+        jobs = [operation.job_type.trusted(row.text) for row in batch]
+        lost = surplus(self._means.peer)
+        answers = update_answers(operation, settings, jobs, lost)
+        self._ends.exchanges.seen(batch, lost)
+        self._means.traffic.troubles.met(answers[0])
+        return answers
 
     def _leaves(self, batch: Batch, now_s: float) -> None:
         """Count an attempt."""
@@ -85,6 +120,7 @@ class Attempts:
         """What becomes of each row; whether none of them is sent again."""
         jitter = self._jitter()  # one for all: rows of a batch stay together
         refused: Batch = []
+        fatal: Batch = []
         again: Batch = []
         delay_s = 0.0
         for row, answer in zip(batch, answers, strict=True):
@@ -92,6 +128,8 @@ class Attempts:
             row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
             if goes_apart(answer, len(batch), row.tries, self._account.retry.max_attempts):
                 refused.append(row)
+            elif answer.verdict is Verdict.FATAL and len(batch) > 1:
+                fatal.append(row)
             elif isinstance(act := self._act(row, answer, jitter), Again):
                 again.append(row)
                 delay_s = max(delay_s, act.delay_s)
@@ -99,6 +137,8 @@ class Attempts:
                 self._end_or_read(row, answer, act)
         if again:
             self._supply.again(again, delay_s)
+        if fatal and fatal[0].answer is not None:
+            self._means.undecided.hold(fatal, fatal[0].answer, self._goes_apart, is_group=True)
         if refused:
             self._go_on_with(self._splitter.refused(refused, left_s))
         else:
@@ -106,12 +146,15 @@ class Attempts:
         return not again and not refused
 
     def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
-        """What becomes of `row`; its try is counted, unless nobody gets an answer now."""
-        row.tries = self._means.flow.counts_as(row, self._account.retry.max_attempts)
+        """What becomes of `row`; its try is counted, where the answer says something about it."""
+        flow, most = self._means.flow, self._account.retry.max_attempts
+        is_counted = flow.is_counted(row, answer)
+        row.tries = flow.counts_as(row, answer, most)
         return next_act(
             self._account.retry,
             answer,
-            attempt=max(1, row.tries),
+            attempt=row.refusals.attempt(row.tries, is_counted=is_counted),
+            is_counted=is_counted,
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
             can_be_read=self._read_back.can_read(row),
@@ -124,10 +167,21 @@ class Attempts:
             self._guards.read_again(row)
         elif status is Status.UNKNOWN and self._read_back.can_read(row):
             self._read_back.reads_next(row)
-        elif answer.verdict is Verdict.FATAL and self._ends.is_left_open(row):
-            self._ends.leave(row, None)  # the account stops: another process may settle it
+        elif answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._is_about_row)
+        elif status is Status.FAILED and answer.http_status is None:
+            self._means.undecided.hold_unreached(row)
         else:
             self._ends.end(row, answer, status)
+
+    def _goes_apart(self, rows: Batch, _answer: Answer) -> None:
+        """The account works: what refused a group was about one of its rows, or some."""
+        self._supply.send_apart(Parts(now=tuple(halves(rows))))
+
+    def _is_about_row(self, rows: Batch, answer: Answer) -> None:
+        """The account works: what refused a request was about its row."""
+        status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
+        self._ends.end(rows[0], answer, status)
 
     def _go_on_with(self, parts: Parts) -> None:
         """Send the parts of refused groups, or whole groups once more."""
@@ -135,3 +189,11 @@ class Attempts:
         for group in parts.later:
             delay_s = ceiling_s(self._account.retry, max(1, group[0].tries)) * self._jitter()
             self._supply.again(group, delay_s)
+
+
+_SURE_TO_COUNT = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})
+
+
+def _is_held(answers: Sequence[Answer]) -> bool:
+    """Whether an answer takes the reply's word for what became of the update."""
+    return all(answer.verdict in _SURE_TO_COUNT for answer in answers)

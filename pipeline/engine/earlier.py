@@ -16,12 +16,14 @@ class Earlier:
     in_doubt  rows that may have been sent and have no result
     unknown   rows whose result is `unknown`
     overtaking  entity -> its row in doubt, which may have been sent before those in front of it
+    refused   rows that were refused with the account, and not judged -> with which status
     ended     of these rows, those that must not be sent again and how they ended; called in a
               thread
     """
 
     in_doubt: frozenset[int] = frozenset()
     unknown: frozenset[int] = frozenset()
+    refused: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     overtaking: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     ended: Callable[[Sequence[int]], Mapping[int, Status]] = lambda _rows: {}
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from pipeline.engine.answers import without_secrets
+from pipeline.engine.auth import mask_of
 from pipeline.engine.exchanges import Exchanges
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
@@ -70,6 +72,7 @@ class Ends:
     ) -> None:
         self._heard = heard
         self._account = account.name
+        self._hide = mask_of(account).hide
         self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
         self._supply = supply
         self._recorder = recorder
@@ -79,6 +82,7 @@ class Ends:
 
     def end(self, row: Row, answer: Answer, status: Status) -> None:
         """Record how `row` ended; the next row of its entity waits until that is done."""
+        answer = without_secrets(answer, self._hide)  # what a read showed may stand in it as well
         self.counts[status] += 1
         job = row.job
         result = RowResult(

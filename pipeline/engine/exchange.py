@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from multidict import CIMultiDict
 from pydantic import SecretStr
 
-from pipeline.engine.auth import SHORTEST_HIDDEN, Mask, secrets_of
+from pipeline.engine.auth import secrets_of
 from pipeline.model import NoReply, Reply, Request
+from pipeline.policy.mask import Mask
 from pipeline.vendors import Account, Basic, Bearer, Operation, TokenCall
 
 MOST_BODY_BYTES = 4 * 1024
+MOST_SEEN_BYTES = 16 * 1024
 MOST_REQUEST_CHARS = 16 * 1024
 
 _HELPFUL = re.compile(
@@ -64,15 +67,14 @@ def as_curl(account: Account, request: Request) -> str:
     return " ".join(parts)
 
 
-def mask_of(account: Account) -> Mask:
+def mask_with_headers(account: Account) -> Mask:
     """Hides what an account keeps secret: its credentials, and the headers that it adds."""
-    headers = (each for each in account.link.headers.values() if len(each) >= SHORTEST_HIDDEN)
-    return Mask(*secrets_of(account), *headers)
+    return Mask(*secrets_of(account), *account.link.headers.values())
 
 
 def told_request(account: Account, request: Request, mask: Mask) -> str:
     """A request of `shown_request` in words."""
-    text = mask.hide_text(as_curl(account, request))
+    text = mask.hide(as_curl(account, request))
     if len(text) <= MOST_REQUEST_CHARS:
         return text
     return f"{text[:MOST_REQUEST_CHARS]} ... ({len(text)} characters in all)"
@@ -85,11 +87,25 @@ def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
     b'the key is ***'
     """
     if isinstance(reply, NoReply):
-        return reply._replace(detail=mask.hide_text(reply.detail))
-    reply = mask.hide(reply)
-    if len(reply.body) <= MOST_BODY_BYTES:
+        return reply._replace(detail=mask.hide(reply.detail))
+    reply = begun(reply)
+    headers = [(name, mask.hide(reply.hide(value))) for name, value in reply.headers.items()]
+    text = reply.body.decode("utf-8", "surrogateescape") + ("..." if reply.is_cut else "")
+    hidden = mask.hide(reply.hide(text)).encode("utf-8", "surrogateescape")
+    body = hidden.removesuffix(b"...") if reply.is_cut else hidden
+    is_cut = reply.is_cut or len(body) > MOST_BODY_BYTES
+    return reply._replace(headers=CIMultiDict(headers), body=body[:MOST_BODY_BYTES], is_cut=is_cut)
+
+
+def begun(reply: Reply) -> Reply:
+    """A reply with as much of its body as `masked` needs: secrets are longer than what hides them.
+
+    >>> begun(Reply(500, {}, bytes(99_999))).is_cut
+    True
+    """
+    if len(reply.body) <= MOST_SEEN_BYTES:
         return reply
-    return reply._replace(body=reply.body[:MOST_BODY_BYTES], is_cut=True)
+    return reply._replace(body=reply.body[:MOST_SEEN_BYTES], is_cut=True)
 
 
 def told_reply(reply: Reply | NoReply) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.engine.exchange import (
-    mask_of,
+    begun,
+    mask_with_headers,
     masked,
     shown_request,
     told_reply,
@@ -26,7 +27,7 @@ MOST_REMEMBERED = 200
 
 
 class _Seen(NamedTuple):
-    """An exchange as it came.
+    """An exchange as it came, its body cut; secrets are hidden in what is kept of it.
 
     jobs  their JSON, those of one request
     """
@@ -43,20 +44,19 @@ class Exchanges:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._operations = {op.name: op for op in account.vendor.operations}
-        self._mask = mask_of(account)
+        self._mask = mask_with_headers(account)
         self._seen: dict[int, _Seen] = {}
         self._kept: Counter[tuple[Status, str]] = Counter()
 
     def seen(self, batch: Batch, reply: Reply | NoReply) -> None:
         """`reply` came to an attempt for the rows of `batch`."""
         jobs = tuple(row.text for row in batch)
-        self._remember(batch, _Seen(batch[0].job.operation, jobs, False, masked(reply, self._mask)))
+        self._remember(batch, _Seen(batch[0].job.operation, jobs, False, _begun(reply)))
 
     def read(self, row: Row, reply: Reply | NoReply) -> None:
         """`reply` came to a read; an attempt tells more."""
         if row.job.row not in self._seen:
-            hidden = masked(reply, self._mask)
-            self._remember([row], _Seen(row.job.operation, (row.text,), True, hidden))
+            self._remember([row], _Seen(row.job.operation, (row.text,), True, _begun(reply)))
 
     def _remember(self, rows: Sequence[Row], seen: _Seen) -> None:
         for row in rows:
@@ -78,5 +78,9 @@ class Exchanges:
             result.row,
             *kind,
             told_request(self._account, request, self._mask),
-            told_reply(seen.reply),
+            told_reply(masked(seen.reply, self._mask)),
         )
+
+
+def _begun(reply: Reply | NoReply) -> Reply | NoReply:
+    return begun(reply) if isinstance(reply, Reply) else reply

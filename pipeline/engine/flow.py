@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 from pipeline.engine.waiting import Slots
 from pipeline.model import Answer, Effect, Verdict
+from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.concurrency import Concurrency
 from pipeline.policy.outage import Outage
 from pipeline.policy.outcome import is_judged
+from pipeline.policy.throttle import Throttle
 
 WORKERS_PER_SLOT = 2
 """While one batch is under way another one is put on record."""
@@ -39,6 +41,7 @@ class Flow:
     ) -> None:
         self._concurrency = Concurrency(most)
         self._outage = Outage()
+        self._throttle = Throttle()
         self._clock = clock
         self._has_room = has_room
         self._is_down = is_down
@@ -46,6 +49,7 @@ class Flow:
         self._patience_s = patience_s
         self._answered = 0
         self._is_last_call = False
+        self._is_last_refusal = False
         self._probe: Batch | None = None
         self._taken = 0
         self._throttled = 0
@@ -60,6 +64,11 @@ class Flow:
     def is_probing(self) -> bool:
         """Whether the vendor is down, and asked with one request at a time."""
         return self._outage.is_down
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether the next answers tell a vendor that is down from rows that fail."""
+        return self._outage.is_in_question
 
     @property
     def next_probe(self) -> int | None:
@@ -121,12 +130,16 @@ class Flow:
         down_since_s, before = self._outage.failing_since_s, self.limit
         was_down = self._outage.is_down
         now_s = self._clock()
-        self._throttled += answer.verdict is Verdict.THROTTLED
+        if answer.verdict is Verdict.THROTTLED:
+            self._refuses(batch, now_s)
         works = is_judged(answer)
         if works:
             self._works(batch, left_s, now_s, is_read=is_read)
-        elif answer.verdict is Verdict.TRANSIENT:
-            self._fails(batch, answer, left_s, now_s, is_read=is_read)
+        elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
+            self._fails(batch, left_s, now_s, is_read=is_read)
+        elif answer.verdict is Verdict.SPLIT and not was_down:
+            self._failed_before(batch, left_s)
+        self._lose_patience(answer)
         self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
         if was_down and not self._outage.is_down:
             self._concurrency.restart(down_since_s, now_s)
@@ -139,32 +152,67 @@ class Flow:
         if is_read:
             self._outage.goes_on(now_s)
         else:
+            self._throttle.accepted()
+            self._is_last_refusal = False
             self._answered += len(batch)
             self._is_last_call = False
 
-    def _fails(
-        self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
-    ) -> None:
+    def _refuses(self, batch: Batch, now_s: float) -> None:
+        self._throttled += 1
+        refusals = self._throttle.refused(batch[0].refusals, now_s)
+        for row in batch:
+            row.refusals = refusals
+        is_over = self._clock() - (self._throttle.since_s or now_s) > self._patience_s
+        self._is_last_refusal = is_over and self._at_fault(self._answered)
+
+    @property
+    def throttled_s(self) -> float:
+        """So long the vendor has refused, as too many, all that it answered; 0 where it has not,
+        or where the few rows that are left are at fault.
+        """
+        since_s = self._throttle.since_s
+        return 0.0 if since_s is None or self._is_last_refusal else self._clock() - since_s
+
+    def is_counted(self, row: Row, answer: Answer) -> bool:
+        """Whether the answer that was just heard uses up an attempt of `row`: not while the account
+        is throttled, nor while nobody gets one.
+        """
+        if self._outage.is_down:
+            return False
+        if answer.verdict is not Verdict.THROTTLED:
+            return True
+        return row.refusals.is_counted or self._is_last_refusal
+
+    def _fails(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
         row = batch[0]
         if self._outage.is_down:
-            is_over = self.down_s > self._patience_s and answer.effect is Effect.MAYBE
-            if is_over and self._at_fault(self._answered):
-                self._outage.end()
-                self._is_last_call = True
             return
         if not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
             self._outage.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._outage.is_down
-        for each in batch:
-            each.failed_s = left_s
+        self._failed_before(batch, left_s)
 
-    def counts_as(self, row: Row, most: int) -> int:
+    def _failed_before(self, batch: Batch, left_s: float) -> None:
+        """If the vendor works after that, and one of these rows fails again, it is at fault."""
+        for row in batch:
+            row.failed_s = left_s
+
+    def _lose_patience(self, answer: Answer) -> None:
+        """After so long rows may be at fault; not for a connection that was not made."""
+        may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
+        if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
+            self._outage.end()
+            self._is_last_call = True
+
+    def counts_as(self, row: Row, answer: Answer, most: int) -> int:
         """How many of its tries, at most so many, `row` has used with the answer just heard: none
-        while nobody gets one, the last where all that is left are rows that fail.
+        where it is not counted, the last where all that is left are rows that fail.
         """
-        if self._outage.is_down:
+        if not self.is_counted(row, answer):
             return row.tries
+        if answer.verdict is Verdict.THROTTLED and self._is_last_refusal:
+            return most
         return most if self._is_last_call and row.attempts > 1 else row.tries + 1
 
     def take_throttled(self) -> int:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import anyio
 from aiolimiter import AsyncLimiter
 
-from pipeline.model import Answer, Reply, Verdict
+from pipeline.model import Answer, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.policy.allowance import SHORTEST_S, Allowance, StatedRate, allowance
-from pipeline.policy.margin import Margin
+from pipeline.policy.margin import MOST_WAY_S, Margin
 from pipeline.policy.pause import LONGEST_BLIND_S, Pause, remaining_s
 from pipeline.policy.quota import Quota
 from pipeline.policy.rate import Rate, in_force
@@ -26,6 +26,20 @@ where the rate is learned, for then no window holds."""
 
 LATE_MOST_S = 1.0
 """How long a connection that is already open is kept waiting for a second permit."""
+
+MOST_LATE_S = MOST_WAY_S / 2
+"""So late a request still leaves with its first permit where a second one takes longer than that,
+and longer than a connection stays open for it: else its turn would be lost each time anew. Until
+its reply it counts from MOST_WAY_S after its turn: it has arrived by then."""
+
+HAND_OVER_S = 1.0
+"""So long a gate that was closed waits for replies before others may have it."""
+
+ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
+"""What a vendor answers that did not refuse for the number of requests."""
+
+_LONG_WAIT_S = 0.1  # a reply may end it sooner, or somebody who lifts a pause
+_LONGEST_SLEEP_S = 3600.0  # then it is looked again; nobody sleeps for ever
 
 
 def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
@@ -73,6 +87,17 @@ class Terms:
         return max((quota.per_s for quota in self.quotas), default=SHORTEST_S)
 
 
+def is_late(late_s: float, per_s: float) -> bool:
+    """Whether a request that leaves so long after its turn needs another one.
+
+    per_s  requests per second that may leave
+
+    >>> is_late(0.3, per_s=20.0), is_late(0.3, per_s=1 / 6), is_late(9.0, per_s=1 / 6)
+    (True, False, True)
+    """
+    return per_s * LATE_MOST_S >= 1.0 or late_s > MOST_LATE_S
+
+
 OnPause = Callable[[AskedPause, float], None]
 """Is called with a pause and the time, UTC seconds since 1970."""
 
@@ -100,12 +125,11 @@ class Gate:
         self._utc = utc
         self._sleep = sleep
         self._paused = paused
-        self._margin = Margin()
+        self._margin = Margin(is_strict=terms.is_strict)
         self._pause = Pause(min(LONGEST_BLIND_S, terms.max_wait_s))
         self._asked: AskedPause | None = None
         self._is_noted = False
         self._on_pause: list[OnPause] = []
-        self._resting: anyio.CancelScope | None = None
         self._rate: Rate | None = None
         self._is_learning = not terms.quotas
         if self._is_learning:
@@ -124,21 +148,25 @@ class Gate:
         self._opened = anyio.Event()
         self._count = 0
         self._unrecorded: dict[int, float] = {}  # from when on they count, as far as is known
-        self._being_recorded = 0
         self._under_way: set[int] = set()
+        self._since_record = self._being_recorded = 0  # departures
         self._most_unrecorded: float = math.inf
+        self._closed_s = -math.inf
         day_started_s = terms.day_started_s
         if day_started_s is not None:
             day_started_s += clock() - utc()
-        self._logs = [
-            log_of(quota, is_strict=terms.is_strict, day_started_s=day_started_s)
-            for quota in terms.quotas
-        ]
+        self._logs = [log_of(quota, day_started_s=day_started_s) for quota in terms.quotas]
 
     @property
     def per_second(self) -> float:
         """The rate in force; infinite where nothing bounds it."""
         return in_force(math.inf if self._rate is None else self._rate.per_s, self._caps.values())
+
+    @property
+    def mean_per_s(self) -> float:
+        """The rate in force, and that of quotas whose requests may leave at once; else infinite."""
+        quotas_per_s = (quota.per_second for quota in self.terms.quotas)
+        return min(self.per_second, *quotas_per_s, math.inf)
 
     def slow(self, who: str, per_s: float | None) -> None:
         """At most `per_s` from now on, as `who` asks; None takes back what it asked for."""
@@ -188,19 +216,22 @@ class Gate:
         while not self.is_open or (wait_s := self._wait_s()) > 0:
             if not self.is_open:
                 await self._opened.wait()
-            elif wait_s < math.inf:
-                await self._rest(wait_s)
+            elif wait_s < _LONG_WAIT_S:
+                await self._sleep(wait_s)
             else:
-                self._returned = anyio.Event()
-                await self._returned.wait()
+                await self._wait_for_reply(wait_s)
 
-    async def _rest(self, seconds: float) -> None:
-        """Sleep; it is cut short where a pause is lifted."""
-        try:
-            with anyio.CancelScope() as self._resting:
-                await self._sleep(seconds)
-        finally:
-            self._resting = None
+    async def _wait_for_reply(self, most_s: float) -> None:
+        """Until a reply comes, which may free a permit sooner, or at most so long."""
+        self._returned = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._end_with_reply, tasks.cancel_scope)
+            await self._sleep(min(most_s, _LONGEST_SLEEP_S))
+            tasks.cancel_scope.cancel()
+
+    async def _end_with_reply(self, waiting: anyio.CancelScope) -> None:
+        await self._returned.wait()
+        waiting.cancel()
 
     async def _wait_for_slot(self) -> None:
         try:
@@ -213,22 +244,23 @@ class Gate:
             self._spacing = None
 
     def _wait_s(self) -> float:
-        if self._off_record >= self._most_unrecorded:
+        if self._since_record + self._being_recorded >= self._most_unrecorded:
             return math.inf
-        now_s, extra_s = self._clock(), self._margin.extra_s
+        now_s = self._clock()
         free_at_s = self._pause.until_s
         for log in self._logs:
-            free_at_s = max(free_at_s, log.free_at_s(now_s, extra_s))
+            free_at_s = max(free_at_s, log.free_at_s(now_s))
         return free_at_s - now_s
 
     def _leave(self) -> int:
         now_s = self._clock()
         if self._rate is not None:
             self._rate.left(now_s)
-        counts_from_s = now_s + self._margin.waits_s
+        counts_from_s = now_s + MOST_WAY_S
         number = self._count_in(counts_from_s, now_s)
         self._unrecorded[number] = counts_from_s
         self._under_way.add(number)
+        self._since_record += 1
         return number
 
     def _count_in(self, counts_from_s: float, left_s: float) -> int:
@@ -241,19 +273,25 @@ class Gate:
         """What became of the request with that number; to be called once for each permit.
 
         left_s  when it left
-        reply   a Reply; whatever else it is, none came
+        reply   a Reply or a NoReply; whatever else it is, it was not waited for
         """
         now_s = self._clock()
-        came = isinstance(reply, Reply)
-        excess_s = self._margin.replied(now_s - left_s, now_s) if came else self._margin.waits_s
+        counts_from_s = self._counts_from_s(left_s, now_s, reply)
         for log in self._logs:
-            log.returned(number, left_s + excess_s, now_s)
+            log.returned(number, counts_from_s)
         self._under_way.discard(number)
         if number in self._unrecorded:
-            self._unrecorded[number] = now_s if self.terms.is_strict else left_s + excess_s
+            self._unrecorded[number] = counts_from_s
         self._returned.set()
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
+
+    def _counts_from_s(self, left_s: float, now_s: float, reply: object) -> float:
+        if isinstance(reply, Reply):
+            return self._margin.replied(left_s, now_s)
+        if isinstance(reply, NoReply) and not reply.may_have_arrived:
+            return left_s
+        return now_s  # it may have arrived as late as that
 
     def _learn(self, stated: Allowance | None, now_s: float) -> None:
         if stated is None or self._rate is None:
@@ -273,7 +311,7 @@ class Gate:
         """
         if answer.verdict is Verdict.THROTTLED:
             now_s = self._clock()
-            self._margin.throttled(left_s, now_s)
+            self._margin.throttled(now_s)
             self._pauses(answer.retry_after_s, left_s, words, run)
             if self._rate is not None:
                 self._rate.refused(left_s, now_s, self._pause.left_s(now_s))
@@ -281,6 +319,8 @@ class Gate:
             self._pauses(answer.retry_after_s, left_s, words, run)
         elif answer.verdict is Verdict.OK:
             self._pause.accepted(left_s)
+        if self._rate is not None and answer.verdict in ACCEPTED:
+            self._rate.accepted()
 
     # The vendor's own pause...
 
@@ -290,13 +330,14 @@ class Gate:
         if self._pause.until_s > before_s:
             at_s = self._utc()
             asked = AskedPause(at_s + self._pause.left_s(now_s), at_s, run, words)
-            self._begin_pause(asked, is_noted=False)
+            self._asked, self._is_noted = asked, False
+            self._notify()
             self._paused()
 
-    def _begin_pause(self, asked: AskedPause, *, is_noted: bool) -> None:
-        self._asked, self._is_noted = asked, is_noted
-        for on_pause in tuple(self._on_pause):
-            on_pause(asked, self._utc())
+    def _notify(self) -> None:
+        if self._asked is not None and self.pause_left_s() > 0:
+            for on_pause in tuple(self._on_pause):
+                on_pause(self._asked, self._utc())
 
     def pause_left_s(self) -> float:
         """Seconds until the vendor's own pause ends; 0 where there is none."""
@@ -306,15 +347,15 @@ class Gate:
         """Nobody waits for the vendor's pause any more."""
         self._pause.lift()
         self._asked = None
-        if self._resting is not None:
-            self._resting.cancel()
+        self._returned.set()
 
     @contextmanager
     def watched(self, on_pause: OnPause) -> Iterator[None]:
         """While the block runs, `on_pause` is called for the pause that is on, and for each new."""
         self._on_pause.append(on_pause)
         try:
-            if self._asked is not None and self.pause_left_s() > 0:
+            # while the gate is closed the pause may be lifted: what is on record is told then
+            if self.is_open and self._asked is not None and self.pause_left_s() > 0:
                 on_pause(self._asked, self._utc())
             yield
         finally:
@@ -344,7 +385,7 @@ class Gate:
         elif left_s > self.pause_left_s():
             now_s = self._clock()
             self._pause.asked(left_s, now_s, now_s)
-            self._begin_pause(asked, is_noted=True)
+            self._asked, self._is_noted = asked, True
 
     # Shared with other processes, which know from the record only what left...
 
@@ -352,6 +393,7 @@ class Gate:
         """Nothing leaves until it is opened again."""
         if self.is_open:
             self.is_open = False
+            self._closed_s = self._clock()
             self._opened = anyio.Event()
 
     def open(
@@ -370,40 +412,44 @@ class Gate:
         """
         now_s = self._clock()
         for age_s in ages_s:
-            number = self._count_in(now_s - age_s, now_s - age_s)
+            number = self._count_in(now_s - age_s, now_s - max(0.0, age_s))
             for log in self._logs:
-                log.returned(number, now_s - age_s, now_s - age_s)
+                log.returned(number, now_s - age_s)
         for _ in range(unrecorded):
             self._unrecorded[self._count_in(now_s, now_s)] = now_s
             for log in self._logs:
-                log.returned(self._count - 1, now_s, now_s)
+                log.returned(self._count - 1, now_s)
         self._take_pause(pause)
         self._most_unrecorded = most_unrecorded
         self.is_open = True
         self._opened.set()
+        self._notify()
+
+    @property
+    def under_way(self) -> int:
+        """Requests of which it is not known yet from when on they count."""
+        return len(self._under_way)
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is known of all that left from when on it counts."""
-        return not (self.terms.is_strict and self._under_way)
+        """Whether it may be passed on, once it is closed: nothing is under way, or only what has
+        been for long.
+        """
+        return not self._under_way or self._clock() >= self._closed_s + HAND_OVER_S
 
-    @property
-    def _off_record(self) -> int:
-        kept = len(self._under_way) if self.terms.is_strict else 0
-        return len(self._unrecorded) + self._being_recorded - kept
-
-    def take_ages_s(self) -> list[float]:
+    def take_ages_s(self, *, is_all: bool = False) -> list[float]:
         """Since when requests count that no call told of yet, oldest first, in seconds before now.
 
-        To be put on record; then `recorded` is called. Where requests count from their replies on,
-        those that are under way are told of later.
+        To be put on record; then `recorded` is called. Those that are under way are told of later;
+        with `is_all` now, as counting from the latest time to come at which they may arrive.
         """
         now_s = self._clock()
-        kept = self._under_way if self.terms.is_strict else frozenset()
+        kept = frozenset() if is_all else self._under_way
         told = {n: from_s for n, from_s in self._unrecorded.items() if n not in kept}
         for number in told:
             del self._unrecorded[number]
-        self._being_recorded += len(told)
+        self._being_recorded += self._since_record
+        self._since_record = 0
         return sorted((now_s - from_s for from_s in told.values()), reverse=True)
 
     def recorded(self) -> None:
@@ -474,11 +520,13 @@ class Door:
             return await self._gate.permit()
         return None
 
-    async def permit_again(self) -> bool:
-        """A second permit for a request that did not leave when its first one said.
+    async def permit_again(self, late_s: float) -> bool:
+        """A second permit for a request that did not leave when its first one said, `late_s` ago.
 
         False where it does not come soon: the request had better stand in line anew.
         """
+        if not is_late(late_s, self._gate.mean_per_s):
+            return not self._is_closed and self._gate.pause_left_s() <= 0
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()
             if number is not None:

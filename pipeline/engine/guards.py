@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.engine.answers import read_answer, update_answers
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
-from pipeline.policy.batches import Row
-from pipeline.policy.classify import NOT_THE_VENDOR, classify_read
+from pipeline.policy.batches import Batch, Row
+from pipeline.policy.classify import NOT_THE_VENDOR
 from pipeline.policy.outcome import end_without_success
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import MISSING, Guard, Operation, State
@@ -75,15 +76,15 @@ class Guards:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify_read(reply)
+        answer = read_answer(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
-        state = reading.state(settings, reply) if isinstance(reply, Reply) else None
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
             self._lay(row, operation, guard, job, state)
             return Heard((answer,), is_read=True, is_end=False)
         if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
-            (answer,) = operation.decode(settings, (job,), reply)  # in the vendor's words
+            (answer,) = update_answers(operation, settings, (job,), reply)  # in the vendor's words
         is_end = self._reads_not(row, answer, is_missing=state is MISSING)
         # a row that a read refuses is a refused row: a wrong project shows here
         return Heard((answer,), is_read=not is_end, is_end=is_end)
@@ -95,18 +96,32 @@ class Guards:
                 *(Verdict.TRANSIENT, Effect.NONE, answer.http_status, NOT_THE_VENDOR),
                 message="what came is nothing that the vendor says of an entity",
             )
-        row.reads += not self._means.flow.is_probing
+        if answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._is_refused, is_read=True)
+            return False
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.reads += is_counted
         delay_s = None
         if not is_missing:
-            delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+            attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+            delay_s = next_delay_s(
+                self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+            )
         if delay_s is not None:
             self._supply.again([row], delay_s)
+            return False
+        if answer.http_status is None and answer.effect is Effect.NONE:
+            self._means.undecided.hold_unreached(row)
             return False
         status = end_without_success(answer, in_doubt=False)
         if answer.effect is Effect.MAYBE:  # of a read: nothing was to be applied
             answer = answer._replace(effect=Effect.NONE, hint=_HINT_NOTHING_SENT)
         self._ends.end(row, answer, status)
         return True
+
+    def _is_refused(self, rows: Batch, answer: Answer) -> None:
+        """The account works: what refused the read was about this row."""
+        self._ends.end(rows[0], answer, Status.REJECTED)
 
     def _lay(
         self,

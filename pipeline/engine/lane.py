@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -27,13 +28,14 @@ from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
 from pipeline.engine.trip import Trip
-from pipeline.model import AccountProgress, JobRow
+from pipeline.engine.undecided import Undecided
+from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.policy.backlog import Backlog
-from pipeline.policy.batches import Batch, Row
+from pipeline.policy.batches import Batch
 from pipeline.policy.brake import Brake
-from pipeline.policy.hopeless import hopeless
+from pipeline.policy.hopeless import FirstReply, braked, hopeless, in_words
 from pipeline.policy.split import Splitter
-from pipeline.vendors import Account
+from pipeline.vendors import Account, Operation
 
 
 class Lane:
@@ -64,14 +66,7 @@ class Lane:
         self._total = total
         self._recorder = recorder
         self._door = door
-        operations = {op.name: op for op in account.vendor.operations}
-        backlog = Backlog(
-            batch_size=lambda name: operations[name].batch_size(account.settings),
-            replaces={op.name: op.replaces for op in account.vendor.operations},
-            in_doubt=earlier.in_doubt,
-            coalesce=around.coalesce,
-            overtaking=earlier.overtaking,
-        )
+        backlog = _backlog(account, around, earlier)
         splitter = Splitter()
         self._traffic = Traffic(around.clock)
         self._supply = Supply(backlog, splitter, jobs, earlier, around.clock)
@@ -84,23 +79,29 @@ class Lane:
             at_fault=self._supply.are_at_fault,
             patience_s=account.max_outage_s,
         )
+        brake, refused = Brake(around.brake_after), earlier.refused
+        self._undecided = Undecided(self._supply, self._ends, brake, around.clock, refused)
         means = Means(
             account=account,
-            operations=operations,
+            operations=_operations(account),
             send=send,
             flow=self._flow,
             around=around,
             traffic=self._traffic,
             supply=self._supply,
             ends=self._ends,
+            undecided=self._undecided,
         )
         self._guards = Guards(means)
         self._read_back = ReadBack(means, self._guards)
         self._attempts = Attempts(means, self._guards, self._read_back, splitter)
         self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
-        self._brake = Brake(around.brake_after)
+        self._first = FirstReply()
+        self._asked_before = earlier.in_doubt
+        self._is_concluding = False
         self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
         self._clock = around.clock
+        self._draws = int(around.jitter() * 1000)  # a run that is carried on asks elsewhere
         self._is_open = False
         self._workers = 0
         self.take_latencies = self._traffic.take_latencies
@@ -116,10 +117,15 @@ class Lane:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._supply.feed, lambda: self.stopped is not None)
                     tasks.start_soon(self._supply.watch, lambda: self._flow.due_s)
+                    tasks.start_soon(self._attempts.holding.run)
                     self._start_worker(tasks)
+            if self._undecided.brake.pulls_with_nobody_left():
+                self.stop(braked(self._undecided.brake))
         finally:
+            self._attempts.holding.release()
             for row in self._supply.left_over():
                 self._ends.leave(row, self.stopped)
+            self._undecided.leave(self.stopped)
 
     def stop(self, reason: str, *, is_hopeless: bool = False) -> None:
         """Take no further row; what is in flight finishes. Only the first reason counts.
@@ -174,12 +180,53 @@ class Lane:
         """The next rows that may go now together, if there are any."""
         if self.stopped is not None or self._recorder.is_full or not self._flow.may_take:
             return []
-        # the first request goes alone: nothing fresh before something has come back
-        batch = self._supply.next(may_be_first=self._is_open, probe=self._flow.next_probe)
+        if self._undecided.is_in_question:
+            batch = self._next_to_ask()
+        elif not self._is_open and (self._first.asks_another or self._undecided.refused_before):
+            batch = self._next_at_first()
+        else:
+            # the first request goes alone: nothing fresh before something has come back, unless
+            # nothing else would go
+            batch = self._supply.next(
+                may_be_first=self._is_open or self._supply.all_wait(self._undecided.count),
+                probe=self._flow.next_probe,
+                others_first=self._flow.is_in_question,
+            )
         self._ends.end_blocked()
         if batch:
             self._flow.take(batch)
         return batch
+
+    def _next_to_ask(self) -> Batch:
+        """One row that tells whether the account works, while none is under way that does."""
+        if self._undecided.asks is not None or self._supply.needs_more:
+            return []
+        avoid = self._undecided.refused_before
+        batch = (
+            self._supply.one_elsewhere(self._draw(), avoid)
+            or self._undecided.one_of_a_group()
+            or self._supply.next(may_be_first=False, probe=self._flow.next_probe)
+        )
+        self._undecided.asks = batch or None
+        return batch
+
+    def _draw(self) -> int:
+        """Another one each time."""
+        self._draws += 1
+        return self._draws
+
+    def _next_at_first(self) -> Batch:
+        """Before any reply: another row than those that told nothing, or were refused before."""
+        all_wait = self._supply.all_wait(self._undecided.count)
+        if self._supply.is_untouched or self._first.asks_another:
+            asked = self._asked_before if self._first.asks_another else frozenset()
+            avoid = asked.union(self._undecided.refused_before)
+            batch = self._supply.one_elsewhere(self._draw(), avoid)
+            if not batch and self._first.asks_another:
+                batch = self._supply.one_elsewhere(self._draw(), ())
+            if batch:
+                return batch
+        return self._supply.next(may_be_first=all_wait, probe=self._flow.next_probe)
 
     async def _wait_for_rows(self) -> Batch:
         """The next rows as soon as any may go; none where none will."""
@@ -187,8 +234,44 @@ class Lane:
             await self._recorder.wait_for_room()
             if batch := self._next():
                 return batch
-            await self._supply.wait()
+            if self._is_stuck:
+                await self._conclude()
+            else:
+                await self._supply.wait()
         return []
+
+    @property
+    def _is_stuck(self) -> bool:
+        """Whether nothing can go before it is decided what becomes of the account."""
+        waiting, is_asking = self._undecided.count, self._undecided.is_in_question
+        if self._is_concluding or not (waiting or is_asking):
+            return False
+        return self._supply.rests_on(waiting, is_fresh_kept=is_asking)
+
+    async def _conclude(self) -> None:
+        """With nobody left to ask: the account stops, or what waits is decided."""
+        self._is_concluding = True
+        try:
+            if self._undecided.is_refused and await self._is_account_told():
+                self._undecided.works()
+            elif (why := self._undecided.why_stuck()) is not None:
+                self.stop(why)
+            else:
+                self._undecided.decide()
+        finally:
+            self._is_concluding = False
+            self._supply.wake_all()
+
+    async def _is_account_told(self) -> bool:
+        """Whether the vendor still tells the account what it holds, of a row that was updated."""
+        row = self._undecided.known
+        if row is None or (number := await self._door.permit()) is None:
+            return False
+        trip = Trip(self._door, number, self._clock())
+        try:
+            return await self._read_back.is_told(row, trip)
+        finally:
+            trip.back()
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
         """Claim `batch`, wait for its turn, send it; where it gets none it goes back."""
@@ -202,17 +285,23 @@ class Lane:
                 async with nullcontext() if self._flow.is_probe(batch) else self._flow.slots:
                     trip = await self._permit(batch)
                     if trip is not None:
-                        self._heed(await self._use_turn(batch, trip), tasks)
+                        self._heed(await self._use_turn(batch, trip), batch, trip.left_s, tasks)
         finally:
-            self._flow.give_back(batch)
+            self._give_back(batch)
             if trip is None:
                 self._supply.put_back(batch)
             else:
                 trip.back()
 
+    def _give_back(self, batch: Batch) -> None:
+        """`batch` was sent, or will not be now."""
+        self._flow.give_back(batch)
+        if self._undecided.asks is batch:
+            self._undecided.asks = None
+
     async def _permit(self, batch: Batch) -> Trip | None:
         """The permit for one request; None where there is none for `batch` now."""
-        if not self._flow.may_leave(batch):
+        if not (self._flow.may_leave(batch) and self._undecided.may_leave(batch)):
             return None
         number = await self._door.permit()
         return None if number is None else Trip(self._door, number, self._clock())
@@ -226,26 +315,26 @@ class Lane:
             async with nullcontext() if self._flow.is_probe(batch) else self._flow.slots:
                 if (look := await self._permit(batch)) is not None:
                     trips.append(look)
-                    self._heed(await self._looks.at(row, look), tasks)
+                    self._heed(await self._looks.at(row, look), batch, look.left_s, tasks)
                     is_back = row.is_looked_at
                     if is_back and await self._claim(batch):
                         attempt = await self._permit(batch)
                         if attempt is not None:
                             trips.append(attempt)
                             is_back = False
-                            await self._send_if_fresh(row, attempt, tasks)
+                            await self._send_if_fresh(batch, attempt, tasks)
         finally:
-            self._flow.give_back(batch)
+            self._give_back(batch)
             if is_back:
                 self._supply.put_back(batch)
             for trip in trips:
                 trip.back()
 
-    async def _send_if_fresh(self, row: Row, trip: Trip, tasks: TaskGroup) -> None:
-        if self._looks.is_fresh(row):
-            self._heed(await self._attempts.make([row], trip), tasks)
+    async def _send_if_fresh(self, batch: Batch, trip: Trip, tasks: TaskGroup) -> None:
+        if self._looks.is_fresh(batch[0]):
+            self._heed(await self._attempts.make(batch, trip), batch, trip.left_s, tasks)
         else:
-            self._supply.stands_in_line_again([row])
+            self._supply.stands_in_line_again(batch)
 
     async def _claim(self, batch: Batch) -> bool:
         """Whether it is on record that `batch` may be sent from now on, and over what."""
@@ -273,21 +362,77 @@ class Lane:
 
     # Starts and stops...
 
-    def _heed(self, heard: Heard | None, tasks: TaskGroup) -> None:
+    def _heed(self, heard: Heard | None, batch: Batch, left_s: float, tasks: TaskGroup) -> None:
         """Once something came back the other workers start; some answers stop the account."""
         if heard is None:
             return
-        if not self._is_open and self._traffic.has_reply:
+        if not self._traffic.has_reply:
+            self._loses_first(heard, batch)
+        elif not self._is_open:
             self._is_open = True
+            self._supply.read_far(is_wished=self._undecided.is_in_question)
             for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
                 self._start_worker(tasks)
+        was_in_question = self._undecided.is_in_question
+        self._undecided.heard(batch, heard.answers, left_s, is_read=heard.is_read)
         for answer in heard.answers:
-            reason = hopeless(
-                answer,
-                None if heard.is_read else self._brake,
-                down_s=self._flow.down_s,
-                max_outage_s=self.account.max_outage_s,
-                is_first_lost=heard.is_end and not self._is_open,
-            )
-            if reason is not None:
-                self.stop(reason, is_hopeless=True)
+            self._stop_if_hopeless(answer, batch, is_read=heard.is_read)
+        if self._undecided.is_in_question != was_in_question:
+            self._question(is_open=not was_in_question)
+
+    def _loses_first(self, heard: Heard, batch: Batch) -> None:
+        """Nothing came back so far, nor to this request."""
+        was_asked = all(row.job.row in self._asked_before for row in batch)
+        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in heard.answers)
+        is_known = was_asked and may_have_arrived
+        self._first.lost(batch[0].job.entity, is_known=is_known)
+        self._supply.read_far(is_wished=True)
+
+    def _is_first_given_up(self) -> bool:
+        return not self._is_open and self._first.is_given_up(
+            self.account.retry.max_attempts,
+            has_others=self._supply.has_others,
+            has_ended=bool(self._ends.counts.keys() - {Status.NOT_ATTEMPTED}),
+        )
+
+    def _stop_if_hopeless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
+        brake = self._undecided.brake
+        reason = hopeless(
+            answer,
+            None if is_read else brake,
+            is_asked=self._undecided.asks is batch,
+            down_s=self._flow.down_s,
+            throttled_s=self._flow.throttled_s,
+            max_outage_s=self.account.max_outage_s,
+        )
+        if reason is not None:
+            # rows of one file that are refused alike say nothing of the next file
+            self.stop(reason, is_hopeless=answer.verdict is not Verdict.REJECTED)
+        elif self._is_first_given_up():
+            self.stop(f"no reply came to the first requests: {in_words(answer)}", is_hopeless=True)
+        elif (reason := self._undecided.why_given_up) is not None:
+            self.stop(reason, is_hopeless=self._undecided.is_about_credentials)
+
+    def _question(self, *, is_open: bool) -> None:
+        """It is in question from now on whether the account works, or it is not any more."""
+        self._supply.read_far(is_wished=is_open)
+        if is_open:
+            self._door.send_away()  # whoever waits for a permit goes back
+            self._supply.look_again()
+        else:
+            self._supply.wake_all()
+
+
+def _operations(account: Account) -> dict[str, Operation[Any, Any]]:
+    return {op.name: op for op in account.vendor.operations}
+
+
+def _backlog(account: Account, around: Surroundings, earlier: Earlier) -> Backlog:
+    operations = _operations(account)
+    return Backlog(
+        batch_size=lambda name: operations[name].batch_size(account.settings),
+        replaces={op.name: op.replaces for op in account.vendor.operations},
+        in_doubt=earlier.in_doubt,
+        coalesce=around.coalesce,
+        overtaking=earlier.overtaking,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from pipeline.engine.answers import read_answer
 from pipeline.engine.ends import FORGOTTEN
 from pipeline.engine.look import GONE, HELD, MIXED, MOVING, Look, Looking, Said, conflict, look_at
 from pipeline.engine.means import Heard, Means
@@ -12,7 +13,6 @@ from pipeline.engine.read_back import ReadBack
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.classify import classify_read
 from pipeline.policy.retry import next_delay_s
 from pipeline.vendors.contract import Missing, State
 
@@ -76,11 +76,11 @@ class Looks:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify_read(reply)
+        answer = read_answer(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         row.looks += 1
         row.looked_s = trip.left_s
-        state = reading.state(settings, reply) if isinstance(reply, Reply) else None
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if state is None:
             self._told_nothing(row, answer)
         else:
@@ -143,16 +143,26 @@ class Looks:
 
     def _told_nothing(self, row: Row, answer: Answer) -> None:
         """The vendor did not tell what it holds: ask again later, or give up."""
-        row.unread += not self._means.flow.is_probing
+        if answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._gives_up, is_read=True)
+            return
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.unread += is_counted
+        attempt = row.refusals.attempt(row.unread, is_counted=is_counted)
         jitter = self._means.around.jitter()
-        delay_s = next_delay_s(self._account.retry, answer, row.unread, jitter)
+        delay_s = next_delay_s(self._account.retry, answer, attempt, jitter, is_counted=is_counted)
         if delay_s is not None:
             self._supply.again([row], delay_s)
-        elif row.in_doubt:
-            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
-        elif answer.verdict is Verdict.FATAL:
-            self._supply.stands_in_line_again([row])  # the account stops: it is not attempted
+        elif not row.in_doubt and answer.http_status is None and answer.effect is Effect.NONE:
+            self._means.undecided.hold_unreached(row)
         else:
-            words = f"what the vendor holds could not be read: {answer.message}"
-            told = answer._replace(message=words, hint=UNREAD_HINT)
-            self._ends.end(row, told, Status.FAILED)
+            self._gives_up([row], answer)
+
+    def _gives_up(self, rows: Batch, answer: Answer) -> None:
+        """The row ends: what its entity holds is not told."""
+        (row,) = rows
+        if row.in_doubt:
+            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            return
+        words = f"what the vendor holds could not be read: {answer.message}"
+        self._ends.end(row, answer._replace(message=words, hint=UNREAD_HINT), Status.FAILED)

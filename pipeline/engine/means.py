@@ -6,13 +6,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from yarl import URL
+
 from pipeline.engine.ends import Ends
 from pipeline.engine.flow import Flow
 from pipeline.engine.look import BLINDLY, Looking
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
+from pipeline.engine.transport import host_port
 from pipeline.engine.trip import Trip
+from pipeline.engine.undecided import Undecided
 from pipeline.model import Answer, NoReply, Reply, Request, Status
+from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.policy.batches import Batch
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.vendors import Account, Operation
@@ -55,6 +60,12 @@ class Means:
     traffic: Traffic
     supply: Supply
     ends: Ends
+    undecided: Undecided
+
+    @property
+    def peer(self) -> str:
+        """The vendor's host and port, for messages."""
+        return host_port(URL(self.account.link.base_url))
 
     def heard(
         self,
@@ -66,7 +77,7 @@ class Means:
         is_read: bool = False,
     ) -> None:
         """What came to a request for `batch`, for all who learn from it."""
-        self.traffic.has_reply |= isinstance(reply, Reply)
+        self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
         trip.heard(answer)
         self.flow.heard(batch, answer, trip.left_s, is_read=is_read)
 

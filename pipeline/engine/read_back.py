@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pipeline.engine.answers import read_answer
 from pipeline.engine.ends import FORGOTTEN, INTERRUPTED
 from pipeline.engine.guards import Guards
+from pipeline.engine.holding import sure
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
 from pipeline.engine.trip import Trip
-from pipeline.model import Answer, Effect, NoReply, Status, Verdict
-from pipeline.policy.batches import Row
-from pipeline.policy.classify import classify_read
+from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
+from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import end_without_success, is_unconfirmed
 from pipeline.policy.retry import next_delay_s
 from pipeline.policy.settle import Settled, settled
@@ -55,6 +56,7 @@ class ReadBack:
             with self._means.traffic.request(trip.left_s):
                 reply = await self._means.send(operation.reading.request(settings, job))
                 trip.back(reply)
+            reply = await sure(reply, self._means.peer)
         except Exception:
             # an error of ours would come again: the row is not left to be read once more
             self._ends.end(row, row.answer or INTERRUPTED, Status.UNKNOWN)
@@ -62,28 +64,48 @@ class ReadBack:
         if isinstance(reply, NoReply) and reply.lost_turn:
             self._supply.stands_in_line_again([row])
             return None
-        answer = classify_read(reply)
+        answer = read_answer(reply)
         self._means.heard(trip, [row], reply, answer, is_read=True)
         self._ends.exchanges.read(row, reply)
-        row.reads += not self._means.flow.is_probing
+        row.reads += self._means.flow.is_counted(row, answer)
         what = found(operation.reading, settings, job, reply)
         if what is not None:
             self._settle(row, what)
         is_end = what is None and not self._reads_again(row, answer)
         return Heard((answer,), is_read=True, is_end=is_end)
 
+    async def is_told(self, row: Row, trip: Trip) -> bool:
+        """Whether the vendor still tells what it holds for a row that was updated."""
+        reading = self._operations[row.job.operation].reading
+        if reading is None:
+            return False
+        settings, operation = self._account.settings, self._operations[row.job.operation]
+        job = operation.job_type.trusted(row.text)
+        with self._means.traffic.request(trip.left_s):
+            reply = await self._means.send(reading.request(settings, job))
+            trip.back(reply)
+        return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
+
     def _reads_again(self, row: Row, answer: Answer) -> bool:
         """After a read that told nothing; False where it was the last one."""
-        delay_s = next_delay_s(self._account.retry, answer, row.reads, self._jitter())
+        is_counted = self._means.flow.is_counted(row, answer)
+        attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+        delay_s = next_delay_s(
+            self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+        )
         if delay_s is not None:
             self.reads_next(row, delay_s)
             return True
-        is_stop = answer.verdict is Verdict.FATAL or not self._means.traffic.has_reply
-        if is_stop:
-            self._ends.leave(row, None)  # the account stops: another process may settle it
+        if answer.verdict is Verdict.FATAL or not self._means.traffic.has_reply:
+            # where the account stops another process may settle it
+            self._means.undecided.hold([row], answer, self._is_unsettled, is_read=True)
         else:
-            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            self._is_unsettled([row], answer)
         return False
+
+    def _is_unsettled(self, rows: Batch, _answer: Answer) -> None:
+        """The row ends in doubt: no read tells."""
+        self._ends.end(rows[0], rows[0].answer or FORGOTTEN, Status.UNKNOWN)
 
     def _settle(self, row: Row, what: Found) -> None:
         """What a read showed."""

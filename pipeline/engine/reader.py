@@ -9,16 +9,21 @@ from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
+from pipeline.engine.answers import read_answer
 from pipeline.engine.gate import Door
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
-from pipeline.policy.classify import classify_read
-from pipeline.policy.hopeless import in_words
+from pipeline.policy.hopeless import hopeless, in_words
+from pipeline.policy.outcome import is_judged
 from pipeline.policy.retry import next_delay_s
+from pipeline.policy.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Listing, Missing, Page, State
+
+MOST_REFUSED = 20
+"""So many reads are refused one after the other before an account is given up."""
 
 Told = TypeVar("Told")
 
@@ -59,11 +64,13 @@ class Reader:
         self.account = account
         self.requests = 0
         self.stopped: str | None = None
+        self._refused = 0
         self._send = send
         self._door = door
         self._around = around
         self._sleep = sleep
         self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
+        self._throttle = Throttle()
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
 
     @contextmanager
@@ -113,7 +120,7 @@ class Reader:
             return Seen(None, "this vendor cannot be asked")
 
         def read(reply: Reply) -> State | Missing | None:
-            return reading.state(settings, reply)
+            return reading.state(settings, job, reply)
 
         answer, state = await self._ask(reading.request(settings, job), read)
         if state is not None or answer is None:
@@ -124,7 +131,7 @@ class Reader:
         self, request: Request, read: Callable[[Reply], Told]
     ) -> tuple[Answer | None, Told | None]:
         """The last answer, and what it told; no answer where the account has stopped."""
-        attempt = 0
+        attempt, refusals = 0, NO_REFUSALS
         while self.stopped is None and (number := await self._door.permit()) is not None:
             trip = Trip(self._door, number, self._around.clock())
             self.requests += 1
@@ -135,16 +142,47 @@ class Reader:
                 trip.back()
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
-            attempt += 1
-            answer = classify_read(reply)
+            answer = read_answer(reply)
             trip.heard(answer)
+            is_throttled = answer.verdict is Verdict.THROTTLED
+            if is_throttled:
+                refusals = self._on_throttled(refusals, answer)
+            elif is_judged(answer):
+                self._throttle.accepted()
+            is_counted = not is_throttled or refusals.is_counted
+            attempt += is_counted
             found = read(reply) if isinstance(reply, Reply) else None
             if found is not None:
+                self._refused = 0
                 return answer, found
             if answer.verdict is Verdict.FATAL:
-                self.stop(in_words(answer))
-            delay_s = next_delay_s(self.account.retry, answer, attempt, self._around.jitter())
+                self._is_refused(answer)
+            delay_s = next_delay_s(
+                self.account.retry,
+                answer,
+                refusals.attempt(attempt, is_counted=is_counted),
+                self._around.jitter(),
+                is_counted=is_counted,
+            )
             if delay_s is None:
                 return answer, None
             await self._sleep(delay_s)
         return None, None
+
+    def _on_throttled(self, before: Refusals, answer: Answer) -> Refusals:
+        """After a 429; where there were no others for too long, the reader stops."""
+        now_s = self._around.clock()
+        refusals = self._throttle.refused(before, now_s)
+        throttled_s = now_s - (self._throttle.since_s or now_s)
+        reason = hopeless(
+            answer, None, throttled_s=throttled_s, max_outage_s=self.account.max_outage_s
+        )
+        if reason is not None:
+            self.stop(reason)
+        return refusals
+
+    def _is_refused(self, answer: Answer) -> None:
+        # a single entity may be out of reach: nothing is lost by asking for some more
+        self._refused += 1
+        if answer.http_status is None or self._refused >= MOST_REFUSED:
+            self.stop(in_words(answer))

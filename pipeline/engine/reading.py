@@ -29,7 +29,7 @@ def found(
     """What `reply` to a read shows; None where it tells nothing."""
     if isinstance(reply, NoReply):
         return None
-    state = reading.state(settings, reply)
+    state = reading.state(settings, job, reply)
     if state is None:
         return None
     if state is MISSING:

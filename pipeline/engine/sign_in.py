@@ -24,12 +24,13 @@ from http import HTTPStatus
 import anyio
 from yarl import URL
 
-from pipeline.engine.auth import Mask, authorization, is_token, secrets_of
+from pipeline.engine.answers import read_answer
+from pipeline.engine.auth import authorization, is_token, secrets_of
 from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.means import Send
 from pipeline.engine.transport import Late, Transport, host_port
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
-from pipeline.policy.classify import classify_read, is_html
+from pipeline.policy.classify import is_html
 from pipeline.policy.pause import ANNOUNCED_S
 from pipeline.policy.quota import parse_quota
 from pipeline.policy.retry import RETRYABLE, next_delay_s
@@ -105,7 +106,7 @@ async def signed_in(
                 _link_to_tokens(account.link, signs),
                 authorization=authorization(signs.basic),
                 in_flight=1,
-                secrets=[secret.get_secret_value() for secret in account.hidden],
+                secrets=secrets_of(account),
             )
         )
         tokens = _Tokens(
@@ -226,7 +227,8 @@ class _SignedIn:
                 await self._ask()
         if self._hopeless is not None:
             return self._hopeless
-        return None if await self._late() else LATE_SIGN_IN
+        # where that turn is lost the next one finds a token: none need be used so late
+        return None if await self._late(math.inf) else LATE_SIGN_IN
 
     async def _ask(self) -> None:
         if self._unused >= UNUSED_MOST:
@@ -356,10 +358,6 @@ class _Tokens:
         self._sleep = sleep
         self._jitter = jitter
         self._server = host_port(URL(call.base_url))
-        secrets = [secret.get_secret_value() for secret in call.secrets]
-        if call.basic is not None:
-            secrets.append(call.basic.password.get_secret_value())
-        self._mask = Mask(*secrets)
 
     async def fetch(self) -> Granted | NoReply:
         """A token, or why there is none for this account.
@@ -393,9 +391,9 @@ class _Tokens:
     def _answer(self, reply: Reply | NoReply) -> Answer:
         """What a reply without a token means."""
         if isinstance(reply, NoReply):
-            return classify_read(reply)
+            return read_answer(reply)
         if reply.status // 100 != 2:  # noqa: PLR2004 - the class of what went well
-            return classify_read(self._mask.hide(reply))
+            return read_answer(reply)
         # its body is not shown: what we could not read may be a token all the same
         came = "a page of HTML or XML" if is_html(reply) else "a reply"
         message = f"HTTP {reply.status}, {came} without an access token that can be used"

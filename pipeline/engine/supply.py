@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import anyio
 import anyio.to_thread
@@ -58,11 +58,26 @@ class Supply:
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
+        self.rests_on = backlog.rests_on
 
     @property
     def is_done(self) -> bool:
         """Whether every row has ended."""
         return self._backlog.is_done
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no row that was given out is still on its way."""
+        return self._backlog.is_untouched
+
+    def all_wait(self, held: int) -> bool:
+        """Whether rows were given out, and all that have not ended are these, which are held."""
+        return 0 < held == self._backlog.failing
+
+    @property
+    def has_others(self) -> bool:
+        """Whether rows that may go are here, or are being read, that this process has not sent."""
+        return self._backlog.has_others
 
     @property
     def retrying(self) -> int:
@@ -100,7 +115,7 @@ class Supply:
                 self._hungry = anyio.Event()
                 await self._hungry.wait()
         self._backlog.end()
-        self.wake_if_done()
+        self._idle.wake_all()
 
     def _read_on(self) -> Sequence[JobRow] | None:
         """More rows without those that ended in an earlier process; None where there are none."""
@@ -138,10 +153,13 @@ class Supply:
 
     # Taking and giving back...
 
-    def next(self, *, may_be_first: bool, probe: int | None = None) -> Batch:
+    def next(
+        self, *, may_be_first: bool, probe: int | None = None, others_first: bool = False
+    ) -> Batch:
         """The next rows that may go now together, if there are any.
 
         may_be_first  True lets any fresh row go; False only while no other is on its way
+        others_first  rows that were not sent yet go before those that failed
         probe         its number in an outage, from 1; None where the vendor is not down
         """
         fresh = may_be_first or self._backlog.is_untouched
@@ -151,12 +169,30 @@ class Supply:
         if probe is not None:
             batch = self._backlog.probe(probe, fresh=fresh)
         else:
-            batch = self._backlog.next(now_s, fresh=fresh)
+            batch = self._backlog.next(now_s, fresh=fresh, others_first=others_first)
         if self._backlog.needs_more:
             self._hungry.set()
         if self._backlog.due_s is not None and self._backlog.due_s <= now_s:
             self._idle.wake()  # one more is due: somebody else can take it
         return batch
+
+    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
+        """One row to be sent alone, from any place of those that are read; see `Backlog`."""
+        batch = self._backlog.one_elsewhere(draw, avoid)
+        if self._backlog.needs_more:
+            self._hungry.set()
+        return batch
+
+    def read_far(self, *, is_wished: bool) -> None:
+        """Read on as far as memory allows, so that rows of other places can be asked; or not."""
+        self._backlog.reads_far = is_wished
+        if self._backlog.needs_more:
+            self._hungry.set()
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether more rows are being read."""
+        return self._backlog.needs_more
 
     def put_back(self, batch: Batch) -> None:
         """`batch` was taken and not sent."""

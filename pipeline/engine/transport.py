@@ -14,11 +14,12 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from weakref import WeakSet
 
 import aiohttp
@@ -29,13 +30,16 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
-from pipeline.engine.auth import Mask
 from pipeline.engine.tls import is_about_our_certificate, tls_context, tls_failure
-from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request
+from pipeline.engine.unpack import PACKINGS, BrokenPackingError, Unpacker, packing_of
+from pipeline.engine.wire import Wire
+from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request, Standing
 from pipeline.model.wire import header_fault
+from pipeline.policy.mask import Mask
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
+SHOWN_BYTES = 100  # of an answer that cannot be understood
 MAX_HEADER_BYTES = 32 * 1024  # of one reply header; some gateways send long policies
 LATE_S = 0.010  # what the gate's margin allows for anyway
 LARGE_BODY_BYTES = 1024 * 1024  # from here on aiohttp wants a stream instead of bytes
@@ -43,7 +47,8 @@ CONNECT_SHARE = 0.9  # of a whole attempt, at most: what is cut off while connec
 
 PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII without `#`: nothing that could end the line
 
-Late = Callable[[], Awaitable[bool]]
+Late = Callable[[float], Awaitable[bool]]
+"""Is told how many seconds ago the turn was."""
 
 
 class NeverLeftError(asyncio.CancelledError):
@@ -51,12 +56,13 @@ class NeverLeftError(asyncio.CancelledError):
 
 
 class _Departure:
-    """Whether the request of one `send` has its connection."""
+    """The connection of one `send`, once it has one, and how its reply stands there."""
 
-    __slots__ = ("is_connected",)
+    __slots__ = ("standing", "wire")
 
     def __init__(self) -> None:
-        self.is_connected = False
+        self.wire: Wire | None = None
+        self.standing = Standing()
 
 
 _departure: ContextVar[_Departure] = ContextVar("_departure")
@@ -67,7 +73,8 @@ class Transport:
 
     authorization  the header's value until `sign` sets another; None sends none
     in_flight      at most so many sends at once; one more would wait for a connection
-    secrets        what no reply may show besides, for example a key in a vendor's own header
+    secrets        what no text about a reply may show besides the authorization, for example a key
+                   in a vendor's own header
     late           asked before a request leaves whose connection took so long that its turn is
                    over; False: it does not leave. None asks nobody
     raises         ConfigError where the link cannot work as configured
@@ -132,7 +139,8 @@ class Transport:
     async def send(self, request: Request) -> Reply | NoReply:
         """What came back for this request, or how it was lost.
 
-        It carries what was signed when it was called; no reply shows that.
+        It carries what was signed when it was called. The reply is what came; its `hide` takes
+        that out of texts.
 
         raises  ValueError where the request's path is not encoded; nothing else for what the
                 network or the peer does. Cancelled, it closes its connection; NeverLeftError where
@@ -150,21 +158,29 @@ class Transport:
                 allow_redirects=False,
             )
             received_s = time.time()
+            is_early = response._writer is not None  # noqa: SLF001 - no public way to know
             try:
                 body, is_cut = await self._read(response)
             finally:
                 response.release()  # closes the connection unless the body was read whole
         except asyncio.CancelledError as error:
-            if departure.is_connected:
+            if departure.wire is not None:
                 raise
             raise NeverLeftError(*error.args) from error
         except _NotConnectedError as error:
             return _never_left(error.cause, self._peer, host_port(self._proxy), self._timeouts)
-        except (aiohttp.ClientError, OSError) as error:
-            if not departure.is_connected:
+        except (aiohttp.ClientError, OSError, BrokenPackingError) as error:
+            if departure.wire is None:
                 return _never_left(error, self._peer, host_port(self._proxy), self._timeouts)
-            return _in_doubt(error, self._peer, self._timeouts)
-        return mask.hide(Reply(response.status, response.headers, body, is_cut, received_s))
+            first = mask.hide_bytes(departure.wire.first + b"...").removesuffix(b"...")
+            return _in_doubt(error, self._peer, self._timeouts, _shown(first))
+        standing = departure.standing
+        if standing.is_doubtful:
+            return surplus(self._peer)
+        if is_early and response.status // 100 == 2:  # noqa: PLR2004 - the class of successes
+            return _too_early(self._peer)
+        told = _as_unpacked(response.headers)
+        return Reply(response.status, told, body, is_cut, received_s, standing, mask.hide)
 
     def _url(self, path: str) -> URL:
         if PATH.fullmatch(path) is None:
@@ -181,12 +197,18 @@ class Transport:
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
         """The body as it came, and whether it was longer than allowed."""
-        content = response.content
-        body = b""
-        limit_bytes = self._link.max_reply_bytes
-        while not content.at_eof() and len(body) <= limit_bytes:
-            body += await content.readany()
-        return body[:limit_bytes], len(body) > limit_bytes
+        content, limit_bytes = response.content, self._link.max_reply_bytes
+        packing = packing_of(response.headers.get("Content-Encoding", ""))
+        unpacker = Unpacker(packing) if packing in PACKINGS else None
+        body, came = b"", 0
+        while not content.at_eof() and max(len(body), came) <= limit_bytes:
+            data = await content.readany()
+            came += len(data)
+            body += data if unpacker is None else unpacker.feed(data, limit_bytes + 1 - len(body))
+        is_cut = max(len(body), came) > limit_bytes
+        if unpacker is not None and not is_cut:
+            unpacker.end()
+        return body[:limit_bytes], is_cut
 
 
 class _NotConnectedError(aiohttp.ClientError):
@@ -211,7 +233,10 @@ class _Connector(aiohttp.TCPConnector):
             keepalive_timeout=IDLE_S,
             ttl_dns_cache=DNS_TTL_S,
         )
-        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._factory = cast(
+            "partial[ResponseHandler]", partial(Wire, self._loop)
+        )  # there is no public way to watch a connection
+        self._used: WeakSet[Wire] = WeakSet()
         self._late = late
 
     async def connect(
@@ -225,38 +250,67 @@ class _Connector(aiohttp.TCPConnector):
         try:
             while True:
                 connection = await super().connect(req, traces, timeout)
-                if self._is_usable(connection):
+                if await self._is_usable(connection):
                     await self._still_in_time(connection, asked_s)
-                    _departure.get().is_connected = True
+                    _begin(_departure.get(), connection)
                     return connection
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _NotConnectedError(error) from error
 
     async def _still_in_time(self, connection: Connection, asked_s: float) -> None:
         """A turn is for now: where the connection took long, another one is needed."""
-        if self._late is None or time.monotonic() - asked_s < LATE_S:
+        late_s = time.monotonic() - asked_s
+        if self._late is None or late_s < LATE_S:
             return
         is_permitted = False
         try:
-            is_permitted = await self._late()
+            is_permitted = await self._late(late_s)
         finally:
             if not is_permitted:
                 connection.release()
         if not is_permitted:
             raise _TooLateError
 
-    def _is_usable(self, connection: Connection) -> bool:
+    async def _is_usable(self, connection: Connection) -> bool:
         """False, and closed, where an idle connection was spoilt; raises for a new one."""
-        # A server may say something unasked on an idle connection ("408, you were too
-        # slow"); aiohttp would take that for the answer to the next request.
-        protocol = connection.protocol
-        if protocol is not None and not protocol.should_close:
-            self._used.add(protocol)
+        # A server may say something unasked on an idle connection ("408, you were too slow", or
+        # a reply too many); aiohttp would take that for the answer to the next request.
+        wire = _wire_of(connection)
+        is_used = wire in self._used
+        try:
+            if is_used and wire.is_readable():
+                for _ in range(_TURNS_TO_READ):
+                    await asyncio.sleep(0)
+        except BaseException:
+            connection.close()
+            raise
+        if wire.is_connected() and not wire.should_close:
+            self._used.add(wire)
             return True
         connection.close()
-        if protocol not in self._used:  # the next one would be no better
+        if not is_used:  # the next one would be no better
             raise aiohttp.ServerDisconnectedError
         return False
+
+
+_TURNS_TO_READ = 3  # of the loop: to see that there is something, to read it, to close
+
+
+def _wire_of(connection: Connection) -> Wire:
+    wire = connection.protocol
+    if not isinstance(wire, Wire):
+        raise TypeError("the library made a connection that nobody watches")
+    return wire
+
+
+def _begin(departure: _Departure, connection: Connection) -> None:
+    """From now on what comes is for the request that is about to leave."""
+    wire = _wire_of(connection)
+    if wire.should_close or not wire.is_connected():  # while it waited for its turn
+        connection.close()
+        raise aiohttp.ServerDisconnectedError
+    wire.begins()
+    departure.wire, departure.standing = wire, wire.standing
 
 
 # Before the first request: is the link as it should be?
@@ -382,8 +436,25 @@ def _refused_by_proxy(status: int, peer: str, proxy: str) -> NoReply:
     )
 
 
-def _in_doubt(error: Exception, peer: str, timeouts: aiohttp.ClientTimeout) -> NoReply:
-    """How a request that had a connection was lost: it may have arrived."""
+def surplus(peer: str) -> NoReply:
+    """More came than was asked for: nobody can tell which reply is whose."""
+    detail = (
+        f"{peer} sent more replies than it got requests on one connection: which of them answers "
+        "this one is not known"
+    )
+    return NoReply("surplus_reply", detail, may_have_arrived=True)
+
+
+def _too_early(peer: str) -> NoReply:
+    detail = f"{peer} answered with a success before it had the whole request"
+    return NoReply("early_reply", detail, may_have_arrived=True)
+
+
+def _in_doubt(error: Exception, peer: str, timeouts: aiohttp.ClientTimeout, first: str) -> NoReply:
+    """How a request that had a connection was lost: it may have arrived.
+
+    first  how what came begins, for people; empty where nothing came
+    """
     refusal = error.__cause__
     match error:
         case OSError() if isinstance(refusal, OSError) and is_about_our_certificate(refusal):
@@ -392,13 +463,43 @@ def _in_doubt(error: Exception, peer: str, timeouts: aiohttp.ClientTimeout) -> N
         case TimeoutError():
             detail = f"no whole answer from {peer} within {timeouts.total:g} s"
             return NoReply("timeout", detail, may_have_arrived=True)
-        case aiohttp.ClientPayloadError():
-            return NoReply("broken_reply", f"{peer} broke off its answer", may_have_arrived=True)
-        case aiohttp.ClientResponseError():
-            detail = f"the answer of {peer} is not HTTP, or its headers are too large"
-            return NoReply("broken_reply", detail, may_have_arrived=True)
+    if broken := _broken(error, peer, first):
+        begins = f": it begins {first}" if first else ""
+        return NoReply("broken_reply", broken + begins, may_have_arrived=True)
     detail = f"{peer} closed the connection without an answer"
     return NoReply("disconnected", detail, may_have_arrived=True)
+
+
+def _broken(error: Exception, peer: str, first: str) -> str:
+    """What is wrong with an answer that came and cannot be understood; empty where none came."""
+    match error:
+        case BrokenPackingError():
+            return f"{peer} sent an answer that cannot be unpacked as its Content-Encoding says"
+        case aiohttp.ClientPayloadError():
+            return f"{peer} broke off its answer, or garbled it"
+        case aiohttp.ClientResponseError():
+            return f"the answer of {peer} is not HTTP, or its headers are too large"
+    return f"{peer} closed the connection amid its answer" if first else ""
+
+
+def _shown(first: bytes) -> str:
+    r"""How an answer begins, in quotes and without what a terminal would obey.
+
+    >>> _shown(b"SSH-2.0\r\n\x1b[31m"), _shown(b"")
+    ('"SSH-2.0\\r\\n\\x1b[31m"', '')
+    """
+    text = first[:SHOWN_BYTES].decode("latin-1").encode("unicode_escape").decode("ascii")
+    return f'"{text}"' if text else ""
+
+
+def _as_unpacked(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers of a body that was unpacked, without those that say how it came."""
+    if packing_of(headers.get("Content-Encoding", "")) not in PACKINGS:
+        return headers
+    left = CIMultiDict(headers)
+    for name in ("Content-Encoding", "Content-Length"):
+        left.popall(name, None)
+    return left
 
 
 def _words(error: OSError) -> str:

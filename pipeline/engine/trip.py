@@ -42,4 +42,4 @@ def pause_words(reply: Reply) -> str:
     ('HTTP 429, Retry-After: 7', 'HTTP 429')
     """
     seconds = shown(reply.headers.get("retry-after", ""))
-    return f"HTTP {reply.status}" + (f", Retry-After: {seconds}" if seconds else "")
+    return reply.hide(f"HTTP {reply.status}" + (f", Retry-After: {seconds}" if seconds else ""))

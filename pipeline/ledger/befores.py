@@ -42,7 +42,7 @@ class Befores:
 
     def keep(self, befores: Sequence[tuple[int, str]]) -> None:
         """Put on record what the entities of these rows hold; what was kept before gives way."""
-        lines = [(row, crc32(state.encode(), row & 0xFFFF_FFFF), state) for row, state in befores]
+        lines = [(row, self._checksum(row, state), state) for row, state in befores]
         with self._turn, self._database.commit() as connection:
             connection.executemany(_KEEP, lines)
 
@@ -51,9 +51,12 @@ class Befores:
         with self._turn:
             lines = self._database.rows(_READ, (json.dumps(list(rows)),))
         for row, checksum, state in lines:
-            if crc32(str(state).encode(), row & 0xFFFF_FFFF) != checksum:
+            if self._checksum(row, str(state)) != checksum:
                 raise damaged(self._path, f"what row {row} overwrote is not what was written")
         return {row: state for row, _, state in lines}
+
+    def _checksum(self, row: int, state: str) -> int:
+        return crc32(state.encode(), (row & 0xFFFF_FFFF) ^ self._database.seed)
 
     def close(self) -> None:
         """Let go of the file."""

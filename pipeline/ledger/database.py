@@ -6,6 +6,7 @@ Knows nothing of what stands in it.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
 
+from pipeline.ledger.checked import Checks
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.file_system import network_file_system_of
 from pipeline.ledger.mark import Mark
@@ -23,7 +25,9 @@ from pipeline.model import RunAborted
 WAIT_S = 30.0
 """How long a call waits for another process that is writing."""
 
-OWNER = "CREATE TABLE owner (name TEXT NOT NULL, checksum INTEGER NOT NULL);"
+OWNER = """
+CREATE TABLE owner (name TEXT NOT NULL, seed INTEGER NOT NULL, checksum INTEGER NOT NULL);
+"""
 
 _CHECKPOINT_PAGES = 2000  # 8 MB: the file is caught up every second or two, not in every commit
 _MOST_LOG_BYTES = 32 << 20
@@ -117,8 +121,10 @@ class Database:
     wait_s        for another process that is writing
     witness       where the number of its last commit is noted, beside the mark that lies with it
     at_least      a commit that is known to be in it from elsewhere
-    owner         whose record it is: one that bears another name is refused. Empty: that is not
-                  looked at. `migrations` must make the table `OWNER` then
+    owner         whose record it is, where `migrations` make the table `OWNER`: one that bears
+                  another name is refused. Empty: whosever it is
+    checks        of files that are opened again and again: one that passed one of late is not
+                  compared page by page. None: it always is
 
     Usable from any thread, one call at a time. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged, down to the order of its pages.
@@ -134,8 +140,12 @@ class Database:
         witness: Path | None = None,
         at_least: int = 0,
         owner: str = "",
+        checks: Checks | None = None,
     ) -> None:
         self.path = path
+        self.seed = 0
+        """What the checksums of rows start from: rows of another owner's file do not fit. 0 where
+        an earlier version began the file, or it has no owner."""
         with told_in_words(path):
             _refuse_network(path)
             if path.stat() and path.is_dir():
@@ -148,13 +158,14 @@ class Database:
                 self._mark.close()
                 raise
             try:
+                is_new = self._format() == 0
                 self._check_format(migrations, may_be_empty=may_be_empty)
                 self._set_up(wait_s)
                 self._migrate(migrations)
                 self._check_tables(migrations)
-                self._check_pages()
-                if owner:
-                    self._check_owner(owner)
+                self._check_pages(checks or Checks())
+                if OWNER in migrations:
+                    self._check_owner(owner, is_new=is_new)
             except BaseException:
                 self._connection.close()
                 self._mark.close()
@@ -203,18 +214,22 @@ class Database:
             finally:
                 self._mark.close()
 
-    def _check_owner(self, owner: str) -> None:
+    def _check_owner(self, owner: str, *, is_new: bool) -> None:
         """Raise LedgerError where the file is the record of somebody else.
 
         One that an earlier version made bears no name yet: it is given its own.
         """
-        found = self.rows("SELECT name, checksum FROM owner")
+        found = self.rows("SELECT name, seed, checksum FROM owner")
+        if not found and not owner:
+            return
         if not found:
+            found = [_owner_line(owner, seed_of(owner) if is_new else 0)]
             with self.commit() as connection:
-                line = owner, crc32(owner.encode())
-                connection.execute("INSERT INTO owner VALUES (?, ?)", line)
-        elif found != [(owner, crc32(owner.encode()))]:
+                connection.execute("INSERT INTO owner VALUES (?, ?, ?)", found[0])
+        owner = owner or found[0][0]
+        if found not in ([_owner_line(owner, seed)] for seed in (0, seed_of(owner))):
             raise damaged(self.path, f"it is not the record of {owner}")
+        self.seed = found[0][1]
 
     def _check_commits(self, at_least: int) -> None:
         """Raise LedgerError where commits that had returned are not there any more.
@@ -292,11 +307,37 @@ class Database:
         finally:
             made.close()
 
-    def _check_pages(self) -> None:
-        """Raise LedgerError where pages, or the order of the rows in them, do not fit together."""
-        (words,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+    def _check_pages(self, checks: Checks) -> None:
+        """Raise LedgerError where pages, the order of rows in them, or indexes do not fit."""
+        if not checks.is_due(self.path):
+            return
+        (words,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if words != "ok":
             raise damaged(self.path, " ".join(str(words).split()))
+        checks.passed(self.path)
+
+
+def sum_of(values: Sequence[object], seed: int = 0) -> int:
+    """Checksum of the values of a row: the same for 1, 1.0 and true, which columns may turn around.
+
+    >>> sum_of([1, "a"]) == sum_of([True, "a"]) != sum_of([1, "b"])
+    True
+    """
+    alike = [float(each) if isinstance(each, int | float) else repr(each) for each in values]
+    return crc32(json.dumps(alike).encode(), seed)
+
+
+def seed_of(owner: str) -> int:
+    """What the checksums of an owner's rows start from.
+
+    >>> seed_of("monday") == seed_of("tuesday")
+    False
+    """
+    return crc32(owner.encode())
+
+
+def _owner_line(owner: str, seed: int) -> tuple[str, int, int]:
+    return owner, seed, crc32(f"{owner} {seed}".encode())
 
 
 class Keeper:

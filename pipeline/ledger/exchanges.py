@@ -31,28 +31,31 @@ def size_of(exchange: Exchange) -> int:
     return len(exchange.request) + len(exchange.reply)
 
 
-def keep(connection: Connection, exchanges: Sequence[Exchange]) -> None:
-    """Add exchanges, as far as there is room for them."""
+def keep(connection: Connection, exchanges: Sequence[Exchange], seed: int) -> None:
+    """Add exchanges, as far as there is room for them.
+
+    seed  of their checksums: that of the database
+    """
     for exchange in exchanges:
         row, *values = exchange
         record = _encode(values).encode()
-        line = row, size_of(exchange), _checksum(row, record), record, MOST_EXCHANGE_CHARS
+        line = row, size_of(exchange), _checksum(row, record, seed), record, MOST_EXCHANGE_CHARS
         connection.execute(_KEEP, line)
 
 
 def kept(database: Database, row: int | None) -> Iterator[Exchange]:
     """Those on record, in row order. Raises LedgerError where one is not what was written."""
     for number, checksum, record in database.rows(_READ, (row,)):
-        exchange = _read(number, checksum, record)
+        exchange = _read(number, checksum, record, database.seed)
         if exchange is None:
             raise damaged(database.path, f"the exchange of row {number} is not what was written")
         yield exchange
 
 
-def _read(row: Any, checksum: Any, record: Any) -> Exchange | None:
+def _read(row: Any, checksum: Any, record: Any, seed: int) -> Exchange | None:
     """A line; None where it is not what was written, its values may be of any type then."""
     try:
-        if _checksum(row, record) != checksum:
+        if _checksum(row, record, seed) != checksum:
             return None
         status, *texts = json.loads(record)
         return Exchange(row, Status(status), *texts)
@@ -60,5 +63,5 @@ def _read(row: Any, checksum: Any, record: Any) -> Exchange | None:
         return None
 
 
-def _checksum(row: int, record: bytes) -> int:
-    return crc32(record, row & 0xFFFF_FFFF)
+def _checksum(row: int, record: bytes, seed: int) -> int:
+    return crc32(record, (row & 0xFFFF_FFFF) ^ seed)

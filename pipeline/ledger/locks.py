@@ -77,6 +77,15 @@ class Lock:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    def is_in_place(self) -> bool:
+        """Whether it is held, and its file still stands where others look for it."""
+        if self._file is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._file), self._path.stat())
+        except OSError:
+            return False
+
     def held_by(self) -> str:
         """The same in words."""
         holder = self.holder()

@@ -27,6 +27,7 @@ from pipeline.ledger.database import (
     create,
     damaged,
     read_only,
+    sum_of,
     told_in_words,
 )
 from pipeline.model import RowResult, Status
@@ -60,7 +61,11 @@ INSERT INTO legs
 SELECT 1, account, min(at_s - seconds), max(at_s), sum(sent), 0, sum(seconds), 1
 FROM samples GROUP BY account;
 """
-_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER)
+_CHECKSUMS = """
+ALTER TABLE samples ADD COLUMN checksum INTEGER;
+ALTER TABLE legs ADD COLUMN checksum INTEGER;
+"""  # null in rows of before
+_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER, _CHECKSUMS)
 
 _END = """
 INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
@@ -70,7 +75,7 @@ WHERE status = 'not_attempted'
 """
 _CLAIM = """
 INSERT OR IGNORE INTO claims (row, negative)
-SELECT ?1, -?1 WHERE NOT EXISTS (SELECT 1 FROM results WHERE row = ?1)
+SELECT ?1, -(?1 + ?2) WHERE NOT EXISTS (SELECT 1 FROM results WHERE row = ?1)
 """
 _UNATTEMPT = "DELETE FROM results WHERE row = ? AND status = 'not_attempted'"
 _UNCLAIM = "DELETE FROM claims WHERE row = ?"
@@ -82,6 +87,16 @@ _ENDED = """
 SELECT row, status FROM results
 WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
 """
+
+_SAMPLE = ", ".join(Sample._fields)
+_LEG = ", ".join(Leg._fields)
+# ruff: disable[S608] - made of the names above
+_READ_SAMPLES = (
+    f"SELECT number, {_SAMPLE}, checksum FROM samples WHERE number > ? ORDER BY number LIMIT ?"
+)
+_RECENT_SAMPLES = f"SELECT {_SAMPLE} FROM samples WHERE account = ? ORDER BY number DESC LIMIT ?"
+_READ_LEGS = f"SELECT {_LEG}, checksum FROM legs ORDER BY number, account"
+# ruff: enable[S608]
 
 _CHUNK_ROWS = 4096
 _LAST_ROW = 2**62
@@ -119,7 +134,7 @@ class RunLedger(Keeper):
         """A new ledger, readable by its owner only. Raises RunAborted where there is a file."""
         with told_in_words(path):
             create(path)
-        Database(path, _MIGRATIONS, may_be_empty=True).close()
+        Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness).close()
         return cls(path, run=run, witness=witness)
 
     @property
@@ -139,18 +154,19 @@ class RunLedger(Keeper):
         exchanges: Sequence[Exchange] = (),
     ) -> None:
         """Claims, then results, then exchanges, in one commit."""
-        lines = [_line(result) for result in results]
+        lines = [_line(result, self._database.seed) for result in results]
         with self._database.commit() as connection:
             if claims:
                 self._claim(connection, claims)
             if lines:
                 self._end(connection, lines)
-            exchanges_table.keep(connection, exchanges)
+            exchanges_table.keep(connection, exchanges, self._database.seed)
 
     def _claim(self, connection: Connection, claims: Sequence[int]) -> None:
         rows = [(row,) for row in claims]
         connection.executemany(_UNATTEMPT, rows)
-        if connection.executemany(_CLAIM, rows).rowcount != len(rows):
+        lines = [(row, self._database.seed) for row in claims]
+        if connection.executemany(_CLAIM, lines).rowcount != len(rows):
             ended = self.ended(claims)
             if ended:
                 raise LedgerError(
@@ -183,10 +199,11 @@ class RunLedger(Keeper):
         yield from starmap(_result, self._lines(first, last))
 
     def _lines(self, first: int, last: int) -> Iterator[_Line]:
+        seed = self._database.seed
         while True:
             lines = self._database.rows(_READ, (first, last, _CHUNK_ROWS))
             for row, status, checksum, record in lines:
-                if not _is_sound(row, status, checksum, record):
+                if not _is_sound(row, status, checksum, record, seed):
                     raise damaged(self._path, f"the result of row {row} is not what was written")
                 yield row, status, checksum, record
             if len(lines) < _CHUNK_ROWS:
@@ -199,7 +216,7 @@ class RunLedger(Keeper):
         first = -_LAST_ROW
         while rows := self._database.rows(query, (first, _CHUNK_ROWS)):
             for row, negative in rows:
-                if negative != -row:
+                if negative != -(row + self._database.seed):
                     raise damaged(self._path, f"the claim of row {row} is not what was written")
                 yield row
             first = rows[-1][0] + 1
@@ -222,29 +239,33 @@ class RunLedger(Keeper):
         """Append samples, write legs anew, in one commit."""
         with self._database.commit() as connection:
             connection.executemany(
-                "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [_stored(sample) for sample in samples],
+                "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_summed(_stored(sample), self._database.seed) for sample in samples],
             )
             connection.executemany(
-                "INSERT OR REPLACE INTO legs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", legs
+                "INSERT OR REPLACE INTO legs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_summed(leg, self._database.seed) for leg in legs],
             )
 
     def samples(self) -> Iterator[Sample]:
         """Read in chunks."""
-        query = "SELECT * FROM samples WHERE number > ? ORDER BY number LIMIT ?"
         last = 0
-        while rows := self._database.rows(query, (last, _CHUNK_ROWS)):
+        while rows := self._database.rows(_READ_SAMPLES, (last, _CHUNK_ROWS)):
             for row in rows:
-                try:
-                    yield _sample(row)
-                except (TypeError, ValueError) as error:
-                    raise damaged(self._path, "a sample is not what was written") from error
+                yield _sample(self._sound(row[1:], "a sample"))
             last = rows[-1][0]
 
     def legs(self) -> list[Leg]:
         """Read at once: they are few."""
-        query = "SELECT * FROM legs ORDER BY number, account"
-        return [Leg._make((*row[:-1], bool(row[-1]))) for row in self._database.rows(query, ())]
+        found = (self._sound(row, "a leg of the run") for row in self._database.rows(_READ_LEGS))
+        return [Leg._make((*values[:-1], bool(values[-1]))) for values in found]
+
+    def _sound(self, row: Sequence[Any], what: str) -> Sequence[Any]:
+        """The values of a row, its checksum last; one that an earlier version wrote has none."""
+        *values, checksum = row
+        if checksum is not None and checksum != sum_of(values, self._database.seed):
+            raise damaged(self._path, f"{what} is not what was written")
+        return values
 
 
 def ended_among(path: Path, rows: Sequence[int]) -> set[int]:
@@ -268,12 +289,16 @@ def sound_results(path: Path, run: str) -> Iterator[RowResult]:
     Ends where nothing more can be read; of a file that is gone nothing can.
     """
     with suppress(sqlite3.Error, UnicodeDecodeError), closing(read_only(path)) as connection:
+        seeds = {0}
         with suppress(sqlite3.OperationalError):  # an earlier version made no such table
-            if connection.execute("SELECT 1 FROM owner WHERE name <> ?", (run,)).fetchall():
+            owners = connection.execute("SELECT name, seed FROM owner").fetchall()
+            if any(name != run for name, _ in owners):
                 return
+            seeds = {seed for _, seed in owners} or {0}
         for line in connection.execute("SELECT row, status, checksum, record FROM results"):
-            if _is_sound(*line):
-                yield _result(*line)
+            row, status, checksum, record = line
+            if any(_is_sound(row, status, checksum, record, seed) for seed in seeds):
+                yield _result(row, status, checksum, record)
 
 
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
@@ -281,10 +306,9 @@ def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
 
     Nothing else of the file is looked at: that would take long, and no truth hangs on them.
     """
-    query = "SELECT * FROM samples WHERE account = ? ORDER BY number DESC LIMIT ?"
     try:
         with closing(read_only(path)) as connection:
-            rows = connection.execute(query, (account, most)).fetchall()
+            rows = connection.execute(_RECENT_SAMPLES, (account, most)).fetchall()
         return [_sample(row) for row in rows]
     except (sqlite3.Error, TypeError, ValueError):
         return []
@@ -298,30 +322,35 @@ def _stored(sample: Sample) -> tuple[object, ...]:
     )
 
 
-def _sample(row: Sequence[Any]) -> Sample:
-    """A row of `samples`, its number first."""
-    stored = Sample._make(row[1:])
-    latencies = json.loads(row[1 + Sample._fields.index("latencies")])
-    return stored._replace(latencies=tuple(latencies), is_probing=bool(stored.is_probing))
+def _sample(values: Sequence[Any]) -> Sample:
+    """The columns of `samples` behind the number."""
+    stored = Sample._make(values)
+    latencies = tuple(json.loads(stored.latencies))  # type: ignore[arg-type] # as it is stored
+    return stored._replace(latencies=latencies, is_probing=bool(stored.is_probing))
+
+
+def _summed(values: Sequence[object], seed: int) -> tuple[object, ...]:
+    """The values, and their checksum."""
+    return *values, sum_of(values, seed)
 
 
 _STATUSES = {status.value: status for status in Status}
 
 
-def _line(result: RowResult) -> _Line:
+def _line(result: RowResult, seed: int) -> _Line:
     row, operation, account, status, *rest = result
     record = _encode((operation, account, *rest)).encode()
-    return row, status.value, _checksum(row, status.value, record), record
+    return row, status.value, _checksum(row, status.value, record, seed), record
 
 
-def _checksum(row: int, status: str, record: bytes) -> int:
-    return crc32(record, crc32(status.encode(), row & 0xFFFF_FFFF))
+def _checksum(row: int, status: str, record: bytes, seed: int = 0) -> int:
+    return crc32(record, crc32(status.encode(), (row & 0xFFFF_FFFF) ^ seed))
 
 
-def _is_sound(row: Any, status: Any, checksum: Any, record: Any) -> bool:
+def _is_sound(row: Any, status: Any, checksum: Any, record: Any, seed: int) -> bool:
     """Whether a line is what was written; its values may be of any type where it is not."""
     try:
-        return status in _STATUSES and _checksum(row, status, record) == checksum
+        return status in _STATUSES and _checksum(row, status, record, seed) == checksum
     except (TypeError, ValueError, AttributeError):
         return False
 

@@ -1,6 +1,7 @@
 """What runs share, in one small SQLite file: the runs themselves, and what their quotas remember.
 
-Times of quotas are UTC seconds since 1970: a monotonic clock does not outlive its process.
+Departures are on record by the time since the machine booted, with the name of the boot and the
+wall clock's time of the note; pauses by UTC seconds since 1970.
 """
 
 from __future__ import annotations
@@ -17,8 +18,17 @@ from sqlite3 import Connection
 from typing import Any, Literal, NamedTuple, get_args
 from zlib import crc32
 
+from pipeline.ledger.checked import Checks
 from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.database import WAIT_S, Database, Keeper, create, damaged, told_in_words
+from pipeline.ledger.database import (
+    WAIT_S,
+    Database,
+    Keeper,
+    create,
+    damaged,
+    sum_of,
+    told_in_words,
+)
 from pipeline.model import Status, UsageError
 from pipeline.model.pause import AskedPause
 
@@ -70,7 +80,26 @@ ALTER TABLE pauses ADD COLUMN asked_s REAL NOT NULL DEFAULT 0;
 ALTER TABLE pauses ADD COLUMN run TEXT NOT NULL DEFAULT '';
 ALTER TABLE pauses ADD COLUMN words TEXT NOT NULL DEFAULT '';
 """
-_MIGRATIONS = (_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4)
+_PAUSES_BEAR_CHECKSUMS = "ALTER TABLE pauses ADD COLUMN checksum INTEGER;"  # null of before
+# The wall clock may be set. Times of before have no boot, hence are UTC seconds since 1970.
+_FORMAT_6 = """
+DROP INDEX departures_by_time;
+ALTER TABLE departures RENAME TO departures_2;
+CREATE TABLE departures (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, quota_group TEXT NOT NULL, boot TEXT NOT NULL,
+    noted_s REAL NOT NULL, noted_utc_s REAL NOT NULL, last_s REAL NOT NULL,
+    under_way INTEGER NOT NULL, times BLOB NOT NULL
+);
+INSERT INTO departures
+SELECT number, quota_group, '', last_s, last_s, last_s, 0, times FROM departures_2;
+DROP TABLE departures_2;
+CREATE INDEX departures_by_group ON departures (quota_group, number);
+"""
+_DEPARTURES_BEAR_CHECKSUMS = "ALTER TABLE departures ADD COLUMN checksum INTEGER;"  # likewise
+_MIGRATIONS = (
+    *(_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS),
+    *(_FORMAT_6, _DEPARTURES_BEAR_CHECKSUMS),
+)
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
 # ruff: disable[S608] - made of the constants above
@@ -78,6 +107,10 @@ _ADD = f"INSERT INTO runs (checksum, {_NAMES}) VALUES (0, {_MARKS})"
 _PUT = f"UPDATE runs SET checksum = ?, ({_NAMES}) = ({_MARKS}) WHERE sequence = ?"
 _SELECT = f"SELECT sequence, checksum, {_NAMES} FROM runs "
 # ruff: enable[S608]
+_FORGET_DEPARTURES = """
+DELETE FROM departures WHERE quota_group = ?
+AND ((boot = ? AND last_s < ?) OR (boot <> ? AND noted_utc_s < ?))
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,28 +152,47 @@ class Run:
 
 
 class Departures(NamedTuple):
-    """When requests left, rising, and the number of the last entry that tells of them."""
+    """Requests of a quota group: an entry of the record.
 
-    times: list[float]
-    last: int
+    boot       of the machine whose clock the times are of; empty: they are UTC seconds since 1970
+    noted_s    when it was put on record, by that clock; `noted_utc_s` by the wall clock
+    times      from when on they count
+    under_way  so many more had left of which that was not known
+    number     its place on record, rising from 1; 0 before it is there
+    """
+
+    boot: str
+    noted_s: float
+    noted_utc_s: float
+    times: tuple[float, ...] = ()
+    under_way: int = 0
+    number: int = 0
 
 
 class Runs(Keeper):
     """The file that runs share; it is made where there is none.
 
     witness  where the number of its last commit is noted, beside the mark that lies with it
+    checks   of whoever opens it again and again: soon after one its pages are not compared anew
 
     Safe between processes; within one, calls MUST NOT overlap. What a call has returned for
     survives `kill -9` and loss of power. Raises RunAborted where the file cannot be used, and
     LedgerError where it is damaged.
     """
 
-    def __init__(self, path: Path, *, wait_s: float = WAIT_S, witness: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        wait_s: float = WAIT_S,
+        witness: Path | None = None,
+        checks: Checks | None = None,
+    ) -> None:
         self._path = path
         with told_in_words(path), suppress(FileExistsError):
             create(path)
         self._database = Database(
-            path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s, witness=witness
+            path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s, witness=witness, checks=checks
         )
 
     def add(self, run: Run) -> Run:
@@ -248,6 +300,18 @@ class Runs(Keeper):
             -1 if most is None else most,
         )
 
+    def older_than(self, moment: datetime) -> list[Run]:
+        """Runs that ended, or where no end is known started, before `moment`, oldest first."""
+        return self._select("WHERE coalesce(ended, started) < ? ORDER BY sequence", _time(moment))
+
+    def since(self, sequence: int) -> list[Run]:
+        """Runs from that place in time on, newest first."""
+        return self._select("WHERE sequence >= ? ORDER BY sequence DESC", sequence)
+
+    def names(self) -> set[str]:
+        """Of all runs; they are not compared with the checksums of their rows."""
+        return {name for (name,) in self._database.rows("SELECT name FROM runs")}
+
     def forget(self, name: str) -> None:
         """Take a run off the record; its place in time is not given to another."""
         with self._database.commit() as connection:
@@ -276,50 +340,61 @@ class Runs(Keeper):
 
     # What quotas remember
 
-    def depart(self, group: str, times: Sequence[float], *, forget_before_s: float = 0.0) -> int:
-        """Requests of a quota group that left at `times`; drops those that no window needs now.
+    def depart(self, group: str, entry: Departures, *, longest_s: float) -> int:
+        """Put departures of a quota group on record, and drop those that no window needs now.
 
-        returns  the number of this entry, higher than any before; 0 where nothing was entered
+        longest_s  how long a window is at most
+        returns    the number of this entry, higher than any before; 0 where there is nothing in it
         """
-        if not times:
+        if not entry.times and not entry.under_way:
             return 0
+        boot, noted_s, noted_utc_s, times, under_way, _number = entry
+        forgotten = group, boot, noted_s - longest_s, boot, noted_utc_s - longest_s
+        last_s = max(times, default=noted_s)
+        packed = struct.pack(f"<{len(times)}d", *times)
         with self._database.commit() as connection:
-            connection.execute(
-                "DELETE FROM departures WHERE quota_group = ? AND last_s < ?",
-                (group, forget_before_s),
-            )
+            connection.execute(_FORGET_DEPARTURES, forgotten)
+            values = group, boot, noted_s, noted_utc_s, last_s, under_way, packed
             cursor = connection.execute(
-                "INSERT INTO departures VALUES (NULL, ?, ?, ?)",
-                (group, max(times), struct.pack(f"<{len(times)}d", *times)),
+                "INSERT INTO departures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, sum_of(values)),
             )
         return int(cursor.lastrowid or 0)
 
-    def departures(self, group: str, since_s: float, *, after: int = 0) -> Departures:
-        """When requests of a quota group left, at `since_s` or later.
+    def departures(self, group: str, *, after: int = 0) -> list[Departures]:
+        """What is on record of a quota group, in the order in which it was put there.
 
         after  the number of the last entry that is known already
         """
         query = """
-        SELECT number, times FROM departures WHERE quota_group = ? AND last_s >= ? AND number > ?
+        SELECT number, checksum, quota_group, boot, noted_s, noted_utc_s, last_s, under_way, times
+        FROM departures WHERE quota_group = ? AND number > ? ORDER BY number
         """
-        times: list[float] = []
-        last = after
-        for number, packed in self._database.rows(query, (group, since_s, after)):
-            last = max(last, number)
-            try:
-                times += struct.unpack(f"<{len(packed) // 8}d", packed)
-            except (struct.error, TypeError) as error:
-                raise damaged(self._path, "send times are not what was written") from error
-        return Departures(sorted(time_s for time_s in times if time_s >= since_s), last)
+        rows = self._database.rows(query, (group, after))
+        return [self._departures(number, checksum, line) for number, checksum, *line in rows]
+
+    def _departures(self, number: int, checksum: int | None, line: Sequence[Any]) -> Departures:
+        if checksum is not None and checksum != sum_of(line):
+            raise damaged(self._path, "send times are not what was written")
+        _group, boot, noted_s, noted_utc_s, _last_s, under_way, times = line
+        return Departures(boot, noted_s, noted_utc_s, self._times(times), under_way, number)
+
+    def _times(self, packed: bytes) -> tuple[float, ...]:
+        try:
+            return struct.unpack(f"<{len(packed) // 8}d", packed)
+        except (struct.error, TypeError) as error:
+            raise damaged(self._path, "send times are not what was written") from error
 
     def pause(self, group: str, asked: AskedPause) -> None:
         """The vendor asks a quota group to wait; a longer pause on record stands."""
+        line = group, *asked
         with self._database.commit() as connection:
             connection.execute(
-                "INSERT INTO pauses VALUES (?, ?, ?, ?, ?) ON CONFLICT (quota_group) "
+                "INSERT INTO pauses VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (quota_group) "
                 "DO UPDATE SET until_s = excluded.until_s, asked_s = excluded.asked_s, "
-                "run = excluded.run, words = excluded.words WHERE excluded.until_s > until_s",
-                (group, *asked),
+                "run = excluded.run, words = excluded.words, checksum = excluded.checksum "
+                "WHERE excluded.until_s > until_s",
+                (*line, sum_of(line)),
             )
 
     def pause_of(self, group: str) -> AskedPause | None:
@@ -329,11 +404,15 @@ class Runs(Keeper):
     def pauses(self, prefix: str) -> dict[str, AskedPause]:
         """The last pause of each quota group whose name begins so; they may be over."""
         query = """
-        SELECT quota_group, until_s, asked_s, run, words FROM pauses
+        SELECT quota_group, until_s, asked_s, run, words, checksum FROM pauses
         WHERE substr(quota_group, 1, ?) = ?
         """
-        rows = self._database.rows(query, (len(prefix), prefix))
-        return {group: AskedPause(*values) for group, *values in rows}
+        found: dict[str, AskedPause] = {}
+        for *line, checksum in self._database.rows(query, (len(prefix), prefix)):
+            if checksum is not None and checksum != sum_of(line):
+                raise damaged(self._path, "a pause is not what was written")
+            found[line[0]] = AskedPause(*line[1:])
+        return found
 
     def lift_pause(self, group: str) -> AskedPause | None:
         """Take the pause of a quota group off the record: what it was, None where there is none."""

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from pipeline.load.blame import blaming
 from pipeline.load.cells import BLANKS_AROUND
 from pipeline.load.census import Census, FaultKind, WarningKind
 from pipeline.load.header import (
@@ -125,35 +126,35 @@ def bind(
     OSError.
     """
     file = str(snapshot.source)
-    _check_asked(file, operation, folder_operation, operations)
-    _check_known("account", account, accounts)
-    named = operation or folder_operation
-    found, routing = _routing(snapshot, named, operations, inputs)
-    if not found:
-        return Bound(jobs={}, rows=0, invalid=0)
-    chosen = [operations[name] for name in found]
-    readers = _row_readers(snapshot, routing, chosen, inputs, timezone)
-    router = Router(
-        operations=tuple(operations),
-        accounts=accounts,
-        inputs=inputs,
-        operation=operation,
-        folder_operation=folder_operation,
-        account=account,
-    )
-    if not routing.headers and (faults := router.route(RoutingCells()).faults):
-        raise InputError(replace(fault, file=file) for fault in faults)
-    has_places = {RUN, ROW}.issubset(snapshot.columns) and not force_order
-    return _bind_rows(
-        snapshot,
-        folder,
-        readers=readers,
-        accounts=accounts,
-        routes=_Routes(router, routing),
-        since=SinceReader(known_runs) if has_places else None,
-        allow_irreversible=allow_irreversible,
-        emit=emit,
-    )
+    with blaming(file):
+        _check_asked(file, operation, folder_operation, operations, account=(account, accounts))
+        named = operation or folder_operation
+        found, routing = _routing(snapshot, named, operations, inputs)
+        if not found:
+            return Bound(jobs={}, rows=0, invalid=0)
+        chosen = [operations[name] for name in found]
+        readers = _row_readers(snapshot, routing, chosen, inputs, timezone)
+        router = Router(
+            operations=tuple(operations),
+            accounts=accounts,
+            inputs=inputs,
+            operation=operation,
+            folder_operation=folder_operation,
+            account=account,
+        )
+        if not routing.headers and (faults := router.route(RoutingCells()).faults):
+            raise InputError(replace(fault, file=file) for fault in faults)
+        has_places = {RUN, ROW}.issubset(snapshot.columns) and not force_order
+        return _bind_rows(
+            snapshot,
+            folder,
+            readers=readers,
+            accounts=accounts,
+            routes=_Routes(router, routing),
+            since=SinceReader(known_runs) if has_places else None,
+            allow_irreversible=allow_irreversible,
+            emit=emit,
+        )
 
 
 class _Routes:
@@ -433,20 +434,26 @@ def _row_readers(
         inputs,
         file=str(snapshot.source),
         structs=_structs(pl.read_parquet_schema(snapshot.path)),
+        unread=snapshot.unread,
     )
     return {
-        name: RowReader(plan, timezone=_zone(name, inputs, timezone))
+        name: RowReader(plan, timezone=_zone(name, inputs, timezone), offsets=snapshot.offsets)
         for name, plan in plans.items()
     }
 
 
 def _check_routing(routing: Routing, snapshot: Snapshot) -> None:
     schema = pl.read_parquet_schema(snapshot.path)
-    if nested := sorted(name for name in routing.headers if schema[name].is_nested()):
+    odd = [name for name in routing.headers if _names_nothing(schema[name])]
+    if odd:
         what = "a column that names things is no text"
         raise InputError(
-            Fault(what=what, file=str(snapshot.source), column=name) for name in nested
+            Fault(what=what, file=str(snapshot.source), column=name) for name in sorted(odd)
         )
+
+
+def _names_nothing(dtype: pl.DataType) -> bool:
+    return dtype.is_nested() or dtype.is_temporal()
 
 
 def _routing(
@@ -504,9 +511,18 @@ def _first_word(cells: Iterable[str | None]) -> str:
 
 
 def _check_asked(
-    file: str, operation: str | None, folder_operation: str | None, known: Mapping[str, Any]
+    file: str,
+    operation: str | None,
+    folder_operation: str | None,
+    known: Mapping[str, Any],
+    *,
+    account: tuple[str | None, Mapping[str, Any]],
 ) -> None:
-    """Raise UsageError for an operation that there is not, or for two of them."""
+    """Raise UsageError for an operation or account that there is not, or for two operations.
+
+    account  that is asked for, and those there are
+    """
+    _check_known("account", *account)
     _check_known("operation", operation, known)
     _check_known("operation", folder_operation, known)
     if operation and folder_operation and operation != folder_operation:

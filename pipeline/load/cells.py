@@ -87,11 +87,13 @@ class Reading:
     nullable       the field may be null
     empty_is_null  an empty cell asks for null
     timezone       of dates without an offset; None makes them errors
+    written_in     the offset that timestamps with one are written with; None keeps their own
     """
 
     nullable: bool
     empty_is_null: bool = False
     timezone: tzinfo | None = None
+    written_in: tzinfo | None = None
 
 
 def cell_reader(cell: Cell, reading: Reading) -> Callable[[Any], Any]:
@@ -410,7 +412,7 @@ def _typed_whole(value: Any) -> int:
 
 def _typed_date(value: Any, reading: Reading) -> str:
     if isinstance(value, datetime):
-        return read_timestamp(value, reading.timezone)
+        return read_timestamp(value, reading.timezone, reading.written_in)
     if isinstance(value, date):
         raise CellError("a date without a time", _EXPECTED_TYPE[CellKind.DATE])
     if isinstance(value, BeyondCalendar | TooLong):

@@ -12,6 +12,8 @@ from pipeline.model.errors import shorten
 MAX_COLUMNS = 10_000
 """As many as a table of BigQuery may have; PostgreSQL stops at 1,600."""
 
+MAX_RECORD_BYTES = 8 << 20
+"""What a text without line ends, a quote left open, or a cell of Parquet may take of the memory."""
 MAX_NAME_CHARS = 1_000
 """BigQuery stops at 300, PostgreSQL at 63; a JSON Pointer may be longer."""
 
@@ -45,14 +47,17 @@ def check_names(names: Sequence[str], file: str, line: int | None = None) -> Non
 def too_many_columns(
     count: int, shown: Sequence[str], file: str, line: int | None = None
 ) -> InputError:
-    """What is wrong with a file of more than MAX_COLUMNS columns; the first of their names."""
+    """What is wrong with a file of more than MAX_COLUMNS columns.
+
+    shown  the first of their names, as far as they are known
+    """
     return InputError(
         [
             Fault(
                 what=f"the header names {count} columns",
                 file=file,
                 line=line,
-                value=f"{', '.join(shown)} and {count - len(shown)} more",
+                value=f"{', '.join(shown)} and {count - len(shown)} more" if shown else None,
                 expected=f"at most {MAX_COLUMNS}",
                 todo="Export the columns of the operation only",
             )

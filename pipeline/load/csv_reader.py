@@ -14,7 +14,13 @@ from typing import NoReturn
 import polars as pl
 
 from pipeline.load.cells import spreadsheet_text
-from pipeline.load.columns import MAX_COLUMNS, check_names, is_unnamed, too_many_columns
+from pipeline.load.columns import (
+    MAX_COLUMNS,
+    MAX_RECORD_BYTES,
+    check_names,
+    is_unnamed,
+    too_many_columns,
+)
 from pipeline.load.csv_header import (
     DELIMITERS,
     DelimiterError,
@@ -34,8 +40,6 @@ from pipeline.load.csv_quotes import (
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, Fault, InputError
 from pipeline.model.errors import shorten
 
-MAX_RECORD_BYTES = 8 << 20
-"""What a text without line ends, or with a quote left open, may take of the memory."""
 _SHOWN_NAMES = 5
 MAX_FAULTS = 5
 """Of one kind, in one message."""
@@ -61,7 +65,8 @@ class CsvReader:
     end. Both raise InputError: the first fault of the file, and a few more of its kind.
     """
 
-    unread: Mapping[str, str] = MappingProxyType({})
+    unread: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    zoneless: tuple[str, ...] = ()
     offsets: Mapping[str, str] = MappingProxyType({})
 
     def __init__(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, tzinfo
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 from pipeline.load.cell_error import CellError
 
@@ -23,10 +24,10 @@ _SET_TIMEZONE = (
 )
 
 
-def read_date_text(text: str, timezone: tzinfo | None) -> str:
+def read_date_text(text: str, zone: tzinfo | None) -> str:
     """An ISO 8601 date and time as RFC 3339 text, to the microsecond, with its own offset.
 
-    timezone  of a date without an offset; None makes such a date an error
+    zone  of a date without an offset; None makes such a date an error
 
     Raises CellError.
 
@@ -50,7 +51,7 @@ def read_date_text(text: str, timezone: tzinfo | None) -> str:
         return _rfc_3339(moment, "+00:00")
     if sign:
         return _rfc_3339(moment, _offset(sign, hours, minutes or "00"))
-    return _local(moment, timezone)
+    return _local(moment, zone)
 
 
 def beyond_calendar(value: str) -> CellError:
@@ -64,29 +65,46 @@ def beyond_calendar(value: str) -> CellError:
     )
 
 
-def read_timestamp(value: datetime, timezone: tzinfo | None) -> str:
+def offset_zone(offset: str) -> tzinfo:
+    """The zone of an offset as RFC 3339 writes it.
+
+    >>> offset_zone("-03:30").utcoffset(None) == timedelta(hours=-3.5)
+    True
+    """
+    hours, minutes = map(int, offset[1:].split(":"))
+    ahead = timedelta(hours=hours, minutes=minutes)
+    return timezone(-ahead if offset[0] == "-" else ahead)
+
+
+def read_timestamp(value: datetime, zone: tzinfo | None, written_in: tzinfo | None = None) -> str:
     """A timestamp of a Parquet file as RFC 3339 text.
+
+    zone        of one without an offset; None makes it an error
+    written_in  the offset to write one with; None keeps its own
 
     >>> read_timestamp(datetime(2026, 12, 31, 18, tzinfo=UTC), None)
     '2026-12-31T18:00:00+00:00'
     """
     if value.tzinfo is None:
-        return _local(value, timezone)
+        return _local(value, zone)
+    if written_in is not None:
+        with suppress(OverflowError):  # at the edge of the calendar it stays in UTC
+            value = value.astimezone(written_in)
     return _rfc_3339(value.replace(tzinfo=None), _offset_of(value))
 
 
-def _local(moment: datetime, timezone: tzinfo | None) -> str:
-    if timezone is None:
+def _local(moment: datetime, zone: tzinfo | None) -> str:
+    if zone is None:
         raise CellError("a date without an offset", _EXPECTED, _SET_TIMEZONE)
-    first, second = (moment.replace(tzinfo=timezone, fold=fold) for fold in (0, 1))
+    first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     if first.utcoffset() != second.utcoffset():
         try:
-            there = first.astimezone(UTC).astimezone(timezone).replace(tzinfo=None)
+            there = first.astimezone(UTC).astimezone(zone).replace(tzinfo=None)
         except OverflowError:
             there = moment
         what = "a time that happens twice" if there == moment else "a time that does not exist"
         raise CellError(
-            f"{what} in {timezone}, for the clock changes there",
+            f"{what} in {zone}, for the clock changes there",
             _EXPECTED,
             "Write the offset (Z, +hh:mm)",
         )

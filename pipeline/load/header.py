@@ -14,6 +14,7 @@ from pipeline.load.fields import Field, field_at, field_like, fields_of
 from pipeline.load.names import nearest
 from pipeline.load.unknown import unknown_columns
 from pipeline.model import RESULT_COLUMNS, CellKind, Fault, InputError, InputSettings
+from pipeline.model.errors import shorten
 from pipeline.vendors.contract import Operation
 
 OPERATION_COLUMN = "operation"
@@ -141,12 +142,14 @@ def plan_header(
     *,
     file: str,
     structs: Mapping[str, tuple[str, ...]] | None = None,
+    unread: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, OperationPlan]:
     """How the rows of each of `operations` are read, by the operation's name.
 
     headers     as in the file
     operations  those that rows of the file may name, at least one
     structs     members of the columns that are Parquet structs
+    unread      columns beside them whose type is not read: what they hold, and what to do
 
     Raises InputError with every fault of the header at once.
     """
@@ -161,10 +164,16 @@ def plan_header(
     )
     unknown = {header: None for header in named if all(found[header] is None for found in resolved)}
     faults = [fault for reader in readers for fault in reader.setting_faults()]
+    faults += [
+        _unread(header, why, readers, file)
+        for header, why in (unread or {}).items()
+        if not all(reader.ignores(header) for reader in readers)
+    ]
     if unknown:
         faults += _unknown(unknown, readers, [name for name in named if name not in unknown], file)
     for reader, found in zip(readers, resolved, strict=True):
-        faults += reader.column_faults(_columns(found))
+        there = [column for header in unread or () for column in reader.resolve(header) or ()]
+        faults += reader.column_faults([*_columns(found), *there])
     if faults:
         raise InputError(faults)
     return {
@@ -248,11 +257,15 @@ class _Header:
         columns = [column for field in self.fields.values() for column in field.columns]
         return [*self.names(), *(column.label for column in columns if column.is_pattern)]
 
+    def ignores(self, header: str) -> bool:
+        """Whether the settings leave the column out, whatever it holds."""
+        return _renamed(header, self.settings) is None and _is_ignored(header, self.settings)
+
     def resolve(self, header: str) -> list[Column] | None:
         """The columns that a header stands for, none where it is to be ignored, None if unknown."""
         name = trimmed(header)
         target = _renamed(header, self.settings)
-        if target is None and _is_ignored(header, self.settings):
+        if self.ignores(header):
             return []
         field = field_like(self.fields, name) if target is None else field_at(self.fields, target)
         if field is None:
@@ -414,6 +427,19 @@ def _unknown(
         labels=dict.fromkeys(label for reader in readers for label in reader.labels()),
         kept=[*map(trimmed, others), *owners],
         file=file,
+    )
+
+
+def _unread(header: str, why: tuple[str, str], readers: Sequence[_Header], file: str) -> Fault:
+    what, todo = why
+    wanting = next(reader for reader in readers if not reader.ignores(header))
+    ignore = json.dumps(trimmed(header), ensure_ascii=False)
+    return Fault(
+        what=f"holds {what}",
+        file=file,
+        column=shorten(header, most=120)[1:-1],
+        expected="text, numbers, booleans, dates with time, lists or structs",
+        todo=f"{todo}; or, if nothing needs it, under {wanting.section} write ignore = [{ignore}]",
     )
 
 

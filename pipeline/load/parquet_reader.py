@@ -5,31 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
+from typing import cast
 
 import polars as pl
 
-from pipeline.load.columns import check_names, is_unnamed
+from pipeline.load.columns import MAX_RECORD_BYTES, is_unnamed
+from pipeline.load.parquet_file import AGAIN
+from pipeline.load.parquet_footer import INT96, Footer
+from pipeline.load.parquet_types import ReadColumn, Unread, column_types
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, DamagedError, Fault, InputError
-from pipeline.model.errors import shorten
 from pipeline.tables import read_frames, row_count
 
-_REFUSED = {
-    pl.Binary: ("bytes", "Store it as text"),
-    pl.Map: ("a map", "Store it as a struct, or as text holding a JSON object"),
-    pl.Time: ("a time without a date", "Store it as text"),
-    pl.Duration: ("a duration", "Store it as a number or as text"),
-    pl.Object: ("objects of a program", "Store it as text"),
-}
-_WHAT_DECODING_RAISES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+WHAT_DECODING_RAISES = (
+    *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
+    *(OSError, MemoryError),
+)
+_NAMED_MOST = 200  # columns that are tried one by one
 
 
 class ParquetReader:
     """The rows of one Parquet file.
 
-    Reads the footer at once: names and types. `frames` gives `__row`, `__line` (null) and the named
-    columns with their types; after it `rows` is final. Both raise InputError.
+    Names and types are known at once. `frames` gives `__row`, `__line` (null) and the named columns
+    that are read, with their types; after it `rows` is final. Both raise InputError.
 
+    path             of what is decoded
+    footer           what its footer says
+    file             its name, for messages
     check_expansion  is told how many bytes all cells so far take, and raises where that is too much
     """
 
@@ -38,12 +40,11 @@ class ParquetReader:
     has_bom = False
     blank_lines = 0
     lacks_last_end = False
-    unread: Mapping[str, str] = MappingProxyType({})
-    offsets: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,
         path: Path,
+        footer: Footer,
         *,
         file: str,
         check_expansion: Callable[[int], None] = lambda _unpacked_bytes: None,
@@ -53,38 +54,75 @@ class ParquetReader:
         self._check_expansion = check_expansion
         self._path = path
         self._file = file
+        self._stated_rows = footer.rows
         with self._decoding():
-            self._schema = pl.read_parquet_schema(path.absolute())
-        names = tuple(self._schema)
-        check_names(names, file)
-        self._check_types()
-        self.columns = tuple(name for name in names if not is_unnamed(name))
+            types = column_types(footer.columns, pl.read_parquet_schema(path))
+        self._read = {name: each for name, each in types.items() if isinstance(each, ReadColumn)}
+        self.unread = {
+            name: (each.what, each.todo) for name, each in types.items() if isinstance(each, Unread)
+        }
+        self._check_unread()
+        self.columns = tuple(name for name in self._read if not is_unnamed(name))
+        self.zoneless = tuple(
+            node.name
+            for node in footer.columns
+            if node.name in self.columns and any(leaf.physical == INT96 for leaf in node.leaves)
+        )
+        self.offsets: Mapping[str, str] = {
+            name: offset for name, offset in footer.offsets.items() if name in self.columns
+        }
 
     @property
     def schema(self) -> pl.Schema:
         """Of the frames."""
-        numbers = {ROW_COLUMN: pl.Int64(), LINE_COLUMN: pl.Int64()}
-        return pl.Schema({**numbers, **{name: self._schema[name] for name in self.columns}})
+        empty = pl.DataFrame(schema={name: each.dtype for name, each in self._read.items()})
+        return self._numbered(empty).schema
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """The rows in order. Raises InputError where the file is cut or broken."""
         with self._decoding():
             stated = row_count(self._path)
-            for frame in read_frames(self._path):
-                self._unpacked_bytes += _cells_bytes(frame)
-                self._check_expansion(self._unpacked_bytes)
+            for frame in self._decoded():
+                self._check_sizes(frame)
                 self._check_unnamed(frame)
-                numbers = pl.int_range(
-                    self.rows + 1, self.rows + 1 + frame.height, dtype=pl.Int64, eager=True
-                )
+                numbered = self._numbered(frame)
                 self.rows += frame.height
-                yield frame.select(
-                    numbers.alias(ROW_COLUMN),
-                    pl.lit(None, pl.Int64).alias(LINE_COLUMN),
-                    *self.columns,
-                )
-        if self.rows != stated:
-            raise self._error(f"{self.rows} rows could be read, the footer states {stated}")
+                yield numbered
+        if not self.rows == stated == self._stated_rows:
+            raise self._error(
+                f"{self.rows} rows could be read, the footer states {self._stated_rows}"
+            )
+
+    def broken_columns(self) -> list[str]:
+        """Those that cannot be decoded, each tried by itself; none where it is the whole."""
+        return [name for name in list(self._read)[:_NAMED_MOST] if not self._decodes(name)]
+
+    def _decodes(self, name: str) -> bool:
+        try:
+            for _ in self._decoded([name]):
+                pass
+        except WHAT_DECODING_RAISES:
+            return False
+        return True
+
+    def _decoded(self, names: list[str] | None = None) -> Iterator[pl.DataFrame]:
+        wanted = self._read if names is None else {name: self._read[name] for name in names}
+        if not wanted:  # polars gives no rows without columns
+            yield pl.DataFrame(height=self._stated_rows)
+            return
+        yield from read_frames(
+            self._path, schema={name: each.dtype for name, each in wanted.items()}
+        )
+
+    def _numbered(self, frame: pl.DataFrame) -> pl.DataFrame:
+        first = self.rows + 1
+        numbers = pl.int_range(first, first + frame.height, dtype=pl.Int64, eager=True)
+        exprs = {name: self._read[name].expr for name in self.columns}
+        return frame.select(
+            numbers.alias(ROW_COLUMN),
+            pl.lit(None, pl.Int64).alias(LINE_COLUMN),
+            *(pl.col(name) if expr is None else expr.alias(name) for name, expr in exprs.items()),
+        )
 
     @contextmanager
     def _decoding(self) -> Iterator[None]:
@@ -93,33 +131,39 @@ class ParquetReader:
         except InputError:
             raise
         except DamagedError as error:
-            raise InputError(f"{error}. Make or copy the file again") from None
-        except _WHAT_DECODING_RAISES as error:
-            raise InputError(
-                [
-                    Fault(
-                        what="is not whole, or not Parquet",
-                        file=self._file,
-                        value=shorten(str(error).partition("\n")[0], most=120),
-                        todo="Write or copy the file again",
-                    )
-                ]
+            words = str(error).replace(str(self._path), self._file)
+            raise InputError(f"{words}. Make or copy the file again") from None
+        except WHAT_DECODING_RAISES:
+            raise self._error(
+                "is damaged, or written in a way that is not known here: it cannot be decoded",
             ) from None
 
-    def _check_types(self) -> None:
-        faults = [
-            Fault(
-                what=f"holds {refused[0]} ({dtype})",
-                file=self._file,
-                column=name,
-                expected="text, numbers, booleans, dates with time, lists or structs",
-                todo=refused[1],
-            )
-            for name, dtype in self._schema.items()
-            if not is_unnamed(name) and (refused := _refused_type(dtype))
-        ]
-        if faults:
-            raise InputError(faults)
+    def _check_sizes(self, frame: pl.DataFrame) -> None:
+        """No text is longer than a record of a CSV, and all of it is no more than honest."""
+        sizes = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.Int64))
+        in_texts = 0  # each text as often as it stands there: polars keeps equal ones once
+        for column in sizes.iter_columns():
+            longest_bytes = cast("int | None", column.max()) or 0
+            if longest_bytes > MAX_RECORD_BYTES:
+                raise self._too_long(column, longest_bytes)
+            in_texts += cast("int", column.sum())
+        self._unpacked_bytes += max(int(frame.estimated_size()), in_texts)
+        self._check_expansion(self._unpacked_bytes)
+
+    def _too_long(self, sizes: pl.Series, longest_bytes: int) -> InputError:
+        fault = Fault(
+            what=f"a cell of {longest_bytes} bytes",
+            file=self._file,
+            row=self.rows + 1 + (sizes.arg_max() or 0),
+            column=sizes.name,
+            expected=f"at most {MAX_RECORD_BYTES >> 20} MiB",
+        )
+        return InputError([fault])
+
+    def _check_unread(self) -> None:
+        """Nobody can say of a column without a name that it is to be ignored."""
+        for name in filter(is_unnamed, self.unread):
+            raise self._error(f"a column without a name holds {self.unread[name][0]}")
 
     def _check_unnamed(self, frame: pl.DataFrame) -> None:
         for name in frame.columns:
@@ -127,27 +171,4 @@ class ParquetReader:
                 raise self._error("a column without a name holds values")
 
     def _error(self, what: str) -> InputError:
-        return InputError([Fault(what=what, file=self._file)])
-
-
-def _cells_bytes(frame: pl.DataFrame) -> int:
-    """What the cells take, each text as often as it stands there: polars keeps equal ones once."""
-    texts = frame.select(pl.col(pl.String).str.len_bytes().sum())
-    return max(int(frame.estimated_size()), sum(texts.row(0)) if texts.width else 0)
-
-
-def _refused_type(dtype: pl.DataType) -> tuple[str, str] | None:
-    """What is wrong with a type, and what to do: its own, or that of what it nests."""
-    for kind, reason in _REFUSED.items():
-        if isinstance(dtype, kind):
-            return reason
-    return next(filter(None, map(_refused_type, _nested(dtype))), None)
-
-
-def _nested(dtype: pl.DataType) -> Iterator[pl.DataType]:
-    inner: list[object] = []
-    if isinstance(dtype, pl.Struct):
-        inner = [field.dtype for field in dtype.fields]
-    elif isinstance(dtype, pl.List | pl.Array):
-        inner = [dtype.inner]
-    return (kind for kind in inner if isinstance(kind, pl.DataType))  # a file's types are instances
+        return InputError([Fault(what=what, file=self._file, todo=AGAIN)])

@@ -6,20 +6,24 @@ Knows nothing of what stands in the frames.
 from __future__ import annotations
 
 import io
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
+from zlib import crc32
 
 import polars as pl
+
+from pipeline.model import DamagedError
 
 PART_ROWS = 250_000
 """Rows that are held in memory at once, about."""
 
 _PARTS_MOST = 256  # as many files are open at once
-_LENGTH_BYTES = 8
+_HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
 
 
 class Parts:
@@ -28,7 +32,8 @@ class Parts:
     folder  where the files stand until the block is left; a single part stays in memory
     rows    that will come, about
 
-    A context manager. Raises OSError where the disk refuses.
+    A context manager. Raises OSError where the disk refuses, DamagedError where it does not give
+    back what was written.
     """
 
     def __init__(self, folder: Path, rows: int, *, part_rows: int = PART_ROWS) -> None:
@@ -48,8 +53,9 @@ class Parts:
         for (part,), rows in spread.items():
             packed = io.BytesIO()
             rows.write_ipc_stream(packed)
-            self._files[part].write(packed.tell().to_bytes(_LENGTH_BYTES))
-            self._files[part].write(packed.getbuffer())
+            content = packed.getbuffer()
+            self._files[part].write(_HEAD.pack(len(content), crc32(content)))
+            self._files[part].write(content)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
         """Each part that has rows, as one frame; rows in the order in which they came."""
@@ -81,5 +87,11 @@ class Parts:
 
 def _frames(file: BinaryIO) -> Iterator[pl.DataFrame]:
     file.seek(0)
-    while length := file.read(_LENGTH_BYTES):
-        yield pl.read_ipc_stream(file.read(int.from_bytes(length)))
+    while head := file.read(_HEAD.size):
+        length, checksum = _HEAD.unpack(head)
+        content = file.read(length)
+        if crc32(content) != checksum:
+            raise DamagedError(
+                "rows that were put aside in a temporary file are not what was written"
+            )
+        yield pl.read_ipc_stream(content)

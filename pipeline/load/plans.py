@@ -16,9 +16,11 @@ from typing import Any, Self
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.checksums import read_checksums
+from pipeline.load.parquet_file import stored_texts
 from pipeline.model import DamagedError, InputError
 from pipeline.model.plan import FieldChange, PlanKind, Planned, PlanRow
-from pipeline.tables import ParquetWriter, read_frames, read_metadata
+from pipeline.tables import ParquetWriter, read_frames
 
 PLAN_KEY = "plan"
 FORMAT = "1"
@@ -88,10 +90,11 @@ def planned_of(path: Path) -> Planned | None:
     if path.suffix.lower() != ".parquet" or not path.is_file():
         return None
     try:
-        stored = read_metadata(path)
+        read_checksums(path)
+        stored = stored_texts(path, PLAN_KEY)
     except DamagedError as error:
         raise InputError(f"{error}. Nothing was sent; make the plan again") from error
-    except (pl.exceptions.PolarsError, OSError):
+    except OSError:
         return None  # taking the file says what is wrong with it
     if PLAN_KEY not in stored:
         return None

@@ -6,7 +6,7 @@ the odd rows are looked at one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import tzinfo
 from typing import Any, NamedTuple, cast
@@ -23,6 +23,7 @@ from pipeline.load.cells import (
     Reading,
     column_reader,
 )
+from pipeline.load.dates import offset_zone
 from pipeline.load.fields import fields_of
 from pipeline.load.header import Column, Empty, OperationPlan
 from pipeline.load.names import listed
@@ -64,14 +65,23 @@ class RowReader:
     """Reads the rows of one operation, as the header's plan says.
 
     timezone  of dates without an offset; None makes them errors
+    offsets   by column, the offset that timestamps of a Parquet file are written with
     """
 
-    def __init__(self, plan: OperationPlan, *, timezone: tzinfo | None = None) -> None:
+    def __init__(
+        self,
+        plan: OperationPlan,
+        *,
+        timezone: tzinfo | None = None,
+        offsets: Mapping[str, str] | None = None,
+    ) -> None:
         self.plan = plan
         self._columns = plan.columns
         job_type: type[UpdateJob] = plan.operation.job_type
         self._job_type = part_of(job_type) if plan.keeps else job_type
-        self._readers = [_reader(column, timezone) for column in plan.columns]
+        self._readers = [
+            _reader(column, timezone, (offsets or {}).get(column.header)) for column in plan.columns
+        ]
         self._absence = [_absence(column, plan.operation.name) for column in plan.columns]
         self._tree = _tree(plan.columns)
         fields = fields_of(plan.operation.job_type).values()
@@ -270,11 +280,14 @@ def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     values[path[-1]] = value
 
 
-def _reader(column: Column, timezone: tzinfo | None) -> Callable[[Iterable[Any]], list[Any]]:
+def _reader(
+    column: Column, timezone: tzinfo | None, offset: str | None
+) -> Callable[[Iterable[Any]], list[Any]]:
     reading = Reading(
         nullable=column.field.is_nullable,
         empty_is_null=column.empty_is_null,
         timezone=timezone,
+        written_in=None if offset is None else offset_zone(offset),
     )
     return column_reader(column.field.cell, reading)
 

@@ -47,6 +47,8 @@ def open_snapshot(path: Path) -> Snapshot:
         path=path,
         source=Path(facts.pop("source")),
         columns=tuple(facts.pop("columns")),
+        zoneless=tuple(facts.pop("zoneless", ())),
+        unread={name: tuple(why) for name, why in facts.pop("unread", {}).items()},
         checksum="" if checksums is None else checksums.digest,
         **facts,
     )

@@ -52,6 +52,11 @@ class Source:
         """Hexadecimal, of what was read so far."""
         return self._hash.hexdigest()
 
+    @property
+    def descriptor(self) -> int:
+        """Of the open file, for who decodes it beside; only while the block lasts."""
+        return self._file
+
     def head(self, most_bytes: int) -> bytes:
         """The first bytes, not counted as read."""
         return os.pread(self._file, most_bytes, 0)
@@ -87,7 +92,7 @@ class Source:
                     raise self._broken_gzip(unpacked_bytes, str(error)) from None
                 rest = member.unconsumed_tail or member.unused_data
                 unpacked_bytes += len(chunk)
-                self.check_expansion(unpacked_bytes)
+                check_expansion(str(self._path), self.size_bytes, unpacked_bytes, kind="gzip")
                 yield chunk
         if not member.eof:
             raise self._fault(
@@ -104,16 +109,6 @@ class Source:
                 todo="Wait until it is complete; better, write it aside and rename it",
             )
 
-    def check_expansion(self, unpacked_bytes: int, kind: str = "gzip") -> None:
-        """Raise InputError where what was read makes so much that it is no honest table."""
-        most = max(_FREE_UNPACKED_BYTES, self.size_bytes * MAX_UNPACKED_RATIO)
-        if unpacked_bytes > min(most, MAX_UNPACKED_BYTES):
-            raise self._fault(
-                f"{self.size_bytes} bytes of {kind} unpack to more than {unpacked_bytes >> 20} MiB",
-                expected=f"at most {MAX_UNPACKED_RATIO} times, and {MAX_UNPACKED_BYTES >> 30} GiB",
-                todo="Unpack it by hand if it is what it should be",
-            )
-
     def _broken_gzip(self, unpacked_bytes: int, reason: str) -> InputError:
         return self._fault(
             f"the compressed stream is broken after {unpacked_bytes} unpacked bytes "
@@ -125,6 +120,16 @@ class Source:
         self, what: str, *, expected: str | None = None, todo: str | None = None
     ) -> InputError:
         return InputError([Fault(what=what, file=str(self._path), expected=expected, todo=todo)])
+
+
+def check_expansion(file: str, packed_bytes: int, unpacked_bytes: int, *, kind: str) -> None:
+    """Raise InputError where what was read makes so much that it is no honest table."""
+    most = max(_FREE_UNPACKED_BYTES, packed_bytes * MAX_UNPACKED_RATIO)
+    if unpacked_bytes > min(most, MAX_UNPACKED_BYTES):
+        what = f"{packed_bytes} bytes of {kind} unpack to more than {unpacked_bytes >> 20} MiB"
+        expected = f"at most {MAX_UNPACKED_RATIO} times, and {MAX_UNPACKED_BYTES >> 30} GiB"
+        todo = "Unpack it by hand if it is what it should be"
+        raise InputError([Fault(what=what, file=file, expected=expected, todo=todo)])
 
 
 def _open(path: Path) -> int:

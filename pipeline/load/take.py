@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
+from pipeline.load.blame import blaming
 from pipeline.load.csv_reader import CsvReader
+from pipeline.load.parquet_file import decodable, footer_of, of_descriptor
 from pipeline.load.parquet_reader import ParquetReader
+from pipeline.load.proof import check_decodes
 from pipeline.load.selection import RowSelection
 from pipeline.load.snapshot import to_metadata
 from pipeline.load.sniff import HEAD_BYTES, sniff
-from pipeline.load.source import Source
+from pipeline.load.source import Source, check_expansion
 from pipeline.model import Fault, InputError, Snapshot
 from pipeline.tables import ROW_GROUP_ROWS, ParquetWriter, fitting_rows
 
@@ -51,10 +56,14 @@ def take(
     file, and OSError where the snapshot cannot be written; there is no snapshot then.
     """
     content = _content_by_name(source)
-    with Source(source, chunk_bytes=chunk_bytes) as file:
+    with (
+        blaming(str(source)),
+        Source(source, chunk_bytes=chunk_bytes) as file,
+        ExitStack() as stack,
+    ):
         _check_content(file.head(HEAD_BYTES), content, source)
         reader = (
-            _parquet_reader(file, source)
+            stack.enter_context(_parquet_reader(file, source, snapshot.parent))
             if content == "parquet"
             else _csv_reader(file, source, delimiter, is_compressed=content == "gzip")
         )
@@ -84,19 +93,26 @@ def take(
                 lacks_last_end=reader.lacks_last_end,
                 unread=dict(reader.unread),
                 offsets=dict(reader.offsets),
+                zoneless=reader.zoneless,
             )
             writer.metadata |= to_metadata(taken)
     return replace(taken, checksum=writer.digest)
 
 
-def _parquet_reader(file: Source, source: Path) -> ParquetReader:
+@contextmanager
+def _parquet_reader(file: Source, source: Path, folder: Path) -> Iterator[ParquetReader]:
     for _ in file.chunks():
-        pass  # hashed; polars reads the file by itself
-    return ParquetReader(
-        source,
-        file=str(source),
-        check_expansion=lambda unpacked_bytes: file.check_expansion(unpacked_bytes, "Parquet"),
-    )
+        pass  # hashed; polars reads by itself, from the same descriptor
+    name = str(source)
+    footer = footer_of(file.descriptor, name)
+    with decodable(file.descriptor, footer, folder) as descriptor:
+        check_decodes(descriptor, name, file.size_bytes)
+        yield ParquetReader(
+            of_descriptor(descriptor),
+            footer,
+            file=name,
+            check_expansion=partial(check_expansion, name, file.size_bytes, kind="Parquet"),
+        )
 
 
 def _csv_reader(

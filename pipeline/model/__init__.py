@@ -15,7 +15,7 @@ from pipeline.model.progress import AccountProgress, Trouble
 from pipeline.model.result import RESULT_COLUMNS, SUCCESS, RowResult, Status
 from pipeline.model.snapshot import LINE_COLUMN, ROW_COLUMN, InputSettings, Snapshot
 from pipeline.model.stand_ins import MAX_CELL_BYTES, BeyondCalendar, TooLong
-from pipeline.model.wire import Link, NoReply, Reply, Request
+from pipeline.model.wire import Link, NoReply, Reply, Request, Standing
 
 __all__ = [
     "LINE_COLUMN",
@@ -44,6 +44,7 @@ __all__ = [
     "RowResult",
     "RunAborted",
     "Snapshot",
+    "Standing",
     "Status",
     "TooLong",
     "Trouble",

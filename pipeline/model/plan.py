@@ -15,7 +15,7 @@ class PlanKind(StrEnum):
     """What sending a row would do, named for the reader of the plan."""
 
     CHANGES = "changes"
-    BLIND = "blind"  # the vendor cannot be read: it is sent without a comparison
+    BLIND = "blind"  # nothing is known that reads the vendor: it is sent without a comparison
     UNCHANGED = "unchanged"  # the vendor holds it already
     MISSING = "missing"  # the vendor has no such entity
     UNREAD = "unread"  # the vendor did not tell what it holds

@@ -26,9 +26,10 @@ class Snapshot:
     blank_lines  lines that are no record, counted
     delimiter, has_bom, newline   of a CSV; None, False, None of a Parquet file
     lacks_last_end  the last record of a CSV has no line end, unlike those before: it may be cut
-    unread       columns of the source that the snapshot leaves out, and what they hold that is not
-                 read: good only for being ignored
+    unread       columns of the source that the snapshot leaves out, each with what it holds that is
+                 not read, and what to do about that: good only for being ignored
     offsets      by column, the offset from UTC that its times are to be written with
+    zoneless     columns of timestamps of 96 bits, which do not say whether they mean UTC
     checksum     names what was written to the file; empty where an earlier version wrote it
     """
 
@@ -46,8 +47,9 @@ class Snapshot:
     has_bom: bool = False
     newline: str | None = None
     lacks_last_end: bool = False
-    unread: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     offsets: Mapping[str, str] = field(default_factory=dict)
+    zoneless: tuple[str, ...] = ()
     checksum: str = ""
 
 

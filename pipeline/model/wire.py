@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -75,13 +75,32 @@ class Link:
     tls: Literal["1.2", "legacy"] = "1.2"
 
 
+class Standing:
+    """What became known of a reply after it had come.
+
+    is_doubtful  its connection brought more than was asked for: it may answer another request
+    """
+
+    __slots__ = ("is_doubtful",)
+
+    def __init__(self) -> None:
+        self.is_doubtful = False
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
 class Reply(NamedTuple):
-    """What came back, whole.
+    """What came back, whole and unpacked: byte for byte, secrets that it repeats among it.
 
     headers     looked up without regard to case; of repeated names the first
     body        at most the transport's limit of bytes
     is_cut      True where the body was longer than that limit
     received_s  UTC seconds since 1970 when the headers had arrived
+    standing    None where nothing more will become known
+    hide        what makes of a text about this reply one that people may see: without the secrets
+                that its request carried
     """
 
     status: int
@@ -89,6 +108,12 @@ class Reply(NamedTuple):
     body: bytes
     is_cut: bool = False
     received_s: float = 0.0
+    standing: Standing | None = None
+    hide: Callable[[str], str] = _as_it_is
+
+
+UNSURE_WHOSE = frozenset({"surplus_reply", "early_reply"})
+"""Reasons for which there is no reply although something came: whose answer it is, nobody knows."""
 
 
 class NoReply(NamedTuple):

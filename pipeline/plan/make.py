@@ -84,7 +84,7 @@ async def make_plan(
         async with _reading(bound, config, way) as states:
             with RunLedger(folder / LEDGER) as ledger, plan_file(out) as writer:
                 kinds: Counter[PlanKind] = Counter()
-                page = Page()
+                page = Page(states.hide)
                 for some in _stretches(_in_order(bound, ledger)):
                     laid = await rows.lay(some, states)
                     await anyio.to_thread.run_sync(writer.write, laid)

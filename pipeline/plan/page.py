@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 from pipeline.model.plan import PlanKind, PlanRow
@@ -36,9 +37,12 @@ class Page:
     changed   rows that change a field
     cleared   of these, rows after which the vendor holds nothing in it
     notes     of each kind that needs words, the first rows: number, entity, note
+
+    hide      takes the secrets of an account, given by name, out of a text
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Callable[[str, str], str] = lambda _account, text: text) -> None:
+        self._hide = hide
         self.changed: Counter[Field] = Counter()
         self.cleared: Counter[Field] = Counter()
         self.examples: dict[Field, Example] = {}
@@ -64,7 +68,9 @@ class Page:
                 self.cleared[field] += 1
             if field not in self.examples:
                 self.examples[field] = Example(
-                    short_id(row.entity), shown(change.old), shown(change.new)
+                    short_id(row.entity),
+                    shown(change.old, partial(self._hide, row.account)),
+                    shown(change.new, partial(self._hide, row.account)),
                 )
 
 
@@ -77,13 +83,13 @@ def short_id(entity: str) -> str:
     return entity.split("|", 4)[-1]
 
 
-def shown(value: Any) -> str:
-    """A JSON value as a few words.
+def shown(value: Any, hide: Callable[[str], str] = str) -> str:
+    """A JSON value as a few words, `hide` applied before they are cut.
 
     >>> shown(None), shown([{"sku": "a"}]), shown("x")
     ('nothing', '[{"sku": "a"}]', '"x"')
     """
     if value is None:
         return "nothing"
-    text = json.dumps(value, ensure_ascii=False)
+    text = hide(json.dumps(value, ensure_ascii=False))
     return text if len(text) <= _VALUE_CHARS else f"{text[: _VALUE_CHARS - 3]}..."

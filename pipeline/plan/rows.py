@@ -12,9 +12,14 @@ from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Change, Difference, Missing, State
 
 NO_FIT = "the patch does not fit what is there: the vendor would refuse it"
-BY_THE_ROW = "the vendor cannot be read: what it holds is what the row says (previous_status)"
+BY_THE_ROW = (
+    "we found no page that shows how the vendor is read: what it holds is what the row says "
+    "(previous_status)"
+)
 GONE = "the vendor has no such entity any more"
-NOT_TOLD = "the vendor cannot be read, and the row does not say what it holds"
+NOT_TOLD = (
+    "we found no page that shows how the vendor is read, and the row does not say what it holds"
+)
 
 
 class Laid(NamedTuple):

@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
+from pipeline.engine.auth import mask_of
 from pipeline.engine.gate import Door
 from pipeline.engine.means import Surroundings
 from pipeline.engine.reader import Reader, Seen
@@ -50,6 +51,7 @@ class States:
         self, readers: Mapping[str, Reader], rows: Mapping[tuple[str, str], int], shelf: Shelf
     ) -> None:
         self._readers = readers
+        self._masks = {name: mask_of(reader.account) for name, reader in readers.items()}
         self._rows = rows
         self._shelf = shelf
         self._listed: dict[str, bool] = {}
@@ -64,6 +66,10 @@ class States:
     def stopped(self) -> dict[str, str]:
         """Accounts that read no more, and why."""
         return {name: r.stopped for name, r in self._readers.items() if r.stopped is not None}
+
+    def hide(self, account: str, text: str) -> str:
+        """A text about what an account's entities hold, without the account's secrets."""
+        return self._masks[account].hide(text)
 
     def stop(self, why: str) -> None:
         """Read no more."""
@@ -143,7 +149,7 @@ async def opened(
         shelf = Shelf()
         stack.callback(shelf.close)
         failure: Exception | None = None
-        async with way.shared.kept(config):
+        async with way.shared.kept(config, way.tell):
             try:
                 yield States(readers, rows, shelf)
             except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it

@@ -50,7 +50,7 @@ async def undo_plan(
         ):
             with record_of(prepared) as record, plan_file(out) as writer:
                 kinds: Counter[PlanKind] = Counter()
-                page = Page()
+                page = Page(states.hide)
                 for name, file in prepared.bound.jobs.items():
                     async for rows in _Account(accounts[name], file, record, states).rows():
                         first = kinds.total() + 1

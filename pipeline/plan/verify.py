@@ -202,7 +202,13 @@ class _Check:
         found.drifted += bool(told)
         found.untold += bool(differences) and not told
         return [
-            Drift(job.row, job.entity, each.field, json.dumps(each.wanted), json.dumps(each.found))
+            Drift(
+                job.row,
+                job.entity,
+                each.field,
+                self._states.hide(account.name, json.dumps(each.wanted)),
+                self._states.hide(account.name, json.dumps(each.found)),
+            )
             for each in told
         ]
 

@@ -84,6 +84,7 @@ class Backlog:
         self._unknown: set[int] = set()
         self._blocked: list[JobRow] = []
         self._is_fed = False
+        self.reads_far = False
         self.retrying = 0
 
     def add(self, jobs: Iterable[JobRow]) -> None:
@@ -102,7 +103,10 @@ class Backlog:
     @property
     def needs_more(self) -> bool:
         """Whether more rows should be read now."""
-        return len(self._fresh) < LOW_WATER and self._fresh.chars < MOST_FRESH_CHARS
+        most, most_chars = LOW_WATER, MOST_FRESH_CHARS
+        if self.reads_far:
+            most, most_chars = self._look_ahead, MOST_WAITING_CHARS
+        return not self._is_fed and len(self._fresh) < most and self._fresh.chars < most_chars
 
     @property
     def is_held_up(self) -> bool:
@@ -132,25 +136,30 @@ class Backlog:
             return True
         if self._too_many_wait():
             return False
-        return not self._is_fed or any(job.row not in self._in_doubt for job in self._fresh)
+        return self.needs_more or self._has_free(self._in_doubt)
 
     @property
     def due_s(self) -> float | None:
         """When the next retry is due; None where none waits."""
         return self._retrying[0][0] if self._retrying else None
 
-    def next(self, now_s: float, *, fresh: bool = True) -> Batch:
+    def next(self, now_s: float, *, fresh: bool = True, others_first: bool = False) -> Batch:
         """The next rows that may share a request, none where nothing may go.
 
-        fresh  False gives only rows that were sent before
+        fresh         False gives only rows that were sent before
+        others_first  rows that were not sent yet go before those that failed: once more the same
+                      would tell nothing
         """
         if self._goes_on:
             return self._goes_on.popleft()
+        if others_first and fresh and (batch := self._next_other()):
+            return batch
         if self._retrying and self._retrying[0][0] <= now_s:
             return self._next_retry()
-        if self._ready:
-            return self._ready.popleft()
-        return self._next_fresh() if fresh else []
+        return self._next_other() if fresh or self._ready else []
+
+    def _next_other(self) -> Batch:
+        return self._ready.popleft() if self._ready else self._next_fresh()
 
     def probe(self, number: int, *, fresh: bool = True) -> Batch:
         """What is sent while the vendor is down, due or not; none where nothing may go.
@@ -198,6 +207,66 @@ class Backlog:
         if row := self._open.take_one(lambda row: row.was_sent, lambda _count: 0):
             return [row]
         return self._next_retry() if self._retrying else []
+
+    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
+        """One row to be sent alone, from any place, to learn how others are answered.
+
+        draw   decides which, see `place`
+        avoid  rows that were never sent by this process and tell nothing
+        """
+        if batch := self._one_fresh(draw, avoid):
+            return batch
+        if self._ready:
+            first, *others = self._ready.pop()
+            if others:
+                self._ready.append(others)
+            return [first]
+        return self._one_open(draw, avoid) or self._one_open(draw, ())
+
+    def _one_open(self, draw: int, avoid: Container[int]) -> Batch:
+        def may_go(row: Row) -> bool:
+            return row.job.row not in avoid
+
+        row = self._open.take_one(may_go, partial(place, draw))
+        return [] if row is None else [row]
+
+    def _one_fresh(self, draw: int, avoid: Container[int]) -> Batch:
+        def may_go(job: JobRow) -> bool:
+            return self._is_free(job) and job.row not in avoid
+
+        found = self._fresh.pick(may_go, partial(place, draw))
+        if found is None:
+            return []
+        job, covered = found
+        if covered:
+            self._cover(job, covered)
+        self._order.enter(job.entity, job)
+        return [self._row(job)]
+
+    def _is_free(self, job: JobRow) -> bool:
+        return not (self._order.is_under_way(job.entity) or self._is_blocked(job))
+
+    def _has_free(self, avoid: Container[int] = ()) -> bool:
+        """Whether a fresh row may go while those that were given out are on their way: one of the
+        same entity may not.
+        """
+        return any(self._is_free(job) and job.row not in avoid for job in self._fresh)
+
+    @property
+    def has_others(self) -> bool:
+        """Whether rows that may go are here, or are being read, that this process has not sent."""
+        return self.needs_more or bool(self._ready or len(self._open)) or self._has_free()
+
+    def rests_on(self, held: int, *, is_fresh_kept: bool = False) -> bool:
+        """Whether nothing can go but what waits behind `held` rows that are on their way.
+
+        is_fresh_kept  rows that are still here are not to go now
+        """
+        if len(self._order) != held:
+            return False
+        if self._too_many_wait():
+            return True
+        return not self.needs_more and (is_fresh_kept or not self._has_free())
 
     def _take_ready(self, is_such: Callable[[Row], bool]) -> Batch:
         for batch in self._ready:

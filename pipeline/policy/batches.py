@@ -6,6 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from pipeline.model import Answer, JobRow
+from pipeline.policy.throttle import NO_REFUSALS
 
 BatchSize = Callable[[str], int]
 """Operation -> how many of its rows one request may carry at most."""
@@ -31,12 +32,13 @@ class Row:
     looks         how often its entity was looked at before an attempt
     unread        of these, how many at the end told nothing
     looked_s      when the last look left
+    refusals      its 429s
     failed_s      when a request left that failed while the vendor was not down; None where none did
     """
 
     __slots__ = (
         *("answer", "attempts", "before", "covered", "failed_s", "first_sent_s", "guarded"),
-        *("in_doubt",),
+        *("in_doubt", "refusals"),
         *("is_claimed", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s"),
         *("looks", "reads", "refused", "tries", "unread"),
     )
@@ -62,6 +64,7 @@ class Row:
         self.unread = 0
         self.looked_s = 0.0
         self.failed_s: float | None = None
+        self.refusals = NO_REFUSALS
 
     @property
     def text(self) -> str:

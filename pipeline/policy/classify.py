@@ -25,11 +25,25 @@ NOT_CONFIRMED = "not_confirmed"
 SHOWN_BODY_CHARS = 300
 
 
+ASSUMED = "assumed"
+"""The source of what no page of a vendor and no standard says."""
+
+NOT_CONFIRMED_SOURCE = "RFC 9110, 15.3: taken, no more; that it may have been applied is assumed"
+NOT_THE_VENDOR_SOURCE = "assumed: a vendor that speaks JSON did not write it"
+WITHIN_SOURCE = "assumed: an error that the body names beats the success of the status"
+NEVER_LEFT_SOURCE = "nothing left this machine"
+SILENCE_SOURCE = "RFC 9110, 9.2.2: without a reply nobody knows whether it was carried out"
+
+
 class Meaning(NamedTuple):
-    """What a status says: its class and whether the update was applied."""
+    """What a status says: its class and whether the update was applied.
+
+    source  who says so; "assumed" where nobody does
+    """
 
     verdict: Verdict
     effect: Effect
+    source: str = ASSUMED
 
 
 class Confirmation(NamedTuple):
@@ -41,18 +55,26 @@ class Confirmation(NamedTuple):
              a body that is another one or cut short, unless the status alone is the confirmation
     refusal  the status that an error in the body of a 2xx stands for (4xx: the vendor refused the
              update; anything else leaves it in doubt); None: the body tells of no error
+    source   who says that this is it, as `Meaning.source`
     """
 
     words: str
     example: Reply
     holds: Callable[[Reply], bool]
     refusal: Callable[[Reply], int | None]
+    source: str = ASSUMED
 
 
-def by_status(status: int, refusal: Callable[[Reply], int | None] | None = None) -> Confirmation:
+def by_status(
+    status: int,
+    refusal: Callable[[Reply], int | None] | None = None,
+    *,
+    source: str = ASSUMED,
+) -> Confirmation:
     """The confirmation of a vendor that answers with one status and no body.
 
     refusal  as in `Confirmation`; None knows errors by status and words, see `error_status`
+    source   as in `Confirmation`
 
     >>> by_status(204).holds(Reply(204, {}, b"")), by_status(204).holds(Reply(200, {}, b""))
     (True, False)
@@ -62,6 +84,7 @@ def by_status(status: int, refusal: Callable[[Reply], int | None] | None = None)
         example=Reply(status, {}, b""),
         holds=lambda reply: reply.status == status and not reply.body,
         refusal=refusal or refused_in_body,
+        source=source,
     )
 
 
@@ -71,27 +94,39 @@ def refused_in_body(reply: Reply) -> int | None:
 
 
 _APPLIED = Meaning(Verdict.OK, Effect.APPLIED)
-_REFUSED = Meaning(Verdict.REJECTED, Effect.NONE)
-_MISCONFIGURED = Meaning(Verdict.FATAL, Effect.NONE)
-_LATER = Meaning(Verdict.TRANSIENT, Effect.NONE)
-_THROTTLED = Meaning(Verdict.THROTTLED, Effect.NONE)
-_IN_DOUBT = Meaning(Verdict.TRANSIENT, Effect.MAYBE)
-_ELSEWHERE = Meaning(Verdict.FATAL, Effect.MAYBE)  # a 303 answers what was carried out
+_REFUSED = Meaning(
+    Verdict.REJECTED, Effect.NONE, "RFC 9110, 15.5; that nothing was applied is assumed"
+)
+_IN_DOUBT = Meaning(
+    Verdict.TRANSIENT, Effect.MAYBE, "RFC 9110, 15.6; that it may have been applied is assumed"
+)
+_ELSEWHERE = Meaning(  # a 303 answers what was carried out
+    Verdict.FATAL, Effect.MAYBE, "RFC 9110, 15.4; that all rows meet it is assumed"
+)
+
+
+def _misconfigured(source: str) -> Meaning:
+    return Meaning(Verdict.FATAL, Effect.NONE, f"{source}; that all rows meet it is assumed")
+
+
+def _later(source: str) -> Meaning:
+    return Meaning(Verdict.TRANSIENT, Effect.NONE, source)
+
 
 _BY_STATUS: Mapping[int, Meaning] = {
-    401: _MISCONFIGURED,
-    403: _MISCONFIGURED,
-    405: _MISCONFIGURED,
-    406: _MISCONFIGURED,
-    407: _MISCONFIGURED,  # the proxy wants credentials
-    408: _LATER,  # the server gave up waiting for the request
-    411: _MISCONFIGURED,
-    415: _MISCONFIGURED,
-    421: _LATER,  # misdirected: another connection may do
-    425: _LATER,
-    426: _MISCONFIGURED,
-    429: _THROTTLED,
-    431: _MISCONFIGURED,
+    401: _misconfigured("RFC 9110, 15.5.2"),
+    403: _misconfigured("RFC 9110, 15.5.4"),
+    405: _misconfigured("RFC 9110, 15.5.6"),
+    406: _misconfigured("RFC 9110, 15.5.7"),
+    407: _misconfigured("RFC 9110, 15.5.8"),  # the proxy wants credentials
+    408: _later("RFC 9110, 15.5.9"),  # the server gave up waiting for the request
+    411: _misconfigured("RFC 9110, 15.5.12"),
+    415: _misconfigured("RFC 9110, 15.5.16"),
+    421: _later("RFC 9110, 15.5.20"),  # misdirected: another connection may do
+    425: _later("RFC 8470, 5.2"),
+    426: _misconfigured("RFC 9110, 15.5.22"),
+    429: Meaning(Verdict.THROTTLED, Effect.NONE, "RFC 6585, 4"),
+    431: _misconfigured("RFC 6585, 5"),
 }
 
 _HINTS: Mapping[int, str] = {
@@ -124,8 +159,8 @@ _HINT_UNTRUSTED = "check base_url, ca_file, client_cert and tls of the account"
 def meaning(status: int) -> Meaning:
     """What a status says where nobody knows better.
 
-    >>> meaning(404)
-    Meaning(verdict=<Verdict.REJECTED: 'rejected'>, effect=<Effect.NONE: 'none'>)
+    >>> meaning(404)[:2]
+    (<Verdict.REJECTED: 'rejected'>, <Effect.NONE: 'none'>)
     """
     known = _BY_STATUS.get(status)
     if known is not None:
@@ -162,7 +197,7 @@ def classify(
         return _refused_within(reply, refused_with)
     if confirmation.holds(reply):
         return answer
-    if not is_empty_or_json(reply):
+    if not (is_empty_or_json(reply) or _packed_with(reply)):
         return _not_the_vendor(reply)
     return _not_confirmed(reply, confirmation.words)
 
@@ -185,10 +220,11 @@ def _by_status(reply: Reply | NoReply, exceptions: Mapping[int, Meaning]) -> Ans
         return _without_reply(reply)
     known = exceptions.get(reply.status) or meaning(reply.status)
     if known.verdict is Verdict.OK:
-        return Answer(*known, reply.status)
+        return Answer(known.verdict, known.effect, reply.status)
     may_wait = known.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
     return Answer(
-        *known,
+        known.verdict,
+        known.effect,
         http_status=reply.status,
         code=f"http_{reply.status}",
         message=_message(reply),
@@ -209,7 +245,8 @@ def _without_reply(reply: NoReply) -> Answer:
 
 def _not_the_vendor(reply: Reply) -> Answer:
     return Answer(
-        *_IN_DOUBT,
+        _IN_DOUBT.verdict,
+        _IN_DOUBT.effect,
         http_status=reply.status,
         code=NOT_THE_VENDOR,
         message=f"HTTP {reply.status}, but {_described(reply)}",
@@ -220,7 +257,8 @@ def _not_the_vendor(reply: Reply) -> Answer:
 
 def _not_confirmed(reply: Reply, words: str) -> Answer:
     return Answer(
-        *_IN_DOUBT,
+        _IN_DOUBT.verdict,
+        _IN_DOUBT.effect,
         http_status=reply.status,
         code=NOT_CONFIRMED,
         message=f"HTTP {reply.status} is not the vendor's confirmation ({words}): "
@@ -234,7 +272,8 @@ def _refused_within(reply: Reply, status: int) -> Answer:
     known = meaning(status) if 400 <= status < 500 else _IN_DOUBT  # noqa: PLR2004 - a refusal
     may_wait = known.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
     return Answer(
-        *known,
+        known.verdict,
+        known.effect,
         http_status=reply.status,
         code=f"http_{status}",
         message=f"HTTP {reply.status} with an error {status} in its body: {_described(reply)}",
@@ -256,7 +295,15 @@ def _message(reply: Reply) -> str:
 _PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPStatus}
 
 
+def _packed_with(reply: Reply) -> str:
+    """What a body is packed with that could not be unpacked; empty where it is not packed."""
+    packing = plain(reply.headers.get("content-encoding", ""), 40)
+    return "" if packing.lower() == "identity" or not reply.body else packing
+
+
 def _described(reply: Reply) -> str:
+    if packing := _packed_with(reply):
+        return f"the reply is packed ({packing}), which was not asked for and cannot be unpacked"
     if is_html(reply):
         return "the reply is HTML or XML"
     text = plain(reply.body.decode("utf-8", "replace"), SHOWN_BODY_CHARS)

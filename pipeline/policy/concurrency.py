@@ -2,10 +2,11 @@
 
     raised   by one per round trip, and only where the limit was reached: nobody knows what a limit
              would do that was never used. At first it doubles, until something pushes back
-    lowered  by a tenth, at most once per round trip, where the vendor throttles, where it fails
-             more than a few, or where answers take clearly longer than of late; for a while it
-             then stays below where that happened
-    one      after a throttled request, until one that left later was carried out
+    lowered  by a tenth, at most once per round trip, where the vendor throttles or fails more than
+             a few (`suspicion.py`), or where answers take clearly longer than of late; for a while
+             it then stays below where that happened
+    one      after throttled requests, until one that left later was carried out; one that was
+             throttled alone is an accident
 
 What is measured is the mean of a round trip's worth of answers against the moving mean of those
 before it: single answers vary too much to tell anything.
@@ -14,6 +15,7 @@ before it: single answers vary too much to tell anything.
 from __future__ import annotations
 
 from pipeline.model import Verdict
+from pipeline.policy.suspicion import Suspicion
 
 START = 4
 """Requests at once at the beginning, before anything was learned."""
@@ -32,9 +34,6 @@ take ever longer as the limit rises must not become the usual."""
 FEWEST = 8
 """A round trip's worth is at least so many answers, or as many as may be under way."""
 
-FAILURES = 0.1
-"""Where so many of a round trip's answers are failures, it is too many requests at once."""
-
 HOLD_S = 30.0
 """How long the limit stays below where it was lowered."""
 
@@ -50,6 +49,10 @@ class Concurrency:
     >>> concurrency.left(in_flight=4)
     >>> concurrency.heard(Verdict.THROTTLED, left_s=0.0, now_s=0.1)
     >>> concurrency.limit
+    4
+    >>> for _ in range(5):
+    ...     concurrency.heard(Verdict.THROTTLED, left_s=0.0, now_s=0.1)
+    >>> concurrency.limit
     1
     >>> concurrency.heard(Verdict.OK, left_s=0.2, now_s=0.3)
     >>> concurrency.limit
@@ -57,9 +60,9 @@ class Concurrency:
     """
 
     __slots__ = (
-        *("_careful_since_s", "_ceiling", "_count", "_deviation_s", "_ends_s", "_failures"),
-        *("_hold_until_s", "_is_reached", "_limit", "_lowered_s", "_mean_s", "_most", "_sum_s"),
-        "_threshold",
+        *("_careful_since_s", "_ceiling", "_count", "_deviation_s", "_ends_s"),
+        *("_hold_until_s", "_limit", "_lowered_s", "_mean_s", "_most", "_peak", "_sum_s"),
+        *("_suspicion", "_threshold"),
     )
 
     def __init__(self, most: int, start: int = START) -> None:
@@ -72,14 +75,14 @@ class Concurrency:
         self._deviation_s = 0.0
         self._careful_since_s: float | None = None
         self._lowered_s = float("-inf")
+        self._suspicion = Suspicion()
         self._start_round(0.0)
 
     def _start_round(self, ends_s: float) -> None:
         self._ends_s = ends_s
         self._sum_s = 0.0
         self._count = 0
-        self._failures = 0
-        self._is_reached = False
+        self._peak = 0
 
     @property
     def limit(self) -> int:
@@ -93,27 +96,38 @@ class Concurrency:
             self._ceiling = max(self._limit - 1.0, 1.0)
             self._hold_until_s = now_s + HOLD_S
         self._limit = min(self._limit, float(START))
+        self._suspicion.forget()
 
     def left(self, in_flight: int) -> None:
         """A request leaves; with it so many are under way."""
-        if in_flight >= int(self._limit):
-            self._is_reached = True
+        self._peak = max(self._peak, in_flight)
 
     def heard(self, verdict: Verdict, left_s: float, now_s: float) -> None:
         """An answer came at `now_s` to a request that left at `left_s`."""
-        if verdict is Verdict.THROTTLED:
-            self._careful_since_s = now_s
-            if self._is_reached:  # if not, it was not for too many at once
-                self._refused(left_s, now_s)
-        elif verdict is Verdict.TRANSIENT:
-            self._failures += 1
+        if verdict in {Verdict.THROTTLED, Verdict.TRANSIENT}:
+            self._failed(left_s, now_s, is_refusal=verdict is Verdict.THROTTLED)
         elif verdict in {Verdict.OK, Verdict.REJECTED}:
+            self._suspicion.went_well()
             if self._careful_since_s is not None and left_s >= self._careful_since_s:
                 self._careful_since_s = None
             self._sum_s += now_s - left_s
             self._count += 1
             if now_s >= self._ends_s and self._count >= min(FEWEST, int(self._limit)):
                 self._end_round(left_s, now_s)
+
+    def _failed(self, left_s: float, now_s: float, *, is_refusal: bool) -> None:
+        if left_s >= self._lowered_s:
+            self._suspicion.failed()
+        if is_refusal and self._suspicion.is_likely:
+            self._careful_since_s = now_s
+        # where nothing works it is an outage
+        if (is_refusal or self._count) and self._is_too_many():
+            self._refused(left_s, now_s)
+            self._start_round(now_s)
+
+    def _is_too_many(self) -> bool:
+        # where the limit is not reached it has another reason
+        return self._peak >= int(self._limit) and self._suspicion.is_enough
 
     def _lower(self, left_s: float, now_s: float) -> None:
         """Once for all that left before it was known that the limit is too high."""
@@ -132,19 +146,14 @@ class Concurrency:
 
     def _end_round(self, left_s: float, now_s: float) -> None:
         mean_s = self._sum_s / self._count
-        if self._fails():
-            self._refused(left_s, now_s)
-        elif self._is_slower(mean_s):
+        if self._is_slower(mean_s):
             self._lower(left_s, now_s)
             self._mean_s = (1.0 - SLOW_MEMORY) * (self._mean_s or 0.0) + SLOW_MEMORY * mean_s
         else:
             self._remember(mean_s)
-            if self._is_reached:
+            if self._peak >= int(self._limit) and self._suspicion.is_lone:
                 self._raise(now_s)
         self._start_round(now_s + mean_s)
-
-    def _fails(self) -> bool:
-        return self._is_reached and self._failures > FAILURES * (self._failures + self._count)
 
     def _raise(self, now_s: float) -> None:
         if now_s >= self._hold_until_s:

@@ -71,6 +71,37 @@ class FreshRows:
                 return job, self._covered.pop(job.row, [])
         return None
 
+    def pick(
+        self, may_go: Callable[[JobRow], bool], place: Callable[[int], int]
+    ) -> tuple[JobRow, list[JobRow]] | None:
+        """Any one that is the first of its entity here, and those that it covers, as `pop` does.
+
+        place  how many there are -> which of them, in row order from 0
+
+        >>> rows = FreshRows()
+        >>> for row, entity in enumerate("abca", 1):
+        ...     rows.add(JobRow(row, "op", entity, True, "{}"))
+        >>> rows.pick(lambda _job: True, lambda count: count - 1)[0].row, len(rows)
+        (3, 3)
+        """
+        seen: set[str] = set()
+        firsts = []
+        for index, job in enumerate(self._queue):
+            if job.row not in self._gone and job.entity not in seen:
+                seen.add(job.entity)
+                if may_go(job):
+                    firsts.append(index)
+        if not firsts:
+            return None
+        index = firsts[place(len(firsts))]
+        job = self._queue[index]
+        del self._queue[index]
+        self.chars -= len(job.text)
+        if self._does_cover is None:
+            return job, []
+        self._forget(job)
+        return job, self._covered.pop(job.row, [])
+
     def _forget(self, job: JobRow) -> None:
         waiting = self._by_entity.get(job.entity, [])
         if job in waiting:

@@ -1,124 +1,135 @@
-"""From when on a request counts at the vendor, learned from round trips. Pure.
+"""From when on a request counts at the vendor. Pure: the time is an argument.
 
-The vendor counts arrivals, we know departures and replies. A request that took longer than the
-fastest one may have lost all of that on its way there: so it counts from its departure plus that
-much. The next one that depends on it may be as quick as the fastest. So no way that varies brings
-N + 1 arrivals into a window, and what is paid for it is the mean of the delays, not the worst.
+The vendor counts arrivals; we know departures and replies. A request arrived before its reply came,
+and no request arrives before it leaves. So a request that counts from its reply on is in no window
+too many, whatever the way to the vendor does: a cold connection, a vendor that warms up, a way that
+varies. That costs the time of a round trip per window.
 
-A vendor that takes its time, now more, now less, is told from a way that varies by its mean: a few
-that are late are believed to be late, however much.
-
-Where all are slow for a while and then quick at once, the fastest of the slow ones would tell too
-little: so the fastest is remembered for a minute or two, and of a hundred replies or more.
+Part of it is won back where replies were steady for a while. No round trip is shorter than the
+quickest one there is, and both ways of the next request are in that: so that much is deducted. What
+was the quickest is the better known the more replies there were and the less they vary. Therefore
+less is deducted where few replies came or where they vary, and nothing where they vary much, in the
+first STRETCH_S, after a time without replies, while the vendor refuses more than a few, and after a
+reply that was quicker than what was deducted.
 """
 
 from __future__ import annotations
 
-STRETCH_S, STRETCH_REPLIES = 60.0, 100
-"""The fastest and the slowest are those of this stretch, at least so long and of so many replies,
-and of the one before."""
+import math
+from collections import deque
+
+STRETCH_S, STRETCH_REPLIES, STRETCHES = 20.0, 100, 4
+"""The quickest is that of so many stretches, each at least so long and of so many replies."""
+
+IDLE_S = 3.0
+"""After so long without a reply the way is another one: connections close after 4 s."""
+
+LONGEST_DOUBT_S = 1280.0
+"""How long the first stretch lasts at most; it doubles each time that too much was deducted."""
 
 FLOOR_S = 0.005
-"""What the fastest round trip seen so far may be above the fastest there is."""
+"""What the quickest round trip seen may be above the quickest there is."""
 
-USUAL_MOST_S = 0.100
-"""What takes longer as a rule is the vendor thinking, not the way to it."""
+SURE = 20.0
+"""The quickest of n round trips is above the quickest there is by more than sqrt(SURE / n) of their
+mean excess about once in e ** (SURE / 2) times: two ways that vary evenly add up to a triangle."""
 
-MOST_EXCESS_S = 1.0
-MEMORY = 0.02
-"""The weight of the newest round trip in what is usual."""
+FEW = 0.01
+"""Where a larger share is refused, and not just one, it may be for what was deducted."""
 
-MOST_EXTRA_S = 0.250
+MOST_WAY_S = 10.0
+"""A request without a reply yet arrives so late at most: a packet that is lost five times in a row
+takes 6 to 31 s, and then its reply comes later still, from which on it counts."""
 
 
 class Margin:
-    """How much the way to the vendor varies.
+    """How much of a round trip no request can do without.
 
-    initial_s  of a round trip above the fastest, before it is known how much it varies
+    is_strict  nothing is ever deducted
 
-    It doubles what it adds when the vendor throttles all the same, once for all that left before
-    it did, and halves that after a stretch without.
+    >>> margin = Margin()
+    >>> margin.replied(left_s=0.0, now_s=0.3)
+    0.3
+    >>> for n in range(2_000):
+    ...     counts_from_s = margin.replied(left_s=n / 50, now_s=n / 50 + 0.3)
+    >>> round(margin.deducted_s, 3), round(counts_from_s - 39.98, 3)
+    (0.295, 0.005)
     """
 
     __slots__ = (
-        *(
-            "_before",
-            "_extra_s",
-            "_fastest_s",
-            "_grew_s",
-            "_in_stretch",
-            "_initial_s",
-            "_seen",
-            "_slowest_s",
-        ),
-        *("_stretch_ends_s", "_usual_s", "_was_throttled"),
+        *("_count", "_doubt_s", "_ends_s", "_heard_s", "_is_strict", "_quickest_s", "_refused"),
+        *("_stretches", "_sum_s", "deducted_s"),
     )
 
-    def __init__(self, initial_s: float = 0.050) -> None:
-        self._initial_s = initial_s
-        self._extra_s = FLOOR_S
-        self._grew_s = float("-inf")
-        self._seen = 0
-        self._usual_s = 0.0
-        self._before: tuple[float, float] | None = None
-        self._stretch_ends_s: float | None = None
-        self._start_stretch()
+    def __init__(self, *, is_strict: bool = False) -> None:
+        self._is_strict = is_strict
+        self._heard_s = -math.inf
+        self._doubt_s = STRETCH_S
+        self._quickest_s = math.inf
+        self._stretches: deque[tuple[float, float, int]] = deque(maxlen=STRETCHES)
+        self.deducted_s = 0.0
+        self._start_stretch(math.inf)
 
-    def _start_stretch(self) -> None:
-        self._fastest_s = float("inf")
-        self._slowest_s = 0.0
-        self._in_stretch = 0
-        self._was_throttled = False
-
-    def replied(self, round_trip_s: float, now_s: float) -> float:
-        """A reply came after `round_trip_s`: how much of that counts as lost on the way there.
-
-        >>> margin = Margin()
-        >>> trips_s = (0.030, 0.020, 0.035, 5.0)
-        >>> [round(margin.replied(s, now_s=n), 3) for n, s in enumerate(trips_s)]
-        [0.05, 0.05, 0.015, 1.0]
-        """
-        if self._stretch_ends_s is None:
-            self._stretch_ends_s = now_s + STRETCH_S
-        elif now_s >= self._stretch_ends_s and self._in_stretch >= STRETCH_REPLIES:
+    def replied(self, left_s: float, now_s: float) -> float:
+        """The reply to what left at `left_s` came now: from when on that counts."""
+        if left_s >= self._heard_s + IDLE_S:
+            self._forget(left_s)
+        self._heard_s = now_s
+        trip_s = now_s - left_s
+        if trip_s < self.deducted_s:
+            self._distrust(now_s)
+        self._count += 1
+        self._sum_s += trip_s
+        self._quickest_s = min(self._quickest_s, trip_s)
+        if now_s >= self._ends_s and self._count >= STRETCH_REPLIES:
             self._end_stretch(now_s)
-        self._seen += 1
-        self._in_stretch += 1
-        self._fastest_s = min(self._fastest_s, round_trip_s)
-        self._slowest_s = max(self._slowest_s, round_trip_s)
-        excess_s = min(round_trip_s - self._fastest(), MOST_EXCESS_S)
-        self._usual_s += MEMORY * (excess_s - self._usual_s)
-        if self._seen <= 2:  # noqa: PLR2004 - of one, nothing varies
-            return self._initial_s
-        return excess_s * USUAL_MOST_S / max(USUAL_MOST_S, self._usual_s)
+        return max(left_s, now_s - self.deducted_s)
+
+    def throttled(self, now_s: float) -> None:
+        """The vendor refused a request: it may count otherwise than was thought."""
+        self._refused += 1
+        if self._refused < 2 or self._refused <= FEW * self._count:  # noqa: PLR2004 - just one
+            return
+        if self.deducted_s > 0:
+            self._distrust(now_s)
+        else:
+            self._forget(now_s)
+
+    def _distrust(self, now_s: float) -> None:
+        self._doubt_s = min(2.0 * self._doubt_s, LONGEST_DOUBT_S)
+        self._forget(now_s)
+
+    def _forget(self, now_s: float) -> None:
+        self._stretches.clear()
+        self.deducted_s = 0.0
+        self._start_stretch(now_s + self._doubt_s)
+
+    def _start_stretch(self, ends_s: float) -> None:
+        self._ends_s = ends_s
+        self._count = self._refused = 0
+        self._sum_s = 0.0
+        self._quickest_s = math.inf
 
     def _end_stretch(self, now_s: float) -> None:
-        self._before = self._fastest_s, self._slowest_s
-        if not self._was_throttled:
-            self._extra_s = max(FLOOR_S, self._extra_s / 2.0)
-        self._stretch_ends_s = now_s + STRETCH_S
-        self._start_stretch()
+        if len(self._stretches) == STRETCHES:
+            self._doubt_s = max(STRETCH_S, self._doubt_s / 2.0)
+        self._stretches.append((self._quickest_s, self._sum_s, self._count))
+        self._start_stretch(now_s + STRETCH_S)
+        if not self._is_strict:
+            self.deducted_s = deductible_s(self._stretches)
 
-    def _fastest(self) -> float:
-        return self._fastest_s if self._before is None else min(self._fastest_s, self._before[0])
 
-    def throttled(self, left_s: float, now_s: float) -> None:
-        """The vendor refused what left at `left_s` although we kept its quota by our own clock."""
-        self._was_throttled = True
-        if left_s >= self._grew_s:
-            self._grew_s = now_s
-            self._extra_s = min(self._extra_s * 2.0, MOST_EXTRA_S)
+def deductible_s(stretches: deque[tuple[float, float, int]]) -> float:
+    """What every round trip takes at least, as far as those of `stretches` tell; 0 where they vary.
 
-    @property
-    def waits_s(self) -> float:
-        """How much longer than the fastest a request may take whose reply has not come yet."""
-        if self._before is None:
-            varies_s = self._slowest_s - self._fastest_s
-            return min(max(self._initial_s, varies_s), USUAL_MOST_S)
-        slowest_s = max(self._before[1], self._slowest_s)
-        return min(slowest_s - self._fastest(), USUAL_MOST_S)
+    stretches  of each the quickest round trip, the sum of all, in seconds, and how many they were
 
-    @property
-    def extra_s(self) -> float:
-        """What a window takes longer for all of them."""
-        return self._extra_s
+    >>> deductible_s(deque([(0.2, 22.0, 100), (0.21, 88.0, 400)]))
+    0.195
+    >>> deductible_s(deque([(0.1, 60.0, 100)]))
+    0.0
+    """
+    quickest_s = min(quickest_s for quickest_s, _sum_s, _count in stretches)
+    count = sum(count for _quickest_s, _sum_s, count in stretches)
+    mean_excess_s = sum(sum_s for _quickest_s, sum_s, _count in stretches) / count - quickest_s
+    return max(0.0, quickest_s - max(FLOOR_S, math.sqrt(SURE / count) * mean_excess_s))

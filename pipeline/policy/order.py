@@ -70,6 +70,10 @@ class EntityOrder(Generic[T]):
         """Whether a row waits behind the one under way for `entity`."""
         return bool(self._behind.get(entity))
 
+    def is_under_way(self, entity: str) -> bool:
+        """Whether a row of `entity` is under way."""
+        return entity in self._behind
+
     def __len__(self) -> int:
         """How many entities have a row under way."""
         return len(self._behind)

@@ -62,6 +62,11 @@ class Outage:
         """Whether it is an outage."""
         return self.down_since_s is not None
 
+    @property
+    def is_in_question(self) -> bool:
+        """Whether something failed, nothing was answered since, and it is no outage yet."""
+        return bool(self._failed) and not self.is_down
+
     def worked(self, left_s: float, *, is_read: bool = False) -> None:
         """The vendor carried out, or judged, a request that left at `left_s`.
 

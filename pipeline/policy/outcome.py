@@ -59,6 +59,7 @@ def next_act(
     is_repeatable: bool,
     can_be_read: bool,
     jitter: float,
+    is_counted: bool = True,
 ) -> Again | Status:
     """Another attempt, or the status with which the row ends.
 
@@ -67,6 +68,7 @@ def next_act(
     is_repeatable  whether sending this very request twice is harmless
     can_be_read    whether a read may settle doubt: UNKNOWN leads to it
     jitter         a draw from [0, 1)
+    is_counted     False where the answer says nothing about the row
 
     >>> next_act(RetryPolicy(), Answer(Verdict.TRANSIENT, Effect.MAYBE), attempt=1, in_doubt=True,
     ...          is_repeatable=False, can_be_read=True, jitter=0.5)
@@ -78,7 +80,7 @@ def next_act(
         return Status.UNKNOWN
     if is_unconfirmed(answer) and can_be_read:  # a repetition would be answered likewise
         return Status.UNKNOWN
-    delay_s = next_delay_s(policy, answer, attempt, jitter)
+    delay_s = next_delay_s(policy, answer, attempt, jitter, is_counted=is_counted)
     if delay_s is not None:
         return Again(delay_s)
     return end_without_success(answer, in_doubt=in_doubt)

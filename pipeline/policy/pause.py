@@ -101,7 +101,7 @@ def in_words(asked: AskedPause, now_s: float) -> str:
 def wait_words(asked: AskedPause, now_s: float, account: str) -> str:
     """What is said while it is waited for.
 
-    >>> wait_words(AskedPause(60.0), 0.0, "shop")[-57:]
+    >>> wait_words(AskedPause(60.0), 0.0, "shop")[-58:]
     'on record. `pipeline runs --lift-pause shop` ends the wait'
     """
     return f"waiting {in_words(asked, now_s)}. `{lift(account)}` ends the wait"
@@ -110,7 +110,7 @@ def wait_words(asked: AskedPause, now_s: float, account: str) -> str:
 def stop_words(asked: AskedPause, now_s: float, account: str, max_wait_s: float) -> str:
     """Why an account stops for a pause that is longer than it waits.
 
-    >>> stop_words(AskedPause(3600.0), 0.0, "shop", 900.0)[:66]
+    >>> stop_words(AskedPause(3600.0), 0.0, "shop", 900.0)[:67]
     'the vendor asks for a pause of 3600 s, longer than max_wait_s = 900'
     """
     return (

@@ -32,11 +32,14 @@ def ceiling_s(policy: RetryPolicy, attempt: int) -> float:
     return min(policy.cap_s, policy.base_s * 2.0 ** min(attempt - 1, 30))
 
 
-def next_delay_s(policy: RetryPolicy, answer: Answer, attempt: int, jitter: float) -> float | None:
+def next_delay_s(
+    policy: RetryPolicy, answer: Answer, attempt: int, jitter: float, *, is_counted: bool = True
+) -> float | None:
     """Seconds to wait before attempt + 1, or None to give up.
 
-    attempt  1-based number of the attempt that brought `answer`
-    jitter   a draw from [0, 1)
+    attempt     1-based number of the attempt that brought `answer`
+    jitter      a draw from [0, 1)
+    is_counted  False where the answer says nothing about the row: it is not given up for that
 
     Full jitter under an exponential ceiling. A pause that the vendor asks for is not counted in: it
     holds the whole account, at the gate, where it may be lifted.
@@ -44,6 +47,6 @@ def next_delay_s(policy: RetryPolicy, answer: Answer, attempt: int, jitter: floa
     >>> next_delay_s(RetryPolicy(), Answer(Verdict.TRANSIENT, "maybe"), attempt=3, jitter=0.5)
     1.0
     """
-    if answer.verdict not in RETRYABLE or attempt >= policy.max_attempts:
+    if answer.verdict not in RETRYABLE or (is_counted and attempt >= policy.max_attempts):
         return None
     return jitter * ceiling_s(policy, attempt)

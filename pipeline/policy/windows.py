@@ -1,7 +1,8 @@
 """When the windows of a quota have room for one more request. Pure: the time is an argument.
 
-The vendor counts arrivals, we know departures. From when on a request counts, `margin.py` says;
-where no estimate is trusted, from its reply on, which it cannot have arrived after.
+The vendor counts arrivals, we know departures and replies. From when on a request counts,
+`margin.py` says: late enough that it has arrived by then. While there is no reply, it counts from a
+time to come.
 
 Times are seconds of any one clock that never goes back.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, insort
-from collections import deque
 from typing import Protocol
 
 from pipeline.policy.quota import UNITS_S, Quota
@@ -26,16 +26,16 @@ class Log(Protocol):
     def quota(self) -> Quota:
         """The quota."""
 
-    def free_at_s(self, now_s: float, margin_s: float) -> float:
-        """When the next request may leave: in the past where it may now, infinite where that
-        depends on a reply.
+    def free_at_s(self, now_s: float) -> float:
+        """When the next request may leave: in the past where it may now. A reply that comes until
+        then may bring that forward.
         """
 
-    def left(self, counts_from_s: float, now_s: float) -> None:
-        """A request leaves now; until more is known of it, it counts from `counts_from_s` on."""
+    def left(self, counts_from_s: float, left_s: float) -> None:
+        """A request leaves; until more is known of it, it counts from `counts_from_s` on."""
 
-    def returned(self, number: int, counts_from_s: float, now_s: float) -> None:
-        """The reply to request `number` came now, or none will: it counts from `counts_from_s`."""
+    def returned(self, number: int, counts_from_s: float) -> None:
+        """The reply to request `number` came, or none will: it counts from `counts_from_s` on."""
 
 
 class WindowLog:
@@ -45,12 +45,12 @@ class WindowLog:
     is in there counts from less than a window before it left, and of such there were N - 1 at most.
 
     >>> log = WindowLog(Quota(1, 1.0))
-    >>> log.left(10.02, now_s=10.0)
-    >>> log.free_at_s(now_s=10.5, margin_s=0.05)
-    11.07
-    >>> log.returned(0, 10.01, now_s=10.5)
-    >>> log.free_at_s(now_s=10.5, margin_s=0.05)
-    11.06
+    >>> log.left(20.0, left_s=10.0)
+    >>> log.free_at_s(now_s=10.5)
+    21.0
+    >>> log.returned(0, 10.25)
+    >>> log.free_at_s(now_s=10.5)
+    11.25
     """
 
     __slots__ = ("_count", "_latest_s", "_passed_s", "_spare", "_under_way", "quota")
@@ -63,14 +63,14 @@ class WindowLog:
         self._count = 0
         self._spare = LEAST_SPARE + quota.limit // 8
 
-    def free_at_s(self, now_s: float, margin_s: float) -> float:  # noqa: ARG002 - see Log
-        """A window and the margin after the latest but N - 1."""
+    def free_at_s(self, now_s: float) -> float:  # noqa: ARG002 - see Log
+        """A window after the latest but N - 1."""
         latest_s, limit = self._latest_s, self.quota.limit
         if len(latest_s) < limit:
             return float("-inf")
-        return latest_s[len(latest_s) - limit] + self.quota.per_s + margin_s
+        return latest_s[len(latest_s) - limit] + self.quota.per_s
 
-    def left(self, counts_from_s: float, now_s: float) -> None:  # noqa: ARG002 - see Log
+    def left(self, counts_from_s: float, left_s: float) -> None:  # noqa: ARG002 - see Log
         """One more counts."""
         self._under_way[self._count] = counts_from_s
         self._count += 1
@@ -80,7 +80,7 @@ class WindowLog:
             self._passed_s = self._latest_s[dropped - 1]
             del self._latest_s[:dropped]
 
-    def returned(self, number: int, counts_from_s: float, now_s: float) -> None:  # noqa: ARG002
+    def returned(self, number: int, counts_from_s: float) -> None:
         """Now it is known better, if it still counts."""
         before_s = self._under_way.pop(number)
         place = bisect_left(self._latest_s, before_s)
@@ -93,89 +93,58 @@ class WindowLog:
         insort(self._latest_s, max(counts_from_s, self._passed_s))
 
 
-class ReplyLog:
-    """Requests count from their reply on: no way to the vendor can break that.
-
-    >>> log = ReplyLog(Quota(1, 1.0))
-    >>> log.left(10.0, now_s=10.0)
-    >>> log.free_at_s(10.5, margin_s=0.0)
-    inf
-    >>> log.returned(0, 10.0, now_s=10.7)
-    >>> log.free_at_s(10.8, margin_s=0.0)
-    11.7
-    """
-
-    __slots__ = ("_returned_s", "_under_way", "quota")
-
-    def __init__(self, quota: Quota) -> None:
-        self.quota = quota
-        self._returned_s: deque[float] = deque()
-        self._under_way = 0
-
-    def free_at_s(self, now_s: float, margin_s: float) -> float:  # noqa: ARG002 - see Log
-        """A window after the oldest reply that counts, if the quota is used up."""
-        while self._returned_s and self._returned_s[0] + self.quota.per_s <= now_s:
-            self._returned_s.popleft()
-        if self._under_way + len(self._returned_s) < self.quota.limit:
-            return now_s
-        return self._returned_s[0] + self.quota.per_s if self._returned_s else float("inf")
-
-    def left(self, counts_from_s: float, now_s: float) -> None:  # noqa: ARG002 - see Log
-        """One more is under way."""
-        self._under_way += 1
-
-    def returned(self, number: int, counts_from_s: float, now_s: float) -> None:  # noqa: ARG002
-        """From now on its window runs."""
-        self._under_way -= 1
-        self._returned_s.append(now_s)
-
-
 class DayLog:
     """A day that begins at a fixed time, with so many requests in it.
+
+    What is under way when a day begins may arrive in it, and counts for both.
 
     started_s  when a day began, in seconds of the clock
 
     >>> log = DayLog(Quota(1, 86400.0), started_s=1000.0)
-    >>> log.left(2000.0, now_s=2000.0)
-    >>> log.free_at_s(2001.0, margin_s=0.05)
-    87400.05
+    >>> log.left(2010.0, left_s=2000.0)
+    >>> log.free_at_s(2001.0)
+    87400.0
     """
 
-    __slots__ = ("_count", "_started_s", "quota")
+    __slots__ = ("_count", "_next", "_started_s", "_under_way", "quota")
 
     def __init__(self, quota: Quota, started_s: float) -> None:
         self.quota = quota
         self._started_s = started_s
         self._count = 0
+        self._next = 0  # that arrived when the next day had begun already
+        self._under_way = 0
 
-    def free_at_s(self, now_s: float, margin_s: float) -> float:
+    def free_at_s(self, now_s: float) -> float:
         """When the next day begins, if this one is used up."""
         self._turn_to(now_s)
         if self._count < self.quota.limit:
             return now_s
-        return self._started_s + self.quota.per_s + margin_s
+        return self._started_s + self.quota.per_s
 
-    def left(self, counts_from_s: float, now_s: float) -> None:  # noqa: ARG002 - see Log
-        """One more today; what left on an earlier day does not count."""
-        self._turn_to(now_s)
-        self._count += now_s >= self._started_s
+    def left(self, counts_from_s: float, left_s: float) -> None:
+        """One more today; what arrived on an earlier day does not count."""
+        self._turn_to(left_s)
+        self._count += counts_from_s >= self._started_s
+        self._under_way += 1
 
-    def returned(self, number: int, counts_from_s: float, now_s: float) -> None:
-        """That makes no difference."""
+    def returned(self, number: int, counts_from_s: float) -> None:  # noqa: ARG002 - see Log
+        """It arrived; that may have been in the next day."""
+        self._under_way -= 1
+        self._next += counts_from_s >= self._started_s + self.quota.per_s
 
     def _turn_to(self, now_s: float) -> None:
         days = int((now_s - self._started_s) // self.quota.per_s)
         if days > 0:
             self._started_s += days * self.quota.per_s
-            self._count = 0
+            self._count, self._next = self._next + self._under_way, 0
 
 
-def log_of(quota: Quota, *, is_strict: bool = False, day_started_s: float | None = None) -> Log:
+def log_of(quota: Quota, *, day_started_s: float | None = None) -> Log:
     """How requests are counted for `quota`.
 
-    is_strict      from their replies on
     day_started_s  when a day began for which a quota per day is meant; None: any 24 hours are
     """
     if day_started_s is not None and quota.per_s == UNITS_S["day"]:
         return DayLog(quota, day_started_s)
-    return ReplyLog(quota) if is_strict else WindowLog(quota)
+    return WindowLog(quota)

@@ -26,6 +26,7 @@ from pipeline.report.wording import about, compact, counted, number, one_line
 
 REFRESH_PER_S = 5
 PLAIN_EVERY_S = 10.0
+PLAIN_AT_LEAST_S = 60.0
 SHOWN_TROUBLES = 5
 _BAR_CHARS = 24
 _CODE_CHARS = 20
@@ -82,7 +83,10 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """A line per account that moved, every `every_s` seconds, while its block runs."""
+    """A line per account that moved, every `every_s` seconds, while its block runs.
+
+    One that waits gets a line a minute: nothing waits in silence.
+    """
 
     def __init__(
         self,
@@ -97,6 +101,7 @@ class PlainDisplay:
         self._every_s = every_s
         self._paces = Paces()
         self._last: dict[str, tuple[int, int, str | None]] = {}
+        self._line_s: dict[str, float] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
@@ -123,15 +128,19 @@ class PlainDisplay:
             progress = tuple(self._poll())
         except RuntimeError:  # the engine changed a dict under our eyes; the next look will do
             return
-        for pace in self._paces.at(self._clock(), progress):
-            self._tell(pace)
+        now_s = self._clock()
+        for pace in self._paces.at(now_s, progress):
+            self._tell(pace, now_s)
 
-    def _tell(self, pace: Pace) -> None:
+    def _tell(self, pace: Pace, now_s: float) -> None:
         name, stopped = pace.progress.account, pace.progress.stopped
         now = (pace.done, pace.progress.sent, stopped)
         before = self._last.get(name, (0, 0, None))
         self._last[name] = now
-        if now != before:
+        waits = stopped is None and pace.done < pace.progress.rows
+        is_due = now_s >= self._line_s.setdefault(name, now_s) + PLAIN_AT_LEAST_S
+        if now != before or (waits and is_due):
+            self._line_s[name] = now_s
             self._console.print(Text(plain_line(pace)), soft_wrap=True)
 
 

@@ -14,9 +14,11 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.checksums import check_whole
 from pipeline.config import public_settings
 from pipeline.ledger import Ledger, Run
-from pipeline.model import RowResult, Snapshot, Status
+from pipeline.load import JobsFile
+from pipeline.model import DamagedError, RowResult, Snapshot, Status
 from pipeline.model.leg import Leg
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
 from pipeline.report.summary import NOTHING_SENT
@@ -63,12 +65,21 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
         facts=facts,
         claimed=claimed,
         recorded=recorded,
-        routes={name: jobs.path for name, jobs in prepared.bound.jobs.items()},
+        routes={name: jobs.path for name, jobs in prepared.bound.jobs.items() if _is_whole(jobs)},
         stopped=sent.stopped,
         samples=ledger.samples,
         exchanges=ledger.exchanges,
     )
     return write_report(source, prepared.report_folder)
+
+
+def _is_whole(jobs: JobsFile) -> bool:
+    """Whether it can be told what rows without a result asked for: of damaged jobs it cannot."""
+    try:
+        check_whole(jobs.path, jobs.checksum)
+    except DamagedError:
+        return False
+    return True
 
 
 def _results(
@@ -156,13 +167,23 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
             places.append("...")
         yield f"{warning.text} ({warning.rows} rows: {', '.join(places)})"
     for account in prepared.accounts:
+        for doubt in account.vendor.doubts(account.settings):
+            yield f"account {account.name}: {doubt.what}. {doubt.advice}"
         if account.link.tls == "legacy":
             yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
+
+
+_SHOWN = 5
 
 
 def _about_file(snapshot: Snapshot) -> Iterator[str]:
     if snapshot.lacks_last_end:
         yield CUT_LAST_LINE
+    if snapshot.zoneless:
+        yield (
+            f"timestamps of 96 bits ({', '.join(snapshot.zoneless[:_SHOWN])}) do not say their "
+            "zone and are read in `timezone`, but Spark and Hive write them in UTC"
+        )
     if not snapshot.rows:
         yield "the file has no rows"
 

@@ -88,7 +88,7 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         is_read_first=lambda account, job: is_read_first(accounts[account], job),
     )
     snapshot = pick_rows(old.snapshot, folder / old.snapshot.path.name, keep)
-    RunLedger.create(folder / LEDGER).close()
+    RunLedger.create(folder / LEDGER, run=folder.name).close()
     return StoredRun(
         format=FORMAT,
         run=folder.name,

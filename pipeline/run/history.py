@@ -16,6 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from pipeline.checksums import check_is
 from pipeline.config import Config
 from pipeline.ledger import Holder, Run, State
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
@@ -218,7 +219,7 @@ def _reopened(config: Config, name: str) -> Prepared:
         config = config.simulated(
             dict(reached.split("|")[:2] for reached in stored.accounts.values())
         )
-    return reopen(name, config)
+    return reopen(name, config, is_for_report=True)
 
 
 # A process that works on it
@@ -324,7 +325,10 @@ def _is_at(vendor: str, reached: str) -> bool:
 
 
 def _touches_of(known: Entry, folder: Path, wanted: Entity) -> Iterator[Touch]:
-    rows = _asked(load(folder), folder, wanted)
+    stored = load(folder, known.run.description)
+    for file in stored.bound.jobs.values():
+        check_is(folder / file.path.name, file.checksum)
+    rows = _asked(stored, folder, wanted)
     first = next(rows, None)
     if first is None:
         return

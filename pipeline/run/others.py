@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.checksums import check_is
-from pipeline.ledger import Ledger, LedgerError, Run, RunLedger
+from pipeline.ledger import Ledger, LedgerError, Run, RunLedger, Runs
 from pipeline.load.meet import Guest, since_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
@@ -22,7 +22,7 @@ a record, what can be said of rows that may have been sent."""
 class OtherRuns:
     """The other runs of one configuration, as far as they reach what a run of it reaches.
 
-    runs     all that are on record
+    registry where they are on record, open as long as this is used
     reaches  places: vendor, origin and scope, as the text of an entity begins
     tell     is told, once, of each whose record cannot be read though it is asked for
 
@@ -32,7 +32,7 @@ class OtherRuns:
     def __init__(
         self,
         prepared: Prepared,
-        runs: Sequence[Run],
+        registry: Runs,
         reaches: frozenset[str],
         tell: Callable[[str], None],
     ) -> None:
@@ -40,8 +40,8 @@ class OtherRuns:
         self._folder = prepared.folder
         self._reaches = reaches
         self._tell = tell
-        self._runs = {run.name: run for run in runs}
-        self.sequences = {run.name: run.sequence for run in runs}
+        self._registry = registry
+        self._runs: dict[str, Run | None] = {}
         self.damaged: set[str] = set()
         self._found: dict[str, list[Path]] = {}
 
@@ -50,26 +50,43 @@ class OtherRuns:
 
         jobs  of the run itself. Raises RunAborted where those of a run that they name are damaged.
         """
-        found = self.sequences[self._run]
+        found = self._sequence(self._run)
         seen: set[str] = set()
         ahead = since_runs(jobs, self._run)
         while ahead:
             seen.add(name := ahead.pop())
-            found = min(found, self.sequences.get(name, 0))
+            found = min(found, self._sequence(name))
             for path in self._paths(name):
                 ahead |= since_runs(path, name) - seen
         return found
 
     def since(self, earliest: int) -> list[Run]:
         """Those from that place in time on that may have sent something."""
+        newer = self._registry.since(earliest)
+        self._runs.update((run.name, run) for run in newer)
         return [
             run
-            for run in self._runs.values()
-            if run.sequence >= earliest
-            and run.name != self._run
+            for run in newer
+            if run.name != self._run
             and run.state != "prepared"  # nothing of it was sent
             and self._paths(run.name)
         ]
+
+    @property
+    def sequences(self) -> dict[str, int]:
+        """Places in time by name, of all that were asked about: after `since`, of every run from
+        the earliest on. Any other is older than what the run itself has to say.
+        """
+        return {name: self._sequence(name) for name in self._runs}
+
+    def _sequence(self, name: str) -> int:
+        run = self._known(name)
+        return 0 if run is None else run.sequence
+
+    def _known(self, name: str) -> Run | None:
+        if name not in self._runs:
+            self._runs[name] = self._registry.get(name)
+        return self._runs[name]
 
     def guests(self, runs: Iterable[Run], stands: Stands) -> Iterator[Guest]:
         """Their files of jobs. A record is opened once a row of it is asked about."""
@@ -91,11 +108,12 @@ class OtherRuns:
     def _paths(self, name: str) -> list[Path]:
         """Files of jobs of a run that may be about the same entities, as far as they are kept."""
         if name not in self._found:
-            self._found[name] = self._paths_of(name) if name in self._runs else []
+            known = self._known(name)
+            self._found[name] = [] if known is None else self._paths_of(known)
         return self._found[name]
 
-    def _paths_of(self, name: str) -> list[Path]:
-        folder, known = self._folder.with_name(name), self._runs[name]
+    def _paths_of(self, known: Run) -> list[Path]:
+        name, folder = known.name, self._folder.with_name(known.name)
         try:
             stored = load(folder, known.description) if is_stored(folder) else None
             files = None if stored is None else stored.bound.jobs.values()

@@ -36,9 +36,15 @@ def pause_on_record(
 def lift_pause(config: Config, name: str, environ: Mapping[str, str]) -> AskedPause | None:
     """Take the pause of account `name` off the record: what it was, None where there was none.
 
-    Runs that wait for it go on within a second. Raises ConfigError where its secrets cannot be
-    read: the pause belongs to the credential.
+    Runs that wait for it go on within a second. The pause belongs to the credential: where that
+    cannot be read and several credentials of the vendor are paused, ConfigError is raised.
     """
-    group = quota_group(config.account(name, environ))
     with open_registry(config) as runs:
+        found = runs.pauses(group_prefix(config.outline(name)))
+        if len(found) > 1:
+            return runs.lift_pause(quota_group(config.account(name, environ)))
+        try:
+            group = quota_group(config.account(name, environ)) if found else ""
+        except ConfigError:
+            (group,) = found
         return runs.lift_pause(group)

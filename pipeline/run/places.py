@@ -117,15 +117,14 @@ def settle_places(
     """
     if prepared.refusal is not None:
         return before
-    with open_registry(prepared.config) as registry:
-        runs = registry.all()
     is_changed = False
-    for account in prepared.accounts:
-        reaches = prepared.bound.jobs[account.name].reaches
-        others = OtherRuns(prepared, runs, reaches, tell)
-        for claims, results in _Settling(prepared, account, others, ledger, before).batches():
-            ledger.record(claims, results)
-            is_changed = True
+    with open_registry(prepared.config) as registry:
+        for account in prepared.accounts:
+            reaches = prepared.bound.jobs[account.name].reaches
+            others = OtherRuns(prepared, registry, reaches, tell)
+            for claims, results in _Settling(prepared, account, others, ledger, before).batches():
+                ledger.record(claims, results)
+                is_changed = True
     return Before.of(ledger) if is_changed else before
 
 
@@ -166,9 +165,9 @@ class _Settling:
 
     def _decided(self) -> Iterator[Decided]:
         """What is decided, but for rows that an earlier process left in doubt and that stay so."""
-        sequences = self._others.sequences
         earliest = self._others.earliest(self._jobs.path)
         newer = self._others.since(earliest)
+        sequences = self._others.sequences
         if earliest == sequences[self._run] and not newer:
             return
         host = Guest(

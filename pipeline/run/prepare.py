@@ -8,28 +8,28 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.config import Config
 from pipeline.engine.look import Looking
 from pipeline.ledger import Holder, Lock, Run, RunLedger
-from pipeline.load import Bound, bind, take
+from pipeline.load import Bound, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
-from pipeline.load.proof import check_decodes
 from pipeline.model import (
     ConfigError,
     DamagedError,
     Fault,
     InputError,
-    InputSettings,
     RunAborted,
     Snapshot,
     Status,
     UsageError,
 )
 from pipeline.model.plan import MadeOf, Planned
+from pipeline.run.binding import bind_snapshot, folder_operation, inputs_of
+from pipeline.run.older import check_older
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin, origin_of
 from pipeline.run.record import LEDGER, forget_witnesses
 from pipeline.run.registry import (
     UNFINISHED,
@@ -42,15 +42,15 @@ from pipeline.run.registry import (
 )
 from pipeline.run.room import check_room, copies_bytes, record_bytes
 from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
-from pipeline.vendors import Account, Operation
+from pipeline.vendors import Account
 
 SAMPLES = "samples"
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
 _WAY_OUT = (
-    "Run {run} cannot be carried on. See what it has sent with `pipeline runs {run}` and at the "
-    "vendor; then remove it with `pipeline runs {run} --prune` and send what is still wanted as a "
-    "new file"
+    "Run {run} cannot be carried on. See what became of its rows at the vendor, and in its report, "
+    "which `pipeline runs {run}` makes as long as the copy of its input is whole; then remove it "
+    "with `pipeline runs {run} --prune` and send what is still wanted as a new file"
 )
 
 
@@ -99,17 +99,24 @@ class Prepared:
 
 
 def prepare(
-    path: Path, config: Config, options: RunOptions, *, shown: Path | None = None
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    *,
+    shown: Path | None = None,
+    dropped: Path | None = None,
 ) -> Prepared:
     """Take and bind one file: its snapshot, its jobs, what is wrong with its rows.
 
-    shown  how people know the file, where that is not the place where it lies
+    shown    how people know the file, where that is not the place where it lies
+    dropped  where it was dropped, if `path` is a copy: the folder says which operation it is for
 
     Where an unfinished run of the same content is on record, that one is prepared to be carried on,
     unless it has another id. From then on it has the one that this time brings.
     Raises InputError where the file is broken, RunAborted where the disk refuses.
     """
     is_sample = _is_sample(path, config)
+    origin = origin_of(path) if dropped is None else None
     if (unfinished := same_unfinished(path, config, options)) is not None:
         return _with_id(reopen(unfinished, config, options))
     run = run_name(path.name.split(".")[0])
@@ -118,7 +125,7 @@ def prepare(
     lock.acquire(wait=False)
     try:
         check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown)
+        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown, dropped=dropped)
         _check_accounts(bound, path)
         check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
@@ -133,6 +140,7 @@ def prepare(
             is_sample=is_sample,
             made_of=_made_of(path),
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
+            origin=origin,
         )
         repeats = register(stored, config, save(stored, folder))
     except OSError as error:
@@ -230,10 +238,35 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
             folder = config.ledger_folder / "runs" / run.name
             if not is_stored(folder) or is_alive(config, run):
                 continue
-            stored = _described(run, folder)
+            stored = _described(run, folder, config)
             if stored.options.asks_for == options.asks_for and _fits(stored, config):
                 return run.name
     return None
+
+
+def sent_before(config: Config, sha256: str, origin: Origin) -> str | None:
+    """The finished run that sent this very file, whole, from where it lies; None if there is none.
+
+    A file of the same content that was written, or moved there, since is another one.
+    """
+    with open_registry(config) as runs:
+        found = [run.name for run in runs.find(sha256) if run.state not in UNFINISHED]
+    return next((name for name in found if _sent(config, name, origin)), None)
+
+
+def _sent(config: Config, run: str, origin: Origin) -> bool:
+    folder = config.ledger_folder / "runs" / run
+    try:
+        stored = load(folder) if is_stored(folder) else None
+    except RunAborted:  # damaged: it says nothing
+        return False
+    return (
+        stored is not None
+        and stored.origin == origin
+        and stored.options.rows is None
+        and stored.refusal is None
+        and _fits(stored, config)
+    )
 
 
 def _fits(stored: StoredRun, config: Config) -> bool:
@@ -244,17 +277,24 @@ def _fits(stored: StoredRun, config: Config) -> bool:
     )
 
 
-def reopen(run: str, config: Config, options: RunOptions | None = None) -> Prepared:
+def reopen(
+    run: str,
+    config: Config,
+    options: RunOptions | None = None,
+    *,
+    is_for_report: bool = False,
+) -> Prepared:
     """A run on record, to be carried on or reported.
 
     options  of this time; None takes those of the first
+    is_for_report  nothing will be sent: its jobs may be damaged
     raises   UsageError where there is no such run or another process works on it, ConfigError
              where an account of it is gone or leads elsewhere now, RunAborted where its files
              cannot be used
     """
     folder = config.ledger_folder / "runs" / run
     known = _known(run, folder, config)
-    stored = _described(known, folder)
+    stored = _described(known, folder, config, with_jobs=not is_for_report)
     if not _fits(stored, config):
         wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
         raise ConfigError(
@@ -284,14 +324,15 @@ def _known(run: str, folder: Path, config: Config) -> Run:
     raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
 
 
-def _described(known: Run, folder: Path) -> StoredRun:
+def _described(known: Run, folder: Path, config: Config, *, with_jobs: bool = True) -> StoredRun:
     """What its folder says of a run, all of which is compared with its checksums.
 
     Raises DamagedError, with what can be done, where it is not what was written.
     """
     try:
         stored = load(folder, known.description)
-        check_files(stored, folder)
+        check_files(stored, folder, with_jobs=with_jobs)
+        check_older(stored, folder, config)
     except DamagedError as error:
         raise DamagedError(
             f"{error}. Nothing was sent. {_WAY_OUT.format(run=known.name)}"
@@ -337,42 +378,42 @@ def _is_sample(path: Path, config: Config) -> bool:
 
 
 def take_and_bind(
-    path: Path, config: Config, options: RunOptions, folder: Path, *, shown: Path | None = None
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    folder: Path,
+    *,
+    shown: Path | None = None,
+    dropped: Path | None = None,
 ) -> tuple[Snapshot, Bound]:
     """The snapshot of a file, and its rows as jobs, in `folder`; how the others end in its ledger.
 
-    shown  what the snapshot calls the file; None: what it is called
+    shown    what the snapshot calls the file; None: what it is called
+    dropped  in which folder its operation is looked for; None: where it lies
 
     Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
     """
-    if path.suffix.lower() == ".parquet" and path.is_file():
-        check_decodes(path)
     planned = planned_of(path)
     if planned is not None:
         return _take_plan(path, planned, config, options, folder, shown=shown or path)
     is_sample = _is_sample(path, config)
-    operations = {op.name: op for v in config.vendors.values() for op in v.operations}
-    placed_in = _folder_operation(path, operations)
-    sources = {
-        name: InputSettings() if is_sample else config.input_for(name) for name in operations
-    }
+    placed_in = folder_operation(dropped or path, config)
+    sources = inputs_of(config, is_sample=is_sample)
     named = options.operation or placed_in
-    delimiter = sources[named].delimiter if named in sources else None
+    delimiter = sources[named].delimiter if named is not None and named in sources else None
     snapshot = take(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
     snapshot = replace(snapshot, source=shown or path)
-    with RunLedger.create(folder / LEDGER) as ledger, open_registry(config) as runs:
-        bound = bind(
+    with (
+        RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
+        open_registry(config) as runs,
+    ):
+        bound = bind_snapshot(
             snapshot,
             folder,
-            operations=operations,
-            accounts={name: config.outline(name) for name in config.accounts},
-            inputs=sources,
-            operation=options.operation,
-            folder_operation=placed_in,
-            account=options.account,
-            timezone=config.timezone,
-            force_order=options.force_order,
-            allow_irreversible=options.allow_irreversible,
+            config,
+            options,
+            placed_in=placed_in,
+            is_sample=is_sample,
             emit=lambda results: ledger.record((), results),
             known_runs=lambda name: runs.get(name) is not None,
         )
@@ -400,7 +441,7 @@ def _take_plan(
             raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
     snapshot = take(path, folder / "snapshot.parquet", rows=options.rows)
     snapshot = replace(snapshot, source=shown)
-    with RunLedger.create(folder / LEDGER) as ledger:
+    with RunLedger.create(folder / LEDGER, run=folder.name) as ledger:
         bound = bind_plan(
             snapshot,
             folder,
@@ -409,11 +450,6 @@ def _take_plan(
             emit=lambda results: ledger.record((), results),
         )
     return snapshot, bound
-
-
-def _folder_operation(path: Path, operations: Mapping[str, Operation[Any, Any]]) -> str | None:
-    """The operation whose drop folder the file lies in, however deep."""
-    return next((part.name for part in path.absolute().parents if part.name in operations), None)
 
 
 def _private(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -57,14 +58,12 @@ def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Pru
     the disk refuses.
     """
     now = datetime.now(UTC)
-    known = _oldest_first(config)
-    old = [run for run in known if (run.ended or run.started) < now - older_than]
+    old = _older_than(config, now - older_than)
     is_open = {
         run.name: run.state in UNFINISHED and not is_rehearsal(config, run.name) for run in old
     }
     gone = [_removed_run(config, run, is_dry=is_dry) for run in old if not is_open[run.name]]
-    names = {run.name for run in known}
-    gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, names, now)]
+    gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, now)]
     unfinished = (run for run in old if is_open[run.name] and not is_alive(config, run))
     return Pruned(tuple(filter(None, gone)), tuple(unfinished))
 
@@ -74,7 +73,10 @@ def remove(config: Config, name: str, *, is_dry: bool = False) -> Pruned:
 
     Raises UsageError where there is no such run or a process works on it.
     """
-    known = next((run for run in _oldest_first(config) if run.name == name), None)
+    known = None
+    if config.ledger.exists():  # looking at nothing makes nothing
+        with open_registry(config) as runs:
+            known = runs.get(name)
     if known is None:
         raise UsageError(f"there is no run {name}; `pipeline runs` lists those there are")
     gone = _removed_run(config, known, is_dry=is_dry)
@@ -105,11 +107,11 @@ def _named(some: Sequence[Gone | Run]) -> str:
     return ", ".join([*(each.name for each in some[:NAMED]), *more])
 
 
-def _oldest_first(config: Config) -> list[Run]:
+def _older_than(config: Config, moment: datetime) -> list[Run]:
     if not config.ledger.exists():  # looking at nothing makes nothing
         return []
     with open_registry(config) as runs:
-        return runs.all()[::-1]
+        return runs.older_than(moment)
 
 
 def _removed_run(config: Config, run: Run, *, is_dry: bool) -> Gone | None:
@@ -137,18 +139,28 @@ def _removed_torn(config: Config, name: str, *, is_dry: bool) -> Gone | None:
         )
 
 
-def _torn(config: Config, known: set[str], now: datetime) -> list[str]:
+def _torn(config: Config, now: datetime) -> list[str]:
     """Folders of runs whose preparation broke off long ago, in the order of time."""
-    runs = config.ledger_folder / "runs"
-    before_s = (now - TORN_AFTER).timestamp()
-    return sorted(
-        folder.name
-        for folder in (runs.iterdir() if runs.is_dir() else ())
-        if folder.name not in known
-        and _RUN_FOLDER.fullmatch(folder.name)
+    base = config.ledger_folder / "runs"
+    if not base.is_dir():
+        return []
+    with os.scandir(base) as entries:  # there may be tens of thousands
+        names = {each.name for each in entries}
+    if not config.ledger.exists():
+        return sorted(name for name in names if _is_torn(base / name, now))
+    with open_registry(config) as runs:
+        found = sorted(name for name in names - runs.names() if _is_torn(base / name, now))
+        known = {run.name for run in runs.all()} if found else set()  # by rows that are sound
+    return [name for name in found if name not in known]
+
+
+def _is_torn(folder: Path, now: datetime) -> bool:
+    """Whether it is one that the record does not know because its preparation broke off."""
+    return (
+        _RUN_FOLDER.fullmatch(folder.name) is not None
         and folder.is_dir()
         and not is_stored(folder)
-        and folder.stat().st_mtime < before_s
+        and folder.stat().st_mtime < (now - TORN_AFTER).timestamp()
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from pipeline.checksums import check_whole
 from pipeline.ledger import RunLedger
 from pipeline.ledger.mark import commits_in, mark_of
 from pipeline.ledger.run_ledger import sound_results
@@ -39,8 +40,10 @@ def recover(prepared: Prepared, commits: int) -> int:
     prepared  the run, whose jobs and copy of the input are sound, and whose lock is held
     commits   number of its last one that is known from elsewhere
 
-    Raises RunAborted where the disk refuses.
+    Raises DamagedError where its jobs are damaged as well, RunAborted where the disk refuses.
     """
+    for file in prepared.bound.jobs.values():
+        check_whole(file.path, file.checksum)
     path = prepared.folder / LEDGER
     aside = path.with_name(f"{LEDGER}.new")
     try:

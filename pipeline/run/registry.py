@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from pipeline.config import Config
-from pipeline.ledger import Lock, Run, Runs
+from pipeline.ledger import LedgerError, Lock, Run, Runs
 from pipeline.model import RunAborted
 from pipeline.run.record import WITNESSES
 from pipeline.run.stored import StoredRun, is_stored, load
@@ -40,11 +40,23 @@ def open_registry(config: Config) -> Iterator[Runs]:
             f"{config.ledger_folder} cannot be made: {error.strerror}. Mend its permissions, or "
             "set `ledger`"
         ) from error
-    runs = Runs(config.ledger, witness=config.ledger_folder / WITNESSES / config.ledger.name)
+    runs = _opened(config)
     try:
         yield runs
     finally:
         runs.close()
+
+
+def _opened(config: Config) -> Runs:
+    try:
+        witness = config.ledger_folder / WITNESSES / config.ledger.name
+        return Runs(config.ledger, witness=witness, checks=config.checks)
+    except LedgerError as error:
+        raise LedgerError(
+            f"{error}. It says which runs there are and what their quotas remember; nothing is "
+            "sent without it. Reports stay. To go on without what it knew, look at the vendor for "
+            "what unfinished runs have sent, then set `ledger` to a file in another folder"
+        ) from error
 
 
 def lock_of(config: Config, run: str) -> Lock:

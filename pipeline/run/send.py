@@ -231,7 +231,7 @@ class _Stretch:
         with way.watch(sent.pool.progress):
             try:
                 async with (
-                    way.shared.kept(prepared.config),
+                    way.shared.kept(prepared.config, way.tell),
                     _sampled(sent.pool, self.ledger, partial(legs_of, sent)),
                     orders.obeyed(sent.pool),
                 ):
@@ -278,7 +278,10 @@ class _Stretch:
         if not before.is_nothing:
             coalesce = self.prepared.options.coalesce
             overtaking = entities_of(file.path, before.claimed) if coalesce else {}
-            earlier = Earlier(before.claimed, before.unknown, overtaking, ended=self.ledger.ended)
+            earlier = Earlier(
+                *(before.claimed, before.unknown, before.refused, overtaking),
+                ended=self.ledger.ended,
+            )
         return Lane(
             account,
             only(read_jobs(file.path), rows),

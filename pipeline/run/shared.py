@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -91,15 +91,19 @@ class Shared:
         self._news.set()
 
     @asynccontextmanager
-    async def kept(self, config: Config) -> AsyncIterator[None]:
+    async def kept(
+        self, config: Config, announce: Callable[[str], None] = lambda _words: None
+    ) -> AsyncIterator[None]:
         """While the block runs the gates are open, by turns with other processes.
+
+        announce  is called, with words for people, where another process is waited for
 
         What left is on record once a second and at the end, a vendor's pause at once.
         """
         self._users += 1
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep, config)
+                tasks.start_soon(self._keep, config, announce)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -107,7 +111,7 @@ class Shared:
             with anyio.CancelScope(shield=True):
                 await self._note(config, is_last=not self._users)
 
-    async def _keep(self, config: Config) -> None:
+    async def _keep(self, config: Config, announce: Callable[[str], None]) -> None:
         async with self._keeper:  # of several runs one does it for all
             while True:
                 noted_s = time.monotonic()
@@ -115,6 +119,7 @@ class Shared:
                 await self._note(config)
                 while not self._has_to_note(noted_s):
                     await self._take(config)
+                    self._announce_holders(announce)
                     with anyio.move_on_after(self._rest_s(noted_s)):
                         await self._news.wait()
 
@@ -128,6 +133,16 @@ class Shared:
         if not all(each.is_held and each.gate.is_open for each in self.tenures.values()):
             return LOOK_EVERY_S
         return noted_s + REMEMBER_EVERY_S - time.monotonic()
+
+    def _announce_holders(self, announce: Callable[[str], None]) -> None:
+        for group, tenure in self.tenures.items():
+            who = tenure.held_by_another()
+            if who is not None:
+                vendor, origin, _ = group.split("|", 2)
+                announce(
+                    f"{who} holds the quota of {vendor} at {origin}: waiting until it passes it on "
+                    "or ends. Where it is stopped, continue or end it"
+                )
 
     async def _take(self, config: Config) -> None:
         waiting = [tenure for tenure in self.tenures.values() if not tenure.is_held]
@@ -159,7 +174,14 @@ class Shared:
                 tenure.gate.close()
         # in the end also those that wait
         leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
-        facts = [(each, each.gate.take_ages_s()) for each in held]
+        facts = [
+            (
+                each,
+                each.gate.take_ages_s(is_all=each in leaving),
+                0 if each in leaving else each.gate.under_way,
+            )
+            for each in held
+        ]
         tenures = self.tenures.values()
         new = [(each, asked) for each in tenures if (asked := each.gate.unrecorded_pause)]
         paused = [each for each in held if each.gate.is_pause_on_record]
@@ -167,8 +189,8 @@ class Shared:
         def note() -> list[Tenure]:
             lifted: list[Tenure] = []
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for tenure, ages_s in facts:
-                    tenure.note(runs, ages_s)
+                for tenure, ages_s, under_way in facts:
+                    tenure.note(runs, ages_s, under_way=under_way)
                 for tenure, asked in new:
                     runs.pause(tenure.group, asked)
                     tenure.gate.recorded_pause(asked)

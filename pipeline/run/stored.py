@@ -10,11 +10,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.checksums import check_is, not_as_written
+from pipeline.checksums import check_whole, not_as_written
 from pipeline.load import Bound
 from pipeline.model import DamagedError, RunAborted, Snapshot
 from pipeline.model.plan import MadeOf
 from pipeline.run.options import RunOptions
+from pipeline.run.origin import Origin
 
 FILE = "run.json"
 FORMAT = 1
@@ -30,6 +31,8 @@ class StoredRun:
     made_of       what its rows came from
     credentials   digest of who signs in for an account, once something was sent through it and
                   where that has a name; see `credentials.py`
+    origin        the file as it lay when the run was prepared; None for a dropped one, which is
+                  put away, and for runs of earlier versions
     """
 
     format: int
@@ -42,6 +45,7 @@ class StoredRun:
     is_sample: bool
     is_simulated: bool
     credentials: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
     made_of: MadeOf = "file"
 
 
@@ -113,13 +117,11 @@ def _check(path: Path, text: bytes, checksum: str) -> None:
         raise not_as_written(path, "its checksum is missing")
 
 
-def check_files(stored: StoredRun, folder: Path) -> None:
+def check_files(stored: StoredRun, folder: Path, *, with_jobs: bool = True) -> None:
     """Raise DamagedError where the copy of the input, or a file of jobs, is not what was written.
 
     Those that an earlier version wrote carry no checksums: they are taken as they are.
     """
-    files = [(file.path.name, file.checksum) for file in stored.bound.jobs.values()]
+    files = [(file.path.name, file.checksum) for file in stored.bound.jobs.values() if with_jobs]
     for name, checksum in [(stored.snapshot.path.name, stored.snapshot.checksum), *files]:
-        found = check_is(folder / name, checksum)
-        if found is not None:
-            found.check_all()
+        check_whole(folder / name, checksum)

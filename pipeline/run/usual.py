@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 from pipeline.config import Config
-from pipeline.ledger import recent_samples
+from pipeline.ledger import Run, recent_samples
 from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.policy.forecast import mean_latency_s
 from pipeline.policy.unusual import LOOKED_AT, Share, unusual
@@ -51,12 +52,13 @@ def last_ends(config: Config) -> tuple[float | None, float | None]:
             found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
     except PipelineError:
         return None, None
-    real = [run for run in found if not is_rehearsal(config, run.name)]
-    ends = [(run.ended.timestamp(), run.exit_code) for run in real if run.ended is not None]
-    return (
-        max((end_s for end_s, _ in ends), default=None),
-        max((end_s for end_s, code in ends if code == 0), default=None),
-    )
+    ends = [(run.ended.timestamp(), run) for run in found if run.ended is not None]
+    newest = sorted(ends, key=itemgetter(0), reverse=True)
+
+    def last_of(some: Iterable[tuple[float, Run]]) -> float | None:
+        return next((end_s for end_s, run in some if not is_rehearsal(config, run.name)), None)
+
+    return last_of(newest), last_of(each for each in newest if each[1].exit_code == 0)
 
 
 def unusual_failures(prepared: Prepared, counts: Mapping[Status, int]) -> str:

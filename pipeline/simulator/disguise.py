@@ -15,7 +15,12 @@ _PAGES = {
     "html-200": Answer(200, _LOGIN, {"Content-Type": "text/html; charset=utf-8"}),
 }
 _ERROR = 400
-_WORDS = {429: "Too Many Requests", 500: "Internal Server Error", 503: "Service Unavailable"}
+_WORDS = {
+    425: "Too Early",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
 _RETRY_AFTER: dict[str, RetryAfter] = {"429-seconds": "seconds", "429-date": "date"}
 
 
@@ -35,7 +40,7 @@ def disguise(fault: Fault, answer: Answer, failure: Failure, call: Call, raw_pat
         return _PAGES[name]
     if name.startswith("429"):
         return throttled(failure, call, _RETRY_AFTER.get(name, "none"), fault.retry_after_s)
-    if name.startswith("50"):
+    if name.startswith(("425", "50")):
         status = int(name[:3])
         failed = failure(status, _WORDS[status], call.transaction_id)
         return replace(failed, applied=answer.applied)

@@ -20,6 +20,7 @@ FAULTS: Mapping[str, str] = {
     "429": "not applied; 429 without Retry-After",
     "429-seconds": "not applied; 429 with Retry-After in seconds",
     "429-date": "not applied; 429 with Retry-After as a date",
+    "425": "not applied; 425 Too Early: the row may be sent again, nothing is wrong with the rate",
     "500": "not applied; 500",
     "503": "not applied; 503",
     "500-after": "applied; 500",

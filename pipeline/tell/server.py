@@ -19,6 +19,9 @@ STALE_AFTER_S = 60.0
 MOST_CONNECTIONS = 32
 """So many at once; one more is closed as it comes. Whoever asks needs one for a moment."""
 
+MOST_TAKEN = 16
+"""So many are taken in one go; those that are one too many hold a descriptor until the next."""
+
 CONNECTION_S = 5.0
 """A connection is closed so long after it was made, whatever it has asked or read until then."""
 
@@ -55,7 +58,8 @@ async def serve_metrics(
     server = web.Server(answer, access_log=None)
     loop = asyncio.get_running_loop()
     try:
-        listening = await loop.create_server(_Bounded(server, connection_s), host, port)
+        bounded = _Bounded(server, connection_s)
+        listening = await loop.create_server(bounded, host, port, backlog=MOST_TAKEN)
     except OSError as error:
         raise UsageError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from error
     try:

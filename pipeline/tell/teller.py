@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.config import Config
-from pipeline.model import PipelineError, RowResult, Status
+from pipeline.model import ConfigError, PipelineError, RowResult, Status
 from pipeline.report import Summary
 from pipeline.report.wording import one_line
 from pipeline.tell.events import (
@@ -225,9 +225,9 @@ def open_teller(
 ) -> Iterator[Teller]:
     """A teller as the configuration wants it; in the end what waits is still told, for a while.
 
-    log_format, level, metrics_file  what the command says; None: the configuration's
+    A webhook whose URL cannot be read is warned of: who is told of a night must not stop it.
 
-    Raises ConfigError where the webhook's URL cannot be read.
+    log_format, level, metrics_file  what the command says; None: the configuration's
     """
     chosen = log_format or config.log.format
     teller = Teller(
@@ -238,7 +238,11 @@ def open_teller(
         metrics_file=metrics_file or config.metrics_file,
         warn=warn,
     )
-    url = config.webhook_url(environ)
+    try:
+        url = config.webhook_url(environ)
+    except ConfigError as error:
+        url = None
+        teller.warn(f"nobody is told by webhook: {error}")
     if url is not None:
         teller.webhook = Webhook(url, config.notify.timeout_s, teller.warn)
     try:

@@ -1,8 +1,8 @@
 """Adobe Journey Optimizer: fallback offers of the Offer Library, as JSON Patch.
 
-Two generations of one API, `api` of the account chooses: `xcore`, the repository API that UPDATE
-documents and LEGACY calls deprecated since 2024-03-27, and `dps`, its successor. One PATCH per row,
-answered with a receipt that holds the offer's new etag.
+Two generations of one API, `api` of the account chooses: `dps`, and `xcore`, the repository API
+that UPDATE documents and that has ended: LEGACY says "supported until 03/27/2024". One PATCH per
+row, answered with a receipt that holds the offer's new etag.
 
 The sources of the facts below; all were read on 2026-11-22.
 
@@ -22,7 +22,6 @@ two APIs, their rate limits.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -54,6 +53,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.model.complaints import wrong
 from pipeline.policy import compare, guard, patch
 from pipeline.policy.classify import (
     HINT_IN_DOUBT,
@@ -64,6 +64,7 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
+from pipeline.policy.json_values import EXPECTED, is_json, is_whole
 from pipeline.policy.vendor_numbers import lifetime_s
 from pipeline.vendors.contract import (
     MISSING,
@@ -71,7 +72,9 @@ from pipeline.vendors.contract import (
     Change,
     Defaults,
     Difference,
+    Doubt,
     Guard,
+    Known,
     Listing,
     Missing,
     Operation,
@@ -85,11 +88,6 @@ from pipeline.vendors.contract import (
     VendorSettings,
 )
 
-
-def _wrong(text: str) -> PydanticCustomError:
-    return PydanticCustomError("value", text)
-
-
 # ------------------------------------------------------------------------------------- settings
 
 # What goes into a header and into an entity's key: visible, and without the `|` that parts keys.
@@ -99,13 +97,13 @@ _SCOPE = re.compile(r"[!-+\--~]+")  # OAUTH: commas part them
 
 def _word(text: str) -> str:
     if not _WORD.fullmatch(text):
-        raise _wrong("expected visible ASCII characters, without blanks and without |")
+        raise wrong("expected visible ASCII characters, without blanks and without |")
     return text
 
 
 def _scope_name(text: str) -> str:
     if not _SCOPE.fullmatch(text):
-        raise _wrong("expected one scope each, without blanks and commas")
+        raise wrong("expected one scope each, without blanks and commas")
     return text
 
 
@@ -116,7 +114,7 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 class Settings(VendorSettings):
     """What an account at Adobe needs.
 
-    api            `dps`, or `xcore`, which is deprecated; without a default: it is chosen
+    api            `dps`, or `xcore`, which has ended; without a default: it is chosen
     container_id   xcore: where the offers lie. dps knows no containers
     containers     xcore: others that a row's `container_id` may name
     client_id      also the `x-api-key` of every request
@@ -140,8 +138,8 @@ class Settings(VendorSettings):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if wrong := [*_sign_in_faults(self), *_container_faults(self)]:
-            raise PydanticCustomError("settings", "; ".join(wrong))
+        if faults := [*_sign_in_faults(self), *_container_faults(self)]:
+            raise PydanticCustomError("settings", "; ".join(faults))
         return self
 
 
@@ -241,15 +239,13 @@ _MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {  # RFC 6902, section 4
     "move": ("from", "path"),
     "test": ("path", "value"),
 }
-_LARGEST = 2**63 - 1
-_MOST_LEVELS = 100  # readers of JSON give up somewhere: ours at 200
 
 Place = tuple[int | str, ...]
 Complaint = tuple[Place, str]
 
 _NO_CHANGE = (
     "expected a value in at least one column that changes something: status, name, description, "
-    "patch, a JSON Pointer such as /_instance/xdm:name, or one after add: or remove:"
+    "patch, a JSON Pointer such as /name (xcore: /_instance/xdm:name), or one after add: or remove:"
 )
 _NO_POINTER = "a JSON Pointer, as in /_instance/xdm:name; within a name ~ is ~0 and / is ~1"
 _NO_TEXT = "expected text; other types, and null, go through the column patch"
@@ -258,12 +254,12 @@ _NO_TEXT = "expected text; other types, and null, go through the column patch"
 def _checked(given: Any) -> dict[str, Any]:
     """The columns of a row that change something: every one that is wrong is named."""
     if given is None or given == {}:
-        raise _wrong(_NO_CHANGE)
+        raise wrong(_NO_CHANGE)
     if not isinstance(given, dict):
-        raise _wrong("expected an object")
+        raise wrong("expected an object")
     found = [
         InitErrorDetails(
-            type=_wrong(f"{text} ({_in_words(place)})" if place else text),
+            type=wrong(f"{text} ({_in_words(place)})" if place else text),
             loc=(str(key), *place),
             input=value,
         )
@@ -307,7 +303,7 @@ def _member_complaints(key: str, value: Any) -> Iterator[Complaint]:
 def _text_complaints(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, str):
         yield (), _NO_TEXT
-    elif not _is_whole(value):
+    elif not is_whole(value):
         yield (), "expected whole characters, not half of a surrogate pair"
 
 
@@ -333,51 +329,13 @@ def _operation_complaints(operation: Any) -> Iterator[Complaint]:
         if member not in operation:
             yield (member,), "expected a value"
         elif member == "value":
-            if not _is_json(operation[member]):
-                yield (member,), "expected JSON: numbers of 64 bits, whole characters, 100 levels"
+            if not is_json(operation[member]):
+                yield (member,), EXPECTED
         elif _tokens_or_none(operation[member]) is None:
             yield (member,), f"expected {_NO_POINTER}"
-    for member in operation:
-        if member not in (*members, "op"):  # RFC 6902 ignores it; here it is a slip of the pen
-            yield (str(member),), "expected no such member"
-
-
-def _is_json(value: Any) -> bool:
-    """Whether a value is the same after its way through text.
-
-    >>> _is_json({"a": [1, 2.5, None]}), _is_json([float("nan")]), _is_json({1: 2})
-    (True, False, False)
-    """
-    left = [(value, 1)]
-    while left:
-        one, level = left.pop()
-        if level > _MOST_LEVELS:
-            return False
-        if isinstance(one, dict):
-            if not all(isinstance(key, str) and _is_whole(key) for key in one):
-                return False
-            left += [(inner, level + 1) for inner in one.values()]
-        elif isinstance(one, list):
-            left += [(inner, level + 1) for inner in one]
-        elif not _is_simple(one):
-            return False
-    return True
-
-
-def _is_simple(value: Any) -> bool:
-    match value:
-        case bool() | None:
-            return True
-        case int():
-            return abs(value) <= _LARGEST
-        case float():
-            return math.isfinite(value)
-    return isinstance(value, str) and _is_whole(value)
-
-
-def _is_whole(text: str) -> bool:
-    """Whether UTF-8 can hold it: half of a surrogate pair it cannot."""
-    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+    for member in operation:  # RFC 6902, 4: others are ignored; `_doubts` names them
+        if member not in (*members, "op") and not is_json({member: operation[member]}):
+            yield (str(member),), EXPECTED
 
 
 @lru_cache(maxsize=4096)  # the headers of a file come again in every row
@@ -391,7 +349,7 @@ def _tokens(pointer: str) -> tuple[str, ...]:
 
 
 def _tokens_or_none(pointer: Any) -> tuple[str, ...] | None:
-    if not isinstance(pointer, str) or not _is_whole(pointer):
+    if not isinstance(pointer, str) or not is_whole(pointer):
         return None
     try:
         return _tokens(pointer)
@@ -434,22 +392,35 @@ ABSENT: Any = None
 
 def _segment(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
-    if text in ("", ".", "..") or not _is_whole(text):
-        raise _wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
+    if text in ("", ".", "..") or not is_whole(text):
+        raise wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
     return text
 
 
-def _etag(value: Any) -> str:
-    """UPDATE, DPS: a whole number. SERVICE sends it in quotes, and so it is often kept.
+# RFC 9110, 8.8.3: any visible ASCII but the quotes around it. Bounded, for it travels in a header
+_ETAG = re.compile(r'("?)([!#-~]{1,200})\1')
 
-    >>> _etag('"3"'), _etag(3)
-    ('3', '3')
+
+def _etag(value: Any) -> str:
+    """Opaque (RFC 9110): UPDATE and DPS show whole numbers, SERVICE sends them in quotes.
+
+    >>> _etag('"3"'), _etag(3), _etag("a1-f0")
+    ('3', '3', 'a1-f0')
     """
     text = str(value) if type(value) is int else value
-    found = re.fullmatch(r'("?)([0-9]{1,20})\1', text) if isinstance(text, str) else None
+    found = _ETAG.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise _wrong("expected the whole number that Adobe gave as etag, as in 3")
+        raise wrong(
+            "expected the etag as Adobe gave it, as in 3: 1 to 200 visible ASCII characters"
+        )
     return found[2]
+
+
+def _etag_or_none(value: Any) -> str | None:
+    try:
+        return _etag(value)
+    except PydanticCustomError:
+        return None
 
 
 class FallbackOffer(UpdateJob):
@@ -464,7 +435,7 @@ class FallbackOffer(UpdateJob):
         AfterValidator(_segment),
         Cell(
             CellKind.ID,
-            help="The offer to update: its instance id (xcore), its id (dps).",
+            help="The offer to update: its id (dps), its instance id (xcore).",
             example="b3966680-13ec-11eb-9c20-8323709cfc65",
         ),
     ]
@@ -482,7 +453,7 @@ class FallbackOffer(UpdateJob):
         BeforeValidator(_etag),
         Cell(
             CellKind.ID,
-            help="xcore: update only if the offer still has this etag, a whole number.",
+            help="xcore: update only if the offer still has this etag, as Adobe gave it.",
             example="2",
         ),
     ] = ABSENT
@@ -510,14 +481,14 @@ class FallbackOffer(UpdateJob):
                     Cell(
                         CellKind.LIST,
                         help="Operations of JSON Patch, for values that are no text.",
-                        example='[{"op": "replace", "path": "/_instance/xdm:tags", "value": []}]',
+                        example='[{"op": "replace", "path": "/labels", "value": []}]',
                     ),
                 ),
                 (
                     "/*",
                     Cell(
                         CellKind.TEXT,
-                        help="A header such as /_instance/xdm:name: replaces it by this text.",
+                        help="A header such as /name, in xcore /_instance/xdm:name: replaces it.",
                         example="Summer",
                     ),
                 ),
@@ -525,15 +496,15 @@ class FallbackOffer(UpdateJob):
                     "add:/*",
                     Cell(
                         CellKind.TEXT,
-                        help="A header such as add:/_instance/xdm:tags/-: adds this text there.",
-                        example="xcore:tag:124e2e764b1ac1b9",
+                        help="A header such as add:/labels/-: adds this text there.",
+                        example="summer",
                     ),
                 ),
                 (
                     "remove:/*",
                     Cell(
                         CellKind.BOOLEAN,
-                        help="A header such as remove:/_instance/xdm:tags/0: true removes it.",
+                        help="A header such as remove:/labels/0: true removes it.",
                         example="true",
                     ),
                 ),
@@ -555,6 +526,9 @@ def _doubts(operations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if all(operation["op"] == "test" for operation in operations):
         yield "patch: it only tests, so that nothing changes"
     for operation in operations:
+        if extra := operation.keys() - {"op", *_MEMBERS[operation["op"]]}:
+            known = plain(", ".join(sorted(extra)), _SHOWN_ID_CHARS)
+            yield f"patch: JSON Patch ignores {known} of {operation['op']}; it is sent as given"
         names = {token.removeprefix("xdm:") for token in _tokens(operation["path"])}
         # SERVICE; the sample of DPS for creating one sends both all the same
         if operation["op"] != "test" and not names.isdisjoint(_NOT_OF_FALLBACKS):
@@ -662,7 +636,7 @@ def _guarded(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | N
 
     xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
     """
-    tests = guard.guards_for(_steps(s, job), state.fields, _is_json)
+    tests = guard.guards_for(_steps(s, job), state.fields, is_json)
     operations = [
         *({"op": "test", "path": _pointer(test.place), "value": test.value} for test in tests),
         *_operations(s.api, job.changes),
@@ -817,6 +791,7 @@ def _confirmation(s: Settings, job: FallbackOffer) -> Confirmation:
         example=Reply(_OK, {}, example),
         holds=lambda reply: _names(job.instance_id, names, reply),
         refusal=_refusal,
+        source="UPDATE, DPS: the receipt; that its status is 200 is assumed",
     )
 
 
@@ -845,10 +820,9 @@ def _receipt(body: Mapping[str, Any]) -> str:
     '{"etag":2,"id":"b39"}'
     """
     of_etag = body.get("repo:etag", body.get("etag"))  # UPDATE, DPS
-    is_number = type(of_etag) is int and 0 <= of_etag <= _LARGEST
     ids = map(compare.short, (body.get("instanceId"), body.get("@id"), body.get("id")))
     kept = {
-        "etag": of_etag if is_number else compare.short(of_etag),
+        "etag": of_etag if type(of_etag) is int else _etag_or_none(of_etag) or "",
         "id": next(filter(None, ids), ""),
     }
     told = {name: value for name, value in kept.items() if value != ""}
@@ -929,7 +903,12 @@ def _read(s: Settings, job: FallbackOffer) -> Request:
     return Request("GET", _path(s, job), headers=_headers(s, is_read=True))
 
 
-def _state(s: Settings, reply: Reply) -> State | Missing | None:
+def _state(s: Settings, job: FallbackOffer, reply: Reply) -> State | Missing | None:
+    return _held(s, reply, job.instance_id)
+
+
+def _held(s: Settings, reply: Reply, instance_id: str) -> State | Missing | None:
+    """What a reply says of this offer; nothing where it names another one."""
     body = {} if reply.is_cut else json_object(reply.body)
     if reply.status == 404:  # noqa: PLR2004 - a status says what it is
         # TROUBLE: the shape of a service; the gateway, which knows no offers, has another
@@ -937,15 +916,17 @@ def _state(s: Settings, reply: Reply) -> State | Missing | None:
         return MISSING if is_service else None
     if s.api == "xcore":  # LEGACY: the offer lies in `_instance`, its etag beside it
         held, name, etag = body.get("_instance"), "xdm:name", body.get("repo:etag")
+        inner = held.get("@id") if isinstance(held, dict) else None
+        ids = {body.get(each) for each in ("instanceId", "@id") if isinstance(body.get(each), str)}
+        ids |= {inner} if isinstance(inner, str) else set()
     else:
+        ids = {body["id"]} if isinstance(body.get("id"), str) else set()
         held, name, etag = body, "name", body.get("etag")
     if reply.status != 200 or not isinstance(held, dict) or name not in held:  # noqa: PLR2004
         return None
-    try:
-        known = _etag(etag)
-    except ValueError:
-        known = None
-    return State({"_instance": held} if s.api == "xcore" else held, known)
+    if ids and instance_id not in ids:
+        return None
+    return State({"_instance": held} if s.api == "xcore" else held, _etag_or_none(etag))
 
 
 _PAGE_OFFERS: Final = 100  # DPS has `limit`; how many are allowed is nowhere said
@@ -965,7 +946,7 @@ def _page(s: Settings, reply: Reply, _after: str) -> Page | None:
     found: dict[str, State] = {}
     for item in results:
         offer = item.get("id") if isinstance(item, dict) else None
-        state = _state(s, Reply(200, {}, to_json(item))) if isinstance(offer, str) else None
+        state = _held(s, Reply(200, {}, to_json(item)), offer) if isinstance(offer, str) else None
         if not isinstance(state, State):
             return None
         found[str(offer)] = state
@@ -993,8 +974,8 @@ def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Differe
     for place, *values in compare.unheld(_steps(s, job), state.fields):
         pointer = _pointer(place)
         found.append(Difference(columns.get(pointer, pointer), *values))
-    if "etag" in job.model_fields_set and state.etag and int(state.etag) <= int(job.etag):
-        found.append(Difference("etag", f"newer than {job.etag}", state.etag))
+    if "etag" in job.model_fields_set and state.etag == job.etag:
+        found.append(Difference("etag", f"another than {job.etag}", state.etag))
     return tuple(found)
 
 
@@ -1089,6 +1070,22 @@ def _gap(s: Settings) -> str:
 
 # ------------------------------------------------------------------------------ what is offered
 
+
+def _known(status: int, code: str, source: str) -> Known:
+    """A reply of the gateway with this code (TROUBLE); without one, of the service."""
+    body = to_json({"error_code": code, "message": "No"}) if code else b""
+    return Known(f"{status} with {code}" if code else str(status), Reply(status, {}, body), source)
+
+
+_KNOWN: Final = (
+    *(_known(int(code[:3]), code, "TROUBLE") for code in sorted(_MISCONFIGURED)),
+    _known(409, "", "SERVICE: a stale etag"),
+    _known(412, "", "RFC 9110, 15.5.13: a stale etag; that Adobe uses it is assumed"),
+    _known(422, "", "SERVICE: the patched offer is not right"),
+    _known(429, "429050", "LIMITS, of a sibling behind the same gateway"),
+    _known(500, "", "TROUBLE: wait and repeat; that it may have been applied is assumed"),
+)
+
 REPEAT_NOTE: Final = (
     "harmless where every change sets a value (inferred); any other goes with a guard, the row's "
     "own or one that is read first: an etag, which Adobe answers with 409 once it is stale "
@@ -1109,6 +1106,7 @@ FALLBACK_OFFER: Final = Operation(
     encode=_encode,
     confirmation=_confirmation,
     decode=_decode,
+    known=_KNOWN,
     refuse=_refuse,
     repeatable=_repeatable,
     repeat_note=REPEAT_NOTE,
@@ -1129,11 +1127,9 @@ FALLBACK_OFFER: Final = Operation(
     sample=MappingProxyType(
         {
             "instance_id": "b3966680-13ec-11eb-9c20-8323709cfc65",
-            "container_id": "e0bd8463-0913-4ca1-bd84-6309134ca1f6",
-            "etag": "1",
             "status": "approved",
-            "/_instance/xdm:name": "Summer for everyone",
-            "add:/_instance/xdm:tags/-": "xcore:tag:124e2e764b1ac1b9",
+            "name": "Summer for everyone",
+            "add:/labels/-": "summer",
         }
     ),
 )
@@ -1142,6 +1138,17 @@ FALLBACK_OFFER: Final = Operation(
 def _scope(s: Settings) -> str:
     where = f", container {s.container_id}" if s.api == "xcore" else ""
     return f"sandbox {s.sandbox_name}{where}"
+
+
+def _account_doubts(s: Settings) -> tuple[Doubt, ...]:
+    if s.api == "dps":
+        return ()
+    return (
+        Doubt(
+            "xcore has ended: Adobe supported it until 2024-03-27",  # LEGACY
+            'Move to api = "dps": its columns and pointers have other names',
+        ),
+    )
 
 
 def _probe(s: Settings) -> Request | None:
@@ -1154,16 +1161,16 @@ def _probe(s: Settings) -> Request | None:
 
 VENDOR: Final = Vendor(
     name="adobe",
-    summary="Adobe Journey Optimizer: fallback offers of the Offer Library (xcore or dps)",
+    summary="Adobe Journey Optimizer: fallback offers of the Offer Library (dps; xcore has ended)",
     settings=Settings,
     authenticate=_authenticate,
     scope=_scope,
     operations=(FALLBACK_OFFER,),
     probe=Probe(request=_probe),
+    doubts=_account_doubts,
     simulated=MappingProxyType(
         {
-            "api": "xcore",
-            "container_id": "e0bd8463-0913-4ca1-bd84-6309134ca1f6",
+            "api": "dps",
             "ims_org": "SIMULATED@AdobeOrg",
             "sandbox_name": "prod",
             "client_id": "simulator-client",

@@ -208,8 +208,9 @@ class Reading(Generic[S, J]):
     """How an entity is read back.
 
     request         a GET for what a job updates: the entity's path, no body
-    state           what a reply says; None where it tells nothing and should be asked again. MUST
-                    accept any status and any bytes; MISSING only where the vendor itself says so
+    state           what a reply says of a job's entity; None where it tells nothing and should be
+                    asked again. MUST accept any status and any bytes; MISSING only where the vendor
+                    itself says so; MUST be None where the reply names another entity
     differences     what the state does not hold of what a job wants; none: it holds all of it. MUST
                     compare what values mean, not how they are written
     settle_after_s  how long after an attempt began the vendor may still carry it out
@@ -217,7 +218,7 @@ class Reading(Generic[S, J]):
     """
 
     request: Callable[[S, J], Request]
-    state: Callable[[S, Reply], State | Missing | None]
+    state: Callable[[S, J, Reply], State | Missing | None]
     differences: Callable[[S, J, State], tuple[Difference, ...]]
     settle_after_s: float
     listing: Callable[[S], Listing[S, J] | None] = lambda _settings: None
@@ -264,6 +265,19 @@ class Guard(Generic[S, J]):
     expected: Callable[[S, J], str]
 
 
+class Known(NamedTuple):
+    """A reply of which the vendor's pages, or this project, say more than its status does.
+
+    words   for people, as in "404 with code 9502"
+    reply   such a reply; what it means, `decode` says
+    source  who says that it means that, "assumed" where nobody does
+    """
+
+    words: str
+    reply: Reply
+    source: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operation(Generic[S, J]):
     """One kind of update that a vendor offers.
@@ -297,6 +311,7 @@ class Operation(Generic[S, J]):
     decode        one answer per job of the batch, in order. MUST accept any status and any bytes;
                   MUST trust the status over the body, and call nothing applied but what
                   `confirmation` holds for; SPLIT only of a batch of two or more
+    known         replies of which more is known than their status, each with its source
     repeatable    True where the vendor's state is the same after sending it twice
     repeat_note   the same in words, for people, with its source
     """
@@ -322,8 +337,16 @@ class Operation(Generic[S, J]):
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1
     warn: Callable[[J], tuple[str, ...]] = lambda _job: ()
+    known: tuple[Known, ...] = ()
     always: tuple[str, ...] = ()
     sample: Mapping[str, str] = field(default_factory=dict)
+
+
+class Doubt(NamedTuple):
+    """What is doubtful about an account's settings, and what to do about it."""
+
+    what: str
+    advice: str
 
 
 class Probed(NamedTuple):
@@ -358,6 +381,7 @@ class Vendor(Generic[S]):
 
     scope      what an account's updates reach, for people: "project 44056"
     probe      how an account is tried; None: signing in is all that can be tried
+    doubts     what is doubtful about settings but no ground to refuse them
     simulated  settings of a `sample-*` account, beside the simulator's base URL; `{origin}` in a
                value stands for the simulator's origin. For other accounts at the simulator, too,
                its secrets and addresses hold, and a secret that it does not name is dropped; all
@@ -371,6 +395,7 @@ class Vendor(Generic[S]):
     operations: tuple[Operation[S, Any], ...]
     scope: Callable[[S], str] = lambda _settings: ""
     probe: Probe[S] | None = None
+    doubts: Callable[[S], tuple[Doubt, ...]] = lambda _settings: ()
     simulated: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -17,8 +17,10 @@ The sources of the facts below; the version of the documentation stands beside e
 
 What these state refuses a row. What is only inferred, or where they contradict one another, only
 warns: a client stricter than its vendor blocks good rows. Not in any source: the body of an error,
-how many offers a request may list, whether it is applied whole or in part, rate limits, and a way
-to read the current status.
+how many offers a request may list, whether it is applied whole or in part, and rate limits. We
+found no page that shows how the current status is read: those of "Get Services for an Account"
+(12.0, 15.0) and "Get Service Details" (15.0, 15.1) speak of lists of offers, and what an offer in
+them holds was cut off in what we could read.
 
 OFFERS names XML beside JSON. It is not offered here: the name and the namespace of its root
 element are not published, so that a body could only be guessed.
@@ -75,6 +77,7 @@ from pipeline.vendors.contract import (
     Change,
     Defaults,
     Difference,
+    Known,
     Operation,
     State,
     Token,
@@ -666,6 +669,14 @@ _CONFIRMATION: Final = Confirmation(
     example=Reply(200, {}, b"true"),
     holds=lambda reply: reply.status == _OK and _is_true(reply),
     refusal=refused_in_body,  # no source has the body of an error
+    source="OFFERS",
+)
+_KNOWN: Final = (
+    *(
+        Known(str(status), Reply(status, {}, b""), "SEND; that nothing was applied is assumed")
+        for status in (400, 401, 403, 404, 405, 406, 415)
+    ),
+    Known("500", Reply(500, {}, b""), "OFFERS: the one failure named; what of it, nobody says"),
 )
 
 
@@ -730,7 +741,7 @@ def _is_page(reply: Reply) -> bool:
 
 
 # ------------------------------------------------------------------------ plans and taking back
-# No call is documented that reads the status of a purchased offer: only rows say what it was.
+# We found no page that shows how the status of a purchased offer is read: rows say what it was.
 
 
 def _said(_s: Settings, job: OfferStatus) -> State | None:
@@ -769,6 +780,7 @@ OFFER_STATUS: Final = Operation(
     encode=_encode,
     confirmation=lambda _s, _job: _CONFIRMATION,
     decode=_decode,
+    known=_KNOWN,
     repeatable=_repeatable,
     repeat_note=(
         "harmless for a status alone (inferred: an offer that has it already keeps it); not with "
@@ -785,7 +797,7 @@ OFFER_STATUS: Final = Operation(
         inverse=_inverse,
         said=_said,
         gap=lambda _s: (
-            "no call is documented that reads an offer's status: nothing is compared, "
+            "we found no page that shows how an offer's status is read: nothing is compared, "
             "and a change by somebody else goes unnoticed"
         ),
     ),

@@ -21,9 +21,8 @@ rate limits, what an omitted redeem limit means, whether version 2 has an end.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -33,18 +32,19 @@ from urllib.parse import quote
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     PlainValidator,
     SecretStr,
     Tag,
     ValidationError,
-    ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     model_validator,
+    with_config,
 )
-from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, to_json
+from pydantic_core import InitErrorDetails, PydanticCustomError, to_json
 from typing_extensions import TypedDict
 
 from pipeline.model import (
@@ -59,6 +59,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.model.complaints import matching, number, plainly, wrong
 from pipeline.policy import compare
 from pipeline.policy.classify import (
     HINT_IN_DOUBT,
@@ -69,12 +70,14 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
+from pipeline.policy.json_values import EXPECTED, is_json
 from pipeline.vendors.contract import (
     MISSING,
     Basic,
     Change,
     Defaults,
     Difference,
+    Known,
     Listing,
     Missing,
     Operation,
@@ -127,77 +130,21 @@ def _authenticate(s: Settings) -> Basic:
 _LARGEST = 2**63 - 1
 
 
-def _wrong(text: str) -> PydanticCustomError:
-    return PydanticCustomError("value", text)
-
-
-_WORDS: Final = {
-    "missing": "expected a value",
-    "extra_forbidden": "expected no such member",
-    "literal_error": "expected {expected}",
-    "union_tag_invalid": "expected {discriminator} to be one of {expected_tags}",
-    "union_tag_not_found": "expected a member {discriminator}",
-    "string_type": "expected text",
-    "string_unicode": "expected whole characters, not half of a surrogate pair",
-    "int_type": "expected a whole number",
-    "bool_type": "expected true or false",
-    "list_type": "expected a list",
-    "dict_type": "expected an object",
-    "string_too_long": "expected at most {max_length} characters",
-    "string_too_short": "expected at least {min_length} character",
-    "too_long": "expected at most {max_length} items",
-    "too_short": "expected at least {min_length} item",
-    "greater_than_equal": "expected {ge} or more",
-    "less_than_equal": "expected {le} or less",
-}
 # pydantic adds the chosen branch of a union, and `[key]`, which are no places for people
 _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "[key]")
 
 
 def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-    """What `inner` makes of `value`; its complaints in plain words, with the place in the cell."""
-    try:
-        return inner(value)
-    except ValidationError as error:
-        told = [_in_words(detail) for detail in error.errors(include_url=False)]
-        raise ValidationError.from_exception_data("value", told) from None
-
-
-def _in_words(detail: ErrorDetails) -> InitErrorDetails:
-    template = _WORDS.get(detail["type"])
-    text = template.format_map(detail.get("ctx", {})) if template else detail["msg"]
-    steps = tuple(step for step in detail["loc"] if step not in _NO_PLACES)
-    place = ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in steps)
-    told = _wrong(f"{text} ({place})" if place else text)
-    return InitErrorDetails(type=told, loc=steps, input=detail["input"])
-
-
-def _number(value: Any) -> int | float:
-    """A number of JSON as it is: 2 stays 2 and 2.0 stays 2.0."""
-    if type(value) is int and abs(value) <= _LARGEST:
-        return value
-    if type(value) is float and math.isfinite(value):
-        return value
-    raise _wrong("expected a number of at most 64 bits")
+    found = plainly(value, inner, no_places=_NO_PLACES)
+    if not is_json(found):  # what no source names has no other check
+        raise wrong(EXPECTED)
+    return found
 
 
 # A bound of any kind makes pydantic refuse half surrogate pairs, which no UTF-8 can hold.
 Text = Annotated[str, Field(min_length=0)]
 Whole = Annotated[int, Field(ge=-_LARGEST - 1, le=_LARGEST)]
-Number = Annotated[int | float, PlainValidator(_number)]
-
-
-def _matching(pattern: str, expected: str, flags: int = re.ASCII) -> AfterValidator:
-    """Refuses text in which `pattern` is not found; write the anchors into it."""
-    found = re.compile(pattern, flags).search
-
-    def check(text: str) -> str:
-        if found(text) is None:
-            raise _wrong(f"expected {expected}")
-        return text
-
-    return AfterValidator(check)
-
+Number = Annotated[int | float, PlainValidator(number)]
 
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}")
 
@@ -208,7 +155,7 @@ def _id_number(value: Any) -> int:
         value = int(value)
     if type(value) is int and -_LARGEST <= value <= _LARGEST:
         return value
-    raise _wrong("expected a whole number of at most 64 bits, as in 111425")
+    raise wrong("expected a whole number of at most 64 bits, as in 111425")
 
 
 @lru_cache(maxsize=4096)  # the dates of a file repeat
@@ -221,16 +168,7 @@ def _date(text: str | None) -> str | None:
     try:
         return None if text is None else compare.date_time(text)
     except ValueError as error:
-        raise _wrong(f"expected {error}") from None
-
-
-def _end(text: str | None, info: ValidationInfo) -> str | None:
-    """`date_end`, not before `date_start`, compared as moments in time."""
-    date = _date(text)
-    start = info.data.get("date_start")
-    if date and start and datetime.fromisoformat(date) < datetime.fromisoformat(start):
-        raise _wrong(f"expected a moment after date_start, which is {start}")
-    return date
+        raise wrong(f"expected {error}") from None
 
 
 # ----------------------------------------------------------------- parts of the two bodies
@@ -241,25 +179,29 @@ _LOCALE = re.compile(r"[a-z]{2}-[A-Z]{2}")
 def _locales(name: dict[str, str]) -> dict[str, str]:
     # The pattern stands in the description of BONUS and COUPON ("must be made of pairs whose key
     # is a locale of the form"), not in their schema; it refuses, because both say so.
-    wrong = [key for key in name if not _LOCALE.fullmatch(key)]
-    if wrong:
-        told = _wrong("expected a locale, as en-US or de-DE")
-        details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in wrong]
+    others = [key for key in name if not _LOCALE.fullmatch(key)]
+    if others:
+        told = wrong("expected a locale, as en-US or de-DE")
+        details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in others]
         raise ValidationError.from_exception_data("name", details)
-    if not name:
-        raise _wrong("expected at least one text, for example en-US")
     return name
 
 
 Name = Annotated[dict[Text, Text], AfterValidator(_locales), WrapValidator(_plainly)]
 
 
+# No source forbids members that it does not name: they are sent as given, see `_undocumented`
+_open = with_config(ConfigDict(extra="allow", strict=True))
+
+
+@_open
 class Item(TypedDict, total=False):
     """What must be in the cart (BONUS condition); no source marks `sku` as required."""
 
     sku: Text
 
 
+@_open
 class Reward(TypedDict, total=False):
     """What is given (BONUS, COUPON bonus); `quantity` is 1 where it is left out."""
 
@@ -272,7 +214,7 @@ class Reward(TypedDict, total=False):
 Attribute = Annotated[
     str,
     Field(min_length=1, max_length=255),
-    _matching(r"\A[-_.\w]+\Z", "letters, digits, dots, dashes or underscores", re.UNICODE),
+    matching(r"\A[-_.\w]+\Z", "letters, digits, dots, dashes or underscores", re.UNICODE),
 ]
 ConditionValue = Annotated[str, Field(max_length=255)]  # SPEC: text, also for dates and numbers
 
@@ -283,6 +225,7 @@ class _Condition(TypedDict):
     can_be_missing: NotRequired[bool]
 
 
+@_open
 class StringCondition(_Condition):
     """BONUS."""
 
@@ -290,6 +233,7 @@ class StringCondition(_Condition):
     type: Literal["string"]
 
 
+@_open
 class DateCondition(_Condition):
     """SPEC: er earlier, lt LATER, ee earlier or equal, le LATER or equal."""
 
@@ -297,6 +241,7 @@ class DateCondition(_Condition):
     type: Literal["date"]
 
 
+@_open
 class NumberCondition(_Condition):
     """SPEC reuses the operators of dates, FILTER has greater and less: both are let through."""
 
@@ -329,9 +274,10 @@ AttributeConditions = Annotated[  # BONUS, SPEC: one of three lists, each of one
 _TIME = r"((0[0-9]|1[0-9]|2[0-3]):00:00)(\+|-)(0[0-9]|1[0-9]|2[0-3]):([0-5][0-9])"
 _WHOLE_TIME = re.compile(_TIME, re.ASCII)
 # SPEC; without anchors, so that what stands around it only warns, see `_doubts`
-Time = Annotated[Text, _matching(_TIME, "a full hour with its offset, as in 11:00:00+03:00")]
+Time = Annotated[Text, matching(_TIME, "a full hour with its offset, as in 11:00:00+03:00")]
 
 
+@_open
 class Daily(TypedDict):
     """BONUS."""
 
@@ -339,6 +285,7 @@ class Daily(TypedDict):
     time: Time
 
 
+@_open
 class Weekly(TypedDict):
     """SPEC; 1 is Monday."""
 
@@ -347,6 +294,7 @@ class Weekly(TypedDict):
     day_of_week: Annotated[int, Field(ge=1, le=7)]
 
 
+@_open
 class Monthly(TypedDict):
     """SPEC; in shorter months the last day."""
 
@@ -355,12 +303,14 @@ class Monthly(TypedDict):
     day_of_month: Annotated[int, Field(ge=1, le=31)]
 
 
+@_open
 class Schedule(TypedDict, total=False):
     """BONUS shows `daily`, SPEC has all three."""
 
     per_user: Annotated[Daily | Weekly | Monthly, Field(discriminator="interval_type")]
 
 
+@_open
 class Limits(TypedDict, total=False):
     """BONUS."""
 
@@ -368,13 +318,14 @@ class Limits(TypedDict, total=False):
     recurrent_schedule: Schedule | None
 
 
+@_open
 class PriceCondition(TypedDict):
     """BONUS; here lt and le mean less."""
 
     operator: Literal["ge", "gt", "le", "lt", "eq", "ne"]
     value: Annotated[
         str,
-        _matching(r"\A\d+(\.\d{1,4})?\Z", 'a price in quotes, as in "9.99", 4 decimals at most'),
+        matching(r"\A\d+(\.\d{1,4})?\Z", 'a price in quotes, as in "9.99", 4 decimals at most'),
     ]
 
 
@@ -488,10 +439,10 @@ DateStart = Annotated[
 ]
 DateEnd = Annotated[
     str | None,
-    AfterValidator(_end),
+    AfterValidator(_date),
     Cell(
         CellKind.DATE,
-        help="When it ends, after date_start; null: never.",
+        help="When it ends; null: never.",
         example="2027-09-01T00:00:00+02:00",
     ),
 ]
@@ -593,7 +544,7 @@ class BonusPromotion(UpdateJob):
 def _external_id(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
     if text in ("", ".", ".."):
-        raise _wrong("expected the id of a coupon, for example coupon_44056_1")
+        raise wrong("expected the id of a coupon, for example coupon_44056_1")
     return text
 
 
@@ -628,6 +579,20 @@ class Coupon(UpdateJob):
 
 # ------------------------------------------------------------------------ doubts, never a refusal
 
+_SHOWN_NAMES_CHARS = 100
+_INTERVALS: Final[Mapping[Any, Collection[str]]] = {
+    "daily": Daily.__annotations__,
+    "weekly": Weekly.__annotations__,
+    "monthly": Monthly.__annotations__,
+}
+_MEMBERS: Final[Mapping[str, Collection[str]]] = {
+    "condition": Item.__annotations__,
+    "bonus": Reward.__annotations__,
+    "attribute_conditions": StringCondition.__annotations__,
+    "limits": Limits.__annotations__,
+    "price_conditions": PriceCondition.__annotations__,
+}
+
 
 def _warn(job: UpdateJob) -> tuple[str, ...]:
     return tuple(_doubts(job.__dict__))
@@ -646,6 +611,30 @@ def _doubts(given: Mapping[str, Any]) -> Iterator[str]:
     yield from _doubts_about_time(given)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", given.get("external_id", "1")):
         yield "external_id: version 3 allows Latin letters, digits, . - and _ only"
+    if given["name"] == {}:
+        # BONUS and COUPON speak of pairs, and no schema says how many
+        yield "name: no text in any language"
+    yield from _undocumented(given)
+
+
+def _undocumented(given: Mapping[str, Any]) -> Iterator[str]:
+    for field, known in _MEMBERS.items():
+        value = given.get(field) or []
+        yield from _others(field, known, [value] if isinstance(value, dict) else value)
+    schedule = (given.get("limits") or {}).get("recurrent_schedule") or {}
+    yield from _others("limits.recurrent_schedule", Schedule.__annotations__, (schedule,))
+    every = schedule.get("per_user") or {}
+    known = _INTERVALS.get(every.get("interval_type"), {})
+    yield from _others("limits.recurrent_schedule.per_user", known, (every,))
+
+
+def _others(
+    where: str, known: Collection[str], items: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
+    others = {name for item in items for name in item if name not in known}
+    if others:
+        names = plain(", ".join(sorted(others)), _SHOWN_NAMES_CHARS)
+        yield f"{where}: Xsolla documents no member {names}; it is sent as given"
 
 
 def _doubts_about_items(given: Mapping[str, Any]) -> Iterator[str]:
@@ -670,9 +659,13 @@ def _doubts_about_attributes(conditions: Sequence[Mapping[str, Any]]) -> Iterato
 
 def _doubts_about_time(given: Mapping[str, Any]) -> Iterator[str]:
     start, end = given.get("date_start"), given.get("date_end")
-    if start and end and compare.moment(start) == compare.moment(end):
-        # the sample of COUPON has it so; a promotion without a moment of life is still odd
-        yield "date_end: the same moment as date_start"
+    if start and end:
+        # the sample of COUPON has one moment twice, and no source asks for an order
+        begins, ends = map(datetime.fromisoformat, (start, end))
+        if ends < begins:
+            yield "date_end: before date_start"
+        elif ends == begins:
+            yield "date_end: the same moment as date_start"
     schedule = (given.get("limits") or {}).get("recurrent_schedule") or {}
     time = schedule.get("per_user", {}).get("time")
     if time is not None and not _WHOLE_TIME.fullmatch(time):
@@ -731,6 +724,7 @@ def _entity(s: Settings, job: Job) -> EntityKey:
 
 _UPDATED: Final = (Answer(Verdict.OK, Effect.APPLIED, 204),)
 _NO_CONTENT: Final = 204
+_NOT_FOUND: Final = 404
 _UNPROCESSABLE: Final = 422
 _SERVER_ERROR: Final = 500
 _BRACKET = re.compile(r"\s*\[([0-9]{4})-([0-9]{1,6})\]:?\s*")
@@ -739,9 +733,11 @@ _SHOWN_MESSAGE_CHARS = 500
 
 # ERRORS: 1101 service unavailable or timed out, 1103 error of a third-party service.
 # SPEC: 9502 the promotion service could not be read, 9505 the update failed inside it; that these
-# may pass is inferred. With any other code beside them the refusal stands.
-_PASSING: Final = frozenset({1101, 1103})
-_PASSING_422: Final = frozenset({9502, 9505})
+# may pass is inferred. With any other code beside them the refusal stands, and with a 404 whatever
+# the codes: what is not there now is not there later.
+_PASSING: Final = (1101, 1103)
+_PASSING_422: Final = (9502, 9505)
+_OUTAGES: Final = (1101, 1103, 9505)  # their hints speak of nothing else
 _MISCONFIGURED: Final = frozenset({1803})  # SPEC: wrong content type, the same for every row
 
 _HINTS: Final[Mapping[int, str]] = {
@@ -772,19 +768,39 @@ _HARMLESS = "it may have been applied; sending the row again is harmless: it rep
 def _refusal(reply: Reply) -> int | None:
     """The status of an error body (seeds, SPEC) in a 2xx; a code of errors alone refuses the row.
 
-    A code that may stand for an outage refuses nothing: the update is in doubt.
+    A code that may stand for an outage refuses nothing: the update is in doubt. Beside a 404 none
+    does, see `_PASSING`.
 
     >>> _refusal(Reply(200, {}, b'{"statusCode": 422, "errorCode": 1102, "errorMessage": "no"}'))
     422
     """
     body = {} if reply.is_cut else json_object(reply.body)
-    codes = _codes(body)
-    if not (_PASSING | _PASSING_422).isdisjoint(codes):
+    codes, status = _codes(body), error_status(body)
+    if status != _NOT_FOUND and not {*_PASSING, *_PASSING_422}.isdisjoint(codes):
         return _SERVER_ERROR
-    return error_status(body) or (_UNPROCESSABLE if codes else None)
+    return status or (_UNPROCESSABLE if codes else None)
 
 
-_CONFIRMATION: Final = by_status(_NO_CONTENT, _refusal)  # SPEC
+_CONFIRMATION: Final = by_status(_NO_CONTENT, _refusal, source="BONUS, COUPON, SPEC")
+
+
+def _known(status: int, code: int, source: str) -> Known:
+    body = {"statusCode": status, "errorCode": code, "errorMessage": "No"} if code else None
+    words = f"{status} with code {code}" if code else str(status)
+    return Known(words, Reply(status, {}, to_json(body) if body else b""), source)
+
+
+_KNOWN: Final = (
+    *(_known(status, 0, "BONUS, COUPON, SPEC") for status in (401, 422)),
+    _known(404, 0, "COUPON, SPEC; of promotions for reads alone, for updates assumed"),
+    _known(401, 1020, "BONUS, COUPON"),
+    *(_known(*each, "SPEC") for each in ((401, 1501), (404, 9502), (404, 9802))),
+    *(_known(404, code, "assumed: what is not there is not there later") for code in _OUTAGES),
+    *(_known(422, code, "SPEC") for code in (1102, 4511, 9803, 9804)),
+    _known(422, 1803, "SPEC; that all rows meet it is assumed"),
+    *(_known(422, code, "ERRORS") for code in _PASSING),
+    *(_known(422, code, "SPEC; that it may pass is assumed") for code in _PASSING_422),
+)
 
 
 def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) -> tuple[Answer, ...]:
@@ -792,20 +808,24 @@ def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) ->
         return _UPDATED * len(batch)
     answer = classify(reply, _CONFIRMATION)
     if isinstance(reply, Reply) and answer.code != NOT_CONFIRMED:
-        answer = _explained(answer, json_object(reply.body))
+        within = _refusal(reply) if reply.status // 100 == 2 else None  # noqa: PLR2004 - a success
+        answer = _explained(answer, within or reply.status, json_object(reply.body))
     if answer.hint == HINT_IN_DOUBT:
         answer = answer._replace(hint=_HARMLESS)
     return (answer,) * len(batch)
 
 
-def _explained(answer: Answer, body: Mapping[str, Any]) -> Answer:
-    """`answer` with what Xsolla's error body says: its codes, words and transaction."""
+def _explained(answer: Answer, status: int, body: Mapping[str, Any]) -> Answer:
+    """`answer` with what Xsolla's error body says: its codes, words and transaction.
+
+    status  of the refusal: of the error in the body of a 2xx, else of the reply
+    """
     codes = _codes(body)
     return answer._replace(
-        verdict=_verdict(answer, codes),
+        verdict=_verdict(answer, status, codes),
         code=_code(codes, _bracket(body)) or answer.code,
         message=_message(body) or answer.message,
-        hint=_hint(answer, codes),
+        hint=_hint(answer, status, codes),
         request_id=compare.short(body.get("transactionId")),
     )
 
@@ -833,21 +853,22 @@ def _code(codes: tuple[int, ...], bracket: re.Match[str] | None) -> str:
     return "/".join(filter(None, (written, *others)))
 
 
-def _verdict(answer: Answer, codes: tuple[int, ...]) -> Verdict:
+def _verdict(answer: Answer, status: int, codes: tuple[int, ...]) -> Verdict:
     if answer.verdict is not Verdict.REJECTED or not codes:
         return answer.verdict
-    is_422 = answer.http_status == 422  # noqa: PLR2004 - a status says what it is
-    passing = _PASSING | _PASSING_422 if is_422 else _PASSING
-    if passing.issuperset(codes):
-        return Verdict.TRANSIENT
+    if status != _NOT_FOUND:
+        more = _PASSING_422 if answer.http_status == _UNPROCESSABLE else ()
+        if {*_PASSING, *more}.issuperset(codes):
+            return Verdict.TRANSIENT
     return Verdict.FATAL if _MISCONFIGURED.issuperset(codes) else Verdict.REJECTED
 
 
-def _hint(answer: Answer, codes: tuple[int, ...]) -> str:
+def _hint(answer: Answer, status: int, codes: tuple[int, ...]) -> str:
     if answer.effect is Effect.MAYBE:
         return answer.hint
-    known = [_HINTS[code] for code in codes if code in _HINTS]
-    return known[0] if known else _HINTS_BY_STATUS.get(answer.http_status or 0, answer.hint)
+    told = [code for code in codes if status != _NOT_FOUND or code not in _OUTAGES]
+    known = [_HINTS[code] for code in told if code in _HINTS]
+    return known[0] if known else _HINTS_BY_STATUS.get(status, answer.hint)
 
 
 def _message(body: Mapping[str, Any]) -> str:
@@ -870,13 +891,22 @@ _NEVER_NULL: Final = frozenset({"attribute_conditions", "limits", "excluded_prom
 _NO_SUCH: Final = frozenset({9502, 9802})  # SPEC: no such promotion, no such coupon
 
 
-def _state(fields: tuple[str, ...], _s: Settings, reply: Reply) -> State | Missing | None:
+def _state(
+    fields: tuple[str, ...], key: str, s: Settings, job: Job, reply: Reply
+) -> State | Missing | None:
+    """What a reply says of the job's entity; nothing where it names another one (SPEC)."""
+    named = None if reply.is_cut else json_object(reply.body).get(key)
+    is_another = isinstance(named, str | int) and str(named) != _entity(s, job).id
+    return None if is_another else _held(fields, reply)
+
+
+def _held(fields: tuple[str, ...], reply: Reply) -> State | Missing | None:
     body = {} if reply.is_cut else json_object(reply.body)
     if reply.status == 404:  # noqa: PLR2004 - a status says what it is
         return None if _NO_SUCH.isdisjoint(_codes(body)) else MISSING
     if reply.status != 200 or not isinstance(body.get("name"), dict):  # noqa: PLR2004
         return None
-    held = {n: _SHAPES[n](body[n]) if n in _SHAPES else body[n] for n in fields if n in body}
+    held = _documented({n: body[n] for n in fields if n in body})
     return State({n: v for n, v in held.items() if v is not None or n not in _NEVER_NULL})
 
 
@@ -891,8 +921,10 @@ def _list(s: Settings, job: Job, offset: str) -> Request:
     return Request("GET", path, headers=_READ_HEADERS)
 
 
-def _page(fields: tuple[str, ...], key: str, s: Settings, reply: Reply, offset: str) -> Page | None:
-    """Entities in the one list of the body: its name is in no source that could be read.
+def _page(
+    fields: tuple[str, ...], key: str, _s: Settings, reply: Reply, offset: str
+) -> Page | None:
+    """Entities in the one list of the body. SPEC: `promotions`; of coupons `items`.
 
     A page whose entities are not such as a read of one of them brings tells nothing.
     """
@@ -902,7 +934,7 @@ def _page(fields: tuple[str, ...], key: str, s: Settings, reply: Reply, offset: 
         return None
     found: dict[str, State] = {}
     for item in lists[0]:
-        state = _state(fields, s, Reply(200, {}, to_json(item)))
+        state = _held(fields, Reply(200, {}, to_json(item)))
         if not isinstance(state, State) or type(item.get(key)) not in (str, int):
             return None
         found[str(item[key])] = state
@@ -928,12 +960,14 @@ def _limits(value: Any) -> Any:
 
 
 _SHAPES: Final[Mapping[str, Callable[[Any], Any]]] = {  # START: Xsolla may add to its replies
-    "condition": compare.only(*Item.__annotations__),
-    "bonus": compare.only(*Reward.__annotations__),
-    "attribute_conditions": compare.only(*StringCondition.__annotations__),
-    "price_conditions": compare.only(*PriceCondition.__annotations__),
+    **{name: compare.only(*members) for name, members in _MEMBERS.items()},
     "limits": _limits,
 }
+
+
+def _documented(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` without members that no source names: whether a read shows those, nobody says."""
+    return {n: _SHAPES[n](v) if n in _SHAPES else v for n, v in fields.items()}
 
 
 def _attribute(item: Any) -> Hashable:
@@ -966,7 +1000,9 @@ def _differences(_s: Settings, job: Job, state: State) -> tuple[Difference, ...]
     given = job.given()
     # whatever Xsolla makes of an omitted redeem limit is right
     fields = [name for name in _BODY[type(job)] if name in given or name not in _REDEEM_LIMITS]
-    found = compare.unlike(given, state.fields, fields, _MEANINGS, members_of=("name", "limits"))
+    found = compare.unlike(
+        _documented(given), state.fields, fields, _MEANINGS, members_of=("name", "limits")
+    )
     return tuple(Difference(*each) for each in found)
 
 
@@ -981,9 +1017,8 @@ def _after(_s: Settings, job: Job, _state: State) -> State:
 def _unlike(
     fields: tuple[str, ...], _s: Settings, wanted: State, found: State
 ) -> tuple[Difference, ...]:
-    pairs = compare.unlike(
-        wanted.fields, found.fields, fields, _MEANINGS, members_of=("name", "limits")
-    )
+    first, second = (_documented(state.fields) for state in (wanted, found))
+    pairs = compare.unlike(first, second, fields, _MEANINGS, members_of=("name", "limits"))
     return tuple(Difference(*each) for each in pairs)
 
 
@@ -1014,9 +1049,6 @@ def _whole(job: Job, fields: Mapping[str, Any]) -> Job:
         if not (is_none and name in _NEVER_NULL):
             values[name] = fields.get(name)
     return type(job).trusted(to_json(values).decode())
-
-
-# ------------------------------------------------------------------------------ what is offered
 
 
 # ------------------------------------------------------------------------------------- a trial
@@ -1057,7 +1089,7 @@ def _probed(_s: Settings, reply: Reply) -> Probed | None:
     return Probed("version 2 of the API answers")
 
 
-def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[Settings, Any]:
+def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[Settings, Any]:
     """What both operations have alike, and what is a job type's own."""
     return Operation(
         job_type=job_type,
@@ -1068,18 +1100,19 @@ def _operation(job_type: type[Job], id_in_lists: str, **own: Any) -> Operation[S
         encode=_encode,
         confirmation=lambda _s, _job: _CONFIRMATION,
         decode=_decode,
+        known=_KNOWN,
         refuse=_refuse,
         repeatable=lambda _s, _job: True,
         repeat_note="harmless: a full replace, sent twice it leaves the same state (inferred)",
         warn=_warn,
         reading=Reading(
             request=lambda s, job: Request("GET", _path(s, job), headers=_READ_HEADERS),
-            state=partial(_state, _BODY[job_type]),
+            state=partial(_state, _BODY[job_type], id_in_reads),
             differences=_differences,
             # Nor has any how long Xsolla works on: we wait 30 s for a reply, and as long again
             settle_after_s=60.0,
             listing=lambda _s: Listing(
-                request=_list, page=partial(_page, _BODY[job_type], id_in_lists)
+                request=_list, page=partial(_page, _BODY[job_type], id_in_reads)
             ),
         ),
         change=Change(

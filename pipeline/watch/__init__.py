@@ -1,30 +1,53 @@
 """The drop folder: files that are dropped are taken once, sent, and put where they belong."""
 
-from pipeline.watch.claims import Claim, Drops
-from pipeline.watch.events import Beat, Begun, Came, Ended, Event, Late, LeftAlone, SetAside
+from pipeline.watch.claims import Drops
+from pipeline.watch.events import (
+    Beat,
+    Begun,
+    Came,
+    Ended,
+    Event,
+    Held,
+    Late,
+    LeftAlone,
+    SetAside,
+    Stuck,
+)
 from pipeline.watch.expect import Expectation, parse_expectation
-from pipeline.watch.prepared import ended, finish, is_begun, is_left, prepare_claim
-from pipeline.watch.settling import SETTLE_S, Settling
+from pipeline.watch.ground import Ground
+from pipeline.watch.notes import LETTERS, Claim
+from pipeline.watch.prepared import ENDED, ended, finish, is_begun, is_left, prepare_claim
+from pipeline.watch.settling import SETTLE_S, Settling, is_hidden
+from pipeline.watch.taking import Taker
+from pipeline.watch.trouble import DropError
 from pipeline.watch.watcher import Watcher
 
 __all__ = [
+    "ENDED",
+    "LETTERS",
     "SETTLE_S",
     "Beat",
     "Begun",
     "Came",
     "Claim",
+    "DropError",
     "Drops",
     "Ended",
     "Event",
     "Expectation",
+    "Ground",
+    "Held",
     "Late",
     "LeftAlone",
     "SetAside",
     "Settling",
+    "Stuck",
+    "Taker",
     "Watcher",
     "ended",
     "finish",
     "is_begun",
+    "is_hidden",
     "is_left",
     "parse_expectation",
     "prepare_claim",

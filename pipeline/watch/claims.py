@@ -5,121 +5,186 @@
     inputs/<operation>/.done/<claim>/a.csv          with a link `report`
     inputs/<operation>/.failed/<claim>/a.csv        with `reason.txt`
 
-A claim's folder is made before the file comes into it and leaves as a whole, so that a process
-may be killed at any point: whoever comes next finds the file in one place, and knows how far it is.
+Whoever may drop files may change any of these at any moment, so nothing of it is believed: which
+files were taken, and which runs were prepared for them, stands in `notes`. A process may be killed
+at any point: whoever comes next finds the file in one place, and knows how far it is.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from pipeline.ledger import Lock
 from pipeline.model import RunAborted
-from pipeline.watch.settling import MARKER, Look, is_candidate
+from pipeline.run.room import check_room
+from pipeline.watch.adopt import adoptable, noted_by_earlier_version, remove_leftovers
+from pipeline.watch.content import compared, copy_to, digest, opened_claim, refused
+from pipeline.watch.folders import (
+    is_open_for_writing,
+    made,
+    move_new,
+    names_in,
+    open_file,
+    opened,
+    opened_below,
+    seen,
+    write_new,
+)
+from pipeline.watch.looking import Walk
+from pipeline.watch.names import safe_name
+from pipeline.watch.notes import LETTERS, LOCK, Claim, Facts, Notes, claim_name, time_of, with_run
+from pipeline.watch.settling import MARKER, Look, is_hidden
+from pipeline.watch.trouble import DropError, dropped, in_words, why_not_taken
 
 PROCESSING, DONE, FAILED = ".processing", ".done", ".failed"
-LOCK = ".watching"
-NOTE, REPORT, REASON = "claim.json", "report", "reason.txt"
-
-_TIME = "%Y%m%dT%H%M%S.%fZ"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A file that was taken.
-
-    folder   of the claim; its name begins with the time at which the file was taken
-    file     as it was dropped
-    run      that was prepared for it; empty before
-    is_again whether an earlier process had taken it
-    """
-
-    folder: Path
-    file: Path
-    run: str = ""
-    is_again: bool = False
-
-    @property
-    def path(self) -> Path:
-        """Where the file lies now."""
-        return self.folder / self.file.name
-
-    @property
-    def home(self) -> Path:
-        """The folder of the operation, or the drop folder itself."""
-        return self.folder.parent.parent
+REPORT, REASON = "report", "reason.txt"
 
 
 class Drops:
     """The drop folder. One process at a time may take files: whoever holds `lock`.
 
     inputs   the folder
+    state    where it stands which files were taken: not in `inputs`, nor writable to droppers
     without  folders in it that are none of its business
     letters  draws the end of a claim's name
+    troubles  what could not be looked into the last time, and why
 
-    Raises RunAborted where files can be neither taken nor put away.
+    Raises RunAborted where the folder as a whole cannot be used, or the record of what was taken;
+    DropError where one file, or one folder in it, cannot be used as it is.
     """
 
     def __init__(
-        self, inputs: Path, *, without: tuple[Path, ...] = (), letters: Callable[[], str]
+        self,
+        inputs: Path,
+        state: Path,
+        *,
+        without: tuple[Path, ...] = (),
+        letters: Callable[[], str],
     ) -> None:
         self.inputs = inputs
+        self.troubles: dict[Path, str] = {}
+        self._not_adopted: dict[Path, str] = {}
         self._without = without
         self._letters = letters
-        with _told(inputs):
+        try:
             inputs.mkdir(parents=True, exist_ok=True)
-        self.lock = Lock(inputs / LOCK)
+            self._is = _identity(inputs.stat())
+        except OSError as error:
+            raise _unusable(inputs, error) from error
+        self._notes = Notes(state, inputs)
+        self.lock = Lock(state / LOCK)
 
     # What lies there...
 
     def looks(self) -> Iterator[Look]:
         """Files that are to be sent, complete or not."""
-        for folder, folders, names in os.walk(self.inputs):
-            here = Path(folder)
-            folders[:] = [
-                name
-                for name in sorted(folders)
-                if not name.startswith(".") and here / name not in self._without
-            ]
-            for name in names:
-                if is_candidate(name) and (look := _look(here / name, f"{name}{MARKER}" in names)):
-                    yield look
+        walk = Walk(self.inputs, is_left_out=self._without.__contains__)
+        with self._root() as root:
+            yield from walk.looks(root)
+        self.troubles = walk.troubles | self._not_adopted
+
+    def is_being_written(self, file: Path) -> bool:
+        """Whether some process has the file open for writing, as far as the system tells."""
+        with suppress(OSError), self._folder(file.parent) as folder:
+            descriptor = open_file(file.name, at=folder)
+            try:
+                return is_open_for_writing(descriptor)
+            finally:
+                os.close(descriptor)
+        return False
+
+    def check(self) -> None:
+        """Raise RunAborted where the drop folder is gone, or is another one."""
+        with self._root():
+            pass
 
     def last_came(self, folder: str) -> datetime | None:
         """When the last file was taken from this folder; None where none is known."""
-        times = [_time_of(claim.name) for claim in self._claims(folder)]
+        names: list[str] = []
+        for kind in (PROCESSING, DONE, FAILED):
+            with suppress(OSError), self._folder(self.inputs / folder, kind) as found:
+                names += names_in(found)
+        times = map(time_of, names)
         return max((each for each in times if each is not None), default=None)
 
-    def _claims(self, folder: str) -> Iterator[Path]:
-        for kind in (PROCESSING, DONE, FAILED):
-            with suppress(OSError):
-                yield from (self.inputs / folder / kind).iterdir()
+    @contextmanager
+    def _root(self) -> Iterator[int]:
+        """The drop folder, as long as it is the one that it was."""
+        with ExitStack() as stack:
+            try:
+                root = stack.enter_context(opened(self.inputs))
+            except OSError as error:
+                raise _unusable(self.inputs, error) from error
+            if _identity(os.fstat(root)) != self._is:
+                raise RunAborted(
+                    f"the drop folder cannot be used: {self.inputs} was replaced by another folder "
+                    "while it was in use. Start again to use that one"
+                )
+            yield root
+
+    @contextmanager
+    def _folder(self, folder: Path, *names: str) -> Iterator[int]:
+        """A folder in the drop folder. Raises OSError."""
+        with (
+            self._root() as root,
+            opened_below(root, (*folder.relative_to(self.inputs).parts, *names)) as found,
+        ):
+            yield found
 
     # Taking...
 
     def claim(self, file: Path, now: datetime) -> Claim | None:
-        """Take a file; None where it is gone."""
-        name = f"{now.astimezone(UTC).strftime(_TIME)}-{self._letters()}"
-        claim = Claim(self.home(file) / PROCESSING / name, file)
-        with _told(claim.folder):
-            claim.folder.mkdir(parents=True)
-            _note(claim, self.inputs)
-            try:
-                file.rename(claim.path)
-            except FileNotFoundError:
-                shutil.rmtree(claim.folder)
-                return None
-            with suppress(FileNotFoundError):
-                file.with_name(f"{file.name}{MARKER}").rename(claim.folder / f"{file.name}{MARKER}")
+        """Take a file; None where it is gone. Raises DropError where it cannot be moved."""
+        claim = Claim(
+            name=claim_name(now, self._letters()),
+            file=file,
+            home=self.home(file),
+            stored=safe_name(file.name),
+        )
+        return self._taken(claim, file)
+
+    def _taken(self, claim: Claim, file: Path) -> Claim | None:
+        try:
+            with self._folder(file.parent) as source:
+                found = seen(file.name, at=source)
+                if found is None:
+                    return None
+                claim = replace(claim, before=Facts.of(found))
+                self._notes.write(claim)
+                self._move_in(claim, file.name, source)
+        except FileNotFoundError:
+            self._notes.forget(claim)
+            return None
+        except OSError as error:
+            self._notes.forget(claim)
+            raise DropError(self._why_not_taken(file, claim.home, error)) from error
         return claim
+
+    def _move_in(self, claim: Claim, name: str, source: int) -> None:
+        with self._folder(claim.home) as home, made(PROCESSING, at=home) as processing:
+            os.mkdir(claim.name, 0o755, dir_fd=processing)
+            try:
+                with opened(claim.name, at=processing) as folder:
+                    os.rename(name, claim.stored, src_dir_fd=source, dst_dir_fd=folder)
+                    with suppress(OSError):  # there is none, or it stays: it says nothing more
+                        _rename(f"{name}{MARKER}", f"{claim.stored}{MARKER}", source, folder)
+            except OSError:
+                with suppress(OSError):
+                    os.rmdir(claim.name, dir_fd=processing)
+                raise
+
+    def _why_not_taken(self, file: Path, home: Path, error: OSError) -> str:
+        facts = None
+        with suppress(OSError), self._folder(file.parent) as folder:
+            facts = os.fstat(folder)
+        return why_not_taken(file, home, error, facts)
 
     def home(self, file: Path) -> Path:
         """The operation's folder that a file was dropped in, however deep; else the drop folder."""
@@ -129,53 +194,142 @@ class Drops:
     def _homes(self) -> Iterator[Path]:
         """Folders in which files are claimed and put away."""
         yield self.inputs
-        yield from (each for each in self.inputs.glob("[!.]*/") if each not in self._without)
+        with self._root() as root:
+            for name in names_in(root):
+                path = self.inputs / name
+                found = seen(name, at=root)
+                is_folder = found is not None and stat.S_ISDIR(found.st_mode)
+                if is_folder and not is_hidden(name) and path not in self._without:
+                    yield path
 
     def left(self) -> list[Claim]:
         """What an earlier process took and did not put away, oldest first.
 
-        Of a claim that the process was killed in before it had the file nothing is left.
+        Of a claim that the process was killed in before it had the file nothing is left. What lies
+        in `.processing` and is no claim of ours is taken as if it were dropped now.
         """
-        with _told(self.inputs):
-            folders = [claim for home in self._homes() for claim in (home / PROCESSING).glob("*/")]
-            found = [self._left(folder) for folder in sorted(folders, key=lambda each: each.name)]
-        return [claim for claim in found if claim is not None]
+        noted = self._notes.all()
+        found = [claim for claim in noted if self._is_left(claim)]
+        found += self._adopted({claim.name for claim in noted})
+        return sorted(found, key=lambda claim: claim.name)
 
-    def _left(self, folder: Path) -> Claim | None:
-        noted = self._noted(folder)
-        if noted is not None and os.path.lexists(noted.path):
-            return noted
-        lying = [each for each in folder.iterdir() if is_candidate(each.name)]
-        if lying:  # it is known by itself; its run, by its content
-            return Claim(folder, folder.parent.parent / lying[0].name, is_again=True)
-        shutil.rmtree(folder)
-        return None
+    def _is_left(self, claim: Claim) -> bool:
+        """Whether there is something to do for it; forgets it if not."""
+        if self._lies_in(claim, PROCESSING, claim.stored):
+            return True
+        is_away = any(self._lies_in(claim, kind) for kind in (DONE, FAILED))
+        if claim.run and not is_away:
+            return True  # somebody took the file away; its run is carried on all the same
+        with suppress(OSError), self._folder(claim.home, PROCESSING) as processing:
+            os.rmdir(claim.name, dir_fd=processing)
+        self._notes.forget(claim)
+        return False
 
-    def _noted(self, folder: Path) -> Claim | None:
-        """What the note says; None where it is torn, or leads out of the drop folder."""
+    def _lies_in(self, claim: Claim, kind: str, *names: str) -> bool:
+        path = (kind, claim.name, *names)
+        with suppress(OSError), self._folder(claim.home, *path[:-1]) as folder:
+            return seen(path[-1], at=folder) is not None
+        return False
+
+    def _adopted(self, known: set[str]) -> Iterator[Claim]:
+        for home in self._homes():
+            try:
+                with self._folder(home, PROCESSING) as processing:
+                    found = adoptable(processing, known)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._not_adopted[home] = f"{home / PROCESSING} cannot be used: {in_words(error)}"
+                continue
+            for folder, name in found:
+                claim = self._adopt(home, folder, name)
+                if claim is not None:
+                    yield claim
+
+    def _adopt(self, home: Path, folder: str, name: str) -> Claim | None:
+        place = home / PROCESSING / folder
+        now = datetime.now(UTC)
+        claim = None
+        with suppress(OSError, DropError):
+            with self._folder(place) as found:
+                noted, run = noted_by_earlier_version(found)
+            file = home / name if noted is None else self.inputs / noted
+            is_believed = file.name == name and self.home(file) == home
+            claim = Claim(
+                name=claim_name(min(time_of(folder) or now, now), self._letters()),
+                file=file if is_believed else home / name,
+                home=home,
+                stored=safe_name(name),
+                run=run,
+                is_again=True,
+                is_adopted=True,
+            )
+            claim = self._taken(claim, place / name)
+            with self._folder(home, PROCESSING) as processing:
+                remove_leftovers(processing, folder)
+        return claim
+
+    # Reading...
+
+    def read(self, claim: Claim) -> Claim:
+        """The same claim, with the SHA-256 of the file as it is now.
+
+        Raises InputError where it is not to be read: a link, a pipe, without permission;
+        RunAborted where there is no room for a copy.
+        """
+        with self._claimed(claim) as folder, opened_claim(folder, claim) as file:
+            facts = Facts.of(os.fstat(file))
+            check_room(self._notes.folder, facts.size_bytes)  # or reading it is a waste of time
+            return replace(claim, sha256=digest(file, claim), read=facts)
+
+    @contextmanager
+    def copy(self, claim: Claim) -> Iterator[tuple[Path, Claim]]:
+        """A copy of the file that nobody else can change, while the block runs, and the claim with
+        what was read.
+
+        Raises InputError as `read` does, and where the file is not what was read before.
+        """
+        target = self._notes.place(claim) / claim.stored
         try:
-            noted = json.loads((folder / NOTE).read_bytes())
-            file, run = PurePath(noted["file"]), str(noted["run"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        if file.is_absolute() or ".." in file.parts:
-            return None
-        return Claim(folder, self.inputs / file, run, is_again=True)
+            with self._claimed(claim) as folder, opened_claim(folder, claim) as file:
+                claim = copy_to(target, file, claim)
+            yield target, claim
+        finally:
+            target.unlink(missing_ok=True)
+
+    @contextmanager
+    def _claimed(self, claim: Claim) -> Iterator[int]:
+        """The folder of a claimed file. Raises InputError where it is gone."""
+        with ExitStack() as stack:
+            try:
+                folder = self._folder(claim.home, PROCESSING, claim.name)
+                found = stack.enter_context(folder)
+            except OSError as error:
+                raise refused(claim, f"it was taken away after it was claimed: {error}") from error
+            yield found
+
+    def change_of(self, claim: Claim) -> str:
+        """How the file differs from what was read of it; empty where it does not."""
+        try:
+            folder = self._folder(claim.home, PROCESSING, claim.name)
+            with folder as found:
+                return compared(found, claim)
+        except OSError:
+            return "it is gone now"
 
     def note_run(self, claim: Claim, run: str) -> Claim:
         """Remember which run was prepared for it, before anything of that is sent."""
-        noted = replace(claim, run=run)
-        with _told(claim.folder):
-            _note(noted, self.inputs)
-            # nor may the loss of power bring the file back to where it was dropped
-            for folder in (claim.folder.parent, claim.file.parent):
-                with suppress(FileNotFoundError):  # whoever dropped a folder may have removed it
-                    _sync(folder)
+        noted = with_run(claim, run)
+        self._notes.write(noted)
+        # nor may the loss of power bring the file back to where it was dropped
+        for folder in (claim.home / PROCESSING, claim.file.parent):
+            with suppress(OSError), self._folder(folder) as found:
+                os.fsync(found)
         return noted
 
     def as_noted(self, claim: Claim) -> Claim:
         """The same claim, with the run that was prepared for it meanwhile."""
-        return self._left(claim.folder) or claim
+        return self._notes.get(claim.name) or claim
 
     # Putting away...
 
@@ -184,11 +338,20 @@ class Drops:
 
         False where another of that name came meanwhile: it stays claimed for the next start.
         """
-        with _told(claim.folder):
-            if os.path.lexists(claim.file):
-                return False
-            claim.path.rename(claim.file)
-            shutil.rmtree(claim.folder)
+        with dropped(claim.file):
+            with (
+                self._folder(claim.home, PROCESSING) as processing,
+                opened(claim.name, at=processing) as folder,
+                self._folder(claim.file.parent) as target,
+            ):
+                if not move_new(claim.stored, claim.file.name, source=folder, target=target):
+                    return False
+                marker = f"{claim.stored}{MARKER}"
+                with suppress(OSError):
+                    move_new(marker, f"{claim.file.name}{MARKER}", source=folder, target=target)
+                with suppress(OSError):
+                    os.rmdir(claim.name, dir_fd=processing)
+            self._notes.forget(claim)
         return True
 
     def done(self, claim: Claim, report: Path) -> Path:
@@ -200,92 +363,61 @@ class Drops:
         return self._away(claim, FAILED, report, reason)
 
     def _away(self, claim: Claim, kind: str, report: Path | None, reason: str) -> Path:
-        home = claim.home / kind
-        with _told(claim.folder):
-            if reason:
-                (claim.folder / REASON).write_bytes(f"{reason}\n".encode(errors="surrogateescape"))
-            if report is not None and not os.path.lexists(claim.folder / REPORT):
-                target = os.path.relpath(report, home / claim.folder.name)
-                (claim.folder / REPORT).symlink_to(target, target_is_directory=True)
-            home.mkdir(exist_ok=True)
-            claim.folder.rename(home / claim.folder.name)
-        return home / claim.folder.name / claim.file.name
+        with (
+            dropped(claim.file),
+            self._folder(claim.home) as home,
+            made(PROCESSING, at=home) as processing,
+            made(kind, at=home) as target,
+        ):
+            if seen(claim.name, at=processing) is None:  # somebody took it away
+                os.mkdir(claim.name, 0o755, dir_fd=processing)
+            with opened(claim.name, at=processing) as folder:
+                if reason:
+                    write_new(REASON, _as_bytes(reason), at=folder)
+                if report is not None:
+                    place = claim.home / kind / claim.name
+                    with suppress(FileExistsError):
+                        os.symlink(os.path.relpath(report, place), REPORT, dir_fd=folder)
+            name = self._free(claim.name, target)
+            _rename(claim.name, name, processing, target)
+            for each in (target, processing):
+                os.fsync(each)
+        self._notes.forget(claim)
+        return claim.home / kind / name / claim.stored
+
+    def _free(self, name: str, folder: int) -> str:
+        """This name, or another where somebody made something of it."""
+        while seen(name, at=folder) is not None:
+            name = f"{name[:-LETTERS]}{self._letters()}"
+        return name
 
     def prune(self, now: datetime, *, older_than: timedelta) -> int:
         """Remove files that were done so long ago; how many. What was set aside stays."""
         gone = 0
-        with _told(self.inputs):
-            for home in self._homes():
-                for claim in (home / DONE).glob("*/"):
-                    taken = _time_of(claim.name)
+        for home in self._homes():
+            with suppress(OSError), self._folder(home, DONE) as done:
+                for name in names_in(done):
+                    taken = time_of(name)
                     if taken is not None and taken < now - older_than:
-                        shutil.rmtree(claim)
+                        shutil.rmtree(name, dir_fd=done)  # removes links, and follows none
                         gone += 1
         return gone
 
 
-def refusal_of(path: Path) -> str:
-    """Why what lies there is not read at all; empty where it may be."""
-    if not path.name.isprintable() and any("\ud800" <= char <= "\udfff" for char in path.name):
-        return "its name is not UTF-8. Rename it and drop it again"
-    mode = path.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        return "it is a link: what it leads to may change or lie anywhere. Drop the file itself"
-    if not stat.S_ISREG(mode):
-        return "it is no regular file. Drop a file"
-    return ""
+def _rename(name: str, new: str, source: int, target: int) -> None:
+    os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
 
 
-def _look(path: Path, is_marked: bool) -> Look | None:  # noqa: FBT001 - a value of the look
-    try:
-        seen = path.lstat()
-    except OSError:  # gone, or on its way
-        return None
-    if stat.S_ISDIR(seen.st_mode):
-        return None
-    version = seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
-    return Look(path, version, seen.st_ctime_ns, is_marked)
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
-def _note(claim: Claim, inputs: Path) -> None:
-    noted = {"file": str(claim.file.relative_to(inputs)), "run": claim.run}
-    new = claim.folder / f"{NOTE}.new"
-    with new.open("w", encoding="ascii") as written:
-        json.dump(noted, written)
-        written.flush()
-        os.fsync(written.fileno())
-    new.replace(claim.folder / NOTE)
-    _sync(claim.folder)
+def _as_bytes(reason: str) -> bytes:
+    return f"{reason}\n".encode(errors="surrogateescape")
 
 
-def _sync(folder: Path) -> None:
-    """Let the names in a folder survive loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _time_of(name: str) -> datetime | None:
-    """When a claim of that name was made; None where it is no claim's name.
-
-    >>> _time_of("20260501T020000.250000Z-abcd").isoformat()
-    '2026-05-01T02:00:00.250000+00:00'
-    """
-    try:
-        return datetime.strptime(name.rpartition("-")[0], _TIME).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors of the operating system become RunAborted."""
-    try:
-        yield
-    except OSError as error:
-        raise RunAborted(
-            f"the drop folder cannot be used: {path}: {error.strerror}. Mend its permissions, or "
-            "make room"
-        ) from error
+def _unusable(inputs: Path, error: OSError) -> RunAborted:
+    return RunAborted(
+        f"the drop folder cannot be used: {inputs}: {error.strerror}. Bring it back, correct its "
+        "permissions, or make room"
+    )

@@ -20,21 +20,29 @@ class Came:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Rows of a file are about to be sent: `rows` per account; `invalid` ones are not."""
+    """Rows of a file are about to be sent: `rows` per account; `invalid` ones are not.
+
+    warnings  what is doubtful and stops nothing, such as an earlier run of the same content
+    """
 
     file: Path
     run: str
     rows: Mapping[str, int]
     invalid: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The run of a file came to its end; `place` is where the file lies now."""
+    """The run of a file came to its end; `place` is where the file lies now.
+
+    is_earlier  whether the run had sent the file before it was taken: now nothing was sent
+    """
 
     file: Path
     place: Path
     summary: Summary
+    is_earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,22 @@ class LeftAlone:
 
 
 @dataclass(frozen=True, slots=True)
+class Stuck:
+    """A file, or a folder, cannot be taken, looked into or put away. It stays as it is."""
+
+    file: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file has been complete for a while and is not taken yet."""
+
+    file: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Late:
     """Nothing came that was expected."""
 
@@ -74,4 +98,4 @@ class Beat:
     waiting: int
 
 
-Event = Came | Begun | Ended | SetAside | LeftAlone | Late | Beat
+Event = Came | Begun | Ended | SetAside | LeftAlone | Stuck | Held | Late | Beat

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.model import Fault, InputError, UsageError
+from pipeline.model import Fault, InputError, Status, UsageError
 from pipeline.report import Summary
-from pipeline.run import BusyError, Prepared, RunOptions, check_secrets, discard, prepare, reopen
+from pipeline.report.wording import counted
+from pipeline.run import (
+    BusyError,
+    Origin,
+    Prepared,
+    RunOptions,
+    check_secrets,
+    discard,
+    prepare,
+    reopen,
+    same_unfinished,
+    sent_before,
+)
 from pipeline.run.history import Condition, entry, report_of
-from pipeline.watch.claims import Claim, Drops, refusal_of
+from pipeline.run.origin import path_of
+from pipeline.watch.claims import Drops
 from pipeline.watch.events import Ended, SetAside
+from pipeline.watch.notes import Claim
+from pipeline.watch.panic import is_panic
 
 ENDED = (0, 1)
 """Exit codes of runs that have nothing left to send."""
@@ -20,13 +36,35 @@ REFUSED, INTERRUPTED = 2, 128
 _OVER = ("finished", "refused")
 
 
-def ended(claim: Claim, config: Config) -> Summary | None:
-    """How the run of a claim ended whose process was killed before it put the file away; else None.
+def ended(claim: Claim, drops: Drops, config: Config) -> tuple[Claim, Summary | None]:
+    """How all was sent before: by a run of the claim whose process was killed before it put the
+    file away, or by `run FILE` where the file was dropped. None where it has to be sent.
 
-    Raises as `report_of` does.
+    The claim given back has the run, and what was read of the file.
+
+    Raises InputError where the file is not to be read, else as `report_of` does.
     """
-    known = _known(claim, config)
-    return report_of(config, claim.run)[0] if known in _OVER else None
+    if _known(claim, config) in _OVER:
+        return claim, report_of(config, claim.run)[0]
+    if claim.run and not claim.is_adopted:
+        return claim, None
+    claim = drops.read(claim)
+    if _known(claim, config) in _OVER:  # noted by an earlier version, and of this content
+        return claim, report_of(config, claim.run)[0]
+    origin = _origin(claim)
+    run = None if origin is None else sent_before(config, claim.sha256, origin)
+    if run is None:
+        return claim, None
+    return replace(claim, run=run, is_sent=True), report_of(config, run)[0]
+
+
+def _origin(claim: Claim) -> Origin | None:
+    """The file as it lay where it was dropped; None where that is not known to be what was read."""
+    before, read = claim.before, claim.read
+    if before is None or read is None or replace(before, changed_ns=read.changed_ns) != read:
+        return None
+    values = {name: getattr(before, name) for name in before.__dataclass_fields__}
+    return Origin(path=path_of(claim.file), **values)
 
 
 def prepare_claim(
@@ -37,15 +75,14 @@ def prepare_claim(
     Raises InputError or UsageError where the file is to be set aside, BusyError where somebody
     carries its run on, ConfigError where that is at fault, RunAborted where the disk refuses.
     """
-    if reason := refusal_of(claim.path):
-        raise InputError(f"{claim.file}: {reason}")
     known = _known(claim, config)
     if known == "under_way":
         raise BusyError(f"another process works on run {claim.run}")
-    if known is not None:
+    if known is not None and not claim.is_adopted:
         prepared = reopen(claim.run, config)
     else:
-        prepared = _prepared(claim, drops, config, options)
+        is_begun = known is not None
+        claim, prepared = _prepared(claim, drops, config, options, must_carry_on=is_begun)
     try:
         drops.note_run(claim, prepared.run)
         check_secrets(prepared, environ)
@@ -55,35 +92,60 @@ def prepare_claim(
     return prepared
 
 
-def _prepared(claim: Claim, drops: Drops, config: Config, options: RunOptions) -> Prepared:
+def _prepared(
+    claim: Claim, drops: Drops, config: Config, options: RunOptions, *, must_carry_on: bool
+) -> tuple[Claim, Prepared]:
+    """The claim with what was read, and the run.
+
+    must_carry_on  a run that an earlier version began for the file has to be the one
+    """
     shown = claim.file.relative_to(drops.inputs.parent)
-    try:
-        return prepare(claim.path, config, options, shown=shown)
-    except InputError as error:
-        here, there = str(claim.path.parent), str(shown.parent)
-        raise InputError(_elsewhere(fault, here, there) for fault in error.faults) from error
+    with drops.copy(claim) as (copy, read):
+        if must_carry_on and same_unfinished(copy, config, options) != claim.run:
+            raise UsageError(
+                f"{claim.file}: run {claim.run} sent a part of it, with other options than now. "
+                f"`pipeline resume {claim.run}` carries it on"
+            )
+        try:
+            dropped = claim.home / claim.file.name
+            prepared = prepare(copy, config, options, shown=shown, dropped=dropped)
+        except InputError as error:
+            raise InputError(_elsewhere(each, copy, shown) for each in error.faults) from error
+        except BaseException as error:
+            if isinstance(error, Exception) or not is_panic(error):
+                raise
+            raise InputError(
+                f"{claim.file}: a library failed while it read the file: {error}"
+            ) from error
+        return read, prepared
 
 
-def _elsewhere(fault: Fault, here: str, there: str) -> Fault:
-    """The same fault of a file that people know by another folder."""
+def _elsewhere(fault: Fault, copy: Path, shown: Path) -> Fault:
+    """The same fault of a file that people know by another path."""
 
-    def there_of(text: str | None) -> str | None:
-        return text and text.replace(here, there)
+    def there_of(text: str) -> str:
+        return text.replace(str(copy), str(shown)).replace(str(copy.parent), str(shown.parent))
 
     return replace(
         fault,
-        what=fault.what.replace(here, there),
-        file=there_of(fault.file),
-        todo=there_of(fault.todo),
+        what=there_of(fault.what),
+        file=fault.file and there_of(fault.file),
+        todo=fault.todo and there_of(fault.todo),
     )
 
 
 def _known(claim: Claim, config: Config) -> Condition | None:
-    """How far the run is that was noted; None where it was taken back before anything was sent."""
+    """How far the run is that was noted; None where it was taken back before anything was sent.
+
+    A run of other content than the file is not its run, whatever a note says.
+    """
+    if not claim.run:
+        return None
     try:
-        return entry(config, claim.run).condition if claim.run else None
+        known = entry(config, claim.run)
     except UsageError:
         return None
+    return known.condition if known.run.sha256 == claim.sha256 else None
 
 
 def is_begun(claim: Claim, config: Config) -> bool:
@@ -101,13 +163,26 @@ def is_left(summary: Summary, config: Config) -> bool:
 def finish(claim: Claim, drops: Drops, config: Config, summary: Summary) -> Ended | SetAside:
     """Put the file away after its run has ended, whatever came of it.
 
-    A signal that came after the last row has kept nothing back.
+    A signal that came after the last row has kept nothing back. A file that is not what was read
+    of it is set aside, however well its run ended. Raises DropError where it cannot be moved.
     """
     report = config.reports / summary.run
-    if summary.exit_code in ENDED or summary.exit_code >= INTERRUPTED:
-        return Ended(claim.file, drops.done(claim, report), summary)
-    reason = reason_of(summary)
+    reason = _change(drops.change_of(claim), summary)
+    if summary.exit_code not in ENDED and summary.exit_code < INTERRUPTED:
+        reason = ". ".join(filter(None, [reason_of(summary), reason]))
+    if not reason:
+        return Ended(claim.file, drops.done(claim, report), summary, claim.is_sent)
     return SetAside(claim.file, drops.set_aside(claim, reason, report), reason, summary)
+
+
+def _change(change: str, summary: Summary) -> str:
+    if not change:
+        return ""
+    unsent = sum(summary.statuses.get(each, 0) for each in (Status.INVALID, Status.NOT_ATTEMPTED))
+    return (
+        f"the file changed after it was taken: {counted(summary.rows - unsent, 'row')} were sent, "
+        f"{change}; drop it again"
+    )
 
 
 def reason_of(summary: Summary) -> str:

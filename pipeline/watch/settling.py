@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,21 +26,30 @@ def is_candidate(name: str) -> bool:
     [True, True, False, False, False]
     """
     lower = name.lower()
-    if lower.startswith((".", "~")) or lower.endswith(_TEMPORARY):
+    if is_hidden(lower) or lower.startswith("~") or lower.endswith(_TEMPORARY):
         return False
     return lower.endswith(KINDS + REFUSED_KINDS)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's input: what is written beside the data.
+
+    >>> [is_hidden(name) for name in ("_temporary", "_SUCCESS", ".staging", "2026_05")]
+    [True, True, True, False]
+    """
+    return name.startswith((".", "_"))
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """A file as it was seen.
 
-    version  what changes with it: its size, its times, which file it is
+    version  what changes with it: its size, its times, which file it is; two are equal or not
     arrived_ns  when it came or was last written to, for the order
     """
 
     path: Path
-    version: tuple[int, ...]
+    version: Hashable
     arrived_ns: int
     is_marked: bool = False
 
@@ -58,12 +67,12 @@ class Settling:
 
     def __init__(self, settle_s: float = SETTLE_S) -> None:
         self._settle_s = settle_s
-        self._since: Mapping[Path, tuple[tuple[int, ...], float]] = {}
+        self._since: Mapping[Path, tuple[Hashable, float]] = {}
         self.waiting = 0
 
     def complete(self, looks: Iterable[Look], now_s: float) -> list[Look]:
         """Those that may be taken, in the order in which they arrived."""
-        since: dict[Path, tuple[tuple[int, ...], float]] = {}
+        since: dict[Path, tuple[Hashable, float]] = {}
         found = []
         for look in looks:
             version, since_s = self._since.get(look.path, (None, now_s))

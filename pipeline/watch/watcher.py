@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
@@ -13,35 +14,40 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
-from watchfiles import awatch
 
 from pipeline.config import Config
-from pipeline.ledger import LedgerError
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted
 from pipeline.report import Summary
 from pipeline.run import (
     BusyError,
     CalledOffError,
+    Prepared,
     RunOptions,
     Shared,
     Way,
     carry_out,
     discard,
     signals_obeyed,
+    warnings_about,
 )
 from pipeline.run.send import Watch
-from pipeline.watch.claims import Claim, Drops
-from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside
+from pipeline.watch.claims import Drops
+from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside, Stuck
 from pipeline.watch.expect import Expectation, is_late
+from pipeline.watch.ground import Ground
 from pipeline.watch.line import Line
+from pipeline.watch.notes import Claim
+from pipeline.watch.panic import is_panic
 from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim
 from pipeline.watch.settling import SETTLE_S, Settling
+from pipeline.watch.taking import Taker
+from pipeline.watch.trouble import DropError
 
 MOST_AT_ONCE = 32
 """So many files of one folder are taken and not put away; the others stay where they were dropped.
 A vendor that hangs holds up its own folder only."""
 
-LOOK_EVERY_MS = 500
+LOOK_EVERY_S = 0.5
 STAND_BY_S = 0.5
 PRUNE_EVERY = timedelta(hours=6)
 
@@ -59,7 +65,6 @@ class Watcher:
     show     shows the progress of a run
     failed   is told, in a thread, of a run's results that leave something to do
     expected, zone  what has to come, and the time zone of that
-    polls    looks again and again, where the file system does not tell of changes
     """
 
     def __init__(
@@ -76,7 +81,6 @@ class Watcher:
         settle_s: float = SETTLE_S,
         expected: Sequence[Expectation] = (),
         zone: tzinfo = UTC,
-        polls: bool = False,
     ) -> None:
         self._drops = drops
         self._config = config
@@ -88,13 +92,15 @@ class Watcher:
         self._failed = failed
         self._expected = expected
         self._zone = zone
-        self._polls = polls
         self._settling = Settling(settle_s)
+        self._taker = Taker(drops, tell)
+        self._ground = Ground(drops, config)
         self._shared = Shared()
         self._line = Line()
         self._preparing = anyio.Lock()
         self._under_way: Counter[Path] = Counter()
         self._failure: PipelineError | None = None
+        self._is_cut = False  # by that failure, not by a signal
         self._began = datetime.now(UTC)
         self._told_late: dict[Expectation, datetime] = {}
         self._pruned = datetime.min.replace(tzinfo=UTC)
@@ -114,7 +120,7 @@ class Watcher:
                         await self._watch(tasks)
                 finally:
                     self._drops.lock.release()
-        if self._failure is not None and self._shared.interrupted is None:
+        if self._failure is not None and (self._is_cut or self._shared.interrupted is None):
             raise self._failure  # what a signal brought about was told
         return INTERRUPTED + int(self._shared.interrupted or 0)
 
@@ -137,48 +143,38 @@ class Watcher:
 
     async def _watch(self, tasks: TaskGroup) -> None:
         try:
+            await anyio.to_thread.run_sync(self._ground.check)
             for claim in await anyio.to_thread.run_sync(self._drops.left):
                 self._begin(claim, tasks)
-            async with aclosing(self._news()) as news:
-                async for _ in news:
-                    await self._look(tasks)
-                    if self._is_over:
-                        return
-        except RunAborted as error:  # what is under way ends first
+            while not self._is_over:
+                await self._look(tasks)
+                await anyio.sleep(LOOK_EVERY_S)
+        except RunAborted as error:  # what is in flight ends first
             self._failure = self._failure or error
-
-    async def _news(self) -> AsyncGenerator[object, None]:
-        """Whenever something changed in the folder, and at least every `LOOK_EVERY_MS`."""
-        yield None
-        with suppress(Exception):  # it chokes on names that are no UTF-8; looking goes on without
-            async for each in awatch(
-                self._drops.inputs,
-                watch_filter=None,
-                debounce=200,
-                step=50,
-                rust_timeout=LOOK_EVERY_MS,
-                yield_on_timeout=True,
-                force_polling=self._polls or None,
-                ignore_permission_denied=True,
-            ):
-                yield each
-        while True:
-            await anyio.sleep(LOOK_EVERY_MS / 1000)
-            yield None
+            self._is_cut = self._shared.interrupted is None
+            self._shared.interrupt(signal.SIGTERM)
 
     async def _look(self, tasks: TaskGroup) -> None:
         """Take what is complete, as far as there is room."""
         now = datetime.now(UTC)
+        await anyio.to_thread.run_sync(self._ground.check)
         looks = await anyio.to_thread.run_sync(lambda: list(self._drops.looks()))
-        complete = self._settling.complete(looks, time.monotonic())
-        held_back = 0
-        for look in complete:
-            if self._under_way[self._drops.home(look.path)] >= MOST_AT_ONCE:
-                held_back += 1
-            elif claim := self._drops.claim(look.path, datetime.now(UTC)):  # later than the last
+        self._taker.looked({look.path for look in looks})
+        waiting = 0
+        for look in self._settling.complete(looks, time.monotonic()):
+            claim = None
+            if self._under_way[self._drops.home(look.path)] < MOST_AT_ONCE:
+                take = partial(self._taker.take, look, time.monotonic())
+                claim = await anyio.to_thread.run_sync(take)
+            if claim is None:
+                waiting += 1
+            else:
                 self._begin(claim, tasks)
-        self._tell(Beat(waiting=self._settling.waiting + held_back))
+        self._tell(Beat(waiting=self._settling.waiting + waiting))
         self._tell_late(now)
+        await self._prune(now)
+
+    async def _prune(self, now: datetime) -> None:
         if now > self._pruned + PRUNE_EVERY:
             self._pruned = now
             keep = timedelta(days=self._config.keep_days)
@@ -207,12 +203,10 @@ class Watcher:
             await self._send(claim)
         except (BusyError, CalledOffError) as error:  # a signal came, or its run is somebody else's
             self._tell(LeftAlone(claim.file, str(error)))
+        except DropError as error:
+            self._tell(Stuck(claim.file, str(error)))
         except RunAborted as error:
-            if isinstance(error, LedgerError):
-                self._set_aside(claim, str(error))
-            else:
-                self._failure = self._failure or error
-                self._tell(LeftAlone(claim.file, str(error)))
+            await self._broken_off(claim, error)
         except ConfigError as error:  # a missing secret: the next file would meet the same
             self._failure = self._failure or error
             self._tell(LeftAlone(claim.file, str(error)))
@@ -220,12 +214,29 @@ class Watcher:
             self._set_aside(claim, str(error), error.without_values())
         except Exception as error:  # noqa: BLE001 - others are being sent: they go on
             self._set_aside(claim, f"an internal error broke it off: {error!r}")
+        except BaseException as error:
+            if not is_panic(error):
+                raise
+            self._set_aside(claim, f"a library failed, which broke it off: {error!r}")
         finally:
             self._under_way[claim.home] -= 1
+
+    async def _broken_off(self, claim: Claim, error: RunAborted) -> None:
+        """It could not be put on record: the fault of one file or run, or of the disk for all."""
+        await anyio.sleep(LOOK_EVERY_S)  # a signal to all processes may be on its way here
+        if self._is_over:
+            self._tell(LeftAlone(claim.file, str(error)))
+        elif await anyio.to_thread.run_sync(self._ground.fault):
+            self._failure = self._failure or error
+            self._tell(LeftAlone(claim.file, str(error)))
+        else:
+            self._set_aside(claim, str(error))
 
     def _set_aside(self, claim: Claim, reason: str, safe: str = "") -> None:
         try:
             place = self._drops.set_aside(claim, reason)
+        except DropError as error:
+            self._tell(Stuck(claim.file, f"{reason}; {error}"))
         except RunAborted as error:
             self._failure = self._failure or error
             self._tell(LeftAlone(claim.file, f"{reason}; {error}"))
@@ -233,34 +244,43 @@ class Watcher:
             self._tell(SetAside(claim.file, place, reason, safe=safe))
 
     async def _send(self, claim: Claim) -> None:
-        summary = await self._carried_out(claim)
+        claim, summary = await self._carried_out(claim)
         if summary is None or await anyio.to_thread.run_sync(is_left, summary, self._config):
             self._tell(LeftAlone(claim.file, "stopped"))
             return
         put = partial(finish, claim, self._drops, self._config, summary)
         self._tell(await anyio.to_thread.run_sync(put))
 
-    async def _carried_out(self, claim: Claim) -> Summary | None:
-        """None where a signal came before it was begun."""
-        make = partial(
-            prepare_claim, claim, self._drops, self._config, self._options, self._environ
-        )
+    async def _carried_out(self, claim: Claim) -> tuple[Claim, Summary | None]:
+        """The claim as it stands then; None where a signal came before it was begun."""
         # one after the other: a step before this one could let a later file overtake an earlier
         async with self._preparing:
             if self._is_over:
-                return None
-            over = await anyio.to_thread.run_sync(ended, claim, self._config)
+                return claim, None
+            look_up = partial(ended, claim, self._drops, self._config)
+            claim, over = await anyio.to_thread.run_sync(look_up)
             if over is not None:
-                return over
-            prepared = await anyio.to_thread.run_sync(make)
+                return claim, over
+            prepared = await anyio.to_thread.run_sync(self._prepared, claim)
             turn = self._line.join(prepared.places)
+        claim = await anyio.to_thread.run_sync(self._drops.as_noted, claim)
+        return claim, await self._in_turn(claim, prepared, turn)
+
+    def _prepared(self, claim: Claim) -> Prepared:
+        return prepare_claim(claim, self._drops, self._config, self._options, self._environ)
+
+    async def _in_turn(
+        self, claim: Claim, prepared: Prepared, turn: AbstractAsyncContextManager[None]
+    ) -> Summary | None:
         async with turn:
             if self._is_over:
                 discard(prepared)
                 return None
             if prepared.refusal is None:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
-                self._tell(Begun(claim.file, prepared.run, rows, prepared.bound.invalid))
+                invalid, warnings = prepared.bound.invalid, tuple(warnings_about(prepared))
+                self._tell(Begun(claim.file, prepared.run, rows, invalid, warnings))
+            self._shared.hopeless.clear()  # what stopped an account yesterday may be gone
             way = Way(
                 watch=self._show,
                 shared=self._shared,

@@ -26,6 +26,7 @@ from tests.benchmarks.servers import server  # noqa: E402 - likewise
 
 GOAL = 0.8
 LEDGER_GOAL = 0.9
+CHECKSUMS_GOAL = 0.03
 
 
 def one(side: str, file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
@@ -89,6 +90,20 @@ def cost_of_the_ledger(file: Path, url: str, in_flight: int, pairs: int, folder:
     return ratio
 
 
+def cost_of_the_checksums(file: Path, url: str, in_flight: int, pairs: int, folder: Path) -> float:
+    """What part of the CPU time of a run goes into checksums; the median of some runs."""
+    found = [one("checksums", file, url, in_flight, folder / f"sums-{n}") for n in range(pairs)]
+    shares = [each["checksums_cpu_s"] / each["cpu_s"] for each in found]
+    rows, share = found[0]["rows"], statistics.median(shares)
+    print(
+        f"\nchecksums of {rows} rows, {pairs} runs: "
+        f"{middle(found, 'checksums_cpu_s') / rows * 1e6:.2f} of "
+        f"{middle(found, 'cpu_s') / rows * 1e6:.0f} us of CPU a row, {share:.1%} "
+        f"({min(shares):.1%} to {max(shares):.1%}), goal {CHECKSUMS_GOAL:.0%}"
+    )
+    return share
+
+
 def main() -> None:
     """Everything, as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -105,6 +120,7 @@ def main() -> None:
             print(f"server: {kind}; both sides: asyncio's own event loop")
             for in_flight in given.ledger:
                 cost_of_the_ledger(file, url, in_flight, given.pairs, folder)
+            cost_of_the_checksums(file, url, 64, given.pairs, folder)
             for in_flight in given.in_flight:
                 compare(file, url, in_flight, given.pairs, folder)
 

@@ -3,8 +3,10 @@
     python -m tests.benchmarks.sides pipeline FILE URL IN_FLIGHT FOLDER
     python -m tests.benchmarks.sides bare FILE URL IN_FLIGHT FOLDER
     python -m tests.benchmarks.sides memory FILE URL IN_FLIGHT FOLDER
+    python -m tests.benchmarks.sides checksums FILE URL IN_FLIGHT FOLDER
 
-`memory` is the pipeline with a ledger that forgets.
+`memory` is the pipeline with a ledger that forgets; `checksums` is the pipeline, and tells what
+part of its CPU time goes into checksums.
 
 Each prints one line of JSON. The bare loop sends the very bytes that the pipeline would send, in
 the same order, over one aiohttp session with as many workers.
@@ -17,6 +19,7 @@ import json
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +30,14 @@ import anyio
 from yarl import URL
 
 import pipeline.run
+from pipeline import tables
+from pipeline.checksums import Checksums
 from pipeline.config import load_config
 from pipeline.engine.auth import authorization
-from pipeline.ledger import MemoryLedger
+from pipeline.ledger import MemoryLedger, run_ledger
+from pipeline.ledger.mark import Mark
 from pipeline.load import read_jobs
-from pipeline.run import Prepared, RunOptions, Way, carry_out, prepare
+from pipeline.run import Prepared, RunOptions, Way, carry_out, facts, prepare, stored
 from pipeline.vendors import load_vendors
 
 CONFIG = """
@@ -100,6 +106,42 @@ def memory_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str,
     return pipeline_side(file, url, in_flight, folder)
 
 
+CHECKSUMS: tuple[tuple[Any, str], ...] = (
+    (tables, "add_checksums"),
+    (tables, "read_checksums"),
+    (Checksums, "check"),
+    (stored, "check_whole"),
+    (facts, "check_whole"),
+    (stored, "_check"),
+    (run_ledger, "_checksum"),
+    (Mark, "note"),
+)
+"""All that computes, compares or notes them, as it is looked up where it is called."""
+
+
+def checksums_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
+    """The pipeline; what it takes to measure that counts as part of the checksums."""
+    spent: Counter[str] = Counter()
+
+    def timed(name: str, function: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Any:
+            began = time.thread_time()
+            try:
+                return function(*given, **named)
+            finally:
+                spent[name] += time.thread_time() - began  # type: ignore[assignment]
+
+        return call
+
+    for owner, name in CHECKSUMS:
+        setattr(owner, name, timed(name, getattr(owner, name)))
+    cpu = time.process_time()
+    found = pipeline_side(file, url, in_flight, folder)
+    found["cpu_s"] = time.process_time() - cpu
+    found["checksums_cpu_s"] = sum(spent.values())
+    return found
+
+
 async def _carry_out(prepared: Prepared, found: dict[str, Any]) -> Any:
     @contextmanager
     def watch(_progress: object) -> Iterator[None]:
@@ -149,7 +191,12 @@ async def _bare_loop(
 def main() -> None:
     """One side, as the arguments say."""
     side, file, url, in_flight, folder = sys.argv[1:]
-    run = {"pipeline": pipeline_side, "bare": bare_side, "memory": memory_side}[side]
+    run = {
+        "pipeline": pipeline_side,
+        "bare": bare_side,
+        "memory": memory_side,
+        "checksums": checksums_side,
+    }[side]
     found = run(Path(file), url, int(in_flight), Path(folder))
     found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))

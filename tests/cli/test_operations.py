@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import tomllib
 from typing import Annotated, Any, Literal
 
@@ -11,6 +12,8 @@ from pydantic import SecretStr
 
 from pipeline.model import Cell, CellKind, UpdateJob
 from pipeline.vendors import Defaults, Operation, Vendor, VendorSettings, load_vendors
+from tests.cli.command import typed
+from tests.workplace import JOURNEY
 
 cli = importlib.import_module("pipeline.cli.operations")  # the package's name is the command
 
@@ -81,6 +84,21 @@ def acme(**changes: Any) -> Vendor[Any]:
             "max_batch": 20,
         },
     )
+
+
+XCORE = JOURNEY.format(url="http://127.0.0.1:9", in_flight=2, more="")
+DPS = re.sub('api = "xcore"\ncontainer_id = "[^"]*"', 'api = "dps"', XCORE)
+
+
+@pytest.mark.parametrize(("account", "warns"), [(DPS, False), (XCORE, True)], ids=["dps", "xcore"])
+def test_an_account_of_an_api_that_has_ended_is_warned_about_and_works(tmp_path, account, warns):
+    (tmp_path / "pipeline.toml").write_text(account)
+    (tmp_path / "offers.csv").write_text("instance_id,status\no1,approved\n")
+    found = typed(tmp_path, "check", "--operation", "adobe.fallback-offer", "offers.csv")
+    assert found.code == 0
+    words = " ".join(found.out.replace("│", " ").split())
+    said = "account journey: xcore has ended: Adobe supported it until 2024-03-27. Move to api ="
+    assert (said in words) is warns
 
 
 def told(vendor: Vendor[Any], capsys: pytest.CaptureFixture[str]) -> str:

@@ -90,7 +90,8 @@ def remember(folder: Path, until_s: float) -> None:
     """As a version did that kept no more than the end."""
     with sqlite3.connect(folder / ".pipeline" / "ledger.db") as ledger:
         ledger.execute(
-            "UPDATE pauses SET until_s = ?, asked_s = 0, run = '', words = ''", [until_s]
+            "UPDATE pauses SET until_s = ?, asked_s = 0, run = '', words = '', checksum = NULL",
+            [until_s],
         )
     ledger.close()
 
@@ -220,3 +221,88 @@ def test_what_is_far_too_long_stops_the_account_and_is_bounded(tmp_path, value):
         assert f"Retry-After: {value}" in stopped.words
         assert "a pause of 31622" in stopped.words  # 366 days
         assert statuses(tmp_path) == {"not_attempted": 3}
+
+
+# A 429 says nothing about the row
+
+ALWAYS = (429, {})
+
+
+class Throttled(Shop):
+    """Refuses what `until_s` and `for_ever` say; takes all else."""
+
+    until_s = 0.0
+    for_ever: frozenset[str] = frozenset()
+
+    def answer(self) -> None:
+        name = self.path.rsplit("/", 1)[-1]
+        if name in self.for_ever or time.monotonic() < self.until_s:
+            self.said[name] = ALWAYS
+        super().answer()
+
+    do_PUT = answer  # noqa: N815 - http.server calls it so
+    do_GET = answer  # noqa: N815 - the same
+
+
+@contextmanager
+def throttling(**how: object) -> Iterator[tuple[str, list[str], type[Throttled]]]:
+    """A shop of that kind, what it is asked for, and its ways, which may be changed."""
+    kind = type("Kind", (Throttled,), {"said": {}, "came": [], **how})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/api", kind.came, kind
+        finally:
+            server.shutdown()
+            thread.join(5)
+
+
+@pytest.mark.parametrize("rows", [1, 12])
+def test_a_throttled_account_costs_no_row_an_attempt(tmp_path, rows):
+    """For 6 s everything is refused: many more times than a row has attempts."""
+    with throttling(until_s=time.monotonic() + 6.0) as (url, came, _):
+        configure(tmp_path, url, more="attempts = 1")
+        assert send(tmp_path, "one", *map(str, range(rows))).code == 0
+        assert statuses(tmp_path) == {"updated": rows}
+        assert len(came) > rows
+
+
+def test_an_account_that_is_throttled_too_long_stops_and_resume_sends_the_rest(tmp_path):
+    with throttling(until_s=time.monotonic() + 3600) as (url, _, kind):
+        configure(tmp_path, url, more="max_outage_s = 3")
+        stopped = send(tmp_path, "one", *"abcdef")
+        assert stopped.code == 3
+        assert "the vendor has refused every request for" in stopped.words
+        assert "as too many, longer than max_outage_s = 3" in stopped.words
+        assert statuses(tmp_path) == {"not_attempted": 6}
+        kind.until_s = 0.0
+        assert typed(tmp_path, "resume", "--yes").code == 0
+        assert statuses(tmp_path) == {"updated": 6}
+
+
+def test_a_row_that_alone_is_refused_for_ever_ends_and_keeps_no_other(tmp_path):
+    with throttling(for_ever=frozenset({"5", "7"})) as (url, came, _):
+        configure(tmp_path, url, quota='"40/s"', more="attempts = 3")
+        assert send(tmp_path, "one", *map(str, range(200))).code == 1
+        assert statuses(tmp_path) == {"updated": 198, "failed": 2}
+        assert came.count("5") < 20
+
+
+def test_the_last_row_that_is_refused_for_ever_ends_within_the_longest_outage(tmp_path):
+    """Nothing else is left to tell whose fault it is: where many were accepted, it is the row's."""
+    with throttling(for_ever=frozenset({"29"})) as (url, _, _):
+        configure(tmp_path, url, in_flight=1, more="max_outage_s = 3")
+        assert send(tmp_path, "one", *map(str, range(30))).code == 1
+        assert statuses(tmp_path) == {"updated": 29, "failed": 1}
+
+
+def test_a_pause_is_lifted_without_the_secret_where_it_can_be_no_other(tmp_path):
+    with shop_that({"a": wait(3600)}) as (url, _):
+        configure(tmp_path, url, more=OFTEN)
+        assert send(tmp_path, "one", "a").code == 3
+        lifted = pipeline(tmp_path, "runs", "--lift-pause", "shop", SHOP_KEY="")
+        assert lifted.code == 0
+        assert "its pause is lifted" in lifted.out
+        assert typed(tmp_path, "resume", "--yes").code == 0

@@ -76,7 +76,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         place.mkdir(parents=True)
         (place / f"{FILE}.csv").write_text(f"{COLUMNS}\n{coupon(1)}\n")
         name = f'"{HOSTILE.replace(chr(34), "")}"'
-        (place / "cells.csv").write_text(f"{COLUMNS}\n{coupon(2)}\n{coupon(3)}\n")
+        aside = folder / "aside" / "xsolla.coupon"  # no drop folder: nothing moves it
+        aside.mkdir(parents=True)
+        (aside / "cells.csv").write_text(f"{COLUMNS}\n{coupon(2)}\n{coupon(3)}\n")
         (place / "header.csv").write_text(f"{COLUMNS},{name}\n{coupon(1)},1\n")
         yield folder
 
@@ -111,7 +113,7 @@ def test_nothing_that_a_terminal_obeys_reaches_it(house: Path, arguments: tuple[
 
 
 def test_a_reply_in_full_is_harmless_too(house: Path) -> None:
-    typed(house, "run", "--yes", "inputs/xsolla.coupon/cells.csv")
+    typed(house, "run", "--yes", "aside/xsolla.coupon/cells.csv")
     listed = [json.loads(line) for line in typed(house, "runs", "--json").out.splitlines()]
     run = next(each["run"] for each in listed if each["source"].endswith("cells.csv"))
     assert_harmless(typed(house, "runs", run, "--exchange", "1").out)
@@ -124,7 +126,7 @@ def test_a_live_view_is_harmless(house: Path) -> None:
     """As a person sees it, colours and all: what is not rich's own is gone."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline", "run", "--yes", "inputs/xsolla.coupon/cells.csv"],
+        [sys.executable, "-m", "pipeline", "run", "--yes", "aside/xsolla.coupon/cells.csv"],
         cwd=house, env=environment(), stdin=slave, stdout=slave, stderr=slave,
     )  # fmt: skip
     os.close(slave)
@@ -184,7 +186,7 @@ def test_a_line_of_a_log_is_one_line() -> None:
 
 def test_metrics_of_hostile_names_are_parsed(house: Path) -> None:
     file = house / "metrics.prom"
-    typed(house, "run", "--yes", "--metrics-file", str(file), "inputs/xsolla.coupon/cells.csv")
+    typed(house, "run", "--yes", "--metrics-file", str(file), "aside/xsolla.coupon/cells.csv")
     assert list(text_string_to_metric_families(file.read_text()))
 
 

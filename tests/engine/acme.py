@@ -41,6 +41,7 @@ MEANING = {
     202: (Verdict.TRANSIENT, Effect.MAYBE),
     204: (Verdict.OK, Effect.APPLIED),
     401: (Verdict.FATAL, Effect.NONE),
+    403: (Verdict.FATAL, Effect.NONE),
     404: (Verdict.REJECTED, Effect.NONE),
     422: (Verdict.REJECTED, Effect.NONE),
     429: (Verdict.THROTTLED, Effect.NONE),

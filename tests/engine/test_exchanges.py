@@ -13,7 +13,7 @@ from pipeline.engine.exchange import (
     MOST_BODY_BYTES,
     MOST_REQUEST_CHARS,
     as_curl,
-    mask_of,
+    mask_with_headers,
     masked,
     shown_request,
     told_reply,
@@ -83,19 +83,19 @@ def test_a_request_is_a_command_that_a_shell_takes_and_names_its_secrets_only():
 def test_a_reply_that_repeats_a_secret_does_not_keep_it(secret):
     echo = json.dumps({"headers": {"x": secret}, "deep": f"a {secret} b"}).encode()
     reply = Reply(422, {"x-request-id": f"r-{secret}", "via": secret}, echo)
-    text = told_reply(masked(reply, mask_of(adobe())))
+    text = told_reply(masked(reply, mask_with_headers(adobe())))
     assert secret not in text
     assert text.count("***") == 4
     torn = b"x" * (MOST_BODY_BYTES - 5) + secret.encode() + b"y" * 10
-    assert secret[:4].encode() not in masked(Reply(500, {}, torn), mask_of(adobe())).body
+    assert secret[:4].encode() not in masked(Reply(500, {}, torn), mask_with_headers(adobe())).body
     lost = NoReply("broken_reply", f"got {secret}", may_have_arrived=True)
-    assert secret not in told_reply(masked(lost, mask_of(adobe())))
+    assert secret not in told_reply(masked(lost, mask_with_headers(adobe())))
 
 
 def test_what_is_shown_of_a_reply_helps_and_is_bounded():
     headers = {"content-type": "text/html", "set-cookie": "a=b", "Retry-After": "7", "x-foo": "1"}
     text = told_reply(
-        masked(Reply(503, headers, b"\x1b[31mno\n\xff" + b"z" * 9_999), mask_of(adobe()))
+        masked(Reply(503, headers, b"\x1b[31mno\n\xff" + b"z" * 9_999), mask_with_headers(adobe()))
     )
     head, _, body = text.partition("\n\n")
     assert head.splitlines() == [
@@ -106,7 +106,7 @@ def test_what_is_shown_of_a_reply_helps_and_is_bounded():
     assert body.endswith(f" ... (cut after {MOST_BODY_BYTES} bytes)")
     assert len(body) < MOST_BODY_BYTES + 50
     long = Request("PUT", "/a", json.dumps("x" * 99_999).encode())
-    assert len(told_request(adobe(), long, mask_of(adobe()))) < MOST_REQUEST_CHARS + 50
+    assert len(told_request(adobe(), long, mask_with_headers(adobe()))) < MOST_REQUEST_CHARS + 50
 
 
 async def kept(jobs: Any, script: Any, **more: Any) -> dict[int, Exchange]:

@@ -98,9 +98,9 @@ def tried(tries: int = 1) -> Row:
 
 def test_while_the_vendor_is_down_no_try_is_counted():
     watched = Watched()
-    assert watched.flow.counts_as(tried(), most=5) == 2
+    assert watched.flow.counts_as(tried(), FAILED, most=5) == 2
     watched.fail(DOWN_AFTER)
-    assert watched.flow.counts_as(tried(), most=5) == 1
+    assert watched.flow.counts_as(tried(), FAILED, most=5) == 1
 
 
 REFUSED = FAILED._replace(effect=Effect.NONE, http_status=None)
@@ -125,7 +125,7 @@ def test_rows_that_are_at_fault_end_the_outage_and_have_one_try_left(
     watched.now_s += down_s
     flow.heard(batch(1), answer, left_s=watched.now_s)
     assert flow.is_probing is not is_over
-    assert flow.counts_as(tried(2), most=5) == (5 if is_over else 2)
+    assert flow.counts_as(tried(2), FAILED, most=5) == (5 if is_over else 2)
     assert set(watched.answered) <= {2}
     if is_over:
         again = [[tried(2)] for _ in range(2 * DOWN_AFTER)]
@@ -134,7 +134,7 @@ def test_rows_that_are_at_fault_end_the_outage_and_have_one_try_left(
             flow.heard(each, FAILED, left_s=watched.now_s)
         assert not flow.is_probing  # their last try is no outage
         flow.heard(batch(97), OK, left_s=watched.now_s)
-        assert flow.counts_as(tried(2), most=5) == 3
+        assert flow.counts_as(tried(2), FAILED, most=5) == 3
 
 
 async def test_slots_let_in_more_or_fewer_as_their_limit_changes():

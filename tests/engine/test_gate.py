@@ -5,9 +5,11 @@ import time
 import anyio
 import pytest
 
+from pipeline.engine import gate as gate_module
 from pipeline.engine.gate import Door, Gate, Terms, spacing
-from pipeline.model import Answer, Effect, Reply, Verdict
+from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
+from pipeline.policy.margin import MOST_WAY_S
 from pipeline.policy.quota import Quota
 from pipeline.policy.vendor_numbers import LONGEST_S
 from tests.engine.acme import gate_of
@@ -16,6 +18,8 @@ pytestmark = pytest.mark.quiet
 
 REFUSED = Answer(Verdict.THROTTLED, Effect.NONE, 429)
 REPLY = Reply(204, {}, b"")
+LOST = NoReply("timeout", "no answer", may_have_arrived=True)
+NEVER_LEFT = NoReply("connect_failed", "refused", may_have_arrived=False)
 
 
 @pytest.mark.parametrize(
@@ -135,24 +139,48 @@ async def test_what_left_before_counts_and_so_does_the_pause():
 
 async def test_what_is_told_to_others_is_from_when_on_requests_count():
     tested = gate_of(Quota(100, 1.0))
-    numbers = [await tested.permit() for _ in range(3)]
-    tested.returned(numbers[0], time.monotonic() - 0.2, None)
-    answered, *under_way = tested.take_ages_s()
-    assert 0.1 < answered <= 0.2  # it left so long ago; the way there may have taken a part of it
-    assert all(-0.05 <= age_s <= 0 for age_s in under_way)  # they may arrive later than they left
+    numbers = [await tested.permit() for _ in range(4)]
+    left_s = time.monotonic() - 0.5
+    tested.returned(numbers[0], left_s, REPLY)
+    tested.returned(numbers[1], left_s, LOST)
+    tested.returned(numbers[2], left_s, NEVER_LEFT)
+    never_left_s, *answered_s = tested.take_ages_s()
+    assert 0.5 <= never_left_s < 0.6  # since it should have left
+    assert all(0 <= each_s < 0.1 for each_s in answered_s)  # they may have arrived until now
+    assert tested.under_way == 1
     assert tested.take_ages_s() == []
-
-
-async def test_counted_from_replies_what_is_under_way_is_told_of_later():
-    tested = gate_of(Quota(100, 1.0), is_strict=True)
-    first, second = [await tested.permit() for _ in range(2)]
-    tested.returned(first, time.monotonic() - 0.5, REPLY)
-    (age_s,) = tested.take_ages_s()
-    assert 0 <= age_s < 0.1  # since its reply
-    assert not tested.is_settled
-    tested.returned(second, time.monotonic() - 0.5, REPLY)
-    assert tested.is_settled
+    tested.returned(numbers[3], left_s, REPLY)
     assert len(tested.take_ages_s()) == 1
+
+
+async def test_what_is_under_way_for_long_is_passed_on_as_arriving_late(monkeypatch):
+    monkeypatch.setattr(gate_module, "HAND_OVER_S", 0.05)
+    tested = gate_of(Quota(100, 1.0))
+    number = await tested.permit()
+    tested.close()
+    assert not tested.is_settled
+    assert tested.take_ages_s() == []
+    await anyio.sleep(0.06)
+    assert tested.is_settled
+    (age_s,) = tested.take_ages_s(is_all=True)
+    assert -MOST_WAY_S <= age_s < 1.0 - MOST_WAY_S
+    tested.returned(number, time.monotonic() - 0.1, REPLY)
+    assert tested.take_ages_s(is_all=True) == []
+
+
+async def test_a_reply_lets_the_next_one_go():
+    tested = gate_of(Quota(1, 0.1))
+    number, left_s = await tested.permit(), time.monotonic()
+
+    async def answer() -> None:
+        await anyio.sleep(0.2)
+        tested.returned(number, left_s, REPLY)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(answer)
+        with anyio.fail_after(2):
+            await tested.permit()
+    assert time.monotonic() - left_s >= 0.3
 
 
 async def test_no_more_leaves_off_the_record_than_may():
@@ -160,7 +188,7 @@ async def test_no_more_leaves_off_the_record_than_may():
     tested.close()
     tested.open(most_unrecorded=2)
     for _ in range(2):
-        await tested.permit()
+        tested.returned(await tested.permit(), time.monotonic(), REPLY)
     with anyio.move_on_after(0.05):
         await tested.permit()
         raise AssertionError
@@ -203,7 +231,7 @@ async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
     tested.close()
     tested.open(unrecorded=3)
     start = time.monotonic()
-    await tested.permit()
+    tested.returned(await tested.permit(), time.monotonic(), REPLY)
     assert time.monotonic() - start >= 0.3
     assert len(tested.take_ages_s()) == 4
 
@@ -385,3 +413,18 @@ async def test_a_pause_without_a_time_is_no_longer_than_the_account_waits():
     for _ in range(20):
         tested.heard(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
     assert 0 < tested.pause_left_s() <= 0.5
+
+
+async def test_a_pause_that_was_lifted_while_the_gate_was_closed_reaches_nobody():
+    tested = gate_of(Quota(1000, 1.0))
+    asked = AskedPause(time.time() + 600.0)
+    tested.open((), asked)
+    tested.close()
+    found: list[AskedPause] = []
+    with tested.watched(lambda asked, _now_s: found.append(asked)):
+        assert found == []
+        tested.open((), None)
+        assert found == []
+        tested.close()
+        tested.open((), asked)
+        assert found == [asked]

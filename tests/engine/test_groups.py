@@ -9,6 +9,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from pipeline.engine.earlier import Earlier
 from pipeline.model import (
     Answer,
     Effect,
@@ -33,6 +34,8 @@ def decode(_settings: VendorSettings, jobs: Sequence[Price], reply: Reply | NoRe
         return (Answer(Verdict.OK, Effect.APPLIED, 200),) * len(jobs)
     if reply.status == 503:
         return (Answer(Verdict.TRANSIENT, Effect.MAYBE, 503, "503", "later"),) * len(jobs)
+    if reply.status == 403:
+        return (Answer(Verdict.FATAL, Effect.NONE, 403, "403", "no"),) * len(jobs)
     alone = {404: Verdict.REJECTED, 500: Verdict.TRANSIENT}[reply.status]
     verdict = Verdict.SPLIT if len(jobs) > 1 else alone
     effect = Effect.NONE if reply.status == 404 else Effect.MAYBE
@@ -119,6 +122,46 @@ async def test_of_each_group_exactly_the_bad_row_is_refused(status, ends):
     assert per_group < 13  # 21 if each went alone
 
 
+@pytest.mark.parametrize(
+    ("count", "bad"),
+    [
+        (8, {3}),  # one group, and nobody else to ask than its own rows
+        (8, {1}),
+        (20, {1, 20}),
+        (400, set(range(10, 400, 20))),  # one in each group
+        (400, set(range(1, 41))),
+        (2, {1}),
+        (2, {2}),
+    ],
+)
+async def test_a_forbidden_row_costs_its_group_some_requests_and_no_row(count, bad):
+    names = {f"s{n}" for n in bad}
+    vendor = Vendor(lambda skus, _n: 403 if names & set(skus) else 200)
+    with anyio.fail_after(60):
+        results, lane = await drive(rows(count), vendor, account=SHOP, batch_rows=count)
+    assert lane.stopped is None
+    found = statuses(results)
+    assert {row for row, how in found.items() if how is Status.REJECTED} == bad
+    assert len(found) == count
+    assert vendor.applied == {f"s{n}": 1 for n in range(1, count + 1) if n not in bad}
+
+
+async def test_a_group_that_was_refused_before_goes_apart_when_nothing_else_is_left():
+    vendor = Vendor(lambda skus, _n: 403 if "s2" in skus else 200)
+    earlier = Earlier(refused=dict.fromkeys(range(1, 9), 403))
+    results, lane = await drive(rows(8), vendor, account=SHOP, batch_rows=8, earlier=earlier)
+    assert lane.stopped is None
+    assert {row for row, how in statuses(results).items() if how is not Status.UPDATED} == {2}
+
+
+async def test_a_forbidden_account_leaves_its_groups_unjudged():
+    vendor = Vendor(lambda _skus, _n: 403)
+    results, lane = await drive(rows(400), vendor, account=SHOP, batch_rows=400)
+    assert lane.stopped is not None
+    assert len(vendor.asked) == 4
+    assert set(statuses(results).values()) == {Status.NOT_ATTEMPTED}
+
+
 async def test_in_an_outage_no_group_is_split():
     """The vendor answers 500 to all, for a while: what is sent in that time is whole or alone."""
     down = range(6, 40)
@@ -149,16 +192,6 @@ async def test_a_row_that_is_never_answered_costs_no_other_of_its_group(meets, a
     found = statuses(results)
     assert {f"s{row}" for row, status in found.items() if status is not Status.UPDATED} == bad
     assert {found[int(sku[1:])] for sku in bad} == {Status.UNKNOWN}
-
-
-async def test_rows_that_are_never_answered_and_fill_whole_groups_cost_no_others():
-    """There is no evidence that the vendor works before all of them have been asked."""
-    bad = {f"s{n}" for n in range(1, 51)}
-    vendor = Vendor(lambda skus, _n: 500 if bad & set(skus) else 200)
-    results, lane = await drive(rows(300), vendor, account=PATIENT, batch_rows=300)
-    assert lane.stopped is None
-    found = statuses(results)
-    assert {f"s{row}" for row, status in found.items() if status is not Status.UPDATED} == bad
 
 
 async def test_a_dead_vendor_stops_the_account_and_leaves_its_rows_in_doubt():

@@ -74,7 +74,7 @@ ADD = Operation[Any, Added](
     repeat_note="only with an etag",
     reading=Reading(
         request=lambda _s, job: Request("GET", f"/{job.sku}"),
-        state=lambda _s, reply: (
+        state=lambda _s, _job, reply: (
             MISSING
             if reply.status == 404
             else State(json.loads(reply.body), reply.headers.get("etag"))

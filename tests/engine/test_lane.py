@@ -10,6 +10,7 @@ from pipeline.engine.earlier import Earlier
 from pipeline.model import JobRow, RunAborted, Status
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.quota import Quota
+from pipeline.policy.refusals import ASKED_MOST, SUSPECTED_AFTER
 from tests.engine.acme import ACCOUNT, REFUSED, SILENCE, Script, drive, job
 
 
@@ -45,11 +46,10 @@ async def test_an_empty_lane_ends():
         ([503, 204], Status.UPDATED, 2),  # a repeatable row survives a 5xx
         ([SILENCE, 204], Status.UPDATED, 2),
         ([503, 503, 503], Status.UNKNOWN, 3),  # it may have been applied
-        ([429, 429, 429], Status.FAILED, 3),  # it certainly was not
+        ([429, 429, 429, 204], Status.UPDATED, 4),  # a 429 says nothing about the row
         ([422], Status.REJECTED, 1),
         ([503, 404], Status.UNKNOWN, 2),  # the refusal proves nothing about the 503
-        ([SILENCE, 429, 429], Status.UNKNOWN, 3),
-        ([REFUSED, REFUSED, REFUSED], Status.FAILED, 3),  # never left
+        ([SILENCE, 429, 429, 404], Status.UNKNOWN, 4),  # nor about its doubt
     ],
 )
 async def test_how_a_row_ends(replies, status, attempts):
@@ -92,13 +92,49 @@ async def test_a_retry_after_holds_everyone_and_is_not_shortened():
     assert min(late) >= told + 0.3
 
 
-async def test_a_fatal_answer_stops_feeding_and_the_rest_is_not_attempted():
+async def test_a_refusal_is_about_its_row_where_others_are_accepted():
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
-    results, lane = await drive(jobs, script := Script({"s5": [401]}))
+    results, lane = await drive(jobs, script := Script({"s1": [401], "s5": [401], "s199": [401]}))
+    assert lane.stopped is None
+    refused = {row for row, status in statuses(results).items() if status is Status.REJECTED}
+    assert refused == {1, 5, 199}
+    assert len(results) == len(script.order) == 199
+
+
+async def test_a_file_that_begins_with_many_refused_rows_is_asked_further_on():
+    """Far beyond the rows that are read ahead otherwise."""
+    account = replace(ACCOUNT, in_flight=64)
+    jobs = [job(row, f"s{row}") for row in range(1, 15_001)]
+    refused = {f"s{row}": [403] for row in range(1, 10_001)}
+    results, lane = await drive(jobs, Script(refused), account=account, batch_rows=1_000)
+    assert lane.stopped is None
+    ended = Counter(statuses(results).values())
+    assert ended == {Status.REJECTED: 10_000, Status.UPDATED: 5_000}
+
+
+async def test_credentials_that_are_refused_cost_four_requests_and_end_no_row():
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    results, lane = await drive(jobs, script := Script({f"s{row}": [401] for row in range(1, 200)}))
     assert lane.stopped is not None
     assert "401" in lane.stopped
-    assert len(script.order) < 20
-    assert {r.row for r in results} == {int(sku[1:]) for sku in script.order}
+    assert len(set(script.order)) == len(script.order) == 4
+    assert script.most_under_way == 1
+    assert set(statuses(results).values()) == {Status.NOT_ATTEMPTED}
+
+
+async def test_credentials_that_are_revoked_cost_what_was_under_way_and_three_more():
+    class Revoked(Script):
+        async def send(self, request):
+            if len(self.order) >= 50:
+                self.replies[request.path[1:]] = [401]
+            return await super().send(request)
+
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    results, lane = await drive(jobs, script := Revoked())
+    assert lane.stopped is not None
+    assert len(script.order) <= 50 + SUSPECTED_AFTER + ACCOUNT.in_flight + ASKED_MOST
+    ended = Counter(statuses(results).values())
+    assert ended == {Status.UPDATED: 50, Status.NOT_ATTEMPTED: len(script.order) - 50}
 
 
 async def test_the_brake():
@@ -126,13 +162,43 @@ async def test_a_pause_longer_than_max_wait_stops_the_account():
 
 
 @pytest.mark.parametrize("reply", [REFUSED, SILENCE])
-async def test_a_dead_server_costs_one_row_not_all(reply):
+async def test_a_dead_server_costs_as_many_requests_as_a_row_has_attempts(reply):
+    claims, released = [], []
+    kept = {"claims": claims, "released": released}
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
-    results, lane = await drive(jobs, script := Script({f"s{i}": [reply] for i in range(50)}))
+    script = Script({f"s{i}": [reply] for i in range(50)})
+    results, lane = await drive(jobs, script, **kept)
     assert lane.stopped is not None
-    assert "no reply came to the first request" in lane.stopped
-    assert script.order == ["s1"] * 3
-    assert [result.row for result in results] == [1]
+    assert "no reply came to the first requests" in lane.stopped
+    assert len(script.order) == 3
+    assert len(set(script.order)) == 2  # the second one was asked before
+    assert results == []
+    assert set(claims) - set(released) == (
+        {int(sku[1:]) for sku in script.order} if reply is SILENCE else set()
+    )
+
+
+async def test_a_first_row_that_gets_no_reply_holds_up_no_other():
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    results, lane = await drive(jobs, Script({"s1": [SILENCE]}))
+    assert lane.stopped is None
+    assert statuses(results) == dict.fromkeys(range(2, 50), Status.UPDATED) | {1: Status.UNKNOWN}
+
+
+async def test_a_row_without_a_connection_goes_again_while_others_have_one():
+    """Three attempts of it met no connection: that says nothing about the row."""
+    jobs = [job(row, f"s{row}") for row in range(1, 500)]
+    results, lane = await drive(jobs, script := Script({"s7": [REFUSED] * 5 + [204]}))
+    assert lane.stopped is None
+    assert statuses(results) == dict.fromkeys(range(1, 500), Status.UPDATED)
+    assert len(script.asked["s7"]) == 6
+
+
+async def test_where_no_connection_is_to_be_had_for_what_is_left_the_account_stops():
+    results, lane = await drive([job(1, "a"), job(2, "b")], Script({"b": [REFUSED]}))
+    assert lane.stopped is not None
+    assert "no connection was made" in lane.stopped
+    assert statuses(results) == {1: Status.UPDATED}
 
 
 async def test_stop_finishes_what_is_in_flight():

@@ -89,7 +89,7 @@ class Clock:
         await asyncio.sleep(0)
 
 
-async def in_time() -> bool:
+async def in_time(_late_s: float) -> bool:
     return True
 
 
@@ -369,7 +369,7 @@ async def test_rows_in_a_lane_do_not_notice_that_tokens_end():
 async def test_whoever_waited_for_a_token_asks_for_another_turn():
     vendor, turns = Vendor(), []
 
-    async def late() -> bool:
+    async def late(_late_s: float) -> bool:
         turns.append(len(vendor.token_calls))
         return len(turns) > 1
 
@@ -384,7 +384,7 @@ async def test_whoever_waited_for_a_token_asks_for_another_turn():
 async def test_tokens_that_end_before_each_turn_are_not_fetched_for_ever():
     vendor, clock = Vendor(1.0), Clock()
 
-    async def late() -> bool:
+    async def late(_late_s: float) -> bool:
         clock.now_s += 2.0
         return False
 
@@ -400,7 +400,7 @@ async def test_a_token_that_ends_while_a_request_waits_for_its_turn():
     turn = asyncio.Event()
     waits = []
 
-    async def late() -> bool:
+    async def late(_late_s: float) -> bool:
         waits.append(1)
         if len(waits) == 2:  # the second to come
             await turn.wait()
@@ -610,7 +610,11 @@ async def test_the_token_itself_is_hidden_in_replies_and_held_nowhere_else():
         await send(ROW)
         second = await send(ROW)
     assert vendor.granted == 2
-    assert first.body == second.body == b'{"you said": "Bearer ***"}'
+    assert (first.body, second.body) == tuple(
+        f'{{"you said": "Bearer token-{serial}"}}'.encode() for serial in (1, 2)
+    )
+    for each in (first, second):
+        assert each.hide(each.body.decode()) == '{"you said": "Bearer ***"}'
 
 
 @pytest.mark.parametrize("is_elsewhere", [True, False])

@@ -6,14 +6,20 @@ import asyncio
 import gc
 import gzip
 import ssl
+import threading
+import time
 import warnings
+import zlib
 from contextlib import asynccontextmanager
 
 import pytest
 
 from pipeline.engine import transport
+from pipeline.engine.gate import Door
 from pipeline.engine.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
+from pipeline.policy.quota import Quota
+from tests.engine.acme import gate_of
 from tests.engine.servers import (
     NO_CONTENT,
     OK,
@@ -102,7 +108,8 @@ async def test_a_request_whose_connection_dies_is_not_sent_again(method, answere
         assert len(server.seen) == answered_before + 1
         assert server.connections == 1
     assert isinstance(lost, NoReply)
-    assert (lost.reason, lost.may_have_arrived) == ("disconnected", True)
+    reason = "broken_reply" if end is _half_a_status_line else "disconnected"
+    assert (lost.reason, lost.may_have_arrived) == (reason, True)
 
 
 async def test_a_request_that_times_out_is_not_sent_again():
@@ -284,8 +291,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         (reply(200), b""),  # a length of nothing
         (CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"abcde"),
         (reply(200, "Content-Type: text/html", body=b"<html>"), b"<html>"),  # not ours to judge
-        (reply(200, "Content-Encoding: gzip", body=PACKED), PACKED),
-        (reply(200, "Content-Encoding: gzip", body=b"no gzip"), b"no gzip"),
+        (reply(200, "Content-Encoding: br", body=b"\x0b\x01"), b"\x0b\x01"),  # told by its header
         (reply(304), b""),
         (reply(503, "X-Long: " + "y" * 20_000, body=b"x"), b"x"),  # long headers are no fault yet
     ],
@@ -339,24 +345,282 @@ async def test_a_body_without_length_ends_with_its_connection():
         assert (await sender.send(a_request())).body == b"abc"
 
 
-async def test_what_a_server_says_unasked_is_not_the_next_answer():
-    is_idle, has_spoken = asyncio.Event(), asyncio.Event()
+async def _answers_and_speaks_later(wire: Wire, what: bytes, speaks: asyncio.Event) -> None:
+    await wire.request()
+    await wire.say(OK)
+    if wire.number == 1:
+        await speaks.wait()
+        await wire.say(what)
+    await wire.hang()
+
+
+UNASKED = [
+    pytest.param(reply(408, body=b"you were idle"), id="a word on an idle connection"),
+    pytest.param(NO_CONTENT, id="a reply too many"),
+    pytest.param(b"\r\n", id="a line end too many"),
+    pytest.param(b"x", id="a byte too many"),
+]
+
+
+@pytest.mark.parametrize("what", UNASKED)
+async def test_what_a_server_says_unasked_is_not_the_next_answer(what):
+    speaks = asyncio.Event()
+
+    async def talk(wire: Wire) -> None:
+        await _answers_and_speaks_later(wire, what, speaks)
+
+    async with talking(talk) as (server, sender):
+        first = await sender.send(a_request())
+        assert (first.status, first.standing.is_doubtful) == (200, False)
+        speaks.set()
+        await asyncio.sleep(0.05)  # it is there
+        assert (await sender.send(a_request())).status == 200
+        assert server.connections == 2
+        assert first.standing.is_doubtful  # whose answer it was, nobody can say now
+
+
+async def test_what_lies_unread_is_seen_before_the_next_request_leaves():
+    """It came while this process was busy elsewhere: the loop has not read it yet."""
 
     async def talk(wire: Wire) -> None:
         await wire.request()
         await wire.say(OK)
-        await is_idle.wait()
-        await wire.say(reply(408, body=b"you were idle"))
-        has_spoken.set()
+        if wire.number == 1:
+            await asyncio.to_thread(speaks.wait)
+            await wire.say(NO_CONTENT)
+        await wire.hang()
+
+    speaks = threading.Event()
+    thread_s, is_up, may_end = [], asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def serve() -> None:
+        async def main() -> None:
+            async with serving(talk) as server:
+                thread_s.append(server)
+                loop.call_soon_threadsafe(is_up.set)
+                await asyncio.to_thread(may_end.wait)
+
+        asyncio.run(main())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        await is_up.wait()
+        (server,) = thread_s
+        async with Transport(a_link(server), authorization=None, in_flight=1) as sender:
+            first = await sender.send(a_request())
+            speaks.set()
+            time.sleep(0.2)  # noqa: ASYNC251 - nothing is read meanwhile
+            second = await sender.send(a_request())
+            assert isinstance(second, Reply)
+            assert second.status == 200
+            assert server.connections == 2
+            assert first.standing.is_doubtful
+    finally:
+        speaks.set()
+        may_end.set()
+        await asyncio.to_thread(thread.join)
+
+
+@pytest.mark.parametrize(
+    "both",
+    [
+        pytest.param(NO_CONTENT + NO_CONTENT, id="two alike"),
+        pytest.param(OK + reply(422, body=b"{}"), id="two that differ"),
+        pytest.param(OK + b"\r\ngarbage\r\n\r\n", id="something behind the body"),
+        pytest.param(NO_CONTENT + OK + OK, id="three"),
+    ],
+)
+async def test_more_than_one_reply_leaves_the_request_in_doubt(both):
+    async with talking(answering(both)) as (server, sender):
+        for number in (1, 2):
+            lost = await sender.send(a_request())
+            assert isinstance(lost, NoReply)
+            assert lost.reason in {"surplus_reply", "broken_reply"}
+            assert lost.may_have_arrived
+            assert server.connections == number
+            assert len(server.seen) == number
+
+
+async def test_a_reply_too_many_makes_all_doubtful_that_its_connection_brought():
+    speaks = asyncio.Event()
+
+    async def talk(wire: Wire) -> None:
+        for _ in range(3):
+            await wire.request()
+            await wire.say(OK)
+        await speaks.wait()
+        await wire.say(NO_CONTENT)
         await wire.hang()
 
     async with talking(talk) as (server, sender):
-        assert (await sender.send(a_request())).status == 200
-        is_idle.set()
-        await has_spoken.wait()
-        await asyncio.sleep(0.02)  # it is there; the loop has yet to read it
-        assert (await sender.send(a_request())).status == 200
-        assert server.connections == 2
+        came = [await sender.send(a_request()) for _ in range(3)]
+        assert server.connections == 1
+        assert not any(each.standing.is_doubtful for each in came)
+        speaks.set()
+        await until(lambda: all(each.standing.is_doubtful for each in came))
+
+
+async def test_a_success_before_the_body_was_taken_is_no_answer():
+    """It cannot be: it belongs to another request, or to nobody."""
+
+    async def talk(wire: Wire) -> None:
+        await wire.reader.readuntil(b"\r\n\r\n")
+        await wire.say(NO_CONTENT)
+        await asyncio.sleep(5)  # takes none of the body
+
+    async with talking(talk) as (server, sender):
+        lost = await sender.send(a_request(body=b"x" * 20_000_000))
+        assert isinstance(lost, NoReply)
+        assert (lost.reason, lost.may_have_arrived) == ("early_reply", True)
+        assert server.connections == 1
+
+
+BODILESS = [
+    pytest.param(b"HTTP/1.1 204 X\r\nContent-Length: 2\r\n\r\n{}", 204, id="204, body and length"),
+    pytest.param(b"HTTP/1.1 204 X\r\nContent-Length: 2\r\n\r\n", 204, id="204, length alone"),
+    pytest.param(b"HTTP/1.1 204 X\r\n\r\n{}", 204, id="204, body alone"),
+    pytest.param(
+        b"HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 204, id="204, chunks"
+    ),
+    pytest.param(b"HTTP/1.1 204 X\r\nContent-Encoding: gzip\r\n\r\n", 204, id="204, packed"),
+    pytest.param(b"HTTP/1.1 304 X\r\nContent-Length: 99\r\n\r\n", 304, id="304, length alone"),
+    pytest.param(b"HTTP/1.1 304 X\r\nContent-Length: 2\r\n\r\n{}", 304, id="304, body"),
+    pytest.param(b"HTTP/1.1 304 X\r\n\r\n<html>", 304, id="304, body alone"),
+]
+
+
+@pytest.mark.parametrize(("said", "status"), [each.values for each in BODILESS],
+                         ids=[each.id for each in BODILESS])  # fmt: skip
+async def test_what_has_no_body_is_complete_with_its_head(said, status):
+    async with talking(answering(said)) as (server, sender):
+        for _ in range(3):
+            answer = await sender.send(a_request())
+            assert isinstance(answer, Reply)
+            assert (answer.status, answer.body, answer.is_cut) == (status, b"", False)
+            await asyncio.sleep(0.01)
+            assert not answer.standing.is_doubtful
+        assert len(server.seen) == 3
+
+
+async def test_a_head_may_come_in_pieces():
+    async def talk(wire: Wire) -> None:
+        while True:
+            await wire.request()
+            for byte in NO_CONTENT:
+                await wire.say(bytes([byte]))
+                await asyncio.sleep(0)
+
+    async with talking(talk) as (server, sender):
+        for _ in range(2):
+            assert (await sender.send(a_request())).status == 204
+        assert server.connections == 1
+
+
+def packed(text: bytes, wbits: int) -> bytes:
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress(text) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", PACKED),
+        ("GZIP", PACKED),
+        ("x-gzip", PACKED),
+        ("gzip", gzip.compress(b"a", mtime=0) + gzip.compress(b"bc", mtime=0)),  # two members
+        ("deflate", packed(b"abc", 15)),
+        ("deflate", packed(b"abc", -15)),  # without its head, as some servers send it
+        ("identity", b"abc"),
+        ("", b"abc"),
+    ],
+    ids=["gzip", "GZIP", "x-gzip", "two members", "deflate", "bare deflate", "identity", "empty"],
+)
+@pytest.mark.parametrize("at_once", [True, False], ids=["whole", "in pieces"])
+async def test_a_packed_body_is_unpacked(encoding, body, at_once):
+    said = reply(200, f"Content-Encoding: {encoding}", "X-Other: kept", body=body)
+
+    async def talk(wire: Wire) -> None:
+        while True:
+            await wire.request()
+            for piece in [said] if at_once else [bytes([byte]) for byte in said]:
+                await wire.say(piece)
+                await asyncio.sleep(0)
+
+    async with talking(talk) as (server, sender):
+        for _ in range(2):
+            answer = await sender.send(a_request())
+            assert (answer.status, answer.body, answer.is_cut) == (200, b"abc", False)
+            assert answer.headers["x-other"] == "kept"
+        assert server.connections == 1
+        assert server.seen[0].headers["accept-encoding"] == "identity"
+
+
+async def test_an_empty_body_needs_no_unpacking():
+    async with talking(answering(reply(200, "Content-Encoding: gzip"))) as (_, sender):
+        assert (await sender.send(a_request())).body == b""
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", b'{"ok": true}'),
+        ("gzip", PACKED[:-9]),
+        ("gzip", PACKED[:-1]),
+        ("gzip", PACKED[:-8] + b"\0" * 8),  # another checksum
+        ("gzip", PACKED + b"more"),
+        ("deflate", packed(b"abc", 15)[:-1]),
+        ("deflate", packed(b"abc", 15) + b"more"),
+        ("deflate", b"\xff\xff"),
+    ],
+    ids=["text", "cut", "cut by a byte", "checksum", "more", "deflate cut", "more", "no deflate"],
+)
+async def test_what_cannot_be_unpacked_is_a_broken_reply(encoding, body):
+    async with talking(answering(reply(200, f"Content-Encoding: {encoding}", body=body))) as (
+        server,
+        sender,
+    ):
+        lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived) == ("broken_reply", True)
+    assert "cannot be unpacked" in lost.detail
+    assert 'begins "HTTP/1.1 200 ' in lost.detail
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "kept", "is_cut"),
+    [(999, 999, False), (1000, 1000, False), (1001, 1000, True), (400_000_000, 1000, True)],
+)
+async def test_a_packed_body_is_unpacked_up_to_the_limit(size, kept, is_cut):
+    packer = zlib.compressobj(9, wbits=31)
+    body = b"".join(packer.compress(b"z" * min(size - at, 10**6)) for at in range(0, size, 10**6))
+    said = reply(200, "Content-Encoding: gzip", body=body + packer.flush())
+    async with talking(answering(said), max_reply_bytes=1000) as (_, sender):
+        answer = await sender.send(a_request())
+    assert (answer.body, answer.is_cut) == (b"z" * kept, is_cut)
+
+
+@pytest.mark.parametrize(
+    ("said", "begins"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", '"SSH-2.0-OpenSSH_9.6\\r\\n'),
+        (b"\x16\x03\x01\x1b[31mhello\r\n\r\n", '"\\x16\\x03\\x01\\x1b[31mhello'),
+        (b"no HTTP: " + AUTHORIZATION.encode() + b"\r\n\r\n", '"no HTTP: Basic ***'),
+        (b"HTTP/1.1 2", '"HTTP/1.1 2"'),
+        (b"x" * 5000, '"' + "x" * 100 + '"'),
+    ],
+    ids=["SSH", "TLS", "our secret", "cut", "long"],
+)
+async def test_what_cannot_be_understood_is_shown_as_it_begins(said, begins):
+    async with talking(_then_closes(said)) as (_, sender):
+        lost = await sender.send(a_request())
+    assert isinstance(lost, NoReply)
+    assert lost.reason == "broken_reply"
+    assert f"it begins {begins}" in lost.detail
+    assert lost.detail.isprintable()
+    assert len(lost.detail) < 400
 
 
 async def test_an_answer_before_the_body_was_taken_counts_and_ends_the_connection():
@@ -443,7 +707,7 @@ async def _closes_at_once(wire: Wire) -> None:
         (_then_hangs(b"HTTP/1.1 200 OK\r\nX: y"), "timeout"),
         (_closes_at_once, "disconnected"),
         (_then_closes(b""), "disconnected"),
-        (_then_closes(b"HTTP/1.1 200 OK\r\nX: y"), "disconnected"),
+        (_then_closes(b"HTTP/1.1 200 OK\r\nX: y"), "broken_reply"),
         (_then_closes(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "broken_reply"),
         (_then_closes(CHUNKED + b"9\r\nabc"), "broken_reply"),
         (_then_hangs(CHUNKED + b"zz\r\nabc"), "broken_reply"),
@@ -814,22 +1078,17 @@ async def test_nothing_secret_stands_in_what_a_transport_says_of_itself():
 # A turn is for now
 
 
-async def test_our_own_credential_in_a_reply_is_masked():
-    """Debug pages and gateways show the request; that text ends up in reports."""
-    said = reply(400, body=f'{{"headers": {{"Authorization": "{AUTHORIZATION}"}}}}'.encode())
-    async with talking(answering(said)) as (_, sender):
-        answer = await sender.send(a_request())
-    assert isinstance(answer, Reply)
-    assert answer.body == b'{"headers": {"Authorization": "Basic ***"}}'
-
-
-async def test_our_own_credential_in_a_header_of_a_reply_is_masked():
+async def test_a_reply_that_repeats_our_credential_is_what_came_and_its_texts_can_be_hidden():
+    """Debug pages and gateways show the request; what is told of them ends up in reports."""
+    body = f'{{"headers": {{"Authorization": "{AUTHORIZATION}"}}}}'
     away = f"Location: /login?auth={AUTHORIZATION}"
-    async with talking(answering(reply(302, away, "X-Other: kept"))) as (_, sender):
+    async with talking(answering(reply(302, away, body=body.encode()))) as (_, sender):
         answer = await sender.send(a_request())
     assert isinstance(answer, Reply)
-    assert answer.headers["location"] == "/login?auth=Basic ***"
-    assert (answer.headers["x-other"], answer.headers["CONTENT-LENGTH"]) == ("kept", "0")
+    assert answer.body == body.encode()
+    assert answer.headers["location"] == f"/login?auth={AUTHORIZATION}"
+    assert answer.hide(body) == '{"headers": {"Authorization": "Basic ***"}}'
+    assert answer.hide(answer.headers["location"]) == "/login?auth=Basic ***"
 
 
 # Signing
@@ -844,13 +1103,22 @@ async def _echoes(wire: Wire) -> None:
 async def test_what_is_signed_later_holds_from_then_on_and_is_hidden():
     async with talking(_echoes) as (server, sender):
         told = []
-        for authorization in ("Bearer first", "Bearer second", None):
+        for authorization in ("Bearer first-token", "Bearer second-token", None):
             sender.sign(authorization)
-            told += [(await sender.send(a_request())).body for _ in range(2)]
+            for _ in range(2):
+                answer = await sender.send(a_request())
+                told.append(answer.hide(answer.body.decode()))
     assert [seen.headers.get("authorization") for seen in server.seen] == [
-        *("Bearer first", "Bearer first", "Bearer second", "Bearer second", None, None)
+        *(
+            "Bearer first-token",
+            "Bearer first-token",
+            "Bearer second-token",
+            "Bearer second-token",
+            None,
+            None,
+        )
     ]
-    assert told == [b"Bearer ***"] * 4 + [b"none"] * 2
+    assert told == ["Bearer ***"] * 4 + ["none"] * 2
 
 
 async def test_a_request_keeps_what_was_signed_when_it_was_called():
@@ -862,16 +1130,17 @@ async def test_a_request_keeps_what_was_signed_when_it_was_called():
         await wire.say(reply(401, body=said.encode()))
 
     async with talking(talk) as (server, sender):
-        sender.sign("Bearer first")
+        sender.sign("Bearer first-token")
         calls = sender.send(a_request())
         task = asyncio.create_task(calls)
         await asyncio.sleep(0)  # called, and not yet connected
-        sender.sign("Bearer second")
+        sender.sign("Bearer second-token")
         await until(lambda: len(server.seen) == 1)
         may_answer.set()
         answer = await task
-    assert server.seen[0].headers["authorization"] == "Bearer first"
-    assert answer.body == b"Bearer ***"
+    assert server.seen[0].headers["authorization"] == "Bearer first-token"
+    assert answer.body == b"Bearer first-token"
+    assert answer.hide("Bearer first-token") == "Bearer ***"
 
 
 @pytest.mark.parametrize("is_permitted", [True, False])
@@ -881,7 +1150,7 @@ async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
     monkeypatch.setattr(transport, "LATE_S", -1.0)  # every connection counts as slow
     asked: list[int] = []
 
-    async def late() -> bool:
+    async def late(_late_s: float) -> bool:
         asked.append(len(server.seen))
         return is_permitted
 
@@ -899,7 +1168,35 @@ async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
         assert (answer.reason, answer.may_have_arrived) == ("connect_late", False)
 
 
-async def test_a_key_that_travels_in_a_vendors_own_header_is_masked():
+@pytest.mark.parametrize(
+    "quota", [Quota(1, 10.0), Quota(10, 60.0), Quota(1, 10.0, is_burst=True), Quota(1, 3600.0)]
+)
+async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, quota):
+    """It would be closed before the next turn came, and the one after that as slow."""
+    authority = Authority.made_in(tmp_path)
+    tls = authority.server()
+    tls.sni_callback = lambda *_: time.sleep(3 * transport.LATE_S)
+    door = Door(gate_of(quota))
+    async with serving(answering(OK), tls=tls) as server:
+        link = a_link(server, ca_file=authority.ca_file)
+        sender = Transport(link, authorization=None, in_flight=1, late=door.permit_again)
+        async with sender:
+            number = await door.permit()
+            answer = await sender.send(a_request())
+    assert isinstance(answer, Reply)
+    assert number == 0
+    assert len(server.seen) == 1
+
+
+async def test_a_request_that_comes_late_does_not_leave_once_its_account_has_stopped():
+    door = Door(gate_of(Quota(1, 10.0)))
+    await door.permit()
+    assert await door.permit_again(0.3)
+    door.close()
+    assert not await door.permit_again(0.3)
+
+
+async def test_a_key_that_travels_in_a_vendors_own_header_is_hidden_as_well():
     said = reply(400, body=b'{"headers": {"x-api-key": "client-7/x"}}')
     async with serving(answering(said)) as server:
         link = Link(base_url=server.url)
@@ -907,4 +1204,4 @@ async def test_a_key_that_travels_in_a_vendors_own_header_is_masked():
         async with sender:
             answer = await sender.send(a_request())
     assert isinstance(answer, Reply)
-    assert answer.body == b'{"headers": {"x-api-key": "***"}}'
+    assert answer.hide(answer.body.decode()) == '{"headers": {"x-api-key": "***"}}'

@@ -171,7 +171,7 @@ def _read_by_all(config: Config, jobs: dict[str, UpdateJob], reply: Reply | NoRe
             assert len(answer.message) < 10_000
             if isinstance(reply, NoReply) or op.reading is None:
                 continue
-            op.reading.state(settings, reply)
+            op.reading.state(settings, jobs[op.name], reply)
             if listing := op.reading.listing(settings):
                 listing.page(settings, reply, "")
         if isinstance(reply, Reply):

@@ -2,16 +2,12 @@
 
 import os
 import random
-import signal
-import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from pipeline.config import load_config
-from pipeline.load.proof import check_decodes
-from pipeline.model import ConfigError, InputError, RunAborted
+from pipeline.model import ConfigError
 from pipeline.vendors import load_vendors
 from tests.fuzz import driver
 from tests.fuzz.mutate import mutated
@@ -25,28 +21,6 @@ def test_a_few_seconds_find_nothing(tmp_path):
         tally = driver.fuzz(all_targets, seconds=3, seed=20_261_126, folder=tmp_path / "found")
     assert tally.findings == []
     assert min(tally.fed.values()) > 5  # Parquet takes a process each
-
-
-def test_parquet_that_would_end_the_process_is_refused_in_words(tmp_path):
-    """Found by the long form: a page that states two exbibytes."""
-    path = tmp_path / "huge.parquet"
-    path.write_bytes((Path(__file__).parent / "found" / "files-parquet-aborts").read_bytes())
-    with pytest.raises(InputError, match="decoding it ends the process"):
-        check_decodes(path)
-
-
-def test_a_proof_that_somebody_ends_says_nothing_of_the_file(tmp_path):
-    """Ctrl-C reaches it too; the file is not to be set aside for that."""
-    path = tmp_path / "slow.parquet"
-    os.mkfifo(path)  # it waits there for a writer
-    threading.Timer(1.5, lambda: [os.kill(pid, signal.SIGTERM) for pid in children()]).start()
-    with pytest.raises(RunAborted, match="SIGTERM ended it"):
-        check_decodes(path)
-
-
-def children() -> list[int]:
-    texts = (each.read_text() for each in Path("/proc/self/task").glob("*/children"))
-    return [int(pid) for text in texts for pid in text.split()]
 
 
 def test_the_same_seed_makes_the_same_bytes():

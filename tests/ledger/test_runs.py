@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import LedgerError, Run, Runs
-from pipeline.ledger.runs import _FORMAT_1
+from pipeline.ledger import Checks, Departures, LedgerError, Run, Runs
+from pipeline.ledger.checked import AGAIN_AFTER_S
+from pipeline.ledger.runs import _FORMAT_1, _FORMAT_2, _FORMAT_3
 from pipeline.model import RunAborted, Status, UsageError
 from pipeline.model.pause import AskedPause
 
@@ -124,7 +125,7 @@ ADD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipeline.ledger import Run, Runs
+from pipeline.ledger import Checks, Departures, Run, Runs
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -133,7 +134,7 @@ with Runs(Path(sys.argv[1])) as runs:
         name = f"{sys.argv[2]}-{number}"
         run = Run(name=name, source="a", sha256="b", rows=1, started=datetime.now(UTC))
         print(runs.add(run).sequence, flush=True)
-        runs.depart("shop", [float(number)])
+        runs.depart("shop", Departures("a", 1.0, 1.0, (float(number),)), longest_s=60.0)
 """
 
 
@@ -158,7 +159,7 @@ def test_processes_that_add_at_once_get_places_of_their_own(path):
     assert sorted(chain.from_iterable(places)) == list(range(1, 61))
     with Runs(path) as runs:
         assert len(runs.all()) == 60
-        assert len(runs.departures("shop", 0.0).times) == 60
+        assert len(runs.departures("shop")) == 60
 
 
 def test_one_process_waits_for_another_only_so_long(path):
@@ -171,45 +172,57 @@ def test_one_process_waits_for_another_only_so_long(path):
 # What quotas remember
 
 
-def test_departures_are_those_of_the_group_since_then(runs):
-    runs.depart("shop", [103.0, 101.0, 101.0])
-    runs.depart("billing", [102.0])
-    runs.depart("shop", [102.5])
-    runs.depart("shop", [])
-    assert runs.departures("shop", 0.0).times == [101.0, 101.0, 102.5, 103.0]
-    assert runs.departures("shop", 101.0).times == [101.0, 101.0, 102.5, 103.0]
-    assert runs.departures("shop", 102.0).times == [102.5, 103.0]
-    assert runs.departures("shop", 104.0).times == []
-    assert runs.departures("nobody", 0.0).times == []
+def left(*times: float, boot: str = "a", under_way: int = 0, noted_s: float = 110.0) -> Departures:
+    return Departures(boot, noted_s, 1000.0 + noted_s, times, under_way)
+
+
+def times(runs: Runs, group: str, after: int = 0) -> list[tuple[float, ...]]:
+    return [entry.times for entry in runs.departures(group, after=after)]
+
+
+def test_departures_are_those_of_the_group_as_they_were_noted(runs):
+    first = left(103.0, 101.0, 101.0, under_way=2)
+    number = runs.depart("shop", first, longest_s=60.0)
+    runs.depart("billing", left(102.0), longest_s=60.0)
+    runs.depart("shop", left(under_way=1), longest_s=60.0)
+    assert runs.depart("shop", left(), longest_s=60.0) == 0  # nothing to note
+    found, under_way = runs.departures("shop")
+    assert found == first._replace(number=number)
+    assert under_way.under_way == 1
+    assert times(runs, "nobody") == []
 
 
 def test_departures_that_are_known_already_are_left_out(runs):
-    first = runs.depart("shop", [1.0])
-    assert runs.departures("shop", 0.0, after=first) == ([], first)
-    second = runs.depart("shop", [2.0, 3.0])
-    assert runs.departures("shop", 0.0, after=first) == ([2.0, 3.0], second)
+    first = runs.depart("shop", left(1.0), longest_s=60.0)
+    assert times(runs, "shop", after=first) == []
+    runs.depart("shop", left(2.0, 3.0), longest_s=60.0)
+    assert times(runs, "shop", after=first) == [(2.0, 3.0)]
 
 
 def test_departures_that_no_window_needs_are_dropped(runs):
-    runs.depart("shop", [1.0, 2.0])
-    runs.depart("shop", [2.5, 9.0])
-    runs.depart("billing", [1.0])
-    runs.depart("shop", [10.0], forget_before_s=3.0)
-    assert runs.departures("shop", 0.0).times == [
-        2.5,
-        9.0,
-        10.0,
-    ]  # what left together goes together
-    assert runs.departures("billing", 0.0).times == [1.0]
+    runs.depart("shop", left(1.0, 2.0, noted_s=2.0), longest_s=60.0)
+    runs.depart("shop", left(2.5, 9.0, noted_s=9.0), longest_s=60.0)
+    runs.depart("billing", left(1.0, noted_s=1.0), longest_s=60.0)
+    runs.depart("shop", left(10.0, noted_s=63.0), longest_s=60.0)
+    assert times(runs, "shop") == [(2.5, 9.0), (10.0,)]  # what was noted together goes together
+    assert times(runs, "billing") == [(1.0,)]
+
+
+def test_departures_of_another_boot_go_by_the_wall_clock(runs):
+    runs.depart("shop", left(5_000.0, boot="b", noted_s=5_000.0), longest_s=60.0)  # 6,000
+    runs.depart("shop", left(1.0, noted_s=5_059.0), longest_s=60.0)  # 6,059
+    assert len(times(runs, "shop")) == 2
+    runs.depart("shop", left(2.0, noted_s=5_061.0), longest_s=60.0)
+    assert times(runs, "shop") == [(2.0,)]
 
 
 def test_numbers_of_departures_rise_also_after_all_were_dropped(runs):
     """Whoever knows the last one must not miss the next."""
-    runs.depart("shop", [1.0])
-    known = runs.depart("shop", [2.0])
-    again = runs.depart("shop", [10.0], forget_before_s=9.5)
+    runs.depart("shop", left(1.0, noted_s=1.0), longest_s=60.0)
+    known = runs.depart("shop", left(2.0, noted_s=2.0), longest_s=60.0)
+    again = runs.depart("shop", left(99.0, noted_s=99.0), longest_s=60.0)
     assert again > known
-    assert runs.departures("shop", 0.0, after=known) == ([10.0], again)
+    assert times(runs, "shop", after=known) == [(99.0,)]
 
 
 def test_a_file_of_the_first_format_keeps_what_left(path):
@@ -219,8 +232,8 @@ def test_a_file_of_the_first_format_keeps_what_left(path):
     connection.commit()
     connection.close()
     with Runs(path) as runs:
-        assert runs.departures("shop", 0.0) == ([2.0], 7)
-        assert runs.depart("shop", [3.0], forget_before_s=2.5) == 8
+        assert runs.departures("shop") == [Departures("", 2.0, 2.0, (2.0,), 0, 7)]
+        assert runs.depart("shop", left(3.0), longest_s=1e9) == 8
 
 
 def test_nobody_shortens_a_pause_and_the_longest_keeps_its_origin(runs):
@@ -246,11 +259,9 @@ def test_a_pause_that_is_lifted_is_gone_and_others_stay(runs):
 
 
 def test_a_pause_of_an_earlier_version_has_no_origin(path):
-    Runs(path).close()
     connection = sqlite3.connect(path)
+    connection.executescript(_FORMAT_1 + _FORMAT_2 + _FORMAT_3 + "PRAGMA user_version = 3;")
     connection.executescript(
-        "DROP TABLE pauses; PRAGMA user_version = 3; "
-        "CREATE TABLE pauses (quota_group TEXT PRIMARY KEY, until_s REAL NOT NULL);"
         "INSERT INTO pauses VALUES ('shop', 253402300799.0), ('billing', 9e999)"
     )
     connection.close()
@@ -292,13 +303,76 @@ def test_a_table_that_is_gone_is_noticed(path):
 
 
 def test_half_a_send_time_is_noticed(runs):
-    runs.depart("shop", [1.0])
+    runs.depart("shop", left(1.0), longest_s=60.0)
     runs._database._connection.execute("UPDATE departures SET times = x'0102'")
     with pytest.raises(LedgerError, match="send times are not what was written"):
-        runs.departures("shop", 0.0)
+        runs.departures("shop")
 
 
 def test_a_file_that_is_no_ledger_is_told_in_words(path):
     path.write_bytes(b"name,state\n" * 1000)
     with pytest.raises(LedgerError, match=r"ledger\.db is damaged: file is not a database"):
         Runs(path)
+
+
+PAGE_BYTES = 4096
+LEAF_OF_INDEX = 0x0A
+
+
+def flip_in_index(path: Path, text: str) -> None:
+    """Change one letter where an index holds `text`, not where the table does."""
+    data = bytearray(path.read_bytes())
+    starts = [at for at in range(0, len(data), PAGE_BYTES) if data[at] == LEAF_OF_INDEX]
+    (found,) = (
+        place for at in starts if (place := data.find(text.encode(), at, at + PAGE_BYTES)) >= 0
+    )
+    data[found] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("text", ["content", "r-7", "nightly"], ids=["sha256", "name", "run_id"])
+def test_an_index_that_hides_a_run_is_noticed_at_the_first_opening(path, text):
+    """It would hide a run of the same content, or make a name or an id free again."""
+    with Runs(path) as runs:
+        runs.add(run("r-7", sha256="content", run_id="nightly"))
+    flip_in_index(path, text)
+    checks = Checks()
+    for _ in range(2):  # what failed once is not taken for sound
+        with pytest.raises(LedgerError, match="is damaged"):
+            Runs(path, checks=checks)
+
+
+def test_pages_are_compared_again_after_a_while_and_where_the_file_is_another_one(path, tmp_path):
+    now_s = [0.0]
+    checks = Checks(clock=lambda: now_s[0])
+    with Runs(path, checks=checks) as runs:
+        runs.add(run("r-7", sha256="content"))
+    sound = path.read_bytes()
+    flip_in_index(path, "content")
+    now_s[0] = AGAIN_AFTER_S - 1.0
+    with Runs(path, checks=checks) as runs:
+        assert [each.name for each in runs.all()] == ["r-7"]
+    now_s[0] = AGAIN_AFTER_S
+    with pytest.raises(LedgerError, match="is damaged"):
+        Runs(path, checks=checks)
+    path.write_bytes(sound)
+    Runs(path, checks=checks).close()
+    other = tmp_path / "other"
+    other.write_bytes(sound)
+    flip_in_index(other, "content")
+    other.replace(path)
+    with pytest.raises(LedgerError, match="is damaged"):
+        Runs(path, checks=checks)
+
+
+def test_runs_are_found_by_when_they_ended_and_by_their_place(runs):
+    hour = timedelta(hours=1)
+    runs.add(run("ended", started=START, ended=START + 3 * hour))
+    runs.add(run("killed", started=START + hour))
+    runs.add(run("new", started=START + 2 * hour))
+    zone = timezone(timedelta(hours=-7))
+    late = (START + 2 * hour).astimezone(zone)
+    assert [each.name for each in runs.older_than(late)] == ["killed"]
+    assert [each.name for each in runs.older_than(START + 4 * hour)] == ["ended", "killed", "new"]
+    assert [each.name for each in runs.since(2)] == ["new", "killed"]
+    assert runs.names() == {"ended", "killed", "new"}

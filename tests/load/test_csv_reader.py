@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.load.columns import MAX_COLUMNS
-from pipeline.load.csv_reader import MAX_RECORD_BYTES, CsvReader
+from pipeline.load.columns import MAX_COLUMNS, MAX_RECORD_BYTES
+from pipeline.load.csv_reader import CsvReader
 from pipeline.model import MAX_CELL_BYTES, InputError
 
 Rows = list[tuple[object, ...]]

@@ -79,6 +79,44 @@ def test_some_columns_fill_no_field(headers: tuple[str, ...], settings: dict[str
     assert list(targets(*ALL, *headers, **settings)) == list(ALL)
 
 
+UNREAD = {"etl_blob": ("bytes", "Cast it to text")}
+
+
+def test_a_column_that_is_ignored_may_hold_anything() -> None:
+    routing = find_routing(ALL, [], "a.csv")
+    inputs = {GIFT.name: InputSettings(ignore=("etl_*",))}
+    plan_header(ALL, routing, [GIFT], inputs, file="a.csv", unread=UNREAD)
+
+
+@pytest.mark.parametrize("header", ["etl_blob", "gift_id", "operation", "_run"])
+def test_a_column_that_is_not_read_is_refused_unless_it_is_ignored(header: str) -> None:
+    headers = tuple(name for name in ALL if name != header)
+    with pytest.raises(InputError) as caught:
+        plan_header(
+            headers,
+            find_routing(headers, [], "a.csv"),
+            [GIFT],
+            {},
+            file="a.csv",
+            unread={header: UNREAD["etl_blob"]},
+        )
+    (fault,) = caught.value.faults  # the field that it would fill is not missed as well
+    assert f"column {header}: holds bytes" in str(fault)
+    assert f'write ignore = ["{header}"]' in str(fault)
+
+
+def test_every_operation_of_a_file_must_ignore_what_is_not_read() -> None:
+    with pytest.raises(InputError, match=r"acme\.switch"):
+        plan_header(
+            (*ALL, "switch_id"),
+            find_routing(ALL, [], "a.csv"),
+            [GIFT, SWITCH],
+            {GIFT.name: InputSettings(ignore=("etl_*",))},
+            file="a.csv",
+            unread=UNREAD,
+        )
+
+
 def test_many_unknown_columns_are_one_message() -> None:
     unknown = [f"dwh_c{n}" for n in range(300)]
     (told,) = faults(*ALL, *unknown)

@@ -14,8 +14,9 @@ from pipeline.load.jobs import (
     jobs_path,
     read_jobs,
 )
+from pipeline.load.parts import Parts
 from pipeline.load.repeats import HOT, find_repeats
-from pipeline.model import JobRow
+from pipeline.model import DamagedError, JobRow
 from pipeline.tables import read_metadata
 
 JOBS = [
@@ -111,3 +112,14 @@ def test_an_entity_with_few_jobs_is_not_named(tmp_path: Path) -> None:
     repeats = find_repeats(path, len(jobs))
     assert repeats.most == HOT - 1
     assert repeats.hottest(path) is None
+
+
+def test_rows_put_aside_that_come_back_as_others_are_noticed(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"n": range(100_000)})
+    with Parts(tmp_path, 100_000, part_rows=10_000) as parts:
+        parts.add(frame, frame["n"].hash())
+        with min(tmp_path.glob("*/*")).open("rb+") as file:
+            file.seek(4_000)
+            file.write(b"\xff\x00\xff")
+        with pytest.raises(DamagedError, match="not what was written"):
+            list(parts)

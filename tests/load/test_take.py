@@ -2,6 +2,8 @@ import gzip
 import hashlib
 import io
 import os
+import random
+import re
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
@@ -323,9 +325,7 @@ def test_a_parquet_file_of_several_row_groups_is_numbered_through(tmp_path: Path
 @pytest.mark.parametrize(
     ("frame", "parts"),
     [
-        (pl.DataFrame({"a": [b"x"], "b": [1]}), ("column a", "holds bytes")),
-        (pl.DataFrame({"a": [time(1)], "b": [timedelta(1)]}), ("column a", "column b")),
-        (pl.DataFrame({"a": [[{"x": b"y"}]]}), ("column a", "holds bytes")),  # nested
+        (pl.DataFrame({" ": [b"x"], "b": [1]}), ("without a name holds bytes",)),
         (pl.DataFrame({"a": [1], "a ": [1]}), ("columns 1 and 2",)),
         (pl.DataFrame({"__row": [1]}), ("column __row", "kept for")),
         (pl.DataFrame({"a": [1], " ": [None]}).cast({" ": pl.String}).fill_null("x"), ("without",)),
@@ -339,6 +339,67 @@ def test_what_a_parquet_file_may_not_hold_is_named(
     assert all(part in message for part in parts), message
 
 
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ([b"x"], "bytes"),
+        ([[{"x": b"y"}]], "bytes"),  # nested
+        ([time(1)], "a time without a date"),
+        ([timedelta(1)], "a duration"),
+        ([[time(1)]], "a time without a date"),
+    ],
+    ids=["bytes", "nested bytes", "a time", "a duration", "a list of times"],
+)
+def test_columns_that_are_not_read_are_left_out_and_named(
+    tmp_path: Path, values: list[object], what: str
+) -> None:
+    pl.DataFrame({"a": values, "b": [1]}).write_parquet(tmp_path / "a.parquet")
+    taken = take(tmp_path / "a.parquet", tmp_path / "s.parquet")
+    assert taken.unread["a"][0] == what
+    assert rows_of(taken) == [(1, None, 1)]
+    assert open_snapshot(taken.path) == taken
+
+
+def test_a_file_without_a_column_that_is_read_keeps_its_rows(tmp_path: Path) -> None:
+    pl.DataFrame({"a": [b"x", b"y"]}).write_parquet(tmp_path / "a.parquet")
+    taken = take(tmp_path / "a.parquet", tmp_path / "s.parquet")
+    assert (taken.rows, rows_of(taken)) == (2, [(1, None), (2, None)])
+
+
+def test_what_was_hashed_is_what_is_decoded(tmp_path: Path) -> None:
+    """Whoever may write to the folder puts another file in its place meanwhile."""
+    source, other = tmp_path / "a.parquet", tmp_path / "other.parquet"
+    pl.DataFrame({"n": [1] * 40_000}).write_parquet(source)
+    pl.DataFrame({"n": [2] * 40_000}).write_parquet(other)
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+
+    class Replacing(RowSelection):
+        __slots__ = ()
+
+        def only(self, frame: pl.DataFrame) -> pl.DataFrame:
+            if other.exists():
+                other.replace(source)
+            return frame
+
+    taken = take(source, tmp_path / "s.parquet", rows=Replacing(((1, 40_000),)))
+    assert taken.sha256 == sha256
+    assert {row[2] for row in rows_of(taken)} == {1}
+
+
+def test_a_cell_of_many_megabytes_is_refused(tmp_path: Path) -> None:
+    pl.DataFrame({"a": ["x", "y" * 9_000_000]}).write_parquet(tmp_path / "a.parquet")
+    assert "row 2, column a: a cell of 9000000 bytes" in refusal(tmp_path / "a.parquet")
+
+
+def test_nul_bytes_behind_a_parquet_file_are_called_that(tmp_path: Path) -> None:
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
+    with (tmp_path / "a.parquet").open("ab") as file:
+        file.write(bytes(100))
+    message = refusal(tmp_path / "a.parquet")
+    assert "it ends in 10" in message  # the last of the file itself may be NUL too
+    assert "NUL bytes. Was it cut" in message
+
+
 def test_a_parquet_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pl.DataFrame({"n": range(5_000), "t": ["x"] * 5_000}).write_parquet(path)
@@ -348,9 +409,22 @@ def test_a_parquet_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
         assert "is not whole" in refusal(path)
 
 
-def test_a_parquet_file_whose_pages_are_broken_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    pl.DataFrame({"n": range(5_000)}).write_parquet(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:4] + b"\xff" * 400 + whole[404:])
-    assert "is not whole" in refusal(path)
+@pytest.mark.parametrize("seed", range(4))
+def test_no_broken_parquet_file_is_told_in_a_library_s_words(tmp_path: Path, seed: int) -> None:
+    path, chance = tmp_path / "a.parquet", random.Random(seed)
+    frame = pl.DataFrame({"n": range(50), "t": ["x"] * 50, "u": [[{"v": 1.5}]] * 50})
+    frame.write_parquet(path)
+    broken = bytearray(path.read_bytes())
+    for _ in range(3):
+        broken[chance.randrange(len(broken) - 600, len(broken) - 8)] ^= 1 << chance.randrange(8)
+    path.write_bytes(broken)
+    said = _said_of(path)
+    assert not re.search(r"[Pp]olars|thrift|unwrap|Err\b|::|/dev/fd", said), said
+
+
+def _said_of(path: Path) -> str:
+    try:
+        take(path, path.with_name("s.parquet"))
+    except InputError as error:
+        return str(error)
+    return ""

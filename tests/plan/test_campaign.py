@@ -191,7 +191,7 @@ async def test_an_older_part_is_not_taken_for_done_by_a_newer_one_about_somethin
 
 
 async def test_of_oracle_only_the_row_says_what_was_there(tmp_path):
-    """No call is documented that reads an offer's status: each command says so."""
+    """We found no page that shows how an offer's status is read: each command says so."""
     offers = [
         {"offer_id": "0.0.0.1+-purchased_product+1", "status": "inactive"},
         {

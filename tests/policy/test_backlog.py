@@ -47,6 +47,19 @@ def test_a_due_retry_goes_before_fresh_rows():
     assert backlog.next(1.0) is first
 
 
+def test_while_it_is_in_question_whether_the_vendor_works_others_go_first():
+    backlog = Backlog()
+    backlog.add(jobs("a", "b", "c"))
+    first = sent(backlog.next(0.0))
+    backlog.again(first, due_s=1.0)
+    apart = backlog.next(0.0)
+    backlog.put_back(apart)
+    assert backlog.next(1.0, others_first=True) is apart
+    assert numbers(backlog.next(1.0, others_first=True)) == [3]
+    assert backlog.next(1.0, others_first=True) is first
+    assert backlog.next(1.0, others_first=True) == []
+
+
 def test_reading_stops_while_too_many_rows_wait():
     backlog = Backlog(look_ahead=2)
     backlog.add(jobs("a", "a", "a", "b"))

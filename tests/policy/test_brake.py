@@ -28,13 +28,33 @@ LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_
 )
 def test_brake(answers, pulled):
     brake = Brake(after=3)
-    pulls = [brake.pulls(answer) for answer in answers]
-    assert any(pulls) is pulled
+    assert not any(brake.pulls(answer) for answer in answers)
+    assert brake.is_in_question is pulled
+    assert brake.pulls_with_nobody_left() is pulled
+
+
+@pytest.mark.parametrize(
+    ("asked", "pulled"),
+    [
+        ([NO] * 3, True),  # others meet the same: it is the account
+        ([NO] * 2, False),  # two may be wrong alike
+        ([NO, NO, OK], False),  # the first rows were wrong, not the account
+        ([NO, OTHER_NO, NO, NO], False),  # judged by what they hold
+        ([BUSY, SILENCE, NO, NO, NO], True),  # patience tells nothing
+    ],
+)
+def test_others_are_asked_before_the_brake_is_pulled(asked, pulled):
+    brake = Brake(after=3)
+    for _ in range(5):  # two more were under way
+        assert not brake.pulls(NO)
+    assert any(brake.pulls(answer, is_asked=True) for answer in asked) is pulled
 
 
 def test_the_brake_pulls_once():
     brake = Brake(after=2)
-    assert [brake.pulls(NO) for _ in range(5)] == [False, True, False, False, False]
+    pulls = [brake.pulls(NO, is_asked=True) for _ in range(9)]
+    assert sum(pulls) == 1
+    assert not brake.is_in_question
 
 
 def test_zero_means_never():

@@ -64,7 +64,8 @@ def test_throttling_lowers_it_once_for_all_that_left_before():
 def test_after_throttling_one_goes_alone_until_it_is_carried_out():
     concurrency = Concurrency(most=40, start=40)
     concurrency.left(in_flight=40)
-    concurrency.heard(SLOW_DOWN, left_s=0.0, now_s=1.0)
+    for _ in range(5):
+        concurrency.heard(SLOW_DOWN, left_s=0.0, now_s=1.0)
     assert concurrency.limit == 1
     concurrency.heard(OK, left_s=0.5, now_s=1.1)  # it left before: that proves nothing
     concurrency.heard(FAILED, left_s=1.2, now_s=1.3)
@@ -73,17 +74,39 @@ def test_after_throttling_one_goes_alone_until_it_is_carried_out():
     assert concurrency.limit == 36
 
 
-def test_a_refusal_while_few_are_under_way_has_another_reason():
+@pytest.mark.parametrize("verdict", [SLOW_DOWN, FAILED])
+def test_one_that_is_refused_or_fails_alone_changes_nothing(verdict):
+    concurrency = Concurrency(most=40, start=40)
+    for now_s in range(100):
+        concurrency.left(in_flight=40)
+        for n in range(60):
+            concurrency.heard(OK if n else verdict, left_s=float(now_s), now_s=now_s + 0.5)
+            assert concurrency.limit == 40
+
+
+def test_refusals_while_few_are_under_way_have_another_reason():
     concurrency = Concurrency(most=40, start=40)
     concurrency.left(in_flight=3)
-    concurrency.heard(SLOW_DOWN, left_s=0.0, now_s=1.0)
+    for _ in range(10):
+        concurrency.heard(SLOW_DOWN, left_s=0.0, now_s=1.0)
     concurrency.heard(OK, left_s=1.4, now_s=1.5)
     assert concurrency.limit == 40
 
 
+def test_failures_lower_it_only_while_something_works():
+    concurrency = Concurrency(most=40, start=40)
+    concurrency.left(in_flight=40)
+    for _ in range(20):
+        concurrency.heard(FAILED, left_s=0.0, now_s=1.0)
+    assert concurrency.limit == 40  # an outage, and that is for others to tell
+    concurrency.heard(OK, left_s=0.0, now_s=1.1)
+    concurrency.heard(FAILED, left_s=0.0, now_s=1.2)
+    assert concurrency.limit == 36
+
+
 def test_failures_lower_it_where_the_limit_is_reached_and_it_stays_below_for_a_while():
     concurrency, now_s = Concurrency(most=64, start=20), 0.0
-    for _ in range(3):
+    for _ in range(4):
         concurrency.left(in_flight=concurrency.limit)
         for n in range(concurrency.limit):
             concurrency.heard(FAILED if n % 4 == 0 else OK, left_s=now_s, now_s=now_s + 0.1)

@@ -175,3 +175,14 @@ def test_when_rows_are_at_fault(answered, failing, may_others_go, is_carried_on,
         may_others_go=may_others_go,
         is_carried_on=is_carried_on,
     )
+
+
+def test_it_is_in_question_from_the_first_failure_until_something_is_answered():
+    outage = Outage()
+    assert not outage.is_in_question
+    fail(outage, "a", 1.0)
+    assert outage.is_in_question
+    outage.worked(left_s=1.5)
+    assert not outage.is_in_question
+    fail(outage, "abcde", 2.0)
+    assert (outage.is_down, outage.is_in_question) == (True, False)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.promises.shop import Bad, Line, Manner, Terms
 from tests.scenarios.vendor import Outage
 
-NEVER_ANSWERED: Sequence[Bad] = ("500", "500", "503", "slow 500", "silence", "reset")
+BAD: Sequence[Bad] = ("500", "500", "503", "slow 500", "silence", "reset", "422")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ _STRETCHES = st.lists(
     st.builds(
         _Stretch,
         rows=st.sampled_from([1, 3, 6, 12, 25, 60]),
-        bad=st.sampled_from(NEVER_ANSWERED),
+        bad=st.sampled_from(BAD),
         shares=st.sampled_from([0, 0, 0, 1, 5, 10]),
         again=st.sampled_from([0, 0, 2, 6]),
         once=st.sampled_from([0, 0, 3, 10]),
@@ -78,6 +78,7 @@ def cases(draw: st.DrawFn) -> Case:
         groups=draw(st.sampled_from([1, 4, 20])),
         replaces=manner == "xsolla" or draw(st.booleans()),
         outages=draw(_outages()),
+        reads_on=draw(st.booleans()),
     )
     chance = draw(st.randoms(use_true_random=False, note_method_calls=False))
     lines = [Line("first")]

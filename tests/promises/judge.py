@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import anyio
 
 from pipeline.model import RowResult
 from pipeline.policy.quota import parse_quota
@@ -17,7 +20,10 @@ from tests.scenarios.ours import Leg, send_jobs
 FACTOR = 3.0
 PER_BAD_S = 20.0
 BEGIN_S = 60.0
-MOST_LEGS = 8
+MOST_LEGS, LEGS_PER_BAD = 20, 2
+RESUMED_AFTER_S = 10.0
+DONE = 204
+TOO_FEW = 12
 FOREVER_S = 1e7
 
 
@@ -28,6 +34,11 @@ class Run:
     case: Case
     legs: Sequence[Leg]
     log: Sequence[Sent]
+
+    @property
+    def updates(self) -> list[Sent]:
+        """What was sent to change something, in order."""
+        return sorted((s for s in self.log if not s.is_read), key=lambda sent: sent.left_s)
 
     @property
     def results(self) -> dict[int, RowResult]:
@@ -45,7 +56,8 @@ def play(case: Case, stops_s: Sequence[float] = ()) -> Run:
         clock = asyncio.get_running_loop().time
         shop = Shop(case.terms, case.lines, clock)
         legs: list[Leg] = []
-        while len(legs) <= len(stops_s) or (legs[-1].stopped and len(legs) < MOST_LEGS):
+        most_legs = MOST_LEGS + LEGS_PER_BAD * sum(bool(line.bad) for line in case.lines)
+        while len(legs) <= len(stops_s) or (legs[-1].stopped and len(legs) < most_legs):
             leg = await send_jobs(
                 account(case.terms),
                 jobs(case.terms, case.lines),
@@ -57,6 +69,8 @@ def play(case: Case, stops_s: Sequence[float] = ()) -> Run:
                 brake_after=0,
             )
             legs.append(leg)
+            if len(legs) > len(stops_s):
+                await anyio.sleep(RESUMED_AFTER_S)
         return Run(case, legs, shop.log)
 
     return virtual_time.run(main)
@@ -69,7 +83,7 @@ def within_s(run: Run) -> float:
     requests = rows * (3 if terms.manner == "adobe" else 1)
     quota_s = requests / parse_quota(terms.quota).per_second
     bad = sum(bool(line.bad) for line in case.lines)
-    hang_s = ATTEMPTS * terms.timeout_s
+    hang_s = (ATTEMPTS + math.ceil(math.log2(terms.groups))) * terms.timeout_s
     down_s = sum(2 * (outage.until_s - outage.from_s) + 20 for outage in terms.outages)
     legs_s = len(run.legs) * (terms.max_outage_s + BEGIN_S)
     return FACTOR * quota_s + bad * (PER_BAD_S + hang_s) + down_s + legs_s
@@ -81,34 +95,42 @@ def unsafe(run: Run) -> list[str]:
 
 
 def _results_wrong(run: Run) -> list[str]:
-    seen: set[int] = set()
+    ended: dict[int, str] = {}
     found = []
-    for result in (each for leg in run.legs for each in leg.results):
-        if result.row in seen:
-            found.append(f"row {result.row} has two results")
-        seen.add(result.row)
-        was_sent = any(result.row in sent.rows and not sent.is_read for sent in run.log)
-        if result.status == "not_attempted" and was_sent:
-            found.append(f"row {result.row} was sent and is called not_attempted")
+    applied = {row for sent in run.updates if sent.met == DONE for row in sent.rows}
+    for leg in run.legs:
+        for row, status in ((each.row, str(each.status)) for each in leg.results):
+            if ended.get(row, "not_attempted") != "not_attempted":
+                found.append(f"row {row} ended {ended[row]}, then {status}")
+            ended[row] = status
+    for row, status in ended.items():
+        if (row in applied) is not (status == "updated") and status != "unknown":
+            found.append(f"row {row} ended {status}, applied: {row in applied}")
+    left = set(range(1, len(run.case.lines) + 1)) - ended.keys()
+    if not run.legs[-1].stopped and left:
+        found.append(f"rows {sorted(left)} have no result")
     return found
 
 
 def _sent_again(run: Run) -> list[str]:
     answered: set[int] = set()
+    in_doubt: set[int] = set()  # a refusal does not settle what a lost request before it did
     found = []
-    for sent in sorted(run.log, key=lambda each: each.left_s):
-        if not sent.is_read and answered & set(sent.rows):
+    for sent in run.updates:
+        if answered & set(sent.rows):
             found.append(f"{sent} was answered already")
-        if not sent.is_read and (sent.met == 204 or (sent.met == 422 and len(sent.rows) == 1)):
-            answered |= set(sent.rows)
+        if sent.met == DONE or (sent.met == 422 and len(sent.rows) == 1):
+            answered |= set(sent.rows) - (in_doubt if sent.met != DONE else set())
+        elif sent.met != 422:
+            in_doubt |= set(sent.rows)
     return found
 
 
 def _disorder(run: Run) -> list[str]:
     latest: dict[str, int] = defaultdict(int)
     found = []
-    for sent in sorted(run.log, key=lambda each: each.left_s):
-        for row in () if sent.is_read else sent.rows:
+    for sent in run.updates:
+        for row in sent.rows:
             entity = run.case.lines[row - 1].entity
             if row < latest[entity]:
                 found.append(f"row {row} left after row {latest[entity]} of {entity}")
@@ -118,27 +140,37 @@ def _disorder(run: Run) -> list[str]:
 
 def starved(run: Run) -> list[str]:
     """Rows that can be sent and were not, or not in time, or not to their end."""
-    first_s: dict[int, float] = {}
-    faults: dict[int, int] = defaultdict(int)
-    for sent in run.log:
-        for row in () if sent.is_read else sent.rows:
-            first_s.setdefault(row, sent.left_s)
-        for row in sent.rows:
-            faults[row] += sent.is_fault
+    first_s = {row: sent.left_s for sent in reversed(run.updates) for row in sent.rows}
     found = []
     until_s = within_s(run)
     for row, line in enumerate(run.case.lines, 1):
         result = run.results.get(row)
         status = "" if result is None else str(result.status)
-        if line.bad or _is_behind(result):
+        if line.bad or _is_behind(result) or (status != "updated" and _is_excused(run, row)):
             continue
         if row not in first_s:
             found.append(f"row {row} was never sent: {status or run.legs[-1].stopped}")
         elif first_s[row] > until_s:
             found.append(f"row {row} was sent at {first_s[row]:.0f} s, not within {until_s:.0f} s")
-        if status != "updated" and faults[row] < (1 if line.is_once else ATTEMPTS):
+        if status != "updated":
             found.append(f"row {row} ended {status or 'not'}: {run.legs[-1].stopped}")
     return found
+
+
+def _is_excused(run: Run, row: int) -> bool:
+    """Whether the vendor was down when the row was sent, or the process stopped; if it may be
+    repeated, each time, and when next to nothing else was left to tell a vendor that is down from a
+    row that is bad.
+    """
+    sent = [each for each in run.log if row in each.rows]
+    faults = [each for each in sent if each.is_fault]
+    if run.case.lines[row - 1].is_once:
+        return bool(faults) or any(not each.met for each in sent)
+    if not faults or sum(each.met != DONE for each in sent) < ATTEMPTS:
+        return False
+    later = (each for each in run.log if each.left_s > faults[0].left_s)
+    entities = {run.case.lines[other - 1].entity for each in later for other in each.rows}
+    return len(entities) < TOO_FEW
 
 
 def _is_behind(result: RowResult | None) -> bool:

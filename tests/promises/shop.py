@@ -64,7 +64,8 @@ class Terms:
 
     groups    how many rows a request may carry; Oracle's manner only
     replaces  an update replaces the whole of its entity
-    outages   short times in which it answers nothing
+    outages   short times in which it answers nothing, or no update ...
+    reads_on  ... but still reads
     """
 
     manner: Manner = "xsolla"
@@ -75,6 +76,7 @@ class Terms:
     groups: int = 1
     replaces: bool = True
     outages: Sequence[Outage] = ()
+    reads_on: bool = False
 
 
 class Change(UpdateJob):
@@ -106,7 +108,7 @@ def _differences(_settings: Any, job: Change, state: State) -> tuple[Difference,
 
 READING = Reading[Any, Change](
     request=lambda _s, job: Request("GET", f"/{job.row}"),
-    state=lambda _s, reply: (
+    state=lambda _s, _job, reply: (
         State(json.loads(reply.body), reply.headers.get("etag")) if reply.status == 200 else None
     ),
     differences=_differences,
@@ -181,13 +183,11 @@ class Shop:
     """The vendor.
 
     clock    virtual seconds
-    began_s  when its outages count from
     """
 
     terms: Terms
     lines: Sequence[Line]
     clock: Callable[[], float]
-    began_s: float = 0.0
     log: list[Sent] = field(default_factory=list)
     applied: dict[int, int] = field(default_factory=dict)
     held: dict[str, int] = field(default_factory=dict)
@@ -207,8 +207,8 @@ class Shop:
 
     async def _answer(self, sent: Sent, etag: str) -> Reply | NoReply:
         await anyio.sleep(WAY_S / 2)
-        for outage in self.terms.outages:
-            if outage.from_s <= self.clock() - self.began_s < outage.until_s:
+        for outage in () if sent.is_read and self.terms.reads_on else self.terms.outages:
+            if outage.from_s <= self.clock() < outage.until_s:
                 sent.is_fault = True
                 return await self._down(outage.how)
         bad = "" if sent.is_read else next(filter(None, (self._bad(row) for row in sent.rows)), "")

@@ -1,24 +1,188 @@
+"""Every row that can be sent is sent, within a bound: `within_s` of the judge, and docs/pacing.md.
+
+LIVENESS_SEEDS=1000 makes up a thousand files anew, instead of always the same few.
+"""
+
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
+from tests.promises.broken_rules import RULES, Rule
 from tests.promises.files import Case, cases
 from tests.promises.judge import play, starved, unsafe
+from tests.promises.shop import Bad, Line, Terms
+from tests.scenarios.vendor import Outage
 
 SEEDS = int(os.environ.get("LIVENESS_SEEDS", "0"))
-
-
-@settings(
+MADE_UP = settings(
     max_examples=SEEDS or 40,
     derandomize=not SEEDS,
     database=None,
     deadline=None,
+    phases=[Phase.generate],  # a case that fails says what it is; to shrink it takes minutes
     suppress_health_check=list(HealthCheck),
 )
+pytestmark = pytest.mark.timeout(7200 if SEEDS else 300)
+
+
+def rows(count: int, letter: str, bad: Bad = "", **more: Any) -> list[Line]:
+    return [Line(f"{letter}{n}", bad, **more) for n in range(count)]
+
+
+KNOWN = {
+    "bad ones, then such as may not be repeated": (
+        Terms(manner="oracle"),
+        rows(1, "a") + rows(12, "b", "500") + rows(288, "c", is_once=True),
+    ),
+    "bad ones at the end": (Terms(), rows(288, "a") + rows(12, "b", "500")),
+    "bad ones at the end, and others behind them": (
+        Terms(),
+        rows(130, "a") + rows(12, "b", "silence") + rows(12, "b"),
+    ),
+    "many in one place": (Terms(), rows(1, "a") + rows(300, "b", "reset") + rows(300, "c")),
+    "bad ones fill whole groups": (
+        Terms(manner="oracle", groups=20),
+        rows(1, "a") + rows(40, "b", "500", group="x") + rows(400, "c", group="x"),
+    ),
+    "a bad one in each group hangs": (
+        Terms(manner="oracle", groups=20),
+        [Line(f"a{n}", "" if n % 20 else "silence", group="x") for n in range(1, 200)],
+    ),
+    "every other one": (Terms(), rows(50, "a", "503") + rows(1, "c") + rows(50, "b")),
+    "guards": (Terms(manner="adobe"), rows(12, "b", "500", is_once=True) + rows(200, "a")),
+}
+
+
+@pytest.mark.parametrize(("terms", "lines"), KNOWN.values(), ids=KNOWN.keys())
+@pytest.mark.parametrize("in_flight", [1, 16])
+def test_rows_that_are_never_answered_keep_no_other_from_being_sent(
+    terms: Terms, lines: list[Line], in_flight: int
+) -> None:
+    run = play(Case(replace(terms, in_flight=in_flight), lines, seed=1))
+    assert unsafe(run) == []
+    assert starved(run) == []
+    assert [leg.stopped for leg in run.legs] == [None]
+    ends = {str(run.results[row].status) for row, line in enumerate(lines, 1) if line.bad}
+    assert ends <= {"unknown", "failed"}
+
+
+@pytest.mark.parametrize("how", ["503", "refused", "silence"])
+def test_an_outage_that_lasts_stops_the_account_and_costs_no_row(how: str) -> None:
+    """It ends while nobody sends, and the run is carried on."""
+    outage = Outage(from_s=3.0, until_s=80.0, how=how)
+    terms = Terms(max_outage_s=60.0, outages=[outage])
+    run = play(Case(terms, rows(300, "a"), seed=1))
+    assert unsafe(run) == []
+    assert "down" in str(run.legs[0].stopped)
+    assert sum(sent.is_fault for sent in run.log if sent.left_s < 75.0) < 60  # of the first process
+    assert {str(result.status) for result in run.results.values()} == {"updated"}
+
+
+@MADE_UP
 @given(cases())
 def test_every_row_that_can_be_sent_is_sent_in_time(case: Case) -> None:
     run = play(case)
     assert unsafe(run) == []
     assert starved(run) == []
+
+
+@MADE_UP
+@given(cases(), st.lists(st.sampled_from([0.05, 0.3, 1.0, 5.0, 30.0]), min_size=1, max_size=3))
+def test_so_it_is_where_the_process_is_stopped_and_the_run_carried_on(
+    case: Case, stops_s: Sequence[float]
+) -> None:
+    run = play(case, stops_s)
+    assert unsafe(run) == []
+    assert starved(run) == []
+
+
+FIRST = {
+    "a row waits behind the only one": (
+        Terms(outages=[Outage(from_s=0.0, until_s=40.0, how="refused")]),
+        rows(1, "a") + rows(1, "a"),
+    ),
+    "the same, and more rows than are read ahead": (
+        Terms(quota="100/s", outages=[Outage(from_s=0.0, until_s=5.0, how="refused")]),
+        [Line("a")] * 4_500,
+    ),
+    "guards": (
+        Terms(manner="adobe", outages=[Outage(from_s=0.0, until_s=40.0, how="refused")]),
+        [Line("a", is_once=True)] * 2,
+    ),
+    "all that may go are silent": (
+        Terms(),
+        rows(6, "a", "silence") + rows(6, "a"),
+    ),
+    "and their reads are as slow as a time limit allows": (
+        Terms(manner="adobe", timeout_s=30.0),
+        rows(3, "a", "silence") + rows(20, "a"),
+    ),
+    "groups of them": (
+        Terms(manner="oracle", groups=20),
+        [Line(f"a{n}", "silence", group="x") for n in range(30)] + rows(30, "a"),
+    ),
+}
+"""What the first requests of a process meet."""
+
+
+@pytest.mark.parametrize(("terms", "lines"), FIRST.values(), ids=FIRST.keys())
+@pytest.mark.parametrize("in_flight", [1, 4])
+@pytest.mark.parametrize("stops_s", [(), (0.05, 0.05)], ids=["", "stopped"])
+def test_first_requests_without_a_reply_stop_each_process_and_the_next_one_gets_further(
+    terms: Terms, lines: list[Line], in_flight: int, stops_s: Sequence[float]
+) -> None:
+    run = play(Case(replace(terms, in_flight=in_flight), lines, seed=1), stops_s)
+    assert unsafe(run) == []
+    assert starved(run) == []
+    assert [leg.stopped for leg in run.legs[len(stops_s) :]].count("the time is over") == 0
+
+
+OUTAGES = [
+    Case(
+        Terms(outages=[Outage(from_s=1.0, until_s=41.0, how="503")]),
+        rows(100, "a"),
+        seed=1,
+    ),
+    Case(
+        Terms(manner="adobe", outages=[Outage(from_s=1.0, until_s=41.0, how="503")], reads_on=True),
+        rows(100, "a", is_once=True),
+        seed=1,
+    ),
+    Case(
+        Terms(
+            in_flight=1, timeout_s=2.0, outages=[Outage(from_s=1.0, until_s=31.0, how="silence")]
+        ),
+        rows(100, "a"),
+        seed=1,
+    ),
+]
+"""In the middle of a file, and soon over."""
+
+
+@pytest.mark.parametrize("case", OUTAGES, ids=["503", "reads go on", "silence"])
+def test_a_short_outage_costs_no_row(case: Case) -> None:
+    run = play(case)
+    assert unsafe(run) == []
+    assert {str(result.status) for result in run.results.values()} == {"updated"}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+def test_it_finds_rules_that_are_wrong(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule(monkeypatch)
+
+    @settings(MADE_UP, max_examples=200, derandomize=True)
+    @given(cases())
+    def holds(case: Case) -> None:
+        assert starved(play(case)) == []
+
+    if any(starved(play(case)) for case in OUTAGES):
+        return
+    with pytest.raises(AssertionError):
+        holds()

@@ -251,3 +251,14 @@ def test_an_error_inside_passes_through_the_displays() -> None:
         ):
             raise KeyError
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+
+
+def test_an_account_that_waits_gets_a_line_a_minute_without_a_terminal() -> None:
+    """It sends nothing and nothing ends: whoever reads the log sees that it waits, and why."""
+    file = io.StringIO()
+    poll = Scripted(*[progressed(3)] * 200)
+    with PlainDisplay(Console(file=file, width=40), poll, ticking(), every_s=0.001):
+        assert poll.is_through.wait(20)
+    lines = file.getvalue().splitlines()
+    assert 3 <= len(lines) <= 5
+    assert all(line.startswith("shop: 3 of 9 rows done") for line in lines)

@@ -57,6 +57,7 @@ class Link:
         self._clock = clock
         self._timeout_s = timeout_s
         self._random = random.Random(seed)
+        self._warm_until_s = -math.inf
 
     async def send(self, request: Request) -> Reply | NoReply:
         """As the engine's transport does."""
@@ -71,9 +72,15 @@ class Link:
         return reply
 
     async def _exchange(self, sent: Sent) -> Reply | NoReply:
-        await anyio.sleep(self._one_way_s())
+        behaviour = self._vendor.course.at(self._clock())
+        is_stray = behaviour.strays > 0 and self._random.random() < behaviour.strays
+        late_s = behaviour.late_s if is_stray else 0.0
+        if behaviour.cold_s and self._clock() > self._warm_until_s:
+            late_s += behaviour.cold_s
+        await anyio.sleep(self._one_way_s() + late_s)
         now_s = sent.arrived_s = self._clock()
-        outcome = self._vendor.arrive(now_s)
+        self._warm_until_s = now_s + behaviour.cold_after_s
+        outcome = self._vendor.arrive(now_s, is_stray=is_stray)
         sent.what = outcome.what
         if outcome.answered_s == math.inf:
             await anyio.sleep_forever()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
+from pipeline.policy.quota import Quota, parse_quota
 from tests.scenarios.link import Sent
 from tests.scenarios.scenario import Scenario
 from tests.scenarios.vendor import REFUSED
@@ -123,6 +124,20 @@ def in_outage(run: Run, from_s: float, until_s: float) -> float:
     )
 
 
+def window(run: Run, from_s: float, until_s: float) -> float:
+    """The most requests that arrived in any window of a stated quota, as a share of its limit."""
+    arrived_s = sorted(s.arrived_s for s in run.sent if from_s <= s.arrived_s < until_s)
+    return max((_worst(arrived_s, parse_quota(q)) for q in run.scenario.account.quota), default=0.0)
+
+
+def _worst(arrived_s: Sequence[float], quota: Quota) -> float:
+    held = (
+        number + 1 - bisect_right(arrived_s, at_s - quota.per_s + MOMENT_S)
+        for number, at_s in enumerate(arrived_s)
+    )
+    return max(held, default=0) / quota.limit
+
+
 def slowdown(run: Run, from_s: float, until_s: float) -> float:
     """The mean round trip of what was applied, as a multiple of one without a queue."""
     ratios = [
@@ -149,6 +164,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             recover_s,
             early,
             in_outage,
+            window,
             slowdown,
             lost_rows,
         )
@@ -156,7 +172,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 
 ALWAYS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {"wasted": (0.0, 0.02), "early": (0, 0), "lost_rows": (0, 0)}
+    {"wasted": (0.0, 0.02), "early": (0, 0), "window": (0, 1), "lost_rows": (0, 0)}
 )
 """What must come out of every run whose scenario says nothing else of it."""
 

@@ -112,7 +112,8 @@ async def send_jobs(
 
 def _known(legs: Sequence[Leg]) -> Earlier:
     """What is on record of legs, for the one after them."""
-    results = {each.row: each for leg in legs for each in leg.results}
+    all_results = (each for leg in legs for each in leg.results)
+    results = {each.row: each for each in all_results if each.status != "not_attempted"}
     claimed = {row for leg in legs for row in leg.claimed}
     return Earlier(
         in_doubt=frozenset(claimed - results.keys()),

@@ -37,6 +37,11 @@ class Behaviour:
     over             status of what is beyond a window
     most_in_flight   arrived and not answered; more are refused at once ...
     crowded          ... with this status
+    strays           share of requests that meet something that has nothing to do with the load: ...
+    stray            ... a `429`, a `503`, a `reset` of the connection, or `silence`
+    late_s           so much later than others they arrive
+    cold_s           so much later arrives what leaves before anything has arrived ...
+    cold_after_s     ... for so long
     one_in           every so-manieth request is answered 429, whatever the load
     retry_after      what a refusal tells: `none`, `seconds` or `date`
     retry_after_s    0: until there is room, and 1 s where that is not the reason
@@ -54,6 +59,11 @@ class Behaviour:
     over: int = 429
     most_in_flight: int = 0
     crowded: int = 503
+    strays: float = 0.0
+    stray: Literal["429", "503", "reset", "silence"] = "429"
+    late_s: float = 0.0
+    cold_s: float = 0.0
+    cold_after_s: float = 4.0
     one_in: int = 0
     retry_after: Literal["none", "seconds", "date"] = "none"
     retry_after_s: float = 0.0
@@ -158,13 +168,19 @@ class Vendor:
     _free_s: list[float] = field(default_factory=list)
     _under_way_s: list[float] = field(default_factory=list)
 
-    def arrive(self, now_s: float) -> Outcome:
-        """What becomes of a request that arrives now."""
+    def arrive(self, now_s: float, *, is_stray: bool = False) -> Outcome:
+        """What becomes of a request that arrives now.
+
+        is_stray  it is one of the `strays`
+        """
         self.arrived += 1
         if outage := self.course.outage(now_s, now_s):
             return _in_outage(outage, now_s, "refused")
         behaviour = self.course.at(now_s)
-        outcome = self._refused(behaviour, now_s) or self._accept(behaviour, now_s)
+        if is_stray:
+            outcome = _stray(behaviour, now_s)
+        else:
+            outcome = self._refused(behaviour, now_s) or self._accept(behaviour, now_s)
         return outcome._replace(headers={**self._told(behaviour, now_s), **outcome.headers})
 
     def _refused(self, behaviour: Behaviour, now_s: float) -> Outcome | None:
@@ -246,6 +262,17 @@ def _in_outage(outage: Outage, now_s: float, how_lost: str) -> Outcome:
         case "refused":
             return Outcome("down", None, now_s, no_reply=how_lost)
     return Outcome("down", None, math.inf, no_reply="silence")
+
+
+def _stray(behaviour: Behaviour, now_s: float) -> Outcome:
+    match behaviour.stray:
+        case "429":
+            return _refusal("chance", 429, behaviour, now_s, 1.0)
+        case "503":
+            return Outcome("chance", 503, now_s)
+        case "reset":
+            return Outcome("chance", None, now_s, no_reply="reset")
+    return Outcome("chance", None, math.inf, no_reply="silence")
 
 
 def _refusal(what: What, status: int, behaviour: Behaviour, now_s: float, room_s: float) -> Outcome:

@@ -183,6 +183,8 @@ GOOD_TYPE, GOOD_ACCEPT = XCORE_PATCH["content-type"], XCORE_PATCH["accept"]
         ({"if_match": '"1"'}, 200),
         ({"if_match": '"2"'}, 409),  # stale
         ({"if_match": '"x"'}, 409),  # quoted, but no etag of ours
+        ({"if_match": '"01"'}, 409),  # opaque: the same number is another text
+        ({"if_match": '"1 "'}, 400),  # a blank is no part of an etag
         ({"if_match": "1"}, 400),  # the quotes are part of it
         ({"if_match": 'W/"1"'}, 400),
         ({"if_match": '"1", "2"'}, 400),

@@ -309,7 +309,6 @@ def test_a_receiver_in_trouble_delays_and_fails_nothing(shop, status, delay_s, i
     ("line", "told"),
     [
         ('webhook = "https://hooks.example/T0"', "the URL is a secret"),
-        ('webhook = "env:NO_SUCH"', "NO_SUCH is not set"),
         ('on = ["always"]', "on"),
         ('format = "irc"', "format"),
     ],
@@ -325,6 +324,20 @@ def test_wrong_keys_are_told_and_nothing_is_sent(shop, vendor, line, told):
     assert told in done.words
     assert "hooks.example" not in done.err
     assert vendor.stats()["requests"] == before
+
+
+def test_a_webhook_without_its_secret_is_warned_of_and_the_rows_are_sent(shop, vendor):
+    """Who is told of a night must not stop it."""
+    path = drop(shop, *rows(1))
+    before = vendor.stats()["requests"]
+    (shop / "pipeline.toml").write_text(
+        f'{(shop / "pipeline.toml").read_text()}\n[notify]\nwebhook = "env:NO_SUCH"\n'
+    )
+    done = typed(shop, "run", "--yes", str(path))
+    assert done.code == 0, done
+    assert "Warning: nobody is told by webhook" in done.words
+    assert "NO_SUCH is not set" in done.words
+    assert vendor.stats()["requests"] > before
 
 
 def test_that_nothing_came_is_told(shop):

@@ -155,7 +155,13 @@ def check_every_field_is_explained(_vendor: AnyVendor, operation: AnyOperation) 
 
 def check_sample_is_whole_and_right(vendor: AnyVendor, operation: AnyOperation) -> None:
     values = sample_values(operation)
+    settings = settings_of(vendor)
     missing = set(operation.job_type.model_fields) - set(values)
+    missing -= {
+        name
+        for name, value in examples(operation)
+        if (job := job_of(operation, {**values, name: value})) and operation.refuse(settings, job)
+    }  # what this account may not give
     assert not missing, f"the sample leaves out {missing}"
     for name, cell in cells_of(operation.job_type).items():
         if cell.kind is CellKind.OBJECT and name not in operation.sample:
@@ -685,10 +691,10 @@ def check_a_read_asks_for_the_entity(vendor: AnyVendor, operation: AnyOperation)
 
 
 def check_any_reply_tells_a_state_or_nothing(vendor: AnyVendor, operation: AnyOperation) -> None:
-    settings, reading = settings_of(vendor), operation.reading
+    settings, reading, job = settings_of(vendor), operation.reading, sample_job(operation)
     for reply in replies():
         try:
-            found, again = (reading.state(settings, reply) for _ in range(2))
+            found, again = (reading.state(settings, job, reply) for _ in range(2))
         except Exception as error:
             raise AssertionError(f"state raises {error!r} at {told(reply)}") from error
         assert repr(found) == repr(again), f"{told(reply)} means {found}, then {again}"
@@ -725,7 +731,9 @@ def check_differences_are_pure(vendor: AnyVendor, operation: AnyOperation) -> No
                 assert isinstance(each, Difference), f"{each!r} is no Difference"
                 assert each.field, f"a Difference in nothing: {each}"
                 assert isinstance(each.is_told, bool), f"{each} is told or not"
-            assert found, f"nothing differs from {fields}, which holds nothing"
+            # the vendor refuses to remove what is not there: nothing is left to differ
+            is_refused = operation.change and operation.change.after(settings, job, state) is None
+            assert found or is_refused, f"nothing differs from {fields}, which holds nothing"
 
 
 # ----------------------------------------------------------------------------- guards
@@ -981,20 +989,37 @@ async def wire_check_what_was_sent_is_read_back(
 ) -> None:
     reading, job = operation.reading, sample_job(operation)
     async with signed_in(vendor) as (settings, exchange):
-        before = reading.state(settings, await exchange(reading.request(settings, job)))
+        before = reading.state(settings, job, await exchange(reading.request(settings, job)))
         assert isinstance(before, State), f"the first read gives {before}"
         assert reading.differences(settings, job, before), "before the update nothing differs"
         reply = await exchange(operation.encode(settings, (job,)))
         assert reply.status // 100 == 2, f"the update is answered with {told(reply)}"
-        after = reading.state(settings, await exchange(reading.request(settings, job)))
+        after = reading.state(settings, job, await exchange(reading.request(settings, job)))
         assert isinstance(after, State), f"the second read gives {after}"
         found = reading.differences(settings, job, after)
         missing = [each for each in found if each.is_told]
         assert not missing, f"what was sent is not what is read: {missing}"
 
 
+async def wire_check_a_read_of_another_entity_tells_nothing(
+    vendor: AnyVendor, operation: AnyOperation, _folder: Path
+) -> None:
+    """A reply that a connection out of step brings is about another entity, and says so."""
+    reading, values, name = operation.reading, sample_values(operation), id_field(operation)
+    ours, other = (
+        operation.job_type.model_validate({**values, name: text})
+        for text in neighbours(operation)[:2]
+    )
+    async with signed_in(vendor) as (settings, exchange):
+        reply = await exchange(reading.request(settings, other))
+        assert isinstance(reading.state(settings, other, reply), State), f"{told(reply)} tells none"
+        found = reading.state(settings, ours, reply)
+        assert found is None, f"a read of {other} tells of {ours}: {found}"
+
+
 READ_WIRE_CHECKS: list[Callable[[AnyVendor, AnyOperation, Path], Awaitable[None]]] = [
     wire_check_what_was_sent_is_read_back,
+    wire_check_a_read_of_another_entity_tells_nothing,
 ]
 
 
@@ -1123,7 +1148,7 @@ async def wire_check_an_update_is_foretold_and_taken_back(
     async with signed_in(vendor) as (settings, exchange):
 
         async def held() -> State:
-            found = reading.state(settings, await exchange(reading.request(settings, job)))
+            found = reading.state(settings, job, await exchange(reading.request(settings, job)))
             assert isinstance(found, State), f"a read gives {found}"
             return found
 
@@ -1153,7 +1178,7 @@ async def wire_check_what_is_guarded_happens_once(
         tried_jobs = jobs or jobs_of(operation, settings)
         for job in filter(partial(guard.needs, settings), tried_jobs):
             read = reading.request(settings, job)
-            before = reading.state(settings, await exchange(read))
+            before = reading.state(settings, job, await exchange(read))
             assert isinstance(before, State), f"the first read gives {before}"
             guarded = guard.guarded(settings, job, before)
             if guarded is None:
@@ -1167,7 +1192,7 @@ async def wire_check_what_is_guarded_happens_once(
             (answer,) = operation.decode(settings, (guarded,), second)
             assert answer.verdict is Verdict.REJECTED, f"the second time: {told(second)}"
             assert guard.refusal(settings, answer), f"not taken for its refusal: {told(second)}"
-            after = reading.state(settings, await exchange(read))
+            after = reading.state(settings, job, await exchange(read))
             assert isinstance(after, State), f"the second read gives {after}"
             found = reading.differences(settings, guarded, after)
             assert not any(each.is_told for each in found), f"applied, and told not to be: {found}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 from collections import Counter, defaultdict
@@ -16,7 +17,7 @@ from yarl import URL
 
 from pipeline.config.secrets import secret_keys
 from pipeline.model import Cell, CellKind, NoReply, Reply, Request, UpdateJob
-from pipeline.vendors import Operation, Vendor, VendorSettings
+from pipeline.vendors import Operation, Vendor, VendorSettings, load_vendors
 
 AnyVendor = Vendor[Any]
 AnyOperation = Operation[Any, Any]
@@ -24,6 +25,28 @@ Values = dict[str, Any]
 
 ORIGIN = "https://vendor.example:8443"
 PLAIN = {CellKind.ID, CellKind.TEXT, CellKind.KEYWORD, CellKind.DATE}
+
+
+_ADOBE = load_vendors()["adobe"]
+_CONTAINER = "e0bd8463-0913-4ca1-bd84-6309134ca1f6"
+XCORE: AnyVendor = dataclasses.replace(
+    _ADOBE,
+    simulated={**_ADOBE.simulated, "api": "xcore", "container_id": _CONTAINER},
+    operations=(
+        dataclasses.replace(
+            _ADOBE.operations[0],
+            sample={
+                "instance_id": "b3966680-13ec-11eb-9c20-8323709cfc65",
+                "container_id": _CONTAINER,
+                "etag": "1",
+                "status": "approved",
+                "/_instance/xdm:name": "Summer for everyone",
+                "add:/_instance/xdm:tags/-": "xcore:tag:124e2e764b1ac1b9",
+            },
+        ),
+    ),
+)
+"""Adobe by way of its older API, which has ended and works all the same."""
 
 
 # ------------------------------------------------------ settings, and a job from the sample

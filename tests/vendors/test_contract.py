@@ -20,10 +20,11 @@ from tests.vendors.conformance import (
     wire_check_the_sample_is_updated,
     wire_check_wrong_credentials_stop_the_account,
 )
-from tests.vendors.specimens import AnyOperation, AnyVendor
+from tests.vendors.specimens import XCORE, AnyOperation, AnyVendor
 from tests.vendors.twins import ACME, OTHERS, TWINS
 
 OFFERED = [(vendor, o) for vendor in load_vendors().values() for o in vendor.operations]
+EVERY_WAY = [*OFFERED, (XCORE, *XCORE.operations)]
 
 
 def named(part: Any) -> str | None:
@@ -32,17 +33,17 @@ def named(part: Any) -> str | None:
 
 
 def for_each(offered: Sequence[tuple[AnyVendor, AnyOperation]]) -> pytest.MarkDecorator:
-    names = [operation.name for _, operation in offered]
+    names = [f"{operation.name}{'-xcore' * (vendor is XCORE)}" for vendor, operation in offered]
     return pytest.mark.parametrize(("vendor", "operation"), offered, ids=names)
 
 
-@for_each(OFFERED)
+@for_each(EVERY_WAY)
 @pytest.mark.parametrize("check", CHECKS, ids=named)
 def test_every_operation_holds_the_contract(vendor, operation, check):
     check(vendor, operation)
 
 
-@for_each([(vendor, operation) for vendor, operation in OFFERED if is_emulated(vendor)])
+@for_each([(vendor, operation) for vendor, operation in EVERY_WAY if is_emulated(vendor)])
 @pytest.mark.parametrize("check", WIRE_CHECKS, ids=named)
 async def test_every_emulated_operation_holds_it_over_the_wire(vendor, operation, check, tmp_path):
     await check(vendor, operation, tmp_path)

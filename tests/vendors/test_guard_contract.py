@@ -12,7 +12,7 @@ from pipeline.model import Answer, Request
 from pipeline.vendors import Guard, Reading, State, load_vendors
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import GUARD_CHECKS, Check
-from tests.vendors.specimens import AnyOperation
+from tests.vendors.specimens import XCORE, AnyOperation
 from tests.vendors.twins import ACME, STOCK, Settings, Stock, raising
 
 GUARDED = [(v, o) for v in load_vendors().values() for o in v.operations if o.guard]
@@ -34,9 +34,15 @@ async def test_every_emulated_guard_holds_over_the_wire(vendor, operation):
     await suite.wire_check_what_is_guarded_happens_once(vendor, operation)
 
 
-async def test_the_guard_of_the_other_api_of_adobe_holds_over_the_wire():
+async def test_the_guard_of_the_older_api_of_adobe_holds_the_contract_and_over_the_wire():
+    (operation,) = XCORE.operations
+    for check in GUARD_CHECKS:
+        check(XCORE, operation)
+    await suite.wire_check_what_is_guarded_happens_once(XCORE, operation)
+
+
+async def test_the_guard_of_adobe_holds_for_what_only_a_test_can_guard():
     (vendor, operation), *_ = GUARDED
-    dps = {n: v for n, v in vendor.simulated.items() if n != "container_id"} | {"api": "dps"}
     changes = [
         {"add:/labels/-": "x"},
         {"remove:/representations/0/placement": True},
@@ -47,8 +53,7 @@ async def test_the_guard_of_the_other_api_of_adobe_holds_over_the_wire():
         operation.job_type.model_validate({"instance_id": f"o{n}", "changes": each})
         for n, each in enumerate(changes)
     ]
-    other = dataclasses.replace(vendor, simulated=dps)
-    await suite.wire_check_what_is_guarded_happens_once(other, operation, jobs)
+    await suite.wire_check_what_is_guarded_happens_once(vendor, operation, jobs)
 
 
 # ------------------------------------------------------------- the suite finds what is broken
@@ -74,7 +79,7 @@ GOOD = Guard[Any, Any](
 )
 READING = Reading[Any, Any](
     request=lambda _s, job: Request("GET", f"/v1/{job.warehouse}"),
-    state=lambda _s, _reply: None,
+    state=lambda _s, _job, _reply: None,
     differences=lambda _s, _job, _state: (),
     settle_after_s=20.0,
 )
@@ -175,7 +180,7 @@ def test_every_check_has_a_twin():
     ],
 )
 async def test_a_guard_that_does_not_hold_is_found_over_the_wire(changed, told):
-    (vendor, operation), *_ = GUARDED
+    vendor, (operation,) = XCORE, XCORE.operations
     broken = dataclasses.replace(operation.guard, **changed)
     twin = dataclasses.replace(operation, guard=broken)
     with pytest.raises(AssertionError, match=told):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
@@ -11,17 +10,12 @@ from pipeline.model import Reply
 from pipeline.vendors import load_vendors
 from pipeline.vendors.contract import Page
 from tests.vendors.conformance import signed_in
+from tests.vendors.specimens import XCORE
 
 VENDORS = load_vendors()
 ADOBE, XSOLLA = VENDORS["adobe"], VENDORS["xsolla"]
 (OFFER,) = ADOBE.operations
 BONUS, COUPON = XSOLLA.operations
-DPS = dataclasses.replace(
-    ADOBE,
-    simulated={
-        name: value for name, value in ADOBE.simulated.items() if name != "container_id"
-    } | {"api": "dps"},
-)  # fmt: skip
 
 
 def offers(count: int) -> list[object]:
@@ -57,7 +51,7 @@ def promotions(count: int) -> list[object]:
 
 @pytest.mark.parametrize(
     ("vendor", "operation", "jobs"),
-    [(DPS, OFFER, offers(230)), (XSOLLA, COUPON, coupons(120)), (XSOLLA, BONUS, promotions(60))],
+    [(ADOBE, OFFER, offers(230)), (XSOLLA, COUPON, coupons(120)), (XSOLLA, BONUS, promotions(60))],
     ids=lambda value: getattr(value, "name", ""),
 )
 async def test_a_list_brings_what_reads_bring(vendor, operation, jobs):
@@ -77,7 +71,7 @@ async def test_a_list_brings_what_reads_bring(vendor, operation, jobs):
             cursor, pages = page.next, pages + 1
         assert pages == -(-len(jobs) // len(page.states or jobs)) or pages > 1
         for job in jobs[::37]:
-            state = reading.state(settings, await exchange(reading.request(settings, job)))
+            state = reading.state(settings, job, await exchange(reading.request(settings, job)))
             listed = found[operation.entity(settings, job).id]
             assert not operation.change.unlike(settings, state, listed)
             assert not operation.change.unlike(settings, listed, state)
@@ -101,7 +95,7 @@ async def test_what_is_no_page_of_coupons_tells_nothing(body, why):
 
 
 async def test_the_next_page_never_leads_to_another_host():
-    async with signed_in(DPS) as (settings, _):
+    async with signed_in(ADOBE) as (settings, _):
         listing = OFFER.reading.listing(settings)
         for href in ("https://evil.example/offers?x", "//evil.example/offers?x", "/other?x", 7):
             body = {"results": [], "total": 0, "_links": {"next": {"href": href}}}
@@ -110,5 +104,5 @@ async def test_the_next_page_never_leads_to_another_host():
 
 
 async def test_xcore_is_not_listed():
-    async with signed_in(ADOBE) as (settings, _):
+    async with signed_in(XCORE) as (settings, _):
         assert OFFER.reading.listing(settings) is None

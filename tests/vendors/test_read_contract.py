@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from pipeline.vendors import load_vendors
 from pipeline.vendors.contract import MISSING, Difference, Missing, Reading, State
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import READ_CHECKS, READ_WIRE_CHECKS, Check, is_emulated
-from tests.vendors.specimens import AnyOperation, AnyVendor
+from tests.vendors.specimens import XCORE, AnyOperation, AnyVendor
 from tests.vendors.twins import ACME, PRICE, Price, raising
 
 READ = [(v, o) for v in load_vendors().values() for o in v.operations if o.reading]
@@ -39,6 +40,26 @@ async def test_every_emulated_operation_is_read_over_the_wire(vendor, operation,
     await check(vendor, operation, tmp_path)
 
 
+async def test_the_older_api_of_adobe_is_read_over_the_wire(tmp_path):
+    for check in READ_WIRE_CHECKS:
+        await check(XCORE, XCORE.operations[0], tmp_path)
+
+
+@pytest.mark.parametrize(("vendor", "operation"), READ, ids=NAMES)
+async def test_a_reading_that_takes_any_entity_is_found_over_the_wire(vendor, operation, tmp_path):
+    right = operation.reading.state
+
+    def of_whoever(settings: Any, job: Any, reply: Reply) -> Any:
+        nameless = {**json_object(reply.body), "id": None, "external_id": None}
+        return right(settings, job, reply._replace(body=json.dumps(nameless).encode()))
+
+    twin = dataclasses.replace(
+        operation, reading=dataclasses.replace(operation.reading, state=of_whoever)
+    )
+    with pytest.raises(AssertionError, match="a read of"):
+        await READ_WIRE_CHECKS[1](vendor, twin, tmp_path)
+
+
 # ------------------------------------------------------------- the suite finds what is broken
 
 
@@ -46,7 +67,7 @@ def request(_s: Any, job: Price) -> Request:
     return Request("GET", f"/v1/prices/{quote(job.sku, safe='')}?full=1")
 
 
-def state(_s: Any, reply: Reply) -> State | Missing | None:
+def state(_s: Any, _job: Price, reply: Reply) -> State | Missing | None:
     body = {} if reply.is_cut else json_object(reply.body)
     if reply.status == 404 and body.get("error") == "no such article":
         return MISSING
@@ -113,21 +134,25 @@ TWINS = [
     of(A_READ, "encoded twice", **at(lambda job: f"/v1/{quote(quote(job.sku, safe=''), safe='')}")),
     of(A_READ, "never settled", settle_after_s=float("inf")),
     of(A_READ, "settled while it is under way", settle_after_s=5.0),
-    of(A_STATE, "a page is no object", state=lambda _s, reply: State({"n": reply.body[0]})),
-    of(A_STATE, "an outage is no state", state=lambda _s, _reply: State({})),
+    of(A_STATE, "a page is no object", state=lambda _s, _job, reply: State({"n": reply.body[0]})),
+    of(A_STATE, "an outage is no state", state=lambda _s, _job, _reply: State({})),
     of(
-        A_STATE, "any 404 is the vendor's", state=lambda _s, r: MISSING if r.status == 404 else None
+        A_STATE,
+        "any 404 is the vendor's",
+        state=lambda _s, _job, r: MISSING if r.status == 404 else None,
     ),
-    of(A_STATE, "nothing that there is", state=lambda _s, _reply: False),
+    of(A_STATE, "nothing that there is", state=lambda _s, _job, _reply: False),
     of(
         A_STATE,
         "an etag that is a number",
-        state=lambda _s, r: State({}, 3) if r.status == 200 else None,
+        state=lambda _s, _job, r: State({}, 3) if r.status == 200 else None,
     ),  # type: ignore[arg-type]
     of(
         A_STATE,
         "a reply cut short",
-        state=lambda _s, r: State({}) if r.status == 200 and r.body.startswith(b"{") else None,
+        state=lambda _s, _job, r: (
+            State({}) if r.status == 200 and r.body.startswith(b"{") else None
+        ),
     ),
     of(ALIKE, "it cannot read a number", differences=raising_at_numbers),
     of(ALIKE, "a state that is changed", differences=spoiling),
@@ -171,7 +196,7 @@ def offered(name: str) -> tuple[AnyVendor, AnyOperation]:
         ({"differences": lambda _s, _job, _state: ()}, "before the update"),
         # one that never does sends rows again that have arrived
         ({"differences": lambda _s, _job, _state: (Difference("name", 1, 2),)}, "what was sent"),
-        ({"state": lambda _s, _reply: None}, "the first read"),
+        ({"state": lambda _s, _job, _reply: None}, "the first read"),
     ],
 )
 async def test_a_reading_that_does_not_tell_is_found_over_the_wire(changed, told, tmp_path):

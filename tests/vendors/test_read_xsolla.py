@@ -41,7 +41,7 @@ def coupon(**values: Any) -> Coupon:
 
 def state(job: Job, body: Any, status: int = 200, *, is_cut: bool = False) -> Any:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return OPERATIONS[type(job)].reading.state(SHOP, Reply(status, {}, raw, is_cut=is_cut))
+    return OPERATIONS[type(job)].reading.state(SHOP, job, Reply(status, {}, raw, is_cut=is_cut))
 
 
 def differing(job: Job, found: State) -> list[str]:
@@ -91,6 +91,25 @@ REPLIES = [
 @pytest.mark.parametrize("job", [bonus(), coupon()], ids=["bonus", "coupon"])
 def test_only_what_xsolla_itself_says_counts(job, status, body, found):
     assert state(job, body, status) == found
+
+
+@pytest.mark.parametrize(
+    ("job", "told", "is_ours"),
+    [
+        (coupon(), {"external_id": "coupon_44056_1"}, True),
+        (coupon(), {"external_id": "coupon_44056_2"}, False),
+        (coupon(), {"external_id": "COUPON_44056_1"}, False),
+        (coupon(), {}, True),  # none: the address alone says whose it is
+        (coupon(), {"external_id": None, "id": 9}, True),
+        (coupon(external_id="7"), {"external_id": 7}, True),
+        (bonus(), {"id": 111425}, True),
+        (bonus(), {"id": "111425"}, True),
+        (bonus(), {"id": 111426}, False),
+        (bonus(), {}, True),
+    ],
+)
+def test_a_reply_about_another_entity_tells_nothing(job, told, is_ours):
+    assert isinstance(state(job, {"name": dict(job.name), **told}), State) is is_ours
 
 
 def test_a_reply_cut_short_tells_nothing():
@@ -312,6 +331,33 @@ def test_what_differs_is_named_as_people_write_it(make, wanted, found, fields):
     assert differing(job, state(job, {"name": dict(job.name), **found})) == fields
 
 
+UNNAMED = [
+    # what the row sends, what a read shows of it
+    (bonus, {"bonus": [{"sku": "x", "quantity": 1, "skus": 2}]}),
+    (bonus, {"condition": [{"sku": "x", "quantity": 1}]}),
+    (bonus, {"limits": {"per_user": 5, "per_item": 2}}),
+    (bonus, {"limits": {"recurrent_schedule": {"per_item": {"a": 1}}}}),
+]
+
+
+@pytest.mark.parametrize(("make", "wanted"), UNNAMED)
+def test_members_that_no_source_names_make_no_difference(make, wanted):
+    job = make(**wanted)
+    for found in (wanted, {name: _named(value) for name, value in wanted.items()}):
+        held = state(job, {"name": dict(job.name), **found})
+        assert differing(job, held) == []
+        change = OPERATIONS[type(job)].change
+        assert change.unlike(SHOP, change.after(SHOP, job, held), held) == ()
+
+
+def _named(value: Any) -> Any:
+    """`value` as a vendor shows it that dropped what it does not know."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    known = ("sku", "per_user")
+    return {name: inner for name, inner in value.items() if name in known}
+
+
 def test_a_difference_gives_both_values():
     (found,) = BONUS_PROMOTION.reading.differences(
         SHOP,
@@ -354,7 +400,9 @@ def read_after(job: Job) -> State:
     """What is read once the job was sent."""
     shelf, operation = Shelf(), OPERATIONS[type(job)]
     assert answered(shelf, operation.encode(SHOP, (job,))).status == 204
-    found = operation.reading.state(SHOP, answered(shelf, operation.reading.request(SHOP, job)))
+    found = operation.reading.state(
+        SHOP, job, answered(shelf, operation.reading.request(SHOP, job))
+    )
     assert isinstance(found, State)
     return found
 

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pipeline.watch.names import safe_name
 from tests.cli.command import environment
 from tests.workplace import COLUMNS, Simulator, configure, coupon, row_of, simulator
 
@@ -96,7 +97,7 @@ def good(inputs: Path, number: int, chance: random.Random) -> tuple[str, threadi
         path, data = path.with_name(f"{number}.csv.gz"), gzip.compress(data)
     drop = threading.Thread(target=way, args=(path, data))
     drop.start()
-    return path.name, drop
+    return safe_name(path.name), drop
 
 
 def bad(inputs: Path, number: int, chance: random.Random) -> str:
@@ -125,7 +126,7 @@ def bad(inputs: Path, number: int, chance: random.Random) -> str:
 
 def lying(inputs: Path, kind: str) -> list[Path]:
     """Files that lie in `.processing`, `.done` or `.failed`, beside what the watcher put there."""
-    ours = {"claim.json", "reason.txt", "report"}
+    ours = {"reason.txt", "report"}
     found = (path for home in (inputs, inputs.parent) for path in (home / kind).glob("*/*"))
     return [path for path in found if path.name not in ours and not path.name.endswith(".done")]
 
@@ -186,7 +187,8 @@ def play(folder: Path, files: int, seed: int, vendor: Simulator) -> tuple[str, l
                 drops.append(drop)
         if time.monotonic() >= kill_at_s:
             watchers.kill(int(chance.random() < 0.3))  # mostly the one that began
-            kill_at_s = time.monotonic() + chance.uniform(0.8, 3.0)
+            # a busy machine needs longer to start one than there is between two kills
+            kill_at_s = time.monotonic() + chance.uniform(0.8, 3.0) * (1 + watchers.kills / 8)
         time.sleep(0.05)
     for drop in drops:
         drop.join()
@@ -222,7 +224,7 @@ def wrong(
     for path in lying(inputs, ".done"):
         summary = json.loads((path.parent / "report" / "summary.json").read_text())
         if (
-            Path(summary["input"]["file"]).name != path.name
+            safe_name(Path(summary["input"]["file"]).name) != path.name
             or summary["statuses"]["updated"] != ROWS
         ):
             yield f"{path}: {summary['why']}"

@@ -7,18 +7,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
 from pathlib import Path
 
 import anyio
+import polars as pl
 import pytest
 
 from pipeline.cli.drops import drops_of
 from pipeline.config import load_config
-from pipeline.run import RunOptions
+from pipeline.run import RunOptions, prepare
 from pipeline.vendors import load_vendors
 from pipeline.watch import Beat, Event, Late, Watcher, parse_expectation
+from pipeline.watch.notes import Claim, Facts, Notes
+from pipeline.watch.panic import is_panic
 from tests.cli.command import Ended, ended, environment, start, typed
 from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, row_of, simulator
 
@@ -67,6 +71,28 @@ def watching():
     for process in begun:
         process.kill()
         process.communicate()
+
+
+def as_if_not_put_away(folder: Path) -> None:
+    """The one file that was done as it was before that: claimed, with its run on record."""
+    (done,) = folder.glob("inputs/xsolla.coupon/.done/*")
+    (file,) = done.glob("*.csv")
+    summary = json.loads((done / "report" / "summary.json").read_text())
+    (done / "report").unlink()
+    done.rename(done.parent.parent / ".processing" / done.name)
+    inputs, home = folder / "inputs", done.parent.parent
+    sent = home / ".processing" / done.name / file.name
+    Notes(folder / ".pipeline" / "drops", inputs).write(
+        Claim(
+            name=done.name,
+            file=home / file.name,
+            home=home,
+            stored=file.name,
+            read=Facts.of(sent.stat()),
+            sha256=summary["input"]["sha256"],
+            run=summary["run"],
+        )
+    )
 
 
 def stopped(process: subprocess.Popen[str]) -> Ended:
@@ -127,8 +153,7 @@ def test_a_run_that_ended_before_its_file_was_put_away_is_not_begun_again(shop, 
     """Killed between the report and the rename."""
     drop(shop, "a.csv")
     assert typed(shop, "run", "--yes").code == 0
-    (done,) = shop.glob("inputs/xsolla.coupon/.done/*")
-    done.rename(done.parent.parent / ".processing" / done.name)
+    as_if_not_put_away(shop)
     before = vendor.stats()["requests"]
     again = typed(shop, "run", "--yes")
     assert again.code == 0
@@ -190,7 +215,7 @@ def test_a_stopped_account_sets_the_file_aside_and_says_how_to_go_on(shop):
     assert "pipeline resume" in reason.read_text()
     assert (reason.parent / "report" / "summary.json").exists()
     (shop / "key").write_text("simulator-key")
-    assert "4 of 5 rows updated" in typed(shop, "resume", "--yes").err  # the first was refused
+    assert "All 5 rows updated" in typed(shop, "resume", "--yes").err  # the first one, too
 
 
 def test_a_signal_after_the_last_row_keeps_nothing_back(shop):
@@ -201,7 +226,7 @@ def test_a_signal_after_the_last_row_keeps_nothing_back(shop):
     summary = next(done.glob("report/summary.json"))
     text = summary.read_text()
     summary.write_text(text.replace('"exit_code": 0', '"exit_code": 143'))
-    done.rename(done.parent.parent / ".processing" / done.name)
+    as_if_not_put_away(shop)
     typed(shop, "run", "--yes")
     assert lying(shop, ".done") == ["a.csv"]
 
@@ -211,7 +236,7 @@ def test_a_name_that_is_no_utf_8_is_set_aside_and_the_others_go_on(shop, watchin
     drop(shop, "\udcff.csv")
     drop(shop, "a.csv")
     until(lambda: lying(shop, ".done") == ["a.csv"])
-    until(lambda: lying(shop, ".failed") == ["\udcff.csv"])
+    until(lambda: lying(shop, ".failed") == ["%FF.csv"])
     drop(shop, "b.csv")
     until(lambda: lying(shop, ".done") == ["a.csv", "b.csv"])
     assert stopped(process).code == 143
@@ -254,14 +279,203 @@ def test_a_missing_secret_stops_the_watcher_and_the_file_waits(shop):
     assert lying(shop, ".done") == [file.name]
 
 
-@pytest.mark.parametrize("command", [("watch", "--settle", "0.1"), ("run", "--yes")])
-def test_a_folder_in_which_nothing_can_be_put_away_stops_it_in_words(shop, command):
+def test_a_folder_in_which_nothing_can_be_put_away_stops_no_other(shop, watching, vendor):
+    """Its file stays, and is told of once, however often it is tried."""
     file = drop(shop, "a.csv")
     (file.parent / ".processing").write_text("in the way")
-    done = typed(shop, *command)
-    assert done.code == 3
-    assert "the drop folder cannot be used" in done.words
+    told = typed(shop, "run", "--yes")
+    assert told.code == 2
+    assert told.words.count("a.csv cannot be taken") == 1
+    assert ".processing is a link, or no folder" in told.words
+    process = watching(shop)
+    rows = file.read_text().replace("attribute_conditions", "attribute_conditions,operation")
+    good = rows.replace("omit", "omit,xsolla.coupon")
+    (shop / "inputs" / "good.csv").write_text(good)
+    until(lambda: [*shop.glob("inputs/.done/*/good.csv")])
+    time.sleep(1.0)
+    told = stopped(process)
+    assert told.code == 143
+    assert told.words.count("a.csv cannot be taken") == 1
     assert file.exists()
+
+
+def test_what_run_has_sent_from_there_is_put_away_and_not_sent_again(shop, vendor, watching):
+    file = drop(shop, "a.csv")
+    assert typed(shop, "run", "--yes", str(file)).code == 0
+    before = vendor.stats()["requests"]
+    process = watching(shop)
+    until(lambda: lying(shop, ".done") == ["a.csv"])
+    told = stopped(process)
+    assert vendor.stats()["requests"] == before
+    assert "sent it from there before, and it has not changed since: nothing was sent" in told.words
+    (report,) = shop.glob("inputs/*/.done/*/report/summary.json")
+    assert json.loads(report.read_text())["statuses"]["updated"] == 5
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda path: path.write_text(path.read_text()),  # written anew
+        lambda path: path.rename(path.with_name("b")).rename(path),  # moved away and back
+        lambda path: (
+            path.with_name("b").write_text(path.read_text()) and path.with_name("b").replace(path)
+        ),  # another file of that content
+        lambda path: path.rename(path.with_name("b.csv")),  # at another place
+    ],
+    ids=["written", "moved", "replaced", "renamed"],
+)
+def test_the_same_content_dropped_anew_is_sent_with_a_warning(shop, vendor, watching, again):
+    file = drop(shop, "a.csv")
+    assert typed(shop, "run", "--yes", str(file)).code == 0
+    (run,) = (path.name for path in shop.glob(".pipeline/runs/*"))
+    again(file)
+    (name,) = (each.name for each in file.parent.glob("*.csv"))
+    before = vendor.stats()["requests"]
+    process = watching(shop)
+    until(lambda: lying(shop, ".done"))
+    told = stopped(process)
+    assert vendor.stats()["requests"] == before + 5
+    assert (
+        f"Warning: inputs/xsolla.coupon/{name}: the same content was run before: {run}"
+        in told.words
+    )
+
+
+def test_a_file_whose_last_line_has_no_end_is_warned_of(shop, watching):
+    file = drop(shop, "a.csv")
+    file.write_text(file.read_text().rstrip("\n"))
+    process = watching(shop)
+    until(lambda: lying(shop, ".done") == ["a.csv"])
+    assert "was the file cut?" in stopped(process).words
+
+
+def test_a_part_that_run_has_sent_does_not_stand_for_the_whole(shop, vendor):
+    file = drop(shop, "a.csv")
+    assert typed(shop, "run", "--yes", "--limit", "2", str(file)).code == 0
+    before = vendor.stats()["requests"]
+    assert typed(shop, "run", "--yes").code == 0
+    assert vendor.stats()["requests"] == before + 5
+
+
+def test_a_file_that_grows_after_it_was_taken_is_set_aside(shop, vendor, watching):
+    """By a writer who opens it anew, which no process can be kept from."""
+    drop(shop, "a.csv", rows=80)
+    process = watching(shop, "--log", "json", "--metrics-file", "metrics.prom")
+    until(lambda: list(shop.glob(".pipeline/runs/*/run.json")))
+    (path,) = shop.glob("inputs/*/.processing/*/a.csv")
+    with path.open("a") as file:
+        file.write(f"{coupon(81)}\n")
+    until(lambda: lying(shop, ".failed") == ["a.csv"])
+    told = stopped(process)
+    why = "the file changed after it was taken: 80 rows were sent, it has more now; drop it again"
+    (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
+    assert reason.read_text() == f"{why}\n"
+    events = [json.loads(line) for line in told.err.splitlines()]
+    assert [each["why"] for each in events if each["event"] == "set_aside"] == [why]
+    assert lying(shop, ".done") == []
+
+
+def old_claim(shop: Path, run: str, *, rows: int) -> Path:
+    """As an earlier version left it: the note beside the file, in the drop folder."""
+    file = drop(shop, "a.csv", rows=rows)
+    claim = file.parent / ".processing" / "20260501T020000.000000Z-abcd"
+    claim.mkdir(parents=True)
+    file.rename(claim / "a.csv")
+    (claim / "claim.json").write_text(json.dumps({"file": "xsolla.coupon/a.csv", "run": run}))
+    return claim
+
+
+@pytest.mark.parametrize(
+    ("rows", "requests"),
+    [(5, 0), (6, 6)],
+    ids=["its content: only put away", "other content: dropped now"],
+)
+def test_a_claim_of_an_earlier_version_is_believed_by_its_content(shop, vendor, rows, requests):
+    typed(shop, "run", "--yes", str(drop(shop, "a.csv")))
+    (run,) = (path.name for path in shop.glob(".pipeline/runs/*"))
+    (shop / "inputs/xsolla.coupon/a.csv").unlink()
+    old_claim(shop, run, rows=rows)
+    before = vendor.stats()["requests"]
+    assert typed(shop, "run", "--yes").code == 0
+    assert vendor.stats()["requests"] == before + requests
+    assert lying(shop, ".done") == ["a.csv"]
+    assert not lying(shop, ".processing")
+    assert not list(shop.glob("inputs/*/.processing/*"))
+
+
+def test_a_claim_of_an_earlier_version_carries_its_run_on_with_the_same_options_only(shop, vendor):
+    file = drop(shop, "a.csv")
+    config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
+    begun = prepare(file, config, RunOptions(allow_irreversible=True))
+    begun.lock.release()
+    file.unlink()
+    old_claim(shop, begun.run, rows=5)
+    before = vendor.stats()["requests"]
+    assert typed(shop, "run", "--yes").code == 2
+    assert vendor.stats()["requests"] == before
+    (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
+    assert f"`pipeline resume {begun.run}` carries it on" in reason.read_text()
+
+
+async def test_a_panic_of_a_library_stops_no_other_file(shop):
+    """While the first of two is sent."""
+    for name in ("a.csv", "b.csv"):
+        drop(shop, name)
+        (shop / "inputs/xsolla.coupon" / f"{name}.done").touch()
+    config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
+    shown = count()
+
+    def show(_poll: object) -> AbstractContextManager[object]:
+        if next(shown) == 0:
+            raise panic()
+        return nullcontext()
+
+    watcher = Watcher(
+        drops_of(config),
+        config,
+        RunOptions(),
+        environ=ENVIRON,
+        tell=lambda _event: None,
+        say=lambda _words: None,
+        show=show,
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watcher.run)
+        with anyio.fail_after(60):
+            while not (lying(shop, ".failed") and lying(shop, ".done")):
+                await anyio.sleep(0.05)
+        tasks.cancel_scope.cancel()
+    (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
+    assert "a library failed" in reason.read_text()
+
+
+def test_what_a_panic_is():
+    assert is_panic(panic())
+    assert is_panic(BaseExceptionGroup("", [panic(), ValueError()]))
+    assert not is_panic(BaseExceptionGroup("", [panic(), KeyboardInterrupt()]))
+
+
+def panic() -> BaseException:
+    """What Rust raises through Python."""
+    try:
+        pl.Series([2**30], dtype=pl.Int32).cast(pl.Date).to_list()
+    except BaseException as error:  # noqa: BLE001 - it is none
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize("gone", ["inputs", ".pipeline", ".pipeline/ledger.db"])
+def test_what_the_watcher_stands_on_is_gone_and_it_stops_at_once(shop, watching, gone):
+    drop(shop, "a.csv")
+    process = watching(shop)
+    until(lambda: lying(shop, ".done") == ["a.csv"])
+    time.sleep(0.6)
+    (shop / gone).rename(shop / "elsewhere")
+    told = ended(process)
+    assert told.code == 3, told
+    assert gone.rpartition("/")[2] in told.words
+    if gone != "inputs":
+        assert "removed or replaced while it was in use" in told.words
 
 
 async def test_nothing_came_is_said_once(shop):
@@ -280,7 +494,6 @@ async def test_nothing_came_is_said_once(shop):
         show=nullcontext,
         expected=[parse_expectation("xsolla.coupon by 03:00")],
         zone=zone,
-        polls=True,
     )
     with anyio.move_on_after(3.0):
         await watcher.run()

@@ -15,7 +15,8 @@ MOST_FIELDS = 200
 
 MEANING: Mapping[PlanKind, str] = {
     PlanKind.CHANGES: "would be sent",
-    PlanKind.BLIND: "would be sent without a look: this vendor cannot be read",
+    PlanKind.BLIND: "would be sent without a look: "
+    "we found no page that shows how this vendor is read",
     PlanKind.UNCHANGED: "held already; not sent",
     PlanKind.MISSING: "the vendor has no such entity; not sent",
     PlanKind.UNREAD: "the vendor did not tell what it holds; not sent",

@@ -72,7 +72,7 @@ class PageFacts:
     aggregate: Aggregate
     timelines: Timelines
     allowed: Mapping[str, float]
-    shelf: Sequence[Card]
+    shelf: Iterable[Card]
 
 
 def report_page(facts: PageFacts) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
@@ -77,16 +78,21 @@ def card_of(summary: Summary) -> Card:
     return Card.model_validate_json(summary.model_dump_json())
 
 
-def read_shelf(reports: Path, most: int = MOST_RUNS) -> list[Card]:
-    """Cards of the newest reports in a folder, newest first, at most `most`.
+def cards_in(reports: Path, most: int = MOST_RUNS) -> Iterator[Card]:
+    """Cards of the newest reports in a folder, newest first, at most `most`, read one by one.
 
     Folders without a summary that can be read are left out. Raises OSError where `reports` itself
     cannot be read.
     """
-    folders = (each for each in reports.iterdir() if each.is_dir() and not each.is_symlink())
-    newest = heapq.nlargest(most, folders, key=attrgetter("name"))  # names begin with the time
-    found = [card for card in map(_read, newest) if card is not None]
-    return sorted(found, key=attrgetter("started"), reverse=True)
+    with os.scandir(reports) as entries:  # there may be tens of thousands
+        names = (each.name for each in entries if each.is_dir(follow_symlinks=False))
+        newest = heapq.nlargest(most, names)  # they begin with the time
+    yield from filter(None, (_read(reports / name) for name in newest))
+
+
+def read_shelf(reports: Path, most: int = MOST_RUNS) -> list[Card]:
+    """All of `cards_in`, by when they started."""
+    return sorted(cards_in(reports, most), key=attrgetter("started"), reverse=True)
 
 
 def _read(folder: Path) -> Card | None:
@@ -96,7 +102,7 @@ def _read(folder: Path) -> Card | None:
         return None
 
 
-def earlier(shelf: Sequence[Card], this: Card, most: int = MOST_COMPARED) -> list[Card]:
+def earlier(shelf: Iterable[Card], this: Card, most: int = MOST_COMPARED) -> list[Card]:
     """The last runs before `this` that asked for the same operations, newest first.
 
     Rehearsals are compared with rehearsals only, and runs that sent nothing with none.

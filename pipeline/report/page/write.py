@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.report.page.aggregate import Aggregate
 from pipeline.report.page.met import met
-from pipeline.report.page.shelf import read_shelf
+from pipeline.report.page.shelf import cards_in, read_shelf
 from pipeline.report.page.timeline import Timelines
 from pipeline.report.publish import file_sha256, publish_text
 from pipeline.report.source import ReportSource
@@ -49,7 +49,7 @@ def publish_page(
         aggregate=aggregate,
         timelines=timelines,
         allowed={account.name: account.quota_per_s for account in source.facts.accounts},
-        shelf=read_shelf(folder.parent),
+        shelf=cards_in(folder.parent),
     )
     path = folder / PAGE_NAME
     publish_text(path, report_page(facts))

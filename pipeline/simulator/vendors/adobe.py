@@ -496,11 +496,15 @@ def _time(now_utc_s: float) -> str:
     return datetime.fromtimestamp(now_utc_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+_QUOTED_ETAG = re.compile(r'"[!#-~]*"')  # RFC 9110, 8.8.3, without bytes beyond ASCII
+
+
 def _check_etag(call: Call, etag: int) -> None:
+    """An etag is opaque to whoever gives it: the same text, or another one."""
     expected = call.headers.get("if-match")
     if expected is None:
         return
-    if not re.fullmatch(r'"[^"]*"', expected):
+    if not _QUOTED_ETAG.fullmatch(expected):
         raise _ServiceError(400, "Bad Request", f"If-Match {expected!r} is not one quoted etag")
     if expected != f'"{etag}"':
         raise _ServiceError(409, "Conflict", f"If-Match is {expected}, the etag is {etag}")

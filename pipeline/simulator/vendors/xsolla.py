@@ -423,10 +423,7 @@ def _read(options: SimulatorOptions, entities: Entities, call: Call, target: Tar
     return json_answer(200, _read_bonus(state, target.entity_id, now))
 
 
-_LISTS = {  # the members of the list of all promotions, and by analogy those of coupons
-    COUPON: ("coupons", "total_coupons_count"),
-    BONUS: ("promotions", "total_promotions_count"),
-}
+_LISTS = {COUPON: "items", BONUS: "promotions"}
 _MOST_LISTED = 50
 
 
@@ -448,8 +445,14 @@ def _listed(entities: Entities, call: Call, target: Target) -> Answer:
         else _read_bonus(body, entity_id, now)
         for entity_id, body in found
     ]
-    member, total = _LISTS[target.kind]
-    return json_answer(200, {member: bodies, total: entities.count(target.kind, target.scope)})
+    count = entities.count(target.kind, target.scope)
+    document = {
+        _LISTS[target.kind]: bodies,
+        "total_promotions_count": count,  # of coupons, too
+        "active_promotions_count": count,  # nothing is ever deactivated here
+        "inactive_promotions_count": 0,
+    }
+    return json_answer(200, document)
 
 
 def _read_coupon(state: dict[str, Any], external_id: str) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""A body that came packed is unpacked as it comes, and no further than is asked for. Pure."""
+
+from __future__ import annotations
+
+import zlib
+
+PACKINGS = frozenset({"gzip", "x-gzip", "deflate"})
+"""What can be unpacked. br and zstd need a library that nothing else here needs."""
+
+_GZIP = 16 + zlib.MAX_WBITS
+
+
+class BrokenPackingError(Exception):
+    """The bytes are not packed as their header says, or end too early."""
+
+
+def packing_of(content_encoding: str) -> str:
+    """What a body is packed with, as its header says; empty where it is not packed.
+
+    source  RFC 9110, section 8.4
+
+    >>> packing_of(" GZIP"), packing_of("identity"), packing_of("gzip, br")
+    ('gzip', '', 'gzip, br')
+    """
+    names = (name.strip().lower() for name in content_encoding.split(","))
+    return ", ".join(name for name in names if name not in {"", "identity"})
+
+
+class Unpacker:
+    """Unpacks one body.
+
+    packing  one of `PACKINGS`
+
+    >>> unpacker = Unpacker("gzip")
+    >>> unpacker.feed(zlib.compress(b"x" * 1000, wbits=31), most=3)
+    b'xxx'
+    """
+
+    def __init__(self, packing: str) -> None:
+        self._is_gzip = packing != "deflate"
+        self._unpacker: zlib._Decompress | None = None
+        self._is_whole = True
+
+    def feed(self, data: bytes, most: int) -> bytes:
+        """What `data` brings, at most so many bytes of it: once that many came, feed no more.
+
+        raises  BrokenPackingError
+        """
+        found = b""
+        while data and len(found) < most:
+            if self._unpacker is None:
+                self._unpacker = zlib.decompressobj(_GZIP if self._is_gzip else _wbits(data))
+            try:
+                found += self._unpacker.decompress(data, most - len(found))
+            except zlib.error as error:
+                raise BrokenPackingError from error
+            self._is_whole = self._unpacker.eof
+            data = self._unpacker.unused_data
+            if data and not self._is_gzip:
+                raise BrokenPackingError
+            if data:  # RFC 1952, section 2.2: one member after the other
+                self._unpacker = None
+        return found
+
+    def end(self) -> None:
+        """No more comes. Raises BrokenPackingError where more should; an empty body is whole."""
+        if not self._is_whole:
+            raise BrokenPackingError
+
+
+def _wbits(data: bytes) -> int:
+    """Deflate has a head by RFC 9110, section 8.4.1.2; some servers leave it out.
+
+    >>> _wbits(zlib.compress(b"a")) > 0, _wbits(b"K") > 0
+    (True, False)
+    """
+    return zlib.MAX_WBITS if data[0] & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS

@@ -1,0 +1,133 @@
+"""Time zones in the Arrow schema that a Parquet footer may carry. Pure.
+
+Source: Schema.fbs and Message.fbs of Apache Arrow, flatbuffers' internals. The schema says only how
+Arrow programs show what the file holds; moments are counted from 1970 in UTC all the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+from zoneinfo import available_timezones
+
+_CONTINUED = b"\xff\xff\xff\xff"
+_TIMESTAMP = 10
+_HEADER, _FIELDS, _NAME, _KIND, _TYPE, _CHILDREN, _ZONE = 2, 1, 0, 2, 3, 5, 1
+_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)?")
+_UTC = b"UTC\0"
+_MOST_FIELDS = 40_000
+
+
+class Zone(NamedTuple):
+    """A time zone in a schema.
+
+    path  names of the column and of what is nested in it
+    at    byte of the length of its text
+    """
+
+    path: tuple[str, ...]
+    name: str
+    at: int
+
+
+def in_utc(stored: bytes) -> tuple[bytes, dict[str, str]] | None:
+    """The schema with UTC for every zone without a name, and what stood there, by column.
+
+    stored  in base64, as in the footer; what is returned is as long
+
+    None where nothing needs to change, or where it is no such schema.
+    """
+    try:
+        data = bytearray(base64.b64decode(stored, validate=True))
+        odd = [zone for zone in _zones(bytes(data)) if zone.name not in _known()]
+    except (binascii.Error, struct.error, ValueError, IndexError):
+        return None
+    for zone in odd:
+        data[zone.at : zone.at + 8] = struct.pack("<I", 3) + _UTC
+    offsets = {z.path[0]: o for z in odd if len(z.path) == 1 and (o := offset(z.name))}
+    return (base64.b64encode(data), offsets) if odd else None
+
+
+def offset(zone: str) -> str | None:
+    """An offset from UTC as RFC 3339 writes it; None for what is none.
+
+    >>> offset("+0530"), offset("-08"), offset("Europe/Berlin")
+    ('+05:30', '-08:00', None)
+    """
+    found = _OFFSET.fullmatch(zone)
+    if found is None or int(found[2]) > 23 or int(found[3] or 0) > 59:  # noqa: PLR2004 - of a clock
+        return None
+    return f"{found[1]}{found[2]}:{found[3] or '00'}"
+
+
+def _known() -> frozenset[str]:
+    return frozenset({*available_timezones(), "", "+00:00"})  # polars takes the last as UTC
+
+
+def _zones(data: bytes) -> Iterator[Zone]:
+    """Tables may point at each other as they like, so what is looked at is counted."""
+    start = 8 if data[:4] == _CONTINUED else 4
+    schema = _Table(data, start + _number(data, start)).table(_HEADER)
+    waiting: list[tuple[_Table, tuple[str, ...]]] = []
+    waiting += [(field, ()) for field in schema.tables(_FIELDS)] if schema else []
+    count = 0
+    while waiting:
+        field, above = waiting.pop()
+        count += 1
+        if count > _MOST_FIELDS:
+            raise ValueError("too many fields")
+        at = field.text_at(_NAME)
+        path = (*above, _text(data, at) if at else "")
+        kind = field.table(_TYPE)
+        if field.byte(_KIND) == _TIMESTAMP and kind is not None and (at := kind.text_at(_ZONE)):
+            yield Zone(path, _text(data, at), at)
+        waiting += [(child, path) for child in field.tables(_CHILDREN)]
+
+
+class _Table:
+    """A table of a flatbuffer."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data = data
+        self._at = at
+        self._fields_at = at - struct.unpack_from("<i", data, at)[0]
+        self._size = struct.unpack_from("<H", data, self._fields_at)[0]
+
+    def _place(self, field: int) -> int | None:
+        entry = 4 + 2 * field
+        if entry >= self._size:
+            return None
+        step = struct.unpack_from("<H", self.data, self._fields_at + entry)[0]
+        return self._at + step if step else None
+
+    def byte(self, field: int) -> int:
+        place = self._place(field)
+        return self.data[place] if place is not None else 0
+
+    def text_at(self, field: int) -> int | None:
+        place = self._place(field)
+        return None if place is None else place + _number(self.data, place)
+
+    def table(self, field: int) -> _Table | None:
+        place = self.text_at(field)
+        return None if place is None else _Table(self.data, place)
+
+    def tables(self, field: int) -> Iterator[_Table]:
+        place = self.text_at(field)
+        if place is None:
+            return
+        for index in range(min(_number(self.data, place), _MOST_FIELDS)):
+            entry = place + 4 + 4 * index
+            yield _Table(self.data, entry + _number(self.data, entry))
+
+
+def _number(data: bytes, at: int) -> int:
+    return int(struct.unpack_from("<I", data, at)[0])
+
+
+def _text(data: bytes, at: int) -> str:
+    return data[at + 4 : at + 4 + _number(data, at)].decode()

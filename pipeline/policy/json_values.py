@@ -1,0 +1,54 @@
+"""Whether a value keeps its meaning on its way through JSON text and UTF-8. Pure."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+EXPECTED: Final = "expected JSON: numbers of 64 bits, whole characters, 100 levels"
+"""What `is_json` wants, in words."""
+
+_LARGEST = 2**63 - 1
+_MOST_LEVELS = 100  # readers of JSON give up somewhere: ours at 200
+
+
+def is_json(value: Any) -> bool:
+    """Whether a value is the same after its way through text.
+
+    >>> is_json({"a": [1, 2.5, None]}), is_json([float("nan")]), is_json({1: 2})
+    (True, False, False)
+    """
+    left = [(value, 1)]
+    while left:
+        one, level = left.pop()
+        if level > _MOST_LEVELS:
+            return False
+        if isinstance(one, dict):
+            if not all(isinstance(key, str) and is_whole(key) for key in one):
+                return False
+            left += [(inner, level + 1) for inner in one.values()]
+        elif isinstance(one, list):
+            left += [(inner, level + 1) for inner in one]
+        elif not _is_simple(one):
+            return False
+    return True
+
+
+def _is_simple(value: Any) -> bool:
+    match value:
+        case bool() | None:
+            return True
+        case int():
+            return -_LARGEST - 1 <= value <= _LARGEST
+        case float():
+            return math.isfinite(value)
+    return isinstance(value, str) and is_whole(value)
+
+
+def is_whole(text: str) -> bool:
+    r"""Whether UTF-8 can hold it: half of a surrogate pair it cannot.
+
+    >>> is_whole("größe"), is_whole("\ud800")
+    (True, False)
+    """
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

@@ -1,0 +1,69 @@
+"""What lies in `.processing` and is no claim of ours: an earlier version kept its notes there.
+
+Whoever may drop files may write such notes too. So what lies there counts as dropped, and its note
+is a hint that is believed as far as the registry of runs confirms it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from contextlib import suppress
+from pathlib import PurePath
+
+from pipeline.watch.folders import names_in, open_file, opened, seen
+from pipeline.watch.settling import MARKER, is_candidate, is_hidden
+
+_NOTE = "claim.json"
+_LEFTOVERS = (_NOTE, f"{_NOTE}.new", "reason.txt", "report")
+_NOTE_BYTES = 65_536
+
+
+def adoptable(processing: int, known: set[str]) -> list[tuple[str, str]]:
+    """Folder and name of files in an open `.processing`, but for those in folders that are known.
+
+    Raises OSError where it cannot be read.
+    """
+    found = []
+    for folder in names_in(processing):
+        if folder in known:
+            continue
+        with suppress(OSError), opened(folder, at=processing) as inside:
+            for name in names_in(inside):
+                facts = seen(name, at=inside)
+                is_file = facts is not None and not stat.S_ISDIR(facts.st_mode)
+                if is_file and is_candidate(name):
+                    found.append((folder, name))
+    return found
+
+
+def noted_by_earlier_version(folder: int) -> tuple[PurePath | None, str]:
+    """Which file its note names, below the drop folder, and which run; None and empty where none.
+
+    Both are hints of unknown origin.
+    """
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        file = open_file(_NOTE, at=folder)
+        try:
+            noted = json.loads(os.read(file, _NOTE_BYTES))
+        finally:
+            os.close(file)
+        path, run = PurePath(noted["file"]), str(noted["run"])
+        is_sound = bool(path.parts) and not path.is_absolute()
+        if is_sound and not any(part == ".." or is_hidden(part) for part in path.parts):
+            return path, run
+        return None, run
+    return None, ""
+
+
+def remove_leftovers(processing: int, folder: str) -> None:
+    """Remove what an earlier version put beside a file that was adopted, and the folder if that
+    was all. Raises OSError where more is left.
+    """
+    with opened(folder, at=processing) as inside:
+        markers = [name for name in names_in(inside) if name.endswith(MARKER)]
+        for name in (*_LEFTOVERS, *markers):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=inside)
+    os.rmdir(folder, dir_fd=processing)

@@ -1,0 +1,156 @@
+"""The bytes of a claimed file: read by descriptor, copied to a private place, compared."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.model import Fault, InputError
+from pipeline.run.room import check_room
+from pipeline.watch.folders import is_open_for_writing, open_file, seen
+from pipeline.watch.notes import Claim, Facts, told
+
+CHUNK_BYTES = 1 << 20
+_WHOLE = "Drop it again once it is complete"
+
+
+@contextmanager
+def opened_claim(folder: int, claim: Claim) -> Iterator[int]:
+    """A descriptor of the file in its claim's folder. Raises InputError where it is not read."""
+    found = seen(claim.stored, at=folder)
+    if found is None:
+        raise refused(claim, "it was taken away after it was claimed")
+    if reason := refusal_of(claim.file.name, found):
+        raise refused(claim, reason)
+    try:
+        file = open_file(claim.stored, at=folder)
+    except OSError as error:
+        raise refused(claim, f"it cannot be read: {error.strerror}") from error
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def refusal_of(name: str, found: os.stat_result) -> str:
+    """Why a file is not read at all; empty where it may be.
+
+    >>> import os
+    >>> refusal_of("a.csv", os.stat("/"))
+    'it is no regular file. Drop a file'
+    """
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        return "its name is not UTF-8. Rename it and drop it again"
+    if stat.S_ISLNK(found.st_mode):
+        return "it is a link: what it leads to may change or lie anywhere. Drop the file itself"
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file. Drop a file"
+    if found.st_nlink != 1:
+        return (
+            "it has another name elsewhere (a hard link), under which it may be changed. Drop a "
+            "copy"
+        )
+    return ""
+
+
+def refused(claim: Claim, what: str) -> InputError:
+    """An error that names the file as it was dropped."""
+    return InputError([Fault(what=what, file=str(claim.file))])
+
+
+def digest(file: int, claim: Claim) -> str:
+    """The SHA-256 of an open file, hexadecimal. Raises InputError where it cannot be read."""
+    return _read_whole(file, claim, None)
+
+
+def copy_to(target: Path, file: int, claim: Claim) -> Claim:
+    """Copy an open file: the claim, with what was read.
+
+    Raises InputError where the file is not what `claim` says that was read, or changes meanwhile;
+    RunAborted where the copy cannot be written.
+    """
+    before = Facts.of(os.fstat(file))
+    check_room(target.parent, before.size_bytes)
+    with told(target):
+        target.unlink(missing_ok=True)
+        copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            sha256 = _read_whole(file, claim, copy)
+        finally:
+            os.close(copy)
+    is_other = bool(claim.sha256) and claim.sha256 != sha256
+    if is_other or Facts.of(os.fstat(file)) != before:
+        raise _changed(claim)
+    return replace(claim, sha256=sha256, read=before)
+
+
+def _changed(claim: Claim) -> InputError:
+    what = "the file changed while it was read, and nothing of it was sent"
+    return InputError([Fault(what=what, file=str(claim.file), todo=_WHOLE)])
+
+
+def _read_whole(file: int, claim: Claim, copy: int | None) -> str:
+    found = hashlib.sha256()
+    offset = 0
+    while True:
+        try:
+            chunk = os.pread(file, CHUNK_BYTES, offset)
+        except OSError as error:
+            raise refused(claim, f"it cannot be read: {error.strerror}") from error
+        if not chunk:
+            return found.hexdigest()
+        found.update(chunk)
+        offset += len(chunk)
+        while copy is not None and chunk:
+            chunk = chunk[os.write(copy, chunk) :]
+
+
+def compared(folder: int, claim: Claim) -> str:
+    """How the file in this folder differs from what was read of it; empty where it does not.
+
+    What was read before that was on record (by an earlier version) is not compared.
+    """
+    if claim.read is None:
+        return ""
+    found = seen(claim.stored, at=folder)
+    if found is None:
+        return "it is gone now"
+    try:
+        file = open_file(claim.stored, at=folder)
+    except OSError:
+        return "it is another file now"
+    try:
+        sha256 = digest(file, claim)
+        facts = Facts.of(os.fstat(file))
+        if is_open_for_writing(file):
+            return "another process has it open for writing"
+    except InputError:
+        return "it cannot be read any more"
+    finally:
+        os.close(file)
+    return difference(claim.read, facts, is_same_content=sha256 == claim.sha256)
+
+
+def difference(read: Facts, now: Facts, *, is_same_content: bool) -> str:
+    """In words; empty where there is none.
+
+    >>> read = Facts(1, 2, size_bytes=100, modified_ns=5, changed_ns=5)
+    >>> difference(read, Facts(1, 2, 200, 7, 7), is_same_content=False)
+    'it has more now'
+    >>> difference(read, Facts(1, 2, 100, 5, 9), is_same_content=True)
+    ''
+    """
+    if now.size_bytes > read.size_bytes:
+        return "it has more now"
+    if now.size_bytes < read.size_bytes:
+        return "it has less now"
+    if not is_same_content:
+        return "it has other content now"
+    if (now.device, now.inode) != (read.device, read.inode):
+        return "it is another file now"
+    return "" if now.modified_ns == read.modified_ns else "it was written to again"

@@ -1,0 +1,53 @@
+"""What stands in the way of one dropped file, in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.model import PipelineError
+from pipeline.watch.folders import owner_of, user_name
+
+_NO_FOLDER = {errno.ENOTDIR, errno.ELOOP, errno.EEXIST}
+
+
+class DropError(PipelineError):
+    """A dropped file cannot be taken, or not be put away. The others go on."""
+
+
+@contextmanager
+def dropped(file: Path) -> Iterator[None]:
+    """Errors of the operating system become DropError."""
+    try:
+        yield
+    except OSError as error:
+        raise DropError(f"{file} cannot be put away: {in_words(error)}") from error
+
+
+def why_not_taken(file: Path, home: Path, error: OSError, folder: os.stat_result | None) -> str:
+    """Why a file stays where it is.
+
+    folder  that it lies in; None where that is not known
+    """
+    why = f"{file} cannot be taken: "
+    if error.errno == errno.EXDEV:
+        return why + (
+            f"its folder is on another file system than {home}. Drop files in {home} itself, or "
+            "mount that file system there"
+        )
+    if error.errno in {errno.EACCES, errno.EPERM} and folder is not None:
+        return why + (
+            f"{error.strerror}. Its folder belongs to {owner_of(folder)}, and "
+            f"{user_name(os.geteuid())} may not move files out of it, or not into {home}"
+        )
+    return why + in_words(error)
+
+
+def in_words(error: OSError) -> str:
+    """What the operating system said, and of which name."""
+    if error.errno in _NO_FOLDER and error.filename is not None:
+        return f"{error.filename} is a link, or no folder. Remove it"
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)

@@ -1,0 +1,107 @@
+"""Rules about outages that are wrong, each in the place of ours. Knows how the engine is built."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from pipeline.engine.attempts import Attempts
+from pipeline.engine.flow import Flow
+from pipeline.model import Verdict
+from pipeline.policy import backlog
+from pipeline.policy.backlog import Backlog
+from pipeline.policy.batches import Batch
+from pipeline.policy.outage import Outage
+from pipeline.policy.outcome import Again
+from pipeline.policy.probes import Turn, turns
+from pipeline.policy.split import Parts
+
+
+def _former_worked(outage: Outage, left_s: float, *, is_read: bool = False) -> None:
+    if outage.down_since_s is None or left_s >= outage.failing_since_s:
+        outage.end()
+
+
+def _former_failed(outage: Outage, entity: str, left_s: float, now_s: float, **_more: Any) -> None:
+    if outage.down_since_s is None:
+        outage._failed[entity] = False
+        outage.failing_since_s = min(outage.failing_since_s, left_s)
+        if len(outage._failed) >= 5:
+            outage.down_since_s, outage.due_s = now_s, now_s + outage._wait_s
+
+
+def _former_probe(rows: Backlog, number: int, *, fresh: bool = True) -> Batch:
+    if (fresh and number % 2) or not rows._retrying:
+        batch = rows.next(-math.inf, fresh=fresh)
+        is_harmless = all(row.attempts or row.job.is_repeatable for row in batch)
+        if batch and (is_harmless or not rows._retrying):
+            return batch
+        if batch:
+            rows.put_back(batch)
+    return rows._next_retry() if rows._retrying else []
+
+
+def former(patch: pytest.MonkeyPatch) -> None:
+    """The rule that was: whatever fails is evidence; a row that may not be repeated never asks
+    while one that failed is left, and those that failed never end.
+    """
+    patch.setattr(Outage, "worked", _former_worked)
+    patch.setattr(Outage, "failed", _former_failed)
+    patch.setattr(Backlog, "probe", _former_probe)
+    never_at_fault(patch)
+
+
+def never_at_fault(patch: pytest.MonkeyPatch) -> None:
+    """At the end of a file rows that fail are taken for an outage, in each process anew."""
+    patch.setattr("pipeline.engine.supply.are_rows_at_fault", lambda **_told: False)
+
+
+def no_turn_for_once(patch: pytest.MonkeyPatch) -> None:
+    """A row that may not be repeated asks only where there is no other."""
+
+    def without(number: int) -> tuple[Turn, ...]:
+        return tuple(sorted(turns(number), key=lambda turn: turn is Turn.ONCE))
+
+    patch.setattr(backlog, "turns", without)
+
+
+def groups_end_together(patch: pytest.MonkeyPatch) -> None:
+    """A group without evidence is tried as often as a row, and its rows end alike."""
+
+    def go_on_with(attempts: Attempts, parts: Parts) -> None:
+        attempts._supply.send_apart(parts)
+        for row in (row for group in parts.later for row in group):
+            assert row.answer is not None
+            act = attempts._act(row, row.answer._replace(verdict=Verdict.TRANSIENT), 0.5)
+            if isinstance(act, Again):
+                attempts._supply.again([row], act.delay_s)
+            else:
+                attempts._end_or_read(row, row.answer, act)
+
+    patch.setattr(Attempts, "_go_on_with", go_on_with)
+    patch.setattr("pipeline.engine.attempts.goes_apart", _only_refused)
+
+
+def _only_refused(answer: Any, size: int, _tries: int, _most: int) -> bool:
+    return size > 1 and answer.verdict is Verdict.SPLIT
+
+
+def who_failed_goes_first(patch: pytest.MonkeyPatch) -> None:
+    """Rows that failed are tried again and again before others show whether the vendor works."""
+    patch.setattr(Flow, "is_in_question", False)
+
+
+Rule = Callable[[pytest.MonkeyPatch], None]
+RULES: Mapping[str, Rule] = {
+    rule.__name__: rule
+    for rule in (
+        former,
+        no_turn_for_once,
+        never_at_fault,
+        groups_end_together,
+        who_failed_goes_first,
+    )
+}
