@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures reference fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures reference audit sbom licences fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -90,11 +90,23 @@ pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromi
 reference: .venv/dev ## write docs/reference anew, from the code
 	@$(BIN)/python -m tests.reference
 
+audit: .venv/tools/ready ## look the locked dependencies up among known vulnerabilities
+	@$(BIN)/python -m tools.audit .venv/tools/bin/pip-audit requirements/run.txt
+
+sbom: .venv/tools/ready ## write the list of parts (CycloneDX) to build/sbom.cdx.json
+	@mkdir -p build
+	@.venv/tools/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.cdx.json requirements/run.txt 2>/dev/null
+	@echo "Wrote build/sbom.cdx.json."
+
+licences: .venv/project ## write docs/licences.md anew, from the lock
+	@$(BIN)/python -m tools.licences
+
 fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet
 	@$(BIN)/ruff format
 
-.venv/run: requirements/run.txt
+.venv/run: requirements/run.txt requirements/pip.txt
 	@set -e; python=; \
 	for each in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
 	  if "$$each" -c '$(USABLE)' >/dev/null 2>&1; then python=$$each; break; fi; \
@@ -106,6 +118,7 @@ fmt: .venv/dev ## format the code and mend what the linter can mend
 	echo "Setting up .venv with $$("$$python" --version) ..."; \
 	rm -rf .venv; \
 	"$$python" -m venv .venv
+	@$(PIP) install --require-hashes --requirement requirements/pip.txt
 	@$(PIP) install --require-hashes --requirement requirements/run.txt
 	@printf '%s' '$(CURDIR)' > .venv/made-in
 	@touch $@
@@ -119,6 +132,14 @@ fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
 	@touch $@
 
+# Apart from what the project needs: their own dependencies must not hold back ours.
+.venv/tools/ready: requirements/tools.txt .venv/run
+	@echo "Setting up the tools for the supply chain ..."
+	@$(BIN)/python -m venv .venv/tools
+	@.venv/tools/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	  --require-hashes --requirement requirements/tools.txt
+	@touch $@
+
 # The oldest Python that is supported locks, so that nothing is missing which only it needs.
 lock: ## lock the dependencies of pyproject.toml anew (needs python3.11)
 	@$(LOCK_PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
@@ -126,12 +147,15 @@ lock: ## lock the dependencies of pyproject.toml anew (needs python3.11)
 	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
 	unset PIP_FIND_LINKS PIP_CONSTRAINT PIP_REQUIRE_HASHES; \
 	$(LOCK_PYTHON) -m venv "$$folder"; \
-	"$$folder/bin/pip" --quiet --disable-pip-version-check install pip-tools; \
+	"$$folder/bin/pip" --quiet --disable-pip-version-check install --require-hashes \
+	  --requirement requirements/tools.txt; \
 	compile="$$folder/bin/pip-compile --quiet --upgrade --rebuild --generate-hashes --no-header --strip-extras \
 	  --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links"; \
 	$$compile --build-deps-for=editable --output-file=requirements/run.txt pyproject.toml; \
 	$$compile --build-deps-for=editable --extra=dev --constraint=requirements/run.txt \
-	  --output-file=requirements/dev.txt pyproject.toml
+	  --output-file=requirements/dev.txt pyproject.toml; \
+	$$compile --output-file=requirements/pip.txt requirements/pip.in; \
+	$$compile --constraint=requirements/pip.txt --output-file=requirements/tools.txt requirements/tools.in
 
 clean: ## remove .venv and all caches; inputs, reports and the ledger stay
 	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tools import licences
+from tools.audit import verdict
+
 ROOT = Path(__file__).parent.parent
-LOCKS = ("run", "dev")
+LOCKS = ("run", "dev", "pip", "tools")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".csv", ".cfg", ".ini", ".yml", ".yaml", ".sh", ""}
@@ -29,6 +32,9 @@ def pins(name: str) -> dict[str, str]:
 
 
 def required(group: str) -> list[Requirement]:
+    if group in {"pip", "tools"}:
+        lines = (ROOT / "requirements" / f"{group}.in").read_text().splitlines()
+        return [Requirement(line.partition(" #")[0]) for line in lines]
     project = PYPROJECT["project"]
     texts = [*project["dependencies"], *PYPROJECT["build-system"]["requires"]]
     texts += project["optional-dependencies"]["dev"] if group == "dev" else []
@@ -60,9 +66,12 @@ def test_every_line_of_a_lock_is_a_pin_a_hash_or_a_reason(name: str) -> None:
         r"[a-z0-9-]+==[0-9][\w.!+]* \\"  # no marker and no address
         r"| {4}--hash=sha256:[0-9a-f]{64}( \\)?"
         r"| {4}# +(via( [\w-]+| offer-pipeline \(pyproject\.toml(::[\w.-]+)?\))?"
-        r"|-c requirements/run\.txt|[\w-]+|offer-pipeline \(pyproject\.toml(::[\w.-]+)?\))"
+        r"|(via )?-[cr] requirements/\w+\.(txt|in)|[\w-]+"
+        r"|offer-pipeline \(pyproject\.toml(::[\w.-]+)?\))"
     )
-    wrong = [line for line in lock(name).splitlines() if line and not allowed.fullmatch(line)]
+    unsafe = "# The following packages are considered to be unsafe in a requirements file:"
+    lines = [line for line in lock(name).splitlines() if line not in {"", unsafe}]
+    wrong = [line for line in lines if not allowed.fullmatch(line)]
     assert wrong == []
 
 
@@ -211,3 +220,41 @@ def test_the_changelog_tells_of_this_version() -> None:
 
 def test_types_are_published() -> None:
     assert (ROOT / "pipeline" / "py.typed").exists()
+
+
+# What it is made of
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "words"),
+    [
+        pytest.param(None, 3, "NOTHING IS KNOWN", id="no-report"),
+        pytest.param(
+            [{"name": "a", "skip_reason": "not found"}], 3, "NOTHING IS KNOWN", id="skipped"
+        ),
+        pytest.param(
+            [{"name": "a", "version": "1", "vulns": []}], 3, "1 of 2 locked", id="one-not-looked-up"
+        ),
+        pytest.param(
+            [
+                {"name": "a", "version": "1", "vulns": []},
+                {"name": "b", "version": "2", "vulns": []},
+            ],
+            0, "2 of 2 locked packages looked up: no known", id="clean",
+        ),
+        pytest.param(
+            [{"name": "a", "version": "1", "vulns": [{"id": "CVE-1", "fix_versions": ["2"]}]}],
+            1, "a 1: CVE-1, fixed in 2", id="vulnerable-and-one-not-looked-up",
+        ),
+    ],
+)  # fmt: skip
+def test_an_audit_that_looked_nothing_up_is_no_good_news(
+    report: list[dict[str, object]] | None, code: int, words: str
+) -> None:
+    found, lines = verdict(None if report is None else {"dependencies": report}, locked=2)
+    assert found == code
+    assert words in "\n".join(lines)
+
+
+def test_the_licences_are_those_of_the_lock() -> None:
+    assert licences.PAGE.read_text() == licences.page(), "run `make licences`"

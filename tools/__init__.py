@@ -1,0 +1,1 @@
+"""Scripts about the project itself, started by the Makefile. Nothing in `pipeline` imports them."""
