@@ -138,7 +138,8 @@ async def _drive(
 def test_whatever_each_row_meets_its_result_is_the_truth(plans, can_be_read, replaces):
     at = account(can_be_read=can_be_read, replaces=replaces)
     vendor, jobs, results, stopped = anyio.run(_drive, plans, at)
-    assert stopped is None
+    # the last rows may have met no connection at all: nothing else is left that shows a way
+    assert stopped is None or stopped.startswith("no connection was made")
     # one result per row
     assert Counter(each.row for each in results) == dict.fromkeys(range(1, len(jobs) + 1), 1)
     by_entity = defaultdict(list)
@@ -166,8 +167,9 @@ def test_whatever_each_row_meets_its_result_is_the_truth(plans, can_be_read, rep
             assert vendor.applied[value] <= 1
         # nothing is laid upon what nobody knows
         if each.status is Status.NOT_ATTEMPTED:
-            assert not replaces
-            assert any(
+            assert not vendor.applied[value]
+            assert stopped or not replaces
+            assert stopped or any(
                 other.status is Status.UNKNOWN and other.row < each.row
                 for other in results
                 if jobs[other.row - 1].entity == job.entity

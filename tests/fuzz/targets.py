@@ -26,10 +26,11 @@ from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY
 
 ROOT = Path(__file__).parent.parent.parent
 URL = "http://127.0.0.1:9"
+_DPS = re.sub(r'api = "xcore"\ncontainer_id = .*', 'api = "dps"', JOURNEY)  # as the templates are
 TABLES = "".join(
     [
         CONFIG.format(base_url=URL, quota='"9/s"', in_flight=2, more=""),
-        JOURNEY.format(url=URL, in_flight=2, more=""),
+        _DPS.format(url=URL, in_flight=2, more=""),
         BILLING.format(url=URL, in_flight=2, max_batch=20, more=""),
     ]
 )
