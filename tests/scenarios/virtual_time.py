@@ -61,6 +61,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         idle = known.get(anyio_on_asyncio._threadpool_idle_workers, ())
         return len(workers) - len(idle)
 
+    @property
+    def has_brought(self) -> bool:
+        """Whether what a thread has brought is about to be looked at.
+
+        Two threads that end at once wake the loop once: whoever waited for the second would wait
+        for ever.
+        """
+        brings = anyio_on_asyncio.WorkerThread._report_result
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        return any(getattr(each._callback, "__func__", None) is brings for each in list(ready))
+
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         """Not here: whether such a thread works, this loop cannot tell."""
         raise NotImplementedError("use anyio.to_thread")
@@ -74,7 +85,7 @@ class _Jumping(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if self._loop.busy_threads:
+        if self._loop.busy_threads and not self._loop.has_brought:
             events = super().select(PATIENCE_S)
             if not events:
                 raise StuckError(f"a thread has brought nothing in {PATIENCE_S:g} s")
