@@ -11,7 +11,7 @@ from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.concurrency import Concurrency
 from pipeline.policy.outage import Outage
-from pipeline.policy.outcome import is_judged
+from pipeline.policy.outcome import is_judged, is_unreached
 from pipeline.policy.throttle import Throttle
 
 WORKERS_PER_SLOT = 2
@@ -48,6 +48,7 @@ class Flow:
         self._at_fault = at_fault
         self._patience_s = patience_s
         self._answered = 0
+        self._was_reached = False
         self._is_last_call = False
         self._is_last_refusal = False
         self._probe: Batch | None = None
@@ -130,13 +131,14 @@ class Flow:
         down_since_s, before = self._outage.failing_since_s, self.limit
         was_down = self._outage.is_down
         now_s = self._clock()
+        self._was_reached = self._was_reached or answer.http_status is not None
         if answer.verdict is Verdict.THROTTLED:
             self._refuses(batch, now_s)
         works = is_judged(answer)
         if works:
             self._works(batch, left_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
-            self._fails(batch, left_s, now_s, is_read=is_read)
+            self._fails(batch, answer, left_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.SPLIT and not was_down:
             self._failed_before(batch, left_s)
         self._lose_patience(answer)
@@ -177,21 +179,30 @@ class Flow:
         """Whether the answer that was just heard uses up an attempt of `row`: not while the account
         is throttled, nor while nobody gets one.
         """
-        if self._outage.is_down:
+        if self._outage.is_down or self._is_unreached(answer):
             return False
         if answer.verdict is not Verdict.THROTTLED:
             return True
         return row.refusals.is_counted or self._is_last_refusal
 
-    def _fails(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
-        row = batch[0]
-        if self._outage.is_down:
-            return
-        if not (self._is_last_call and row.attempts > 1):
+    def _is_unreached(self, answer: Answer) -> bool:
+        """Whether no connection was made to a vendor that was reached before: about no row."""
+        return self._was_reached and is_unreached(answer)
+
+    def _fails(
+        self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
+    ) -> None:
+        row, was_down = batch[0], self._outage.is_down
+        if self._is_unreached(answer):
+            self._outage.failed(None, left_s, now_s, is_read=is_read)
+        elif was_down:
+            self._outage.failed(row.job.entity, left_s, now_s, is_read=is_read)
+        elif not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
             self._outage.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._outage.is_down
-        self._failed_before(batch, left_s)
+        if not was_down:
+            self._failed_before(batch, left_s)
 
     def _failed_before(self, batch: Batch, left_s: float) -> None:
         """If the vendor works after that, and one of these rows fails again, it is at fault."""

@@ -1,7 +1,10 @@
 """Whether an account's vendor is down, and when it is asked again. Pure.
 
 A row that fails is a row that fails; rows of several entities one after the other, with no answer
-between that a working vendor would give, are an outage. No evidence of one is what failed before
+between that a working vendor would give, are an outage. A connection that was not made is about no
+row: each attempt to make one counts, once another has been made; when one is made again, and what it
+carries fails, entities are counted anew: one that fails twice before five did is at fault. No
+evidence of one is what failed before
 and what left before something that was carried out since: there the vendor works, and the row is
 at fault. In an outage one request at a time is the probe; the others wait, and what fails
 meanwhile costs no row an attempt. One answer of a working vendor to an update ends it.
@@ -40,7 +43,7 @@ class Outage:
     """
 
     __slots__ = (
-        *("_failed", "_wait_s", "_worked_s", "asked", "down_since_s", "due_s"),
+        *("_failed", "_is_unreached", "_wait_s", "_worked_s", "asked", "down_since_s", "due_s"),
         "failing_since_s",
     )
 
@@ -50,7 +53,8 @@ class Outage:
 
     def end(self) -> None:
         """It is no outage, or not any more."""
-        self._failed: dict[str, bool] = {}
+        self._failed: dict[str | int, bool] = {}
+        self._is_unreached = False  # connections were not made: that is why it is down
         self.failing_since_s = math.inf
         self._wait_s = FIRST_WAIT_S
         self.asked = 0
@@ -90,7 +94,7 @@ class Outage:
 
     def failed(
         self,
-        entity: str,
+        entity: str | None,
         left_s: float,
         now_s: float,
         *,
@@ -99,6 +103,7 @@ class Outage:
     ) -> None:
         """It failed, or did not answer, a request for `entity` that left at `left_s`.
 
+        entity    None: no connection was made for it, which counts each time
         before_s  when the request left with which the same row failed before, outside an outage;
                   None where it did not
 
@@ -109,15 +114,29 @@ class Outage:
         >>> outage.is_down
         False
         """
+        if self.is_down:
+            self._failed_again(entity, is_read=is_read)
+            return
         worked_s = max(self._worked_s.values()) if is_read else self._worked_s[False]
         is_explained = before_s is not None and before_s < worked_s
-        if self.is_down or is_explained or left_s < worked_s:
+        if is_explained or left_s < worked_s:
             return
-        self._failed[entity] = is_read and self._failed.get(entity, True)
+        key = len(self._failed) if entity is None else entity
+        self._failed[key] = is_read and self._failed.get(key, True)
         self.failing_since_s = min(self.failing_since_s, left_s)
         if len(self._failed) >= DOWN_AFTER:
             self.down_since_s = now_s
             self.due_s = now_s + self._wait_s
+            self._is_unreached = any(isinstance(key, int) for key in self._failed)
+
+    def _failed_again(self, entity: str | None, *, is_read: bool) -> None:
+        if entity is None or not self._is_unreached:
+            return
+        self._failed = {key: read for key, read in self._failed.items() if isinstance(key, str)}
+        if entity in self._failed:
+            self.end()
+        self._failed[entity] = is_read
+        self._is_unreached = self.is_down and len(self._failed) < DOWN_AFTER
 
     def may_probe(self, now_s: float) -> bool:
         """Whether a request may leave although the vendor is down."""

@@ -50,6 +50,16 @@ def is_unconfirmed(answer: Answer) -> bool:
     return answer.code == NOT_CONFIRMED
 
 
+def is_unreached(answer: Answer) -> bool:
+    """Whether no connection was made: that says nothing about the rows it was for.
+
+    >>> is_unreached(Answer(Verdict.TRANSIENT, Effect.NONE, 503))
+    False
+    """
+    is_sure = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
+    return is_sure and answer.http_status is None
+
+
 def next_act(
     policy: RetryPolicy,
     answer: Answer,

@@ -186,3 +186,24 @@ def test_it_is_in_question_from_the_first_failure_until_something_is_answered():
     assert not outage.is_in_question
     fail(outage, "abcde", 2.0)
     assert (outage.is_down, outage.is_in_question) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("fails", "is_down", "reason"),
+    [
+        ([None] * 4, False, "four connections that were not made"),
+        ([None] * 5, True, "five: whoever they were for"),
+        (["a", "b", None, "c", None], True, "the vendor is away, whichever way it shows"),
+        ([*[None] * 5, *"abcd"], True, "reached again, and four entities fail"),
+        ([*[None] * 5, *"abca"], False, "one fails twice before five did: they are at fault"),
+        ([*[None] * 5, *"abcdea"], True, "five have failed since: it is down as before"),
+        ([*[None] * 5, "a", None, "a"], False, "that none was made between them proves nothing"),
+    ],
+)
+def test_connections_that_were_not_made_are_about_no_row(
+    fails: list[str | None], is_down: bool, reason: str
+) -> None:
+    outage = Outage()
+    for at_s, entity in enumerate(fails, 1):
+        outage.failed(entity, left_s=at_s, now_s=at_s)
+    assert outage.is_down is is_down, reason

@@ -64,6 +64,18 @@ KNOWN = {
     ),
     "every other one": (Terms(), rows(50, "a", "503") + rows(1, "c") + rows(50, "b")),
     "guards": (Terms(manner="adobe"), rows(12, "b", "500", is_once=True) + rows(200, "a")),
+    "the last ones are bad, and a while cannot be reached": (
+        Terms(
+            manner="oracle",
+            quota="20/s",
+            groups=4,
+            outages=[Outage(from_s=2.6, until_s=42.0, how="refused")],
+        ),
+        [
+            *rows(20, "a"),
+            *(Line(f"b{n}", "" if n % 4 else "reset", group="x") for n in range(12)),
+        ],
+    ),
 }
 
 
@@ -211,11 +223,25 @@ OUTAGES = [
         rows(100, "a"),
         seed=1,
     ),
+    Case(
+        Terms(
+            manner="oracle",
+            quota="2/s",
+            in_flight=3,
+            groups=4,
+            outages=[
+                Outage(from_s=1.6, until_s=2.6, how="silence"),
+                Outage(from_s=2.6, until_s=42.0, how="refused"),
+            ],
+        ),
+        rows(4, "a") + rows(12, "b", group="x"),
+        seed=1,
+    ),
 ]
-"""In the middle of a file, and soon over."""
+"""In the middle of a file or at its end, and soon over."""
 
 
-@pytest.mark.parametrize("case", OUTAGES, ids=["503", "reads go on", "silence"])
+@pytest.mark.parametrize("case", OUTAGES, ids=["503", "reads go on", "silence", "the last groups"])
 def test_a_short_outage_costs_no_row(case: Case) -> None:
     run = play(case)
     assert unsafe(run) == []
