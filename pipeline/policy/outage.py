@@ -1,13 +1,13 @@
 """Whether an account's vendor is down, and when it is asked again. Pure.
 
 A row that fails is a row that fails; rows of several entities one after the other, with no answer
-between that a working vendor would give, are an outage. A connection that was not made is about no
-row: each attempt to make one counts, once another has been made; when one is made again, and what it
-carries fails, entities are counted anew: one that fails twice before five did is at fault. No
-evidence of one is what failed before
+between that a working vendor would give, are an outage. No evidence of one is what failed before
 and what left before something that was carried out since: there the vendor works, and the row is
-at fault. In an outage one request at a time is the probe; the others wait, and what fails
-meanwhile costs no row an attempt. One answer of a working vendor to an update ends it.
+at fault. A connection that was not made is about no row: each attempt to make one counts, once
+another has been made. When one is made again, and what it carries fails, entities are counted
+anew: one that fails twice before five did is at fault. In an outage one request at a time is the
+probe; the others wait, and what fails meanwhile costs no row an attempt. One answer of a working
+vendor to an update ends it.
 """
 
 from __future__ import annotations

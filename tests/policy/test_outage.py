@@ -201,7 +201,9 @@ def test_it_is_in_question_from_the_first_failure_until_something_is_answered():
     ],
 )
 def test_connections_that_were_not_made_are_about_no_row(
-    fails: list[str | None], is_down: bool, reason: str
+    fails: list[str | None],
+    is_down: bool,  # noqa: FBT001
+    reason: str,
 ) -> None:
     outage = Outage()
     for at_s, entity in enumerate(fails, 1):
