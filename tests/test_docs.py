@@ -45,6 +45,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"bash", "sh", "shell", "zsh", "shell-session"}
 TIMEOUT_S = 60.0
+MULTI = re.MULTILINE | re.DOTALL
 
 
 def name_of(page: Path) -> str:
@@ -276,6 +277,24 @@ def test_every_page_can_be_reached_from_the_list_of_pages() -> None:
     listed = (ROOT / "docs" / "README.md").read_text()
     pages = [str(page.relative_to(ROOT / "docs")) for page in DOCS[1:]]
     assert [page for page in pages if page != "README.md" and f"({page})" not in listed] == []
+
+
+PATH = re.compile(r"(?<![\w/.])(?:pipeline|tests|tools)/[\w./-]*\w")
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
+def test_a_page_names_files_that_are_there(page: Path) -> None:
+    named = PATH.findall(page.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_code_without_an_answer_of_the_vendor_is_explained() -> None:
+    hints = (reference.FOLDER / "hints.md").read_text()
+    parts = re.findall(r"^## (?:No reply|Of the pipeline itself)$(.*?)(?=^## )", hints, MULTI)
+    codes = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", "".join(parts), MULTI)))
+    explained = (ROOT / "docs" / "errors.md").read_text()
+    assert len(codes) > 12
+    assert [code for code in codes if f"`{code}`" not in explained] == []
 
 
 def test_the_figures_in_the_readme_are_those_of_the_benchmarks() -> None:
