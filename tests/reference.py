@@ -29,6 +29,7 @@ from pipeline.config.secrets import secret_keys
 from pipeline.engine import ends, look
 from pipeline.load.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
+from pipeline.model.retry import RetryPolicy
 from pipeline.policy.classify import (
     NEVER_LEFT_SOURCE,
     NOT_CONFIRMED_SOURCE,
@@ -39,7 +40,6 @@ from pipeline.policy.classify import (
     meaning,
 )
 from pipeline.policy.outcome import Again, is_in_doubt, next_act
-from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Operation, Vendor, load_vendors
 from tests.vendors.specimens import sample_job, settings_of
 

@@ -16,8 +16,8 @@ from pipeline.config import Config, load_config, public_settings
 from pipeline.config.keys import proxy_fault, url_fault
 from pipeline.engine.transport import Transport
 from pipeline.model import ConfigError, InputSettings, Link, Request
+from pipeline.model.quota import Quota
 from pipeline.policy.classify import by_status
-from pipeline.policy.quota import Quota
 from pipeline.vendors import (
     Authentication,
     Basic,

@@ -13,10 +13,10 @@ import pytest
 from pipeline.engine.gate import Terms
 from pipeline.ledger import Departures, Runs
 from pipeline.model.pause import AskedPause
+from pipeline.model.quota import Quota
 from pipeline.policy.boot_clock import Moment
 from pipeline.policy.margin import MOST_WAY_S
 from pipeline.policy.pause import ANNOUNCED_S
-from pipeline.policy.quota import Quota
 from pipeline.run import tenure
 from pipeline.run.tenure import Tenure, most_in, this_moment
 from tests.engine.acme import gate_of
@@ -25,7 +25,7 @@ QUOTA = Quota(20, 1.0)
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.policy.quota import Quota
+from pipeline.model.quota import Quota
 from pipeline.run.tenure import Tenure
 from tests.engine.acme import gate_of
 

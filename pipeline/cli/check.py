@@ -28,8 +28,8 @@ from pipeline.config import Config
 from pipeline.engine.exchange import as_curl, shown_request
 from pipeline.load import FaultKind, read_jobs
 from pipeline.model import PipelineError, RunAborted
+from pipeline.model.formatting import one_line
 from pipeline.report import show_question
-from pipeline.report.wording import one_line
 from pipeline.run import Prepared, RunOptions, discard, prepare
 
 _FAULTS_CHARS = 12_000  # two or three screens

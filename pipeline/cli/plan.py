@@ -19,10 +19,10 @@ from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, w
 from pipeline.config import Config
 from pipeline.load import RowSelection
 from pipeline.model import UsageError
+from pipeline.model.formatting import one_line
 from pipeline.model.plan import PlanKind
 from pipeline.plan import Made as MadePlan
 from pipeline.plan import make_plan, undo_plan, verify_run
-from pipeline.report.wording import one_line
 from pipeline.run import RunOptions, Shared, Way, open_registry, prepare
 
 FAILED, STOPPED = 1, 3

@@ -15,7 +15,7 @@ from pipeline.doctor.judge import judge_certificate, judge_clock, judge_lost, ju
 from pipeline.engine.sign_in import sign_in_ahead, signed_in
 from pipeline.engine.tls import tls_context, tls_failure
 from pipeline.model import ConfigError, Link, NoReply
-from pipeline.policy.retry import RetryPolicy
+from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.contract import Account
 
 PATIENCE_S = 10.0  # for one connection, and for one reply

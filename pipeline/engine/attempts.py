@@ -13,9 +13,9 @@ from pipeline.engine.read_back import ReadBack
 from pipeline.engine.transport import NeverLeftError, surplus
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Standing, Status, Verdict
+from pipeline.model.retry import ceiling_s
 from pipeline.policy.batches import Batch, Row, halves
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
-from pipeline.policy.retry import ceiling_s
 from pipeline.policy.split import Parts, Splitter, goes_apart
 from pipeline.policy.sureness import sure_at_s, usual
 

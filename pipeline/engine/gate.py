@@ -12,10 +12,10 @@ from aiolimiter import AsyncLimiter
 
 from pipeline.model import Answer, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
+from pipeline.model.quota import Quota
 from pipeline.policy.allowance import SHORTEST_S, Allowance, StatedRate, allowance
 from pipeline.policy.margin import MOST_WAY_S, Margin
 from pipeline.policy.pause import LONGEST_BLIND_S, Pause, remaining_s
-from pipeline.policy.quota import Quota
 from pipeline.policy.rate import Rate, in_force
 from pipeline.policy.windows import log_of
 

@@ -9,10 +9,10 @@ from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
+from pipeline.model.retry import next_delay_s
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.classify import NOT_THE_VENDOR
 from pipeline.policy.outcome import end_without_success
-from pipeline.policy.retry import next_delay_s
 from pipeline.vendors import MISSING, Guard, Operation, State
 
 NO_GUARD = "no_guard"

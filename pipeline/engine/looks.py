@@ -12,8 +12,8 @@ from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
+from pipeline.model.retry import next_delay_s
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.retry import next_delay_s
 from pipeline.vendors.contract import Missing, State
 
 FRESH_S = 10.0

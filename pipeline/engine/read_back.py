@@ -10,9 +10,9 @@ from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
+from pipeline.model.retry import next_delay_s
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import end_without_success, is_unconfirmed
-from pipeline.policy.retry import next_delay_s
 from pipeline.policy.settle import Settled, settled
 
 

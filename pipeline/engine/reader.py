@@ -15,9 +15,9 @@ from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
+from pipeline.model.retry import next_delay_s
 from pipeline.policy.hopeless import hopeless, in_words
 from pipeline.policy.outcome import is_judged
-from pipeline.policy.retry import next_delay_s
 from pipeline.policy.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Listing, Missing, Page, State

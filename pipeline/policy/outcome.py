@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.model import Answer, Effect, Status, Verdict
+from pipeline.model.retry import RetryPolicy, next_delay_s
 from pipeline.policy.classify import NOT_CONFIRMED
-from pipeline.policy.retry import RetryPolicy, next_delay_s
 
 
 class Again(NamedTuple):

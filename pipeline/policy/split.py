@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.model import Answer, Effect, Verdict
+from pipeline.model.retry import RETRYABLE
 from pipeline.policy.batches import Batch, Row, halves
 from pipeline.policy.outcome import is_unconfirmed
-from pipeline.policy.retry import RETRYABLE
 
 PROBES = 3
 

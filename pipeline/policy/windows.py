@@ -13,7 +13,7 @@ from array import array
 from bisect import bisect_left, insort
 from typing import Protocol
 
-from pipeline.policy.quota import UNITS_S, Quota
+from pipeline.model.quota import UNITS_S, Quota
 
 LEAST_SPARE = 100
 """So many more than count are remembered: of some it will be known that they count from earlier."""

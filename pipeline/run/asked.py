@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.ledger import Holder
 from pipeline.model import RunAborted
-from pipeline.policy.quota import Quota, parse_quota
+from pipeline.model.quota import Quota, parse_quota
 
 FILE = "quotas.json"
 FORMAT = 1

@@ -9,8 +9,8 @@ from typing import Self
 
 from pipeline.ledger import Ledger
 from pipeline.model import Status
+from pipeline.model.retry import RETRYABLE
 from pipeline.policy.classify import meaning
-from pipeline.policy.retry import RETRYABLE
 
 LAST_ROW = 2**63 - 1
 

@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.ledger import Holder, Run, State
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
 from pipeline.model.plan import MadeOf
-from pipeline.policy.quota import Quota
+from pipeline.model.quota import Quota
 from pipeline.report import Summary, read_summary
 from pipeline.report.runs_table import Asked, Entity, asked_of
 from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME

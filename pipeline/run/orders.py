@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from pipeline.engine.gate import Door
 from pipeline.engine.pool import Pool
-from pipeline.policy.quota import Quota
+from pipeline.model.quota import Quota
 from pipeline.run.appointed import Appointment
 from pipeline.run.asked import read
 from pipeline.run.prepare import Prepared

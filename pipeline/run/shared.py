@@ -17,7 +17,7 @@ from pipeline.config import Config
 from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.pool import Pool
 from pipeline.model import AccountProgress, RowResult, RunAborted
-from pipeline.policy.quota import Quota
+from pipeline.model.quota import Quota
 from pipeline.run.busy import lock_folder
 from pipeline.run.registry import open_registry
 from pipeline.run.tenure import REMEMBER_EVERY_S, Taken, Tenure

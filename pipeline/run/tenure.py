@@ -175,7 +175,7 @@ def this_moment() -> Moment:
 def most_in(seconds: float, terms: Terms) -> int:
     """How many requests may leave in so short a time; 0 where no quota is stated.
 
-    >>> from pipeline.policy.quota import Quota
+    >>> from pipeline.model.quota import Quota
     >>> most_in(2.0, Terms(quotas=(Quota(20, 1.0), Quota(600, 60.0))))
     22
     >>> most_in(2.0, Terms(quotas=(Quota(20, 1.0, is_burst=True), Quota(600, 60.0, is_burst=True))))

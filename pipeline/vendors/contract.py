@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from pipeline.model import Answer, EntityKey, Link, NoReply, Reply, Request, UpdateJob
+from pipeline.model.quota import Quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.policy.classify import Confirmation
-from pipeline.policy.quota import Quota
-from pipeline.policy.retry import RetryPolicy
 
 
 class VendorSettings(BaseModel):

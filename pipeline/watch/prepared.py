@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import Fault, InputError, Status, UsageError
+from pipeline.model.formatting import counted
 from pipeline.report import Summary
-from pipeline.report.wording import counted
 from pipeline.run import (
     BusyError,
     Origin,

@@ -30,9 +30,9 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.model.exchange import Exchange
+from pipeline.model.quota import Quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.policy.classify import NOT_CONFIRMED, by_status
-from pipeline.policy.quota import Quota
-from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, VendorSettings
 
 SILENCE = NoReply("timeout", "no reply in time", may_have_arrived=True)

@@ -22,9 +22,9 @@ from pipeline.engine.exchange import (
 from pipeline.engine.exchanges import MOST_OF_A_KIND, MOST_REMEMBERED, Exchanges
 from pipeline.model import Link, NoReply, Reply, Request, RowResult, Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.policy.batches import Row
-from pipeline.policy.quota import parse_quota
-from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, load_vendors
 from tests.engine.acme import ACCOUNT, SILENCE, Script, drive, job
 from tests.engine.test_doubt import SHOP, Vendor

@@ -9,8 +9,8 @@ from pipeline.engine import gate as gate_module
 from pipeline.engine.gate import Door, Gate, Terms, spacing
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
+from pipeline.model.quota import Quota
 from pipeline.policy.margin import MOST_WAY_S
-from pipeline.policy.quota import Quota
 from pipeline.policy.vendor_numbers import LONGEST_S
 from tests.engine.acme import gate_of
 

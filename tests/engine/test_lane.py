@@ -8,8 +8,8 @@ import pytest
 
 from pipeline.engine.earlier import Earlier
 from pipeline.model import JobRow, RunAborted, Status
+from pipeline.model.quota import Quota
 from pipeline.policy.backlog import Backlog
-from pipeline.policy.quota import Quota
 from pipeline.policy.refusals import ASKED_MOST, SUSPECTED_AFTER
 from tests.engine.acme import ACCOUNT, REFUSED, SILENCE, Script, drive, job
 

@@ -12,8 +12,8 @@ from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.trip import Trip
 from pipeline.model import Reply
+from pipeline.model.quota import Quota
 from pipeline.policy.classify import classify_read
-from pipeline.policy.quota import Quota
 from tests.engine.acme import ACCOUNT
 from tests.policy.test_vendor_numbers import MEMBERS, NAMES, NOW_S, ODD
 

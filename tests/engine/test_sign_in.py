@@ -20,8 +20,8 @@ from pydantic import SecretStr
 from pipeline.engine.gate import Door
 from pipeline.engine.sign_in import After401, after_401, renewed_after_s, signed_in
 from pipeline.model import NoReply, Reply, Request, Status
+from pipeline.model.quota import Quota
 from pipeline.policy.classify import json_object
-from pipeline.policy.quota import Quota
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from tests.engine.acme import ACCOUNT, ACME, drive, gate_of, job
 from tests.engine.servers import OK, Seen, Server, Wire, refused_port, reply, serving

@@ -18,7 +18,7 @@ from pipeline.engine import transport
 from pipeline.engine.gate import Door
 from pipeline.engine.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
-from pipeline.policy.quota import Quota
+from pipeline.model.quota import Quota
 from tests.engine.acme import gate_of
 from tests.engine.servers import (
     NO_CONTENT,

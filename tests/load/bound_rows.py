@@ -25,8 +25,8 @@ from pipeline.model import (
     Snapshot,
     UpdateJob,
 )
-from pipeline.policy.quota import Quota
-from pipeline.policy.retry import RetryPolicy
+from pipeline.model.quota import Quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.tables import ParquetWriter
 from pipeline.vendors.contract import Account, Basic, Defaults, Operation, Vendor, VendorSettings
 

@@ -25,9 +25,9 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.policy.classify import by_status, classify
-from pipeline.policy.quota import parse_quota
-from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.contract import Difference, Guard, Reading, State
 from tests.engine.acme import ACCOUNT, ACME, PRICE

@@ -15,10 +15,10 @@ from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Recorder
 from pipeline.model import JobRow, NoReply, Reply, RowResult
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.policy.classify import Confirmation, classify
-from pipeline.policy.quota import parse_quota
-from pipeline.policy.retry import RetryPolicy
 from pipeline.vendors import Account, VendorSettings
 from tests.engine.acme import ACCOUNT, ACME, PRICE, Price
 from tests.scenarios.scenario import Settings

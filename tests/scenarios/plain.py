@@ -10,7 +10,7 @@ from aiolimiter import AsyncLimiter
 
 from pipeline.engine.means import Send
 from pipeline.model import NoReply, Request
-from pipeline.policy.quota import parse_quota
+from pipeline.model.quota import parse_quota
 from tests.scenarios.scenario import GUESS, Settings
 
 ATTEMPTS = 5

@@ -44,10 +44,10 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
 from pipeline.policy.classify import Confirmation
-from pipeline.policy.quota import parse_quota
-from pipeline.policy.retry import RetryPolicy
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Way, carry_out, prepare
 from pipeline.simulator import serve

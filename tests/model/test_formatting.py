@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Status
-from pipeline.report.wording import MEANING, about, compact, duration, one_line, row_list, verdict
+from pipeline.model.formatting import MEANING, about, compact, duration, one_line, row_list, verdict
 
 
 @pytest.mark.parametrize(

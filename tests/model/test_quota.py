@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.policy.quota import Quota, parse_quota
+from pipeline.model.quota import Quota, parse_quota
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Answer, Effect, Verdict
-from pipeline.policy.retry import RetryPolicy, next_delay_s
+from pipeline.model.retry import RetryPolicy, next_delay_s
 
 POLICY = RetryPolicy(max_attempts=4, base_s=1.0, cap_s=3.0)
 T, S, R, F = Verdict.TRANSIENT, Verdict.THROTTLED, Verdict.REJECTED, Verdict.FATAL
