@@ -30,7 +30,9 @@ from pipeline.engine import ends, look
 from pipeline.load.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import RetryPolicy
-from pipeline.policy.classify import (
+from pipeline.policy.outcome import Again, is_in_doubt, next_act
+from pipeline.vendors import Operation, Vendor, load_vendors
+from pipeline.vendors.kit.classify import (
     NEVER_LEFT_SOURCE,
     NOT_CONFIRMED_SOURCE,
     NOT_THE_VENDOR_SOURCE,
@@ -39,8 +41,6 @@ from pipeline.policy.classify import (
     classify_read,
     meaning,
 )
-from pipeline.policy.outcome import Again, is_in_doubt, next_act
-from pipeline.vendors import Operation, Vendor, load_vendors
 from tests.vendors.specimens import sample_job, settings_of
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"

@@ -17,7 +17,6 @@ from pipeline.config.keys import proxy_fault, url_fault
 from pipeline.engine.transport import Transport
 from pipeline.model import ConfigError, InputSettings, Link, Request
 from pipeline.model.quota import Quota
-from pipeline.policy.classify import by_status
 from pipeline.vendors import (
     Authentication,
     Basic,
@@ -28,6 +27,7 @@ from pipeline.vendors import (
     VendorSettings,
     load_vendors,
 )
+from pipeline.vendors.kit.classify import by_status
 
 SECRET = "s3cr3t-value"
 SHOP = """

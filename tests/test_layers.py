@@ -21,9 +21,9 @@ MAX_VENDOR_LINES = 1200  # a vendor is one file, its facts and their sources inc
 # A folder may always use itself.
 MAY_USE: dict[str, set[str]] = {
     "model": {"pydantic", "pydantic_core"},
-    "policy": {"model"},
+    "policy": {"model", "vendors"},
     "vendors": {
-        *("model", "policy", "pydantic", "pydantic_core", "typing_extensions"),
+        *("model", "pydantic", "pydantic_core", "typing_extensions"),
         "jsonpointer",
     },
     "checksums": {"model"},
@@ -89,7 +89,8 @@ PURE: dict[str, set[str]] = {
     "model": VALUES | {"pathlib"},  # paths as values
     "policy": VALUES
     | {"array", "base64", "bisect", "copy", "datetime", "email.utils", "heapq", "html", "http"},
-    "vendors": VALUES | {"base64", "datetime", "decimal", "urllib.parse"},
+    "vendors": VALUES
+    | {"base64", "copy", "datetime", "decimal", "email.utils", "http", "urllib.parse"},
 }
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
 
@@ -147,7 +148,7 @@ def _may_import(name: str, path: Path, root: Path) -> bool:
     top, _, below = name.partition(".")
     if top == root.name:
         first, _, rest = below.partition(".")
-        is_one_vendor = first == "vendors" and rest not in {"", "contract"}
+        is_one_vendor = first == "vendors" and bool(rest) and rest.split(".")[0] != "kit"
         return first == room or (first in MAY_USE[room] and not is_one_vendor)
     if room not in PURE:
         return top in MAY_USE[room] or top in sys.stdlib_module_names
@@ -403,7 +404,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault
             "import asyncio, time\nimport aiohttp\nfrom pipeline.model import Reply",
         ),
         ("engine/pool.py", "from pipeline.engine.gate import Gate\nfrom .gate import Gate"),
-        ("engine/pool.py", "from pipeline.vendors.contract import Vendor"),
+        ("engine/pool.py", "from pipeline.vendors.kit.contract import Vendor"),
         ("vendors/__init__.py", "import importlib, pkgutil"),
         ("model/wire.py", "from pathlib import Path"),
         ("cli/__init__.py", "import click\nfrom pipeline.simulator.app import serve"),

@@ -20,7 +20,7 @@ from pipeline.model.errors import shorten
 from pipeline.model.quota import UNITS_S, Quota, parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
-from pipeline.vendors.contract import Account, Vendor, VendorSettings
+from pipeline.vendors.kit.contract import Account, Vendor, VendorSettings
 
 SAMPLE_PREFIX = "sample-"
 

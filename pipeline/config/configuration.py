@@ -25,7 +25,7 @@ from pipeline.config.telling import TABLES, LogKeys, MetricsKeys, NotifyKeys
 from pipeline.ledger import Checks
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.vendors.contract import Account, Vendor
+from pipeline.vendors.kit.contract import Account, Vendor
 
 DEFAULT_FILE = "pipeline.toml"
 

@@ -16,7 +16,7 @@ from pipeline.engine.sign_in import sign_in_ahead, signed_in
 from pipeline.engine.tls import tls_context, tls_failure
 from pipeline.model import ConfigError, Link, NoReply
 from pipeline.model.retry import RetryPolicy
-from pipeline.vendors.contract import Account
+from pipeline.vendors.kit.contract import Account
 
 PATIENCE_S = 10.0  # for one connection, and for one reply
 

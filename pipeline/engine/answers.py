@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pipeline.model import Answer, NoReply, Reply, UpdateJob
-from pipeline.policy.classify import classify_read
 from pipeline.vendors import Operation
-from pipeline.vendors.contract import VendorSettings
+from pipeline.vendors.kit.classify import classify_read
+from pipeline.vendors.kit.contract import VendorSettings
 
 
 def update_answers(

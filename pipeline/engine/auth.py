@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from pipeline.model import ConfigError, Fault
 from pipeline.policy.mask import Mask
-from pipeline.vendors.contract import Account, Basic, Bearer, TokenCall
+from pipeline.vendors.kit.contract import Account, Basic, Bearer, TokenCall
 
 _TOKEN = re.compile(r"[!-~]+")  # wider than RFC 6750's alphabet, and nothing that ends the line
 

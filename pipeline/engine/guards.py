@@ -11,9 +11,9 @@ from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.classify import NOT_THE_VENDOR
 from pipeline.policy.outcome import end_without_success
 from pipeline.vendors import MISSING, Guard, Operation, State
+from pipeline.vendors.kit.classify import NOT_THE_VENDOR
 
 NO_GUARD = "no_guard"
 OVERTAKEN = "changed_meanwhile"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pipeline.model import Answer, Effect, JobRow, UpdateJob, Verdict
 from pipeline.vendors import Operation
-from pipeline.vendors.contract import Difference, Missing, State, VendorSettings
+from pipeline.vendors.kit.contract import Difference, Missing, State, VendorSettings
 
 _SHOWN_MOST = 3
 _SHOWN_CHARS = 60

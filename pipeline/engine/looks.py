@@ -14,7 +14,7 @@ from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
 from pipeline.policy.batches import Batch, Row
-from pipeline.vendors.contract import Missing, State
+from pipeline.vendors.kit.contract import Missing, State
 
 FRESH_S = 10.0
 """What was read is believed so long, beside the row's place in line."""

@@ -20,7 +20,7 @@ from pipeline.policy.hopeless import hopeless, in_words
 from pipeline.policy.outcome import is_judged
 from pipeline.policy.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import Listing, Missing, Page, State
+from pipeline.vendors.kit.contract import Listing, Missing, Page, State
 
 MOST_REFUSED = 20
 """So many reads are refused one after the other before an account is given up."""

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from pipeline.model import NoReply, Reply, UpdateJob
-from pipeline.vendors.contract import MISSING, Reading, VendorSettings
+from pipeline.vendors.kit.contract import MISSING, Reading, VendorSettings
 
 
 class Found(NamedTuple):

@@ -32,9 +32,9 @@ from pipeline.engine.transport import Late, Transport, host_port
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RETRYABLE, next_delay_s
-from pipeline.policy.classify import is_html
 from pipeline.policy.pause import ANNOUNCED_S
-from pipeline.vendors.contract import Account, Bearer, Token, TokenCall
+from pipeline.vendors.kit.classify import is_html
+from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
 
 WhileOpen = Callable[[], AbstractContextManager[None]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.engine.gate import Door
 from pipeline.model import Answer, Reply
-from pipeline.policy.vendor_numbers import shown
+from pipeline.vendors.kit.numbers import shown
 
 
 class Trip:

@@ -44,7 +44,7 @@ from pipeline.model import (
 from pipeline.model.errors import shorten
 from pipeline.tables import read_frames
 from pipeline.values import cells_of
-from pipeline.vendors.contract import Account, Operation, VendorSettings
+from pipeline.vendors.kit.contract import Account, Operation, VendorSettings
 
 _ROWS_AT_ONCE = 4_096  # as Python values; they are far larger than the frame
 _ROUTES_KEPT = 4_096

@@ -27,7 +27,7 @@ from pipeline.model import (
 )
 from pipeline.model.plan import SENT_KINDS, PlanKind, PlanRow
 from pipeline.tables import read_frames
-from pipeline.vendors.contract import Account, Operation
+from pipeline.vendors.kit.contract import Account, Operation
 
 _ENDS: Mapping[PlanKind, Status] = {
     PlanKind.UNCHANGED: Status.UNCHANGED,

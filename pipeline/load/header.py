@@ -15,7 +15,7 @@ from pipeline.load.names import nearest
 from pipeline.load.unknown import unknown_columns
 from pipeline.model import RESULT_COLUMNS, CellKind, Fault, InputError, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.vendors.contract import Operation
+from pipeline.vendors.kit.contract import Operation
 
 OPERATION_COLUMN = "operation"
 ACCOUNT_COLUMN = "account"

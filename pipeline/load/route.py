@@ -10,7 +10,7 @@ from pipeline.load.cells import clean
 from pipeline.load.names import nearest
 from pipeline.model import Fault, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.vendors.contract import Account
+from pipeline.vendors.kit.contract import Account
 
 SAMPLE_PREFIX = "sample-"
 

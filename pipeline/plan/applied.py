@@ -17,7 +17,7 @@ from pipeline.run import Prepared
 from pipeline.run.record import has_befores, open_befores, open_record
 from pipeline.tables import read_back_frames
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import State
+from pipeline.vendors.kit.contract import State
 
 MAY_STAND = frozenset({Status.UPDATED, Status.UNKNOWN})
 """Rows that were applied, or may have been: what stands there tells."""

@@ -9,7 +9,7 @@ from pipeline.engine.reader import Seen
 from pipeline.model import JobRow, RowResult, UpdateJob
 from pipeline.model.plan import FieldChange, PlanKind, PlanRow
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import Change, Difference, Missing, State
+from pipeline.vendors.kit.contract import Change, Difference, Missing, State
 
 NO_FIT = "the patch does not fit what is there: the vendor would refuse it"
 BY_THE_ROW = (

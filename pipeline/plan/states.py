@@ -22,7 +22,7 @@ from pipeline.model import UpdateJob
 from pipeline.plan.shelf import Shelf, shelve
 from pipeline.run import Way
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import State
+from pipeline.vendors.kit.contract import State
 
 FEW_ROWS = 100
 """For fewer rows nobody looks whether a list is shorter."""

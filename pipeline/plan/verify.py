@@ -27,7 +27,7 @@ from pipeline.run import Prepared, Way, reopen
 from pipeline.run.busy import accounts_held
 from pipeline.run.registry import run_name
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import Missing
+from pipeline.vendors.kit.contract import Missing
 
 STANDS = frozenset({Status.UPDATED, Status.UNCHANGED})
 """Rows that say that the vendor holds them."""

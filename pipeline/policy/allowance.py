@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.policy.vendor_numbers import count, wait_s, written_s
+from pipeline.vendors.kit.numbers import count, wait_s, written_s
 
 BELOW = 0.95
 """The share of a stated limit that is used."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pipeline.model import Answer, Effect, Status, Verdict
 from pipeline.model.retry import RetryPolicy, next_delay_s
-from pipeline.policy.classify import NOT_CONFIRMED
+from pipeline.vendors.kit.classify import NOT_CONFIRMED
 
 
 class Again(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pipeline.model.pause import AskedPause
-from pipeline.policy.vendor_numbers import LONGEST_S
+from pipeline.vendors.kit.numbers import LONGEST_S
 
 BLIND_S, LONGEST_BLIND_S = 0.1, 10.0
 """After a refusal that names no time; twice as long after each further one."""

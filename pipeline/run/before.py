@@ -10,7 +10,7 @@ from typing import Self
 from pipeline.ledger import Ledger
 from pipeline.model import Status
 from pipeline.model.retry import RETRYABLE
-from pipeline.policy.classify import meaning
+from pipeline.vendors.kit.classify import meaning
 
 LAST_ROW = 2**63 - 1
 

@@ -24,7 +24,7 @@ from pipeline.run.others import OtherRuns
 from pipeline.run.prepare import Prepared
 from pipeline.run.registry import open_registry
 from pipeline.vendors import Account
-from pipeline.vendors.contract import State
+from pipeline.vendors.kit.contract import State
 
 ROWS_AT_ONCE = 2_000
 """So many rows are put on record in one commit."""

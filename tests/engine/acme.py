@@ -32,8 +32,8 @@ from pipeline.model import (
 from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
-from pipeline.policy.classify import NOT_CONFIRMED, by_status
 from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, VendorSettings
+from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 
 SILENCE = NoReply("timeout", "no reply in time", may_have_arrived=True)
 REFUSED = NoReply("connect_failed", "connection refused", may_have_arrived=False)

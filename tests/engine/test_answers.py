@@ -9,7 +9,7 @@ from pipeline.doctor.judge import judge_reply
 from pipeline.engine.answers import read_answer, update_answers, without_secrets
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.policy.mask import Mask
-from pipeline.vendors.contract import Probe, Probed
+from pipeline.vendors.kit.contract import Probe, Probed
 from tests.engine.acme import ACCOUNT, Price
 from tests.policy.test_mask import FORMS, SECRET, USER
 

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from pipeline.engine.auth import authorization
 from pipeline.model import ConfigError
-from pipeline.vendors.contract import Basic, Bearer
+from pipeline.vendors.kit.contract import Basic, Bearer
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.engine.earlier import Earlier
 from pipeline.model import NoReply, Reply, Request, RowResult, RunAborted, Status
-from pipeline.vendors.contract import MISSING, Difference, Reading, State
+from pipeline.vendors.kit.contract import MISSING, Difference, Reading, State
 from tests.engine.acme import ACCOUNT, ACME, PRICE, SILENCE, Script, drive, job
 
 SETTLE_AFTER_S = 0.15

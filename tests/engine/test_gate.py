@@ -11,7 +11,7 @@ from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.policy.margin import MOST_WAY_S
-from pipeline.policy.vendor_numbers import LONGEST_S
+from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.engine.acme import gate_of
 
 pytestmark = pytest.mark.quiet

@@ -22,7 +22,7 @@ from pipeline.model import (
     Status,
     UpdateJob,
 )
-from pipeline.vendors.contract import MISSING, Difference, Guard, Operation, Reading, State
+from pipeline.vendors.kit.contract import MISSING, Difference, Guard, Operation, Reading, State
 from tests.engine.acme import ACCOUNT, ACME, MEANING, PRICE, REFUSED, SILENCE, drive
 
 SETTLE_AFTER_S = 0.05

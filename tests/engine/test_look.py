@@ -10,7 +10,7 @@ import pytest
 from pipeline.engine.look import Look, Looking, Said, conflict, look_at
 from pipeline.model import JobRow, UpdateJob
 from pipeline.vendors import load_vendors
-from pipeline.vendors.contract import MISSING, Difference, State
+from pipeline.vendors.kit.contract import MISSING, Difference, State
 from tests.vendors.specimens import settings_of
 
 XSOLLA, ADOBE = load_vendors()["xsolla"], load_vendors()["adobe"]

@@ -13,9 +13,9 @@ from pipeline.engine.pauses import PauseHandler
 from pipeline.engine.trip import Trip
 from pipeline.model import Reply
 from pipeline.model.quota import Quota
-from pipeline.policy.classify import classify_read
+from pipeline.vendors.kit.classify import classify_read
 from tests.engine.acme import ACCOUNT
-from tests.policy.test_vendor_numbers import MEMBERS, NAMES, NOW_S, ODD
+from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD
 
 REPLIES = st.builds(
     Reply,

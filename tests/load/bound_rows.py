@@ -28,7 +28,14 @@ from pipeline.model import (
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.tables import ParquetWriter
-from pipeline.vendors.contract import Account, Basic, Defaults, Operation, Vendor, VendorSettings
+from pipeline.vendors.kit.contract import (
+    Account,
+    Basic,
+    Defaults,
+    Operation,
+    Vendor,
+    VendorSettings,
+)
 
 
 def short_items(text: str) -> list[dict[str, Any]]:

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.model import Answer, Effect, Status, Verdict
 from pipeline.model.retry import RetryPolicy
-from pipeline.policy.classify import NOT_CONFIRMED
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
+from pipeline.vendors.kit.classify import NOT_CONFIRMED
 
 POLICY = RetryPolicy(max_attempts=3, base_s=1.0, cap_s=30.0)
 V, E = Verdict, Effect

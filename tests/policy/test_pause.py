@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.model.pause import AskedPause
 from pipeline.policy.pause import Pause, in_words, remaining_s, stop_words, wait_words
-from pipeline.policy.vendor_numbers import LONGEST_S
+from pipeline.vendors.kit.numbers import LONGEST_S
 
 NOW_S = 1_790_000_000.0
 

@@ -27,9 +27,9 @@ from pipeline.model import (
 )
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
-from pipeline.policy.classify import by_status, classify
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import Difference, Guard, Reading, State
+from pipeline.vendors.kit.classify import by_status, classify
+from pipeline.vendors.kit.contract import Difference, Guard, Reading, State
 from tests.engine.acme import ACCOUNT, ACME, PRICE
 from tests.scenarios.link import NO_CONNECTION, RESET, SILENCE
 from tests.scenarios.vendor import Outage

@@ -18,8 +18,8 @@ from pipeline.model import JobRow, NoReply, Reply, RowResult
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.policy.brake import BRAKE_AFTER
-from pipeline.policy.classify import Confirmation, classify
 from pipeline.vendors import Account, VendorSettings
+from pipeline.vendors.kit.classify import Confirmation, classify
 from tests.engine.acme import ACCOUNT, ACME, PRICE, Price
 from tests.scenarios.scenario import Settings
 

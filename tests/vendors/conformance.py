@@ -47,13 +47,13 @@ from pipeline.model import (
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
-from pipeline.policy.classify import Confirmation
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Way, carry_out, prepare
 from pipeline.simulator import serve
 from pipeline.simulator.vendors import VENDORS as EMULATED
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
-from pipeline.vendors.contract import MISSING, Difference, State
+from pipeline.vendors.kit.classify import Confirmation
+from pipeline.vendors.kit.contract import MISSING, Difference, State
 from tests.vendors.specimens import (
     BODIES,
     ERROR_BODIES,

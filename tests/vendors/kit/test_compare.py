@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonpatch import JsonPatchException, apply_patch
 from jsonpointer import JsonPointer, JsonPointerException
 
-from pipeline.policy.compare import (
+from pipeline.vendors.kit.compare import (
     Step,
     bag_of,
     by_member,

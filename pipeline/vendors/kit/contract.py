@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from pipeline.model import Answer, EntityKey, Link, NoReply, Reply, Request, UpdateJob
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
-from pipeline.policy.classify import Confirmation
+from pipeline.vendors.kit.classify import Confirmation
 
 
 class VendorSettings(BaseModel):

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Final
 
-from pipeline.policy.compare import ABSENT, Place, Step, meaning, value_at
-from pipeline.policy.patch import applied
+from pipeline.vendors.kit.compare import ABSENT, Place, Step, meaning, value_at
+from pipeline.vendors.kit.json_patch import applied
 
 _IN_A_LIST = re.compile(r"-|[0-9]+")  # or a member of that name: only the vendor knows which
 _UNPLAIN: Final = object()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from pipeline.policy.classify import plain
+from pipeline.vendors.kit.classify import plain
 
 # ------------------------------------------------------------------------- what a value means
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.policy.allowance import Allowance, StatedRate, allowance
-from pipeline.policy.vendor_numbers import (
+from pipeline.vendors.kit.numbers import (
     LONGEST_LIFETIME_S,
     LONGEST_S,
     count,

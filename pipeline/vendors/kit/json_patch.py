@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.policy.compare import Place, Step, meaning
+from pipeline.vendors.kit.compare import Place, Step, meaning
 
 _ABSENT: Any = object()
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.policy.compare import Step
-from pipeline.policy.patch import applied, restoring
+from pipeline.vendors.kit.compare import Step
+from pipeline.vendors.kit.json_patch import applied, restoring
 
 DOCUMENT = {"name": "a", "tags": ["x", "y"], "limit": {"cap": 1, "per": None}, "empty": []}
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.errors import shorten
-from pipeline.policy.vendor_numbers import wait_s, written_s
+from pipeline.vendors.kit.numbers import wait_s, written_s
 
 NOT_THE_VENDOR = "not_the_vendor"
 """Code of a 2xx that the vendor cannot have written."""

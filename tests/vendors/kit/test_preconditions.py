@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from jsonpatch import JsonPatchException, apply_patch
 from jsonpointer import JsonPointerException
 
-from pipeline.policy.compare import Step, unheld
-from pipeline.policy.guard import can_be_guarded, guards_for, is_guarded
+from pipeline.vendors.kit.compare import Step, unheld
+from pipeline.vendors.kit.preconditions import can_be_guarded, guards_for, is_guarded
 
 ANY_VALUE = lambda _value: True  # noqa: E731
 

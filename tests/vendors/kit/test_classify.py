@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.model import Effect, NoReply, Reply, Verdict
-from pipeline.policy.classify import (
+from pipeline.vendors.kit.classify import (
     NOT_CONFIRMED,
     NOT_THE_VENDOR,
     Confirmation,
