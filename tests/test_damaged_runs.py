@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config
-from pipeline.ledger import LedgerError
 from pipeline.model import RunAborted, Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Way, carry_out, prepare, reopen
 from pipeline.run.history import entries
 from pipeline.run.prune import remove
+from pipeline.store import LedgerError
 from tests.test_old_rows import (
     cells,
     drop,

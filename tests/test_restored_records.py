@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 
 from pipeline.config import load_config
-from pipeline.ledger import LedgerError
 from pipeline.model import DamagedError, RunAborted, Status
 from pipeline.report import Summary
 from pipeline.run import Prepared, RunOptions, Way, carry_out, open_registry, prepare, reopen
@@ -23,7 +22,8 @@ from pipeline.run.history import entry, report_of
 from pipeline.run.prune import remove
 from pipeline.run.record import LEDGER, LostRecordError, witness_of
 from pipeline.run.recover import CODE
-from pipeline.tables import ParquetWriter, read_metadata
+from pipeline.store import LedgerError
+from pipeline.store.parquet import ParquetWriter, read_metadata
 from pipeline.vendors import load_vendors
 from tests.test_old_rows import cells, drop, requests, statuses, workplace
 from tests.test_run import send

@@ -15,7 +15,6 @@ import polars as pl
 import pytest
 
 from pipeline.config import Config
-from pipeline.ledger import RunLedger
 from pipeline.model import ConfigError, InputError, Reply, RunAborted, Status
 from pipeline.policy.refusals import ASKED_MOST
 from pipeline.report import Summary, read_summary
@@ -29,6 +28,7 @@ from pipeline.run import (
     signals_obeyed,
 )
 from pipeline.simulator import SimulatorOptions, load_script, serve
+from pipeline.store import RunLedger
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
 TWIN = """
@@ -319,7 +319,7 @@ async def test_a_disk_without_room_for_the_run_is_told_before_anything_is_sent(
 ):
     path = drop(tmp_path, *map(coupon, range(1, 61)))
     config = configure(tmp_path, "http://127.0.0.1:9")
-    monkeypatch.setattr("pipeline.run.room.SPARE_BYTES", 2**60)
+    monkeypatch.setattr("pipeline.store.disk_space.SPARE_BYTES", 2**60)
     with pytest.raises(RunAborted, match="Nothing was sent; make room"):
         prepare(path, config, RunOptions())
     assert not list((tmp_path / ".pipeline/runs").iterdir())

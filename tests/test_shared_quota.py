@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Lock
+from pipeline.store import Lock
 from tests.cli.command import ended, environment, start
 from tests.workplace import COLUMNS, CONFIG, Simulator, coupon, simulator
 

@@ -14,13 +14,13 @@ import anyio
 import pytest
 
 from pipeline.config import Config, load_config
-from pipeline.ledger import RunLedger
 from pipeline.model import Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Shared, Way, carry_out, prepare
 from pipeline.run.record import LEDGER
 from pipeline.run.registry import open_registry
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
+from pipeline.store import RunLedger
 from pipeline.vendors import load_vendors
 from tests.test_old_rows import cells, resume, statuses, table
 from tests.workplace import ENVIRON, JOURNEY

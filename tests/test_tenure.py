@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.gate import Terms
-from pipeline.ledger import Departures, Runs
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.policy.boot_clock import Moment
@@ -19,6 +18,7 @@ from pipeline.policy.margin import MOST_WAY_S
 from pipeline.policy.pause import ANNOUNCED_S
 from pipeline.run import tenure
 from pipeline.run.tenure import Tenure, most_in, this_moment
+from pipeline.store import Departures, Runs
 from tests.engine.acme import gate_of
 
 QUOTA = Quota(20, 1.0)

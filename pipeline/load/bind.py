@@ -42,8 +42,8 @@ from pipeline.model import (
     UsageError,
 )
 from pipeline.model.errors import shorten
-from pipeline.tables import read_frames
-from pipeline.values import cells_of
+from pipeline.store.frame_values import cells_of
+from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Account, Operation, VendorSettings
 
 _ROWS_AT_ONCE = 4_096  # as Python values; they are far larger than the frame

@@ -26,7 +26,7 @@ from pipeline.model import (
     UpdateJob,
 )
 from pipeline.model.plan import SENT_KINDS, PlanKind, PlanRow
-from pipeline.tables import read_frames
+from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Account, Operation
 
 _ENDS: Mapping[PlanKind, Status] = {

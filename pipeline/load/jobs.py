@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.load.repeats import Hottest, find_repeats
 from pipeline.model import JobRow
-from pipeline.tables import ParquetWriter, read_frames
+from pipeline.store.parquet import ParquetWriter, read_frames
 from pipeline.vendors import Account
 
 JOBS_SCHEMA = MappingProxyType(

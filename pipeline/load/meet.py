@@ -14,7 +14,7 @@ import polars as pl
 from pipeline.load.jobs import job_rows
 from pipeline.load.parts import Parts
 from pipeline.model import DamagedError, JobRow, RunAborted
-from pipeline.tables import read_frames
+from pipeline.store.parquet import read_frames
 
 FEW_ROWS = 250_000
 """Where no more rows than these ask, only jobs whose entity may be one of theirs are looked at."""

@@ -14,7 +14,7 @@ from pipeline.load.parquet_file import AGAIN
 from pipeline.load.parquet_footer import INT96, Footer
 from pipeline.load.parquet_types import ReadColumn, Unread, column_types
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, DamagedError, Fault, InputError
-from pipeline.tables import read_frames, row_count
+from pipeline.store.parquet import read_frames, row_count
 
 WHAT_DECODING_RAISES = (
     *(pl.exceptions.PolarsError, pl.exceptions.PanicException),

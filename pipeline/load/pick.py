@@ -12,7 +12,7 @@ import polars as pl
 from pipeline.load.jobs import JobsFile, JobsWriter, jobs_path, read_jobs
 from pipeline.load.snapshot import to_metadata
 from pipeline.model import ROW_COLUMN, JobRow, Snapshot
-from pipeline.tables import ParquetWriter, fitting_rows, read_frames
+from pipeline.store.parquet import ParquetWriter, fitting_rows, read_frames
 
 Keep = Callable[[Sequence[int]], set[int]]
 """Which of these rows, rising, are wanted."""

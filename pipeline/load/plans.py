@@ -16,11 +16,11 @@ from typing import Any, Self
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.checksums import read_checksums
 from pipeline.load.parquet_file import stored_texts
 from pipeline.model import DamagedError, InputError
 from pipeline.model.plan import FieldChange, PlanKind, Planned, PlanRow
-from pipeline.tables import ParquetWriter, read_frames
+from pipeline.store.checksums import read_checksums
+from pipeline.store.parquet import ParquetWriter, read_frames
 
 PLAN_KEY = "plan"
 FORMAT = "1"

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline.load.parts import PART_ROWS, Parts
-from pipeline.tables import read_frames, row_count
+from pipeline.store.parquet import read_frames, row_count
 
 _READ_ROWS = 65_536
 

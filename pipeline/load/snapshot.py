@@ -10,9 +10,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.checksums import read_checksums
 from pipeline.model import ROW_COLUMN, DamagedError, Fault, InputError, Snapshot
-from pipeline.tables import FORMAT, read_frames, read_metadata, row_count
+from pipeline.store.checksums import read_checksums
+from pipeline.store.parquet import FORMAT, read_frames, read_metadata, row_count
 
 _KEY = "snapshot"
 

@@ -23,7 +23,7 @@ from pipeline.load.snapshot import to_metadata
 from pipeline.load.sniff import HEAD_BYTES, sniff
 from pipeline.load.source import Source, check_expansion
 from pipeline.model import Fault, InputError, Snapshot
-from pipeline.tables import ROW_GROUP_ROWS, ParquetWriter, fitting_rows
+from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows
 
 CHUNK_BYTES = 512 << 10
 

@@ -27,7 +27,6 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.engine.reader import Seen
-from pipeline.ledger import RunLedger
 from pipeline.load import Bound, read_jobs
 from pipeline.load.plans import PlanWriter
 from pipeline.load.repeats import repeated_entities
@@ -41,6 +40,7 @@ from pipeline.run.busy import accounts_held
 from pipeline.run.prepare import take_and_bind
 from pipeline.run.record import LEDGER
 from pipeline.run.registry import fingerprint, run_name
+from pipeline.store import RunLedger
 from pipeline.vendors import Account, Operation
 
 LAST_ROW = 2**63 - 1

@@ -13,7 +13,6 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
-from pipeline.ledger import Ledger, State
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.report import ReconciliationError, ReportError, Summary
 from pipeline.report.summary import NOTHING_SENT
@@ -43,6 +42,7 @@ from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obey
 from pipeline.run.shared import Sent, Shared
 from pipeline.run.turn import await_turn
 from pipeline.run.usual import usual_latency_s
+from pipeline.store import Ledger, State
 from pipeline.vendors import load_vendors
 
 __all__ = [

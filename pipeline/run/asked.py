@@ -10,9 +10,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.ledger import Holder
 from pipeline.model import RunAborted
 from pipeline.model.quota import Quota, parse_quota
+from pipeline.store import Holder
 
 FILE = "quotas.json"
 FORMAT = 1

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from pipeline.ledger import Ledger
 from pipeline.model import Status
 from pipeline.model.retry import RETRYABLE
+from pipeline.store import Ledger
 from pipeline.vendors.kit.classify import meaning
 
 LAST_ROW = 2**63 - 1

@@ -10,9 +10,9 @@ from pathlib import Path
 import anyio
 
 from pipeline.config import Config
-from pipeline.ledger import Lock
 from pipeline.model import RunAborted, UsageError
 from pipeline.run.prepare import Prepared, in_words
+from pipeline.store import Lock
 
 LOOK_EVERY_S = 0.2
 

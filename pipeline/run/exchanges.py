@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.config import Config
-from pipeline.ledger import RunLedger
 from pipeline.model import UsageError
 from pipeline.model.exchange import Exchange
 from pipeline.run.record import open_record
 from pipeline.run.stored import is_stored
+from pipeline.store import RunLedger
 
 
 def exchange_of(config: Config, run: str, row: int) -> Exchange:

@@ -14,9 +14,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.checksums import check_whole
 from pipeline.config import public_settings
-from pipeline.ledger import Ledger, Run
 from pipeline.load import JobsFile
 from pipeline.model import DamagedError, RowResult, Snapshot, Status
 from pipeline.model.leg import Leg
@@ -28,6 +26,8 @@ from pipeline.run.prepare import CUT_LAST_LINE, Prepared
 from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.run.shared import Sent
 from pipeline.run.usual import unusual_failures
+from pipeline.store import Ledger, Run
+from pipeline.store.checksums import check_whole
 
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.ledger import RunLedger
 from pipeline.load import Bound, JobsFile, read_jobs
 from pipeline.load.bind import ClearedField
 from pipeline.load.census import SHOWN, WarningKind
@@ -22,6 +21,7 @@ from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.record import LEDGER, open_record
 from pipeline.run.registry import fingerprint, lock_of, register, run_name
 from pipeline.run.stored import FORMAT, StoredRun, save
+from pipeline.store import RunLedger
 from pipeline.vendors import Operation
 
 DONE = SUCCESS | {Status.INVALID}

@@ -16,9 +16,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from pipeline.checksums import check_is
 from pipeline.config import Config
-from pipeline.ledger import Holder, Run, State
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
 from pipeline.model.plan import MadeOf
 from pipeline.model.quota import Quota
@@ -33,6 +31,8 @@ from pipeline.run.record import LostRecordError, open_record
 from pipeline.run.recover import recover
 from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.run.stored import StoredRun, is_stored, load
+from pipeline.store import Holder, Run, State
+from pipeline.store.checksums import check_is
 
 LOOK_AGAIN_S = 0.2
 """Who holds a lock only to see whether it is free has let go of it by then."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from pipeline.checksums import check_is
-from pipeline.ledger import Ledger, LedgerError, Run, RunLedger, Runs
 from pipeline.load.meet import Guest, since_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import open_record
 from pipeline.run.stored import is_stored, load
+from pipeline.store import Ledger, LedgerError, Run, RunLedger, Runs
+from pipeline.store.checksums import check_is
 
 Stands = Callable[[Ledger | None, frozenset[int], Sequence[JobRow]], list[str]]
 """What is to be known of jobs, one text each: from their record and the rows claimed there; without

@@ -15,7 +15,6 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from pipeline.ledger import Ledger
 from pipeline.load.meet import Guest, Met, meet
 from pipeline.model import Effect, JobRow, RowResult, Status
 from pipeline.policy.overtake import Fate, Newer, Writes, fate_of
@@ -23,6 +22,7 @@ from pipeline.run.before import Before
 from pipeline.run.others import OtherRuns
 from pipeline.run.prepare import Prepared
 from pipeline.run.registry import open_registry
+from pipeline.store import Ledger
 from pipeline.vendors import Account
 from pipeline.vendors.kit.contract import State
 

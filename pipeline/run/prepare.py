@@ -11,7 +11,6 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.engine.look import Looking
-from pipeline.ledger import Holder, Lock, Run, RunLedger
 from pipeline.load import Bound, take
 from pipeline.load.bind_plan import bind_plan
 from pipeline.load.plans import planned_of
@@ -40,8 +39,9 @@ from pipeline.run.registry import (
     register,
     run_name,
 )
-from pipeline.run.room import check_room, copies_bytes, record_bytes
 from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
+from pipeline.store import Holder, Lock, Run, RunLedger
+from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.vendors import Account
 
 SAMPLES = "samples"

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.config import Config
-from pipeline.ledger import Run
 from pipeline.model import PipelineError, RunAborted, UsageError
 from pipeline.run.record import forget_witnesses
 from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
 from pipeline.run.stored import is_stored
+from pipeline.store import Run
 
 TORN_AFTER = timedelta(days=1)
 NAMED = 5

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.ledger import LedgerError, RunLedger
-from pipeline.ledger.befores import Befores
-from pipeline.ledger.mark import commits_in
+from pipeline.store import LedgerError, RunLedger
+from pipeline.store.commit_mark import commits_in
+from pipeline.store.previous_states import Befores
 
 LEDGER = "ledger.db"
 BEFORES = "befores.db"

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from pipeline.config import Config
-from pipeline.ledger import LedgerError, Lock, Run, Runs
 from pipeline.model import RunAborted
 from pipeline.run.record import WITNESSES
 from pipeline.run.stored import StoredRun, is_stored, load
+from pipeline.store import LedgerError, Lock, Run, Runs
 from pipeline.vendors import Account
 
 UNFINISHED = frozenset({"prepared", "sending"})

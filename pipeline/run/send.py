@@ -30,8 +30,6 @@ from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Record, Recorder
 from pipeline.engine.sign_in import sign_in_ahead, signed_in
-from pipeline.ledger import Ledger
-from pipeline.ledger.befores import Befores
 from pipeline.load import read_jobs
 from pipeline.load.jobs import entities_of
 from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Status
@@ -49,6 +47,8 @@ from pipeline.run.orders import Orders
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import open_befores
 from pipeline.run.shared import Sent, Shared
+from pipeline.store import Ledger
+from pipeline.store.previous_states import Befores
 from pipeline.vendors import Account
 
 SAMPLE_EVERY_S = 1.0

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.checksums import check_whole, not_as_written
 from pipeline.load import Bound
 from pipeline.model import DamagedError, RunAborted, Snapshot
 from pipeline.model.plan import MadeOf
 from pipeline.run.options import RunOptions
 from pipeline.run.origin import Origin
+from pipeline.store.checksums import check_whole, not_as_written
 
 FILE = "run.json"
 FORMAT = 1

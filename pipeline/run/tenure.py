@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.engine.gate import Gate, Terms, spacing
-from pipeline.ledger import Departures, Lock, Runs
 from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
 from pipeline.policy.boot_clock import Moment, age_s
 from pipeline.policy.margin import MOST_WAY_S
 from pipeline.policy.pause import ANNOUNCED_S
+from pipeline.store import Departures, Lock, Runs
 
 REMEMBER_EVERY_S = 1.0
 """How often what left is put on record, and the gate passed on where another process waits."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from operator import itemgetter
 
 from pipeline.config import Config
-from pipeline.ledger import Run, recent_samples
 from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.policy.forecast import mean_latency_s
 from pipeline.policy.unusual import LOOKED_AT, Share, unusual
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import LEDGER
 from pipeline.run.registry import fingerprint, is_rehearsal, open_registry
+from pipeline.store import Run, recent_samples
 from pipeline.vendors import Account
 
 _RUNS_LOOKED_AT = 50

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Lock, Runs
 from pipeline.run.exchanges import exchanges_of
+from pipeline.store import Lock, Runs
 from tests.cli.command import ended, environment, start, typed
 from tests.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
 from tests.workplace import configure, coupon, drop, simulator

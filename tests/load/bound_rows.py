@@ -27,7 +27,7 @@ from pipeline.model import (
 )
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
-from pipeline.tables import ParquetWriter
+from pipeline.store.parquet import ParquetWriter
 from pipeline.vendors.kit.contract import (
     Account,
     Basic,

@@ -17,7 +17,7 @@ from pipeline.load.jobs import (
 from pipeline.load.parts import Parts
 from pipeline.load.repeats import HOT, find_repeats
 from pipeline.model import DamagedError, JobRow
-from pipeline.tables import read_metadata
+from pipeline.store.parquet import read_metadata
 
 JOBS = [
     JobRow(

@@ -17,7 +17,7 @@ from pipeline.load.selection import RowSelection, parse_rows
 from pipeline.load.snapshot import open_snapshot
 from pipeline.load.take import take
 from pipeline.model import InputError, Snapshot
-from pipeline.tables import ParquetWriter, read_frames
+from pipeline.store.parquet import ParquetWriter, read_frames
 
 TEXT = b'\xef\xbb\xbfid;name\r\n1;x\r\n;\r\n2;"y\r\nz"\r\n3;\r\n'
 ROWS = [(1, 2, "1", "x"), (2, 4, "2", "y\r\nz"), (3, 6, "3", "")]

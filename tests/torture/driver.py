@@ -22,12 +22,12 @@ from typing import Any
 
 from pipeline.cli import main
 from pipeline.engine.means import Send
-from pipeline.ledger import RunLedger, Runs
-from pipeline.ledger.database import Database
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import Way
 from pipeline.run.send import over_http
+from pipeline.store import RunLedger, Runs
+from pipeline.store.database import Database
 from pipeline.vendors import Account, Vendor, load_vendors
 from tests.torture.rows import WRITES
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import pytest
 
-from pipeline.ledger import LedgerError, Run, RunLedger, Runs
-from pipeline.ledger.mark import Mark
 from pipeline.model import RowResult, Status
+from pipeline.store import LedgerError, Run, RunLedger, Runs
+from pipeline.store.commit_mark import Mark
 
 HEAD, FRAME_HEAD, PAGE = 32, 24, 4096
 FRAME = FRAME_HEAD + PAGE
@@ -28,7 +28,7 @@ NAMES = ("ledger.db", "ledger.db-wal", "ledger.db-mark")
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.ledger import RunLedger
+from pipeline.store import RunLedger
 from pipeline.model import RowResult, Status
 
 path, commits, checkpoint = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
 
-from pipeline.ledger.checked import Checks
-from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.file_system import network_file_system_of
-from pipeline.ledger.mark import Mark
 from pipeline.model import RunAborted
+from pipeline.store.commit_mark import Mark
+from pipeline.store.contract import LedgerError
+from pipeline.store.file_system import network_file_system_of
+from pipeline.store.page_checks import Checks
 
 WAIT_S = 30.0
 """How long a call waits for another process that is writing."""

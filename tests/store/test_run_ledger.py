@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import LedgerError, RunLedger
-from pipeline.ledger import run_ledger as module
-from pipeline.ledger.database import Database, create
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+from pipeline.store import LedgerError, RunLedger
+from pipeline.store import run_ledger as module
+from pipeline.store.database import Database, create
 
 LAST = 10**9
 EXCHANGE = Exchange(2, Status.REJECTED, "0401", "curl -X PUT https://a.example", "HTTP 422")
@@ -42,7 +42,7 @@ BATCH = 20
 CHILD = f"""
 import sys
 from pathlib import Path
-from pipeline.ledger import RunLedger
+from pipeline.store import RunLedger
 from pipeline.model import RowResult, Status
 
 ledger = RunLedger(Path(sys.argv[1]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pipeline.ledger.contract import MOST_EXCHANGE_CHARS, LedgerError
-from pipeline.ledger.exchanges import size_of
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+from pipeline.store.contract import MOST_EXCHANGE_CHARS, LedgerError
+from pipeline.store.exchanges import size_of
 
 
 class MemoryLedger:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.tables import (
+from pipeline.store.parquet import (
     ROW_GROUP_ROWS,
     ParquetWriter,
     fitting_rows,
@@ -139,7 +139,7 @@ def test_a_full_disk_is_an_os_error_and_nothing_hangs(tmp_path: Path) -> None:
         import resource, signal, sys
         from pathlib import Path
         import polars as pl
-        from pipeline.tables import ParquetWriter
+        from pipeline.store.parquet import ParquetWriter
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         path = Path(sys.argv[1])

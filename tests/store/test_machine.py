@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pipeline.ledger import LedgerError, MemoryLedger, RunLedger
-from pipeline.ledger.contract import Ledger
 from pipeline.model import RowResult, RunAborted, Status
+from pipeline.store import LedgerError, MemoryLedger, RunLedger
+from pipeline.store.contract import Ledger
 
 LAST = 60
 rows = st.lists(st.integers(1, LAST), max_size=8)

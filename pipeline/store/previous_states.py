@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 from zlib import crc32
 
-from pipeline.ledger.database import OWNER, Database, create, damaged, told_in_words
+from pipeline.store.database import OWNER, Database, create, damaged, told_in_words
 
 _FORMAT_1 = """
 CREATE TABLE befores (row INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, state TEXT NOT NULL);

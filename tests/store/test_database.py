@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import LedgerError, RunLedger
-from pipeline.ledger.database import Database, create, trouble
 from pipeline.model import RunAborted
+from pipeline.store import LedgerError, RunLedger
+from pipeline.store.database import Database, create, trouble
 
 FIRST = (
     "CREATE TABLE offers (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO offers VALUES (1, 'a;b');"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Checks, Departures, LedgerError, Run, Runs
-from pipeline.ledger.checked import AGAIN_AFTER_S
-from pipeline.ledger.runs import _FORMAT_1, _FORMAT_2, _FORMAT_3
 from pipeline.model import RunAborted, Status, UsageError
 from pipeline.model.pause import AskedPause
+from pipeline.store import Checks, Departures, LedgerError, Run, Runs
+from pipeline.store.page_checks import AGAIN_AFTER_S
+from pipeline.store.runs_file import _FORMAT_1, _FORMAT_2, _FORMAT_3
 
 START = datetime(2026, 5, 1, 2, 0, 0, 250_000, tzinfo=UTC)
 
@@ -125,7 +125,7 @@ ADD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipeline.ledger import Checks, Departures, Run, Runs
+from pipeline.store import Checks, Departures, Run, Runs
 
 print("ready", flush=True)
 sys.stdin.readline()

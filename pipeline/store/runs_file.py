@@ -18,9 +18,10 @@ from sqlite3 import Connection
 from typing import Any, Literal, NamedTuple, get_args
 from zlib import crc32
 
-from pipeline.ledger.checked import Checks
-from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.database import (
+from pipeline.model import Status, UsageError
+from pipeline.model.pause import AskedPause
+from pipeline.store.contract import LedgerError
+from pipeline.store.database import (
     WAIT_S,
     Database,
     Keeper,
@@ -29,8 +30,7 @@ from pipeline.ledger.database import (
     sum_of,
     told_in_words,
 )
-from pipeline.model import Status, UsageError
-from pipeline.model.pause import AskedPause
+from pipeline.store.page_checks import Checks
 
 State = Literal["prepared", "sending", "ended", "reported"]
 

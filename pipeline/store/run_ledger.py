@@ -18,9 +18,13 @@ from zlib import crc32
 
 from pydantic_core import from_json
 
-from pipeline.ledger import exchanges as exchanges_table
-from pipeline.ledger.contract import LedgerError
-from pipeline.ledger.database import (
+from pipeline.model import RowResult, Status
+from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
+from pipeline.model.sample import Sample
+from pipeline.store import exchanges as exchanges_table
+from pipeline.store.contract import LedgerError
+from pipeline.store.database import (
     OWNER,
     Database,
     Keeper,
@@ -30,10 +34,6 @@ from pipeline.ledger.database import (
     sum_of,
     told_in_words,
 )
-from pipeline.model import RowResult, Status
-from pipeline.model.exchange import Exchange
-from pipeline.model.leg import Leg
-from pipeline.model.sample import Sample
 
 _FORMAT_1 = """
 CREATE TABLE results (

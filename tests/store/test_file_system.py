@@ -4,9 +4,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from pipeline.ledger import RunLedger, Runs, file_system
-from pipeline.ledger.file_system import network_file_system
 from pipeline.model import RunAborted
+from pipeline.store import RunLedger, Runs, file_system
+from pipeline.store.file_system import network_file_system
 
 MACHINE = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

@@ -17,7 +17,7 @@ from typing import Self
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from pipeline.checksums import KEY, Checksums, add_checksums, read_checksums
+from pipeline.store.checksums import KEY, Checksums, add_checksums, read_checksums
 
 FORMAT = "1"
 ROW_GROUP_ROWS = 16_384

@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.checksums import KEY, check_is, read_checksums
 from pipeline.model import DamagedError
-from pipeline.tables import ParquetWriter, read_back_frames, read_frames, read_metadata
+from pipeline.store.checksums import KEY, check_is, read_checksums
+from pipeline.store.parquet import ParquetWriter, read_back_frames, read_frames, read_metadata
 
 SCHEMA = {
     "n": pl.Int64(),

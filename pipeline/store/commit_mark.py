@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
-from pipeline.ledger.log import SALTS_AT, begins_with_a_commit, read_head
+from pipeline.store.wal import SALTS_AT, begins_with_a_commit, read_head
 
 _RECORD = struct.Struct("<q8sI")
 _NO_SALTS = bytes(8)

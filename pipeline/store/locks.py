@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from pipeline.ledger.database import told_in_words
+from pipeline.store.database import told_in_words
 
 _READ_BYTES = 65_536
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipeline.model import MAX_CELL_BYTES, BeyondCalendar, TooLong
-from pipeline.values import column_values
+from pipeline.store.frame_values import column_values
 
 MOST = 2**63 - 1
 END_S = 253_402_300_800  # the first second of the year 10000

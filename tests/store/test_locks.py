@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Lock
 from pipeline.model import RunAborted
+from pipeline.store import Lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pipeline.ledger import Lock
+from pipeline.store import Lock
 
 assert Lock(Path(sys.argv[1])).acquire(wait=False)
 print("held", flush=True)

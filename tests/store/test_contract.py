@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ledger import LedgerError, MemoryLedger, RunLedger
-from pipeline.ledger.contract import MOST_EXCHANGE_CHARS, Ledger
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
+from pipeline.store import LedgerError, MemoryLedger, RunLedger
+from pipeline.store.contract import MOST_EXCHANGE_CHARS, Ledger
 
 LAST = 10**9
 

@@ -8,10 +8,10 @@ from sqlite3 import Connection
 from typing import Any
 from zlib import crc32
 
-from pipeline.ledger.contract import MOST_EXCHANGE_CHARS
-from pipeline.ledger.database import Database, damaged
 from pipeline.model import Status
 from pipeline.model.exchange import Exchange
+from pipeline.store.contract import MOST_EXCHANGE_CHARS
+from pipeline.store.database import Database, damaged
 
 TABLE = """
 CREATE TABLE exchanges (
