@@ -18,7 +18,7 @@ import pytest
 
 import pipeline.run.send
 from pipeline.config import Config, load_config
-from pipeline.load import read_jobs
+from pipeline.jobs import read_jobs
 from pipeline.model import JobRow
 from pipeline.run import Progress, RunOptions, Shared, Way, carry_out, prepare
 from pipeline.vendors import load_vendors

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.load.meet import Met
+from pipeline.jobs.entity_join import Met
 from pipeline.model import Status
 from pipeline.policy.overtake import Fate, Writes
 from pipeline.run.places import Stand, decide, places, read_stand

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.load import JobsFile
+from pipeline.jobs import JobsFile
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
 from pipeline.policy.forecast import ASSUMED_LATENCY_S, Bound, Forecast, forecast

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from pipeline.jobs.jobs_file import JobsFile, JobsWriter, is_read_first, jobs_path
 from pipeline.load.blame import blaming
 from pipeline.load.cells import BLANKS_AROUND
 from pipeline.load.census import Census, FaultKind, WarningKind
@@ -22,7 +23,6 @@ from pipeline.load.header import (
     find_routing,
     plan_header,
 )
-from pipeline.load.jobs import JobsFile, JobsWriter, is_read_first, jobs_path
 from pipeline.load.names import nearest
 from pipeline.load.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.load.rows import ReadRow, RowReader, fault_text, hint_text

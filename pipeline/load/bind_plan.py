@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.jobs.jobs_file import JobsWriter, is_read_first, jobs_path
 from pipeline.load.bind import IRREVERSIBLE, Bound, Emit
-from pipeline.load.jobs import JobsWriter, is_read_first, jobs_path
 from pipeline.load.plans import plan_rows
 from pipeline.load.rows import fault_text
 from pipeline.model import (

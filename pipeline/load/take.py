@@ -13,13 +13,13 @@ from typing import Literal
 
 import polars as pl
 
+from pipeline.jobs.snapshot_file import to_metadata
 from pipeline.load.blame import blaming
 from pipeline.load.csv_reader import CsvReader
 from pipeline.load.parquet_file import decodable, footer_of, of_descriptor
 from pipeline.load.parquet_reader import ParquetReader
 from pipeline.load.proof import check_decodes
 from pipeline.load.selection import RowSelection
-from pipeline.load.snapshot import to_metadata
 from pipeline.load.sniff import HEAD_BYTES, sniff
 from pipeline.load.source import Source, check_expansion
 from pipeline.model import Fault, InputError, Snapshot

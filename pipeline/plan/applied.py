@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from pipeline.load import JobsFile
-from pipeline.load.jobs import job_rows
+from pipeline.jobs import JobsFile
+from pipeline.jobs.jobs_file import job_rows
 from pipeline.model import JobRow, RowResult, Status
 from pipeline.plan.rows import Applied
 from pipeline.run import Prepared

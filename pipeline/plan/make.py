@@ -27,9 +27,10 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.engine.reader import Seen
-from pipeline.load import Bound, read_jobs
+from pipeline.jobs import read_jobs
+from pipeline.jobs.repeats import repeated_entities
+from pipeline.load import Bound
 from pipeline.load.plans import PlanWriter
-from pipeline.load.repeats import repeated_entities
 from pipeline.model import JobRow, RowResult, RunAborted, UsageError
 from pipeline.model.plan import PlanKind, Planned, PlanRow
 from pipeline.plan.page import Page

@@ -17,7 +17,7 @@ from pipeline.engine.auth import mask_of
 from pipeline.engine.gate import Door
 from pipeline.engine.means import Surroundings
 from pipeline.engine.reader import Reader, Seen
-from pipeline.load import JobsFile
+from pipeline.jobs import JobsFile
 from pipeline.model import UpdateJob
 from pipeline.plan.shelf import Shelf, shelve
 from pipeline.run import Way

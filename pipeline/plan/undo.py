@@ -12,8 +12,8 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.engine.reader import Seen
-from pipeline.load import JobsFile
-from pipeline.load.repeats import repeated_entities
+from pipeline.jobs import JobsFile
+from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import UsageError
 from pipeline.model.plan import PlanKind, PlanRow
 from pipeline.plan.applied import MAY_STAND, Record, record_of

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.engine.reader import Seen
-from pipeline.load.repeats import repeated_entities
+from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import RunAborted, Status
 from pipeline.plan.applied import Ended, Record, record_of
 from pipeline.plan.make import Tell

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.load import JobsFile, read_jobs
+from pipeline.jobs import JobsFile, read_jobs
 from pipeline.model import SUCCESS, AccountProgress, JobRow, RowResult, Status
 from pipeline.policy.canary import Candidate, first_of_each, picked
 from pipeline.policy.stop_if import StopIf, parse_stop_if

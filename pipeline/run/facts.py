@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.config import public_settings
-from pipeline.load import JobsFile
+from pipeline.jobs import JobsFile
 from pipeline.model import DamagedError, RowResult, Snapshot, Status
 from pipeline.model.leg import Leg
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.load import Bound, JobsFile, read_jobs
+from pipeline.jobs import JobsFile, read_jobs
+from pipeline.jobs.jobs_file import is_read_first
+from pipeline.jobs.subset import pick_jobs, pick_rows
+from pipeline.load import Bound
 from pipeline.load.bind import ClearedField
 from pipeline.load.census import SHOWN, WarningKind
-from pipeline.load.jobs import is_read_first
-from pipeline.load.pick import pick_jobs, pick_rows
 from pipeline.model import SUCCESS, RunAborted, Status, UsageError
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.record import LEDGER, open_record

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.load import Bound, read_jobs
+from pipeline.jobs import read_jobs
+from pipeline.load import Bound
 from pipeline.model import ConfigError, DamagedError, InputError, JobRow, UsageError
 from pipeline.run.binding import bind_snapshot, folder_operation
 from pipeline.run.stored import StoredRun

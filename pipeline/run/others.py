@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from pipeline.load.meet import Guest, since_runs, unreadable
+from pipeline.jobs.entity_join import Guest, since_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import open_record

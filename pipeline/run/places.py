@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from pipeline.load.meet import Guest, Met, meet
+from pipeline.jobs.entity_join import Guest, Met, meet
 from pipeline.model import Effect, JobRow, RowResult, Status
 from pipeline.policy.overtake import Fate, Newer, Writes, fate_of
 from pipeline.run.before import Before

@@ -13,8 +13,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pipeline.load import read_jobs
-from pipeline.load.snapshot import row_numbers
+from pipeline.jobs import read_jobs
+from pipeline.jobs.snapshot_file import row_numbers
 from pipeline.model import JobRow, RowResult, RunAborted, Status
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import LEDGER, witness_of

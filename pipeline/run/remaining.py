@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from pipeline.load.jobs import JobsFile, read_operations
+from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import LEDGER
 from pipeline.store import ended_among

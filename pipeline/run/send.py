@@ -30,8 +30,8 @@ from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
 from pipeline.engine.recorder import Record, Recorder
 from pipeline.engine.sign_in import sign_in_ahead, signed_in
-from pipeline.load import read_jobs
-from pipeline.load.jobs import entities_of
+from pipeline.jobs import read_jobs
+from pipeline.jobs.jobs_file import entities_of
 from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg

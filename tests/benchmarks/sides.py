@@ -32,7 +32,7 @@ from yarl import URL
 import pipeline.run
 from pipeline.config import load_config
 from pipeline.engine.auth import authorization
-from pipeline.load import read_jobs
+from pipeline.jobs import read_jobs
 from pipeline.run import Prepared, RunOptions, Way, carry_out, facts, prepare, stored
 from pipeline.store import MemoryLedger, parquet, run_ledger
 from pipeline.store.checksums import Checksums

@@ -17,7 +17,7 @@ import polars as pl
 from pipeline.cli.operations import csv_template
 from pipeline.config import Config, load_config
 from pipeline.engine.transport import Transport
-from pipeline.load import read_jobs
+from pipeline.jobs import read_jobs
 from pipeline.model import Link, NoReply, PipelineError, Reply, Request, UpdateJob
 from pipeline.run import RunOptions, discard, prepare
 from pipeline.vendors import Operation, TokenCall, load_vendors

@@ -11,8 +11,8 @@ import polars as pl
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from pipeline.jobs import read_jobs
 from pipeline.load.bind import Bound, bind
-from pipeline.load.jobs import read_jobs
 from pipeline.model import (
     LINE_COLUMN,
     ROW_COLUMN,

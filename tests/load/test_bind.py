@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.load.jobs import read_jobs
+from pipeline.jobs import read_jobs
 from pipeline.model import ConfigError, InputError, InputSettings, Status, UsageError
 from tests.load.bound_rows import (
     ACCOUNTS,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.load import read_jobs
+from pipeline.jobs import read_jobs
 from pipeline.model import Fault, InputError
 from pipeline.run import RunOptions, discard, prepare
 from tests.load.parquet_files import FILES, Written

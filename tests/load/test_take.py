@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.jobs.snapshot_file import open_snapshot
 from pipeline.load.selection import RowSelection, parse_rows
-from pipeline.load.snapshot import open_snapshot
 from pipeline.load.take import take
 from pipeline.model import InputError, Snapshot
 from pipeline.store.parquet import ParquetWriter, read_frames

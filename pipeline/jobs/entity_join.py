@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.load.jobs import job_rows
-from pipeline.load.parts import Parts
+from pipeline.jobs.jobs_file import job_rows
+from pipeline.jobs.partition import Parts
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.store.parquet import read_frames
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.load.jobs import (
+from pipeline.jobs.jobs_file import (
     JOBS_SCHEMA,
     JobsWriter,
     jobs_frame,
     jobs_path,
     read_jobs,
 )
-from pipeline.load.parts import Parts
-from pipeline.load.repeats import HOT, find_repeats
+from pipeline.jobs.partition import Parts
+from pipeline.jobs.repeats import HOT, find_repeats
 from pipeline.model import DamagedError, JobRow
 from pipeline.store.parquet import read_metadata
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.load.jobs import JobsFile, JobsWriter, jobs_path, read_jobs
-from pipeline.load.snapshot import to_metadata
+from pipeline.jobs.jobs_file import JobsFile, JobsWriter, jobs_path, read_jobs
+from pipeline.jobs.snapshot_file import to_metadata
 from pipeline.model import ROW_COLUMN, JobRow, Snapshot
 from pipeline.store.parquet import ParquetWriter, fitting_rows, read_frames
 

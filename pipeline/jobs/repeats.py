@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.load.parts import PART_ROWS, Parts
+from pipeline.jobs.partition import PART_ROWS, Parts
 from pipeline.store.parquet import read_frames, row_count
 
 _READ_ROWS = 65_536

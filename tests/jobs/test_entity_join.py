@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.load.jobs import JobsWriter
-from pipeline.load.meet import Guest, Met, meet, since_runs
+from pipeline.jobs.entity_join import Guest, Met, meet, since_runs
+from pipeline.jobs.jobs_file import JobsWriter
 from pipeline.model import JobRow
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import polars as pl
 
-from pipeline.load.repeats import Hottest, find_repeats
+from pipeline.jobs.repeats import Hottest, find_repeats
 from pipeline.model import JobRow
 from pipeline.store.parquet import ParquetWriter, read_frames
 from pipeline.vendors import Account
