@@ -27,7 +27,7 @@ from pipeline.config.configuration import InputSettings
 from pipeline.config.keys import AccountKeys, TopLevel
 from pipeline.config.secrets import secret_keys
 from pipeline.engine import ends, look
-from pipeline.load.fields import fields_of
+from pipeline.loader.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import RetryPolicy
 from pipeline.policy.outcome import Again, is_in_doubt, next_act

@@ -30,7 +30,7 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "vendors", "polars"),
         *("store.parquet", "store.checksums"),
     },
-    "load": {
+    "loader": {
         *("model", "policy", "vendors", "jobs"),
         *("store.parquet", "store.checksums", "store.frame_values"),
         *("polars", "pydantic", "pydantic_core"),
@@ -46,11 +46,11 @@ MAY_USE: dict[str, set[str]] = {
     },
     "config": {"model", "policy", "vendors", "store", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "store", "jobs", "load", "engine", "report"),
+        *("model", "policy", "vendors", "store", "jobs", "loader", "engine", "report"),
         *("config", "anyio", "pydantic"),
     },
     "plan": {
-        *("model", "policy", "vendors", "jobs", "load", "engine", "config", "run", "store"),
+        *("model", "policy", "vendors", "jobs", "loader", "engine", "config", "run", "store"),
         "anyio",
     },
     "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
@@ -63,7 +63,7 @@ MAY_USE: dict[str, set[str]] = {
         "anyio",
     },
     "cli": {
-        *("model", "policy", "vendors", "jobs", "load", "engine", "report", "config"),
+        *("model", "policy", "vendors", "jobs", "loader", "engine", "report", "config"),
         *(
             "simulator",
             "run",
@@ -316,7 +316,7 @@ def test_imports_point_down_only() -> None:
         free = [room for room in ours if room not in floors and ours[room] <= set(floors)]
         assert free, f"a circle among {set(ours) - set(floors)}"
         floors += free
-    apart = {"load", "engine", "store", "report"}
+    apart = {"loader", "engine", "store", "report"}
     assert all(not MAY_USE[room] & apart for room in apart)
     assert not ours["simulator"]
     assert {room for room in ours if "simulator" in ours[room]} == {"cli"}
@@ -328,7 +328,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         for library in ("polars", "aiolimiter", "aiohttp", "click", "rich")
     }
     assert rooms == {
-        "polars": {"jobs", "load", "report", "store"},
+        "polars": {"jobs", "loader", "report", "store"},
         "aiolimiter": {"engine"},
         "aiohttp": {"engine", "simulator", "tell"},
         "click": {"cli"},
@@ -351,7 +351,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         ("model/retry.py", "from ..engine.pool import run", "may not import pipeline.engine.pool"),
         ("vendors/acme.py", "import aiohttp", "may not import aiohttp"),
         ("vendors/acme.py", "import pkgutil", "may not import pkgutil"),
-        ("load/scan.py", "from pipeline.engine import run", "may not import pipeline.engine"),
+        ("loader/scan.py", "from pipeline.engine import run", "may not import pipeline.engine"),
         ("report/x.py", "from pipeline.store import x", "may not import pipeline.store"),
         ("engine/pool.py", "import polars as pl", "may not import polars"),
         (
@@ -365,7 +365,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         ("simulator/app.py", "import pipeline.model", "may not import pipeline.model"),
         ("report/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
         ("model/job.py", "import importlib", "may not import importlib"),
-        ("load/x.py", "import_module('pipeline.engine')", "may not import pipeline.engine"),
+        ("loader/x.py", "import_module('pipeline.engine')", "may not import pipeline.engine"),
         # what it does
         ("policy/gate.py", "async def _wait(): ...", "is async"),
         ("policy/gate.py", "x = datetime.now(UTC)", "calls now()"),

@@ -27,7 +27,7 @@ from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.engine.exchange import as_curl, shown_request
 from pipeline.jobs import read_jobs
-from pipeline.load import FaultKind
+from pipeline.loader import FaultKind
 from pipeline.model import PipelineError, RunAborted
 from pipeline.model.formatting import one_line
 from pipeline.report import show_question

@@ -17,7 +17,7 @@ from pipeline.cli.pages import show_plan, show_verified
 from pipeline.cli.session import Session
 from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, whole
 from pipeline.config import Config
-from pipeline.load import RowSelection
+from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
 from pipeline.model.plan import PlanKind

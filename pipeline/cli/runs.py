@@ -21,7 +21,7 @@ from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
-from pipeline.load.names import nearest
+from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
 from pipeline.model.quota import parse_quota

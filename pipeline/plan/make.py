@@ -29,8 +29,8 @@ from pipeline.config import Config
 from pipeline.engine.reader import Seen
 from pipeline.jobs import read_jobs
 from pipeline.jobs.repeats import repeated_entities
-from pipeline.load import Bound
-from pipeline.load.plans import PlanWriter
+from pipeline.loader import Bound
+from pipeline.loader.plan_file import PlanWriter
 from pipeline.model import JobRow, RowResult, RunAborted, UsageError
 from pipeline.model.plan import PlanKind, Planned, PlanRow
 from pipeline.plan.page import Page

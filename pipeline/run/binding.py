@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.load import Bound, bind
+from pipeline.loader import Bound, bind
 from pipeline.model import InputSettings, RowResult, Snapshot
 from pipeline.run.options import RunOptions
 

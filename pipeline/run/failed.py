@@ -14,9 +14,9 @@ from pipeline.config import Config
 from pipeline.jobs import JobsFile, read_jobs
 from pipeline.jobs.jobs_file import is_read_first
 from pipeline.jobs.subset import pick_jobs, pick_rows
-from pipeline.load import Bound
-from pipeline.load.bind import ClearedField
-from pipeline.load.census import SHOWN, WarningKind
+from pipeline.loader import Bound
+from pipeline.loader.bind import ClearedField
+from pipeline.loader.issue_counts import SHOWN, WarningKind
 from pipeline.model import SUCCESS, RunAborted, Status, UsageError
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.record import LEDGER, open_record

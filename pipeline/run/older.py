@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.jobs import read_jobs
-from pipeline.load import Bound
+from pipeline.loader import Bound
 from pipeline.model import ConfigError, DamagedError, InputError, JobRow, UsageError
 from pipeline.run.binding import bind_snapshot, folder_operation
 from pipeline.run.stored import StoredRun

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.load import RowSelection
+from pipeline.loader import RowSelection
 from pipeline.policy.stop_if import StopIf
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.engine.look import Looking
-from pipeline.load import Bound, take
-from pipeline.load.bind_plan import bind_plan
-from pipeline.load.plans import planned_of
+from pipeline.loader import Bound, take
+from pipeline.loader.bind_plan import bind_plan
+from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
     ConfigError,
     DamagedError,

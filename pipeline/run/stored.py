@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.load import Bound
+from pipeline.loader import Bound
 from pipeline.model import DamagedError, RunAborted, Snapshot
 from pipeline.model.plan import MadeOf
 from pipeline.run.options import RunOptions

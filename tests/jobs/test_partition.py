@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from pipeline.load.fields import field_at, fields_of, longest_pattern
-from pipeline.load.header import Empty, find_routing, plan_header
+from pipeline.loader.fields import field_at, fields_of, longest_pattern
+from pipeline.loader.header import Empty, find_routing, plan_header
 from pipeline.model import Cell, CellKind, InputError, InputSettings, UpdateJob
-from tests.load.bound_rows import Bind, operation
+from tests.loader.bound_rows import Bind, operation
 
 
 def _checked(changes: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from yarl import URL
 from pipeline.config import load_config
 from pipeline.config.secrets import secret_keys
 from pipeline.jobs import read_jobs
-from pipeline.load import bind, take
+from pipeline.loader import bind, take
 from pipeline.model import (
     Answer,
     Cell,
