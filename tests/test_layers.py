@@ -21,7 +21,7 @@ MAX_VENDOR_LINES = 1200  # a vendor is one file, its facts and their sources inc
 # outside libraries. A folder may always use itself.
 MAY_USE: dict[str, set[str]] = {
     "model": {"pydantic", "pydantic_core"},
-    "policy": {"model", "vendors"},
+    "policy": {"model", "vendors", "pacing"},
     "vendors": {
         *("model", "pydantic", "pydantic_core", "typing_extensions"),
         "jsonpointer",
@@ -35,9 +35,10 @@ MAY_USE: dict[str, set[str]] = {
         *("store.parquet", "store.checksums", "store.frame_values"),
         *("polars", "pydantic", "pydantic_core"),
     },
+    "pacing": {"model", "vendors", "store", "aiolimiter", "anyio"},
     "engine": {
-        *("model", "policy", "vendors"),
-        *("aiohttp", "aiolimiter", "anyio", "multidict", "pydantic", "yarl"),
+        *("model", "policy", "pacing", "vendors"),
+        *("aiohttp", "anyio", "multidict", "pydantic", "yarl"),
     },
     "store": {"model", "pydantic_core", "polars"},
     "report": {
@@ -46,12 +47,12 @@ MAY_USE: dict[str, set[str]] = {
     },
     "config": {"model", "policy", "vendors", "store", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "store", "jobs", "loader", "engine", "report"),
+        *("model", "policy", "vendors", "store", "jobs", "loader", "pacing", "engine", "report"),
         *("config", "anyio", "pydantic"),
     },
     "plan": {
-        *("model", "policy", "vendors", "jobs", "loader", "engine", "config", "run", "store"),
-        "anyio",
+        *("model", "policy", "vendors", "jobs", "loader", "pacing", "engine", "config", "run"),
+        *("store", "anyio"),
     },
     "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
     "watch": {
@@ -59,11 +60,11 @@ MAY_USE: dict[str, set[str]] = {
         "anyio",
     },
     "doctor": {
-        *("model", "policy", "vendors", "engine", "store", "config", "run"),
+        *("model", "policy", "vendors", "pacing", "engine", "store", "config", "run"),
         "anyio",
     },
     "cli": {
-        *("model", "policy", "vendors", "jobs", "loader", "engine", "report", "config"),
+        *("model", "policy", "vendors", "jobs", "loader", "pacing", "engine", "report", "config"),
         *(
             "simulator",
             "run",
@@ -94,6 +95,13 @@ PURE: dict[str, set[str]] = {
     "vendors": VALUES
     | {"base64", "copy", "datetime", "decimal", "email.utils", "http", "urllib.parse"},
 }
+DECISIONS = {
+    *("pacing/boot_clock", "pacing/circuit_breaker", "pacing/concurrency", "pacing/limit_headers"),
+    *("pacing/margin", "pacing/pause", "pacing/probes", "pacing/rate", "pacing/suspicion"),
+    *("pacing/throttle", "pacing/windows"),
+}
+"""Files beside effects that have none themselves, without their suffix."""
+DECIDES_WITH = PURE["policy"]
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
 
 # Calls that reach a clock or the disk through a type which is fine as a value.
@@ -152,10 +160,15 @@ def _may_import(name: str, path: Path, root: Path) -> bool:
         first, _, rest = below.partition(".")
         is_one_vendor = first == "vendors" and bool(rest) and rest.split(".")[0] != "kit"
         return first == room or (_is_allowed(below, MAY_USE[room]) and not is_one_vendor)
-    if room not in PURE:
+    if not _is_pure(path, root):
         return top in MAY_USE[room] or top in sys.stdlib_module_names
     finds = FINDS_VENDORS if path == root / "vendors" / "__init__.py" else set()
-    return top in MAY_USE[room] or name in PURE[room] | finds
+    return top in MAY_USE[room] or name in PURE.get(room, DECIDES_WITH) | finds
+
+
+def _is_pure(path: Path, root: Path) -> bool:
+    name = path.relative_to(root).with_suffix("").as_posix()
+    return _unit(path, root) in PURE or name in DECISIONS
 
 
 def _is_allowed(name: str, may: set[str]) -> bool:
@@ -173,7 +186,7 @@ def import_faults(path: Path, root: Path = ROOT) -> list[str]:
 
 def purity_faults(path: Path, root: Path = ROOT) -> list[str]:
     """Where a file of a pure floor waits, asks a clock or touches the disk."""
-    if _unit(path, root) not in PURE:
+    if not _is_pure(path, root):
         return []
     faults = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -189,7 +202,7 @@ def purity_faults(path: Path, root: Path = ROOT) -> list[str]:
 
 def reply_faults(path: Path, root: Path = ROOT) -> list[str]:
     """Where the engine, or what stands on it, takes a reply's words past what hides secrets."""
-    if path.relative_to(root).as_posix() == "engine/answers.py" or _unit(path, root) in PURE:
+    if path.relative_to(root).as_posix() == "engine/answers.py" or _is_pure(path, root):
         return []
     return [
         f"{path.relative_to(root)}:{node.lineno} understands a reply: see engine/answers.py"
@@ -329,7 +342,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
     }
     assert rooms == {
         "polars": {"jobs", "loader", "report", "store"},
-        "aiolimiter": {"engine"},
+        "aiolimiter": {"pacing"},
         "aiohttp": {"engine", "simulator", "tell"},
         "click": {"cli"},
         "rich": {"cli", "report"},
@@ -409,7 +422,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault
             "engine/pool.py",
             "import asyncio, time\nimport aiohttp\nfrom pipeline.model import Reply",
         ),
-        ("engine/pool.py", "from pipeline.engine.gate import Gate\nfrom .gate import Gate"),
+        ("engine/pool.py", "from pipeline.pacing.limiter import Gate\nfrom .gate import Gate"),
         ("engine/pool.py", "from pipeline.vendors.kit.contract import Vendor"),
         ("vendors/__init__.py", "import importlib, pkgutil"),
         ("model/wire.py", "from pathlib import Path"),

@@ -25,7 +25,7 @@ from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
 from pipeline.model.quota import parse_quota
-from pipeline.policy.pause import in_words, remaining_s
+from pipeline.pacing.pause import in_words, remaining_s
 from pipeline.report import closing
 from pipeline.report.page.write import INDEX_NAME
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table

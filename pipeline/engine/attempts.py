@@ -11,9 +11,9 @@ from pipeline.engine.holding import Holding
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
 from pipeline.engine.transport import NeverLeftError, surplus
-from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Standing, Status, Verdict
 from pipeline.model.retry import ceiling_s
+from pipeline.pacing.permit import Trip
 from pipeline.policy.batches import Batch, Row, halves
 from pipeline.policy.outcome import Again, is_in_doubt, is_judged, next_act
 from pipeline.policy.split import Parts, Splitter, goes_apart

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pipeline.engine.waiting import Slots
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.model.wire import UNSURE_WHOSE
+from pipeline.pacing.circuit_breaker import Outage
+from pipeline.pacing.concurrency import Concurrency
+from pipeline.pacing.throttle import Throttle
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.concurrency import Concurrency
-from pipeline.policy.outage import Outage
 from pipeline.policy.outcome import is_judged, is_unreached
-from pipeline.policy.throttle import Throttle
 
 WORKERS_PER_SLOT = 2
 """While one batch is under way another one is put on record."""

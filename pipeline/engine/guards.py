@@ -7,9 +7,9 @@ from typing import Any
 from pipeline.engine.answers import read_answer, update_answers
 from pipeline.engine.ends import INTERRUPTED, UNREADABLE
 from pipeline.engine.means import Heard, Means
-from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
+from pipeline.pacing.permit import Trip
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import end_without_success
 from pipeline.vendors import MISSING, Guard, Operation, State

@@ -18,7 +18,6 @@ from pipeline.engine.attempts import Attempts
 from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.ends import Ends
 from pipeline.engine.flow import WORKERS_PER_SLOT, Flow
-from pipeline.engine.gate import Door
 from pipeline.engine.guards import Guards
 from pipeline.engine.looks import Looks
 from pipeline.engine.means import Heard, Means, Send, Surroundings
@@ -27,9 +26,10 @@ from pipeline.engine.read_back import ReadBack
 from pipeline.engine.recorder import Recorder
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
-from pipeline.engine.trip import Trip
 from pipeline.engine.undecided import Undecided
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
+from pipeline.pacing.limiter import Door
+from pipeline.pacing.permit import Trip
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch
 from pipeline.policy.brake import Brake

@@ -10,9 +10,9 @@ from pipeline.engine.ends import FORGOTTEN
 from pipeline.engine.look import GONE, HELD, MIXED, MOVING, Look, Looking, Said, conflict, look_at
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.read_back import ReadBack
-from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
+from pipeline.pacing.permit import Trip
 from pipeline.policy.batches import Batch, Row
 from pipeline.vendors.kit.contract import Missing, State
 

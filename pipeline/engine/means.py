@@ -14,10 +14,10 @@ from pipeline.engine.look import BLINDLY, Looking
 from pipeline.engine.supply import Supply
 from pipeline.engine.traffic import Traffic
 from pipeline.engine.transport import host_port
-from pipeline.engine.trip import Trip
 from pipeline.engine.undecided import Undecided
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.model.wire import UNSURE_WHOSE
+from pipeline.pacing.permit import Trip
 from pipeline.policy.batches import Batch
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.vendors import Account, Operation

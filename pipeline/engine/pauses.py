@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from pipeline.model.pause import AskedPause
-from pipeline.policy.pause import ANNOUNCED_S, remaining_s, stop_words, wait_words
+from pipeline.pacing.pause import ANNOUNCED_S, remaining_s, stop_words, wait_words
 from pipeline.vendors import Account
 
 

@@ -8,9 +8,9 @@ from pipeline.engine.guards import Guards
 from pipeline.engine.holding import sure
 from pipeline.engine.means import Heard, Means
 from pipeline.engine.reading import Found, found
-from pipeline.engine.trip import Trip
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import next_delay_s
+from pipeline.pacing.permit import Trip
 from pipeline.policy.batches import Batch, Row
 from pipeline.policy.outcome import end_without_success, is_unconfirmed
 from pipeline.policy.settle import Settled, settled

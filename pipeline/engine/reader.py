@@ -10,15 +10,15 @@ from typing import Any, NamedTuple, TypeVar
 import anyio
 
 from pipeline.engine.answers import read_answer
-from pipeline.engine.gate import Door
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pauses import PauseHandler
-from pipeline.engine.trip import Trip
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
+from pipeline.pacing.limiter import Door
+from pipeline.pacing.permit import Trip
+from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.policy.hopeless import hopeless, in_words
 from pipeline.policy.outcome import is_judged
-from pipeline.policy.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Listing, Missing, Page, State
 

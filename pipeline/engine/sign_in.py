@@ -26,13 +26,13 @@ from yarl import URL
 
 from pipeline.engine.answers import read_answer
 from pipeline.engine.auth import authorization, is_token, secrets_of
-from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.means import Send
 from pipeline.engine.transport import Late, Transport, host_port
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RETRYABLE, next_delay_s
-from pipeline.policy.pause import ANNOUNCED_S
+from pipeline.pacing.limiter import Gate, Terms
+from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.vendors.kit.classify import is_html
 from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
 

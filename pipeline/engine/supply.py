@@ -11,9 +11,9 @@ import anyio.to_thread
 from pipeline.engine.earlier import NOTHING, Earlier
 from pipeline.engine.waiting import WaitList
 from pipeline.model import JobRow, Status
+from pipeline.pacing.circuit_breaker import are_rows_at_fault
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch, Row
-from pipeline.policy.outage import are_rows_at_fault
 from pipeline.policy.split import Parts, Splitter
 
 MOST_HELD = 10_000

@@ -14,11 +14,11 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.engine.auth import mask_of
-from pipeline.engine.gate import Door
 from pipeline.engine.means import Surroundings
 from pipeline.engine.reader import Reader, Seen
 from pipeline.jobs import JobsFile
 from pipeline.model import UpdateJob
+from pipeline.pacing.limiter import Door
 from pipeline.plan.shelf import Shelf, shelve
 from pipeline.run import Way
 from pipeline.vendors import Account, Operation

@@ -14,10 +14,10 @@ from itertools import count
 from types import MappingProxyType
 
 from pipeline.model import JobRow, Status
+from pipeline.pacing.probes import Turn, ahead, place, turns
 from pipeline.policy.batches import Batch, BatchSize, OpenRows, Row
 from pipeline.policy.fresh import FreshRows
 from pipeline.policy.order import EntityOrder
-from pipeline.policy.probes import Turn, ahead, place, turns
 
 LOOK_AHEAD = 50_000
 LOW_WATER = 4_000

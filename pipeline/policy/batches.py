@@ -6,7 +6,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from pipeline.model import Answer, JobRow
-from pipeline.policy.throttle import NO_REFUSALS
+from pipeline.pacing.throttle import NO_REFUSALS
 
 BatchSize = Callable[[str], int]
 """Operation -> how many of its rows one request may carry at most."""

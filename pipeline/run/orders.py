@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
-from pipeline.engine.gate import Door
 from pipeline.engine.pool import Pool
 from pipeline.model.quota import Quota
+from pipeline.pacing.limiter import Door
 from pipeline.run.appointed import Appointment
 from pipeline.run.asked import read
 from pipeline.run.prepare import Prepared

@@ -24,7 +24,6 @@ import anyio.abc
 import anyio.to_thread
 
 from pipeline.engine.earlier import NOTHING, Earlier
-from pipeline.engine.gate import Door
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
@@ -36,6 +35,7 @@ from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Stat
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+from pipeline.pacing.limiter import Door
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.policy.stop_if import Tripwire
 from pipeline.run.appointed import Appointment

@@ -14,13 +14,13 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.gate import Gate, Terms
 from pipeline.engine.pool import Pool
 from pipeline.model import AccountProgress, RowResult, RunAborted
 from pipeline.model.quota import Quota
+from pipeline.pacing.limiter import Gate, Terms
+from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Taken, Tenure
 from pipeline.run.busy import lock_folder
 from pipeline.run.registry import open_registry
-from pipeline.run.tenure import REMEMBER_EVERY_S, Taken, Tenure
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
 
 LOOK_EVERY_S = 0.01

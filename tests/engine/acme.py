@@ -11,7 +11,6 @@ import anyio
 from pydantic import SecretStr
 
 from pipeline.engine.earlier import NOTHING, Earlier
-from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Surroundings
 from pipeline.engine.pool import Pool
@@ -32,6 +31,7 @@ from pipeline.model import (
 from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
+from pipeline.pacing.limiter import Door, Gate, Terms
 from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 

@@ -6,9 +6,9 @@ import pytest
 from pipeline.engine.flow import WORKERS_PER_SLOT, Flow
 from pipeline.engine.waiting import Slots
 from pipeline.model import Answer, Effect, JobRow, Verdict
+from pipeline.pacing.circuit_breaker import DOWN_AFTER
+from pipeline.pacing.concurrency import START
 from pipeline.policy.batches import Row
-from pipeline.policy.concurrency import START
-from pipeline.policy.outage import DOWN_AFTER
 
 OK = Answer(Verdict.OK, Effect.APPLIED, 204)
 FAILED = Answer(Verdict.TRANSIENT, Effect.MAYBE, 503)

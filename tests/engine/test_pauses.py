@@ -8,11 +8,11 @@ import anyio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.pauses import PauseHandler
-from pipeline.engine.trip import Trip
 from pipeline.model import Reply
 from pipeline.model.quota import Quota
+from pipeline.pacing.limiter import Door, Gate, Terms
+from pipeline.pacing.permit import Trip
 from pipeline.vendors.kit.classify import classify_read
 from tests.engine.acme import ACCOUNT
 from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD

@@ -17,10 +17,10 @@ import anyio
 import pytest
 from pydantic import SecretStr
 
-from pipeline.engine.gate import Door
 from pipeline.engine.sign_in import After401, after_401, renewed_after_s, signed_in
 from pipeline.model import NoReply, Reply, Request, Status
 from pipeline.model.quota import Quota
+from pipeline.pacing.limiter import Door
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
 from tests.engine.acme import ACCOUNT, ACME, drive, gate_of, job

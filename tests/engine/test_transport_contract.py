@@ -15,10 +15,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pipeline.engine import transport
-from pipeline.engine.gate import Door
 from pipeline.engine.transport import Transport
 from pipeline.model import Link, NoReply, Reply, Request
 from pipeline.model.quota import Quota
+from pipeline.pacing.limiter import Door
 from tests.engine.acme import gate_of
 from tests.engine.servers import (
     NO_CONTENT,

@@ -11,12 +11,12 @@ import pytest
 from pipeline.engine.attempts import Attempts
 from pipeline.engine.flow import Flow
 from pipeline.model import Verdict
+from pipeline.pacing.circuit_breaker import Outage
+from pipeline.pacing.probes import Turn, turns
 from pipeline.policy import backlog
 from pipeline.policy.backlog import Backlog
 from pipeline.policy.batches import Batch
-from pipeline.policy.outage import Outage
 from pipeline.policy.outcome import Again
-from pipeline.policy.probes import Turn, turns
 from pipeline.policy.split import Parts
 
 

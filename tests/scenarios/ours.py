@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from pipeline.engine.earlier import Earlier
-from pipeline.engine.gate import Door, Gate, Terms
 from pipeline.engine.lane import Lane
 from pipeline.engine.means import Send, Surroundings
 from pipeline.engine.pool import Pool
@@ -17,6 +16,7 @@ from pipeline.engine.recorder import Recorder
 from pipeline.model import JobRow, NoReply, Reply, RowResult
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
+from pipeline.pacing.limiter import Door, Gate, Terms
 from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.vendors import Account, VendorSettings
 from pipeline.vendors.kit.classify import Confirmation, classify

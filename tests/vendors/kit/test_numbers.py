@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.allowance import Allowance, StatedRate, allowance
+from pipeline.pacing.limit_headers import Allowance, StatedRate, allowance
 from pipeline.vendors.kit.numbers import (
     LONGEST_LIFETIME_S,
     LONGEST_S,

@@ -13,11 +13,11 @@ from aiolimiter import AsyncLimiter
 from pipeline.model import Answer, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
-from pipeline.policy.allowance import SHORTEST_S, Allowance, StatedRate, allowance
-from pipeline.policy.margin import MOST_WAY_S, Margin
-from pipeline.policy.pause import LONGEST_BLIND_S, Pause, remaining_s
-from pipeline.policy.rate import Rate, in_force
-from pipeline.policy.windows import log_of
+from pipeline.pacing.limit_headers import SHORTEST_S, Allowance, StatedRate, allowance
+from pipeline.pacing.margin import MOST_WAY_S, Margin
+from pipeline.pacing.pause import LONGEST_BLIND_S, Pause, remaining_s
+from pipeline.pacing.rate import Rate, in_force
+from pipeline.pacing.windows import log_of
 
 CATCH_UP_S = 0.050
 LEARNED_CATCH_UP_S = 0.020

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from pipeline.policy.outage import (
+from pipeline.pacing.circuit_breaker import (
     DOWN_AFTER,
     FIRST_WAIT_S,
     LONGEST_WAIT_S,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model.quota import Quota
-from pipeline.policy.margin import MOST_WAY_S, Margin
-from pipeline.policy.windows import DayLog, WindowLog, log_of
+from pipeline.pacing.margin import MOST_WAY_S, Margin
+from pipeline.pacing.windows import DayLog, WindowLog, log_of
 
 DAY_S = 86400.0
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.allowance import Allowance, allowance
+from pipeline.pacing.limit_headers import Allowance, allowance
 
 NOW_S = 1_790_000_000.0
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Verdict
-from pipeline.policy.concurrency import START, Concurrency
+from pipeline.pacing.concurrency import START, Concurrency
 
 OK, SLOW_DOWN, FAILED = Verdict.OK, Verdict.THROTTLED, Verdict.TRANSIENT
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.pause import AskedPause
-from pipeline.policy.pause import Pause, in_words, remaining_s, stop_words, wait_words
+from pipeline.pacing.pause import Pause, in_words, remaining_s, stop_words, wait_words
 from pipeline.vendors.kit.numbers import LONGEST_S
 
 NOW_S = 1_790_000_000.0

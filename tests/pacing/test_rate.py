@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.policy.rate import LEAST_HOLD_S, Rate
+from pipeline.pacing.rate import LEAST_HOLD_S, Rate
 
 PAUSE_S = 0.2
 

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterable
 from itertools import takewhile
 
-from pipeline.policy.suspicion import Suspicion
+from pipeline.pacing.suspicion import Suspicion
 
 BELOW = 0.95
 """The share of what was accepted that is used after a refusal."""

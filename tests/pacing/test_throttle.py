@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.throttle import NO_REFUSALS, Refusals, Throttle
+from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 
 CASES = [
     ("a", "-", "the first says nothing"),

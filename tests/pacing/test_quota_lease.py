@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.gate import Terms
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
-from pipeline.policy.boot_clock import Moment
-from pipeline.policy.margin import MOST_WAY_S
-from pipeline.policy.pause import ANNOUNCED_S
-from pipeline.run import tenure
-from pipeline.run.tenure import Tenure, most_in, this_moment
+from pipeline.pacing.boot_clock import Moment
+from pipeline.pacing.limiter import Terms
+from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.pacing.pause import ANNOUNCED_S
+from pipeline.pacing import quota_lease
+from pipeline.pacing.quota_lease import Tenure, most_in, this_moment
 from pipeline.store import Departures, Runs
 from tests.engine.acme import gate_of
 
@@ -26,7 +26,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from pipeline.model.quota import Quota
-from pipeline.run.tenure import Tenure
+from pipeline.pacing.quota_lease import Tenure
 from tests.engine.acme import gate_of
 
 held = Tenure("group", gate_of(Quota(20, 1.0)), Path(sys.argv[1]))
@@ -99,7 +99,7 @@ def test_whoever_waits_may_give_up(tmp_path):
 
 
 def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path, monkeypatch):
-    monkeypatch.setattr(tenure, "FIRST_WITHIN_S", 0.2)
+    monkeypatch.setattr(quota_lease, "FIRST_WITHIN_S", 0.2)
     first, stopped = tenure_of(tmp_path), tenure_of(tmp_path)
     assert first.reach()
     assert not stopped.reach()

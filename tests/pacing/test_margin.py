@@ -4,7 +4,7 @@ from collections import deque
 
 import pytest
 
-from pipeline.policy.margin import FLOOR_S, IDLE_S, STRETCH_S, STRETCHES, Margin, deductible_s
+from pipeline.pacing.margin import FLOOR_S, IDLE_S, STRETCH_S, STRETCHES, Margin, deductible_s
 
 PER_S = 20
 

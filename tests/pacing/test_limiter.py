@@ -5,12 +5,12 @@ import time
 import anyio
 import pytest
 
-from pipeline.engine import gate as gate_module
-from pipeline.engine.gate import Door, Gate, Terms, spacing
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
-from pipeline.policy.margin import MOST_WAY_S
+from pipeline.pacing import limiter as gate_module
+from pipeline.pacing.limiter import Door, Gate, Terms, spacing
+from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.engine.acme import gate_of
 

@@ -15,7 +15,7 @@ before it: single answers vary too much to tell anything.
 from __future__ import annotations
 
 from pipeline.model import Verdict
-from pipeline.policy.suspicion import Suspicion
+from pipeline.pacing.suspicion import Suspicion
 
 START = 4
 """Requests at once at the beginning, before anything was learned."""

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pipeline.policy.suspicion import Suspicion
+from pipeline.pacing.suspicion import Suspicion
 
 
 def until_enough(share: float, most: int, seed: int) -> int:

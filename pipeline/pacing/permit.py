@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.engine.gate import Door
 from pipeline.model import Answer, Reply
+from pipeline.pacing.limiter import Door
 from pipeline.vendors.kit.numbers import shown
 
 

@@ -20,12 +20,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.engine.gate import Gate, Terms, spacing
 from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
-from pipeline.policy.boot_clock import Moment, age_s
-from pipeline.policy.margin import MOST_WAY_S
-from pipeline.policy.pause import ANNOUNCED_S
+from pipeline.pacing.boot_clock import Moment, age_s
+from pipeline.pacing.limiter import Gate, Terms, spacing
+from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.store import Departures, Lock, Runs
 
 REMEMBER_EVERY_S = 1.0
