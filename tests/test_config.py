@@ -14,7 +14,6 @@ from pydantic import SecretStr, model_validator
 
 from pipeline.config import Config, load_config, public_settings
 from pipeline.config.keys import proxy_fault, url_fault
-from pipeline.engine.transport import Transport
 from pipeline.model import ConfigError, InputSettings, Link, Request
 from pipeline.model.quota import Quota
 from pipeline.vendors import (
@@ -28,6 +27,7 @@ from pipeline.vendors import (
     load_vendors,
 )
 from pipeline.vendors.kit.classify import by_status
+from pipeline.workers.transport import Transport
 
 SECRET = "s3cr3t-value"
 SHOP = """

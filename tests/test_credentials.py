@@ -13,7 +13,6 @@ from zlib import crc32
 import pytest
 
 from pipeline.config import Config, load_config
-from pipeline.engine.lane import Send
 from pipeline.model import ConfigError, NoReply, Reply, Request, Status
 from pipeline.run import (
     Prepared,
@@ -29,6 +28,7 @@ from pipeline.run import report_only as report
 from pipeline.run.credentials import credential_of
 from pipeline.run.failed import prepare_failed
 from pipeline.vendors import Account, load_vendors
+from pipeline.workers.account_sender import Send
 from tests.test_old_rows import table
 from tests.workplace import coupon, drop
 

@@ -36,8 +36,8 @@ MAY_USE: dict[str, set[str]] = {
         *("polars", "pydantic", "pydantic_core"),
     },
     "pacing": {"model", "vendors", "store", "aiolimiter", "anyio"},
-    "engine": {
-        *("model", "policy", "pacing", "vendors"),
+    "workers": {
+        *("model", "pacing", "vendors"),
         *("aiohttp", "anyio", "multidict", "pydantic", "yarl"),
     },
     "store": {"model", "pydantic_core", "polars"},
@@ -47,11 +47,11 @@ MAY_USE: dict[str, set[str]] = {
     },
     "config": {"model", "policy", "vendors", "store", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "store", "jobs", "loader", "pacing", "engine", "report"),
+        *("model", "policy", "vendors", "store", "jobs", "loader", "pacing", "workers", "report"),
         *("config", "anyio", "pydantic"),
     },
     "plan": {
-        *("model", "policy", "vendors", "jobs", "loader", "pacing", "engine", "config", "run"),
+        *("model", "policy", "vendors", "jobs", "loader", "pacing", "workers", "config", "run"),
         *("store", "anyio"),
     },
     "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
@@ -60,11 +60,11 @@ MAY_USE: dict[str, set[str]] = {
         "anyio",
     },
     "doctor": {
-        *("model", "policy", "vendors", "pacing", "engine", "store", "config", "run"),
+        *("model", "policy", "vendors", "pacing", "workers", "store", "config", "run"),
         "anyio",
     },
     "cli": {
-        *("model", "policy", "vendors", "jobs", "loader", "pacing", "engine", "report", "config"),
+        *("model", "policy", "vendors", "jobs", "loader", "pacing", "workers", "report", "config"),
         *(
             "simulator",
             "run",
@@ -99,9 +99,14 @@ DECISIONS = {
     *("pacing/boot_clock", "pacing/circuit_breaker", "pacing/concurrency", "pacing/limit_headers"),
     *("pacing/margin", "pacing/pause", "pacing/probes", "pacing/rate", "pacing/suspicion"),
     *("pacing/throttle", "pacing/windows"),
+    *("workers/answers", "workers/auth", "workers/backlog", "workers/batches", "workers/bisection"),
+    *("workers/coalescing", "workers/decompress", "workers/entity_order", "workers/exchange_text"),
+    *("workers/fail_fast", "workers/masking", "workers/outcome", "workers/precheck"),
+    *("workers/read_outcome", "workers/recent_errors", "workers/refusals"),
+    *("workers/reply_certainty", "workers/resolve", "workers/stop_reason"),
 }
 """Files beside effects that have none themselves, without their suffix."""
-DECIDES_WITH = PURE["policy"]
+DECIDES_WITH = PURE["policy"] | {"shlex", "zlib"}
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
 
 # Calls that reach a clock or the disk through a type which is fine as a value.
@@ -201,11 +206,11 @@ def purity_faults(path: Path, root: Path = ROOT) -> list[str]:
 
 
 def reply_faults(path: Path, root: Path = ROOT) -> list[str]:
-    """Where the engine, or what stands on it, takes a reply's words past what hides secrets."""
-    if path.relative_to(root).as_posix() == "engine/answers.py" or _is_pure(path, root):
+    """Where the workers, or what stands on it, takes a reply's words past what hides secrets."""
+    if path.relative_to(root).as_posix() == "workers/answers.py" or _is_pure(path, root):
         return []
     return [
-        f"{path.relative_to(root)}:{node.lineno} understands a reply: see engine/answers.py"
+        f"{path.relative_to(root)}:{node.lineno} understands a reply: see workers/answers.py"
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Name) and node.id in {"classify", "classify_read"})
         or (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("operation.decode"))
@@ -329,7 +334,7 @@ def test_imports_point_down_only() -> None:
         free = [room for room in ours if room not in floors and ours[room] <= set(floors)]
         assert free, f"a circle among {set(ours) - set(floors)}"
         floors += free
-    apart = {"loader", "engine", "store", "report"}
+    apart = {"loader", "workers", "store", "report"}
     assert all(not MAY_USE[room] & apart for room in apart)
     assert not ours["simulator"]
     assert {room for room in ours if "simulator" in ours[room]} == {"cli"}
@@ -343,7 +348,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
     assert rooms == {
         "polars": {"jobs", "loader", "report", "store"},
         "aiolimiter": {"pacing"},
-        "aiohttp": {"engine", "simulator", "tell"},
+        "aiohttp": {"workers", "simulator", "tell"},
         "click": {"cli"},
         "rich": {"cli", "report"},
     }
@@ -358,17 +363,17 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         # what it imports
         ("model/retry.py", "import time", "may not import time"),
         ("model/retry.py", "def _f():\n    from random import random", "may not import random"),
-        ("model/retry.py", "from pipeline.engine import pool", "may not import pipeline.engine"),
-        ("model/retry.py", "from pipeline import engine", "may not import pipeline.engine"),
-        ("model/retry.py", "from .. import engine", "may not import pipeline.engine"),
-        ("model/retry.py", "from ..engine.pool import run", "may not import pipeline.engine.pool"),
+        ("model/retry.py", "from pipeline.workers import pool", "may not import pipeline.workers"),
+        ("model/retry.py", "from pipeline import workers", "may not import pipeline.workers"),
+        ("model/retry.py", "from .. import workers", "may not import pipeline.workers"),
+        ("model/retry.py", "from ..workers.pool import x", "may not import pipeline.workers.pool"),
         ("vendors/acme.py", "import aiohttp", "may not import aiohttp"),
         ("vendors/acme.py", "import pkgutil", "may not import pkgutil"),
-        ("loader/scan.py", "from pipeline.engine import run", "may not import pipeline.engine"),
+        ("loader/scan.py", "from pipeline.workers import run", "may not import pipeline.workers"),
         ("report/x.py", "from pipeline.store import x", "may not import pipeline.store"),
-        ("engine/pool.py", "import polars as pl", "may not import polars"),
+        ("workers/pool.py", "import polars as pl", "may not import polars"),
         (
-            "engine/pool.py",
+            "workers/pool.py",
             "from pipeline.vendors.acme import X",
             "may not import pipeline.vendors.acme",
         ),
@@ -378,7 +383,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         ("simulator/app.py", "import pipeline.model", "may not import pipeline.model"),
         ("report/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
         ("model/job.py", "import importlib", "may not import importlib"),
-        ("loader/x.py", "import_module('pipeline.engine')", "may not import pipeline.engine"),
+        ("loader/x.py", "import_module('pipeline.workers')", "may not import pipeline.workers"),
         # what it does
         ("policy/gate.py", "async def _wait(): ...", "is async"),
         ("policy/gate.py", "x = datetime.now(UTC)", "calls now()"),
@@ -386,20 +391,20 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         ("vendors/acme.py", "x = open('f')", "calls open()"),
         ("vendors/acme.py", "def _f():\n    global x\n    x = 1", "a global with state"),
         # what it shows of a reply
-        ("engine/x.py", "answer = classify_read(reply)", "understands a reply"),
+        ("workers/x.py", "answer = classify_read(reply)", "understands a reply"),
         ("run/x.py", "x = self.operation.decode(s, jobs, reply)", "understands a reply"),
         # how long it is
-        ("engine/x.py", "def _f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES, "_f has 61 lines"),
-        ("engine/x.py", "x = 1\n" * (MAX_FILE_LINES + 1), "has 602 lines"),
+        ("workers/x.py", "def _f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES, "_f has 61 lines"),
+        ("workers/x.py", "x = 1\n" * (MAX_FILE_LINES + 1), "has 602 lines"),
         # what it says
-        ("engine/x.py", "def run(): ...", "run has no docstring"),
-        ("engine/x.py", "class _A: ...\nclass B:\n    '''B.'''\n    def m(self): ...", "m has no"),
+        ("workers/x.py", "def run(): ...", "run has no docstring"),
+        ("workers/x.py", "class _A: ...\nclass B:\n    '''B.'''\n    def m(self): ...", "m has no"),
         # what it shows
-        ("engine/x.py", "__all__ = ['a', 'b']\na = 1", "b is listed but not there"),
-        ("engine/x.py", "__all__ = ['a']\na = 1\nb: int = 2", "b is public but not listed"),
+        ("workers/x.py", "__all__ = ['a', 'b']\na = 1", "b is listed but not there"),
+        ("workers/x.py", "__all__ = ['a']\na = 1\nb: int = 2", "b is public but not listed"),
         (
-            "engine/__init__.py",
-            "from pipeline.engine.pool import run\nfrom typing import Any\n__all__ = []",
+            "workers/__init__.py",
+            "from pipeline.workers.pool import run\nfrom typing import Any\n__all__ = []",
             "run is public but not listed",
         ),
     ],
@@ -419,18 +424,18 @@ def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault
     ("place", "source"),
     [
         (
-            "engine/pool.py",
+            "workers/pool.py",
             "import asyncio, time\nimport aiohttp\nfrom pipeline.model import Reply",
         ),
-        ("engine/pool.py", "from pipeline.pacing.limiter import Gate\nfrom .gate import Gate"),
-        ("engine/pool.py", "from pipeline.vendors.kit.contract import Vendor"),
+        ("workers/pool.py", "from pipeline.pacing.limiter import Gate\nfrom .gate import Gate"),
+        ("workers/pool.py", "from pipeline.vendors.kit.contract import Vendor"),
         ("vendors/__init__.py", "import importlib, pkgutil"),
         ("model/wire.py", "from pathlib import Path"),
         ("cli/__init__.py", "import click\nfrom pipeline.simulator.app import serve"),
         ("cli/__init__.py", "from pipeline.cli.x import y\n__all__ = ['a']\na = y"),
         ("policy/x.py", "from datetime import datetime\ndef _f(now): return now - datetime.min"),
-        ("engine/x.py", "@overload\ndef f(): ...\n@override\ndef g(): ..."),
-        ("engine/x.py", "def _f():\n" + "    x = 1\n" * (MAX_FUNCTION_LINES - 1)),
+        ("workers/x.py", "@overload\ndef f(): ...\n@override\ndef g(): ..."),
+        ("workers/x.py", "def _f():\n" + "    x = 1\n" * (MAX_FUNCTION_LINES - 1)),
     ],
 )
 def test_what_is_allowed_is_no_fault(tmp_path: Path, place: str, source: str) -> None:

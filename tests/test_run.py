@@ -16,7 +16,6 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, InputError, Reply, RunAborted, Status
-from pipeline.policy.refusals import ASKED_MOST
 from pipeline.report import Summary, read_summary
 from pipeline.run import (
     RunOptions,
@@ -29,6 +28,7 @@ from pipeline.run import (
 )
 from pipeline.simulator import SimulatorOptions, load_script, serve
 from pipeline.store import RunLedger
+from pipeline.workers.refusals import ASKED_MOST
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
 TWIN = """

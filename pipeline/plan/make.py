@@ -26,7 +26,6 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.reader import Seen
 from pipeline.jobs import read_jobs
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.loader import Bound
@@ -43,6 +42,7 @@ from pipeline.run.record import LEDGER
 from pipeline.run.registry import fingerprint, run_name
 from pipeline.store import RunLedger
 from pipeline.vendors import Account, Operation
+from pipeline.workers.entity_reader import Seen
 
 LAST_ROW = 2**63 - 1
 Tell = Callable[[int, int], None]

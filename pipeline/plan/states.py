@@ -13,9 +13,6 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.auth import mask_of
-from pipeline.engine.means import Surroundings
-from pipeline.engine.reader import Reader, Seen
 from pipeline.jobs import JobsFile
 from pipeline.model import UpdateJob
 from pipeline.pacing.limiter import Door
@@ -23,6 +20,9 @@ from pipeline.plan.shelf import Shelf, shelve
 from pipeline.run import Way
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
+from pipeline.workers.auth import mask_of
+from pipeline.workers.dependencies import Surroundings
+from pipeline.workers.entity_reader import Reader, Seen
 
 FEW_ROWS = 100
 """For fewer rows nobody looks whether a list is shorter."""

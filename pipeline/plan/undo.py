@@ -11,7 +11,6 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.reader import Seen
 from pipeline.jobs import JobsFile
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import UsageError
@@ -24,6 +23,7 @@ from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import Way, reopen
 from pipeline.run.busy import accounts_held
 from pipeline.vendors import Account
+from pipeline.workers.entity_reader import Seen
 
 
 async def undo_plan(

@@ -15,7 +15,6 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.reader import Seen
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import RunAborted, Status
 from pipeline.plan.applied import Ended, Record, record_of
@@ -28,6 +27,7 @@ from pipeline.run.busy import accounts_held
 from pipeline.run.registry import run_name
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Missing
+from pipeline.workers.entity_reader import Seen
 
 STANDS = frozenset({Status.UPDATED, Status.UNCHANGED})
 """Rows that say that the vendor holds them."""

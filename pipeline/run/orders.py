@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import anyio
 import anyio.to_thread
 
-from pipeline.engine.pool import Pool
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import Door
 from pipeline.run.appointed import Appointment
 from pipeline.run.asked import read
 from pipeline.run.prepare import Prepared
 from pipeline.vendors import Account
+from pipeline.workers.pool import Pool
 
 LOOK_EVERY_S = 1.0
 

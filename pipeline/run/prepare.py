@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.engine.look import Looking
 from pipeline.loader import Bound, take
 from pipeline.loader.bind_plan import bind_plan
 from pipeline.loader.plan_file import planned_of
@@ -43,6 +42,7 @@ from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load,
 from pipeline.store import Holder, Lock, Run, RunLedger
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.vendors import Account
+from pipeline.workers.precheck import Looking
 
 SAMPLES = "samples"
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"

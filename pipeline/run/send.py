@@ -23,12 +23,6 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 
-from pipeline.engine.earlier import NOTHING, Earlier
-from pipeline.engine.lane import Lane
-from pipeline.engine.means import Send, Surroundings
-from pipeline.engine.pool import Pool
-from pipeline.engine.recorder import Record, Recorder
-from pipeline.engine.sign_in import sign_in_ahead, signed_in
 from pipeline.jobs import read_jobs
 from pipeline.jobs.jobs_file import entities_of
 from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Status
@@ -36,7 +30,6 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.pacing.limiter import Door
-from pipeline.policy.brake import BRAKE_AFTER
 from pipeline.policy.stop_if import Tripwire
 from pipeline.run.appointed import Appointment
 from pipeline.run.before import Before
@@ -50,6 +43,13 @@ from pipeline.run.shared import Sent, Shared
 from pipeline.store import Ledger
 from pipeline.store.previous_states import Befores
 from pipeline.vendors import Account
+from pipeline.workers.account_sender import Lane
+from pipeline.workers.dependencies import Send, Surroundings
+from pipeline.workers.fail_fast import BRAKE_AFTER
+from pipeline.workers.pool import Pool
+from pipeline.workers.recorder import Record, Recorder
+from pipeline.workers.recovered_state import NOTHING, Earlier
+from pipeline.workers.tokens import sign_in_ahead, signed_in
 
 SAMPLE_EVERY_S = 1.0
 

@@ -14,7 +14,6 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.pool import Pool
 from pipeline.model import AccountProgress, RowResult, RunAborted
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import Gate, Terms
@@ -22,6 +21,7 @@ from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Taken, Tenure
 from pipeline.run.busy import lock_folder
 from pipeline.run.registry import open_registry
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
+from pipeline.workers.pool import Pool
 
 LOOK_EVERY_S = 0.01
 """How often a gate is looked at that another process holds."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.engine.sign_in import REFUSED, sign_in_ahead
 from pipeline.model import ConfigError, Fault
 from pipeline.pacing.limiter import Door
 from pipeline.run.appointed import READY_AHEAD_S
 from pipeline.run.prepare import Prepared
 from pipeline.run.send import Way
 from pipeline.run.shared import Sent
+from pipeline.workers.tokens import REFUSED, sign_in_ahead
 
 
 async def await_turn(prepared: Prepared, way: Way, sent: Sent) -> bool:

@@ -31,13 +31,13 @@ from yarl import URL
 
 import pipeline.run
 from pipeline.config import load_config
-from pipeline.engine.auth import authorization
 from pipeline.jobs import read_jobs
 from pipeline.run import Prepared, RunOptions, Way, carry_out, facts, prepare, stored
 from pipeline.store import MemoryLedger, parquet, run_ledger
 from pipeline.store.checksums import Checksums
 from pipeline.store.commit_mark import Mark
 from pipeline.vendors import load_vendors
+from pipeline.workers.auth import authorization
 
 CONFIG = """
 inputs = "inputs"

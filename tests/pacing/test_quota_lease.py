@@ -12,14 +12,14 @@ import pytest
 
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
+from pipeline.pacing import quota_lease
 from pipeline.pacing.boot_clock import Moment
 from pipeline.pacing.limiter import Terms
 from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
-from pipeline.pacing import quota_lease
 from pipeline.pacing.quota_lease import Tenure, most_in, this_moment
 from pipeline.store import Departures, Runs
-from tests.engine.acme import gate_of
+from tests.workers.acme import gate_of
 
 QUOTA = Quota(20, 1.0)
 HOLD = """
@@ -27,7 +27,7 @@ import sys, time
 from pathlib import Path
 from pipeline.model.quota import Quota
 from pipeline.pacing.quota_lease import Tenure
-from tests.engine.acme import gate_of
+from tests.workers.acme import gate_of
 
 held = Tenure("group", gate_of(Quota(20, 1.0)), Path(sys.argv[1]))
 assert held.reach()

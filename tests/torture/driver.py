@@ -21,7 +21,6 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from pipeline.cli import main
-from pipeline.engine.means import Send
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import Way
@@ -29,6 +28,7 @@ from pipeline.run.send import over_http
 from pipeline.store import RunLedger, Runs
 from pipeline.store.database import Database
 from pipeline.vendors import Account, Vendor, load_vendors
+from pipeline.workers.dependencies import Send
 from tests.torture.rows import WRITES
 
 SETTLE_AFTER_S = 0.5
