@@ -21,7 +21,6 @@ MAX_VENDOR_LINES = 1200  # a vendor is one file, its facts and their sources inc
 # outside libraries. A folder may always use itself.
 MAY_USE: dict[str, set[str]] = {
     "model": {"pydantic", "pydantic_core"},
-    "policy": {"model", "vendors", "pacing"},
     "vendors": {
         *("model", "pydantic", "pydantic_core", "typing_extensions"),
         "jsonpointer",
@@ -31,7 +30,7 @@ MAY_USE: dict[str, set[str]] = {
         *("store.parquet", "store.checksums"),
     },
     "loader": {
-        *("model", "policy", "vendors", "jobs"),
+        *("model", "vendors", "jobs"),
         *("store.parquet", "store.checksums", "store.frame_values"),
         *("polars", "pydantic", "pydantic_core"),
     },
@@ -45,28 +44,30 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "store.parquet", "store.frame_values", "polars", "pydantic", "rich"),
         *("jinja2", "markupsafe", "svg"),  # the page
     },
-    "config": {"model", "policy", "vendors", "store", "pydantic"},
+    "config": {"model", "vendors", "store", "pydantic"},
+    "runs": {"model", "vendors", "store", "loader", "config", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "store", "jobs", "loader", "pacing", "workers", "report"),
+        *("model", "vendors", "store", "jobs", "loader", "pacing", "workers", "runs", "report"),
         *("config", "anyio", "pydantic"),
     },
     "plan": {
-        *("model", "policy", "vendors", "jobs", "loader", "pacing", "workers", "config", "run"),
+        *("model", "vendors", "jobs", "loader", "pacing", "workers", "config", "runs", "run"),
         *("store", "anyio"),
     },
     "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
     "watch": {
-        *("model", "store", "report", "config", "run"),
+        *("model", "store", "report", "config", "runs", "run"),
         "anyio",
     },
     "doctor": {
-        *("model", "policy", "vendors", "pacing", "workers", "store", "config", "run"),
+        *("model", "vendors", "pacing", "workers", "store", "config", "runs", "run"),
         "anyio",
     },
     "cli": {
-        *("model", "policy", "vendors", "jobs", "loader", "pacing", "workers", "report", "config"),
+        *("model", "vendors", "jobs", "loader", "pacing", "workers", "report", "config"),
         *(
             "simulator",
+            "runs",
             "run",
             "plan",
             "watch",
@@ -90,8 +91,6 @@ VALUES = {
 }
 PURE: dict[str, set[str]] = {
     "model": VALUES | {"pathlib"},  # paths as values
-    "policy": VALUES
-    | {"array", "base64", "bisect", "copy", "datetime", "email.utils", "heapq", "html", "http"},
     "vendors": VALUES
     | {"base64", "copy", "datetime", "decimal", "email.utils", "http", "urllib.parse"},
 }
@@ -103,10 +102,14 @@ DECISIONS = {
     *("workers/coalescing", "workers/decompress", "workers/entity_order", "workers/exchange_text"),
     *("workers/fail_fast", "workers/masking", "workers/outcome", "workers/precheck"),
     *("workers/read_outcome", "workers/recent_errors", "workers/refusals"),
+    *("run/anomaly", "run/canary_rows", "run/estimate", "run/stale_row_rules", "runs/stop_if"),
     *("workers/reply_certainty", "workers/resolve", "workers/stop_reason"),
 }
 """Files beside effects that have none themselves, without their suffix."""
-DECIDES_WITH = PURE["policy"] | {"shlex", "zlib"}
+DECIDES_WITH = VALUES | {
+    *("array", "base64", "bisect", "copy", "datetime", "email.utils", "heapq", "html", "http"),
+    *("shlex", "zlib"),
+}
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
 
 # Calls that reach a clock or the disk through a type which is fine as a value.
@@ -137,7 +140,7 @@ def _imports(tree: ast.Module, path: Path, root: Path) -> Iterator[tuple[int, st
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:  # from pipeline import policy: the name is a module
+            for alias in node.names:  # from pipeline import model: the name is a module
                 full = f"{base}.{alias.name}"
                 yield node.lineno, full if base == root.name or _is_module(full, root) else base
         elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
@@ -378,15 +381,15 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
             "may not import pipeline.vendors.acme",
         ),
         ("store/x.py", "import anyio", "may not import anyio"),
-        ("policy/x.py", "import http.client", "may not import http.client"),
-        ("simulator/app.py", "from ..policy import x", "may not import pipeline.policy"),
+        ("model/x.py", "import http.client", "may not import http.client"),
+        ("simulator/app.py", "from ..pacing import x", "may not import pipeline.pacing"),
         ("simulator/app.py", "import pipeline.model", "may not import pipeline.model"),
         ("report/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
         ("model/job.py", "import importlib", "may not import importlib"),
         ("loader/x.py", "import_module('pipeline.workers')", "may not import pipeline.workers"),
         # what it does
-        ("policy/gate.py", "async def _wait(): ...", "is async"),
-        ("policy/gate.py", "x = datetime.now(UTC)", "calls now()"),
+        ("model/gate.py", "async def _wait(): ...", "is async"),
+        ("model/gate.py", "x = datetime.now(UTC)", "calls now()"),
         ("model/job.py", "x = path.read_text()", "calls read_text()"),
         ("vendors/acme.py", "x = open('f')", "calls open()"),
         ("vendors/acme.py", "def _f():\n    global x\n    x = 1", "a global with state"),
@@ -433,7 +436,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault
         ("model/wire.py", "from pathlib import Path"),
         ("cli/__init__.py", "import click\nfrom pipeline.simulator.app import serve"),
         ("cli/__init__.py", "from pipeline.cli.x import y\n__all__ = ['a']\na = y"),
-        ("policy/x.py", "from datetime import datetime\ndef _f(now): return now - datetime.min"),
+        ("pacing/rate.py", "from datetime import datetime\ndef _f(now): return now - datetime.min"),
         ("workers/x.py", "@overload\ndef f(): ...\n@override\ndef g(): ..."),
         ("workers/x.py", "def _f():\n" + "    x = 1\n" * (MAX_FUNCTION_LINES - 1)),
     ],

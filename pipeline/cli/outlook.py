@@ -13,8 +13,8 @@ from pipeline.jobs import JobsFile
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import remaining_s, stop_words, wait_words
-from pipeline.policy.forecast import ASSUMED_LATENCY_S, Bound, Forecast, forecast
 from pipeline.run import Appointment, Prepared, rows_left, to_the_minute, usual_latency_s
+from pipeline.run.estimate import ASSUMED_LATENCY_S, Bound, Forecast, forecast
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 

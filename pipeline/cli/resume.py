@@ -14,7 +14,7 @@ from pipeline.cli.setup import read_config
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.run import UNFINISHED, is_alive, is_rehearsal, open_registry, reopen
-from pipeline.run.failed import prepare_failed
+from pipeline.run.failed_rows import prepare_failed
 
 
 @click.command(short_help="Carry on a run that was stopped or killed.")

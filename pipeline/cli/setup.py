@@ -19,8 +19,8 @@ from anyio.from_thread import start_blocking_portal
 from pipeline.config import Config, load_config
 from pipeline.loader import RowSelection, parse_rows
 from pipeline.model import UsageError
-from pipeline.policy.stop_if import StopIf, parse_stop_if
 from pipeline.run import SAMPLES, Prepared, discard
+from pipeline.runs.stop_if import StopIf, parse_stop_if
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
 from pipeline.watch import is_hidden

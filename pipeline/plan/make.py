@@ -36,7 +36,7 @@ from pipeline.plan.page import Page
 from pipeline.plan.rows import foretold, invalid
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import RunOptions, Way
-from pipeline.run.busy import accounts_held
+from pipeline.run.destination_locks import accounts_held
 from pipeline.run.prepare import take_and_bind
 from pipeline.run.record import LEDGER
 from pipeline.run.registry import fingerprint, run_name

@@ -21,7 +21,7 @@ from pipeline.plan.page import Page
 from pipeline.plan.rows import Applied, taken_back
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import Way, reopen
-from pipeline.run.busy import accounts_held
+from pipeline.run.destination_locks import accounts_held
 from pipeline.vendors import Account
 from pipeline.workers.entity_reader import Seen
 

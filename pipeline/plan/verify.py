@@ -21,9 +21,9 @@ from pipeline.plan.applied import Ended, Record, record_of
 from pipeline.plan.make import Tell
 from pipeline.plan.rows import Applied
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
-from pipeline.policy.canary import Candidate, first_of_each, picked
 from pipeline.run import Prepared, Way, reopen
-from pipeline.run.busy import accounts_held
+from pipeline.run.canary_rows import Candidate, first_of_each, picked
+from pipeline.run.destination_locks import accounts_held
 from pipeline.run.registry import run_name
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Missing

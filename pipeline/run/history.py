@@ -24,10 +24,10 @@ from pipeline.report import Summary, read_summary
 from pipeline.report.runs_table import Asked, Entity, asked_of
 from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
-from pipeline.run.asked import ask
-from pipeline.run.before import Before
+from pipeline.run.live_overrides import ask
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.record import LostRecordError, open_record
+from pipeline.run.recorded_state import Before
 from pipeline.run.recover import recover
 from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.run.stored import StoredRun, is_stored, load

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.loader import RowSelection
-from pipeline.policy.stop_if import StopIf
+from pipeline.runs.stop_if import StopIf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from pipeline.model import ConfigError
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import remaining_s
 from pipeline.run.registry import open_registry
-from pipeline.run.shared import group_prefix, quota_group
+from pipeline.run.session import group_prefix, quota_group
 
 
 def pause_on_record(

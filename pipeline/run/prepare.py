@@ -25,7 +25,7 @@ from pipeline.model import (
 )
 from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.binding import bind_snapshot, folder_operation, inputs_of
-from pipeline.run.older import check_older
+from pipeline.run.older_files import check_older
 from pipeline.run.options import RunOptions
 from pipeline.run.origin import Origin, origin_of
 from pipeline.run.record import LEDGER, forget_witnesses

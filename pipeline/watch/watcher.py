@@ -30,7 +30,7 @@ from pipeline.run import (
     signals_obeyed,
     warnings_about,
 )
-from pipeline.run.send import Watch
+from pipeline.run.execute import Watch
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside, Stuck
 from pipeline.watch.expect import Expectation, is_late

@@ -32,7 +32,7 @@ from yarl import URL
 import pipeline.run
 from pipeline.config import load_config
 from pipeline.jobs import read_jobs
-from pipeline.run import Prepared, RunOptions, Way, carry_out, facts, prepare, stored
+from pipeline.run import Prepared, RunOptions, Way, carry_out, prepare, report_facts, stored
 from pipeline.store import MemoryLedger, parquet, run_ledger
 from pipeline.store.checksums import Checksums
 from pipeline.store.commit_mark import Mark
@@ -110,7 +110,7 @@ CHECKSUMS: tuple[tuple[Any, str], ...] = (
     (parquet, "read_checksums"),
     (Checksums, "check"),
     (stored, "check_whole"),
-    (facts, "check_whole"),
+    (report_facts, "check_whole"),
     (stored, "_check"),
     (run_ledger, "_checksum"),
     (Mark, "note"),

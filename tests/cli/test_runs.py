@@ -16,7 +16,7 @@ import pytest
 from pipeline.run.exchanges import exchanges_of
 from pipeline.store import Lock, Runs
 from tests.cli.command import ended, environment, start, typed
-from tests.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
+from tests.promises.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
 from tests.workplace import configure, coupon, drop, simulator
 
 INVALID = coupon(3).replace("elven_shield", "")

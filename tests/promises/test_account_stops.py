@@ -22,7 +22,7 @@ from pipeline.model import Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Way, carry_out, open_registry, prepare
 from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
-from tests.test_old_rows import resume, statuses
+from tests.run.test_old_rows import resume, statuses
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 from tests.workplace import ENVIRON, configure, coupon, drop
 

@@ -13,7 +13,7 @@ from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Shared, Way, carry_out, prepare
-from tests.test_old_rows import cells, resume
+from tests.run.test_old_rows import cells, resume
 from tests.workers.servers import Server, Talk, Wire, answering, reply, serving
 from tests.workers.tls_files import Authority
 from tests.workplace import ENVIRON, configure, coupon, drop

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from pipeline.model import Status
-from tests.test_run import APPLIED_NEVER, FAULTS, LONG, once_each, report_of, send
+from tests.run.test_run import APPLIED_NEVER, FAULTS, LONG, once_each, report_of, send
 from tests.workplace import configure_all, simulator
 
 ROWS = int(os.environ.get("MIXED_ROWS", "30000"))  # 100,000 take a minute and a half

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.model.sample import LATENCY_BOUNDS_S
-from pipeline.policy.forecast import Bound, forecast, mean_latency_s
+from pipeline.run.estimate import Bound, forecast, mean_latency_s
 
 
 @pytest.mark.parametrize(

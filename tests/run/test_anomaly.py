@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.policy.unusual import Share, unusual
+from pipeline.run.anomaly import Share, unusual
 
 CLEAN = Share(0, 1000)
 USUAL = Share(20, 1000)

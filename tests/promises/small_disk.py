@@ -1,7 +1,7 @@
 """A run whose ledger and reports lie on a disk that fills up amid it, and one on a disk that may
 only be read. Prints what came of it, as JSON.
 
-    unshare --user --map-root-user --mount python -m tests.small_disk FOLDER BASE_URL URL
+    unshare --user --map-root-user --mount python -m tests.promises.small_disk FOLDER BASE_URL URL
 
 It mounts a small file system, which nobody else sees and which is gone with the process.
 """

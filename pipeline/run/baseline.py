@@ -8,8 +8,8 @@ from operator import itemgetter
 
 from pipeline.config import Config
 from pipeline.model import SUCCESS, PipelineError, Status
-from pipeline.policy.forecast import mean_latency_s
-from pipeline.policy.unusual import LOOKED_AT, Share, unusual
+from pipeline.run.anomaly import LOOKED_AT, Share, unusual
+from pipeline.run.estimate import mean_latency_s
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import LEDGER
 from pipeline.run.registry import fingerprint, is_rehearsal, open_registry

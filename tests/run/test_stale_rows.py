@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pipeline.jobs.entity_join import Met
 from pipeline.model import Status
-from pipeline.policy.overtake import Fate, Writes
-from pipeline.run.places import Stand, decide, places, read_stand
+from pipeline.run.stale_row_rules import Fate, Writes
+from pipeline.run.stale_rows import Stand, decide, places, read_stand
 
 SEQUENCES = {"mon": 1, "tue": 2, "wed": 3, "thu": 4}
 UPDATED, FAILED, UNKNOWN = Status.UPDATED, Status.FAILED, Status.UNKNOWN

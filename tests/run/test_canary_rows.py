@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.policy.canary import Candidate, first_of_each, picked, shares
+from pipeline.run.canary_rows import Candidate, first_of_each, picked, shares
 
 X, Y, Z = ("a", "x"), ("a", "y"), ("b", "x")
 

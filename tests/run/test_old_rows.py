@@ -18,12 +18,12 @@ from pipeline.config import Config, load_config
 from pipeline.model import Status
 from pipeline.report import Summary
 from pipeline.run import RunOptions, Way, carry_out, prepare, reopen
-from pipeline.run.failed import prepare_failed
+from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.record import LEDGER
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.store import RunLedger
 from pipeline.vendors import load_vendors
-from tests.test_run import send
+from tests.run.test_run import send
 from tests.workplace import COLUMNS, ENVIRON, JOURNEY, Simulator, configure_all, coupon, drop
 
 ONE_TRY = "attempts = 1"

@@ -11,9 +11,9 @@ import anyio.to_thread
 
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import Door
-from pipeline.run.appointed import Appointment
-from pipeline.run.asked import read
+from pipeline.run.live_overrides import read
 from pipeline.run.prepare import Prepared
+from pipeline.run.schedule_window import Appointment
 from pipeline.vendors import Account
 from pipeline.workers.pool import Pool
 

@@ -16,13 +16,13 @@ import anyio
 import anyio.to_thread
 import pytest
 
-import pipeline.run.send
+import pipeline.run.execute
 from pipeline.config import Config, load_config
 from pipeline.jobs import read_jobs
 from pipeline.model import JobRow
 from pipeline.run import Progress, RunOptions, Shared, Way, carry_out, prepare
 from pipeline.vendors import load_vendors
-from tests.test_mixed import coupon, offer, purchase, write
+from tests.promises.test_mixed import coupon, offer, purchase, write
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY, Simulator, simulator
 
 pytestmark = pytest.mark.quiet
@@ -117,7 +117,7 @@ async def test_a_vendor_that_hangs_and_pauses_slows_no_other_and_fills_no_memory
         await sent(alone, config, until_done=HEALTHY)
         count = vendor.stats()["log_lines"]
         before = rates(vendor, after=0)
-        monkeypatch.setattr(pipeline.run.send, "read_jobs", readers)
+        monkeypatch.setattr(pipeline.run.execute, "read_jobs", readers)
         mixed = write(tmp_path / "mixed.csv", rows_of(STANDING), columns)
         await sent(mixed, config, until_done=HEALTHY)
         beside = rates(vendor, after=count)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Effect
-from pipeline.policy.overtake import Fate, Newer, Writes, covers, fate_of, overlap
+from pipeline.run.stale_row_rules import Fate, Newer, Writes, covers, fate_of, overlap
 
 APPLIED, NONE, MAYBE = Effect.APPLIED, Effect.NONE, Effect.MAYBE
 

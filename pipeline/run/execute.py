@@ -30,16 +30,16 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.pacing.limiter import Door
-from pipeline.policy.stop_if import Tripwire
-from pipeline.run.appointed import Appointment
-from pipeline.run.before import Before
 from pipeline.run.canary import Agree, added, canary_rows, conditions, only, trial_of
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.legs import Legs, legs_of
-from pipeline.run.orders import Orders
+from pipeline.run.override_watch import Orders
 from pipeline.run.prepare import Prepared
 from pipeline.run.record import open_befores
-from pipeline.run.shared import Sent, Shared
+from pipeline.run.recorded_state import Before
+from pipeline.run.schedule_window import Appointment
+from pipeline.run.session import Sent, Shared
+from pipeline.runs.stop_if import Tripwire
 from pipeline.store import Ledger
 from pipeline.store.previous_states import Befores
 from pipeline.vendors import Account

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pipeline.model import ConfigError, Fault
 from pipeline.pacing.limiter import Door
-from pipeline.run.appointed import READY_AHEAD_S
+from pipeline.run.execute import Way
 from pipeline.run.prepare import Prepared
-from pipeline.run.send import Way
-from pipeline.run.shared import Sent
+from pipeline.run.schedule_window import READY_AHEAD_S
+from pipeline.run.session import Sent
 from pipeline.workers.tokens import REFUSED, sign_in_ahead
 
 

@@ -22,7 +22,7 @@ from pipeline.run.registry import open_registry
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.store import RunLedger
 from pipeline.vendors import load_vendors
-from tests.test_old_rows import cells, resume, statuses, table
+from tests.run.test_old_rows import cells, resume, statuses, table
 from tests.workplace import ENVIRON, JOURNEY
 
 COLUMNS = ("operation", "instance_id", "add:/_instance/note", "remove:/_instance/note", "status")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Status
-from pipeline.policy.stop_if import JUDGED_FROM, Tripwire, parse_stop_if
+from pipeline.runs.stop_if import JUDGED_FROM, Tripwire, parse_stop_if
 
 U, R, F, C, N = (
     Status.UPDATED,

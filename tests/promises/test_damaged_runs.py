@@ -14,7 +14,7 @@ from pipeline.run import RunOptions, Way, carry_out, prepare, reopen
 from pipeline.run.history import entries
 from pipeline.run.prune import remove
 from pipeline.store import LedgerError
-from tests.test_old_rows import (
+from tests.run.test_old_rows import (
     cells,
     drop,
     name_held,
@@ -27,7 +27,7 @@ from tests.test_old_rows import (
     stopped_at,
     workplace,
 )
-from tests.test_run import send
+from tests.run.test_run import send
 from tests.workplace import ENVIRON, coupon
 
 Damage = Callable[[Path], object]

@@ -26,10 +26,10 @@ from pipeline.run import (
 )
 from pipeline.run import report_only as report
 from pipeline.run.credentials import credential_of
-from pipeline.run.failed import prepare_failed
+from pipeline.run.failed_rows import prepare_failed
 from pipeline.vendors import Account, load_vendors
 from pipeline.workers.account_sender import Send
-from tests.test_old_rows import table
+from tests.run.test_old_rows import table
 from tests.workplace import coupon, drop
 
 SHOP = 'vendor = "xsolla"\nproject_id = 44056\napi_key = "env:KEY"\n'

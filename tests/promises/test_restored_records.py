@@ -17,7 +17,7 @@ from pipeline.config import load_config
 from pipeline.model import DamagedError, RunAborted, Status
 from pipeline.report import Summary
 from pipeline.run import Prepared, RunOptions, Way, carry_out, open_registry, prepare, reopen
-from pipeline.run.failed import prepare_failed
+from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.history import entry, report_of
 from pipeline.run.prune import remove
 from pipeline.run.record import LEDGER, LostRecordError, witness_of
@@ -25,8 +25,8 @@ from pipeline.run.recover import CODE
 from pipeline.store import LedgerError
 from pipeline.store.parquet import ParquetWriter, read_metadata
 from pipeline.vendors import load_vendors
-from tests.test_old_rows import cells, drop, requests, statuses, workplace
-from tests.test_run import send
+from tests.run.test_old_rows import cells, drop, requests, statuses, workplace
+from tests.run.test_run import send
 from tests.workplace import ENVIRON, coupon
 
 Restore = Callable[[Path, Path], object]

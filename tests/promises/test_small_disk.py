@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_disk import ROWS
+from tests.promises.small_disk import ROWS
 from tests.workplace import row_of, simulator
 
 APART = ("unshare", "--user", "--map-root-user", "--mount")
@@ -31,7 +31,7 @@ def test_a_disk_that_fills_up_amid_a_run_costs_no_row_and_repeats_none(tmp_path)
     if why := mounting_is_forbidden(tmp_path):
         pytest.skip(f"a small file system cannot be mounted: {why}")
     with simulator() as vendor:
-        command = [*APART, sys.executable, "-m", "tests.small_disk", str(tmp_path)]
+        command = [*APART, sys.executable, "-m", "tests.promises.small_disk", str(tmp_path)]
         done = subprocess.run(
             [*command, vendor.base_url, vendor.url], check=False, capture_output=True, text=True
         )

@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from pipeline.jobs.entity_join import Guest, Met, meet
 from pipeline.model import Effect, JobRow, RowResult, Status
-from pipeline.policy.overtake import Fate, Newer, Writes, fate_of
-from pipeline.run.before import Before
-from pipeline.run.others import OtherRuns
+from pipeline.run.other_runs import OtherRuns
 from pipeline.run.prepare import Prepared
+from pipeline.run.recorded_state import Before
 from pipeline.run.registry import open_registry
+from pipeline.run.stale_row_rules import Fate, Newer, Writes, fate_of
 from pipeline.store import Ledger
 from pipeline.vendors import Account
 from pipeline.vendors.kit.contract import State

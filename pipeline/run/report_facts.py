@@ -20,12 +20,12 @@ from pipeline.model import DamagedError, RowResult, Snapshot, Status
 from pipeline.model.leg import Leg
 from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
 from pipeline.report.summary import NOTHING_SENT
-from pipeline.run.before import Before
+from pipeline.run.baseline import unusual_failures
 from pipeline.run.legs import legs_of
 from pipeline.run.prepare import CUT_LAST_LINE, Prepared
+from pipeline.run.recorded_state import Before
 from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_registry
-from pipeline.run.shared import Sent
-from pipeline.run.usual import unusual_failures
+from pipeline.run.session import Sent
 from pipeline.store import Ledger, Run
 from pipeline.store.checksums import check_whole
 

@@ -1,0 +1,1 @@
+"""Runs on record: options, folders, the registry, retention."""
