@@ -80,7 +80,7 @@ MAY_USE: dict[str, set[str]] = {
         ),
     },
     "simulator": {"aiohttp", "multidict", "yarl", "jsonpatch", "jsonpointer"},
-    "__init__": {"model", "config", "report", "run"},
+    "__init__": {"model", "config", "report", "run", "runs"},
     "__main__": {"cli"},
 }
 

@@ -17,7 +17,8 @@ from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
 from pipeline.model.formatting import one_line
 from pipeline.report import Summary
-from pipeline.run import SAMPLES, Prepared, RunOptions
+from pipeline.run import SAMPLES, Prepared
+from pipeline.runs import RunOptions
 from pipeline.watch import (
     ENDED,
     LETTERS,

@@ -23,7 +23,8 @@ from pipeline.model.formatting import one_line
 from pipeline.model.plan import PlanKind
 from pipeline.plan import Made as MadePlan
 from pipeline.plan import make_plan, undo_plan, verify_run
-from pipeline.run import RunOptions, Shared, Way, open_registry, prepare
+from pipeline.run import Shared, Way, prepare
+from pipeline.runs import RunOptions, open_registry
 
 FAILED, STOPPED = 1, 3
 LATEST = "latest"

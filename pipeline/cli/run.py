@@ -28,7 +28,8 @@ from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.report import SUMMARY_NAME, read_summary
-from pipeline.run import RunOptions, prepare, reopen, report_only, same_finished
+from pipeline.run import prepare, reopen, report_only, same_finished
+from pipeline.runs import RunOptions
 from pipeline.tell.events import LEVELS, Level
 
 

@@ -30,10 +30,10 @@ from pipeline.report import closing
 from pipeline.report.page.write import INDEX_NAME
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
 from pipeline.report.summary import PAGE_NAME
-from pipeline.run.exchanges import exchange_of
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
-from pipeline.run.prune import prune, remove
+from pipeline.runs.exchanges import exchange_of
+from pipeline.runs.retention import prune, remove
 
 FORMAT = 1
 MOST = 20

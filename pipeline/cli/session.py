@@ -33,10 +33,10 @@ from pipeline.run import (
     check_secrets,
     discard,
     signals_obeyed,
-    tidy,
     to_the_minute,
 )
 from pipeline.run.canary import Trial
+from pipeline.runs import tidy
 from pipeline.tell import Teller
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4

@@ -24,7 +24,7 @@ from pipeline.cli.words import from_here, tell_error, warn
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
-from pipeline.run import RunOptions
+from pipeline.runs import RunOptions
 from pipeline.tell import Teller, serve_metrics
 from pipeline.tell.events import LEVELS
 from pipeline.watch import (

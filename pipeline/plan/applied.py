@@ -12,7 +12,7 @@ from pipeline.jobs.jobs_file import job_rows
 from pipeline.model import JobRow, RowResult, Status
 from pipeline.plan.rows import Applied
 from pipeline.run import Prepared
-from pipeline.run.record import has_befores, open_befores, open_record
+from pipeline.runs.record import has_befores, open_befores, open_record
 from pipeline.store import RunLedger
 from pipeline.store.parquet import read_back_frames
 from pipeline.store.previous_states import Befores

@@ -35,11 +35,12 @@ from pipeline.model.plan import PlanKind, Planned, PlanRow
 from pipeline.plan.page import Page
 from pipeline.plan.rows import foretold, invalid
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
-from pipeline.run import RunOptions, Way
+from pipeline.run import Way
 from pipeline.run.destination_locks import accounts_held
 from pipeline.run.prepare import take_and_bind
-from pipeline.run.record import LEDGER
-from pipeline.run.registry import fingerprint, run_name
+from pipeline.runs import RunOptions
+from pipeline.runs.record import LEDGER
+from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
 from pipeline.vendors import Account, Operation
 from pipeline.workers.entity_reader import Seen

@@ -24,7 +24,7 @@ from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import Prepared, Way, reopen
 from pipeline.run.canary_rows import Candidate, first_of_each, picked
 from pipeline.run.destination_locks import accounts_held
-from pipeline.run.registry import run_name
+from pipeline.runs.registry import run_name
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Missing
 from pipeline.workers.entity_reader import Seen

@@ -11,8 +11,8 @@ from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.run.anomaly import LOOKED_AT, Share, unusual
 from pipeline.run.estimate import mean_latency_s
 from pipeline.run.prepare import Prepared
-from pipeline.run.record import LEDGER
-from pipeline.run.registry import fingerprint, is_rehearsal, open_registry
+from pipeline.runs.record import LEDGER
+from pipeline.runs.registry import fingerprint, is_rehearsal, open_registry
 from pipeline.store import Run, recent_samples
 from pipeline.vendors import Account
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.loader import Bound, bind
 from pipeline.model import InputSettings, RowResult, Snapshot
-from pipeline.run.options import RunOptions
+from pipeline.runs.options import RunOptions
 
 
 def folder_operation(path: Path, config: Config) -> str | None:

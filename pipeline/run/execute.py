@@ -35,10 +35,10 @@ from pipeline.run.credentials import keep_credentials
 from pipeline.run.legs import Legs, legs_of
 from pipeline.run.override_watch import Orders
 from pipeline.run.prepare import Prepared
-from pipeline.run.record import open_befores
 from pipeline.run.recorded_state import Before
 from pipeline.run.schedule_window import Appointment
 from pipeline.run.session import Sent, Shared
+from pipeline.runs.record import open_befores
 from pipeline.runs.stop_if import Tripwire
 from pipeline.store import Ledger
 from pipeline.store.previous_states import Befores

@@ -19,9 +19,9 @@ from pipeline.loader.bind import ClearedField
 from pipeline.loader.issue_counts import SHOWN, WarningKind
 from pipeline.model import SUCCESS, RunAborted, Status, UsageError
 from pipeline.run.prepare import Prepared, reopen
-from pipeline.run.record import LEDGER, open_record
-from pipeline.run.registry import fingerprint, lock_of, register, run_name
-from pipeline.run.stored import FORMAT, StoredRun, save
+from pipeline.runs.record import LEDGER, open_record
+from pipeline.runs.registry import fingerprint, lock_of, register, run_name
+from pipeline.runs.run_folder import FORMAT, StoredRun, save
 from pipeline.store import RunLedger
 from pipeline.vendors import Operation
 

@@ -26,11 +26,11 @@ from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
 from pipeline.run.live_overrides import ask
 from pipeline.run.prepare import Prepared, reopen
-from pipeline.run.record import LostRecordError, open_record
 from pipeline.run.recorded_state import Before
 from pipeline.run.recover import recover
-from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
-from pipeline.run.stored import StoredRun, is_stored, load
+from pipeline.runs.record import LostRecordError, open_record
+from pipeline.runs.registry import UNFINISHED, is_alive, lock_of, open_registry
+from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Holder, Run, State
 from pipeline.store.checksums import check_is
 

@@ -16,7 +16,7 @@ from pipeline.jobs import read_jobs
 from pipeline.loader import Bound
 from pipeline.model import ConfigError, DamagedError, InputError, JobRow, UsageError
 from pipeline.run.binding import bind_snapshot, folder_operation
-from pipeline.run.stored import StoredRun
+from pipeline.runs.run_folder import StoredRun
 
 
 def check_older(stored: StoredRun, folder: Path, config: Config) -> None:

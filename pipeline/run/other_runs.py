@@ -9,8 +9,8 @@ from typing import Self
 from pipeline.jobs.entity_join import Guest, since_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
-from pipeline.run.record import open_record
-from pipeline.run.stored import is_stored, load
+from pipeline.runs.record import open_record
+from pipeline.runs.run_folder import is_stored, load
 from pipeline.store import Ledger, LedgerError, Run, RunLedger, Runs
 from pipeline.store.checksums import check_is
 

@@ -26,10 +26,10 @@ from pipeline.model import (
 from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.binding import bind_snapshot, folder_operation, inputs_of
 from pipeline.run.older_files import check_older
-from pipeline.run.options import RunOptions
-from pipeline.run.origin import Origin, origin_of
-from pipeline.run.record import LEDGER, forget_witnesses
-from pipeline.run.registry import (
+from pipeline.runs.options import RunOptions
+from pipeline.runs.origin import Origin, origin_of
+from pipeline.runs.record import LEDGER, forget_witnesses
+from pipeline.runs.registry import (
     UNFINISHED,
     fingerprint,
     is_alive,
@@ -38,7 +38,7 @@ from pipeline.run.registry import (
     register,
     run_name,
 )
-from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
+from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.store import Holder, Lock, Run, RunLedger
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.vendors import Account

@@ -17,7 +17,7 @@ from pipeline.jobs import read_jobs
 from pipeline.jobs.snapshot_file import row_numbers
 from pipeline.model import JobRow, RowResult, RunAborted, Status
 from pipeline.run.prepare import Prepared
-from pipeline.run.record import LEDGER, witness_of
+from pipeline.runs.record import LEDGER, witness_of
 from pipeline.store import RunLedger
 from pipeline.store.checksums import check_whole
 from pipeline.store.commit_mark import commits_in, mark_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.run.prepare import Prepared
-from pipeline.run.record import LEDGER
+from pipeline.runs.record import LEDGER
 from pipeline.store import ended_among
 
 

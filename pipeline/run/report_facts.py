@@ -24,8 +24,8 @@ from pipeline.run.baseline import unusual_failures
 from pipeline.run.legs import legs_of
 from pipeline.run.prepare import CUT_LAST_LINE, Prepared
 from pipeline.run.recorded_state import Before
-from pipeline.run.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.run.session import Sent
+from pipeline.runs.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.store import Ledger, Run
 from pipeline.store.checksums import check_whole
 

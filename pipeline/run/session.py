@@ -19,7 +19,7 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import Gate, Terms
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Taken, Tenure
 from pipeline.run.destination_locks import lock_folder
-from pipeline.run.registry import open_registry
+from pipeline.runs.registry import open_registry
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
 from pipeline.workers.pool import Pool
 

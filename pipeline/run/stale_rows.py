@@ -20,8 +20,8 @@ from pipeline.model import Effect, JobRow, RowResult, Status
 from pipeline.run.other_runs import OtherRuns
 from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import Before
-from pipeline.run.registry import open_registry
 from pipeline.run.stale_row_rules import Fate, Newer, Writes, fate_of
+from pipeline.runs.registry import open_registry
 from pipeline.store import Ledger
 from pipeline.vendors import Account
 from pipeline.vendors.kit.contract import State

@@ -22,7 +22,6 @@ from pipeline.run import (
     BusyError,
     CalledOffError,
     Prepared,
-    RunOptions,
     Shared,
     Way,
     carry_out,
@@ -31,6 +30,7 @@ from pipeline.run import (
     warnings_about,
 )
 from pipeline.run.execute import Watch
+from pipeline.runs import RunOptions
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside, Stuck
 from pipeline.watch.expect import Expectation, is_late

@@ -21,8 +21,9 @@ import anyio.to_thread
 from pipeline.config import Config, load_config
 from pipeline.model import NoReply, Reply, Request
 from pipeline.pacing.limiter import Door
-from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.run import Way, carry_out, prepare
 from pipeline.run.execute import over_http
+from pipeline.runs import RunOptions
 from pipeline.vendors import Account, load_vendors
 from pipeline.workers.dependencies import Send
 from tests.workplace import ENVIRON

@@ -32,7 +32,8 @@ from yarl import URL
 import pipeline.run
 from pipeline.config import load_config
 from pipeline.jobs import read_jobs
-from pipeline.run import Prepared, RunOptions, Way, carry_out, prepare, report_facts, stored
+from pipeline.run import Prepared, Way, carry_out, prepare, report_facts
+from pipeline.runs import RunOptions, run_folder
 from pipeline.store import MemoryLedger, parquet, run_ledger
 from pipeline.store.checksums import Checksums
 from pipeline.store.commit_mark import Mark
@@ -109,9 +110,9 @@ CHECKSUMS: tuple[tuple[Any, str], ...] = (
     (parquet, "add_checksums"),
     (parquet, "read_checksums"),
     (Checksums, "check"),
-    (stored, "check_whole"),
+    (run_folder, "check_whole"),
     (report_facts, "check_whole"),
-    (stored, "_check"),
+    (run_folder, "_check"),
     (run_ledger, "_checksum"),
     (Mark, "note"),
 )

@@ -18,7 +18,8 @@ from pipeline.cli.operations import csv_template
 from pipeline.config import Config, load_config
 from pipeline.jobs import read_jobs
 from pipeline.model import Link, NoReply, PipelineError, Reply, Request, UpdateJob
-from pipeline.run import RunOptions, discard, prepare
+from pipeline.run import discard, prepare
+from pipeline.runs import RunOptions
 from pipeline.vendors import Operation, TokenCall, load_vendors
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.workers.transport import Transport

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.loader.library_panics import blaming
 from pipeline.model import InputError
-from pipeline.run import RunOptions, prepare
+from pipeline.run import prepare
+from pipeline.runs import RunOptions
 from tests.workplace import COLUMNS, configure, coupon
 
 NEVER = pl.Series([2**63 - 1]).cast(pl.Datetime("us"))

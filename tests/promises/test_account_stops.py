@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Way, carry_out, open_registry, prepare
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions, open_registry
 from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
 from tests.run.test_old_rows import resume, statuses
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving

@@ -9,7 +9,8 @@ import anyio.to_thread
 import pytest
 
 from pipeline.model import Status
-from pipeline.run import RunOptions, Shared, Way, carry_out, prepare, reopen
+from pipeline.run import Shared, Way, carry_out, prepare, reopen
+from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, serve
 from tests.workplace import ENVIRON, configure, coupon, drop, row_of
 

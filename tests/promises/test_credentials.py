@@ -14,19 +14,11 @@ import pytest
 
 from pipeline.config import Config, load_config
 from pipeline.model import ConfigError, NoReply, Reply, Request, Status
-from pipeline.run import (
-    Prepared,
-    RunOptions,
-    Way,
-    carry_out,
-    check_secrets,
-    open_registry,
-    prepare,
-    reopen,
-)
+from pipeline.run import Prepared, Way, carry_out, check_secrets, prepare, reopen
 from pipeline.run import report_only as report
 from pipeline.run.credentials import credential_of
 from pipeline.run.failed_rows import prepare_failed
+from pipeline.runs import RunOptions, open_registry
 from pipeline.vendors import Account, load_vendors
 from pipeline.workers.account_sender import Send
 from tests.run.test_old_rows import table

@@ -10,9 +10,10 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import RunAborted, Status
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Way, carry_out, prepare, reopen
+from pipeline.run import Way, carry_out, prepare, reopen
 from pipeline.run.history import entries
-from pipeline.run.prune import remove
+from pipeline.runs import RunOptions
+from pipeline.runs.retention import remove
 from pipeline.store import LedgerError
 from tests.run.test_old_rows import (
     cells,

@@ -20,7 +20,8 @@ import pipeline.run.execute
 from pipeline.config import Config, load_config
 from pipeline.jobs import read_jobs
 from pipeline.model import JobRow
-from pipeline.run import Progress, RunOptions, Shared, Way, carry_out, prepare
+from pipeline.run import Progress, Shared, Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
 from tests.promises.test_mixed import coupon, offer, purchase, write
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY, Simulator, simulator

@@ -16,12 +16,13 @@ import pytest
 from pipeline.config import load_config
 from pipeline.model import DamagedError, RunAborted, Status
 from pipeline.report import Summary
-from pipeline.run import Prepared, RunOptions, Way, carry_out, open_registry, prepare, reopen
+from pipeline.run import Prepared, Way, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.history import entry, report_of
-from pipeline.run.prune import remove
-from pipeline.run.record import LEDGER, LostRecordError, witness_of
 from pipeline.run.recover import CODE
+from pipeline.runs import RunOptions, open_registry
+from pipeline.runs.record import LEDGER, LostRecordError, witness_of
+from pipeline.runs.retention import remove
 from pipeline.store import LedgerError
 from pipeline.store.parquet import ParquetWriter, read_metadata
 from pipeline.vendors import load_vendors

@@ -9,7 +9,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.config import load_config
-from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
 from tests.make_samples import frames

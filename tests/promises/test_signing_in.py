@@ -12,7 +12,8 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from tests.workplace import ENVIRON, Simulator, configure_all, simulator
 
 TOKEN = {"adobe": "/ims/token/v3", "oracle": "/authentication/queryAccessToken"}

@@ -16,9 +16,10 @@ import pytest
 from pipeline.config import Config, load_config
 from pipeline.model import Status
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Shared, Way, carry_out, prepare
-from pipeline.run.record import LEDGER
-from pipeline.run.registry import open_registry
+from pipeline.run import Shared, Way, carry_out, prepare
+from pipeline.runs import RunOptions
+from pipeline.runs.record import LEDGER
+from pipeline.runs.registry import open_registry
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.store import RunLedger
 from pipeline.vendors import load_vendors

@@ -17,9 +17,10 @@ import pytest
 from pipeline.config import Config, load_config
 from pipeline.model import Status
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Way, carry_out, prepare, reopen
+from pipeline.run import Way, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
-from pipeline.run.record import LEDGER
+from pipeline.runs import RunOptions
+from pipeline.runs.record import LEDGER
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.store import RunLedger
 from pipeline.vendors import load_vendors

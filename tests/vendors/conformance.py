@@ -49,7 +49,8 @@ from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from pipeline.simulator import serve
 from pipeline.simulator.vendors import VENDORS as EMULATED
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall

@@ -23,7 +23,8 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 
 from pipeline.report import LiveDisplay
 from pipeline.report.display import REFRESH_PER_S
-from pipeline.run import Progress, RunOptions, Way, carry_out, prepare
+from pipeline.run import Progress, Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from tests.cli.command import environment
 from tests.promises.test_mixed import COLUMNS as ALL_COLUMNS
 from tests.promises.test_mixed import coupon as coupon_of_all

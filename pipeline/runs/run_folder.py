@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.loader import Bound
 from pipeline.model import DamagedError, RunAborted, Snapshot
 from pipeline.model.plan import MadeOf
-from pipeline.run.options import RunOptions
-from pipeline.run.origin import Origin
+from pipeline.runs.options import RunOptions
+from pipeline.runs.origin import Origin
 from pipeline.store.checksums import check_whole, not_as_written
 
 FILE = "run.json"

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
-from pipeline.run.record import WITNESSES
-from pipeline.run.stored import StoredRun, is_stored, load
+from pipeline.runs.record import WITNESSES
+from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import LedgerError, Lock, Run, Runs
 from pipeline.vendors import Account
 

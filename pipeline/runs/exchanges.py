@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.exchange import Exchange
-from pipeline.run.record import open_record
-from pipeline.run.stored import is_stored
+from pipeline.runs.record import open_record
+from pipeline.runs.run_folder import is_stored
 from pipeline.store import RunLedger
 
 

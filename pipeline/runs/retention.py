@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.model import PipelineError, RunAborted, UsageError
-from pipeline.run.record import forget_witnesses
-from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
-from pipeline.run.stored import is_stored
+from pipeline.runs.record import forget_witnesses
+from pipeline.runs.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
+from pipeline.runs.run_folder import is_stored
 from pipeline.store import Run
 
 TORN_AFTER = timedelta(days=1)
