@@ -41,6 +41,7 @@ from pipeline.vendors.kit.classify import (
 )
 from pipeline.workers import precheck, result_writer
 from pipeline.workers.outcome import Again, is_in_doubt, next_act
+from tests.loader.parquet_outcomes import outcomes
 from tests.vendors.specimens import sample_job, settings_of
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -456,6 +457,20 @@ def _together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [(", ".join(row[0] for row in same), *rest) for rest, same in groups]
 
 
+# ------------------------------------------------------------------------------------- parquet
+
+
+def parquet() -> str:
+    """Parquet files as other systems write them, and the result of each."""
+    about = (
+        "Each file is a coupon with one column changed, in a configuration with "
+        '`timezone = "Europe/Berlin"` and `ignore = ["etl_*"]`. pyarrow writes those of Spark and '
+        "BigQuery, with the settings and types of those systems. The rules: "
+        "[inputs.md](../inputs.md#parquet)."
+    )
+    return page("Parquet types", about, table(["written by", "column", "result"], outcomes()))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
@@ -465,8 +480,11 @@ PAGES: Mapping[str, Callable[[], str]] = {
 }
 """The pages by name: docs/reference/NAME.md."""
 
+SLOW_PAGES: Mapping[str, Callable[[], str]] = {"parquet": parquet}
+"""Pages that take a minute to write: tests/loader/test_parquet_files.py compares them by line."""
+
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name, written in PAGES.items():
+    for name, written in {**PAGES, **SLOW_PAGES}.items():
         (FOLDER / f"{name}.md").write_text(written())

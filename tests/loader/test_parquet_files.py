@@ -1,45 +1,14 @@
 """What other systems write as Parquet is taken or refused as the documentation says."""
 
-import json
-from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from pipeline.jobs import read_jobs
-from pipeline.model import Fault, InputError
-from pipeline.run import discard, prepare
-from pipeline.runs import RunOptions
 from tests.loader.parquet_files import FILES, Written
-from tests.workplace import configure
+from tests.loader.parquet_outcomes import outcome
 
-PAGE = Path(__file__).parents[2] / "docs" / "inputs.md"
-HEAD = "| written by | column | what becomes of it |\n| --- | --- | --- |\n"
-SETTINGS = '\n[input."xsolla.coupon"]\nignore = ["etl_*"]\ntimezone = "Europe/Berlin"\n'
-
-
-def outcome(written: Written, folder: Path) -> str:
-    """What becomes of a file, as the table says it."""
-    config = configure(folder, "http://127.0.0.1:9", more=SETTINGS)
-    path = folder / "a.parquet"
-    written.write(path)
-    try:
-        prepared = prepare(path, config, RunOptions(operation="xsolla.coupon"))
-    except InputError as error:
-        (fault,) = error.faults
-        return f"refused: {_said(fault)}"
-    try:
-        for kind in prepared.bound.faults:
-            return f"row invalid: {_said(kind.examples[0])}"
-        (job,) = chain.from_iterable(read_jobs(prepared.bound.jobs["shop"].path))
-        return f"sent as `{json.dumps(json.loads(job.text)[written.field])}`"
-    finally:
-        discard(prepared)
-
-
-def _said(fault: Fault) -> str:
-    assert "polars" not in str(fault).lower()
-    return fault.what
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "parquet.md"
+HEAD = "| written by | column | result |\n| --- | --- | --- |\n"
 
 
 def line(written: Written, became: str) -> str:
