@@ -42,7 +42,7 @@ browser: ## install a Chromium for the tests of the pages, where there is none (
 	  { echo "make browser: no Chromium is here, and none could be installed" >&2; exit 1; }
 
 test-browser: browser .venv/dev ## the tests of the pages in a browser
-	@$(BIN)/python -m pytest tests/report/page/test_browser.py
+	@$(BIN)/python -m pytest tests/ui/html/test_browser.py
 
 check: .venv/dev ## lint, formatting, types and layer rules
 	@$(BIN)/ruff check
@@ -85,7 +85,7 @@ night: .venv/dev ## drop 600 files in ten minutes, one in six a bad one, before 
 	@$(BIN)/python -m tests.watch.night
 
 pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromium)
-	@$(BIN)/python -m tests.report.page.pictures
+	@$(BIN)/python -m tests.ui.html.pictures
 
 reference: .venv/dev ## write docs/reference anew, from the code
 	@$(BIN)/python -m tests.reference

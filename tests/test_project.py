@@ -188,7 +188,7 @@ def test_machine_paths_are_told_from_others(line: str, is_fault: bool) -> None: 
         ("inputs/.gitkeep", False),
         ("inputs/samples/xsolla.coupon/coupons.csv", False),
         ("reports/.gitkeep", False),
-        ("pipeline/report/columns.py", False),
+        ("pipeline/reporter/columns.py", False),
         ("docs/pipeline.toml", False),
     ],
 )

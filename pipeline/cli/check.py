@@ -29,9 +29,9 @@ from pipeline.jobs import read_jobs
 from pipeline.loader import FaultKind
 from pipeline.model import PipelineError, RunAborted
 from pipeline.model.formatting import one_line
-from pipeline.report import show_question
 from pipeline.run import Prepared, discard, prepare
 from pipeline.runs import RunOptions
+from pipeline.ui.terminal import show_question
 from pipeline.workers.exchange_text import as_curl, shown_request
 
 _FAULTS_CHARS = 12_000  # two or three screens

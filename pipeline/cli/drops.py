@@ -16,7 +16,7 @@ from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
 from pipeline.model.formatting import one_line
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import SAMPLES, Prepared
 from pipeline.runs import RunOptions
 from pipeline.watch import (

@@ -16,8 +16,8 @@ from pipeline.model.formatting import counted, number, one_line
 from pipeline.model.plan import PlanKind, Planned
 from pipeline.plan import Made, Page, Verified
 from pipeline.plan.page import Field, short_id
-from pipeline.report.page.plan import MEANING, ChangedField, Noted, headline, publish_plan_page
 from pipeline.run.canary import Trial
+from pipeline.ui.html.plan_page import MEANING, ChangedField, Noted, headline, publish_plan_page
 
 _STYLE: Mapping[PlanKind, str] = {
     PlanKind.CHANGES: "bold",

@@ -26,14 +26,14 @@ from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
 from pipeline.model.quota import parse_quota
 from pipeline.pacing.pause import in_words, remaining_s
-from pipeline.report import closing
-from pipeline.report.page.write import INDEX_NAME
-from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
-from pipeline.report.summary import PAGE_NAME
+from pipeline.reporter.summary import PAGE_NAME
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
 from pipeline.runs.exchanges import exchange_of
 from pipeline.runs.retention import prune, remove
+from pipeline.ui.html.write import INDEX_NAME
+from pipeline.ui.terminal import closing
+from pipeline.ui.terminal.runs_table import Entity, RunLine, moment, runs_table
 
 FORMAT = 1
 MOST = 20

@@ -11,8 +11,8 @@ from pipeline.cli.console import terminal
 from pipeline.cli.outlook import Outlook, Prospect
 from pipeline.model import ConfigError, InputError
 from pipeline.model.formatting import counted, one_line
-from pipeline.report import Question, Target
 from pipeline.run import Prepared, warnings_about
+from pipeline.ui.terminal import Question, Target
 
 EXAMPLES = 5
 

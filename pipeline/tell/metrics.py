@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, write_to_textfile
 
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, Status
 from pipeline.model.formatting import one_line
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.tell.events import (
     LEVELS,
     AccountEnded,

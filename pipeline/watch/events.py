@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.watch.expect import Expectation
 
 

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import (
     BusyError,
     CalledOffError,
