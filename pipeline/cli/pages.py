@@ -15,7 +15,7 @@ from pipeline.model import RunAborted
 from pipeline.model.formatting import counted, number, one_line
 from pipeline.model.plan import PlanKind, Planned
 from pipeline.plan import Made, Page, Verified
-from pipeline.plan.page import Field, short_id
+from pipeline.plan.plan_summary import Field, short_id
 from pipeline.run.canary import Trial
 from pipeline.ui.html.plan_page import MEANING, ChangedField, Noted, headline, publish_plan_page
 

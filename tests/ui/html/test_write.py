@@ -11,7 +11,6 @@ import pytest
 
 from pipeline.model import RowResult, Status
 from pipeline.reporter import ReportError
-from pipeline.ui.html import shelf
 from pipeline.ui.html.run_index import Card, card_of, earlier, read_shelf
 from tests.reporter.runs import FACTS, rejected, snapshot, source, text_frame, updated, write_report
 from tests.ui.html.pages import STARTED, source_of

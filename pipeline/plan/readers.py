@@ -16,7 +16,7 @@ from pipeline.config import Config
 from pipeline.jobs import JobsFile
 from pipeline.model import UpdateJob
 from pipeline.pacing.limiter import Door
-from pipeline.plan.shelf import Shelf, shelve
+from pipeline.plan.state_cache import Shelf, shelve
 from pipeline.run import Way
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
