@@ -68,7 +68,7 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "config", "runs", "run"),
         *("store", "anyio"),
     },
-    "tell": {"model", "reporter", "ui", "config", "aiohttp", "prometheus_client"},
+    "notify": {"model", "reporter", "ui", "config", "aiohttp", "prometheus_client"},
     "watch": {
         *("model", "store", "reporter", "config", "runs", "run"),
         "anyio",
@@ -86,7 +86,7 @@ MAY_USE: dict[str, set[str]] = {
             "plan",
             "watch",
             "doctor",
-            "tell",
+            "notify",
             "anyio",
             "click",
             "pydantic",
@@ -368,7 +368,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
     assert rooms == {
         "polars": {"jobs", "loader", "reporter", "store", "ui"},
         "aiolimiter": {"pacing"},
-        "aiohttp": {"workers", "simulator", "tell"},
+        "aiohttp": {"workers", "simulator", "notify"},
         "click": {"cli"},
         "rich": {"cli", "ui"},
     }

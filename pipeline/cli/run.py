@@ -27,10 +27,10 @@ from pipeline.cli.telling import telling
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
+from pipeline.notify.events import LEVELS, Level
 from pipeline.reporter import SUMMARY_NAME, read_summary
 from pipeline.run import prepare, reopen, report_only, same_finished
 from pipeline.runs import RunOptions
-from pipeline.tell.events import LEVELS, Level
 
 
 @click.command()

@@ -20,6 +20,7 @@ from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.model.formatting import one_line
+from pipeline.notify import Teller
 from pipeline.reporter import Summary
 from pipeline.run import (
     Appointment,
@@ -37,7 +38,6 @@ from pipeline.run import (
 )
 from pipeline.run.canary import Trial
 from pipeline.runs import tidy
-from pipeline.tell import Teller
 from pipeline.ui.terminal import LiveDisplay, PlainDisplay, closing, show_question
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4

@@ -24,9 +24,9 @@ from pipeline.cli.words import from_here, tell_error, warn
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
+from pipeline.notify import Teller, serve_metrics
+from pipeline.notify.events import LEVELS
 from pipeline.runs import RunOptions
-from pipeline.tell import Teller, serve_metrics
-from pipeline.tell.events import LEVELS
 from pipeline.watch import (
     SETTLE_S,
     Beat,

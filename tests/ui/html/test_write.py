@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.model import RowResult, Status
 from pipeline.reporter import ReportError
+from pipeline.ui.html import run_index
 from pipeline.ui.html.run_index import Card, card_of, earlier, read_shelf
 from tests.reporter.runs import FACTS, rejected, snapshot, source, text_frame, updated, write_report
 from tests.ui.html.pages import STARTED, source_of
@@ -111,7 +112,7 @@ def test_only_the_newest_reports_are_read(tmp_path, monkeypatch):
     assert [card.run for card in read_shelf(tmp_path / "reports", most=2)] == [
         *("20261103T", "20261102T")
     ]
-    assert shelf.MOST_RUNS >= 100
+    assert run_index.MOST_RUNS >= 100
 
 
 def card(run: str, days_ago: int = 1, **changed: object) -> Card:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from pipeline.model import UsageError
-from pipeline.tell.metrics import CONTENT_TYPE
-from pipeline.tell.teller import Teller
+from pipeline.notify.metrics import CONTENT_TYPE
+from pipeline.notify.notifier import Teller
 
 STALE_AFTER_S = 60.0
 """A loop that was last through so long ago hangs."""

@@ -13,8 +13,7 @@ from typing import Protocol
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, Status
 from pipeline.model.formatting import one_line
-from pipeline.reporter import Summary
-from pipeline.tell.events import (
+from pipeline.notify.events import (
     LEVELS,
     AccountEnded,
     Event,
@@ -29,9 +28,10 @@ from pipeline.tell.events import (
     SetAside,
     Warned,
 )
-from pipeline.tell.metrics import Metrics
-from pipeline.tell.webhook import Webhook
-from pipeline.tell.words import as_json, as_text, body, level_of, occasion_of
+from pipeline.notify.formatting import as_json, as_text, body, level_of, occasion_of
+from pipeline.notify.metrics import Metrics
+from pipeline.notify.webhook import Webhook
+from pipeline.reporter import Summary
 
 ROWS_PER_S = 20
 """So many failed rows are told one by one in a second; the others are counted."""

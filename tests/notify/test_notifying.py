@@ -21,11 +21,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.config import load_config
+from pipeline.notify import Metrics, Teller
+from pipeline.notify.events import Event
+from pipeline.notify.metrics import SINGLE
 from pipeline.run import Way, carry_out, prepare
 from pipeline.runs import RunOptions
-from pipeline.tell import Metrics, Teller
-from pipeline.tell.events import Event
-from pipeline.tell.metrics import SINGLE
 from pipeline.vendors import load_vendors
 from tests.cli.command import ended, environment, start, typed
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, simulator

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pipeline.model.formatting import number, one_line
-from pipeline.tell.events import (
+from pipeline.notify.events import (
     Event,
     Level,
     NothingArrived,
