@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.reporter import Summary
-from pipeline.watch.expect import Expectation
+from pipeline.watch.expected_files import Expectation
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import Event, Held, Stuck
 from pipeline.watch.notes import Claim
+from pipeline.watch.problems import DropError
 from pipeline.watch.settling import Look
-from pipeline.watch.trouble import DropError
 
 RETRY_S = 60.0
 """So often it is tried again to take a file that could not be taken."""
