@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from pipeline.cli.drops import send_dropped
-from pipeline.cli.moments import appointed
-from pipeline.cli.session import Session
+from pipeline.cli.notifying import telling
+from pipeline.cli.schedule_options import appointed
+from pipeline.cli.sending import Session
 from pipeline.cli.setup import (
     CONDITION,
     ROWS,
@@ -23,7 +24,6 @@ from pipeline.cli.setup import (
     read_config,
     whole,
 )
-from pipeline.cli.telling import telling
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError

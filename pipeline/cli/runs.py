@@ -17,8 +17,8 @@ from rich.text import Text
 
 from pipeline.cli.browser import show
 from pipeline.cli.console import emit, terminal
+from pipeline.cli.messages import from_here
 from pipeline.cli.setup import read_config
-from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
 from pipeline.loader.suggestions import nearest

@@ -14,10 +14,10 @@ import click
 from rich.console import Console
 
 from pipeline.cli.console import emit, terminal
-from pipeline.cli.outlook import Outlook
-from pipeline.cli.pages import show_trial
+from pipeline.cli.estimate import Outlook
+from pipeline.cli.messages import question_about, tell_error
+from pipeline.cli.screens import show_trial
 from pipeline.cli.side_by_side import Board, Turns
-from pipeline.cli.words import question_about, tell_error
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.model.formatting import one_line
 from pipeline.notify import Teller

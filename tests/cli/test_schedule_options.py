@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.cli.moments import parse_moment
+from pipeline.cli.schedule_options import parse_moment
 from pipeline.model import UsageError
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)

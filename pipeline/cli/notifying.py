@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.cli.console import Output
-from pipeline.cli.words import warn
+from pipeline.cli.messages import warn
 from pipeline.config import Config
 from pipeline.notify import Teller, open_teller
 from pipeline.notify.events import Level

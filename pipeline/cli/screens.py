@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.words import from_here
+from pipeline.cli.messages import from_here
 from pipeline.model import RunAborted
 from pipeline.model.formatting import counted, number, one_line
 from pipeline.model.plan import PlanKind, Planned

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.cli.console import terminal
-from pipeline.cli.outlook import Outlook, Prospect
+from pipeline.cli.estimate import Outlook, Prospect
 from pipeline.model import ConfigError, InputError
 from pipeline.model.formatting import counted, one_line
 from pipeline.run import Prepared, warnings_about
