@@ -27,10 +27,11 @@ from pipeline.config.configuration import InputSettings
 from pipeline.config.keys import AccountKeys, TopLevel
 from pipeline.config.secrets import secret_keys
 from pipeline.config.telling import TABLES
-from pipeline.engine import ends, look
-from pipeline.load.fields import fields_of
+from pipeline.loader.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
-from pipeline.policy.classify import (
+from pipeline.model.retry import RetryPolicy
+from pipeline.vendors import Operation, Vendor, load_vendors
+from pipeline.vendors.kit.classify import (
     NEVER_LEFT_SOURCE,
     NOT_CONFIRMED_SOURCE,
     NOT_THE_VENDOR_SOURCE,
@@ -39,10 +40,9 @@ from pipeline.policy.classify import (
     classify_read,
     meaning,
 )
-from pipeline.policy.outcome import Again, is_in_doubt, next_act
-from pipeline.policy.retry import RetryPolicy
-from pipeline.vendors import Operation, Vendor, load_vendors
-from tests.load.parquet_outcomes import outcomes
+from pipeline.workers import precheck, result_writer
+from pipeline.workers.outcome import Again, is_in_doubt, next_act
+from tests.loader.parquet_outcomes import outcomes
 from tests.markdown import HEADER_LINES, code, page, table
 from tests.reference_monitoring import monitoring
 from tests.vendors.specimens import sample_job, settings_of
@@ -284,9 +284,9 @@ def _without_reply() -> list[str]:
 
 
 def _of_ours() -> list[str]:
-    said = [each for module in (ends, look) for each in vars(module).values()]
+    said = [each for module in (result_writer, precheck) for each in vars(module).values()]
     told = {each.code: each.hint for each in said if isinstance(each, Answer) and each.code}
-    told |= {name: hint for _status, name, _what, hint in ends.COVERS.values()}
+    told |= {name: hint for _status, name, _what, hint in result_writer.COVERS.values()}
     rows = [(code(name), hint) for name, hint in sorted(told.items())]
     return ["## Of the pipeline itself", "", *table(["code", "hint"], rows)]
 
@@ -463,7 +463,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 """The pages by name: docs/reference/NAME.md."""
 
 SLOW_PAGES: Mapping[str, Callable[[], str]] = {"parquet": parquet}
-"""Pages that take a minute to write: tests/load/test_parquet_files.py compares them by line."""
+"""Pages that take a minute to write: tests/loader/test_parquet_files.py compares them by line."""
 
 
 if __name__ == "__main__":
