@@ -104,17 +104,13 @@ class Settings(VendorSettings):
         default="https://store.xsolla.com/api",  # SPEC servers
         description="Address of the API.",
     )
-    project_id: Annotated[int, Field(gt=0)] = Field(
-        description="The project to update, and the user name of HTTP Basic."
-    )
+    project_id: int = Field(gt=0, description="The project to update; user name of HTTP Basic.")
     projects: tuple[Annotated[int, Field(gt=0)], ...] = Field(
         default=(), description="Others that a column project_id may name; needs merchant_id."
     )
-    api_key: Annotated[SecretStr, Field(min_length=1)] = Field(
-        description="The password of HTTP Basic."
-    )
-    merchant_id: Annotated[int, Field(gt=0)] | None = Field(
-        default=None, description="The user name instead of the project."
+    api_key: SecretStr = Field(min_length=1, description="The password of HTTP Basic.")
+    merchant_id: int | None = Field(
+        default=None, gt=0, description="The user name instead of the project."
     )
 
     @model_validator(mode="after")
