@@ -26,10 +26,11 @@ from pipeline.cli.operations import _facts
 from pipeline.config.configuration import InputSettings
 from pipeline.config.keys import AccountKeys, TopLevel
 from pipeline.config.secrets import secret_keys
-from pipeline.engine import ends, look
-from pipeline.load.fields import fields_of
+from pipeline.loader.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
-from pipeline.policy.classify import (
+from pipeline.model.retry import RetryPolicy
+from pipeline.vendors import Operation, Vendor, load_vendors
+from pipeline.vendors.kit.classify import (
     NEVER_LEFT_SOURCE,
     NOT_CONFIRMED_SOURCE,
     NOT_THE_VENDOR_SOURCE,
@@ -38,9 +39,9 @@ from pipeline.policy.classify import (
     classify_read,
     meaning,
 )
-from pipeline.policy.outcome import Again, is_in_doubt, next_act
-from pipeline.policy.retry import RetryPolicy
-from pipeline.vendors import Operation, Vendor, load_vendors
+from pipeline.workers import precheck, result_writer
+from pipeline.workers.outcome import Again, is_in_doubt, next_act
+from tests.loader.parquet_outcomes import outcomes
 from tests.vendors.specimens import sample_job, settings_of
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -302,9 +303,9 @@ def _without_reply() -> list[str]:
 
 
 def _of_ours() -> list[str]:
-    said = [each for module in (ends, look) for each in vars(module).values()]
+    said = [each for module in (result_writer, precheck) for each in vars(module).values()]
     told = {each.code: each.hint for each in said if isinstance(each, Answer) and each.code}
-    told |= {name: hint for _status, name, _what, hint in ends.COVERS.values()}
+    told |= {name: hint for _status, name, _what, hint in result_writer.COVERS.values()}
     rows = [(code(name), hint) for name, hint in sorted(told.items())]
     return ["## Of the pipeline itself", "", *table(["code", "hint"], rows)]
 
@@ -456,6 +457,20 @@ def _together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [(", ".join(row[0] for row in same), *rest) for rest, same in groups]
 
 
+# ------------------------------------------------------------------------------------- parquet
+
+
+def parquet() -> str:
+    """Parquet files as other systems write them, and the result of each."""
+    about = (
+        "Each file is a coupon with one column changed, in a configuration with "
+        '`timezone = "Europe/Berlin"` and `ignore = ["etl_*"]`. pyarrow writes those of Spark and '
+        "BigQuery, with the settings and types of those systems. The rules: "
+        "[inputs.md](../inputs.md#parquet)."
+    )
+    return page("Parquet types", about, table(["written by", "column", "result"], outcomes()))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
@@ -465,8 +480,11 @@ PAGES: Mapping[str, Callable[[], str]] = {
 }
 """The pages by name: docs/reference/NAME.md."""
 
+SLOW_PAGES: Mapping[str, Callable[[], str]] = {"parquet": parquet}
+"""Pages that take a minute to write: tests/loader/test_parquet_files.py compares them by line."""
+
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name, written in PAGES.items():
+    for name, written in {**PAGES, **SLOW_PAGES}.items():
         (FOLDER / f"{name}.md").write_text(written())

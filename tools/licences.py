@@ -40,8 +40,8 @@ def page() -> str:
     return (
         "# Licences of the dependencies\n\n"
         "<!-- Made by `make licences` from requirements/run.txt. Do not edit. -->\n\n"
-        "What a run needs, as each package states it. The project itself: Apache 2.0, see\n"
-        "[LICENSE](../LICENSE).\n\n"
+        "This page answers: under which licence is each package that a run needs, as the package\n"
+        "states it? The project itself: Apache 2.0, see [LICENSE](../LICENSE).\n\n"
         f"| package | version | licence |\n| --- | --- | --- |\n{rows}"
     )
 

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.model.quota import UNITS_S, Quota, parse_quota
 from pipeline.model.wire import header_fault
-from pipeline.policy.quota import UNITS_S, Quota, parse_quota
 
 AUTO = "auto"
 """In place of a quota: what the vendor allows is learned from its replies."""

@@ -13,7 +13,7 @@ from pipeline.doctor.machine import examine_machine, examine_secret_files
 from pipeline.doctor.pause import examine_pause
 from pipeline.doctor.wire import examine_account
 from pipeline.model import ConfigError
-from pipeline.vendors.contract import Vendor
+from pipeline.vendors.kit.contract import Vendor
 
 __all__ = ["Finding", "Level", "examine"]
 

@@ -34,7 +34,7 @@ from pipeline.report.source import ReportSource
 from pipeline.report.summarise import summarise
 from pipeline.report.summary import PAGE_NAME, SUMMARY_NAME, OutputSummary, Summary
 from pipeline.report.tally import Tally
-from pipeline.tables import row_count
+from pipeline.store.parquet import row_count
 
 _SUCCESSES = [status.value for status in Status if status in SUCCESS]
 

@@ -54,8 +54,8 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.model.complaints import wrong
-from pipeline.policy import compare, guard, patch
-from pipeline.policy.classify import (
+from pipeline.vendors.kit import compare, json_patch, preconditions
+from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
     NOT_CONFIRMED,
     Confirmation,
@@ -64,9 +64,7 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
-from pipeline.policy.json_values import EXPECTED, is_json, is_whole
-from pipeline.policy.vendor_numbers import lifetime_s
-from pipeline.vendors.contract import (
+from pipeline.vendors.kit.contract import (
     MISSING,
     Bearer,
     Change,
@@ -87,6 +85,8 @@ from pipeline.vendors.contract import (
     Vendor,
     VendorSettings,
 )
+from pipeline.vendors.kit.json_values import EXPECTED, is_json, is_whole
+from pipeline.vendors.kit.numbers import lifetime_s
 
 # ------------------------------------------------------------------------------------- settings
 
@@ -553,7 +553,7 @@ def _refuse(s: Settings, job: FallbackOffer) -> str | None:
         *_undocumented(s.api, operations),
         *_given_twice(s.api, job.changes),
     ]
-    if s.api == "dps" and _needs_guard(s, job) and not guard.can_be_guarded(_steps(s, job)):
+    if s.api == "dps" and _needs_guard(s, job) and not preconditions.can_be_guarded(_steps(s, job)):
         found.append(_UNGUARDED)
     told = list(dict.fromkeys(found))
     if len(told) > _TOLD_MOST:
@@ -609,7 +609,7 @@ def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
     seen: dict[tuple[str, ...], str] = {}
     for key, value in changes.items():
         operation = None if key == PATCH else _of_column(api, key, value)
-        if operation is not None and guard.is_harmless(_step(operation)):
+        if operation is not None and preconditions.is_harmless(_step(operation)):
             twin = seen.setdefault(_tokens(operation["path"]), key)
             if twin != key:
                 yield f"{twin} and {key} set the same: keep one of them"
@@ -617,14 +617,14 @@ def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
 
 def _repeatable(s: Settings, job: FallbackOffer) -> bool:
     """Each operation sets something to a value, or a guard keeps Adobe from doing it twice."""
-    return all(map(guard.is_harmless, _steps(s, job))) or _is_guarded(s, job)
+    return all(map(preconditions.is_harmless, _steps(s, job))) or _is_guarded(s, job)
 
 
 def _is_guarded(s: Settings, job: FallbackOffer) -> bool:
     """Whether Adobe would refuse it the second time."""
     if s.api == "xcore":  # SERVICE: an etag that is not the offer's any more gets a 409
         return "etag" in job.model_fields_set
-    return guard.is_guarded(_steps(s, job))
+    return preconditions.is_guarded(_steps(s, job))
 
 
 def _needs_guard(s: Settings, job: FallbackOffer) -> bool:
@@ -636,7 +636,7 @@ def _guarded(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | N
 
     xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
     """
-    tests = guard.guards_for(_steps(s, job), state.fields, is_json)
+    tests = preconditions.guards_for(_steps(s, job), state.fields, is_json)
     operations = [
         *({"op": "test", "path": _pointer(test.place), "value": test.value} for test in tests),
         *_operations(s.api, job.changes),
@@ -1011,7 +1011,7 @@ _ITS_OWN: Final = frozenset(
 
 
 def _after(s: Settings, job: FallbackOffer, state: State) -> State | None:
-    fields = patch.applied(_steps(s, job), state.fields)
+    fields = json_patch.applied(_steps(s, job), state.fields)
     return None if fields is None else State(fields)
 
 
@@ -1020,7 +1020,7 @@ def _unlike(s: Settings, wanted: State, found: State) -> tuple[Difference, ...]:
     if wanted.etag is not None and wanted.etag == found.etag:
         return ()
     within = ("_instance",) if s.api == "xcore" else ()
-    first, second = (patch.value_at(state.fields, within) for state in (wanted, found))
+    first, second = (json_patch.value_at(state.fields, within) for state in (wanted, found))
     names = [n for n in {**first, **second} if n not in _ITS_OWN and not n.startswith("repo:")]
     pairs = compare.unlike(first, second, names, dict.fromkeys(names, _by_moment))
     columns = {path: name for name, path in _NAMED[s.api].items()}
@@ -1037,13 +1037,15 @@ def _by_moment(value: Any) -> Hashable:
 
 def _inverse(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | None:
     """A patch of the places that `job` writes; on dps a test first guards what it removes."""
-    after = patch.applied(_steps(s, job), state.fields)
+    after = json_patch.applied(_steps(s, job), state.fields)
     if after is None:
         return None
-    steps = patch.restoring(_steps(s, job), state.fields, after)
+    steps = json_patch.restoring(_steps(s, job), state.fields, after)
     if s.api == "dps":
         removed = [step.place for step in steps if step.name == "remove"]
-        tests = [compare.Step("test", place, patch.value_at(after, place)) for place in removed]
+        tests = [
+            compare.Step("test", place, json_patch.value_at(after, place)) for place in removed
+        ]
         steps = [*tests, *steps]
     if not steps:
         return None

@@ -58,8 +58,8 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy import compare
-from pipeline.policy.classify import (
+from pipeline.vendors.kit import compare
+from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
     NOT_CONFIRMED,
     Confirmation,
@@ -69,8 +69,7 @@ from pipeline.policy.classify import (
     plain,
     refused_in_body,
 )
-from pipeline.policy.vendor_numbers import lifetime_s
-from pipeline.vendors.contract import (
+from pipeline.vendors.kit.contract import (
     Authentication,
     Basic,
     Bearer,
@@ -85,6 +84,7 @@ from pipeline.vendors.contract import (
     Vendor,
     VendorSettings,
 )
+from pipeline.vendors.kit.numbers import lifetime_s
 
 
 def _wrong(text: str) -> PydanticCustomError:

@@ -60,8 +60,8 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.model.complaints import matching, number, plainly, wrong
-from pipeline.policy import compare
-from pipeline.policy.classify import (
+from pipeline.vendors.kit import compare
+from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
     NOT_CONFIRMED,
     by_status,
@@ -70,8 +70,7 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
-from pipeline.policy.json_values import EXPECTED, is_json
-from pipeline.vendors.contract import (
+from pipeline.vendors.kit.contract import (
     MISSING,
     Basic,
     Change,
@@ -89,6 +88,7 @@ from pipeline.vendors.contract import (
     Vendor,
     VendorSettings,
 )
+from pipeline.vendors.kit.json_values import EXPECTED, is_json
 
 # ------------------------------------------------------------------------------------- settings
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.model.formatting import counted, number
 from pipeline.model.plan import SENT_KINDS, PlanKind, Planned
 from pipeline.report.publish import publish_text
-from pipeline.report.wording import counted, number
 
 MOST_FIELDS = 200
 
