@@ -109,9 +109,7 @@ class Settings(VendorSettings):
         default=(), description="Others that a column project_id may name; needs merchant_id."
     )
     api_key: SecretStr = Field(min_length=1, description="The password of HTTP Basic.")
-    merchant_id: int | None = Field(
-        default=None, gt=0, description="The user name instead of the project."
-    )
+    merchant_id: int | None = Field(default=None, gt=0, description="The user name instead.")
 
     @model_validator(mode="after")
     def _projects_need_merchant_id(self) -> Self:
