@@ -19,7 +19,7 @@ def monitoring() -> str:
     about = (
         "Events of `--log`, and metrics for Prometheus. A `run_ended` with exit code 1 or an "
         "anomaly is a warning, with a higher code an error. How to use both: "
-        "[unattended.md](../unattended.md#logs)."
+        "[monitoring.md](../monitoring.md)."
     )
     return page(
         "Log events and metrics",
