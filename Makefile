@@ -99,7 +99,7 @@ sbom: .venv/tools/ready ## write the list of parts (CycloneDX) to build/sbom.cdx
 	  --output-file build/sbom.cdx.json requirements/run.txt 2>/dev/null
 	@echo "Wrote build/sbom.cdx.json."
 
-licences: .venv/project ## write docs/licences.md anew, from the lock
+licences: .venv/project ## write docs/reference/licences.md anew, from the lock
 	@$(BIN)/python -m tools.licences
 
 measure: .venv/run ## measure size and tangle of code and docs (ARGS="v0.1.0 HEAD" compares)
