@@ -172,7 +172,8 @@ class Reader:
             if words[0] == "make" and set(named) <= known:
                 continue
             if words[:2] not in (["git", "clone"], ["git", "tag"]) and words[0] != "cd":
-                return f"{text!r} is no git clone, no git tag, no cd and no make with a target that exists"
+                known_words = "git clone, no git tag, no cd and no make with a target that exists"
+                return f"{text!r} is no {known_words}"
         return None
 
     def _console(self, block: Block) -> str | None:
