@@ -26,6 +26,7 @@ from pipeline.cli.operations import _facts
 from pipeline.config.configuration import InputSettings
 from pipeline.config.keys import AccountKeys, TopLevel
 from pipeline.config.secrets import secret_keys
+from pipeline.config.telling import TABLES
 from pipeline.loader.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import RetryPolicy
@@ -42,11 +43,11 @@ from pipeline.vendors.kit.classify import (
 from pipeline.workers import precheck, result_writer
 from pipeline.workers.outcome import Again, is_in_doubt, next_act
 from tests.loader.parquet_outcomes import outcomes
+from tests.markdown import HEADER_LINES, code, page, table
+from tests.reference_monitoring import monitoring
 from tests.vendors.specimens import sample_job, settings_of
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
-HEADER_LINES = 2  # of a table
-MADE = "<!-- Made from the code by `make reference`. Do not edit. -->"
 SILENCES = (
     ("connect_failed", False, False),
     ("connect_timeout", False, False),
@@ -61,32 +62,6 @@ SILENCES = (
     ("sign_in_failed", False, True),
 )
 """Why no reply came: the code, whether the request may have arrived, whether it stays so."""
-
-
-def page(title: str, about: str, *parts: Iterable[str]) -> str:
-    lines = [f"# {title}", "", MADE, "", about]
-    for part in parts:
-        lines += ["", *part]
-    return "\n".join(lines) + "\n"
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
-    r"""Lines of a table.
-
-    >>> table(["a"], [["x|y"]])
-    ['| a |', '| --- |', '| x\\|y |']
-    """
-    head = list(header)
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    return [_line(head), _line("---" for _ in head), *map(_line, cells)]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def code(text: object) -> str:
-    return f"`{text}`"
 
 
 # ------------------------------------------------------------------------------------ commands
@@ -131,12 +106,12 @@ def _command(top: click.Context, name: str, command: click.Command) -> list[str]
 
 def configuration() -> str:
     about = (
-        "Every key, what it takes, its default, and the variable of the environment that "
-        "overrides it: `SHOP` stands for the name of an account, `XSOLLA_COUPON` for an operation. "
-        "Where a default is none, the vendor's own holds, or nothing. "
-        "What each key means: [configuration.md](../configuration.md)."
+        "Every key, its meaning, type and default, and the variable that overrides it: `SHOP` "
+        "stands for the name of an account, `XSOLLA_COUPON` for an operation. If the default is "
+        "none, the vendor's own holds, or nothing. Examples, secrets and signing in: "
+        "[configuration.md](../configuration.md)."
     )
-    tables = {"accounts", "input"}
+    tables = {"accounts", "input", *TABLES}
     parts = [
         _keys("Top of the file", TopLevel, "PIPELINE_", without=tables),
         _keys("`[accounts.NAME]`, of every vendor", AccountKeys, "PIPELINE_ACCOUNTS__SHOP__"),
@@ -148,6 +123,9 @@ def configuration() -> str:
         parts.append(_keys(title, vendor.settings, prefix, secrets=secrets))
     prefix = "PIPELINE_INPUT__XSOLLA_COUPON__"
     parts.append(_keys('`[input."OPERATION"]`', InputSettings, prefix))
+    for name, model in TABLES.items():
+        prefix = f"PIPELINE_{name.upper()}__"
+        parts.append(_keys(f"`[{name}]`", model, prefix, secrets={"webhook"}))
     return page("Configuration", about, *parts)
 
 
@@ -162,6 +140,7 @@ def _keys(
     rows = [
         (
             code(name),
+            info.description,
             "a reference to a secret" if name in secrets else _takes(name, info),
             _default(info),
             code(f"{prefix}{name.upper()}"),
@@ -169,7 +148,7 @@ def _keys(
         for name, info in model.model_fields.items()
         if name not in without
     ]
-    return [f"## {title}", "", *table(["key", "takes", "default", "variable"], rows)]
+    return [f"## {title}", "", *table(["key", "meaning", "takes", "default", "variable"], rows)]
 
 
 SPECIAL = {
@@ -225,6 +204,8 @@ def _default(info: FieldInfo) -> str:
         return "none"
     if isinstance(value, bool):
         return code(str(value).lower())
+    if isinstance(value, tuple):
+        return code(json.dumps(value))
     return code(f'"{value}"' if isinstance(value, str) else value)
 
 
@@ -475,6 +456,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
     "hints": hints,
+    "monitoring": monitoring,
     "operations": operations,
     "verdicts": verdicts,
 }

@@ -1,14 +1,14 @@
 """The documentation is executed, so that it cannot lie.
 
-What README.md and docs/**/*.md hold in fences is run in order, per file in one temporary folder
-that holds a copy of inputs/:
+What README.md, CONTRIBUTING.md and docs/**/*.md hold in fences is run in order, per file in one
+temporary folder that holds a copy of inputs/:
 
     ```console              every line `$ command` is run by bash, with `pipeline` on the PATH;
                             lines with `> ` continue it, others show what it prints
         $ pipeline ...      must end with exit code 0
         $ ...   # exit 2    must end with 2
-    ```console no-run       for what stands before an installation: only git clone, cd and make with
-                            targets that exist
+    ```console no-run       for what stands before an installation, or releases: only git clone,
+                            git tag, cd and make with targets that exist
     ```toml                 is a configuration without a fault
     ```python               runs to its end
     ```LANGUAGE file=NAME   is written to that file first, and run no further unless it is toml
@@ -40,9 +40,11 @@ from pipeline.config import load_config
 from pipeline.model import ConfigError
 from pipeline.vendors import load_vendors
 from tests import reference
+from tools import licences
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 SHELLS = {"bash", "sh", "shell", "zsh", "shell-session"}
 TIMEOUT_S = 60.0
 MULTI = re.MULTILINE | re.DOTALL
@@ -169,8 +171,9 @@ class Reader:
             named = [word for word in words[1:] if "=" not in word]
             if words[0] == "make" and set(named) <= known:
                 continue
-            if words[:2] != ["git", "clone"] and words[0] != "cd":
-                return f"{text!r} is no git clone, no cd and no make with a target that exists"
+            if words[:2] not in (["git", "clone"], ["git", "tag"]) and words[0] != "cd":
+                known_words = "git clone, no git tag, no cd and no make with a target that exists"
+                return f"{text!r} is no {known_words}"
         return None
 
     def _console(self, block: Block) -> str | None:
@@ -275,7 +278,7 @@ def test_every_command_has_help_and_stands_in_the_documentation() -> None:
 
 def test_every_page_can_be_reached_from_the_list_of_pages() -> None:
     listed = (ROOT / "docs" / "README.md").read_text()
-    pages = [str(page.relative_to(ROOT / "docs")) for page in DOCS[1:]]
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES]
     assert [page for page in pages if page != "README.md" and f"({page})" not in listed] == []
 
 
@@ -340,16 +343,14 @@ def test_each_reply_has_a_verdict_and_a_source() -> None:
 
 
 def test_the_reference_holds_no_other_page() -> None:
-    assert sorted(page.stem for page in reference.FOLDER.glob("*.md")) == sorted(
-        [*reference.PAGES, *reference.SLOW_PAGES]
-    )
+    made = {*reference.PAGES, *reference.SLOW_PAGES, licences.PAGE.stem}
+    assert {page.stem for page in reference.FOLDER.glob("*.md")} == made
 
 
-def test_every_key_is_explained() -> None:
-    keys = re.findall(r"^\| `(\w+)`", reference.configuration(), re.MULTILINE)
-    explained = (ROOT / "docs" / "configuration.md").read_text()
-    assert len(keys) > 30
-    assert [key for key in keys if f"`{key}`" not in explained] == []
+def test_every_key_has_a_meaning() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", reference.configuration(), re.MULTILINE)
+    assert len(rows) > 30
+    assert [key for key, meaning in rows if meaning in ("", "None")] == []
 
 
 # The reader itself

@@ -17,7 +17,7 @@ from pipeline.vendors.kit.contract import Vendor
 
 __all__ = ["Finding", "Level", "examine"]
 
-_IN_FILE = "Correct the configuration; docs/configuration.md has every key"
+_IN_FILE = "Correct the configuration; docs/reference/configuration.md has every key"
 _IN_SECRETS = "Put the secret where the reference says, or correct the reference"
 
 

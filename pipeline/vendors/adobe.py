@@ -114,27 +114,43 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 class Settings(VendorSettings):
     """What an account at Adobe needs.
 
-    api            `dps`, or `xcore`, which has ended; without a default: it is chosen
-    container_id   xcore: where the offers lie. dps knows no containers
-    containers     xcore: others that a row's `container_id` may name
-    client_id      also the `x-api-key` of every request
-    client_secret  with `scopes`: asks for a token. The other way is a ready `access_token`
-    guard          False sends what may do harm when sent twice without reading a guard for it, and
-                   never repeats it by itself
+    `api` has no default: it is chosen.
     """
 
-    base_url: str = "https://platform.adobe.io/data/core"  # UPDATE, DPS
-    api: Literal["xcore", "dps"]
-    container_id: Word | None = None
-    containers: tuple[Word, ...] = ()
-    ims_org: Word
-    sandbox_name: Word
-    client_id: Secret
-    client_secret: Secret | None = None
-    scopes: tuple[Annotated[str, AfterValidator(_scope_name)], ...] = ()
-    access_token: Secret | None = None
-    token_url: str = "https://ims-na1.adobelogin.com/ims/token/v3"  # noqa: S105 - OAUTH
-    guard: bool = True
+    base_url: str = Field(
+        default="https://platform.adobe.io/data/core",  # UPDATE, DPS
+        description="Address of the API.",
+    )
+    api: Literal["xcore", "dps"] = Field(
+        description="The generation of the API; Adobe supported xcore until 2024-03-27."
+    )
+    container_id: Word | None = Field(default=None, description="xcore: where the offers are.")
+    containers: tuple[Word, ...] = Field(
+        default=(), description="xcore: others that a column container_id may name."
+    )
+    ims_org: Word = Field(description="The organisation, sent as x-gw-ims-org-id.")
+    sandbox_name: Word = Field(description="The sandbox, sent as x-sandbox-name.")
+    client_id: Secret = Field(
+        description="Of the project in the Developer Console; also the x-api-key of every request."
+    )
+    client_secret: Secret | None = Field(default=None, description="To get tokens; needs scopes.")
+    scopes: tuple[Annotated[str, AfterValidator(_scope_name)], ...] = Field(
+        default=(), description="Those that the Developer Console lists; needs client_secret."
+    )
+    access_token: Secret | None = Field(
+        default=None, description="A ready token, instead of client_secret and scopes."
+    )
+    token_url: str = Field(
+        default="https://ims-na1.adobelogin.com/ims/token/v3",  # OAUTH
+        description="Where tokens come from: https://, or http:// to this machine.",
+    )
+    guard: bool = Field(
+        default=True,
+        description=(
+            "false adds no precondition to updates that are harmful when repeated, and does not "
+            "repeat them once in doubt."
+        ),
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from pipeline.model import Answer, EntityKey, Link, NoReply, Reply, Request, UpdateJob
 from pipeline.model.quota import Quota
@@ -30,7 +30,7 @@ class VendorSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_url: str
+    base_url: str = Field(description="Address of the API: scheme, host, port and path prefix.")
 
     @property
     def origin(self) -> str:

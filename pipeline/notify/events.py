@@ -1,0 +1,142 @@
+"""Events for logs and webhooks. Values: no cell of a row, no secret.
+
+`LEVEL` is how much it matters, `OCCASION` under which name a webhook asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Level = Literal["error", "warning", "info", "row"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "info", "row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    """A file is prepared; `rows` of it are sent, `invalid` are not."""
+
+    LEVEL: ClassVar[Level] = "info"
+    run: str
+    file: str
+    rows: int
+    invalid: int
+    accounts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFailed:
+    """A row to act on. The vendor's words are in the report only."""
+
+    LEVEL: ClassVar[Level] = "row"
+    run: str
+    row: int
+    account: str
+    operation: str
+    status: str
+    code: str
+    http_status: int | None
+    attempts: int
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsLeftOut:
+    """Failed rows that were not logged one by one: more than 20 in a second."""
+
+    LEVEL: ClassVar[Level] = "row"
+    run: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountEnded:
+    """The results of one account. `stopped`: why, if it took no more rows."""
+
+    LEVEL: ClassVar[Level] = "info"
+    run: str
+    account: str
+    rows: int
+    statuses: Mapping[str, int]
+    requests: int
+    retries: int
+    sending_s: float
+    stopped: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """A doubt that stops nothing."""
+
+    LEVEL: ClassVar[Level] = "warning"
+    what: str
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    """A run ended, with a report. `stopped`: why before all rows were sent."""
+
+    LEVEL: ClassVar[Level] = "info"
+    run: str
+    file: str
+    why: str
+    exit_code: int
+    rows: int
+    statuses: Mapping[str, int]
+    requests: int
+    retries: int
+    seconds: float
+    stopped: str
+    unusual: str
+    report: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed:
+    """A file was not sent, its run broke off, or it cannot be moved."""
+
+    LEVEL: ClassVar[Level] = "error"
+    file: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """A dropped file was quarantined: it was not or not completely sent."""
+
+    LEVEL: ClassVar[Level] = "error"
+    file: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NothingArrived:
+    """An expected file did not come."""
+
+    LEVEL: ClassVar[Level] = "warning"
+    where: str
+    expected: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A line of the output for people."""
+
+    LEVEL: ClassVar[Level] = "info"
+    what: str
+
+
+Event = (
+    RunStarted
+    | RowFailed
+    | RowsLeftOut
+    | AccountEnded
+    | Warned
+    | RunEnded
+    | RunFailed
+    | SetAside
+    | NothingArrived
+    | Said
+)
