@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -86,6 +86,9 @@ night: .venv/dev ## drop 600 files in ten minutes, one in six a bad one, before 
 
 pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromium)
 	@$(BIN)/python -m tests.ui.html.pictures
+
+architecture: .venv/dev ## draw the picture of docs/architecture.md anew
+	@$(BIN)/python -m tools.architecture
 
 reference: .venv/dev ## write docs/reference anew, from the code
 	@$(BIN)/python -m tests.reference
