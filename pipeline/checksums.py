@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
 
+from pipeline.files import sync_file
 from pipeline.model import DamagedError
 
 KEY = "offer-pipeline:checksums"
@@ -106,8 +107,7 @@ def add_checksums(path: Path) -> Checksums:
         trailer = _TRAILER.pack(len(groups), crc32(tail), crc32(lines + head), _MARK)
         file.seek(footer_at)
         file.write(lines + trailer + tail)
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)
     return Checksums(path, groups, _digest(lines + trailer))
 
 

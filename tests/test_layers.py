@@ -26,7 +26,8 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "policy", "pydantic", "pydantic_core", "typing_extensions"),
         "jsonpointer",
     },
-    "checksums": {"model"},
+    "files": set(),
+    "checksums": {"model", "files"},
     "tables": {"model", "checksums", "polars"},
     "values": {"model", "polars"},
     "load": {
@@ -37,23 +38,23 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "policy", "vendors"),
         *("aiohttp", "aiolimiter", "anyio", "multidict", "pydantic", "yarl"),
     },
-    "ledger": {"model", "pydantic_core"},
+    "ledger": {"model", "files", "pydantic_core"},
     "report": {
-        *("model", "tables", "values", "polars", "pydantic", "rich"),
+        *("model", "files", "tables", "values", "polars", "pydantic", "rich"),
         *("jinja2", "markupsafe", "svg"),  # the page
     },
     "config": {"model", "policy", "vendors", "ledger", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "checksums", "load", "engine", "ledger", "report"),
-        *("config", "anyio", "pydantic"),
+        *("model", "policy", "vendors", "files", "checksums", "load", "engine", "ledger"),
+        *("report", "config", "anyio", "pydantic"),
     },
     "plan": {
         *("model", "policy", "vendors", "load", "engine", "ledger", "config", "run", "tables"),
-        "anyio",
+        *("files", "anyio"),
     },
     "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
     "watch": {
-        *("model", "ledger", "report", "config", "run"),
+        *("model", "files", "ledger", "report", "config", "run"),
         "anyio",
     },
     "doctor": {

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
 
+from pipeline.files import sync_folder
 from pipeline.ledger.checked import Checks
 from pipeline.ledger.contract import LedgerError
 from pipeline.ledger.file_system import network_file_system_of
@@ -102,15 +103,7 @@ def create(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for folder in path.absolute().parents:  # they may be new as well
         with suppress(OSError):  # one that we may not open existed before us
-            _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(folder)
 
 
 class Database:

@@ -27,6 +27,7 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.engine.reader import Seen
+from pipeline.files import aside, publish, removed_on_error
 from pipeline.ledger import RunLedger
 from pipeline.load import Bound, read_jobs
 from pipeline.load.plans import PlanWriter
@@ -218,12 +219,13 @@ def plan_file(out: Path) -> Iterator[PlanWriter]:
     """Write a plan to `out`, whole or not at all. Raises UsageError or RunAborted."""
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: a plan is a .parquet file")
-    aside = out.with_name(f".{out.name}.new")
+    part = aside(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with PlanWriter(aside) as writer:
-            yield writer
-        aside.replace(out)
+        with removed_on_error(part):
+            with PlanWriter(part) as writer:
+                yield writer
+            publish({part: out})
     except OSError as error:
         raise RunAborted(f"the plan cannot be written to {out}: {error}") from error
 

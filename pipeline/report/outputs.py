@@ -13,6 +13,7 @@ from typing import Protocol, Self
 
 import polars as pl
 
+from pipeline.files import sync_file
 from pipeline.model import Snapshot
 from pipeline.tables import ROW_GROUP_ROWS, ParquetWriter, fitting_rows, read_frames
 
@@ -88,8 +89,7 @@ class CsvWriter:
     ) -> None:
         with self._file:
             if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                sync_file(self._file)
 
 
 def csv_header(names: Sequence[str], layout: CsvLayout) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline.files import aside, atomic_write, publish, removed_on_error, sync_folder
 from pipeline.model import SUCCESS, DamagedError, Status
 from pipeline.report.columns import InputColumns
 from pipeline.report.errors import ReportError
@@ -18,17 +19,7 @@ from pipeline.report.matching import matched
 from pipeline.report.outputs import open_output
 from pipeline.report.page.aggregate import Aggregate
 from pipeline.report.page.write import publish_index, publish_page
-from pipeline.report.publish import (
-    aside,
-    file_sha256,
-    point_latest,
-    private_folder,
-    publish,
-    publish_text,
-    removed_on_error,
-    sync_folder,
-    withdraw,
-)
+from pipeline.report.publish import file_sha256, point_latest, private_folder, withdraw
 from pipeline.report.reconcile import check_recorded, check_totals
 from pipeline.report.source import ReportSource
 from pipeline.report.summarise import summarise
@@ -73,7 +64,7 @@ def _write_report(source: ReportSource, folder: Path) -> Summary:
         }
         publish(dict(zip(parts, names, strict=True)))
     summary = publish_page(folder, summarise(source, tally, outputs), source, tally, aggregate)
-    publish_text(folder / SUMMARY_NAME, summary.text())
+    atomic_write(folder / SUMMARY_NAME, summary.text().encode())
     sync_folder(folder.parent)
     point_latest(folder)
     publish_index(folder.parent, summary.run)

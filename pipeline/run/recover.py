@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline.checksums import check_whole
+from pipeline.files import publish
 from pipeline.ledger import RunLedger
 from pipeline.ledger.mark import commits_in, mark_of
 from pipeline.ledger.run_ledger import sound_results
@@ -58,8 +59,7 @@ def recover(prepared: Prepared, commits: int) -> int:
         for each in (path.with_name(f"{LEDGER}-wal"), path.with_name(f"{LEDGER}-shm")):
             each.unlink(missing_ok=True)
         witness_of(path).unlink(missing_ok=True)
-        mark_of(aside).replace(mark_of(path))
-        aside.replace(path)
+        publish({mark_of(aside): mark_of(path), aside: path})
     except OSError as error:
         raise RunAborted(f"{path} cannot be made anew: {error}") from error
     return unknown

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.files import atomic_write
 from pipeline.model.plan import SENT_KINDS, PlanKind, Planned
-from pipeline.report.publish import publish_text
 from pipeline.report.wording import counted, number
 
 MOST_FIELDS = 200
@@ -88,5 +88,5 @@ def publish_plan_page(
         stopped=stopped,
         tone="bad" if stopped else "attention" if any(each.cleared for each in changed) else "good",
     )
-    publish_text(page, text)
+    atomic_write(page, text.encode())
     return page

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.files import atomic_write
 from pipeline.report.page.aggregate import Aggregate
 from pipeline.report.page.met import met
 from pipeline.report.page.shelf import cards_in, read_shelf
 from pipeline.report.page.timeline import Timelines
-from pipeline.report.publish import file_sha256, publish_text
+from pipeline.report.publish import file_sha256
 from pipeline.report.source import ReportSource
 from pipeline.report.summary import PAGE_NAME, PageSummary, Summary
 from pipeline.report.tally import Tally
@@ -52,7 +53,7 @@ def publish_page(
         shelf=cards_in(folder.parent),
     )
     path = folder / PAGE_NAME
-    publish_text(path, report_page(facts))
+    atomic_write(path, report_page(facts).encode())
     page = PageSummary(name=PAGE_NAME, bytes=path.stat().st_size, sha256=file_sha256(path))
     return summary.model_copy(update={"page": page})
 
@@ -63,4 +64,5 @@ def publish_index(reports: Path, run: str) -> None:
 
     with suppress(OSError):  # a convenience, as `latest` is: each report is whole without it
         cards = read_shelf(reports, MOST_INDEXED + 1)
-        publish_text(reports / INDEX_NAME, index_page(cards), reports / f".{INDEX_NAME}.{run}")
+        part = reports / f".{INDEX_NAME}.{run}"
+        atomic_write(reports / INDEX_NAME, index_page(cards).encode(), part=part)
