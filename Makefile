@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures reference audit sbom licences fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures reference audit sbom licences measure fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -99,8 +99,11 @@ sbom: .venv/tools/ready ## write the list of parts (CycloneDX) to build/sbom.cdx
 	  --output-file build/sbom.cdx.json requirements/run.txt 2>/dev/null
 	@echo "Wrote build/sbom.cdx.json."
 
-licences: .venv/project ## write docs/licences.md anew, from the lock
+licences: .venv/project ## write docs/reference/licences.md anew, from the lock
 	@$(BIN)/python -m tools.licences
+
+measure: .venv/run ## measure size and tangle of code and docs (ARGS="v0.1.0 HEAD" compares)
+	@$(BIN)/python -m tools.measure $(ARGS)
 
 fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet

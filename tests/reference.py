@@ -26,10 +26,12 @@ from pipeline.cli.operations import _facts
 from pipeline.config.configuration import InputSettings
 from pipeline.config.keys import AccountKeys, TopLevel
 from pipeline.config.secrets import secret_keys
-from pipeline.engine import ends, look
-from pipeline.load.fields import fields_of
+from pipeline.config.telling import TABLES
+from pipeline.loader.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
-from pipeline.policy.classify import (
+from pipeline.model.retry import RetryPolicy
+from pipeline.vendors import Operation, Vendor, load_vendors
+from pipeline.vendors.kit.classify import (
     NEVER_LEFT_SOURCE,
     NOT_CONFIRMED_SOURCE,
     NOT_THE_VENDOR_SOURCE,
@@ -38,14 +40,14 @@ from pipeline.policy.classify import (
     classify_read,
     meaning,
 )
-from pipeline.policy.outcome import Again, is_in_doubt, next_act
-from pipeline.policy.retry import RetryPolicy
-from pipeline.vendors import Operation, Vendor, load_vendors
+from pipeline.workers import precheck, result_writer
+from pipeline.workers.outcome import Again, is_in_doubt, next_act
+from tests.loader.parquet_outcomes import outcomes
+from tests.markdown import HEADER_LINES, code, page, table
+from tests.reference_monitoring import monitoring
 from tests.vendors.specimens import sample_job, settings_of
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
-HEADER_LINES = 2  # of a table
-MADE = "<!-- Made from the code by `make reference`. Do not edit. -->"
 SILENCES = (
     ("connect_failed", False, False),
     ("connect_timeout", False, False),
@@ -60,32 +62,6 @@ SILENCES = (
     ("sign_in_failed", False, True),
 )
 """Why no reply came: the code, whether the request may have arrived, whether it stays so."""
-
-
-def page(title: str, about: str, *parts: Iterable[str]) -> str:
-    lines = [f"# {title}", "", MADE, "", about]
-    for part in parts:
-        lines += ["", *part]
-    return "\n".join(lines) + "\n"
-
-
-def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
-    r"""Lines of a table.
-
-    >>> table(["a"], [["x|y"]])
-    ['| a |', '| --- |', '| x\\|y |']
-    """
-    head = list(header)
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
-    return [_line(head), _line("---" for _ in head), *map(_line, cells)]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def code(text: object) -> str:
-    return f"`{text}`"
 
 
 # ------------------------------------------------------------------------------------ commands
@@ -130,12 +106,12 @@ def _command(top: click.Context, name: str, command: click.Command) -> list[str]
 
 def configuration() -> str:
     about = (
-        "Every key, what it takes, its default, and the variable of the environment that "
-        "overrides it: `SHOP` stands for the name of an account, `XSOLLA_COUPON` for an operation. "
-        "Where a default is none, the vendor's own holds, or nothing. "
-        "What each key means: [configuration.md](../configuration.md)."
+        "Every key, its meaning, type and default, and the variable that overrides it: `SHOP` "
+        "stands for the name of an account, `XSOLLA_COUPON` for an operation. If the default is "
+        "none, the vendor's own holds, or nothing. Examples, secrets and signing in: "
+        "[configuration.md](../configuration.md)."
     )
-    tables = {"accounts", "input"}
+    tables = {"accounts", "input", *TABLES}
     parts = [
         _keys("Top of the file", TopLevel, "PIPELINE_", without=tables),
         _keys("`[accounts.NAME]`, of every vendor", AccountKeys, "PIPELINE_ACCOUNTS__SHOP__"),
@@ -147,6 +123,9 @@ def configuration() -> str:
         parts.append(_keys(title, vendor.settings, prefix, secrets=secrets))
     prefix = "PIPELINE_INPUT__XSOLLA_COUPON__"
     parts.append(_keys('`[input."OPERATION"]`', InputSettings, prefix))
+    for name, model in TABLES.items():
+        prefix = f"PIPELINE_{name.upper()}__"
+        parts.append(_keys(f"`[{name}]`", model, prefix, secrets={"webhook"}))
     return page("Configuration", about, *parts)
 
 
@@ -161,6 +140,7 @@ def _keys(
     rows = [
         (
             code(name),
+            info.description,
             "a reference to a secret" if name in secrets else _takes(name, info),
             _default(info),
             code(f"{prefix}{name.upper()}"),
@@ -168,7 +148,7 @@ def _keys(
         for name, info in model.model_fields.items()
         if name not in without
     ]
-    return [f"## {title}", "", *table(["key", "takes", "default", "variable"], rows)]
+    return [f"## {title}", "", *table(["key", "meaning", "takes", "default", "variable"], rows)]
 
 
 SPECIAL = {
@@ -224,6 +204,8 @@ def _default(info: FieldInfo) -> str:
         return "none"
     if isinstance(value, bool):
         return code(str(value).lower())
+    if isinstance(value, tuple):
+        return code(json.dumps(value))
     return code(f'"{value}"' if isinstance(value, str) else value)
 
 
@@ -302,9 +284,9 @@ def _without_reply() -> list[str]:
 
 
 def _of_ours() -> list[str]:
-    said = [each for module in (ends, look) for each in vars(module).values()]
+    said = [each for module in (result_writer, precheck) for each in vars(module).values()]
     told = {each.code: each.hint for each in said if isinstance(each, Answer) and each.code}
-    told |= {name: hint for _status, name, _what, hint in ends.COVERS.values()}
+    told |= {name: hint for _status, name, _what, hint in result_writer.COVERS.values()}
     rows = [(code(name), hint) for name, hint in sorted(told.items())]
     return ["## Of the pipeline itself", "", *table(["code", "hint"], rows)]
 
@@ -456,17 +438,35 @@ def _together(rows: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [(", ".join(row[0] for row in same), *rest) for rest, same in groups]
 
 
+# ------------------------------------------------------------------------------------- parquet
+
+
+def parquet() -> str:
+    """Parquet files as other systems write them, and the result of each."""
+    about = (
+        "Each file is a coupon with one column changed, in a configuration with "
+        '`timezone = "Europe/Berlin"` and `ignore = ["etl_*"]`. pyarrow writes those of Spark and '
+        "BigQuery, with the settings and types of those systems. The rules: "
+        "[inputs.md](../inputs.md#parquet)."
+    )
+    return page("Parquet types", about, table(["written by", "column", "result"], outcomes()))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "configuration": configuration,
     "hints": hints,
+    "monitoring": monitoring,
     "operations": operations,
     "verdicts": verdicts,
 }
 """The pages by name: docs/reference/NAME.md."""
 
+SLOW_PAGES: Mapping[str, Callable[[], str]] = {"parquet": parquet}
+"""Pages that take a minute to write: tests/loader/test_parquet_files.py compares them by line."""
+
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name, written in PAGES.items():
+    for name, written in {**PAGES, **SLOW_PAGES}.items():
         (FOLDER / f"{name}.md").write_text(written())

@@ -40,11 +40,13 @@ from pipeline.config import load_config
 from pipeline.model import ConfigError
 from pipeline.vendors import load_vendors
 from tests import reference
+from tools import licences
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"bash", "sh", "shell", "zsh", "shell-session"}
 TIMEOUT_S = 60.0
+MULTI = re.MULTILINE | re.DOTALL
 
 
 def name_of(page: Path) -> str:
@@ -278,6 +280,24 @@ def test_every_page_can_be_reached_from_the_list_of_pages() -> None:
     assert [page for page in pages if page != "README.md" and f"({page})" not in listed] == []
 
 
+PATH = re.compile(r"(?<![\w/.])(?:pipeline|tests|tools)/[\w./-]*\w")
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
+def test_a_page_names_files_that_are_there(page: Path) -> None:
+    named = PATH.findall(page.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_code_without_an_answer_of_the_vendor_is_explained() -> None:
+    hints = (reference.FOLDER / "hints.md").read_text()
+    parts = re.findall(r"^## (?:No reply|Of the pipeline itself)$(.*?)(?=^## )", hints, MULTI)
+    codes = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", "".join(parts), MULTI)))
+    explained = (ROOT / "docs" / "errors.md").read_text()
+    assert len(codes) > 12
+    assert [code for code in codes if f"`{code}`" not in explained] == []
+
+
 def test_the_figures_in_the_readme_are_those_of_the_benchmarks() -> None:
     marked = re.compile("<!-- figures -->(.*)<!-- /figures -->", re.DOTALL)
     shown = marked.search((ROOT / "README.md").read_text())
@@ -321,14 +341,14 @@ def test_each_reply_has_a_verdict_and_a_source() -> None:
 
 
 def test_the_reference_holds_no_other_page() -> None:
-    assert sorted(page.stem for page in reference.FOLDER.glob("*.md")) == sorted(reference.PAGES)
+    made = {*reference.PAGES, *reference.SLOW_PAGES, licences.PAGE.stem}
+    assert {page.stem for page in reference.FOLDER.glob("*.md")} == made
 
 
-def test_every_key_is_explained() -> None:
-    keys = re.findall(r"^\| `(\w+)`", reference.configuration(), re.MULTILINE)
-    explained = (ROOT / "docs" / "configuration.md").read_text()
-    assert len(keys) > 30
-    assert [key for key in keys if f"`{key}`" not in explained] == []
+def test_every_key_has_a_meaning() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", reference.configuration(), re.MULTILINE)
+    assert len(rows) > 30
+    assert [key for key, meaning in rows if meaning in ("", "None")] == []
 
 
 # The reader itself

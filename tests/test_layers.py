@@ -17,54 +17,58 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 600
 MAX_VENDOR_LINES = 1200  # a vendor is one file, its facts and their sources included
 
-# A folder, or a file beside the folders: what it may use of ours, then the outside libraries.
-# A folder may always use itself.
+# A folder, or a file beside the folders: which folders, or files, of ours it may use, then which
+# outside libraries. A folder may always use itself.
 MAY_USE: dict[str, set[str]] = {
     "model": {"pydantic", "pydantic_core"},
-    "policy": {"model"},
     "vendors": {
-        *("model", "policy", "pydantic", "pydantic_core", "typing_extensions"),
+        *("model", "pydantic", "pydantic_core", "typing_extensions"),
         "jsonpointer",
     },
-    "files": set(),
-    "checksums": {"model", "files"},
-    "tables": {"model", "checksums", "polars"},
-    "values": {"model", "polars"},
-    "load": {
-        *("model", "policy", "vendors", "checksums", "tables", "values"),
+    "jobs": {
+        *("model", "vendors", "polars"),
+        *("store.parquet", "store.checksums"),
+    },
+    "loader": {
+        *("model", "vendors", "jobs"),
+        *("store.parquet", "store.checksums", "store.frame_values"),
         *("polars", "pydantic", "pydantic_core"),
     },
-    "engine": {
-        *("model", "policy", "vendors"),
-        *("aiohttp", "aiolimiter", "anyio", "multidict", "pydantic", "yarl"),
+    "pacing": {"model", "vendors", "store", "aiolimiter", "anyio"},
+    "workers": {
+        *("model", "pacing", "vendors"),
+        *("aiohttp", "anyio", "multidict", "pydantic", "yarl"),
     },
-    "ledger": {"model", "files", "pydantic_core"},
+    "store": {"model", "pydantic_core", "polars"},
     "report": {
-        *("model", "files", "tables", "values", "polars", "pydantic", "rich"),
+        *("model", "store.files", "store.parquet", "store.frame_values"),
+        *("polars", "pydantic", "rich"),
         *("jinja2", "markupsafe", "svg"),  # the page
     },
-    "config": {"model", "policy", "vendors", "ledger", "pydantic"},
+    "config": {"model", "vendors", "store", "pydantic"},
+    "runs": {"model", "vendors", "store", "loader", "config", "pydantic"},
     "run": {
-        *("model", "policy", "vendors", "files", "checksums", "load", "engine", "ledger"),
-        *("report", "config", "anyio", "pydantic"),
+        *("model", "vendors", "store", "jobs", "loader", "pacing", "workers", "runs", "report"),
+        *("config", "anyio", "pydantic"),
     },
     "plan": {
-        *("model", "policy", "vendors", "load", "engine", "ledger", "config", "run", "tables"),
-        *("files", "anyio"),
+        *("model", "vendors", "jobs", "loader", "pacing", "workers", "config", "runs", "run"),
+        *("store", "anyio"),
     },
     "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
     "watch": {
-        *("model", "files", "ledger", "report", "config", "run"),
+        *("model", "store", "report", "config", "runs", "run"),
         "anyio",
     },
     "doctor": {
-        *("model", "policy", "vendors", "engine", "ledger", "config", "run"),
+        *("model", "vendors", "pacing", "workers", "store", "config", "runs", "run"),
         "anyio",
     },
     "cli": {
-        *("model", "policy", "vendors", "load", "engine", "ledger", "report", "config"),
+        *("model", "vendors", "jobs", "loader", "pacing", "workers", "report", "config"),
         *(
             "simulator",
+            "runs",
             "run",
             "plan",
             "watch",
@@ -77,7 +81,7 @@ MAY_USE: dict[str, set[str]] = {
         ),
     },
     "simulator": {"aiohttp", "multidict", "yarl", "jsonpatch", "jsonpointer"},
-    "__init__": {"model", "config", "report", "run"},
+    "__init__": {"model", "config", "report", "run", "runs"},
     "__main__": {"cli"},
 }
 
@@ -88,9 +92,24 @@ VALUES = {
 }
 PURE: dict[str, set[str]] = {
     "model": VALUES | {"pathlib"},  # paths as values
-    "policy": VALUES
-    | {"array", "base64", "bisect", "copy", "datetime", "email.utils", "heapq", "html", "http"},
-    "vendors": VALUES | {"base64", "datetime", "decimal", "urllib.parse"},
+    "vendors": VALUES
+    | {"base64", "copy", "datetime", "decimal", "email.utils", "http", "urllib.parse"},
+}
+DECISIONS = {
+    *("pacing/boot_clock", "pacing/circuit_breaker", "pacing/concurrency", "pacing/limit_headers"),
+    *("pacing/margin", "pacing/pause", "pacing/probes", "pacing/rate", "pacing/suspicion"),
+    *("pacing/throttle", "pacing/windows"),
+    *("workers/answers", "workers/auth", "workers/backlog", "workers/batches", "workers/bisection"),
+    *("workers/coalescing", "workers/decompress", "workers/entity_order", "workers/exchange_text"),
+    *("workers/fail_fast", "workers/masking", "workers/outcome", "workers/precheck"),
+    *("workers/read_outcome", "workers/recent_errors", "workers/refusals"),
+    *("run/anomaly", "run/canary_rows", "run/estimate", "run/stale_row_rules", "runs/stop_if"),
+    *("workers/reply_certainty", "workers/resolve", "workers/stop_reason"),
+}
+"""Files beside effects that have none themselves, without their suffix."""
+DECIDES_WITH = VALUES | {
+    *("array", "base64", "bisect", "copy", "datetime", "email.utils", "heapq", "html", "http"),
+    *("shlex", "zlib"),
 }
 FINDS_VENDORS = {"importlib", "pkgutil"}  # the folder is the registry
 
@@ -122,7 +141,7 @@ def _imports(tree: ast.Module, path: Path, root: Path) -> Iterator[tuple[int, st
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
-            for alias in node.names:  # from pipeline import policy: the name is a module
+            for alias in node.names:  # from pipeline import model: the name is a module
                 full = f"{base}.{alias.name}"
                 yield node.lineno, full if base == root.name or _is_module(full, root) else base
         elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
@@ -148,12 +167,21 @@ def _may_import(name: str, path: Path, root: Path) -> bool:
     top, _, below = name.partition(".")
     if top == root.name:
         first, _, rest = below.partition(".")
-        is_one_vendor = first == "vendors" and rest not in {"", "contract"}
-        return first == room or (first in MAY_USE[room] and not is_one_vendor)
-    if room not in PURE:
+        is_one_vendor = first == "vendors" and bool(rest) and rest.split(".")[0] != "kit"
+        return first == room or (_is_allowed(below, MAY_USE[room]) and not is_one_vendor)
+    if not _is_pure(path, root):
         return top in MAY_USE[room] or top in sys.stdlib_module_names
     finds = FINDS_VENDORS if path == root / "vendors" / "__init__.py" else set()
-    return top in MAY_USE[room] or name in PURE[room] | finds
+    return top in MAY_USE[room] or name in PURE.get(room, DECIDES_WITH) | finds
+
+
+def _is_pure(path: Path, root: Path) -> bool:
+    name = path.relative_to(root).with_suffix("").as_posix()
+    return _unit(path, root) in PURE or name in DECISIONS
+
+
+def _is_allowed(name: str, may: set[str]) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in may)
 
 
 def import_faults(path: Path, root: Path = ROOT) -> list[str]:
@@ -167,7 +195,7 @@ def import_faults(path: Path, root: Path = ROOT) -> list[str]:
 
 def purity_faults(path: Path, root: Path = ROOT) -> list[str]:
     """Where a file of a pure floor waits, asks a clock or touches the disk."""
-    if _unit(path, root) not in PURE:
+    if not _is_pure(path, root):
         return []
     faults = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -182,11 +210,11 @@ def purity_faults(path: Path, root: Path = ROOT) -> list[str]:
 
 
 def reply_faults(path: Path, root: Path = ROOT) -> list[str]:
-    """Where the engine, or what stands on it, takes a reply's words past what hides secrets."""
-    if path.relative_to(root).as_posix() == "engine/answers.py" or _unit(path, root) in PURE:
+    """Where the workers, or what stands on it, takes a reply's words past what hides secrets."""
+    if path.relative_to(root).as_posix() == "workers/answers.py" or _is_pure(path, root):
         return []
     return [
-        f"{path.relative_to(root)}:{node.lineno} understands a reply: see engine/answers.py"
+        f"{path.relative_to(root)}:{node.lineno} understands a reply: see workers/answers.py"
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Name) and node.id in {"classify", "classify_read"})
         or (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("operation.decode"))
@@ -310,8 +338,8 @@ def test_imports_point_down_only() -> None:
         free = [room for room in ours if room not in floors and ours[room] <= set(floors)]
         assert free, f"a circle among {set(ours) - set(floors)}"
         floors += free
-    apart = {"load", "engine", "ledger", "report"}
-    assert all(not ours[room] & apart for room in apart)
+    apart = {"loader", "workers", "store", "report"}
+    assert all(not MAY_USE[room] & apart for room in apart)
     assert not ours["simulator"]
     assert {room for room in ours if "simulator" in ours[room]} == {"cli"}
 
@@ -322,9 +350,9 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         for library in ("polars", "aiolimiter", "aiohttp", "click", "rich")
     }
     assert rooms == {
-        "polars": {"load", "report", "tables", "values"},
-        "aiolimiter": {"engine"},
-        "aiohttp": {"engine", "simulator", "tell"},
+        "polars": {"jobs", "loader", "report", "store"},
+        "aiolimiter": {"pacing"},
+        "aiohttp": {"workers", "simulator", "tell"},
         "click": {"cli"},
         "rich": {"cli", "report"},
     }
@@ -337,50 +365,50 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
     ("place", "source", "fault"),
     [
         # what it imports
-        ("policy/retry.py", "import time", "may not import time"),
-        ("policy/retry.py", "def _f():\n    from random import random", "may not import random"),
-        ("policy/retry.py", "from pipeline.engine import pool", "may not import pipeline.engine"),
-        ("policy/retry.py", "from pipeline import engine", "may not import pipeline.engine"),
-        ("policy/retry.py", "from .. import engine", "may not import pipeline.engine"),
-        ("policy/retry.py", "from ..engine.pool import run", "may not import pipeline.engine.pool"),
+        ("model/retry.py", "import time", "may not import time"),
+        ("model/retry.py", "def _f():\n    from random import random", "may not import random"),
+        ("model/retry.py", "from pipeline.workers import pool", "may not import pipeline.workers"),
+        ("model/retry.py", "from pipeline import workers", "may not import pipeline.workers"),
+        ("model/retry.py", "from .. import workers", "may not import pipeline.workers"),
+        ("model/retry.py", "from ..workers.pool import x", "may not import pipeline.workers.pool"),
         ("vendors/acme.py", "import aiohttp", "may not import aiohttp"),
         ("vendors/acme.py", "import pkgutil", "may not import pkgutil"),
-        ("load/scan.py", "from pipeline.engine import run", "may not import pipeline.engine"),
-        ("report/x.py", "from pipeline.ledger import x", "may not import pipeline.ledger"),
-        ("engine/pool.py", "import polars as pl", "may not import polars"),
+        ("loader/scan.py", "from pipeline.workers import run", "may not import pipeline.workers"),
+        ("report/x.py", "from pipeline.store import x", "may not import pipeline.store"),
+        ("workers/pool.py", "import polars as pl", "may not import polars"),
         (
-            "engine/pool.py",
+            "workers/pool.py",
             "from pipeline.vendors.acme import X",
             "may not import pipeline.vendors.acme",
         ),
-        ("ledger/x.py", "import anyio", "may not import anyio"),
-        ("policy/x.py", "import http.client", "may not import http.client"),
-        ("simulator/app.py", "from ..policy import x", "may not import pipeline.policy"),
+        ("store/x.py", "import anyio", "may not import anyio"),
+        ("model/x.py", "import http.client", "may not import http.client"),
+        ("simulator/app.py", "from ..pacing import x", "may not import pipeline.pacing"),
         ("simulator/app.py", "import pipeline.model", "may not import pipeline.model"),
         ("report/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
         ("model/job.py", "import importlib", "may not import importlib"),
-        ("load/x.py", "import_module('pipeline.engine')", "may not import pipeline.engine"),
+        ("loader/x.py", "import_module('pipeline.workers')", "may not import pipeline.workers"),
         # what it does
-        ("policy/gate.py", "async def _wait(): ...", "is async"),
-        ("policy/gate.py", "x = datetime.now(UTC)", "calls now()"),
+        ("model/gate.py", "async def _wait(): ...", "is async"),
+        ("model/gate.py", "x = datetime.now(UTC)", "calls now()"),
         ("model/job.py", "x = path.read_text()", "calls read_text()"),
         ("vendors/acme.py", "x = open('f')", "calls open()"),
         ("vendors/acme.py", "def _f():\n    global x\n    x = 1", "a global with state"),
         # what it shows of a reply
-        ("engine/x.py", "answer = classify_read(reply)", "understands a reply"),
+        ("workers/x.py", "answer = classify_read(reply)", "understands a reply"),
         ("run/x.py", "x = self.operation.decode(s, jobs, reply)", "understands a reply"),
         # how long it is
-        ("engine/x.py", "def _f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES, "_f has 61 lines"),
-        ("engine/x.py", "x = 1\n" * (MAX_FILE_LINES + 1), "has 602 lines"),
+        ("workers/x.py", "def _f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES, "_f has 61 lines"),
+        ("workers/x.py", "x = 1\n" * (MAX_FILE_LINES + 1), "has 602 lines"),
         # what it says
-        ("engine/x.py", "def run(): ...", "run has no docstring"),
-        ("engine/x.py", "class _A: ...\nclass B:\n    '''B.'''\n    def m(self): ...", "m has no"),
+        ("workers/x.py", "def run(): ...", "run has no docstring"),
+        ("workers/x.py", "class _A: ...\nclass B:\n    '''B.'''\n    def m(self): ...", "m has no"),
         # what it shows
-        ("engine/x.py", "__all__ = ['a', 'b']\na = 1", "b is listed but not there"),
-        ("engine/x.py", "__all__ = ['a']\na = 1\nb: int = 2", "b is public but not listed"),
+        ("workers/x.py", "__all__ = ['a', 'b']\na = 1", "b is listed but not there"),
+        ("workers/x.py", "__all__ = ['a']\na = 1\nb: int = 2", "b is public but not listed"),
         (
-            "engine/__init__.py",
-            "from pipeline.engine.pool import run\nfrom typing import Any\n__all__ = []",
+            "workers/__init__.py",
+            "from pipeline.workers.pool import run\nfrom typing import Any\n__all__ = []",
             "run is public but not listed",
         ),
     ],
@@ -400,18 +428,18 @@ def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault
     ("place", "source"),
     [
         (
-            "engine/pool.py",
+            "workers/pool.py",
             "import asyncio, time\nimport aiohttp\nfrom pipeline.model import Reply",
         ),
-        ("engine/pool.py", "from pipeline.engine.gate import Gate\nfrom .gate import Gate"),
-        ("engine/pool.py", "from pipeline.vendors.contract import Vendor"),
+        ("workers/pool.py", "from pipeline.pacing.limiter import Gate\nfrom .gate import Gate"),
+        ("workers/pool.py", "from pipeline.vendors.kit.contract import Vendor"),
         ("vendors/__init__.py", "import importlib, pkgutil"),
         ("model/wire.py", "from pathlib import Path"),
         ("cli/__init__.py", "import click\nfrom pipeline.simulator.app import serve"),
         ("cli/__init__.py", "from pipeline.cli.x import y\n__all__ = ['a']\na = y"),
-        ("policy/x.py", "from datetime import datetime\ndef _f(now): return now - datetime.min"),
-        ("engine/x.py", "@overload\ndef f(): ...\n@override\ndef g(): ..."),
-        ("engine/x.py", "def _f():\n" + "    x = 1\n" * (MAX_FUNCTION_LINES - 1)),
+        ("pacing/rate.py", "from datetime import datetime\ndef _f(now): return now - datetime.min"),
+        ("workers/x.py", "@overload\ndef f(): ...\n@override\ndef g(): ..."),
+        ("workers/x.py", "def _f():\n" + "    x = 1\n" * (MAX_FUNCTION_LINES - 1)),
     ],
 )
 def test_what_is_allowed_is_no_fault(tmp_path: Path, place: str, source: str) -> None:

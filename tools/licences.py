@@ -1,4 +1,4 @@
-"""Under which licence each locked dependency comes: `make licences` writes docs/licences.md."""
+"""Licences of the locked dependencies: `make licences` writes docs/reference/licences.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tools.audit import pinned
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "licences.md"
+PAGE = ROOT / "docs" / "reference" / "licences.md"
 LOCK = ROOT / "requirements" / "run.txt"
 
 _PREFIX = "License :: OSI Approved :: "
@@ -40,8 +40,8 @@ def page() -> str:
     return (
         "# Licences of the dependencies\n\n"
         "<!-- Made by `make licences` from requirements/run.txt. Do not edit. -->\n\n"
-        "What a run needs, as each package states it. The project itself: Apache 2.0, see\n"
-        "[LICENSE](../LICENSE).\n\n"
+        "This page answers: under which licence is each package that a run needs, as the package\n"
+        "states it? The project itself: Apache 2.0, see [LICENSE](../../LICENSE).\n\n"
         f"| package | version | licence |\n| --- | --- | --- |\n{rows}"
     )
 

@@ -22,7 +22,7 @@ from pipeline.cli.simulate import simulator
 from pipeline.cli.watch import watch
 from pipeline.cli.words import tell_error
 from pipeline.model import PipelineError, RunAborted
-from pipeline.report.wording import one_line
+from pipeline.model.formatting import one_line
 from pipeline.simulator import SimulatorError
 
 __all__ = ["main"]

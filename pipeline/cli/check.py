@@ -25,12 +25,14 @@ from pipeline.cli.setup import (
 )
 from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
-from pipeline.engine.exchange import as_curl, shown_request
-from pipeline.load import FaultKind, read_jobs
+from pipeline.jobs import read_jobs
+from pipeline.loader import FaultKind
 from pipeline.model import PipelineError, RunAborted
+from pipeline.model.formatting import one_line
 from pipeline.report import show_question
-from pipeline.report.wording import one_line
-from pipeline.run import Prepared, RunOptions, discard, prepare
+from pipeline.run import Prepared, discard, prepare
+from pipeline.runs import RunOptions
+from pipeline.workers.exchange_text import as_curl, shown_request
 
 _FAULTS_CHARS = 12_000  # two or three screens
 

@@ -15,9 +15,10 @@ from pipeline.cli.setup import whole
 from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
+from pipeline.model.formatting import one_line
 from pipeline.report import Summary
-from pipeline.report.wording import one_line
-from pipeline.run import SAMPLES, Prepared, RunOptions
+from pipeline.run import SAMPLES, Prepared
+from pipeline.runs import RunOptions
 from pipeline.watch import (
     ENDED,
     LETTERS,

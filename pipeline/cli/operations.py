@@ -14,8 +14,8 @@ from rich.table import Table
 from pipeline.cli.console import terminal
 from pipeline.config.secrets import secret_keys
 from pipeline.config.simulated import sample
-from pipeline.load.fields import fields_of
-from pipeline.load.names import nearest
+from pipeline.loader.fields import fields_of
+from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.vendors import Operation, Vendor, load_vendors
 

@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.load import JobsFile
+from pipeline.jobs import JobsFile
+from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
-from pipeline.policy.forecast import ASSUMED_LATENCY_S, Bound, Forecast, forecast
-from pipeline.policy.pause import remaining_s, stop_words, wait_words
-from pipeline.report.wording import about, counted, duration
+from pipeline.pacing.pause import remaining_s, stop_words, wait_words
 from pipeline.run import Appointment, Prepared, rows_left, to_the_minute, usual_latency_s
+from pipeline.run.estimate import ASSUMED_LATENCY_S, Bound, Forecast, forecast
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 

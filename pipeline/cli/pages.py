@@ -12,11 +12,11 @@ from rich.text import Text
 
 from pipeline.cli.words import from_here
 from pipeline.model import RunAborted
+from pipeline.model.formatting import counted, number, one_line
 from pipeline.model.plan import PlanKind, Planned
 from pipeline.plan import Made, Page, Verified
 from pipeline.plan.page import Field, short_id
 from pipeline.report.page.plan import MEANING, ChangedField, Noted, headline, publish_plan_page
-from pipeline.report.wording import counted, number, one_line
 from pipeline.run.canary import Trial
 
 _STYLE: Mapping[PlanKind, str] = {

@@ -17,13 +17,14 @@ from pipeline.cli.pages import show_plan, show_verified
 from pipeline.cli.session import Session
 from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, whole
 from pipeline.config import Config
-from pipeline.load import RowSelection
+from pipeline.loader import RowSelection
 from pipeline.model import UsageError
+from pipeline.model.formatting import one_line
 from pipeline.model.plan import PlanKind
 from pipeline.plan import Made as MadePlan
 from pipeline.plan import make_plan, undo_plan, verify_run
-from pipeline.report.wording import one_line
-from pipeline.run import RunOptions, Shared, Way, open_registry, prepare
+from pipeline.run import Shared, Way, prepare
+from pipeline.runs import RunOptions, open_registry
 
 FAILED, STOPPED = 1, 3
 LATEST = "latest"

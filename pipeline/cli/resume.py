@@ -13,8 +13,9 @@ from pipeline.cli.session import Session
 from pipeline.cli.setup import read_config
 from pipeline.config import Config
 from pipeline.model import UsageError
-from pipeline.run import UNFINISHED, is_alive, is_rehearsal, open_registry, reopen
-from pipeline.run.failed import prepare_failed
+from pipeline.run import reopen
+from pipeline.run.failed_rows import prepare_failed
+from pipeline.runs import UNFINISHED, is_alive, is_rehearsal, open_registry
 
 
 @click.command(short_help="Carry on a run that was stopped or killed.")

@@ -25,10 +25,11 @@ from pipeline.cli.setup import (
 )
 from pipeline.cli.telling import telling
 from pipeline.config import Config
-from pipeline.load import RowSelection
+from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.report import SUMMARY_NAME, read_summary
-from pipeline.run import RunOptions, prepare, reopen, report_only, same_finished
+from pipeline.run import prepare, reopen, report_only, same_finished
+from pipeline.runs import RunOptions
 from pipeline.tell.events import LEVELS, Level
 
 

@@ -21,19 +21,19 @@ from pipeline.cli.setup import read_config
 from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
-from pipeline.load.names import nearest
+from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
-from pipeline.policy.pause import in_words, remaining_s
-from pipeline.policy.quota import parse_quota
+from pipeline.model.formatting import counted, number, one_line, printable, verdict
+from pipeline.model.quota import parse_quota
+from pipeline.pacing.pause import in_words, remaining_s
 from pipeline.report import closing
 from pipeline.report.page.write import INDEX_NAME
 from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
 from pipeline.report.summary import PAGE_NAME
-from pipeline.report.wording import counted, number, one_line, printable, verdict
-from pipeline.run.exchanges import exchange_of
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
-from pipeline.run.prune import prune, remove
+from pipeline.runs.exchanges import exchange_of
+from pipeline.runs.retention import prune, remove
 
 FORMAT = 1
 MOST = 20

@@ -19,8 +19,8 @@ from pipeline.cli.pages import show_trial
 from pipeline.cli.side_by_side import Board, Turns
 from pipeline.cli.words import question_about, tell_error
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
+from pipeline.model.formatting import one_line
 from pipeline.report import LiveDisplay, PlainDisplay, Summary, closing, show_question
-from pipeline.report.wording import one_line
 from pipeline.run import (
     Appointment,
     BusyError,
@@ -33,10 +33,10 @@ from pipeline.run import (
     check_secrets,
     discard,
     signals_obeyed,
-    tidy,
     to_the_minute,
 )
 from pipeline.run.canary import Trial
+from pipeline.runs import tidy
 from pipeline.tell import Teller
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4

@@ -17,10 +17,10 @@ import click
 from anyio.from_thread import start_blocking_portal
 
 from pipeline.config import Config, load_config
-from pipeline.load import RowSelection, parse_rows
+from pipeline.loader import RowSelection, parse_rows
 from pipeline.model import UsageError
-from pipeline.policy.stop_if import StopIf, parse_stop_if
 from pipeline.run import SAMPLES, Prepared, discard
+from pipeline.runs.stop_if import StopIf, parse_stop_if
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
 from pipeline.watch import is_hidden

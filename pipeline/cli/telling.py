@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.cli.console import Output
 from pipeline.cli.words import warn
 from pipeline.config import Config
-from pipeline.run.usual import last_ends
+from pipeline.run.baseline import last_ends
 from pipeline.tell import Teller, open_teller
 from pipeline.tell.events import Level
 

@@ -23,8 +23,8 @@ from pipeline.cli.telling import telling
 from pipeline.cli.words import from_here, tell_error, warn
 from pipeline.config import Config
 from pipeline.model import UsageError
-from pipeline.report.wording import one_line
-from pipeline.run import RunOptions
+from pipeline.model.formatting import one_line
+from pipeline.runs import RunOptions
 from pipeline.tell import Teller, serve_metrics
 from pipeline.tell.events import LEVELS
 from pipeline.watch import (

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pipeline.cli.console import terminal
 from pipeline.cli.outlook import Outlook, Prospect
 from pipeline.model import ConfigError, InputError
+from pipeline.model.formatting import counted, one_line
 from pipeline.report import Question, Target
-from pipeline.report.wording import counted, one_line
 from pipeline.run import Prepared, warnings_about
 
 EXAMPLES = 5

@@ -17,10 +17,10 @@ from pipeline.config.keys import AUTO, REFERENCE, AccountKeys, absolute, proxy_f
 from pipeline.config.secrets import Secrets, secret_keys
 from pipeline.model import Link
 from pipeline.model.errors import shorten
+from pipeline.model.quota import UNITS_S, Quota, parse_quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
-from pipeline.policy.quota import UNITS_S, Quota, parse_quota
-from pipeline.policy.retry import RetryPolicy
-from pipeline.vendors.contract import Account, Vendor, VendorSettings
+from pipeline.vendors.kit.contract import Account, Vendor, VendorSettings
 
 SAMPLE_PREFIX = "sample-"
 

@@ -22,10 +22,10 @@ from pipeline.config.keys import REFERENCE, TopLevel, absolute, known_zone, url_
 from pipeline.config.secrets import Secrets
 from pipeline.config.simulated import at_simulator, sample
 from pipeline.config.telling import TABLES, LogKeys, MetricsKeys, NotifyKeys
-from pipeline.ledger import Checks
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.vendors.contract import Account, Vendor
+from pipeline.store import Checks
+from pipeline.vendors.kit.contract import Account, Vendor
 
 DEFAULT_FILE = "pipeline.toml"
 

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipeline.model.quota import UNITS_S, Quota, parse_quota
 from pipeline.model.wire import header_fault
-from pipeline.policy.quota import UNITS_S, Quota, parse_quota
 
 AUTO = "auto"
 """In place of a quota: what the vendor allows is learned from its replies."""
@@ -153,23 +153,80 @@ class AccountKeys(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    vendor: str
-    quota: Annotated[tuple[Quota, ...] | None, BeforeValidator(_quotas)] = None
-    pacing: Literal["even", "strict"] = "even"
-    day_starts: Annotated[float | None, BeforeValidator(_day_starts)] = None
-    in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    connect_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
-    attempts: Annotated[int, Field(ge=1, le=100)] | None = None
-    max_wait_s: Annotated[float, Field(ge=0)] = 900.0
-    max_outage_s: Annotated[float, Field(ge=0)] = 900.0
-    ca_file: str | None = None
-    client_cert: str | None = None
-    client_key: str | None = None
-    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(default=None, repr=False)
-    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(default={}, repr=False)
-    allow_http: bool = False
-    tls: Annotated[Literal["1.2", "legacy"], BeforeValidator(_tls)] = "1.2"
+    vendor: str = Field(description="The vendor: adobe, oracle or xsolla.")
+    quota: Annotated[tuple[Quota, ...] | None, BeforeValidator(_quotas)] = Field(
+        default=None,
+        description=(
+            'Requests per time, spread evenly: "20/s", "1000/min", "12/6s", "5000/h", '
+            '"50000/day". All of a list hold at once. "1000/min burst" is used as fast as '
+            'possible. "auto" learns it.'
+        ),
+    )
+    pacing: Literal["even", "strict"] = Field(
+        default="even",
+        description=(
+            "strict counts a request from its reply on: it holds whatever the network does, and "
+            "is slower."
+        ),
+    )
+    day_starts: Annotated[float | None, BeforeValidator(_day_starts)] = Field(
+        default=None,
+        description=(
+            "When the vendor's day begins. Without it, a quota per day holds in any 24 hours."
+        ),
+    )
+    in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        default=None, description="Requests under way at once."
+    )
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
+        default=None, description="For a whole attempt, connecting included."
+    )
+    connect_timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
+        default=None, description="For connecting; 10 if not given."
+    )
+    attempts: Annotated[int, Field(ge=1, le=100)] | None = Field(
+        default=None, description="How often a row is sent at most; 5 if not given."
+    )
+    max_wait_s: Annotated[float, Field(ge=0)] = Field(
+        default=900.0, description="A longer pause that the vendor asks for stops the account."
+    )
+    max_outage_s: Annotated[float, Field(ge=0)] = Field(
+        default=900.0, description="A longer outage stops the account."
+    )
+    ca_file: str | None = Field(
+        default=None, description="A certificate authority to trust instead of the system's, PEM."
+    )
+    client_cert: str | None = Field(default=None, description="A client certificate, PEM.")
+    client_key: str | None = Field(default=None, description="Its key, PEM; needs client_cert.")
+    proxy: Annotated[str, AfterValidator(_proxy)] | None = Field(
+        default=None,
+        repr=False,
+        description=(
+            "An http:// URL; TLS still reaches the vendor. With a password it must be a "
+            "reference. Proxies of the environment are not used."
+        ),
+    )
+    headers: Annotated[dict[str, str], AfterValidator(_headers)] = Field(
+        default={},
+        repr=False,
+        description=(
+            "Additional headers; a value may be a reference. Not Host, Authorization, Content-... "
+            "and others that the request or the account sets."
+        ),
+    )
+    allow_http: bool = Field(
+        default=False,
+        description=(
+            "Allow an http:// base_url beyond this machine. Credentials can be read on the way."
+        ),
+    )
+    tls: Annotated[Literal["1.2", "legacy"], BeforeValidator(_tls)] = Field(
+        default="1.2",
+        description=(
+            "The oldest version accepted. legacy allows the weak encryption of old servers, with "
+            "a warning in every report."
+        ),
+    )
 
 
 class TopLevel(BaseModel):
@@ -177,11 +234,20 @@ class TopLevel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    inputs: str = "inputs"
-    reports: str = "reports"
-    ledger: str = ".pipeline/ledger.db"
-    keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = 90
-    timezone: Annotated[str, AfterValidator(known_zone)] | None = None
+    inputs: str = Field(
+        default="inputs", description="The drop folder, used if a run names no file."
+    )
+    reports: str = Field(default="reports", description="Where reports go; not below inputs.")
+    ledger: str = Field(
+        default=".pipeline/ledger.db",
+        description="The file that runs share; not below reports or inputs.",
+    )
+    keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = Field(
+        default=90, description="How long finished runs stay on record."
+    )
+    timezone: Annotated[str, AfterValidator(known_zone)] | None = Field(
+        default=None, description="Of dates without an offset. Without it they are errors."
+    )
     accounts: dict[str, dict[str, Any]] = {}
     input: dict[str, dict[str, Any]] = {}
     log: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from pipeline.config.findings import Findings
 from pipeline.config.keys import REFERENCE, absolute
-from pipeline.vendors.contract import Vendor
+from pipeline.vendors.kit.contract import Vendor
 
 COMMAND_TIMEOUT_S = 30.0
 

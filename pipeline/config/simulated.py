@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pipeline.config.accounts import SAMPLE_PREFIX, AccountEntry
 from pipeline.config.keys import AccountKeys
 from pipeline.config.secrets import secret_keys
-from pipeline.vendors.contract import TokenCall, Vendor, VendorSettings
+from pipeline.vendors.kit.contract import TokenCall, Vendor, VendorSettings
 
 SAMPLE_QUOTA = "50/s"  # lively, and still slow enough to be watched
 SAMPLE_ATTEMPTS = 3  # what fails on purpose need not be waited for

@@ -20,32 +20,34 @@ class _Table(BaseModel):
 class LogKeys(_Table):
     """How a command speaks; `format` None: for the person who started it."""
 
-    format: Literal["json", "text"] | None = None
-    level: Literal["error", "warning", "info", "row"] = "info"
+    format: Literal["json", "text"] | None = Field(
+        default=None, description="Log lines instead of output for people."
+    )
+    level: Literal["error", "warning", "info", "row"] = Field(
+        default="info", description="The lowest level logged; row: also each failed row."
+    )
 
 
 class NotifyKeys(_Table):
-    """The webhook: a reference to its URL, which is a secret; None where nobody is told.
+    """The webhook: a reference to its URL, which is a secret; None if there is none."""
 
-    format     what the receiver takes: slack's `text`, a card for Teams, or every field as JSON
-    on         what is told
-    timeout_s  for one attempt; there are two
-    """
-
-    webhook: str | None = Field(default=None, repr=False)
-    format: Literal["slack", "teams", "json"] = "slack"
-    on: Annotated[tuple[Occasion, ...], BeforeValidator(_occasions)] = (
-        "failure",
-        "gate",
-        "nothing_arrived",
+    webhook: str | None = Field(default=None, repr=False, description="Where messages go.")
+    format: Literal["slack", "teams", "json"] = Field(
+        default="slack",
+        description="What the receiver accepts: text, a card for Teams, or every field as JSON.",
     )
-    timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    on: Annotated[tuple[Occasion, ...], BeforeValidator(_occasions)] = Field(
+        default=("failure", "gate", "nothing_arrived"), description="When a message is sent."
+    )
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=5.0, description="For each of two attempts."
+    )
 
 
 class MetricsKeys(_Table):
     """Where metrics are written: a file that a textfile collector reads; None: nowhere."""
 
-    file: str | None = None
+    file: str | None = Field(default=None, description="Where metrics are written when a run ends.")
 
 
 TABLES: dict[str, type[Any]] = {"log": LogKeys, "notify": NotifyKeys, "metrics": MetricsKeys}

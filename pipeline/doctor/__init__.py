@@ -13,11 +13,11 @@ from pipeline.doctor.machine import examine_machine, examine_secret_files
 from pipeline.doctor.pause import examine_pause
 from pipeline.doctor.wire import examine_account
 from pipeline.model import ConfigError
-from pipeline.vendors.contract import Vendor
+from pipeline.vendors.kit.contract import Vendor
 
 __all__ = ["Finding", "Level", "examine"]
 
-_IN_FILE = "Correct the configuration; docs/configuration.md has every key"
+_IN_FILE = "Correct the configuration; docs/reference/configuration.md has every key"
 _IN_SECRETS = "Put the secret where the reference says, or correct the reference"
 
 

@@ -6,9 +6,9 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from pipeline.doctor.finding import Finding, Level
-from pipeline.engine.answers import read_answer
 from pipeline.model import NoReply, Reply
-from pipeline.vendors.contract import Account, Probed
+from pipeline.vendors.kit.contract import Account, Probed
+from pipeline.workers.answers import read_answer
 
 CLOCK_DOUBTFUL_S = 5.0  # `Date` has whole seconds, and a reply takes some
 CLOCK_WRONG_S = 300.0  # what signed tokens bear at most

@@ -11,8 +11,8 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.config.keys import REFERENCE, absolute
 from pipeline.doctor.finding import Finding, Level
-from pipeline.ledger.file_system import network_file_system_of
-from pipeline.run.room import copies_bytes, shortage
+from pipeline.store.disk_space import copies_bytes, shortage
+from pipeline.store.file_system import network_file_system_of
 
 
 def examine_machine(config: Config) -> Iterator[Finding]:

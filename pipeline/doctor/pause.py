@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipeline.config import Config
 from pipeline.doctor.finding import Finding, Level
 from pipeline.model import RunAborted
-from pipeline.policy.pause import in_words, lift, remaining_s
+from pipeline.pacing.pause import in_words, lift, remaining_s
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 

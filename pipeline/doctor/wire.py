@@ -12,11 +12,11 @@ import anyio.to_thread
 
 from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.judge import judge_certificate, judge_clock, judge_lost, judge_reply
-from pipeline.engine.sign_in import sign_in_ahead, signed_in
-from pipeline.engine.tls import tls_context, tls_failure
 from pipeline.model import ConfigError, Link, NoReply
-from pipeline.policy.retry import RetryPolicy
-from pipeline.vendors.contract import Account
+from pipeline.model.retry import RetryPolicy
+from pipeline.vendors.kit.contract import Account
+from pipeline.workers.tls import tls_context, tls_failure
+from pipeline.workers.tokens import sign_in_ahead, signed_in
 
 PATIENCE_S = 10.0  # for one connection, and for one reply
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 ROW_COLUMN = "__row"
 LINE_COLUMN = "__line"
@@ -56,21 +56,36 @@ class Snapshot:
 class InputSettings(BaseModel):
     """How one source's files differ from ours: `[input."<operation>"]` of the configuration.
 
-    rename         header in the file -> our field
-    ignore         headers to leave out; `*` and `?` as in file names
-    empty_is_null  fields whose empty cells mean null
-    missing        what an absent field of a full replace means: refused, kept as the vendor has it,
-                   or cleared on purpose
-    accounts       which accounts a column of the file may name; None: only the vendor's only one
-    timezone       of dates without an offset; None: such dates are errors
+    timezone  the configuration has put the one at the top in its place; None: there is none, and
+              dates without an offset are errors
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rename: dict[str, str] = {}
-    ignore: tuple[str, ...] = ()
-    empty_is_null: tuple[str, ...] = ()
-    missing: Literal["refuse", "keep", "clear"] = "refuse"
-    accounts: tuple[str, ...] | None = None
-    delimiter: Literal[",", ";", "\t", "|"] | None = None
-    timezone: str | None = None
+    rename: dict[str, str] = Field(default={}, description="Header in the file = field.")
+    ignore: tuple[str, ...] = Field(
+        default=(), description="Headers to leave out; * and ? as in file names."
+    )
+    empty_is_null: tuple[str, ...] = Field(
+        default=(), description="Fields whose empty cells mean null."
+    )
+    missing: Literal["refuse", "keep", "clear"] = Field(
+        default="refuse",
+        description=(
+            "A field that a full replacement does not give: refuse the row, keep the vendor's "
+            "value, or clear it."
+        ),
+    )
+    accounts: tuple[str, ...] | None = Field(
+        default=None,
+        description=(
+            "Accounts that a column of the file may name. Without it, the vendor's only one."
+        ),
+    )
+    delimiter: Literal[",", ";", "\t", "|"] | None = Field(
+        default=None, description="Of CSV. Without it, detected from the header."
+    )
+    timezone: str | None = Field(
+        default=None,
+        description="Of dates without an offset. Without it, the one at the top of the file.",
+    )

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from pipeline.ledger import RunLedger
-from pipeline.ledger.befores import Befores
-from pipeline.load import JobsFile
-from pipeline.load.jobs import job_rows
+from pipeline.jobs import JobsFile
+from pipeline.jobs.jobs_file import job_rows
 from pipeline.model import JobRow, RowResult, Status
 from pipeline.plan.rows import Applied
 from pipeline.run import Prepared
-from pipeline.run.record import has_befores, open_befores, open_record
-from pipeline.tables import read_back_frames
+from pipeline.runs.record import has_befores, open_befores, open_record
+from pipeline.store import RunLedger
+from pipeline.store.parquet import read_back_frames
+from pipeline.store.previous_states import Befores
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import State
+from pipeline.vendors.kit.contract import State
 
 MAY_STAND = frozenset({Status.UPDATED, Status.UNKNOWN})
 """Rows that were applied, or may have been: what stands there tells."""

@@ -26,23 +26,25 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.reader import Seen
-from pipeline.files import aside, publish, removed_on_error
-from pipeline.ledger import RunLedger
-from pipeline.load import Bound, read_jobs
-from pipeline.load.plans import PlanWriter
-from pipeline.load.repeats import repeated_entities
+from pipeline.jobs import read_jobs
+from pipeline.jobs.repeats import repeated_entities
+from pipeline.loader import Bound
+from pipeline.loader.plan_file import PlanWriter
 from pipeline.model import JobRow, RowResult, RunAborted, UsageError
 from pipeline.model.plan import PlanKind, Planned, PlanRow
 from pipeline.plan.page import Page
 from pipeline.plan.rows import foretold, invalid
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
-from pipeline.run import RunOptions, Way
-from pipeline.run.busy import accounts_held
+from pipeline.run import Way
+from pipeline.run.destination_locks import accounts_held
 from pipeline.run.prepare import take_and_bind
-from pipeline.run.record import LEDGER
-from pipeline.run.registry import fingerprint, run_name
+from pipeline.runs import RunOptions
+from pipeline.runs.record import LEDGER
+from pipeline.runs.registry import fingerprint, run_name
+from pipeline.store import RunLedger
+from pipeline.store.files import aside, publish, removed_on_error
 from pipeline.vendors import Account, Operation
+from pipeline.workers.entity_reader import Seen
 
 LAST_ROW = 2**63 - 1
 Tell = Callable[[int, int], None]

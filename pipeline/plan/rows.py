@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pipeline.engine.reader import Seen
 from pipeline.model import JobRow, RowResult, UpdateJob
 from pipeline.model.plan import FieldChange, PlanKind, PlanRow
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import Change, Difference, Missing, State
+from pipeline.vendors.kit.contract import Change, Difference, Missing, State
+from pipeline.workers.entity_reader import Seen
 
 NO_FIT = "the patch does not fit what is there: the vendor would refuse it"
 BY_THE_ROW = (

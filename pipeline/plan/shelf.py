@@ -6,9 +6,9 @@ import math
 import sqlite3
 from typing import Any
 
-from pipeline.engine.reader import Reader
 from pipeline.model import UpdateJob
-from pipeline.vendors.contract import Listing, Page, State
+from pipeline.vendors.kit.contract import Listing, Page, State
+from pipeline.workers.entity_reader import Reader
 
 _MOST_PAGES = 100_000
 """A list that goes on longer leads in a circle."""

@@ -13,16 +13,16 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.auth import mask_of
-from pipeline.engine.gate import Door
-from pipeline.engine.means import Surroundings
-from pipeline.engine.reader import Reader, Seen
-from pipeline.load import JobsFile
+from pipeline.jobs import JobsFile
 from pipeline.model import UpdateJob
+from pipeline.pacing.limiter import Door
 from pipeline.plan.shelf import Shelf, shelve
 from pipeline.run import Way
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import State
+from pipeline.vendors.kit.contract import State
+from pipeline.workers.auth import mask_of
+from pipeline.workers.dependencies import Surroundings
+from pipeline.workers.entity_reader import Reader, Seen
 
 FEW_ROWS = 100
 """For fewer rows nobody looks whether a list is shorter."""

@@ -11,9 +11,8 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.reader import Seen
-from pipeline.load import JobsFile
-from pipeline.load.repeats import repeated_entities
+from pipeline.jobs import JobsFile
+from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import UsageError
 from pipeline.model.plan import PlanKind, PlanRow
 from pipeline.plan.applied import MAY_STAND, Record, record_of
@@ -22,8 +21,9 @@ from pipeline.plan.page import Page
 from pipeline.plan.rows import Applied, taken_back
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import Way, reopen
-from pipeline.run.busy import accounts_held
+from pipeline.run.destination_locks import accounts_held
 from pipeline.vendors import Account
+from pipeline.workers.entity_reader import Seen
 
 
 async def undo_plan(

@@ -15,19 +15,19 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.engine.reader import Seen
-from pipeline.load.repeats import repeated_entities
+from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import RunAborted, Status
 from pipeline.plan.applied import Ended, Record, record_of
 from pipeline.plan.make import Tell
 from pipeline.plan.rows import Applied
 from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
-from pipeline.policy.canary import Candidate, first_of_each, picked
 from pipeline.run import Prepared, Way, reopen
-from pipeline.run.busy import accounts_held
-from pipeline.run.registry import run_name
+from pipeline.run.canary_rows import Candidate, first_of_each, picked
+from pipeline.run.destination_locks import accounts_held
+from pipeline.runs.registry import run_name
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import Missing
+from pipeline.vendors.kit.contract import Missing
+from pipeline.workers.entity_reader import Seen
 
 STANDS = frozenset({Status.UPDATED, Status.UNCHANGED})
 """Rows that say that the vendor holds them."""

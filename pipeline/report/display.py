@@ -20,9 +20,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.model import AccountProgress, Trouble
+from pipeline.model.formatting import about, compact, counted, number, one_line
 from pipeline.report.pace import Pace, Paces, Throughput, sparkline, total
 from pipeline.report.printable import Printable
-from pipeline.report.wording import about, compact, counted, number, one_line
 
 REFRESH_PER_S = 5
 PLAIN_EVERY_S = 10.0

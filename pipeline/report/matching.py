@@ -14,7 +14,7 @@ from pipeline.report.errors import SHOWN_ROWS
 from pipeline.report.reconcile import check_results, check_rows
 from pipeline.report.source import ReportSource
 from pipeline.report.summary import NOTHING_SENT
-from pipeline.tables import read_frames
+from pipeline.store.parquet import read_frames
 
 LAST_ROW = 2**63 - 1
 UNSENT_CODE = "not_sent"

@@ -13,9 +13,9 @@ from typing import Protocol, Self
 
 import polars as pl
 
-from pipeline.files import sync_file
 from pipeline.model import Snapshot
-from pipeline.tables import ROW_GROUP_ROWS, ParquetWriter, fitting_rows, read_frames
+from pipeline.store.files import sync_file
+from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows, read_frames
 
 _PART_BYTES = 4 << 20  # of long cells, held several times over while they become lines
 

@@ -6,7 +6,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 
-from pipeline.report.wording import printable
+from pipeline.model.formatting import printable
 
 
 class Printable:

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.files import sync_folder
+from pipeline.store.files import sync_folder
 
 LATEST = "latest"
 

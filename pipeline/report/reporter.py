@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.files import aside, atomic_write, publish, removed_on_error, sync_folder
 from pipeline.model import SUCCESS, DamagedError, Status
 from pipeline.report.columns import InputColumns
 from pipeline.report.errors import ReportError
@@ -25,7 +24,8 @@ from pipeline.report.source import ReportSource
 from pipeline.report.summarise import summarise
 from pipeline.report.summary import PAGE_NAME, SUMMARY_NAME, OutputSummary, Summary
 from pipeline.report.tally import Tally
-from pipeline.tables import row_count
+from pipeline.store.files import aside, atomic_write, publish, removed_on_error, sync_folder
+from pipeline.store.parquet import row_count
 
 _SUCCESSES = [status.value for status in Status if status in SUCCESS]
 

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.model import DamagedError
+from pipeline.model.formatting import compact, one_line
 from pipeline.report.errors import ReportError
-from pipeline.report.wording import compact, one_line
-from pipeline.tables import read_frames
+from pipeline.store.parquet import read_frames
 
 _BEFORE_ID = 4  # vendor|origin|scope|kind|id, and only the last may hold a `|`
 

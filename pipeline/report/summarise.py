@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from pipeline.model import Snapshot, Status
+from pipeline.model.formatting import verdict
 from pipeline.model.leg import Leg
 from pipeline.report.source import ReportSource
 from pipeline.report.summary import (
@@ -20,7 +21,6 @@ from pipeline.report.summary import (
     exit_code,
 )
 from pipeline.report.tally import Tally
-from pipeline.report.wording import verdict
 
 SHORTEST_S = 2.0
 """Who sent for less than this has used no share of its quota that means anything: what a window

@@ -15,10 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.model import SUCCESS, Status
-from pipeline.report.page.advice import commands
-from pipeline.report.runs_table import moment
-from pipeline.report.summary import ErrorSummary, LegSummary, Summary
-from pipeline.report.wording import (
+from pipeline.model.formatting import (
     MEANING,
     about,
     counted,
@@ -27,6 +24,9 @@ from pipeline.report.wording import (
     one_line,
     row_list,
 )
+from pipeline.report.page.advice import commands
+from pipeline.report.runs_table import moment
+from pipeline.report.summary import ErrorSummary, LegSummary, Summary
 
 _STYLE: Mapping[Status, str] = {
     Status.UPDATED: "green",

@@ -13,18 +13,13 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
-from pipeline.ledger import Ledger, State
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.report import ReconciliationError, ReportError, Summary
 from pipeline.report.summary import NOTHING_SENT
-from pipeline.run.appointed import Appointment, CalledOffError, to_the_minute
-from pipeline.run.before import Before
-from pipeline.run.busy import BusyError, places_held
+from pipeline.run.baseline import usual_latency_s
 from pipeline.run.credentials import check_secrets
-from pipeline.run.facts import report, warnings_about
-from pipeline.run.options import RunOptions
-from pipeline.run.origin import Origin
-from pipeline.run.places import settle_places
+from pipeline.run.destination_locks import BusyError, places_held
+from pipeline.run.execute import Progress, Watch, Way, send_or_refuse, signals_obeyed
 from pipeline.run.prepare import (
     SAMPLES,
     Prepared,
@@ -35,35 +30,33 @@ from pipeline.run.prepare import (
     same_unfinished,
     sent_before,
 )
-from pipeline.run.prune import tidy
-from pipeline.run.record import open_record
-from pipeline.run.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
+from pipeline.run.recorded_state import Before
 from pipeline.run.remaining import rows_left
-from pipeline.run.send import Progress, Watch, Way, send_or_refuse, signals_obeyed
-from pipeline.run.shared import Sent, Shared
-from pipeline.run.turn import await_turn
-from pipeline.run.usual import usual_latency_s
+from pipeline.run.report_facts import report, warnings_about
+from pipeline.run.schedule_wait import await_turn
+from pipeline.run.schedule_window import Appointment, CalledOffError, to_the_minute
+from pipeline.run.session import Sent, Shared
+from pipeline.run.stale_rows import settle_places
+from pipeline.runs.options import RunOptions
+from pipeline.runs.record import open_record
+from pipeline.runs.registry import open_registry
+from pipeline.runs.retention import tidy
+from pipeline.store import Ledger, State
 from pipeline.vendors import load_vendors
 
 __all__ = [
     "SAMPLES",
-    "UNFINISHED",
     "Appointment",
     "BusyError",
     "CalledOffError",
-    "Origin",
     "Prepared",
     "Progress",
-    "RunOptions",
     "Shared",
     "Watch",
     "Way",
     "carry_out",
     "check_secrets",
     "discard",
-    "is_alive",
-    "is_rehearsal",
-    "open_registry",
     "prepare",
     "reopen",
     "report_only",
@@ -74,7 +67,6 @@ __all__ = [
     "same_unfinished",
     "sent_before",
     "signals_obeyed",
-    "tidy",
     "to_the_minute",
     "usual_latency_s",
     "warnings_about",

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.load import Bound, bind
+from pipeline.loader import Bound, bind
 from pipeline.model import InputSettings, RowResult, Snapshot
-from pipeline.run.options import RunOptions
+from pipeline.runs.options import RunOptions
 
 
 def folder_operation(path: Path, config: Config) -> str | None:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.ledger import Ledger
-from pipeline.load import JobsFile, read_jobs
+from pipeline.jobs import JobsFile, read_jobs
 from pipeline.model import SUCCESS, AccountProgress, JobRow, RowResult, Status
-from pipeline.policy.canary import Candidate, first_of_each, picked
-from pipeline.policy.stop_if import StopIf, parse_stop_if
+from pipeline.run.canary_rows import Candidate, first_of_each, picked
+from pipeline.runs.stop_if import StopIf, parse_stop_if
+from pipeline.store import Ledger
 
 NO_ERROR = parse_stop_if("errors > 0")
 """What a canary has to hold where nothing else is said."""

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from pipeline.model import ConfigError, Fault
 from pipeline.run.prepare import Prepared
-from pipeline.run.registry import open_registry
+from pipeline.runs.registry import open_registry
 from pipeline.vendors import NAMES_OF_CREDENTIALS, Account, Basic
 
 

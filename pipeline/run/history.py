@@ -16,23 +16,23 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from pipeline.checksums import check_is
 from pipeline.config import Config
-from pipeline.ledger import Holder, Run, State
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
 from pipeline.model.plan import MadeOf
-from pipeline.policy.quota import Quota
+from pipeline.model.quota import Quota
 from pipeline.report import Summary, read_summary
 from pipeline.report.runs_table import Asked, Entity, asked_of
 from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
-from pipeline.run.asked import ask
-from pipeline.run.before import Before
+from pipeline.run.live_overrides import ask
 from pipeline.run.prepare import Prepared, reopen
-from pipeline.run.record import LostRecordError, open_record
+from pipeline.run.recorded_state import Before
 from pipeline.run.recover import recover
-from pipeline.run.registry import UNFINISHED, is_alive, lock_of, open_registry
-from pipeline.run.stored import StoredRun, is_stored, load
+from pipeline.runs.record import LostRecordError, open_record
+from pipeline.runs.registry import UNFINISHED, is_alive, lock_of, open_registry
+from pipeline.runs.run_folder import StoredRun, is_stored, load
+from pipeline.store import Holder, Run, State
+from pipeline.store.checksums import check_is
 
 LOOK_AGAIN_S = 0.2
 """Who holds a lock only to see whether it is free has let go of it by then."""

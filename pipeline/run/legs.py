@@ -8,7 +8,7 @@ from typing import Protocol
 from pipeline.model import AccountProgress
 from pipeline.model.leg import Leg
 from pipeline.run.canary import added
-from pipeline.run.shared import Sent
+from pipeline.run.session import Sent
 
 
 class Legs(Protocol):

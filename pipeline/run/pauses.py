@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pipeline.config import Config
 from pipeline.model import ConfigError
 from pipeline.model.pause import AskedPause
-from pipeline.policy.pause import remaining_s
-from pipeline.run.registry import open_registry
-from pipeline.run.shared import group_prefix, quota_group
+from pipeline.pacing.pause import remaining_s
+from pipeline.run.session import group_prefix, quota_group
+from pipeline.runs.registry import open_registry
 
 
 def pause_on_record(

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.engine.look import Looking
-from pipeline.ledger import Holder, Lock, Run, RunLedger
-from pipeline.load import Bound, take
-from pipeline.load.bind_plan import bind_plan
-from pipeline.load.plans import planned_of
+from pipeline.loader import Bound, take
+from pipeline.loader.bind_plan import bind_plan
+from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
     ConfigError,
     DamagedError,
@@ -27,11 +25,11 @@ from pipeline.model import (
 )
 from pipeline.model.plan import MadeOf, Planned
 from pipeline.run.binding import bind_snapshot, folder_operation, inputs_of
-from pipeline.run.older import check_older
-from pipeline.run.options import RunOptions
-from pipeline.run.origin import Origin, origin_of
-from pipeline.run.record import LEDGER, forget_witnesses
-from pipeline.run.registry import (
+from pipeline.run.older_files import check_older
+from pipeline.runs.options import RunOptions
+from pipeline.runs.origin import Origin, origin_of
+from pipeline.runs.record import LEDGER, forget_witnesses
+from pipeline.runs.registry import (
     UNFINISHED,
     fingerprint,
     is_alive,
@@ -40,9 +38,11 @@ from pipeline.run.registry import (
     register,
     run_name,
 )
-from pipeline.run.room import check_room, copies_bytes, record_bytes
-from pipeline.run.stored import FORMAT, StoredRun, check_files, is_stored, load, save
+from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
+from pipeline.store import Holder, Lock, Run, RunLedger
+from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.vendors import Account
+from pipeline.workers.precheck import Looking
 
 SAMPLES = "samples"
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"

@@ -13,16 +13,16 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pipeline.checksums import check_whole
-from pipeline.files import publish
-from pipeline.ledger import RunLedger
-from pipeline.ledger.mark import commits_in, mark_of
-from pipeline.ledger.run_ledger import sound_results
-from pipeline.load import read_jobs
-from pipeline.load.snapshot import row_numbers
+from pipeline.jobs import read_jobs
+from pipeline.jobs.snapshot_file import row_numbers
 from pipeline.model import JobRow, RowResult, RunAborted, Status
 from pipeline.run.prepare import Prepared
-from pipeline.run.record import LEDGER, witness_of
+from pipeline.runs.record import LEDGER, witness_of
+from pipeline.store import RunLedger
+from pipeline.store.checksums import check_whole
+from pipeline.store.commit_mark import commits_in, mark_of
+from pipeline.store.files import publish
+from pipeline.store.run_ledger import sound_results
 
 CODE = "record_lost"
 _LOST = "the record of this row was lost: it may have been sent"

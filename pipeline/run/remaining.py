@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from pipeline.ledger import ended_among
-from pipeline.load.jobs import JobsFile, read_operations
+from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.run.prepare import Prepared
-from pipeline.run.record import LEDGER
+from pipeline.runs.record import LEDGER
+from pipeline.store import ended_among
 
 
 def rows_left(prepared: Prepared) -> dict[str, Counter[str]]:

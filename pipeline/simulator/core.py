@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from pipeline.simulator.wire import SILENT, Connection, send
 
 _LOGGER = logging.getLogger(__name__)
 
+_AUTHORITY = re.compile(r"https?://[^/?]*")
 _ELSEWHERE = "/elsewhere"
 _FLUSH_AFTER_S = 0.2
 _DESKS = {vendor.desk.path: (vendor.name, vendor.desk) for vendor in VENDORS if vendor.desk}
@@ -191,7 +193,7 @@ class Simulator:
                 request.raw_path.partition("?")[2],
             ),
             repeated=repeated,
-            raw_path=request.raw_path,
+            raw_path=origin_form(request.raw_path),
             connection=connection.number,
             is_reused=connection.requests > 1,
         )
@@ -325,6 +327,17 @@ def log_entry(arrival: Arrival, judgement: Judgement, *, keep_body: bool) -> dic
 
 def _body_text(body: bytes, judgement: Judgement) -> str:
     return MASK if judgement.is_for_token else body.decode("utf-8", "backslashreplace")
+
+
+def origin_form(target: str) -> str:
+    """The target of a request without scheme and authority, which it has if it was for a proxy.
+
+    A server takes both forms (RFC 9112, section 3.2.2).
+
+    >>> origin_form("http://vendor.example/xsolla/api/v2?a=http://b/"), origin_form("/v2?a=http://b/")
+    ('/xsolla/api/v2?a=http://b/', '/v2?a=http://b/')
+    """
+    return target if target.startswith("/") else _AUTHORITY.sub("", target, count=1)
 
 
 def _path_of(raw_path: str) -> str:

@@ -1,4 +1,4 @@
-"""What people and programs are told of. Values: no cell of a row, no secret.
+"""Events for logs and webhooks. Values: no cell of a row, no secret.
 
 `LEVEL` is how much it matters, `OCCASION` under which name a webhook asks for it.
 """
@@ -15,7 +15,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "info", "row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """A file is prepared and will be sent; `rows` of it are jobs, `invalid` are not."""
+    """A file is prepared; `rows` of it are sent, `invalid` are not."""
 
     LEVEL: ClassVar[Level] = "info"
     run: str
@@ -27,7 +27,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFailed:
-    """A row that leaves something to do. What the vendor said stands in the report only."""
+    """A row to act on. The vendor's words are in the report only."""
 
     LEVEL: ClassVar[Level] = "row"
     run: str
@@ -43,7 +43,7 @@ class RowFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsLeftOut:
-    """So many failed rows were not told one by one: there were too many at once."""
+    """Failed rows that were not logged one by one: more than 20 in a second."""
 
     LEVEL: ClassVar[Level] = "row"
     run: str
@@ -52,7 +52,7 @@ class RowsLeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountEnded:
-    """What became of the rows of one account. `stopped`: why it took no more; None: it went on."""
+    """The results of one account. `stopped`: why, if it took no more rows."""
 
     LEVEL: ClassVar[Level] = "info"
     run: str
@@ -67,7 +67,7 @@ class AccountEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """Something is doubtful and stops nothing."""
+    """A doubt that stops nothing."""
 
     LEVEL: ClassVar[Level] = "warning"
     what: str
@@ -76,7 +76,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
-    """A run came to its end, and there is a report. `stopped`: why before its rows did."""
+    """A run ended, with a report. `stopped`: why before all rows were sent."""
 
     LEVEL: ClassVar[Level] = "info"
     run: str
@@ -95,7 +95,7 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailed:
-    """A file was not sent, or its run broke off."""
+    """A file was not sent, its run broke off, or it cannot be moved."""
 
     LEVEL: ClassVar[Level] = "error"
     file: str
@@ -104,7 +104,7 @@ class RunFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside:
-    """A dropped file was put away, and nothing of it was sent, or not all."""
+    """A dropped file was quarantined: it was not or not completely sent."""
 
     LEVEL: ClassVar[Level] = "error"
     file: str
@@ -113,7 +113,7 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NothingArrived:
-    """No file lay where one was expected."""
+    """An expected file did not come."""
 
     LEVEL: ClassVar[Level] = "warning"
     where: str
@@ -122,7 +122,7 @@ class NothingArrived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """A line for people."""
+    """A line of the output for people."""
 
     LEVEL: ClassVar[Level] = "info"
     what: str

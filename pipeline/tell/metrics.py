@@ -17,9 +17,9 @@ SINGLE = {
     _ENDED: "When the last run ended",
     _WELL: "When a run last ended with exit code 0",
     "last_run_exit_code": "Exit code of the last run",
-    "last_run_duration_seconds": "How long the last run took",
-    "last_run_unusual": "Whether unusually many rows failed",
-    "last_loop_timestamp_seconds": "When the drop folder was last looked at",
+    "last_run_duration_seconds": "Duration of the last run",
+    "last_run_unusual": "1 if unusually many rows of the last run failed",
+    "last_loop_timestamp_seconds": "When the drop folder was last searched",
 }
 """Metrics without labels, which are there once they are known."""
 
@@ -42,15 +42,19 @@ class Metrics:
             return Counter(f"offer_pipeline_{name}", words, labels, registry=self._registry)
 
         self._rows = gauge(
-            "last_run_rows", "Rows of the last run per status", "account", "operation", "status"
+            "last_run_rows",
+            "Rows of the last run by account, operation and status",
+            *("account", "operation", "status"),
         )
-        self._requests = gauge("last_run_requests", "Requests of the last run", "account")
-        self._retries = gauge("last_run_retries", "Requests that were repeats", "account")
-        self._stopped = gauge("last_run_stopped", "Whether the account was stopped", "account")
-        self._runs = counter("runs_total", "Runs that ended since the start", "exit_code")
-        self._not_sent = counter("files_not_sent_total", "Files not sent, or not all of them")
-        self._set_aside = counter("files_set_aside_total", "Dropped files that were set aside")
-        self._nothing = counter("nothing_arrived_total", "Times that an expected file was missing")
+        self._requests = gauge(
+            "last_run_requests", "Requests of the last run by account", "account"
+        )
+        self._retries = gauge("last_run_retries", "Retries of the last run by account", "account")
+        self._stopped = gauge("last_run_stopped", "1 if the account stopped", "account")
+        self._runs = counter("runs_total", "Runs since the start by exit_code", "exit_code")
+        self._not_sent = counter("files_not_sent_total", "Files not or not completely sent")
+        self._set_aside = counter("files_set_aside_total", "Dropped files that were quarantined")
+        self._nothing = counter("nothing_arrived_total", "Expected files that did not come")
 
     def known(self, *, ended_s: float | None = None, well_s: float | None = None) -> None:
         """When the last run on record ended, and the last with exit code 0; None: none did."""

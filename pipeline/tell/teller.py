@@ -12,8 +12,8 @@ from typing import Protocol
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, Status
+from pipeline.model.formatting import one_line
 from pipeline.report import Summary
-from pipeline.report.wording import one_line
 from pipeline.tell.events import (
     LEVELS,
     AccountEnded,

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pipeline.report.wording import number, one_line
+from pipeline.model.formatting import number, one_line
 from pipeline.tell.events import (
     Event,
     Level,

@@ -1,4 +1,7 @@
-"""One file per vendor: its job types, encode, decode. Pure. The folder is the registry."""
+"""One file per vendor: job types, encoding, decoding. Pure. The folder is the registry.
+
+`kit` holds what vendor files are made with. Nothing here does I/O or reads a clock.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from pipeline.vendors.contract import (
+from pipeline.vendors.kit.contract import (
     MISSING,
     NAMES_OF_CREDENTIALS,
     Account,
@@ -51,6 +54,6 @@ def load_vendors() -> dict[str, Vendor[Any]]:
 
     Raises AttributeError where a file has no `VENDOR`: such a file does not belong here.
     """
-    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "contract")
+    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
     found = [importlib.import_module(f"{__name__}.{name}").VENDOR for name in names]
     return {vendor.name: vendor for vendor in found}

@@ -54,8 +54,8 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.model.complaints import wrong
-from pipeline.policy import compare, guard, patch
-from pipeline.policy.classify import (
+from pipeline.vendors.kit import compare, json_patch, preconditions
+from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
     NOT_CONFIRMED,
     Confirmation,
@@ -64,9 +64,7 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
-from pipeline.policy.json_values import EXPECTED, is_json, is_whole
-from pipeline.policy.vendor_numbers import lifetime_s
-from pipeline.vendors.contract import (
+from pipeline.vendors.kit.contract import (
     MISSING,
     Bearer,
     Change,
@@ -87,6 +85,8 @@ from pipeline.vendors.contract import (
     Vendor,
     VendorSettings,
 )
+from pipeline.vendors.kit.json_values import EXPECTED, is_json, is_whole
+from pipeline.vendors.kit.numbers import lifetime_s
 
 # ------------------------------------------------------------------------------------- settings
 
@@ -114,27 +114,43 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 class Settings(VendorSettings):
     """What an account at Adobe needs.
 
-    api            `dps`, or `xcore`, which has ended; without a default: it is chosen
-    container_id   xcore: where the offers lie. dps knows no containers
-    containers     xcore: others that a row's `container_id` may name
-    client_id      also the `x-api-key` of every request
-    client_secret  with `scopes`: asks for a token. The other way is a ready `access_token`
-    guard          False sends what may do harm when sent twice without reading a guard for it, and
-                   never repeats it by itself
+    `api` has no default: it is chosen.
     """
 
-    base_url: str = "https://platform.adobe.io/data/core"  # UPDATE, DPS
-    api: Literal["xcore", "dps"]
-    container_id: Word | None = None
-    containers: tuple[Word, ...] = ()
-    ims_org: Word
-    sandbox_name: Word
-    client_id: Secret
-    client_secret: Secret | None = None
-    scopes: tuple[Annotated[str, AfterValidator(_scope_name)], ...] = ()
-    access_token: Secret | None = None
-    token_url: str = "https://ims-na1.adobelogin.com/ims/token/v3"  # noqa: S105 - OAUTH
-    guard: bool = True
+    base_url: str = Field(
+        default="https://platform.adobe.io/data/core",  # UPDATE, DPS
+        description="Address of the API.",
+    )
+    api: Literal["xcore", "dps"] = Field(
+        description="The generation of the API; Adobe supported xcore until 2024-03-27."
+    )
+    container_id: Word | None = Field(default=None, description="xcore: where the offers are.")
+    containers: tuple[Word, ...] = Field(
+        default=(), description="xcore: others that a column container_id may name."
+    )
+    ims_org: Word = Field(description="The organisation, sent as x-gw-ims-org-id.")
+    sandbox_name: Word = Field(description="The sandbox, sent as x-sandbox-name.")
+    client_id: Secret = Field(
+        description="Of the project in the Developer Console; also the x-api-key of every request."
+    )
+    client_secret: Secret | None = Field(default=None, description="To get tokens; needs scopes.")
+    scopes: tuple[Annotated[str, AfterValidator(_scope_name)], ...] = Field(
+        default=(), description="Those that the Developer Console lists; needs client_secret."
+    )
+    access_token: Secret | None = Field(
+        default=None, description="A ready token, instead of client_secret and scopes."
+    )
+    token_url: str = Field(
+        default="https://ims-na1.adobelogin.com/ims/token/v3",  # OAUTH
+        description="Where tokens come from: https://, or http:// to this machine.",
+    )
+    guard: bool = Field(
+        default=True,
+        description=(
+            "false adds no precondition to updates that are harmful when repeated, and does not "
+            "repeat them once in doubt."
+        ),
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -553,7 +569,7 @@ def _refuse(s: Settings, job: FallbackOffer) -> str | None:
         *_undocumented(s.api, operations),
         *_given_twice(s.api, job.changes),
     ]
-    if s.api == "dps" and _needs_guard(s, job) and not guard.can_be_guarded(_steps(s, job)):
+    if s.api == "dps" and _needs_guard(s, job) and not preconditions.can_be_guarded(_steps(s, job)):
         found.append(_UNGUARDED)
     told = list(dict.fromkeys(found))
     if len(told) > _TOLD_MOST:
@@ -609,7 +625,7 @@ def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
     seen: dict[tuple[str, ...], str] = {}
     for key, value in changes.items():
         operation = None if key == PATCH else _of_column(api, key, value)
-        if operation is not None and guard.is_harmless(_step(operation)):
+        if operation is not None and preconditions.is_harmless(_step(operation)):
             twin = seen.setdefault(_tokens(operation["path"]), key)
             if twin != key:
                 yield f"{twin} and {key} set the same: keep one of them"
@@ -617,14 +633,14 @@ def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
 
 def _repeatable(s: Settings, job: FallbackOffer) -> bool:
     """Each operation sets something to a value, or a guard keeps Adobe from doing it twice."""
-    return all(map(guard.is_harmless, _steps(s, job))) or _is_guarded(s, job)
+    return all(map(preconditions.is_harmless, _steps(s, job))) or _is_guarded(s, job)
 
 
 def _is_guarded(s: Settings, job: FallbackOffer) -> bool:
     """Whether Adobe would refuse it the second time."""
     if s.api == "xcore":  # SERVICE: an etag that is not the offer's any more gets a 409
         return "etag" in job.model_fields_set
-    return guard.is_guarded(_steps(s, job))
+    return preconditions.is_guarded(_steps(s, job))
 
 
 def _needs_guard(s: Settings, job: FallbackOffer) -> bool:
@@ -636,7 +652,7 @@ def _guarded(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | N
 
     xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
     """
-    tests = guard.guards_for(_steps(s, job), state.fields, is_json)
+    tests = preconditions.guards_for(_steps(s, job), state.fields, is_json)
     operations = [
         *({"op": "test", "path": _pointer(test.place), "value": test.value} for test in tests),
         *_operations(s.api, job.changes),
@@ -1011,7 +1027,7 @@ _ITS_OWN: Final = frozenset(
 
 
 def _after(s: Settings, job: FallbackOffer, state: State) -> State | None:
-    fields = patch.applied(_steps(s, job), state.fields)
+    fields = json_patch.applied(_steps(s, job), state.fields)
     return None if fields is None else State(fields)
 
 
@@ -1020,7 +1036,7 @@ def _unlike(s: Settings, wanted: State, found: State) -> tuple[Difference, ...]:
     if wanted.etag is not None and wanted.etag == found.etag:
         return ()
     within = ("_instance",) if s.api == "xcore" else ()
-    first, second = (patch.value_at(state.fields, within) for state in (wanted, found))
+    first, second = (json_patch.value_at(state.fields, within) for state in (wanted, found))
     names = [n for n in {**first, **second} if n not in _ITS_OWN and not n.startswith("repo:")]
     pairs = compare.unlike(first, second, names, dict.fromkeys(names, _by_moment))
     columns = {path: name for name, path in _NAMED[s.api].items()}
@@ -1037,13 +1053,15 @@ def _by_moment(value: Any) -> Hashable:
 
 def _inverse(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | None:
     """A patch of the places that `job` writes; on dps a test first guards what it removes."""
-    after = patch.applied(_steps(s, job), state.fields)
+    after = json_patch.applied(_steps(s, job), state.fields)
     if after is None:
         return None
-    steps = patch.restoring(_steps(s, job), state.fields, after)
+    steps = json_patch.restoring(_steps(s, job), state.fields, after)
     if s.api == "dps":
         removed = [step.place for step in steps if step.name == "remove"]
-        tests = [compare.Step("test", place, patch.value_at(after, place)) for place in removed]
+        tests = [
+            compare.Step("test", place, json_patch.value_at(after, place)) for place in removed
+        ]
         steps = [*tests, *steps]
     if not steps:
         return None

@@ -58,8 +58,8 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy import compare
-from pipeline.policy.classify import (
+from pipeline.vendors.kit import compare
+from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
     NOT_CONFIRMED,
     Confirmation,
@@ -69,8 +69,7 @@ from pipeline.policy.classify import (
     plain,
     refused_in_body,
 )
-from pipeline.policy.vendor_numbers import lifetime_s
-from pipeline.vendors.contract import (
+from pipeline.vendors.kit.contract import (
     Authentication,
     Basic,
     Bearer,
@@ -85,6 +84,7 @@ from pipeline.vendors.contract import (
     Vendor,
     VendorSettings,
 )
+from pipeline.vendors.kit.numbers import lifetime_s
 
 
 def _wrong(text: str) -> PydanticCustomError:
@@ -134,14 +134,33 @@ class Settings(VendorSettings):
                    nothing says how many are too many: 1 is on the safe side
     """
 
-    auth: Literal["bearer", "basic", "none"] = "bearer"
-    client_id: Secret | None = None
-    client_secret: Secret | None = None
-    access_token: Secret | None = None
-    user: Annotated[str, Field(min_length=1)] | None = None
-    password: Secret | None = None
-    status_as: Literal["text", "number"] = "text"
-    max_batch: Annotated[int, Field(ge=1, le=1000)] = 1
+    auth: Literal["bearer", "basic", "none"] = Field(
+        default="bearer",
+        description=(
+            "How to sign in; none is for test systems. Credentials of another way are an error."
+        ),
+    )
+    client_id: Secret | None = Field(
+        default=None,
+        description="bearer: to get tokens from base_url + /authentication/queryAccessToken.",
+    )
+    client_secret: Secret | None = Field(default=None, description="bearer: its secret.")
+    access_token: Secret | None = Field(
+        default=None, description="bearer: a ready token, instead of the two."
+    )
+    user: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="basic, at sites that have it (inferred)."
+    )
+    password: Secret | None = Field(default=None, description="basic.")
+    status_as: Literal["text", "number"] = Field(
+        default="text",
+        description=(
+            'text sends "2", as the vendor\'s sample does; number sends 2, as its schema says.'
+        ),
+    )
+    max_batch: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=1, description="Rows per request."
+    )
 
     @model_validator(mode="after")
     def _signs_in_one_way(self) -> Self:

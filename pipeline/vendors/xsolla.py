@@ -60,8 +60,8 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.model.complaints import matching, number, plainly, wrong
-from pipeline.policy import compare
-from pipeline.policy.classify import (
+from pipeline.vendors.kit import compare
+from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
     NOT_CONFIRMED,
     by_status,
@@ -70,8 +70,7 @@ from pipeline.policy.classify import (
     json_object,
     plain,
 )
-from pipeline.policy.json_values import EXPECTED, is_json
-from pipeline.vendors.contract import (
+from pipeline.vendors.kit.contract import (
     MISSING,
     Basic,
     Change,
@@ -89,6 +88,7 @@ from pipeline.vendors.contract import (
     Vendor,
     VendorSettings,
 )
+from pipeline.vendors.kit.json_values import EXPECTED, is_json
 
 # ------------------------------------------------------------------------------------- settings
 
@@ -96,18 +96,20 @@ from pipeline.vendors.contract import (
 class Settings(VendorSettings):
     """What an account at Xsolla needs.
 
-    project_id   names the project in every path
-    projects     others that a row's `project_id` may name; needs `merchant_id`, because an API key
-                 that goes with a project's own number opens that project only
-    api_key      the password of HTTP Basic
-    merchant_id  stands in for the project's number as the user name; None: it does not
+    Other `projects` need `merchant_id`, because an API key that goes with a project's own number
+    opens that project only.
     """
 
-    base_url: str = "https://store.xsolla.com/api"  # SPEC servers
-    project_id: Annotated[int, Field(gt=0)]
-    projects: tuple[Annotated[int, Field(gt=0)], ...] = ()
-    api_key: Annotated[SecretStr, Field(min_length=1)]
-    merchant_id: Annotated[int, Field(gt=0)] | None = None
+    base_url: str = Field(
+        default="https://store.xsolla.com/api",  # SPEC servers
+        description="Address of the API.",
+    )
+    project_id: int = Field(gt=0, description="The project to update; user name of HTTP Basic.")
+    projects: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(), description="Others that a column project_id may name; needs merchant_id."
+    )
+    api_key: SecretStr = Field(min_length=1, description="The password of HTTP Basic.")
+    merchant_id: int | None = Field(default=None, gt=0, description="The user name instead.")
 
     @model_validator(mode="after")
     def _projects_need_merchant_id(self) -> Self:

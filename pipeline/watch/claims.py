@@ -21,9 +21,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline.ledger import Lock
 from pipeline.model import RunAborted
-from pipeline.run.room import check_room
+from pipeline.store import Lock
+from pipeline.store.disk_space import check_room
 from pipeline.watch.adopt import adoptable, noted_by_earlier_version, remove_leftovers
 from pipeline.watch.content import compared, copy_to, digest, opened_claim, refused
 from pipeline.watch.folders import (

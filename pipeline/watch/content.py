@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.model import Fault, InputError
-from pipeline.run.room import check_room
+from pipeline.store.disk_space import check_room
 from pipeline.watch.folders import is_open_for_writing, open_file, seen
 from pipeline.watch.notes import Claim, Facts, told
 

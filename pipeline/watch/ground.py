@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
-from pipeline.run import open_registry
+from pipeline.runs import open_registry
 from pipeline.watch.claims import Drops
 
 

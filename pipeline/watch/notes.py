@@ -20,8 +20,8 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from pipeline.files import atomic_write, sync_folder
 from pipeline.model import RunAborted
+from pipeline.store.files import atomic_write, sync_folder
 
 NOTE = "claim.json"
 LOCK = "lock"

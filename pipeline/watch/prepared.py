@@ -8,13 +8,11 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import Fault, InputError, Status, UsageError
+from pipeline.model.formatting import counted
 from pipeline.report import Summary
-from pipeline.report.wording import counted
 from pipeline.run import (
     BusyError,
-    Origin,
     Prepared,
-    RunOptions,
     check_secrets,
     discard,
     prepare,
@@ -23,7 +21,8 @@ from pipeline.run import (
     sent_before,
 )
 from pipeline.run.history import Condition, entry, report_of
-from pipeline.run.origin import path_of
+from pipeline.runs import Origin, RunOptions
+from pipeline.runs.origin import path_of
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import Ended, SetAside
 from pipeline.watch.notes import Claim

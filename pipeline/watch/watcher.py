@@ -22,7 +22,6 @@ from pipeline.run import (
     BusyError,
     CalledOffError,
     Prepared,
-    RunOptions,
     Shared,
     Way,
     carry_out,
@@ -30,7 +29,8 @@ from pipeline.run import (
     signals_obeyed,
     warnings_about,
 )
-from pipeline.run.send import Watch
+from pipeline.run.execute import Watch
+from pipeline.runs import RunOptions
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside, Stuck
 from pipeline.watch.expect import Expectation, is_late

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.tables import ParquetWriter
+from pipeline.store.parquet import ParquetWriter
 
 HEADER = (
     "external_id,name.en-US,name.de-DE,bonus,date_start,date_end,"

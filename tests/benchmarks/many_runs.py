@@ -24,9 +24,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.ledger import Run
-from pipeline.ledger.runs import _ADD, Runs, _put, _values
-from pipeline.run import open_registry
+from pipeline.runs import open_registry
+from pipeline.store import Run
+from pipeline.store.runs_file import _ADD, Runs, _put, _values
 from tests.workplace import ENVIRON, configure, coupon, drop, simulator
 
 MOST = 1.2

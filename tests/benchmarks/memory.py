@@ -26,10 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.config import load_config  # noqa: E402 - needs the path above
-from pipeline.engine.means import Send  # noqa: E402
 from pipeline.model import Reply, Request  # noqa: E402
-from pipeline.run import RunOptions, Way, carry_out, prepare  # noqa: E402
+from pipeline.run import Way, carry_out, prepare  # noqa: E402
+from pipeline.runs import RunOptions  # noqa: E402
 from pipeline.vendors import Account, load_vendors  # noqa: E402
+from pipeline.workers.dependencies import Send  # noqa: E402
 from tests.benchmarks.files import WRITERS  # noqa: E402
 from tests.benchmarks.sides import CONFIG, ENVIRON  # noqa: E402
 

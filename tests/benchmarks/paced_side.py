@@ -19,12 +19,13 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
-from pipeline.engine.gate import Door
-from pipeline.engine.means import Send
 from pipeline.model import NoReply, Reply, Request
-from pipeline.run import RunOptions, Way, carry_out, prepare
-from pipeline.run.send import over_http
+from pipeline.pacing.limiter import Door
+from pipeline.run import Way, carry_out, prepare
+from pipeline.run.execute import over_http
+from pipeline.runs import RunOptions
 from pipeline.vendors import Account, load_vendors
+from pipeline.workers.dependencies import Send
 from tests.workplace import ENVIRON
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.policy.quota import parse_quota
+from pipeline.model.quota import parse_quota
 from tests.workplace import COLUMNS, CONFIG, coupon, simulator
 
 LEARNED, STRICT = "learned", "strict"

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.policy.quota import Quota, parse_quota
+from pipeline.model.quota import Quota, parse_quota
 from tests.workplace import COLUMNS, CONFIG, ENVIRON, coupon
 
 IN_FLIGHT = 512

@@ -30,15 +30,15 @@ import anyio
 from yarl import URL
 
 import pipeline.run
-from pipeline import tables
-from pipeline.checksums import Checksums
 from pipeline.config import load_config
-from pipeline.engine.auth import authorization
-from pipeline.ledger import MemoryLedger, run_ledger
-from pipeline.ledger.mark import Mark
-from pipeline.load import read_jobs
-from pipeline.run import Prepared, RunOptions, Way, carry_out, facts, prepare, stored
+from pipeline.jobs import read_jobs
+from pipeline.run import Prepared, Way, carry_out, prepare, report_facts
+from pipeline.runs import RunOptions, run_folder
+from pipeline.store import MemoryLedger, parquet, run_ledger
+from pipeline.store.checksums import Checksums
+from pipeline.store.commit_mark import Mark
 from pipeline.vendors import load_vendors
+from pipeline.workers.auth import authorization
 
 CONFIG = """
 inputs = "inputs"
@@ -107,12 +107,12 @@ def memory_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str,
 
 
 CHECKSUMS: tuple[tuple[Any, str], ...] = (
-    (tables, "add_checksums"),
-    (tables, "read_checksums"),
+    (parquet, "add_checksums"),
+    (parquet, "read_checksums"),
     (Checksums, "check"),
-    (stored, "check_whole"),
-    (facts, "check_whole"),
-    (stored, "_check"),
+    (run_folder, "check_whole"),
+    (report_facts, "check_whole"),
+    (run_folder, "_check"),
     (run_ledger, "_checksum"),
     (Mark, "note"),
 )

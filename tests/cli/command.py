@@ -65,8 +65,8 @@ def pipeline(folder: Path, *arguments: str, **env: str) -> Ended:
     return ended(start(folder, *arguments, env=environment(**env)))
 
 
-def typed(folder: Path, *arguments: str) -> Ended:
+def typed(folder: Path, *arguments: str, **env: str) -> Ended:
     """The same in this process, which saves its start; there is no terminal either."""
     with chdir(folder):
-        done = CliRunner().invoke(main, arguments, env=environment(), catch_exceptions=False)
+        done = CliRunner().invoke(main, arguments, env=environment(**env), catch_exceptions=False)
     return Ended(done.exit_code, done.stdout, done.stderr)

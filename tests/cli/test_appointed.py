@@ -16,7 +16,8 @@ import anyio.to_thread
 import pytest
 
 from pipeline.model import Reply
-from pipeline.run import Appointment, RunOptions, Way, carry_out, prepare
+from pipeline.run import Appointment, Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from tests.cli.command import ended, environment, start, typed
 from tests.workplace import ENVIRON, Simulator, configure, configure_all, coupon, drop, simulator
 

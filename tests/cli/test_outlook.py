@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime, timedelta
 
-from pipeline.ledger import recent_samples
-from pipeline.load.repeats import HOT
+from pipeline.jobs.repeats import HOT
+from pipeline.store import recent_samples
 from tests.cli.command import Ended, typed
 from tests.workplace import configure, coupon, drop
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 import polars as pl
 import pytest
 
-from pipeline.checksums import KEY
+from pipeline.store.checksums import KEY
 from tests.cli.command import typed
 from tests.workplace import configure, simulator
 

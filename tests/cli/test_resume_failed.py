@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Runs
+from pipeline.store import Runs
 from tests.cli.command import Ended, typed
 from tests.workplace import Simulator, coupon, drop
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Lock, Runs
-from pipeline.run.exchanges import exchanges_of
+from pipeline.runs.exchanges import exchanges_of
+from pipeline.store import Lock, Runs
 from tests.cli.command import ended, environment, start, typed
-from tests.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
+from tests.promises.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
 from tests.workplace import configure, coupon, drop, simulator
 
 INVALID = coupon(3).replace("elven_shield", "")
@@ -496,7 +496,7 @@ def test_a_folder_that_cannot_be_removed_is_told(shop, monkeypatch: pytest.Monke
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipeline.run.prune.shutil.rmtree", refuse)
+    monkeypatch.setattr("pipeline.runs.retention.shutil.rmtree", refuse)
     done = typed(shop, "runs", "--prune", "--older-than", "0")
     assert done.code == 3
     assert "cannot be removed: Permission denied" in done.words
@@ -552,7 +552,7 @@ def test_what_cannot_be_removed_fails_no_run(shop, monkeypatch: pytest.MonkeyPat
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipeline.run.prune.shutil.rmtree", refuse)
+    monkeypatch.setattr("pipeline.runs.retention.shutil.rmtree", refuse)
     done = typed(shop, "run", "--yes", str(drop(shop, coupon(2), name="2.csv")))
     assert done.code == 0, done
     assert "Old runs could not be removed" in done.words

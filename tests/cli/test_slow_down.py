@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Holder
-from pipeline.policy.quota import Quota
-from pipeline.run.asked import FILE, ask, read
+from pipeline.model.quota import Quota
+from pipeline.run.live_overrides import FILE, ask, read
+from pipeline.store import Holder
 from tests.cli.command import Ended, ended, start, typed
 from tests.workplace import Simulator, configure, coupon, drop
 

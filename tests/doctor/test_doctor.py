@@ -18,8 +18,8 @@ from pipeline.doctor import Finding, Level, examine, machine
 from pipeline.simulator import SimulatorOptions, serve
 from pipeline.vendors import load_vendors
 from tests.cli.command import typed
-from tests.engine.servers import answering, refused_port, reply, serving
-from tests.engine.tls_files import Authority
+from tests.workers.servers import answering, refused_port, reply, serving
+from tests.workers.tls_files import Authority
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY
 
 JSON = "Content-Type: application/json"
@@ -200,7 +200,7 @@ async def test_an_authority_that_is_not_trusted_and_a_certificate_that_ends(tmp_
 def test_a_ledger_on_a_network_file_system(tmp_path, monkeypatch):
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"1 1 0:1 / {tmp_path.resolve()} rw shared:1 - nfs4 host:/export rw\n")
-    monkeypatch.setattr("pipeline.ledger.file_system.MOUNTS", mounts)
+    monkeypatch.setattr("pipeline.store.file_system.MOUNTS", mounts)
     write(tmp_path, "http://127.0.0.1:9")
     told = list(machine.examine_machine(_config(tmp_path)))
     ((check, what, mend),) = faults(told)

@@ -11,7 +11,7 @@ import pytest
 from pipeline.model import InputError, Status, UsageError
 from pipeline.plan import Made
 from pipeline.run import carry_out, reopen
-from pipeline.run.failed import prepare_failed
+from pipeline.run.failed_rows import prepare_failed
 from pipeline.simulator.vendors import xsolla
 from tests.plan.bench import (
     COUPON,

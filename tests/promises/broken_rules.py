@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.attempts import Attempts
-from pipeline.engine.flow import Flow
 from pipeline.model import Verdict
-from pipeline.policy import backlog
-from pipeline.policy.backlog import Backlog
-from pipeline.policy.batches import Batch
-from pipeline.policy.outage import Outage
-from pipeline.policy.outcome import Again
-from pipeline.policy.probes import Turn, turns
-from pipeline.policy.split import Parts
+from pipeline.pacing.circuit_breaker import Outage
+from pipeline.pacing.probes import Turn, turns
+from pipeline.workers import backlog
+from pipeline.workers.attempts import Attempts
+from pipeline.workers.backlog import Backlog
+from pipeline.workers.batches import Batch
+from pipeline.workers.bisection import Parts
+from pipeline.workers.concurrency_limiter import Flow
+from pipeline.workers.outcome import Again
 
 
 def _former_worked(outage: Outage, left_s: float, *, is_read: bool = False) -> None:
@@ -56,7 +56,7 @@ def former(patch: pytest.MonkeyPatch) -> None:
 
 def never_at_fault(patch: pytest.MonkeyPatch) -> None:
     """At the end of a file rows that fail are taken for an outage, in each process anew."""
-    patch.setattr("pipeline.engine.supply.are_rows_at_fault", lambda **_told: False)
+    patch.setattr("pipeline.workers.row_queue.are_rows_at_fault", lambda **_told: False)
 
 
 def no_turn_for_once(patch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def groups_end_together(patch: pytest.MonkeyPatch) -> None:
                 attempts._end_or_read(row, row.answer, act)
 
     patch.setattr(Attempts, "_go_on_with", go_on_with)
-    patch.setattr("pipeline.engine.attempts.goes_apart", _only_refused)
+    patch.setattr("pipeline.workers.attempts.goes_apart", _only_refused)
 
 
 def _only_refused(answer: Any, size: int, _tries: int, _most: int) -> bool:

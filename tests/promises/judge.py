@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import anyio
 
 from pipeline.model import RowResult
-from pipeline.policy.quota import parse_quota
+from pipeline.model.quota import parse_quota
 from tests.promises.files import Case
 from tests.promises.shop import ATTEMPTS, Sent, Shop, account, jobs
 from tests.scenarios import virtual_time

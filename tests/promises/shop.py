@@ -25,14 +25,14 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy.classify import by_status, classify
-from pipeline.policy.quota import parse_quota
-from pipeline.policy.retry import RetryPolicy
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.contract import Difference, Guard, Reading, State
-from tests.engine.acme import ACCOUNT, ACME, PRICE
+from pipeline.vendors.kit.classify import by_status, classify
+from pipeline.vendors.kit.contract import Difference, Guard, Reading, State
 from tests.scenarios.link import NO_CONNECTION, RESET, SILENCE
 from tests.scenarios.vendor import Outage
+from tests.workers.acme import ACCOUNT, ACME, PRICE
 
 Manner = Literal["oracle", "xsolla", "adobe"]
 Bad = Literal["", "500", "503", "slow 500", "silence", "reset", "429", "422"]

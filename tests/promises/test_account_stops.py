@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from pipeline.config import Config
 from pipeline.model import Status
-from pipeline.policy.refusals import ASKED_MOST, SUSPECTED_AFTER
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Way, carry_out, open_registry, prepare
-from tests.engine.servers import NO_CONTENT, Wire, reply, serving
-from tests.test_old_rows import resume, statuses
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions, open_registry
+from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
+from tests.run.test_old_rows import resume, statuses
+from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 from tests.workplace import ENVIRON, configure, coupon, drop
 
 ENDED = {"updated", "rejected", "failed"}

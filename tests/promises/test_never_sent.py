@@ -12,10 +12,11 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Shared, Way, carry_out, prepare
-from tests.engine.servers import Server, Talk, Wire, answering, reply, serving
-from tests.engine.tls_files import Authority
-from tests.test_old_rows import cells, resume
+from pipeline.run import Shared, Way, carry_out, prepare
+from pipeline.runs import RunOptions
+from tests.run.test_old_rows import cells, resume
+from tests.workers.servers import Server, Talk, Wire, answering, reply, serving
+from tests.workers.tls_files import Authority
 from tests.workplace import ENVIRON, configure, coupon, drop
 
 ROWS = 12

@@ -12,7 +12,7 @@ import polars as pl
 
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, RowResult, Snapshot, Status
 from pipeline.report import AccountFacts, ReportSource, RunFacts
-from pipeline.tables import ParquetWriter
+from pipeline.store.parquet import ParquetWriter
 
 RUN = "20251122T160000Z-coupons-abcd"
 FACTS = RunFacts(

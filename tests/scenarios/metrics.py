@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
 
-from pipeline.policy.quota import Quota, parse_quota
+from pipeline.model.quota import Quota, parse_quota
 from tests.scenarios.link import Sent
 from tests.scenarios.scenario import Scenario
 from tests.scenarios.vendor import REFUSED

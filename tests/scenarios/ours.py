@@ -8,20 +8,20 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
-from pipeline.engine.earlier import Earlier
-from pipeline.engine.gate import Door, Gate, Terms
-from pipeline.engine.lane import Lane
-from pipeline.engine.means import Send, Surroundings
-from pipeline.engine.pool import Pool
-from pipeline.engine.recorder import Recorder
 from pipeline.model import JobRow, NoReply, Reply, RowResult
-from pipeline.policy.brake import BRAKE_AFTER
-from pipeline.policy.classify import Confirmation, classify
-from pipeline.policy.quota import parse_quota
-from pipeline.policy.retry import RetryPolicy
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
+from pipeline.pacing.limiter import Door, Gate, Terms
 from pipeline.vendors import Account, VendorSettings
-from tests.engine.acme import ACCOUNT, ACME, PRICE, Price
+from pipeline.vendors.kit.classify import Confirmation, classify
+from pipeline.workers.account_sender import Lane
+from pipeline.workers.dependencies import Send, Surroundings
+from pipeline.workers.fail_fast import BRAKE_AFTER
+from pipeline.workers.pool import Pool
+from pipeline.workers.recorder import Recorder
+from pipeline.workers.recovered_state import Earlier
 from tests.scenarios.scenario import Settings
+from tests.workers.acme import ACCOUNT, ACME, PRICE, Price
 
 STARTS_PER_S = 10.0
 """Where the limit is to be learned: what the vendor files assume."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import anyio
 from aiolimiter import AsyncLimiter
 
-from pipeline.engine.means import Send
 from pipeline.model import NoReply, Request
-from pipeline.policy.quota import parse_quota
+from pipeline.model.quota import parse_quota
+from pipeline.workers.dependencies import Send
 from tests.scenarios.scenario import GUESS, Settings
 
 ATTEMPTS = 5

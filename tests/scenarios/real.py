@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from pipeline.model import NoReply, Reply, Request
-from pipeline.policy.quota import parse_quota
+from pipeline.model.quota import parse_quota
 from tests.scenarios.plain import ATTEMPTS, send_plain
 from tests.scenarios.scenario import Settings
 from tests.workplace import COLUMNS, CONFIG, coupon

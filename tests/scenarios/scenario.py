@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pipeline.policy.quota import parse_quota
+from pipeline.model.quota import parse_quota
 from tests.scenarios.vendor import Behaviour, Course, Outage
 
 FOLDER = Path(__file__).parent

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pipeline.model import Reply
-from pipeline.policy.classify import retry_after_s
+from pipeline.vendors.kit.classify import retry_after_s
 from tests.scenarios.vendor import BEGAN_UTC_S, Behaviour, Course, Outage, Vendor
 
 

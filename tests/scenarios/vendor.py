@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Literal, NamedTuple
 
-from pipeline.policy.quota import Quota, parse_quota
+from pipeline.model.quota import Quota, parse_quota
 
 BEGAN_UTC_S = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC).timestamp()
 """What the vendor's own clock shows when the scenario begins."""

@@ -15,7 +15,14 @@ from pipeline.simulator import Running
 
 COUPON = "/v2/project/44056/admin/coupon/C1"
 BONUS = "/v2/project/44056/admin/promotion/111425/bonus"
-ELSEWHERE = ("/_", "/else", "/ims/", "/data/", "/bcws/")  # paths that are no short form of Xsolla's
+ELSEWHERE = (
+    "/_",
+    "/else",
+    "/ims/",
+    "/data/",
+    "/bcws/",
+    "http://",
+)  # paths that are no short form of Xsolla's
 
 ADOBE_TOKEN = "/ims/token/v3"
 XCORE = "/data/core/xcore/e0bd8463-0913-4ca1-bd84-6309134ca1f6/instances/o1"

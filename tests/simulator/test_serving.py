@@ -34,6 +34,14 @@ pytestmark = pytest.mark.quiet
 NAME = {"name": {"en-US": "x"}}
 
 
+async def test_a_request_as_a_proxy_gets_it_is_served(start):
+    running, client = await start()
+    authority = f"http://vendor.example/xsolla/api{COUPON}"
+    seen = [await client.ask("PUT", target, NAME) for target in (authority, COUPON)]
+    assert [each.status for each in seen] == [204, 204]
+    assert {each["id"] for each in running.log()} == {"C1"}
+
+
 # ---- quota ----
 
 

@@ -21,7 +21,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.config import load_config
-from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from pipeline.tell import Metrics, Teller
 from pipeline.tell.events import Event
 from pipeline.tell.metrics import SINGLE
@@ -411,7 +412,7 @@ def test_a_wrong_share_is_told(shop):
 
 
 def test_every_metric_and_every_event_stands_in_the_documentation():
-    page = (Path(__file__).parents[2] / "docs" / "unattended.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "monitoring.md").read_text()
     found = text_string_to_metric_families(Metrics().text().decode())
     metrics = [family.name for family in found if not family.name.endswith("_created")]
     metrics += [f"offer_pipeline_{name}" for name in SINGLE]  # there once they are known

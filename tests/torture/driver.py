@@ -21,14 +21,14 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from pipeline.cli import main
-from pipeline.engine.means import Send
-from pipeline.ledger import RunLedger, Runs
-from pipeline.ledger.database import Database
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import Way
-from pipeline.run.send import over_http
+from pipeline.run.execute import over_http
+from pipeline.store import RunLedger, Runs
+from pipeline.store.database import Database
 from pipeline.vendors import Account, Vendor, load_vendors
+from pipeline.workers.dependencies import Send
 from tests.torture.rows import WRITES
 
 SETTLE_AFTER_S = 0.5
@@ -141,7 +141,7 @@ def wrap(death: Death, orders: Orders) -> None:
         _tell(orders.told)
     _put("pipeline.cli.session", "Way", partial(Way, open_link=_link(death)))
     _put("pipeline.cli.setup", "load_vendors", _quick_vendors)
-    _put("pipeline.run.send", "random", SimpleNamespace(random=lambda: JITTER))
+    _put("pipeline.run.execute", "random", SimpleNamespace(random=lambda: JITTER))
 
 
 def _put(module: str, name: str, what: Any) -> None:
@@ -176,7 +176,7 @@ def _wrap_ledger(death: Death, checkpoint_pages: int | None) -> None:
 
 
 def _wrap_report(death: Death) -> None:
-    death.before(import_module("pipeline.run.facts"), "write_report", "reporting")
+    death.before(import_module("pipeline.run.report_facts"), "write_report", "reporting")
     inner = Path.replace
 
     def renamed(path: Path, target: Path) -> Path:

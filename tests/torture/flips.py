@@ -32,10 +32,11 @@ from pipeline.config import Config, load_config
 from pipeline.model import PipelineError, Reply, Request
 from pipeline.model.pause import AskedPause
 from pipeline.report.runs_table import Entity
-from pipeline.run import RunOptions, Way, carry_out, open_registry, prepare, reopen
-from pipeline.run.exchanges import exchanges_of
+from pipeline.run import Way, carry_out, prepare, reopen
 from pipeline.run.history import entries, touches
-from pipeline.run.record import has_befores, open_befores, open_record
+from pipeline.runs import RunOptions, open_registry
+from pipeline.runs.exchanges import exchanges_of
+from pipeline.runs.record import has_befores, open_befores, open_record
 from pipeline.vendors import load_vendors
 from tests.workplace import COLUMNS, ENVIRON, coupon
 

@@ -31,7 +31,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.ledger import Run, RunLedger, Runs
+from pipeline.store import Run, RunLedger, Runs
 from tests.torture.driver import POINTS, Orders
 from tests.torture.judge import Case, Kill, sent, sent_again, sent_twice, violations
 from tests.torture.rows import File, file_of, marks_held

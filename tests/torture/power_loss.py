@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.ledger import RunLedger
 from pipeline.model import PipelineError
+from pipeline.store import RunLedger
 from tests.torture.driver import Orders
 from tests.torture.judge import GIVES_WAY, Case, Kill, broken_records
 from tests.torture.kill_loop import Driver, Workplace, mark_in_log, report_in

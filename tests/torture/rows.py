@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.test_mixed import COLUMNS, coupon, offer, promotion, purchase
+from tests.promises.test_mixed import COLUMNS, coupon, offer, promotion, purchase
 
 TAG = "add:/_instance/xdm:tags/-"
 TOLD = "add:/_instance/xdm:description"

@@ -26,7 +26,8 @@ from yarl import URL
 
 from pipeline.config import load_config
 from pipeline.config.secrets import secret_keys
-from pipeline.load import bind, read_jobs, take
+from pipeline.jobs import read_jobs
+from pipeline.loader import bind, take
 from pipeline.model import (
     Answer,
     Cell,
@@ -44,16 +45,17 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
-from pipeline.policy.classify import Confirmation
-from pipeline.policy.quota import parse_quota
-from pipeline.policy.retry import RetryPolicy
 from pipeline.report import Summary
-from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from pipeline.simulator import serve
 from pipeline.simulator.vendors import VENDORS as EMULATED
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
-from pipeline.vendors.contract import MISSING, Difference, State
+from pipeline.vendors.kit.classify import Confirmation
+from pipeline.vendors.kit.contract import MISSING, Difference, State
 from tests.vendors.specimens import (
     BODIES,
     ERROR_BODIES,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.model import CellKind, Effect, NoReply, Reply, Verdict
-from pipeline.policy.classify import HINT_IN_DOUBT
 from pipeline.vendors import Bearer, State, Token, TokenCall
 from pipeline.vendors.adobe import FALLBACK_OFFER, VENDOR, FallbackOffer, Settings
+from pipeline.vendors.kit.classify import HINT_IN_DOUBT
 
 CONTAINER = "e0bd8463-0913-4ca1-bd84-6309134ca1f6"
 OFFER = "b3966680-13ec-11eb-9c20-8323709cfc65"

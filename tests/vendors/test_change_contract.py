@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.vendors import load_vendors
-from pipeline.vendors.contract import Change, Difference, State
+from pipeline.vendors.kit.contract import Change, Difference, State
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import CHANGE_CHECKS, is_emulated
 from tests.vendors.twins import ACME, PRICE, Price

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.model import Reply
 from pipeline.vendors import load_vendors
-from pipeline.vendors.contract import Page
+from pipeline.vendors.kit.contract import Page
 from tests.vendors.conformance import signed_in
 from tests.vendors.specimens import XCORE
 

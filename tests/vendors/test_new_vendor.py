@@ -22,7 +22,8 @@ from aiohttp import web
 
 import pipeline.vendors
 from pipeline.config import load_config
-from pipeline.run import RunOptions, Way, carry_out, prepare
+from pipeline.run import Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from pipeline.vendors import Vendor, load_vendors
 from tests.cli.command import typed
 from tests.vendors.conformance import CHECKS

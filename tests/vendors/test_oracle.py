@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from pipeline.model import Effect, NoReply, Reply, Verdict
-from pipeline.vendors.contract import Basic, Bearer, TokenCall
+from pipeline.vendors.kit.contract import Basic, Bearer, TokenCall
 from pipeline.vendors.oracle import OFFER_STATUS, VENDOR, OfferStatus, Settings
 
 BASE_URL = "https://billing.example.com:7002/bcws/webresources/v1.0"

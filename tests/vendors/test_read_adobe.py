@@ -17,7 +17,7 @@ from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.vendor import Call
 from pipeline.simulator.vendors.adobe import VENDOR as EMULATED
 from pipeline.vendors.adobe import FALLBACK_OFFER, FallbackOffer, Settings
-from pipeline.vendors.contract import MISSING, State
+from pipeline.vendors.kit.contract import MISSING, State
 
 SHARED: dict[str, Any] = {
     "ims_org": "ACME@AdobeOrg",

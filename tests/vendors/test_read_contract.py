@@ -11,9 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.model import Reply, Request
-from pipeline.policy.classify import json_object
 from pipeline.vendors import load_vendors
-from pipeline.vendors.contract import MISSING, Difference, Missing, Reading, State
+from pipeline.vendors.kit.classify import json_object
+from pipeline.vendors.kit.contract import MISSING, Difference, Missing, Reading, State
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import READ_CHECKS, READ_WIRE_CHECKS, Check, is_emulated
 from tests.vendors.specimens import XCORE, AnyOperation, AnyVendor

@@ -16,7 +16,7 @@ from pipeline.simulator.core import path_segments
 from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.vendor import Call
 from pipeline.simulator.vendors.xsolla import VENDOR as EMULATED
-from pipeline.vendors.contract import MISSING, State
+from pipeline.vendors.kit.contract import MISSING, State
 from pipeline.vendors.xsolla import BONUS_PROMOTION, COUPON, BonusPromotion, Coupon, Settings
 
 SHOP = Settings(project_id=44056, api_key="simulator-key")

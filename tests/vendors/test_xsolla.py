@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.model import Effect, NoReply, Reply, UpdateJob, Verdict
-from pipeline.policy.classify import HINT_IN_DOUBT
+from pipeline.vendors.kit.classify import HINT_IN_DOUBT
 from pipeline.vendors.xsolla import (
     BONUS_PROMOTION,
     COUPON,

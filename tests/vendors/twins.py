@@ -24,7 +24,6 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.policy.classify import Confirmation, classify, json_object, refused_in_body
 from pipeline.vendors import (
     Basic,
     Bearer,
@@ -35,6 +34,7 @@ from pipeline.vendors import (
     Vendor,
     VendorSettings,
 )
+from pipeline.vendors.kit.classify import Confirmation, classify, json_object, refused_in_body
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import Check
 from tests.vendors.specimens import AnyOperation, AnyVendor

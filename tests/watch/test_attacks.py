@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.config import load_config
-from pipeline.run import RunOptions, prepare
+from pipeline.run import prepare
+from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
 from tests.cli.command import typed
 from tests.watch.dropper import as_dropper, give, needs_root, picture, reachable_folder

@@ -18,7 +18,8 @@ import pytest
 
 from pipeline.cli.drops import drops_of
 from pipeline.config import load_config
-from pipeline.run import RunOptions, prepare
+from pipeline.run import prepare
+from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
 from pipeline.watch import Beat, Event, Late, Watcher, parse_expectation
 from pipeline.watch.notes import Claim, Facts, Notes

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.model import SUCCESS, Status
+from pipeline.model.formatting import counted, number
 from pipeline.report.summary import Summary
-from pipeline.report.wording import counted, number
 
 Tone = Literal["good", "attention", "bad"]
 

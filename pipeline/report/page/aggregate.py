@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.model import LINE_COLUMN, RESULT_COLUMNS, ROW_COLUMN, Snapshot
-from pipeline.values import column_values
+from pipeline.store.frame_values import column_values
 
 MOST_ROWS = 10
 _MOST_CELLS = 8

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.files import atomic_write
+from pipeline.model.formatting import counted, number
 from pipeline.model.plan import SENT_KINDS, PlanKind, Planned
-from pipeline.report.wording import counted, number
+from pipeline.store.files import atomic_write
 
 MOST_FIELDS = 200
 

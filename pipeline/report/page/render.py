@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from pipeline.model import Status
 from pipeline.model.exchange import Exchange
+from pipeline.model.formatting import MEANING, counted, duration, number, one_line, row_list
 from pipeline.model.sample import LATENCY_BOUNDS_S
 from pipeline.report.page.advice import ended, headline, steps, tone_of
 from pipeline.report.page.aggregate import Aggregate, Example
@@ -23,7 +24,6 @@ from pipeline.report.page.shelf import Card, card_of, compared, earlier
 from pipeline.report.page.timeline import Point, Timelines, percentile_s
 from pipeline.report.runs_table import moment
 from pipeline.report.summary import Counts, ErrorSummary, Summary
-from pipeline.report.wording import MEANING, counted, duration, number, one_line, row_list
 
 MOST_KINDS = 50
 MOST_IN_FULL = 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.files import atomic_write
 from pipeline.report.page.aggregate import Aggregate
 from pipeline.report.page.met import met
 from pipeline.report.page.shelf import cards_in, read_shelf
@@ -14,6 +13,7 @@ from pipeline.report.publish import file_sha256
 from pipeline.report.source import ReportSource
 from pipeline.report.summary import PAGE_NAME, PageSummary, Summary
 from pipeline.report.tally import Tally
+from pipeline.store.files import atomic_write
 
 INDEX_NAME = "index.html"
 

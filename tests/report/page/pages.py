@@ -19,7 +19,7 @@ from pipeline.model import LINE_COLUMN, ROW_COLUMN, RowResult, Snapshot, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 from pipeline.report import AccountFacts, ReportSource, RunFacts
-from pipeline.tables import ROW_GROUP_ROWS, ParquetWriter
+from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter
 
 STARTED = datetime(2026, 11, 23, 22, 5, tzinfo=UTC)
 SCRIPT = "<script>document.title = 'owned'</script>"

@@ -23,12 +23,13 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 
 from pipeline.report import LiveDisplay
 from pipeline.report.display import REFRESH_PER_S
-from pipeline.run import Progress, RunOptions, Way, carry_out, prepare
+from pipeline.run import Progress, Way, carry_out, prepare
+from pipeline.runs import RunOptions
 from tests.cli.command import environment
+from tests.promises.test_mixed import COLUMNS as ALL_COLUMNS
+from tests.promises.test_mixed import coupon as coupon_of_all
+from tests.promises.test_mixed import offer, write
 from tests.report.page.test_browser import CHROMIUM
-from tests.test_mixed import COLUMNS as ALL_COLUMNS
-from tests.test_mixed import coupon as coupon_of_all
-from tests.test_mixed import offer, write
 from tests.workplace import ENVIRON, configure, configure_all, coupon, drop, simulator
 
 PICTURES = Path(__file__).resolve().parents[3] / "docs" / "pictures"

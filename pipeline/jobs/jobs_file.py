@@ -1,0 +1,202 @@
+"""The jobs of one account as a Parquet file, in row order: written once, then only read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import polars as pl
+
+from pipeline.jobs.repeats import Hottest, find_repeats
+from pipeline.model import JobRow
+from pipeline.store.parquet import ParquetWriter, read_frames
+from pipeline.vendors import Account
+
+JOBS_SCHEMA = MappingProxyType(
+    {
+        "row": pl.Int64(),
+        "operation": pl.String(),
+        "entity": pl.String(),
+        "repeatable": pl.Boolean(),
+        "job": pl.String(),
+        "batch": pl.String(),
+        "since_run": pl.String(),  # null, as is since_row, in a row that is new
+        "since_row": pl.Int64(),
+        "expects": pl.String(),  # null where the entity may hold anything
+        "keeps": pl.Boolean(),
+    }
+)
+READ_ROWS = 8_192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobsFile:
+    """The jobs of one account.
+
+    rows        jobs in the file
+    operations  how many of them are of each operation
+    repeated    jobs whose entity has more than one job here
+    requests    that carry them where each is sent once and whole groups travel together
+    reads       of entities, one before each job that asks for it
+    reaches     what their entities lie in: vendor, origin and scope, as an entity's text begins
+    hottest     the entity that has most jobs; None where that is few
+    checksum    names what was written to it; empty where an earlier version wrote it
+    """
+
+    path: Path
+    rows: int
+    operations: Mapping[str, int]
+    repeated: int
+    requests: int
+    reaches: frozenset[str]
+    reads: int = 0
+    hottest: Hottest | None = None
+    checksum: str = ""
+
+
+def jobs_path(folder: Path, account: str) -> Path:
+    """Where the jobs of an account stand.
+
+    >>> jobs_path(Path("run"), "shop").as_posix()
+    'run/jobs-shop.parquet'
+    """
+    return folder / f"jobs-{account}.parquet"
+
+
+_REACHED = r"^([^|]*\|[^|]*\|[^|]*)\|"
+
+
+class JobsWriter:
+    """Writes the jobs of one account to a file, in row order, and counts them.
+
+    batch_size  operation -> jobs that one request may carry at most
+    is_read_first  whether the entity of a job is read before it is sent
+
+    A context manager, as ParquetWriter is. Raises OSError where the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        batch_size: Callable[[str], int],
+        is_read_first: Callable[[JobRow], bool] = lambda _job: False,
+    ) -> None:
+        self._is_read_first = is_read_first
+        self._reads = 0
+        self._writer = ParquetWriter(path, JOBS_SCHEMA, is_checked=True)
+        self._batch_size = batch_size
+        self._operations: Counter[str] = Counter()
+        self._groups: Counter[tuple[str, str]] = Counter()
+        self._reaches: set[str] = set()
+
+    def write(self, jobs: Sequence[JobRow]) -> None:
+        """Append `jobs`."""
+        frame = jobs_frame(jobs)
+        self._writer.write(frame)
+        self._reaches.update(frame["entity"].str.extract(_REACHED).drop_nulls().unique())
+        self._reads += sum(map(self._is_read_first, jobs))
+        self._operations.update(job.operation for job in jobs)
+        self._groups.update((job.operation, job.batch) for job in jobs if job.batch)
+
+    def file(self) -> JobsFile:
+        """What was written, once the block has been left."""
+        path, rows = self._writer.path, self._writer.rows
+        repeats = find_repeats(path, rows)
+        return JobsFile(
+            path=path,
+            rows=rows,
+            operations=dict(self._operations),
+            repeated=repeats.jobs,
+            hottest=repeats.hottest(path),
+            requests=rows - sum(self._saved(*group) for group in self._groups.items()),
+            reads=self._reads,
+            reaches=frozenset(self._reaches),
+            checksum=self._writer.digest,
+        )
+
+    def _saved(self, group: tuple[str, str], members: int) -> int:
+        """Requests that jobs of one batch key save by travelling together."""
+        return members - math.ceil(members / self._batch_size(group[0]))
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+
+def is_read_first(account: Account, job: JobRow) -> bool:
+    """Whether the entity of a job is read first: to compare, to keep its fields, for a guard."""
+    if job.is_repeatable and not (job.keeps or job.expects):
+        return False
+    operation = next(op for op in account.vendor.operations if op.name == job.operation)
+    if job.keeps or job.expects:
+        return operation.reading is not None and operation.change is not None
+    guard = operation.guard
+    return guard is not None and guard.needs(account.settings, operation.job_type.trusted(job.text))
+
+
+def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
+    """Jobs as a frame of `JOBS_SCHEMA`.
+
+    >>> jobs_frame([JobRow(1, "xsolla.coupon", "e", True, "{}")]).rows()
+    [(1, 'xsolla.coupon', 'e', True, '{}', '', None, None, None, False)]
+    """
+    columns = zip(*jobs, strict=True) if jobs else ((),) * len(JOBS_SCHEMA)
+    frame = pl.DataFrame(
+        [
+            pl.Series(name, values, dtype=kind)
+            for (name, kind), values in zip(JOBS_SCHEMA.items(), columns, strict=True)
+        ]
+    )
+    since = ("since_run", "since_row")
+    return frame.with_columns(
+        pl.when(pl.col("since_run") != "").then(pl.col(since)),
+        pl.when(pl.col("expects") != "").then(pl.col("expects")),
+    )
+
+
+def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRow]]:
+    """The jobs of a file in row order, in batches.
+
+    Raises as `read_frames` does where it is damaged.
+    """
+    for frame in read_frames(path, batch_rows=batch_rows):
+        yield job_rows(frame)
+
+
+def read_operations(path: Path) -> Iterator[tuple[list[int], list[str]]]:
+    """Row numbers and their operations, in row order, some at a time."""
+    for frame in read_frames(path, batch_rows=READ_ROWS):
+        yield frame["row"].to_list(), frame["operation"].to_list()
+
+
+def entities_of(path: Path, rows: Collection[int]) -> dict[str, int]:
+    """The entity of each of a few rows of a jobs file; of several rows of one the last."""
+    if not rows:
+        return {}
+    wanted = pl.Series(list(rows), dtype=pl.Int64).implode()
+    frames = read_frames(path, columns=("row", "entity"))
+    found = (frame.filter(pl.col("row").is_in(wanted)) for frame in frames)
+    return {entity: row for some in found for row, entity in some.rows()}
+
+
+def job_rows(frame: pl.DataFrame) -> list[JobRow]:
+    """A frame of `JOBS_SCHEMA` as jobs; one of an earlier version lacks the last two columns."""
+    missing = {"expects": pl.lit(""), "keeps": pl.lit(value=False)}
+    frame = frame.with_columns(**{n: v for n, v in missing.items() if n not in frame.columns})
+    texts = ("since_run", "expects")
+    frame = frame.with_columns(pl.col(texts).fill_null(""), pl.col("since_row").fill_null(0))
+    columns = (frame[name].to_list() for name in JOBS_SCHEMA)
+    return list(map(JobRow._make, zip(*columns, strict=True)))

@@ -1,0 +1,15 @@
+"""The loader: a file becomes a snapshot, its rows become typed jobs."""
+
+from pipeline.loader.bind import Bound, bind
+from pipeline.loader.ingest import take
+from pipeline.loader.issue_counts import FaultKind
+from pipeline.loader.selection import RowSelection, parse_rows
+
+__all__ = [
+    "Bound",
+    "FaultKind",
+    "RowSelection",
+    "bind",
+    "parse_rows",
+    "take",
+]

@@ -1,0 +1,175 @@
+"""The rows of a plan become jobs again: what it holds is sent, where nothing has changed since."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.jobs.jobs_file import JobsWriter, is_read_first, jobs_path
+from pipeline.loader.bind import IRREVERSIBLE, Bound, Emit
+from pipeline.loader.plan_file import plan_rows
+from pipeline.loader.rows import fault_text
+from pipeline.model import (
+    ROW_COLUMN,
+    Fault,
+    InputError,
+    JobRow,
+    RowResult,
+    Snapshot,
+    Status,
+    UpdateJob,
+)
+from pipeline.model.plan import SENT_KINDS, PlanKind, PlanRow
+from pipeline.store.parquet import read_frames
+from pipeline.vendors.kit.contract import Account, Operation
+
+_ENDS: Mapping[PlanKind, Status] = {
+    PlanKind.UNCHANGED: Status.UNCHANGED,
+    PlanKind.MISSING: Status.REJECTED,
+    PlanKind.UNREAD: Status.FAILED,
+    PlanKind.CONFLICT: Status.CONFLICT,
+    PlanKind.FINAL: Status.REJECTED,
+    PlanKind.INVALID: Status.INVALID,
+}
+_HINTS: Mapping[PlanKind, str] = {
+    PlanKind.UNCHANGED: "nothing to do",
+    PlanKind.MISSING: "check the id, and where the account looks for it; then make a new plan",
+    PlanKind.UNREAD: "make a new plan: what was not read is not sent",
+    PlanKind.CONFLICT: "see what it holds now; what is still wanted goes with a file of its own",
+    PlanKind.FINAL: "nothing takes this back",
+    PlanKind.INVALID: "mend the row in the file, then make a new plan",
+}
+
+
+def bind_plan(
+    snapshot: Snapshot,
+    folder: Path,
+    *,
+    accounts: Mapping[str, Account],
+    allow_irreversible: bool,
+    emit: Emit,
+) -> Bound:
+    """Write a file of jobs per account into `folder`, and emit how the other rows end.
+
+    accounts  those of the plan
+    Raises InputError where the plan cannot be used.
+    """
+    with ExitStack() as stack:
+        binder = _Binder(snapshot, folder, accounts, stack, allow_irreversible=allow_irreversible)
+        for frame in read_frames(snapshot.path):
+            rows = zip(frame[ROW_COLUMN].to_list(), plan_rows(frame, snapshot.source), strict=True)
+            binder.bind([row._replace(row=number) for number, row in rows], emit)
+    return binder.bound()
+
+
+class _Binder:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        folder: Path,
+        accounts: Mapping[str, Account],
+        stack: ExitStack,
+        *,
+        allow_irreversible: bool,
+    ) -> None:
+        self._snapshot = snapshot
+        self._folder = folder
+        self._accounts = accounts
+        self._operations = {op.name: op for a in accounts.values() for op in a.vendor.operations}
+        self._stack = stack
+        self._allow_irreversible = allow_irreversible
+        self._writers: dict[str, JobsWriter] = {}
+        self._irreversible: Counter[str] = Counter()
+        self._invalid = 0
+
+    def bind(self, rows: Sequence[PlanRow], emit: Emit) -> None:
+        jobs: dict[str, list[JobRow]] = {}
+        ended: list[RowResult] = []
+        for row in rows:
+            found = self._job(row) if row.kind in SENT_KINDS else _end(row)
+            if isinstance(found, RowResult):
+                ended.append(found)
+            else:
+                jobs.setdefault(row.account, []).append(found)
+        for account, some in jobs.items():
+            self._writer(account).write(some)
+        if ended:
+            self._invalid += sum(each.status is Status.INVALID for each in ended)
+            emit(ended)
+
+    def _job(self, row: PlanRow) -> JobRow | RowResult:
+        operation, job = self._trusted(row)
+        settings = self._accounts[row.account].settings
+        if operation.irreversible(job):
+            if not self._allow_irreversible:
+                return _end(
+                    row._replace(kind=PlanKind.INVALID, note=fault_text([IRREVERSIBLE], None))
+                )
+            self._irreversible[operation.name] += 1
+        return JobRow(
+            row.row,
+            operation.name,
+            operation.entity(settings, job).text(),
+            operation.repeatable(settings, job),
+            job.canonical_json(),
+            operation.batch_key(settings, job),
+            row.since_run,
+            row.since_row,
+            row.before if row.kind is PlanKind.CHANGES else "",
+        )
+
+    def _trusted(self, row: PlanRow) -> tuple[Operation[Any, Any], UpdateJob]:
+        operation = self._operations.get(row.operation)
+        if operation is None or row.account not in self._accounts:
+            what = f"{row.operation} through {row.account}: there is none of that"
+            raise InputError([Fault(what=what, file=str(self._snapshot.source), row=row.row)])
+        try:
+            return operation, operation.job_type.trusted(row.job)
+        except (ValueError, ValidationError) as error:
+            what = f"its job cannot be read: {error}"
+            fault = Fault(what=what, file=str(self._snapshot.source), row=row.row)
+            raise InputError([fault]) from error
+
+    def _writer(self, account: str) -> JobsWriter:
+        if account not in self._writers:
+            path = jobs_path(self._folder, account)
+            is_first = partial(is_read_first, self._accounts[account])
+            writer = JobsWriter(path, self._batch_size(account), is_first)
+            self._writers[account] = self._stack.enter_context(writer)
+        return self._writers[account]
+
+    def _batch_size(self, account: str) -> Callable[[str], int]:
+        settings = self._accounts[account].settings
+        return lambda operation: self._operations[operation].batch_size(settings)
+
+    def bound(self) -> Bound:
+        """What became of all rows, once the files are closed."""
+        return Bound(
+            jobs={name: self._writers[name].file() for name in sorted(self._writers)},
+            rows=self._snapshot.selected,
+            invalid=self._invalid,
+            irreversible=dict(self._irreversible),
+            has_befores=True,
+        )
+
+
+def _end(row: PlanRow) -> RowResult:
+    return RowResult(
+        row=row.row,
+        operation=row.operation,
+        account=row.account,
+        status=_ENDS[row.kind],
+        error_code=str(row.kind),
+        error=row.note or _words(row.kind),
+        hint=_HINTS[row.kind],
+    )
+
+
+def _words(kind: PlanKind) -> str:
+    return "the vendor held it already" if kind is PlanKind.UNCHANGED else str(kind)

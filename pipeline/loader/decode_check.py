@@ -1,0 +1,106 @@
+"""Parquet is decoded in a process of its own first: the library that does it may die of a file.
+
+    python -m pipeline.loader.decode_check DESCRIPTOR NAME PACKED_BYTES
+
+A page may state a size that no machine has, and a table more than the memory that is left; then the
+process that decodes it ends, instead of raising. What is merely broken is told in words: as JSON on
+the standard output. Nothing that the library itself says reaches anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from functools import partial
+
+from pipeline.loader.parquet_file import AGAIN, footer_of, of_descriptor
+from pipeline.loader.parquet_reader import ParquetReader
+from pipeline.loader.source import check_expansion
+from pipeline.model import Fault, InputError, RunAborted
+
+_REFUSED = 3
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
+"""What ends a process for its own doing."""
+_SHOWN_CHARS = 300
+
+
+def check_decodes(descriptor: int, file: str, packed_bytes: int) -> None:
+    """Raise InputError where the file cannot be decoded whole, or where doing so ends the process.
+
+    RunAborted where something else ends it, such as Ctrl-C.
+
+    descriptor    of what polars decodes
+    file          its name, for messages
+    packed_bytes  how large the file is
+    """
+    command = [sys.executable, "-m", __name__, str(descriptor), file, str(packed_bytes)]
+    done = subprocess.run(  # noqa: S603 - ourselves
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        pass_fds=(descriptor,),
+        check=False,
+    )
+    if done.returncode == _REFUSED:
+        raise InputError(Fault(**fault) for fault in json.loads(done.stdout))
+    if done.returncode:
+        raise _ended(done.returncode, file, done.stderr.decode(errors="replace"))
+
+
+def _ended(code: int, file: str, words: str) -> InputError | RunAborted:
+    """Why the process ended that should decode the file.
+
+    >>> print(_ended(-9, "a.parquet", ""))
+    a.parquet: decoding it was killed (SIGKILL), as a system does where memory runs out. Write it \
+with fewer rows in a row group, or give this machine more memory
+    """
+    if code > 0:
+        last = words.strip().rpartition("\n")[2][:_SHOWN_CHARS]
+        return RunAborted(f"{file} was not read: the process that decodes it failed ({last})")
+    how = signal.Signals(-code).name
+    if -code == signal.SIGKILL:
+        what = f"decoding it was killed ({how}), as a system does where memory runs out"
+        todo = "Write it with fewer rows in a row group, or give this machine more memory"
+    elif -code in _CRASHES:
+        what, todo = f"is broken: decoding it ends the process ({how})", AGAIN
+    else:
+        return RunAborted(f"{file} was not read: {how} ended it. Nothing was sent")
+    return InputError([Fault(what=what, file=file, todo=todo)])
+
+
+def main(descriptor: int, file: str, packed_bytes: int) -> int:
+    """Decode all of it; the exit code."""
+    try:
+        _decode(descriptor, file, packed_bytes)
+    except InputError as error:
+        json.dump([asdict(fault) for fault in error.faults], sys.stdout)
+        return _REFUSED
+    return 0
+
+
+def _decode(descriptor: int, file: str, packed_bytes: int) -> None:
+    reader = ParquetReader(
+        of_descriptor(descriptor),
+        footer_of(descriptor, file),
+        file=file,
+        check_expansion=partial(check_expansion, file, packed_bytes, kind="Parquet"),
+    )
+    try:
+        for _ in reader.frames():
+            pass
+    except InputError as error:
+        if error.faults[0].column is None and (broken := reader.broken_columns()):
+            what = "cannot be decoded: it is damaged, or written in a way that is not known here"
+            raise InputError(
+                Fault(what=what, file=file, column=name, todo=AGAIN) for name in broken
+            ) from None
+        raise
+
+
+if __name__ == "__main__":
+    os.set_inheritable(int(sys.argv[1]), False)
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

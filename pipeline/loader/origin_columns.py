@@ -1,0 +1,97 @@
+"""The columns `_run` and `_row` of an earlier report: the place in time that a row keeps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from pipeline.loader.cell_error import CellError
+from pipeline.loader.cells import Absent, Reading, column_reader
+from pipeline.model import Cell, CellKind, Fault
+from pipeline.model.errors import shorten
+
+RUN, ROW = "_run", "_row"
+
+_AS_NEW = "--force-order sends the row as a new one"
+_KEPT_MOST = 4_096
+
+
+class Since(NamedTuple):
+    """Run and row whose place in time a row keeps; a new row has neither."""
+
+    run: str = ""
+    row: int = 0
+
+
+NEW = Since()
+
+
+class SinceReader:
+    """Reads both columns of one file.
+
+    is_known  whether a run of that name is on record
+    """
+
+    def __init__(self, is_known: Callable[[str], bool]) -> None:
+        reading = Reading(nullable=False)
+        self._runs = column_reader(Cell(CellKind.KEYWORD), reading)
+        self._rows = column_reader(Cell(CellKind.INTEGER), reading)
+        self._is_known = is_known
+        self._kept: dict[str, bool] = {}
+
+    def read(self, runs: Sequence[Any], rows: Sequence[Any]) -> list[Since | tuple[Fault, ...]]:
+        """The place of each row, or what is wrong with its cells.
+
+        >>> SinceReader(lambda _name: True).read(["monday", ""], [" 5.0", ""])
+        [Since(run='monday', row=5), Since(run='', row=0)]
+        """
+        read = zip(self._runs(runs), self._rows(rows), runs, rows, strict=True)
+        return [self._since(*cells) for cells in read]
+
+    def _since(self, run: Any, row: Any, *given: Any) -> Since | tuple[Fault, ...]:
+        if type(run) is Absent and type(row) is Absent:
+            return NEW
+        faults = [*self._run_faults(run, given[0]), *_row_faults(row, given[1])]
+        return tuple(faults) or Since(run, row)
+
+    def _run_faults(self, run: Any, given: Any) -> list[Fault]:
+        if isinstance(run, CellError):
+            return [_broken(RUN, run, given)]
+        if type(run) is Absent:
+            return [_alone(RUN, ROW)]
+        if self._knows(run):
+            return []
+        what = "a run that is not on record, so that nobody can tell what is newer than the row"
+        return [Fault(what=what, column=RUN, value=shorten(run), todo=_AS_NEW)]
+
+    def _knows(self, run: str) -> bool:
+        if run not in self._kept:
+            if len(self._kept) >= _KEPT_MOST:
+                self._kept.clear()
+            self._kept[run] = self._is_known(run)
+        return self._kept[run]
+
+
+def _row_faults(row: Any, given: Any) -> list[Fault]:
+    if isinstance(row, CellError):
+        return [_broken(ROW, row, given)]
+    if type(row) is Absent:
+        return [_alone(ROW, RUN)]
+    if row < 1:
+        return [Fault(what="rows are numbered from 1", column=ROW, value=shorten(given))]
+    return []
+
+
+def _broken(column: str, error: CellError, given: Any) -> Fault:
+    return Fault(
+        what=error.what,
+        column=column,
+        value=shorten(given),
+        expected=error.expected,
+        todo=error.todo or _AS_NEW,
+    )
+
+
+def _alone(column: str, other: str) -> Fault:
+    todo = f"Empty both cells to send it as a new row; {_AS_NEW}, too"
+    return Fault(what=f"not given, and {other} is", column=column, todo=todo)

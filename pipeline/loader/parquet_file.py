@@ -1,0 +1,133 @@
+"""A Parquet file that was hashed, and what its footer says, for whoever decodes it.
+
+It is decoded from the descriptor that was hashed, so a path that changes meanwhile changes nothing.
+Where polars panics at a footer, what it decodes is a copy with other words in the footer.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.loader.columns import MAX_COLUMNS, check_names, is_unnamed, too_many_columns
+from pipeline.loader.parquet_footer import (
+    END_BYTES,
+    MAGIC,
+    Footer,
+    FooterError,
+    TooManyColumnsError,
+    key_values,
+    read_footer,
+)
+from pipeline.model import Fault, InputError
+from pipeline.model.errors import shorten
+
+_COPIED_BYTES = 1 << 20
+_PADDING_READ_BYTES = 1 << 20
+_ENCRYPTED = b"PARE"
+AGAIN = "Write or copy the file again"
+
+
+def of_descriptor(descriptor: int) -> Path:
+    """A path by which any library of this process opens what a descriptor is open on."""
+    return Path(f"/dev/fd/{descriptor}")
+
+
+def footer_of(descriptor: int, file: str) -> Footer:
+    """What the footer says. Raises InputError where there is none, or names are not as they must.
+
+    file  its name, for messages
+    """
+    text = _footer_bytes(descriptor, file)
+    try:
+        footer = read_footer(text)
+    except TooManyColumnsError as error:
+        raise too_many_columns(error.count, [], file) from None
+    except FooterError:
+        raise _refused(file, "is not whole, or not Parquet: its footer cannot be read") from None
+    names = [node.name for node in footer.columns]
+    if len(names) > MAX_COLUMNS:
+        raise too_many_columns(len(names), [shorten(name, most=30) for name in names[:5]], file)
+    check_names(names, file)
+    twice = [
+        Fault(what=f"holds a struct with the member {shorten(node.twice)} twice", file=file,
+              column=node.name, todo="Rename or drop one of them")
+        for node in footer.columns
+        if node.twice is not None and not is_unnamed(node.name)
+    ]  # fmt: skip
+    if twice:
+        raise InputError(twice)
+    return footer
+
+
+def stored_texts(path: Path, key: str) -> dict[str, str]:
+    """What programs have stored under keys in the footer of a file; empty where `key` is not there.
+
+    Decodes nothing and believes nothing: for a look before anything else is known of the file.
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        try:
+            text = _footer_bytes(file.fileno(), str(path))
+            return key_values(text) if key.encode() in text else {}
+        except (InputError, FooterError):
+            return {}  # whoever takes the file says why
+
+
+@contextmanager
+def decodable(descriptor: int, footer: Footer, folder: Path) -> Iterator[int]:
+    """A descriptor of what polars can decode: the file, or a copy of it in `folder` meanwhile.
+
+    Raises OSError where that cannot be written.
+    """
+    if not footer.patches:
+        yield descriptor
+        return
+    size_bytes = os.fstat(descriptor).st_size
+    start = size_bytes - END_BYTES - _footer_size(descriptor, size_bytes)
+    with tempfile.TemporaryFile(dir=folder) as copy:
+        at = 0
+        while chunk := os.pread(descriptor, _COPIED_BYTES, at):
+            copy.write(chunk)
+            at += len(chunk)
+        copy.flush()
+        for patch in footer.patches:
+            os.pwrite(copy.fileno(), patch.new, start + patch.at)
+        yield copy.fileno()
+
+
+def _footer_bytes(descriptor: int, file: str) -> bytes:
+    size_bytes = os.fstat(descriptor).st_size
+    end = os.pread(descriptor, END_BYTES, max(0, size_bytes - END_BYTES))
+    if end.endswith(_ENCRYPTED):
+        raise _refused(file, "is encrypted", "Write it without encryption")
+    if not end.endswith(MAGIC):
+        raise _without_end(descriptor, size_bytes, file)
+    footer_bytes = _footer_size(descriptor, size_bytes)
+    start = size_bytes - END_BYTES - footer_bytes
+    if start < len(MAGIC):
+        raise _refused(file, "is not whole, or not Parquet: its footer is longer than the file")
+    return os.pread(descriptor, footer_bytes, start)
+
+
+def _footer_size(descriptor: int, size_bytes: int) -> int:
+    return int.from_bytes(os.pread(descriptor, 4, size_bytes - END_BYTES), "little")
+
+
+def _without_end(descriptor: int, size_bytes: int, file: str) -> InputError:
+    tail = os.pread(descriptor, _PADDING_READ_BYTES, max(0, size_bytes - _PADDING_READ_BYTES))
+    if padding_bytes := len(tail) - len(tail.rstrip(b"\0")):
+        least = "at least " if padding_bytes == len(tail) else ""
+        return _refused(
+            file,
+            f"is not whole: it ends in {least}{padding_bytes} NUL bytes",
+            "Was it cut, or its space reserved and never written? Copy or upload it again",
+        )
+    return _refused(file, "is not whole, or not Parquet: its end is missing")
+
+
+def _refused(file: str, what: str, todo: str = AGAIN) -> InputError:
+    return InputError([Fault(what=what, file=file, todo=todo)])

@@ -1,0 +1,215 @@
+"""What the footer of a Parquet file says of its columns, before any library decodes it. Pure.
+
+Source: parquet.thrift of Apache Parquet. Names that occur twice, types that no library here takes
+and whatever must be patched for it are known from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pipeline.loader.arrow_zones import in_utc
+from pipeline.loader.thrift import Struct, ThriftError, ThriftReader, TooManyError
+
+MAGIC = b"PAR1"
+END_BYTES = 8
+"""The size of the footer, and MAGIC."""
+
+_SCHEMA, _ROWS, _ROW_GROUPS, _KEY_VALUES = 2, 3, 4, 5
+_PHYSICAL, _NAME, _CHILDREN, _CONVERTED, _LOGICAL = 1, 4, 5, 6, 10
+_ARROW_SCHEMA = b"ARROW:schema"
+_TEXT_FIELD = 0x18  # the next field, a text
+_MOST_LEVELS = 40
+_MOST_ELEMENTS = 40_000  # of a schema, nested ones counted
+
+INT96 = 3
+_INTERVAL, _JSON = 21, 19
+_LOGICAL_JSON, _LOGICAL_UUID = 12, 14
+
+
+_NOT_AS_EXPECTED = (
+    *(ThriftError, KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError),
+)
+"""What looking into fields of other types than stated raises."""
+
+
+class FooterError(ValueError):
+    """The bytes are no footer of a Parquet file."""
+
+
+class TooManyColumnsError(FooterError):
+    """There are so many columns, nested ones counted, that they are not even read."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} columns")
+        self.count = count
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A column as it is stored; a struct or a list has several, or one below it.
+
+    physical   number of the stored type
+    converted  number of the older annotation, None without one
+    logical    number of the annotation, None without one
+    """
+
+    physical: int
+    converted: int | None
+    logical: int | None
+
+    @property
+    def is_uuid(self) -> bool:
+        """16 bytes that people write as text."""
+        return self.logical == _LOGICAL_UUID
+
+    @property
+    def is_json(self) -> bool:
+        """Text, stored as bytes."""
+        return self.logical == _LOGICAL_JSON or self.converted == _JSON
+
+    @property
+    def is_interval(self) -> bool:
+        """Months, days and milliseconds in 12 bytes."""
+        return self.converted == _INTERVAL
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A column as people see it: its leaves in the order of the file, and its members' names."""
+
+    name: str
+    leaves: tuple[Leaf, ...]
+    twice: str | None = None
+
+
+class Patch(NamedTuple):
+    """Bytes to put into a copy of the footer, at an offset in it."""
+
+    at: int
+    new: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footer:
+    """What a footer says.
+
+    columns  in the order of the file
+    rows     that it states
+    patches  without which polars panics; none of them changes what the columns hold
+    offsets  by column, the offset from UTC that its times were written with
+    """
+
+    columns: tuple[Node, ...]
+    rows: int
+    patches: tuple[Patch, ...] = ()
+    offsets: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_footer(footer: bytes) -> Footer:
+    """Raises FooterError."""
+    try:
+        reader = ThriftReader(footer, most=_MOST_ELEMENTS)
+        found = reader.struct({_SCHEMA, _ROWS}, end=_ROW_GROUPS)
+        elements = found[_SCHEMA]
+        columns = tuple(_nodes(elements))
+        rows = int(found[_ROWS])
+        patches = [patch for each in elements for patch in _without_interval(footer, each)]
+    except TooManyError as error:
+        raise TooManyColumnsError(error.count) from error
+    except _NOT_AS_EXPECTED as error:
+        raise FooterError(str(error)) from error
+    patched, offsets = _zones(footer)
+    return Footer(
+        columns=columns, rows=rows, patches=(*patches, *patched),
+        offsets=offsets,
+    )  # fmt: skip
+
+
+def key_values(footer: bytes) -> dict[str, str]:
+    """What programs have stored beside the schema. Raises FooterError."""
+    try:
+        pairs = ThriftReader(footer).struct({_KEY_VALUES}).get(_KEY_VALUES, [])
+        return {pair[1].decode(): pair.get(2, b"").decode() for pair in pairs}
+    except _NOT_AS_EXPECTED as error:
+        raise FooterError(str(error)) from error
+
+
+def _nodes(elements: Sequence[Struct]) -> Iterator[Node]:
+    at = 1
+    for _ in range(elements[0].get(_CHILDREN, 0)):
+        start = at
+        at = _end_of(elements, at)
+        own = elements[start:at]
+        yield Node(
+            name=own[0][_NAME].decode(),
+            leaves=tuple(
+                Leaf(each[_PHYSICAL], each.get(_CONVERTED), _annotation(each))
+                for each in own
+                if not each.get(_CHILDREN)
+            ),
+            twice=_twice(elements, start),
+        )
+    if at != len(elements):
+        raise FooterError("more columns than the root has")
+
+
+def _end_of(elements: Sequence[Struct], at: int, level: int = 0) -> int:
+    """The element behind the one at `at` and all that is nested in it."""
+    if level > _MOST_LEVELS:
+        raise FooterError("nested too deep")
+    after = at + 1
+    for _ in range(elements[at].get(_CHILDREN) or 0):
+        after = _end_of(elements, after, level + 1)
+    return after
+
+
+def _twice(elements: Sequence[Struct], at: int) -> str | None:
+    """A name that two members of one struct have, anywhere below."""
+    seen: set[bytes] = set()
+    child = at + 1
+    for _ in range(elements[at].get(_CHILDREN) or 0):
+        name = elements[child][_NAME]
+        if name in seen:
+            return str(name.decode())
+        seen.add(name)
+        if found := _twice(elements, child):
+            return found
+        child = _end_of(elements, child)
+    return None
+
+
+def _annotation(element: Struct) -> int | None:
+    return next(iter(element.get(_LOGICAL) or {}), None)
+
+
+def _without_interval(footer: bytes, element: Struct) -> list[Patch]:
+    """An interval as the bytes that it is stored as: the annotation becomes a scale of no use.
+
+    The field keeps its number of bytes; only its id changes, and the step to the next one's.
+    """
+    if element.get(_CONVERTED) != _INTERVAL:
+        return []
+    value = element.places[_CONVERTED]
+    following = footer[value + 1]
+    step = 0x10 if following >> 4 else 0
+    return [
+        Patch(value - 1, bytes([footer[value - 1] + 0x10])),
+        Patch(value + 1, bytes([following - step])),
+    ]
+
+
+def _zones(footer: bytes) -> tuple[list[Patch], dict[str, str]]:
+    """The Arrow schema, if there is one with time zones that have no name."""
+    key = bytes([_TEXT_FIELD, len(_ARROW_SCHEMA)]) + _ARROW_SCHEMA
+    at = footer.rfind(key)
+    if at < 0 or footer[at + len(key) : at + len(key) + 1] != bytes([_TEXT_FIELD]):
+        return [], {}
+    try:
+        stored, place = ThriftReader(footer, at + len(key) + 1).text()
+    except ThriftError:
+        return [], {}
+    changed = in_utc(stored)
+    return ([Patch(place, changed[0])], changed[1]) if changed else ([], {})

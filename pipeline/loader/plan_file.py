@@ -1,0 +1,132 @@
+"""A plan as a Parquet file: rows with before and after, and in its footer what it says of itself.
+
+Columns: `row`, `kind`, `operation`, `account`, `entity`, `note`, `changes` (a JSON list of
+`{"field", "old", "new"}`), `before` (JSON of what the entity held), `job` (JSON of what is sent),
+`since_run`, `since_row`. The footer holds `format` and, under `plan`, the JSON of a `Planned`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.loader.parquet_file import stored_texts
+from pipeline.model import DamagedError, InputError
+from pipeline.model.plan import FieldChange, PlanKind, Planned, PlanRow
+from pipeline.store.checksums import read_checksums
+from pipeline.store.parquet import ParquetWriter, read_frames
+
+PLAN_KEY = "plan"
+FORMAT = "1"
+PLAN_SCHEMA = MappingProxyType(
+    {
+        "row": pl.Int64(),
+        **dict.fromkeys(("kind", "operation", "account", "entity", "note"), pl.String()),
+        **dict.fromkeys(("changes", "before", "job", "since_run"), pl.String()),
+        "since_row": pl.Int64(),
+    }
+)
+_READ_ROWS = 4_096
+_PLANNED = TypeAdapter(Planned)
+
+
+class PlanWriter:
+    """Writes a plan. A context manager, as ParquetWriter is; OSError where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._writer = ParquetWriter(path, PLAN_SCHEMA, row_group_rows=_READ_ROWS, is_checked=True)
+
+    def write(self, rows: Sequence[PlanRow]) -> None:
+        """Append `rows`."""
+        self._writer.write(_frame(rows))
+
+    def say(self, planned: Planned) -> None:
+        """What the plan says of itself; to be called before the block is left."""
+        self._writer.metadata[PLAN_KEY] = _PLANNED.dump_json(planned).decode()
+
+    def __enter__(self) -> Self:
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.__exit__(kind, error, trace)
+
+
+def _frame(rows: Sequence[PlanRow]) -> pl.DataFrame:
+    columns = list(zip(*(_values(row) for row in rows), strict=True)) if rows else []
+    columns = columns or [()] * len(PLAN_SCHEMA)
+    return pl.DataFrame(
+        [
+            pl.Series(name, values, dtype=kind)
+            for (name, kind), values in zip(PLAN_SCHEMA.items(), columns, strict=True)
+        ]
+    )
+
+
+def _values(row: PlanRow) -> tuple[object, ...]:
+    changes = json.dumps([change._asdict() for change in row.changes])
+    return (
+        *(row.row, str(row.kind), row.operation, row.account, row.entity, row.note),
+        *(changes, row.before, row.job, row.since_run, row.since_row),
+    )
+
+
+def planned_of(path: Path) -> Planned | None:
+    """What a plan says of itself; None where the file is none.
+
+    Raises InputError for a plan that is damaged, or of a newer version.
+    """
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return None
+    try:
+        read_checksums(path)
+        stored = stored_texts(path, PLAN_KEY)
+    except DamagedError as error:
+        raise InputError(f"{error}. Nothing was sent; make the plan again") from error
+    except OSError:
+        return None  # taking the file says what is wrong with it
+    if PLAN_KEY not in stored:
+        return None
+    if stored.get("format") != FORMAT:
+        raise InputError(f"{path} is a plan of a newer version of this program")
+    try:
+        return _PLANNED.validate_json(stored[PLAN_KEY])
+    except ValidationError as error:
+        raise InputError(f"{path} is a plan whose footer cannot be read: {error}") from error
+
+
+def read_plan(path: Path) -> Iterator[list[PlanRow]]:
+    """The rows of a plan in order, some at a time. Raises InputError where it cannot be read."""
+    try:
+        for frame in read_frames(path, batch_rows=_READ_ROWS):
+            yield plan_rows(frame, path)
+    except (DamagedError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path} cannot be read: {error}. Make the plan again") from error
+
+
+def plan_rows(frame: pl.DataFrame, path: Path) -> list[PlanRow]:
+    """A frame with the columns of a plan, others beside them, as rows.
+
+    Raises InputError, which names `path`, where it is none.
+    """
+    try:
+        return [_row(values) for values in frame.select(list(PLAN_SCHEMA)).iter_rows()]
+    except (pl.exceptions.PolarsError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as a plan: {error}. Make it again") from error
+
+
+def _row(values: tuple[Any, ...]) -> PlanRow:
+    row, kind, *names, changes, before, job, since_run, since_row = values
+    found = tuple(FieldChange(**change) for change in json.loads(changes))
+    return PlanRow._make((row, PlanKind(kind), *names, found, before, job, since_run, since_row))

@@ -1,0 +1,45 @@
+"""One request's way through the gate and back, so that the gate hears of its end just once."""
+
+from __future__ import annotations
+
+from pipeline.model import Answer, Reply
+from pipeline.pacing.limiter import Door
+from pipeline.vendors.kit.numbers import shown
+
+
+class Trip:
+    """A request that has its permit.
+
+    number  that of its permit
+    left_s  when it left, by the lane's clock
+    """
+
+    __slots__ = ("_door", "_is_back", "_number", "_words", "left_s")
+
+    def __init__(self, door: Door, number: int, left_s: float) -> None:
+        self._door = door
+        self._number = number
+        self._is_back = False
+        self._words = ""
+        self.left_s = left_s
+
+    def back(self, reply: object = None) -> None:
+        """A Reply came; or something else, and then none will. Only the first call counts."""
+        if not self._is_back:
+            self._is_back = True
+            self._words = pause_words(reply) if isinstance(reply, Reply) else ""
+            self._door.returned(self._number, self.left_s, reply)
+
+    def heard(self, answer: Answer) -> None:
+        """What the reply means."""
+        self._door.heard(answer, self.left_s, self._words)
+
+
+def pause_words(reply: Reply) -> str:
+    """What a reply says of a pause, to be shown to people.
+
+    >>> pause_words(Reply(429, {"retry-after": "7"}, b"")), pause_words(Reply(429, {}, b""))
+    ('HTTP 429, Retry-After: 7', 'HTTP 429')
+    """
+    seconds = shown(reply.headers.get("retry-after", ""))
+    return reply.hide(f"HTTP {reply.status}" + (f", Retry-After: {seconds}" if seconds else ""))

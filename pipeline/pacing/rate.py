@@ -1,0 +1,228 @@
+"""How many requests a second leave: the quota's, or fewer where the vendor refuses at that. Pure.
+
+Refusals have to be more than accidents (`suspicion.py`), or to come after the same number of
+requests each time: a vendor that refuses one in fifty for no reason would else be sent less and
+less. Accidents cost the pause that they ask for, and no more.
+
+What a vendor accepted in the second before it refused is the best estimate of what it allows: the
+rate falls just below that. Where it refuses all of a sudden what it accepted until then, that says
+nothing, and the rate is halved. Where it still refuses and accepted little over a longer time, it
+counts over that time. Refusals that go on although the rate fell have another reason.
+
+After a while the rate rises again, slowly up to where it was refused, quickly beyond, and never
+without evidence: a rate that is not used says nothing about a higher one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from itertools import takewhile
+
+from pipeline.pacing.suspicion import Suspicion
+
+BELOW = 0.95
+"""The share of what was accepted that is used after a refusal."""
+
+HALF = 0.5
+"""What is left of the rate where nothing tells what the vendor allows now."""
+
+CLEARLY_LESS = 0.85
+"""So much of the rate, or less, was accepted where the rate is the reason for refusals."""
+
+SUDDEN = 4
+"""So many in a row are refused where nothing is accepted any more."""
+
+BUDGETS, SAME = 5, 0.8
+"""So many refusals, after about as many accepted requests each: of accidents one in ten thousand
+comes like that."""
+
+SETTLE_S = 1.0
+"""After the rate fell the vendor's window has to empty first."""
+
+LEAST_HOLD_S, FIRM_HOLD_S, MOST_HOLD_S, PAUSES = 6.0, 30.0, 300.0, 8
+"""How long the rate stays below where it was refused: so many of the pauses that a try costs,
+longer where that is about where it was refused before."""
+
+RISE, RISE_TO, QUICK_RISE = 1.04, 1.05, 1.2
+"""Per second, up to so far above where it was refused; and from there on."""
+
+MET_AGAIN = 1.2
+"""So far above where it was refused before, a single refusal is no accident."""
+
+SHORT_S, LONG_S = 1.0, 64.0
+"""The stretch that is looked at, at first and at most."""
+
+FEWEST = 10
+"""A stretch holds at least so many requests, where there were as many."""
+
+_USED = 0.8
+_EVERY_S = 1.0
+
+
+class Rate:
+    """The rate of one quota.
+
+    start_per_s  at first
+    most_per_s   never more; infinite where nobody stated a quota
+
+    >>> rate = Rate(200.0, most_per_s=200.0)
+    >>> for n in range(200):
+    ...     rate.left(n / 200)
+    ...     rate.accepted()
+    >>> rate.refused(left_s=0.99, now_s=1.01), rate.per_s
+    (None, 200.0)
+    >>> for n in range(1, 200):
+    ...     rate.left(1.01 + n / 100)
+    ...     rate.accepted() if n % 2 else rate.refused(1.01 + n / 100, 1.02 + n / 100)
+    >>> 40 < rate.per_s < 50  # half of what left was accepted
+    True
+    """
+
+    def __init__(self, start_per_s: float, most_per_s: float = math.inf) -> None:
+        self.per_s = start_per_s
+        self.most_per_s = most_per_s
+        self._least_per_s = start_per_s / 100.0
+        self._left_s: deque[float] = deque(maxlen=100_000)
+        self._refused_s: deque[float] = deque(maxlen=10_000)
+        self._ceiling_per_s: float | None = None
+        self._stretch_s = SHORT_S
+        self._cut_s = -math.inf
+        self._hold_s = LEAST_HOLD_S
+        self._hold_until_s = -math.inf
+        self._rise_s = -math.inf
+        self._suspicion = Suspicion()
+        self._accepted = self._in_a_row = 0  # since the last refusal; refusals since the last one
+        self._before_per_s = 0.0  # accepted before the first of those in a row
+        self._budgets: deque[int] = deque(maxlen=BUDGETS)
+        self._firm_per_s = 0.0  # where it was refused, if nothing was below that
+
+    def left(self, now_s: float) -> None:
+        """A request leaves."""
+        self._left_s.append(now_s)
+        if self.per_s < self.most_per_s and now_s >= self._rise_s:
+            self._rise(now_s)
+
+    def accepted(self) -> None:
+        """A request was not throttled."""
+        self._accepted += 1
+
+    def refused(self, left_s: float, now_s: float, pause_s: float = 0.0) -> None:
+        """A request that left at `left_s` was throttled, and costs a pause of `pause_s`."""
+        self._refused_s.append(left_s)
+        accepted, self._accepted = self._accepted, 0
+        if left_s <= self._cut_s or now_s < self._cut_s + SETTLE_S:
+            return
+        if not self._is_trying(now_s):
+            self._firm_per_s = 0.0
+        accepted_per_s = self._accepted_per_s(left_s)
+        self._note(accepted, accepted_per_s)
+        accepted_per_s = min(accepted_per_s, self._before_per_s)
+        is_regular = self._is_regular()
+        if accepted_per_s > 0 and (
+            is_regular or self._is_limit(accepted_per_s, now_s)
+        ):  # of nothing nothing is told
+            self._suspicion.forget()
+            self._budgets.clear()
+            self._hold_s = self._next_hold_s(accepted_per_s, pause_s)
+            self._fall(accepted_per_s, now_s, is_regular=is_regular)
+
+    def _note(self, accepted: int, accepted_per_s: float) -> None:
+        self._suspicion.went_well(accepted)
+        self._suspicion.failed()
+        self._in_a_row = 1 if accepted else self._in_a_row + 1
+        if accepted:
+            self._before_per_s = accepted_per_s
+            self._budgets.append(accepted)
+
+    def _is_regular(self) -> bool:
+        budgets = self._budgets
+        return len(budgets) == BUDGETS and min(budgets) >= SAME * max(budgets)
+
+    def _is_trying(self, now_s: float) -> bool:
+        """Whether it rises after a cut: up to where it was refused, or above."""
+        return self._is_rising() or (self.per_s < self.most_per_s and now_s >= self._hold_until_s)
+
+    def _is_limit(self, accepted_per_s: float, now_s: float) -> bool:
+        if math.isinf(self.most_per_s) and self._ceiling_per_s is None:
+            return self._suspicion.is_likely
+        is_met_again = self._is_trying(now_s) and accepted_per_s <= MET_AGAIN * self._firm_per_s
+        return is_met_again or self._suspicion.is_enough
+
+    def _fall(self, accepted_per_s: float, now_s: float, *, is_regular: bool) -> None:
+        if self._in_a_row >= SUDDEN and self._before_per_s > CLEARLY_LESS * self.per_s:
+            self._cut(self.per_s, HALF, now_s, hold_s=2 * SETTLE_S)
+        elif is_regular or self._is_rising() or now_s >= self._hold_until_s:
+            self._stretch_s = SHORT_S
+            self._cut(accepted_per_s, BELOW, now_s, hold_s=self._hold_s)
+        elif accepted_per_s <= CLEARLY_LESS * self.per_s:
+            self._cut(accepted_per_s, BELOW, now_s, hold_s=self._hold_s)
+        else:
+            self._stretch_s = min(LONG_S, 2.0 * self._stretch_s)
+
+    def _next_hold_s(self, accepted_per_s: float, pause_s: float) -> float:
+        hold_s = LEAST_HOLD_S
+        ceiling_per_s = self._ceiling_per_s
+        if ceiling_per_s is not None and abs(accepted_per_s / ceiling_per_s - 1.0) < 1.0 - BELOW:
+            hold_s = min(2.0 * self._hold_s, FIRM_HOLD_S)
+        return min(max(PAUSES * pause_s, hold_s), MOST_HOLD_S)
+
+    def _cut(self, ceiling_per_s: float, share: float, now_s: float, *, hold_s: float) -> None:
+        self._ceiling_per_s = min(ceiling_per_s, self.per_s)
+        self.per_s = max(self._ceiling_per_s * share, self._least_per_s)
+        self._cut_s = now_s
+        self._firm_per_s = self._ceiling_per_s
+        self._hold_until_s = self._rise_s = now_s + hold_s
+
+    def allows(self, per_s: float, now_s: float) -> None:
+        """The vendor states what it allows: down to that at once, up to it by and by."""
+        self.most_per_s = per_s
+        if per_s < self.per_s:
+            self.per_s = per_s
+            self._cut_s = now_s
+
+    def _is_rising(self) -> bool:
+        if self.per_s >= self.most_per_s:
+            return False
+        return self._ceiling_per_s is None or self.per_s > self._ceiling_per_s * BELOW
+
+    def _accepted_per_s(self, until_s: float) -> float:
+        """Of the stretch that ends at `until_s`; of a longer one where that held little."""
+        recent = [at_s for at_s in self._left_s if at_s <= until_s]
+        from_s = until_s - self._stretch_s
+        if len(recent) >= FEWEST:
+            from_s = min(from_s, recent[-FEWEST])
+        elif recent:
+            from_s = min(from_s, recent[0])
+        sent = _since(from_s, reversed(recent))
+        refused = _since(from_s, (at_s for at_s in reversed(self._refused_s) if at_s <= until_s))
+        return (sent - refused) / (until_s - from_s)
+
+    def _rise(self, now_s: float) -> None:
+        self._rise_s = now_s + _EVERY_S
+        if not self._suspicion.is_lone:
+            return
+        if _since(now_s - _EVERY_S, reversed(self._left_s)) < _USED * self.per_s * _EVERY_S:
+            return
+        ceiling_per_s = self._ceiling_per_s
+        if ceiling_per_s is not None and self.per_s >= ceiling_per_s * RISE_TO:
+            ceiling_per_s = self._ceiling_per_s = None
+        grows = QUICK_RISE if ceiling_per_s is None else RISE
+        self.per_s = min(self.most_per_s, self.per_s * grows)
+
+
+def in_force(per_s: float, caps: Iterable[float]) -> float:
+    """The rate that holds: `per_s`, or the lowest of those that people ask for.
+
+    They teach nothing of the vendor: once they are taken back `per_s` holds as before.
+
+    >>> in_force(20.0, []), in_force(20.0, [5.0, 8.0]), in_force(4.0, [5.0])
+    (20.0, 5.0, 4.0)
+    """
+    return min([per_s, *caps])
+
+
+def _since(from_s: float, times_s: Iterable[float]) -> int:
+    """How many of `times_s`, which fall, lie after `from_s`."""
+    return sum(1 for _ in takewhile(lambda at_s: at_s > from_s, times_s))

@@ -1,1 +1,0 @@
-"""Decisions: pure functions and small state machines. No await, clock, randomness or I/O."""

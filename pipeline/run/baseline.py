@@ -1,0 +1,92 @@
+"""What requests usually take and how many rows usually fail, as earlier runs have it on record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
+
+from pipeline.config import Config
+from pipeline.model import SUCCESS, PipelineError, Status
+from pipeline.run.anomaly import LOOKED_AT, Share, unusual
+from pipeline.run.estimate import mean_latency_s
+from pipeline.run.prepare import Prepared
+from pipeline.runs.record import LEDGER
+from pipeline.runs.registry import fingerprint, is_rehearsal, open_registry
+from pipeline.store import Run, recent_samples
+from pipeline.vendors import Account
+
+_RUNS_LOOKED_AT = 50
+_SAMPLES = 600  # the last ten minutes of a run
+
+
+def usual_latency_s(config: Config, account: Account) -> float | None:
+    """Seconds until a reply, in the last run that reached what the account reaches.
+
+    None where none is on record, or its record cannot be read: it is only an estimate.
+    """
+    reached = fingerprint(account)
+    with open_registry(config) as runs:
+        found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+    for run in found:
+        names = [name for name, each in run.accounts.items() if each == reached]
+        path = config.ledger_folder / "runs" / run.name / LEDGER
+        for name in names:
+            samples = recent_samples(path, name, most=_SAMPLES)
+            mean_s = mean_latency_s(each.latencies for each in samples)
+            if mean_s is not None:
+                return mean_s
+    return None
+
+
+def last_ends(config: Config) -> tuple[float | None, float | None]:
+    """When the last run on record ended, and the last with exit code 0; rehearsals left out.
+
+    UTC seconds since 1970; None where there is none, or the record cannot be read: no run fails
+    because of it.
+    """
+    if not config.ledger.exists():
+        return None, None
+    try:
+        with open_registry(config) as runs:
+            found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+    except PipelineError:
+        return None, None
+    ends = [(run.ended.timestamp(), run) for run in found if run.ended is not None]
+    newest = sorted(ends, key=itemgetter(0), reverse=True)
+
+    def last_of(some: Iterable[tuple[float, Run]]) -> float | None:
+        return next((end_s for end_s, run in some if not is_rehearsal(config, run.name)), None)
+
+    return last_of(newest), last_of(each for each in newest if each[1].exit_code == 0)
+
+
+def unusual_failures(prepared: Prepared, counts: Mapping[Status, int]) -> str:
+    """That far more rows failed than in the last runs of the same operations to the same places.
+
+    counts  of this run, per status; rows without a result are left out
+
+    Empty where that is not so, or nothing can be told: no run fails because of it.
+    """
+    reached = {fingerprint(account) for account in prepared.accounts}
+    operations = {name for file in prepared.bound.jobs.values() for name in file.operations}
+    try:
+        with open_registry(prepared.config) as runs:
+            found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+    except PipelineError:
+        return ""
+    like = [
+        _share(run.counts)
+        for run in found
+        if run.name != prepared.run
+        and run.continues is None
+        and run.operations.keys() == operations
+        and set(run.accounts.values()) == reached
+    ]
+    return unusual(_share(counts), [share for share in like if share.rows][:LOOKED_AT])
+
+
+def _share(counts: Mapping[Status, int]) -> Share:
+    tried = Counter(counts)
+    tried[Status.NOT_ATTEMPTED] = 0
+    return Share(sum(n for s, n in tried.items() if s not in SUCCESS), tried.total())

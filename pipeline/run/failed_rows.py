@@ -1,0 +1,153 @@
+"""The rows of a run that did not succeed become a run of their own, as they were bound."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.jobs import JobsFile, read_jobs
+from pipeline.jobs.jobs_file import is_read_first
+from pipeline.jobs.subset import pick_jobs, pick_rows
+from pipeline.loader import Bound
+from pipeline.loader.bind import ClearedField
+from pipeline.loader.issue_counts import SHOWN, WarningKind
+from pipeline.model import SUCCESS, RunAborted, Status, UsageError
+from pipeline.run.prepare import Prepared, reopen
+from pipeline.runs.record import LEDGER, open_record
+from pipeline.runs.registry import fingerprint, lock_of, register, run_name
+from pipeline.runs.run_folder import FORMAT, StoredRun, save
+from pipeline.store import RunLedger
+from pipeline.vendors import Operation
+
+DONE = SUCCESS | {Status.INVALID}
+"""Rows that ended so are not sent again: there is nothing to do, or nothing to send."""
+
+
+def prepare_failed(run: str, config: Config) -> Prepared | None:
+    """A new run of the rows of `run` that did not succeed; None where all did, or are invalid.
+
+    They keep their numbers and their place in time. Nothing is bound anew. Raises UsageError where
+    there is no such run, a process works on it or it was refused, ConfigError where an account of
+    it is gone or leads elsewhere now, RunAborted where its files or the disk cannot be used.
+    """
+    old = reopen(run, config)
+    try:
+        if old.refusal is not None:
+            raise UsageError(f"run {run} was refused, and none of it sent: {old.refusal}")
+        with open_record(old.folder, old.commits) as ledger, _new_folder(config, run) as folder:
+            stored = _picked(old, folder, ledger)
+            if stored.bound.jobs:
+                register(stored, config, save(stored, folder), continues=run)
+            else:
+                shutil.rmtree(folder)
+    finally:
+        old.lock.release()
+    if not stored.bound.jobs:
+        return None
+    return replace(reopen(stored.run, config), is_resumed=False)
+
+
+@contextmanager
+def _new_folder(config: Config, run: str) -> Iterator[Path]:
+    """A folder for a run that follows `run`; removed where the block raises."""
+    stem = run.partition("-")[2].rpartition("-")[0]
+    folder = config.ledger_folder / "runs" / run_name(stem)
+    try:
+        folder.mkdir(mode=0o700)
+        with lock_of(config, folder.name) as lock:
+            lock.acquire(wait=False)
+            yield folder
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise RunAborted(
+            f"the rows of {run} cannot be copied to {folder}: {error}. Nothing was sent"
+        ) from error
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
+    def keep(rows: Sequence[int]) -> set[int]:
+        ended = ledger.results(rows[0], rows[-1])
+        return {*rows} - {result.row for result in ended if result.status in DONE}
+
+    accounts = {account.name: account for account in old.accounts}
+    operations = {op.name: op for a in accounts.values() for op in a.vendor.operations}
+    jobs = pick_jobs(
+        old.bound.jobs,
+        folder,
+        keep,
+        run=old.run,
+        batch_size=lambda account, name: operations[name].batch_size(accounts[account].settings),
+        is_read_first=lambda account, job: is_read_first(accounts[account], job),
+    )
+    snapshot = pick_rows(old.snapshot, folder / old.snapshot.path.name, keep)
+    RunLedger.create(folder / LEDGER, run=folder.name).close()
+    return StoredRun(
+        format=FORMAT,
+        run=folder.name,
+        options=old.options,
+        snapshot=snapshot,
+        bound=_bound(old, jobs, snapshot.selected, operations),
+        accounts={name: fingerprint(accounts[name]) for name in jobs},
+        refusal=None,
+        is_sample=old.is_sample,
+        made_of=old.made_of,
+        is_simulated=any(accounts[name].is_simulated for name in jobs),
+        credentials={name: old.credentials[name] for name in jobs if name in old.credentials},
+    )
+
+
+def _bound(
+    old: Prepared,
+    jobs: Mapping[str, JobsFile],
+    rows: int,
+    operations: Mapping[str, Operation[Any, Any]],
+) -> Bound:
+    """What is told of the jobs before they are sent, counted again for those that are left."""
+    cleared: Counter[tuple[str, str]] = Counter()
+    irreversible: Counter[str] = Counter()
+    fields = [(each.operation, each.field) for each in old.bound.cleared]
+    first: list[int] = []
+    for job in (job for file in jobs.values() for some in read_jobs(file.path) for job in some):
+        operation = operations[job.operation]
+        wanted = operation.job_type.trusted(job.text)
+        cleared.update(
+            (name, field)
+            for name, field in fields
+            if name == job.operation and _lacks(wanted.given(), field)
+        )
+        irreversible[job.operation] += operation.irreversible(wanted)
+        if len(first) < SHOWN:
+            first.append(job.row)
+    told = f"rows of run {old.run} that did not succeed; they keep their place in time"
+    return Bound(
+        jobs=jobs,
+        rows=rows,
+        invalid=0,
+        warnings=(WarningKind(told, rows, tuple(first)),),
+        cleared=tuple(ClearedField(*key, count) for key, count in cleared.most_common()),
+        irreversible=dict(+irreversible),
+        keeps=old.bound.keeps,
+        has_befores=old.bound.has_befores,
+    )
+
+
+def _lacks(job: Mapping[str, Any], field: str) -> bool:
+    """Whether a job does not give a field, named as in a header.
+
+    >>> _lacks({"limits": {"per_user": 1}}, "limits.per_user"), _lacks({}, "name")
+    (False, True)
+    """
+    name, _, below = field.partition(".")
+    if name not in job:
+        return True
+    inner = job[name]
+    return bool(below) and (not isinstance(inner, Mapping) or _lacks(inner, below))

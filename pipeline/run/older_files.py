@@ -1,0 +1,79 @@
+"""Files of a run that an earlier version prepared carry no checksums: they are compared.
+
+Jobs were made from the copy of the input. What that would become now tells whether one of the two
+was damaged since.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.jobs import read_jobs
+from pipeline.loader import Bound
+from pipeline.model import ConfigError, DamagedError, InputError, JobRow, UsageError
+from pipeline.run.binding import bind_snapshot, folder_operation
+from pipeline.runs.run_folder import StoredRun
+
+
+def check_older(stored: StoredRun, folder: Path, config: Config) -> None:
+    """Raise DamagedError where the jobs of a run and its copy of the input do not agree.
+
+    Nothing is looked at where they carry checksums, where the run was made of a plan, or where the
+    configuration does not take the input any more. Rows that it does not take are left out.
+    """
+    if stored.snapshot.checksum or stored.made_of != "file":
+        return
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        invalid: set[int] = set()
+        try:
+            bound = bind_snapshot(
+                replace(stored.snapshot, path=folder / stored.snapshot.path.name),
+                Path(scratch),
+                config,
+                stored.options,
+                placed_in=folder_operation(stored.snapshot.source, config),
+                is_sample=stored.is_sample,
+                emit=lambda results: invalid.update(each.row for each in results),
+                known_runs=lambda _name: True,
+            )
+        except (InputError, ConfigError, UsageError):
+            return
+        for account, file in stored.bound.jobs.items():
+            path = folder / file.path.name
+            row = _first_other(path, _jobs(bound, account), invalid)
+            if row is not None:
+                raise DamagedError(
+                    f"{path} or {stored.snapshot.path.name} is damaged, or this version reads the "
+                    f"input in another way: row {row} asks for something else in each of them. An "
+                    "earlier version wrote them, without checksums"
+                )
+
+
+def _jobs(bound: Bound, account: str) -> Iterator[JobRow]:
+    file = bound.jobs.get(account)
+    for some in read_jobs(file.path) if file is not None else ():
+        yield from some
+
+
+def _first_other(path: Path, anew: Iterator[JobRow], invalid: set[int]) -> int | None:
+    """The first row whose job is not the one that it becomes now; None where there is none."""
+    before = 0
+    for some in read_jobs(path):
+        for job in some:
+            if job.row <= before:
+                return job.row
+            before = job.row
+            if job.row in invalid:
+                continue
+            other = next((each for each in anew if each.row >= job.row), None)
+            if other is None or _asked(other) != _asked(job):
+                return job.row
+    return None
+
+
+def _asked(job: JobRow) -> tuple[object, ...]:
+    return job.row, job.operation, job.entity, job.text, job.is_repeatable

@@ -1,0 +1,50 @@
+"""Exchanges that a run has on record, to be shown to people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.config import Config
+from pipeline.model import UsageError
+from pipeline.model.exchange import Exchange
+from pipeline.runs.record import open_record
+from pipeline.runs.run_folder import is_stored
+from pipeline.store import RunLedger
+
+
+def exchange_of(config: Config, run: str, row: int) -> Exchange:
+    """What was sent last for a row, and what came back.
+
+    Raises UsageError where nothing is kept of it, and as the ledger does.
+    """
+    with _opened(config, run) as ledger:
+        found = next(ledger.exchanges(row), None)
+        if found is None:
+            raise UsageError(_nothing_kept(ledger, run, row))
+    return found
+
+
+def exchanges_of(config: Config, run: str) -> tuple[Exchange, ...]:
+    """All that are kept of a run, in row order. Raises as `exchange_of` does."""
+    with _opened(config, run) as ledger:
+        return tuple(ledger.exchanges())
+
+
+@contextmanager
+def _opened(config: Config, run: str) -> Iterator[RunLedger]:
+    folder = config.ledger_folder / "runs" / run
+    if not is_stored(folder):
+        raise UsageError(f"the files of run {run} are gone, and its exchanges with them")
+    with open_record(folder) as ledger:
+        yield ledger
+
+
+def _nothing_kept(ledger: RunLedger, run: str, row: int) -> str:
+    result = next(iter(ledger.results(row, row)), None)
+    if result is None:
+        return f"row {row} of run {run} has no result on record, so no exchange is kept"
+    return (
+        f"no exchange of row {row} of run {run} is kept; it ended {result.status}. One is kept of "
+        "rows that were sent and did not succeed, the first few of each status and code"
+    )

@@ -1,0 +1,126 @@
+"""The runs that this configuration's ledger knows, and what they have in common with new ones."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from pipeline.config import Config
+from pipeline.model import RunAborted
+from pipeline.runs.record import WITNESSES
+from pipeline.runs.run_folder import StoredRun, is_stored, load
+from pipeline.store import LedgerError, Lock, Run, Runs
+from pipeline.vendors import Account
+
+UNFINISHED = frozenset({"prepared", "sending"})
+
+
+def fingerprint(account: Account) -> str:
+    """What an account reaches; it stays the same while quotas, secrets and the name change.
+
+    Who signs in there is known only once secrets are read: see `credentials.py`.
+    """
+    settings = account.settings.model_dump(mode="json", include={"api"})
+    api = settings.get("api", "")
+    scope = account.vendor.scope(account.settings)
+    return f"{account.vendor.name}|{account.link.base_url}|{api}|{scope}"
+
+
+@contextmanager
+def open_registry(config: Config) -> Iterator[Runs]:
+    """The file that runs share. Raises RunAborted where it cannot be used."""
+    try:
+        config.ledger_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunAborted(
+            f"{config.ledger_folder} cannot be made: {error.strerror}. Mend its permissions, or "
+            "set `ledger`"
+        ) from error
+    runs = _opened(config)
+    try:
+        yield runs
+    finally:
+        runs.close()
+
+
+def _opened(config: Config) -> Runs:
+    try:
+        witness = config.ledger_folder / WITNESSES / config.ledger.name
+        return Runs(config.ledger, witness=witness, checks=config.checks)
+    except LedgerError as error:
+        raise LedgerError(
+            f"{error}. It says which runs there are and what their quotas remember; nothing is "
+            "sent without it. Reports stay. To go on without what it knew, look at the vendor for "
+            "what unfinished runs have sent, then set `ledger` to a file in another folder"
+        ) from error
+
+
+def lock_of(config: Config, run: str) -> Lock:
+    """Held while a process works on the run."""
+    return Lock(config.ledger_folder / "runs" / run / "lock")
+
+
+def is_alive(config: Config, run: Run) -> bool:
+    """Whether a process works on the run now."""
+    if not (config.ledger_folder / "runs" / run.name).is_dir():
+        return False
+    with lock_of(config, run.name) as lock:
+        return not lock.acquire(wait=False)
+
+
+def is_rehearsal(config: Config, run: str) -> bool:
+    """Whether the run was prepared for a simulator: where it went is gone with that.
+
+    One that does not say so any more, for its file is damaged, is not taken for one.
+    """
+    folder = config.ledger_folder / "runs" / run
+    try:
+        return is_stored(folder) and load(folder).is_simulated
+    except RunAborted:
+        return False
+
+
+def run_name(stem: str) -> str:
+    """`<UTC time>-<stem>-<4 letters>`, safe as the name of a folder."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:60]
+    letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe or 'file'}-{letters}"
+
+
+def register(
+    stored: StoredRun, config: Config, checksum: str, *, continues: str | None = None
+) -> str | None:
+    """Give a new run its place in time; the name of the last one that it repeats, if any.
+
+    checksum   of its description, as `save` gave it
+    continues  the run of which it sends some rows again; None for a file's own run
+    """
+    operations: Counter[str] = Counter()
+    for file in stored.bound.jobs.values():
+        operations.update(file.operations)
+    with open_registry(config) as runs:
+        repeats = None
+        if continues is None:
+            same = (run for run in runs.find(stored.snapshot.sha256) if run.continues is None)
+            repeats = next((run.name for run in same if run.accounts == stored.accounts), None)
+        runs.add(
+            Run(
+                name=stored.run,
+                source=str(stored.snapshot.source),
+                sha256=stored.snapshot.sha256,
+                rows=stored.snapshot.selected,
+                operations=dict(operations),
+                accounts=stored.accounts,
+                started=datetime.now(UTC),
+                repeats=repeats,
+                continues=continues,
+                run_id=stored.options.run_id if continues is None else None,
+                description=checksum,
+                credentials=stored.credentials,
+            )
+        )
+    return repeats

@@ -1,0 +1,176 @@
+"""What may go: old runs that are finished, and what runs left whose preparation broke off."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.config import Config
+from pipeline.model import PipelineError, RunAborted, UsageError
+from pipeline.runs.record import forget_witnesses
+from pipeline.runs.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
+from pipeline.runs.run_folder import is_stored
+from pipeline.store import Run
+
+TORN_AFTER = timedelta(days=1)
+NAMED = 5
+"""So many old unfinished runs are named by a command that is about something else."""
+
+_RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-.+-[a-z]{4}")
+_BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
+
+
+class Gone(NamedTuple):
+    """A run, or what one left that never began, that was removed or would be.
+
+    is_torn  its preparation never came to its end: nothing of it was sent
+    """
+
+    name: str
+    bytes: int
+    is_torn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, and the old runs that stay because somebody must decide about them."""
+
+    gone: tuple[Gone, ...]
+    unfinished: tuple[Run, ...]
+
+    @property
+    def bytes(self) -> int:
+        """The room that it gave."""
+        return sum(gone.bytes for gone in self.gone)
+
+
+def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Pruned:
+    """Remove finished runs that ended long ago, and what torn ones left; reports stay.
+
+    A run that a process works on stays, and so does an unfinished one. Raises RunAborted where
+    the disk refuses.
+    """
+    now = datetime.now(UTC)
+    old = _older_than(config, now - older_than)
+    is_open = {
+        run.name: run.state in UNFINISHED and not is_rehearsal(config, run.name) for run in old
+    }
+    gone = [_removed_run(config, run, is_dry=is_dry) for run in old if not is_open[run.name]]
+    gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, now)]
+    unfinished = (run for run in old if is_open[run.name] and not is_alive(config, run))
+    return Pruned(tuple(filter(None, gone)), tuple(unfinished))
+
+
+def remove(config: Config, name: str, *, is_dry: bool = False) -> Pruned:
+    """Remove one run, finished or not, as `prune` does: its rows lose their place in time.
+
+    Raises UsageError where there is no such run or a process works on it.
+    """
+    known = None
+    if config.ledger.exists():  # looking at nothing makes nothing
+        with open_registry(config) as runs:
+            known = runs.get(name)
+    if known is None:
+        raise UsageError(f"there is no run {name}; `pipeline runs` lists those there are")
+    gone = _removed_run(config, known, is_dry=is_dry)
+    if gone is None:
+        raise UsageError(f"a process works on run {name}: it stays")
+    return Pruned((gone,), ())
+
+
+def tidy(config: Config, tell: Callable[[str], None]) -> None:
+    """Prune as `keep_days` says. Whatever goes wrong is told, and no more comes of it.
+
+    tell  is told what was removed, and of old runs that are not finished
+    """
+    try:
+        pruned = prune(config, older_than=timedelta(days=config.keep_days))
+    except (PipelineError, OSError) as error:
+        tell(f"Old runs could not be removed: {error}")
+        return
+    limit = f"keep_days = {config.keep_days}"
+    if pruned.gone:
+        tell(f"Removed from the record ({limit}; reports stay): {_named(pruned.gone)}")
+    if pruned.unfinished:
+        tell(f"Not finished, so they stay ({limit}): {_named(pruned.unfinished)}")
+
+
+def _named(some: Sequence[Gone | Run]) -> str:
+    more = [f"and {len(some) - NAMED} more"] if len(some) > NAMED else []
+    return ", ".join([*(each.name for each in some[:NAMED]), *more])
+
+
+def _older_than(config: Config, moment: datetime) -> list[Run]:
+    if not config.ledger.exists():  # looking at nothing makes nothing
+        return []
+    with open_registry(config) as runs:
+        return runs.older_than(moment)
+
+
+def _removed_run(config: Config, run: Run, *, is_dry: bool) -> Gone | None:
+    """Remove its folder, then its entry; None where a process works on it, or did by now."""
+    size_bytes = 0
+    with open_registry(config) as runs, ExitStack() as held:
+        if (folder := config.ledger_folder / "runs" / run.name).is_dir():
+            if not held.enter_context(lock_of(config, run.name)).acquire(wait=False):
+                return None
+            if runs.get(run.name) != run:
+                return None
+            size_bytes = _emptied(folder, is_dry=is_dry)
+        if not is_dry:
+            runs.forget(run.name)
+    return Gone(run.name, size_bytes, is_torn=False)
+
+
+def _removed_torn(config: Config, name: str, *, is_dry: bool) -> Gone | None:
+    """Remove its folder; None where a process works on it."""
+    with lock_of(config, name) as lock:
+        if not lock.acquire(wait=False):
+            return None
+        return Gone(
+            name, _emptied(config.ledger_folder / "runs" / name, is_dry=is_dry), is_torn=True
+        )
+
+
+def _torn(config: Config, now: datetime) -> list[str]:
+    """Folders of runs whose preparation broke off long ago, in the order of time."""
+    base = config.ledger_folder / "runs"
+    if not base.is_dir():
+        return []
+    with os.scandir(base) as entries:  # there may be tens of thousands
+        names = {each.name for each in entries}
+    if not config.ledger.exists():
+        return sorted(name for name in names if _is_torn(base / name, now))
+    with open_registry(config) as runs:
+        found = sorted(name for name in names - runs.names() if _is_torn(base / name, now))
+        known = {run.name for run in runs.all()} if found else set()  # by rows that are sound
+    return [name for name in found if name not in known]
+
+
+def _is_torn(folder: Path, now: datetime) -> bool:
+    """Whether it is one that the record does not know because its preparation broke off."""
+    return (
+        _RUN_FOLDER.fullmatch(folder.name) is not None
+        and folder.is_dir()
+        and not is_stored(folder)
+        and folder.stat().st_mtime < (now - TORN_AFTER).timestamp()
+    )
+
+
+def _emptied(folder: Path, *, is_dry: bool) -> int:
+    """Remove a folder, unless it is only asked about: bytes that it took up."""
+    try:
+        size_bytes = sum(path.lstat().st_blocks * _BLOCK_BYTES for path in folder.rglob("*"))
+        if not is_dry:
+            shutil.rmtree(folder)
+            forget_witnesses(folder)
+    except OSError as error:
+        raise RunAborted(f"{folder} cannot be removed: {error.strerror}") from error
+    return size_bytes

@@ -1,0 +1,108 @@
+"""A prepared run on disk, so that another process can carry it out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.loader import Bound
+from pipeline.model import DamagedError, RunAborted, Snapshot
+from pipeline.model.plan import MadeOf
+from pipeline.runs.options import RunOptions
+from pipeline.runs.origin import Origin
+from pipeline.store.checksums import check_whole, not_as_written
+from pipeline.store.files import atomic_write
+
+FILE = "run.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRun:
+    """What `run.json` holds: all that is known of a run before its first request.
+
+    accounts      fingerprint of each account that rows go to
+    refusal       why nothing may be sent although the file is sound; None where it may
+    is_simulated  whether it was prepared for the simulator
+    made_of       what its rows came from
+    credentials   digest of who signs in for an account, once something was sent through it and
+                  where that has a name; see `credentials.py`
+    origin        the file as it lay when the run was prepared; None for a dropped one, which is
+                  put away, and for runs of earlier versions
+    """
+
+    format: int
+    run: str
+    options: RunOptions
+    snapshot: Snapshot
+    bound: Bound
+    accounts: dict[str, str]
+    refusal: str | None
+    is_sample: bool
+    is_simulated: bool
+    credentials: dict[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
+    made_of: MadeOf = "file"
+
+
+_ADAPTER = TypeAdapter(StoredRun)
+_SUMMED = b'{"checksum": "%s",'
+_SUMMED_AS = re.compile(rb'\{"checksum": "([0-9a-f]{64})",')
+
+
+def save(stored: StoredRun, folder: Path) -> str:
+    """Write `run.json`, whole or not at all: its checksum, a SHA-256. Raises OSError."""
+    text = _ADAPTER.dump_json(stored, indent=1).removeprefix(b"{")
+    checksum = hashlib.sha256(text).hexdigest()
+    atomic_write(folder / FILE, _SUMMED % checksum.encode() + text)
+    return checksum
+
+
+def is_stored(folder: Path) -> bool:
+    """Whether the preparation of the run came to its end; if not, nothing of it was sent."""
+    return (folder / FILE).exists()
+
+
+def load(folder: Path, checksum: str = "") -> StoredRun:
+    """What `save` wrote. Raises RunAborted where it cannot be read, DamagedError if it is damaged.
+
+    checksum  of it as it is known elsewhere; empty where that knows none
+    """
+    path = folder / FILE
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise RunAborted(f"{path} cannot be read: {error.strerror}") from error
+    _check(path, text, checksum)
+    try:
+        stored = _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise DamagedError(f"{path} is damaged, or of a newer version: {error}") from error
+    if stored.format > FORMAT:
+        raise RunAborted(f"{path} was written by a newer version of this program")
+    return stored
+
+
+def _check(path: Path, text: bytes, checksum: str) -> None:
+    """Raise DamagedError unless the text is what was written; that of earlier versions may be."""
+    if stated := _SUMMED_AS.match(text):
+        if hashlib.sha256(text[stated.end() :]).hexdigest() != stated[1].decode():
+            raise not_as_written(path, "its checksum does not match")
+        if checksum and stated[1].decode() != checksum:
+            raise not_as_written(path, "it is another file than the one that was written here")
+    elif checksum:
+        raise not_as_written(path, "its checksum is missing")
+
+
+def check_files(stored: StoredRun, folder: Path, *, with_jobs: bool = True) -> None:
+    """Raise DamagedError where the copy of the input, or a file of jobs, is not what was written.
+
+    Those that an earlier version wrote carry no checksums: they are taken as they are.
+    """
+    files = [(file.path.name, file.checksum) for file in stored.bound.jobs.values() if with_jobs]
+    for name, checksum in [(stored.snapshot.path.name, stored.snapshot.checksum), *files]:
+        check_whole(folder / name, checksum)

@@ -1,0 +1,67 @@
+"""Exchanges in the file of a run: one line each, under a checksum over all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from sqlite3 import Connection
+from typing import Any
+from zlib import crc32
+
+from pipeline.model import Status
+from pipeline.model.exchange import Exchange
+from pipeline.store.contract import MOST_EXCHANGE_CHARS
+from pipeline.store.database import Database, damaged
+
+TABLE = """
+CREATE TABLE exchanges (
+    row INTEGER PRIMARY KEY, chars INTEGER NOT NULL, checksum INTEGER NOT NULL, record BLOB NOT NULL
+);
+"""
+_KEEP = """
+INSERT OR REPLACE INTO exchanges (row, chars, checksum, record)
+SELECT ?1, ?2, ?3, ?4 WHERE (SELECT coalesce(sum(chars), 0) FROM exchanges) + ?2 <= ?5
+"""
+_READ = "SELECT row, checksum, record FROM exchanges WHERE ?1 IS NULL OR row = ?1 ORDER BY row"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def size_of(exchange: Exchange) -> int:
+    """Characters of its texts."""
+    return len(exchange.request) + len(exchange.reply)
+
+
+def keep(connection: Connection, exchanges: Sequence[Exchange], seed: int) -> None:
+    """Add exchanges, as far as there is room for them.
+
+    seed  of their checksums: that of the database
+    """
+    for exchange in exchanges:
+        row, *values = exchange
+        record = _encode(values).encode()
+        line = row, size_of(exchange), _checksum(row, record, seed), record, MOST_EXCHANGE_CHARS
+        connection.execute(_KEEP, line)
+
+
+def kept(database: Database, row: int | None) -> Iterator[Exchange]:
+    """Those on record, in row order. Raises LedgerError where one is not what was written."""
+    for number, checksum, record in database.rows(_READ, (row,)):
+        exchange = _read(number, checksum, record, database.seed)
+        if exchange is None:
+            raise damaged(database.path, f"the exchange of row {number} is not what was written")
+        yield exchange
+
+
+def _read(row: Any, checksum: Any, record: Any, seed: int) -> Exchange | None:
+    """A line; None where it is not what was written, its values may be of any type then."""
+    try:
+        if _checksum(row, record, seed) != checksum:
+            return None
+        status, *texts = json.loads(record)
+        return Exchange(row, Status(status), *texts)
+    except (TypeError, ValueError):
+        return None
+
+
+def _checksum(row: int, record: bytes, seed: int) -> int:
+    return crc32(record, (row & 0xFFFF_FFFF) ^ seed)

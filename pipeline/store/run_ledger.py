@@ -1,0 +1,367 @@
+"""The record of one run in a SQLite file.
+
+A row of `results` is the row's number, its status, and the rest of the result as JSON, under a
+checksum over all of it. `claims` holds only what is on its way, so it stays small.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from itertools import starmap
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any, Self
+from zlib import crc32
+
+from pydantic_core import from_json
+
+from pipeline.model import RowResult, Status
+from pipeline.model.exchange import Exchange
+from pipeline.model.leg import Leg
+from pipeline.model.sample import Sample
+from pipeline.store import exchanges as exchanges_table
+from pipeline.store.contract import LedgerError
+from pipeline.store.database import (
+    OWNER,
+    Database,
+    Keeper,
+    create,
+    damaged,
+    read_only,
+    sum_of,
+    told_in_words,
+)
+
+_FORMAT_1 = """
+CREATE TABLE results (
+    row INTEGER PRIMARY KEY, status TEXT NOT NULL, checksum INTEGER NOT NULL, record BLOB NOT NULL
+);
+CREATE TABLE claims (row INTEGER PRIMARY KEY, negative INTEGER NOT NULL);
+CREATE TABLE samples (
+    number INTEGER PRIMARY KEY, account TEXT NOT NULL, at_s REAL NOT NULL, seconds REAL NOT NULL,
+    sent INTEGER NOT NULL, in_flight INTEGER NOT NULL, in_flight_limit INTEGER NOT NULL,
+    pause_left_s REAL NOT NULL, latencies TEXT NOT NULL
+);
+"""
+_SAMPLES_TELL_MORE = """
+ALTER TABLE samples ADD COLUMN allowed_per_s REAL NOT NULL DEFAULT 0;
+ALTER TABLE samples ADD COLUMN throttled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE samples ADD COLUMN is_probing INTEGER NOT NULL DEFAULT 0;
+"""
+_LEGS = """
+CREATE TABLE legs (
+    number INTEGER NOT NULL, account TEXT NOT NULL, began_at_s REAL NOT NULL,
+    last_at_s REAL NOT NULL, requests INTEGER NOT NULL, retries INTEGER NOT NULL,
+    sending_s REAL NOT NULL, is_over INTEGER NOT NULL, PRIMARY KEY (number, account)
+) WITHOUT ROWID;
+INSERT INTO legs
+SELECT 1, account, min(at_s - seconds), max(at_s), sum(sent), 0, sum(seconds), 1
+FROM samples GROUP BY account;
+"""
+_CHECKSUMS = """
+ALTER TABLE samples ADD COLUMN checksum INTEGER;
+ALTER TABLE legs ADD COLUMN checksum INTEGER;
+"""  # null in rows of before
+_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER, _CHECKSUMS)
+
+_END = """
+INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
+ON CONFLICT (row) DO UPDATE
+SET status = excluded.status, checksum = excluded.checksum, record = excluded.record
+WHERE status = 'not_attempted'
+"""
+_CLAIM = """
+INSERT OR IGNORE INTO claims (row, negative)
+SELECT ?1, -(?1 + ?2) WHERE NOT EXISTS (SELECT 1 FROM results WHERE row = ?1)
+"""
+_UNATTEMPT = "DELETE FROM results WHERE row = ? AND status = 'not_attempted'"
+_UNCLAIM = "DELETE FROM claims WHERE row = ?"
+_READ = """
+SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
+"""
+
+_ENDED = """
+SELECT row, status FROM results
+WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
+"""
+
+_SAMPLE = ", ".join(Sample._fields)
+_LEG = ", ".join(Leg._fields)
+# ruff: disable[S608] - made of the names above
+_READ_SAMPLES = (
+    f"SELECT number, {_SAMPLE}, checksum FROM samples WHERE number > ? ORDER BY number LIMIT ?"
+)
+_RECENT_SAMPLES = f"SELECT {_SAMPLE} FROM samples WHERE account = ? ORDER BY number DESC LIMIT ?"
+_READ_LEGS = f"SELECT {_LEG}, checksum FROM legs ORDER BY number, account"
+# ruff: enable[S608]
+
+_CHUNK_ROWS = 4096
+_LAST_ROW = 2**62
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII, whatever the texts hold
+
+_Line = tuple[int, str, int, bytes]
+
+
+class RunLedger(Keeper):
+    """A ledger in an existing file, all of which is checked before it is trusted.
+
+    run       whose it is; empty: whosever
+    witness   where the number of its last commit is noted, beside the mark that lies with it
+    at_least  a commit that is known to be in it from elsewhere
+
+    Raises RunAborted where the file cannot be used and LedgerError where it is damaged.
+    """
+
+    def __init__(
+        self, path: Path, *, run: str = "", witness: Path | None = None, at_least: int = 0
+    ) -> None:
+        self._path = path
+        self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
+        try:
+            for _ in self._lines(-_LAST_ROW, _LAST_ROW):
+                pass
+            for _ in self.claimed():
+                pass
+        except BaseException:
+            self._database.close()
+            raise
+
+    @classmethod
+    def create(cls, path: Path, *, run: str = "", witness: Path | None = None) -> Self:
+        """A new ledger, readable by its owner only. Raises RunAborted where there is a file."""
+        with told_in_words(path):
+            create(path)
+        Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness).close()
+        return cls(path, run=run, witness=witness)
+
+    @property
+    def commits(self) -> int:
+        """Number of the last commit."""
+        return self._database.commits
+
+    def go_on_after(self, commits: int) -> None:
+        """The next commits bear higher numbers than `commits`: another record had come that far."""
+        with self._database.commit(at_least=commits + 1):
+            pass
+
+    def record(
+        self,
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange] = (),
+    ) -> None:
+        """Claims, then results, then exchanges, in one commit."""
+        lines = [_line(result, self._database.seed) for result in results]
+        with self._database.commit() as connection:
+            if claims:
+                self._claim(connection, claims)
+            if lines:
+                self._end(connection, lines)
+            exchanges_table.keep(connection, exchanges, self._database.seed)
+
+    def _claim(self, connection: Connection, claims: Sequence[int]) -> None:
+        rows = [(row,) for row in claims]
+        connection.executemany(_UNATTEMPT, rows)
+        lines = [(row, self._database.seed) for row in claims]
+        if connection.executemany(_CLAIM, lines).rowcount != len(rows):
+            ended = self.ended(claims)
+            if ended:
+                raise LedgerError(
+                    f"row {min(ended)} has a result in {self._path} and was about to be sent again"
+                )
+
+    def _end(self, connection: Connection, lines: Sequence[_Line]) -> None:
+        if connection.executemany(_END, lines).rowcount != len(lines):
+            self._database.roll_back()  # or the new ones would hide which was there before
+            raise LedgerError(f"row {self._second(lines)} has a result already in {self._path}")
+        connection.executemany(_UNCLAIM, [line[:1] for line in lines])
+
+    def _second(self, lines: Sequence[_Line]) -> int:
+        """The first row of `lines` that had a result when its turn came."""
+        ended = set(self.ended([line[0] for line in lines]))
+        for row, status, _, _ in lines:
+            if row in ended:
+                return row
+            if status != Status.NOT_ATTEMPTED:
+                ended.add(row)
+        raise AssertionError  # pragma: no cover - only called where there is one
+
+    def release(self, rows: Sequence[int]) -> None:
+        """Delete the claims."""
+        with self._database.commit() as connection:
+            connection.executemany(_UNCLAIM, [(row,) for row in rows])
+
+    def results(self, first: int, last: int) -> Iterator[RowResult]:
+        """Read in chunks; each row's checksum is looked at again."""
+        yield from starmap(_result, self._lines(first, last))
+
+    def _lines(self, first: int, last: int) -> Iterator[_Line]:
+        seed = self._database.seed
+        while True:
+            lines = self._database.rows(_READ, (first, last, _CHUNK_ROWS))
+            for row, status, checksum, record in lines:
+                if not _is_sound(row, status, checksum, record, seed):
+                    raise damaged(self._path, f"the result of row {row} is not what was written")
+                yield row, status, checksum, record
+            if len(lines) < _CHUNK_ROWS:
+                return
+            first = lines[-1][0] + 1
+
+    def claimed(self) -> Iterator[int]:
+        """Read in chunks."""
+        query = "SELECT row, negative FROM claims WHERE row >= ? ORDER BY row LIMIT ?"
+        first = -_LAST_ROW
+        while rows := self._database.rows(query, (first, _CHUNK_ROWS)):
+            for row, negative in rows:
+                if negative != -(row + self._database.seed):
+                    raise damaged(self._path, f"the claim of row {row} is not what was written")
+                yield row
+            first = rows[-1][0] + 1
+
+    def ended(self, rows: Sequence[int]) -> dict[int, Status]:
+        """Looked up one by one, in one query."""
+        found = self._database.rows(_ENDED, (_encode(list(rows)),))
+        return {row: _STATUSES[status] for row, status in found}
+
+    def counts(self) -> dict[Status, int]:
+        """Counted in the file: seconds at ten million rows."""
+        query = "SELECT status, count(*) FROM results GROUP BY status"
+        return {_STATUSES[status]: count for status, count in self._database.rows(query)}
+
+    def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
+        """Read at once: they are few."""
+        return exchanges_table.kept(self._database, row)
+
+    def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
+        """Append samples, write legs anew, in one commit."""
+        with self._database.commit() as connection:
+            connection.executemany(
+                "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_summed(_stored(sample), self._database.seed) for sample in samples],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO legs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_summed(leg, self._database.seed) for leg in legs],
+            )
+
+    def samples(self) -> Iterator[Sample]:
+        """Read in chunks."""
+        last = 0
+        while rows := self._database.rows(_READ_SAMPLES, (last, _CHUNK_ROWS)):
+            for row in rows:
+                yield _sample(self._sound(row[1:], "a sample"))
+            last = rows[-1][0]
+
+    def legs(self) -> list[Leg]:
+        """Read at once: they are few."""
+        found = (self._sound(row, "a leg of the run") for row in self._database.rows(_READ_LEGS))
+        return [Leg._make((*values[:-1], bool(values[-1]))) for values in found]
+
+    def _sound(self, row: Sequence[Any], what: str) -> Sequence[Any]:
+        """The values of a row, its checksum last; one that an earlier version wrote has none."""
+        *values, checksum = row
+        if checksum is not None and checksum != sum_of(values, self._database.seed):
+            raise damaged(self._path, f"{what} is not what was written")
+        return values
+
+
+def ended_among(path: Path, rows: Sequence[int]) -> set[int]:
+    """Those of `rows` that have a result; none where the file cannot be read.
+
+    Nothing else of the file is looked at, as in `recent_samples`: no row is sent on this word.
+    """
+    try:
+        with closing(read_only(path)) as connection:
+            found = connection.execute(_ENDED, (_encode(list(rows)),)).fetchall()
+    except sqlite3.Error:
+        return set()
+    return {row for row, _ in found}
+
+
+def sound_results(path: Path, run: str) -> Iterator[RowResult]:
+    """The results that can still be read of a damaged record, each as it was written, in any order.
+
+    run  whose it must be, where it says that
+
+    Ends where nothing more can be read; of a file that is gone nothing can.
+    """
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(read_only(path)) as connection:
+        seeds = {0}
+        with suppress(sqlite3.OperationalError):  # an earlier version made no such table
+            owners = connection.execute("SELECT name, seed FROM owner").fetchall()
+            if any(name != run for name, _ in owners):
+                return
+            seeds = {seed for _, seed in owners} or {0}
+        for line in connection.execute("SELECT row, status, checksum, record FROM results"):
+            row, status, checksum, record = line
+            if any(_is_sound(row, status, checksum, record, seed) for seed in seeds):
+                yield _result(row, status, checksum, record)
+
+
+def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
+    """The last samples of an account, newest first; none where the file cannot be read.
+
+    Nothing else of the file is looked at: that would take long, and no truth hangs on them.
+    """
+    try:
+        with closing(read_only(path)) as connection:
+            rows = connection.execute(_RECENT_SAMPLES, (account, most)).fetchall()
+        return [_sample(row) for row in rows]
+    except (sqlite3.Error, TypeError, ValueError):
+        return []
+
+
+def _stored(sample: Sample) -> tuple[object, ...]:
+    """The columns of `samples` behind the number."""
+    return tuple(
+        _encode(value) if name == "latencies" else value
+        for name, value in zip(Sample._fields, sample, strict=True)
+    )
+
+
+def _sample(values: Sequence[Any]) -> Sample:
+    """The columns of `samples` behind the number."""
+    stored = Sample._make(values)
+    latencies = tuple(json.loads(stored.latencies))  # type: ignore[arg-type] # as it is stored
+    return stored._replace(latencies=latencies, is_probing=bool(stored.is_probing))
+
+
+def _summed(values: Sequence[object], seed: int) -> tuple[object, ...]:
+    """The values, and their checksum."""
+    return *values, sum_of(values, seed)
+
+
+_STATUSES = {status.value: status for status in Status}
+
+
+def _line(result: RowResult, seed: int) -> _Line:
+    row, operation, account, status, *rest = result
+    record = _encode((operation, account, *rest)).encode()
+    return row, status.value, _checksum(row, status.value, record, seed), record
+
+
+def _checksum(row: int, status: str, record: bytes, seed: int = 0) -> int:
+    return crc32(record, crc32(status.encode(), (row & 0xFFFF_FFFF) ^ seed))
+
+
+def _is_sound(row: Any, status: Any, checksum: Any, record: Any, seed: int) -> bool:
+    """Whether a line is what was written; its values may be of any type where it is not."""
+    try:
+        return status in _STATUSES and _checksum(row, status, record, seed) == checksum
+    except (TypeError, ValueError, AttributeError):
+        return False
+
+
+def _result(row: int, status: str, _checksum: int, record: bytes) -> RowResult:
+    operation, account, *rest = _values(record)
+    return RowResult(row, operation, account, _STATUSES[status], *rest)
+
+
+def _values(record: bytes) -> list[Any]:
+    try:
+        return list(from_json(record))
+    except ValueError:  # half a surrogate pair in a vendor's words; the slower reader takes it
+        return list(json.loads(record))

@@ -1,0 +1,145 @@
+"""A JSON Patch carried out, and the patch that takes it back. Pure: nothing that is given changes.
+
+Steps are RFC 6902's, their pointers taken apart (`compare.Step`).
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pipeline.vendors.kit.compare import Place, Step, meaning
+
+_ABSENT: Any = object()
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+def applied(steps: Sequence[Step], document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`document` after a patch; None where the patch cannot be carried out on it.
+
+    >>> applied([Step("add", ("tags", "-"), "x"), Step("remove", ("name",))],
+    ...         {"tags": [], "name": "a"})
+    {'tags': ['x']}
+    >>> applied([Step("test", ("name",), "b")], {"name": "a"}) is None
+    True
+    """
+    root: dict[str, Any] = {"": copy.deepcopy(dict(document))}
+    for step in steps:
+        if not _carried_out(root, step):
+            return None
+    found = root[""]
+    return found if isinstance(found, dict) else None
+
+
+def _carried_out(root: dict[str, Any], step: Step) -> bool:
+    """Whether one step could be carried out; `root` holds the document under an empty name."""
+    place = ("", *step.place)
+    if step.name == "test":
+        found = value_at(root, place)
+        return found is not _ABSENT and meaning(found) == meaning(step.value)
+    if step.name in {"copy", "move"}:
+        source = ("", *step.source)
+        value = value_at(root, source)
+        if value is _ABSENT or (step.name == "move" and not _removed(root, source)):
+            return False
+        return _added(root, place, copy.deepcopy(value))
+    if step.name == "add":
+        return _added(root, place, copy.deepcopy(step.value))
+    if step.name == "remove":
+        return _removed(root, place)
+    return step.name == "replace" and _replaced(root, place, copy.deepcopy(step.value))
+
+
+def _added(root: dict[str, Any], place: Place, value: Any) -> bool:
+    above, last = value_at(root, place[:-1]), place[-1]
+    if isinstance(above, dict):
+        above[last] = value
+        return True
+    if not isinstance(above, list):
+        return False
+    index = len(above) if last == "-" else int(last) if _INDEX.fullmatch(last) else -1
+    if not 0 <= index <= len(above):
+        return False
+    above.insert(index, value)
+    return True
+
+
+def _removed(root: dict[str, Any], place: Place) -> bool:
+    if value_at(root, place) is _ABSENT:
+        return False
+    above = value_at(root, place[:-1])
+    del above[place[-1] if isinstance(above, dict) else int(place[-1])]
+    return True
+
+
+def _replaced(root: dict[str, Any], place: Place, value: Any) -> bool:
+    if value_at(root, place) is _ABSENT:
+        return False
+    above = value_at(root, place[:-1])
+    above[place[-1] if isinstance(above, dict) else int(place[-1])] = value
+    return True
+
+
+def value_at(document: Any, place: Place) -> Any:
+    """What stands at a place, or `_ABSENT`."""
+    for token in place:
+        if isinstance(document, list):
+            is_there = _INDEX.fullmatch(token) and int(token) < len(document)
+            document = document[int(token)] if is_there else _ABSENT
+        else:
+            document = document.get(token, _ABSENT) if isinstance(document, dict) else _ABSENT
+    return document
+
+
+def restoring(
+    steps: Sequence[Step], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[Step]:
+    """What makes of `after` what `before` was, wherever `steps` wrote; nothing else is touched.
+
+    A list of which an item was written is put back whole: its items have no names.
+
+    >>> restoring([Step("add", ("tags", "-"), "x")], {"tags": ["y"]}, {"tags": ["y", "x"]})
+    [Step(name='replace', place=('tags',), value=['y'], source=())]
+    """
+    found = []
+    for place in _outermost(steps, before, after):
+        was, now = value_at(before, place), value_at(after, place)
+        if was is _ABSENT and now is not _ABSENT:
+            found.append(Step("remove", place))
+        elif was is not _ABSENT and now is _ABSENT:
+            found.append(Step("add", place, was))
+        elif was is not _ABSENT and meaning(was) != meaning(now):
+            found.append(Step("replace", place, was))
+    return found
+
+
+def _outermost(
+    steps: Sequence[Step], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[Place]:
+    """Places that steps wrote, none within another, cut off where they enter a list."""
+    written = dict.fromkeys(
+        _above_lists(_above_lists(place, before), after)
+        for step in steps
+        if step.name != "test"
+        for place in _written_by(step)
+    )
+    return [
+        place
+        for place in written
+        if not any(place != other and place[: len(other)] == other for other in written)
+    ]
+
+
+def _written_by(step: Step) -> Iterator[Place]:
+    yield step.place
+    if step.name == "move":
+        yield step.source
+
+
+def _above_lists(place: Place, document: Mapping[str, Any]) -> Place:
+    for length in range(len(place)):
+        if isinstance(value_at(document, place[:length]), list):
+            return place[:length]
+    return place

@@ -1,0 +1,205 @@
+"""One sending of a request, and what follows from its answers for each of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.model import Answer, NoReply, Reply, Standing, Status, Verdict
+from pipeline.model.retry import ceiling_s
+from pipeline.pacing.permit import Trip
+from pipeline.workers.answers import update_answers
+from pipeline.workers.batches import Batch, Row, halves
+from pipeline.workers.bisection import Parts, Splitter, goes_apart
+from pipeline.workers.dependencies import Heard, Means
+from pipeline.workers.held_replies import Holding
+from pipeline.workers.outcome import Again, is_in_doubt, is_judged, next_act
+from pipeline.workers.preconditions import Guards
+from pipeline.workers.reply_certainty import sure_at_s, usual
+from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
+from pipeline.workers.transport import NeverLeftError, surplus
+from pipeline.workers.verification_read import ReadBack
+
+
+class Attempts:
+    """Sends batches, and lets their rows go on: again, apart, to a read, to their end."""
+
+    def __init__(
+        self, means: Means, guards: Guards, read_back: ReadBack, splitter: Splitter
+    ) -> None:
+        self._guards = guards
+        self._account = means.account
+        self._operations = means.operations
+        self._means = means
+        self._supply = means.supply
+        self._ends = means.ends
+        self._clock = means.around.clock
+        self._jitter = means.around.jitter
+        self._read_back = read_back
+        self._splitter = splitter
+        self._usual_s: float | None = None
+        self.holding = Holding(means.around.clock)
+
+    async def make(self, batch: Batch, trip: Trip) -> Heard | None:
+        """One request for the rows of `batch`; None where it did not leave."""
+        settings, operation = self._account.settings, self._operations[batch[0].job.operation]
+        reply: Reply | NoReply | None = None
+        try:
+            with self._means.traffic.request(trip.left_s):
+                self._leaves(batch, trip.left_s)
+                jobs = [operation.job_type.trusted(row.text) for row in batch]
+                reply = await self._means.send(operation.encode(settings, jobs))
+                trip.back(reply)
+                answers = update_answers(operation, settings, jobs, reply)
+        except Exception:
+            # an error of ours would come again: these rows are not left to be sent once more
+            for row in batch:
+                self._ends.end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
+            raise
+        except BaseException as error:
+            for row in batch:
+                row.in_doubt |= not isinstance(error, NeverLeftError)
+                self._ends.leave(row, INTERRUPTED.message)
+            raise
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            for row in batch:
+                row.attempts -= 1
+            self._supply.stands_in_line_again(batch)
+            return None
+        took_s = self._clock() - trip.left_s
+        self._means.traffic.answered(took_s)
+        self._means.heard(trip, batch, reply, answers[0])
+        different = tuple(dict.fromkeys(answers))
+        if any(answer.verdict is not Verdict.OK for answer in answers):
+            self._ends.exchanges.seen(batch, reply)
+            for answer in different:
+                self._means.traffic.troubles.met(answer)
+        if isinstance(reply, Reply) and reply.standing is not None and _is_held(different):
+            self._hold(batch, answers, trip.left_s, took_s, reply.standing)
+            return Heard(different, is_read=False, is_end=False)
+        is_end = self._decide(batch, answers, trip.left_s)
+        return Heard(different, is_read=False, is_end=is_end)
+
+    def _hold(
+        self,
+        batch: Batch,
+        answers: Sequence[Answer],
+        left_s: float,
+        took_s: float,
+        standing: Standing,
+    ) -> None:
+        """Decide a moment later, when the reply is sure."""
+        self._usual_s = usual(self._usual_s, took_s)
+
+        def decide() -> None:
+            self._decide(batch, self._lost(batch) if standing.is_doubtful else answers, left_s)
+
+        self.holding.hold(sure_at_s(left_s + took_s, left_s, self._usual_s), decide)
+
+    def _lost(self, batch: Batch) -> tuple[Answer, ...]:
+        """The answers to `batch` when it is not known whose reply came."""
+        settings, operation = self._account.settings, self._operations[batch[0].job.operation]
+        jobs = [operation.job_type.trusted(row.text) for row in batch]
+        lost = surplus(self._means.peer)
+        answers = update_answers(operation, settings, jobs, lost)
+        self._ends.exchanges.seen(batch, lost)
+        self._means.traffic.troubles.met(answers[0])
+        return answers
+
+    def _leaves(self, batch: Batch, now_s: float) -> None:
+        """Count an attempt."""
+        self._means.flow.leaves(self._means.traffic.in_flight)
+        if batch[0].attempts:
+            self._means.traffic.retries += 1
+        for row in batch:
+            if not row.attempts:
+                row.first_sent_s = now_s
+            row.attempts += 1
+            row.last_sent_s = now_s
+
+    def _decide(self, batch: Batch, answers: Sequence[Answer], left_s: float) -> bool:
+        """What becomes of each row; whether none of them is sent again."""
+        jitter = self._jitter()  # one for all: rows of a batch stay together
+        refused: Batch = []
+        fatal: Batch = []
+        again: Batch = []
+        delay_s = 0.0
+        for row, answer in zip(batch, answers, strict=True):
+            row.answer = answer
+            row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
+            if self._is_about_one(row, answer, len(batch)):
+                refused.append(row)
+            elif answer.verdict is Verdict.FATAL and len(batch) > 1:
+                fatal.append(row)
+            elif isinstance(act := self._act(row, answer, jitter), Again):
+                again.append(row)
+                delay_s = max(delay_s, act.delay_s)
+            else:
+                self._end_or_read(row, answer, act)
+        if again:
+            self._supply.again(again, delay_s)
+        if fatal and fatal[0].answer is not None:
+            self._means.undecided.hold(fatal, fatal[0].answer, self._goes_apart, is_group=True)
+        if refused:
+            self._go_on_with(self._splitter.refused(refused, left_s))
+        else:
+            self._go_on_with(self._splitter.heard(batch, left_s, is_judged=is_judged(answers[0])))
+        return not again and not refused
+
+    def _is_about_one(self, row: Row, answer: Answer, size: int) -> bool:
+        """Whether `row` goes apart from the others of its request: one of them may be at fault."""
+        most = self._account.retry.max_attempts
+        tries = max(row.tries + 1, self._means.flow.counts_as(row, answer, most))
+        return goes_apart(answer, size, tries, most)
+
+    def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
+        """What becomes of `row`; its try is counted, where the answer says something about it."""
+        flow, most = self._means.flow, self._account.retry.max_attempts
+        is_counted = flow.is_counted(row, answer)
+        row.tries = flow.counts_as(row, answer, most)
+        return next_act(
+            self._account.retry,
+            answer,
+            attempt=row.refusals.attempt(row.tries, is_counted=is_counted),
+            is_counted=is_counted,
+            in_doubt=row.in_doubt,
+            is_repeatable=row.is_repeatable,
+            can_be_read=self._read_back.can_read(row),
+            jitter=jitter,
+        )
+
+    def _end_or_read(self, row: Row, answer: Answer, status: Status) -> None:
+        """`status` is how `row` ends, unless a read can tell better."""
+        if status is Status.REJECTED and self._guards.may_be_stale(row, answer):
+            self._guards.read_again(row)
+        elif status is Status.UNKNOWN and self._read_back.can_read(row):
+            self._read_back.reads_next(row)
+        elif answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._is_about_row)
+        elif status is Status.FAILED and answer.http_status is None:
+            self._means.undecided.hold_unreached(row)
+        else:
+            self._ends.end(row, answer, status)
+
+    def _goes_apart(self, rows: Batch, _answer: Answer) -> None:
+        """The account works: what refused a group was about one of its rows, or some."""
+        self._supply.send_apart(Parts(now=tuple(halves(rows))))
+
+    def _is_about_row(self, rows: Batch, answer: Answer) -> None:
+        """The account works: what refused a request was about its row."""
+        status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
+        self._ends.end(rows[0], answer, status)
+
+    def _go_on_with(self, parts: Parts) -> None:
+        """Send the parts of refused groups, or whole groups once more."""
+        self._supply.send_apart(parts)
+        for group in parts.later:
+            delay_s = ceiling_s(self._account.retry, max(1, group[0].tries)) * self._jitter()
+            self._supply.again(group, delay_s)
+
+
+_SURE_TO_COUNT = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})
+
+
+def _is_held(answers: Sequence[Answer]) -> bool:
+    """Whether an answer takes the reply's word for what became of the update."""
+    return all(answer.verdict in _SURE_TO_COUNT for answer in answers)

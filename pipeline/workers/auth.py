@@ -1,0 +1,90 @@
+"""Credentials as a header, and what of them no text may show. Pure: the vendor says whose."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+
+from pydantic import SecretStr
+
+from pipeline.model import ConfigError, Fault
+from pipeline.vendors.kit.contract import Account, Basic, Bearer, TokenCall
+from pipeline.workers.masking import Mask
+
+_TOKEN = re.compile(r"[!-~]+")  # wider than RFC 6750's alphabet, and nothing that ends the line
+
+
+def authorization(value: Basic | Bearer | None) -> str | None:
+    """The `Authorization` header; None where there is none.
+
+    raises  ConfigError where the scheme cannot carry the credentials
+
+    >>> from pydantic import SecretStr
+    >>> authorization(Basic("44056", SecretStr("open sesame")))
+    'Basic NDQwNTY6b3BlbiBzZXNhbWU='
+    """
+    match value:
+        case Basic():
+            return _basic(value.user, value.password.get_secret_value())
+        case Bearer():
+            return _bearer(value.token.get_secret_value())
+    return None
+
+
+def is_token(text: str) -> bool:
+    """Whether a header can carry `text` as a bearer token.
+
+    >>> is_token("eyJhbGciOi.J9"), is_token("two words"), is_token("")
+    (True, False, False)
+    """
+    return _TOKEN.fullmatch(text) is not None
+
+
+def _bearer(token: str) -> str:
+    """Source: RFC 6750, section 2.1."""
+    if not is_token(token):
+        what = "the access token holds blanks, or characters that no header carries"
+        raise ConfigError([Fault(what=what, expected="the token alone, without the word Bearer")])
+    return f"Bearer {token}"
+
+
+def _basic(user: str, password: str) -> str:
+    """In UTF-8. Source: RFC 7617, section 2."""
+    faults = [
+        Fault(what=what, expected=expected)
+        for is_wrong, what, expected in (
+            (":" in user, "the user name for HTTP Basic holds a colon", "none"),
+            (_has_controls(user), "the user name holds control characters", "none"),
+            (
+                _has_controls(password),
+                "the password or key holds control characters",
+                "none; often it is a line end at the end of a file",
+            ),
+        )
+        if is_wrong
+    ]
+    if faults:
+        raise ConfigError(faults)
+    return "Basic " + b64encode(f"{user}:{password}".encode()).decode("ascii")
+
+
+def _has_controls(text: str) -> bool:
+    return any(char < " " or char == "\x7f" for char in text)
+
+
+def secrets_of(account: Account) -> list[str]:
+    """What an account keeps secret and a reply may repeat."""
+    own = (value for _, value in account.settings if isinstance(value, SecretStr))
+    values = [secret.get_secret_value() for secret in (*own, *account.hidden)]
+    signs = account.vendor.authenticate(account.settings)
+    basic = signs.basic if isinstance(signs, TokenCall) else signs
+    if isinstance(basic, Basic):
+        values.append(f"{basic.user}:{basic.password.get_secret_value()}")
+    if isinstance(signs, TokenCall):
+        values += (secret.get_secret_value() for secret in signs.secrets)
+    return values
+
+
+def mask_of(account: Account) -> Mask:
+    """Hides what an account keeps secret, in texts about it."""
+    return Mask(*secrets_of(account))

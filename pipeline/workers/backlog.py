@@ -1,0 +1,430 @@
+"""Which rows of an account go next. Pure: the time is an argument.
+
+Rows that wait for their next attempt, and rows that wait behind one of their own entity, wait here
+and hold nothing else up, as long as fewer than `look_ahead` of them wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable, Mapping
+from functools import partial
+from itertools import count
+from types import MappingProxyType
+
+from pipeline.model import JobRow, Status
+from pipeline.pacing.probes import Turn, ahead, place, turns
+from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row
+from pipeline.workers.coalescing import FreshRows
+from pipeline.workers.entity_order import EntityOrder
+
+LOOK_AHEAD = 50_000
+LOW_WATER = 4_000
+"""With fewer fresh rows at hand the next batch is read ..."""
+
+MOST_FRESH_CHARS = 4_000_000
+"""... unless these are so long that memory would suffer."""
+
+MOST_WAITING_CHARS = 64_000_000
+"""Rows that wait may hold so much text; long rows are fewer than `look_ahead`."""
+
+MOST_OPEN_CHARS = 16_000_000
+"""Rows that are looked over for a probe hold less text."""
+
+MOST_OPEN = 2_000
+"""So many rows are looked through for others that may share a request."""
+
+
+class Backlog:
+    """The rows of one account that are read and not yet done.
+
+    batch_size  operation -> rows that one request may carry
+    replaces    operation -> whether its update replaces the whole entity; True where it is missing
+    in_doubt    rows that may have been sent before this backlog was made
+    coalesce    whether a row that replaces the whole entity covers those before it that were not
+                sent; `overtaking`: rows in doubt that had done so, by entity
+
+    >>> backlog = Backlog()
+    >>> backlog.add([JobRow(1, "op", "a", True, "{}"), JobRow(2, "op", "a", True, "{}")])
+    >>> (first,) = backlog.next(now_s=0.0)
+    >>> first.job.row, backlog.next(now_s=0.0)
+    (1, [])
+    >>> backlog.done(first, Status.UPDATED)
+    >>> [row.job.row for row in backlog.next(now_s=0.0)]
+    [2]
+    """
+
+    def __init__(
+        self,
+        look_ahead: int = LOOK_AHEAD,
+        *,
+        batch_size: BatchSize = lambda _operation: 1,
+        replaces: Mapping[str, bool] = MappingProxyType({}),
+        in_doubt: Container[int] = (),
+        coalesce: bool = False,
+        overtaking: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        self._look_ahead = look_ahead
+        self._replaces = replaces
+        self._in_doubt = in_doubt
+        self._can_block = not all(replaces.values())
+        self._coalesce = coalesce
+        self._fresh = FreshRows(self._covers if coalesce else None, overtaking)
+        self._covered: dict[int, list[JobRow]] = {}
+        self._covered_rows = 0
+        self._waiting_chars = 0
+        self._open = OpenRows(batch_size)
+        self._ready: deque[Batch] = deque()
+        self._goes_on: deque[Batch] = deque()
+        self._draws: Counter[Turn] = Counter()
+        self._retrying: list[tuple[float, int, Batch]] = []
+        self._numbers = count()
+        self._order: EntityOrder[JobRow] = EntityOrder()
+        self._unknown: set[int] = set()
+        self._blocked: list[JobRow] = []
+        self._is_fed = False
+        self.reads_far = False
+        self.retrying = 0
+
+    def add(self, jobs: Iterable[JobRow]) -> None:
+        """More rows, in row order."""
+        for job in jobs:
+            self._fresh.add(job)
+
+    def recall(self, job: JobRow) -> None:
+        """An earlier process ended this row `unknown`; rows of its entity that come are later."""
+        self._settle(job, Status.UNKNOWN)
+
+    def end(self) -> None:
+        """There are no more rows to add."""
+        self._is_fed = True
+
+    @property
+    def needs_more(self) -> bool:
+        """Whether more rows should be read now."""
+        most, most_chars = LOW_WATER, MOST_FRESH_CHARS
+        if self.reads_far:
+            most, most_chars = self._look_ahead, MOST_WAITING_CHARS
+        return not self._is_fed and len(self._fresh) < most and self._fresh.chars < most_chars
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether there are fresh rows, and none may go since too many others wait."""
+        return bool(self._fresh) and self._too_many_wait()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every row that was added is done, and no more will be added."""
+        return self._is_fed and not self._fresh and not self._order
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no row that was given out is still on its way."""
+        return self.failing == 0
+
+    @property
+    def failing(self) -> int:
+        """How many rows were given out and have not ended."""
+        return len(self._order) - len(self._open)
+
+    def has_unsent(self) -> bool:
+        """Whether rows may go, now or once more are read, that no process has sent yet."""
+        self._look_over(len(self._open) + 1)
+        open_rows = [*self._open, *(batch[0] for batch in self._ready)]
+        if not all(row.was_sent for row in open_rows):
+            return True
+        if self._too_many_wait():
+            return False
+        return self.needs_more or self._has_free(self._in_doubt)
+
+    @property
+    def due_s(self) -> float | None:
+        """When the next retry is due; None where none waits."""
+        return self._retrying[0][0] if self._retrying else None
+
+    def next(self, now_s: float, *, fresh: bool = True, others_first: bool = False) -> Batch:
+        """The next rows that may share a request, none where nothing may go.
+
+        fresh         False gives only rows that were sent before
+        others_first  rows that were not sent yet go before those that failed: once more the same
+                      would tell nothing
+        """
+        if self._goes_on:
+            return self._goes_on.popleft()
+        if others_first and fresh and (batch := self._next_other()):
+            return batch
+        if self._retrying and self._retrying[0][0] <= now_s:
+            return self._next_retry()
+        return self._next_other() if fresh or self._ready else []
+
+    def _next_other(self) -> Batch:
+        return self._ready.popleft() if self._ready else self._next_fresh()
+
+    def probe(self, number: int, *, fresh: bool = True) -> Batch:
+        """What is sent while the vendor is down, due or not; none where nothing may go.
+
+        number  of the probe in its outage, from 1
+        fresh   False gives only rows that were sent before
+        """
+        if self._goes_on:
+            return self._goes_on.popleft()
+        if fresh:
+            self._look_over(ahead(number))
+        for turn in turns(number) if fresh else (Turn.FAILED,):
+            if batch := self._whose_turn(turn, number):
+                return batch
+        return []
+
+    def _look_over(self, rows: int) -> None:
+        """Let so many rows be open."""
+        while len(self._open) < rows and self._open.chars < MOST_OPEN_CHARS:
+            row = self._enter_next()
+            if row is None:
+                return
+            self._open.add(row)
+
+    def _whose_turn(self, turn: Turn, number: int) -> Batch:
+        if turn is Turn.FAILED:
+            return self._failed(number)
+        is_repeatable = turn is Turn.UNSENT
+
+        def is_such(row: Row) -> bool:
+            return not row.was_sent and row.job.is_repeatable is is_repeatable
+
+        row = self._open.take_one(is_such, partial(place, self._draws[turn]))
+        if row is None:
+            return self._take_ready(is_such)
+        self._draws[turn] += 1
+        return [row]
+
+    def _failed(self, number: int) -> Batch:
+        """One that was sent: by turns of those that may go now, and of those that wait."""
+        if self._retrying and number % 2:
+            return self._next_retry()
+        if ready := self._take_ready(lambda row: row.was_sent):
+            return ready
+        if row := self._open.take_one(lambda row: row.was_sent, lambda _count: 0):
+            return [row]
+        return self._next_retry() if self._retrying else []
+
+    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
+        """One row to be sent alone, from any place, to learn how others are answered.
+
+        draw   decides which, see `place`
+        avoid  rows that were never sent by this process and tell nothing
+        """
+        if batch := self._one_fresh(draw, avoid):
+            return batch
+        if self._ready:
+            first, *others = self._ready.pop()
+            if others:
+                self._ready.append(others)
+            return [first]
+        return self._one_open(draw, avoid) or self._one_open(draw, ())
+
+    def _one_open(self, draw: int, avoid: Container[int]) -> Batch:
+        def may_go(row: Row) -> bool:
+            return row.job.row not in avoid
+
+        row = self._open.take_one(may_go, partial(place, draw))
+        return [] if row is None else [row]
+
+    def _one_fresh(self, draw: int, avoid: Container[int]) -> Batch:
+        def may_go(job: JobRow) -> bool:
+            return self._is_free(job) and job.row not in avoid
+
+        found = self._fresh.pick(may_go, partial(place, draw))
+        if found is None:
+            return []
+        job, covered = found
+        if covered:
+            self._cover(job, covered)
+        self._order.enter(job.entity, job)
+        return [self._row(job)]
+
+    def _is_free(self, job: JobRow) -> bool:
+        return not (self._order.is_under_way(job.entity) or self._is_blocked(job))
+
+    def _has_free(self, avoid: Container[int] = ()) -> bool:
+        """Whether a fresh row may go while those that were given out are on their way: one of the
+        same entity may not.
+        """
+        return any(self._is_free(job) and job.row not in avoid for job in self._fresh)
+
+    @property
+    def has_others(self) -> bool:
+        """Whether rows that may go are here, or are being read, that this process has not sent."""
+        return self.needs_more or bool(self._ready or len(self._open)) or self._has_free()
+
+    def rests_on(self, held: int, *, is_fresh_kept: bool = False) -> bool:
+        """Whether nothing can go but what waits behind `held` rows that are on their way.
+
+        is_fresh_kept  rows that are still here are not to go now
+        """
+        if len(self._order) != held:
+            return False
+        if self._too_many_wait():
+            return True
+        return not self.needs_more and (is_fresh_kept or not self._has_free())
+
+    def _take_ready(self, is_such: Callable[[Row], bool]) -> Batch:
+        for batch in self._ready:
+            if is_such(batch[0]):
+                self._ready.remove(batch)
+                return batch
+        return []
+
+    def _next_retry(self) -> Batch:
+        batch = heapq.heappop(self._retrying)[2]
+        self.retrying -= len(batch)
+        return batch
+
+    def _next_fresh(self) -> Batch:
+        batch = self._open.take()
+        if not batch:
+            row = self._enter_next()
+            if row is None:
+                return []
+            batch = [row]
+        self._open.join(batch)
+        while self._open.room(batch) and len(self._open) < MOST_OPEN:
+            row = self._enter_next()
+            if row is None:
+                break
+            self._open.add(row)
+            self._open.join(batch)
+        return batch
+
+    def _enter_next(self) -> Row | None:
+        """The next fresh row whose entity is free; those before it wait, or are blocked."""
+        while not self._too_many_wait() and (found := self._fresh.pop()):
+            job, covered = found
+            if covered:
+                self._cover(job, covered)
+            if self._is_blocked(job):
+                self._blocked.append(job)
+            elif self._order.enter(job.entity, job):
+                return self._row(job)
+            else:
+                self._waits(job)
+        return None
+
+    def _waits(self, job: JobRow) -> None:
+        """`job` waits behind a row of its entity; in the stead of others, if it covers them."""
+        self._waiting_chars += len(job.text)
+        if self._coalesce and self._covers(job):
+            earlier = self._order.take_waiting(job.entity)[:-1]
+            self._order.put_first(job.entity, job)
+            self._waiting_chars -= sum(len(each.text) for each in earlier)
+            covered = [one for each in earlier for one in (*self._uncover(each), each)]
+            self._cover(job, [*covered, *self._uncover(job)])
+
+    def _cover(self, job: JobRow, covered: list[JobRow]) -> None:
+        if covered:
+            self._covered[job.row] = covered
+            self._covered_rows += len(covered)
+
+    def _uncover(self, job: JobRow) -> list[JobRow]:
+        covered = self._covered.pop(job.row, [])
+        self._covered_rows -= len(covered)
+        return covered
+
+    def _too_many_wait(self) -> bool:
+        waiting = self._order.waiting + self.retrying + self._covered_rows
+        return waiting >= self._look_ahead or self._waiting_chars >= MOST_WAITING_CHARS
+
+    def again(self, batch: Batch, due_s: float) -> None:
+        """The rows of `batch` want another attempt together, not before `due_s`."""
+        heapq.heappush(self._retrying, (due_s, next(self._numbers), batch))
+        self.retrying += len(batch)
+
+    def put_back(self, batch: Batch) -> None:
+        """`batch` was given out and not sent."""
+        self._ready.appendleft(batch)
+
+    def keep(self, rows: Batch) -> None:
+        """`rows` were given out with another one and not sent; they may go later, with any that may
+        share their request.
+        """
+        for row in rows:
+            self._open.add(row)
+
+    def goes_on(self, batch: Batch) -> None:
+        """What `batch` had to wait for is there: it goes next."""
+        self._goes_on.append(batch)
+
+    def send_apart(self, batches: Iterable[Batch]) -> None:
+        """Batches that go now and by themselves: no other row joins them."""
+        self._ready.extend(batches)
+
+    def is_awaited(self, row: Row) -> bool:
+        """Whether a later row of the same entity waits for the end of `row`."""
+        return self._order.is_awaited(row.job.entity)
+
+    def done(self, row: Row, status: Status) -> None:
+        """The result of `row` is on record: the next row of its entity may go."""
+        self._settle(row.job, status)
+        if row.covered:
+            self._go_instead(row)
+        while (job := self._order.leave(row.job.entity)) is not None:
+            self._waiting_chars -= len(job.text)
+            if not self._is_blocked(job):
+                self._open.add(self._row(job))
+                return
+            self._blocked.append(job)
+
+    def _go_instead(self, row: Row) -> None:
+        """`row` was not applied: what it covered goes next, or is covered by what waits."""
+        following = self._order.first_waiting(row.job.entity)
+        if following is not None and self._covers(following):
+            self._cover(following, [*row.covered, *self._uncover(following)])
+        else:
+            *covered, job = row.covered
+            self._order.put_first(job.entity, job)
+            self._waiting_chars += len(job.text)
+            self._cover(job, covered)
+
+    def _row(self, job: JobRow) -> Row:
+        row = Row(job)
+        row.covered = self._uncover(job)
+        row.in_doubt = row.is_claimed = job.row in self._in_doubt
+        return row
+
+    def _settle(self, job: JobRow, status: Status) -> None:
+        """What the entity holds is unknown until an update that replaces the whole succeeds."""
+        if not self._can_block:
+            return
+        if status is Status.UNKNOWN:
+            self._unknown.add(hash(job.entity))
+        elif status is Status.UPDATED and self._does_replace(job.operation):
+            self._unknown.discard(hash(job.entity))
+
+    def _covers(self, job: JobRow) -> bool:
+        """Whether it leaves nothing of what rows before it wrote, whatever they did."""
+        return self._does_replace(job.operation) and not (job.keeps or job.expects)
+
+    def _does_replace(self, operation: str) -> bool:
+        return self._replaces.get(operation, True)
+
+    def _is_blocked(self, job: JobRow) -> bool:
+        return (
+            bool(self._unknown)
+            and hash(job.entity) in self._unknown
+            and not self._does_replace(job.operation)
+        )
+
+    def take_blocked(self) -> list[JobRow]:
+        """Rows that will not be sent: a row of their entity before them ended `unknown`."""
+        blocked, self._blocked = self._blocked, []
+        return blocked
+
+    def left_over(self) -> Batch:
+        """Take out the rows that were given out, have no result and are not in flight."""
+        retrying = [batch for _, _, batch in self._retrying]
+        waiting = [*self._goes_on, *self._ready, *retrying]
+        self._goes_on.clear()
+        self._ready.clear()
+        self._retrying.clear()
+        self.retrying = 0
+        return [row for batch in waiting for row in batch]

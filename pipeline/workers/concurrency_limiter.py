@@ -1,0 +1,239 @@
+"""How much of an account may be under way at once, as its answers teach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pipeline.model import Answer, Effect, Verdict
+from pipeline.model.wire import UNSURE_WHOSE
+from pipeline.pacing.circuit_breaker import Outage
+from pipeline.pacing.concurrency import Concurrency
+from pipeline.pacing.throttle import Throttle
+from pipeline.workers.batches import Batch, Row
+from pipeline.workers.outcome import is_judged, is_unreached
+from pipeline.workers.slots import Slots
+
+WORKERS_PER_SLOT = 2
+"""While one batch is under way another one is put on record."""
+
+
+class Flow:
+    """Slots for requests under way; one request at a time while the vendor is down.
+
+    most       never more at once
+    clock      monotonic seconds
+    has_room   is called where more batches may be taken than before: so many more
+    is_down    is called where the vendor is down from now on
+    at_fault   whether the rows that fail are, and not the vendor, which has answered so many
+    patience_s so long a vendor that is down is waited for
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        clock: Callable[[], float],
+        has_room: Callable[[int], None],
+        is_down: Callable[[], None],
+        at_fault: Callable[[int], bool] = lambda _answered: False,
+        patience_s: float = math.inf,
+    ) -> None:
+        self._concurrency = Concurrency(most)
+        self._outage = Outage()
+        self._throttle = Throttle()
+        self._clock = clock
+        self._has_room = has_room
+        self._is_down = is_down
+        self._at_fault = at_fault
+        self._patience_s = patience_s
+        self._answered = 0
+        self._was_reached = False
+        self._is_last_call = False
+        self._is_last_refusal = False
+        self._probe: Batch | None = None
+        self._taken = 0
+        self._throttled = 0
+        self.slots = Slots(self._concurrency.limit)
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be under way at once."""
+        return 1 if self._outage.is_down else self._concurrency.limit
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether the vendor is down, and asked with one request at a time."""
+        return self._outage.is_down
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether the next answers tell a vendor that is down from rows that fail."""
+        return self._outage.is_in_question
+
+    @property
+    def next_probe(self) -> int | None:
+        """The number of the next probe in its outage, from 1; None where the vendor is not down."""
+        return self._outage.asked + 1 if self._outage.is_down else None
+
+    @property
+    def due_s(self) -> float | None:
+        """When it is asked next; None where it is not down."""
+        return self._outage.due_s
+
+    @property
+    def down_s(self) -> float:
+        """How long it has been down; 0 where it is not."""
+        since_s = self._outage.down_since_s
+        return 0.0 if since_s is None else self._clock() - since_s
+
+    # Taking batches...
+
+    @property
+    def may_take(self) -> bool:
+        """Whether one more batch may be taken."""
+        if self._outage.is_down:
+            return self._outage.may_probe(self._clock())
+        return self._taken < WORKERS_PER_SLOT * self._concurrency.limit
+
+    def take(self, batch: Batch) -> None:
+        """`batch` is taken; while the vendor is down it is the probe."""
+        self._taken += 1
+        if self._outage.is_down:
+            self._probe = batch
+            self._outage.probes(self._clock())
+
+    def give_back(self, batch: Batch) -> None:
+        """`batch` was sent, or will not be now."""
+        self._taken -= 1
+        if self._probe is batch:
+            self._probe = None
+
+    def is_probe(self, batch: Batch) -> bool:
+        """Whether `batch` is to go although the vendor is down, whatever else is under way."""
+        return self._probe is batch
+
+    def may_leave(self, batch: Batch) -> bool:
+        """Whether a batch that was taken may still go."""
+        return not self._outage.is_down or self.is_probe(batch)
+
+    # What requests teach...
+
+    def leaves(self, in_flight: int) -> None:
+        """A request leaves; with it so many are under way."""
+        self._concurrency.left(in_flight)
+
+    def heard(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool = False) -> None:
+        """`answer` came to a request for `batch` that left at `left_s`.
+
+        is_read  it changes nothing
+        """
+        down_since_s, before = self._outage.failing_since_s, self.limit
+        was_down = self._outage.is_down
+        now_s = self._clock()
+        self._was_reached = self._was_reached or answer.http_status is not None
+        if answer.verdict is Verdict.THROTTLED:
+            self._refuses(batch, now_s)
+        works = is_judged(answer)
+        if works:
+            self._works(batch, left_s, now_s, is_read=is_read)
+        elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
+            self._fails(batch, answer, left_s, now_s, is_read=is_read)
+        elif answer.verdict is Verdict.SPLIT and not was_down:
+            self._failed_before(batch, left_s)
+        self._lose_patience(answer)
+        self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
+        if was_down and not self._outage.is_down:
+            self._concurrency.restart(down_since_s, now_s)
+        self._adjust(before)
+        if self._outage.is_down and not was_down:
+            self._is_down()
+
+    def _works(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
+        self._outage.worked(left_s, is_read=is_read)
+        if is_read:
+            self._outage.goes_on(now_s)
+        else:
+            self._throttle.accepted()
+            self._is_last_refusal = False
+            self._answered += len(batch)
+            self._is_last_call = False
+
+    def _refuses(self, batch: Batch, now_s: float) -> None:
+        self._throttled += 1
+        refusals = self._throttle.refused(batch[0].refusals, now_s)
+        for row in batch:
+            row.refusals = refusals
+        is_over = self._clock() - (self._throttle.since_s or now_s) > self._patience_s
+        self._is_last_refusal = is_over and self._at_fault(self._answered)
+
+    @property
+    def throttled_s(self) -> float:
+        """So long the vendor has refused, as too many, all that it answered; 0 where it has not,
+        or where the few rows that are left are at fault.
+        """
+        since_s = self._throttle.since_s
+        return 0.0 if since_s is None or self._is_last_refusal else self._clock() - since_s
+
+    def is_counted(self, row: Row, answer: Answer) -> bool:
+        """Whether the answer that was just heard uses up an attempt of `row`: not while the account
+        is throttled, nor while nobody gets one.
+        """
+        if self._outage.is_down or self._is_unreached(answer):
+            return False
+        if answer.verdict is not Verdict.THROTTLED:
+            return True
+        return row.refusals.is_counted or self._is_last_refusal
+
+    def _is_unreached(self, answer: Answer) -> bool:
+        """Whether no connection was made to a vendor that was reached before: about no row."""
+        return self._was_reached and is_unreached(answer)
+
+    def _fails(
+        self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
+    ) -> None:
+        row, was_down = batch[0], self._outage.is_down
+        if self._is_unreached(answer):
+            self._outage.failed(None, left_s, now_s, is_read=is_read)
+        elif was_down:
+            self._outage.failed(row.job.entity, left_s, now_s, is_read=is_read)
+        elif not (self._is_last_call and row.attempts > 1):
+            entity, before_s = row.job.entity, row.failed_s
+            self._outage.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
+            self._is_last_call = self._is_last_call and not self._outage.is_down
+        if not was_down:
+            self._failed_before(batch, left_s)
+
+    def _failed_before(self, batch: Batch, left_s: float) -> None:
+        """If the vendor works after that, and one of these rows fails again, it is at fault."""
+        for row in batch:
+            row.failed_s = left_s
+
+    def _lose_patience(self, answer: Answer) -> None:
+        """After so long rows may be at fault; not for a connection that was not made."""
+        may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
+        if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
+            self._outage.end()
+            self._is_last_call = True
+
+    def counts_as(self, row: Row, answer: Answer, most: int) -> int:
+        """How many of its tries, at most so many, `row` has used with the answer just heard: none
+        where it is not counted, the last where all that is left are rows that fail.
+        """
+        if not self.is_counted(row, answer):
+            return row.tries
+        if answer.verdict is Verdict.THROTTLED and self._is_last_refusal:
+            return most
+        return most if self._is_last_call and row.attempts > 1 else row.tries + 1
+
+    def take_throttled(self) -> int:
+        """How many answers said that there were too many requests, since the last call."""
+        taken, self._throttled = self._throttled, 0
+        return taken
+
+    def _adjust(self, before: int) -> None:
+        limit = self.limit
+        if limit != before:
+            self.slots.limit = limit
+        if limit > before:
+            self._has_room(WORKERS_PER_SLOT * limit - self._taken)

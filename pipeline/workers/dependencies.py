@@ -1,0 +1,95 @@
+"""What the parts of a lane send and wait with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from yarl import URL
+
+from pipeline.model import Answer, NoReply, Reply, Request, Status
+from pipeline.model.wire import UNSURE_WHOSE
+from pipeline.pacing.permit import Trip
+from pipeline.vendors import Account, Operation
+from pipeline.workers.batches import Batch
+from pipeline.workers.concurrency_limiter import Flow
+from pipeline.workers.fail_fast import BRAKE_AFTER
+from pipeline.workers.precheck import BLINDLY, Looking
+from pipeline.workers.result_writer import Ends
+from pipeline.workers.row_queue import Supply
+from pipeline.workers.traffic import Traffic
+from pipeline.workers.transport import host_port
+from pipeline.workers.undecided import Undecided
+
+Send = Callable[[Request], Awaitable[Reply | NoReply]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a lane takes from outside.
+
+    clock        monotonic seconds
+    jitter       draws from [0, 1)
+    brake_after  equal refusals at the start that stop the account; 0 never does
+    coalesce     a row that replaces the whole of its entity covers those before it
+    looking      before which rows their entity is read
+    before       what the entity of a row in doubt held before its first attempt, as far as that is
+                 on record
+    ended        is told how each row ends
+    """
+
+    clock: Callable[[], float]
+    jitter: Callable[[], float]
+    brake_after: int = BRAKE_AFTER
+    coalesce: bool = False
+    looking: Looking = BLINDLY
+    before: Callable[[int], str | None] = lambda _row: None
+    ended: Callable[[Status], None] = lambda _status: None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the parts of one account's lane share."""
+
+    account: Account
+    operations: dict[str, Operation[Any, Any]]
+    send: Send
+    flow: Flow
+    around: Surroundings
+    traffic: Traffic
+    supply: Supply
+    ends: Ends
+    undecided: Undecided
+
+    @property
+    def peer(self) -> str:
+        """The vendor's host and port, for messages."""
+        return host_port(URL(self.account.link.base_url))
+
+    def heard(
+        self,
+        trip: Trip,
+        batch: Batch,
+        reply: Reply | NoReply,
+        answer: Answer,
+        *,
+        is_read: bool = False,
+    ) -> None:
+        """What came to a request for `batch`, for all who learn from it."""
+        self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
+        trip.heard(answer)
+        self.flow.heard(batch, answer, trip.left_s, is_read=is_read)
+
+
+class Heard(NamedTuple):
+    """What a request brought.
+
+    answers   what it means, each different one once
+    is_read  it changes nothing: what it is refused says nothing about updates
+    is_end   its rows are not sent again
+    """
+
+    answers: tuple[Answer, ...]
+    is_read: bool
+    is_end: bool

@@ -1,0 +1,188 @@
+"""Entities of one account read through its gate, many at a time; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+
+from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
+from pipeline.model.retry import next_delay_s
+from pipeline.pacing.limiter import Door
+from pipeline.pacing.permit import Trip
+from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
+from pipeline.vendors import Account, Operation
+from pipeline.vendors.kit.contract import Listing, Missing, Page, State
+from pipeline.workers.answers import read_answer
+from pipeline.workers.dependencies import Send, Surroundings
+from pipeline.workers.outcome import is_judged
+from pipeline.workers.pauses import PauseHandler
+from pipeline.workers.stop_reason import hopeless, in_words
+
+MOST_REFUSED = 20
+"""So many reads are refused one after the other before an account is given up."""
+
+Told = TypeVar("Told")
+
+Asked = tuple[Operation[Any, Any], UpdateJob]
+"""An entity to be read: what updates it, and the update."""
+
+
+class Seen(NamedTuple):
+    """What a read showed.
+
+    state  None where the vendor did not tell; then `why` says why
+    """
+
+    state: State | Missing | None
+    why: str = ""
+
+
+class Reader:
+    """Reads entities of one account, as many at once as it allows.
+
+    send     as for updates: one request, at most once on the wire
+    door     to the gate where the account's requests wait: reads count as updates do
+    sleep    waits that many seconds
+
+    requests  reads that left
+    stopped   why it reads no more; None while it does
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        send: Send,
+        door: Door,
+        around: Surroundings,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self.account = account
+        self.requests = 0
+        self.stopped: str | None = None
+        self._refused = 0
+        self._send = send
+        self._door = door
+        self._around = around
+        self._sleep = sleep
+        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
+        self._throttle = Throttle()
+        self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        """While the block runs, a pause of the vendor's is announced, or stops the reader."""
+        with self._door.watched(self._pauses.on_pause):
+            yield
+
+    def stop(self, why: str) -> None:
+        """Read no more; what waits is told why."""
+        if self.stopped is None:
+            self.stopped = why
+            self._door.close()
+
+    async def read(self, asked: Sequence[Asked]) -> list[Seen]:
+        """What each entity holds, in the same order. Operations MUST have a `reading`."""
+        found: list[Seen] = [Seen(None)] * len(asked)
+
+        async def one(index: int, operation: Operation[Any, Any], job: UpdateJob) -> None:
+            found[index] = await self._read(operation, job)
+
+        async with anyio.create_task_group() as tasks:
+            for index, (operation, job) in enumerate(asked):
+                await self._slots.acquire()
+                tasks.start_soon(partial(self._then_release, partial(one, index, operation, job)))
+        return found
+
+    async def page(self, listing: Listing[Any, Any], job: UpdateJob, cursor: str) -> Page | None:
+        """A page of what lies where `job`'s entity does; None where the vendor did not tell."""
+        settings = self.account.settings
+
+        def page(reply: Reply) -> Page | None:
+            return listing.page(settings, reply, cursor)
+
+        _, found = await self._ask(listing.request(settings, job, cursor), page)
+        return found
+
+    async def _then_release(self, act: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await act()
+        finally:
+            self._slots.release()
+
+    async def _read(self, operation: Operation[Any, Any], job: UpdateJob) -> Seen:
+        settings, reading = self.account.settings, operation.reading
+        if reading is None:
+            return Seen(None, "this vendor cannot be asked")
+
+        def read(reply: Reply) -> State | Missing | None:
+            return reading.state(settings, job, reply)
+
+        answer, state = await self._ask(reading.request(settings, job), read)
+        if state is not None or answer is None:
+            return Seen(state, "" if state is not None else self.stopped or "")
+        return Seen(None, in_words(answer))
+
+    async def _ask(
+        self, request: Request, read: Callable[[Reply], Told]
+    ) -> tuple[Answer | None, Told | None]:
+        """The last answer, and what it told; no answer where the account has stopped."""
+        attempt, refusals = 0, NO_REFUSALS
+        while self.stopped is None and (number := await self._door.permit()) is not None:
+            trip = Trip(self._door, number, self._around.clock())
+            self.requests += 1
+            try:
+                reply = await self._send(request)
+                trip.back(reply)
+            finally:
+                trip.back()
+            if isinstance(reply, NoReply) and reply.lost_turn:
+                continue
+            answer = read_answer(reply)
+            trip.heard(answer)
+            is_throttled = answer.verdict is Verdict.THROTTLED
+            if is_throttled:
+                refusals = self._on_throttled(refusals, answer)
+            elif is_judged(answer):
+                self._throttle.accepted()
+            is_counted = not is_throttled or refusals.is_counted
+            attempt += is_counted
+            found = read(reply) if isinstance(reply, Reply) else None
+            if found is not None:
+                self._refused = 0
+                return answer, found
+            if answer.verdict is Verdict.FATAL:
+                self._is_refused(answer)
+            delay_s = next_delay_s(
+                self.account.retry,
+                answer,
+                refusals.attempt(attempt, is_counted=is_counted),
+                self._around.jitter(),
+                is_counted=is_counted,
+            )
+            if delay_s is None:
+                return answer, None
+            await self._sleep(delay_s)
+        return None, None
+
+    def _on_throttled(self, before: Refusals, answer: Answer) -> Refusals:
+        """After a 429; where there were no others for too long, the reader stops."""
+        now_s = self._around.clock()
+        refusals = self._throttle.refused(before, now_s)
+        throttled_s = now_s - (self._throttle.since_s or now_s)
+        reason = hopeless(
+            answer, None, throttled_s=throttled_s, max_outage_s=self.account.max_outage_s
+        )
+        if reason is not None:
+            self.stop(reason)
+        return refusals
+
+    def _is_refused(self, answer: Answer) -> None:
+        # a single entity may be out of reach: nothing is lost by asking for some more
+        self._refused += 1
+        if answer.http_status is None or self._refused >= MOST_REFUSED:
+            self.stop(in_words(answer))

@@ -1,0 +1,129 @@
+"""An exchange in words that can be shown to anyone: no secret is in them. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from multidict import CIMultiDict
+from pydantic import SecretStr
+
+from pipeline.model import NoReply, Reply, Request
+from pipeline.vendors import Account, Basic, Bearer, Operation, TokenCall
+from pipeline.workers.auth import secrets_of
+from pipeline.workers.masking import Mask
+
+MOST_BODY_BYTES = 4 * 1024
+MOST_SEEN_BYTES = 16 * 1024
+MOST_REQUEST_CHARS = 16 * 1024
+
+_HELPFUL = re.compile(
+    r"content-type|date|retry-after|location|allow|etag|server|via|www-authenticate"
+    r"|.*(request|correlation|transaction|trace)-?id|.*ratelimit.*",
+    re.IGNORECASE,
+)
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def shown_request(
+    account: Account, operation: Operation[Any, Any], jobs: Sequence[str], *, is_read: bool = False
+) -> Request:
+    """A request for people; where a secret would stand in it, the name of a variable does.
+
+    jobs     their JSON, those of one request
+    is_read  the read of the first one's entity
+    """
+    settings = account.settings
+    variables = {
+        name: SecretStr(f"${name.upper()}")
+        for name, value in settings
+        if isinstance(value, SecretStr)
+    }
+    shown = settings.model_copy(update=variables)
+    batch = tuple(operation.job_type.trusted(text) for text in jobs)
+    if is_read and operation.reading is not None:
+        found: Request = operation.reading.request(shown, batch[0])
+        return found
+    return operation.encode(shown, batch)
+
+
+def as_curl(account: Account, request: Request) -> str:
+    """A request of `shown_request` as a shell command; credentials stand as variables."""
+    parts = ["curl", "-X", request.method, shlex.quote(account.link.base_url + request.path)]
+    for name, value in request.headers.items():
+        header = f"{name}: {value}"
+        parts += ["-H", f'"{header}"' if value.startswith("$") else shlex.quote(header)]
+    match account.vendor.authenticate(account.settings):
+        case Basic():
+            parts += ["-u", '"$USER_NAME:$SECRET"']
+        case Bearer() | TokenCall():
+            parts += ["-H", '"Authorization: Bearer $TOKEN"']
+    if request.body:
+        parts += ["-d", shlex.quote(json.dumps(json.loads(request.body), ensure_ascii=False))]
+    return " ".join(parts)
+
+
+def mask_with_headers(account: Account) -> Mask:
+    """Hides what an account keeps secret: its credentials, and the headers that it adds."""
+    return Mask(*secrets_of(account), *account.link.headers.values())
+
+
+def told_request(account: Account, request: Request, mask: Mask) -> str:
+    """A request of `shown_request` in words."""
+    text = mask.hide(as_curl(account, request))
+    if len(text) <= MOST_REQUEST_CHARS:
+        return text
+    return f"{text[:MOST_REQUEST_CHARS]} ... ({len(text)} characters in all)"
+
+
+def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
+    """What is worth keeping of a reply, without secrets.
+
+    >>> masked(Reply(422, {}, b"the key is sesame"), Mask("sesame")).body
+    b'the key is ***'
+    """
+    if isinstance(reply, NoReply):
+        return reply._replace(detail=mask.hide(reply.detail))
+    reply = begun(reply)
+    headers = [(name, mask.hide(reply.hide(value))) for name, value in reply.headers.items()]
+    text = reply.body.decode("utf-8", "surrogateescape") + ("..." if reply.is_cut else "")
+    hidden = mask.hide(reply.hide(text)).encode("utf-8", "surrogateescape")
+    body = hidden.removesuffix(b"...") if reply.is_cut else hidden
+    is_cut = reply.is_cut or len(body) > MOST_BODY_BYTES
+    return reply._replace(headers=CIMultiDict(headers), body=body[:MOST_BODY_BYTES], is_cut=is_cut)
+
+
+def begun(reply: Reply) -> Reply:
+    """A reply with as much of its body as `masked` needs: secrets are longer than what hides them.
+
+    >>> begun(Reply(500, {}, bytes(99_999))).is_cut
+    True
+    """
+    if len(reply.body) <= MOST_SEEN_BYTES:
+        return reply
+    return reply._replace(body=reply.body[:MOST_SEEN_BYTES], is_cut=True)
+
+
+def told_reply(reply: Reply | NoReply) -> str:
+    r"""A reply of `masked` in words, or what came in its stead.
+
+    >>> told_reply(Reply(422, {"content-type": "text/plain", "x-secret": "s"}, b"no"))
+    'HTTP 422 Unprocessable Entity\ncontent-type: text/plain\n\nno'
+    """
+    if isinstance(reply, NoReply):
+        arrived = "it may have arrived" if reply.may_have_arrived else "it never left"
+        return f"no reply: {reply.reason}: {reply.detail}; {arrived}"
+    headers = [f"{n}: {value}" for n, value in reply.headers.items() if _HELPFUL.fullmatch(n)]
+    phrase = _PHRASES.get(reply.status, "")
+    return "\n".join([f"HTTP {reply.status} {phrase}".rstrip(), *headers, "", _body(reply)])
+
+
+def _body(reply: Reply) -> str:
+    text = reply.body.decode("utf-8", "replace")
+    if reply.is_cut:
+        text += f" ... (cut after {len(reply.body)} bytes)"
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -1,0 +1,78 @@
+"""The brake: if an account's first answers are all one and the same refusal, it stops. Pure.
+
+A wrong project is not 60,000 wrong rows; but the first 20 rows of a file may be wrong alike. So a
+few others are asked, one at a time, before the brake is pulled.
+"""
+
+from __future__ import annotations
+
+from pipeline.model import Answer, Effect, Verdict
+from pipeline.workers.refusals import ASKED_MOST
+
+BRAKE_AFTER = 20
+
+
+class Brake:
+    """Watches the first `after` answers of an account, then those of the entities that are asked.
+
+    What only asks for patience (throttling, a 5xx, silence) is no refusal and is not counted; one
+    success, or a refusal with another code, releases the brake for good.
+
+    is_in_question  others are to be asked now
+    refusal         the last answer that was counted; None before
+
+    >>> brake = Brake(after=2)
+    >>> no = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
+    >>> brake.pulls(no), brake.pulls(no), brake.is_in_question
+    (False, False, True)
+    >>> [brake.pulls(no, is_asked=True) for _ in range(ASKED_MOST)]
+    [False, False, True]
+    """
+
+    __slots__ = ("_asked", "_code", "_equal", "_released", "after", "refusal")
+
+    def __init__(self, after: int = BRAKE_AFTER) -> None:
+        self.after = after
+        self._released = after <= 0
+        self._code: tuple[int | None, str] | None = None
+        self._equal = 0
+        self._asked = 0
+        self.refusal: Answer | None = None
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether it depends on others if the account stops."""
+        return not self._released and self._equal >= self.after
+
+    def pulls(self, answer: Answer, *, is_asked: bool = False) -> bool:
+        """True where this answer makes the account stop.
+
+        is_asked  it came to an entity that was asked since the brake is in question
+        """
+        if self._released or not _is_refusal(answer):
+            self._released = self._released or answer.verdict is Verdict.OK
+            return False
+        code = (answer.http_status, answer.code)
+        if self._code not in (None, code):
+            self._released = True
+            return False
+        self._code, self.refusal = code, answer
+        self._asked += is_asked and self.is_in_question
+        self._equal += 1
+        return self._ends(self._asked >= ASKED_MOST)
+
+    def pulls_with_nobody_left(self) -> bool:
+        """True where the account stops since there is nobody left to ask."""
+        return self._ends(self.is_in_question)
+
+    def _ends(self, does_pull: bool) -> bool:  # noqa: FBT001 - what it gives back
+        self._released |= does_pull
+        return does_pull
+
+
+def _is_refusal(answer: Answer) -> bool:
+    """A no, or a 2xx that the vendor cannot have written."""
+    if answer.verdict is Verdict.REJECTED:
+        return True
+    is_success_status = answer.http_status is not None and 200 <= answer.http_status < 300  # noqa: PLR2004
+    return is_success_status and answer.effect is Effect.MAYBE

@@ -1,0 +1,89 @@
+"""The pool: every account's lane side by side, and one end for all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import anyio
+
+from pipeline.model import AccountProgress, PipelineError
+from pipeline.model.sample import Sample
+from pipeline.workers.account_sender import Lane
+from pipeline.workers.recorder import Recorder
+
+
+class Pool:
+    """Runs lanes until every row has ended, or until it is stopped.
+
+    grace_s  how long requests in flight may finish after `stop`
+    """
+
+    def __init__(self, lanes: Sequence[Lane], recorder: Recorder, *, grace_s: float) -> None:
+        self._lanes = lanes
+        self._recorder = recorder
+        self._grace_s = grace_s
+        self._working = anyio.CancelScope()
+        recorder.fails = self._cannot_record
+
+    async def run(self) -> None:
+        """When this returns every row that was sent has its result on record, or its claim.
+
+        Raises, in a group, what kept results from being recorded, once all have come.
+        """
+        async with anyio.create_task_group() as recording:
+            recording.start_soon(self._recorder.run)
+            try:
+                with self._working:
+                    async with anyio.create_task_group() as working:
+                        for lane in self._lanes:
+                            working.start_soon(lane.run)
+            finally:
+                self._recorder.close()
+
+    def _cannot_record(self, error: PipelineError) -> None:
+        """What is in flight finishes; nothing more leaves that could not be put on record."""
+        if not self.is_stopped:
+            self.stop(str(error))
+
+    def stop(self, reason: str) -> None:
+        """Feed no more; a second call ends what is still in flight at once."""
+        if self.is_stopped:
+            self._working.cancel()
+            return
+        for lane in self._lanes:
+            lane.stop(reason)
+        self._working.deadline = anyio.current_time() + self._grace_s
+
+    def feed_no_more(self, reason: str) -> None:
+        """Take no further row; what is in flight finishes, however long it takes."""
+        for lane in self._lanes:
+            lane.stop(reason)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._working.deadline < math.inf
+
+    def progress(self) -> tuple[AccountProgress, ...]:
+        """How far each account is."""
+        return tuple(lane.progress() for lane in self._lanes)
+
+    def samples(self, at_s: float, seconds: float, before: Mapping[str, int]) -> list[Sample]:
+        """What each account did in the last `seconds`; `before`: what it had sent until then."""
+        return [
+            Sample(
+                account=each.account,
+                at_s=at_s,
+                seconds=seconds,
+                sent=each.sent - before.get(each.account, 0),
+                in_flight=each.in_flight,
+                in_flight_limit=each.in_flight_limit,
+                pause_left_s=each.pause_left_s,
+                latencies=lane.take_latencies(),
+                allowed_per_s=each.quota_per_s,
+                throttled=lane.take_throttled(),
+                is_probing=each.is_probing,
+            )
+            for lane, each in zip(self._lanes, self.progress(), strict=True)
+        ]

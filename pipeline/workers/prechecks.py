@@ -1,0 +1,178 @@
+"""Entities are read before their rows are sent: what is there decides what becomes of a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
+from pipeline.model.retry import next_delay_s
+from pipeline.pacing.permit import Trip
+from pipeline.vendors.kit.contract import Missing, State
+from pipeline.workers.answers import read_answer
+from pipeline.workers.batches import Batch, Row
+from pipeline.workers.dependencies import Heard, Means
+from pipeline.workers.precheck import (
+    GONE,
+    HELD,
+    MIXED,
+    MOVING,
+    Look,
+    Looking,
+    Said,
+    conflict,
+    look_at,
+)
+from pipeline.workers.result_writer import FORGOTTEN
+from pipeline.workers.verification_read import ReadBack
+
+FRESH_S = 10.0
+"""What was read is believed so long, beside the row's place in line."""
+
+UNREAD_HINT = "nothing was sent: send the row again later"
+
+
+class Looks:
+    """Reads entities of rows that are not to be sent blindly.
+
+    Each attempt has a look of its own: what was read for the one before is old by then.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        looking: Looking,
+        read_back: ReadBack,
+        per_second: Callable[[], float],
+    ) -> None:
+        self._per_second = per_second
+        self._account = means.account
+        self._operations = means.operations
+        self._means = means
+        self._ends = means.ends
+        self._supply = means.supply
+        self._clock = means.around.clock
+        self._looking = looking
+        self._read_back = read_back
+
+    def is_due(self, batch: Batch) -> bool:
+        """Whether the row of `batch` is looked at before it is sent: it travels alone then."""
+        row = batch[0]
+        operation = self._operations[row.job.operation]
+        is_due = self._looking.is_due(operation, row.job)
+        return is_due and not self._read_back.is_next(row)
+
+    def is_fresh(self, row: Row) -> bool:
+        """Whether what was read can still be believed."""
+        in_line_s = 2 * self._account.in_flight / self._per_second()
+        return self._clock() - row.looked_s <= FRESH_S + in_line_s
+
+    async def at(self, row: Row, trip: Trip) -> Heard | None:
+        """Read the entity of `row`: then it has ended, waits, or `is_looked_at` and may go.
+
+        None where nothing was asked.
+        """
+        settings, operation = self._account.settings, self._operations[row.job.operation]
+        reading = operation.reading
+        if reading is None:
+            raise AssertionError("only what can be read is looked at")
+        row.is_looked_at = False
+        job = operation.job_type.trusted(row.job.text)
+        with self._means.traffic.request(trip.left_s):
+            reply = await self._means.send(reading.request(settings, job))
+            trip.back(reply)
+        if not row.attempts and not row.looks:
+            row.first_sent_s = trip.left_s
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            self._supply.stands_in_line_again([row])
+            return None
+        answer = read_answer(reply)
+        self._means.heard(trip, [row], reply, answer, is_read=True)
+        row.looks += 1
+        row.looked_s = trip.left_s
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
+        if state is None:
+            self._told_nothing(row, answer)
+        else:
+            self._go_on(row, self._look(row, state), state)
+        return Heard((answer,), is_read=True, is_end=False)
+
+    def _look(self, row: Row, state: State | Missing) -> Look:
+        operation = self._operations[row.job.operation]
+        before = row.job.expects
+        if row.in_doubt and not before:
+            row.before = row.before or self._means.around.before(row.job.row) or ""
+            before = row.before
+        return look_at(
+            operation,
+            self._account.settings,
+            operation.job_type.trusted(row.job.text),
+            state,
+            skips=self._looking.skips,
+            keeps=row.job.keeps,
+            expected=State.of(before) if before else None,
+            in_doubt=row.in_doubt,
+        )
+
+    def _go_on(self, row: Row, look: Look, state: State | Missing) -> None:
+        row.unread = 0
+        match look.said:
+            case Said.SEND:
+                if look.job is not None and isinstance(state, State):
+                    self._lay(row, look.job, state)
+            case Said.UNCHANGED:
+                self._ends.end(row, HELD, Status.UNCHANGED)
+            case Said.APPLIED:
+                etag = state.etag if isinstance(state, State) else None
+                receipt = "" if etag is None else json.dumps({"etag": etag})
+                applied = Answer(Verdict.OK, Effect.APPLIED, receipt=receipt)
+                self._ends.end(row, applied, Status.UPDATED)
+            case Said.CONFLICT:
+                self._ends.end(row, conflict(look.found), Status.CONFLICT)
+            case Said.MISSING:
+                self._ends.end(row, GONE, Status.REJECTED)
+            case Said.MIXED:
+                self._ends.end(row, MIXED, Status.UNKNOWN)
+
+    def _lay(self, row: Row, job: UpdateJob, state: State) -> None:
+        """Let `row` go as `job`, tied to the state that was read as far as the vendor can."""
+        settings, guard = self._account.settings, self._operations[row.job.operation].guard
+        guarded = None if guard is None else guard.guarded(settings, job, state)
+        text = "" if guarded is None else guarded.canonical_json()
+        if row.refused and row.refused == text:  # the guard still holds: the refusal was the row's
+            self._ends.end(row, row.answer or GONE, Status.REJECTED)
+            return
+        if row.refused and row.tries >= self._account.retry.max_attempts:
+            self._ends.end(row, MOVING, Status.CONFLICT)
+            return
+        row.laid = job.canonical_json()
+        row.guarded, row.refused = text, ""
+        row.is_looked_at = True
+        if not (row.in_doubt or row.job.expects):
+            row.before = state.text()
+
+    def _told_nothing(self, row: Row, answer: Answer) -> None:
+        """The vendor did not tell what it holds: ask again later, or give up."""
+        if answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._gives_up, is_read=True)
+            return
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.unread += is_counted
+        attempt = row.refusals.attempt(row.unread, is_counted=is_counted)
+        jitter = self._means.around.jitter()
+        delay_s = next_delay_s(self._account.retry, answer, attempt, jitter, is_counted=is_counted)
+        if delay_s is not None:
+            self._supply.again([row], delay_s)
+        elif not row.in_doubt and answer.http_status is None and answer.effect is Effect.NONE:
+            self._means.undecided.hold_unreached(row)
+        else:
+            self._gives_up([row], answer)
+
+    def _gives_up(self, rows: Batch, answer: Answer) -> None:
+        """The row ends: what its entity holds is not told."""
+        (row,) = rows
+        if row.in_doubt:
+            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            return
+        words = f"what the vendor holds could not be read: {answer.message}"
+        self._ends.end(row, answer._replace(message=words, hint=UNREAD_HINT), Status.FAILED)

@@ -1,0 +1,167 @@
+"""Guards that are read: what must not be carried out twice is tied to what the vendor holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
+from pipeline.model.retry import next_delay_s
+from pipeline.pacing.permit import Trip
+from pipeline.vendors import MISSING, Guard, Operation, State
+from pipeline.vendors.kit.classify import NOT_THE_VENDOR
+from pipeline.workers.answers import read_answer, update_answers
+from pipeline.workers.batches import Batch, Row
+from pipeline.workers.dependencies import Heard, Means
+from pipeline.workers.outcome import end_without_success
+from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
+
+NO_GUARD = "no_guard"
+OVERTAKEN = "changed_meanwhile"
+
+_HINT_NOTHING_SENT = "nothing was sent: send the row again"
+_HINT_NO_GUARD = "see what the entity holds; without a guard it goes by guard = false"
+_HINT_CONFLICT = "somebody else changes this entity: look at it, then send the row again"
+
+
+class Guards:
+    """Reads entities before their first attempt, and again where a guard was refused."""
+
+    def __init__(self, means: Means) -> None:
+        self._account = means.account
+        self._operations = means.operations
+        self._means = means
+        self._supply = means.supply
+        self._ends = means.ends
+        self._clock = means.around.clock
+        self._jitter = means.around.jitter
+
+    def is_next(self, row: Row) -> bool:
+        """Whether the next request for `row` is a read of its guard."""
+        if row.is_repeatable or row.in_doubt:
+            return False
+        operation = self._operations[row.job.operation]
+        guard = operation.guard
+        return guard is not None and guard.needs(self._account.settings, _job(operation, row.text))
+
+    def may_be_stale(self, row: Row, answer: Answer) -> bool:
+        """Whether `answer`, which leaves no doubt, may refuse the guard of `row`, not the row."""
+        guard = self._operations[row.job.operation].guard
+        if guard is None or not row.guarded:
+            return False
+        return guard.refusal(self._account.settings, answer)
+
+    def read_again(self, row: Row) -> None:
+        """The guard of `row` may be stale: let the entity be read, which tells."""
+        row.refused, row.guarded = row.guarded, ""
+        again = Answer(Verdict.TRANSIENT, Effect.NONE)
+        delay_s = next_delay_s(self._account.retry, again, row.tries, self._jitter())
+        self._supply.again([row], delay_s or 0.0)
+
+    async def read(self, row: Row, trip: Trip) -> Heard | None:
+        """Read what the guard of `row` is made of; None where nothing was asked."""
+        settings, operation = self._account.settings, self._operations[row.job.operation]
+        reading, guard = operation.reading, operation.guard
+        assert reading is not None and guard is not None  # noqa: PT018, S101 - `is_next`
+        job = _job(operation, row.text)
+        try:
+            with self._means.traffic.request(trip.left_s):
+                reply = await self._means.send(reading.request(settings, job))
+                trip.back(reply)
+        except Exception:
+            self._ends.end(row, UNREADABLE, Status.FAILED)
+            raise
+        except BaseException:
+            self._ends.leave(row, INTERRUPTED.message)
+            raise
+        if isinstance(reply, NoReply) and reply.lost_turn:
+            self._supply.stands_in_line_again([row])
+            return None
+        answer = read_answer(reply)
+        self._means.heard(trip, [row], reply, answer, is_read=True)
+        self._ends.exchanges.read(row, reply)
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
+        if isinstance(state, State):
+            self._lay(row, operation, guard, job, state)
+            return Heard((answer,), is_read=True, is_end=False)
+        if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
+            (answer,) = update_answers(operation, settings, (job,), reply)  # in the vendor's words
+        is_end = self._reads_not(row, answer, is_missing=state is MISSING)
+        # a row that a read refuses is a refused row: a wrong project shows here
+        return Heard((answer,), is_read=not is_end, is_end=is_end)
+
+    def _reads_not(self, row: Row, answer: Answer, *, is_missing: bool) -> bool:
+        """After a read that gave no state; whether `row` has ended for it."""
+        if answer.verdict is Verdict.OK:
+            answer = Answer(
+                *(Verdict.TRANSIENT, Effect.NONE, answer.http_status, NOT_THE_VENDOR),
+                message="what came is nothing that the vendor says of an entity",
+            )
+        if answer.verdict is Verdict.FATAL:
+            self._means.undecided.hold([row], answer, self._is_refused, is_read=True)
+            return False
+        is_counted = self._means.flow.is_counted(row, answer)
+        row.reads += is_counted
+        delay_s = None
+        if not is_missing:
+            attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+            delay_s = next_delay_s(
+                self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+            )
+        if delay_s is not None:
+            self._supply.again([row], delay_s)
+            return False
+        if answer.http_status is None and answer.effect is Effect.NONE:
+            self._means.undecided.hold_unreached(row)
+            return False
+        status = end_without_success(answer, in_doubt=False)
+        if answer.effect is Effect.MAYBE:  # of a read: nothing was to be applied
+            answer = answer._replace(effect=Effect.NONE, hint=_HINT_NOTHING_SENT)
+        self._ends.end(row, answer, status)
+        return True
+
+    def _is_refused(self, rows: Batch, answer: Answer) -> None:
+        """The account works: what refused the read was about this row."""
+        self._ends.end(rows[0], answer, Status.REJECTED)
+
+    def _lay(
+        self,
+        row: Row,
+        operation: Operation[Any, Any],
+        guard: Guard[Any, Any],
+        job: UpdateJob,
+        state: State,
+    ) -> None:
+        """Tie `row` to the state that was read, unless that says that it ends."""
+        settings, row.reads = self._account.settings, 0
+        guarded = guard.guarded(settings, job, state)
+        if guarded is None:
+            words = "what the vendor holds offers nothing that would keep this from happening twice"
+            answer = Answer(
+                Verdict.REJECTED, Effect.NONE, code=NO_GUARD, message=words, hint=_HINT_NO_GUARD
+            )
+            self._ends.end(row, answer, Status.FAILED)
+            return
+        text = guarded.canonical_json()
+        refusal = row.answer
+        if not row.refused or refusal is None:
+            row.guarded = text
+            self._supply.goes_on([row])
+        elif text == row.refused:  # it still holds: the refusal is about the row
+            self._ends.end(row, refusal, Status.REJECTED)
+        elif row.tries < self._account.retry.max_attempts:
+            row.guarded, row.refused = text, ""
+            self._supply.goes_on([row])
+        else:
+            expected = guard.expected(settings, _job(operation, row.refused))
+            found = guard.expected(settings, guarded)
+            words = f"expected {expected}, found {found}: it was changed between read and update"
+            self._ends.end(
+                row,
+                refusal._replace(code=OVERTAKEN, message=words, hint=_HINT_CONFLICT),
+                Status.CONFLICT,
+            )
+
+
+def _job(operation: Operation[Any, Any], text: str) -> UpdateJob:
+    job: UpdateJob = operation.job_type.trusted(text)
+    return job

@@ -1,0 +1,121 @@
+"""Which answers make it pointless to send further rows to an account. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.model import Answer, Verdict
+from pipeline.workers.fail_fast import Brake
+
+
+def hopeless(
+    answer: Answer,
+    brake: Brake | None,
+    *,
+    is_asked: bool = False,
+    down_s: float = 0.0,
+    throttled_s: float = 0.0,
+    max_outage_s: float = math.inf,
+) -> str | None:
+    """Why no further row should go to the account, or None.
+
+    brake          is told of the answer; None where that is no answer to an update
+    is_asked       the answer came to one that was sent to learn whether the account works
+    down_s         how long the vendor has been down; 0 where it is not
+    throttled_s    how long the vendor has refused all that it answered as too many requests
+    max_outage_s   neither is waited for longer
+
+    What a vendor refuses may be a row, see `AccountRefusals`; not so what kept us from asking it.
+
+    >>> untrusted = Answer(Verdict.FATAL, "none", code="tls_failed", message="not trusted")
+    >>> hopeless(untrusted, Brake())
+    'tls_failed: not trusted'
+    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake())
+    """
+    if answer.verdict is Verdict.FATAL and answer.http_status is None:
+        return in_words(answer)
+    if brake is not None and brake.pulls(answer, is_asked=is_asked):
+        return braked(brake)
+    if down_s > max_outage_s:
+        return (
+            f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
+            f"{max_outage_s:.0f}: {in_words(answer)}"
+        )
+    if answer.verdict is Verdict.THROTTLED and throttled_s > max_outage_s:
+        return (
+            f"the vendor has refused every request for {throttled_s:.0f} s as too many, longer "
+            f"than max_outage_s = {max_outage_s:.0f}: {in_words(answer)}"
+        )
+    return None
+
+
+def braked(brake: Brake) -> str:
+    """Why the account stops where its first answers were all one refusal."""
+    what = "" if brake.refusal is None else in_words(brake.refusal)
+    return (
+        f"the first {brake.after} answers were all the same refusal, and so were those of other "
+        f"rows: {what}. Nothing was sent after that; --no-brake sends all the same"
+    )
+
+
+class FirstReply:
+    """Requests without any reply, before the first reply of an account.
+
+    A single entity may hang at a vendor that is well; so another one is asked before the account
+    is given up. Each process of a run gets further than those before it: it asks for a row for
+    which none of them had asked in vain; where there is no such row, it goes on until one has
+    ended, behind which others wait.
+
+    >>> first = FirstReply()
+    >>> first.lost("a")
+    >>> first.asks_another, first.is_given_up(1, has_others=True)
+    (True, False)
+    >>> first.lost("b")
+    >>> first.asks_another, first.is_given_up(2, has_others=True)
+    (False, True)
+    """
+
+    __slots__ = ("_entities", "_has_news", "_lost")
+
+    def __init__(self) -> None:
+        self._entities: set[str] = set()
+        self._has_news = False
+        self._lost = 0
+
+    def lost(self, entity: str, *, is_known: bool = False) -> None:
+        """No reply came to a request for `entity`.
+
+        is_known  nor had any in an earlier process, and this one may have arrived
+        """
+        self._entities.add(entity)
+        self._has_news |= not is_known
+        self._lost += 1
+
+    @property
+    def asks_another(self) -> bool:
+        """Whether the next request is for another entity."""
+        return len(self._entities) == 1
+
+    def is_given_up(self, max_attempts: int, *, has_others: bool, has_ended: bool = False) -> bool:
+        """Whether the account is: so many requests, for two entities where there are two.
+
+        has_ended  a row has ended in this process
+
+        >>> first = FirstReply()
+        >>> first.lost("a", is_known=True)
+        >>> first.is_given_up(1, has_others=False)
+        False
+        >>> first.is_given_up(1, has_others=False, has_ended=True)
+        True
+        """
+        is_alone = self.asks_another and has_others
+        if self._lost < max_attempts or is_alone:
+            return False
+        return self._has_news or has_ended
+
+
+def in_words(answer: Answer) -> str:
+    """What was wrong, and what to do, in one phrase."""
+    status = f"HTTP {answer.http_status}" if answer.http_status is not None else ""
+    parts = [part for part in (status, answer.code, answer.message, answer.hint) if part]
+    return ": ".join(parts)

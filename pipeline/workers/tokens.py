@@ -1,0 +1,421 @@
+"""The way to an account's vendor, signed in: with a token, where it wants one, that is kept fresh.
+
+One token for all requests: fetched when the first one needs it, renewed before it ends, replaced
+when it has ended. No request is sent twice here: what lost its turn stands in line again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass, replace
+from enum import Enum
+from http import HTTPStatus
+
+import anyio
+from yarl import URL
+
+from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
+from pipeline.model.quota import parse_quota
+from pipeline.model.retry import RETRYABLE, next_delay_s
+from pipeline.pacing.limiter import Gate, Terms
+from pipeline.pacing.pause import ANNOUNCED_S
+from pipeline.vendors.kit.classify import is_html
+from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
+from pipeline.workers.answers import read_answer
+from pipeline.workers.auth import authorization, is_token, secrets_of
+from pipeline.workers.dependencies import Send
+from pipeline.workers.transport import Late, Transport, host_port
+
+WhileOpen = Callable[[], AbstractContextManager[None]]
+
+AHEAD_S = 300.0  # no request that leaves with a token takes longer than that
+ASK_AGAIN_S = 30.0  # where another token was not to be had while the old one holds
+AHEAD_SHARE = 0.1  # of its lifetime, at most
+UNUSED_MOST = 5  # tokens that end before a request gets its turn, one after the other
+BELIEVED_AFTER = 3  # tokens: a row that is refused under so many good ones is refused itself
+
+SIGNED_OUT = NoReply(
+    "signed_out",
+    "the access token ended; the request is sent again with another one",
+    may_have_arrived=False,
+    lost_turn=True,
+)
+LATE_SIGN_IN = NoReply(
+    "late_sign_in",
+    "signing in took so long that the request lost its turn",
+    may_have_arrived=False,
+    lost_turn=True,
+)
+FAILED = "sign_in_failed"
+REFUSED = "sign_in_refused"
+TOO_SHORT = NoReply(
+    FAILED,
+    "the access tokens end before the account's quota lets a request leave",
+    may_have_arrived=False,
+    is_permanent=True,
+)
+
+
+@asynccontextmanager
+async def signed_in(
+    account: Account,
+    *,
+    late: Late,
+    while_open: WhileOpen = nullcontext,
+    announce: Callable[[str], None] = lambda _words: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    jitter: Callable[[], float] = random.random,
+) -> AsyncIterator[Send]:
+    """What sends a request of this account and brings the reply.
+
+    late    asked before a request leaves that had to wait until its turn was over
+    while_open  a block that is broken off, quietly, once no request may leave any more
+    announce  is called, with words for people, where the token server is waited for
+    clock   monotonic seconds
+    jitter  draws from [0, 1)
+    raises  ConfigError where credentials or addresses cannot be used
+    """
+    signs = account.vendor.authenticate(account.settings)
+    ready = None if isinstance(signs, TokenCall) else authorization(signs)
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(
+            Transport(
+                account.link,
+                authorization=ready,
+                in_flight=account.in_flight,
+                secrets=secrets_of(account),
+                late=late,
+            )
+        )
+        if not isinstance(signs, TokenCall):
+            yield transport.send
+            return
+        to_tokens = await stack.enter_async_context(
+            Transport(
+                _link_to_tokens(account.link, signs),
+                authorization=authorization(signs.basic),
+                in_flight=1,
+                secrets=secrets_of(account),
+            )
+        )
+        tokens = _Tokens(
+            account,
+            signs,
+            to_tokens.send,
+            announce=announce,
+            clock=clock,
+            sleep=sleep,
+            jitter=jitter,
+        )
+        yield _SignedIn(transport, tokens, late=late, while_open=while_open, clock=clock)
+
+
+async def sign_in_ahead(send: Send) -> NoReply | None:
+    """See to it that a token is there before the first request needs it, where one is needed.
+
+    returns  why there is none; the first request will ask for one again
+    """
+    return await send.sign_in_ahead() if isinstance(send, _SignedIn) else None
+
+
+def _link_to_tokens(link: Link, call: TokenCall) -> Link:
+    # an account's headers may hold a key of its gateway: no other host is to see it
+    headers = link.headers if _origin(link.base_url) == _origin(call.base_url) else {}
+    return replace(link, base_url=call.base_url, headers=headers)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = URL(url)
+    return parts.scheme, parts.host, parts.port
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is known of a token. Its value is the transport's alone.
+
+    due_s   when another is fetched in its place, by the clock
+    ends_s  when it ends
+    """
+
+    serial: int
+    due_s: float
+    ends_s: float
+    is_accepted: bool = False
+
+
+class _SignedIn:
+    """Sends requests with the account's token; safe to use concurrently."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        tokens: _Tokens,
+        *,
+        late: Late,
+        while_open: WhileOpen,
+        clock: Callable[[], float],
+    ) -> None:
+        self._transport = transport
+        self._tokens = tokens
+        self._late = late
+        self._while_open = while_open
+        self._clock = clock
+        self._held: _Held | None = None
+        self._newest = 0  # serial number of the last token; also when it is no longer held
+        self._unused = 0
+        self._hopeless: NoReply | None = None
+        self._one_asks = anyio.Lock()
+        self._signed_out: defaultdict[tuple[str, str, bytes], set[int]] = defaultdict(set)
+
+    async def __call__(self, request: Request) -> Reply | NoReply:
+        """What came back for this request; `lost_turn` where it is to stand in line again."""
+        if not self._is_ready() and not self._others_ask_early():
+            lost: NoReply | None = LATE_SIGN_IN
+            with self._while_open():
+                lost = await self._sign_in()
+            if lost is not None:
+                return lost
+        held = self._held
+        if held is None:  # it ended while this request waited for another turn
+            return SIGNED_OUT
+        self._unused = 0
+        reply = await self._transport.send(request)  # takes the token before it waits
+        if isinstance(reply, NoReply):
+            return reply
+        if reply.status == HTTPStatus.UNAUTHORIZED:
+            return self._refused(held, request, reply)
+        held.is_accepted = True
+        if self._signed_out:
+            self._signed_out.pop(_what_is_asked(request), None)
+        return reply
+
+    async def sign_in_ahead(self) -> NoReply | None:
+        """Fetch a token, if there is none that holds; why there is none."""
+        async with self._one_asks:
+            if self._is_ready():
+                return None
+            granted = await self._tokens.fetch()
+            if isinstance(granted, NoReply):
+                return granted
+            self._take(granted)
+            return None
+
+    def _others_ask_early(self) -> bool:
+        """Whether another one is being fetched while the old one still holds."""
+        held = self._held
+        return held is not None and self._clock() < held.ends_s and self._one_asks.locked()
+
+    def _is_ready(self) -> bool:
+        return self._held is not None and self._clock() < self._held.due_s
+
+    async def _sign_in(self) -> NoReply | None:
+        """See to it that there is a token; what becomes of the request instead."""
+        # Whoever is cancelled while it asks leaves the lock to the next, who asks again.
+        async with self._one_asks:
+            if not self._is_ready() and self._hopeless is None:
+                await self._ask()
+        if self._hopeless is not None:
+            return self._hopeless
+        # where that turn is lost the next one finds a token: none need be used so late
+        return None if await self._late(math.inf) else LATE_SIGN_IN
+
+    async def _ask(self) -> None:
+        if self._unused >= UNUSED_MOST:
+            self._hopeless = TOO_SHORT
+            return
+        held = self._held
+        granted = await self._tokens.fetch()
+        if isinstance(granted, Granted):
+            self._take(granted)
+        elif held is not None and granted.reason == FAILED and self._clock() < held.ends_s:
+            # it was asked for early: the old one holds a while longer
+            held.due_s = min(held.ends_s, self._clock() + ASK_AGAIN_S)
+        else:
+            self._hopeless = granted
+
+    def _take(self, granted: Granted) -> None:
+        lifetime_s = _lifetime_s(granted.token)
+        self._newest += 1
+        self._unused += 1
+        self._held = _Held(
+            self._newest,
+            due_s=granted.asked_s + renewed_after_s(lifetime_s),
+            ends_s=granted.asked_s + lifetime_s,
+        )
+        self._transport.sign(authorization(Bearer(granted.token.value)))
+
+    def _refused(self, held: _Held, request: Request, reply: Reply) -> Reply | NoReply:
+        """What a 401 comes to."""
+        asked = _what_is_asked(request)
+        serials = self._signed_out[asked]
+        serials.add(held.serial)
+        act = after_401(
+            held.serial, self._newest, was_accepted=held.is_accepted, tokens=len(serials)
+        )
+        if act is After401.STANDS:
+            del self._signed_out[asked]
+            return reply
+        if act is After401.SIGN_IN:
+            self._held = None
+        return SIGNED_OUT
+
+
+def _what_is_asked(request: Request) -> tuple[str, str, bytes]:
+    return request.method, request.path, request.body
+
+
+def _lifetime_s(token: Token) -> float:
+    """For ever where the reply named none, or none that can be: then only a 401 ends it."""
+    named_s = token.lifetime_s
+    return named_s if named_s is not None and named_s > 0.0 else math.inf
+
+
+def renewed_after_s(lifetime_s: float) -> float:
+    """How long after the call that brought a token another one is fetched.
+
+    >>> renewed_after_s(86_399.0), renewed_after_s(60.0), renewed_after_s(math.inf)
+    (86099.0, 54.0, inf)
+    """
+    return lifetime_s - min(AHEAD_S, AHEAD_SHARE * lifetime_s)
+
+
+class After401(Enum):
+    """What follows when a request that carried a token was answered with 401."""
+
+    SIGN_IN = "the token has ended: fetch another, then send again"
+    SEND_AGAIN = "another token is there already"
+    STANDS = "the reply stands"
+
+
+def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> After401:
+    """Whether a 401 is about the token, or about who we are and what we ask.
+
+    carried       serial number of the token that the request carried
+    newest        of the last one that was fetched
+    was_accepted  whether a request that carried the same token got any other reply
+    tokens        under how many tokens this very request was answered so, this one included
+
+    >>> after_401(1, 1, was_accepted=False, tokens=1).name
+    'STANDS'
+    """
+    if tokens >= BELIEVED_AFTER:
+        return After401.STANDS
+    if carried < newest:
+        return After401.SEND_AGAIN
+    return After401.SIGN_IN if was_accepted else After401.STANDS
+
+
+# Where the tokens come from...
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A token.
+
+    asked_s  when the request for it left, by the clock
+    """
+
+    token: Token
+    asked_s: float
+
+
+class _Tokens:
+    """Fetches tokens, one at a time."""
+
+    def __init__(
+        self,
+        account: Account,
+        call: TokenCall,
+        send: Send,
+        *,
+        announce: Callable[[str], None],
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._account = account
+        self._call = call
+        self._send = send
+        self._gate = Gate(
+            Terms(quotas=tuple(map(parse_quota, call.quota))),
+            clock=clock,
+            utc=time.time,
+            sleep=sleep,
+        )
+        self._announce = announce
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._server = host_port(URL(call.base_url))
+
+    async def fetch(self) -> Granted | NoReply:
+        """A token, or why there is none for this account.
+
+        All pauses together are waited for as long as one of the vendor's own may be.
+        """
+        attempt, waited_s = 0, 0.0
+        while True:
+            attempt += 1
+            number = await self._gate.permit()
+            asked_s = self._clock()
+            reply = await self._send(self._call.request)
+            self._gate.returned(number, asked_s, reply)
+            token = _token(self._call, reply)
+            if token is not None:
+                return Granted(token, asked_s)
+            answer = self._answer(reply)
+            self._gate.heard(answer, asked_s)
+            delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
+            pause_s = answer.retry_after_s or 0.0
+            waited_s += pause_s
+            if delay_s is None or waited_s > self._account.max_wait_s:
+                return self._given_up(answer, attempt, waited_s)
+            if pause_s > ANNOUNCED_S:
+                name, server, words = self._account.name, self._server, answer.message
+                self._announce(
+                    f"{name}: waiting {pause_s:.0f} s for a token from {server}: {words}"
+                )
+            await self._sleep(delay_s)
+
+    def _answer(self, reply: Reply | NoReply) -> Answer:
+        """What a reply without a token means."""
+        if isinstance(reply, NoReply):
+            return read_answer(reply)
+        if reply.status // 100 != 2:  # noqa: PLR2004 - the class of what went well
+            return read_answer(reply)
+        # its body is not shown: what we could not read may be a token all the same
+        came = "a page of HTML or XML" if is_html(reply) else "a reply"
+        message = f"HTTP {reply.status}, {came} without an access token that can be used"
+        return Answer(Verdict.FATAL, Effect.NONE, reply.status, "no_token", message)
+
+    def _given_up(self, answer: Answer, attempt: int, waited_s: float) -> NoReply:
+        if answer.verdict not in RETRYABLE and answer.http_status is not None:
+            detail = f"{self._server} gave no token for the account's credentials: {answer.message}"
+            return NoReply(REFUSED, detail, may_have_arrived=False, is_permanent=True)
+        tried = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+        detail = f"no access token from {self._server} after {tried}: {answer.message}"
+        most_s = self._account.max_wait_s
+        if waited_s > most_s:
+            detail += (
+                f"; it asks for a pause of {waited_s:.0f} s, longer than max_wait_s = {most_s:.0f}"
+            )
+        return NoReply(FAILED, detail, may_have_arrived=False, is_permanent=True)
+
+
+def _token(call: TokenCall, reply: Reply | NoReply) -> Token | None:
+    """The token of a reply; None where there is none that a header can carry."""
+    if isinstance(reply, NoReply) or reply.status // 100 != 2:  # noqa: PLR2004
+        return None
+    token = call.read(reply)
+    return token if token is not None and is_token(token.value.get_secret_value()) else None

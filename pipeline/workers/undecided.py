@@ -1,0 +1,235 @@
+"""Rows whose end depends on whether their account works: refused with a 403, or never connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from pipeline.model import Answer, Status, Verdict
+from pipeline.workers.batches import Batch, Row
+from pipeline.workers.fail_fast import Brake
+from pipeline.workers.outcome import is_judged
+from pipeline.workers.refusals import AccountRefusals
+from pipeline.workers.result_writer import INTERRUPTED, Ends
+from pipeline.workers.row_queue import Supply
+from pipeline.workers.stop_reason import braked, in_words
+
+HINT_THIS_ROW = (
+    "the vendor takes other rows with these credentials: check the id of this row, and what the "
+    "credentials may do with it"
+)
+
+
+@dataclass(slots=True)
+class _Held:
+    """Rows of one request that wait to know whether their account works.
+
+    came_s   when the answer came
+    is_read  it answered a read
+    is_group  no row of them was sent alone
+    then     what becomes of them where it is about them
+    """
+
+    rows: Batch
+    answer: Answer
+    came_s: float
+    is_read: bool
+    is_group: bool
+    then: Callable[[Batch, Answer], None]
+
+
+class Undecided:
+    """Holds rows back until other answers tell about the account, and says when to ask for some.
+
+    refused_before  rows that were refused so in an earlier process, which did not judge them, and
+                    by which status
+    clock           monotonic seconds
+    asks            the batch that is under way to learn whether the account works; None: none is
+    known           a row that was updated; None: none was
+    """
+
+    def __init__(
+        self,
+        supply: Supply,
+        ends: Ends,
+        brake: Brake,
+        clock: Callable[[], float],
+        refused_before: Mapping[int, int],
+    ) -> None:
+        self._supply = supply
+        self._ends = ends
+        self._clock = clock
+        statuses = refused_before.values()
+        not_credentials = sum(status != HTTPStatus.UNAUTHORIZED for status in statuses)
+        self._updates = AccountRefusals(not_credentials)
+        self._reads = AccountRefusals(not_credentials)
+        self._held: list[_Held] = []
+        self._unreached: list[Row] = []
+        self._refusal = INTERRUPTED
+        self.brake = brake
+        self.refused_before = refused_before
+        self.asks: Batch | None = None
+        self.known: Row | None = None
+
+    # Rows that wait...
+
+    def hold(
+        self,
+        rows: Batch,
+        answer: Answer,
+        then: Callable[[Batch, Answer], None],
+        *,
+        is_read: bool = False,
+        is_group: bool = False,
+    ) -> None:
+        """`rows` were refused; `then` is called with them where that is about them."""
+        self._held.append(_Held(rows, answer, self._clock(), is_read, is_group, then))
+
+    def hold_unreached(self, row: Row) -> None:
+        """No attempt of `row` had a connection: it goes again once another request has."""
+        self._unreached.append(row)
+
+    @property
+    def count(self) -> int:
+        """How many rows wait."""
+        return sum(len(held.rows) for held in self._held) + len(self._unreached)
+
+    # What answers teach...
+
+    def heard(
+        self, batch: Batch, answers: Sequence[Answer], left_s: float, *, is_read: bool
+    ) -> None:
+        """Learn from what came to a request for `batch` that left at `left_s`."""
+        is_asked = self.asks is batch
+        for answer in answers:
+            if answer.http_status is not None:
+                self._reached()
+            if is_judged(answer):
+                self._judged(batch, answer, left_s, is_read=is_read)
+            elif answer.verdict is Verdict.FATAL and not self._is_known_of(batch, answer):
+                refusals = self._reads if is_read else self._updates
+                refusals.refused(batch[0].job.entity, self._clock(), is_asked=is_asked)
+                self._refusal = answer
+        if self._held:
+            self._release()
+
+    def _judged(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool) -> None:
+        self._reads.judged(left_s)
+        if is_read:
+            return
+        self._updates.judged(left_s)
+        if answer.verdict is Verdict.OK:
+            self.known = batch[0]
+
+    def _is_known_of(self, batch: Batch, answer: Answer) -> bool:
+        """Whether it was refused before: that says nothing new. A 401 is about credentials."""
+        was_refused = all(row.job.row in self.refused_before for row in batch)
+        return was_refused and answer.http_status != HTTPStatus.UNAUTHORIZED
+
+    def _reached(self) -> None:
+        """There is a way to the vendor: rows that had none have all their attempts again."""
+        rows, self._unreached = self._unreached, []
+        for row in rows:
+            row.tries = row.reads = row.unread = 0
+            self._supply.again([row], 0.0)
+
+    def _release(self) -> None:
+        """Let those go on whose refusal is known to be about them."""
+        held, self._held = self._held, []
+        for each in held:
+            refusals = self._reads if each.is_read else self._updates
+            if refusals.clears(each.came_s):
+                each.then(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
+            else:
+                self._held.append(each)
+
+    @property
+    def is_in_question(self) -> bool:
+        """Whether nothing goes but one entity at a time, to learn whether the account works."""
+        return (
+            self._updates.is_in_question or self._reads.is_in_question or self.brake.is_in_question
+        )
+
+    @property
+    def why_given_up(self) -> str | None:
+        """Why the account takes no more rows: those that were asked were refused as well."""
+        is_given_up = self._updates.is_given_up or self._reads.is_given_up
+        return self._in_words() if is_given_up else None
+
+    def _in_words(self) -> str:
+        return f"{in_words(self._refusal)}. No other row was accepted since"
+
+    @property
+    def is_about_credentials(self) -> bool:
+        """Whether the last refusal was of who asks, whatever is asked."""
+        return self._refusal.http_status == HTTPStatus.UNAUTHORIZED
+
+    # Asking...
+
+    def may_leave(self, batch: Batch) -> bool:
+        """Whether a batch that was taken may still go."""
+        return self.asks is batch or not self.is_in_question
+
+    def one_of_a_group(self) -> Batch:
+        """A row of a refused group, to be sent alone; none where no group waits."""
+        for held in self._held:
+            if held.is_group:
+                row = held.rows.pop(0)
+                if not held.rows:
+                    self._held.remove(held)
+                return [row]
+        return []
+
+    # Where nothing else is left...
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether refusals, which may be about the account, put it in question."""
+        return self._updates.is_in_question or self._reads.is_in_question
+
+    def why_stuck(self) -> str | None:
+        """With nobody left to ask: why the account takes no more rows, or None."""
+        if self.is_refused:
+            return self._in_words()
+        if self._held:
+            return None
+        if self.brake.is_in_question:
+            return braked(self.brake)
+        if self._unreached:
+            return f"no connection was made: {in_words(self._unreached[0].answer or INTERRUPTED)}"
+        return None
+
+    def works(self) -> None:
+        """It has just been seen that the account works: what was refused is about its rows."""
+        now_s = self._clock()
+        self._updates.judged(now_s)
+        self._reads.judged(now_s)
+        self._release()
+
+    def decide(self) -> None:
+        """With nobody left to ask and the account not in question: what waits ends.
+
+        Where it never was in question all of it was refused in two processes, and nothing tells.
+        """
+        held, self._held = self._held, []
+        for each in held:
+            refusals = self._reads if each.is_read else self._updates
+            if refusals.is_proven or each.is_group:
+                each.then(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
+            else:
+                for row in each.rows:
+                    status = Status.UNKNOWN if row.in_doubt else Status.FAILED
+                    self._ends.end(row, each.answer, status)
+
+    def leave(self, why: str | None) -> None:
+        """The account has stopped: what waits was not judged."""
+        held, self._held = self._held, []
+        for each in held:
+            for row in each.rows:
+                if not row.in_doubt:
+                    row.answer = each.answer
+                self._ends.leave(row, why)
+        unreached, self._unreached = self._unreached, []
+        for row in unreached:
+            self._ends.leave(row, why)

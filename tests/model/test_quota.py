@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.model.quota import Quota, parse_quota
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20/s", Quota(20, 1.0)),
+        ("1000/min", Quota(1000, 60.0)),
+        ("12/6s", Quota(12, 6.0)),  # Adobe Analytics' way of stating it
+        ("50000/day", Quota(50000, 86400.0)),
+        (" 5 / 2 min ", Quota(5, 120.0)),
+        ("1000/min burst", Quota(1000, 60.0, is_burst=True)),
+    ],
+)
+def test_quotas_as_people_write_them(text, expected):
+    assert parse_quota(text) == expected
+    assert parse_quota(str(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", "20", "20/", "0/s", "1.5/s", "-1/s", "20/0s", "20/month", "20/sburst"]
+)
+def test_what_is_no_quota_says_what_is_expected(text):
+    with pytest.raises(ValueError, match="expected requests per time"):
+        parse_quota(text)

@@ -1,0 +1,430 @@
+from __future__ import annotations
+
+import time
+
+import anyio
+import pytest
+
+from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
+from pipeline.model.pause import AskedPause
+from pipeline.model.quota import Quota
+from pipeline.pacing import limiter as gate_module
+from pipeline.pacing.limiter import Door, Gate, Terms, spacing
+from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.vendors.kit.numbers import LONGEST_S
+from tests.workers.acme import gate_of
+
+pytestmark = pytest.mark.quiet
+
+REFUSED = Answer(Verdict.THROTTLED, Effect.NONE, 429)
+REPLY = Reply(204, {}, b"")
+LOST = NoReply("timeout", "no answer", may_have_arrived=True)
+NEVER_LEFT = NoReply("connect_failed", "refused", may_have_arrived=False)
+
+
+@pytest.mark.parametrize(
+    ("quotas", "at_once", "rate"),
+    [
+        ([Quota(20, 1.0)], 2, 20.0),  # two, so that a late timer is made up for
+        ([Quota(1000, 1.0)], 50, 1000.0),  # 50 ms worth
+        ([Quota(100, 1.0), Quota(600, 60.0)], 2, 10.0),  # the tightest mean rate spreads
+        ([Quota(100, 1.0), Quota(600, 60.0, is_burst=True)], 5, 100.0),  # of those that ask for it
+        ([Quota(1, 1.0)], 2, 1.0),  # the window holds it to one all the same
+    ],
+)
+def test_spacing(quotas, at_once, rate):
+    most, period_s = spacing(Terms(quotas=tuple(quotas)).even_per_s)
+    assert most == at_once
+    assert most / period_s == pytest.approx(rate)
+
+
+async def test_no_window_holds_more_than_the_quota_and_nearly_all_of_it_is_used():
+    quota = Quota(20, 0.2)
+    tested = gate_of(quota)
+    left: list[float] = []
+
+    async def worker() -> None:
+        while len(left) < 100:
+            number = await tested.permit()
+            left.append(time.monotonic())
+            tested.returned(number, left[-1], REPLY)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(worker)
+    left.sort()
+    assert min(b - a for a, b in zip(left, left[20:], strict=False)) >= 0.2
+    assert left[99] - left[0] < 5 * 0.2 * 1.6
+
+
+async def test_requests_are_spread_not_sent_in_a_burst():
+    tested = gate_of(Quota(100, 1.0))
+    start = time.monotonic()
+    for _ in range(21):
+        await tested.permit()
+    assert time.monotonic() - start >= 0.15
+
+
+async def test_the_longest_pause_holds():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.2), 0.0)
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.0)
+    assert 0.1 < tested.pause_left_s() <= 0.2
+    start = time.monotonic()
+    await tested.permit()
+    assert time.monotonic() - start >= 0.19
+
+
+async def test_a_429_without_a_time_slows_everyone_too():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.heard(REFUSED, time.monotonic())
+    assert 0.05 < tested.pause_left_s() <= 0.1
+    tested.heard(REFUSED, time.monotonic() + 0.1)  # what left after that pause is refused as well
+    assert 0.15 < tested.pause_left_s() <= 0.2
+
+
+async def test_closing_a_door_lets_nobody_wait_there():
+    tested = Door(gate_of(Quota(1, 3600.0)))
+    assert await tested.permit() is not None
+    told: list[int | None] = []
+
+    async def worker() -> None:
+        told.append(await tested.permit())
+
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(5):
+                tasks.start_soon(worker)
+            await anyio.sleep(0.02)
+            tested.close()
+    assert told == [None] * 5
+    assert await tested.permit() is None
+
+
+async def test_a_closed_door_leaves_the_gate_open_to_others():
+    shared = gate_of(Quota(50, 1.0))
+    closed, other = Door(shared), Door(shared)
+    closed.close()
+    assert await closed.permit() is None
+    assert [await other.permit() for _ in range(5)] == [0, 1, 2, 3, 4]
+
+
+async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
+    door, seen = Door(gate_of(Quota(50, 1.0))), []
+
+    async def waiter() -> None:
+        with door.while_open():
+            await anyio.sleep(60)
+            seen.append("never")
+        seen.append("broken off")
+
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(waiter)
+            await anyio.sleep(0.01)
+            door.close()
+    assert seen == ["broken off"]
+
+
+async def test_what_left_before_counts_and_so_does_the_pause():
+    tested = gate_of(Quota(2, 0.4))
+    tested.close()
+    tested.open([0.3, 0.1], AskedPause(time.time() + 0.15, time.time()))
+    start = time.monotonic()
+    await tested.permit()
+    assert time.monotonic() - start >= 0.15
+    await tested.permit()
+    assert time.monotonic() - start >= 0.3
+
+
+async def test_what_is_told_to_others_is_from_when_on_requests_count():
+    tested = gate_of(Quota(100, 1.0))
+    numbers = [await tested.permit() for _ in range(4)]
+    left_s = time.monotonic() - 0.5
+    tested.returned(numbers[0], left_s, REPLY)
+    tested.returned(numbers[1], left_s, LOST)
+    tested.returned(numbers[2], left_s, NEVER_LEFT)
+    never_left_s, *answered_s = tested.take_ages_s()
+    assert 0.5 <= never_left_s < 0.6  # since it should have left
+    assert all(0 <= each_s < 0.1 for each_s in answered_s)  # they may have arrived until now
+    assert tested.under_way == 1
+    assert tested.take_ages_s() == []
+    tested.returned(numbers[3], left_s, REPLY)
+    assert len(tested.take_ages_s()) == 1
+
+
+async def test_what_is_under_way_for_long_is_passed_on_as_arriving_late(monkeypatch):
+    monkeypatch.setattr(gate_module, "HAND_OVER_S", 0.05)
+    tested = gate_of(Quota(100, 1.0))
+    number = await tested.permit()
+    tested.close()
+    assert not tested.is_settled
+    assert tested.take_ages_s() == []
+    await anyio.sleep(0.06)
+    assert tested.is_settled
+    (age_s,) = tested.take_ages_s(is_all=True)
+    assert -MOST_WAY_S <= age_s < 1.0 - MOST_WAY_S
+    tested.returned(number, time.monotonic() - 0.1, REPLY)
+    assert tested.take_ages_s(is_all=True) == []
+
+
+async def test_a_reply_lets_the_next_one_go():
+    tested = gate_of(Quota(1, 0.1))
+    number, left_s = await tested.permit(), time.monotonic()
+
+    async def answer() -> None:
+        await anyio.sleep(0.2)
+        tested.returned(number, left_s, REPLY)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(answer)
+        with anyio.fail_after(2):
+            await tested.permit()
+    assert time.monotonic() - left_s >= 0.3
+
+
+async def test_no_more_leaves_off_the_record_than_may():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.close()
+    tested.open(most_unrecorded=2)
+    for _ in range(2):
+        tested.returned(await tested.permit(), time.monotonic(), REPLY)
+    with anyio.move_on_after(0.05):
+        await tested.permit()
+        raise AssertionError
+    assert len(tested.take_ages_s()) == 2
+    with anyio.move_on_after(0.05):  # told, and not yet on the disk
+        await tested.permit()
+        raise AssertionError
+    tested.recorded()
+    with anyio.fail_after(1):
+        await tested.permit()
+
+
+async def test_of_a_pause_it_is_told_at_once():
+    told: list[str] = []
+    tested = Gate(
+        Terms(quotas=(Quota(1000, 1.0),)),
+        clock=time.monotonic,
+        utc=time.time,
+        paused=lambda: told.append("paused"),
+    )
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=5.0), time.monotonic())
+    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=1.0), time.monotonic())
+    tested.heard(Answer(Verdict.OK, Effect.APPLIED, 204), time.monotonic())
+    assert told == ["paused"]
+
+
+async def test_a_closed_gate_lets_nobody_out_until_it_is_opened():
+    tested = gate_of(Quota(100, 1.0))
+    tested.close()
+    with anyio.move_on_after(0.05):
+        await tested.permit()
+        raise AssertionError
+    tested.open()
+    with anyio.fail_after(1):
+        await tested.permit()
+
+
+async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
+    tested = gate_of(Quota(3, 0.3))
+    tested.close()
+    tested.open(unrecorded=3)
+    start = time.monotonic()
+    tested.returned(await tested.permit(), time.monotonic(), REPLY)
+    assert time.monotonic() - start >= 0.3
+    assert len(tested.take_ages_s()) == 4
+
+
+async def test_those_who_wait_at_a_door_can_be_sent_away():
+    door, told = Door(gate_of(Quota(1, 3600.0))), []
+    assert await door.permit() == 0
+
+    async def worker() -> None:
+        told.append(await door.permit())
+
+    with anyio.fail_after(2):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(worker)
+            await anyio.sleep(0.02)
+            door.send_away()
+    assert told == [None] * 3
+
+
+async def test_counted_from_the_reply_no_way_to_the_vendor_matters():
+    tested, left, returned = gate_of(Quota(2, 0.1), is_strict=True), [], []
+
+    async def request() -> None:
+        number = await tested.permit()
+        left.append(time.monotonic())
+        await anyio.sleep(0.05)
+        tested.returned(number, left[-1], REPLY)
+        returned.append(time.monotonic())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(request)
+    assert all(after - before >= 0.1 for before, after in zip(returned, left[2:], strict=False))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ratelimit-policy": "50;w=1"},
+        {"x-ratelimit-limit": "50", "x-ratelimit-reset": "1"},
+    ],
+)
+async def test_a_limit_that_replies_state_is_taken_over_where_none_is_configured(headers):
+    learning, told = gate_of(starts_per_s=1000.0), gate_of(Quota(1000, 1.0))
+    for gate in (learning, told):
+        number = await gate.permit()
+        gate.returned(number, time.monotonic(), Reply(204, headers, b""))
+    assert learning.per_second == 50.0 * 0.95
+    assert told.per_second == 1000.0  # a configured quota is what the contract says
+
+
+async def test_where_nothing_remains_it_waits_until_the_window_is_renewed():
+    tested = gate_of(starts_per_s=1000.0)
+    number = await tested.permit()
+    headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
+    tested.returned(number, time.monotonic(), Reply(204, headers, b""))
+    assert 6.5 < tested.pause_left_s() <= 7.0
+
+
+async def permits_in(gate: Gate, seconds: float) -> int:
+    """How many permits one worker after the other gets in that time."""
+    count = 0
+    with anyio.move_on_after(seconds):
+        while True:
+            await gate.permit()
+            count += 1
+    return count
+
+
+async def test_who_asks_for_less_gets_less_until_it_is_taken_back():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.slow("one", 20.0)
+    tested.slow("other", 50.0)
+    assert tested.per_second == 20.0
+    assert 3 <= await permits_in(tested, 0.25) <= 7
+    tested.slow("one", None)
+    assert tested.per_second == 50.0
+    tested.slow("other", None)
+    assert tested.per_second == 1000.0
+    assert await permits_in(tested, 0.25) > 100
+
+
+async def test_nobody_asks_for_more_than_the_quota():
+    tested = gate_of(Quota(20, 1.0))
+    tested.slow("one", 500.0)
+    assert tested.per_second == 20.0
+
+
+async def test_a_quota_that_is_no_rate_can_be_slowed_too():
+    tested = gate_of(Quota(1000, 1.0, is_burst=True))
+    assert tested.per_second == float("inf")
+    tested.slow("one", 20.0)
+    assert await permits_in(tested, 0.25) <= 7
+
+
+async def test_whoever_waits_long_at_a_slow_rate_leaves_as_soon_as_it_is_taken_back():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.slow("one", 0.001)
+    await tested.permit()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tested.permit)
+        await anyio.sleep(0.05)
+        tested.slow("one", None)
+        with anyio.fail_after(1):
+            await tested.permit()
+
+
+# The vendor's pause: who is told, and who lifts it
+
+THROTTLED_LONG = Answer(Verdict.THROTTLED, Effect.NONE, retry_after_s=600.0)
+
+
+async def test_whoever_watches_hears_of_a_pause_with_its_origin():
+    tested = gate_of(Quota(1000, 1.0))
+    found: list[AskedPause] = []
+
+    def on_pause(asked, now_s):
+        found.append(asked)
+        assert abs(now_s - time.time()) < 5
+
+    with tested.watched(on_pause):
+        Door(tested, "a-run").heard(THROTTLED_LONG, 0.0, "HTTP 429, Retry-After: 600")
+    tested.heard(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)  # nobody watches any more
+    (asked,) = found
+    assert asked[2:] == ("a-run", "HTTP 429, Retry-After: 600")
+    assert asked.until_s - asked.asked_s == pytest.approx(600.0)
+    late: list[AskedPause] = []
+    with tested.watched(lambda asked, _now_s: late.append(asked)):
+        assert [each.run for each in late] == [""]  # the one that is on
+
+
+async def test_a_pause_is_to_be_recorded_once():
+    tested = gate_of(Quota(1000, 1.0))
+    assert tested.unrecorded_pause is None
+    tested.heard(THROTTLED_LONG, 0.0)
+    asked = tested.unrecorded_pause
+    assert asked is not None
+    assert not tested.is_pause_on_record
+    tested.heard(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)
+    tested.recorded_pause(asked)  # meanwhile there is a longer one
+    assert tested.unrecorded_pause is not None
+    tested.recorded_pause(tested.unrecorded_pause)
+    assert tested.unrecorded_pause is None
+    assert tested.is_pause_on_record
+
+
+async def test_a_lifted_pause_keeps_nobody_waiting():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.heard(THROTTLED_LONG, 0.0)
+    async with anyio.create_task_group() as tasks:
+        with anyio.fail_after(10):
+            tasks.start_soon(tested.permit)
+            await anyio.sleep(0.05)
+            tested.lift_pause()
+    assert tested.pause_left_s() == 0
+
+
+async def test_what_is_gone_from_the_record_was_lifted():
+    tested = gate_of(Quota(1000, 1.0))
+    tested.open((), AskedPause(time.time() + 600.0))
+    assert tested.pause_left_s() > 590
+    tested.open((), None)
+    assert tested.pause_left_s() == 0
+    tested.heard(THROTTLED_LONG, 0.0)
+    tested.open((), None)  # that one never was on record
+    assert tested.pause_left_s() > 590
+
+
+@pytest.mark.parametrize("until_s", [float("inf"), float("nan"), 1e300, 253402300799.0])
+async def test_whatever_stands_on_record_a_pause_is_finite(until_s):
+    tested = gate_of(Quota(1000, 1.0))
+    tested.open((), AskedPause(until_s))
+    assert 0 < tested.pause_left_s() <= LONGEST_S
+
+
+async def test_a_pause_without_a_time_is_no_longer_than_the_account_waits():
+    tested = gate_of(Quota(1000, 1.0), max_wait_s=0.5)
+    for _ in range(20):
+        tested.heard(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
+    assert 0 < tested.pause_left_s() <= 0.5
+
+
+async def test_a_pause_that_was_lifted_while_the_gate_was_closed_reaches_nobody():
+    tested = gate_of(Quota(1000, 1.0))
+    asked = AskedPause(time.time() + 600.0)
+    tested.open((), asked)
+    tested.close()
+    found: list[AskedPause] = []
+    with tested.watched(lambda asked, _now_s: found.append(asked)):
+        assert found == []
+        tested.open((), None)
+        assert found == []
+        tested.close()
+        tested.open((), asked)
+        assert found == [asked]

@@ -1,0 +1,252 @@
+"""One process's hold on a gate, with real files; two of them stand for two processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.model.pause import AskedPause
+from pipeline.model.quota import Quota
+from pipeline.pacing import quota_lease
+from pipeline.pacing.boot_clock import Moment
+from pipeline.pacing.limiter import Terms
+from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.pacing.pause import ANNOUNCED_S
+from pipeline.pacing.quota_lease import Tenure, most_in, this_moment
+from pipeline.store import Departures, Runs
+from tests.workers.acme import gate_of
+
+QUOTA = Quota(20, 1.0)
+HOLD = """
+import sys, time
+from pathlib import Path
+from pipeline.model.quota import Quota
+from pipeline.pacing.quota_lease import Tenure
+from tests.workers.acme import gate_of
+
+held = Tenure("group", gate_of(Quota(20, 1.0)), Path(sys.argv[1]))
+assert held.reach()
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Runs]:
+    with Runs(tmp_path / "ledger.db") as each:
+        yield each
+
+
+def tenure_of(folder: Path, *quotas: Quota, now=this_moment) -> Tenure:
+    return Tenure("group", gate_of(*(quotas or (QUOTA,))), folder, now=now)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "quotas", "most"),
+    [
+        (2.0, [Quota(20, 1.0)], 40),  # what two windows allow
+        (2.0, [Quota(600, 60.0)], 22),  # spread: what two seconds allow, and two at once
+        (2.0, [Quota(20, 1.0), Quota(600, 60.0)], 22),  # the slowest spreads
+        (2.0, [Quota(20, 1.0, is_burst=True)], 40),  # two windows at most
+        (2.0, [Quota(600, 60.0, is_burst=True)], 600),  # all that a window allows, at once
+        (2.0, [Quota(30, 1.0, is_burst=True), Quota(50, 60.0, is_burst=True)], 50),
+        (2.0, [Quota(1, 3600.0)], 1),
+        (2.0, [], 0),  # nothing is stated: the vendor says when it is too much
+    ],
+)
+def test_how_many_may_leave_off_the_record(seconds, quotas, most):
+    assert most_in(seconds, Terms(quotas=tuple(quotas))) == most
+
+
+def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
+    first, second, third = (tenure_of(tmp_path) for _ in range(3))
+    assert first.reach()
+    assert not first.is_wanted()
+    assert not second.reach()
+    assert first.is_wanted()
+    assert not third.reach()
+    first.let_go()
+    assert not first.is_held
+    assert not first.reach()  # it comes back, and finds that another one stands in line
+    assert second.reach()
+    assert not second.is_wanted()
+    assert not first.reach()
+    assert second.is_wanted()
+    second.let_go()
+    assert first.reach()
+
+
+def test_two_groups_do_not_wait_for_each_other(tmp_path):
+    first = tenure_of(tmp_path)
+    other = Tenure("another", gate_of(QUOTA), tmp_path)
+    assert first.reach()
+    assert other.reach()
+
+
+def test_whoever_waits_may_give_up(tmp_path):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    assert not second.reach()
+    second.let_go()
+    assert not first.is_wanted()
+    first.let_go()
+    assert first.reach()
+
+
+def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(quota_lease, "FIRST_WITHIN_S", 0.2)
+    first, stopped = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    assert not stopped.reach()
+    first.let_go()
+    began_s = time.monotonic()
+    while not first.reach():
+        time.sleep(0.01)
+    assert 0.15 < time.monotonic() - began_s < 2
+    assert not stopped.reach()
+
+
+def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    assert first.take(runs) == ([], None, 0)
+    first.note(runs, [0.5, 0.25])
+    first.note(runs, [0.2])
+    first.let_go()
+    assert second.reach()
+    taken = second.take(runs)
+    assert taken.ages_s == pytest.approx([0.5, 0.25, 0.2], abs=0.1)
+    assert taken.unrecorded == 0
+    second.note(runs, [])
+    second.note(runs, [0.1])
+    second.let_go()
+    assert first.reach()
+    assert first.take(runs).ages_s == pytest.approx([0.1], abs=0.1)
+    first.let_go()
+    assert second.reach()
+    assert second.take(runs).ages_s == []
+
+
+def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    first.note(runs, [-0.05, -40.0])
+    first.let_go()
+    assert second.reach()
+    later_s, sooner_s = sorted(second.take(runs).ages_s)
+    assert -0.05 <= sooner_s < 0.1
+    assert later_s == -MOST_WAY_S  # a machine that was set back keeps nobody waiting for longer
+
+
+def test_what_no_window_needs_any_more_is_not_told(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    first.note(runs, [1.5, 0.9])
+    first.let_go()
+    assert second.reach()
+    assert len(second.take(runs).ages_s) == 1
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, -120.0, 0.0, 120.0, 86_400.0])
+def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, runs, step_s):
+    first = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
+    second = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 530.0, 1e9 + 30 + step_s))
+    assert first.reach()
+    first.note(runs, [10.0, 1.0])
+    first.let_go()
+    assert second.reach()
+    assert second.take(runs).ages_s == [40.0, 31.0]
+
+
+@pytest.mark.parametrize(
+    ("since_s", "up_s", "ages_s"),
+    [
+        (40.0, 20.0, [50.0, 41.0]),  # by the wall clock
+        (40.0, 45.0, [50.0, 45.0]),  # it left before this boot at the latest
+        (-900.0, 20.0, [20.0, 20.0]),  # a clock that went back
+        (900.0, 20.0, []),
+    ],
+)
+def test_what_another_boot_left_is_as_old_as_can_be_told(tmp_path, runs, since_s, up_s, ages_s):
+    first = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
+    second = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("b", up_s, 1e9 + since_s))
+    assert first.reach()
+    first.note(runs, [10.0, 1.0])
+    first.let_go()
+    assert second.reach()
+    assert second.take(runs).ages_s == ages_s
+
+
+def test_the_clock_of_this_machine_goes_on_and_its_boot_stays():
+    before, after = this_moment(), this_moment()
+    assert before.boot == after.boot
+    assert before.boot_s <= after.boot_s
+    assert (before.boot == "") is (sys.platform != "linux")
+
+
+def test_a_pause_is_known_to_others_with_who_asked_for_it(tmp_path, runs):
+    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    assert first.reach()
+    asked = AskedPause(time.time() + 60.0, time.time(), "a-run", "HTTP 429, Retry-After: 60")
+    runs.pause(first.group, asked)
+    first.let_go()
+    assert second.reach()
+    assert second.take(runs).pause == asked
+
+
+def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, runs):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        mine = tenure_of(tmp_path)
+        assert not mine.reach()
+    finally:
+        process.kill()
+        process.communicate()
+    assert mine.reach()
+    assert mine.take(runs).unrecorded == mine.most_unrecorded == 40
+    mine.let_go()
+    assert mine.reach()
+    assert mine.take(runs).unrecorded == 0  # this one was let go
+
+
+def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs):
+    runs.depart("group", Departures("a", 1.0, 1.0, (), under_way=7), longest_s=60.0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.communicate()
+    mine = tenure_of(tmp_path)
+    assert mine.reach()
+    assert mine.take(runs).unrecorded == mine.most_unrecorded + 7
+
+
+def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        mine = tenure_of(tmp_path)
+        assert not mine.reach()
+        assert mine.held_by_another() is None
+        time.sleep(ANNOUNCED_S)
+        assert str(mine.held_by_another()).startswith(f"process {process.pid} (")
+        assert mine.held_by_another() is None
+    finally:
+        process.kill()
+        process.communicate()
+    assert mine.reach()
+    assert mine.held_by_another() is None

@@ -1,0 +1,171 @@
+"""Two processes, two accounts, one credential: they share its quota by turns.
+
+The judge is the simulator's strict window: a request too many is refused there, and stands in its
+log.
+"""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline.store import Lock
+from tests.cli.command import ended, environment, start
+from tests.workplace import COLUMNS, CONFIG, Simulator, coupon, simulator
+
+pytestmark = pytest.mark.quiet
+
+PER_S = 80
+MERCHANT = "merchant_id = 7001"
+PAUSE_RULE = """
+[[rule]]
+path = "/project/44056/.*/c40$"
+replies = ["429-seconds", "ok"]
+retry_after_s = 3
+"""
+
+
+def side(folder: Path, vendor: Simulator, name: str, project: int, rows: int) -> None:
+    """A configuration and a file of this name."""
+    text = CONFIG.format(
+        base_url=vendor.base_url, quota=f'"{PER_S}/s"', in_flight=16, more=MERCHANT
+    )
+    (folder / f"{name}.toml").write_text(text.replace("44056", str(project)))
+    lines = [COLUMNS, *map(coupon, range(1, rows + 1))]
+    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+
+
+@contextmanager
+def two_sides(folder: Path, *options: str, rows: int) -> Iterator[tuple[Simulator, Callable]]:
+    """The simulator, and what starts `pipeline run` for "a" or "b"."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(name: str) -> subprocess.Popen[str]:
+        words = ("run", "--yes", "--operation", "xsolla.coupon", f"{name}.csv")
+        started.append(start(folder, *words, env=environment(PIPELINE_CONFIG=f"{name}.toml")))
+        return started[-1]
+
+    with simulator("--quota", f"{PER_S}/s", "--latency-ms", "10", *options) as vendor:
+        for name, project in (("a", 44056), ("b", 44057)):
+            side(folder, vendor, name, project, rows)
+        try:
+            yield vendor, begin
+        finally:
+            for process in started:
+                process.kill()
+                process.communicate()
+
+
+def until(is_so: Callable[[], object]) -> None:
+    for _ in range(2_000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never came to it")
+
+
+def waits(folder: Path) -> bool:
+    """Whether a process stands in line for the gate."""
+    return any(Lock(path).holder() for path in folder.glob(".pipeline/locks/quota-*-next"))
+
+
+def holder(folder: Path) -> int:
+    """The process that holds the gate; 0 while none does."""
+    (path,) = folder.glob(".pipeline/locks/quota-" + "[0-9a-f]" * 16)
+    found = Lock(path).holder()
+    return found.pid if found else 0
+
+
+def pauses_on_record(folder: Path) -> int:
+    """How many quotas wait because a vendor asked for it."""
+    with closing(sqlite3.connect(folder / ".pipeline" / "ledger.db")) as connection:
+        return int(connection.execute("SELECT count(*) FROM pauses").fetchone()[0])
+
+
+def log_of(vendor: Simulator) -> list[tuple[float, str, int]]:
+    """When it arrived, whose it was, how it was answered: of each request, in order."""
+    return sorted((each["arrived_s"], each["scope"], each["status"]) for each in vendor.get("log"))
+
+
+@pytest.mark.timeout(120)
+def test_they_take_turns_and_one_that_is_stopped_exceeds_nothing_when_it_goes_on(tmp_path):
+    rows = 2 * PER_S
+    with two_sides(tmp_path, rows=rows) as (vendor, begin):
+        sides = {process.pid: process for process in (begin("a"), begin("b"))}
+        until(lambda: vendor.stats()["requests"] > PER_S)
+        until(lambda: holder(tmp_path) in sides and waits(tmp_path))
+        stopped = sides[holder(tmp_path)]
+        stopped.send_signal(signal.SIGSTOP)
+        time.sleep(0.2)  # what it had sent arrives
+        before = vendor.stats()["requests"]
+        time.sleep(1.0)
+        assert holder(tmp_path) == stopped.pid, "it was stopped when it had let go already"
+        assert vendor.stats()["requests"] == before  # the other one waits
+        stopped.send_signal(signal.SIGCONT)
+        assert [ended(process).code for process in sides.values()] == [0, 0]
+        log = log_of(vendor)
+    assert {status for _, _, status in log} == {204}
+    assert len(log) == 2 * rows
+    whose = [scope for _, scope, _ in log]
+    assert sum(one != other for one, other in pairwise(whose)) >= 2
+
+
+@pytest.mark.timeout(120)
+def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_path):
+    with two_sides(tmp_path, rows=2 * PER_S) as (vendor, begin):
+        sides = {process.pid: process for process in (begin("a"), begin("b"))}
+        until(lambda: vendor.stats()["requests"] > 5)
+        until(lambda: holder(tmp_path) in sides and waits(tmp_path))
+        killed = sides.pop(holder(tmp_path))
+        killed.kill()
+        (other,) = sides.values()
+        assert ended(other).code == 0
+        log = log_of(vendor)
+    assert {status for _, _, status in log} == {204}
+    assert 2 * PER_S in Counter(scope for _, scope, _ in log).values()
+
+
+@pytest.mark.timeout(120)
+def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path):
+    (tmp_path / "script.toml").write_text(PAUSE_RULE)
+    script = ("--script", str(tmp_path / "script.toml"))
+    with two_sides(tmp_path, *script, rows=PER_S) as (vendor, begin):
+        first = begin("a")
+        until(lambda: vendor.stats()["requests"] > 5)
+        other = begin("b")
+        until(lambda: vendor.stats()["statuses"].get("429"))
+        until(lambda: pauses_on_record(tmp_path))
+        first.kill()
+        assert ended(other).code == 0
+        log = log_of(vendor)
+    paused_s = next(at_s for at_s, _, status in log if status == 429)
+    after_s = [at_s - paused_s for at_s, _, _ in log if at_s > paused_s]
+    assert not [each for each in after_s if 0.2 < each < 3.0]  # before that it was under way
+    assert max(after_s) > 3.0
+
+
+@pytest.mark.timeout(120)
+def test_one_that_waits_can_be_interrupted_and_is_in_nobodys_way_then(tmp_path):
+    with two_sides(tmp_path, rows=2 * PER_S) as (vendor, begin):
+        holds = begin("a")
+        until(lambda: vendor.stats()["requests"] > 5)
+        holds.send_signal(signal.SIGSTOP)
+        waiting = begin("b")
+        until(lambda: waits(tmp_path))
+        waiting.send_signal(signal.SIGINT)
+        assert ended(waiting).code == 130
+        assert not waits(tmp_path)
+        holds.send_signal(signal.SIGCONT)
+        assert ended(holds).code == 0
+        log = log_of(vendor)
+    assert len(log) == 2 * PER_S
+    assert {(scope, status) for _, scope, status in log} == {("44056", 204)}

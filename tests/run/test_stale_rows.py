@@ -1,0 +1,266 @@
+"""Places in time and what follows from them, without a vendor; whole runs are in test_old_rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.jobs.entity_join import Met
+from pipeline.model import Status
+from pipeline.run.stale_row_rules import Fate, Writes
+from pipeline.run.stale_rows import Stand, decide, places, read_stand
+
+SEQUENCES = {"mon": 1, "tue": 2, "wed": 3, "thu": 4}
+UPDATED, FAILED, UNKNOWN = Status.UPDATED, Status.FAILED, Status.UNKNOWN
+SUPERSEDED, UNCHANGED = Status.SUPERSEDED, Status.UNCHANGED
+
+
+def met(
+    run: str,
+    row: int,
+    status: Status | None = None,
+    *,
+    since: tuple[str, int] = ("", 0),
+    payload: int = 0,
+    writes: Writes = None,
+    asks: bool = False,
+    is_claimed: bool = False,
+    is_repeatable: bool = True,
+) -> Met:
+    stand = Stand(status, is_claimed, is_repeatable, writes)
+    return Met(asks, run, row, "op", *since, payload, stand.text())
+
+
+def asking(row: int, **more: Any) -> Met:
+    return met("thu", row, asks=True, **more)
+
+
+MON_5 = ("mon", 5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([met("mon", 5, payload=1), met("wed", 1, payload=2)], [(1, 5, 1, 5), (3, 1, 3, 1)]),
+        # a mended row keeps the place, and is a later version; the same payload is the same one
+        (
+            [
+                met("mon", 5, payload=1),
+                met("tue", 1, since=MON_5, payload=2),
+                met("wed", 1, since=MON_5, payload=1),
+            ],
+            [(1, 5, 1, 5), (1, 5, 2, 1), (1, 5, 1, 5)],
+        ),
+        # a report of a report leads to the first
+        (
+            [
+                met("mon", 5),
+                met("tue", 1, since=MON_5),
+                met("wed", 9, since=("tue", 1), payload=1),
+            ],
+            [(1, 5, 1, 5), (1, 5, 1, 5), (1, 5, 3, 9)],
+        ),
+        # the row there was about another entity, so it is not among these
+        ([met("wed", 1, since=MON_5)], [(1, 5, 3, 1)]),
+        # a run that is forgotten is older than all
+        ([met("wed", 1, since=("gone", 7))], [(0, 7, 3, 1)]),
+        # nothing sane says so; it ends all the same
+        (
+            [met("tue", 1, since=("wed", 1)), met("wed", 1, since=("tue", 1))],
+            [(3, 1, 2, 1), (3, 1, 2, 1)],
+        ),
+    ],
+)
+def test_where_rows_stand_in_time(
+    rows: list[Met], expected: list[tuple[int, int, int, int]]
+) -> None:
+    assert [place for place, _ in places(rows, SEQUENCES)] == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        # of the very run whose place it keeps: later rows, and that row itself
+        ([met("mon", 5, FAILED), met("mon", 9, UPDATED)], (Fate.SUPERSEDED, "mon", 9)),
+        ([met("mon", 5, FAILED), met("mon", 3, UPDATED)], (Fate.SENT, None, None)),
+        ([met("mon", 5, UPDATED)], (Fate.UNCHANGED, "mon", 5)),
+        ([met("mon", 5, UPDATED, payload=1)], (Fate.SENT, None, None)),  # this one is mended
+        ([met("mon", 5, UNKNOWN)], (Fate.IN_DOUBT, "mon", 5)),
+        ([met("mon", 5, None, is_claimed=True)], (Fate.IN_DOUBT, "mon", 5)),
+        ([met("mon", 5, None)], (Fate.SENT, None, None)),
+        # of a run between
+        ([met("tue", 1, UPDATED)], (Fate.SUPERSEDED, "tue", 1)),
+        ([met("tue", 1, UNCHANGED)], (Fate.SUPERSEDED, "tue", 1)),
+        ([met("tue", 1, FAILED)], (Fate.SENT, None, None)),
+        ([met("tue", 1, UNKNOWN)], (Fate.OVERTAKEN, "tue", 1)),
+        ([met("tue", 1, None, is_claimed=True)], (Fate.OVERTAKEN, "tue", 1)),
+        # what won over that one is not on record any more
+        ([met("tue", 1, SUPERSEDED)], (Fate.SUPERSEDED, "tue", 1)),
+        ([met("mon", 5, SUPERSEDED)], (Fate.SUPERSEDED, "mon", 5)),
+        # of a later run, but with an older place
+        ([met("tue", 1, UPDATED, since=("mon", 4))], (Fate.SENT, None, None)),
+        ([met("tue", 1, UPDATED, since=("mon", 6))], (Fate.SUPERSEDED, "tue", 1)),
+        # the same place: sent again in vain, done since, mended since
+        ([met("mon", 5, FAILED), met("tue", 1, FAILED, since=MON_5)], (Fate.SENT, None, None)),
+        (
+            [met("mon", 5, FAILED), met("tue", 1, UPDATED, since=MON_5)],
+            (Fate.UNCHANGED, "tue", 1),
+        ),
+        (
+            [met("mon", 5, FAILED), met("tue", 1, UPDATED, since=MON_5, payload=1)],
+            (Fate.SUPERSEDED, "tue", 1),
+        ),
+        # of this run: what goes first is newer; what comes later is no trouble
+        ([asking(1, since=("mon", 6))], (Fate.OVERTAKEN, "thu", 1)),
+        ([asking(3, since=("mon", 6))], (Fate.SENT, None, None)),
+        ([asking(1)], (Fate.OVERTAKEN, "thu", 1)),
+        ([met("thu", 1, UPDATED)], (Fate.SUPERSEDED, "thu", 1)),
+        ([met("thu", 3, UPDATED)], (Fate.SUPERSEDED, "thu", 3)),  # a resume: it was sent already
+        ([asking(1, since=MON_5)], (Fate.OVERTAKEN, "thu", 1)),  # the same row twice
+    ],
+)
+def test_what_becomes_of_row_2_that_keeps_the_place_of_mondays_row_5(
+    rows: list[Met], expected: tuple[Fate, str | None, int | None]
+) -> None:
+    row = asking(2, since=MON_5)
+    found = {each.met.row: each for each in decide([*rows, row], "thu", SEQUENCES)}
+    by = found[2].by
+    assert (found[2].fate, by and by.run, by and by.row) == expected
+
+
+def test_a_row_that_is_not_sent_holds_nobody_up() -> None:
+    rows = [asking(1, since=("mon", 6)), asking(2, since=MON_5), met("tue", 1, UPDATED)]
+    assert {each.fate for each in decide(rows, "thu", SEQUENCES)} == {Fate.SUPERSEDED}
+
+
+@pytest.mark.parametrize(
+    ("is_repeatable", "readable", "fate"),
+    [(True, (), Fate.IN_DOUBT), (False, ("op",), Fate.IN_DOUBT), (False, (), Fate.UNSETTLED)],
+)
+def test_what_may_have_been_applied_is_repeated_only_where_it_can_be(
+    fate: Fate, readable: tuple[str, ...], *, is_repeatable: bool
+) -> None:
+    rows = [met("mon", 5, UNKNOWN), asking(2, since=MON_5, is_repeatable=is_repeatable)]
+    (found,) = decide(rows, "thu", SEQUENCES, readable)
+    assert (found.fate, found.is_in_doubt) == (fate, True)
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        ({"is_claimed": True}, met("tue", 1, UNKNOWN)),  # this run may have sent it
+        ({"since": MON_5}, met("tue", 1, UNKNOWN)),  # Monday's may have
+    ],
+)
+def test_a_row_in_doubt_that_is_overtaken_is_not_called_failed(
+    own: dict[str, Any], other: Met
+) -> None:
+    row = met("mon", 2, asks=True, **own)
+    found = list(decide([row, other], "mon", {**SEQUENCES, "mon": 1}))
+    assert [(each.fate, each.is_in_doubt) for each in found] == [
+        (Fate.OVERTAKEN, "is_claimed" in own)
+    ]
+
+
+def test_many_rows_of_one_entity_are_decided_in_one_pass() -> None:
+    count = 20_000
+    newer = [met("tue", row, UPDATED) for row in range(1, count)]
+    older = [asking(row, since=("mon", row)) for row in range(1, count)]
+    found = list(decide([*newer, *older], "thu", SEQUENCES))
+    assert {(each.fate, each.by and each.by.row) for each in found} == {
+        (Fate.SUPERSEDED, count - 1)
+    }
+
+
+# ------------------------------------------------------------------------------ a vendor's memory
+
+POINTERS = ("/a", "/a/x", "/b")
+WRITES = st.sampled_from([None, *(frozenset({p}) for p in POINTERS), frozenset({"/a", "/b"})])
+ENDS = st.sampled_from(["applied", "refused", "lost", "lost but applied", "unsent"])
+
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+
+@dataclass
+class Vendor:
+    """One entity: which place in time each of its leaves was last written from."""
+
+    leaves: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def write(self, writes: Writes, place: tuple[int, ...]) -> None:
+        for leaf in ("/a/x", "/a/y", "/b"):
+            if writes is None or any(f"{leaf}/".startswith(f"{above}/") for above in writes):
+                assert place >= self.leaves.get(leaf, ()), "an older row overwrote a newer one"
+                self.leaves[leaf] = place
+
+
+class History:
+    """Runs over one entity, each settled before it is sent."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, int], Met] = {}
+        self.sequences: dict[str, int] = {}
+        self.vendor = Vendor()
+
+    def begin(self, run: str, rows: list[Met]) -> None:
+        self.sequences[run] = len(self.sequences) + 1
+        self.rows |= {(run, row.row): row for row in rows}
+
+    def send(self, run: str, draw: Draw) -> None:
+        asks = {
+            key: row._replace(asks=key[0] == run and _stand(row).status is None)
+            for key, row in self.rows.items()
+        }
+        fates = {each.met.row: each.fate for each in decide([*asks.values()], run, self.sequences)}
+        order = {(each.run, each.row): at for at, each in places([*asks.values()], self.sequences)}
+        for row, fate in sorted(fates.items()):
+            key = (run, row)
+            if fate in {Fate.SENT, Fate.IN_DOUBT}:
+                self._send(key, order[key], draw(ENDS))
+            else:
+                ended = {Fate.SUPERSEDED: SUPERSEDED, Fate.UNCHANGED: UNCHANGED}
+                self._end(key, ended.get(fate, FAILED))
+
+    def _send(self, key: tuple[str, int], place: tuple[int, ...], end: str) -> None:
+        if "applied" in end:
+            self.vendor.write(_stand(self.rows[key]).writes, place)
+        status = {"applied": UPDATED, "refused": FAILED, "unsent": None}.get(end, UNKNOWN)
+        self._end(key, status)
+
+    def _end(self, key: tuple[str, int], status: Status | None) -> None:
+        row = self.rows[key]
+        self.rows[key] = row._replace(remark=_stand(row)._replace(status=status).text())
+
+
+def _stand(row: Met) -> Stand:
+    return read_stand(row.remark)
+
+
+@st.composite
+def new_row(draw: st.DrawFn, run: str, number: int, known: list[tuple[str, int]]) -> Met:
+    since = draw(st.sampled_from([("", 0), *known]))
+    return met(run, number, since=since, payload=draw(st.integers(0, 2)), writes=draw(WRITES))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_whatever_comes_back_in_whatever_order_no_leaf_goes_back_in_time(
+    data: st.DataObject,
+) -> None:
+    history = History()
+    for _ in range(data.draw(st.integers(2, 6))):
+        known = sorted(history.rows)
+        is_resumed: bool = data.draw(st.booleans())
+        if history.sequences and is_resumed:
+            history.send(data.draw(st.sampled_from(sorted(history.sequences))), data.draw)
+            continue
+        run = f"r{len(history.sequences)}"
+        count = data.draw(st.integers(1, 4))
+        history.begin(run, [data.draw(new_row(run, n, known)) for n in range(1, count + 1)])
+        history.send(run, data.draw)

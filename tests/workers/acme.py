@@ -1,0 +1,203 @@
+"""A vendor of ten lines and a lane around a scripted `send`, for the engine's tests."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import anyio
+from pydantic import SecretStr
+
+from pipeline.model import (
+    Answer,
+    Effect,
+    EntityKey,
+    JobRow,
+    Link,
+    NoReply,
+    Reply,
+    Request,
+    RowResult,
+    UpdateJob,
+    Verdict,
+)
+from pipeline.model.exchange import Exchange
+from pipeline.model.quota import Quota
+from pipeline.model.retry import RetryPolicy
+from pipeline.pacing.limiter import Door, Gate, Terms
+from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, VendorSettings
+from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
+from pipeline.workers.account_sender import Lane
+from pipeline.workers.dependencies import Surroundings
+from pipeline.workers.pool import Pool
+from pipeline.workers.recorder import Record, Recorder
+from pipeline.workers.recovered_state import NOTHING, Earlier
+
+SILENCE = NoReply("timeout", "no reply in time", may_have_arrived=True)
+REFUSED = NoReply("connect_failed", "connection refused", may_have_arrived=False)
+MEANING = {
+    202: (Verdict.TRANSIENT, Effect.MAYBE),
+    204: (Verdict.OK, Effect.APPLIED),
+    401: (Verdict.FATAL, Effect.NONE),
+    403: (Verdict.FATAL, Effect.NONE),
+    404: (Verdict.REJECTED, Effect.NONE),
+    422: (Verdict.REJECTED, Effect.NONE),
+    429: (Verdict.THROTTLED, Effect.NONE),
+    503: (Verdict.TRANSIENT, Effect.MAYBE),
+}
+
+
+class Price(UpdateJob):
+    sku: str
+
+
+def decode(_settings: VendorSettings, jobs: Sequence[Price], reply: Reply | NoReply):
+    if isinstance(reply, NoReply):
+        effect = Effect.MAYBE if reply.may_have_arrived else Effect.NONE
+        return (Answer(Verdict.TRANSIENT, effect, code=reply.reason, message=reply.detail),)
+    verdict, effect = MEANING[reply.status]
+    wait = reply.headers.get("retry-after")
+    code = {202: NOT_CONFIRMED, 204: ""}.get(reply.status, str(reply.status))
+    return (
+        Answer(verdict, effect, reply.status, code, retry_after_s=float(wait) if wait else None),
+    )
+
+
+PRICE = Operation[VendorSettings, Price](
+    name="acme.price",
+    summary="a price",
+    job_type=Price,
+    entity_kind="price",
+    replaces=True,
+    defaults=Defaults(quota=("1000/s",), in_flight=4, timeout_s=1.0),
+    entity=lambda s, job: EntityKey("acme", s.base_url, "", "price", job.sku),
+    encode=lambda _s, jobs: Request("PUT", f"/{jobs[0].sku}"),
+    confirmation=lambda _s, _job: by_status(204),
+    decode=decode,
+    repeatable=lambda _s, _job: True,
+    repeat_note="harmless",
+)
+ACME = Vendor(
+    name="acme",
+    summary="sells anvils",
+    settings=VendorSettings,
+    authenticate=lambda _s: Basic("u", SecretStr("p")),
+    operations=(PRICE,),
+)
+ACCOUNT = Account(
+    name="shop",
+    vendor=ACME,
+    settings=VendorSettings(base_url="https://acme.example"),
+    link=Link(base_url="https://acme.example"),
+    quotas=(Quota(100_000, 1.0),),
+    is_assumed=False,
+    in_flight=4,
+    retry=RetryPolicy(max_attempts=3, base_s=0.001, cap_s=0.001),
+)
+
+
+def gate_of(*quotas: Quota, **terms) -> Gate:
+    return Gate(Terms(quotas=quotas, **terms), clock=time.monotonic, utc=time.time)
+
+
+def job(row: int, sku: str, *, repeatable: bool = True) -> JobRow:
+    return JobRow(row, "acme.price", sku, repeatable, f'{{"sku":"{sku}"}}')
+
+
+class Script:
+    """Answers each sku with its list of replies, the last one for ever; remembers who asked when.
+
+    A reply may be a status, a (status, headers) pair, a NoReply, or a number of seconds (float) to
+    hang before a 204.
+    """
+
+    def __init__(self, replies: dict[str, list] | None = None) -> None:
+        self.replies = replies or {}
+        self.asked: dict[str, list[float]] = defaultdict(list)
+        self.order: list[str] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.at_first_reply: int | None = None
+
+    async def send(self, request: Request) -> Reply | NoReply:
+        sku = request.path[1:]
+        steps = self.replies.get(sku, [204])
+        step = steps[min(len(self.asked[sku]), len(steps) - 1)]
+        self.asked[sku].append(time.monotonic())
+        self.order.append(sku)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await anyio.sleep(step if isinstance(step, float) else 0.001)
+        finally:
+            self.under_way -= 1
+        if self.at_first_reply is None:
+            self.at_first_reply = len(self.order)
+        if isinstance(step, NoReply):
+            return step
+        status, headers = step if isinstance(step, tuple) else (step, {})
+        return Reply(204 if isinstance(step, float) else status, headers, b"")
+
+
+async def drive(
+    jobs: Sequence[JobRow],
+    script: Script,
+    *,
+    account: Account = ACCOUNT,
+    brake_after: int = 20,
+    meanwhile: Callable[[Pool, Script], object] | None = None,
+    grace_s: float = 1.0,
+    write: Callable[[Sequence[RowResult]], None] | None = None,
+    batch_rows: int = 3,
+    earlier: Earlier = NOTHING,
+    gate: Gate | None = None,
+    claims: list[int] | None = None,
+    released: list[int] | None = None,
+    exchanges: list[Exchange] | None = None,
+    coalesce: bool = False,
+    record_with: Record | None = None,
+) -> tuple[list[RowResult], Lane]:
+    """Send `jobs` and give back the results in the order in which they were recorded."""
+    results: list[RowResult] = []
+
+    def record(
+        claimed: Sequence[int], batch: Sequence[RowResult], kept: Sequence[Exchange]
+    ) -> None:
+        if write is not None and batch:
+            write(batch)
+        results.extend(batch)
+        if claims is not None:
+            claims.extend(claimed)
+        if exchanges is not None:
+            exchanges.extend(kept)
+
+    recorder = Recorder(
+        record_with or record,
+        lambda rows: None if released is None else released.extend(rows),
+    )
+    batches = iter([jobs[i : i + batch_rows] for i in range(0, len(jobs), batch_rows)])
+    lane = Lane(
+        account,
+        batches,
+        len(jobs),
+        send=script.send,
+        door=Door(gate or gate_of(*account.quotas)),
+        recorder=recorder,
+        around=Surroundings(
+            clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after, coalesce=coalesce
+        ),
+        earlier=earlier,
+    )
+    pool = Pool([lane], recorder, grace_s=grace_s)
+    async with anyio.create_task_group() as tasks:
+        if meanwhile is not None:
+            tasks.start_soon(meanwhile, pool, script)
+        await pool.run()
+        tasks.cancel_scope.cancel()
+    return results, lane
+
+
+def with_retry(**fields) -> Account:
+    return replace(ACCOUNT, retry=replace(ACCOUNT.retry, **fields))

@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from pipeline.model import JobRow, RunAborted, Status
+from pipeline.model.quota import Quota
+from pipeline.workers.backlog import Backlog
+from pipeline.workers.recovered_state import Earlier
+from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
+from tests.workers.acme import ACCOUNT, REFUSED, SILENCE, Script, drive, job
+
+
+def statuses(results):
+    return {result.row: result.status for result in results}
+
+
+async def test_every_row_is_sent_once_and_ends_updated():
+    jobs = [job(row, f"s{row}") for row in range(1, 51)]
+    results, lane = await drive(jobs, script := Script())
+    assert statuses(results) == dict.fromkeys(range(1, 51), Status.UPDATED)
+    assert Counter(script.order) == {f"s{row}": 1 for row in range(1, 51)}
+    assert script.most_under_way == ACCOUNT.in_flight
+    assert lane.progress().done == {Status.UPDATED: 50}
+
+
+async def test_the_first_request_goes_alone():
+    jobs = [job(row, f"s{row}") for row in range(1, 9)]
+    _, _ = await drive(jobs, script := Script({"s1": [0.05]}))
+    assert script.at_first_reply == 1
+
+
+async def test_an_empty_lane_ends():
+    results, lane = await drive([], Script())
+    assert results == []
+    assert lane.stopped is None
+
+
+@pytest.mark.parametrize(
+    ("replies", "status", "attempts"),
+    [
+        ([204], Status.UPDATED, 1),
+        ([503, 204], Status.UPDATED, 2),  # a repeatable row survives a 5xx
+        ([SILENCE, 204], Status.UPDATED, 2),
+        ([503, 503, 503], Status.UNKNOWN, 3),  # it may have been applied
+        ([429, 429, 429, 204], Status.UPDATED, 4),  # a 429 says nothing about the row
+        ([422], Status.REJECTED, 1),
+        ([503, 404], Status.UNKNOWN, 2),  # the refusal proves nothing about the 503
+        ([SILENCE, 429, 429, 404], Status.UNKNOWN, 4),  # nor about its doubt
+    ],
+)
+async def test_how_a_row_ends(replies, status, attempts):
+    quick = [(429, {"retry-after": "0.01"}) if reply == 429 else reply for reply in replies]
+    results, _ = await drive([job(1, "first"), job(2, "s")], Script({"s": quick}))
+    ended = next(result for result in results if result.row == 2)
+    assert (ended.status, ended.attempts) == (status, attempts)
+
+
+async def test_what_may_not_be_repeated_is_not_repeated():
+    jobs = [job(1, "first"), job(2, "s", repeatable=False), job(3, "t", repeatable=False)]
+    script = Script({"s": [SILENCE, 204], "t": [REFUSED, 204]})
+    results, _ = await drive(jobs, script)
+    assert statuses(results)[2] is Status.UNKNOWN
+    assert len(script.asked["s"]) == 1
+    assert statuses(results)[3] is Status.UPDATED  # it never left, so it may go again
+
+
+async def test_a_waiting_row_holds_neither_a_worker_nor_a_slot():
+    """Four workers, twenty rows that wait half a second for their retry: the others overtake."""
+    account = replace(ACCOUNT, retry=replace(ACCOUNT.retry, base_s=1.0, cap_s=1.0))
+    bad = {f"bad{i}": [503, 204] for i in range(20)}
+    jobs = [job(1, "first")]
+    for i in range(20):  # by turns: many that fail one after the other would be an outage
+        jobs += [job(3 * i + 2, f"bad{i}"), *(job(3 * i + n, f"good{i}.{n}") for n in (3, 4))]
+    results, _ = await drive(jobs, script := Script(bad), account=account)
+    assert set(statuses(results).values()) == {Status.UPDATED}
+    last_good = max(times[-1] for sku, times in script.asked.items() if sku.startswith("good"))
+    first_retry = min(times[1] for sku, times in script.asked.items() if sku.startswith("bad"))
+    assert last_good < first_retry
+
+
+async def test_a_retry_after_holds_everyone_and_is_not_shortened():
+    jobs = [job(1, "first"), job(2, "s")] + [job(i, f"o{i}") for i in range(3, 30)]
+    script = Script({"s": [(429, {"retry-after": "0.3"}), 204]})
+    _, _ = await drive(jobs, script)
+    told = script.asked["s"][0] + 0.001
+    late = [times[-1] for times in script.asked.values() if times[-1] > told + 0.05]
+    assert late
+    assert min(late) >= told + 0.3
+
+
+async def test_a_refusal_is_about_its_row_where_others_are_accepted():
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    results, lane = await drive(jobs, script := Script({"s1": [401], "s5": [401], "s199": [401]}))
+    assert lane.stopped is None
+    refused = {row for row, status in statuses(results).items() if status is Status.REJECTED}
+    assert refused == {1, 5, 199}
+    assert len(results) == len(script.order) == 199
+
+
+async def test_a_file_that_begins_with_many_refused_rows_is_asked_further_on():
+    """Far beyond the rows that are read ahead otherwise."""
+    account = replace(ACCOUNT, in_flight=64)
+    jobs = [job(row, f"s{row}") for row in range(1, 15_001)]
+    refused = {f"s{row}": [403] for row in range(1, 10_001)}
+    results, lane = await drive(jobs, Script(refused), account=account, batch_rows=1_000)
+    assert lane.stopped is None
+    ended = Counter(statuses(results).values())
+    assert ended == {Status.REJECTED: 10_000, Status.UPDATED: 5_000}
+
+
+async def test_credentials_that_are_refused_cost_four_requests_and_end_no_row():
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    results, lane = await drive(jobs, script := Script({f"s{row}": [401] for row in range(1, 200)}))
+    assert lane.stopped is not None
+    assert "401" in lane.stopped
+    assert len(set(script.order)) == len(script.order) == 4
+    assert script.most_under_way == 1
+    assert set(statuses(results).values()) == {Status.NOT_ATTEMPTED}
+
+
+async def test_credentials_that_are_revoked_cost_what_was_under_way_and_three_more():
+    class Revoked(Script):
+        async def send(self, request):
+            if len(self.order) >= 50:
+                self.replies[request.path[1:]] = [401]
+            return await super().send(request)
+
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    results, lane = await drive(jobs, script := Revoked())
+    assert lane.stopped is not None
+    assert len(script.order) <= 50 + SUSPECTED_AFTER + ACCOUNT.in_flight + ASKED_MOST
+    ended = Counter(statuses(results).values())
+    assert ended == {Status.UPDATED: 50, Status.NOT_ATTEMPTED: len(script.order) - 50}
+
+
+async def test_the_brake():
+    jobs = [job(row, f"s{row}") for row in range(1, 200)]
+    wrong = {f"s{row}": [404] for row in range(1, 200)}
+    results, lane = await drive(jobs, script := Script(wrong))
+    assert lane.stopped is not None
+    assert "--no-brake" in lane.stopped
+    assert 20 <= len(script.order) < 30
+    assert set(statuses(results).values()) == {Status.REJECTED}
+    results, lane = await drive(jobs, Script(wrong), brake_after=0)
+    assert lane.stopped is None
+    assert len(results) == 199
+
+
+async def test_a_pause_longer_than_max_wait_stops_the_account():
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    script = Script({"s3": [(429, {"retry-after": "901"})]})
+    results, lane = await drive(jobs, script)
+    assert lane.stopped is not None
+    assert "901 s" in lane.stopped
+    third = next(result for result in results if result.row == 3)
+    assert third.status is Status.NOT_ATTEMPTED  # it waited for an attempt that never came
+    assert "no further attempt" in third.error
+
+
+@pytest.mark.parametrize("reply", [REFUSED, SILENCE])
+async def test_a_dead_server_costs_as_many_requests_as_a_row_has_attempts(reply):
+    claims, released = [], []
+    kept = {"claims": claims, "released": released}
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    script = Script({f"s{i}": [reply] for i in range(50)})
+    results, lane = await drive(jobs, script, **kept)
+    assert lane.stopped is not None
+    assert "no reply came to the first requests" in lane.stopped
+    assert len(script.order) == 3
+    assert len(set(script.order)) == 2  # the second one was asked before
+    assert results == []
+    assert set(claims) - set(released) == (
+        {int(sku[1:]) for sku in script.order} if reply is SILENCE else set()
+    )
+
+
+async def test_a_first_row_that_gets_no_reply_holds_up_no_other():
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    results, lane = await drive(jobs, Script({"s1": [SILENCE]}))
+    assert lane.stopped is None
+    assert statuses(results) == dict.fromkeys(range(2, 50), Status.UPDATED) | {1: Status.UNKNOWN}
+
+
+async def test_a_row_without_a_connection_goes_again_while_others_have_one():
+    """Three attempts of it met no connection: that says nothing about the row."""
+    jobs = [job(row, f"s{row}") for row in range(1, 500)]
+    results, lane = await drive(jobs, script := Script({"s7": [REFUSED] * 5 + [204]}))
+    assert lane.stopped is None
+    assert statuses(results) == dict.fromkeys(range(1, 500), Status.UPDATED)
+    assert len(script.asked["s7"]) == 6
+
+
+async def test_where_no_connection_is_to_be_had_for_what_is_left_the_account_stops():
+    account = replace(ACCOUNT, max_outage_s=0.3)
+    jobs = [job(1, "a"), job(2, "b")]
+    results, lane = await drive(jobs, Script({"b": [REFUSED]}), account=account)
+    assert lane.stopped is not None
+    assert "longer than max_outage_s" in lane.stopped
+    assert statuses(results) == {1: Status.UPDATED}
+
+
+async def test_stop_finishes_what_is_in_flight():
+    async def stop_soon(pool, script):
+        while len(script.order) < 5:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    slow = {f"s{row}": [0.1] for row in range(2, 50)}
+    results, lane = await drive(jobs, script := Script(slow), meanwhile=stop_soon)
+    assert lane.stopped == "interrupted"
+    assert set(statuses(results).values()) == {Status.UPDATED}
+    assert len(results) == len(script.order) < 10
+
+
+async def test_after_the_grace_what_is_still_in_flight_stays_in_doubt_on_record():
+    async def stop_soon(pool, script):
+        while len(script.order) < 5:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    slow = {f"s{row}": [60.0] for row in range(2, 50)}
+    claims, released = [], []
+    kept = {"claims": claims, "released": released}
+    results, _ = await drive(jobs, Script(slow), meanwhile=stop_soon, grace_s=0.05, **kept)
+    assert statuses(results) == {1: Status.UPDATED}
+    assert sorted(set(claims) - set(released)) == [1, 2, 3, 4, 5]
+
+
+async def test_a_second_stop_does_not_wait_for_the_grace():
+    async def stop_twice(pool, script):
+        while len(script.order) < 5:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+        pool.stop("interrupted again")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    slow = {f"s{row}": [60.0] for row in range(2, 50)}
+    claims, released = [], []
+    kept = {"claims": claims, "released": released}
+    with anyio.fail_after(5):
+        results, _ = await drive(jobs, Script(slow), meanwhile=stop_twice, grace_s=600.0, **kept)
+    assert statuses(results) == {1: Status.UPDATED}
+    assert sorted(set(claims) - set(released)) == [1, 2, 3, 4, 5]
+
+
+async def test_what_nothing_could_settle_ends_unknown_when_it_is_broken_off():
+    async def stop_twice(pool, script):
+        while not script.order:
+            await anyio.sleep(0.001)
+        pool.stop("interrupted")
+        pool.stop("interrupted again")
+
+    script = Script({"s": [60.0]})
+    results, _ = await drive([job(1, "s", repeatable=False)], script, meanwhile=stop_twice)
+    assert statuses(results) == {1: Status.UNKNOWN}
+
+
+async def test_results_that_cannot_be_written_end_the_run():
+    def refuse(_batch):
+        raise RunAborted("disk full")
+
+    jobs = [job(row, f"s{row}") for row in range(1, 50)]
+    with pytest.raises(ExceptionGroup) as caught:
+        await drive(jobs, Script(), write=refuse)
+    assert caught.group_contains(RunAborted, match="disk full")
+
+
+async def test_the_next_row_of_an_entity_waits_for_the_record_not_for_the_reply():
+    recorded: list[int] = []
+    script = Script()
+    asked_when_recorded: list[int] = []
+
+    def write(batch):
+        asked_when_recorded.append(len(script.asked["a"]))
+        recorded.extend(result.row for result in batch)
+
+    jobs = [job(1, "first"), job(2, "a"), job(3, "a"), job(4, "a")]
+    await drive(jobs, script, write=write)
+    assert recorded == [1, 2, 3, 4]
+    assert asked_when_recorded[-3:] == [1, 2, 3]  # never one ahead of the record
+
+
+async def test_a_row_in_doubt_that_waits_at_the_gate_is_not_lost_when_the_run_breaks_off():
+    """Its retry was already given out: it stays claimed, while the row that met the bug ends."""
+
+    class Broken(Script):
+        async def send(self, request):
+            if request.path == "/bad":
+                await anyio.sleep(0.15)
+                raise RuntimeError("a bug elsewhere")
+            return await super().send(request)
+
+    account = replace(
+        ACCOUNT, quotas=(Quota(4, 4.0),), retry=replace(ACCOUNT.retry, max_attempts=9)
+    )
+    script = Broken({"doubt": [503]})
+    results, claims, released = [], [], []
+    with pytest.raises(ExceptionGroup):
+        await drive(
+            [job(1, "first"), job(2, "doubt"), job(3, "bad")],
+            script,
+            account=account,
+            write=results.extend,
+            claims=claims,
+            released=released,
+        )
+    assert statuses(results) == {1: Status.UPDATED, 3: Status.UNKNOWN}
+    assert (sorted(claims), released) == ([1, 2, 3], [])
+
+
+@pytest.mark.quiet
+async def test_rows_that_are_due_together_are_sent_together():
+    """Every worker is called, not one after the other."""
+    account = replace(ACCOUNT, in_flight=32, retry=replace(ACCOUNT.retry, base_s=0.4, cap_s=0.4))
+    jobs = [job(1, "first")] + [job(2 + i, f"s{i}") for i in range(64)]
+    script = Script({f"s{i}": [503, 204] for i in range(0, 64, 2)})
+    await drive(jobs, script, account=account)
+    retries = sorted(times[1] for times in script.asked.values() if len(times) > 1)
+    assert retries[-1] - retries[0] < 0.2
+
+
+async def test_long_rows_are_read_ahead_by_their_size():
+    backlog = Backlog()
+    backlog.add([JobRow(row, "op", str(row), True, "x" * 1_000_000) for row in range(8)])
+    assert not backlog.needs_more  # eight rows, and eight megabytes
+
+
+async def test_of_rows_that_replace_the_whole_the_last_is_sent_where_that_is_wished():
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 6)), job(6, "b")]
+    results, lane = await drive(jobs, script := Script(), coalesce=True, batch_rows=6)
+    assert Counter(script.order) == {"first": 1, "a": 1, "b": 1}
+    assert statuses(results) == {
+        **dict.fromkeys((1, 5, 6), Status.UPDATED),
+        **dict.fromkeys((2, 3, 4), Status.SUPERSEDED),
+    }
+    assert "row 5" in next(result.error for result in results if result.row == 2)
+    assert lane.progress().done[Status.SUPERSEDED] == 3
+
+
+@pytest.mark.parametrize(
+    ("reply", "ends", "sent"),
+    [
+        (422, {4: Status.REJECTED, 3: Status.REJECTED, 2: Status.REJECTED}, 3),  # each in its turn
+        (SILENCE, {4: Status.UNKNOWN, 3: Status.FAILED, 2: Status.FAILED}, 3),  # three tries of one
+    ],
+)
+async def test_what_becomes_of_covered_rows_where_the_last_one_fails(reply, ends, sent):
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 5))]
+    results, _ = await drive(jobs, script := Script({"a": [reply]}), coalesce=True, batch_rows=4)
+    assert statuses(results) == {1: Status.UPDATED, **ends}
+    assert len(script.asked["a"]) == sent
+
+
+async def test_covered_rows_are_on_record_in_one_commit_with_the_row_that_covers_them():
+    commits: list[set[int]] = []
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 6))]
+    await drive(
+        jobs,
+        Script(),
+        coalesce=True,
+        batch_rows=5,
+        write=lambda results: commits.append({result.row for result in results}),
+    )
+    assert {2, 3, 4, 5} in [commit - {1} for commit in commits]
+
+
+async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_have_covered_it():
+    jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 5))]
+    earlier = Earlier(in_doubt=frozenset({4}), overtaking={"a": 4})
+    results, _ = await drive(jobs, script := Script(), coalesce=True, earlier=earlier)
+    assert len(script.asked["a"]) == 1
+    assert statuses(results) == {
+        1: Status.UPDATED,
+        **dict.fromkeys((2, 3), Status.SUPERSEDED),
+        4: Status.UPDATED,
+    }
+
+
+@pytest.mark.parametrize(
+    ("quotas", "quota_per_s", "rate_per_s"),
+    [
+        ((Quota(600, 60.0),), 10.0, 10.0),
+        ((Quota(600, 60.0, is_burst=True),), 10.0, 0.0),  # nothing spreads it
+        ((), 0.0, 1.2),  # learned: it grew from 1.0 with the first one
+    ],
+)
+async def test_how_fast_an_account_may_go_is_told(quotas, quota_per_s, rate_per_s):
+    account = replace(ACCOUNT, quotas=quotas)
+    _, lane = await drive([job(1, "a")], Script(), account=account)
+    progress = lane.progress()
+    assert (progress.quota_per_s, progress.rate_per_s) == (quota_per_s, rate_per_s)
+    assert not progress.is_held_up

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from pipeline.model import Answer, Effect, JobRow, Verdict
+from pipeline.pacing.circuit_breaker import DOWN_AFTER
+from pipeline.pacing.concurrency import START
+from pipeline.workers.batches import Row
+from pipeline.workers.concurrency_limiter import WORKERS_PER_SLOT, Flow
+from pipeline.workers.slots import Slots
+
+OK = Answer(Verdict.OK, Effect.APPLIED, 204)
+FAILED = Answer(Verdict.TRANSIENT, Effect.MAYBE, 503)
+
+
+class Watched:
+    """A flow whose time is set by hand; what it called for."""
+
+    def __init__(self, most: int = 64, *, at_fault: bool = False) -> None:
+        self.now_s = 0.0
+        self.answered: list[int] = []
+        self.room: list[int] = []
+        self.went_down = 0
+        self.flow = Flow(
+            most,
+            clock=lambda: self.now_s,
+            has_room=self.room.append,
+            is_down=self._goes_down,
+            at_fault=lambda answered: self.answered.append(answered) or at_fault,
+            patience_s=60.0,
+        )
+
+    def _goes_down(self) -> None:
+        self.went_down += 1
+
+    def fail(self, rows: int, first: int = 1) -> None:
+        for number in range(first, first + rows):
+            self.flow.heard(batch(number), FAILED, left_s=self.now_s)
+
+
+def batch(number: int) -> list[Row]:
+    return [Row(JobRow(number, "op", f"e{number}", True, "{}"))]
+
+
+def test_no_more_is_taken_than_will_soon_leave():
+    flow = Watched().flow
+    taken = 0
+    while flow.may_take:
+        flow.take(batch(taken := taken + 1))
+    assert taken == WORKERS_PER_SLOT * START
+
+
+def test_while_the_vendor_is_down_one_batch_is_taken_when_it_is_due():
+    watched = Watched()
+    flow = watched.flow
+    watched.fail(DOWN_AFTER)
+    assert watched.went_down == 1
+    assert (flow.is_probing, flow.limit, flow.may_take) == (True, 1, False)
+    watched.now_s = flow.due_s
+    assert flow.may_take
+    probe, other = batch(98), batch(99)
+    flow.take(probe)
+    assert not flow.may_take
+    assert (flow.may_leave(probe), flow.may_leave(other)) == (True, False)
+    flow.give_back(probe)
+    assert not flow.is_probe(probe)
+
+
+def test_once_it_answers_again_others_are_called():
+    watched = Watched()
+    watched.fail(DOWN_AFTER)
+    watched.now_s = watched.flow.due_s
+    watched.flow.take(probe := batch(98))
+    left_s, watched.now_s = watched.now_s, watched.now_s + 0.1
+    watched.flow.heard(probe, OK, left_s)
+    assert not watched.flow.is_probing
+    assert watched.room[-1] >= 1
+    assert watched.flow.down_s == 0.0
+
+
+def test_a_row_that_failed_before_others_were_answered_is_no_sign_of_an_outage():
+    watched = Watched()
+    bad = [batch(number) for number in range(DOWN_AFTER + 3)]
+    for each in bad[: DOWN_AFTER - 1]:
+        watched.flow.heard(each, FAILED, left_s=0.0)
+    watched.flow.heard(batch(99), OK, left_s=1.0)
+    for each in bad:
+        watched.flow.heard(each, FAILED, left_s=2.0)
+    assert not watched.flow.is_probing  # only four of them are new
+
+
+def tried(tries: int = 1) -> Row:
+    (row,) = batch(1)
+    row.attempts = row.tries = tries
+    return row
+
+
+def test_while_the_vendor_is_down_no_try_is_counted():
+    watched = Watched()
+    assert watched.flow.counts_as(tried(), FAILED, most=5) == 2
+    watched.fail(DOWN_AFTER)
+    assert watched.flow.counts_as(tried(), FAILED, most=5) == 1
+
+
+REFUSED = FAILED._replace(effect=Effect.NONE, http_status=None)
+
+
+@pytest.mark.parametrize(
+    ("at_fault", "down_s", "answer", "is_over"),
+    [
+        (True, 61.0, FAILED, True),
+        (True, 59.0, FAILED, False),  # there is patience left
+        (False, 61.0, FAILED, False),  # others can still tell
+        (True, 61.0, REFUSED, False),  # no row is at fault for a connection that was not made
+    ],
+)
+def test_rows_that_are_at_fault_end_the_outage_and_have_one_try_left(
+    at_fault, down_s, answer, is_over
+):
+    watched = Watched(at_fault=at_fault)
+    flow = watched.flow
+    flow.heard(batch(98) + batch(99), OK, left_s=0.0)
+    watched.fail(DOWN_AFTER)
+    watched.now_s += down_s
+    flow.heard(batch(1), answer, left_s=watched.now_s)
+    assert flow.is_probing is not is_over
+    assert flow.counts_as(tried(2), FAILED, most=5) == (5 if is_over else 2)
+    assert set(watched.answered) <= {2}
+    if is_over:
+        again = [[tried(2)] for _ in range(2 * DOWN_AFTER)]
+        for number, each in enumerate(again):
+            each[0].job = each[0].job._replace(entity=f"again{number}")
+            flow.heard(each, FAILED, left_s=watched.now_s)
+        assert not flow.is_probing  # their last try is no outage
+        flow.heard(batch(97), OK, left_s=watched.now_s)
+        assert flow.counts_as(tried(2), FAILED, most=5) == 3
+
+
+async def test_slots_let_in_more_or_fewer_as_their_limit_changes():
+    slots, inside, most = Slots(2), 0, 0
+
+    async def worker() -> None:
+        nonlocal inside, most
+        async with slots:
+            inside += 1
+            most = max(most, inside)
+            await anyio.sleep(0.02)
+            inside -= 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(12):
+            tasks.start_soon(worker)
+        await anyio.sleep(0.01)
+        assert inside == 2
+        slots.limit = 5
+        await anyio.sleep(0.001)
+        assert inside == 5
+        slots.limit = 1
+    assert most == 5
+    assert inside == 0
+
+
+async def test_a_slot_that_nobody_took_in_the_end_is_given_to_the_next():
+    slots = Slots(1)
+    async with slots:
+        with anyio.move_on_after(0.01):
+            async with slots:
+                raise AssertionError
+    with anyio.fail_after(1):
+        async with slots:
+            pass

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline.model import Answer, Effect, Verdict
+from pipeline.workers.fail_fast import Brake
+
+OK = Answer(Verdict.OK, Effect.APPLIED, http_status=204)
+NO = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
+OTHER_NO = Answer(Verdict.REJECTED, Effect.NONE, http_status=422, code="1102")
+BUSY = Answer(Verdict.THROTTLED, Effect.NONE, http_status=429)
+BROKEN = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=503)
+SILENCE = Answer(Verdict.TRANSIENT, Effect.MAYBE)
+LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_the_vendor")
+
+
+@pytest.mark.parametrize(
+    ("answers", "pulled"),
+    [
+        ([NO, NO, NO], True),  # a wrong project
+        ([NO, NO], False),  # too few to tell
+        ([OK, NO, NO, NO, NO], False),  # something worked: the rows are wrong, not the account
+        ([NO, NO, OTHER_NO, NO, NO, NO], False),  # different refusals: the rows are wrong
+        ([NO, BUSY, NO, BROKEN, SILENCE, NO], True),  # patience is no refusal and no success
+        ([BROKEN] * 9, False),  # an outage is not a refusal
+        ([LOGIN_PAGE] * 3, True),  # a proxy answers for the vendor
+    ],
+)
+def test_brake(answers, pulled):
+    brake = Brake(after=3)
+    assert not any(brake.pulls(answer) for answer in answers)
+    assert brake.is_in_question is pulled
+    assert brake.pulls_with_nobody_left() is pulled
+
+
+@pytest.mark.parametrize(
+    ("asked", "pulled"),
+    [
+        ([NO] * 3, True),  # others meet the same: it is the account
+        ([NO] * 2, False),  # two may be wrong alike
+        ([NO, NO, OK], False),  # the first rows were wrong, not the account
+        ([NO, OTHER_NO, NO, NO], False),  # judged by what they hold
+        ([BUSY, SILENCE, NO, NO, NO], True),  # patience tells nothing
+    ],
+)
+def test_others_are_asked_before_the_brake_is_pulled(asked, pulled):
+    brake = Brake(after=3)
+    for _ in range(5):  # two more were under way
+        assert not brake.pulls(NO)
+    assert any(brake.pulls(answer, is_asked=True) for answer in asked) is pulled
+
+
+def test_the_brake_pulls_once():
+    brake = Brake(after=2)
+    pulls = [brake.pulls(NO, is_asked=True) for _ in range(9)]
+    assert sum(pulls) == 1
+    assert not brake.is_in_question
+
+
+def test_zero_means_never():
+    brake = Brake(after=0)
+    assert not any(brake.pulls(NO) for _ in range(100))

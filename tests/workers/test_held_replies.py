@@ -1,0 +1,90 @@
+"""A reply too many makes no row `updated`: real connections, and a server that counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+
+from pipeline.model import Link, NoReply, Reply, Standing, Status
+from pipeline.workers.held_replies import Holding, sure
+from pipeline.workers.transport import Transport
+from tests.workers.acme import drive, job, with_retry
+from tests.workers.servers import NO_CONTENT, Wire, reply, serving
+
+pytestmark = pytest.mark.quiet
+
+REFUSED = reply(422, body=b"{}")
+
+
+class Proxy:
+    """Of each connection the first request is applied, and answered twice; the others are refused.
+
+    delay_s  between the two replies
+    answers  by path, in order
+    """
+
+    def __init__(self, delay_s: float, connections: int = 1_000) -> None:
+        self._delay_s = delay_s
+        self._spoilt = connections
+        self.answers: defaultdict[str, list[int]] = defaultdict(list)
+
+    async def talk(self, wire: Wire) -> None:
+        for number in range(1_000):
+            path = (await wire.request()).line.split(" ")[1]
+            is_spoilt = wire.number <= self._spoilt
+            status = 422 if is_spoilt and number else 204
+            self.answers[path].append(status)
+            await wire.say(REFUSED if status == 422 else NO_CONTENT)
+            if is_spoilt and not number:
+                await asyncio.sleep(self._delay_s)
+                await wire.say(NO_CONTENT)
+
+
+async def through(proxy: Proxy, rows: int) -> list:
+    async with serving(proxy.talk) as server:
+        link = Link(base_url=server.url, timeout_s=5.0)
+        async with Transport(link, authorization=None, in_flight=1) as transport:
+            jobs = [job(row, f"s{row}") for row in range(1, rows + 1)]
+            account = with_retry(max_attempts=3)
+            results, _ = await drive(jobs, transport, account=account, brake_after=0)
+    return results
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.001, 0.003, 0.010])
+async def test_no_row_is_updated_by_a_reply_too_many(delay_s):
+    proxy = Proxy(delay_s)
+    for result in await through(proxy, 20):
+        if result.status is Status.UPDATED:
+            assert 204 in proxy.answers[f"/s{result.row}"]
+
+
+async def test_a_row_whose_reply_was_doubted_is_sent_again_and_no_other():
+    proxy = Proxy(0.005, connections=1)
+    results = await through(proxy, 1)
+    assert [(each.status, each.attempts) for each in results] == [(Status.UPDATED, 2)]
+    assert proxy.answers == {"/s1": [204, 204]}
+
+
+async def test_nobody_is_held_where_nothing_more_can_become_known():
+    held = Holding(lambda: 0.0)
+    assert await sure(Reply(200, {}, b""), "peer") == Reply(200, {}, b"")
+    decided: list[int] = []
+    for number, at_s in enumerate((2.0, 1.0, 3.0)):
+        held.hold(at_s, lambda number=number: decided.append(number))
+    held.release(until_s=2.0)
+    assert decided == [1, 0]
+    held.release()
+    assert decided == [1, 0, 2]
+
+
+async def test_a_read_is_believed_once_its_connection_stayed_quiet():
+    standing = Standing()
+    came = Reply(200, {}, b"{}", standing=standing)
+    assert await sure(came, "peer:1") == came
+    asyncio.get_running_loop().call_later(0.001, setattr, standing, "is_doubtful", True)
+    lost = await sure(came, "peer:1")
+    assert isinstance(lost, NoReply)
+    assert (lost.reason, lost.may_have_arrived) == ("surplus_reply", True)
+    assert "peer:1" in lost.detail

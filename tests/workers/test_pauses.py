@@ -1,0 +1,69 @@
+"""Whatever a vendor's headers say: the wait is at most max_wait_s, or the account stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.model import Reply
+from pipeline.model.quota import Quota
+from pipeline.pacing.limiter import Door, Gate, Terms
+from pipeline.pacing.permit import Trip
+from pipeline.vendors.kit.classify import classify_read
+from pipeline.workers.pauses import PauseHandler
+from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD
+from tests.workers.acme import ACCOUNT
+
+REPLIES = st.builds(
+    Reply,
+    st.sampled_from([204, 429, 503]),
+    st.dictionaries(st.sampled_from(["retry-after", *NAMES]), st.one_of(ODD, MEMBERS)),
+    st.just(b""),
+    received_s=st.just(NOW_S),
+)
+
+
+class Clock:
+    """One that goes as others sleep."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.longest_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.longest_s = max(self.longest_s, seconds)
+        self.now_s += seconds
+        await anyio.lowlevel.checkpoint()
+
+
+@given(st.lists(REPLIES, min_size=1, max_size=6), st.floats(0.5, 2000.0), st.booleans())
+def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_learned):
+    clock = Clock()
+    stopped: list[str] = []
+
+    async def main() -> None:
+        quotas = () if is_learned else (Quota(1000, 1.0),)
+        terms = Terms(quotas=quotas, starts_per_s=10.0, max_wait_s=max_wait_s)
+        gate = Gate(terms, clock=clock, utc=lambda: NOW_S + clock() - 1000.0, sleep=clock.sleep)
+        account = replace(ACCOUNT, max_wait_s=max_wait_s)
+        handler = PauseHandler(account, stop=stopped.append, announce=lambda _words: None)
+        with gate.watched(handler.on_pause):
+            for reply in replies:
+                trip = Trip(Door(gate), gate._leave(), clock())
+                trip.back(reply)
+                trip.heard(classify_read(reply))
+                if stopped:
+                    return
+                assert gate.pause_left_s() <= max_wait_s
+                assert gate.per_second * max_wait_s * (1 + 1e-9) >= min(
+                    1.0, 10.0 * max_wait_s / 100
+                )
+
+    anyio.run(main)
+    assert all("pipeline runs --lift-pause" in words for words in stopped)

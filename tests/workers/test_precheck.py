@@ -1,0 +1,136 @@
+"""What a look at an entity says about the row that is to update it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pipeline.model import JobRow, UpdateJob
+from pipeline.vendors import load_vendors
+from pipeline.vendors.kit.contract import MISSING, Difference, State
+from pipeline.workers.precheck import Look, Looking, Said, conflict, look_at
+from tests.vendors.specimens import settings_of
+
+XSOLLA, ADOBE = load_vendors()["xsolla"], load_vendors()["adobe"]
+(_, COUPON), (OFFER,) = XSOLLA.operations, ADOBE.operations
+LIMITS = {"redeem_total_limit": 10, "redeem_user_limit": 10, "redeem_code_limit": None}
+HELD = {"name": {"en-US": "A", "de-DE": "B"}, "bonus": [{"sku": "s", "quantity": 1}], **LIMITS}
+
+BLINDLY = {"skips": False, "keeps": False}
+KEEPS = {"skips": False, "keeps": True}
+SKIPS = {"skips": True, "keeps": False}
+REMEMBERS = BLINDLY
+
+
+def coupon(**given: Any) -> UpdateJob:
+    return COUPON.job_type.trusted(json.dumps({"external_id": "c1", **given}))
+
+
+WHOLE = coupon(**{**HELD, "redeem_user_limit": 5})
+PART = coupon(redeem_user_limit=5)
+SAME = coupon(**HELD)
+
+
+def held(**changed: Any) -> State:
+    return State({**HELD, **changed})
+
+
+def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> Look:
+    given = {"expected": None, "in_doubt": False, **looking, **more}
+    return look_at(COUPON, settings_of(XSOLLA), job, state, **given)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (WHOLE, held(), REMEMBERS, {}, Said.SEND, "a look alone stops nothing"),
+        (SAME, held(), REMEMBERS, {}, Said.SEND, "nor does what changes nothing"),
+        (SAME, held(), SKIPS, {}, Said.UNCHANGED, "unless that is asked for"),
+        (WHOLE, held(), SKIPS, {}, Said.SEND, "a change goes"),
+        (PART, held(), KEEPS, {}, Said.SEND, "a part that changes something"),
+        (PART, held(redeem_user_limit=5), KEEPS, {}, Said.UNCHANGED, "a part that changes nothing"),
+        (WHOLE, held(), BLINDLY, {"expected": held()}, Said.SEND, "as expected"),
+        (WHOLE, held(bonus=None), BLINDLY, {"expected": held()}, Said.CONFLICT, "not as expected"),
+        (SAME, held(bonus=None), SKIPS, {"expected": held()}, Said.CONFLICT, "that comes first"),
+        (SAME, held(), BLINDLY, {"expected": held()}, Said.UNCHANGED, "a plan sends no such row"),
+        (WHOLE, MISSING, KEEPS, {}, Said.MISSING, "there is none"),
+        # in doubt: `expected` is what was there before the first attempt
+        (
+            WHOLE,
+            held(redeem_user_limit=5),
+            BLINDLY,
+            {"expected": held(), "in_doubt": True},
+            Said.APPLIED,
+            "its own update is no conflict",
+        ),
+        (
+            PART,
+            held(redeem_user_limit=5),
+            KEEPS,
+            {"expected": held(), "in_doubt": True},
+            Said.APPLIED,
+            "nor is that of a part",
+        ),
+        (
+            WHOLE,
+            held(),
+            BLINDLY,
+            {"expected": held(), "in_doubt": True},
+            Said.SEND,
+            "it was not applied: once more",
+        ),
+        (
+            WHOLE,
+            held(redeem_user_limit=77),
+            BLINDLY,
+            {"expected": held(), "in_doubt": True},
+            Said.MIXED,
+            "neither before nor after: nobody can tell",
+        ),
+        (WHOLE, MISSING, KEEPS, {"in_doubt": True}, Said.MIXED, "gone, and perhaps changed before"),
+    ],
+)
+def test_what_a_row_should_do(case):
+    job, state, looking, more, expected, why = case
+    assert look(job, state, looking, **more).said is expected, why
+
+
+def test_what_a_row_leaves_out_is_sent_as_it_is_there():
+    found = look(coupon(name={"en-US": "New"}, bonus=[]), held(), KEEPS)
+    assert found.job is not None
+    given = found.job.given()
+    assert given["name"] == {"en-US": "New", "de-DE": "B"}, "maps are laid over key by key"
+    assert given["bonus"] == [], "an empty list is a value"
+    assert given["redeem_total_limit"] == 10
+    assert given["redeem_code_limit"] is None
+    assert "attribute_conditions" not in given, "what is not there cannot be sent as null"
+
+
+def test_a_conflict_tells_both_values():
+    found = look(WHOLE, held(redeem_total_limit=3), BLINDLY, expected=held())
+    assert found.found == (Difference("redeem_total_limit", 10, 3),)
+    answer = conflict(found.found)
+    assert "redeem_total_limit: expected 10, found 3" in answer.message
+    assert json.loads(answer.receipt) == {
+        "conflict": [{"field": "redeem_total_limit", "expected": 10, "found": 3}]
+    }
+
+
+ROW = JobRow(1, "", "", is_repeatable=True, text="{}")
+
+
+@pytest.mark.parametrize(
+    ("operation", "looking", "row", "expected"),
+    [
+        (COUPON, Looking(), ROW, False),
+        (COUPON, Looking(), ROW._replace(expects="{}"), True),
+        (COUPON, Looking(), ROW._replace(keeps=True), True),
+        (COUPON, Looking(remembers=True), ROW, True),
+        (OFFER, Looking(skips=True), ROW, True),
+        (load_vendors()["oracle"].operations[0], Looking(skips=True), ROW, False),
+    ],
+)
+def test_who_is_looked_at(operation, looking, row, expected):
+    assert looking.is_due(operation, row) is expected

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import time
+
+import anyio
+import pytest
+
+from pipeline.model import RowResult, RunAborted, Status
+from pipeline.workers.recorder import COMMIT_EVERY_S, MOST_PENDING, Recorder
+
+
+def result(row: int) -> RowResult:
+    return RowResult(row, "acme.price", "shop", Status.UPDATED)
+
+
+class Disk:
+    """Remembers every commit; takes `slow_s` for each."""
+
+    def __init__(self, slow_s: float = 0.0) -> None:
+        self.commits: list[list[int]] = []
+        self._slow_s = slow_s
+
+    def write(self, claims, results, _exchanges) -> None:
+        time.sleep(self._slow_s)
+        self.commits.append([each.row for each in results] if results else [-row for row in claims])
+
+
+async def test_many_results_go_in_one_commit_and_nobody_is_told_before_it():
+    disk, told = Disk(), []
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        for row in range(1, 101):
+            recorder.end(result(row), lambda row=row: told.append((row, len(disk.commits))))
+        recorder.close()
+    assert disk.commits == [list(range(1, 101))]
+    assert told == [(row, 1) for row in range(1, 101)]
+
+
+async def test_the_added_wait_is_bounded_and_an_awaited_result_does_not_wait_at_all():
+    disk = Disk()
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        await anyio.sleep(0.01)
+        recorder.end(result(1), lambda: None)
+        await anyio.sleep(COMMIT_EVERY_S * 4)
+        assert disk.commits == [[1]]
+        done = anyio.Event()
+        begun = time.monotonic()
+        recorder.end(result(2), done.set, is_awaited=True)
+        await done.wait()
+        assert time.monotonic() - begun < COMMIT_EVERY_S
+        recorder.close()
+
+
+async def test_results_that_wait_when_it_is_cancelled_are_still_written():
+    disk = Disk(slow_s=0.05)
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        recorder.end(result(1), lambda: None)
+        await anyio.sleep(COMMIT_EVERY_S * 2)
+        recorder.end(result(2), lambda: None)
+        tasks.cancel_scope.cancel()
+    assert disk.commits == [[1], [2]]
+
+
+async def test_a_slow_disk_holds_the_senders_back():
+    disk = Disk(slow_s=0.1)
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        for row in range(1, MOST_PENDING + 1):
+            recorder.end(result(row), lambda: None)
+        assert recorder.is_full
+        await recorder.wait_for_room()
+        assert not recorder.is_full
+        recorder.close()
+    assert sum(map(len, disk.commits)) == MOST_PENDING
+
+
+async def test_what_cannot_be_written_is_raised_once_all_have_come():
+    def refuse(_claims, _results, _exchanges) -> None:
+        raise RunAborted("disk full")
+
+    failures: list[str] = []
+    recorder = Recorder(refuse)
+    recorder.fails = lambda error: failures.append(str(error))
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises at its end
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.run)
+            recorder.end(result(1), lambda: pytest.fail("it is not on record"))
+            assert not await recorder.claim([2])
+            recorder.end(result(3), lambda: pytest.fail("it is not on record"))
+            recorder.close()
+    assert caught.group_contains(RunAborted)
+    assert failures == ["disk full"]
+    assert recorder.unrecorded == [result(1), result(3)]  # not forgotten: the report tells them
+    assert not await recorder.claim([4])
+
+
+async def test_a_claim_is_on_record_before_it_is_answered():
+    disk = Disk(slow_s=0.02)
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        assert await recorder.claim([7, 8])
+        assert disk.commits == [[-7, -8]]
+        assert await recorder.claim([])  # nothing to claim, nothing to wait for
+        recorder.close()
+    assert len(disk.commits) == 1
+
+
+async def test_claims_that_wait_go_together():
+    disk = Disk(slow_s=0.05)
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        async with anyio.create_task_group() as claiming:
+            for row in range(1, 51):
+                claiming.start_soon(recorder.claim, [row])
+        recorder.close()
+    assert len(disk.commits) <= 2
+    assert sorted(-row for rows in disk.commits for row in rows) == list(range(1, 51))
+
+
+async def test_what_was_claimed_and_never_sent_is_released_at_the_end():
+    released: list[int] = []
+    recorder = Recorder(Disk().write, released.extend)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        await recorder.claim([1, 2])
+        recorder.unsent([2])
+        recorder.close()
+    assert released == [2]
