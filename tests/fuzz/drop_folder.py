@@ -251,14 +251,19 @@ def waiting(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def leaked(runner: asyncio.Runner, before: int) -> list[str]:
-    """Descriptors that are open more than before."""
+def leaked(runner: asyncio.Runner, before: Counter[str]) -> list[str]:
+    """What is open more often than before."""
     gc.collect()
     ends_s = time.monotonic() + 2.0
-    while (more := open_descriptors() - before) > 0 and time.monotonic() < ends_s:
+    while (more := open_descriptors() - before) and time.monotonic() < ends_s:
         runner.run(asyncio.sleep(0.1))
-    return [f"{more} descriptors were left open"] if more > 0 else []
+    return [f"descriptors were left open: {sorted(more.elements())}"] if more else []
 
 
-def open_descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
+def open_descriptors() -> Counter[str]:
+    """What descriptors lead to; sockets and pipes are told apart by kind only."""
+    found = Counter[str]()
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one that lists them
+            found[str(each.readlink()).partition(":[")[0]] += 1
+    return found

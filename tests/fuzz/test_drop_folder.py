@@ -96,7 +96,7 @@ def _holds(_stage: Stage, _arg: int) -> None:
         (_removes, "'a.csv' is lost"),
         (_forgets_the_reason, "was set aside without a reason"),
         (_takes_the_folder, "was replaced by another folder"),
-        (_holds, "1 descriptors were left open"),
+        (_holds, "left open.*/dev/null"),
     ],
 )
 def test_a_fault_that_is_planted_is_found(monkeypatch, target, trick: Trick, words: str):
