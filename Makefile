@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures reference audit sbom licences measure fmt lock clean
+.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,7 +42,7 @@ browser: ## install a Chromium for the tests of the pages, where there is none (
 	  { echo "make browser: no Chromium is here, and none could be installed" >&2; exit 1; }
 
 test-browser: browser .venv/dev ## the tests of the pages in a browser
-	@$(BIN)/python -m pytest tests/report/page/test_browser.py
+	@$(BIN)/python -m pytest tests/ui/html/test_browser.py
 
 check: .venv/dev ## lint, formatting, types and layer rules
 	@$(BIN)/ruff check
@@ -85,7 +85,10 @@ night: .venv/dev ## drop 600 files in ten minutes, one in six a bad one, before 
 	@$(BIN)/python -m tests.watch.night
 
 pictures: .venv/dev ## draw the pictures of the documentation anew (needs Chromium)
-	@$(BIN)/python -m tests.report.page.pictures
+	@$(BIN)/python -m tests.ui.html.pictures
+
+architecture: .venv/dev ## draw the picture of docs/architecture.md anew
+	@$(BIN)/python -m tools.architecture
 
 reference: .venv/dev ## write docs/reference anew, from the code
 	@$(BIN)/python -m tests.reference
@@ -104,6 +107,12 @@ licences: .venv/project ## write docs/reference/licences.md anew, from the lock
 
 measure: .venv/run ## measure size and tangle of code and docs (ARGS="v0.1.0 HEAD" compares)
 	@$(BIN)/python -m tools.measure $(ARGS)
+
+stored: .venv/dev ## keep a working folder as this version stores it, for tests of later versions
+	@$(BIN)/python -m tests.fixtures.make
+
+wheel: .venv/project ## build the wheel into dist/
+	@$(PIP) wheel --no-index --no-deps --no-build-isolation --wheel-dir $(or $(DIST),dist) .
 
 fmt: .venv/dev ## format the code and mend what the linter can mend
 	@$(BIN)/ruff check --fix-only --quiet

@@ -20,7 +20,7 @@ The folders, in the order in which a row travels:
 
 from pipeline.config import Config, load_config
 from pipeline.model import ConfigError, InputError, PipelineError, RowResult, RunAborted, Status
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import run_file, run_file_async
 from pipeline.runs import RunOptions
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import get_args
 
-from pipeline.tell import Metrics
-from pipeline.tell.events import Event
-from pipeline.tell.metrics import SINGLE
+from pipeline.notify import Metrics
+from pipeline.notify.events import Event
+from pipeline.notify.metrics import SINGLE
 from tests.markdown import code, page, table
 
 

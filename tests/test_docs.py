@@ -1,14 +1,14 @@
 """The documentation is executed, so that it cannot lie.
 
-What README.md and docs/**/*.md hold in fences is run in order, per file in one temporary folder
-that holds a copy of inputs/:
+What README.md, CONTRIBUTING.md and docs/**/*.md hold in fences is run in order, per file in one
+temporary folder that holds a copy of inputs/:
 
     ```console              every line `$ command` is run by bash, with `pipeline` on the PATH;
                             lines with `> ` continue it, others show what it prints
         $ pipeline ...      must end with exit code 0
         $ ...   # exit 2    must end with 2
-    ```console no-run       for what stands before an installation: only git clone, cd and make with
-                            targets that exist
+    ```console no-run       for what stands before an installation, or releases: only git clone,
+                            git tag, cd and make with targets that exist
     ```toml                 is a configuration without a fault
     ```python               runs to its end
     ```LANGUAGE file=NAME   is written to that file first, and run no further unless it is toml
@@ -43,7 +43,8 @@ from tests import reference
 from tools import licences
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES]
 SHELLS = {"bash", "sh", "shell", "zsh", "shell-session"}
 TIMEOUT_S = 60.0
 MULTI = re.MULTILINE | re.DOTALL
@@ -170,8 +171,9 @@ class Reader:
             named = [word for word in words[1:] if "=" not in word]
             if words[0] == "make" and set(named) <= known:
                 continue
-            if words[:2] != ["git", "clone"] and words[0] != "cd":
-                return f"{text!r} is no git clone, no cd and no make with a target that exists"
+            if words[:2] not in (["git", "clone"], ["git", "tag"]) and words[0] != "cd":
+                known_words = "git clone, no git tag, no cd and no make with a target that exists"
+                return f"{text!r} is no {known_words}"
         return None
 
     def _console(self, block: Block) -> str | None:
@@ -276,7 +278,7 @@ def test_every_command_has_help_and_stands_in_the_documentation() -> None:
 
 def test_every_page_can_be_reached_from_the_list_of_pages() -> None:
     listed = (ROOT / "docs" / "README.md").read_text()
-    pages = [str(page.relative_to(ROOT / "docs")) for page in DOCS[1:]]
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES]
     assert [page for page in pages if page != "README.md" and f"({page})" not in listed] == []
 
 

@@ -40,24 +40,38 @@ MAY_USE: dict[str, set[str]] = {
         *("aiohttp", "anyio", "multidict", "pydantic", "yarl"),
     },
     "store": {"model", "pydantic_core", "polars"},
-    "report": {
+    "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
-        *("polars", "pydantic", "rich"),
-        *("jinja2", "markupsafe", "svg"),  # the page
+        *("polars", "pydantic"),
+    },
+    "ui": {
+        *("model", "reporter", "store.files", "store.parquet", "polars", "pydantic", "rich"),
+        *("jinja2", "markupsafe", "svg"),  # the pages
     },
     "config": {"model", "vendors", "store", "pydantic"},
     "runs": {"model", "vendors", "store", "loader", "config", "pydantic"},
     "run": {
-        *("model", "vendors", "store", "jobs", "loader", "pacing", "workers", "runs", "report"),
+        *(
+            "model",
+            "vendors",
+            "store",
+            "jobs",
+            "loader",
+            "pacing",
+            "workers",
+            "runs",
+            "reporter",
+            "ui",
+        ),
         *("config", "anyio", "pydantic"),
     },
     "plan": {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "config", "runs", "run"),
         *("store", "anyio"),
     },
-    "tell": {"model", "report", "config", "aiohttp", "prometheus_client"},
+    "notify": {"model", "reporter", "ui", "config", "aiohttp", "prometheus_client"},
     "watch": {
-        *("model", "store", "report", "config", "runs", "run"),
+        *("model", "store", "reporter", "config", "runs", "run"),
         "anyio",
     },
     "doctor": {
@@ -65,7 +79,7 @@ MAY_USE: dict[str, set[str]] = {
         "anyio",
     },
     "cli": {
-        *("model", "vendors", "jobs", "loader", "pacing", "workers", "report", "config"),
+        *("model", "vendors", "jobs", "loader", "pacing", "workers", "reporter", "ui", "config"),
         *(
             "simulator",
             "runs",
@@ -73,7 +87,7 @@ MAY_USE: dict[str, set[str]] = {
             "plan",
             "watch",
             "doctor",
-            "tell",
+            "notify",
             "anyio",
             "click",
             "pydantic",
@@ -81,7 +95,7 @@ MAY_USE: dict[str, set[str]] = {
         ),
     },
     "simulator": {"aiohttp", "multidict", "yarl", "jsonpatch", "jsonpointer"},
-    "__init__": {"model", "config", "report", "run", "runs"},
+    "__init__": {"model", "config", "reporter", "run", "runs"},
     "__main__": {"cli"},
 }
 
@@ -103,6 +117,9 @@ DECISIONS = {
     *("workers/coalescing", "workers/decompress", "workers/entity_order", "workers/exchange_text"),
     *("workers/fail_fast", "workers/masking", "workers/outcome", "workers/precheck"),
     *("workers/read_outcome", "workers/recent_errors", "workers/refusals"),
+    *("reporter/aggregate", "reporter/columns", "reporter/reconcile", "reporter/summarise"),
+    *("reporter/tally", "ui/html/advice", "ui/html/sample_exchanges", "ui/html/scale"),
+    *("ui/html/timeline", "ui/terminal/pace"),
     *("run/anomaly", "run/canary_rows", "run/estimate", "run/stale_row_rules", "runs/stop_if"),
     *("workers/reply_certainty", "workers/resolve", "workers/stop_reason"),
 }
@@ -338,7 +355,7 @@ def test_imports_point_down_only() -> None:
         free = [room for room in ours if room not in floors and ours[room] <= set(floors)]
         assert free, f"a circle among {set(ours) - set(floors)}"
         floors += free
-    apart = {"loader", "workers", "store", "report"}
+    apart = {"loader", "workers", "store", "reporter"}
     assert all(not MAY_USE[room] & apart for room in apart)
     assert not ours["simulator"]
     assert {room for room in ours if "simulator" in ours[room]} == {"cli"}
@@ -350,11 +367,11 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         for library in ("polars", "aiolimiter", "aiohttp", "click", "rich")
     }
     assert rooms == {
-        "polars": {"jobs", "loader", "report", "store"},
+        "polars": {"jobs", "loader", "reporter", "store", "ui"},
         "aiolimiter": {"pacing"},
-        "aiohttp": {"workers", "simulator", "tell"},
+        "aiohttp": {"workers", "simulator", "notify"},
         "click": {"cli"},
-        "rich": {"cli", "report"},
+        "rich": {"cli", "ui"},
     }
 
 
@@ -374,7 +391,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         ("vendors/acme.py", "import aiohttp", "may not import aiohttp"),
         ("vendors/acme.py", "import pkgutil", "may not import pkgutil"),
         ("loader/scan.py", "from pipeline.workers import run", "may not import pipeline.workers"),
-        ("report/x.py", "from pipeline.store import x", "may not import pipeline.store"),
+        ("reporter/x.py", "from pipeline.store import x", "may not import pipeline.store"),
         ("workers/pool.py", "import polars as pl", "may not import polars"),
         (
             "workers/pool.py",
@@ -385,7 +402,7 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         ("model/x.py", "import http.client", "may not import http.client"),
         ("simulator/app.py", "from ..pacing import x", "may not import pipeline.pacing"),
         ("simulator/app.py", "import pipeline.model", "may not import pipeline.model"),
-        ("report/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
+        ("reporter/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
         ("model/job.py", "import importlib", "may not import importlib"),
         ("loader/x.py", "import_module('pipeline.workers')", "may not import pipeline.workers"),
         # what it does

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from tools import licences
@@ -142,6 +143,23 @@ def test_the_build_server_runs_nothing_else_than_people_do() -> None:
     assert commands == ["make check", "make test"]
 
 
+def test_hooks_are_steps_of_check_and_download_nothing() -> None:
+    recipe = make("--dry-run", "--old-file=.venv/dev", "check").splitlines()
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    hooks = [hook for repository in repositories for hook in repository["hooks"]]
+    assert {repository["repo"] for repository in repositories} == {"local"}
+    assert {hook["language"] for hook in hooks} == {"system"}
+    assert [hook["entry"] for hook in hooks] == recipe[: len(hooks)]
+    assert len(hooks) == 3
+
+
+def test_a_wheel_is_built_from_the_locked_tools(tmp_path: Path) -> None:
+    make("--old-file=.venv/project", "wheel", f"DIST={tmp_path}")
+    (wheel,) = tmp_path.iterdir()
+    name = PYPROJECT["project"]["name"].replace("-", "_")
+    assert wheel.name == f"{name}-{PYPROJECT['project']['version']}-py3-none-any.whl"
+
+
 # What is and what is not in the repository
 
 
@@ -188,7 +206,7 @@ def test_machine_paths_are_told_from_others(line: str, is_fault: bool) -> None: 
         ("inputs/.gitkeep", False),
         ("inputs/samples/xsolla.coupon/coupons.csv", False),
         ("reports/.gitkeep", False),
-        ("pipeline/report/columns.py", False),
+        ("pipeline/reporter/columns.py", False),
         ("docs/pipeline.toml", False),
     ],
 )

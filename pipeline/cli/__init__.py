@@ -13,6 +13,7 @@ import click
 from pipeline.cli.check import check
 from pipeline.cli.doctor import doctor
 from pipeline.cli.init import init
+from pipeline.cli.messages import tell_error
 from pipeline.cli.operations import operations
 from pipeline.cli.plan import plan, undo, verify
 from pipeline.cli.resume import resume
@@ -20,7 +21,6 @@ from pipeline.cli.run import run
 from pipeline.cli.runs import runs
 from pipeline.cli.simulate import simulator
 from pipeline.cli.watch import watch
-from pipeline.cli.words import tell_error
 from pipeline.model import PipelineError, RunAborted
 from pipeline.model.formatting import one_line
 from pipeline.simulator import SimulatorError

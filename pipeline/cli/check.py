@@ -13,8 +13,9 @@ import click
 from rich.console import Console
 
 from pipeline.cli.console import terminal
-from pipeline.cli.moments import appointed
-from pipeline.cli.outlook import Outlook
+from pipeline.cli.estimate import Outlook
+from pipeline.cli.messages import question_about, tell_error
+from pipeline.cli.schedule_options import appointed
 from pipeline.cli.setup import (
     ROWS,
     Allowed,
@@ -23,15 +24,14 @@ from pipeline.cli.setup import (
     read_config,
     whole,
 )
-from pipeline.cli.words import question_about, tell_error
 from pipeline.config import Config
 from pipeline.jobs import read_jobs
 from pipeline.loader import FaultKind
 from pipeline.model import PipelineError, RunAborted
 from pipeline.model.formatting import one_line
-from pipeline.report import show_question
 from pipeline.run import Prepared, discard, prepare
 from pipeline.runs import RunOptions
+from pipeline.ui.terminal import show_question
 from pipeline.workers.exchange_text import as_curl, shown_request
 
 _FAULTS_CHARS = 12_000  # two or three screens

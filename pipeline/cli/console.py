@@ -14,7 +14,7 @@ from typing import TextIO
 
 from rich.console import Console, ConsoleRenderable, RenderHook
 
-from pipeline.report.printable import Printable
+from pipeline.ui.terminal.printable import Printable
 
 
 class Output(io.TextIOBase):

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from pipeline.cli.session import BUSY, FAILED_ROWS, NOTHING_SENT, Session, together
+from pipeline.cli.messages import from_here, tell_error
+from pipeline.cli.sending import BUSY, FAILED_ROWS, NOTHING_SENT, Session, together
 from pipeline.cli.setup import whole
-from pipeline.cli.words import from_here, tell_error
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
 from pipeline.model.formatting import one_line
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import SAMPLES, Prepared
 from pipeline.runs import RunOptions
 from pipeline.watch import (

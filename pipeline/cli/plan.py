@@ -13,8 +13,8 @@ import anyio
 import click
 
 from pipeline.cli.console import terminal
-from pipeline.cli.pages import show_plan, show_verified
-from pipeline.cli.session import Session
+from pipeline.cli.screens import show_plan, show_verified
+from pipeline.cli.sending import Session
 from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, whole
 from pipeline.config import Config
 from pipeline.loader import RowSelection

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.moments import appointed
-from pipeline.cli.session import Session
+from pipeline.cli.schedule_options import appointed
+from pipeline.cli.sending import Session
 from pipeline.cli.setup import read_config
 from pipeline.config import Config
 from pipeline.model import UsageError

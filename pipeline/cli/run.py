@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from pipeline.cli.drops import send_dropped
-from pipeline.cli.moments import appointed
-from pipeline.cli.session import Session
+from pipeline.cli.notifying import telling
+from pipeline.cli.schedule_options import appointed
+from pipeline.cli.sending import Session
 from pipeline.cli.setup import (
     CONDITION,
     ROWS,
@@ -23,14 +24,13 @@ from pipeline.cli.setup import (
     read_config,
     whole,
 )
-from pipeline.cli.telling import telling
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
-from pipeline.report import SUMMARY_NAME, read_summary
+from pipeline.notify.events import LEVELS, Level
+from pipeline.reporter import SUMMARY_NAME, read_summary
 from pipeline.run import prepare, reopen, report_only, same_finished
 from pipeline.runs import RunOptions
-from pipeline.tell.events import LEVELS, Level
 
 
 @click.command()

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from pipeline.cli.browser import show
 from pipeline.cli.console import emit, terminal
+from pipeline.cli.messages import from_here
 from pipeline.cli.setup import read_config
-from pipeline.cli.words import from_here
 from pipeline.config import Config
 from pipeline.config.keys import MOST_DAYS
 from pipeline.loader.suggestions import nearest
@@ -26,14 +26,14 @@ from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
 from pipeline.model.quota import parse_quota
 from pipeline.pacing.pause import in_words, remaining_s
-from pipeline.report import closing
-from pipeline.report.page.write import INDEX_NAME
-from pipeline.report.runs_table import Entity, RunLine, moment, runs_table
-from pipeline.report.summary import PAGE_NAME
+from pipeline.reporter.summary import PAGE_NAME
 from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
 from pipeline.runs.exchanges import exchange_of
 from pipeline.runs.retention import prune, remove
+from pipeline.ui.html.write import INDEX_NAME
+from pipeline.ui.terminal import closing
+from pipeline.ui.terminal.runs_table import Entity, RunLine, moment, runs_table
 
 FORMAT = 1
 MOST = 20

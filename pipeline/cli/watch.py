@@ -16,17 +16,17 @@ from rich.console import Console
 
 from pipeline.cli.console import terminal
 from pipeline.cli.drops import drops_of
-from pipeline.cli.session import open_display
+from pipeline.cli.messages import from_here, tell_error, warn
+from pipeline.cli.notifying import telling
+from pipeline.cli.sending import open_display
 from pipeline.cli.setup import Parsed, read_config
 from pipeline.cli.side_by_side import Board
-from pipeline.cli.telling import telling
-from pipeline.cli.words import from_here, tell_error, warn
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
+from pipeline.notify import Teller, serve_metrics
+from pipeline.notify.events import LEVELS
 from pipeline.runs import RunOptions
-from pipeline.tell import Teller, serve_metrics
-from pipeline.tell.events import LEVELS
 from pipeline.watch import (
     SETTLE_S,
     Beat,

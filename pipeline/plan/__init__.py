@@ -1,7 +1,7 @@
 """Plans: rows with before and after, made of a file or of a run that is to be taken back."""
 
 from pipeline.plan.make import Made, make_plan
-from pipeline.plan.page import Page
+from pipeline.plan.plan_summary import Page
 from pipeline.plan.undo import undo_plan
 from pipeline.plan.verify import Drift, Verified, verify_run
 

@@ -32,9 +32,9 @@ from pipeline.loader import Bound
 from pipeline.loader.plan_file import PlanWriter
 from pipeline.model import JobRow, RowResult, RunAborted, UsageError
 from pipeline.model.plan import PlanKind, Planned, PlanRow
-from pipeline.plan.page import Page
+from pipeline.plan.plan_summary import Page
+from pipeline.plan.readers import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.plan.rows import foretold, invalid
-from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import Way
 from pipeline.run.destination_locks import accounts_held
 from pipeline.run.prepare import take_and_bind

@@ -17,9 +17,9 @@ from pipeline.model import UsageError
 from pipeline.model.plan import PlanKind, PlanRow
 from pipeline.plan.applied import MAY_STAND, Record, record_of
 from pipeline.plan.make import Made, Tell, place_of, plan_file, planned_now
-from pipeline.plan.page import Page
+from pipeline.plan.plan_summary import Page
+from pipeline.plan.readers import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.plan.rows import Applied, taken_back
-from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import Way, reopen
 from pipeline.run.destination_locks import accounts_held
 from pipeline.vendors import Account

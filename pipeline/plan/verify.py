@@ -19,8 +19,8 @@ from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import RunAborted, Status
 from pipeline.plan.applied import Ended, Record, record_of
 from pipeline.plan.make import Tell
+from pipeline.plan.readers import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.plan.rows import Applied
-from pipeline.plan.states import STRETCH_ROWS, States, Wanted, opened, rows_of
 from pipeline.run import Prepared, Way, reopen
 from pipeline.run.canary_rows import Candidate, first_of_each, picked
 from pipeline.run.destination_locks import accounts_held

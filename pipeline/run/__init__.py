@@ -14,8 +14,8 @@ import anyio.to_thread
 
 from pipeline.config import Config, load_config
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
-from pipeline.report import ReconciliationError, ReportError, Summary
-from pipeline.report.summary import NOTHING_SENT
+from pipeline.reporter import ReconciliationError, ReportError, Summary
+from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import usual_latency_s
 from pipeline.run.credentials import check_secrets
 from pipeline.run.destination_locks import BusyError, places_held

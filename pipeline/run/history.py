@@ -20,9 +20,8 @@ from pipeline.config import Config
 from pipeline.model import PipelineError, RowResult, RunAborted, Status, UsageError
 from pipeline.model.plan import MadeOf
 from pipeline.model.quota import Quota
-from pipeline.report import Summary, read_summary
-from pipeline.report.runs_table import Asked, Entity, asked_of
-from pipeline.report.summary import NOTHING_SENT, SUMMARY_NAME
+from pipeline.reporter import Summary, read_summary
+from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
 from pipeline.run.live_overrides import ask
 from pipeline.run.prepare import Prepared, reopen
@@ -33,6 +32,7 @@ from pipeline.runs.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Holder, Run, State
 from pipeline.store.checksums import check_is
+from pipeline.ui.terminal.runs_table import Asked, Entity, asked_of
 
 LOOK_AGAIN_S = 0.2
 """Who holds a lock only to see whether it is free has let go of it by then."""

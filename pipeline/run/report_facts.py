@@ -18,8 +18,8 @@ from pipeline.config import public_settings
 from pipeline.jobs import JobsFile
 from pipeline.model import DamagedError, RowResult, Snapshot, Status
 from pipeline.model.leg import Leg
-from pipeline.report import AccountFacts, ReportSource, RunFacts, Summary, write_report
-from pipeline.report.summary import NOTHING_SENT
+from pipeline.reporter import AccountFacts, ReportSource, RunFacts, Summary, write_report
+from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import unusual_failures
 from pipeline.run.legs import legs_of
 from pipeline.run.prepare import CUT_LAST_LINE, Prepared
@@ -28,6 +28,7 @@ from pipeline.run.session import Sent
 from pipeline.runs.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.store import Ledger, Run
 from pipeline.store.checksums import check_whole
+from pipeline.ui.html.write import HtmlPages
 
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
@@ -70,7 +71,7 @@ def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Su
         samples=ledger.samples,
         exchanges=ledger.exchanges,
     )
-    return write_report(source, prepared.report_folder)
+    return write_report(source, prepared.report_folder, HtmlPages())
 
 
 def _is_whole(jobs: JobsFile) -> bool:

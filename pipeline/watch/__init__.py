@@ -1,6 +1,7 @@
 """The drop folder: files that are dropped are taken once, sent, and put where they belong."""
 
 from pipeline.watch.claims import Drops
+from pipeline.watch.environment import Ground
 from pipeline.watch.events import (
     Beat,
     Begun,
@@ -13,13 +14,12 @@ from pipeline.watch.events import (
     SetAside,
     Stuck,
 )
-from pipeline.watch.expect import Expectation, parse_expectation
-from pipeline.watch.ground import Ground
+from pipeline.watch.expected_files import Expectation, parse_expectation
+from pipeline.watch.intake import Taker
 from pipeline.watch.notes import LETTERS, Claim
 from pipeline.watch.prepared import ENDED, ended, finish, is_begun, is_left, prepare_claim
+from pipeline.watch.problems import DropError
 from pipeline.watch.settling import SETTLE_S, Settling, is_hidden
-from pipeline.watch.taking import Taker
-from pipeline.watch.trouble import DropError
 from pipeline.watch.watcher import Watcher
 
 __all__ = [

@@ -37,11 +37,11 @@ from pipeline.watch.folders import (
     seen,
     write_new,
 )
-from pipeline.watch.looking import Walk
 from pipeline.watch.names import safe_name
 from pipeline.watch.notes import LETTERS, LOCK, Claim, Facts, Notes, claim_name, time_of, with_run
+from pipeline.watch.problems import DropError, dropped, in_words, why_not_taken
+from pipeline.watch.scan import Walk
 from pipeline.watch.settling import MARKER, Look, is_hidden
-from pipeline.watch.trouble import DropError, dropped, in_words, why_not_taken
 
 PROCESSING, DONE, FAILED = ".processing", ".done", ".failed"
 REPORT, REASON = "report", "reason.txt"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.report import Summary
-from pipeline.watch.expect import Expectation
+from pipeline.reporter import Summary
+from pipeline.watch.expected_files import Expectation
 
 
 @dataclass(frozen=True, slots=True)

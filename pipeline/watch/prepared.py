@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.model import Fault, InputError, Status, UsageError
 from pipeline.model.formatting import counted
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import (
     BusyError,
     Prepared,

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import (
     BusyError,
     CalledOffError,
@@ -32,16 +32,16 @@ from pipeline.run import (
 from pipeline.run.execute import Watch
 from pipeline.runs import RunOptions
 from pipeline.watch.claims import Drops
+from pipeline.watch.environment import Ground
 from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside, Stuck
-from pipeline.watch.expect import Expectation, is_late
-from pipeline.watch.ground import Ground
-from pipeline.watch.line import Line
+from pipeline.watch.expected_files import Expectation, is_late
+from pipeline.watch.intake import Taker
+from pipeline.watch.keyed_queue import Line
 from pipeline.watch.notes import Claim
 from pipeline.watch.panic import is_panic
 from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim
+from pipeline.watch.problems import DropError
 from pipeline.watch.settling import SETTLE_S, Settling
-from pipeline.watch.taking import Taker
-from pipeline.watch.trouble import DropError
 
 MOST_AT_ONCE = 32
 """So many files of one folder are taken and not put away; the others stay where they were dropped.

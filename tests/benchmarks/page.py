@@ -18,15 +18,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.report.matching import matched  # noqa: E402
-from pipeline.report.page.aggregate import Aggregate  # noqa: E402
-from pipeline.report.page.write import publish_index, publish_page  # noqa: E402
-from pipeline.report.reporter import write_report  # noqa: E402
-from pipeline.report.summarise import summarise  # noqa: E402
-from pipeline.report.summary import OutputSummary  # noqa: E402
-from pipeline.report.tally import Tally  # noqa: E402
+from pipeline.reporter.aggregate import Aggregate  # noqa: E402
+from pipeline.reporter.matching import matched  # noqa: E402
+from pipeline.reporter.reporter import write_report  # noqa: E402
+from pipeline.reporter.summarise import summarise  # noqa: E402
+from pipeline.reporter.summary import OutputSummary  # noqa: E402
+from pipeline.reporter.tally import Tally  # noqa: E402
+from pipeline.ui.html.write import publish_index, publish_page  # noqa: E402
 from tests.benchmarks.memory import Sampler  # noqa: E402
-from tests.report.page.pages import source_of  # noqa: E402
+from tests.ui.html.pages import source_of  # noqa: E402
 
 MOST_S, MOST_MB, MOST_BYTES = 10.0, 300, 2_000_000
 

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.tell.events import RunFailed
-from pipeline.tell.words import as_json, as_text, body
+from pipeline.notify.events import RunFailed
+from pipeline.notify.formatting import as_json, as_text, body
 from tests.cli.command import Ended, environment, start, typed
 from tests.workplace import COLUMNS, configure, coupon, drop
 

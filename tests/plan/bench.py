@@ -18,7 +18,7 @@ from aiohttp import ClientSession, encode_basic_auth
 from pipeline.config import Config, load_config
 from pipeline.model import Status
 from pipeline.plan import Made, Verified, make_plan, undo_plan, verify_run
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Way, carry_out, prepare, reopen
 from pipeline.runs import RunOptions
 from pipeline.runs.stop_if import parse_stop_if

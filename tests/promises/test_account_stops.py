@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import Config
 from pipeline.model import Status
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Way, carry_out, prepare
 from pipeline.runs import RunOptions, open_registry
 from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER

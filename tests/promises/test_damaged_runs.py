@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.model import RunAborted, Status
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Way, carry_out, prepare, reopen
 from pipeline.run.history import entries
 from pipeline.runs import RunOptions

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.model import DamagedError, RunAborted, Status
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Prepared, Way, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.history import entry, report_of

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.model import Status
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Way, carry_out, prepare
 from pipeline.runs import RunOptions
 from tests.workplace import ENVIRON, Simulator, configure_all, simulator

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.config import Config, load_config
 from pipeline.model import Status
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Shared, Way, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.runs.record import LEDGER

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.config import Config, load_config
 from pipeline.model import Status
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Way, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.runs import RunOptions

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, InputError, Reply, RunAborted, Status
-from pipeline.report import Summary, read_summary
+from pipeline.reporter import Summary, read_summary
 from pipeline.run import Shared, Way, carry_out, prepare, reopen, signals_obeyed
 from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, load_script, serve

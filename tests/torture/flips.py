@@ -31,12 +31,12 @@ import anyio
 from pipeline.config import Config, load_config
 from pipeline.model import PipelineError, Reply, Request
 from pipeline.model.pause import AskedPause
-from pipeline.report.runs_table import Entity
 from pipeline.run import Way, carry_out, prepare, reopen
 from pipeline.run.history import entries, touches
 from pipeline.runs import RunOptions, open_registry
 from pipeline.runs.exchanges import exchanges_of
 from pipeline.runs.record import has_befores, open_befores, open_record
+from pipeline.ui.terminal.runs_table import Entity
 from pipeline.vendors import load_vendors
 from tests.workplace import COLUMNS, ENVIRON, coupon
 

@@ -48,7 +48,7 @@ from pipeline.model import (
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
-from pipeline.report import Summary
+from pipeline.reporter import Summary
 from pipeline.run import Way, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.simulator import serve

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline.vendors import load_vendors
 from pipeline.vendors.kit.contract import Change, Difference, State
+from tests.acme import ACME, PRICE, Price
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import CHANGE_CHECKS, is_emulated
-from tests.vendors.twins import ACME, PRICE, Price
 
 PLANNED = [(v, o) for v in load_vendors().values() for o in v.operations if o.change]
 NAMES = [operation.name for _, operation in PLANNED]

@@ -10,10 +10,11 @@ import pytest
 
 from pipeline.model import Answer, Request
 from pipeline.vendors import Guard, Reading, State, load_vendors
+from tests.acme import ACME, STOCK, Settings, Stock
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import GUARD_CHECKS, Check
 from tests.vendors.specimens import XCORE, AnyOperation
-from tests.vendors.twins import ACME, STOCK, Settings, Stock, raising
+from tests.vendors.twins import raising
 
 GUARDED = [(v, o) for v in load_vendors().values() for o in v.operations if o.guard]
 NAMES = [operation.name for _, operation in GUARDED]

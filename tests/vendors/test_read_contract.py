@@ -14,10 +14,11 @@ from pipeline.model import Reply, Request
 from pipeline.vendors import load_vendors
 from pipeline.vendors.kit.classify import json_object
 from pipeline.vendors.kit.contract import MISSING, Difference, Missing, Reading, State
+from tests.acme import ACME, PRICE, Price
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import READ_CHECKS, READ_WIRE_CHECKS, Check, is_emulated
 from tests.vendors.specimens import XCORE, AnyOperation, AnyVendor
-from tests.vendors.twins import ACME, PRICE, Price, raising
+from tests.vendors.twins import raising
 
 READ = [(v, o) for v in load_vendors().values() for o in v.operations if o.reading]
 NAMES = [operation.name for _, operation in READ]

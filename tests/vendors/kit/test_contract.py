@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from pipeline.model import Request
 from pipeline.vendors import Basic, load_vendors
+from tests.acme import ACME
 from tests.vendors.conformance import (
     CHECKS,
     WIRE_CHECKS,
@@ -21,7 +22,7 @@ from tests.vendors.conformance import (
     wire_check_wrong_credentials_stop_the_account,
 )
 from tests.vendors.specimens import XCORE, AnyOperation, AnyVendor
-from tests.vendors.twins import ACME, OTHERS, TWINS
+from tests.vendors.twins import OTHERS, TWINS
 
 OFFERED = [(vendor, o) for vendor in load_vendors().values() for o in vendor.operations]
 EVERY_WAY = [*OFFERED, (XCORE, *XCORE.operations)]

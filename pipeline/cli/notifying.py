@@ -1,0 +1,38 @@
+"""How a command tells of what it does, beside what a person sees."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.cli.console import Output
+from pipeline.cli.messages import warn
+from pipeline.config import Config
+from pipeline.notify import Teller, open_teller
+from pipeline.notify.events import Level
+from pipeline.run.baseline import last_ends
+
+
+@contextmanager
+def telling(
+    config: Config,
+    *,
+    log: str | None = None,
+    log_level: Level | None = None,
+    metrics_file: Path | None = None,
+) -> Iterator[Teller]:
+    """Log, webhook and metrics as the configuration wants them, or as the command does."""
+    with open_teller(
+        config,
+        os.environ,
+        log=Output(is_stderr=True),
+        log_format=log,
+        level=log_level,
+        metrics_file=metrics_file,
+        warn=warn,
+    ) as teller:
+        ended_s, well_s = last_ends(config)
+        teller.metrics.known(ended_s=ended_s, well_s=well_s)
+        yield teller

@@ -1,0 +1,29 @@
+"""The reporter: results become two files and a summary that vouches for them.
+
+What people look at, pages included, is made in `ui/` from the values here.
+"""
+
+from pipeline.reporter.errors import ReconciliationError, ReportError
+from pipeline.reporter.reporter import write_report
+from pipeline.reporter.source import ReportSource
+from pipeline.reporter.summary import (
+    SUMMARY_NAME,
+    AccountFacts,
+    RunFacts,
+    Summary,
+    exit_code,
+    read_summary,
+)
+
+__all__ = [
+    "SUMMARY_NAME",
+    "AccountFacts",
+    "ReconciliationError",
+    "ReportError",
+    "ReportSource",
+    "RunFacts",
+    "Summary",
+    "exit_code",
+    "read_summary",
+    "write_report",
+]

@@ -1,0 +1,125 @@
+"""A run's rows and their results side by side, in one pass over both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from pipeline.model import ROW_COLUMN, RowResult, Status
+from pipeline.reporter.columns import result_frame
+from pipeline.reporter.errors import SHOWN_ROWS
+from pipeline.reporter.reconcile import check_results, check_rows
+from pipeline.reporter.source import ReportSource
+from pipeline.reporter.summary import NOTHING_SENT
+from pipeline.store.parquet import read_frames
+
+LAST_ROW = 2**63 - 1
+UNSENT_CODE = "not_sent"
+_UNSENT_ERROR = "the run ended before this row was sent"
+FORGOTTEN_CODE = "interrupted"
+_FORGOTTEN_ERROR = "the process ended before the answer to this row was on record"
+_OPEN_ERROR = "it may have been applied, and the run stopped before that was settled"
+_NO_ROWS = pl.Series(dtype=pl.Int64)
+
+
+def matched(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Frames of the snapshot, each with the results of its rows, in the same order.
+
+    A row without a result gets one: `unknown` where it may have been sent, else `not_attempted`.
+    Raises ReconciliationError.
+    """
+    routes = [Route(account, path) for account, path in source.routes.items()]
+    asked = 0
+    for frame in read_frames(source.snapshot.path):
+        rows = frame[ROW_COLUMN].cast(pl.Int64)
+        check_rows(rows, after=asked)
+        last = int(rows[-1])
+        results = _results(source, asked + 1, last, most=len(rows))
+        if not results["_row"].equals(rows):
+            check_results(rows, results["_row"])
+            results = _completed(source, rows, results, routes)
+        yield frame, results
+        asked = last
+    check_results(_NO_ROWS, _results(source, asked + 1, LAST_ROW, most=0)["_row"])
+
+
+def _results(source: ReportSource, first: int, last: int, most: int) -> pl.DataFrame:
+    # a few more than fit are enough to see that there are too many, and to name them
+    return result_frame(islice(source.results(first, last), most + SHOWN_ROWS + 1), source.run)
+
+
+def _completed(
+    source: ReportSource, rows: pl.Series, results: pl.DataFrame, routes: Sequence[Route]
+) -> pl.DataFrame:
+    missing = rows.filter(~rows.is_in(results["_row"].implode()))
+    known = {
+        row: (operation, route.account)
+        for route in routes
+        for row, operation in route.of(missing).iter_rows()
+    }
+    unsent = (_unsent(source, row, *known.get(row, ("", ""))) for row in missing)
+    return pl.concat([results, result_frame(unsent, source.run)]).sort("_row")
+
+
+def _unsent(source: ReportSource, row: int, operation: str, account: str) -> RowResult:
+    why = source.stopped.get(account) or source.facts.stopped_by
+    if row in source.claimed:
+        return RowResult(
+            row,
+            operation,
+            account,
+            Status.UNKNOWN,
+            error_code=FORGOTTEN_CODE,
+            error=f"{_OPEN_ERROR}: {why}" if why else _FORGOTTEN_ERROR,
+            hint=_hint(source, "resolves what can be resolved"),
+        )
+    return RowResult(
+        row,
+        operation,
+        account,
+        Status.NOT_ATTEMPTED,
+        error_code=UNSENT_CODE,
+        error=why or _UNSENT_ERROR,
+        hint=_hint(source, "sends it"),
+    )
+
+
+def _hint(source: ReportSource, does: str) -> str:
+    """What to do about a row of a run that ended before it: one way for all of its rows."""
+    if source.facts.exit_code == NOTHING_SENT:
+        return "nothing was sent: remove the cause, then run the file again"
+    if source.facts.is_simulated:  # the simulator that it went to is gone
+        return "this was a rehearsal: run the file again"
+    return f"once the cause is gone: `pipeline resume {source.run}` {does}"
+
+
+class Route:
+    """The rows that were meant for one account. Read forward only, and only as far as asked."""
+
+    def __init__(self, account: str, path: Path) -> None:
+        self.account = account
+        self._frames = read_frames(path, columns=("row", "operation"))  # opens nothing yet
+        self._held = pl.DataFrame(schema={"row": pl.Int64, "operation": pl.String})
+        self._is_read = False
+
+    def of(self, rows: pl.Series) -> pl.DataFrame:
+        """`row` and `operation` of those of `rows` that it has; each call asks for later ones.
+
+        rows  rising, at least one
+        """
+        found = [self._part(rows)]
+        while not self._is_read and (self._held.is_empty() or self._held["row"][-1] < rows[-1]):
+            self._advance()
+            found.append(self._part(rows))
+        return pl.concat(found)
+
+    def _advance(self) -> None:
+        frame = next(self._frames, None)
+        self._is_read = frame is None
+        self._held = self._held.clear() if frame is None else frame.select("row", "operation")
+
+    def _part(self, rows: pl.Series) -> pl.DataFrame:
+        return self._held.filter(pl.col("row").is_in(rows.implode()))

@@ -1,0 +1,120 @@
+"""What a reader is to do after a run, most urgent first. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.model import SUCCESS, Status
+from pipeline.model.formatting import counted, number
+from pipeline.reporter.summary import Summary
+
+Tone = Literal["good", "attention", "bad"]
+
+_REFUSED, _STOPPED, _INTERRUPTED = 2, 3, 128
+_MOST_HINTS = 3
+_MOST_NAMED = 4
+_TO_MEND = (Status.INVALID, Status.REJECTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing to do.
+
+    words    may hold a vendor's
+    command  to paste; empty where there is none
+    anchor   of the part of the page that tells more; empty likewise
+    """
+
+    words: str
+    command: str = ""
+    anchor: str = ""
+
+
+def tone_of(exit_code: int) -> Tone:
+    """Whether a run went well, needs a look, or was broken off.
+
+    >>> tone_of(0), tone_of(1), tone_of(130)
+    ('good', 'attention', 'bad')
+    """
+    if not exit_code:
+        return "good"
+    return "attention" if exit_code == 1 else "bad"
+
+
+def ended(summary: Summary) -> str:
+    """The end of a run in two or three words."""
+    if summary.exit_code >= _INTERRUPTED:
+        return "Interrupted"
+    names = {0: "Succeeded", _REFUSED: "Nothing was sent", _STOPPED: "Stopped early"}
+    return names.get(summary.exit_code, "Some rows did not succeed")
+
+
+def headline(why: str, counts: Mapping[Status, int]) -> str:
+    """The verdict in one short sentence: `why`, unless it names too many statuses for that.
+
+    >>> headline("3 of 4 rows updated; 1 invalid", {Status.UPDATED: 3, Status.INVALID: 1})
+    '3 of 4 rows updated; 1 invalid'
+    >>> headline("...", dict.fromkeys(Status, 1)).partition(" of ")[0]
+    '3'
+    """
+    if sum(count > 0 for count in counts.values()) <= _MOST_NAMED:
+        return why
+    rows, good = sum(counts.values()), sum(counts.get(status, 0) for status in SUCCESS)
+    return f"{number(good)} of {counted(rows, 'row')} succeeded, {number(rows - good)} did not"
+
+
+def steps(summary: Summary) -> tuple[Step, ...]:
+    """All that is to be done; nothing where every row succeeded."""
+    return tuple(_steps(summary))
+
+
+def _steps(summary: Summary) -> Iterator[Step]:
+    for name, account in summary.accounts.items():
+        if account.stopped is not None:
+            yield Step(words=f"Account {name} stopped: {account.stopped}", anchor="outcomes")
+    if summary.stopped:
+        yield Step(words=f"The run ended early: {summary.stopped}")
+    if summary.statuses.get(Status.UNKNOWN):
+        rows = counted(summary.statuses[Status.UNKNOWN], "row")
+        yield Step(words=f"Look up {rows} at the vendor: they may have been applied", anchor="why")
+    yield from _hints(summary)
+    if any(summary.statuses.get(status) for status in _TO_MEND):
+        words = "Fix the error file's rows and send it again"
+        if summary.made_of != "file":
+            words = "Fix the file that the plan was made of, and make a new plan"
+        yield Step(words=words, anchor="why")
+    if summary.exit_code != _REFUSED and not summary.is_simulated:
+        yield from _again(summary)
+
+
+def commands(summary: Summary) -> tuple[str, ...]:
+    """The commands among the steps."""
+    return tuple(step.command for step in steps(summary) if step.command)
+
+
+def _hints(summary: Summary) -> Iterator[Step]:
+    """What the most frequent kinds of errors ask for, each hint once."""
+    told: set[str] = set()
+    for place, error in enumerate(summary.errors, start=1):
+        if error.hint and error.hint not in told and len(told) < _MOST_HINTS:
+            told.add(error.hint)
+            what = f"{counted(error.count, 'row')} {error.status.replace('_', ' ')}"
+            yield Step(words=f"{what}: {error.hint}", anchor=f"kind-{place}")
+
+
+def _again(summary: Summary) -> Iterator[Step]:
+    run = shlex.quote(summary.run)
+    if summary.statuses.get(Status.NOT_ATTEMPTED):
+        rows = counted(summary.statuses[Status.NOT_ATTEMPTED], "row")
+        yield Step(
+            words=f"Then send {rows} that waited, and settle those in doubt",
+            command=f"pipeline resume {run}",
+        )
+    elif summary.statuses.get(Status.FAILED):
+        yield Step(
+            words="Then send again what needs no correction",
+            command=f"pipeline resume --failed {run}",
+        )

@@ -1,0 +1,92 @@
+"""The page of a plan: what sending it would change."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.model.formatting import counted, number
+from pipeline.model.plan import SENT_KINDS, PlanKind, Planned
+from pipeline.store.files import atomic_write
+
+MOST_FIELDS = 200
+
+MEANING: Mapping[PlanKind, str] = {
+    PlanKind.CHANGES: "would be sent",
+    PlanKind.BLIND: "would be sent without a look: "
+    "we found no page that shows how this vendor is read",
+    PlanKind.UNCHANGED: "held already; not sent",
+    PlanKind.MISSING: "the vendor has no such entity; not sent",
+    PlanKind.UNREAD: "the vendor did not tell what it holds; not sent",
+    PlanKind.CONFLICT: "changed by somebody else since; not sent",
+    PlanKind.FINAL: "cannot be taken back; not sent",
+    PlanKind.INVALID: "never became a job; not sent",
+}
+
+
+class ChangedField(NamedTuple):
+    """A field that rows of an operation change, and one of them.
+
+    cleared  of these rows, those that leave nothing in it
+    """
+
+    operation: str
+    name: str
+    rows: int
+    cleared: int
+    entity: str
+    old: str
+    new: str
+
+
+class Noted(NamedTuple):
+    """A row that needs words."""
+
+    kind: PlanKind
+    row: int
+    entity: str
+    note: str
+
+
+def headline(planned: Planned) -> str:
+    """A plan in one sentence."""
+    what = f"Plan to take back {planned.source}" if planned.undoes else f"Plan of {planned.source}"
+    where = " at the simulator" if planned.is_simulated else ""
+    return f"{what}{where}: {counted(planned.rows, 'row')}, {number(planned.sends)} would be sent"
+
+
+def publish_plan_page(
+    plan: Path,
+    planned: Planned,
+    changed: Sequence[ChangedField],
+    noted: Sequence[Noted],
+    stopped: Mapping[str, str],
+) -> Path:
+    """Write the page of a plan beside its file; where it is. Raises OSError.
+
+    changed  fields, those that most rows change first
+    stopped  account -> why it was read no further
+    """
+    # a command that makes no page does not wait for templates
+    from pipeline.ui.html.render import filled  # noqa: PLC0415
+
+    page = plan.with_suffix(".html")
+    text = filled(
+        "plan.html",
+        headline=headline(planned),
+        planned=planned,
+        plan=plan.name,
+        command=f"pipeline run {shlex.quote(str(plan.absolute()))}",
+        meaning=MEANING,
+        kinds={kind: planned.kinds[kind] for kind in PlanKind if planned.kinds.get(kind)},
+        sent_kinds=SENT_KINDS,
+        changed=changed[:MOST_FIELDS],
+        left_out=max(0, len(changed) - MOST_FIELDS),
+        noted=noted,
+        stopped=stopped,
+        tone="bad" if stopped else "attention" if any(each.cleared for each in changed) else "good",
+    )
+    atomic_write(page, text.encode())
+    return page
