@@ -24,7 +24,7 @@ from pathlib import Path
 import pipeline.watch.watcher as watching
 from pipeline.cli.console import terminal
 from pipeline.cli.drops import drops_of
-from pipeline.cli.telling import telling
+from pipeline.cli.notifying import telling
 from pipeline.cli.watch import Listener
 from pipeline.config import Config
 from pipeline.run import RunOptions
