@@ -291,6 +291,13 @@ def test_a_page_names_files_that_are_there(page: Path) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_a_page_begins_with_the_question_that_it_answers() -> None:
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if page.parent != reference.FOLDER]
+    begin = re.compile(r"# [^\n]+\n\nThis page answers: [^.]+\?")
+    assert len(pages) > 20
+    assert [name_of(page) for page in pages if not begin.match(page.read_text())] == []
+
+
 def test_every_code_without_an_answer_of_the_vendor_is_explained() -> None:
     hints = (reference.FOLDER / "hints.md").read_text()
     parts = re.findall(r"^## (?:No reply|Of the pipeline itself)$(.*?)(?=^## )", hints, MULTI)
