@@ -41,10 +41,11 @@ MAY_USE: dict[str, set[str]] = {
     },
     "store": {"model", "pydantic_core", "polars"},
     "reporter": {
-        *("model", "store.parquet", "store.frame_values", "polars", "pydantic"),
+        *("model", "store.files", "store.parquet", "store.frame_values"),
+        *("polars", "pydantic"),
     },
     "ui": {
-        *("model", "reporter", "store.parquet", "polars", "pydantic", "rich"),
+        *("model", "reporter", "store.files", "store.parquet", "polars", "pydantic", "rich"),
         *("jinja2", "markupsafe", "svg"),  # the pages
     },
     "config": {"model", "vendors", "store", "pydantic"},

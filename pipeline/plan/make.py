@@ -42,6 +42,7 @@ from pipeline.runs import RunOptions
 from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
+from pipeline.store.files import aside, publish, removed_on_error
 from pipeline.vendors import Account, Operation
 from pipeline.workers.entity_reader import ReadResult
 
@@ -222,12 +223,13 @@ def plan_file(out: Path) -> Iterator[PlanWriter]:
     """Write a plan to `out`, whole or not at all. Raises UsageError or RunAborted."""
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: a plan is a .parquet file")
-    aside = out.with_name(f".{out.name}.new")
+    part = aside(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with PlanWriter(aside) as writer:
-            yield writer
-        aside.replace(out)
+        with removed_on_error(part):
+            with PlanWriter(part) as writer:
+                yield writer
+            publish({part: out})
     except OSError as error:
         raise RunAborted(f"the plan cannot be written to {out}: {error}") from error
 

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 import polars as pl
 
 from pipeline.model import Snapshot
+from pipeline.store.files import sync_file
 from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows, read_frames
 
 _PART_BYTES = 4 << 20  # of long cells, held several times over while they become lines
@@ -88,8 +89,7 @@ class CsvWriter:
     ) -> None:
         with self._file:
             if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                sync_file(self._file)
 
 
 def csv_header(names: Sequence[str], layout: CsvLayout) -> bytes:

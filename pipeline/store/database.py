@@ -20,6 +20,7 @@ from pipeline.model import RunAborted
 from pipeline.store.commit_mark import CommitMark
 from pipeline.store.contract import LedgerError
 from pipeline.store.file_system import network_file_system_of
+from pipeline.store.files import sync_folder
 from pipeline.store.page_checks import PageChecks
 
 WAIT_S = 30.0
@@ -102,15 +103,7 @@ def create(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for folder in path.absolute().parents:  # they may be new as well
         with suppress(OSError):  # one that we may not open existed before us
-            _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(folder)
 
 
 class Database:

@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from pipeline.model import RunAborted
+from pipeline.store.files import atomic_write, sync_folder
 
 NOTE = "claim.json"
 LOCK = "lock"
@@ -104,14 +105,8 @@ class Notes:
         text = json.dumps({"format": FORMAT, "claim": values, "sha256": _digest(values)})
         with told(place):
             place.mkdir(mode=0o700, exist_ok=True)
-            new = place / f"{NOTE}.new"
-            with new.open("w", encoding="ascii") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(place / NOTE)
-            for folder in (place, self.folder):
-                _sync(folder)
+            atomic_write(place / NOTE, text.encode("ascii"))
+            sync_folder(self.folder)
 
     def forget(self, claim: Claim) -> None:
         """Its file is where it belongs."""
@@ -194,15 +189,6 @@ def time_of(name: str) -> datetime | None:
         return datetime.strptime(name.rpartition("-")[0], _TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
-
-
-def _sync(folder: Path) -> None:
-    """Let the names in a folder survive loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.watch.folders import opened, owner_of
+from pipeline.watch.folders import opened, owner_of, seen
 from pipeline.watch.notes import FileIdentity
 from pipeline.watch.settling import MARKER, ObservedFile, is_candidate, is_hidden
 
@@ -61,7 +61,7 @@ class FolderScan:
         found = {}
         with os.scandir(folder) as entries:
             for entry in entries:
-                with suppress(OSError):  # gone meanwhile
+                with suppress(FileNotFoundError):  # gone meanwhile
                     found[entry.name] = entry.stat(follow_symlinks=False)
         return found
 
@@ -77,10 +77,9 @@ class FolderScan:
         except FileNotFoundError:
             return
         except OSError as error:
-            whose = owner_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
-            self.troubles[path] = (
-                f"{path} cannot be looked into: {error.strerror}. The folder belongs to {whose}"
-            )
+            found = seen(name, at=folder)
+            whose = "" if found is None else f". The folder belongs to {owner_of(found)}"
+            self.troubles[path] = f"{path} cannot be looked into: {error.strerror}{whose}"
 
     def _note_link(self, folder: int, name: str, path: Path) -> None:
         with suppress(OSError):  # it leads nowhere

@@ -83,8 +83,6 @@ def differences(_s: Any, job: Price, found: State) -> tuple[Difference, ...]:
 GOOD = EntityRead[Any, Any](
     request=request, state=state, differences=differences, settle_after_s=20.0
 )
-    request=request, state=state, differences=differences, settle_after_s=20.0
-)
 READABLE = dataclasses.replace(PRICE, reading=GOOD)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.model.formatting import counted, number
 from pipeline.model.plan import SENT_KINDS, PlanKind, Planned
-from pipeline.reporter.publish import publish_text
+from pipeline.store.files import atomic_write
 
 MOST_FIELDS = 200
 
@@ -88,5 +88,5 @@ def publish_plan_page(
         stopped=stopped,
         tone="bad" if stopped else "attention" if any(each.cleared for each in changed) else "good",
     )
-    publish_text(page, text)
+    atomic_write(page, text.encode())
     return page
