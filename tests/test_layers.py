@@ -448,7 +448,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault
             "workers/pool.py",
             "import asyncio, time\nimport aiohttp\nfrom pipeline.model import Reply",
         ),
-        ("workers/pool.py", "from pipeline.pacing.limiter import Gate\nfrom .gate import Gate"),
+        ("workers/pool.py", "from pipeline.pacing.limiter import RateLimiter\nfrom .pool import x"),
         ("workers/pool.py", "from pipeline.vendors.kit.contract import Vendor"),
         ("vendors/__init__.py", "import importlib, pkgutil"),
         ("model/wire.py", "from pathlib import Path"),

@@ -89,11 +89,11 @@ class AccountEstimate(NamedTuple):
 class RunEstimate:
     """Over the files of one command: those of one account go one after the other.
 
-    appointment  when they may be sent
+    window  when they may be sent
     """
 
-    def __init__(self, appointment: ScheduleWindow) -> None:
-        self._appointment = appointment
+    def __init__(self, window: ScheduleWindow) -> None:
+        self._appointment = window
         self._ahead_s: defaultdict[str, float] = defaultdict(float)
 
     def prospects(self, prepared: Prepared) -> list[AccountEstimate]:

@@ -32,7 +32,7 @@ def telling(
         level=log_level,
         metrics_file=metrics_file,
         warn=warn,
-    ) as teller:
+    ) as notifier:
         ended_s, well_s = last_ends(config)
-        teller.metrics.known(ended_s=ended_s, well_s=well_s)
-        yield teller
+        notifier.metrics.known(ended_s=ended_s, well_s=well_s)
+        yield notifier

@@ -50,7 +50,7 @@ def resume(
         quiet=quiet,
         as_json=as_json,
         goes_on=yes,
-        appointment=appointed(config, until=until),
+        window=appointed(config, until=until),
     )
     if failed:
         sys.exit(_send_failed(run, config, session, is_agreed=yes))

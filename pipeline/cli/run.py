@@ -129,8 +129,8 @@ def run(
             as_json=as_json,
             wait=not no_wait,
             goes_on=yes or simulate,
-            appointment=appointed(config, at=at, until=until),
-            teller=stack.enter_context(telling(config, **told)),
+            window=appointed(config, at=at, until=until),
+            notifier=stack.enter_context(telling(config, **told)),
         )
         if run_options.run_id is not None and len(files) != 1:
             raise UsageError("--run-id names one run: give it one file")

@@ -50,11 +50,11 @@ class CommandSession:
     """One command over one or more files.
 
     goes_on      after a canary that holds nobody is asked
-    appointment  when rows may be sent; None: at any time
+    window  when rows may be sent; None: at any time
     outcomes     of files by their number from 0: the summary of the run, or why none was begun.
                  Nothing where somebody said no, a signal came first, the configuration was at fault
                  or the run broke off
-    teller       is told what happens; where it keeps a log, nothing else is shown. None: nobody is
+    notifier       learns what happens; if it keeps a log, nothing else is shown. None: nobody does
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class CommandSession:
         as_json: bool,
         wait: bool = True,
         goes_on: bool = False,
-        appointment: ScheduleWindow | None = None,
-        teller: Notifier | None = None,
+        window: ScheduleWindow | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._goes_on = goes_on
-        self._teller = teller
-        self._has_log = teller is not None and teller.has_log
+        self._notifier = notifier
+        self._has_log = notifier is not None and notifier.has_log
         self._console = terminal(stderr=True, quiet=quiet or self._has_log)
         self._as_json = as_json
         self._wait = wait
-        self._appointment = appointment or ScheduleWindow()
+        self._appointment = window or ScheduleWindow()
         self._outlook = RunEstimate(self._appointment)
         self.outcomes: dict[int, Summary | str] = {}
 
@@ -101,32 +101,32 @@ class CommandSession:
     def say(self, words: str) -> None:
         """One line for people."""
         self._console.print(one_line(words), markup=False)
-        if self._teller is not None:
-            self._teller.said(words)
+        if self._notifier is not None:
+            self._notifier.said(words)
 
     def tell_nothing_came(self, folder: Path) -> None:
         """Nothing lies in the drop folder."""
         self.say(f"No files in {folder}: nothing to do.")
-        if self._teller is not None:
-            self._teller.nothing_arrived(str(folder))
+        if self._notifier is not None:
+            self._notifier.nothing_arrived(str(folder))
 
     def tell_failure(self, file: str, error: object) -> None:
         """A file was not sent, or cannot be put away."""
         if not self._has_log:
             tell_error(error)
-        if self._teller is not None:
-            self._teller.run_failed(file, error)
+        if self._notifier is not None:
+            self._notifier.run_failed(file, error)
 
     async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
         """One event loop for all files: they share the gates of their accounts."""
         codes = [NOTHING_SENT] * len(found)
         self._tell_start(found)
-        shared, board = Session(), RunDisplay(self._open_display)
+        shared, display = Session(), RunDisplay(self._open_display)
         turns = SideBySide(() if one is None else one.places for one in found)
 
         async def send_one(number: int, one: Prepared) -> None:
             async with turns.wait_for(number):
-                codes[number] = await self._carry_out(number, one, shared, board)
+                codes[number] = await self._carry_out(number, one, shared, display)
 
         async with signals_obeyed(shared), anyio.create_task_group() as tasks:
             for number, one in enumerate(found):
@@ -187,7 +187,7 @@ class CommandSession:
         return False
 
     async def _carry_out(
-        self, number: int, prepared: Prepared, shared: Session, board: RunDisplay
+        self, number: int, prepared: Prepared, shared: Session, display: RunDisplay
     ) -> int:
         source = str(prepared.snapshot.source)
         if shared.interrupted is not None:
@@ -198,10 +198,10 @@ class CommandSession:
         self._tell_begin(prepared)
         try:
             way = RunEnvironment(
-                watch=board.watch,
+                watch=display.watch,
                 shared=shared,
                 wait=self._wait,
-                appointment=self._appointment,
+                window=self._appointment,
                 tell=self.say,
                 failed=self._failed(prepared.run),
                 agree=self._agree,
@@ -225,21 +225,21 @@ class CommandSession:
         return summary.exit_code
 
     def _tell_begin(self, prepared: Prepared) -> None:
-        if self._teller is not None and prepared.refusal is None:
+        if self._notifier is not None and prepared.refusal is None:
             bound = prepared.bound
             rows = {name: file.rows for name, file in bound.jobs.items()}
             source = prepared.snapshot.source
             invalid = bound.invalid
-            self._teller.run_started(prepared.run, source, invalid=invalid, accounts=rows)
+            self._notifier.run_started(prepared.run, source, invalid=invalid, accounts=rows)
 
     def _failed(self, run: str) -> Callable[[Sequence[RowResult]], None] | None:
-        return None if self._teller is None else partial(self._teller.rows_failed, run)
+        return None if self._notifier is None else partial(self._notifier.rows_failed, run)
 
     def tell_end(self, summary: Summary, folder: Path) -> None:
         """How a run ended, for people and, where they asked for it, for programs."""
         closing(self._console, summary, folder)
-        if self._teller is not None:
-            self._teller.run_ended(summary, folder)
+        if self._notifier is not None:
+            self._notifier.run_ended(summary, folder)
         if self._as_json:
             emit(summary.one_line())
 

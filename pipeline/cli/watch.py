@@ -104,38 +104,38 @@ def watch(
     by.
     """
     config = read_config(config_file)
-    with telling(config, **told) as teller:
-        console = terminal(stderr=True, quiet=quiet or teller.has_log)
+    with telling(config, **told) as notifier:
+        console = terminal(stderr=True, quiet=quiet or notifier.has_log)
         watcher = Watcher(
             drops_of(config),
             config,
             RunOptions(max_invalid=max_invalid / 100, keep_before=keep_before),
             environ=os.environ,
-            tell=Listener(console, teller, config.reports).hear,
-            say=lambda words: _say(console, teller, words),
+            tell=Listener(console, notifier, config.reports).hear,
+            say=lambda words: _say(console, notifier, words),
             show=RunDisplay(lambda poll: open_display(console, poll)).watch,
-            failed=teller.rows_failed,
+            failed=notifier.rows_failed,
             settle_s=settle_s,
             expected=expected,
             zone=_zone(config, expected),
         )
-        _say(console, teller, f"Watching {from_here(config.inputs)}. Ctrl-C stops it.")
-        sys.exit(anyio.run(partial(_watch, watcher, teller, metrics_host, metrics_port, console)))
+        _say(console, notifier, f"Watching {from_here(config.inputs)}. Ctrl-C stops it.")
+        sys.exit(anyio.run(partial(_watch, watcher, notifier, metrics_host, metrics_port, console)))
 
 
 async def _watch(
-    watcher: Watcher, teller: Notifier, host: str, port: int | None, console: Console
+    watcher: Watcher, notifier: Notifier, host: str, port: int | None, console: Console
 ) -> int:
     if port is None:
         return await watcher.run()
-    async with serve_metrics(host, port, teller) as bound:
-        _say(console, teller, f"Metrics are at http://{host}:{bound}/metrics")
+    async with serve_metrics(host, port, notifier) as bound:
+        _say(console, notifier, f"Metrics are at http://{host}:{bound}/metrics")
         return await watcher.run()
 
 
-def _say(console: Console, teller: Notifier, words: str) -> None:
+def _say(console: Console, notifier: Notifier, words: str) -> None:
     console.print(words, markup=False, soft_wrap=True)
-    teller.said(words)
+    notifier.said(words)
 
 
 def _zone(config: Config, expected: tuple[Expectation, ...]) -> tzinfo:
@@ -152,16 +152,16 @@ class Listener:
     reports  the folder of all reports
     """
 
-    def __init__(self, console: Console, teller: Notifier, reports: Path) -> None:
+    def __init__(self, console: Console, notifier: Notifier, reports: Path) -> None:
         self._console = console
-        self._teller = teller
+        self._notifier = notifier
         self._reports = reports
 
     def hear(self, event: Event) -> None:
         """One event."""
         self._tell(event)
         words = one_line(in_words(event))  # names of files may hold anything
-        if self._teller.has_log or not words:
+        if self._notifier.has_log or not words:
             return
         if isinstance(event, FileQuarantined | ExpectedFileMissing | FileStuck):
             tell_error(words)
@@ -173,26 +173,26 @@ class Listener:
     def _tell(self, event: Event) -> None:
         match event:
             case FileStarted(file, run, rows, invalid):
-                self._teller.run_started(run, file, invalid=invalid, accounts=rows)
+                self._notifier.run_started(run, file, invalid=invalid, accounts=rows)
             case FileEnded(summary=summary, is_earlier=False):
-                self._teller.run_ended(summary, self._reports / summary.run)
+                self._notifier.run_ended(summary, self._reports / summary.run)
             case FileQuarantined(file, _, reason, summary, safe):
                 if summary is not None:
-                    self._teller.run_ended(summary, self._reports / summary.run)
-                self._teller.set_aside(file, safe or reason)
+                    self._notifier.run_ended(summary, self._reports / summary.run)
+                self._notifier.set_aside(file, safe or reason)
             case Heartbeat():
-                self._teller.beat()
+                self._notifier.beat()
             case _:
                 self._tell_rest(event)
 
     def _tell_rest(self, event: Event) -> None:
         match event:
             case FileStuck(file, reason):
-                self._teller.run_failed(str(file), reason)
+                self._notifier.run_failed(str(file), reason)
             case ExpectedFileMissing(expected):
-                self._teller.nothing_arrived(expected.folder, str(expected))
+                self._notifier.nothing_arrived(expected.folder, str(expected))
             case FileEnded() | FileWaiting() | FileLeft():
-                self._teller.said(in_words(event))
+                self._notifier.said(in_words(event))
 
 
 def in_words(event: Event) -> str:

@@ -41,7 +41,7 @@ class AccountProgress:
     is_held_up       no more rows are read: too many wait for others of their entity, or for their
                      next attempt
     stopped          why the account takes no more rows; None while it does
-    troubles         the last kinds of answers that were no success, newest first
+    recent_errors         the last kinds of answers that were no success, newest first
     """
 
     account: str
@@ -61,4 +61,4 @@ class AccountProgress:
     is_probing: bool = False
     is_held_up: bool = False
     stopped: str | None = None
-    troubles: tuple[RecentError, ...] = ()
+    recent_errors: tuple[RecentError, ...] = ()

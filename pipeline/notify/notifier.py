@@ -230,7 +230,7 @@ def open_teller(
     log_format, level, metrics_file  what the command says; None: the configuration's
     """
     chosen = log_format or config.log.format
-    teller = Notifier(
+    notifier = Notifier(
         config,
         log=None if chosen is None else log,
         level=level or config.log.level,
@@ -242,14 +242,14 @@ def open_teller(
         url = config.webhook_url(environ)
     except ConfigError as error:
         url = None
-        teller.warn(f"nobody is told by webhook: {error}")
+        notifier.warn(f"nobody is told by webhook: {error}")
     if url is not None:
-        teller.webhook = Webhook(url, config.notify.timeout_s, teller.warn)
+        notifier.webhook = Webhook(url, config.notify.timeout_s, notifier.warn)
     try:
-        yield teller
+        yield notifier
     finally:
-        if teller.webhook is not None:
-            teller.webhook.close()
+        if notifier.webhook is not None:
+            notifier.webhook.close()
 
 
 def _row_failed(run: str, result: RowResult) -> RowFailed:

@@ -30,7 +30,7 @@ CONNECTION_S = 5.0
 async def serve_metrics(
     host: str,
     port: int,
-    teller: Notifier,
+    notifier: Notifier,
     *,
     stale_after_s: float = STALE_AFTER_S,
     connection_s: float = CONNECTION_S,
@@ -47,10 +47,10 @@ async def serve_metrics(
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/metrics":
-            return _once(web.Response(body=teller.metrics.text(), headers=_METRICS_HEAD))
+            return _once(web.Response(body=notifier.metrics.text(), headers=_METRICS_HEAD))
         if request.path != "/healthz":
             return _once(web.Response(status=404, text="there are /metrics and /healthz\n"))
-        age_s = clock() - max(started_s, teller.beat_s or started_s)
+        age_s = clock() - max(started_s, notifier.beat_s or started_s)
         is_well = age_s <= stale_after_s
         told = {"status": "ok" if is_well else "stale", "last_loop_age_s": round(age_s, 3)}
         return _once(web.json_response(told, status=200 if is_well else 503))

@@ -467,30 +467,30 @@ class AccountLimiter:
 
     def __init__(
         self,
-        gate: RateLimiter,
+        limiter: RateLimiter,
         run: str = "",
         *,
         announce: Callable[[str], None] = lambda _words: None,
     ) -> None:
         self.announce = announce
-        self._gate = gate
+        self._limiter = limiter
         self._run = run
         self._inside: set[anyio.CancelScope] = set()
         self._waiting: set[anyio.CancelScope] = set()
         self._is_closed = False
-        self.watched = gate.watched
-        self.returned = gate.returned
-        self.pause_left_s = gate.pause_left_s
-        self.slow = gate.slow
+        self.watched = limiter.watched
+        self.returned = limiter.returned
+        self.pause_left_s = limiter.pause_left_s
+        self.slow = limiter.slow
 
     @property
     def per_second(self) -> float:
         """The rate in force at the gate."""
-        return self._gate.per_second
+        return self._limiter.per_second
 
     def heard(self, answer: Answer, left_s: float, words: str = "") -> None:
         """As the gate's."""
-        self._gate.heard(answer, left_s, words, self._run)
+        self._limiter.heard(answer, left_s, words, self._run)
 
     @contextmanager
     def while_open(self) -> Iterator[None]:
@@ -517,7 +517,7 @@ class AccountLimiter:
         if self._is_closed:
             return None
         with self._in(self._waiting):
-            return await self._gate.permit()
+            return await self._limiter.permit()
         return None
 
     async def permit_again(self, late_s: float) -> bool:
@@ -525,12 +525,12 @@ class AccountLimiter:
 
         False where it does not come soon: the request had better stand in line anew.
         """
-        if not is_late(late_s, self._gate.mean_per_s):
-            return not self._is_closed and self._gate.pause_left_s() <= 0
+        if not is_late(late_s, self._limiter.mean_per_s):
+            return not self._is_closed and self._limiter.pause_left_s() <= 0
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()
             if number is not None:
-                self._gate.returned(number, self._gate.now_s(), None)
+                self._limiter.returned(number, self._limiter.now_s(), None)
             return number is not None
         return False
 

@@ -14,10 +14,10 @@ class Permit:
     left_s  when it left, by the lane's clock
     """
 
-    __slots__ = ("_door", "_is_back", "_number", "_words", "left_s")
+    __slots__ = ("_account_limiter", "_is_back", "_number", "_words", "left_s")
 
-    def __init__(self, door: AccountLimiter, number: int, left_s: float) -> None:
-        self._door = door
+    def __init__(self, account_limiter: AccountLimiter, number: int, left_s: float) -> None:
+        self._account_limiter = account_limiter
         self._number = number
         self._is_back = False
         self._words = ""
@@ -28,11 +28,11 @@ class Permit:
         if not self._is_back:
             self._is_back = True
             self._words = pause_words(reply) if isinstance(reply, Reply) else ""
-            self._door.returned(self._number, self.left_s, reply)
+            self._account_limiter.returned(self._number, self.left_s, reply)
 
     def heard(self, answer: Answer) -> None:
         """What the reply means."""
-        self._door.heard(answer, self.left_s, self._words)
+        self._account_limiter.heard(answer, self.left_s, self._words)
 
 
 def pause_words(reply: Reply) -> str:

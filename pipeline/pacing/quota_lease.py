@@ -72,14 +72,14 @@ class QuotaLease:
     def __init__(
         self,
         group: str,
-        gate: RateLimiter,
+        limiter: RateLimiter,
         folder: Path,
         *,
         now: Callable[[], Moment] | None = None,
     ) -> None:
         name = hashlib.sha256(group.encode()).hexdigest()[:16]
-        self.gate = gate
-        most = most_in(UNRECORDED_S, gate.terms)
+        self.limiter = limiter
+        most = most_in(UNRECORDED_S, limiter.terms)
         self.most_unrecorded = min(most, MOST_UNRECORDED) if most else math.inf
         self.group = group
         self._lock = Lock(folder / f"quota-{name}")
@@ -122,7 +122,7 @@ class QuotaLease:
         entries = runs.departures(self.group, after=self._noted)
         self._noted = max([self._noted, *(entry.number for entry in entries)])
         ages_s = (max(-MOST_WAY_S, each_s) for entry in entries for each_s in _ages_s(entry, now))
-        longest_s = self.gate.terms.longest_s
+        longest_s = self.limiter.terms.longest_s
         return Handover(
             ages_s=sorted((each_s for each_s in ages_s if each_s <= longest_s), reverse=True),
             pause=runs.pause_of(self.group),
@@ -149,7 +149,7 @@ class QuotaLease:
         now = self._now()
         times = tuple(now.boot_s - each_s for each_s in ages_s)
         entry = Departures(now.boot, now.boot_s, now.utc_s, times, under_way)
-        number = runs.depart(self.group, entry, longest_s=self.gate.terms.longest_s)
+        number = runs.depart(self.group, entry, longest_s=self.limiter.terms.longest_s)
         self._noted = max(self._noted, number)
 
     def let_go(self) -> None:

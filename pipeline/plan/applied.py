@@ -28,9 +28,9 @@ Ended = tuple[JobRow, RowResult]
 class AppliedRun:
     """A run as it stands on record."""
 
-    def __init__(self, ledger: RunLedger, befores: PreviousStates | None) -> None:
+    def __init__(self, ledger: RunLedger, previous_states: PreviousStates | None) -> None:
         self._ledger = ledger
-        self._befores = befores
+        self._previous_states = previous_states
 
     def backwards(self, file: JobsFile, rows: int) -> Iterator[list[Ended]]:
         """Jobs of a file with their results, the last first, some at a time."""
@@ -46,7 +46,9 @@ class AppliedRun:
         some: Sequence[Ended],
     ) -> list[AppliedRow]:
         """What these rows overwrote and left."""
-        kept = self._befores.of([job.row for job, _ in some]) if self._befores else {}
+        kept = (
+            self._previous_states.of([job.row for job, _ in some]) if self._previous_states else {}
+        )
         return [
             self._one(account, operations[job.operation], job, result, kept.get(job.row, ""))
             for job, result in some
@@ -92,5 +94,5 @@ def record_of(prepared: Prepared) -> Iterator[AppliedRun]:
     kept: AbstractContextManager[PreviousStates | None] = nullcontext()
     if has_befores(prepared.folder):
         kept = open_befores(prepared.folder)
-    with open_record(prepared.folder) as ledger, kept as befores:
-        yield AppliedRun(ledger, befores)
+    with open_record(prepared.folder) as ledger, kept as previous_states:
+        yield AppliedRun(ledger, previous_states)

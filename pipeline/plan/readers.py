@@ -136,14 +136,16 @@ async def opened(
 
     Raises ConfigError where an account cannot be used.
     """
-    around = SenderEnvironment(clock=time.monotonic, jitter=random.random)
+    environment = SenderEnvironment(clock=time.monotonic, jitter=random.random)
     accounts: list[Account] = [config.account(name, way.environ) for name in names]
     readers: dict[str, Reader] = {}
     async with AsyncExitStack() as stack:
         for account in accounts:
-            door = AccountLimiter(way.shared.gate(account, config), announce=way.tell)
-            send = await stack.enter_async_context(way.open_link(account, door))
-            reader = Reader(account, send=send, door=door, around=around)
+            account_limiter = AccountLimiter(way.shared.limiter(account, config), announce=way.tell)
+            send = await stack.enter_async_context(way.open_link(account, account_limiter))
+            reader = Reader(
+                account, send=send, account_limiter=account_limiter, environment=environment
+            )
             readers[account.name] = reader
             stack.enter_context(reader.open())
         shelf = StateCache()

@@ -36,7 +36,7 @@ from pipeline.run.report_facts import report, warnings_about
 from pipeline.run.schedule_wait import await_turn
 from pipeline.run.schedule_window import CalledOffError, ScheduleWindow, to_the_minute
 from pipeline.run.session import RunOutcome, Session
-from pipeline.run.stale_rows import settle_places
+from pipeline.run.stale_rows import settle_stale_rows
 from pipeline.runs.options import RunOptions
 from pipeline.runs.record import open_record
 from pipeline.runs.registry import open_registry
@@ -169,7 +169,9 @@ async def _sent(
         raise off
     async with places_held(prepared, wait=way.may_wait, tell=way.tell):
         _move_on(prepared, "sending", ledger)
-        before = await anyio.to_thread.run_sync(settle_places, prepared, ledger, before, way.tell)
+        before = await anyio.to_thread.run_sync(
+            settle_stale_rows, prepared, ledger, before, way.tell
+        )
         await send_or_refuse(prepared, way, ledger, before, sent)
     if sent.is_off:
         raise off

@@ -59,9 +59,13 @@ OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Send]
 
 
 @asynccontextmanager
-async def over_http(account: Account, door: AccountLimiter) -> AsyncIterator[Send]:
+async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Send]:
     """The way to an account's vendor: what sends a request there and brings the reply."""
-    late, while_open, announce = door.permit_again, door.while_open, door.announce
+    late, while_open, announce = (
+        account_limiter.permit_again,
+        account_limiter.while_open,
+        account_limiter.announce,
+    )
     async with signed_in(account, late=late, while_open=while_open, announce=announce) as send:
         yield send
 
@@ -75,7 +79,7 @@ class RunEnvironment:
     open_link       how an account's vendor is reached
     shared          what runs of the same command have in common
     wait            for other processes that send to the same place, instead of raising BusyError
-    appointment     when it may send
+    window     when it may send
     tell            is told whom it waits for, and what others ask of it
     failed          is told of results that leave something to do, once they are on record; in a
                     thread
@@ -88,20 +92,20 @@ class RunEnvironment:
     open_link: OpenLink = over_http
     shared: Session = field(default_factory=Session)
     wait: bool = True
-    appointment: ScheduleWindow = field(default_factory=ScheduleWindow)
+    window: ScheduleWindow = field(default_factory=ScheduleWindow)
     tell: Callable[[str], None] = lambda _words: None
     failed: Callable[[Sequence[RowResult]], None] | None = None
     agree: Agree = lambda _trial: True
 
     def may_wait(self) -> bool:
         """Whether it is worth waiting for other processes still."""
-        is_late = self.appointment.is_over
+        is_late = self.window.is_over
         return self.wait and self.shared.interrupted is None and not is_late
 
     async def await_start(self, sent: RunOutcome, *, ahead_s: float = 0.0) -> bool:
         """Wait until the run begins, less `ahead_s`: False, and so says `sent`, where it is off."""
-        may_go = await self.appointment.wait(lambda: sent.signal is not None, ahead_s=ahead_s)
-        if not may_go and self.appointment.start_at is not None:
+        may_go = await self.window.wait(lambda: sent.signal is not None, ahead_s=ahead_s)
+        if not may_go and self.window.start_at is not None:
             sent.is_off = True
         return not sent.is_off
 
@@ -117,20 +121,20 @@ async def send_or_refuse(
     async with AsyncExitStack() as stack:
         links: list[tuple[Account, AccountLimiter, Send]] = []
         for account in accounts:
-            gate = way.shared.gate(account, prepared.config)
-            door = AccountLimiter(gate, prepared.run, announce=way.tell)
-            send = await stack.enter_async_context(way.open_link(account, door))
-            links.append((account, door, send))
-            if way.appointment.start_at is not None:
+            limiter = way.shared.limiter(account, prepared.config)
+            account_limiter = AccountLimiter(limiter, prepared.run, announce=way.tell)
+            send = await stack.enter_async_context(way.open_link(account, account_limiter))
+            links.append((account, account_limiter, send))
+            if way.window.start_at is not None:
                 await sign_in_ahead(send)
-        befores = stack.enter_context(_befores(prepared))
+        previous_states = stack.enter_context(_previous_states(prepared))
         sent.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
-        stretch = _Stretch(prepared, way, links, SerializedLedger(ledger), befores, sent)
+        stretch = _Stretch(prepared, way, links, SerializedLedger(ledger), previous_states, sent)
         if await way.await_start(sent) and await _canary_holds(stretch, before, ledger):
             await stretch.send(RecordedState.of(ledger) if prepared.options.canary else before)
 
 
-def _befores(prepared: Prepared) -> AbstractContextManager[PreviousStates | None]:
+def _previous_states(prepared: Prepared) -> AbstractContextManager[PreviousStates | None]:
     """Where is kept what entities held; None where nothing has to be."""
     looking = prepared.looking
     if not (prepared.bound.keeps or looking.skips or looking.remembers):
@@ -202,7 +206,7 @@ class _Stretch:
     way: RunEnvironment
     links: Sequence[tuple[Account, AccountLimiter, Send]]
     ledger: SerializedLedger
-    befores: PreviousStates | None
+    previous_states: PreviousStates | None
     sent: RunOutcome
 
     async def send(self, before: RecordedState, rows: frozenset[int] | None = None) -> StopCheck:
@@ -217,17 +221,19 @@ class _Stretch:
         wire = StopCheck(stop_if)
         record = told(self.ledger.record, way.failed) if way.failed else self.ledger.record
         recorder = Recorder(record, self.ledger.release, self._keep)
-        around = self._around(wire)
-        lanes = [self._lane(link, recorder, around, before, rows) for link in self.links]
-        for lane in lanes:
-            if lane.account.name in way.shared.hopeless:
-                lane.stop(way.shared.hopeless[lane.account.name], is_hopeless=True)
-        earlier = sent.progress
-        sent.pool = WorkerPool(lanes, recorder, grace_s=prepared.options.grace_s)
+        environment = self._around(wire)
+        senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
+        for sender in senders:
+            if sender.account.name in way.shared.hopeless:
+                sender.stop(way.shared.hopeless[sender.account.name], is_hopeless=True)
+        recovered = sent.progress
+        sent.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
         if sent.signal is not None:  # it came before there was anything to stop
             sent.pool.stop(f"interrupted by {sent.signal.name}")
-        doors = [(account, door) for account, door, _ in self.links]
-        orders = LiveOverrides(prepared, doors, way.appointment, way.tell, sent.slowed)
+        account_limiters = [
+            (account, account_limiter) for account, account_limiter, _ in self.links
+        ]
+        orders = LiveOverrides(prepared, account_limiters, way.window, way.tell, sent.slowed)
         with way.watch(sent.pool.progress):
             try:
                 async with (
@@ -238,18 +244,20 @@ class _Stretch:
                     await sent.pool.run()
             except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
                 sent.failure = _first(group)
-        sent.progress = added(earlier, sent.pool.progress())
+        sent.progress = added(recovered, sent.pool.progress())
         sent.unrecorded = recorder.unrecorded
-        over = way.appointment.over
-        in_time = [lane for lane in lanes if lane.stopped == over and lane.was_through]
+        over = way.window.over
+        in_time = [sender for sender in senders if sender.stopped == over and sender.was_through]
         sent.stopped = {
-            lane.account.name: lane.stopped
-            for lane in lanes
-            if lane.stopped and lane not in in_time
+            sender.account.name: sender.stopped
+            for sender in senders
+            if sender.stopped and sender not in in_time
         }
         sent.over = over if over in sent.stopped.values() else ""
         way.shared.hopeless |= {
-            lane.account.name: lane.stopped for lane in lanes if lane.stopped and lane.is_hopeless
+            sender.account.name: sender.stopped
+            for sender in senders
+            if sender.stopped and sender.is_hopeless
         }
         return wire
 
@@ -257,28 +265,28 @@ class _Stretch:
         return SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
-            brake_after=BRAKE_AFTER if self.prepared.options.use_brake else 0,
+            fail_fast_after=BRAKE_AFTER if self.prepared.options.use_brake else 0,
             coalesce=self.prepared.options.coalesce,
             looking=self.prepared.looking,
             before=self._before,
             ended=partial(self._heard, wire),
         )
 
-    def _lane(
+    def _sender(
         self,
         link: tuple[Account, AccountLimiter, Send],
         recorder: Recorder,
-        around: SenderEnvironment,
+        environment: SenderEnvironment,
         before: RecordedState,
         rows: frozenset[int] | None,
     ) -> AccountSender:
-        account, door, send = link
-        earlier = NOTHING
+        account, account_limiter, send = link
+        recovered = NOTHING
         file = self.prepared.bound.jobs[account.name]
         if not before.is_nothing:
             coalesce = self.prepared.options.coalesce
             overtaking = entities_of(file.path, before.claimed) if coalesce else {}
-            earlier = RecoveredState(
+            recovered = RecoveredState(
                 *(before.claimed, before.unknown, before.refused, overtaking),
                 ended=self.ledger.ended,
             )
@@ -287,18 +295,18 @@ class _Stretch:
             only(read_jobs(file.path), rows),
             file.rows if rows is None else len(rows),
             send=send,
-            door=door,
+            account_limiter=account_limiter,
             recorder=recorder,
-            around=around,
-            earlier=earlier,
+            environment=environment,
+            recovered=recovered,
         )
 
-    def _keep(self, befores: Sequence[tuple[int, str]]) -> None:
-        if self.befores is not None:
-            self.befores.keep(befores)
+    def _keep(self, previous_states: Sequence[tuple[int, str]]) -> None:
+        if self.previous_states is not None:
+            self.previous_states.keep(previous_states)
 
     def _before(self, row: int) -> str | None:
-        return None if self.befores is None else self.befores.of([row]).get(row)
+        return None if self.previous_states is None else self.previous_states.of([row]).get(row)
 
     def _heard(self, wire: StopCheck, status: Status) -> None:
         reason = wire.heard(status)

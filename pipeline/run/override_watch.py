@@ -24,14 +24,14 @@ LOOK_EVERY_S = 1.0
 class LiveOverrides:
     """What a run is told while it sends.
 
-    doors   its accounts, each with its door
+    account_limiters   its accounts, each with its door
     tell    is told what has changed
     slowed  account -> the slowest quota that was asked for
     """
 
     prepared: Prepared
-    doors: Sequence[tuple[Account, AccountLimiter]]
-    appointment: ScheduleWindow
+    account_limiters: Sequence[tuple[Account, AccountLimiter]]
+    window: ScheduleWindow
     tell: Callable[[str], None]
     slowed: dict[str, Quota] = field(default_factory=dict)
     _asked: Mapping[str, Quota] = field(default_factory=dict)
@@ -55,17 +55,17 @@ class LiveOverrides:
             if asked != self._asked:
                 self._tell(asked)
                 self._slow(asked)
-            left_s = self.appointment.left_s()
+            left_s = self.window.left_s()
             wait_s = LOOK_EVERY_S if left_s is None or left_s <= 0 else min(left_s, LOOK_EVERY_S)
-            await self.appointment.sleep(wait_s)
+            await self.window.sleep(wait_s)
             self._stop_in_time(pool)
 
     def _stop_in_time(self, pool: WorkerPool) -> None:
-        if self.appointment.is_over and not pool.is_stopped:  # a second call would wait for nothing
-            pool.stop(self.appointment.over)
+        if self.window.is_over and not pool.is_stopped:  # a second call would wait for nothing
+            pool.stop(self.window.over)
 
     def _tell(self, asked: Mapping[str, Quota]) -> None:
-        for account, _ in self.doors:
+        for account, _ in self.account_limiters:
             now, before = asked.get(account.name), self._asked.get(account.name)
             if now is not None and now != before:
                 self.tell(f"{account.name}: at most {now} from now on, as was asked for")
@@ -74,9 +74,11 @@ class LiveOverrides:
 
     def _slow(self, asked: Mapping[str, Quota]) -> None:
         self._asked = asked
-        for account, door in self.doors:
+        for account, account_limiter in self.account_limiters:
             quota = asked.get(account.name)
-            door.slow(f"{self.prepared.run}|{account.name}", quota.per_second if quota else None)
+            account_limiter.slow(
+                f"{self.prepared.run}|{account.name}", quota.per_second if quota else None
+            )
             if quota is not None:
                 slowest = self.slowed.get(account.name, quota)
                 self.slowed[account.name] = min(quota, slowest, key=lambda each: each.per_second)

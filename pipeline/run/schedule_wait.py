@@ -16,13 +16,13 @@ async def await_turn(prepared: Prepared, way: RunEnvironment, sent: RunOutcome) 
 
     Raises ConfigError where an account is refused now: whoever set the time may still be there.
     """
-    if way.appointment.start_at is None or prepared.refusal is not None:
+    if way.window.start_at is None or prepared.refusal is not None:
         return True
     for name in prepared.bound.jobs:
         account = prepared.config.account(name, way.environ)
-        gate = way.shared.gate(account, prepared.config)
-        door = AccountLimiter(gate, prepared.run, announce=way.tell)
-        async with way.open_link(account, door) as send:
+        limiter = way.shared.limiter(account, prepared.config)
+        account_limiter = AccountLimiter(limiter, prepared.run, announce=way.tell)
+        async with way.open_link(account, account_limiter) as send:
             refused = await sign_in_ahead(send)
         if refused is not None and refused.reason == REFUSED:
             raise ConfigError([Fault(what=f"account {name} cannot sign in: {refused.detail}")])

@@ -78,16 +78,16 @@ class Session:
     _keeper: anyio.Lock = field(default_factory=anyio.Lock)
     _news: anyio.Event = field(default_factory=anyio.Event)
 
-    def gate(self, account: Account, config: Config) -> RateLimiter:
+    def limiter(self, account: Account, config: Config) -> RateLimiter:
         """The one gate of an account's quota group. It opens once `kept` runs."""
         group = quota_group(account)
         if group not in self.tenures:
-            gate = RateLimiter(
+            limiter = RateLimiter(
                 _terms(account), clock=time.monotonic, utc=time.time, paused=self._note_now
             )
-            gate.close()
-            self.tenures[group] = QuotaLease(group, gate, lock_folder(config))
-        return self.tenures[group].gate
+            limiter.close()
+            self.tenures[group] = QuotaLease(group, limiter, lock_folder(config))
+        return self.tenures[group].limiter
 
     def _note_now(self) -> None:
         self._news.set()
@@ -132,13 +132,13 @@ class Session:
 
     def _rest_s(self, noted_s: float) -> float:
         """How long nothing has to be looked at."""
-        if not all(each.is_held and each.gate.is_open for each in self.tenures.values()):
+        if not all(each.is_held and each.limiter.is_open for each in self.tenures.values()):
             return LOOK_EVERY_S
         return noted_s + REMEMBER_EVERY_S - time.monotonic()
 
     def _announce_holders(self, announce: Callable[[str], None]) -> None:
-        for group, tenure in self.tenures.items():
-            who = tenure.held_by_another()
+        for group, lease in self.tenures.items():
+            who = lease.held_by_another()
             if who is not None:
                 vendor, origin, _ = group.split("|", 2)
                 announce(
@@ -147,66 +147,66 @@ class Session:
                 )
 
     async def _take(self, config: Config) -> None:
-        waiting = [tenure for tenure in self.tenures.values() if not tenure.is_held]
+        waiting = [lease for lease in self.tenures.values() if not lease.is_held]
 
         def take() -> list[tuple[QuotaLease, Handover]]:
             reached: list[QuotaLease] = []
             try:
-                for tenure in waiting:
-                    if tenure.reach():
-                        reached.append(tenure)  # noqa: PERF401 - also of those before a failure
+                for lease in waiting:
+                    if lease.reach():
+                        reached.append(lease)  # noqa: PERF401 - also of those before a failure
                 if reached:
                     with open_registry(config) as runs:
-                        return [(tenure, tenure.take(runs)) for tenure in reached]
+                        return [(lease, lease.take(runs)) for lease in reached]
             except RunAborted:  # the recorder tells of it
-                for tenure in reached:
-                    tenure.let_go()
+                for lease in reached:
+                    lease.let_go()
             return []
 
         if waiting:
             with anyio.CancelScope(shield=True):  # what was taken is known to be
-                for tenure, taken in await anyio.to_thread.run_sync(take):
-                    tenure.gate.open(*taken, most_unrecorded=tenure.most_unrecorded)
+                for lease, taken in await anyio.to_thread.run_sync(take):
+                    lease.limiter.open(*taken, most_unrecorded=lease.most_unrecorded)
 
     async def _note(self, config: Config, *, is_last: bool = False) -> None:
         """Put on record what left; let go of gates that others wait for, in the end of all."""
-        held = [tenure for tenure in self.tenures.values() if tenure.is_held]
-        for tenure in held:
-            if is_last or tenure.is_wanted():
-                tenure.gate.close()
+        held = [lease for lease in self.tenures.values() if lease.is_held]
+        for lease in held:
+            if is_last or lease.is_wanted():
+                lease.limiter.close()
         # in the end also those that wait
         leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
         facts = [
             (
                 each,
-                each.gate.take_ages_s(is_all=each in leaving),
-                0 if each in leaving else each.gate.under_way,
+                each.limiter.take_ages_s(is_all=each in leaving),
+                0 if each in leaving else each.limiter.under_way,
             )
             for each in held
         ]
         tenures = self.tenures.values()
-        new = [(each, asked) for each in tenures if (asked := each.gate.unrecorded_pause)]
-        paused = [each for each in held if each.gate.is_pause_on_record]
+        new = [(each, asked) for each in tenures if (asked := each.limiter.unrecorded_pause)]
+        paused = [each for each in held if each.limiter.is_pause_on_record]
 
         def note() -> list[QuotaLease]:
             lifted: list[QuotaLease] = []
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for tenure, ages_s, under_way in facts:
-                    tenure.note(runs, ages_s, under_way=under_way)
-                for tenure, asked in new:
-                    runs.pause(tenure.group, asked)
-                    tenure.gate.recorded_pause(asked)
+                for lease, ages_s, under_way in facts:
+                    lease.note(runs, ages_s, under_way=under_way)
+                for lease, asked in new:
+                    runs.pause(lease.group, asked)
+                    lease.limiter.recorded_pause(asked)
                 lifted += [each for each in paused if runs.pause_of(each.group) is None]
-            for tenure in leaving:
-                tenure.let_go()
+            for lease in leaving:
+                lease.let_go()
             return lifted
 
         if held or leaving or new:
             with anyio.CancelScope(shield=True):
-                for tenure in await anyio.to_thread.run_sync(note):
-                    tenure.gate.lift_pause()
-            for tenure in held:
-                tenure.gate.recorded()
+                for lease in await anyio.to_thread.run_sync(note):
+                    lease.limiter.lift_pause()
+            for lease in held:
+                lease.limiter.recorded()
 
     @contextmanager
     def interruptible(self, sent: RunOutcome) -> Iterator[None]:
@@ -227,9 +227,9 @@ class Session:
                 sent.pool.stop(f"interrupted by {number.name}")
 
 
-def _may_go(tenure: QuotaLease) -> bool:
+def _may_go(lease: QuotaLease) -> bool:
     """Whether a gate that was closed can be passed on: all is known of what left."""
-    return tenure.is_held and not tenure.gate.is_open and tenure.gate.is_settled
+    return lease.is_held and not lease.limiter.is_open and lease.limiter.is_settled
 
 
 def _terms(account: Account) -> LimiterSettings:

@@ -91,7 +91,7 @@ def fate_of(
     >>> fate_of(frozenset({"/a"}), [later])[0].name, fate_of(None, [later])[0].name
     ('SUPERSEDED', 'OVERTAKEN')
     >>> fate_of(frozenset({"/b"}), [later])
-    (<Fate.SENT: 'it is sent in its turn'>, None)
+    (<StaleRowDecision.SENT: 'it is sent in its turn'>, None)
     """
     in_the_way = [
         row for row in newer if row.effect is not Effect.NONE and overlap(row.writes, writes)

@@ -102,7 +102,7 @@ class StaleRow:
     is_in_doubt: bool
 
 
-def settle_places(
+def settle_stale_rows(
     prepared: Prepared,
     ledger: Ledger,
     before: RecordedState,

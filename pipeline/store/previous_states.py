@@ -40,9 +40,9 @@ class PreviousStates:
         self._turn = threading.Lock()
         self._database = Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness)
 
-    def keep(self, befores: Sequence[tuple[int, str]]) -> None:
+    def keep(self, previous_states: Sequence[tuple[int, str]]) -> None:
         """Put on record what the entities of these rows hold; what was kept before gives way."""
-        lines = [(row, self._checksum(row, state), state) for row, state in befores]
+        lines = [(row, self._checksum(row, state), state) for row, state in previous_states]
         with self._turn, self._database.commit() as connection:
             connection.executemany(_KEEP, lines)
 

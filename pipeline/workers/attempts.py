@@ -25,62 +25,64 @@ class Attempts:
 
     def __init__(
         self,
-        means: Dependencies,
-        guards: Preconditions,
-        read_back: VerificationRead,
-        splitter: Bisector,
+        deps: Dependencies,
+        preconditions: Preconditions,
+        verification_read: VerificationRead,
+        bisector: Bisector,
     ) -> None:
-        self._guards = guards
-        self._account = means.account
-        self._operations = means.operations
-        self._means = means
-        self._supply = means.supply
-        self._ends = means.ends
-        self._clock = means.around.clock
-        self._jitter = means.around.jitter
-        self._read_back = read_back
-        self._splitter = splitter
+        self._preconditions = preconditions
+        self._account = deps.account
+        self._operations = deps.operations
+        self._deps = deps
+        self._queue = deps.queue
+        self._result_writer = deps.result_writer
+        self._clock = deps.environment.clock
+        self._jitter = deps.environment.jitter
+        self._verification_read = verification_read
+        self._bisector = bisector
         self._usual_s: float | None = None
-        self.holding = HeldReplies(means.around.clock)
+        self.holding = HeldReplies(deps.environment.clock)
 
-    async def make(self, batch: Batch, trip: Permit) -> RequestOutcome | None:
+    async def make(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
         """One request for the rows of `batch`; None where it did not leave."""
         settings, operation = self._account.settings, self._operations[batch[0].job.operation]
         reply: Reply | NoReply | None = None
         try:
-            with self._means.traffic.request(trip.left_s):
-                self._leaves(batch, trip.left_s)
+            with self._deps.traffic.request(permit.left_s):
+                self._leaves(batch, permit.left_s)
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
-                reply = await self._means.send(operation.encode(settings, jobs))
-                trip.back(reply)
+                reply = await self._deps.send(operation.encode(settings, jobs))
+                permit.back(reply)
                 answers = update_answers(operation, settings, jobs, reply)
         except Exception:
             # an error of ours would come again: these rows are not left to be sent once more
             for row in batch:
-                self._ends.end(row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN)
+                self._result_writer.end(
+                    row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN
+                )
             raise
         except BaseException as error:
             for row in batch:
                 row.in_doubt |= not isinstance(error, NeverLeftError)
-                self._ends.leave(row, INTERRUPTED.message)
+                self._result_writer.leave(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
                 row.attempts -= 1
-            self._supply.stands_in_line_again(batch)
+            self._queue.stands_in_line_again(batch)
             return None
-        took_s = self._clock() - trip.left_s
-        self._means.traffic.answered(took_s)
-        self._means.heard(trip, batch, reply, answers[0])
+        took_s = self._clock() - permit.left_s
+        self._deps.traffic.answered(took_s)
+        self._deps.heard(permit, batch, reply, answers[0])
         different = tuple(dict.fromkeys(answers))
         if any(answer.verdict is not Verdict.OK for answer in answers):
-            self._ends.exchanges.seen(batch, reply)
+            self._result_writer.exchanges.seen(batch, reply)
             for answer in different:
-                self._means.traffic.troubles.met(answer)
+                self._deps.traffic.recent_errors.met(answer)
         if isinstance(reply, Reply) and reply.standing is not None and _is_held(different):
-            self._hold(batch, answers, trip.left_s, took_s, reply.standing)
+            self._hold(batch, answers, permit.left_s, took_s, reply.standing)
             return RequestOutcome(different, is_read=False, is_end=False)
-        is_end = self._decide(batch, answers, trip.left_s)
+        is_end = self._decide(batch, answers, permit.left_s)
         return RequestOutcome(different, is_read=False, is_end=is_end)
 
     def _hold(
@@ -103,17 +105,17 @@ class Attempts:
         """The answers to `batch` when it is not known whose reply came."""
         settings, operation = self._account.settings, self._operations[batch[0].job.operation]
         jobs = [operation.job_type.trusted(row.text) for row in batch]
-        lost = surplus(self._means.peer)
+        lost = surplus(self._deps.peer)
         answers = update_answers(operation, settings, jobs, lost)
-        self._ends.exchanges.seen(batch, lost)
-        self._means.traffic.troubles.met(answers[0])
+        self._result_writer.exchanges.seen(batch, lost)
+        self._deps.traffic.recent_errors.met(answers[0])
         return answers
 
     def _leaves(self, batch: Batch, now_s: float) -> None:
         """Count an attempt."""
-        self._means.flow.leaves(self._means.traffic.in_flight)
+        self._deps.concurrency.leaves(self._deps.traffic.in_flight)
         if batch[0].attempts:
-            self._means.traffic.retries += 1
+            self._deps.traffic.retries += 1
         for row in batch:
             if not row.attempts:
                 row.first_sent_s = now_s
@@ -140,26 +142,26 @@ class Attempts:
             else:
                 self._end_or_read(row, answer, act)
         if again:
-            self._supply.again(again, delay_s)
+            self._queue.again(again, delay_s)
         if fatal and fatal[0].answer is not None:
-            self._means.undecided.hold(fatal, fatal[0].answer, self._goes_apart, is_group=True)
+            self._deps.undecided.hold(fatal, fatal[0].answer, self._goes_apart, is_group=True)
         if refused:
-            self._go_on_with(self._splitter.refused(refused, left_s))
+            self._go_on_with(self._bisector.refused(refused, left_s))
         else:
-            self._go_on_with(self._splitter.heard(batch, left_s, is_judged=is_judged(answers[0])))
+            self._go_on_with(self._bisector.heard(batch, left_s, is_judged=is_judged(answers[0])))
         return not again and not refused
 
     def _is_about_one(self, row: Row, answer: Answer, size: int) -> bool:
         """Whether `row` goes apart from the others of its request: one of them may be at fault."""
         most = self._account.retry.max_attempts
-        tries = max(row.tries + 1, self._means.flow.counts_as(row, answer, most))
+        tries = max(row.tries + 1, self._deps.concurrency.counts_as(row, answer, most))
         return goes_apart(answer, size, tries, most)
 
     def _act(self, row: Row, answer: Answer, jitter: float) -> Retry | Status:
         """What becomes of `row`; its try is counted, where the answer says something about it."""
-        flow, most = self._means.flow, self._account.retry.max_attempts
-        is_counted = flow.is_counted(row, answer)
-        row.tries = flow.counts_as(row, answer, most)
+        concurrency, most = self._deps.concurrency, self._account.retry.max_attempts
+        is_counted = concurrency.is_counted(row, answer)
+        row.tries = concurrency.counts_as(row, answer, most)
         return next_act(
             self._account.retry,
             answer,
@@ -167,38 +169,38 @@ class Attempts:
             is_counted=is_counted,
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
-            can_be_read=self._read_back.can_read(row),
+            can_be_read=self._verification_read.can_read(row),
             jitter=jitter,
         )
 
     def _end_or_read(self, row: Row, answer: Answer, status: Status) -> None:
         """`status` is how `row` ends, unless a read can tell better."""
-        if status is Status.REJECTED and self._guards.may_be_stale(row, answer):
-            self._guards.read_again(row)
-        elif status is Status.UNKNOWN and self._read_back.can_read(row):
-            self._read_back.reads_next(row)
+        if status is Status.REJECTED and self._preconditions.may_be_stale(row, answer):
+            self._preconditions.read_again(row)
+        elif status is Status.UNKNOWN and self._verification_read.can_read(row):
+            self._verification_read.reads_next(row)
         elif answer.verdict is Verdict.FATAL:
-            self._means.undecided.hold([row], answer, self._is_about_row)
+            self._deps.undecided.hold([row], answer, self._is_about_row)
         elif status is Status.FAILED and answer.http_status is None:
-            self._means.undecided.hold_unreached(row)
+            self._deps.undecided.hold_unreached(row)
         else:
-            self._ends.end(row, answer, status)
+            self._result_writer.end(row, answer, status)
 
     def _goes_apart(self, rows: Batch, _answer: Answer) -> None:
         """The account works: what refused a group was about one of its rows, or some."""
-        self._supply.send_apart(GroupParts(now=tuple(halves(rows))))
+        self._queue.send_apart(GroupParts(now=tuple(halves(rows))))
 
     def _is_about_row(self, rows: Batch, answer: Answer) -> None:
         """The account works: what refused a request was about its row."""
         status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
-        self._ends.end(rows[0], answer, status)
+        self._result_writer.end(rows[0], answer, status)
 
     def _go_on_with(self, parts: GroupParts) -> None:
         """Send the parts of refused groups, or whole groups once more."""
-        self._supply.send_apart(parts)
+        self._queue.send_apart(parts)
         for group in parts.later:
             delay_s = ceiling_s(self._account.retry, max(1, group[0].tries)) * self._jitter()
-            self._supply.again(group, delay_s)
+            self._queue.again(group, delay_s)
 
 
 _SURE_TO_COUNT = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})

@@ -29,7 +29,7 @@ class Row:
     laid          the job laid over what is there, as JSON; empty where it is sent as it is
     is_looked_at  its entity was looked at, and it may be sent once
     before        what its entity held before the first attempt; empty where nobody looked
-    looks         how often its entity was looked at before an attempt
+    prechecks         how often its entity was looked at before an attempt
     unread        of these, how many at the end told nothing
     looked_s      when the last look left
     refusals      its 429s
@@ -40,7 +40,7 @@ class Row:
         *("answer", "attempts", "before", "covered", "failed_s", "first_sent_s", "guarded"),
         *("in_doubt", "refusals"),
         *("is_claimed", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s"),
-        *("looks", "reads", "refused", "tries", "unread"),
+        *("prechecks", "reads", "refused", "tries", "unread"),
     )
 
     def __init__(self, job: JobRow) -> None:
@@ -60,7 +60,7 @@ class Row:
         self.laid = ""
         self.is_looked_at = False
         self.before = ""
-        self.looks = 0
+        self.prechecks = 0
         self.unread = 0
         self.looked_s = 0.0
         self.failed_s: float | None = None

@@ -56,10 +56,10 @@ class Bisector:
     >>> rows = [Row(JobRow(n, "op", f"e{n}", True, "{}", "x")) for n in range(1, 5)]
     >>> def told(parts):
     ...     return [[row.job.row for row in batch] for batch in parts.now]
-    >>> splitter = Bisector()
-    >>> told(splitter.refused(rows, left_s=1.0))
+    >>> bisector = Bisector()
+    >>> told(bisector.refused(rows, left_s=1.0))
     [[1]]
-    >>> told(splitter.heard(rows[:1], left_s=2.0, is_judged=True))
+    >>> told(bisector.heard(rows[:1], left_s=2.0, is_judged=True))
     [[2], [3, 4]]
     """
 

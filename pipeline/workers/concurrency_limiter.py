@@ -40,7 +40,7 @@ class ConcurrencyLimiter:
         patience_s: float = math.inf,
     ) -> None:
         self._concurrency = Concurrency(most)
-        self._outage = CircuitBreaker()
+        self._breaker = CircuitBreaker()
         self._throttle = Throttle()
         self._clock = clock
         self._has_room = has_room
@@ -59,32 +59,32 @@ class ConcurrencyLimiter:
     @property
     def limit(self) -> int:
         """Requests that may be under way at once."""
-        return 1 if self._outage.is_down else self._concurrency.limit
+        return 1 if self._breaker.is_down else self._concurrency.limit
 
     @property
     def is_probing(self) -> bool:
         """Whether the vendor is down, and asked with one request at a time."""
-        return self._outage.is_down
+        return self._breaker.is_down
 
     @property
     def is_in_question(self) -> bool:
         """Whether the next answers tell a vendor that is down from rows that fail."""
-        return self._outage.is_in_question
+        return self._breaker.is_in_question
 
     @property
     def next_probe(self) -> int | None:
         """The number of the next probe in its outage, from 1; None where the vendor is not down."""
-        return self._outage.asked + 1 if self._outage.is_down else None
+        return self._breaker.asked + 1 if self._breaker.is_down else None
 
     @property
     def due_s(self) -> float | None:
         """When it is asked next; None where it is not down."""
-        return self._outage.due_s
+        return self._breaker.due_s
 
     @property
     def down_s(self) -> float:
         """How long it has been down; 0 where it is not."""
-        since_s = self._outage.down_since_s
+        since_s = self._breaker.down_since_s
         return 0.0 if since_s is None else self._clock() - since_s
 
     # Taking batches...
@@ -92,16 +92,16 @@ class ConcurrencyLimiter:
     @property
     def may_take(self) -> bool:
         """Whether one more batch may be taken."""
-        if self._outage.is_down:
-            return self._outage.may_probe(self._clock())
+        if self._breaker.is_down:
+            return self._breaker.may_probe(self._clock())
         return self._taken < WORKERS_PER_SLOT * self._concurrency.limit
 
     def take(self, batch: Batch) -> None:
         """`batch` is taken; while the vendor is down it is the probe."""
         self._taken += 1
-        if self._outage.is_down:
+        if self._breaker.is_down:
             self._probe = batch
-            self._outage.probes(self._clock())
+            self._breaker.probes(self._clock())
 
     def give_back(self, batch: Batch) -> None:
         """`batch` was sent, or will not be now."""
@@ -115,7 +115,7 @@ class ConcurrencyLimiter:
 
     def may_leave(self, batch: Batch) -> bool:
         """Whether a batch that was taken may still go."""
-        return not self._outage.is_down or self.is_probe(batch)
+        return not self._breaker.is_down or self.is_probe(batch)
 
     # What requests teach...
 
@@ -128,8 +128,8 @@ class ConcurrencyLimiter:
 
         is_read  it changes nothing
         """
-        down_since_s, before = self._outage.failing_since_s, self.limit
-        was_down = self._outage.is_down
+        down_since_s, before = self._breaker.failing_since_s, self.limit
+        was_down = self._breaker.is_down
         now_s = self._clock()
         self._was_reached = self._was_reached or answer.http_status is not None
         if answer.verdict is Verdict.THROTTLED:
@@ -143,16 +143,16 @@ class ConcurrencyLimiter:
             self._failed_before(batch, left_s)
         self._lose_patience(answer)
         self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
-        if was_down and not self._outage.is_down:
+        if was_down and not self._breaker.is_down:
             self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)
-        if self._outage.is_down and not was_down:
+        if self._breaker.is_down and not was_down:
             self._is_down()
 
     def _works(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
-        self._outage.worked(left_s, is_read=is_read)
+        self._breaker.worked(left_s, is_read=is_read)
         if is_read:
-            self._outage.goes_on(now_s)
+            self._breaker.goes_on(now_s)
         else:
             self._throttle.accepted()
             self._is_last_refusal = False
@@ -179,7 +179,7 @@ class ConcurrencyLimiter:
         """Whether the answer that was just heard uses up an attempt of `row`: not while the account
         is throttled, nor while nobody gets one.
         """
-        if self._outage.is_down or self._is_unreached(answer):
+        if self._breaker.is_down or self._is_unreached(answer):
             return False
         if answer.verdict is not Verdict.THROTTLED:
             return True
@@ -192,15 +192,15 @@ class ConcurrencyLimiter:
     def _fails(
         self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
     ) -> None:
-        row, was_down = batch[0], self._outage.is_down
+        row, was_down = batch[0], self._breaker.is_down
         if self._is_unreached(answer):
-            self._outage.failed(None, left_s, now_s, is_read=is_read)
+            self._breaker.failed(None, left_s, now_s, is_read=is_read)
         elif was_down:
-            self._outage.failed(row.job.entity, left_s, now_s, is_read=is_read)
+            self._breaker.failed(row.job.entity, left_s, now_s, is_read=is_read)
         elif not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
-            self._outage.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
-            self._is_last_call = self._is_last_call and not self._outage.is_down
+            self._breaker.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
+            self._is_last_call = self._is_last_call and not self._breaker.is_down
         if not was_down:
             self._failed_before(batch, left_s)
 
@@ -213,7 +213,7 @@ class ConcurrencyLimiter:
         """After so long rows may be at fault; not for a connection that was not made."""
         may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
         if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
-            self._outage.end()
+            self._breaker.end()
             self._is_last_call = True
 
     def counts_as(self, row: Row, answer: Answer, most: int) -> int:

@@ -44,7 +44,7 @@ class Decompressor:
     def feed(self, data: bytes, most: int) -> bytes:
         """What `data` brings, at most so many bytes of it: once that many came, feed no more.
 
-        raises  BrokenPackingError
+        raises  DecompressionError
         """
         found = b""
         while data and len(found) < most:
@@ -63,7 +63,7 @@ class Decompressor:
         return found
 
     def end(self) -> None:
-        """No more comes. Raises BrokenPackingError where more should; an empty body is whole."""
+        """No more comes. Raises DecompressionError where more should; an empty body is whole."""
         if not self._is_whole:
             raise DecompressionError
 

@@ -31,7 +31,7 @@ class SenderEnvironment:
 
     clock        monotonic seconds
     jitter       draws from [0, 1)
-    brake_after  equal refusals at the start that stop the account; 0 never does
+    fail_fast_after  equal refusals at the start that stop the account; 0 never does
     coalesce     a row that replaces the whole of its entity covers those before it
     looking      before which rows their entity is read
     before       what the entity of a row in doubt held before its first attempt, as far as that is
@@ -41,7 +41,7 @@ class SenderEnvironment:
 
     clock: Callable[[], float]
     jitter: Callable[[], float]
-    brake_after: int = BRAKE_AFTER
+    fail_fast_after: int = BRAKE_AFTER
     coalesce: bool = False
     looking: PrecheckPolicy = BLINDLY
     before: Callable[[int], str | None] = lambda _row: None
@@ -55,11 +55,11 @@ class Dependencies:
     account: Account
     operations: dict[str, Operation[Any, Any]]
     send: Send
-    flow: ConcurrencyLimiter
-    around: SenderEnvironment
+    concurrency: ConcurrencyLimiter
+    environment: SenderEnvironment
     traffic: Traffic
-    supply: RowQueue
-    ends: ResultWriter
+    queue: RowQueue
+    result_writer: ResultWriter
     undecided: Undecided
 
     @property
@@ -69,7 +69,7 @@ class Dependencies:
 
     def heard(
         self,
-        trip: Permit,
+        permit: Permit,
         batch: Batch,
         reply: Reply | NoReply,
         answer: Answer,
@@ -78,8 +78,8 @@ class Dependencies:
     ) -> None:
         """What came to a request for `batch`, for all who learn from it."""
         self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
-        trip.heard(answer)
-        self.flow.heard(batch, answer, trip.left_s, is_read=is_read)
+        permit.heard(answer)
+        self.concurrency.heard(batch, answer, permit.left_s, is_read=is_read)
 
 
 class RequestOutcome(NamedTuple):

@@ -45,7 +45,7 @@ class Reader:
     """Reads entities of one account, as many at once as it allows.
 
     send     as for updates: one request, at most once on the wire
-    door     to the gate where the account's requests wait: reads count as updates do
+    account_limiter     to the gate where the account's requests wait: reads count as updates do
     sleep    waits that many seconds
 
     requests  reads that left
@@ -57,8 +57,8 @@ class Reader:
         account: Account,
         *,
         send: Send,
-        door: AccountLimiter,
-        around: SenderEnvironment,
+        account_limiter: AccountLimiter,
+        environment: SenderEnvironment,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.account = account
@@ -66,24 +66,24 @@ class Reader:
         self.stopped: str | None = None
         self._refused = 0
         self._send = send
-        self._door = door
-        self._around = around
+        self._account_limiter = account_limiter
+        self._around = environment
         self._sleep = sleep
-        self._pauses = PauseHandler(account, stop=self.stop, announce=door.announce)
+        self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
         self._throttle = Throttle()
         self._slots = anyio.Semaphore(account.in_flight, fast_acquire=True)
 
     @contextmanager
     def open(self) -> Iterator[None]:
         """While the block runs, a pause of the vendor's is announced, or stops the reader."""
-        with self._door.watched(self._pauses.on_pause):
+        with self._account_limiter.watched(self._pauses.on_pause):
             yield
 
     def stop(self, why: str) -> None:
         """Read no more; what waits is told why."""
         if self.stopped is None:
             self.stopped = why
-            self._door.close()
+            self._account_limiter.close()
 
     async def read(self, asked: Sequence[Asked]) -> list[ReadResult]:
         """What each entity holds, in the same order. Operations MUST have a `reading`."""
@@ -134,18 +134,18 @@ class Reader:
     ) -> tuple[Answer | None, Told | None]:
         """The last answer, and what it told; no answer where the account has stopped."""
         attempt, refusals = 0, NO_REFUSALS
-        while self.stopped is None and (number := await self._door.permit()) is not None:
-            trip = Permit(self._door, number, self._around.clock())
+        while self.stopped is None and (number := await self._account_limiter.permit()) is not None:
+            permit = Permit(self._account_limiter, number, self._around.clock())
             self.requests += 1
             try:
                 reply = await self._send(request)
-                trip.back(reply)
+                permit.back(reply)
             finally:
-                trip.back()
+                permit.back()
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
             answer = read_answer(reply)
-            trip.heard(answer)
+            permit.heard(answer)
             is_throttled = answer.verdict is Verdict.THROTTLED
             if is_throttled:
                 refusals = self._on_throttled(refusals, answer)

@@ -21,11 +21,11 @@ class FailFastCheck:
     is_in_question  others are to be asked now
     refusal         the last answer that was counted; None before
 
-    >>> brake = FailFastCheck(after=2)
+    >>> fail_fast = FailFastCheck(after=2)
     >>> no = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
-    >>> brake.pulls(no), brake.pulls(no), brake.is_in_question
+    >>> fail_fast.pulls(no), fail_fast.pulls(no), fail_fast.is_in_question
     (False, False, True)
-    >>> [brake.pulls(no, is_asked=True) for _ in range(ASKED_MOST)]
+    >>> [fail_fast.pulls(no, is_asked=True) for _ in range(ASKED_MOST)]
     [False, False, True]
     """
 

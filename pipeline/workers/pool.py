@@ -20,9 +20,9 @@ class WorkerPool:
     """
 
     def __init__(
-        self, lanes: Sequence[AccountSender], recorder: Recorder, *, grace_s: float
+        self, senders: Sequence[AccountSender], recorder: Recorder, *, grace_s: float
     ) -> None:
-        self._lanes = lanes
+        self._senders = senders
         self._recorder = recorder
         self._grace_s = grace_s
         self._working = anyio.CancelScope()
@@ -38,8 +38,8 @@ class WorkerPool:
             try:
                 with self._working:
                     async with anyio.create_task_group() as working:
-                        for lane in self._lanes:
-                            working.start_soon(lane.run)
+                        for sender in self._senders:
+                            working.start_soon(sender.run)
             finally:
                 self._recorder.close()
 
@@ -53,14 +53,14 @@ class WorkerPool:
         if self.is_stopped:
             self._working.cancel()
             return
-        for lane in self._lanes:
-            lane.stop(reason)
+        for sender in self._senders:
+            sender.stop(reason)
         self._working.deadline = anyio.current_time() + self._grace_s
 
     def feed_no_more(self, reason: str) -> None:
         """Take no further row; what is in flight finishes, however long it takes."""
-        for lane in self._lanes:
-            lane.stop(reason)
+        for sender in self._senders:
+            sender.stop(reason)
 
     @property
     def is_stopped(self) -> bool:
@@ -69,7 +69,7 @@ class WorkerPool:
 
     def progress(self) -> tuple[AccountProgress, ...]:
         """How far each account is."""
-        return tuple(lane.progress() for lane in self._lanes)
+        return tuple(sender.progress() for sender in self._senders)
 
     def samples(self, at_s: float, seconds: float, before: Mapping[str, int]) -> list[Sample]:
         """What each account did in the last `seconds`; `before`: what it had sent until then."""
@@ -82,10 +82,10 @@ class WorkerPool:
                 in_flight=each.in_flight,
                 in_flight_limit=each.in_flight_limit,
                 pause_left_s=each.pause_left_s,
-                latencies=lane.take_latencies(),
+                latencies=sender.take_latencies(),
                 allowed_per_s=each.quota_per_s,
-                throttled=lane.take_throttled(),
+                throttled=sender.take_throttled(),
                 is_probing=each.is_probing,
             )
-            for lane, each in zip(self._lanes, self.progress(), strict=True)
+            for sender, each in zip(self._senders, self.progress(), strict=True)
         ]

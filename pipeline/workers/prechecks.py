@@ -40,34 +40,34 @@ class Prechecks:
 
     def __init__(
         self,
-        means: Dependencies,
+        deps: Dependencies,
         looking: PrecheckPolicy,
-        read_back: VerificationRead,
+        verification_read: VerificationRead,
         per_second: Callable[[], float],
     ) -> None:
         self._per_second = per_second
-        self._account = means.account
-        self._operations = means.operations
-        self._means = means
-        self._ends = means.ends
-        self._supply = means.supply
-        self._clock = means.around.clock
+        self._account = deps.account
+        self._operations = deps.operations
+        self._deps = deps
+        self._result_writer = deps.result_writer
+        self._queue = deps.queue
+        self._clock = deps.environment.clock
         self._looking = looking
-        self._read_back = read_back
+        self._verification_read = verification_read
 
     def is_due(self, batch: Batch) -> bool:
         """Whether the row of `batch` is looked at before it is sent: it travels alone then."""
         row = batch[0]
         operation = self._operations[row.job.operation]
         is_due = self._looking.is_due(operation, row.job)
-        return is_due and not self._read_back.is_next(row)
+        return is_due and not self._verification_read.is_next(row)
 
     def is_fresh(self, row: Row) -> bool:
         """Whether what was read can still be believed."""
         in_line_s = 2 * self._account.in_flight / self._per_second()
         return self._clock() - row.looked_s <= FRESH_S + in_line_s
 
-    async def at(self, row: Row, trip: Permit) -> RequestOutcome | None:
+    async def at(self, row: Row, permit: Permit) -> RequestOutcome | None:
         """Read the entity of `row`: then it has ended, waits, or `is_looked_at` and may go.
 
         None where nothing was asked.
@@ -78,18 +78,18 @@ class Prechecks:
             raise AssertionError("only what can be read is looked at")
         row.is_looked_at = False
         job = operation.job_type.trusted(row.job.text)
-        with self._means.traffic.request(trip.left_s):
-            reply = await self._means.send(reading.request(settings, job))
-            trip.back(reply)
-        if not row.attempts and not row.looks:
-            row.first_sent_s = trip.left_s
+        with self._deps.traffic.request(permit.left_s):
+            reply = await self._deps.send(reading.request(settings, job))
+            permit.back(reply)
+        if not row.attempts and not row.prechecks:
+            row.first_sent_s = permit.left_s
         if isinstance(reply, NoReply) and reply.lost_turn:
-            self._supply.stands_in_line_again([row])
+            self._queue.stands_in_line_again([row])
             return None
         answer = read_answer(reply)
-        self._means.heard(trip, [row], reply, answer, is_read=True)
-        row.looks += 1
-        row.looked_s = trip.left_s
+        self._deps.heard(permit, [row], reply, answer, is_read=True)
+        row.prechecks += 1
+        row.looked_s = permit.left_s
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if state is None:
             self._told_nothing(row, answer)
@@ -101,7 +101,7 @@ class Prechecks:
         operation = self._operations[row.job.operation]
         before = row.job.expects
         if row.in_doubt and not before:
-            row.before = row.before or self._means.around.before(row.job.row) or ""
+            row.before = row.before or self._deps.environment.before(row.job.row) or ""
             before = row.before
         return look_at(
             operation,
@@ -121,18 +121,18 @@ class Prechecks:
                 if look.job is not None and isinstance(state, State):
                     self._lay(row, look.job, state)
             case PrecheckAction.UNCHANGED:
-                self._ends.end(row, HELD, Status.UNCHANGED)
+                self._result_writer.end(row, HELD, Status.UNCHANGED)
             case PrecheckAction.APPLIED:
                 etag = state.etag if isinstance(state, State) else None
                 receipt = "" if etag is None else json.dumps({"etag": etag})
                 applied = Answer(Verdict.OK, Effect.APPLIED, receipt=receipt)
-                self._ends.end(row, applied, Status.UPDATED)
+                self._result_writer.end(row, applied, Status.UPDATED)
             case PrecheckAction.CONFLICT:
-                self._ends.end(row, conflict(look.found), Status.CONFLICT)
+                self._result_writer.end(row, conflict(look.found), Status.CONFLICT)
             case PrecheckAction.MISSING:
-                self._ends.end(row, GONE, Status.REJECTED)
+                self._result_writer.end(row, GONE, Status.REJECTED)
             case PrecheckAction.MIXED:
-                self._ends.end(row, MIXED, Status.UNKNOWN)
+                self._result_writer.end(row, MIXED, Status.UNKNOWN)
 
     def _lay(self, row: Row, job: UpdateJob, state: State) -> None:
         """Let `row` go as `job`, tied to the state that was read as far as the vendor can."""
@@ -140,10 +140,10 @@ class Prechecks:
         guarded = None if guard is None else guard.guarded(settings, job, state)
         text = "" if guarded is None else guarded.canonical_json()
         if row.refused and row.refused == text:  # the guard still holds: the refusal was the row's
-            self._ends.end(row, row.answer or GONE, Status.REJECTED)
+            self._result_writer.end(row, row.answer or GONE, Status.REJECTED)
             return
         if row.refused and row.tries >= self._account.retry.max_attempts:
-            self._ends.end(row, MOVING, Status.CONFLICT)
+            self._result_writer.end(row, MOVING, Status.CONFLICT)
             return
         row.laid = job.canonical_json()
         row.guarded, row.refused = text, ""
@@ -154,17 +154,17 @@ class Prechecks:
     def _told_nothing(self, row: Row, answer: Answer) -> None:
         """The vendor did not tell what it holds: ask again later, or give up."""
         if answer.verdict is Verdict.FATAL:
-            self._means.undecided.hold([row], answer, self._gives_up, is_read=True)
+            self._deps.undecided.hold([row], answer, self._gives_up, is_read=True)
             return
-        is_counted = self._means.flow.is_counted(row, answer)
+        is_counted = self._deps.concurrency.is_counted(row, answer)
         row.unread += is_counted
         attempt = row.refusals.attempt(row.unread, is_counted=is_counted)
-        jitter = self._means.around.jitter()
+        jitter = self._deps.environment.jitter()
         delay_s = next_delay_s(self._account.retry, answer, attempt, jitter, is_counted=is_counted)
         if delay_s is not None:
-            self._supply.again([row], delay_s)
+            self._queue.again([row], delay_s)
         elif not row.in_doubt and answer.http_status is None and answer.effect is Effect.NONE:
-            self._means.undecided.hold_unreached(row)
+            self._deps.undecided.hold_unreached(row)
         else:
             self._gives_up([row], answer)
 
@@ -172,7 +172,9 @@ class Prechecks:
         """The row ends: what its entity holds is not told."""
         (row,) = rows
         if row.in_doubt:
-            self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            self._result_writer.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
             return
         words = f"what the vendor holds could not be read: {answer.message}"
-        self._ends.end(row, answer._replace(message=words, hint=UNREAD_HINT), Status.FAILED)
+        self._result_writer.end(
+            row, answer._replace(message=words, hint=UNREAD_HINT), Status.FAILED
+        )

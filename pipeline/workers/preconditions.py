@@ -26,14 +26,14 @@ _HINT_CONFLICT = "somebody else changes this entity: look at it, then send the r
 class Preconditions:
     """Reads entities before their first attempt, and again where a guard was refused."""
 
-    def __init__(self, means: Dependencies) -> None:
-        self._account = means.account
-        self._operations = means.operations
-        self._means = means
-        self._supply = means.supply
-        self._ends = means.ends
-        self._clock = means.around.clock
-        self._jitter = means.around.jitter
+    def __init__(self, deps: Dependencies) -> None:
+        self._account = deps.account
+        self._operations = deps.operations
+        self._deps = deps
+        self._queue = deps.queue
+        self._result_writer = deps.result_writer
+        self._clock = deps.environment.clock
+        self._jitter = deps.environment.jitter
 
     def is_next(self, row: Row) -> bool:
         """Whether the next request for `row` is a read of its guard."""
@@ -55,30 +55,30 @@ class Preconditions:
         row.refused, row.guarded = row.guarded, ""
         again = Answer(Verdict.TRANSIENT, Effect.NONE)
         delay_s = next_delay_s(self._account.retry, again, row.tries, self._jitter())
-        self._supply.again([row], delay_s or 0.0)
+        self._queue.again([row], delay_s or 0.0)
 
-    async def read(self, row: Row, trip: Permit) -> RequestOutcome | None:
+    async def read(self, row: Row, permit: Permit) -> RequestOutcome | None:
         """Read what the guard of `row` is made of; None where nothing was asked."""
         settings, operation = self._account.settings, self._operations[row.job.operation]
         reading, guard = operation.reading, operation.guard
         assert reading is not None and guard is not None  # noqa: PT018, S101 - `is_next`
         job = _job(operation, row.text)
         try:
-            with self._means.traffic.request(trip.left_s):
-                reply = await self._means.send(reading.request(settings, job))
-                trip.back(reply)
+            with self._deps.traffic.request(permit.left_s):
+                reply = await self._deps.send(reading.request(settings, job))
+                permit.back(reply)
         except Exception:
-            self._ends.end(row, UNREADABLE, Status.FAILED)
+            self._result_writer.end(row, UNREADABLE, Status.FAILED)
             raise
         except BaseException:
-            self._ends.leave(row, INTERRUPTED.message)
+            self._result_writer.leave(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
-            self._supply.stands_in_line_again([row])
+            self._queue.stands_in_line_again([row])
             return None
         answer = read_answer(reply)
-        self._means.heard(trip, [row], reply, answer, is_read=True)
-        self._ends.exchanges.read(row, reply)
+        self._deps.heard(permit, [row], reply, answer, is_read=True)
+        self._result_writer.exchanges.read(row, reply)
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
             self._lay(row, operation, guard, job, state)
@@ -97,9 +97,9 @@ class Preconditions:
                 message="what came is nothing that the vendor says of an entity",
             )
         if answer.verdict is Verdict.FATAL:
-            self._means.undecided.hold([row], answer, self._is_refused, is_read=True)
+            self._deps.undecided.hold([row], answer, self._is_refused, is_read=True)
             return False
-        is_counted = self._means.flow.is_counted(row, answer)
+        is_counted = self._deps.concurrency.is_counted(row, answer)
         row.reads += is_counted
         delay_s = None
         if not is_missing:
@@ -108,20 +108,20 @@ class Preconditions:
                 self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
             )
         if delay_s is not None:
-            self._supply.again([row], delay_s)
+            self._queue.again([row], delay_s)
             return False
         if answer.http_status is None and answer.effect is Effect.NONE:
-            self._means.undecided.hold_unreached(row)
+            self._deps.undecided.hold_unreached(row)
             return False
         status = end_without_success(answer, in_doubt=False)
         if answer.effect is Effect.MAYBE:  # of a read: nothing was to be applied
             answer = answer._replace(effect=Effect.NONE, hint=_HINT_NOTHING_SENT)
-        self._ends.end(row, answer, status)
+        self._result_writer.end(row, answer, status)
         return True
 
     def _is_refused(self, rows: Batch, answer: Answer) -> None:
         """The account works: what refused the read was about this row."""
-        self._ends.end(rows[0], answer, Status.REJECTED)
+        self._result_writer.end(rows[0], answer, Status.REJECTED)
 
     def _lay(
         self,
@@ -139,23 +139,23 @@ class Preconditions:
             answer = Answer(
                 Verdict.REJECTED, Effect.NONE, code=NO_GUARD, message=words, hint=_HINT_NO_GUARD
             )
-            self._ends.end(row, answer, Status.FAILED)
+            self._result_writer.end(row, answer, Status.FAILED)
             return
         text = guarded.canonical_json()
         refusal = row.answer
         if not row.refused or refusal is None:
             row.guarded = text
-            self._supply.goes_on([row])
+            self._queue.goes_on([row])
         elif text == row.refused:  # it still holds: the refusal is about the row
-            self._ends.end(row, refusal, Status.REJECTED)
+            self._result_writer.end(row, refusal, Status.REJECTED)
         elif row.tries < self._account.retry.max_attempts:
             row.guarded, row.refused = text, ""
-            self._supply.goes_on([row])
+            self._queue.goes_on([row])
         else:
             expected = guard.expected(settings, _job(operation, row.refused))
             found = guard.expected(settings, guarded)
             words = f"expected {expected}, found {found}: it was changed between read and update"
-            self._ends.end(
+            self._result_writer.end(
                 row,
                 refusal._replace(code=OVERTAKEN, message=words, hint=_HINT_CONFLICT),
                 Status.CONFLICT,

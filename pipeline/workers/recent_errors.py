@@ -15,10 +15,10 @@ class RecentErrors:
     """Counts answers by their code.
 
     >>> from pipeline.model import Effect
-    >>> troubles = RecentErrors()
+    >>> recent_errors = RecentErrors()
     >>> for code in ("http_503", "0401-9505", "http_503"):
-    ...     troubles.met(Answer(Verdict.TRANSIENT, Effect.NONE, code=code, message="no"))
-    >>> [(each.code, each.times) for each in troubles.latest()]
+    ...     recent_errors.met(Answer(Verdict.TRANSIENT, Effect.NONE, code=code, message="no"))
+    >>> [(each.code, each.times) for each in recent_errors.latest()]
     [('http_503', 2), ('0401-9505', 1)]
     """
 

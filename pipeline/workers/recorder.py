@@ -36,11 +36,11 @@ class Recorder:
         self,
         record: Record,
         release: Release = lambda _rows: None,
-        keep: Keep = lambda _befores: None,
+        keep: Keep = lambda _previous_states: None,
     ) -> None:
         self._record = record
         self._keep = keep
-        self._befores: list[tuple[int, str]] = []
+        self._previous_states: list[tuple[int, str]] = []
         self._release = release
         self.fails: Callable[[PipelineError], None] = lambda _error: None
         self.failure: PipelineError | None = None
@@ -55,16 +55,18 @@ class Recorder:
         self._is_closed = False
         self._lost: list[RowResult] = []
 
-    async def claim(self, rows: Sequence[int], befores: Sequence[tuple[int, str]] = ()) -> bool:
+    async def claim(
+        self, rows: Sequence[int], previous_states: Sequence[tuple[int, str]] = ()
+    ) -> bool:
         """Put on record that `rows` may be sent from now on. False: nothing can be any more.
 
-        befores  rows and what their entities hold, on record before the claims are
+        previous_states  rows and what their entities hold, on record before the claims are
         """
         if self.failure is not None:
             return False
-        if rows or befores:
+        if rows or previous_states:
             self._claims += rows
-            self._befores += befores
+            self._previous_states += previous_states
             self._news.set()
             self._hurry.set()
             await self._committed.wait()
@@ -134,7 +136,7 @@ class Recorder:
 
     async def _commit(self) -> None:
         claims, self._claims = self._claims, []
-        befores, self._befores = self._befores, []
+        previous_states, self._previous_states = self._previous_states, []
         batch, self._results = self._results, []
         exchanges, self._exchanges = self._exchanges, []
         committed, self._committed = self._committed, anyio.Event()
@@ -143,7 +145,7 @@ class Recorder:
             self._hurry = anyio.Event()
         results = [result for result, _ in batch]
         try:
-            await self._write(claims, results, exchanges, befores)
+            await self._write(claims, results, exchanges, previous_states)
         finally:
             committed.set()
         if self.failure is None:
@@ -156,15 +158,15 @@ class Recorder:
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange],
-        befores: Sequence[tuple[int, str]],
+        previous_states: Sequence[tuple[int, str]],
     ) -> None:
         if self.failure is not None:
             self._lost += results
             return
         try:
             with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
-                if befores:
-                    await anyio.to_thread.run_sync(self._keep, befores)
+                if previous_states:
+                    await anyio.to_thread.run_sync(self._keep, previous_states)
                 if claims or results:
                     await anyio.to_thread.run_sync(self._record, claims, results, exchanges)
                 if self._unsent and self._is_closed:

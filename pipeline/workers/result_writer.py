@@ -65,7 +65,7 @@ class ResultWriter:
     def __init__(
         self,
         account: Account,
-        supply: RowQueue,
+        queue: RowQueue,
         recorder: Recorder,
         clock: Callable[[], float],
         heard: Callable[[Status], None] = lambda _status: None,
@@ -74,7 +74,7 @@ class ResultWriter:
         self._account = account.name
         self._hide = mask_of(account).hide
         self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
-        self._supply = supply
+        self._queue = queue
         self._recorder = recorder
         self._clock = clock
         self.counts: Counter[Status] = Counter()
@@ -103,7 +103,7 @@ class ResultWriter:
             result,
             partial(self._committed, row, status),
             exchange=self.exchanges.take(result),
-            is_awaited=self._supply.is_awaited(row),
+            is_awaited=self._queue.is_awaited(row),
         )
         self._heard(status)
         if row.covered and status in COVERS:
@@ -114,31 +114,31 @@ class ResultWriter:
         whoever carries the run on must not send them after it.
         """
         covered, row.covered = row.covered, []
-        ends, code, what, hint = COVERS[status]
+        result_writer, code, what, hint = COVERS[status]
         for job in covered:
-            self.counts[ends] += 1
+            self.counts[result_writer] += 1
             self._recorder.end(
                 RowResult(
                     row=job.row,
                     operation=job.operation,
                     account=self._account,
-                    status=ends,
+                    status=result_writer,
                     error_code=code,
                     error=f"row {row.job.row} replaces the whole, is newer and {what}",
                     hint=hint,
                 ),
-                self._supply.wake_if_done,
+                self._queue.wake_if_done,
             )
-            self._heard(ends)
+            self._heard(result_writer)
 
     def _committed(self, row: Row, status: Status) -> None:
-        self._supply.done(row, status)
+        self._queue.done(row, status)
         self.end_blocked()
-        self._supply.wake_if_done()
+        self._queue.wake_if_done()
 
     def end_blocked(self) -> None:
         """Rows behind one of their entity that ended `unknown` are not sent."""
-        for job in self._supply.take_blocked():
+        for job in self._queue.take_blocked():
             self.counts[Status.NOT_ATTEMPTED] += 1
             self._recorder.end(
                 RowResult(
@@ -150,7 +150,7 @@ class ResultWriter:
                     error="an earlier row of the same entity ended unknown",
                     hint="look the entity up at the vendor, then send this row again",
                 ),
-                self._supply.wake_if_done,
+                self._queue.wake_if_done,
             )
 
     def leave(self, row: Row, why: str | None) -> None:

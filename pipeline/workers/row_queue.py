@@ -30,9 +30,9 @@ class RowQueue:
     """The rows of one account that have not ended.
 
     backlog   decides which of them go next
-    splitter  holds those of refused groups
+    bisector  holds those of refused groups
     jobs      batches in row order; read in a thread
-    earlier   what an earlier process of the run left
+    recovered   what an earlier process of the run left
     clock     monotonic seconds
 
     `ended_before`: rows that an earlier process ended, as far as they were read.
@@ -41,15 +41,15 @@ class RowQueue:
     def __init__(
         self,
         backlog: Backlog,
-        splitter: Bisector,
+        bisector: Bisector,
         jobs: Iterator[Sequence[JobRow]],
-        earlier: RecoveredState,
+        recovered: RecoveredState,
         clock: Callable[[], float],
     ) -> None:
         self._backlog = backlog
-        self._splitter = splitter
+        self._bisector = bisector
         self._jobs = jobs
-        self._earlier = earlier
+        self._recovered = recovered
         self._clock = clock
         self._idle = WaitList()
         self._hungry = anyio.Event()
@@ -82,7 +82,7 @@ class RowQueue:
     @property
     def retrying(self) -> int:
         """How many rows wait for their next attempt."""
-        return self._backlog.retrying + len(self._splitter)
+        return self._backlog.retrying + len(self._bisector)
 
     @property
     def is_held_up(self) -> bool:
@@ -98,7 +98,7 @@ class RowQueue:
             answered=answered + sum(self.ended_before[status] for status in ANSWERED),
             failing=self._backlog.failing,
             may_others_go=self._backlog.has_unsent(),
-            is_carried_on=bool(self._earlier.in_doubt),
+            is_carried_on=bool(self._recovered.in_doubt),
         )
 
     # Reading ahead...
@@ -120,12 +120,12 @@ class RowQueue:
     def _read_on(self) -> Sequence[JobRow] | None:
         """More rows without those that ended in an earlier process; None where there are none."""
         batch = next(self._jobs, None)
-        if batch is None or self._earlier is NOTHING:
+        if batch is None or self._recovered is NOTHING:
             return batch
-        ended = self._earlier.ended([job.row for job in batch])
+        ended = self._recovered.ended([job.row for job in batch])
         self.ended_before.update(ended.values())
         for job in batch:
-            if job.row in self._earlier.unknown:
+            if job.row in self._recovered.unknown:
                 self._backlog.recall(job)
         return [job for job in batch if job.row not in ended]
 
@@ -163,7 +163,7 @@ class RowQueue:
         probe         its number in an outage, from 1; None where the vendor is not down
         """
         fresh = may_be_first or self._backlog.is_untouched
-        if len(self._splitter) >= MOST_HELD:
+        if len(self._bisector) >= MOST_HELD:
             fresh = False
         now_s = self._clock()
         if probe is not None:
@@ -244,4 +244,4 @@ class RowQueue:
 
     def left_over(self) -> Batch:
         """Take out the rows that were taken, have not ended and are not in flight."""
-        return [*self._backlog.left_over(), *self._splitter.ended()]
+        return [*self._backlog.left_over(), *self._bisector.ended()]

@@ -10,7 +10,7 @@ from pipeline.workers.fail_fast import FailFastCheck
 
 def hopeless(
     answer: Answer,
-    brake: FailFastCheck | None,
+    fail_fast: FailFastCheck | None,
     *,
     is_asked: bool = False,
     down_s: float = 0.0,
@@ -19,7 +19,7 @@ def hopeless(
 ) -> str | None:
     """Why no further row should go to the account, or None.
 
-    brake          is told of the answer; None where that is no answer to an update
+    fail_fast          is told of the answer; None where that is no answer to an update
     is_asked       the answer came to one that was sent to learn whether the account works
     down_s         how long the vendor has been down; 0 where it is not
     throttled_s    how long the vendor has refused all that it answered as too many requests
@@ -34,8 +34,8 @@ def hopeless(
     """
     if answer.verdict is Verdict.FATAL and answer.http_status is None:
         return in_words(answer)
-    if brake is not None and brake.pulls(answer, is_asked=is_asked):
-        return braked(brake)
+    if fail_fast is not None and fail_fast.pulls(answer, is_asked=is_asked):
+        return braked(fail_fast)
     if down_s > max_outage_s:
         return (
             f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
@@ -49,12 +49,12 @@ def hopeless(
     return None
 
 
-def braked(brake: FailFastCheck) -> str:
+def braked(fail_fast: FailFastCheck) -> str:
     """Why the account stops where its first answers were all one refusal."""
-    what = "" if brake.refusal is None else in_words(brake.refusal)
+    what = "" if fail_fast.refusal is None else in_words(fail_fast.refusal)
     return (
-        f"the first {brake.after} answers were all the same refusal, and so were those of other "
-        f"rows: {what}. Nothing was sent after that; --no-brake sends all the same"
+        f"the first {fail_fast.after} answers were all the same refusal, and so were those of "
+        f"other rows: {what}. Nothing was sent after that; --no-brake sends all the same"
     )
 
 

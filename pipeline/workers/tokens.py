@@ -347,7 +347,7 @@ class _Tokens:
         self._account = account
         self._call = call
         self._send = send
-        self._gate = RateLimiter(
+        self._limiter = RateLimiter(
             LimiterSettings(quotas=tuple(map(parse_quota, call.quota))),
             clock=clock,
             utc=time.time,
@@ -367,15 +367,15 @@ class _Tokens:
         attempt, waited_s = 0, 0.0
         while True:
             attempt += 1
-            number = await self._gate.permit()
+            number = await self._limiter.permit()
             asked_s = self._clock()
             reply = await self._send(self._call.request)
-            self._gate.returned(number, asked_s, reply)
+            self._limiter.returned(number, asked_s, reply)
             token = _token(self._call, reply)
             if token is not None:
                 return Granted(token, asked_s)
             answer = self._answer(reply)
-            self._gate.heard(answer, asked_s)
+            self._limiter.heard(answer, asked_s)
             delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
             pause_s = answer.retry_after_s or 0.0
             waited_s += pause_s

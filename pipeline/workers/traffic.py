@@ -17,7 +17,7 @@ class Traffic:
     sent       requests that left, `retries` of them not the first of their row
     in_flight  those under way now
     has_reply  whether something has come back
-    troubles   what came back that was no success
+    recent_errors   what came back that was no success
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -26,7 +26,7 @@ class Traffic:
         self.retries = 0
         self.in_flight = 0
         self.has_reply = False
-        self.troubles = RecentErrors()
+        self.recent_errors = RecentErrors()
         self._first_s: float | None = None
         self._last_s = 0.0
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)

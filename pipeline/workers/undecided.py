@@ -51,14 +51,14 @@ class Undecided:
 
     def __init__(
         self,
-        supply: RowQueue,
-        ends: ResultWriter,
-        brake: FailFastCheck,
+        queue: RowQueue,
+        result_writer: ResultWriter,
+        fail_fast: FailFastCheck,
         clock: Callable[[], float],
         refused_before: Mapping[int, int],
     ) -> None:
-        self._supply = supply
-        self._ends = ends
+        self._queue = queue
+        self._result_writer = result_writer
         self._clock = clock
         statuses = refused_before.values()
         not_credentials = sum(status != HTTPStatus.UNAUTHORIZED for status in statuses)
@@ -67,7 +67,7 @@ class Undecided:
         self._held: list[_HeldRows] = []
         self._unreached: list[Row] = []
         self._refusal = INTERRUPTED
-        self.brake = brake
+        self.fail_fast = fail_fast
         self.refused_before = refused_before
         self.asks: Batch | None = None
         self.known: Row | None = None
@@ -132,7 +132,7 @@ class Undecided:
         rows, self._unreached = self._unreached, []
         for row in rows:
             row.tries = row.reads = row.unread = 0
-            self._supply.again([row], 0.0)
+            self._queue.again([row], 0.0)
 
     def _release(self) -> None:
         """Let those go on whose refusal is known to be about them."""
@@ -148,7 +148,9 @@ class Undecided:
     def is_in_question(self) -> bool:
         """Whether nothing goes but one entity at a time, to learn whether the account works."""
         return (
-            self._updates.is_in_question or self._reads.is_in_question or self.brake.is_in_question
+            self._updates.is_in_question
+            or self._reads.is_in_question
+            or self.fail_fast.is_in_question
         )
 
     @property
@@ -194,8 +196,8 @@ class Undecided:
             return self._in_words()
         if self._held:
             return None
-        if self.brake.is_in_question:
-            return braked(self.brake)
+        if self.fail_fast.is_in_question:
+            return braked(self.fail_fast)
         if self._unreached:
             return f"no connection was made: {in_words(self._unreached[0].answer or INTERRUPTED)}"
         return None
@@ -220,7 +222,7 @@ class Undecided:
             else:
                 for row in each.rows:
                     status = Status.UNKNOWN if row.in_doubt else Status.FAILED
-                    self._ends.end(row, each.answer, status)
+                    self._result_writer.end(row, each.answer, status)
 
     def leave(self, why: str | None) -> None:
         """The account has stopped: what waits was not judged."""
@@ -229,7 +231,7 @@ class Undecided:
             for row in each.rows:
                 if not row.in_doubt:
                     row.answer = each.answer
-                self._ends.leave(row, why)
+                self._result_writer.leave(row, why)
         unreached, self._unreached = self._unreached, []
         for row in unreached:
-            self._ends.leave(row, why)
+            self._result_writer.leave(row, why)

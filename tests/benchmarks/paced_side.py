@@ -36,9 +36,9 @@ class Notes:
         self.times: list[tuple[str, float, float]] = []
 
     @asynccontextmanager
-    async def link(self, account: Account, door: AccountLimiter) -> AsyncIterator[Send]:
+    async def link(self, account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Send]:
         """Over HTTP, taking notes."""
-        async with over_http(account, door) as send:
+        async with over_http(account, account_limiter) as send:
 
             async def noting(request: Request) -> Reply | NoReply:
                 left_s = time.monotonic()

@@ -193,11 +193,11 @@ def _trips(log: Sequence[Mapping[str, Any]], noted: Sequence[Any]) -> list[Permi
 
 def _figures(case: Case, log: Sequence[Mapping[str, Any]], noted: Sequence[Any]) -> tuple[str, ...]:
     trips = _trips(log, noted)
-    refused = [trip for trip in trips if trip.is_refused]
+    refused = [permit for permit in trips if permit.is_refused]
     from_s, until_s = trips[0].arrived_s + case.from_s, trips[-1].arrived_s
-    accepted = sum(not trip.is_refused and trip.arrived_s > from_s for trip in trips)
+    accepted = sum(not permit.is_refused and permit.arrived_s > from_s for permit in trips)
     used = accepted / (case.per_s * (until_s - from_s)) if until_s > from_s else 0.0
-    late_s = sorted(trip.late_s for trip in trips)[int(len(trips) * 0.999)]
+    late_s = sorted(permit.late_s for permit in trips)[int(len(trips) * 0.999)]
     for line in _causes(case, trips):
         print(line, file=sys.stderr, flush=True)
     return (
@@ -215,14 +215,14 @@ def _causes(case: Case, trips: Sequence[Permit]) -> Iterator[str]:
     limit = parse_quota(case.allows).limit
     accepted: list[Permit] = []
     told = 0
-    for trip in trips:
-        if not trip.is_refused:
-            accepted.append(trip)
+    for permit in trips:
+        if not permit.is_refused:
+            accepted.append(permit)
         elif told < 10 and len(accepted) >= limit:
             told += 1
             oldest = accepted[-limit]
             yield (
-                f"refused at {trip.arrived_s:.3f} s, {trip.arrived_s - oldest.arrived_s:.3f} s "
+                f"refused at {permit.arrived_s:.3f} s, {permit.arrived_s - oldest.arrived_s:.3f} s "
                 f"after the oldest of its window, which arrived {oldest.late_s * 1000:.0f} ms late "
                 f"and took {oldest.excess_s * 1000:.0f} ms longer than the quickest"
             )

@@ -206,7 +206,7 @@ async def test_what_was_under_way_when_the_time_came_may_have_been_the_last(tmp_
     clock = Clock(NOON)
 
     @asynccontextmanager
-    async def link(_account, _door):
+    async def link(_account, _account_limiter):
         async def send(_request):
             clock.now_s += 60  # its time comes while the first request is under way
             await anyio.sleep(0.3)
@@ -214,11 +214,11 @@ async def test_what_was_under_way_when_the_time_came_may_have_been_the_last(tmp_
 
         yield send
 
-    appointment = ScheduleWindow(
+    window = ScheduleWindow(
         until=soon_after(60), utc=lambda: clock.now_s, sleep=lambda _s: anyio.sleep(0.01)
     )
     prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-    way = RunEnvironment(environ=ENVIRON, open_link=link, appointment=appointment)
+    way = RunEnvironment(environ=ENVIRON, open_link=link, window=window)
     summary = await carry_out(prepared, way)
     assert (summary.exit_code, bool(summary.stopped)) == (code, code == 3)
     assert summary.statuses["not_attempted"] == rows - 1

@@ -359,9 +359,9 @@ class FullDisk(io.StringIO):
 def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(shop):
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     warned: list[str] = []
-    teller = Notifier(config, log=FullDisk(), is_json=True, warn=warned.append)
+    notifier = Notifier(config, log=FullDisk(), is_json=True, warn=warned.append)
     for _ in range(3):
-        teller.said("well")
+        notifier.said("well")
     assert warned == ["the log cannot be written: No space left on device"]
 
 

@@ -8,11 +8,11 @@ import pytest
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
-from pipeline.pacing import limiter as gate_module
+from pipeline.pacing import limiter as limiter_module
 from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter, spacing
 from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
-from tests.workers.acme import gate_of
+from tests.workers.acme import limiter_of
 
 pytestmark = pytest.mark.quiet
 
@@ -40,7 +40,7 @@ def test_spacing(quotas, at_once, rate):
 
 async def test_no_window_holds_more_than_the_quota_and_nearly_all_of_it_is_used():
     quota = Quota(20, 0.2)
-    tested = gate_of(quota)
+    tested = limiter_of(quota)
     left: list[float] = []
 
     async def worker() -> None:
@@ -58,7 +58,7 @@ async def test_no_window_holds_more_than_the_quota_and_nearly_all_of_it_is_used(
 
 
 async def test_requests_are_spread_not_sent_in_a_burst():
-    tested = gate_of(Quota(100, 1.0))
+    tested = limiter_of(Quota(100, 1.0))
     start = time.monotonic()
     for _ in range(21):
         await tested.permit()
@@ -66,7 +66,7 @@ async def test_requests_are_spread_not_sent_in_a_burst():
 
 
 async def test_the_longest_pause_holds():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.2), 0.0)
     tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.0)
     assert 0.1 < tested.pause_left_s() <= 0.2
@@ -76,7 +76,7 @@ async def test_the_longest_pause_holds():
 
 
 async def test_a_429_without_a_time_slows_everyone_too():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.heard(REFUSED, time.monotonic())
     assert 0.05 < tested.pause_left_s() <= 0.1
     tested.heard(REFUSED, time.monotonic() + 0.1)  # what left after that pause is refused as well
@@ -84,7 +84,7 @@ async def test_a_429_without_a_time_slows_everyone_too():
 
 
 async def test_closing_a_door_lets_nobody_wait_there():
-    tested = AccountLimiter(gate_of(Quota(1, 3600.0)))
+    tested = AccountLimiter(limiter_of(Quota(1, 3600.0)))
     assert await tested.permit() is not None
     told: list[int | None] = []
 
@@ -102,7 +102,7 @@ async def test_closing_a_door_lets_nobody_wait_there():
 
 
 async def test_a_closed_door_leaves_the_gate_open_to_others():
-    shared = gate_of(Quota(50, 1.0))
+    shared = limiter_of(Quota(50, 1.0))
     closed, other = AccountLimiter(shared), AccountLimiter(shared)
     closed.close()
     assert await closed.permit() is None
@@ -110,10 +110,10 @@ async def test_a_closed_door_leaves_the_gate_open_to_others():
 
 
 async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
-    door, seen = AccountLimiter(gate_of(Quota(50, 1.0))), []
+    account_limiter, seen = AccountLimiter(limiter_of(Quota(50, 1.0))), []
 
     async def waiter() -> None:
-        with door.while_open():
+        with account_limiter.while_open():
             await anyio.sleep(60)
             seen.append("never")
         seen.append("broken off")
@@ -122,12 +122,12 @@ async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(waiter)
             await anyio.sleep(0.01)
-            door.close()
+            account_limiter.close()
     assert seen == ["broken off"]
 
 
 async def test_what_left_before_counts_and_so_does_the_pause():
-    tested = gate_of(Quota(2, 0.4))
+    tested = limiter_of(Quota(2, 0.4))
     tested.close()
     tested.open([0.3, 0.1], AskedPause(time.time() + 0.15, time.time()))
     start = time.monotonic()
@@ -138,7 +138,7 @@ async def test_what_left_before_counts_and_so_does_the_pause():
 
 
 async def test_what_is_told_to_others_is_from_when_on_requests_count():
-    tested = gate_of(Quota(100, 1.0))
+    tested = limiter_of(Quota(100, 1.0))
     numbers = [await tested.permit() for _ in range(4)]
     left_s = time.monotonic() - 0.5
     tested.returned(numbers[0], left_s, REPLY)
@@ -154,8 +154,8 @@ async def test_what_is_told_to_others_is_from_when_on_requests_count():
 
 
 async def test_what_is_under_way_for_long_is_passed_on_as_arriving_late(monkeypatch):
-    monkeypatch.setattr(gate_module, "HAND_OVER_S", 0.05)
-    tested = gate_of(Quota(100, 1.0))
+    monkeypatch.setattr(limiter_module, "HAND_OVER_S", 0.05)
+    tested = limiter_of(Quota(100, 1.0))
     number = await tested.permit()
     tested.close()
     assert not tested.is_settled
@@ -169,7 +169,7 @@ async def test_what_is_under_way_for_long_is_passed_on_as_arriving_late(monkeypa
 
 
 async def test_a_reply_lets_the_next_one_go():
-    tested = gate_of(Quota(1, 0.1))
+    tested = limiter_of(Quota(1, 0.1))
     number, left_s = await tested.permit(), time.monotonic()
 
     async def answer() -> None:
@@ -184,7 +184,7 @@ async def test_a_reply_lets_the_next_one_go():
 
 
 async def test_no_more_leaves_off_the_record_than_may():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.close()
     tested.open(most_unrecorded=2)
     for _ in range(2):
@@ -216,7 +216,7 @@ async def test_of_a_pause_it_is_told_at_once():
 
 
 async def test_a_closed_gate_lets_nobody_out_until_it_is_opened():
-    tested = gate_of(Quota(100, 1.0))
+    tested = limiter_of(Quota(100, 1.0))
     tested.close()
     with anyio.move_on_after(0.05):
         await tested.permit()
@@ -227,7 +227,7 @@ async def test_a_closed_gate_lets_nobody_out_until_it_is_opened():
 
 
 async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
-    tested = gate_of(Quota(3, 0.3))
+    tested = limiter_of(Quota(3, 0.3))
     tested.close()
     tested.open(unrecorded=3)
     start = time.monotonic()
@@ -237,23 +237,23 @@ async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
 
 
 async def test_those_who_wait_at_a_door_can_be_sent_away():
-    door, told = AccountLimiter(gate_of(Quota(1, 3600.0))), []
-    assert await door.permit() == 0
+    account_limiter, told = AccountLimiter(limiter_of(Quota(1, 3600.0))), []
+    assert await account_limiter.permit() == 0
 
     async def worker() -> None:
-        told.append(await door.permit())
+        told.append(await account_limiter.permit())
 
     with anyio.fail_after(2):
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(worker)
             await anyio.sleep(0.02)
-            door.send_away()
+            account_limiter.send_away()
     assert told == [None] * 3
 
 
 async def test_counted_from_the_reply_no_way_to_the_vendor_matters():
-    tested, left, returned = gate_of(Quota(2, 0.1), is_strict=True), [], []
+    tested, left, returned = limiter_of(Quota(2, 0.1), is_strict=True), [], []
 
     async def request() -> None:
         number = await tested.permit()
@@ -276,34 +276,34 @@ async def test_counted_from_the_reply_no_way_to_the_vendor_matters():
     ],
 )
 async def test_a_limit_that_replies_state_is_taken_over_where_none_is_configured(headers):
-    learning, told = gate_of(starts_per_s=1000.0), gate_of(Quota(1000, 1.0))
-    for gate in (learning, told):
-        number = await gate.permit()
-        gate.returned(number, time.monotonic(), Reply(204, headers, b""))
+    learning, told = limiter_of(starts_per_s=1000.0), limiter_of(Quota(1000, 1.0))
+    for limiter in (learning, told):
+        number = await limiter.permit()
+        limiter.returned(number, time.monotonic(), Reply(204, headers, b""))
     assert learning.per_second == 50.0 * 0.95
     assert told.per_second == 1000.0  # a configured quota is what the contract says
 
 
 async def test_where_nothing_remains_it_waits_until_the_window_is_renewed():
-    tested = gate_of(starts_per_s=1000.0)
+    tested = limiter_of(starts_per_s=1000.0)
     number = await tested.permit()
     headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
     tested.returned(number, time.monotonic(), Reply(204, headers, b""))
     assert 6.5 < tested.pause_left_s() <= 7.0
 
 
-async def permits_in(gate: RateLimiter, seconds: float) -> int:
+async def permits_in(limiter: RateLimiter, seconds: float) -> int:
     """How many permits one worker after the other gets in that time."""
     count = 0
     with anyio.move_on_after(seconds):
         while True:
-            await gate.permit()
+            await limiter.permit()
             count += 1
     return count
 
 
 async def test_who_asks_for_less_gets_less_until_it_is_taken_back():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.slow("one", 20.0)
     tested.slow("other", 50.0)
     assert tested.per_second == 20.0
@@ -316,20 +316,20 @@ async def test_who_asks_for_less_gets_less_until_it_is_taken_back():
 
 
 async def test_nobody_asks_for_more_than_the_quota():
-    tested = gate_of(Quota(20, 1.0))
+    tested = limiter_of(Quota(20, 1.0))
     tested.slow("one", 500.0)
     assert tested.per_second == 20.0
 
 
 async def test_a_quota_that_is_no_rate_can_be_slowed_too():
-    tested = gate_of(Quota(1000, 1.0, is_burst=True))
+    tested = limiter_of(Quota(1000, 1.0, is_burst=True))
     assert tested.per_second == float("inf")
     tested.slow("one", 20.0)
     assert await permits_in(tested, 0.25) <= 7
 
 
 async def test_whoever_waits_long_at_a_slow_rate_leaves_as_soon_as_it_is_taken_back():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.slow("one", 0.001)
     await tested.permit()
     async with anyio.create_task_group() as tasks:
@@ -346,7 +346,7 @@ THROTTLED_LONG = Answer(Verdict.THROTTLED, Effect.NONE, retry_after_s=600.0)
 
 
 async def test_whoever_watches_hears_of_a_pause_with_its_origin():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     found: list[AskedPause] = []
 
     def on_pause(asked, now_s):
@@ -365,7 +365,7 @@ async def test_whoever_watches_hears_of_a_pause_with_its_origin():
 
 
 async def test_a_pause_is_to_be_recorded_once():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     assert tested.unrecorded_pause is None
     tested.heard(THROTTLED_LONG, 0.0)
     asked = tested.unrecorded_pause
@@ -380,7 +380,7 @@ async def test_a_pause_is_to_be_recorded_once():
 
 
 async def test_a_lifted_pause_keeps_nobody_waiting():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.heard(THROTTLED_LONG, 0.0)
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(10):
@@ -391,7 +391,7 @@ async def test_a_lifted_pause_keeps_nobody_waiting():
 
 
 async def test_what_is_gone_from_the_record_was_lifted():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.open((), AskedPause(time.time() + 600.0))
     assert tested.pause_left_s() > 590
     tested.open((), None)
@@ -403,20 +403,20 @@ async def test_what_is_gone_from_the_record_was_lifted():
 
 @pytest.mark.parametrize("until_s", [float("inf"), float("nan"), 1e300, 253402300799.0])
 async def test_whatever_stands_on_record_a_pause_is_finite(until_s):
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     tested.open((), AskedPause(until_s))
     assert 0 < tested.pause_left_s() <= LONGEST_S
 
 
 async def test_a_pause_without_a_time_is_no_longer_than_the_account_waits():
-    tested = gate_of(Quota(1000, 1.0), max_wait_s=0.5)
+    tested = limiter_of(Quota(1000, 1.0), max_wait_s=0.5)
     for _ in range(20):
         tested.heard(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
     assert 0 < tested.pause_left_s() <= 0.5
 
 
 async def test_a_pause_that_was_lifted_while_the_gate_was_closed_reaches_nobody():
-    tested = gate_of(Quota(1000, 1.0))
+    tested = limiter_of(Quota(1000, 1.0))
     asked = AskedPause(time.time() + 600.0)
     tested.open((), asked)
     tested.close()

@@ -19,17 +19,17 @@ from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.quota_lease import QuotaLease, most_in, this_moment
 from pipeline.store import Departures, Runs
-from tests.workers.acme import gate_of
+from tests.workers.acme import limiter_of
 
 QUOTA = Quota(20, 1.0)
 HOLD = """
 import sys, time
 from pathlib import Path
 from pipeline.model.quota import Quota
-from pipeline.pacing.quota_lease import Tenure
-from tests.workers.acme import gate_of
+from pipeline.pacing.quota_lease import QuotaLease
+from tests.workers.acme import limiter_of
 
-held = Tenure("group", gate_of(Quota(20, 1.0)), Path(sys.argv[1]))
+held = QuotaLease("group", limiter_of(Quota(20, 1.0)), Path(sys.argv[1]))
 assert held.reach()
 print("held", flush=True)
 time.sleep(600)
@@ -42,8 +42,8 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         yield each
 
 
-def tenure_of(folder: Path, *quotas: Quota, now=this_moment) -> QuotaLease:
-    return QuotaLease("group", gate_of(*(quotas or (QUOTA,))), folder, now=now)
+def lease_of(folder: Path, *quotas: Quota, now=this_moment) -> QuotaLease:
+    return QuotaLease("group", limiter_of(*(quotas or (QUOTA,))), folder, now=now)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_how_many_may_leave_off_the_record(seconds, quotas, most):
 
 
 def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
-    first, second, third = (tenure_of(tmp_path) for _ in range(3))
+    first, second, third = (lease_of(tmp_path) for _ in range(3))
     assert first.reach()
     assert not first.is_wanted()
     assert not second.reach()
@@ -82,14 +82,14 @@ def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
 
 
 def test_two_groups_do_not_wait_for_each_other(tmp_path):
-    first = tenure_of(tmp_path)
-    other = QuotaLease("another", gate_of(QUOTA), tmp_path)
+    first = lease_of(tmp_path)
+    other = QuotaLease("another", limiter_of(QUOTA), tmp_path)
     assert first.reach()
     assert other.reach()
 
 
 def test_whoever_waits_may_give_up(tmp_path):
-    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.reach()
     assert not second.reach()
     second.let_go()
@@ -100,7 +100,7 @@ def test_whoever_waits_may_give_up(tmp_path):
 
 def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path, monkeypatch):
     monkeypatch.setattr(quota_lease, "FIRST_WITHIN_S", 0.2)
-    first, stopped = tenure_of(tmp_path), tenure_of(tmp_path)
+    first, stopped = lease_of(tmp_path), lease_of(tmp_path)
     assert first.reach()
     assert not stopped.reach()
     first.let_go()
@@ -112,7 +112,7 @@ def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path
 
 
 def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_path, runs):
-    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.reach()
     assert first.take(runs) == ([], None, 0)
     first.note(runs, [0.5, 0.25])
@@ -133,7 +133,7 @@ def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_pa
 
 
 def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
-    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.reach()
     first.note(runs, [-0.05, -40.0])
     first.let_go()
@@ -144,7 +144,7 @@ def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
 
 
 def test_what_no_window_needs_any_more_is_not_told(tmp_path, runs):
-    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.reach()
     first.note(runs, [1.5, 0.9])
     first.let_go()
@@ -154,8 +154,8 @@ def test_what_no_window_needs_any_more_is_not_told(tmp_path, runs):
 
 @pytest.mark.parametrize("step_s", [-86_400.0, -120.0, 0.0, 120.0, 86_400.0])
 def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, runs, step_s):
-    first = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
-    second = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 530.0, 1e9 + 30 + step_s))
+    first = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
+    second = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 530.0, 1e9 + 30 + step_s))
     assert first.reach()
     first.note(runs, [10.0, 1.0])
     first.let_go()
@@ -173,8 +173,8 @@ def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, runs, step_s):
     ],
 )
 def test_what_another_boot_left_is_as_old_as_can_be_told(tmp_path, runs, since_s, up_s, ages_s):
-    first = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
-    second = tenure_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("b", up_s, 1e9 + since_s))
+    first = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
+    second = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("b", up_s, 1e9 + since_s))
     assert first.reach()
     first.note(runs, [10.0, 1.0])
     first.let_go()
@@ -190,7 +190,7 @@ def test_the_clock_of_this_machine_goes_on_and_its_boot_stays():
 
 
 def test_a_pause_is_known_to_others_with_who_asked_for_it(tmp_path, runs):
-    first, second = tenure_of(tmp_path), tenure_of(tmp_path)
+    first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.reach()
     asked = AskedPause(time.time() + 60.0, time.time(), "a-run", "HTTP 429, Retry-After: 60")
     runs.pause(first.group, asked)
@@ -206,7 +206,7 @@ def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, run
     try:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
-        mine = tenure_of(tmp_path)
+        mine = lease_of(tmp_path)
         assert not mine.reach()
     finally:
         process.kill()
@@ -227,7 +227,7 @@ def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs
     assert process.stdout.readline() == "held\n"
     process.kill()
     process.communicate()
-    mine = tenure_of(tmp_path)
+    mine = lease_of(tmp_path)
     assert mine.reach()
     assert mine.take(runs).unrecorded == mine.most_unrecorded + 7
 
@@ -239,7 +239,7 @@ def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
     try:
         assert process.stdout
         assert process.stdout.readline() == "held\n"
-        mine = tenure_of(tmp_path)
+        mine = lease_of(tmp_path)
         assert not mine.reach()
         assert mine.held_by_another() is None
         time.sleep(ANNOUNCED_S)

@@ -74,12 +74,12 @@ def groups_end_together(patch: pytest.MonkeyPatch) -> None:
     """A group without evidence is tried as often as a row, and its rows end alike."""
 
     def go_on_with(attempts: Attempts, parts: GroupParts) -> None:
-        attempts._supply.send_apart(parts)
+        attempts._queue.send_apart(parts)
         for row in (row for group in parts.later for row in group):
             assert row.answer is not None
             act = attempts._act(row, row.answer._replace(verdict=Verdict.TRANSIENT), 0.5)
             if isinstance(act, Retry):
-                attempts._supply.again([row], act.delay_s)
+                attempts._queue.again([row], act.delay_s)
             else:
                 attempts._end_or_read(row, row.answer, act)
 

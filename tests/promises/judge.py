@@ -66,7 +66,7 @@ def play(case: Case, stops_s: Sequence[float] = ()) -> Run:
                 clock=clock,
                 seed=case.seed,
                 earlier=legs,
-                brake_after=0,
+                fail_fast_after=0,
             )
             legs.append(leg)
             if len(legs) > len(stops_s):

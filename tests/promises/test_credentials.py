@@ -84,7 +84,7 @@ def test_the_simulator_asks_nobody(tmp_path):
 
 
 @asynccontextmanager
-async def shut_once(_account: Account, _door: Any) -> AsyncIterator[Send]:
+async def shut_once(_account: Account, _account_limiter: Any) -> AsyncIterator[Send]:
     """At the second request the way in is shut: the account stops, two rows are not sent."""
     sent: list[Request] = []
 
@@ -98,7 +98,7 @@ async def shut_once(_account: Account, _door: Any) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def accepted(_account: Account, _door: Any) -> AsyncIterator[Send]:
+async def accepted(_account: Account, _account_limiter: Any) -> AsyncIterator[Send]:
     async def send(_request: Request) -> Reply:
         return Reply(204, {}, b"")
 
@@ -106,7 +106,7 @@ async def accepted(_account: Account, _door: Any) -> AsyncIterator[Send]:
 
 
 @asynccontextmanager
-async def never(_account: Account, _door: Any) -> AsyncIterator[Send]:
+async def never(_account: Account, _account_limiter: Any) -> AsyncIterator[Send]:
     async def send(request: Request) -> Reply:
         raise AssertionError(request)
 

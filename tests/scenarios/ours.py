@@ -72,7 +72,7 @@ async def send_jobs(
     clock: Callable[[], float],
     seed: int,
     earlier: Sequence[Leg] = (),
-    brake_after: int = BRAKE_AFTER,
+    fail_fast_after: int = BRAKE_AFTER,
 ) -> Leg:
     """Send for `lasts_s` what `earlier` legs of the run have left."""
     leg = Leg()
@@ -83,19 +83,19 @@ async def send_jobs(
         leg.results.extend(results)
 
     recorder = Recorder(record, leg.claimed.difference_update)
-    lane = AccountSender(
+    sender = AccountSender(
         used,
         iter([jobs]),
         len(jobs),
         send=send,
-        door=AccountLimiter(RateLimiter(terms, clock=clock, utc=clock)),
+        account_limiter=AccountLimiter(RateLimiter(terms, clock=clock, utc=clock)),
         recorder=recorder,
-        around=SenderEnvironment(
-            clock=clock, jitter=random.Random(seed).random, brake_after=brake_after
+        environment=SenderEnvironment(
+            clock=clock, jitter=random.Random(seed).random, fail_fast_after=fail_fast_after
         ),
-        earlier=_known(earlier),
+        recovered=_known(earlier),
     )
-    pool = WorkerPool([lane], recorder, grace_s=0.0)
+    pool = WorkerPool([sender], recorder, grace_s=0.0)
 
     async def stop() -> None:
         await anyio.sleep(lasts_s)
@@ -106,7 +106,7 @@ async def send_jobs(
         tasks.start_soon(stop)
         await pool.run()
         tasks.cancel_scope.cancel()
-    leg.stopped = leg.stopped or lane.stopped
+    leg.stopped = leg.stopped or sender.stopped
     return leg
 
 

@@ -73,7 +73,7 @@ class Wire:
     sent: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     @asynccontextmanager
-    async def opened(self, _account: Any, _door: Any) -> AsyncIterator[Any]:
+    async def opened(self, _account: Any, _account_limiter: Any) -> AsyncIterator[Any]:
         """As the way to a vendor is opened."""
 
         async def send(request: Request) -> Reply:
@@ -108,8 +108,8 @@ async def build(folder: Path) -> None:
     config = config_in(folder)
     first = csv_of(folder, "first.csv", *map(coupon, range(1, 7)))
     run = await _send(first, config, Wire(refuses=(b"/c2", b"/c3")))
-    with open_befores(config.ledger_folder / "runs" / run) as befores:
-        befores.keep([(row, f'{{"fields": {{"n": {row}}}}}') for row in range(1, 7)])
+    with open_befores(config.ledger_folder / "runs" / run) as previous_states:
+        previous_states.keep([(row, f'{{"fields": {{"n": {row}}}}}') for row in range(1, 7)])
     shutil.copytree(config.reports / run, folder / "of-first")
     await _send(csv_of(folder, "newer.csv", coupon(1, "c2"), coupon(2, "x")), config, Wire())
     with open_registry(config) as runs:
@@ -176,8 +176,8 @@ def _look(config: Config, outcome: Outcome, names: tuple[str, ...]) -> None:
         with open_record(folder) as ledger:
             outcome.seen += (exchanges_of(config, name), [*ledger.samples()], ledger.legs())
         if has_befores(folder):
-            with open_befores(folder) as befores:
-                outcome.seen += (befores.of(range(1, 9)),)
+            with open_befores(folder) as previous_states:
+                outcome.seen += (previous_states.of(range(1, 9)),)
 
 
 async def _resume(config: Config, outcome: Outcome, name: str) -> None:

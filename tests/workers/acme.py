@@ -98,7 +98,7 @@ ACCOUNT = Account(
 )
 
 
-def gate_of(*quotas: Quota, **terms) -> RateLimiter:
+def limiter_of(*quotas: Quota, **terms) -> RateLimiter:
     return RateLimiter(LimiterSettings(quotas=quotas, **terms), clock=time.monotonic, utc=time.time)
 
 
@@ -146,13 +146,13 @@ async def drive(
     script: Script,
     *,
     account: Account = ACCOUNT,
-    brake_after: int = 20,
+    fail_fast_after: int = 20,
     meanwhile: Callable[[WorkerPool, Script], object] | None = None,
     grace_s: float = 1.0,
     write: Callable[[Sequence[RowResult]], None] | None = None,
     batch_rows: int = 3,
-    earlier: RecoveredState = NOTHING,
-    gate: RateLimiter | None = None,
+    recovered: RecoveredState = NOTHING,
+    limiter: RateLimiter | None = None,
     claims: list[int] | None = None,
     released: list[int] | None = None,
     exchanges: list[Exchange] | None = None,
@@ -178,25 +178,28 @@ async def drive(
         lambda rows: None if released is None else released.extend(rows),
     )
     batches = iter([jobs[i : i + batch_rows] for i in range(0, len(jobs), batch_rows)])
-    lane = AccountSender(
+    sender = AccountSender(
         account,
         batches,
         len(jobs),
         send=script.send,
-        door=AccountLimiter(gate or gate_of(*account.quotas)),
+        account_limiter=AccountLimiter(limiter or limiter_of(*account.quotas)),
         recorder=recorder,
-        around=SenderEnvironment(
-            clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after, coalesce=coalesce
+        environment=SenderEnvironment(
+            clock=time.monotonic,
+            jitter=lambda: 0.5,
+            fail_fast_after=fail_fast_after,
+            coalesce=coalesce,
         ),
-        earlier=earlier,
+        recovered=recovered,
     )
-    pool = WorkerPool([lane], recorder, grace_s=grace_s)
+    pool = WorkerPool([sender], recorder, grace_s=grace_s)
     async with anyio.create_task_group() as tasks:
         if meanwhile is not None:
             tasks.start_soon(meanwhile, pool, script)
         await pool.run()
         tasks.cancel_scope.cancel()
-    return results, lane
+    return results, sender
 
 
 def with_retry(**fields) -> Account:

@@ -20,11 +20,11 @@ def statuses(results):
 
 async def test_every_row_is_sent_once_and_ends_updated():
     jobs = [job(row, f"s{row}") for row in range(1, 51)]
-    results, lane = await drive(jobs, script := Script())
+    results, sender = await drive(jobs, script := Script())
     assert statuses(results) == dict.fromkeys(range(1, 51), Status.UPDATED)
     assert Counter(script.order) == {f"s{row}": 1 for row in range(1, 51)}
     assert script.most_under_way == ACCOUNT.in_flight
-    assert lane.progress().done == {Status.UPDATED: 50}
+    assert sender.progress().done == {Status.UPDATED: 50}
 
 
 async def test_the_first_request_goes_alone():
@@ -34,9 +34,9 @@ async def test_the_first_request_goes_alone():
 
 
 async def test_an_empty_lane_ends():
-    results, lane = await drive([], Script())
+    results, sender = await drive([], Script())
     assert results == []
-    assert lane.stopped is None
+    assert sender.stopped is None
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ async def test_a_retry_after_holds_everyone_and_is_not_shortened():
 
 async def test_a_refusal_is_about_its_row_where_others_are_accepted():
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
-    results, lane = await drive(jobs, script := Script({"s1": [401], "s5": [401], "s199": [401]}))
-    assert lane.stopped is None
+    results, sender = await drive(jobs, script := Script({"s1": [401], "s5": [401], "s199": [401]}))
+    assert sender.stopped is None
     refused = {row for row, status in statuses(results).items() if status is Status.REJECTED}
     assert refused == {1, 5, 199}
     assert len(results) == len(script.order) == 199
@@ -106,17 +106,19 @@ async def test_a_file_that_begins_with_many_refused_rows_is_asked_further_on():
     account = replace(ACCOUNT, in_flight=64)
     jobs = [job(row, f"s{row}") for row in range(1, 15_001)]
     refused = {f"s{row}": [403] for row in range(1, 10_001)}
-    results, lane = await drive(jobs, Script(refused), account=account, batch_rows=1_000)
-    assert lane.stopped is None
+    results, sender = await drive(jobs, Script(refused), account=account, batch_rows=1_000)
+    assert sender.stopped is None
     ended = Counter(statuses(results).values())
     assert ended == {Status.REJECTED: 10_000, Status.UPDATED: 5_000}
 
 
 async def test_credentials_that_are_refused_cost_four_requests_and_end_no_row():
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
-    results, lane = await drive(jobs, script := Script({f"s{row}": [401] for row in range(1, 200)}))
-    assert lane.stopped is not None
-    assert "401" in lane.stopped
+    results, sender = await drive(
+        jobs, script := Script({f"s{row}": [401] for row in range(1, 200)})
+    )
+    assert sender.stopped is not None
+    assert "401" in sender.stopped
     assert len(set(script.order)) == len(script.order) == 4
     assert script.most_under_way == 1
     assert set(statuses(results).values()) == {Status.NOT_ATTEMPTED}
@@ -130,8 +132,8 @@ async def test_credentials_that_are_revoked_cost_what_was_under_way_and_three_mo
             return await super().send(request)
 
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
-    results, lane = await drive(jobs, script := Revoked())
-    assert lane.stopped is not None
+    results, sender = await drive(jobs, script := Revoked())
+    assert sender.stopped is not None
     assert len(script.order) <= 50 + SUSPECTED_AFTER + ACCOUNT.in_flight + ASKED_MOST
     ended = Counter(statuses(results).values())
     assert ended == {Status.UPDATED: 50, Status.NOT_ATTEMPTED: len(script.order) - 50}
@@ -140,22 +142,22 @@ async def test_credentials_that_are_revoked_cost_what_was_under_way_and_three_mo
 async def test_the_brake():
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
     wrong = {f"s{row}": [404] for row in range(1, 200)}
-    results, lane = await drive(jobs, script := Script(wrong))
-    assert lane.stopped is not None
-    assert "--no-brake" in lane.stopped
+    results, sender = await drive(jobs, script := Script(wrong))
+    assert sender.stopped is not None
+    assert "--no-brake" in sender.stopped
     assert 20 <= len(script.order) < 30
     assert set(statuses(results).values()) == {Status.REJECTED}
-    results, lane = await drive(jobs, Script(wrong), brake_after=0)
-    assert lane.stopped is None
+    results, sender = await drive(jobs, Script(wrong), fail_fast_after=0)
+    assert sender.stopped is None
     assert len(results) == 199
 
 
 async def test_a_pause_longer_than_max_wait_stops_the_account():
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
     script = Script({"s3": [(429, {"retry-after": "901"})]})
-    results, lane = await drive(jobs, script)
-    assert lane.stopped is not None
-    assert "901 s" in lane.stopped
+    results, sender = await drive(jobs, script)
+    assert sender.stopped is not None
+    assert "901 s" in sender.stopped
     third = next(result for result in results if result.row == 3)
     assert third.status is Status.NOT_ATTEMPTED  # it waited for an attempt that never came
     assert "no further attempt" in third.error
@@ -167,9 +169,9 @@ async def test_a_dead_server_costs_as_many_requests_as_a_row_has_attempts(reply)
     kept = {"claims": claims, "released": released}
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
     script = Script({f"s{i}": [reply] for i in range(50)})
-    results, lane = await drive(jobs, script, **kept)
-    assert lane.stopped is not None
-    assert "no reply came to the first requests" in lane.stopped
+    results, sender = await drive(jobs, script, **kept)
+    assert sender.stopped is not None
+    assert "no reply came to the first requests" in sender.stopped
     assert len(script.order) == 3
     assert len(set(script.order)) == 2  # the second one was asked before
     assert results == []
@@ -180,16 +182,16 @@ async def test_a_dead_server_costs_as_many_requests_as_a_row_has_attempts(reply)
 
 async def test_a_first_row_that_gets_no_reply_holds_up_no_other():
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
-    results, lane = await drive(jobs, Script({"s1": [SILENCE]}))
-    assert lane.stopped is None
+    results, sender = await drive(jobs, Script({"s1": [SILENCE]}))
+    assert sender.stopped is None
     assert statuses(results) == dict.fromkeys(range(2, 50), Status.UPDATED) | {1: Status.UNKNOWN}
 
 
 async def test_a_row_without_a_connection_goes_again_while_others_have_one():
     """Three attempts of it met no connection: that says nothing about the row."""
     jobs = [job(row, f"s{row}") for row in range(1, 500)]
-    results, lane = await drive(jobs, script := Script({"s7": [REFUSED] * 5 + [204]}))
-    assert lane.stopped is None
+    results, sender = await drive(jobs, script := Script({"s7": [REFUSED] * 5 + [204]}))
+    assert sender.stopped is None
     assert statuses(results) == dict.fromkeys(range(1, 500), Status.UPDATED)
     assert len(script.asked["s7"]) == 6
 
@@ -197,9 +199,9 @@ async def test_a_row_without_a_connection_goes_again_while_others_have_one():
 async def test_where_no_connection_is_to_be_had_for_what_is_left_the_account_stops():
     account = replace(ACCOUNT, max_outage_s=0.3)
     jobs = [job(1, "a"), job(2, "b")]
-    results, lane = await drive(jobs, Script({"b": [REFUSED]}), account=account)
-    assert lane.stopped is not None
-    assert "longer than max_outage_s" in lane.stopped
+    results, sender = await drive(jobs, Script({"b": [REFUSED]}), account=account)
+    assert sender.stopped is not None
+    assert "longer than max_outage_s" in sender.stopped
     assert statuses(results) == {1: Status.UPDATED}
 
 
@@ -211,8 +213,8 @@ async def test_stop_finishes_what_is_in_flight():
 
     jobs = [job(row, f"s{row}") for row in range(1, 50)]
     slow = {f"s{row}": [0.1] for row in range(2, 50)}
-    results, lane = await drive(jobs, script := Script(slow), meanwhile=stop_soon)
-    assert lane.stopped == "interrupted"
+    results, sender = await drive(jobs, script := Script(slow), meanwhile=stop_soon)
+    assert sender.stopped == "interrupted"
     assert set(statuses(results).values()) == {Status.UPDATED}
     assert len(results) == len(script.order) < 10
 
@@ -333,14 +335,14 @@ async def test_long_rows_are_read_ahead_by_their_size():
 
 async def test_of_rows_that_replace_the_whole_the_last_is_sent_where_that_is_wished():
     jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 6)), job(6, "b")]
-    results, lane = await drive(jobs, script := Script(), coalesce=True, batch_rows=6)
+    results, sender = await drive(jobs, script := Script(), coalesce=True, batch_rows=6)
     assert Counter(script.order) == {"first": 1, "a": 1, "b": 1}
     assert statuses(results) == {
         **dict.fromkeys((1, 5, 6), Status.UPDATED),
         **dict.fromkeys((2, 3, 4), Status.SUPERSEDED),
     }
     assert "row 5" in next(result.error for result in results if result.row == 2)
-    assert lane.progress().done[Status.SUPERSEDED] == 3
+    assert sender.progress().done[Status.SUPERSEDED] == 3
 
 
 @pytest.mark.parametrize(
@@ -373,7 +375,7 @@ async def test_covered_rows_are_on_record_in_one_commit_with_the_row_that_covers
 async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_have_covered_it():
     jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 5))]
     earlier = RecoveredState(in_doubt=frozenset({4}), overtaking={"a": 4})
-    results, _ = await drive(jobs, script := Script(), coalesce=True, earlier=earlier)
+    results, _ = await drive(jobs, script := Script(), coalesce=True, recovered=earlier)
     assert len(script.asked["a"]) == 1
     assert statuses(results) == {
         1: Status.UPDATED,
@@ -392,7 +394,7 @@ async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_ha
 )
 async def test_how_fast_an_account_may_go_is_told(quotas, quota_per_s, rate_per_s):
     account = replace(ACCOUNT, quotas=quotas)
-    _, lane = await drive([job(1, "a")], Script(), account=account)
-    progress = lane.progress()
+    _, sender = await drive([job(1, "a")], Script(), account=account)
+    progress = sender.progress()
     assert (progress.quota_per_s, progress.rate_per_s) == (quota_per_s, rate_per_s)
     assert not progress.is_held_up

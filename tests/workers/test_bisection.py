@@ -19,74 +19,74 @@ def told(batches: tuple[Batch, ...]) -> list[list[int]]:
 
 
 def test_with_evidence_a_refused_group_goes_in_two():
-    splitter = Bisector()
-    splitter.heard(group(9), left_s=5.0, is_judged=True)
-    assert told(splitter.refused(group(1, 2, 3), left_s=5.0).now) == [[1], [2, 3]]
+    bisector = Bisector()
+    bisector.heard(group(9), left_s=5.0, is_judged=True)
+    assert told(bisector.refused(group(1, 2, 3), left_s=5.0).now) == [[1], [2, 3]]
 
 
 def test_what_left_before_the_group_is_no_evidence():
-    splitter = Bisector()
-    splitter.heard(group(9), left_s=4.9, is_judged=True)
-    assert told(splitter.refused(group(1, 2, 3), left_s=5.0).now) == [[1]]  # one asks
-    assert len(splitter) == 2
+    bisector = Bisector()
+    bisector.heard(group(9), left_s=4.9, is_judged=True)
+    assert told(bisector.refused(group(1, 2, 3), left_s=5.0).now) == [[1]]  # one asks
+    assert len(bisector) == 2
 
 
 def test_one_row_asks_for_all_groups_that_were_refused():
-    splitter = Bisector()
-    probe = splitter.refused(group(1, 2), left_s=1.0).now[0]
-    assert splitter.refused(group(3, 4), left_s=2.0) == GroupParts()
-    assert told(splitter.heard(probe, left_s=3.0, is_judged=True).now) == [[2], [3], [4]]
-    assert len(splitter) == 0
+    bisector = Bisector()
+    probe = bisector.refused(group(1, 2), left_s=1.0).now[0]
+    assert bisector.refused(group(3, 4), left_s=2.0) == GroupParts()
+    assert told(bisector.heard(probe, left_s=3.0, is_judged=True).now) == [[2], [3], [4]]
+    assert len(bisector) == 0
 
 
 def test_where_all_that_ask_fail_the_groups_go_again_whole():
-    splitter = Bisector()
-    parts = splitter.refused(group(1, 2, 3, 4, 5), left_s=1.0)
-    splitter.refused(group(6, 7), left_s=2.0)
+    bisector = Bisector()
+    parts = bisector.refused(group(1, 2, 3, 4, 5), left_s=1.0)
+    bisector.refused(group(6, 7), left_s=2.0)
     for asked in ([1], [2]):  # either may be the bad row itself
         assert told(parts.now) == [asked]
-        parts = splitter.heard(parts.now[0], left_s=3.0, is_judged=False)
+        parts = bisector.heard(parts.now[0], left_s=3.0, is_judged=False)
         assert parts.later == ()
-    parts = splitter.heard(parts.now[0], left_s=3.0, is_judged=False)
+    parts = bisector.heard(parts.now[0], left_s=3.0, is_judged=False)
     assert (told(parts.now), told(parts.later)) == ([], [[4, 5], [6, 7]])
-    assert told(splitter.refused(group(8, 9), left_s=4.0).now) == [[8]]  # the next one may ask
+    assert told(bisector.refused(group(8, 9), left_s=4.0).now) == [[8]]  # the next one may ask
 
 
 def test_where_one_that_asks_is_the_bad_row_the_next_one_tells():
-    splitter = Bisector()
-    (probe,) = splitter.refused(group(1, 2, 3, 4), left_s=1.0).now
-    (probe,) = splitter.heard(probe, left_s=2.0, is_judged=False).now
-    assert told(splitter.heard(probe, left_s=3.0, is_judged=True).now) == [[3], [4]]
+    bisector = Bisector()
+    (probe,) = bisector.refused(group(1, 2, 3, 4), left_s=1.0).now
+    (probe,) = bisector.heard(probe, left_s=2.0, is_judged=False).now
+    assert told(bisector.heard(probe, left_s=3.0, is_judged=True).now) == [[3], [4]]
 
 
 def test_the_failure_of_another_request_decides_nothing():
-    splitter = Bisector()
-    probe = splitter.refused(group(1, 2), left_s=1.0).now[0]
-    assert splitter.heard(group(9), left_s=2.0, is_judged=False) == GroupParts()
-    assert told(splitter.heard(probe, left_s=3.0, is_judged=True).now) == [[2]]
+    bisector = Bisector()
+    probe = bisector.refused(group(1, 2), left_s=1.0).now[0]
+    assert bisector.heard(group(9), left_s=2.0, is_judged=False) == GroupParts()
+    assert told(bisector.heard(probe, left_s=3.0, is_judged=True).now) == [[2]]
 
 
 def test_a_group_that_left_after_the_evidence_asks_anew():
-    splitter = Bisector()
-    probe = splitter.refused(group(1, 2), left_s=1.0).now[0]
-    splitter.refused(group(3, 4), left_s=9.0)
-    parts = splitter.heard(probe, left_s=2.0, is_judged=True)
+    bisector = Bisector()
+    probe = bisector.refused(group(1, 2), left_s=1.0).now[0]
+    bisector.refused(group(3, 4), left_s=9.0)
+    parts = bisector.heard(probe, left_s=2.0, is_judged=True)
     assert told(parts.now) == [[2], [3]]
-    assert told(splitter.heard(parts.now[1], left_s=10.0, is_judged=True).now) == [[4]]
+    assert told(bisector.heard(parts.now[1], left_s=10.0, is_judged=True).now) == [[4]]
 
 
 def test_what_is_held_is_given_back_at_the_end():
-    splitter = Bisector()
-    splitter.refused(group(1, 2, 3), left_s=1.0)
-    assert told((splitter.ended(),)) == [[2, 3]]
-    assert splitter.ended() == []
+    bisector = Bisector()
+    bisector.refused(group(1, 2, 3), left_s=1.0)
+    assert told((bisector.ended(),)) == [[2, 3]]
+    assert bisector.ended() == []
 
 
 @settings(max_examples=200)
 @given(st.lists(st.lists(st.booleans(), min_size=2, max_size=20), max_size=6), st.integers(1, 4))
 def test_a_vendor_that_works_gets_every_bad_row_alone(groups, in_flight):
     """Groups of rows, True is a bad one. None is lost, no good one is refused in the end."""
-    splitter = Bisector()
+    bisector = Bisector()
     rows = [
         [Row(JobRow(100 * g + n, "op", f"{g}.{n}", True, "{}", "x")) for n in range(len(bad))]
         for g, bad in enumerate(groups)
@@ -107,12 +107,12 @@ def test_a_vendor_that_works_gets_every_bad_row_alone(groups, in_flight):
         batch, left_s = flying.popleft()
         refused = any(is_bad[row.job.row] for row in batch)
         if refused and len(batch) > 1:
-            parts = splitter.refused(batch, left_s)
+            parts = bisector.refused(batch, left_s)
         else:
             (alone if refused else good).extend(row.job.row for row in batch)
-            parts = splitter.heard(batch, left_s, is_judged=not refused)
+            parts = bisector.heard(batch, left_s, is_judged=not refused)
         line.extend((*parts.now, *parts.later))
-    assert len(splitter) == 0
+    assert len(bisector) == 0
     assert sorted(alone) == [n for n, bad in is_bad.items() if bad]
     assert sorted(good) == [n for n, bad in is_bad.items() if not bad]
 
@@ -120,19 +120,19 @@ def test_a_vendor_that_works_gets_every_bad_row_alone(groups, in_flight):
 @given(st.lists(st.integers(2, 20), min_size=1, max_size=8), st.integers(1, 8))
 def test_in_an_outage_no_group_is_split(sizes, rounds):
     """Everything fails: whole groups go again, and one row at a time asks."""
-    splitter = Bisector()
+    bisector = Bisector()
     line = deque(group(*range(100 * n, 100 * n + size)) for n, size in enumerate(sizes))
     for now, _ in enumerate(range(rounds * len(sizes))):
         if not line:
             break
         batch = line.popleft()
         if len(batch) > 1:
-            parts = splitter.refused(batch, float(now))
+            parts = bisector.refused(batch, float(now))
             assert len(parts.now) <= 1
             assert all(len(part) == 1 for part in parts.now)
             line.extendleft(parts.now)
         else:
-            parts = splitter.heard(batch, float(now), is_judged=False)
+            parts = bisector.heard(batch, float(now), is_judged=False)
             assert all(len(part) == 1 for part in parts.now)
             assert len(parts.now) <= 1
             line.extendleft(parts.now)

@@ -154,9 +154,9 @@ async def test_a_vendor_that_confirms_otherwise_than_documented_is_not_down():
             return Reply(200, {}, request.path[1:].encode()) if is_read else Reply(202, {}, b"")
 
     jobs = [job(row, f"{row}") for row in range(1, 41)]
-    results, lane = await drive(jobs, Takes(), account=SHOP, brake_after=0)
+    results, sender = await drive(jobs, Takes(), account=SHOP, fail_fast_after=0)
     assert {(each.status, each.attempts) for each in results} == {(Status.UPDATED, 1)}
-    assert not lane.progress().is_probing
+    assert not sender.progress().is_probing
 
 
 async def test_without_a_read_what_may_not_be_repeated_stays_unknown():
@@ -178,7 +178,7 @@ async def test_a_row_that_an_earlier_process_may_have_sent(held, repeatable, sta
     vendor = Vendor((204, True))
     vendor.held = held
     result = await ends(
-        vendor, repeatable=repeatable, earlier=RecoveredState(in_doubt=frozenset({1}))
+        vendor, repeatable=repeatable, recovered=RecoveredState(in_doubt=frozenset({1}))
     )
     assert (result.status, vendor.sent, vendor.read) == (status, sent, read)
 
@@ -186,7 +186,7 @@ async def test_a_row_that_an_earlier_process_may_have_sent(held, repeatable, sta
 async def test_an_earlier_doubt_that_nothing_can_settle_is_told_and_not_sent():
     script = Script()
     results, _ = await drive(
-        [job(1, "a", repeatable=False)], script, earlier=RecoveredState(in_doubt=frozenset({1}))
+        [job(1, "a", repeatable=False)], script, recovered=RecoveredState(in_doubt=frozenset({1}))
     )
     assert [(each.status, each.error_code) for each in results] == [(Status.UNKNOWN, "interrupted")]
     assert script.order == []
@@ -196,7 +196,7 @@ async def test_what_is_on_record_is_not_sent_again():
     script = Script()
     earlier = RecoveredState(ended=lambda rows: {row: Status.UPDATED for row in rows if row % 2})
     jobs = [job(row, f"s{row}") for row in range(1, 21)]
-    results, _ = await drive(jobs, script, earlier=earlier)
+    results, _ = await drive(jobs, script, recovered=earlier)
     assert sorted(result.row for result in results) == list(range(2, 21, 2))
     assert len(script.order) == 10
 
@@ -295,7 +295,7 @@ async def test_a_row_that_a_stop_left_in_doubt_is_settled_by_the_next_process_an
     )
     earlier = RecoveredState(in_doubt=frozenset(still_open))
     jobs = [job(1, "a", repeatable=False), job(2, "b", repeatable=False)]
-    results, _ = await drive(jobs, vendor, account=SHOP, earlier=earlier)
+    results, _ = await drive(jobs, vendor, account=SHOP, recovered=earlier)
     assert {each.row: each.status for each in results} == {1: Status.UPDATED, 2: Status.UPDATED}
     assert vendor.sent == 2  # each row once
 
@@ -312,14 +312,14 @@ async def test_a_fatal_answer_leaves_doubt_to_a_process_with_better_credentials(
     account, repeatable, meets, reads
 ):
     claims: list[int] = []
-    results, lane = await drive(
+    results, sender = await drive(
         [job(1, "a", repeatable=repeatable)],
         Vendor(*meets, reads=reads),
         account=account,
         claims=claims,
     )
     assert (results, claims) == ([], [1])
-    assert lane.stopped is not None
+    assert sender.stopped is not None
 
 
 async def test_a_refused_repetition_is_settled_by_a_read_that_is_not_refused():
@@ -333,10 +333,10 @@ async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
     vendor = Vendor((SILENCE, False), reads=(SILENCE,) * 99)
     jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 6)]
     earlier = RecoveredState(in_doubt=frozenset({1, 2, 3}))
-    results, lane = await drive(jobs, vendor, account=SHOP, earlier=earlier)
+    results, sender = await drive(jobs, vendor, account=SHOP, recovered=earlier)
     assert results == []
-    assert lane.stopped is not None
-    assert "no reply came to the first request" in lane.stopped
+    assert sender.stopped is not None
+    assert "no reply came to the first request" in sender.stopped
     assert vendor.read + vendor.sent == 3  # for two entities
 
 
@@ -349,6 +349,6 @@ async def test_refused_reads_are_no_refused_updates():
     vendor = Vendor((204, True), reads=(404,) * 30)
     jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 41)]
     earlier = RecoveredState(in_doubt=frozenset(range(1, 31)))
-    results, lane = await drive(jobs, vendor, account=account, earlier=earlier)
-    assert lane.stopped is None
+    results, sender = await drive(jobs, vendor, account=account, recovered=earlier)
+    assert sender.stopped is None
     assert Counter(each.status for each in results) == {Status.UNKNOWN: 30, Status.UPDATED: 10}

@@ -131,7 +131,7 @@ async def test_what_did_not_succeed_is_kept_and_nothing_else():
 async def test_of_rows_that_end_alike_only_the_first_are_kept():
     jobs = [job(row, f"s{row}") for row in range(1, 101)]
     script = Script({f"s{row}": [422 if row % 2 else 404] for row in range(1, 101)})
-    found = await kept(jobs, script, brake_after=0)
+    found = await kept(jobs, script, fail_fast_after=0)
     assert Counter(each.error_code for each in found.values()) == dict.fromkeys(
         ("422", "404"), MOST_OF_A_KIND
     )

@@ -27,10 +27,10 @@ LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_
     ],
 )
 def test_brake(answers, pulled):
-    brake = FailFastCheck(after=3)
-    assert not any(brake.pulls(answer) for answer in answers)
-    assert brake.is_in_question is pulled
-    assert brake.pulls_with_nobody_left() is pulled
+    fail_fast = FailFastCheck(after=3)
+    assert not any(fail_fast.pulls(answer) for answer in answers)
+    assert fail_fast.is_in_question is pulled
+    assert fail_fast.pulls_with_nobody_left() is pulled
 
 
 @pytest.mark.parametrize(
@@ -44,19 +44,19 @@ def test_brake(answers, pulled):
     ],
 )
 def test_others_are_asked_before_the_brake_is_pulled(asked, pulled):
-    brake = FailFastCheck(after=3)
+    fail_fast = FailFastCheck(after=3)
     for _ in range(5):  # two more were under way
-        assert not brake.pulls(NO)
-    assert any(brake.pulls(answer, is_asked=True) for answer in asked) is pulled
+        assert not fail_fast.pulls(NO)
+    assert any(fail_fast.pulls(answer, is_asked=True) for answer in asked) is pulled
 
 
 def test_the_brake_pulls_once():
-    brake = FailFastCheck(after=2)
-    pulls = [brake.pulls(NO, is_asked=True) for _ in range(9)]
+    fail_fast = FailFastCheck(after=2)
+    pulls = [fail_fast.pulls(NO, is_asked=True) for _ in range(9)]
     assert sum(pulls) == 1
-    assert not brake.is_in_question
+    assert not fail_fast.is_in_question
 
 
 def test_zero_means_never():
-    brake = FailFastCheck(after=0)
-    assert not any(brake.pulls(NO) for _ in range(100))
+    fail_fast = FailFastCheck(after=0)
+    assert not any(fail_fast.pulls(NO) for _ in range(100))

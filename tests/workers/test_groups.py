@@ -22,7 +22,7 @@ from pipeline.model import (
 )
 from pipeline.vendors import Operation, VendorSettings
 from pipeline.workers.recovered_state import RecoveredState
-from tests.workers.acme import ACCOUNT, ACME, PRICE, SILENCE, Price, drive, gate_of
+from tests.workers.acme import ACCOUNT, ACME, PRICE, SILENCE, Price, drive, limiter_of
 
 SIZE = 20
 
@@ -111,10 +111,10 @@ async def test_of_each_group_exactly_the_bad_row_is_refused(status, ends):
     bad = {f"s{n}" for n in range(1, 2001) if n % SIZE == n // SIZE % SIZE}
     vendor = Vendor(lambda skus, _n: status if bad & set(skus) else 200)
     account = replace(SHOP, retry=replace(SHOP.retry, max_attempts=2))
-    results, lane = await drive(rows(2000), vendor, account=account, batch_rows=500)
+    results, sender = await drive(rows(2000), vendor, account=account, batch_rows=500)
     found = statuses(results)
     assert len(found) == 2000
-    assert lane.stopped is None
+    assert sender.stopped is None
     assert {f"s{row}" for row, how in found.items() if how is not Status.UPDATED} == bad
     assert {how for row, how in found.items() if f"s{row}" in bad} == {ends}
     assert vendor.applied == {f"s{n}": 1 for n in range(1, 2001) if f"s{n}" not in bad}
@@ -138,8 +138,8 @@ async def test_a_forbidden_row_costs_its_group_some_requests_and_no_row(count, b
     names = {f"s{n}" for n in bad}
     vendor = Vendor(lambda skus, _n: 403 if names & set(skus) else 200)
     with anyio.fail_after(60):
-        results, lane = await drive(rows(count), vendor, account=SHOP, batch_rows=count)
-    assert lane.stopped is None
+        results, sender = await drive(rows(count), vendor, account=SHOP, batch_rows=count)
+    assert sender.stopped is None
     found = statuses(results)
     assert {row for row, how in found.items() if how is Status.REJECTED} == bad
     assert len(found) == count
@@ -149,15 +149,15 @@ async def test_a_forbidden_row_costs_its_group_some_requests_and_no_row(count, b
 async def test_a_group_that_was_refused_before_goes_apart_when_nothing_else_is_left():
     vendor = Vendor(lambda skus, _n: 403 if "s2" in skus else 200)
     earlier = RecoveredState(refused=dict.fromkeys(range(1, 9), 403))
-    results, lane = await drive(rows(8), vendor, account=SHOP, batch_rows=8, earlier=earlier)
-    assert lane.stopped is None
+    results, sender = await drive(rows(8), vendor, account=SHOP, batch_rows=8, recovered=earlier)
+    assert sender.stopped is None
     assert {row for row, how in statuses(results).items() if how is not Status.UPDATED} == {2}
 
 
 async def test_a_forbidden_account_leaves_its_groups_unjudged():
     vendor = Vendor(lambda _skus, _n: 403)
-    results, lane = await drive(rows(400), vendor, account=SHOP, batch_rows=400)
-    assert lane.stopped is not None
+    results, sender = await drive(rows(400), vendor, account=SHOP, batch_rows=400)
+    assert sender.stopped is not None
     assert len(vendor.asked) == 4
     assert set(statuses(results).values()) == {Status.NOT_ATTEMPTED}
 
@@ -187,8 +187,8 @@ async def test_a_row_that_is_never_answered_costs_no_other_of_its_group(meets, a
     bad = {"s7", "s33", "s34"}
     vendor = Vendor(lambda skus, _n: meets if bad & set(skus) else 200)
     account = replace(SHOP, retry=replace(SHOP.retry, max_attempts=attempts))
-    results, lane = await drive(rows(60), vendor, account=account, batch_rows=60)
-    assert lane.stopped is None
+    results, sender = await drive(rows(60), vendor, account=account, batch_rows=60)
+    assert sender.stopped is None
     found = statuses(results)
     assert {f"s{row}" for row, status in found.items() if status is not Status.UPDATED} == bad
     assert {found[int(sku[1:])] for sku in bad} == {Status.UNKNOWN}
@@ -198,8 +198,8 @@ async def test_a_dead_vendor_stops_the_account_and_leaves_its_rows_in_doubt():
     """They stay claimed: a run that is carried on may settle them."""
     vendor, claims = Vendor(lambda _skus, _n: 500), []
     account = replace(SHOP, max_outage_s=0.7)
-    results, lane = await drive(rows(60), vendor, account=account, batch_rows=60, claims=claims)
-    assert "max_outage_s" in lane.stopped
+    results, sender = await drive(rows(60), vendor, account=account, batch_rows=60, claims=claims)
+    assert "max_outage_s" in sender.stopped
     assert set(statuses(results).values()) <= {Status.UNKNOWN}
     assert {*claims} == {*range(1, 61)}
 
@@ -239,12 +239,12 @@ async def test_behind_an_unknown_row_nothing_of_its_entity_is_sent():
         for n, sku in enumerate(["a", "b", "a", "a", "b"], 1)
     ]
     vendor = Vendor(lambda skus, _n: SILENCE if skus == ["a"] else 200)
-    results, lane = await drive(jobs, vendor, account=replace(SHOP, in_flight=2), batch_rows=5)
-    assert lane.stopped is None or vendor.asked == [["a"]]
+    results, sender = await drive(jobs, vendor, account=replace(SHOP, in_flight=2), batch_rows=5)
+    assert sender.stopped is None or vendor.asked == [["a"]]
     found = statuses(results)
     assert found[1] is Status.UNKNOWN
     assert vendor.asked.count(["a"]) == 1
-    if lane.stopped is None:
+    if sender.stopped is None:
         assert found == {
             1: Status.UNKNOWN,
             2: Status.UPDATED,
@@ -291,13 +291,13 @@ async def test_while_too_many_rows_are_held_nothing_fresh_is_sent(monkeypatch):
 
 
 async def test_an_account_that_stops_leaves_others_of_its_quota_going():
-    gate = gate_of(*SHOP.quotas)
+    limiter = limiter_of(*SHOP.quotas)
     wrong = Vendor(lambda _skus, _n: 404)
     right = Vendor(lambda _skus, _n: 200)
     jobs = rows(60, batch="")
-    first, stopped = await drive(jobs, wrong, account=SHOP, gate=gate, brake_after=5)
+    first, stopped = await drive(jobs, wrong, account=SHOP, limiter=limiter, fail_fast_after=5)
     assert stopped.stopped
     assert len(first) < 60
-    second, lane = await drive(jobs, right, account=SHOP, gate=gate)
-    assert lane.stopped is None
+    second, sender = await drive(jobs, right, account=SHOP, limiter=limiter)
+    assert sender.stopped is None
     assert len(second) == 60

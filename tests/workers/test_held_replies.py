@@ -48,7 +48,7 @@ async def through(proxy: Proxy, rows: int) -> list:
         async with Transport(link, authorization=None, in_flight=1) as transport:
             jobs = [job(row, f"s{row}") for row in range(1, rows + 1)]
             account = with_retry(max_attempts=3)
-            results, _ = await drive(jobs, transport, account=account, brake_after=0)
+            results, _ = await drive(jobs, transport, account=account, fail_fast_after=0)
     return results
 
 

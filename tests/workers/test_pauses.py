@@ -50,20 +50,20 @@ def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_lear
     async def main() -> None:
         quotas = () if is_learned else (Quota(1000, 1.0),)
         terms = LimiterSettings(quotas=quotas, starts_per_s=10.0, max_wait_s=max_wait_s)
-        gate = RateLimiter(
+        limiter = RateLimiter(
             terms, clock=clock, utc=lambda: NOW_S + clock() - 1000.0, sleep=clock.sleep
         )
         account = replace(ACCOUNT, max_wait_s=max_wait_s)
         handler = PauseHandler(account, stop=stopped.append, announce=lambda _words: None)
-        with gate.watched(handler.on_pause):
+        with limiter.watched(handler.on_pause):
             for reply in replies:
-                trip = Permit(AccountLimiter(gate), gate._leave(), clock())
-                trip.back(reply)
-                trip.heard(classify_read(reply))
+                permit = Permit(AccountLimiter(limiter), limiter._leave(), clock())
+                permit.back(reply)
+                permit.heard(classify_read(reply))
                 if stopped:
                     return
-                assert gate.pause_left_s() <= max_wait_s
-                assert gate.per_second * max_wait_s * (1 + 1e-9) >= min(
+                assert limiter.pause_left_s() <= max_wait_s
+                assert limiter.per_second * max_wait_s * (1 + 1e-9) >= min(
                     1.0, 10.0 * max_wait_s / 100
                 )
 

@@ -246,10 +246,10 @@ async def test_what_cannot_be_guarded_is_not_sent():
 
 async def test_rows_of_one_entity_read_their_guards_in_turn():
     shelf = StateCache((SILENCE, True))
-    results, lane = await drive([item(n, f"n{n}") for n in range(1, 5)], shelf, account=SHELF)
+    results, sender = await drive([item(n, f"n{n}") for n in range(1, 5)], shelf, account=SHELF)
     assert {each.status for each in results} == {Status.UPDATED}
     assert shelf.items == ["old", "n1", "n2", "n3", "n4"]
-    assert lane.progress().sent == len(shelf.asked) == 4 * 2 + 2  # reads use the quota, too
+    assert sender.progress().sent == len(shelf.asked) == 4 * 2 + 2  # reads use the quota, too
 
 
 async def test_after_a_stop_between_read_and_attempt_nothing_is_in_doubt():
@@ -278,7 +278,7 @@ async def test_after_a_stop_between_read_and_attempt_nothing_is_in_doubt():
 async def test_a_row_whose_guard_died_with_its_process_is_read_back(held, status, asked):
     shelf = StateCache()
     shelf.items = held
-    result = await ends(shelf, earlier=RecoveredState(in_doubt=frozenset({1})))
+    result = await ends(shelf, recovered=RecoveredState(in_doubt=frozenset({1})))
     assert (result.status, shelf.asked) == (status, asked)
     assert shelf.items == ["old", "new"]
 
@@ -286,9 +286,9 @@ async def test_a_row_whose_guard_died_with_its_process_is_read_back(held, status
 async def test_a_wrong_project_shows_in_reads_that_come_first():
     shelf = StateCache(reads=[404] * 99)
     jobs = [item(n)._replace(entity=f"e{n}") for n in range(1, 99)]
-    results, lane = await drive(jobs, shelf, account=SHELF)
-    assert lane.stopped is not None
-    assert "--no-brake" in lane.stopped
+    results, sender = await drive(jobs, shelf, account=SHELF)
+    assert sender.stopped is not None
+    assert "--no-brake" in sender.stopped
     assert {each.status for each in results} == {Status.REJECTED}
     assert len(shelf.asked) < 40
 

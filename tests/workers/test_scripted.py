@@ -129,8 +129,8 @@ async def _drive(
         for row, (value, plan) in enumerate(by_value.items(), 1)
     ]
     vendor = Vendor(by_value)
-    results, lane = await drive(jobs, vendor, account=at, brake_after=0)
-    return vendor, jobs, results, lane.stopped
+    results, sender = await drive(jobs, vendor, account=at, fail_fast_after=0)
+    return vendor, jobs, results, sender.stopped
 
 
 @given(plans=st.lists(PLANS, max_size=12), can_be_read=st.booleans(), replaces=st.booleans())
@@ -231,7 +231,7 @@ async def _crowd(plans: Sequence[tuple[Meddler, ...]]) -> tuple[Crowded, list[Ro
     reading = replace(SHELF.vendor.operations[0].reading, settle_after_s=0.0)
     operation = replace(SHELF.vendor.operations[0], reading=reading)
     at = replace(SHELF, vendor=replace(ACME, operations=(operation,)))
-    results, _ = await drive(jobs, shelf, account=at, brake_after=0)
+    results, _ = await drive(jobs, shelf, account=at, fail_fast_after=0)
     return shelf, results
 
 

@@ -23,7 +23,7 @@ from pipeline.pacing.limiter import AccountLimiter
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
 from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in
-from tests.workers.acme import ACCOUNT, ACME, drive, gate_of, job
+from tests.workers.acme import ACCOUNT, ACME, drive, job, limiter_of
 from tests.workers.servers import OK, Seen, Server, Wire, refused_port, reply, serving
 from tests.workers.tls_files import Authority
 
@@ -356,8 +356,8 @@ async def test_rows_in_a_lane_do_not_notice_that_tokens_end():
         account = account_at(server.url, call_to(server.url))
         async with signed_in(account, late=in_time) as send:
             jobs = [job(row, f"sku-{row}") for row in range(1, 121)]
-            results, lane = await drive(jobs, Tiring(send), account=account)
-    assert lane.stopped is None
+            results, sender = await drive(jobs, Tiring(send), account=account)
+    assert sender.stopped is None
     assert {(each.status, each.attempts) for each in results} == {(Status.UPDATED, 1)}
     assert len(results) == 120
     assert len(vendor.token_calls) >= 2
@@ -671,8 +671,10 @@ async def test_a_ready_token_that_is_refused_is_no_business_of_ours():
 async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
     """The token server accepts and never answers; the door closes: the request never left."""
     vendor = Vendor(hold_token=asyncio.Event())
-    door = AccountLimiter(gate_of(Quota(100, 1.0)))
-    async with sending(vendor, late=door.permit_again, while_open=door.while_open) as send:
+    account_limiter = AccountLimiter(limiter_of(Quota(100, 1.0)))
+    async with sending(
+        vendor, late=account_limiter.permit_again, while_open=account_limiter.while_open
+    ) as send:
         with anyio.fail_after(3):
             async with anyio.create_task_group() as tasks:
                 got: list[Any] = []
@@ -682,6 +684,6 @@ async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
 
                 tasks.start_soon(one)
                 await anyio.sleep(0.1)
-                door.close()
+                account_limiter.close()
     assert [(each.lost_turn, each.may_have_arrived) for each in got] == [(True, False)]
     assert vendor.api_calls == []

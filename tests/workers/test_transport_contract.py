@@ -19,7 +19,7 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import AccountLimiter
 from pipeline.workers import transport
 from pipeline.workers.transport import Transport
-from tests.workers.acme import gate_of
+from tests.workers.acme import limiter_of
 from tests.workers.servers import (
     NO_CONTENT,
     OK,
@@ -1176,12 +1176,12 @@ async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, qu
     authority = Authority.made_in(tmp_path)
     tls = authority.server()
     tls.sni_callback = lambda *_: time.sleep(3 * transport.LATE_S)
-    door = AccountLimiter(gate_of(quota))
+    account_limiter = AccountLimiter(limiter_of(quota))
     async with serving(answering(OK), tls=tls) as server:
         link = a_link(server, ca_file=authority.ca_file)
-        sender = Transport(link, authorization=None, in_flight=1, late=door.permit_again)
+        sender = Transport(link, authorization=None, in_flight=1, late=account_limiter.permit_again)
         async with sender:
-            number = await door.permit()
+            number = await account_limiter.permit()
             answer = await sender.send(a_request())
     assert isinstance(answer, Reply)
     assert number == 0
@@ -1189,11 +1189,11 @@ async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, qu
 
 
 async def test_a_request_that_comes_late_does_not_leave_once_its_account_has_stopped():
-    door = AccountLimiter(gate_of(Quota(1, 10.0)))
-    await door.permit()
-    assert await door.permit_again(0.3)
-    door.close()
-    assert not await door.permit_again(0.3)
+    account_limiter = AccountLimiter(limiter_of(Quota(1, 10.0)))
+    await account_limiter.permit()
+    assert await account_limiter.permit_again(0.3)
+    account_limiter.close()
+    assert not await account_limiter.permit_again(0.3)
 
 
 async def test_a_key_that_travels_in_a_vendors_own_header_is_hidden_as_well():

@@ -171,7 +171,9 @@ def _busiest(marks: Sequence[float]) -> Text:
 
 
 def _troubles(paces: Sequence[Pace]) -> Iterator[RenderableType]:
-    ranks = zip_longest(*(pace.progress.troubles for pace in paces))  # of each account its newest
+    ranks = zip_longest(
+        *(pace.progress.recent_errors for pace in paces)
+    )  # of each account its newest
     names = [pace.progress.account for pace in paces]
     found = [pair for rank in ranks for pair in zip(names, rank, strict=True) if pair[1]]
     if not found:
