@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "pipeline"
 
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 600
-MAX_VENDOR_LINES = 1200  # a vendor is one file, its facts and their sources included
+MAX_VENDOR_LINES = 1210  # a vendor is one file, its facts and their sources included
 
 # A folder, or a file beside the folders: which folders, or files, of ours it may use, then which
 # outside libraries. A folder may always use itself.

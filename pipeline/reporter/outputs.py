@@ -20,7 +20,7 @@ from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows, 
 _PART_BYTES = 4 << 20  # of long cells, held several times over while they become lines
 
 
-class Output(Protocol):
+class ResultFile(Protocol):
     """A file that takes frames of one schema and is on disk once its block has been left."""
 
     rows: int
@@ -118,7 +118,7 @@ def csv_lines(frame: pl.DataFrame, layout: CsvLayout) -> memoryview:
 
 def open_output(
     snapshot: Snapshot, path: Path, header: Sequence[str], schema: Mapping[str, pl.DataType]
-) -> Output:
+) -> ResultFile:
     """A writer of the input's kind; `header` names the columns of `schema` as people see them."""
     if snapshot.kind == "csv":
         return CsvWriter(path, header, CsvLayout.of(snapshot))

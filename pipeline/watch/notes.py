@@ -35,7 +35,7 @@ _TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FileIdentity:
     """Which file it is and how it was last changed.
 
     modified_ns, changed_ns  of its content; of anything, its name included, which nobody can forge
@@ -48,7 +48,7 @@ class Facts:
     changed_ns: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Facts:
+    def of(cls, found: os.stat_result) -> FileIdentity:
         """From what the operating system tells."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -73,8 +73,8 @@ class Claim:
     file: Path
     home: Path
     stored: str
-    before: Facts | None = None
-    read: Facts | None = None
+    before: FileIdentity | None = None
+    read: FileIdentity | None = None
     sha256: str = ""
     run: str = ""
     is_again: bool = False
@@ -159,8 +159,8 @@ def _claim(name: str, values: dict[str, Any], inputs: Path) -> Claim:
             "name": name,
             "file": inputs / file,
             "home": inputs / home,
-            "before": values["before"] and Facts(**values["before"]),
-            "read": values["read"] and Facts(**values["read"]),
+            "before": values["before"] and FileIdentity(**values["before"]),
+            "read": values["read"] and FileIdentity(**values["read"]),
             "is_again": True,
         }
     )

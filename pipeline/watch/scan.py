@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.watch.folders import opened, owner_of, seen
-from pipeline.watch.notes import Facts
-from pipeline.watch.settling import MARKER, Look, is_candidate, is_hidden
+from pipeline.watch.notes import FileIdentity
+from pipeline.watch.settling import MARKER, ObservedFile, is_candidate, is_hidden
 
 MOST_DEPTH = 16
 """Folders within folders. Each costs a descriptor while it is looked into."""
 
 
-class Walk:
+class FolderScan:
     """One look through a drop folder.
 
     is_left_out  whether a folder is none of its business
@@ -28,7 +28,9 @@ class Walk:
         self._is_left_out = is_left_out
         self.troubles: dict[Path, str] = {}
 
-    def looks(self, folder: int, path: Path | None = None, depth: int = 0) -> Iterator[Look]:
+    def looks(
+        self, folder: int, path: Path | None = None, depth: int = 0
+    ) -> Iterator[ObservedFile]:
         """Files that are to be sent, complete or not, below an open folder.
 
         path  of the folder; None: the drop folder itself
@@ -46,8 +48,8 @@ class Walk:
             if stat.S_ISDIR(found.st_mode):
                 folders.append(name)
             elif is_candidate(name):
-                version = Facts.of(found)
-                yield Look(
+                version = FileIdentity.of(found)
+                yield ObservedFile(
                     here / name, version, found.st_ctime_ns, is_marked=f"{name}{MARKER}" in entries
                 )
             elif stat.S_ISLNK(found.st_mode):
@@ -63,7 +65,7 @@ class Walk:
                     found[entry.name] = entry.stat(follow_symlinks=False)
         return found
 
-    def _inside(self, folder: int, name: str, path: Path, depth: int) -> Iterator[Look]:
+    def _inside(self, folder: int, name: str, path: Path, depth: int) -> Iterator[ObservedFile]:
         if self._is_left_out(path):
             return
         if depth == MOST_DEPTH:

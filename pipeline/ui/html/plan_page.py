@@ -41,7 +41,7 @@ class ChangedField(NamedTuple):
     new: str
 
 
-class Noted(NamedTuple):
+class PlanNote(NamedTuple):
     """A row that needs words."""
 
     kind: PlanKind
@@ -61,7 +61,7 @@ def publish_plan_page(
     plan: Path,
     planned: Planned,
     changed: Sequence[ChangedField],
-    noted: Sequence[Noted],
+    noted: Sequence[PlanNote],
     stopped: Mapping[str, str],
 ) -> Path:
     """Write the page of a plan beside its file; where it is. Raises OSError.
