@@ -75,7 +75,7 @@ torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; 
 flips: .venv/dev ## damage every file of three runs and judge what comes of it (FLIPS=2000; 15 minutes)
 	@$(BIN)/python -m tests.torture.flips --flips $(or $(FLIPS),2000)
 
-fuzz: .venv/dev ## feed made-up files, configurations and replies (SECONDS=3600)
+fuzz: .venv/dev ## feed made-up files, configurations, replies and drop folders (SECONDS=3600)
 	@$(BIN)/python -m tests.fuzz.driver --seconds $(or $(SECONDS),3600)
 
 drops: .venv/dev ## drop 200 files in odd ways before two watchers that are killed (a minute)

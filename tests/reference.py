@@ -41,7 +41,7 @@ from pipeline.vendors.kit.classify import (
     meaning,
 )
 from pipeline.workers import precheck, result_writer
-from pipeline.workers.outcome import Again, is_in_doubt, next_act
+from pipeline.workers.outcome import Retry, is_in_doubt, next_act
 from tests.loader.parquet_outcomes import outcomes
 from tests.markdown import HEADER_LINES, code, page, table
 from tests.reference_monitoring import monitoring
@@ -345,7 +345,7 @@ OTHERS = (299, 399, 499, 599)  # stand for what has no name
 MARKUP = Reply(200, {"content-type": "text/html"}, b"<html>Sign in</html>")
 
 
-class Said(NamedTuple):
+class PrecheckAction(NamedTuple):
     """A reply to an update in words, what it means, and who says so."""
 
     words: str
@@ -358,9 +358,9 @@ def _verdicts(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
     job = sample_job(operation)
     confirmation = operation.confirmation(settings, job)
 
-    def said(words: str, reply: Reply, source: str) -> Said:
+    def said(words: str, reply: Reply, source: str) -> PrecheckAction:
         (answer,) = operation.decode(settings, (job,), reply)
-        return Said(words, answer, source)
+        return PrecheckAction(words, answer, source)
 
     found = [
         said(confirmation.words, confirmation.example, confirmation.source),
@@ -389,7 +389,7 @@ def _error(status: int) -> Reply:
 
 def _of_silences() -> list[str]:
     found = [
-        Said(
+        PrecheckAction(
             code(reason),
             classify_read(NoReply(reason, "", may_have_arrived=may, is_permanent=stays)),
             SILENCE_SOURCE if may else NEVER_LEFT_SOURCE,
@@ -401,7 +401,7 @@ def _of_silences() -> list[str]:
     return ["## No reply", "", about, "", *table(HEADER, rows)]
 
 
-def _becomes(said: Said, *, can_be_read: bool) -> tuple[str, ...]:
+def _becomes(said: PrecheckAction, *, can_be_read: bool) -> tuple[str, ...]:
     answer = said.answer
     acts = [_act(answer, is_repeatable=may, can_be_read=can_be_read) for may in (True, False)]
     return answer.verdict.value, answer.effect.value, *acts, said.source
@@ -420,7 +420,7 @@ def _act(answer: Answer, *, is_repeatable: bool, can_be_read: bool) -> str:
     )
     if answer.verdict is Verdict.FATAL and not in_doubt:
         ends = Status.REJECTED if answer.http_status else Status.NOT_ATTEMPTED
-    elif isinstance(act, Again):
+    elif isinstance(act, Retry):
         return "is repeated"
     else:
         ends = act

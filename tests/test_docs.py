@@ -18,6 +18,7 @@ it. Variables that one command exports hold for the next. Shell commands stand i
 only.
 """
 
+import ast
 import importlib
 import os
 import re
@@ -291,6 +292,13 @@ def test_a_page_names_files_that_are_there(page: Path) -> None:
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
+def test_a_page_begins_with_the_question_that_it_answers() -> None:
+    pages = [page for page in (ROOT / "docs").rglob("*.md") if page.parent != reference.FOLDER]
+    begin = re.compile(r"# [^\n]+\n\nThis page answers: [^?]+\?")
+    assert len(pages) > 20
+    assert [name_of(page) for page in pages if not begin.match(page.read_text())] == []
+
+
 def test_every_code_without_an_answer_of_the_vendor_is_explained() -> None:
     hints = (reference.FOLDER / "hints.md").read_text()
     parts = re.findall(r"^## (?:No reply|Of the pipeline itself)$(.*?)(?=^## )", hints, MULTI)
@@ -298,6 +306,33 @@ def test_every_code_without_an_answer_of_the_vendor_is_explained() -> None:
     explained = (ROOT / "docs" / "errors.md").read_text()
     assert len(codes) > 12
     assert [code for code in codes if f"`{code}`" not in explained] == []
+
+
+VARIES = re.compile(r"\.\.\.|\d\S*|`[^`]*`|\(.*?\)|[,:;]")  # in a message, and what parts it
+
+
+def test_the_messages_that_are_explained_are_those_of_the_code() -> None:
+    said = "\n".join(texts_of_code())
+    page = (ROOT / "docs" / "errors.md").read_text()
+    tables = re.findall(r"^\| (?:message|reason) \|.*?\n\|[-| ]+\n(.*?)\n(?!\|)", page, MULTI)
+    rows = [line.split(" | ")[0].lstrip("| ") for table in tables for line in table.splitlines()]
+    parts = [part.strip() for row in rows for part in VARIES.split(row)]
+    assert len(rows) > 35
+    assert [part for part in parts if len(part) > 7 and part not in said] == []
+
+
+def texts_of_code() -> Iterator[str]:
+    """Each literal text of the package; in one with values in it, a space for each value."""
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(_text(part) for part in node.values)
+
+
+def _text(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else " "
 
 
 def test_the_figures_in_the_readme_are_those_of_the_benchmarks() -> None:

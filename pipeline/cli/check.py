@@ -13,12 +13,12 @@ import click
 from rich.console import Console
 
 from pipeline.cli.console import terminal
-from pipeline.cli.estimate import Outlook
+from pipeline.cli.estimate import RunEstimate
 from pipeline.cli.messages import question_about, tell_error
 from pipeline.cli.schedule_options import appointed
 from pipeline.cli.setup import (
     ROWS,
-    Allowed,
+    AllowOption,
     embedded_simulator,
     expand,
     read_config,
@@ -46,7 +46,9 @@ ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 @click.option("--account", help="Of every row, as named in the configuration.")
 @click.option("--rows", type=ROWS, help="Only these rows, for example 17,40-60.")
 @click.option("--force-order", is_flag=True, help="Take an earlier report's rows as new ones.")
-@click.option("--allow", type=Allowed(), help="irreversible: take rows that nothing takes back.")
+@click.option(
+    "--allow", type=AllowOption(), help="irreversible: take rows that nothing takes back."
+)
 @click.option("--until", metavar="TIME", help="Whether a run would be through by then.")
 @click.option("--show", type=click.IntRange(min=0), default=0, help="Print the first N jobs.")
 @click.pass_obj
@@ -71,7 +73,7 @@ def check(
         with embedded_simulator(config, strict_ids=False) as simulated:
             config = simulated  # only bound, never sent to: it may be gone by then
     run_options = RunOptions(allow_irreversible=bool(allow), **options)
-    outlook = Outlook(appointed(config, until=until))
+    outlook = RunEstimate(appointed(config, until=until))
     codes = [
         _check(path, config, run_options, show=show, console=console, outlook=outlook)
         for path in expand(files, config)
@@ -86,7 +88,7 @@ def _check(
     *,
     show: int,
     console: Console,
-    outlook: Outlook,
+    outlook: RunEstimate,
 ) -> int:
     try:
         prepared = whole(partial(prepare, path, config, options))

@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleRenderable, RenderHook
 from pipeline.ui.terminal.printable import Printable
 
 
-class Output(io.TextIOBase):
+class ConsoleOutput(io.TextIOBase):
     """stdout or stderr; what cannot be written is lost.
 
     A reader that went away, a full disk and a closed descriptor are the same: the descriptor leads
@@ -76,7 +76,7 @@ class _Harmless(RenderHook):
 
 def terminal(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = False) -> Console:
     """A console on stdout or stderr; all that is printed to it is `Printable`."""
-    output = Output(is_stderr=stderr)
+    output = ConsoleOutput(is_stderr=stderr)
     console = Console(file=output, quiet=quiet, soft_wrap=soft_wrap, highlight=False)  # type: ignore[arg-type]
     console.push_render_hook(_Harmless())
     return console
@@ -84,6 +84,6 @@ def terminal(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = Fal
 
 def emit(line: str) -> None:
     """A line for a program, on stdout, as it is."""
-    output = Output(is_stderr=False)
+    output = ConsoleOutput(is_stderr=False)
     output.write(f"{line}\n")
     output.flush()

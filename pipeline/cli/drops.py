@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from pipeline.cli.messages import from_here, tell_error
-from pipeline.cli.sending import BUSY, FAILED_ROWS, NOTHING_SENT, Session, together
+from pipeline.cli.sending import BUSY, FAILED_ROWS, NOTHING_SENT, CommandSession, together
 from pipeline.cli.setup import whole
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
@@ -26,14 +26,14 @@ from pipeline.watch import (
     Claim,
     DropError,
     Drops,
-    Ended,
     Event,
-    Ground,
-    Held,
-    SetAside,
+    FileEnded,
+    FileIntake,
+    FileQuarantined,
+    FileStuck,
+    FileWaiting,
+    KnownFolders,
     Settling,
-    Stuck,
-    Taker,
     ended,
     finish,
     is_begun,
@@ -60,7 +60,9 @@ def drops_of(config: Config) -> Drops:
     return Drops(config.inputs, state, without=(samples,), letters=letters)
 
 
-def send_dropped(config: Config, options: RunOptions, session: Session, *, is_agreed: bool) -> int:
+def send_dropped(
+    config: Config, options: RunOptions, session: CommandSession, *, is_agreed: bool
+) -> int:
     """Send what lies in the drop folder, once, and put it away as `watch` does: the exit code."""
     if options.rows is not None:
         raise UsageError(
@@ -81,11 +83,11 @@ class _OneByOne:
     codes  exit codes of files that were not sent, or cannot be put away
     """
 
-    def __init__(self, drops: Drops, config: Config, session: Session) -> None:
+    def __init__(self, drops: Drops, config: Config, session: CommandSession) -> None:
         self._drops = drops
         self._config = config
         self._session = session
-        self._ground = Ground(drops, config)
+        self._ground = KnownFolders(drops, config)
         self.codes: list[int] = []
 
     def send(self, options: RunOptions, *, is_agreed: bool) -> int:
@@ -115,7 +117,7 @@ class _OneByOne:
                         found, summary = ended(claim, self._drops, self._config)
                 except InputError as error:
                     place = self._drops.set_aside(claim, str(error))
-                    self._hear(SetAside(claim.file, place, str(error)))
+                    self._hear(FileQuarantined(claim.file, place, str(error)))
                     continue
                 if summary is None:
                     yield found
@@ -136,7 +138,7 @@ class _OneByOne:
                 self._drops.give_back(claim)
         elif not is_left(outcome, self._config):
             event = finish(claim, self._drops, self._config, outcome)
-            if isinstance(event, SetAside) and outcome.exit_code in ENDED:
+            if isinstance(event, FileQuarantined) and outcome.exit_code in ENDED:
                 self._hear(event)  # the file is not what was read of it
 
     @contextmanager
@@ -155,26 +157,26 @@ class _OneByOne:
         try:
             yield
         except DropError as error:
-            self._hear(Stuck(claim.file, str(error)))
+            self._hear(FileStuck(claim.file, str(error)))
 
     def _hear(self, event: Event) -> None:
         match event:
-            case Stuck(file, reason) | SetAside(file, _, reason, None):
+            case FileStuck(file, reason) | FileQuarantined(file, _, reason, None):
                 self.codes.append(NOTHING_SENT)
                 self._session.tell_failure(str(from_here(file)), one_line(reason))
-            case SetAside(file, _, reason):
+            case FileQuarantined(file, _, reason):
                 self.codes.append(FAILED_ROWS)
                 self._session.tell_failure(str(from_here(file)), one_line(reason))
-            case Held(file, reason):
+            case FileWaiting(file, reason):
                 self._session.say(f"{from_here(file)}: {reason}: left for the next time")
-            case Ended(file, _, summary):
+            case FileEnded(file, _, summary):
                 self._session.say(f"{from_here(file)}: {summary.why}, before")
 
 
-def _take(drops: Drops, session: Session, tell: Callable[[Event], None]) -> list[Claim]:
+def _take(drops: Drops, session: CommandSession, tell: Callable[[Event], None]) -> list[Claim]:
     """Claim what is complete, and what becomes so soon, in the order of arrival."""
     settling, give_up_s = Settling(), time.monotonic() + MOST_WAIT_S
-    taker = Taker(drops, tell)
+    taker = FileIntake(drops, tell)
     claims: list[Claim] = []
     while True:
         now_s = time.monotonic()

@@ -13,15 +13,15 @@ from pipeline.jobs import JobsFile
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import remaining_s, stop_words, wait_words
-from pipeline.run import Appointment, Prepared, rows_left, to_the_minute, usual_latency_s
-from pipeline.run.estimate import ASSUMED_LATENCY_S, Bound, Forecast, forecast
+from pipeline.run import Prepared, ScheduleWindow, rows_left, to_the_minute, usual_latency_s
+from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, forecast
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 
 _ID = 3  # vendor|origin|scope|kind|id
 
 
-class Prospect(NamedTuple):
+class AccountEstimate(NamedTuple):
     """What sending to one account takes.
 
     rows       operation -> rows of it that are not on record yet
@@ -35,7 +35,7 @@ class Prospect(NamedTuple):
     jobs: JobsFile
     rows: Mapping[str, int]
     requests: int
-    forecast: Forecast
+    forecast: Estimate
     latency_s: float | None
     pause: AskedPause | None = None
     pause_s: float = 0.0
@@ -64,10 +64,10 @@ class Prospect(NamedTuple):
     @property
     def bound(self) -> str:
         """Why it takes so long, where it is not the quota."""
-        if self.forecast.bound is Bound.IN_FLIGHT and self.latency_s is not None:
+        if self.forecast.bound is Bottleneck.IN_FLIGHT and self.latency_s is not None:
             usual = duration(self.latency_s)
             return f"in_flight {self.account.in_flight}, where a reply usually takes {usual}"
-        if self.forecast.bound is Bound.ENTITY and self.jobs.hottest is not None:
+        if self.forecast.bound is Bottleneck.ENTITY and self.jobs.hottest is not None:
             rows = counted(self.jobs.hottest.jobs, "row")
             return f"one entity with {rows}, one after the other"
         return "" if self.account.quotas else f"{self.account.mean_per_s:.3g}/s to begin with"
@@ -76,7 +76,7 @@ class Prospect(NamedTuple):
     def warning(self) -> str | None:
         """What is to be said of an entity that holds up the run; None where none does."""
         hottest = self.jobs.hottest
-        if hottest is None or self.forecast.bound is not Bound.ENTITY:
+        if hottest is None or self.forecast.bound is not Bottleneck.ENTITY:
             return None
         name = ":".join(hottest.entity.split("|", _ID + 1)[_ID:])
         each = "" if self.latency_s else f" where a reply takes {ASSUMED_LATENCY_S:g} s"
@@ -86,21 +86,21 @@ class Prospect(NamedTuple):
         )
 
 
-class Outlook:
+class RunEstimate:
     """Over the files of one command: those of one account go one after the other.
 
     appointment  when they may be sent
     """
 
-    def __init__(self, appointment: Appointment) -> None:
+    def __init__(self, appointment: ScheduleWindow) -> None:
         self._appointment = appointment
         self._ahead_s: defaultdict[str, float] = defaultdict(float)
 
-    def prospects(self, prepared: Prepared) -> list[Prospect]:
+    def prospects(self, prepared: Prepared) -> list[AccountEstimate]:
         """What each account of a run takes."""
         return list(_prospects(prepared))
 
-    def until(self, found: list[Prospect]) -> tuple[str, bool]:
+    def until(self, found: list[AccountEstimate]) -> tuple[str, bool]:
         """When it stops and whether it is through by then, in words; and whether it is.
 
         The next files are taken to come after this one.
@@ -123,7 +123,7 @@ class Outlook:
         return f"{when}: needs about {about(-spare_s)} more; the rest is for `resume`", False
 
 
-def _prospects(prepared: Prepared) -> Iterator[Prospect]:
+def _prospects(prepared: Prepared) -> Iterator[AccountEstimate]:
     left = rows_left(prepared)
     for account in prepared.accounts:
         jobs = prepared.bound.jobs[account.name]
@@ -140,7 +140,7 @@ def _prospects(prepared: Prepared) -> Iterator[Prospect]:
         now_s = time.time()
         pause = pause_on_record(prepared.config, account.name, os.environ, now_s)
         pause_s = 0.0 if pause is None else remaining_s(pause, now_s)
-        yield Prospect(
+        yield AccountEstimate(
             account, jobs, left[account.name], requests, lasts, latency_s, pause, pause_s
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.operations import toml_template
-from pipeline.cli.schedules import FILES, PLAIN_PATH, Night, pages
+from pipeline.cli.schedules import FILES, PLAIN_PATH, ScheduleSpec, pages
 from pipeline.config import Config, load_config
 from pipeline.config.configuration import DEFAULT_FILE
 from pipeline.config.secrets import secret_keys
@@ -77,7 +77,7 @@ def _headed(name: str, text: str, *, of: int) -> str:
     return text.rstrip("\n") if of == 1 else f"# file: {name}\n{text}"
 
 
-def _night(folder: Path, sent: Path | None) -> Night:
+def _night(folder: Path, sent: Path | None) -> ScheduleSpec:
     """What the schedule is about, from the folder's own configuration. Raises UsageError."""
     file = folder / DEFAULT_FILE
     if not file.exists():
@@ -99,7 +99,7 @@ def _night(folder: Path, sent: Path | None) -> Night:
         for name, entry in config.accounts.items()
         for key in sorted(secret_keys(entry.vendor) & entry.given.keys())
     ]
-    return Night(
+    return ScheduleSpec(
         folder=folder,
         pipeline=command,
         user=user,

@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.cli.console import terminal
-from pipeline.cli.estimate import Outlook, Prospect
+from pipeline.cli.estimate import AccountEstimate, RunEstimate
 from pipeline.model import ConfigError, InputError
 from pipeline.model.formatting import counted, one_line
 from pipeline.run import Prepared, warnings_about
-from pipeline.ui.terminal import Question, Target
+from pipeline.ui.terminal import Question, SendTarget
 
 EXAMPLES = 5
 
@@ -35,7 +35,7 @@ def warn(words: str) -> None:
     console.print(one_line(words), markup=False)
 
 
-def question_about(prepared: Prepared, outlook: Outlook) -> Question:
+def question_about(prepared: Prepared, outlook: RunEstimate) -> Question:
     """All that a person should know before agreeing."""
     bound = prepared.bound
     prospects = outlook.prospects(prepared)
@@ -98,9 +98,9 @@ def _keeps_before(prepared: Prepared, operation: str) -> bool:
     return bound.has_befores or is_read
 
 
-def _target(prospect: Prospect) -> Target:
+def _target(prospect: AccountEstimate) -> SendTarget:
     account = prospect.account
-    return Target(
+    return SendTarget(
         account=account.name,
         vendor=account.vendor.name,
         host=urlsplit(account.link.base_url).netloc,

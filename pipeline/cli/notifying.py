@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.cli.console import Output
+from pipeline.cli.console import ConsoleOutput
 from pipeline.cli.messages import warn
 from pipeline.config import Config
-from pipeline.notify import Teller, open_teller
+from pipeline.notify import Notifier, open_teller
 from pipeline.notify.events import Level
 from pipeline.run.baseline import last_ends
 
@@ -22,12 +22,12 @@ def telling(
     log: str | None = None,
     log_level: Level | None = None,
     metrics_file: Path | None = None,
-) -> Iterator[Teller]:
+) -> Iterator[Notifier]:
     """Log, webhook and metrics as the configuration wants them, or as the command does."""
     with open_teller(
         config,
         os.environ,
-        log=Output(is_stderr=True),
+        log=ConsoleOutput(is_stderr=True),
         log_format=log,
         level=log_level,
         metrics_file=metrics_file,

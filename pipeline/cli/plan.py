@@ -14,40 +14,39 @@ import click
 
 from pipeline.cli.console import terminal
 from pipeline.cli.screens import show_plan, show_verified
-from pipeline.cli.sending import Session
-from pipeline.cli.setup import ROWS, Allowed, embedded_simulator, read_config, whole
+from pipeline.cli.sending import CommandSession
+from pipeline.cli.setup import ROWS, AllowOption, embedded_simulator, read_config, whole
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
 from pipeline.model.plan import PlanKind
-from pipeline.plan import Made as MadePlan
-from pipeline.plan import make_plan, undo_plan, verify_run
-from pipeline.run import Shared, Way, prepare
+from pipeline.plan import MadePlan, make_plan, undo_plan, verify_run
+from pipeline.run import RunEnvironment, Session, prepare
 from pipeline.runs import RunOptions, open_registry
 
 FAILED, STOPPED = 1, 3
 LATEST = "latest"
 
-Made = TypeVar("Made")
+T = TypeVar("T")
 OUT = click.Path(path_type=Path, dir_okay=False)
 
 
-class _Desk:
+class _ReadOnlyOutput:
     """Where a command that only reads tells of itself."""
 
     def __init__(self, *, wait: bool = True) -> None:
         self.console = terminal(stderr=True)
-        self.way = Way(shared=Shared(), wait=wait, tell=self._say)
+        self.way = RunEnvironment(shared=Session(), wait=wait, tell=self._say)
 
     def _say(self, words: str) -> None:
         self.console.print(one_line(words), markup=False)
 
-    def run(self, what: str, act: Callable[[Callable[[int, int], None]], Awaitable[Made]]) -> Made:
+    def run(self, what: str, act: Callable[[Callable[[int, int], None]], Awaitable[T]]) -> T:
         """Carry out `act`, which tells how far it is, to its end."""
         with self.console.status(what, spinner="dots") as status:
 
-            async def main() -> Made:
+            async def main() -> T:
                 return await act(lambda n, of: status.update(f"{what}: {n:,} of {of:,} rows"))
 
             return anyio.run(main)
@@ -60,7 +59,9 @@ class _Desk:
 @click.option("--operation", help="Of every row, for example xsolla.coupon.")
 @click.option("--account", help="Of every row, as named in the configuration.")
 @click.option("--rows", type=ROWS, help="Only these rows, for example 17,40-60.")
-@click.option("--allow", type=Allowed(), help="irreversible: plan rows that nothing takes back.")
+@click.option(
+    "--allow", type=AllowOption(), help="irreversible: plan rows that nothing takes back."
+)
 @click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.pass_obj
 def plan(
@@ -88,7 +89,7 @@ def plan(
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=False))
-        desk = _Desk(wait=not no_wait)
+        desk = _ReadOnlyOutput(wait=not no_wait)
         made = desk.run(
             f"Reading what the rows of {file} would change",
             lambda tell: make_plan(file, out, config, desk.way, options=options, tell=tell),
@@ -126,7 +127,7 @@ def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait
     RUN is a run's name, or `latest`. Exit code 0: all stands; 1: some has drifted, or could not be
     read; 3: an account stopped.
     """
-    config, desk = read_config(config_file), _Desk(wait=not no_wait)
+    config, desk = read_config(config_file), _ReadOnlyOutput(wait=not no_wait)
     run = named(run, config)
     found = desk.run(
         f"Reading back {run}",
@@ -168,7 +169,7 @@ def undo(
     RUN is a run's name, or `latest`. A plan is made from what the run has kept, shown, asked about
     and sent like any run; its report is its own, and it can be undone in turn.
     """
-    config, desk = read_config(config_file), _Desk()
+    config, desk = read_config(config_file), _ReadOnlyOutput()
     run = named(run, config)
     made = desk.run(
         f"Reading what {run} left", lambda tell: undo_plan(run, out, config, desk.way, tell=tell)
@@ -177,6 +178,6 @@ def undo(
         show_plan(desk.console, made, is_sent_next=not plan_only)
     if plan_only or not made.planned.sends:
         sys.exit(_code_of(made))
-    session = Session(quiet=quiet, as_json=as_json, goes_on=yes)
+    session = CommandSession(quiet=quiet, as_json=as_json, goes_on=yes)
     make = partial(whole, partial(prepare, made.path, config, RunOptions()))
     sys.exit(session.run([(str(made.path), make)], is_agreed=yes))

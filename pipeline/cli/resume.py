@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.schedule_options import appointed
-from pipeline.cli.sending import Session
+from pipeline.cli.sending import CommandSession
 from pipeline.cli.setup import read_config
 from pipeline.config import Config
 from pipeline.model import UsageError
@@ -46,7 +46,7 @@ def resume(
     rows are left out: mend them in its error file. A row that a newer one has replaced is not sent.
     """
     config = read_config(config_file)
-    session = Session(
+    session = CommandSession(
         quiet=quiet,
         as_json=as_json,
         goes_on=yes,
@@ -61,7 +61,9 @@ def resume(
     sys.exit(session.run([(name, partial(reopen, name, config))], is_agreed=yes))
 
 
-def _send_failed(run: str | None, config: Config, session: Session, *, is_agreed: bool) -> int:
+def _send_failed(
+    run: str | None, config: Config, session: CommandSession, *, is_agreed: bool
+) -> int:
     if run is None:
         raise UsageError("--failed needs the name of a run; `pipeline runs` lists those there are")
     prepared = prepare_failed(run, config)

@@ -13,12 +13,12 @@ import click
 from pipeline.cli.drops import send_dropped
 from pipeline.cli.notifying import telling
 from pipeline.cli.schedule_options import appointed
-from pipeline.cli.sending import Session
+from pipeline.cli.sending import CommandSession
 from pipeline.cli.setup import (
     CONDITION,
     ROWS,
     SHARE,
-    Allowed,
+    AllowOption,
     embedded_simulator,
     expand,
     read_config,
@@ -54,7 +54,9 @@ from pipeline.runs import RunOptions
 @click.option("--min-rows", type=click.IntRange(min=0), default=0, help="With fewer, send nothing.")
 @click.option("--no-brake", is_flag=True, help="Go on after 20 equal refusals at the start.")
 @click.option("--force-order", is_flag=True, help="Send an earlier report's rows as new ones.")
-@click.option("--allow", type=Allowed(), help="irreversible: send rows that nothing takes back.")
+@click.option(
+    "--allow", type=AllowOption(), help="irreversible: send rows that nothing takes back."
+)
 @click.option("--coalesce", is_flag=True, help="Of rows that replace the whole, send the last.")
 @click.option(
     "--skip-unchanged", is_flag=True, help="Read first; send only what changes something."
@@ -122,7 +124,7 @@ def run(
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=strict_ids))
-        session = Session(
+        session = CommandSession(
             quiet=quiet,
             as_json=as_json,
             wait=not no_wait,
@@ -141,7 +143,7 @@ def _send(
     files: tuple[str, ...],
     config: Config,
     options: RunOptions,
-    session: Session,
+    session: CommandSession,
     *,
     is_agreed: bool,
 ) -> int:
@@ -159,7 +161,7 @@ def _send(
     return session.run(named, is_agreed=is_agreed)
 
 
-def _leave_if_finished(path: Path, config: Config, run_id: str, session: Session) -> None:
+def _leave_if_finished(path: Path, config: Config, run_id: str, session: CommandSession) -> None:
     """Tell of the run that has this id, and end as it did, where there is nothing left to do."""
     name = same_finished(path, config, run_id)
     if name is None:

@@ -27,13 +27,13 @@ from pipeline.model.formatting import counted, number, one_line, printable, verd
 from pipeline.model.quota import parse_quota
 from pipeline.pacing.pause import in_words, remaining_s
 from pipeline.reporter.summary import PAGE_NAME
-from pipeline.run.history import Entry, Touch, entries, entry, report_of, slow, stop, touches
+from pipeline.run.history import RunEntry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
 from pipeline.runs.exchanges import exchange_of
 from pipeline.runs.retention import prune, remove
 from pipeline.ui.html.write import INDEX_NAME
 from pipeline.ui.terminal import closing
-from pipeline.ui.terminal.runs_table import Entity, RunLine, moment, runs_table
+from pipeline.ui.terminal.runs_table import EntityQuery, RunLine, moment, runs_table
 
 FORMAT = 1
 MOST = 20
@@ -92,7 +92,7 @@ def runs(config_file: Path | None, /, *, run: str | None, as_json: bool, **given
     """
     asked = _asked(run, given)
     config = read_config(config_file)
-    told = _Told(is_json=as_json)
+    told = _RunsOutput(is_json=as_json)
     if asked == "entity":
         _tell_entity(config, given["entity"], told)
     elif asked == "lift_pause":
@@ -131,7 +131,7 @@ def _asked(run: str | None, given: dict[str, Any]) -> str:
     return asked
 
 
-class _Told:
+class _RunsOutput:
     """What goes to stdout: words, or lines of JSON; and asides to people."""
 
     def __init__(self, *, is_json: bool) -> None:
@@ -156,7 +156,7 @@ class _Told:
 # The list
 
 
-def _list(config: Config, told: _Told, given: dict[str, Any]) -> None:
+def _list(config: Config, told: _RunsOutput, given: dict[str, Any]) -> None:
     most = given["most"] or MOST
     since = None if given["since"] is None else _moment(given["since"], config)
     found = entries(config, only_unfinished=given["unfinished"], since=since, most=most + 1)
@@ -186,7 +186,7 @@ def _moment(text: str, config: Config) -> datetime:
         ) from None
 
 
-def _line(each: Entry) -> RunLine:
+def _line(each: RunEntry) -> RunLine:
     run = each.run
     return RunLine(
         sequence=run.sequence,
@@ -200,7 +200,7 @@ def _line(each: Entry) -> RunLine:
     )
 
 
-def about(each: Entry) -> str:
+def about(each: RunEntry) -> str:
     """What a run is: its operations, the accounts it goes through, and a mark if it is special."""
     run = each.run
     where = f" through {', '.join(run.accounts)}" if run.accounts else ""
@@ -208,13 +208,13 @@ def about(each: Entry) -> str:
     return "; ".join(filter(None, [f"{what}{where}", _kind(each)]))
 
 
-def _kind(each: Entry) -> str:
+def _kind(each: RunEntry) -> str:
     kinds = {"file": "", "plan": "of a plan", "undo": "takes a run back"}
     rehearsal = "rehearsal: no vendor was contacted" if each.is_rehearsal else ""
     return ", ".join(filter(None, [kinds[each.made_of], rehearsal]))
 
 
-def _state(each: Entry) -> str:
+def _state(each: RunEntry) -> str:
     """What became of a run, in words."""
     counts = each.run.counts
     if each.condition == "under_way":
@@ -230,7 +230,7 @@ def _state(each: Entry) -> str:
     return f"unfinished: {words}{'' if each.is_kept else ', and its files are gone'}"
 
 
-def _facts(each: Entry) -> dict[str, Any]:
+def _facts(each: RunEntry) -> dict[str, Any]:
     """A run as JSON values, under names that stay."""
     run = each.run
     return {
@@ -263,7 +263,7 @@ def _iso(time: datetime | None) -> str | None:
 # One run
 
 
-def _tell_run(config: Config, name: str, told: _Told) -> None:
+def _tell_run(config: Config, name: str, told: _RunsOutput) -> None:
     """What is known of a run, then its report; one that is under way is not touched."""
     known = entry(config, name)
     if known.condition == "under_way":
@@ -287,7 +287,7 @@ def _tell_run(config: Config, name: str, told: _Told) -> None:
         told.say(f"`pipeline resume {name}` carries it on.")
 
 
-def _tell_exchange(config: Config, name: str, row: int, told: _Told) -> None:
+def _tell_exchange(config: Config, name: str, row: int, told: _RunsOutput) -> None:
     """What was sent last for a row that did not succeed, and what came back."""
     entry(config, name)  # so that a wrong name is told as everywhere
     found = exchange_of(config, name, row)
@@ -299,7 +299,7 @@ def _tell_exchange(config: Config, name: str, row: int, told: _Told) -> None:
     emit(f"\n{printable(found.reply)}")
 
 
-def _tell_known(known: Entry, told: _Told) -> None:
+def _tell_known(known: RunEntry, told: _RunsOutput) -> None:
     run = known.run
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -322,13 +322,13 @@ def _tell_known(known: Entry, told: _Told) -> None:
     told.console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
-def _rows_of(known: Entry) -> list[str]:
+def _rows_of(known: RunEntry) -> list[str]:
     found = [f"{number(rows)} of {name}" for name, rows in known.run.operations.items()]
     invalid = known.run.rows - sum(known.run.operations.values())
     return [*found, f"{number(invalid)} invalid"] if invalid or not found else found
 
 
-def _stop(config: Config, name: str, told: _Told) -> None:
+def _stop(config: Config, name: str, told: _RunsOutput) -> None:
     holder = stop(config, name)
     if told.is_json:
         told.line(run=name, pid=holder.pid, command=holder.command)
@@ -338,7 +338,7 @@ def _stop(config: Config, name: str, told: _Told) -> None:
     )
 
 
-def _slow(config: Config, name: str, asked: tuple[str, str], told: _Told) -> None:
+def _slow(config: Config, name: str, asked: tuple[str, str], told: _RunsOutput) -> None:
     account, text = asked
     try:
         quota = None if text == DEFAULT else parse_quota(text)
@@ -351,7 +351,7 @@ def _slow(config: Config, name: str, asked: tuple[str, str], told: _Told) -> Non
     told.say(f"Told process {holder.pid} ({one_line(holder.command)}): {account}, {what}.")
 
 
-def _lift_pause(config: Config, account: str, told: _Told) -> None:
+def _lift_pause(config: Config, account: str, told: _RunsOutput) -> None:
     now_s = time.time()
     lifted = lift_pause(config, account, os.environ)
     left_s = 0.0 if lifted is None else remaining_s(lifted, now_s)
@@ -369,7 +369,7 @@ def _lift_pause(config: Config, account: str, told: _Told) -> None:
 # Rows of an entity
 
 
-def _tell_entity(config: Config, text: str, told: _Told) -> None:
+def _tell_entity(config: Config, text: str, told: _RunsOutput) -> None:
     wanted = _entity(config, text)
     found = 0
     for touch in touches(config, wanted, told.aside):
@@ -385,7 +385,7 @@ def _tell_entity(config: Config, text: str, told: _Told) -> None:
         )
 
 
-def _entity(config: Config, text: str) -> Entity:
+def _entity(config: Config, text: str) -> EntityQuery:
     """What `xsolla.coupon:ID` means. Raises UsageError where it means nothing."""
     name, _, id_ = text.partition(":")
     known = {
@@ -398,10 +398,10 @@ def _entity(config: Config, text: str) -> Entity:
     if not id_:
         raise UsageError(f"--entity needs an id after the operation, as in {name}:ID")
     vendor, operation = known[name]
-    return Entity(vendor.name, operation.entity_kind, id_)
+    return EntityQuery(vendor.name, operation.entity_kind, id_)
 
 
-def _tell_touch(touch: Touch, told: _Told) -> None:
+def _tell_touch(touch: Touch, told: _RunsOutput) -> None:
     run, asked, result = touch.entry.run, touch.asked, touch.result
     row = Text(f"{run.name}  row {number(asked.row)}  ", style="bold")
     row.append(touch.status.replace("_", " "))
@@ -443,7 +443,7 @@ def _touch_facts(touch: Touch) -> dict[str, Any]:
 
 
 def _prune(
-    config: Config, told: _Told, run: str | None, *, older_than: int | None, is_dry: bool
+    config: Config, told: _RunsOutput, run: str | None, *, older_than: int | None, is_dry: bool
 ) -> None:
     """Old runs, or `run` whatever its age."""
     days = config.keep_days if older_than is None else older_than

@@ -8,15 +8,15 @@ from zoneinfo import ZoneInfo
 
 from pipeline.config import Config
 from pipeline.model import UsageError
-from pipeline.run import Appointment
+from pipeline.run import ScheduleWindow
 
 
-def appointed(config: Config, *, at: str | None = None, until: str | None = None) -> Appointment:
+def appointed(config: Config, *, at: str | None = None, until: str | None = None) -> ScheduleWindow:
     """When a run may send, as the command says it. Raises UsageError."""
     now = datetime.now(UTC)
     start_at = parse_moment("--at", at, now, config.timezone) if at else None
     end = parse_moment("--until", until, start_at or now, config.timezone) if until else None
-    return Appointment(start_at=start_at, until=end)
+    return ScheduleWindow(start_at=start_at, until=end)
 
 
 def parse_moment(option: str, text: str, now: datetime, timezone: str | None) -> datetime:

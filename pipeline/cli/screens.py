@@ -14,10 +14,10 @@ from pipeline.cli.messages import from_here
 from pipeline.model import RunAborted
 from pipeline.model.formatting import counted, number, one_line
 from pipeline.model.plan import PlanKind, Planned
-from pipeline.plan import Made, Page, Verified
-from pipeline.plan.plan_summary import Field, short_id
-from pipeline.run.canary import Trial
-from pipeline.ui.html.plan_page import MEANING, ChangedField, Noted, headline, publish_plan_page
+from pipeline.plan import MadePlan, PlanSummary, Verified
+from pipeline.plan.plan_summary import FieldCount, short_id
+from pipeline.run.canary import CanaryResult
+from pipeline.ui.html.plan_page import MEANING, ChangedField, PlanNote, headline, publish_plan_page
 
 _STYLE: Mapping[PlanKind, str] = {
     PlanKind.CHANGES: "bold",
@@ -27,7 +27,7 @@ _STYLE: Mapping[PlanKind, str] = {
 _FIELDS_SHOWN = 8
 
 
-def show_plan(console: Console, made: Made, *, is_sent_next: bool = False) -> None:
+def show_plan(console: Console, made: MadePlan, *, is_sent_next: bool = False) -> None:
     """What a plan says, and how it is sent."""
     planned, path = made.planned, from_here(made.path)
     console.print(_text(headline(planned), "bold"))
@@ -43,14 +43,14 @@ def show_plan(console: Console, made: Made, *, is_sent_next: bool = False) -> No
         console.print(_text(f"Send it: pipeline run {path}"), soft_wrap=True)
 
 
-def _written(made: Made) -> Path:
+def _written(made: MadePlan) -> Path:
     """The page of a plan, written beside it. Raises RunAborted where the disk refuses."""
     page = made.page
     changed = [
         ChangedField(*field, rows, page.cleared[field], *page.examples[field])
         for field, rows in page.changed.most_common()
     ]
-    noted = [Noted(kind, *note) for kind, some in page.notes.items() for note in some]
+    noted = [PlanNote(kind, *note) for kind, some in page.notes.items() for note in some]
     try:
         return publish_plan_page(made.path, made.planned, changed, noted, made.stopped)
     except OSError as error:
@@ -66,7 +66,7 @@ def _kinds(planned: Planned) -> Table:
     return table
 
 
-def _fields(page: Page) -> Table:
+def _fields(page: PlanSummary) -> Table:
     table = _columns("right", "left", "left")
     for field, count in page.changed.most_common(_FIELDS_SHOWN):
         table.add_row(number(count), _text(field.name), _example(page, field))
@@ -75,7 +75,7 @@ def _fields(page: Page) -> Table:
     return table
 
 
-def _example(page: Page, field: Field) -> Text:
+def _example(page: PlanSummary, field: FieldCount) -> Text:
     example = page.examples[field]
     text = _text(f"{example.entity}: {example.old} -> {example.new}", "dim")
     if cleared := page.cleared[field]:
@@ -83,7 +83,7 @@ def _example(page: Page, field: Field) -> Text:
     return text
 
 
-def _notes(made: Made) -> Iterable[tuple[str, str]]:
+def _notes(made: MadePlan) -> Iterable[tuple[str, str]]:
     for kind, some in made.page.notes.items():
         if kind is not PlanKind.CHANGES:
             yield from ((str(kind), _note(*note)) for note in some)
@@ -129,7 +129,7 @@ def show_verified(console: Console, run: str, found: Verified) -> None:
         console.print(_text(f"\nDrift: {from_here(found.path)}"), soft_wrap=True)
 
 
-def show_trial(console: Console, trial: Trial) -> None:
+def show_trial(console: Console, trial: CanaryResult) -> None:
     """What came of the rows that went first."""
     of = f"{number(trial.rows)} of {counted(trial.of, 'row')}"
     counts = ", ".join(

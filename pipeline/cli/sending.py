@@ -14,29 +14,29 @@ import click
 from rich.console import Console
 
 from pipeline.cli.console import emit, terminal
-from pipeline.cli.estimate import Outlook
+from pipeline.cli.estimate import RunEstimate
 from pipeline.cli.messages import question_about, tell_error
 from pipeline.cli.screens import show_trial
-from pipeline.cli.side_by_side import Board, Turns
+from pipeline.cli.side_by_side import RunDisplay, SideBySide
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.model.formatting import one_line
-from pipeline.notify import Teller
+from pipeline.notify import Notifier
 from pipeline.reporter import Summary
 from pipeline.run import (
-    Appointment,
     BusyError,
     CalledOffError,
     Prepared,
     Progress,
-    Shared,
-    Way,
+    RunEnvironment,
+    ScheduleWindow,
+    Session,
     carry_out,
     check_secrets,
     discard,
     signals_obeyed,
     to_the_minute,
 )
-from pipeline.run.canary import Trial
+from pipeline.run.canary import CanaryResult
 from pipeline.runs import tidy
 from pipeline.ui.terminal import LiveDisplay, PlainDisplay, closing, show_question
 
@@ -46,7 +46,7 @@ INTERRUPTED = 128  # and above, by the number of the signal
 Prepare = Callable[[], Prepared]
 
 
-class Session:
+class CommandSession:
     """One command over one or more files.
 
     goes_on      after a canary that holds nobody is asked
@@ -64,8 +64,8 @@ class Session:
         as_json: bool,
         wait: bool = True,
         goes_on: bool = False,
-        appointment: Appointment | None = None,
-        teller: Teller | None = None,
+        appointment: ScheduleWindow | None = None,
+        teller: Notifier | None = None,
     ) -> None:
         self._goes_on = goes_on
         self._teller = teller
@@ -73,8 +73,8 @@ class Session:
         self._console = terminal(stderr=True, quiet=quiet or self._has_log)
         self._as_json = as_json
         self._wait = wait
-        self._appointment = appointment or Appointment()
-        self._outlook = Outlook(self._appointment)
+        self._appointment = appointment or ScheduleWindow()
+        self._outlook = RunEstimate(self._appointment)
         self.outcomes: dict[int, Summary | str] = {}
 
     def run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
@@ -121,8 +121,8 @@ class Session:
         """One event loop for all files: they share the gates of their accounts."""
         codes = [NOTHING_SENT] * len(found)
         self._tell_start(found)
-        shared, board = Shared(), Board(self._open_display)
-        turns = Turns(() if one is None else one.places for one in found)
+        shared, board = Session(), RunDisplay(self._open_display)
+        turns = SideBySide(() if one is None else one.places for one in found)
 
         async def send_one(number: int, one: Prepared) -> None:
             async with turns.wait_for(number):
@@ -175,7 +175,7 @@ class Session:
                 return
         raise UsageError("nothing was sent")
 
-    def _agree(self, trial: Trial) -> bool:
+    def _agree(self, trial: CanaryResult) -> bool:
         """Show what came of the rows that went first; whether the others may go."""
         show_trial(self._console, trial)
         if self._goes_on:
@@ -187,7 +187,7 @@ class Session:
         return False
 
     async def _carry_out(
-        self, number: int, prepared: Prepared, shared: Shared, board: Board
+        self, number: int, prepared: Prepared, shared: Session, board: RunDisplay
     ) -> int:
         source = str(prepared.snapshot.source)
         if shared.interrupted is not None:
@@ -197,7 +197,7 @@ class Session:
             return NOTHING_SENT
         self._tell_begin(prepared)
         try:
-            way = Way(
+            way = RunEnvironment(
                 watch=board.watch,
                 shared=shared,
                 wait=self._wait,

@@ -32,7 +32,7 @@ T = TypeVar("T")
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
-class Parsed(click.ParamType[T]):
+class ParsedOption(click.ParamType[T]):
     """A text that `parse` reads; it raises ValueError, whose words are shown, where it cannot.
 
     name  what stands for the value in the help
@@ -52,14 +52,14 @@ class Parsed(click.ParamType[T]):
             self.fail(str(error), param, ctx)
 
 
-ROWS = Parsed[RowSelection]("rows", parse_rows)
+ROWS = ParsedOption[RowSelection]("rows", parse_rows)
 """`17,40-60` as a selection of rows."""
 
-CONDITION = Parsed[StopIf]("condition", parse_stop_if)
+CONDITION = ParsedOption[StopIf]("condition", parse_stop_if)
 """`errors > 2%` as a condition that stops a run."""
 
 
-class Allowed(click.ParamType[bool]):
+class AllowOption(click.ParamType[bool]):
     """The one word that `--allow` takes."""
 
     name = "irreversible"
@@ -83,7 +83,7 @@ def parse_share(text: str) -> float:
     return float(found[1]) / 100
 
 
-SHARE = Parsed[float]("percent", parse_share)
+SHARE = ParsedOption[float]("percent", parse_share)
 
 
 def read_config(path: Path | None) -> Config:

@@ -11,7 +11,7 @@ from pipeline.model import AccountProgress
 from pipeline.run import Progress
 
 
-class Turns:
+class SideBySide:
     """Runs that share a place go one after the other, in their order; the others side by side.
 
     places  of each run, what it sends to
@@ -33,7 +33,7 @@ class Turns:
             self._ended[number].set()
 
 
-class Board:
+class RunDisplay:
     """One display for all runs: it opens with the first and closes with the last.
 
     open_display  shows what the given function tells, while its block runs

@@ -17,7 +17,7 @@ from pipeline.simulator import (
 )
 
 
-class Chance(click.ParamType[tuple[str, float]]):
+class FaultChance(click.ParamType[tuple[str, float]]):
     """`503=0.01`: a fault and how likely it is."""
 
     name = "fault=chance"
@@ -61,7 +61,7 @@ class Chance(click.ParamType[tuple[str, float]]):
 )
 @click.option("--latency-ms", default=0.0, help="Round trip.")
 @click.option("--jitter-ms", default=0.0, help="The round trip varies by plus or minus this.")
-@click.option("--fault", "faults", type=Chance(), multiple=True, help="For example 503=0.01.")
+@click.option("--fault", "faults", type=FaultChance(), multiple=True, help="For example 503=0.01.")
 @click.option("--script", type=click.Path(path_type=Path), help="TOML file of rules per id.")
 @click.option("--seed", default=0, help="Of faults and jitter.")
 @click.option("--strict-ids", is_flag=True, help="Only the vendor's sample ids exist.")

@@ -19,27 +19,27 @@ from pipeline.cli.drops import drops_of
 from pipeline.cli.messages import from_here, tell_error, warn
 from pipeline.cli.notifying import telling
 from pipeline.cli.sending import open_display
-from pipeline.cli.setup import Parsed, read_config
-from pipeline.cli.side_by_side import Board
+from pipeline.cli.setup import ParsedOption, read_config
+from pipeline.cli.side_by_side import RunDisplay
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
-from pipeline.notify import Teller, serve_metrics
+from pipeline.notify import Notifier, serve_metrics
 from pipeline.notify.events import LEVELS
 from pipeline.runs import RunOptions
 from pipeline.watch import (
     SETTLE_S,
-    Beat,
-    Begun,
-    Came,
-    Ended,
     Event,
     Expectation,
-    Held,
-    Late,
-    LeftAlone,
-    SetAside,
-    Stuck,
+    ExpectedFileMissing,
+    FileEnded,
+    FileLeft,
+    FileQuarantined,
+    FileStarted,
+    FileStuck,
+    FileTaken,
+    FileWaiting,
+    Heartbeat,
     Watcher,
     parse_expectation,
 )
@@ -49,7 +49,7 @@ from pipeline.watch import (
 @click.option(
     "--expect",
     "expected",
-    type=Parsed("expectation", parse_expectation),
+    type=ParsedOption("expectation", parse_expectation),
     multiple=True,
     metavar="TEXT",
     help='"xsolla.coupon by 03:00": say so when nothing came.',
@@ -113,7 +113,7 @@ def watch(
             environ=os.environ,
             tell=Listener(console, teller, config.reports).hear,
             say=lambda words: _say(console, teller, words),
-            show=Board(lambda poll: open_display(console, poll)).watch,
+            show=RunDisplay(lambda poll: open_display(console, poll)).watch,
             failed=teller.rows_failed,
             settle_s=settle_s,
             expected=expected,
@@ -124,7 +124,7 @@ def watch(
 
 
 async def _watch(
-    watcher: Watcher, teller: Teller, host: str, port: int | None, console: Console
+    watcher: Watcher, teller: Notifier, host: str, port: int | None, console: Console
 ) -> int:
     if port is None:
         return await watcher.run()
@@ -133,7 +133,7 @@ async def _watch(
         return await watcher.run()
 
 
-def _say(console: Console, teller: Teller, words: str) -> None:
+def _say(console: Console, teller: Notifier, words: str) -> None:
     console.print(words, markup=False, soft_wrap=True)
     teller.said(words)
 
@@ -152,7 +152,7 @@ class Listener:
     reports  the folder of all reports
     """
 
-    def __init__(self, console: Console, teller: Teller, reports: Path) -> None:
+    def __init__(self, console: Console, teller: Notifier, reports: Path) -> None:
         self._console = console
         self._teller = teller
         self._reports = reports
@@ -163,55 +163,55 @@ class Listener:
         words = one_line(in_words(event))  # names of files may hold anything
         if self._teller.has_log or not words:
             return
-        if isinstance(event, SetAside | Late | Stuck):
+        if isinstance(event, FileQuarantined | ExpectedFileMissing | FileStuck):
             tell_error(words)
-        elif isinstance(event, Begun):
+        elif isinstance(event, FileStarted):
             warn(words)
         else:
             self._console.print(words, markup=False, soft_wrap=True)
 
     def _tell(self, event: Event) -> None:
         match event:
-            case Begun(file, run, rows, invalid):
+            case FileStarted(file, run, rows, invalid):
                 self._teller.run_started(run, file, invalid=invalid, accounts=rows)
-            case Ended(summary=summary, is_earlier=False):
+            case FileEnded(summary=summary, is_earlier=False):
                 self._teller.run_ended(summary, self._reports / summary.run)
-            case SetAside(file, _, reason, summary, safe):
+            case FileQuarantined(file, _, reason, summary, safe):
                 if summary is not None:
                     self._teller.run_ended(summary, self._reports / summary.run)
                 self._teller.set_aside(file, safe or reason)
-            case Beat():
+            case Heartbeat():
                 self._teller.beat()
             case _:
                 self._tell_rest(event)
 
     def _tell_rest(self, event: Event) -> None:
         match event:
-            case Stuck(file, reason):
+            case FileStuck(file, reason):
                 self._teller.run_failed(str(file), reason)
-            case Late(expected):
+            case ExpectedFileMissing(expected):
                 self._teller.nothing_arrived(expected.folder, str(expected))
-            case Ended() | Held() | LeftAlone():
+            case FileEnded() | FileWaiting() | FileLeft():
                 self._teller.said(in_words(event))
 
 
 def in_words(event: Event) -> str:
     """An event for people; empty where it is not worth a word."""
     match event:
-        case Came(file, is_again):
+        case FileTaken(file, is_again):
             return f"{from_here(file)}: {'going on with it' if is_again else 'taken'}"
-        case SetAside(file, place, reason):
+        case FileQuarantined(file, place, reason):
             return f"{from_here(file)} is set aside in {from_here(place.parent)}: {reason}"
-        case Begun() | Ended():
+        case FileStarted() | FileEnded():
             return _of_run(event)
-        case Late(expected):
+        case ExpectedFileMissing(expected):
             return f"nothing came: {expected}"
     return _of_waiting(event)
 
 
-def _of_run(event: Begun | Ended) -> str:
+def _of_run(event: FileStarted | FileEnded) -> str:
     file = from_here(event.file)
-    if isinstance(event, Begun):  # a log has them at the end of the run
+    if isinstance(event, FileStarted):  # a log has them at the end of the run
         return f"{file}: {'; '.join(event.warnings)}" if event.warnings else ""
     place = from_here(event.place)
     if event.is_earlier:
@@ -224,10 +224,10 @@ def _of_run(event: Begun | Ended) -> str:
 
 def _of_waiting(event: Event) -> str:
     match event:
-        case LeftAlone(file, reason):
+        case FileLeft(file, reason):
             return f"{from_here(file)}: {reason}; the next start goes on with it"
-        case Stuck(_, reason):
+        case FileStuck(_, reason):
             return reason
-        case Held(file, reason):
+        case FileWaiting(file, reason):
             return f"{from_here(file)} waits: {reason}"
     return ""

@@ -24,7 +24,7 @@ from pipeline.config.simulated import at_simulator, sample
 from pipeline.config.telling import TABLES, LogKeys, MetricsKeys, NotifyKeys
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.store import Checks
+from pipeline.store import PageChecks
 from pipeline.vendors.kit.contract import Account, Vendor
 
 DEFAULT_FILE = "pipeline.toml"
@@ -56,7 +56,7 @@ class Config:
     log: LogKeys = field(default_factory=LogKeys)
     notify: NotifyKeys = field(default_factory=NotifyKeys)
     metrics: MetricsKeys = field(default_factory=MetricsKeys)
-    checks: Checks = field(default_factory=Checks, repr=False, compare=False)
+    checks: PageChecks = field(default_factory=PageChecks, repr=False, compare=False)
 
     @property
     def metrics_file(self) -> Path | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.jobs.jobs_file import job_rows
-from pipeline.jobs.partition import Parts
+from pipeline.jobs.partition import Partition
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.store.parquet import read_frames
 
@@ -24,7 +24,7 @@ PART_ROWS = 60_000
 """Rows of all files that are held in memory at once, about."""
 
 
-class Met(NamedTuple):
+class JoinedJob(NamedTuple):
     """A job among others of its entity.
 
     asks     whether it is one of those that the others were looked for
@@ -44,7 +44,7 @@ class Met(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guest:
+class JoinedFile:
     """A file of jobs that takes part.
 
     remark  what is to be known of its jobs: a text for each; called with jobs in row order
@@ -72,14 +72,14 @@ def since_runs(path: Path, run: str) -> set[str]:
 
 
 def meet(
-    host: Guest,
-    others: Iterable[Guest],
+    host: JoinedFile,
+    others: Iterable[JoinedFile],
     *,
     asks: Asks,
     rows: int,
     folder: Path,
     part_rows: int = PART_ROWS,
-) -> Iterator[list[Met]]:
+) -> Iterator[list[JoinedJob]]:
     """The jobs of each entity that a row of `host` asks for and that has more jobs than that one.
 
     others  opened one after the other; what one holds may be let go of once the next is asked for
@@ -92,7 +92,7 @@ def meet(
     wanted = _wanted(host, asks)
     if wanted is not None and not len(wanted):
         return
-    with Parts(folder, rows, part_rows=part_rows) as parts:
+    with Partition(folder, rows, part_rows=part_rows) as parts:
         _spread(host, wanted, parts, asks)
         for guest in others:
             _spread(guest, wanted, parts, lambda _rows: set())
@@ -116,7 +116,7 @@ def _frames(path: Path, run: str, columns: Sequence[str] | None = None) -> Itera
         raise unreadable(path, run, str(error).partition("\n")[0]) from error
 
 
-def _wanted(host: Guest, asks: Asks) -> pl.Series | None:
+def _wanted(host: JoinedFile, asks: Asks) -> pl.Series | None:
     """Hashes of the entities that are asked for; None where there are too many to hold."""
     found: list[pl.Series] = []
     count = 0
@@ -134,7 +134,7 @@ def _is_asking(frame: pl.DataFrame, asks: Asks) -> pl.Series:
     return pl.Series("asks", [row in asking for row in frame["row"].to_list()], dtype=pl.Boolean)
 
 
-def _spread(guest: Guest, wanted: pl.Series | None, parts: Parts, asks: Asks) -> None:
+def _spread(guest: JoinedFile, wanted: pl.Series | None, parts: Partition, asks: Asks) -> None:
     for frame in _frames(guest.path, guest.run):
         hashes = frame["entity"].hash()
         if wanted is not None:
@@ -148,13 +148,13 @@ def _spread(guest: Guest, wanted: pl.Series | None, parts: Parts, asks: Asks) ->
                 run=pl.lit(guest.run),
                 payload=pl.concat_str("operation", "job", separator="\n").hash(),
             )
-            parts.add(told.select("entity", *Met._fields), hashes)
+            parts.add(told.select("entity", *JoinedJob._fields), hashes)
 
 
-def _together(part: pl.DataFrame) -> Iterator[list[Met]]:
+def _together(part: pl.DataFrame) -> Iterator[list[JoinedJob]]:
     is_met = pl.col("asks").any().over("entity") & (pl.len().over("entity") > 1)
     found = part.filter(is_met).sort("entity", maintain_order=True)
     known = found.with_columns(pl.col("since_run").fill_null(""), pl.col("since_row").fill_null(0))
-    rows = zip(known["entity"], known.select(Met._fields).iter_rows(), strict=True)
+    rows = zip(known["entity"], known.select(JoinedJob._fields).iter_rows(), strict=True)
     for _, some in groupby(rows, key=itemgetter(0)):
-        yield [Met._make(values) for _, values in some]
+        yield [JoinedJob._make(values) for _, values in some]

@@ -12,7 +12,7 @@ from typing import Self
 
 import polars as pl
 
-from pipeline.jobs.repeats import Hottest, find_repeats
+from pipeline.jobs.repeats import BusiestEntity, find_repeats
 from pipeline.model import JobRow
 from pipeline.store.parquet import ParquetWriter, read_frames
 from pipeline.vendors import Account
@@ -55,7 +55,7 @@ class JobsFile:
     requests: int
     reaches: frozenset[str]
     reads: int = 0
-    hottest: Hottest | None = None
+    hottest: BusiestEntity | None = None
     checksum: str = ""
 
 

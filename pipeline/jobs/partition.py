@@ -26,7 +26,7 @@ _PARTS_MOST = 256  # as many files are open at once
 _HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
 
 
-class Parts:
+class Partition:
     """Rows with equal hashes, whichever frames they came in, in one part.
 
     folder  where the files stand until the block is left; a single part stays in memory

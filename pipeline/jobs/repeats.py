@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.jobs.partition import PART_ROWS, Parts
+from pipeline.jobs.partition import PART_ROWS, Partition
 from pipeline.store.parquet import read_frames, row_count
 
 _READ_ROWS = 65_536
@@ -19,7 +19,7 @@ HOT = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Hottest:
+class BusiestEntity:
     """The entity that has most jobs, as text, with the row of the first one."""
 
     entity: str
@@ -38,7 +38,7 @@ class Repeats:
     most: int
     _hash: int
 
-    def hottest(self, path: Path) -> Hottest | None:
+    def hottest(self, path: Path) -> BusiestEntity | None:
         """The entity that has most jobs; None where those are few.
 
         path  of the same file, which is read up to the first of them
@@ -47,7 +47,7 @@ class Repeats:
             return None
         for frame in read_frames(path, columns=("row", "entity"), batch_rows=_READ_ROWS):
             for row, entity in frame.filter(frame["entity"].hash() == self._hash).head(1).rows():
-                return Hottest(entity, row, self.most)
+                return BusiestEntity(entity, row, self.most)
         return None
 
 
@@ -57,7 +57,7 @@ def find_repeats(path: Path, rows: int, *, part_rows: int = PART_ROWS) -> Repeat
     Entities count as equal when their 64-bit hashes are: of ten million different entities, two do
     so in one run of some 300,000.
     """
-    with Parts(path.parent, rows, part_rows=part_rows) as parts:
+    with Partition(path.parent, rows, part_rows=part_rows) as parts:
         for frame in read_frames(path, columns=("entity",), batch_rows=_READ_ROWS):
             hashes = frame["entity"].hash()
             parts.add(hashes.to_frame(), hashes)
@@ -72,7 +72,7 @@ def repeated_entities(path: Path, repeated: int, *, part_rows: int = PART_ROWS) 
     if not repeated:
         return frozenset()
     found: set[str] = set()
-    with Parts(path.parent, row_count(path), part_rows=part_rows) as parts:
+    with Partition(path.parent, row_count(path), part_rows=part_rows) as parts:
         for frame in read_frames(path, columns=("entity",), batch_rows=_READ_ROWS):
             parts.add(frame, frame["entity"].hash())
         for part in parts:

@@ -71,8 +71,8 @@ def _known() -> frozenset[str]:
 def _zones(data: bytes) -> Iterator[Zone]:
     """Tables may point at each other as they like, so what is looked at is counted."""
     start = 8 if data[:4] == _CONTINUED else 4
-    schema = _Table(data, start + _number(data, start)).table(_HEADER)
-    waiting: list[tuple[_Table, tuple[str, ...]]] = []
+    schema = _FlatTable(data, start + _number(data, start)).table(_HEADER)
+    waiting: list[tuple[_FlatTable, tuple[str, ...]]] = []
     waiting += [(field, ()) for field in schema.tables(_FIELDS)] if schema else []
     count = 0
     while waiting:
@@ -88,7 +88,7 @@ def _zones(data: bytes) -> Iterator[Zone]:
         waiting += [(child, path) for child in field.tables(_CHILDREN)]
 
 
-class _Table:
+class _FlatTable:
     """A table of a flatbuffer."""
 
     def __init__(self, data: bytes, at: int) -> None:
@@ -112,17 +112,17 @@ class _Table:
         place = self._place(field)
         return None if place is None else place + _number(self.data, place)
 
-    def table(self, field: int) -> _Table | None:
+    def table(self, field: int) -> _FlatTable | None:
         place = self.text_at(field)
-        return None if place is None else _Table(self.data, place)
+        return None if place is None else _FlatTable(self.data, place)
 
-    def tables(self, field: int) -> Iterator[_Table]:
+    def tables(self, field: int) -> Iterator[_FlatTable]:
         place = self.text_at(field)
         if place is None:
             return
         for index in range(min(_number(self.data, place), _MOST_FIELDS)):
             entry = place + 4 + 4 * index
-            yield _Table(self.data, entry + _number(self.data, entry))
+            yield _FlatTable(self.data, entry + _number(self.data, entry))
 
 
 def _number(data: bytes, at: int) -> int:

@@ -21,9 +21,9 @@ from pipeline.loader.header import (
     find_routing,
     plan_header,
 )
-from pipeline.loader.issue_counts import Census, FaultKind, WarningKind
+from pipeline.loader.issue_counts import FaultKind, IssueCounts, WarningKind
 from pipeline.loader.library_panics import blaming
-from pipeline.loader.origin_columns import NEW, ROW, RUN, Since, SinceReader
+from pipeline.loader.origin_columns import NEW, ROW, RUN, OriginReader, RowOrigin
 from pipeline.loader.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.loader.rows import ReadRow, RowReader, fault_text, hint_text
 from pipeline.loader.suggestions import nearest
@@ -151,7 +151,7 @@ def bind(
             readers=readers,
             accounts=accounts,
             routes=_Routes(router, routing),
-            since=SinceReader(known_runs) if has_places else None,
+            since=OriginReader(known_runs) if has_places else None,
             allow_irreversible=allow_irreversible,
             emit=emit,
         )
@@ -212,7 +212,7 @@ class _Binder:
         readers: Mapping[str, RowReader],
         accounts: Mapping[str, Account],
         routes: _Routes,
-        since: SinceReader | None,
+        since: OriginReader | None,
         allow_irreversible: bool,
         emit: Emit,
         stack: ExitStack,
@@ -230,8 +230,8 @@ class _Binder:
         self._rows = 0
         self._invalid: list[RowResult] = []
         self._invalid_rows = 0
-        self._faults = Census[tuple[str, str | None], Fault](("other faults", None))
-        self._warnings = Census[str, int]("other warnings")
+        self._faults = IssueCounts[tuple[str, str | None], Fault](("other faults", None))
+        self._warnings = IssueCounts[str, int]("other warnings")
         self._cleared: Counter[tuple[str, str]] = Counter()
         self._irreversible: Counter[str] = Counter()
 
@@ -265,7 +265,7 @@ class _Binder:
         read = reader.read(cells, cells_of(frame, reader.foreign_sources))
         for place, row, since in zip(_places(frame), read, self._sinces(frame), strict=True):
             job = reader.job(row)
-            faults = () if isinstance(since, Since) else since
+            faults = () if isinstance(since, RowOrigin) else since
             if isinstance(job, tuple) or (faults := self._unfit(operation, settings, job, faults)):
                 self._refuse(place, route, (*job, *faults) if isinstance(job, tuple) else faults)
                 continue
@@ -291,7 +291,7 @@ class _Binder:
             self._cleared[operation.name, name] += len(jobs)
         return jobs
 
-    def _sinces(self, frame: pl.DataFrame) -> Sequence[Since | tuple[Fault, ...]]:
+    def _sinces(self, frame: pl.DataFrame) -> Sequence[RowOrigin | tuple[Fault, ...]]:
         if self._since is None:
             return [NEW] * frame.height
         return self._since.read(*cells_of(frame, [(RUN, None), (ROW, None)]))
@@ -384,7 +384,7 @@ def _bind_rows(
     readers: Mapping[str, RowReader],
     accounts: Mapping[str, Account],
     routes: _Routes,
-    since: SinceReader | None,
+    since: OriginReader | None,
     allow_irreversible: bool,
     emit: Emit,
 ) -> Bound:

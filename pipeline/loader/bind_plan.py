@@ -61,14 +61,16 @@ def bind_plan(
     Raises InputError where the plan cannot be used.
     """
     with ExitStack() as stack:
-        binder = _Binder(snapshot, folder, accounts, stack, allow_irreversible=allow_irreversible)
+        binder = _PlanBinder(
+            snapshot, folder, accounts, stack, allow_irreversible=allow_irreversible
+        )
         for frame in read_frames(snapshot.path):
             rows = zip(frame[ROW_COLUMN].to_list(), plan_rows(frame, snapshot.source), strict=True)
             binder.bind([row._replace(row=number) for number, row in rows], emit)
     return binder.bound()
 
 
-class _Binder:
+class _PlanBinder:
     def __init__(
         self,
         snapshot: Snapshot,

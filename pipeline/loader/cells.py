@@ -81,7 +81,7 @@ _CONTAINERS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class CellContext:
     """What the reading of a column's cells depends on, beside the field's `Cell`.
 
     nullable       the field may be null
@@ -96,10 +96,10 @@ class Reading:
     written_in: tzinfo | None = None
 
 
-def cell_reader(cell: Cell, reading: Reading) -> Callable[[Any], Any]:
+def cell_reader(cell: Cell, reading: CellContext) -> Callable[[Any], Any]:
     """A function from a cell to a JSON value or `Absent`; it raises CellError.
 
-    >>> cell_reader(Cell(CellKind.INTEGER), Reading(nullable=True))(" 10.0 ")
+    >>> cell_reader(Cell(CellKind.INTEGER), CellContext(nullable=True))(" 10.0 ")
     10
     """
     empty = None if reading.empty_is_null else Absent.NOT_GIVEN
@@ -119,12 +119,12 @@ def cell_reader(cell: Cell, reading: Reading) -> Callable[[Any], Any]:
     return read
 
 
-def column_reader(cell: Cell, reading: Reading) -> Callable[[Iterable[Any]], list[Any]]:
+def column_reader(cell: Cell, reading: CellContext) -> Callable[[Iterable[Any]], list[Any]]:
     """The same for a stretch of a column; a CellError stands where its value would.
 
     Values of equal cells may be one object: they MUST NOT be changed.
 
-    >>> column_reader(Cell(CellKind.INTEGER), Reading(nullable=True))(["7", "", None])
+    >>> column_reader(Cell(CellKind.INTEGER), CellContext(nullable=True))(["7", "", None])
     [7, <Absent.NOT_GIVEN: 'not given'>, <Absent.NOT_GIVEN: 'not given'>]
     """
     read = cell_reader(cell, reading)
@@ -199,7 +199,7 @@ def _clean_free(text: str) -> str:
     return text
 
 
-def _words(cell: Cell, reading: Reading, empty: Any) -> dict[str, Any]:
+def _words(cell: Cell, reading: CellContext, empty: Any) -> dict[str, Any]:
     """What whole cells mean whatever the field's type."""
     words: dict[str, Any] = {"": empty, OMIT: Absent.OMITTED}
     if reading.nullable:
@@ -219,7 +219,7 @@ def _said(word: Any) -> Any:
     return word
 
 
-def _parser(cell: Cell, reading: Reading) -> Callable[[str], Any]:
+def _parser(cell: Cell, reading: CellContext) -> Callable[[str], Any]:
     parse = _plain_parser(cell, reading)
     if cell.kind is CellKind.TEXT:
         return parse
@@ -241,7 +241,7 @@ def spreadsheet_text(value: str) -> CellError:
     )
 
 
-def _plain_parser(cell: Cell, reading: Reading) -> Callable[[str], Any]:
+def _plain_parser(cell: Cell, reading: CellContext) -> Callable[[str], Any]:
     match cell.kind:
         case CellKind.ID:
             return read_id
@@ -345,7 +345,7 @@ def _read_container(text: str, cell: Cell) -> Any:
         ) from error
 
 
-def _typed(value: Any, cell: Cell, reading: Reading) -> Any:
+def _typed(value: Any, cell: Cell, reading: CellContext) -> Any:
     """A value that is no text, from a Parquet column."""
     match cell.kind:
         case CellKind.ID | CellKind.TEXT | CellKind.KEYWORD:
@@ -410,7 +410,7 @@ def _typed_whole(value: Any) -> int:
     raise _other_type(value, CellKind.INTEGER)
 
 
-def _typed_date(value: Any, reading: Reading) -> str:
+def _typed_date(value: Any, reading: CellContext) -> str:
     if isinstance(value, datetime):
         return read_timestamp(value, reading.timezone, reading.written_in)
     if isinstance(value, date):

@@ -33,7 +33,7 @@ def stand_ins(delimiter: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class CsvRecords:
     """The whole records at the start of a text.
 
     plain       without quotes, with stand-ins
@@ -61,7 +61,7 @@ class QuoteError(Exception):
         self.is_stray = is_stray
 
 
-def whole_records(text: bytes, delimiter: str, *, is_last: bool) -> Records:
+def whole_records(text: bytes, delimiter: str, *, is_last: bool) -> CsvRecords:
     r"""The whole records that `text`, which starts at a record's start, begins with.
 
     is_last   nothing follows: the last record needs no line end
@@ -72,7 +72,7 @@ def whole_records(text: bytes, delimiter: str, *, is_last: bool) -> Records:
     """
     if QUOTE not in text:
         used = len(text) if is_last else text.rfind(b"\n") + 1
-        return Records(text[:used], used, is_quoted=False)
+        return CsvRecords(text[:used], used, is_quoted=False)
     parts = text.split(QUOTE)
     _check(parts, delimiter.encode())
     if is_last:
@@ -81,7 +81,7 @@ def whole_records(text: bytes, delimiter: str, *, is_last: bool) -> Records:
         used = len(text)
     else:
         parts, used = _cut_after_last_newline(parts)
-    return Records(_plain(parts, delimiter.encode()), used, is_quoted=len(parts) > 1)
+    return CsvRecords(_plain(parts, delimiter.encode()), used, is_quoted=len(parts) > 1)
 
 
 # Split at its quotes, a text alternates between parts outside (even) and inside (odd) of quotes.

@@ -32,8 +32,8 @@ from pipeline.loader.csv_header import (
 from pipeline.loader.csv_quotes import (
     NEWLINE_STAND_IN,
     QUOTE,
+    CsvRecords,
     QuoteError,
-    Records,
     stand_ins,
     whole_records,
 )
@@ -131,7 +131,7 @@ class CsvReader:
             self._text += chunk[: found.start()]
             self._refused = chunk[found.start() :]
 
-    def _whole_records(self, *, is_last: bool) -> Records:
+    def _whole_records(self, *, is_last: bool) -> CsvRecords:
         try:
             records = whole_records(self._text, self.delimiter, is_last=is_last)
         except QuoteError as error:
@@ -198,7 +198,7 @@ class CsvReader:
 
     # Records -----------------------------------------------------------------------------------
 
-    def _take(self, records: Records) -> pl.DataFrame:
+    def _take(self, records: CsvRecords) -> pl.DataFrame:
         """The records as a frame; they leave the text."""
         try:
             plain = records.plain

@@ -44,7 +44,7 @@ K = TypeVar("K", bound=Hashable)
 E = TypeVar("E")
 
 
-class Census(Generic[K, E]):
+class IssueCounts(Generic[K, E]):
     """Counts by kind, with the first few examples; kinds beyond a bound count under `rest`."""
 
     def __init__(self, rest: K) -> None:
@@ -54,7 +54,7 @@ class Census(Generic[K, E]):
     def add(self, kind: K, example: E) -> None:
         """One more of `kind`.
 
-        >>> census = Census[str, int]("others")
+        >>> census = IssueCounts[str, int]("others")
         >>> census.add("odd", 7)
         >>> census.most_first()
         [('odd', 1, (7,))]

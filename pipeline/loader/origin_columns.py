@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from pipeline.loader.cell_error import CellError
-from pipeline.loader.cells import Absent, Reading, column_reader
+from pipeline.loader.cells import Absent, CellContext, column_reader
 from pipeline.model import Cell, CellKind, Fault
 from pipeline.model.errors import shorten
 
@@ -16,43 +16,43 @@ _AS_NEW = "--force-order sends the row as a new one"
 _KEPT_MOST = 4_096
 
 
-class Since(NamedTuple):
+class RowOrigin(NamedTuple):
     """Run and row whose place in time a row keeps; a new row has neither."""
 
     run: str = ""
     row: int = 0
 
 
-NEW = Since()
+NEW = RowOrigin()
 
 
-class SinceReader:
+class OriginReader:
     """Reads both columns of one file.
 
     is_known  whether a run of that name is on record
     """
 
     def __init__(self, is_known: Callable[[str], bool]) -> None:
-        reading = Reading(nullable=False)
+        reading = CellContext(nullable=False)
         self._runs = column_reader(Cell(CellKind.KEYWORD), reading)
         self._rows = column_reader(Cell(CellKind.INTEGER), reading)
         self._is_known = is_known
         self._kept: dict[str, bool] = {}
 
-    def read(self, runs: Sequence[Any], rows: Sequence[Any]) -> list[Since | tuple[Fault, ...]]:
+    def read(self, runs: Sequence[Any], rows: Sequence[Any]) -> list[RowOrigin | tuple[Fault, ...]]:
         """The place of each row, or what is wrong with its cells.
 
-        >>> SinceReader(lambda _name: True).read(["monday", ""], [" 5.0", ""])
+        >>> OriginReader(lambda _name: True).read(["monday", ""], [" 5.0", ""])
         [Since(run='monday', row=5), Since(run='', row=0)]
         """
         read = zip(self._runs(runs), self._rows(rows), runs, rows, strict=True)
         return [self._since(*cells) for cells in read]
 
-    def _since(self, run: Any, row: Any, *given: Any) -> Since | tuple[Fault, ...]:
+    def _since(self, run: Any, row: Any, *given: Any) -> RowOrigin | tuple[Fault, ...]:
         if type(run) is Absent and type(row) is Absent:
             return NEW
         faults = [*self._run_faults(run, given[0]), *_row_faults(row, given[1])]
-        return tuple(faults) or Since(run, row)
+        return tuple(faults) or RowOrigin(run, row)
 
     def _run_faults(self, run: Any, given: Any) -> list[Fault]:
         if isinstance(run, CellError):

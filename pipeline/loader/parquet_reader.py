@@ -12,7 +12,7 @@ import polars as pl
 from pipeline.loader.columns import MAX_RECORD_BYTES, is_unnamed
 from pipeline.loader.parquet_file import AGAIN
 from pipeline.loader.parquet_footer import INT96, Footer
-from pipeline.loader.parquet_types import ReadColumn, Unread, column_types
+from pipeline.loader.parquet_types import ReadColumn, UnreadColumn, column_types
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, DamagedError, Fault, InputError
 from pipeline.store.parquet import read_frames, row_count
 
@@ -59,7 +59,9 @@ class ParquetReader:
             types = column_types(footer.columns, pl.read_parquet_schema(path))
         self._read = {name: each for name, each in types.items() if isinstance(each, ReadColumn)}
         self.unread = {
-            name: (each.what, each.todo) for name, each in types.items() if isinstance(each, Unread)
+            name: (each.what, each.todo)
+            for name, each in types.items()
+            if isinstance(each, UnreadColumn)
         }
         self._check_unread()
         self.columns = tuple(name for name in self._read if not is_unnamed(name))

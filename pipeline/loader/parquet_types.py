@@ -28,7 +28,7 @@ _UUID_PARTS = ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))  # of 32 hexadecimal 
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class UnreadColumn:
     """Why a column is not read.
 
     what  it holds, as a phrase
@@ -53,7 +53,7 @@ class ReadColumn:
 
 def column_types(
     columns: tuple[Node, ...], found: Mapping[str, pl.DataType]
-) -> dict[str, ReadColumn | Unread]:
+) -> dict[str, ReadColumn | UnreadColumn]:
     """How each column is read, or why it is not.
 
     found  its type, as polars has it
@@ -61,9 +61,9 @@ def column_types(
     return {node.name: _column(node, found[node.name]) for node in columns}
 
 
-def _column(node: Node, dtype: pl.DataType) -> ReadColumn | Unread:
+def _column(node: Node, dtype: pl.DataType) -> ReadColumn | UnreadColumn:
     if len(node.leaves) != _leaf_count(dtype):
-        return Unread("a type that is not known here", "Cast it to text in the export")
+        return UnreadColumn("a type that is not known here", "Cast it to text in the export")
     refused = _refused(dtype, iter(node.leaves))
     if refused is not None:
         return refused
@@ -77,24 +77,26 @@ def _leaf_count(dtype: pl.DataType) -> int:
     return sum(map(_leaf_count, inner)) if inner else 1
 
 
-def _refused(dtype: pl.DataType, leaves: Iterator[Leaf]) -> Unread | None:
+def _refused(dtype: pl.DataType, leaves: Iterator[Leaf]) -> UnreadColumn | None:
     """What is wrong with a type: its own, or that of what it nests."""
     inner = list(_nested(dtype))
     if inner:
         found = [_refused(each, leaves) for each in inner]  # each takes its leaves
         own = _REFUSED[pl.Map] if isinstance(dtype, pl.Map) else None
-        return Unread(*own) if own else next(filter(None, found), None)
+        return UnreadColumn(*own) if own else next(filter(None, found), None)
     leaf = next(leaves)
     if leaf.is_interval:
-        return Unread(*_INTERVAL)
+        return UnreadColumn(*_INTERVAL)
     if isinstance(dtype, pl.Decimal) and dtype.precision > MAX_DECIMAL_DIGITS:
-        return Unread(
+        return UnreadColumn(
             f"a decimal of {dtype.precision} digits",
             f"Cast it to a decimal of at most {MAX_DECIMAL_DIGITS} digits, or to text",
         )
     if isinstance(dtype, pl.Binary) and (leaf.is_uuid or leaf.is_json):
         return None
-    return next((Unread(*why) for kind, why in _REFUSED.items() if isinstance(dtype, kind)), None)
+    return next(
+        (UnreadColumn(*why) for kind, why in _REFUSED.items() if isinstance(dtype, kind)), None
+    )
 
 
 def _asked_for(dtype: pl.DataType, leaves: Iterator[Leaf]) -> pl.DataType:

@@ -20,7 +20,7 @@ from pipeline.loader.cells import (
     MISSING_WORDS,
     NULL,
     Absent,
-    Reading,
+    CellContext,
     column_reader,
 )
 from pipeline.loader.dates import offset_zone
@@ -283,7 +283,7 @@ def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 def _reader(
     column: Column, timezone: tzinfo | None, offset: str | None
 ) -> Callable[[Iterable[Any]], list[Any]]:
-    reading = Reading(
+    reading = CellContext(
         nullable=column.field.is_nullable,
         empty_is_null=column.empty_is_null,
         timezone=timezone,

@@ -11,11 +11,11 @@ from pipeline.model.errors import (
     UsageError,
 )
 from pipeline.model.job import Cell, CellKind, EntityKey, JobRow, UpdateJob
-from pipeline.model.progress import AccountProgress, Trouble
+from pipeline.model.progress import AccountProgress, RecentError
 from pipeline.model.result import RESULT_COLUMNS, SUCCESS, RowResult, Status
 from pipeline.model.snapshot import LINE_COLUMN, ROW_COLUMN, InputSettings, Snapshot
 from pipeline.model.stand_ins import MAX_CELL_BYTES, BeyondCalendar, TooLong
-from pipeline.model.wire import Link, NoReply, Reply, Request, Standing
+from pipeline.model.wire import Link, NoReply, Reply, ReplyStanding, Request
 
 __all__ = [
     "LINE_COLUMN",
@@ -39,15 +39,15 @@ __all__ = [
     "Link",
     "NoReply",
     "PipelineError",
+    "RecentError",
     "Reply",
+    "ReplyStanding",
     "Request",
     "RowResult",
     "RunAborted",
     "Snapshot",
-    "Standing",
     "Status",
     "TooLong",
-    "Trouble",
     "UpdateJob",
     "UsageError",
     "Verdict",

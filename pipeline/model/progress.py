@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pipeline.model.result import Status
 
 
-class Trouble(NamedTuple):
+class RecentError(NamedTuple):
     """A kind of answer that was no success.
 
     words  of the last one of them
@@ -61,4 +61,4 @@ class AccountProgress:
     is_probing: bool = False
     is_held_up: bool = False
     stopped: str | None = None
-    troubles: tuple[Trouble, ...] = ()
+    troubles: tuple[RecentError, ...] = ()

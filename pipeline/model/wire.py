@@ -75,7 +75,7 @@ class Link:
     tls: Literal["1.2", "legacy"] = "1.2"
 
 
-class Standing:
+class ReplyStanding:
     """What became known of a reply after it had come.
 
     is_doubtful  its connection brought more than was asked for: it may answer another request
@@ -108,7 +108,7 @@ class Reply(NamedTuple):
     body: bytes
     is_cut: bool = False
     received_s: float = 0.0
-    standing: Standing | None = None
+    standing: ReplyStanding | None = None
     hide: Callable[[str], str] = _as_it_is
 
 

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from pipeline.model.formatting import number, one_line
 from pipeline.notify.events import (
+    DropQuarantined,
     Event,
     Level,
     NothingArrived,
     RunEnded,
     RunFailed,
-    SetAside,
 )
 
 Body = Literal["slack", "teams", "json"]
@@ -30,7 +30,7 @@ _GAP = "\u200b"
 def name_of(event: Event) -> str:
     """The name of its kind.
 
-    >>> name_of(SetAside(file="a.csv", why="empty"))
+    >>> name_of(DropQuarantined(file="a.csv", why="empty"))
     'set_aside'
     """
     return re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
@@ -56,7 +56,7 @@ def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arri
             return "end"
         case RunEnded(exit_code=code):
             return "gate" if code == STOPPED_CODE else "failure"
-        case RunFailed() | SetAside():
+        case RunFailed() | DropQuarantined():
             return "failure"
         case NothingArrived():
             return "nothing_arrived"
@@ -66,7 +66,7 @@ def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arri
 def as_json(event: Event, now: datetime) -> str:
     r"""One line of JSON.
 
-    >>> as_json(SetAside(file="a.csv", why="empty"), datetime(2026, 5, 1, tzinfo=UTC))
+    >>> as_json(DropQuarantined(file="a.csv", why="empty"), datetime(2026, 5, 1, tzinfo=UTC))
     '{"time":"2026-05-01T00:00:00.000Z","level":"error","event":"set_aside","file":"a.csv","why":"empty"}'
     """
     return json.dumps({**_head(event, now), **_fields(event)}, separators=(",", ":"))
@@ -75,7 +75,7 @@ def as_json(event: Event, now: datetime) -> str:
 def as_text(event: Event, now: datetime) -> str:
     """One line for people, `key=value`.
 
-    >>> as_text(SetAside(file="a.csv", why="it is empty"), datetime(2026, 5, 1, tzinfo=UTC))
+    >>> as_text(DropQuarantined(file="a.csv", why="it is empty"), datetime(2026, 5, 1, tzinfo=UTC))
     '2026-05-01T00:00:00.000Z ERROR set_aside file=a.csv why="it is empty"'
     """
     head = _head(event, now)
@@ -111,7 +111,7 @@ def _plain(value: object) -> str:
 def message(event: Event) -> str:
     """What a person reads in a chat, a few lines.
 
-    >>> message(SetAside(file="a.csv", why="it is empty"))
+    >>> message(DropQuarantined(file="a.csv", why="it is empty"))
     'a.csv was set aside: it is empty'
     """
     match event:
@@ -124,7 +124,7 @@ def message(event: Event) -> str:
             lines.append(f"run {event.run}, exit code {event.exit_code}, report {event.report}")
         case RunFailed():
             lines = [f"{event.file} was not sent, or not all of it: {event.why}"]
-        case SetAside():
+        case DropQuarantined():
             lines = [f"{event.file} was set aside: {event.why}"]
         case NothingArrived():
             more = f", expected {event.expected}" if event.expected else ""

@@ -16,16 +16,16 @@ from pipeline.model.formatting import one_line
 from pipeline.notify.events import (
     LEVELS,
     AccountEnded,
+    DropQuarantined,
     Event,
     Level,
     NothingArrived,
+    OutputLine,
     RowFailed,
     RowsLeftOut,
     RunEnded,
     RunFailed,
     RunStarted,
-    Said,
-    SetAside,
     Warned,
 )
 from pipeline.notify.formatting import as_json, as_text, body, level_of, occasion_of
@@ -39,7 +39,7 @@ ROWS_PER_S = 20
 _CODE_CHARS = 64
 
 
-class Log(Protocol):
+class LogStream(Protocol):
     """Where lines of a log go: what `print` needs of a file."""
 
     def write(self, text: str, /) -> object:
@@ -49,7 +49,7 @@ class Log(Protocol):
         """Let go of what is buffered."""
 
 
-class Teller:
+class Notifier:
     """Safe to call from any thread; no call waits for a receiver or raises because of one.
 
     config   says what a webhook is told
@@ -62,7 +62,7 @@ class Teller:
         self,
         config: Config,
         *,
-        log: Log | None = None,
+        log: LogStream | None = None,
         level: Level = "info",
         is_json: bool = False,
         webhook: Webhook | None = None,
@@ -120,7 +120,7 @@ class Teller:
 
     def said(self, words: str) -> None:
         """A line for people."""
-        self.tell(Said(what=words))
+        self.tell(OutputLine(what=words))
 
     def run_started(
         self, run: str, file: Path, *, invalid: int, accounts: Mapping[str, int]
@@ -191,7 +191,7 @@ class Teller:
     def set_aside(self, file: Path, why: str) -> None:
         """A dropped file was put away, and nothing of it was sent, or not all."""
         self.metrics.set_aside()
-        self.tell(SetAside(file=str(file), why=why))
+        self.tell(DropQuarantined(file=str(file), why=why))
 
     def nothing_arrived(self, where: str, expected: str = "") -> None:
         """No file lay where one was expected."""
@@ -217,12 +217,12 @@ def open_teller(
     config: Config,
     environ: Mapping[str, str],
     *,
-    log: Log,
+    log: LogStream,
     log_format: str | None = None,
     level: Level | None = None,
     metrics_file: Path | None = None,
     warn: Callable[[str], None] = lambda _words: None,
-) -> Iterator[Teller]:
+) -> Iterator[Notifier]:
     """A teller as the configuration wants it; in the end what waits is still told, for a while.
 
     A webhook whose URL cannot be read is warned of: who is told of a night must not stop it.
@@ -230,7 +230,7 @@ def open_teller(
     log_format, level, metrics_file  what the command says; None: the configuration's
     """
     chosen = log_format or config.log.format
-    teller = Teller(
+    teller = Notifier(
         config,
         log=None if chosen is None else log,
         level=level or config.log.level,

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from pipeline.model import UsageError
 from pipeline.notify.metrics import CONTENT_TYPE
-from pipeline.notify.notifier import Teller
+from pipeline.notify.notifier import Notifier
 
 STALE_AFTER_S = 60.0
 """A loop that was last through so long ago hangs."""
@@ -30,7 +30,7 @@ CONNECTION_S = 5.0
 async def serve_metrics(
     host: str,
     port: int,
-    teller: Teller,
+    teller: Notifier,
     *,
     stale_after_s: float = STALE_AFTER_S,
     connection_s: float = CONNECTION_S,

@@ -25,14 +25,14 @@ LONGEST_WAIT_S = 10.0
 later. A vendor that is back is seen at the latest a third of its absence later."""
 
 
-class Outage:
+class CircuitBreaker:
     """One account's view of its vendor.
 
     down_since_s  when it was seen that the vendor is down; None where it is not
     due_s         when the next probe may leave; None where it is not down
     asked         probes that left in this outage
 
-    >>> outage = Outage()
+    >>> outage = CircuitBreaker()
     >>> for at_s, entity in enumerate("abcde", 1):
     ...     outage.failed(entity, left_s=at_s, now_s=at_s)
     >>> outage.is_down, outage.due_s
@@ -76,7 +76,7 @@ class Outage:
 
         is_read  it was a read: that says nothing about updates
 
-        >>> outage = Outage()
+        >>> outage = CircuitBreaker()
         >>> for entity in "abcde":
         ...     outage.failed(entity, left_s=1.0, now_s=1.0)
         >>> outage.worked(left_s=2.0, is_read=True)
@@ -107,7 +107,7 @@ class Outage:
         before_s  when the request left with which the same row failed before, outside an outage;
                   None where it did not
 
-        >>> outage = Outage()
+        >>> outage = CircuitBreaker()
         >>> outage.worked(left_s=2.0)
         >>> for entity in "abcde":
         ...     outage.failed(entity, left_s=3.0, now_s=3.0, before_s=1.0)

@@ -59,7 +59,7 @@ def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, floa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class LimiterSettings:
     """What a vendor allows, and how that is kept.
 
     quotas         all hold at once; none where the limit is to be learned
@@ -102,7 +102,7 @@ OnPause = Callable[[AskedPause, float], None]
 """Is called with a pause and the time, UTC seconds since 1970."""
 
 
-class Gate:
+class RateLimiter:
     """Windows of every quota, even spacing within them, and the vendor's own pause.
 
     clock  monotonic seconds
@@ -113,7 +113,7 @@ class Gate:
 
     def __init__(
         self,
-        terms: Terms,
+        terms: LimiterSettings,
         *,
         clock: Callable[[], float],
         utc: Callable[[], float],
@@ -458,7 +458,7 @@ class Gate:
         self._returned.set()
 
 
-class Door:
+class AccountLimiter:
     """One account's way through a gate that others may use as well: closed for it alone.
 
     run       that goes through it; empty for a command that is none
@@ -467,7 +467,7 @@ class Door:
 
     def __init__(
         self,
-        gate: Gate,
+        gate: RateLimiter,
         run: str = "",
         *,
         announce: Callable[[str], None] = lambda _words: None,

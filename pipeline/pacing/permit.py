@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pipeline.model import Answer, Reply
-from pipeline.pacing.limiter import Door
+from pipeline.pacing.limiter import AccountLimiter
 from pipeline.vendors.kit.numbers import shown
 
 
-class Trip:
+class Permit:
     """A request that has its permit.
 
     number  that of its permit
@@ -16,7 +16,7 @@ class Trip:
 
     __slots__ = ("_door", "_is_back", "_number", "_words", "left_s")
 
-    def __init__(self, door: Door, number: int, left_s: float) -> None:
+    def __init__(self, door: AccountLimiter, number: int, left_s: float) -> None:
         self._door = door
         self._number = number
         self._is_back = False

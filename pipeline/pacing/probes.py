@@ -14,7 +14,7 @@ FIRST_AHEAD, MOST_AHEAD = 1_000, 16_000
 """So many rows are looked over for one that may tell more: at first, and at most."""
 
 
-class Turn(Enum):
+class ProbeKind(Enum):
     """A kind of row. What an earlier process of the run may have sent counts as sent.
 
     UNSENT  was not sent yet, and may be repeated
@@ -27,13 +27,13 @@ class Turn(Enum):
     ONCE = "once"
 
 
-_UNSENT_FIRST = (Turn.UNSENT, Turn.FAILED, Turn.ONCE)
-_FAILED_FIRST = (Turn.FAILED, Turn.UNSENT, Turn.ONCE)
-_ONCE_FIRST = (Turn.ONCE, Turn.UNSENT, Turn.FAILED)
+_UNSENT_FIRST = (ProbeKind.UNSENT, ProbeKind.FAILED, ProbeKind.ONCE)
+_FAILED_FIRST = (ProbeKind.FAILED, ProbeKind.UNSENT, ProbeKind.ONCE)
+_ONCE_FIRST = (ProbeKind.ONCE, ProbeKind.UNSENT, ProbeKind.FAILED)
 _EVERY_FAILED, _EVERY_ONCE, _FIRST_ONCE = 3, 8, 4
 
 
-def turns(number: int) -> tuple[Turn, ...]:
+def turns(number: int) -> tuple[ProbeKind, ...]:
     """Whose turn the probe is that is the `number`th of its outage, from 1; then who goes instead.
 
     Every third one is a row that failed. One that may not be repeated is every eighth, from the

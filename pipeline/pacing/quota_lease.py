@@ -23,7 +23,7 @@ from typing import NamedTuple
 from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.boot_clock import Moment, age_s
-from pipeline.pacing.limiter import Gate, Terms, spacing
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter, spacing
 from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.store import Departures, Lock, Runs
@@ -44,7 +44,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE = Path("/proc/self/ns/time")  # a container may count from another moment
 
 
-class Taken(NamedTuple):
+class Handover(NamedTuple):
     """What a gate has to know when it is opened.
 
     ages_s        since when requests of others count, oldest first, in seconds before now; negative
@@ -58,7 +58,7 @@ class Taken(NamedTuple):
     unrecorded: int
 
 
-class Tenure:
+class QuotaLease:
     """This process's hold on the gate of one quota group.
 
     group   its name, as on record
@@ -70,7 +70,12 @@ class Tenure:
     """
 
     def __init__(
-        self, group: str, gate: Gate, folder: Path, *, now: Callable[[], Moment] | None = None
+        self,
+        group: str,
+        gate: RateLimiter,
+        folder: Path,
+        *,
+        now: Callable[[], Moment] | None = None,
     ) -> None:
         name = hashlib.sha256(group.encode()).hexdigest()[:16]
         self.gate = gate
@@ -111,14 +116,14 @@ class Tenure:
             return self._lock.held_by()
         return None
 
-    def take(self, runs: Runs) -> Taken:
+    def take(self, runs: Runs) -> Handover:
         """What other processes sent, to open the gate with; to be called once it is held."""
         now = self._now()
         entries = runs.departures(self.group, after=self._noted)
         self._noted = max([self._noted, *(entry.number for entry in entries)])
         ages_s = (max(-MOST_WAY_S, each_s) for entry in entries for each_s in _ages_s(entry, now))
         longest_s = self.gate.terms.longest_s
-        return Taken(
+        return Handover(
             ages_s=sorted((each_s for each_s in ages_s if each_s <= longest_s), reverse=True),
             pause=runs.pause_of(self.group),
             unrecorded=self._lost(entries),
@@ -172,13 +177,14 @@ def this_moment() -> Moment:
     return Moment("", utc_s, utc_s)
 
 
-def most_in(seconds: float, terms: Terms) -> int:
+def most_in(seconds: float, terms: LimiterSettings) -> int:
     """How many requests may leave in so short a time; 0 where no quota is stated.
 
     >>> from pipeline.model.quota import Quota
-    >>> most_in(2.0, Terms(quotas=(Quota(20, 1.0), Quota(600, 60.0))))
+    >>> most_in(2.0, LimiterSettings(quotas=(Quota(20, 1.0), Quota(600, 60.0))))
     22
-    >>> most_in(2.0, Terms(quotas=(Quota(20, 1.0, is_burst=True), Quota(600, 60.0, is_burst=True))))
+    >>> quotas = (Quota(20, 1.0, is_burst=True), Quota(600, 60.0, is_burst=True))
+    >>> most_in(2.0, LimiterSettings(quotas=quotas))
     40
     """
     bounds: list[float] = [quota.limit * math.ceil(seconds / quota.per_s) for quota in terms.quotas]

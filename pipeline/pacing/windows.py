@@ -19,7 +19,7 @@ LEAST_SPARE = 100
 """So many more than count are remembered: of some it will be known that they count from earlier."""
 
 
-class Log(Protocol):
+class DepartureLog(Protocol):
     """The requests that count for one quota. They are numbered from 0 in the order of departure."""
 
     @property
@@ -140,7 +140,7 @@ class DayLog:
             self._count, self._next = self._next + self._under_way, 0
 
 
-def log_of(quota: Quota, *, day_started_s: float | None = None) -> Log:
+def log_of(quota: Quota, *, day_started_s: float | None = None) -> DepartureLog:
     """How requests are counted for `quota`.
 
     day_started_s  when a day began for which a quota per day is meant; None: any 24 hours are

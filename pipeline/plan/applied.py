@@ -10,12 +10,12 @@ from typing import Any
 from pipeline.jobs import JobsFile
 from pipeline.jobs.jobs_file import job_rows
 from pipeline.model import JobRow, RowResult, Status
-from pipeline.plan.rows import Applied
+from pipeline.plan.rows import AppliedRow
 from pipeline.run import Prepared
 from pipeline.runs.record import has_befores, open_befores, open_record
 from pipeline.store import RunLedger
 from pipeline.store.parquet import read_back_frames
-from pipeline.store.previous_states import Befores
+from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
 
@@ -25,10 +25,10 @@ MAY_STAND = frozenset({Status.UPDATED, Status.UNKNOWN})
 Ended = tuple[JobRow, RowResult]
 
 
-class Record:
+class AppliedRun:
     """A run as it stands on record."""
 
-    def __init__(self, ledger: RunLedger, befores: Befores | None) -> None:
+    def __init__(self, ledger: RunLedger, befores: PreviousStates | None) -> None:
         self._ledger = ledger
         self._befores = befores
 
@@ -44,7 +44,7 @@ class Record:
         account: Account,
         operations: Mapping[str, Operation[Any, Any]],
         some: Sequence[Ended],
-    ) -> list[Applied]:
+    ) -> list[AppliedRow]:
         """What these rows overwrote and left."""
         kept = self._befores.of([job.row for job, _ in some]) if self._befores else {}
         return [
@@ -59,20 +59,20 @@ class Record:
         job: JobRow,
         result: RowResult,
         kept: str,
-    ) -> Applied:
+    ) -> AppliedRow:
         sent = operation.job_type.trusted(job.text)
         change, text = operation.change, job.expects or kept
         if change is None:
-            return Applied(job, sent, None, None)
+            return AppliedRow(job, sent, None, None)
         before = State.of(text) if text else change.said(account.settings, sent)
         if before is None:
-            return Applied(job, sent, None, None)
+            return AppliedRow(job, sent, None, None)
         if job.keeps and change.merge is not None:
             sent = change.merge(account.settings, sent, before)
         after = change.after(account.settings, sent, before)
         if after is not None:
             after = State(after.fields, _etag(result.receipt))
-        return Applied(job, sent, before, after)
+        return AppliedRow(job, sent, before, after)
 
 
 def _etag(receipt: str) -> str | None:
@@ -87,10 +87,10 @@ def _etag(receipt: str) -> str | None:
 
 
 @contextmanager
-def record_of(prepared: Prepared) -> Iterator[Record]:
+def record_of(prepared: Prepared) -> Iterator[AppliedRun]:
     """The record of a run, open while the block runs. Raises RunAborted or LedgerError."""
-    kept: AbstractContextManager[Befores | None] = nullcontext()
+    kept: AbstractContextManager[PreviousStates | None] = nullcontext()
     if has_befores(prepared.folder):
         kept = open_befores(prepared.folder)
     with open_record(prepared.folder) as ledger, kept as befores:
-        yield Record(ledger, befores)
+        yield AppliedRun(ledger, befores)

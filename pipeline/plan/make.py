@@ -32,18 +32,19 @@ from pipeline.loader import Bound
 from pipeline.loader.plan_file import PlanWriter
 from pipeline.model import JobRow, RowResult, RunAborted, UsageError
 from pipeline.model.plan import PlanKind, Planned, PlanRow
-from pipeline.plan.plan_summary import Page
-from pipeline.plan.readers import STRETCH_ROWS, States, Wanted, opened, rows_of
+from pipeline.plan.plan_summary import PlanSummary
+from pipeline.plan.readers import STRETCH_ROWS, EntityStates, WantedEntity, opened, rows_of
 from pipeline.plan.rows import foretold, invalid
-from pipeline.run import Way
+from pipeline.run import RunEnvironment
 from pipeline.run.destination_locks import accounts_held
 from pipeline.run.prepare import take_and_bind
 from pipeline.runs import RunOptions
 from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
+from pipeline.store.files import aside, publish, removed_on_error
 from pipeline.vendors import Account, Operation
-from pipeline.workers.entity_reader import Seen
+from pipeline.workers.entity_reader import ReadResult
 
 LAST_ROW = 2**63 - 1
 Tell = Callable[[int, int], None]
@@ -51,12 +52,12 @@ Tell = Callable[[int, int], None]
 
 
 @dataclass(slots=True)
-class Made:
+class MadePlan:
     """A plan that was written: its file, what it says of itself, and its page."""
 
     path: Path
     planned: Planned
-    page: Page
+    page: PlanSummary
     stopped: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -64,11 +65,11 @@ async def make_plan(
     path: Path,
     out: Path | None,
     config: Config,
-    way: Way,
+    way: RunEnvironment,
     *,
     options: RunOptions,
     tell: Tell = lambda _done, _rows: None,
-) -> Made:
+) -> MadePlan:
     """Read what the entities of a file hold, and write what sending it would do.
 
     out  where the plan goes; None: into the folder of the reports, under the name of the file
@@ -86,7 +87,7 @@ async def make_plan(
         async with _reading(bound, config, way) as states:
             with RunLedger(folder / LEDGER) as ledger, plan_file(out) as writer:
                 kinds: Counter[PlanKind] = Counter()
-                page = Page(states.hide)
+                page = PlanSummary(states.hide)
                 for some in _stretches(_in_order(bound, ledger)):
                     laid = await rows.lay(some, states)
                     await anyio.to_thread.run_sync(writer.write, laid)
@@ -96,7 +97,7 @@ async def make_plan(
                 operations = {name for file in bound.jobs.values() for name in file.operations}
                 planned = planned_now(str(path), accounts, operations, kinds, states.requests)
                 writer.say(planned)
-        return Made(out, planned, page, states.stopped)
+        return MadePlan(out, planned, page, states.stopped)
 
 
 def planned_now(
@@ -135,28 +136,28 @@ class _Rows:
         )
 
     async def lay(
-        self, some: Sequence[tuple[str, JobRow | RowResult]], states: States
+        self, some: Sequence[tuple[str, JobRow | RowResult]], states: EntityStates
     ) -> list[PlanRow]:
         """What sending them would do, in their order; rows of one entity build on each other."""
         seen = await states.of([self._wanted(account, job) for account, job in _jobs(some)])
         return [self._laid(account, each, seen, states) for account, each in some]
 
-    def _wanted(self, account: str, job: JobRow) -> Wanted:
+    def _wanted(self, account: str, job: JobRow) -> WantedEntity:
         operation = self._operations[job.operation]
-        return Wanted(account, job.entity, operation, operation.job_type.trusted(job.text))
+        return WantedEntity(account, job.entity, operation, operation.job_type.trusted(job.text))
 
     def _laid(
         self,
         account: str,
         each: JobRow | RowResult,
-        seen: Mapping[str, Seen],
-        states: States,
+        seen: Mapping[str, ReadResult],
+        states: EntityStates,
     ) -> PlanRow:
         if isinstance(each, RowResult):
             return invalid(each)
         operation: Operation[Any, Any] = self._operations[each.operation]
         known = states.known.get(each.entity)
-        what = Seen(known) if known is not None else seen.get(each.entity, Seen(None))
+        what = ReadResult(known) if known is not None else seen.get(each.entity, ReadResult(None))
         row, after = foretold(self._accounts[account], operation, each, what)
         if after is not None and each.entity in self._several:
             states.known[each.entity] = after
@@ -191,7 +192,9 @@ def _stretches(
 
 
 @asynccontextmanager
-async def _reading(bound: Bound, config: Config, way: Way) -> AsyncIterator[States]:
+async def _reading(
+    bound: Bound, config: Config, way: RunEnvironment
+) -> AsyncIterator[EntityStates]:
     """States of the accounts of a file, while no other process uses their quotas."""
     places = frozenset[str]().union(*(file.reaches for file in bound.jobs.values()))
     async with (
@@ -220,12 +223,13 @@ def plan_file(out: Path) -> Iterator[PlanWriter]:
     """Write a plan to `out`, whole or not at all. Raises UsageError or RunAborted."""
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: a plan is a .parquet file")
-    aside = out.with_name(f".{out.name}.new")
+    part = aside(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with PlanWriter(aside) as writer:
-            yield writer
-        aside.replace(out)
+        with removed_on_error(part):
+            with PlanWriter(part) as writer:
+                yield writer
+            publish({part: out})
     except OSError as error:
         raise RunAborted(f"the plan cannot be written to {out}: {error}") from error
 

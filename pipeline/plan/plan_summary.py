@@ -16,14 +16,14 @@ _VALUE_CHARS = 40
 _CHANGING = frozenset({PlanKind.CHANGES, PlanKind.BLIND})
 
 
-class Field(NamedTuple):
+class FieldCount(NamedTuple):
     """A field that rows of an operation change."""
 
     operation: str
     name: str
 
 
-class Example(NamedTuple):
+class ChangeExample(NamedTuple):
     """One change of a field: whose, from what to what, as people read it."""
 
     entity: str
@@ -31,7 +31,7 @@ class Example(NamedTuple):
     new: str
 
 
-class Page:
+class PlanSummary:
     """Counts and first examples.
 
     changed   rows that change a field
@@ -43,9 +43,9 @@ class Page:
 
     def __init__(self, hide: Callable[[str, str], str] = lambda _account, text: text) -> None:
         self._hide = hide
-        self.changed: Counter[Field] = Counter()
-        self.cleared: Counter[Field] = Counter()
-        self.examples: dict[Field, Example] = {}
+        self.changed: Counter[FieldCount] = Counter()
+        self.cleared: Counter[FieldCount] = Counter()
+        self.examples: dict[FieldCount, ChangeExample] = {}
         self.notes: dict[PlanKind, list[tuple[int, str, str]]] = {}
 
     def add(self, rows: Iterable[PlanRow]) -> None:
@@ -60,14 +60,14 @@ class Page:
 
     def _add_changes(self, row: PlanRow) -> None:
         for change in row.changes:
-            field = Field(row.operation, change.field)
+            field = FieldCount(row.operation, change.field)
             if field not in self.changed and len(self.changed) >= _FIELDS_MOST:
-                field = Field(row.operation, "other fields")
+                field = FieldCount(row.operation, "other fields")
             self.changed[field] += 1
             if change.new in (None, [], {}) and change.old not in (None, [], {}):
                 self.cleared[field] += 1
             if field not in self.examples:
-                self.examples[field] = Example(
+                self.examples[field] = ChangeExample(
                     short_id(row.entity),
                     shown(change.old, partial(self._hide, row.account)),
                     shown(change.new, partial(self._hide, row.account)),

@@ -15,14 +15,14 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.jobs import JobsFile
 from pipeline.model import UpdateJob
-from pipeline.pacing.limiter import Door
-from pipeline.plan.state_cache import Shelf, shelve
-from pipeline.run import Way
+from pipeline.pacing.limiter import AccountLimiter
+from pipeline.plan.state_cache import StateCache, shelve
+from pipeline.run import RunEnvironment
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
 from pipeline.workers.auth import mask_of
-from pipeline.workers.dependencies import Surroundings
-from pipeline.workers.entity_reader import Reader, Seen
+from pipeline.workers.dependencies import SenderEnvironment
+from pipeline.workers.entity_reader import Reader, ReadResult
 
 FEW_ROWS = 100
 """For fewer rows nobody looks whether a list is shorter."""
@@ -31,7 +31,7 @@ STRETCH_ROWS = 1_000
 """So many rows are read at a time, and held in memory."""
 
 
-class Wanted(NamedTuple):
+class WantedEntity(NamedTuple):
     """An entity to be read: by whom, under which key, and through which update."""
 
     account: str
@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
     job: UpdateJob
 
 
-class States:
+class EntityStates:
     """What entities hold, read through the gates of their accounts, or known from before.
 
     rows   how many rows of each account and operation will be asked for, about
@@ -48,7 +48,7 @@ class States:
     """
 
     def __init__(
-        self, readers: Mapping[str, Reader], rows: Mapping[tuple[str, str], int], shelf: Shelf
+        self, readers: Mapping[str, Reader], rows: Mapping[tuple[str, str], int], shelf: StateCache
     ) -> None:
         self._readers = readers
         self._masks = {name: mask_of(reader.account) for name, reader in readers.items()}
@@ -76,16 +76,16 @@ class States:
         for reader in self._readers.values():
             reader.stop(why)
 
-    async def of(self, wanted: Sequence[Wanted]) -> dict[str, Seen]:
+    async def of(self, wanted: Sequence[WantedEntity]) -> dict[str, ReadResult]:
         """By entity; those that are known are not read, nor those of vendors that cannot be."""
-        found: dict[str, Seen] = {}
-        asked: dict[str, dict[str, Wanted]] = {}
+        found: dict[str, ReadResult] = {}
+        asked: dict[str, dict[str, WantedEntity]] = {}
         for each in wanted:
             if each.operation.reading is None or each.entity in self.known:
                 continue
             state = await self._from_list(each)
             if state is not None:
-                found[each.entity] = Seen(state)
+                found[each.entity] = ReadResult(state)
             else:
                 asked.setdefault(each.account, {}).setdefault(each.entity, each)
         async with anyio.create_task_group() as tasks:
@@ -93,14 +93,14 @@ class States:
                 tasks.start_soon(self._read, self._readers[account], some, found)
         return found
 
-    async def _from_list(self, wanted: Wanted) -> State | None:
+    async def _from_list(self, wanted: WantedEntity) -> State | None:
         """What a list of the place says, where reading it is cheaper."""
         place = place_of_kind(wanted.entity)
         if place not in self._listed:
             self._listed[place] = await self._list(wanted, place)
         return self._shelf.get(wanted.entity) if self._listed[place] else None
 
-    async def _list(self, wanted: Wanted, place: str) -> bool:
+    async def _list(self, wanted: WantedEntity, place: str) -> bool:
         reader, reading = self._readers[wanted.account], wanted.operation.reading
         change, settings = wanted.operation.change, reader.account.settings
         listing = None if reading is None else reading.listing(settings)
@@ -117,7 +117,7 @@ class States:
         return not change.unlike(settings, listed, seen.state)
 
     async def _read(
-        self, reader: Reader, some: Mapping[str, Wanted], found: dict[str, Seen]
+        self, reader: Reader, some: Mapping[str, WantedEntity], found: dict[str, ReadResult]
     ) -> None:
         pairs = [(each.operation, each.job) for each in some.values()]
         found.update(zip(some, await reader.read(pairs), strict=True))
@@ -127,31 +127,31 @@ class States:
 async def opened(
     names: Iterable[str],
     config: Config,
-    way: Way,
+    way: RunEnvironment,
     rows: Mapping[tuple[str, str], int] = MappingProxyType({}),
-) -> AsyncIterator[States]:
+) -> AsyncIterator[EntityStates]:
     """Readers for accounts, with their secrets; quotas remember what left.
 
     rows  as of States
 
     Raises ConfigError where an account cannot be used.
     """
-    around = Surroundings(clock=time.monotonic, jitter=random.random)
+    around = SenderEnvironment(clock=time.monotonic, jitter=random.random)
     accounts: list[Account] = [config.account(name, way.environ) for name in names]
     readers: dict[str, Reader] = {}
     async with AsyncExitStack() as stack:
         for account in accounts:
-            door = Door(way.shared.gate(account, config), announce=way.tell)
+            door = AccountLimiter(way.shared.gate(account, config), announce=way.tell)
             send = await stack.enter_async_context(way.open_link(account, door))
             reader = Reader(account, send=send, door=door, around=around)
             readers[account.name] = reader
             stack.enter_context(reader.open())
-        shelf = Shelf()
+        shelf = StateCache()
         stack.callback(shelf.close)
         failure: Exception | None = None
         async with way.shared.kept(config, way.tell):
             try:
-                yield States(readers, rows, shelf)
+                yield EntityStates(readers, rows, shelf)
             except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
                 failure = error
         if failure is not None:

@@ -9,7 +9,7 @@ from pipeline.model import JobRow, RowResult, UpdateJob
 from pipeline.model.plan import FieldChange, PlanKind, PlanRow
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Change, Difference, Missing, State
-from pipeline.workers.entity_reader import Seen
+from pipeline.workers.entity_reader import ReadResult
 
 NO_FIT = "the patch does not fit what is there: the vendor would refuse it"
 BY_THE_ROW = (
@@ -22,7 +22,7 @@ NOT_TOLD = (
 )
 
 
-class Laid(NamedTuple):
+class PlannedRow(NamedTuple):
     """A row of a plan, and what its entity holds once it was sent; None where nobody knows."""
 
     row: PlanRow
@@ -33,8 +33,8 @@ def foretold(
     account: Account,
     operation: Operation[Any, Any],
     job: JobRow,
-    seen: Seen,
-) -> Laid:
+    seen: ReadResult,
+) -> PlannedRow:
     """What sending a job would do.
 
     seen  what its entity holds
@@ -45,9 +45,9 @@ def foretold(
     if change is None or operation.reading is None:
         return _blind(account, operation, blank, wanted)
     if seen.state is None:
-        return Laid(blank._replace(kind=PlanKind.UNREAD, note=seen.why), None)
+        return PlannedRow(blank._replace(kind=PlanKind.UNREAD, note=seen.why), None)
     if isinstance(seen.state, Missing):
-        return Laid(
+        return PlannedRow(
             blank._replace(kind=PlanKind.MISSING, note="the vendor has no such entity"), None
         )
     state = seen.state
@@ -56,25 +56,27 @@ def foretold(
         blank = blank._replace(job=wanted.canonical_json())
     blank = blank._replace(before=state.text())
     if not operation.reading.differences(settings, wanted, state):
-        return Laid(blank._replace(kind=PlanKind.UNCHANGED), state)
+        return PlannedRow(blank._replace(kind=PlanKind.UNCHANGED), state)
     after = change.after(settings, wanted, state)
     if after is None:
-        return Laid(blank._replace(note=NO_FIT), state)
-    return Laid(blank._replace(changes=_changes(change.unlike(settings, after, state))), after)
+        return PlannedRow(blank._replace(note=NO_FIT), state)
+    return PlannedRow(
+        blank._replace(changes=_changes(change.unlike(settings, after, state))), after
+    )
 
 
 def _blind(
     account: Account, operation: Operation[Any, Any], blank: PlanRow, wanted: UpdateJob
-) -> Laid:
+) -> PlannedRow:
     """Of a vendor that cannot be read: what the row itself says is all that there is."""
     change, settings = operation.change, account.settings
     said = None if change is None else change.said(settings, wanted)
     if change is None or said is None:
-        return Laid(blank._replace(kind=PlanKind.BLIND, note=NOT_TOLD), None)
+        return PlannedRow(blank._replace(kind=PlanKind.BLIND, note=NOT_TOLD), None)
     after = change.after(settings, wanted, said)
     changes = () if after is None else _changes(change.unlike(settings, after, said))
     row = blank._replace(kind=PlanKind.BLIND, note=BY_THE_ROW, changes=changes, before=said.text())
-    return Laid(row, None)
+    return PlannedRow(row, None)
 
 
 def invalid(result: RowResult) -> PlanRow:
@@ -104,7 +106,7 @@ def _changes(found: Sequence[Difference]) -> tuple[FieldChange, ...]:
 # -------------------------------------------------------------------------------- taking back
 
 
-class Applied(NamedTuple):
+class AppliedRow(NamedTuple):
     """A row that a run has applied.
 
     job     as it stands on record; `sent` what went out for it
@@ -119,8 +121,8 @@ class Applied(NamedTuple):
 
 
 def taken_back(
-    account: Account, operation: Operation[Any, Any], applied: Applied, seen: Seen
-) -> Laid:
+    account: Account, operation: Operation[Any, Any], applied: AppliedRow, seen: ReadResult
+) -> PlannedRow:
     """What takes a row back, if the entity still is as the row left it.
 
     seen  what it holds now; of a vendor that cannot be read, nothing
@@ -128,14 +130,14 @@ def taken_back(
     blank = _blank(account.name, applied.job)._replace(job="", since_run="", since_row=0)
     change, before = operation.change, applied.before
     if change is None or before is None:
-        return Laid(blank._replace(kind=PlanKind.FINAL, note=_no_before(operation)), None)
+        return PlannedRow(blank._replace(kind=PlanKind.FINAL, note=_no_before(operation)), None)
     back = change.inverse(account.settings, applied.sent, before)
     if operation.reading is None:
-        return Laid(_blindly_back(blank, change, account, applied, back), None)
+        return PlannedRow(_blindly_back(blank, change, account, applied, back), None)
     if seen.state is None:
-        return Laid(blank._replace(kind=PlanKind.UNREAD, note=seen.why), None)
+        return PlannedRow(blank._replace(kind=PlanKind.UNREAD, note=seen.why), None)
     if isinstance(seen.state, Missing) or applied.after is None:
-        return Laid(blank._replace(kind=PlanKind.MISSING, note=GONE), None)
+        return PlannedRow(blank._replace(kind=PlanKind.MISSING, note=GONE), None)
     return _back_from(
         blank._replace(before=seen.state.text()),
         change,
@@ -150,27 +152,27 @@ def _back_from(
     blank: PlanRow,
     change: Change[Any, Any],
     account: Account,
-    applied: Applied,
+    applied: AppliedRow,
     back: UpdateJob | None,
     *,
     live: State,
-) -> Laid:
+) -> PlannedRow:
     """The same, where it is known what is there."""
     settings = account.settings
     before, after = applied.before or State({}), applied.after or State({})
     if found := change.unlike(settings, after, live):
         if change.unlike(settings, before, live):
-            return Laid(_conflict(blank, found), None)
-        return Laid(blank._replace(kind=PlanKind.UNCHANGED), live)
+            return PlannedRow(_conflict(blank, found), None)
+        return PlannedRow(blank._replace(kind=PlanKind.UNCHANGED), live)
     if back is None:
-        return Laid(blank._replace(kind=PlanKind.UNCHANGED), live)
+        return PlannedRow(blank._replace(kind=PlanKind.UNCHANGED), live)
     blank = blank._replace(job=back.canonical_json())
     restored = change.after(settings, back, live)
     if restored is None:
-        return Laid(blank._replace(kind=PlanKind.FINAL, note=NO_FIT), None)
+        return PlannedRow(blank._replace(kind=PlanKind.FINAL, note=NO_FIT), None)
     changes = _changes(change.unlike(settings, restored, live))
     kind = PlanKind.CHANGES if changes else PlanKind.UNCHANGED
-    return Laid(blank._replace(kind=kind, changes=changes), restored)
+    return PlannedRow(blank._replace(kind=kind, changes=changes), restored)
 
 
 def _no_before(operation: Operation[Any, Any]) -> str:
@@ -183,7 +185,7 @@ def _blindly_back(
     blank: PlanRow,
     change: Change[Any, Any],
     account: Account,
-    applied: Applied,
+    applied: AppliedRow,
     back: UpdateJob | None,
 ) -> PlanRow:
     before = applied.before or State({})

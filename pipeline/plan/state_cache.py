@@ -7,19 +7,19 @@ import sqlite3
 from typing import Any
 
 from pipeline.model import UpdateJob
-from pipeline.vendors.kit.contract import Listing, Page, State
+from pipeline.vendors.kit.contract import EntityPage, Listing, State
 from pipeline.workers.entity_reader import Reader
 
 _MOST_PAGES = 100_000
 """A list that goes on longer leads in a circle."""
 
 
-def is_cheaper(page: Page, wanted: int) -> bool:
+def is_cheaper(page: EntityPage, wanted: int) -> bool:
     """Whether all pages are fewer requests than the entities that are wanted.
 
-    >>> is_cheaper(Page({"a": State({})}, 100, "1"), 200)
+    >>> is_cheaper(EntityPage({"a": State({})}, 100, "1"), 200)
     True
-    >>> is_cheaper(Page({"a": State({})}, None, "1"), 200)
+    >>> is_cheaper(EntityPage({"a": State({})}, None, "1"), 200)
     False
     """
     if page.total is None or not page.states:
@@ -27,7 +27,7 @@ def is_cheaper(page: Page, wanted: int) -> bool:
     return math.ceil(page.total / len(page.states)) + 1 < wanted
 
 
-class Shelf:
+class StateCache:
     """States by entity, on disk: memory does not grow with their number. For one thread."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Shelf:
         self._database.execute("CREATE TABLE states (entity TEXT PRIMARY KEY, state TEXT)")
         self._database.execute("BEGIN")
 
-    def put(self, place: str, page: Page) -> None:
+    def put(self, place: str, page: EntityPage) -> None:
         """Entities of one place, as an entity's text begins."""
         self._database.executemany(
             "INSERT OR REPLACE INTO states VALUES (?, ?)",
@@ -60,7 +60,7 @@ class Shelf:
 
 
 async def shelve(
-    shelf: Shelf,
+    shelf: StateCache,
     reader: Reader,
     listing: Listing[Any, Any],
     *,

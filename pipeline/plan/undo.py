@@ -15,25 +15,25 @@ from pipeline.jobs import JobsFile
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import UsageError
 from pipeline.model.plan import PlanKind, PlanRow
-from pipeline.plan.applied import MAY_STAND, Record, record_of
-from pipeline.plan.make import Made, Tell, place_of, plan_file, planned_now
-from pipeline.plan.plan_summary import Page
-from pipeline.plan.readers import STRETCH_ROWS, States, Wanted, opened, rows_of
-from pipeline.plan.rows import Applied, taken_back
-from pipeline.run import Way, reopen
+from pipeline.plan.applied import MAY_STAND, AppliedRun, record_of
+from pipeline.plan.make import MadePlan, Tell, place_of, plan_file, planned_now
+from pipeline.plan.plan_summary import PlanSummary
+from pipeline.plan.readers import STRETCH_ROWS, EntityStates, WantedEntity, opened, rows_of
+from pipeline.plan.rows import AppliedRow, taken_back
+from pipeline.run import RunEnvironment, reopen
 from pipeline.run.destination_locks import accounts_held
 from pipeline.vendors import Account
-from pipeline.workers.entity_reader import Seen
+from pipeline.workers.entity_reader import ReadResult
 
 
 async def undo_plan(
     run: str,
     out: Path | None,
     config: Config,
-    way: Way,
+    way: RunEnvironment,
     *,
     tell: Tell = lambda _done, _rows: None,
-) -> Made:
+) -> MadePlan:
     """Read what the entities of a run hold now, and write what takes the run back.
 
     Its rows are those of the run that were or may have been applied, the last first. `out` and what
@@ -50,7 +50,7 @@ async def undo_plan(
         ):
             with record_of(prepared) as record, plan_file(out) as writer:
                 kinds: Counter[PlanKind] = Counter()
-                page = Page(states.hide)
+                page = PlanSummary(states.hide)
                 for name, file in prepared.bound.jobs.items():
                     async for rows in _Account(accounts[name], file, record, states).rows():
                         first = kinds.total() + 1
@@ -66,7 +66,7 @@ async def undo_plan(
                 planned = planned_now(run, accounts, operations, kinds, states.requests)
                 planned = replace(planned, undoes=run)
                 writer.say(planned)
-            return Made(out, planned, page, states.stopped)
+            return MadePlan(out, planned, page, states.stopped)
     finally:
         prepared.lock.release()
 
@@ -74,7 +74,9 @@ async def undo_plan(
 class _Account:
     """The rows of one account of a run, taken back."""
 
-    def __init__(self, account: Account, file: JobsFile, record: Record, states: States) -> None:
+    def __init__(
+        self, account: Account, file: JobsFile, record: AppliedRun, states: EntityStates
+    ) -> None:
         self._account = account
         self._file = file
         self._record = record
@@ -90,14 +92,16 @@ class _Account:
             seen = await self._states.of([self._wanted(each) for each in applied if each.before])
             yield [self._row(each, seen) for each in applied]
 
-    def _wanted(self, applied: Applied) -> Wanted:
+    def _wanted(self, applied: AppliedRow) -> WantedEntity:
         job = applied.job
-        return Wanted(self._account.name, job.entity, self._operations[job.operation], applied.sent)
+        return WantedEntity(
+            self._account.name, job.entity, self._operations[job.operation], applied.sent
+        )
 
-    def _row(self, applied: Applied, seen: Mapping[str, Seen]) -> PlanRow:
+    def _row(self, applied: AppliedRow, seen: Mapping[str, ReadResult]) -> PlanRow:
         entity, operation = applied.job.entity, self._operations[applied.job.operation]
         known = self._states.known.get(entity)
-        what = Seen(known) if known is not None else seen.get(entity, Seen(None))
+        what = ReadResult(known) if known is not None else seen.get(entity, ReadResult(None))
         row, after = taken_back(self._account, operation, applied, what)
         if after is not None and entity in self._several:
             self._states.known[entity] = after

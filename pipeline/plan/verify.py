@@ -17,17 +17,17 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import RunAborted, Status
-from pipeline.plan.applied import Ended, Record, record_of
+from pipeline.plan.applied import AppliedRun, Ended, record_of
 from pipeline.plan.make import Tell
-from pipeline.plan.readers import STRETCH_ROWS, States, Wanted, opened, rows_of
-from pipeline.plan.rows import Applied
-from pipeline.run import Prepared, Way, reopen
+from pipeline.plan.readers import STRETCH_ROWS, EntityStates, WantedEntity, opened, rows_of
+from pipeline.plan.rows import AppliedRow
+from pipeline.run import Prepared, RunEnvironment, reopen
 from pipeline.run.canary_rows import Candidate, first_of_each, picked
 from pipeline.run.destination_locks import accounts_held
 from pipeline.runs.registry import run_name
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Missing
-from pipeline.workers.entity_reader import Seen
+from pipeline.workers.entity_reader import ReadResult
 
 STANDS = frozenset({Status.UPDATED, Status.UNCHANGED})
 """Rows that say that the vendor holds them."""
@@ -73,7 +73,7 @@ class Verified:
 async def verify_run(
     run: str,
     config: Config,
-    way: Way,
+    way: RunEnvironment,
     *,
     sample: int | None = None,
     tell: Tell = lambda _done, _rows: None,
@@ -104,8 +104,8 @@ class _Check:
         self,
         prepared: Prepared,
         accounts: dict[str, Account],
-        record: Record,
-        states: States,
+        record: AppliedRun,
+        states: EntityStates,
         sample: int | None,
     ) -> None:
         self._prepared = prepared
@@ -164,7 +164,9 @@ class _Check:
         applied = self._record.applied(account, operations, standing)
         seen = await self._states.of(
             [
-                Wanted(account.name, each.job.entity, operations[each.job.operation], each.sent)
+                WantedEntity(
+                    account.name, each.job.entity, operations[each.job.operation], each.sent
+                )
                 for each in applied
             ]
         )
@@ -178,8 +180,8 @@ class _Check:
         self,
         account: Account,
         operation: Operation[Any, Any],
-        applied: Applied,
-        seen: dict[str, Seen],
+        applied: AppliedRow,
+        seen: dict[str, ReadResult],
     ) -> list[Drift]:
         job, found = applied.job, self.found
         if operation.reading is None:

@@ -20,7 +20,7 @@ _FEW_ATTEMPTS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ExampleRow:
     """A row as it stood in the input: its first filled cells, shortened.
 
     line  None where the input has no lines
@@ -40,7 +40,7 @@ class Aggregate:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.attempts: Counter[int] = Counter()
-        self.examples: dict[int, Example] = {}
+        self.examples: dict[int, ExampleRow] = {}
         self._titles = snapshot.columns
         self._slowest = _Top("_seconds", "_attempts")
         self._retried = _Top("_attempts", "_seconds")
@@ -115,14 +115,14 @@ class _Top:
         return [] if self._held is None else list(self._held.iter_rows(named=True))
 
 
-def _example(values: Mapping[str, Any], titles: Sequence[str]) -> Example:
+def _example(values: Mapping[str, Any], titles: Sequence[str]) -> ExampleRow:
     own = [value for name, value in values.items() if name not in (ROW_COLUMN, LINE_COLUMN)]
     filled = [
         (_shortened(title.strip()), _shortened(str(value)))
         for title, value in zip(titles, own, strict=False)
         if value is not None and value != "" and title.strip() not in RESULT_COLUMNS
     ]
-    return Example(values[ROW_COLUMN], values[LINE_COLUMN], tuple(filled[:_MOST_CELLS]))
+    return ExampleRow(values[ROW_COLUMN], values[LINE_COLUMN], tuple(filled[:_MOST_CELLS]))
 
 
 def _shortened(text: str) -> str:

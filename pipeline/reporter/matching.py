@@ -31,7 +31,7 @@ def matched(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]
     A row without a result gets one: `unknown` where it may have been sent, else `not_attempted`.
     Raises ReconciliationError.
     """
-    routes = [Route(account, path) for account, path in source.routes.items()]
+    routes = [AccountRows(account, path) for account, path in source.routes.items()]
     asked = 0
     for frame in read_frames(source.snapshot.path):
         rows = frame[ROW_COLUMN].cast(pl.Int64)
@@ -52,7 +52,7 @@ def _results(source: ReportSource, first: int, last: int, most: int) -> pl.DataF
 
 
 def _completed(
-    source: ReportSource, rows: pl.Series, results: pl.DataFrame, routes: Sequence[Route]
+    source: ReportSource, rows: pl.Series, results: pl.DataFrame, routes: Sequence[AccountRows]
 ) -> pl.DataFrame:
     missing = rows.filter(~rows.is_in(results["_row"].implode()))
     known = {
@@ -96,7 +96,7 @@ def _hint(source: ReportSource, does: str) -> str:
     return f"once the cause is gone: `pipeline resume {source.run}` {does}"
 
 
-class Route:
+class AccountRows:
     """The rows that were meant for one account. Read forward only, and only as far as asked."""
 
     def __init__(self, account: str, path: Path) -> None:

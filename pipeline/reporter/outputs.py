@@ -14,12 +14,13 @@ from typing import Protocol, Self
 import polars as pl
 
 from pipeline.model import Snapshot
+from pipeline.store.files import sync_file
 from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows, read_frames
 
 _PART_BYTES = 4 << 20  # of long cells, held several times over while they become lines
 
 
-class Output(Protocol):
+class ResultFile(Protocol):
     """A file that takes frames of one schema and is on disk once its block has been left."""
 
     rows: int
@@ -88,8 +89,7 @@ class CsvWriter:
     ) -> None:
         with self._file:
             if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                sync_file(self._file)
 
 
 def csv_header(names: Sequence[str], layout: CsvLayout) -> bytes:
@@ -118,7 +118,7 @@ def csv_lines(frame: pl.DataFrame, layout: CsvLayout) -> memoryview:
 
 def open_output(
     snapshot: Snapshot, path: Path, header: Sequence[str], schema: Mapping[str, pl.DataType]
-) -> Output:
+) -> ResultFile:
     """A writer of the input's kind; `header` names the columns of `schema` as people see them."""
     if snapshot.kind == "csv":
         return CsvWriter(path, header, CsvLayout.of(snapshot))

@@ -18,22 +18,13 @@ from pipeline.reporter.columns import InputColumns
 from pipeline.reporter.errors import ReportError
 from pipeline.reporter.matching import matched
 from pipeline.reporter.outputs import open_output
-from pipeline.reporter.publish import (
-    aside,
-    file_sha256,
-    point_latest,
-    private_folder,
-    publish,
-    publish_text,
-    removed_on_error,
-    sync_folder,
-    withdraw,
-)
+from pipeline.reporter.publish import file_sha256, point_latest, private_folder, withdraw
 from pipeline.reporter.reconcile import check_recorded, check_totals
 from pipeline.reporter.source import ReportSource
 from pipeline.reporter.summarise import summarise
 from pipeline.reporter.summary import PAGE_NAME, SUMMARY_NAME, OutputSummary, Summary
 from pipeline.reporter.tally import Tally
+from pipeline.store.files import aside, atomic_write, publish, removed_on_error, sync_folder
 from pipeline.store.parquet import row_count
 
 
@@ -97,7 +88,7 @@ def _write_report(source: ReportSource, folder: Path, pages: Pages) -> Summary:
         publish(dict(zip(parts, names, strict=True)))
     summary = summarise(source, tally, outputs)
     summary = pages.publish_page(folder, summary, source, tally, aggregate)
-    publish_text(folder / SUMMARY_NAME, summary.text())
+    atomic_write(folder / SUMMARY_NAME, summary.text().encode())
     sync_folder(folder.parent)
     point_latest(folder)
     pages.publish_index(folder.parent, summary.run)

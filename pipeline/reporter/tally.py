@@ -18,7 +18,7 @@ _KIND_CHARS = 200
 _PARTICULAR = r"'[^']*'|\"[^\"]*\"|[\w.:/-]*\d[\w.:/-]*"
 
 
-class Kind(NamedTuple):
+class ErrorKind(NamedTuple):
     """What two errors have in common that are told as one."""
 
     status: str
@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Seen:
+class _KindCount:
     message: str
     hint: str
     count: int
@@ -43,7 +43,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.by_operation: Counter[tuple[str, str, Status]] = Counter()
-        self._kinds: dict[Kind, _Seen] = {}
+        self._kinds: dict[ErrorKind, _KindCount] = {}
 
     @property
     def rows(self) -> int:
@@ -63,7 +63,9 @@ class Tally:
         """
         shown: list[int] = []
         for status, code, words, message, hint, count, rows in _kinds(errors).iter_rows():
-            shown += self._add_kind(Kind(status, code, words), _Seen(message, hint, count, rows))
+            shown += self._add_kind(
+                ErrorKind(status, code, words), _KindCount(message, hint, count, rows)
+            )
         return shown
 
     def counts(self, account: str | None = None) -> Counts:
@@ -106,7 +108,7 @@ class Tally:
         wrong = sum(n for (*_, status), n in self.by_operation.items() if status not in SUCCESS)
         return wrong - sum(error.count for error in self.errors(most))
 
-    def _add_kind(self, kind: Kind, seen: _Seen) -> list[int]:
+    def _add_kind(self, kind: ErrorKind, seen: _KindCount) -> list[int]:
         known = self._kinds.get(kind)
         if known is not None:
             known.count += seen.count

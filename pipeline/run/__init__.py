@@ -19,7 +19,7 @@ from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import usual_latency_s
 from pipeline.run.credentials import check_secrets
 from pipeline.run.destination_locks import BusyError, places_held
-from pipeline.run.execute import Progress, Watch, Way, send_or_refuse, signals_obeyed
+from pipeline.run.execute import Progress, RunEnvironment, Watch, send_or_refuse, signals_obeyed
 from pipeline.run.prepare import (
     SAMPLES,
     Prepared,
@@ -30,12 +30,12 @@ from pipeline.run.prepare import (
     same_unfinished,
     sent_before,
 )
-from pipeline.run.recorded_state import Before
+from pipeline.run.recorded_state import RecordedState
 from pipeline.run.remaining import rows_left
 from pipeline.run.report_facts import report, warnings_about
 from pipeline.run.schedule_wait import await_turn
-from pipeline.run.schedule_window import Appointment, CalledOffError, to_the_minute
-from pipeline.run.session import Sent, Shared
+from pipeline.run.schedule_window import CalledOffError, ScheduleWindow, to_the_minute
+from pipeline.run.session import RunOutcome, Session
 from pipeline.run.stale_rows import settle_places
 from pipeline.runs.options import RunOptions
 from pipeline.runs.record import open_record
@@ -46,14 +46,14 @@ from pipeline.vendors import load_vendors
 
 __all__ = [
     "SAMPLES",
-    "Appointment",
     "BusyError",
     "CalledOffError",
     "Prepared",
     "Progress",
-    "Shared",
+    "RunEnvironment",
+    "ScheduleWindow",
+    "Session",
     "Watch",
-    "Way",
     "carry_out",
     "check_secrets",
     "discard",
@@ -116,17 +116,17 @@ def run_file(
     return anyio.run(main)
 
 
-async def carry_out(prepared: Prepared, way: Way | None = None) -> Summary:
+async def carry_out(prepared: Prepared, way: RunEnvironment | None = None) -> Summary:
     """Send what is prepared and not yet on record, unless it is refused, and write the report.
 
     Raises ConfigError, BusyError or CalledOffError where nothing was sent, ReportError where the
     report could not be written, RunAborted where the run broke off; then, too, there is a report of
     what had been sent.
     """
-    way = way or Way()
-    sent = Sent()
+    way = way or RunEnvironment()
+    sent = RunOutcome()
     with _opened(prepared) as ledger:
-        before = Before.of(ledger)
+        before = RecordedState.of(ledger)
         try:
             with way.shared.interruptible(sent):
                 before = await _sent(prepared, way, ledger, sent, before)
@@ -160,7 +160,9 @@ def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
         )
 
 
-async def _sent(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent, before: Before) -> Before:
+async def _sent(
+    prepared: Prepared, way: RunEnvironment, ledger: Ledger, sent: RunOutcome, before: RecordedState
+) -> RecordedState:
     """Send at the time that was set; what stood on record when that began."""
     off = CalledOffError("nothing was sent: called off before its time had come")
     if not await await_turn(prepared, way, sent):
@@ -174,7 +176,7 @@ async def _sent(prepared: Prepared, way: Way, ledger: Ledger, sent: Sent, before
     return before
 
 
-def _record_late(ledger: Ledger, sent: Sent) -> None:
+def _record_late(ledger: Ledger, sent: RunOutcome) -> None:
     """There may be room by now for results that could not be put on record when they came."""
     if sent.unrecorded:
         with suppress(RunAborted):
@@ -188,7 +190,7 @@ def report_only(prepared: Prepared) -> Summary:
     A row that may have been sent and has no result is `unknown`. Raises as `carry_out` does.
     """
     with _opened(prepared) as ledger:
-        summary = report(prepared, Sent(over=_KILLED), ledger, Before.of(ledger))
+        summary = report(prepared, RunOutcome(over=_KILLED), ledger, RecordedState.of(ledger))
         _move_on(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
@@ -223,7 +225,9 @@ def _move_on(
         )
 
 
-async def _reported(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Summary:
+async def _reported(
+    prepared: Prepared, sent: RunOutcome, ledger: Ledger, before: RecordedState
+) -> Summary:
     write = partial(report, prepared, sent, ledger, before)
     if sent.failure is None:
         return await anyio.to_thread.run_sync(write)

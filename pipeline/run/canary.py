@@ -19,7 +19,7 @@ _SHOWN_FAILURES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class CanaryResult:
     """What came of the rows that went first.
 
     rows      that were tried, of all those of the run
@@ -64,7 +64,7 @@ def only(
             yield some
 
 
-def trial_of(rows: frozenset[int], of: int, ledger: Ledger) -> Trial:
+def trial_of(rows: frozenset[int], of: int, ledger: Ledger) -> CanaryResult:
     """What is on record of the rows that went first."""
     counts: Counter[Status] = Counter()
     failures: list[RowResult] = []
@@ -73,7 +73,7 @@ def trial_of(rows: frozenset[int], of: int, ledger: Ledger) -> Trial:
             counts[result.status] += 1
             if result.status not in SUCCESS and len(failures) < _SHOWN_FAILURES:
                 failures.append(result)
-    return Trial(rows=len(rows), of=of, counts=counts, failures=failures)
+    return CanaryResult(rows=len(rows), of=of, counts=counts, failures=failures)
 
 
 def conditions(stop_if: Sequence[StopIf], *, is_canary: bool) -> tuple[StopIf, ...]:
@@ -109,5 +109,5 @@ def _added(first: AccountProgress | None, second: AccountProgress) -> AccountPro
     )
 
 
-Agree = Callable[[Trial], bool]
+Agree = Callable[[CanaryResult], bool]
 """Whether the rest may go, once the canary has been looked at; may wait for a person."""

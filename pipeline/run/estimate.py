@@ -14,7 +14,7 @@ ASSUMED_LATENCY_S = 0.25
 _WITHIN: float = 2**-0.25  # the middle between two bounds that are half a doubling apart
 
 
-class Bound(Enum):
+class Bottleneck(Enum):
     """What a run cannot be faster than."""
 
     QUOTA = "the quota"
@@ -22,16 +22,16 @@ class Bound(Enum):
     ENTITY = "one entity, whose rows go one after the other"
 
 
-class Forecast(NamedTuple):
+class Estimate(NamedTuple):
     """How long it takes, and why."""
 
     seconds: float
-    bound: Bound
+    bound: Bottleneck
 
 
 def forecast(
     requests: int, hottest: int, *, per_s: float, in_flight: int, latency_s: float | None
-) -> Forecast:
+) -> Estimate:
     """What sending takes where nothing goes wrong.
 
     hottest    jobs of the entity that has most of them
@@ -44,12 +44,12 @@ def forecast(
     >>> forecast(1000, 1, per_s=200.0, in_flight=4, latency_s=0.5)
     Forecast(seconds=125.0, bound=<Bound.IN_FLIGHT: 'requests under way at once'>)
     """
-    known = [Forecast(requests / per_s, Bound.QUOTA)]
+    known = [Estimate(requests / per_s, Bottleneck.QUOTA)]
     if latency_s is not None:
-        known.append(Forecast(requests * latency_s / in_flight, Bound.IN_FLIGHT))
+        known.append(Estimate(requests * latency_s / in_flight, Bottleneck.IN_FLIGHT))
     if hottest > 1:
         each_s = ASSUMED_LATENCY_S if latency_s is None else latency_s
-        known.append(Forecast(hottest * each_s, Bound.ENTITY))
+        known.append(Estimate(hottest * each_s, Bottleneck.ENTITY))
     return max(known, key=lambda each: each.seconds)
 
 

@@ -29,37 +29,37 @@ from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Stat
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
-from pipeline.pacing.limiter import Door
+from pipeline.pacing.limiter import AccountLimiter
 from pipeline.run.canary import Agree, added, canary_rows, conditions, only, trial_of
 from pipeline.run.credentials import keep_credentials
-from pipeline.run.legs import Legs, legs_of
-from pipeline.run.override_watch import Orders
+from pipeline.run.legs import LegCounter, legs_of
+from pipeline.run.override_watch import LiveOverrides
 from pipeline.run.prepare import Prepared
-from pipeline.run.recorded_state import Before
-from pipeline.run.schedule_window import Appointment
-from pipeline.run.session import Sent, Shared
+from pipeline.run.recorded_state import RecordedState
+from pipeline.run.schedule_window import ScheduleWindow
+from pipeline.run.session import RunOutcome, Session
 from pipeline.runs.record import open_befores
-from pipeline.runs.stop_if import Tripwire
+from pipeline.runs.stop_if import StopCheck
 from pipeline.store import Ledger
-from pipeline.store.previous_states import Befores
+from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account
-from pipeline.workers.account_sender import Lane
-from pipeline.workers.dependencies import Send, Surroundings
+from pipeline.workers.account_sender import AccountSender
+from pipeline.workers.dependencies import Send, SenderEnvironment
 from pipeline.workers.fail_fast import BRAKE_AFTER
-from pipeline.workers.pool import Pool
+from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
-from pipeline.workers.recovered_state import NOTHING, Earlier
+from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.tokens import sign_in_ahead, signed_in
 
 SAMPLE_EVERY_S = 1.0
 
 Progress = Callable[[], Sequence[AccountProgress]]
 Watch = Callable[[Progress], AbstractContextManager[object]]
-OpenLink = Callable[[Account, Door], AbstractAsyncContextManager[Send]]
+OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Send]]
 
 
 @asynccontextmanager
-async def over_http(account: Account, door: Door) -> AsyncIterator[Send]:
+async def over_http(account: Account, door: AccountLimiter) -> AsyncIterator[Send]:
     """The way to an account's vendor: what sends a request there and brings the reply."""
     late, while_open, announce = door.permit_again, door.while_open, door.announce
     async with signed_in(account, late=late, while_open=while_open, announce=announce) as send:
@@ -67,7 +67,7 @@ async def over_http(account: Account, door: Door) -> AsyncIterator[Send]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class RunEnvironment:
     """How a prepared run is carried out.
 
     watch           shows progress while rows are sent
@@ -86,9 +86,9 @@ class Way:
     watch: Watch = nullcontext
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     open_link: OpenLink = over_http
-    shared: Shared = field(default_factory=Shared)
+    shared: Session = field(default_factory=Session)
     wait: bool = True
-    appointment: Appointment = field(default_factory=Appointment)
+    appointment: ScheduleWindow = field(default_factory=ScheduleWindow)
     tell: Callable[[str], None] = lambda _words: None
     failed: Callable[[Sequence[RowResult]], None] | None = None
     agree: Agree = lambda _trial: True
@@ -98,7 +98,7 @@ class Way:
         is_late = self.appointment.is_over
         return self.wait and self.shared.interrupted is None and not is_late
 
-    async def await_start(self, sent: Sent, *, ahead_s: float = 0.0) -> bool:
+    async def await_start(self, sent: RunOutcome, *, ahead_s: float = 0.0) -> bool:
         """Wait until the run begins, less `ahead_s`: False, and so says `sent`, where it is off."""
         may_go = await self.appointment.wait(lambda: sent.signal is not None, ahead_s=ahead_s)
         if not may_go and self.appointment.start_at is not None:
@@ -107,7 +107,7 @@ class Way:
 
 
 async def send_or_refuse(
-    prepared: Prepared, way: Way, ledger: Ledger, before: Before, sent: Sent
+    prepared: Prepared, way: RunEnvironment, ledger: Ledger, before: RecordedState, sent: RunOutcome
 ) -> None:
     """Send every row that has no result, unless the run is refused; `sent` tells what happened."""
     if prepared.refusal is not None:
@@ -115,22 +115,22 @@ async def send_or_refuse(
     accounts = [prepared.config.account(name, way.environ) for name in prepared.bound.jobs]
     await anyio.to_thread.run_sync(keep_credentials, prepared, accounts)
     async with AsyncExitStack() as stack:
-        links: list[tuple[Account, Door, Send]] = []
+        links: list[tuple[Account, AccountLimiter, Send]] = []
         for account in accounts:
             gate = way.shared.gate(account, prepared.config)
-            door = Door(gate, prepared.run, announce=way.tell)
+            door = AccountLimiter(gate, prepared.run, announce=way.tell)
             send = await stack.enter_async_context(way.open_link(account, door))
             links.append((account, door, send))
             if way.appointment.start_at is not None:
                 await sign_in_ahead(send)
         befores = stack.enter_context(_befores(prepared))
         sent.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
-        stretch = _Stretch(prepared, way, links, OneAtATime(ledger), befores, sent)
+        stretch = _Stretch(prepared, way, links, SerializedLedger(ledger), befores, sent)
         if await way.await_start(sent) and await _canary_holds(stretch, before, ledger):
-            await stretch.send(Before.of(ledger) if prepared.options.canary else before)
+            await stretch.send(RecordedState.of(ledger) if prepared.options.canary else before)
 
 
-def _befores(prepared: Prepared) -> AbstractContextManager[Befores | None]:
+def _befores(prepared: Prepared) -> AbstractContextManager[PreviousStates | None]:
     """Where is kept what entities held; None where nothing has to be."""
     looking = prepared.looking
     if not (prepared.bound.keeps or looking.skips or looking.remembers):
@@ -138,7 +138,7 @@ def _befores(prepared: Prepared) -> AbstractContextManager[Befores | None]:
     return open_befores(prepared.folder)
 
 
-async def _canary_holds(stretch: _Stretch, before: Before, ledger: Ledger) -> bool:
+async def _canary_holds(stretch: _Stretch, before: RecordedState, ledger: Ledger) -> bool:
     """Send the rows that go first, if any do; whether the others may follow."""
     prepared, sent = stretch.prepared, stretch.sent
     jobs = prepared.bound.jobs
@@ -161,7 +161,7 @@ async def _canary_holds(stretch: _Stretch, before: Before, ledger: Ledger) -> bo
     return reason is None and sent.signal is None
 
 
-class OneAtATime:
+class SerializedLedger:
     """A ledger whose calls wait for each other: rows are read while results are recorded."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -199,13 +199,13 @@ class _Stretch:
     """What sending a run, or the first rows of it, needs."""
 
     prepared: Prepared
-    way: Way
-    links: Sequence[tuple[Account, Door, Send]]
-    ledger: OneAtATime
-    befores: Befores | None
-    sent: Sent
+    way: RunEnvironment
+    links: Sequence[tuple[Account, AccountLimiter, Send]]
+    ledger: SerializedLedger
+    befores: PreviousStates | None
+    sent: RunOutcome
 
-    async def send(self, before: Before, rows: frozenset[int] | None = None) -> Tripwire:
+    async def send(self, before: RecordedState, rows: frozenset[int] | None = None) -> StopCheck:
         """Send what has no result.
 
         before  what stands on record
@@ -214,7 +214,7 @@ class _Stretch:
         """
         prepared, way, sent = self.prepared, self.way, self.sent
         stop_if = conditions(prepared.options.stop_if, is_canary=rows is not None)
-        wire = Tripwire(stop_if)
+        wire = StopCheck(stop_if)
         record = told(self.ledger.record, way.failed) if way.failed else self.ledger.record
         recorder = Recorder(record, self.ledger.release, self._keep)
         around = self._around(wire)
@@ -223,11 +223,11 @@ class _Stretch:
             if lane.account.name in way.shared.hopeless:
                 lane.stop(way.shared.hopeless[lane.account.name], is_hopeless=True)
         earlier = sent.progress
-        sent.pool = Pool(lanes, recorder, grace_s=prepared.options.grace_s)
+        sent.pool = WorkerPool(lanes, recorder, grace_s=prepared.options.grace_s)
         if sent.signal is not None:  # it came before there was anything to stop
             sent.pool.stop(f"interrupted by {sent.signal.name}")
         doors = [(account, door) for account, door, _ in self.links]
-        orders = Orders(prepared, doors, way.appointment, way.tell, sent.slowed)
+        orders = LiveOverrides(prepared, doors, way.appointment, way.tell, sent.slowed)
         with way.watch(sent.pool.progress):
             try:
                 async with (
@@ -253,8 +253,8 @@ class _Stretch:
         }
         return wire
 
-    def _around(self, wire: Tripwire) -> Surroundings:
-        return Surroundings(
+    def _around(self, wire: StopCheck) -> SenderEnvironment:
+        return SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
             brake_after=BRAKE_AFTER if self.prepared.options.use_brake else 0,
@@ -266,23 +266,23 @@ class _Stretch:
 
     def _lane(
         self,
-        link: tuple[Account, Door, Send],
+        link: tuple[Account, AccountLimiter, Send],
         recorder: Recorder,
-        around: Surroundings,
-        before: Before,
+        around: SenderEnvironment,
+        before: RecordedState,
         rows: frozenset[int] | None,
-    ) -> Lane:
+    ) -> AccountSender:
         account, door, send = link
         earlier = NOTHING
         file = self.prepared.bound.jobs[account.name]
         if not before.is_nothing:
             coalesce = self.prepared.options.coalesce
             overtaking = entities_of(file.path, before.claimed) if coalesce else {}
-            earlier = Earlier(
+            earlier = RecoveredState(
                 *(before.claimed, before.unknown, before.refused, overtaking),
                 ended=self.ledger.ended,
             )
-        return Lane(
+        return AccountSender(
             account,
             only(read_jobs(file.path), rows),
             file.rows if rows is None else len(rows),
@@ -300,14 +300,16 @@ class _Stretch:
     def _before(self, row: int) -> str | None:
         return None if self.befores is None else self.befores.of([row]).get(row)
 
-    def _heard(self, wire: Tripwire, status: Status) -> None:
+    def _heard(self, wire: StopCheck, status: Status) -> None:
         reason = wire.heard(status)
         if reason is not None and self.sent.pool is not None:
             self.sent.pool.feed_no_more(reason)
 
 
 @asynccontextmanager
-async def _sampled(pool: Pool, ledger: OneAtATime, legs: Legs) -> AsyncIterator[None]:
+async def _sampled(
+    pool: WorkerPool, ledger: SerializedLedger, legs: LegCounter
+) -> AsyncIterator[None]:
     """While the block runs and at its end, it is put on record how fast rows went."""
     samples = _Samples(pool, ledger, legs)
     async with anyio.create_task_group() as tasks:
@@ -323,7 +325,7 @@ async def _sampled(pool: Pool, ledger: OneAtATime, legs: Legs) -> AsyncIterator[
 class _Samples:
     """A sample of each account, every second, and what this process has done so far."""
 
-    def __init__(self, pool: Pool, ledger: OneAtATime, legs: Legs) -> None:
+    def __init__(self, pool: WorkerPool, ledger: SerializedLedger, legs: LegCounter) -> None:
         self._pool = pool
         self._ledger = ledger
         self._legs = legs
@@ -375,7 +377,7 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 
 
 @asynccontextmanager
-async def signals_obeyed(shared: Shared) -> AsyncIterator[None]:
+async def signals_obeyed(shared: Session) -> AsyncIterator[None]:
     """SIGINT and SIGTERM stop the sending; reports are still written. For the main thread."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
@@ -389,7 +391,7 @@ async def signals_obeyed(shared: Shared) -> AsyncIterator[None]:
         raise failure
 
 
-async def _obey_signals(shared: Shared, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+async def _obey_signals(shared: Session, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         task_status.started()
         async for number in received:

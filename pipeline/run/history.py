@@ -25,14 +25,14 @@ from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
 from pipeline.run.live_overrides import ask
 from pipeline.run.prepare import Prepared, reopen
-from pipeline.run.recorded_state import Before
+from pipeline.run.recorded_state import RecordedState
 from pipeline.run.recover import recover
 from pipeline.runs.record import LostRecordError, open_record
 from pipeline.runs.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Holder, Run, State
 from pipeline.store.checksums import check_is
-from pipeline.ui.terminal.runs_table import Asked, Entity, asked_of
+from pipeline.ui.terminal.runs_table import EntityQuery, EntityRequest, asked_of
 
 LOOK_AGAIN_S = 0.2
 """Who holds a lock only to see whether it is free has let go of it by then."""
@@ -43,7 +43,7 @@ Condition = Literal["finished", "refused", "unfinished", "under_way"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class RunEntry:
     """A run on record as it stands now.
 
     condition  refused: nothing was sent, and nothing will be until the file is mended
@@ -76,13 +76,13 @@ def entries(
     only_unfinished: bool = False,
     since: datetime | None = None,
     most: int | None = None,
-) -> list[Entry]:
+) -> list[RunEntry]:
     """Runs on record that started at `since` or later, newest first, at most `most`."""
     states = _UNFINISHED if only_unfinished else get_args(State)
     return [_entry(config, run) for run in _runs(config, states, since, most)]
 
 
-def entry(config: Config, name: str) -> Entry:
+def entry(config: Config, name: str) -> RunEntry:
     """The run of that name. Raises UsageError where there is none."""
     run = None
     if config.ledger.exists():
@@ -105,7 +105,7 @@ def _runs(
         return runs.all(states=states, since=since, most=most)
 
 
-def _entry(config: Config, run: Run) -> Entry:
+def _entry(config: Config, run: Run) -> RunEntry:
     report = config.reports / run.name
     condition: Condition = "refused" if run.exit_code == NOTHING_SENT else "finished"
     holder = None
@@ -114,7 +114,7 @@ def _entry(config: Config, run: Run) -> Entry:
         if is_alive(config, run):
             condition, holder = "under_way", lock_of(config, run.name).holder()
     stored = _stored(config, run.name)
-    return Entry(
+    return RunEntry(
         run=run,
         condition=condition,
         holder=holder,
@@ -178,7 +178,7 @@ def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
     return report_only(_reopened(config, name)), True
 
 
-def _tells_all(config: Config, known: Entry, summary: Summary) -> bool:
+def _tells_all(config: Config, known: RunEntry, summary: Summary) -> bool:
     """Whether the record of an unfinished run has nothing that its report does not tell.
 
     Then the run is given the state that the report says: its process may have been killed between
@@ -191,7 +191,7 @@ def _tells_all(config: Config, known: Entry, summary: Summary) -> bool:
     if not lock.acquire(wait=False):
         raise UsageError(f"another process works on run {known.run.name}")
     with lock, open_record(_folder(config, known.run.name), known.run.commits) as ledger:
-        before = Before.of(ledger)
+        before = RecordedState.of(ledger)
         told = Counter(summary.statuses)
         waiting = told.pop(Status.NOT_ATTEMPTED, 0)
         has_more_rows = before.counts.total() + len(before.claimed) > told.total()
@@ -296,14 +296,14 @@ class Touch(NamedTuple):
     result  None where none is on record
     """
 
-    entry: Entry
+    entry: RunEntry
     account: str
-    asked: Asked
+    asked: EntityRequest
     status: Status
     result: RowResult | None
 
 
-def touches(config: Config, wanted: Entity, tell: Callable[[str], None]) -> Iterator[Touch]:
+def touches(config: Config, wanted: EntityQuery, tell: Callable[[str], None]) -> Iterator[Touch]:
     """Every row of every kept run that is about an entity, oldest first.
 
     tell  is told of runs that cannot be looked into, or not to their end
@@ -324,7 +324,7 @@ def _is_at(vendor: str, reached: str) -> bool:
     return reached.partition("|")[0] == vendor
 
 
-def _touches_of(known: Entry, folder: Path, wanted: Entity) -> Iterator[Touch]:
+def _touches_of(known: RunEntry, folder: Path, wanted: EntityQuery) -> Iterator[Touch]:
     stored = load(folder, known.run.description)
     for file in stored.bound.jobs.values():
         check_is(folder / file.path.name, file.checksum)
@@ -340,10 +340,12 @@ def _touches_of(known: Entry, folder: Path, wanted: Entity) -> Iterator[Touch]:
             yield Touch(known, account, asked, result.status if result else status, result)
 
 
-def _asked(stored: StoredRun, folder: Path, wanted: Entity) -> Iterator[tuple[Asked, str]]:
+def _asked(
+    stored: StoredRun, folder: Path, wanted: EntityQuery
+) -> Iterator[tuple[EntityRequest, str]]:
     """What was asked, and of which account, in row order."""
 
-    def of(account: str, path: Path) -> Iterator[tuple[Asked, str]]:
+    def of(account: str, path: Path) -> Iterator[tuple[EntityRequest, str]]:
         return ((asked, account) for asked in asked_of(path, wanted))
 
     found = [

@@ -8,10 +8,10 @@ from typing import Protocol
 from pipeline.model import AccountProgress
 from pipeline.model.leg import Leg
 from pipeline.run.canary import added
-from pipeline.run.session import Sent
+from pipeline.run.session import RunOutcome
 
 
-class Legs(Protocol):
+class LegCounter(Protocol):
     """Gives what this process has done so far."""
 
     def __call__(
@@ -21,7 +21,7 @@ class Legs(Protocol):
 
 
 def legs_of(
-    sent: Sent, progress: Sequence[AccountProgress], last_at_s: float, *, is_over: bool
+    sent: RunOutcome, progress: Sequence[AccountProgress], last_at_s: float, *, is_over: bool
 ) -> list[Leg]:
     """What this process has done so far, an account each.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.model import RunAborted
 from pipeline.model.quota import Quota, parse_quota
 from pipeline.store import Holder
+from pipeline.store.files import atomic_write
 
 FILE = "quotas.json"
 FORMAT = 1
@@ -29,13 +30,9 @@ def ask(folder: Path, holder: Holder, account: str, quota: Quota | None) -> None
         quotas[account] = quota
     texts = {name: str(each) for name, each in quotas.items()}
     text = json.dumps({"format": FORMAT, **_who(holder), "quotas": texts})
-    aside = folder / f"{FILE}.{os.getpid()}"
     try:
-        aside.touch(mode=0o600)
-        aside.write_text(text)
-        aside.replace(folder / FILE)  # whole or not at all
+        atomic_write(folder / FILE, text.encode(), part=folder / f"{FILE}.{os.getpid()}")
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise RunAborted(f"{folder / FILE} cannot be written: {error.strerror}") from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from pipeline.jobs.entity_join import Guest, since_runs, unreadable
+from pipeline.jobs.entity_join import JoinedFile, since_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
 from pipeline.runs.record import open_record
@@ -88,14 +88,14 @@ class OtherRuns:
             self._runs[name] = self._registry.get(name)
         return self._runs[name]
 
-    def guests(self, runs: Iterable[Run], stands: Stands) -> Iterator[Guest]:
+    def guests(self, runs: Iterable[Run], stands: Stands) -> Iterator[JoinedFile]:
         """Their files of jobs. A record is opened once a row of it is asked about."""
         for run in runs:
             with _Record(
                 self._folder.with_name(run.name), run.commits, stands, self._note
             ) as record:
                 for path in self._paths(run.name):
-                    yield Guest(path=path, run=run.name, remark=record.remark)
+                    yield JoinedFile(path=path, run=run.name, remark=record.remark)
 
     def _note(self, folder: Path, why: str) -> None:
         name = folder.name

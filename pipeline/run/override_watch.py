@@ -10,18 +10,18 @@ import anyio
 import anyio.to_thread
 
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import Door
+from pipeline.pacing.limiter import AccountLimiter
 from pipeline.run.live_overrides import read
 from pipeline.run.prepare import Prepared
-from pipeline.run.schedule_window import Appointment
+from pipeline.run.schedule_window import ScheduleWindow
 from pipeline.vendors import Account
-from pipeline.workers.pool import Pool
+from pipeline.workers.pool import WorkerPool
 
 LOOK_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
-class Orders:
+class LiveOverrides:
     """What a run is told while it sends.
 
     doors   its accounts, each with its door
@@ -30,14 +30,14 @@ class Orders:
     """
 
     prepared: Prepared
-    doors: Sequence[tuple[Account, Door]]
-    appointment: Appointment
+    doors: Sequence[tuple[Account, AccountLimiter]]
+    appointment: ScheduleWindow
     tell: Callable[[str], None]
     slowed: dict[str, Quota] = field(default_factory=dict)
     _asked: Mapping[str, Quota] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def obeyed(self, pool: Pool) -> AsyncIterator[None]:
+    async def obeyed(self, pool: WorkerPool) -> AsyncIterator[None]:
         """While the block runs the pool is stopped when its time has come, and slowed as asked."""
         self._stop_in_time(pool)
         try:
@@ -48,7 +48,7 @@ class Orders:
         finally:
             self._slow({})
 
-    async def _obey(self, pool: Pool) -> None:
+    async def _obey(self, pool: WorkerPool) -> None:
         folder, holder = self.prepared.folder, self.prepared.lock.holder()
         while True:
             asked = await anyio.to_thread.run_sync(read, folder, holder)
@@ -60,7 +60,7 @@ class Orders:
             await self.appointment.sleep(wait_s)
             self._stop_in_time(pool)
 
-    def _stop_in_time(self, pool: Pool) -> None:
+    def _stop_in_time(self, pool: WorkerPool) -> None:
         if self.appointment.is_over and not pool.is_stopped:  # a second call would wait for nothing
             pool.stop(self.appointment.over)
 

@@ -42,7 +42,7 @@ from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, 
 from pipeline.store import Holder, Lock, Run, RunLedger
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.vendors import Account
-from pipeline.workers.precheck import Looking
+from pipeline.workers.precheck import PrecheckPolicy
 
 SAMPLES = "samples"
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
@@ -88,9 +88,9 @@ class Prepared:
         return tuple(self.config.outline(name) for name in self.bound.jobs)
 
     @property
-    def looking(self) -> Looking:
+    def looking(self) -> PrecheckPolicy:
         """Before which rows their entity is read, beside those that expect something of it."""
-        return Looking(skips=self.options.skip_unchanged, remembers=self.options.keep_before)
+        return PrecheckPolicy(skips=self.options.skip_unchanged, remembers=self.options.keep_before)
 
     @property
     def places(self) -> frozenset[str]:

@@ -16,7 +16,7 @@ LAST_ROW = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class RecordedState:
     """What earlier processes left.
 
     claimed  rows that may have been sent and have no result

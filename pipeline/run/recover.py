@@ -21,6 +21,7 @@ from pipeline.runs.record import LEDGER, witness_of
 from pipeline.store import RunLedger
 from pipeline.store.checksums import check_whole
 from pipeline.store.commit_mark import commits_in, mark_of
+from pipeline.store.files import publish
 from pipeline.store.run_ledger import sound_results
 
 CODE = "record_lost"
@@ -58,8 +59,7 @@ def recover(prepared: Prepared, commits: int) -> int:
         for each in (path.with_name(f"{LEDGER}-wal"), path.with_name(f"{LEDGER}-shm")):
             each.unlink(missing_ok=True)
         witness_of(path).unlink(missing_ok=True)
-        mark_of(aside).replace(mark_of(path))
-        aside.replace(path)
+        publish({mark_of(aside): mark_of(path), aside: path})
     except OSError as error:
         raise RunAborted(f"{path} cannot be made anew: {error}") from error
     return unknown

@@ -23,8 +23,8 @@ from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import unusual_failures
 from pipeline.run.legs import legs_of
 from pipeline.run.prepare import CUT_LAST_LINE, Prepared
-from pipeline.run.recorded_state import Before
-from pipeline.run.session import Sent
+from pipeline.run.recorded_state import RecordedState
+from pipeline.run.session import RunOutcome
 from pipeline.runs.registry import fingerprint, is_alive, is_rehearsal, open_registry
 from pipeline.store import Ledger, Run
 from pipeline.store.checksums import check_whole
@@ -33,7 +33,7 @@ from pipeline.ui.html.write import HtmlPages
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
 
-def report(prepared: Prepared, sent: Sent, ledger: Ledger, before: Before) -> Summary:
+def report(prepared: Prepared, sent: RunOutcome, ledger: Ledger, before: RecordedState) -> Summary:
     """Write the report of a run that was sent or refused. Raises ReportError."""
     claimed = frozenset(ledger.claimed())
     claimed -= {result.row for result in sent.unrecorded}
@@ -93,13 +93,13 @@ def _results(
     return heapq.merge(ledger.results(first, last), more, key=attrgetter("row"))
 
 
-def _forgive_the_time(sent: Sent) -> None:
+def _forgive_the_time(sent: RunOutcome) -> None:
     """What was in flight when the time came was the last of it: nothing was stopped."""
     sent.stopped = {name: why for name, why in sent.stopped.items() if why != sent.over}
     sent.over = ""
 
 
-def _recorded(sent: Sent, before: Before, claimed: int) -> Counter[Status]:
+def _recorded(sent: RunOutcome, before: RecordedState, claimed: int) -> Counter[Status]:
     """Results per status: those on record before, those counted when they came, rows in doubt."""
     counts = Counter(before.counts)
     for account in sent.progress:
@@ -108,7 +108,7 @@ def _recorded(sent: Sent, before: Before, claimed: int) -> Counter[Status]:
     return counts
 
 
-def _legs(sent: Sent, ledger: Ledger) -> list[Leg]:
+def _legs(sent: RunOutcome, ledger: Ledger) -> list[Leg]:
     """What each process did, this one as far as it got: the disk may have refused to note it."""
     now = legs_of(sent, (), time.time(), is_over=True)
     return [*(leg for leg in ledger.legs() if leg.number != sent.leg), *now]
@@ -118,7 +118,7 @@ def _moment(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, UTC)
 
 
-def _stopped_by(prepared: Prepared, sent: Sent) -> str:
+def _stopped_by(prepared: Prepared, sent: RunOutcome) -> str:
     if sent.failure is not None:
         return f"broken off: {sent.failure}"
     if sent.signal is not None:
@@ -126,7 +126,9 @@ def _stopped_by(prepared: Prepared, sent: Sent) -> str:
     return prepared.refusal or sent.over
 
 
-def _account_facts(prepared: Prepared, sent: Sent, legs: Sequence[Leg]) -> Iterator[AccountFacts]:
+def _account_facts(
+    prepared: Prepared, sent: RunOutcome, legs: Sequence[Leg]
+) -> Iterator[AccountFacts]:
     progress = {each.account: each for each in sent.progress}
     for account in prepared.accounts:
         done = progress.get(account.name)
@@ -243,7 +245,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _exit_code(prepared: Prepared, sent: Sent) -> int | None:
+def _exit_code(prepared: Prepared, sent: RunOutcome) -> int | None:
     """None where it follows from the rows."""
     if sent.failure is not None:
         return 3

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pipeline.model import ConfigError, Fault
-from pipeline.pacing.limiter import Door
-from pipeline.run.execute import Way
+from pipeline.pacing.limiter import AccountLimiter
+from pipeline.run.execute import RunEnvironment
 from pipeline.run.prepare import Prepared
 from pipeline.run.schedule_window import READY_AHEAD_S
-from pipeline.run.session import Sent
+from pipeline.run.session import RunOutcome
 from pipeline.workers.tokens import REFUSED, sign_in_ahead
 
 
-async def await_turn(prepared: Prepared, way: Way, sent: Sent) -> bool:
+async def await_turn(prepared: Prepared, way: RunEnvironment, sent: RunOutcome) -> bool:
     """Wait until shortly before a run begins; False where it is called off.
 
     Raises ConfigError where an account is refused now: whoever set the time may still be there.
@@ -21,7 +21,7 @@ async def await_turn(prepared: Prepared, way: Way, sent: Sent) -> bool:
     for name in prepared.bound.jobs:
         account = prepared.config.account(name, way.environ)
         gate = way.shared.gate(account, prepared.config)
-        door = Door(gate, prepared.run, announce=way.tell)
+        door = AccountLimiter(gate, prepared.run, announce=way.tell)
         async with way.open_link(account, door) as send:
             refused = await sign_in_ahead(send)
         if refused is not None and refused.reason == REFUSED:

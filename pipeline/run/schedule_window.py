@@ -22,7 +22,7 @@ class CalledOffError(UsageError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Appointment:
+class ScheduleWindow:
     """When a run may send.
 
     start_at  the first request leaves then, not before; None: at once

@@ -16,19 +16,19 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.model import AccountProgress, RowResult, RunAborted
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import Gate, Terms
-from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Taken, Tenure
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
 from pipeline.run.destination_locks import lock_folder
 from pipeline.runs.registry import open_registry
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
-from pipeline.workers.pool import Pool
+from pipeline.workers.pool import WorkerPool
 
 LOOK_EVERY_S = 0.01
 """How often a gate is looked at that another process holds."""
 
 
 @dataclass(slots=True)
-class Sent:
+class RunOutcome:
     """What the sending of a run left beside its results.
 
     started  when it began
@@ -53,7 +53,7 @@ class Sent:
     slowed: dict[str, Quota] = field(default_factory=dict)
     leg: int = 0
     unrecorded: list[RowResult] = field(default_factory=list)
-    pool: Pool | None = None
+    pool: WorkerPool | None = None
 
     @property
     def began_at_s(self) -> float:
@@ -62,7 +62,7 @@ class Sent:
 
 
 @dataclass(slots=True)
-class Shared:
+class Session:
     """What runs of one command share, one event loop for all of them.
 
     tenures   by quota group: their gates hold across accounts and files
@@ -70,21 +70,23 @@ class Shared:
     interrupted  by which signal the command was; None while it is not
     """
 
-    tenures: dict[str, Tenure] = field(default_factory=dict)
+    tenures: dict[str, QuotaLease] = field(default_factory=dict)
     hopeless: dict[str, str] = field(default_factory=dict)
     interrupted: signal.Signals | None = None
-    _sending: list[Sent] = field(default_factory=list)
+    _sending: list[RunOutcome] = field(default_factory=list)
     _users: int = 0
     _keeper: anyio.Lock = field(default_factory=anyio.Lock)
     _news: anyio.Event = field(default_factory=anyio.Event)
 
-    def gate(self, account: Account, config: Config) -> Gate:
+    def gate(self, account: Account, config: Config) -> RateLimiter:
         """The one gate of an account's quota group. It opens once `kept` runs."""
         group = quota_group(account)
         if group not in self.tenures:
-            gate = Gate(_terms(account), clock=time.monotonic, utc=time.time, paused=self._note_now)
+            gate = RateLimiter(
+                _terms(account), clock=time.monotonic, utc=time.time, paused=self._note_now
+            )
             gate.close()
-            self.tenures[group] = Tenure(group, gate, lock_folder(config))
+            self.tenures[group] = QuotaLease(group, gate, lock_folder(config))
         return self.tenures[group].gate
 
     def _note_now(self) -> None:
@@ -147,8 +149,8 @@ class Shared:
     async def _take(self, config: Config) -> None:
         waiting = [tenure for tenure in self.tenures.values() if not tenure.is_held]
 
-        def take() -> list[tuple[Tenure, Taken]]:
-            reached: list[Tenure] = []
+        def take() -> list[tuple[QuotaLease, Handover]]:
+            reached: list[QuotaLease] = []
             try:
                 for tenure in waiting:
                     if tenure.reach():
@@ -186,8 +188,8 @@ class Shared:
         new = [(each, asked) for each in tenures if (asked := each.gate.unrecorded_pause)]
         paused = [each for each in held if each.gate.is_pause_on_record]
 
-        def note() -> list[Tenure]:
-            lifted: list[Tenure] = []
+        def note() -> list[QuotaLease]:
+            lifted: list[QuotaLease] = []
             with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
                 for tenure, ages_s, under_way in facts:
                     tenure.note(runs, ages_s, under_way=under_way)
@@ -207,7 +209,7 @@ class Shared:
                 tenure.gate.recorded()
 
     @contextmanager
-    def interruptible(self, sent: Sent) -> Iterator[None]:
+    def interruptible(self, sent: RunOutcome) -> Iterator[None]:
         """While the block runs, a signal stops what `sent` tells of."""
         sent.signal = self.interrupted
         self._sending.append(sent)
@@ -225,14 +227,14 @@ class Shared:
                 sent.pool.stop(f"interrupted by {number.name}")
 
 
-def _may_go(tenure: Tenure) -> bool:
+def _may_go(tenure: QuotaLease) -> bool:
     """Whether a gate that was closed can be passed on: all is known of what left."""
     return tenure.is_held and not tenure.gate.is_open and tenure.gate.is_settled
 
 
-def _terms(account: Account) -> Terms:
+def _terms(account: Account) -> LimiterSettings:
     starts_s = account.day_starts_s
-    return Terms(
+    return LimiterSettings(
         quotas=account.quotas,
         starts_per_s=account.starts_per_s,
         is_strict=account.is_strict,

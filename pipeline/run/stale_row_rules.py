@@ -17,7 +17,7 @@ from pipeline.model import Effect
 Writes = frozenset[str] | None
 
 
-class Newer(NamedTuple):
+class NewerRow(NamedTuple):
     """A row of the same entity whose place in time is a later one.
 
     effect  MAYBE where nobody knows
@@ -29,7 +29,7 @@ class Newer(NamedTuple):
     effect: Effect
 
 
-class Fate(Enum):
+class StaleRowDecision(Enum):
     """What becomes of an older row."""
 
     SENT = "it is sent in its turn"
@@ -73,12 +73,12 @@ def overlap(one: Writes, other: Writes) -> bool:
 
 def fate_of(
     writes: Writes,
-    newer: Iterable[Newer],
+    newer: Iterable[NewerRow],
     *,
     before: Effect = Effect.NONE,
     is_repeatable: bool = True,
     can_be_read: bool = False,
-) -> tuple[Fate, Newer | None]:
+) -> tuple[StaleRowDecision, NewerRow | None]:
     """What becomes of a row, and the newer one that is to blame.
 
     writes         what it wants to write
@@ -87,7 +87,7 @@ def fate_of(
     is_repeatable  whether sending it twice is harmless
     can_be_read    whether its entity can be read back
 
-    >>> later = Newer("tuesday", 9, frozenset({"/a"}), Effect.APPLIED)
+    >>> later = NewerRow("tuesday", 9, frozenset({"/a"}), Effect.APPLIED)
     >>> fate_of(frozenset({"/a"}), [later])[0].name, fate_of(None, [later])[0].name
     ('SUPERSEDED', 'OVERTAKEN')
     >>> fate_of(frozenset({"/b"}), [later])
@@ -98,14 +98,16 @@ def fate_of(
     ]
     for row in in_the_way:
         if row.effect is Effect.APPLIED and covers(row.writes, writes):
-            return Fate.SUPERSEDED, row
+            return StaleRowDecision.SUPERSEDED, row
     if before is Effect.APPLIED:
-        return Fate.UNCHANGED, None
+        return StaleRowDecision.UNCHANGED, None
     if in_the_way:
-        return Fate.OVERTAKEN, in_the_way[0]
+        return StaleRowDecision.OVERTAKEN, in_the_way[0]
     if before is Effect.NONE:
-        return Fate.SENT, None
-    return (Fate.IN_DOUBT if is_repeatable or can_be_read else Fate.UNSETTLED), None
+        return StaleRowDecision.SENT, None
+    return (
+        StaleRowDecision.IN_DOUBT if is_repeatable or can_be_read else StaleRowDecision.UNSETTLED
+    ), None
 
 
 def _reaches(upper: frozenset[str], lower: frozenset[str]) -> bool:

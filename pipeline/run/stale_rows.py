@@ -15,12 +15,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from pipeline.jobs.entity_join import Guest, Met, meet
+from pipeline.jobs.entity_join import JoinedFile, JoinedJob, meet
 from pipeline.model import Effect, JobRow, RowResult, Status
 from pipeline.run.other_runs import OtherRuns
 from pipeline.run.prepare import Prepared
-from pipeline.run.recorded_state import Before
-from pipeline.run.stale_row_rules import Fate, Newer, Writes, fate_of
+from pipeline.run.recorded_state import RecordedState
+from pipeline.run.stale_row_rules import NewerRow, StaleRowDecision, Writes, fate_of
 from pipeline.runs.registry import open_registry
 from pipeline.store import Ledger
 from pipeline.vendors import Account
@@ -36,10 +36,10 @@ _EFFECTS = {
     Status.UNKNOWN: Effect.MAYBE,
 }
 _HINTS = {
-    Fate.UNCHANGED: "nothing to do",
-    Fate.SUPERSEDED: "nothing to do; to send it all the same, run it with --force-order",
-    Fate.OVERTAKEN: "see what the vendor holds; what is still wanted goes with --force-order",
-    Fate.UNSETTLED: "look the entity up at the vendor; --force-order sends the row as a new one",
+    StaleRowDecision.UNCHANGED: "nothing to do",
+    StaleRowDecision.SUPERSEDED: "nothing to do; --force-order sends it all the same",
+    StaleRowDecision.OVERTAKEN: "compare it with the vendor; --force-order sends what is wanted",
+    StaleRowDecision.UNSETTLED: "look it up at the vendor; --force-order sends it as a new row",
 }
 _DAMAGED = (
     "the record of run {run} is damaged: look the entity up at the vendor; --force-order sends the "
@@ -47,7 +47,7 @@ _DAMAGED = (
 )
 
 
-class Stand(NamedTuple):
+class RowState(NamedTuple):
     """What is known of a row on record.
 
     status      None where it has no result
@@ -73,14 +73,14 @@ class Stand(NamedTuple):
 
 
 @lru_cache(maxsize=4_096)
-def read_stand(text: str) -> Stand:
-    """What `Stand.text` wrote.
+def read_stand(text: str) -> RowState:
+    """What `RowState.text` wrote.
 
-    >>> read_stand(Stand(Status.FAILED, False, True, None).text()).effect
+    >>> read_stand(RowState(Status.FAILED, False, True, None).text()).effect
     <Effect.NONE: 'none'>
     """
     status, is_claimed, is_repeatable, writes = json.loads(text)
-    return Stand(
+    return RowState(
         None if status is None else Status(status),
         is_claimed,
         is_repeatable,
@@ -89,25 +89,25 @@ def read_stand(text: str) -> Stand:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class StaleRow:
     """What becomes of a row of this run.
 
     by           the row that it gives way to, or that was sent before in its stead; None otherwise
     is_in_doubt  it may have been applied before
     """
 
-    met: Met
-    fate: Fate
-    by: Newer | None
+    met: JoinedJob
+    fate: StaleRowDecision
+    by: NewerRow | None
     is_in_doubt: bool
 
 
 def settle_places(
     prepared: Prepared,
     ledger: Ledger,
-    before: Before,
+    before: RecordedState,
     tell: Callable[[str], None] = lambda _words: None,
-) -> Before:
+) -> RecordedState:
     """Put on record what needs not, or must not, be sent: what stands on record from then on.
 
     To be called before anything is sent and while no other process sends to the same places.
@@ -125,7 +125,7 @@ def settle_places(
             for claims, results in _Settling(prepared, account, others, ledger, before).batches():
                 ledger.record(claims, results)
                 is_changed = True
-    return Before.of(ledger) if is_changed else before
+    return RecordedState.of(ledger) if is_changed else before
 
 
 class _Settling:
@@ -137,7 +137,7 @@ class _Settling:
         account: Account,
         others: OtherRuns,
         ledger: Ledger,
-        before: Before,
+        before: RecordedState,
     ) -> None:
         self._run = prepared.run
         self._folder = prepared.folder
@@ -153,9 +153,9 @@ class _Settling:
         claims: list[int] = []
         results: list[RowResult] = []
         for decided in self._decided():
-            if decided.fate is Fate.IN_DOUBT:
+            if decided.fate is StaleRowDecision.IN_DOUBT:
                 claims.append(decided.met.row)
-            elif decided.fate is not Fate.SENT:
+            elif decided.fate is not StaleRowDecision.SENT:
                 results.append(self._result(decided))
             if len(claims) + len(results) >= ROWS_AT_ONCE:
                 yield claims, results
@@ -163,14 +163,14 @@ class _Settling:
         if claims or results:
             yield claims, results
 
-    def _decided(self) -> Iterator[Decided]:
+    def _decided(self) -> Iterator[StaleRow]:
         """What is decided, but for rows that an earlier process left in doubt and that stay so."""
         earliest = self._others.earliest(self._jobs.path)
         newer = self._others.since(earliest)
         sequences = self._others.sequences
         if earliest == sequences[self._run] and not newer:
             return
-        host = Guest(
+        host = JoinedFile(
             path=self._jobs.path,
             run=self._run,
             remark=partial(self._stands, self._ledger, self._claimed),
@@ -185,7 +185,7 @@ class _Settling:
         readable = {op.name for op in self._operations.values() if op.reading is not None}
         for group in met:
             for each in decide(group, self._run, sequences, readable):
-                is_for_lane = each.fate in {Fate.IN_DOUBT, Fate.UNSETTLED}
+                is_for_lane = each.fate in {StaleRowDecision.IN_DOUBT, StaleRowDecision.UNSETTLED}
                 if not (is_for_lane and each.met.row in self._claimed):
                     yield each
 
@@ -196,7 +196,7 @@ class _Settling:
         found = ledger.results(jobs[0].row, jobs[-1].row) if ledger is not None else ()
         status = {result.row: result.status for result in found}
         return [
-            Stand(
+            RowState(
                 status.get(job.row),
                 ledger is None or job.row in claimed,
                 job.is_repeatable,
@@ -217,7 +217,7 @@ class _Settling:
             return None if left is None else frozenset(f"/{name}" for name in left.fields)
         return operation.writes(settings, wanted)
 
-    def _result(self, decided: Decided) -> RowResult:
+    def _result(self, decided: StaleRow) -> RowResult:
         met, fate, hint = decided.met, decided.fate, _HINTS[decided.fate]
         if decided.by is not None and decided.by.run in self._others.damaged:
             hint = _DAMAGED.format(run=decided.by.run)
@@ -232,26 +232,26 @@ class _Settling:
         )
 
 
-def _status(decided: Decided) -> Status:
+def _status(decided: StaleRow) -> Status:
     match decided.fate:
-        case Fate.UNCHANGED:
+        case StaleRowDecision.UNCHANGED:
             return Status.UNCHANGED
-        case Fate.SUPERSEDED:
+        case StaleRowDecision.SUPERSEDED:
             return Status.SUPERSEDED
-        case Fate.OVERTAKEN if not decided.is_in_doubt:
+        case StaleRowDecision.OVERTAKEN if not decided.is_in_doubt:
             return Status.FAILED
     return Status.UNKNOWN
 
 
-def _words(decided: Decided) -> str:
+def _words(decided: StaleRow) -> str:
     met, by = decided.met, decided.by
     other = f"row {by.row} of run {by.run}" if by else "an earlier row"
     match decided.fate:
-        case Fate.UNCHANGED:
+        case StaleRowDecision.UNCHANGED:
             return f"{other} is the same and was applied"
-        case Fate.SUPERSEDED:
+        case StaleRowDecision.SUPERSEDED:
             return f"{other} is newer and was applied"
-        case Fate.UNSETTLED:
+        case StaleRowDecision.UNSETTLED:
             return f"{other} is the same and may have been applied; twice would do harm"
     own = f"row {met.since_row or met.row} of run {met.since_run or met.run}"
     is_known = by is not None and by.effect is Effect.APPLIED
@@ -266,15 +266,15 @@ Place = tuple[int, int, int, int]
 
 
 def decide(
-    group: Sequence[Met], run: str, sequences: Mapping[str, int], readable: Iterable[str] = ()
-) -> Iterator[Decided]:
+    group: Sequence[JoinedJob], run: str, sequences: Mapping[str, int], readable: Iterable[str] = ()
+) -> Iterator[StaleRow]:
     """What becomes of the rows of `run` that ask. Pure.
 
-    group      rows of one entity, `remark` a `Stand`
+    group      rows of one entity, `remark` a `RowState`
     sequences  of runs by name; one that is missing is older than all
     readable   operations whose entities can be read back
     """
-    passed: dict[tuple[Writes, Effect], Newer] = {}  # the newest of each kind, the newest first
+    passed: dict[tuple[Writes, Effect], NewerRow] = {}  # the newest of each kind, the newest first
     going: dict[Writes, int] = {}  # rows of this run that are newer and to be sent: the first
     placed = sorted(places(group, sequences), key=itemgetter(0), reverse=True)
     for _, same in groupby(placed, key=itemgetter(0)):
@@ -287,7 +287,7 @@ def decide(
             if met.asks:
                 newer = [*passed.values(), *_ahead(going, run, met.row)]
                 decided = _fate(met, stand, newer, was, can_be_read=met.operation in readable)
-                if decided.fate in {Fate.SENT, Fate.IN_DOUBT}:
+                if decided.fate in {StaleRowDecision.SENT, StaleRowDecision.IN_DOUBT}:
                     going[stand.writes] = min(met.row, going.get(stand.writes, met.row))
                 yield decided
         for met, stand in standing:
@@ -295,7 +295,9 @@ def decide(
                 _pass(passed, met, stand)
 
 
-def places(group: Sequence[Met], sequences: Mapping[str, int]) -> list[tuple[Place, Met]]:
+def places(
+    group: Sequence[JoinedJob], sequences: Mapping[str, int]
+) -> list[tuple[Place, JoinedJob]]:
     """Each row of one entity with its place in time.
 
     Reports of reports are followed to the first run, as long as the row stays about this entity.
@@ -318,32 +320,37 @@ def places(group: Sequence[Met], sequences: Mapping[str, int]) -> list[tuple[Pla
     return found
 
 
-def _pass(passed: dict[tuple[Writes, Effect], Newer], met: Met, stand: Stand) -> None:
+def _pass(passed: dict[tuple[Writes, Effect], NewerRow], met: JoinedJob, stand: RowState) -> None:
     if stand.effect is not Effect.NONE:
-        newer = Newer(met.run, met.row, stand.writes, stand.effect)
+        newer = NewerRow(met.run, met.row, stand.writes, stand.effect)
         passed.setdefault((stand.writes, stand.effect), newer)
 
 
-def _was(standing: Iterable[tuple[Met, Stand]]) -> Newer | None:
+def _was(standing: Iterable[tuple[JoinedJob, RowState]]) -> NewerRow | None:
     """The sending of the same version in an earlier run that tells most; None where none did."""
-    found: Newer | None = None
+    found: NewerRow | None = None
     for met, stand in standing:
         is_more = found is None or found.effect is Effect.MAYBE
         if not met.asks and stand.effect is not Effect.NONE and is_more:
-            found = Newer(met.run, met.row, stand.writes, stand.effect)
+            found = NewerRow(met.run, met.row, stand.writes, stand.effect)
     return found
 
 
-def _ahead(going: Mapping[Writes, int], run: str, row: int) -> Iterator[Newer]:
+def _ahead(going: Mapping[Writes, int], run: str, row: int) -> Iterator[NewerRow]:
     """Rows of this run that are newer, or the same, and sent first."""
     for writes, first in going.items():
         if first < row:
-            yield Newer(run, first, writes, Effect.MAYBE)
+            yield NewerRow(run, first, writes, Effect.MAYBE)
 
 
 def _fate(
-    met: Met, stand: Stand, newer: Iterable[Newer], was: Newer | None, *, can_be_read: bool
-) -> Decided:
+    met: JoinedJob,
+    stand: RowState,
+    newer: Iterable[NewerRow],
+    was: NewerRow | None,
+    *,
+    can_be_read: bool,
+) -> StaleRow:
     before = Effect.NONE if was is None else was.effect
     if before is Effect.NONE and stand.is_claimed:
         before = Effect.MAYBE
@@ -354,4 +361,4 @@ def _fate(
         is_repeatable=stand.is_repeatable,
         can_be_read=can_be_read,
     )
-    return Decided(met, fate, by or was, is_in_doubt=before is Effect.MAYBE)
+    return StaleRow(met, fate, by or was, is_in_doubt=before is Effect.MAYBE)

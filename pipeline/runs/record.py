@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.store import LedgerError, RunLedger
 from pipeline.store.commit_mark import commits_in
-from pipeline.store.previous_states import Befores
+from pipeline.store.previous_states import PreviousStates
 
 LEDGER = "ledger.db"
 BEFORES = "befores.db"
@@ -54,7 +54,7 @@ def _lost(folder: Path, why: str) -> LostRecordError:
     )
 
 
-def open_befores(folder: Path) -> Befores:
+def open_befores(folder: Path) -> PreviousStates:
     """Where is kept what entities held before the run in `folder` wrote to them.
 
     Raises LedgerError where that is not all that was kept, RunAborted where it cannot be used.
@@ -62,7 +62,7 @@ def open_befores(folder: Path) -> Befores:
     path = folder / BEFORES
     if not path.exists() and commits_in(witness_of(path)):
         raise LedgerError(f"{path} is gone: nobody can tell what the rows of the run overwrote")
-    return Befores(path, run=folder.name, witness=witness_of(path))
+    return PreviousStates(path, run=folder.name, witness=witness_of(path))
 
 
 def has_befores(folder: Path) -> bool:

@@ -27,7 +27,7 @@ _RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-.+-[a-z]{4}")
 _BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
 
 
-class Gone(NamedTuple):
+class RemovedRun(NamedTuple):
     """A run, or what one left that never began, that was removed or would be.
 
     is_torn  its preparation never came to its end: nothing of it was sent
@@ -39,10 +39,10 @@ class Gone(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class RetentionResult:
     """What was removed, and the old runs that stay because somebody must decide about them."""
 
-    gone: tuple[Gone, ...]
+    gone: tuple[RemovedRun, ...]
     unfinished: tuple[Run, ...]
 
     @property
@@ -51,7 +51,7 @@ class Pruned:
         return sum(gone.bytes for gone in self.gone)
 
 
-def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Pruned:
+def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> RetentionResult:
     """Remove finished runs that ended long ago, and what torn ones left; reports stay.
 
     A run that a process works on stays, and so does an unfinished one. Raises RunAborted where
@@ -65,10 +65,10 @@ def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Pru
     gone = [_removed_run(config, run, is_dry=is_dry) for run in old if not is_open[run.name]]
     gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, now)]
     unfinished = (run for run in old if is_open[run.name] and not is_alive(config, run))
-    return Pruned(tuple(filter(None, gone)), tuple(unfinished))
+    return RetentionResult(tuple(filter(None, gone)), tuple(unfinished))
 
 
-def remove(config: Config, name: str, *, is_dry: bool = False) -> Pruned:
+def remove(config: Config, name: str, *, is_dry: bool = False) -> RetentionResult:
     """Remove one run, finished or not, as `prune` does: its rows lose their place in time.
 
     Raises UsageError where there is no such run or a process works on it.
@@ -82,7 +82,7 @@ def remove(config: Config, name: str, *, is_dry: bool = False) -> Pruned:
     gone = _removed_run(config, known, is_dry=is_dry)
     if gone is None:
         raise UsageError(f"a process works on run {name}: it stays")
-    return Pruned((gone,), ())
+    return RetentionResult((gone,), ())
 
 
 def tidy(config: Config, tell: Callable[[str], None]) -> None:
@@ -102,7 +102,7 @@ def tidy(config: Config, tell: Callable[[str], None]) -> None:
         tell(f"Not finished, so they stay ({limit}): {_named(pruned.unfinished)}")
 
 
-def _named(some: Sequence[Gone | Run]) -> str:
+def _named(some: Sequence[RemovedRun | Run]) -> str:
     more = [f"and {len(some) - NAMED} more"] if len(some) > NAMED else []
     return ", ".join([*(each.name for each in some[:NAMED]), *more])
 
@@ -114,7 +114,7 @@ def _older_than(config: Config, moment: datetime) -> list[Run]:
         return runs.older_than(moment)
 
 
-def _removed_run(config: Config, run: Run, *, is_dry: bool) -> Gone | None:
+def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None:
     """Remove its folder, then its entry; None where a process works on it, or did by now."""
     size_bytes = 0
     with open_registry(config) as runs, ExitStack() as held:
@@ -126,15 +126,15 @@ def _removed_run(config: Config, run: Run, *, is_dry: bool) -> Gone | None:
             size_bytes = _emptied(folder, is_dry=is_dry)
         if not is_dry:
             runs.forget(run.name)
-    return Gone(run.name, size_bytes, is_torn=False)
+    return RemovedRun(run.name, size_bytes, is_torn=False)
 
 
-def _removed_torn(config: Config, name: str, *, is_dry: bool) -> Gone | None:
+def _removed_torn(config: Config, name: str, *, is_dry: bool) -> RemovedRun | None:
     """Remove its folder; None where a process works on it."""
     with lock_of(config, name) as lock:
         if not lock.acquire(wait=False):
             return None
-        return Gone(
+        return RemovedRun(
             name, _emptied(config.ledger_folder / "runs" / name, is_dry=is_dry), is_torn=True
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from pipeline.model.plan import MadeOf
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin
 from pipeline.store.checksums import check_whole, not_as_written
+from pipeline.store.files import atomic_write
 
 FILE = "run.json"
 FORMAT = 1
@@ -56,29 +56,10 @@ _SUMMED_AS = re.compile(rb'\{"checksum": "([0-9a-f]{64})",')
 
 def save(stored: StoredRun, folder: Path) -> str:
     """Write `run.json`, whole or not at all: its checksum, a SHA-256. Raises OSError."""
-    aside = folder / f"{FILE}.new"
     text = _ADAPTER.dump_json(stored, indent=1).removeprefix(b"{")
     checksum = hashlib.sha256(text).hexdigest()
-    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(file, "wb") as out:
-            out.write(_SUMMED % checksum.encode() + text)
-            out.flush()
-            os.fsync(out.fileno())
-        aside.replace(folder / FILE)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    _sync(folder)
+    atomic_write(folder / FILE, _SUMMED % checksum.encode() + text)
     return checksum
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def is_stored(folder: Path) -> bool:

@@ -62,10 +62,10 @@ def parse_stop_if(text: str) -> StopIf:
     return StopIf(text, counted, float(found["most"]), bool(found["share"]), last)
 
 
-class Tripwire:
+class StopCheck:
     """Counts how rows end, and tells once a condition is met.
 
-    >>> wire = Tripwire([parse_stop_if("errors > 2%")])
+    >>> wire = StopCheck([parse_stop_if("errors > 2%")])
     >>> [wire.heard(Status.FAILED) for _ in range(2)]
     [None, 'errors > 2%: 2 of the 2 rows that ended']
     """

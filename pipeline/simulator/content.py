@@ -7,7 +7,7 @@ import re
 from datetime import datetime
 from typing import Any
 
-from pipeline.simulator.vendor import Answer
+from pipeline.simulator.vendor import VendorReply
 
 _JSON_TYPE = re.compile(
     r'application/json\s*(;\s*charset\s*=\s*"?utf-?8"?\s*)?;?\s*', re.IGNORECASE
@@ -38,10 +38,10 @@ def parse_json(raw: bytes) -> Any:
         raise ValueError(str(error)) from error
 
 
-def json_answer(status: int, document: Any, content_type: str = "application/json") -> Answer:
+def json_answer(status: int, document: Any, content_type: str = "application/json") -> VendorReply:
     """An answer whose body is a JSON document."""
     body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
-    return Answer(status, body, {"Content-Type": content_type})
+    return VendorReply(status, body, {"Content-Type": content_type})
 
 
 def date_time_fault(value: object) -> str | None:

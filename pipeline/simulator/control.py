@@ -12,7 +12,7 @@ CONTROL = "/_simulator/"
 _FLUSH_BYTES = 64 * 1024
 
 
-class Records(Protocol):
+class ControlRecords(Protocol):
     """What the pages show."""
 
     def log_lines(self, offset: int = 0, limit: int | None = None) -> Iterator[bytes]:
@@ -31,7 +31,7 @@ class Records(Protocol):
         """Take back all tokens."""
 
 
-async def control(records: Records, request: web.BaseRequest) -> web.StreamResponse:
+async def control(records: ControlRecords, request: web.BaseRequest) -> web.StreamResponse:
     """Answer one request for a control page."""
     pages: dict[tuple[str, str], Callable[[], Iterable[bytes]]] = {
         ("GET", "log"): lambda: records.log_lines(*_range(request)),

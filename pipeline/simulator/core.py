@@ -16,14 +16,29 @@ from aiohttp import web
 
 from pipeline.simulator.disguise import disguise, throttled
 from pipeline.simulator.errors import SimulatorError
-from pipeline.simulator.faults import OK, UNAPPLIED, Fault, Rule, by_chance, reply_at, rule_for
+from pipeline.simulator.faults import (
+    OK,
+    UNAPPLIED,
+    InjectedFault,
+    Rule,
+    by_chance,
+    reply_at,
+    rule_for,
+)
 from pipeline.simulator.headers import MASK, join_headers, refuse_headers, without_secrets
 from pipeline.simulator.log import RequestLog
 from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.quota import Turnstile, parse_quota, rate_limit
-from pipeline.simulator.state import State
-from pipeline.simulator.tally import Tally
-from pipeline.simulator.vendor import Answer, Call, Failure, Target, TokenDesk, Vendor
+from pipeline.simulator.state import StoredState
+from pipeline.simulator.tally import RequestTally
+from pipeline.simulator.vendor import (
+    Call,
+    EmulatedVendor,
+    Failure,
+    RequestTarget,
+    TokenDesk,
+    VendorReply,
+)
 from pipeline.simulator.vendors import VENDORS
 from pipeline.simulator.wire import SILENT, Connection, send
 
@@ -57,10 +72,10 @@ class Judgement:
     is_for_token True where body and query hold a credential
     """
 
-    answer: Answer
+    answer: VendorReply
     vendor: str | None = None
-    target: Target | None = None
-    fault: Fault | None = None
+    target: RequestTarget | None = None
+    fault: InjectedFault | None = None
     is_for_token: bool = False
 
 
@@ -79,7 +94,7 @@ class Simulator:
             raise SimulatorError(
                 f"log_path = {options.log_path}: cannot write there: {error.strerror}"
             ) from error
-        self._state = State()
+        self._state = StoredState()
         self._loop = asyncio.get_running_loop()
         self._flush_at: asyncio.TimerHandle | None = None
         self._begin()
@@ -92,7 +107,7 @@ class Simulator:
         self._turnstiles = {
             vendor.name: Turnstile(self._quotas, self.options.window) for vendor in VENDORS
         }
-        self.tally = Tally(self._quotas)
+        self.tally = RequestTally(self._quotas)
 
     def reset(self) -> None:
         """Forget all that happened."""
@@ -167,7 +182,9 @@ class Simulator:
             return latency_s
         return max(0.0, latency_s + self._jitter.uniform(-jitter_s, jitter_s))
 
-    async def _hold(self, entry: dict[str, Any], fault: Fault | None, back_s: float) -> None:
+    async def _hold(
+        self, entry: dict[str, Any], fault: InjectedFault | None, back_s: float
+    ) -> None:
         """Wait before the answer; if the wait is broken off, the log says that none was given."""
         wait_s = back_s + (fault.slow_s if fault is not None and fault.name == "slow" else 0.0)
         if not wait_s:
@@ -234,23 +251,29 @@ class Simulator:
             desk.failure,
             lambda: desk.answer(self.options, self._state, arrival.call),
         )
-        target = Target(desk.operation, "", "")
+        target = RequestTarget(desk.operation, "", "")
         return Judgement(answer, vendor, target, fault, is_for_token=True)
 
-    def _astray(self, raw_path: str) -> Answer:
+    def _astray(self, raw_path: str) -> VendorReply:
         if raw_path.startswith(_ELSEWHERE):
             self.tally.elsewhere += 1
-            return Answer(204)  # looks like success to a client that was led here
-        return Answer(404, b"No vendor is emulated at this path\n", {"Content-Type": "text/plain"})
+            return VendorReply(204)  # looks like success to a client that was led here
+        return VendorReply(
+            404, b"No vendor is emulated at this path\n", {"Content-Type": "text/plain"}
+        )
 
     def _answer(
-        self, arrival: Arrival, fault: Fault | None, failure: Failure, act: Callable[[], Answer]
-    ) -> Answer:
+        self,
+        arrival: Arrival,
+        fault: InjectedFault | None,
+        failure: Failure,
+        act: Callable[[], VendorReply],
+    ) -> VendorReply:
         """What the client gets; `act` is the vendor's true answer, asked for only if it is due."""
         call = arrival.call
         refusal = refuse_headers(call.method, call.headers, arrival.repeated)
         if fault is not None and fault.name in UNAPPLIED:
-            answer = Answer(200)
+            answer = VendorReply(200)
         elif refusal is not None:
             answer = failure(*refusal, call.transaction_id)
         else:
@@ -259,7 +282,7 @@ class Simulator:
             return answer
         return disguise(fault, answer, failure, call, arrival.raw_path)
 
-    def _fault(self, arrival: Arrival, path: str, *, by_chance_too: bool) -> Fault | None:
+    def _fault(self, arrival: Arrival, path: str, *, by_chance_too: bool) -> InjectedFault | None:
         options = self.options
         found = rule_for(options.script, arrival.call.method, path, arrival.call.body)
         name = retry_after_s = slow_s = None
@@ -272,7 +295,7 @@ class Simulator:
             name = by_chance(options.faults, self._chance.random())
         if name is None or name == OK or (name == "close-reused" and not arrival.is_reused):
             return None
-        return Fault(
+        return InjectedFault(
             name,
             options.retry_after_s if retry_after_s is None else retry_after_s,
             options.slow_s if slow_s is None else slow_s,
@@ -296,7 +319,7 @@ class Simulator:
         self._log.flush()
 
 
-def _telling(headers: Mapping[str, str], answer: Answer) -> Answer:
+def _telling(headers: Mapping[str, str], answer: VendorReply) -> VendorReply:
     return replace(answer, headers={**answer.headers, **headers}) if headers else answer
 
 
@@ -360,7 +383,7 @@ def path_segments(raw_path: str, prefix: str) -> tuple[str, ...]:
     )
 
 
-def _vendor_of(raw_path: str) -> Vendor | None:
+def _vendor_of(raw_path: str) -> EmulatedVendor | None:
     for vendor in VENDORS:
         if raw_path.startswith(f"{vendor.prefix}/"):
             return vendor

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.simulator.faults import Fault
+from pipeline.simulator.faults import InjectedFault
 from pipeline.simulator.quota import RetryAfter, retry_after
-from pipeline.simulator.vendor import Answer, Call, Failure
+from pipeline.simulator.vendor import Call, Failure, VendorReply
 
 _BAD_GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 _LOGIN = b"<!DOCTYPE html><html><body><form action='/login'>Please sign in</form></body></html>"
 _PAGES = {
-    "html": Answer(502, _BAD_GATEWAY, {"Content-Type": "text/html"}),
-    "html-200": Answer(200, _LOGIN, {"Content-Type": "text/html; charset=utf-8"}),
+    "html": VendorReply(502, _BAD_GATEWAY, {"Content-Type": "text/html"}),
+    "html-200": VendorReply(200, _LOGIN, {"Content-Type": "text/html; charset=utf-8"}),
 }
 _ERROR = 400
 _WORDS = {
@@ -24,7 +24,7 @@ _WORDS = {
 _RETRY_AFTER: dict[str, RetryAfter] = {"429-seconds": "seconds", "429-date": "date"}
 
 
-def throttled(failure: Failure, call: Call, kind: RetryAfter, wait_s: float) -> Answer:
+def throttled(failure: Failure, call: Call, kind: RetryAfter, wait_s: float) -> VendorReply:
     """A 429 in the vendor's error shape, with a Retry-After of this kind."""
     answer = failure(429, _WORDS[429], call.transaction_id)
     value = retry_after(kind, wait_s, call.now_utc_s)
@@ -33,7 +33,9 @@ def throttled(failure: Failure, call: Call, kind: RetryAfter, wait_s: float) -> 
     return replace(answer, headers={**answer.headers, "Retry-After": value})
 
 
-def disguise(fault: Fault, answer: Answer, failure: Failure, call: Call, raw_path: str) -> Answer:
+def disguise(
+    fault: InjectedFault, answer: VendorReply, failure: Failure, call: Call, raw_path: str
+) -> VendorReply:
     """The answer that the client gets instead of `answer`; faults of the wire leave it as it is."""
     name = fault.name
     if name in _PAGES:
@@ -46,7 +48,7 @@ def disguise(fault: Fault, answer: Answer, failure: Failure, call: Call, raw_pat
         return replace(failed, applied=answer.applied)
     if name == "redirect":
         target = f"http://{call.headers.get('host', '')}/elsewhere{raw_path}"
-        return Answer(307, b"", {"Location": target})
+        return VendorReply(307, b"", {"Location": target})
     if name in {"half-body", "endless-body"}:
         is_wrong = name == "endless-body" and not answer.status < _ERROR
         return replace(answer, status=422 if is_wrong else 200)

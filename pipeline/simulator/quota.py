@@ -21,7 +21,7 @@ _MAX_COUNTED = 500_000  # arrivals kept for one peak: bounds the memory of a quo
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class VendorQuota:
     """At most `limit` requests in `window_s` seconds."""
 
     text: str
@@ -29,7 +29,7 @@ class Quota:
     window_s: float
 
 
-def parse_quota(text: str) -> Quota:
+def parse_quota(text: str) -> VendorQuota:
     """Read `N/s`, `N/min`, `N/h`, `N/day`, or with a number before the unit, `N/6s`.
 
     raises  SimulatorError for any other text
@@ -41,14 +41,14 @@ def parse_quota(text: str) -> Quota:
     if match is None:
         raise SimulatorError(f'quota {text!r}: expected text such as "20/s", "1000/min" or "12/6s"')
     limit, times, unit = match.groups()
-    return Quota(text, int(limit), int(times or 1) * _UNIT_S[unit])
+    return VendorQuota(text, int(limit), int(times or 1) * _UNIT_S[unit])
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QuotaStanding:
     """How much of a quota is left, and in how many seconds there is more."""
 
-    quota: Quota
+    quota: VendorQuota
     left: int
     renewed_in_s: float
 
@@ -56,7 +56,7 @@ class Standing:
 class Window(Protocol):
     """The accepted requests of one quota; times never run backwards."""
 
-    def standing(self, now_s: float) -> Standing:
+    def standing(self, now_s: float) -> QuotaStanding:
         """What is left now."""
 
     def wait_s(self, now_s: float) -> float | None:
@@ -69,22 +69,22 @@ class Window(Protocol):
 class SlidingWindow:
     """Any stretch of `window_s` seconds, open at its old end, holds at most `limit` requests.
 
-    >>> window = SlidingWindow(Quota("1/s", 1, 1.0))
+    >>> window = SlidingWindow(VendorQuota("1/s", 1, 1.0))
     >>> window.take(5.0)
     >>> window.wait_s(5.75), window.wait_s(6.0)
     (0.25, None)
     """
 
-    def __init__(self, quota: Quota) -> None:
+    def __init__(self, quota: VendorQuota) -> None:
         self._quota = quota
         self._taken_s: deque[float] = deque()
 
-    def standing(self, now_s: float) -> Standing:
+    def standing(self, now_s: float) -> QuotaStanding:
         """What is left now; there is more when the oldest request leaves the window."""
         taken_s = self._taken_in(now_s)
         oldest_s = taken_s[0] if taken_s else now_s
         left = self._quota.limit - len(taken_s)
-        return Standing(self._quota, left, oldest_s + self._quota.window_s - now_s)
+        return QuotaStanding(self._quota, left, oldest_s + self._quota.window_s - now_s)
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
@@ -107,22 +107,22 @@ class SlidingWindow:
 class FixedWindow:
     """Windows stand side by side from time 0; each holds at most `limit` requests.
 
-    >>> window = FixedWindow(Quota("1/s", 1, 1.0))
+    >>> window = FixedWindow(VendorQuota("1/s", 1, 1.0))
     >>> window.take(5.75)
     >>> window.wait_s(5.75), window.wait_s(6.0)
     (0.25, None)
     """
 
-    def __init__(self, quota: Quota) -> None:
+    def __init__(self, quota: VendorQuota) -> None:
         self._quota = quota
         self._index = -1
         self._taken = 0
 
-    def standing(self, now_s: float) -> Standing:
+    def standing(self, now_s: float) -> QuotaStanding:
         """What is left now; there is more when the next window begins."""
         self._turn_to(now_s)
         next_s = (self._index + 1) * self._quota.window_s
-        return Standing(self._quota, self._quota.limit - self._taken, next_s - now_s)
+        return QuotaStanding(self._quota, self._quota.limit - self._taken, next_s - now_s)
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
@@ -149,7 +149,7 @@ class Turnstile:
     counts in none: a client that is refused and waits as told gets in.
     """
 
-    def __init__(self, quotas: tuple[Quota, ...], kind: WindowKind) -> None:
+    def __init__(self, quotas: tuple[VendorQuota, ...], kind: WindowKind) -> None:
         make = SlidingWindow if kind == "sliding" else FixedWindow
         self._windows: tuple[Window, ...] = tuple(make(quota) for quota in quotas)
 
@@ -162,7 +162,7 @@ class Turnstile:
                 window.take(now_s)
         return longest_s
 
-    def standings(self, now_s: float) -> list[Standing]:
+    def standings(self, now_s: float) -> list[QuotaStanding]:
         """What is left of each quota."""
         return [window.standing(now_s) for window in self._windows]
 
@@ -199,10 +199,10 @@ def retry_after(kind: RetryAfter, wait_s: float, now_utc_s: float) -> str | None
     return formatdate(math.ceil(now_utc_s + wait_s), usegmt=True)
 
 
-def rate_limit(kind: RateLimit, standings: list[Standing]) -> dict[str, str]:
+def rate_limit(kind: RateLimit, standings: list[QuotaStanding]) -> dict[str, str]:
     """Headers that tell of every quota ("draft", of the IETF) or of the fullest one ("x").
 
-    >>> standing = Standing(parse_quota("20/s"), 5, 0.25)
+    >>> standing = QuotaStanding(parse_quota("20/s"), 5, 0.25)
     >>> rate_limit("draft", [standing])
     {'RateLimit-Policy': '"20/s";q=20;w=1', 'RateLimit': '"20/s";r=5;t=1'}
     >>> rate_limit("x", [standing])

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS token (
 _PAGE_ROWS = 500
 
 
-class State:
+class StoredState:
     """Entities by kind, scope and id, tokens, and counters per rule and place; for one thread.
 
     SQLite's own unnamed temporary database holds them, so memory does not grow with their number.

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from pipeline.simulator.quota import Peak, Quota
+from pipeline.simulator.quota import Peak, VendorQuota
 
 
-class Tally:
+class RequestTally:
     """Counts since the start or the last reset.
 
     arrived and let_in hold, per quota and for one second, the most requests that any window saw:
     all that arrived, and those that the quota let in.
     """
 
-    def __init__(self, quotas: tuple[Quota, ...]) -> None:
+    def __init__(self, quotas: tuple[VendorQuota, ...]) -> None:
         windows_s = {quota.text: quota.window_s for quota in quotas} | {"any second": 1.0}
         self._arrived = {name: Peak(window_s) for name, window_s in windows_s.items()}
         self._let_in = {name: Peak(window_s) for name, window_s in windows_s.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.simulator.content import json_answer
 from pipeline.simulator.options import SimulatorOptions
-from pipeline.simulator.vendor import Answer, Call, Tokens
+from pipeline.simulator.vendor import Call, Tokens, VendorReply
 
 
 def token_answer(
@@ -15,7 +15,7 @@ def token_answer(
     vendor: str,
     scheme: str,
     lifetime_s: float,
-) -> Answer:
+) -> VendorReply:
     """200 with a new token of this vendor.
 
     lifetime_s  the vendor's own; the option of `token_lifetime_s` goes before it

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pipeline.simulator.options import SimulatorOptions
 
 Headers = Mapping[str, str]  # names in lower case; values of repeated names joined by ", "
-Failure = Callable[[int, str, str], "Answer"]
+Failure = Callable[[int, str, str], "VendorReply"]
 
 
 class Entities(Protocol):
@@ -48,7 +48,7 @@ class Memory(Entities, Tokens, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """What a request names, each part decoded once; `kind` is the operation.
 
     entity_id  empty where the request names no entity, or several
@@ -74,7 +74,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class VendorReply:
     """What the vendor says; `applied` is True where all entities named were updated."""
 
     status: int
@@ -95,12 +95,12 @@ class TokenDesk:
 
     path: str
     operation: str
-    answer: Callable[[SimulatorOptions, Tokens, Call], Answer]
+    answer: Callable[[SimulatorOptions, Tokens, Call], VendorReply]
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Vendor:
+class EmulatedVendor:
     """One emulated vendor.
 
     prefix   of every path, no slash at the end
@@ -113,7 +113,7 @@ class Vendor:
 
     name: str
     prefix: str
-    locate: Callable[[tuple[str, ...], Call], Target | None]
-    answer: Callable[[SimulatorOptions, Memory, Call, Target | None], Answer]
+    locate: Callable[[tuple[str, ...], Call], RequestTarget | None]
+    answer: Callable[[SimulatorOptions, Memory, Call, RequestTarget | None], VendorReply]
     failure: Failure
     desk: TokenDesk | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from pipeline.simulator.vendor import Answer
+from pipeline.simulator.vendor import VendorReply
 
 #: faults after which the client has no status to go by
 SILENT = frozenset({"reset-before", "reset-after", "timeout-after", "close-reused", "garbage"})
@@ -34,7 +34,7 @@ class Connection:
 
 
 async def send(
-    request: web.BaseRequest, connection: Connection, answer: Answer, fault: str | None
+    request: web.BaseRequest, connection: Connection, answer: VendorReply, fault: str | None
 ) -> web.StreamResponse:
     """Put the answer on the wire in the fault's way; what is returned may be unsendable by then."""
     if fault in _BROKEN:
@@ -44,7 +44,7 @@ async def send(
 
 
 async def _break(
-    request: web.BaseRequest, connection: Connection, answer: Answer, fault: str
+    request: web.BaseRequest, connection: Connection, answer: VendorReply, fault: str
 ) -> None:
     match fault:
         case "reset-before" | "reset-after":
@@ -79,7 +79,7 @@ async def _write_and_close(request: web.BaseRequest, connection: Connection, pie
 
 
 async def _write_endlessly(
-    request: web.BaseRequest, connection: Connection, answer: Answer
+    request: web.BaseRequest, connection: Connection, answer: VendorReply
 ) -> None:
     response = web.StreamResponse(
         status=answer.status, headers={"Content-Type": "application/json"}

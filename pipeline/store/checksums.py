@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 from zlib import crc32
 
 from pipeline.model import DamagedError
+from pipeline.store.files import sync_file
 
 KEY = "offer-pipeline:checksums"
 """Name of an entry among the metadata of a file that carries checksums; its value is 1."""
@@ -106,8 +107,7 @@ def add_checksums(path: Path) -> Checksums:
         trailer = _TRAILER.pack(len(groups), crc32(tail), crc32(lines + head), _MARK)
         file.seek(footer_at)
         file.write(lines + trailer + tail)
-        file.flush()
-        os.fsync(file.fileno())
+        sync_file(file)
     return Checksums(path, groups, _digest(lines + trailer))
 
 

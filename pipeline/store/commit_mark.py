@@ -39,7 +39,7 @@ class Marked(NamedTuple):
     salts: bytes = _NO_SALTS
 
 
-class Mark:
+class CommitMark:
     """The mark of one file and its witness, which it makes where there are none. Raises OSError.
 
     witness  where that is; None: there is none

@@ -17,10 +17,11 @@ from typing import Any, Self
 from zlib import crc32
 
 from pipeline.model import RunAborted
-from pipeline.store.commit_mark import Mark
+from pipeline.store.commit_mark import CommitMark
 from pipeline.store.contract import LedgerError
 from pipeline.store.file_system import network_file_system_of
-from pipeline.store.page_checks import Checks
+from pipeline.store.files import sync_folder
+from pipeline.store.page_checks import PageChecks
 
 WAIT_S = 30.0
 """How long a call waits for another process that is writing."""
@@ -102,15 +103,7 @@ def create(path: Path) -> None:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for folder in path.absolute().parents:  # they may be new as well
         with suppress(OSError):  # one that we may not open existed before us
-            _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_folder(folder)
 
 
 class Database:
@@ -140,7 +133,7 @@ class Database:
         witness: Path | None = None,
         at_least: int = 0,
         owner: str = "",
-        checks: Checks | None = None,
+        checks: PageChecks | None = None,
     ) -> None:
         self.path = path
         self.seed = 0
@@ -150,7 +143,7 @@ class Database:
             _refuse_network(path)
             if path.stat() and path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            self._mark = Mark(path, witness)
+            self._mark = CommitMark(path, witness)
             try:
                 self._check_commits(at_least)
                 self._connection = _connect(path, "rw", wait_s)
@@ -163,7 +156,7 @@ class Database:
                 self._set_up(wait_s)
                 self._migrate(migrations)
                 self._check_tables(migrations)
-                self._check_pages(checks or Checks())
+                self._check_pages(checks or PageChecks())
                 if OWNER in migrations:
                     self._check_owner(owner, is_new=is_new)
             except BaseException:
@@ -307,7 +300,7 @@ class Database:
         finally:
             made.close()
 
-    def _check_pages(self, checks: Checks) -> None:
+    def _check_pages(self, checks: PageChecks) -> None:
         """Raise LedgerError where pages, the order of rows in them, or indexes do not fit."""
         if not checks.is_due(self.path):
             return

@@ -10,7 +10,7 @@ AGAIN_AFTER_S = 60.0
 """A check of the same file holds so long."""
 
 
-class Checks:
+class PageChecks:
     """The checks of one process, held by whoever opens the same files again and again.
 
     clock  seconds, rising
@@ -19,7 +19,7 @@ class Checks:
 
     >>> from tempfile import NamedTemporaryFile
     >>> now_s = [0.0]
-    >>> checks = Checks(clock=lambda: now_s[0])
+    >>> checks = PageChecks(clock=lambda: now_s[0])
     >>> with NamedTemporaryFile() as file:
     ...     path = Path(file.name)
     ...     before = checks.is_due(path)

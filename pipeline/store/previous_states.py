@@ -22,7 +22,7 @@ SELECT row, checksum, state FROM befores WHERE row IN (SELECT value FROM json_ea
 """
 
 
-class Befores:
+class PreviousStates:
     """A text per row: the last that was kept for it. Calls may come from any thread.
 
     run      whose it is; empty: whosever

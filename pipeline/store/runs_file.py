@@ -30,7 +30,7 @@ from pipeline.store.database import (
     sum_of,
     told_in_words,
 )
-from pipeline.store.page_checks import Checks
+from pipeline.store.page_checks import PageChecks
 
 State = Literal["prepared", "sending", "ended", "reported"]
 
@@ -186,7 +186,7 @@ class Runs(Keeper):
         *,
         wait_s: float = WAIT_S,
         witness: Path | None = None,
-        checks: Checks | None = None,
+        checks: PageChecks | None = None,
     ) -> None:
         self._path = path
         with told_in_words(path), suppress(FileExistsError):

@@ -22,7 +22,7 @@ _32_BITS = 0xFFFF_FFFF
 Sums = tuple[int, int]
 
 
-class Head(NamedTuple):
+class WalHead(NamedTuple):
     """What the head of a log says.
 
     order  of the bytes in numbers that are summed up, as `struct` has it
@@ -35,7 +35,7 @@ class Head(NamedTuple):
     sums: Sums
 
 
-def read_head(log: BinaryIO) -> Head | None:
+def read_head(log: BinaryIO) -> WalHead | None:
     """The head of a log; None where there is none yet. Raises ValueError where it is not sound.
 
     >>> from io import BytesIO
@@ -50,10 +50,10 @@ def read_head(log: BinaryIO) -> Head | None:
     sums = summed(order, data[:24], (0, 0))
     if magic & ~1 != _MAGIC or sums != _TWO.unpack(data[24:]):
         raise ValueError("the head of the log is not what was written")
-    return Head(order, page_bytes, data[16:24], sums)
+    return WalHead(order, page_bytes, data[16:24], sums)
 
 
-def begins_with_a_commit(log: BinaryIO, head: Head) -> bool:
+def begins_with_a_commit(log: BinaryIO, head: WalHead) -> bool:
     """Whether the frames from here on, behind the head, begin with a whole commit.
 
     Then SQLite takes that one and maybe more of them; else it takes nothing of the log.

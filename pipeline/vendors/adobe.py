@@ -71,14 +71,14 @@ from pipeline.vendors.kit.contract import (
     Defaults,
     Difference,
     Doubt,
+    EntityPage,
+    EntityRead,
     Guard,
-    Known,
+    KnownReply,
     Listing,
     Missing,
     Operation,
-    Page,
     Probe,
-    Reading,
     State,
     Token,
     TokenCall,
@@ -111,7 +111,7 @@ Word = Annotated[str, AfterValidator(_word)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
-class Settings(VendorSettings):
+class AdobeSettings(VendorSettings):
     """What an account at Adobe needs.
 
     `api` has no default: it is chosen.
@@ -159,7 +159,7 @@ class Settings(VendorSettings):
         return self
 
 
-def _sign_in_faults(s: Settings) -> Iterator[str]:
+def _sign_in_faults(s: AdobeSettings) -> Iterator[str]:
     # presence only: while rows are bound, secrets hold a placeholder
     if s.client_secret is None and s.access_token is None:
         yield "client_secret with scopes, or access_token, is missing: nothing says how to sign in"
@@ -173,7 +173,7 @@ def _sign_in_faults(s: Settings) -> Iterator[str]:
         yield "token_url should be https:// with host and path, without user, query and fragment"
 
 
-def _container_faults(s: Settings) -> Iterator[str]:
+def _container_faults(s: AdobeSettings) -> Iterator[str]:
     if s.api == "xcore" and s.container_id is None:
         yield "container_id is missing: xcore finds an offer in its container"
     if s.api == "dps" and (s.container_id is not None or s.containers):
@@ -198,7 +198,7 @@ def _may_hold_credentials(url: str) -> bool:
     return bool(host and parts.path.startswith("/") and is_plain and is_safe)
 
 
-def _authenticate(s: Settings) -> Bearer | TokenCall:
+def _authenticate(s: AdobeSettings) -> Bearer | TokenCall:
     """OAUTH: client credentials in a form, answered with a token of 24 hours; it is asked again."""
     if s.access_token is not None:
         return Bearer(s.access_token)
@@ -561,7 +561,7 @@ _DOCUMENTED: Final[Mapping[str, frozenset[str]]] = {
 _TOLD_MOST = 5
 
 
-def _refuse(s: Settings, job: FallbackOffer) -> str | None:
+def _refuse(s: AdobeSettings, job: FallbackOffer) -> str | None:
     """Everything that this account's API cannot take, in one text."""
     operations = _operations(s.api, job.changes)
     found = [
@@ -584,7 +584,7 @@ _UNGUARDED: Final = (
 )
 
 
-def _misplaced(s: Settings, job: FallbackOffer) -> Iterator[str]:
+def _misplaced(s: AdobeSettings, job: FallbackOffer) -> Iterator[str]:
     given = job.model_fields_set
     if s.api == "dps":
         if "container_id" in given:
@@ -631,23 +631,23 @@ def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{twin} and {key} set the same: keep one of them"
 
 
-def _repeatable(s: Settings, job: FallbackOffer) -> bool:
+def _repeatable(s: AdobeSettings, job: FallbackOffer) -> bool:
     """Each operation sets something to a value, or a guard keeps Adobe from doing it twice."""
     return all(map(preconditions.is_harmless, _steps(s, job))) or _is_guarded(s, job)
 
 
-def _is_guarded(s: Settings, job: FallbackOffer) -> bool:
+def _is_guarded(s: AdobeSettings, job: FallbackOffer) -> bool:
     """Whether Adobe would refuse it the second time."""
     if s.api == "xcore":  # SERVICE: an etag that is not the offer's any more gets a 409
         return "etag" in job.model_fields_set
     return preconditions.is_guarded(_steps(s, job))
 
 
-def _needs_guard(s: Settings, job: FallbackOffer) -> bool:
+def _needs_guard(s: AdobeSettings, job: FallbackOffer) -> bool:
     return s.guard and not _repeatable(s, job)
 
 
-def _guarded(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | None:
+def _guarded(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffer | None:
     """With the etag that was read (xcore), and tests of what the patch must not do twice.
 
     xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
@@ -663,12 +663,12 @@ def _guarded(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | N
     return job.model_copy(update=changes) if tests else None
 
 
-def _is_guard_refusal(s: Settings, answer: Answer) -> bool:
+def _is_guard_refusal(s: AdobeSettings, answer: Answer) -> bool:
     """SERVICE: a stale etag gets a 409. What a test gets that fails is documented nowhere."""
     return answer.http_status in ({409, 412} if s.api == "xcore" else {400, 409, 412, 422})
 
 
-def _expected(s: Settings, job: FallbackOffer) -> str:
+def _expected(s: AdobeSettings, job: FallbackOffer) -> str:
     if s.api == "xcore":
         return f"etag {job.etag}"
     tests = takewhile(lambda each: each["op"] == "test", _operations(s.api, job.changes))
@@ -697,7 +697,7 @@ _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 @lru_cache(maxsize=64)  # one object per account, which the transport knows again
-def _headers(s: Settings, *, is_read: bool = False) -> Mapping[str, str]:
+def _headers(s: AdobeSettings, *, is_read: bool = False) -> Mapping[str, str]:
     return MappingProxyType(
         {
             **(_READ_HEADERS if is_read else _HEADERS)[s.api],
@@ -708,7 +708,7 @@ def _headers(s: Settings, *, is_read: bool = False) -> Mapping[str, str]:
     )
 
 
-def _encode(s: Settings, batch: Sequence[FallbackOffer]) -> Request:
+def _encode(s: AdobeSettings, batch: Sequence[FallbackOffer]) -> Request:
     (job,) = batch
     # xcore knows no test: what one says, the etag guards
     operations = _operations(s.api, job.changes)
@@ -719,7 +719,7 @@ def _encode(s: Settings, batch: Sequence[FallbackOffer]) -> Request:
     return Request("PATCH", _path(s, job), body, headers)
 
 
-def _path(s: Settings, job: FallbackOffer) -> str:
+def _path(s: AdobeSettings, job: FallbackOffer) -> str:
     offer = _quoted(job.instance_id)
     if s.api == "dps":
         return f"/dps/offers/{offer}?offer-type=fallback"
@@ -730,12 +730,12 @@ def _quoted(segment: str) -> str:
     return quote(segment, safe=":")  # ids such as xcore:fallback-offer:1 stay as people know them
 
 
-def _container(s: Settings, job: FallbackOffer) -> str:
+def _container(s: AdobeSettings, job: FallbackOffer) -> str:
     given = job.container_id if "container_id" in job.model_fields_set else s.container_id
     return given or ""
 
 
-def _entity(s: Settings, job: FallbackOffer) -> EntityKey:
+def _entity(s: AdobeSettings, job: FallbackOffer) -> EntityKey:
     # every organisation has a sandbox `prod`, hence both; a container is the only one of its id
     scope = _container(s, job) if s.api == "xcore" else f"{s.ims_org}/{s.sandbox_name}"
     return EntityKey("adobe", s.origin, scope, "offer", job.instance_id)
@@ -775,7 +775,7 @@ _HINT_GUARDED = "it may have been applied; sending the row again is safe: if it 
 
 
 def _decode(
-    s: Settings, batch: Sequence[FallbackOffer], reply: Reply | NoReply
+    s: AdobeSettings, batch: Sequence[FallbackOffer], reply: Reply | NoReply
 ) -> tuple[Answer, ...]:
     answer = classify(reply, _confirmation(s, batch[0]))
     if isinstance(reply, Reply):
@@ -798,7 +798,7 @@ _IDS: Final[Mapping[str, tuple[str, ...]]] = {"xcore": ("instanceId", "@id"), "d
 _OK: Final = 200  # no source has the status of a good PATCH: assumed
 
 
-def _confirmation(s: Settings, job: FallbackOffer) -> Confirmation:
+def _confirmation(s: AdobeSettings, job: FallbackOffer) -> Confirmation:
     """A receipt that names the very offer that was to be updated."""
     names = _IDS[s.api]
     example = to_json({names[0]: job.instance_id, "etag": 2})
@@ -845,7 +845,9 @@ def _receipt(body: Mapping[str, Any]) -> str:
     return to_json(told).decode() if told else ""
 
 
-def _explained(s: Settings, job: FallbackOffer, answer: Answer, body: Mapping[str, Any]) -> Answer:
+def _explained(
+    s: AdobeSettings, job: FallbackOffer, answer: Answer, body: Mapping[str, Any]
+) -> Answer:
     """`answer` with what Adobe's error body says; three shapes are known, see `_codes`."""
     codes = _codes(body)
     is_ours = answer.verdict is Verdict.REJECTED and not _MISCONFIGURED.isdisjoint(codes)
@@ -885,7 +887,7 @@ def _message(body: Mapping[str, Any]) -> str:
     return plain("; ".join(dict.fromkeys(filter(None, words))), _SHOWN_MESSAGE_CHARS)
 
 
-def _hint(s: Settings, job: FallbackOffer, answer: Answer, codes: Sequence[str]) -> str:
+def _hint(s: AdobeSettings, job: FallbackOffer, answer: Answer, codes: Sequence[str]) -> str:
     if answer.effect is Effect.MAYBE:
         return answer.hint
     known = [_HINTS[code] for code in codes if code in _HINTS]
@@ -900,7 +902,7 @@ def _hint(s: Settings, job: FallbackOffer, answer: Answer, codes: Sequence[str])
     return _HINTS_BY_STATUS.get(status, answer.hint)
 
 
-def _hint_in_doubt(s: Settings, job: FallbackOffer) -> str:
+def _hint_in_doubt(s: AdobeSettings, job: FallbackOffer) -> str:
     if _is_guarded(s, job):
         return _HINT_GUARDED
     return _HINT_HARMLESS if _repeatable(s, job) else HINT_IN_DOUBT
@@ -915,15 +917,15 @@ _READ_HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-def _read(s: Settings, job: FallbackOffer) -> Request:
+def _read(s: AdobeSettings, job: FallbackOffer) -> Request:
     return Request("GET", _path(s, job), headers=_headers(s, is_read=True))
 
 
-def _state(s: Settings, job: FallbackOffer, reply: Reply) -> State | Missing | None:
+def _state(s: AdobeSettings, job: FallbackOffer, reply: Reply) -> State | Missing | None:
     return _held(s, reply, job.instance_id)
 
 
-def _held(s: Settings, reply: Reply, instance_id: str) -> State | Missing | None:
+def _held(s: AdobeSettings, reply: Reply, instance_id: str) -> State | Missing | None:
     """What a reply says of this offer; nothing where it names another one."""
     body = {} if reply.is_cut else json_object(reply.body)
     if reply.status == 404:  # noqa: PLR2004 - a status says what it is
@@ -948,12 +950,12 @@ def _held(s: Settings, reply: Reply, instance_id: str) -> State | Missing | None
 _PAGE_OFFERS: Final = 100  # DPS has `limit`; how many are allowed is nowhere said
 
 
-def _list(s: Settings, _job: FallbackOffer, after: str) -> Request:
+def _list(s: AdobeSettings, _job: FallbackOffer, after: str) -> Request:
     first = f"/dps/offers?offer-type=fallback&limit={_PAGE_OFFERS}"
     return Request("GET", after or first, headers=_headers(s, is_read=True))
 
 
-def _page(s: Settings, reply: Reply, _after: str) -> Page | None:
+def _page(s: AdobeSettings, reply: Reply, _after: str) -> EntityPage | None:
     """DPS: results, count, total, and in `_links.next` the relative address of the next page."""
     body = {} if reply.is_cut or reply.status != 200 else json_object(reply.body)  # noqa: PLR2004
     results, total = body.get("results"), body.get("total")
@@ -969,7 +971,7 @@ def _page(s: Settings, reply: Reply, _after: str) -> Page | None:
     links = body.get("_links")
     link = links.get("next") if isinstance(links, dict) else None
     href = link.get("href") if isinstance(link, dict) else None
-    return Page(found, total if type(total) is int else None, _next(href))
+    return EntityPage(found, total if type(total) is int else None, _next(href))
 
 
 def _next(href: Any) -> str:
@@ -983,7 +985,7 @@ def _next(href: Any) -> str:
     return f"/dps/{href.removeprefix('/')}"
 
 
-def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Difference, ...]:
+def _differences(s: AdobeSettings, job: FallbackOffer, state: State) -> tuple[Difference, ...]:
     """What the patch sets, looked up at its pointers; and the etag, which every update changes."""
     columns = {path: name for name, path in _NAMED[s.api].items()}
     found = []
@@ -995,12 +997,12 @@ def _differences(s: Settings, job: FallbackOffer, state: State) -> tuple[Differe
     return tuple(found)
 
 
-def _steps(s: Settings, job: FallbackOffer) -> list[compare.Step]:
+def _steps(s: AdobeSettings, job: FallbackOffer) -> list[compare.PatchStep]:
     return list(map(_step, _operations(s.api, job.changes)))
 
 
-def _step(operation: Mapping[str, Any]) -> compare.Step:
-    return compare.Step(
+def _step(operation: Mapping[str, Any]) -> compare.PatchStep:
+    return compare.PatchStep(
         operation["op"],
         _tokens(operation["path"]),
         operation.get("value"),
@@ -1008,7 +1010,7 @@ def _step(operation: Mapping[str, Any]) -> compare.Step:
     )
 
 
-def _writes(s: Settings, job: FallbackOffer) -> frozenset[str] | None:
+def _writes(s: AdobeSettings, job: FallbackOffer) -> frozenset[str] | None:
     operations = _operations(s.api, job.changes)
     pointers = frozenset(each["path"] for each in operations if each["op"] != "test")
     return None if "" in pointers else pointers
@@ -1026,12 +1028,12 @@ _ITS_OWN: Final = frozenset(
 )
 
 
-def _after(s: Settings, job: FallbackOffer, state: State) -> State | None:
+def _after(s: AdobeSettings, job: FallbackOffer, state: State) -> State | None:
     fields = json_patch.applied(_steps(s, job), state.fields)
     return None if fields is None else State(fields)
 
 
-def _unlike(s: Settings, wanted: State, found: State) -> tuple[Difference, ...]:
+def _unlike(s: AdobeSettings, wanted: State, found: State) -> tuple[Difference, ...]:
     """Members of the offer, each as a whole; an etag that is the same says that all is."""
     if wanted.etag is not None and wanted.etag == found.etag:
         return ()
@@ -1051,7 +1053,7 @@ def _by_moment(value: Any) -> Hashable:
     return compare.meaning(value, compare.moment)
 
 
-def _inverse(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | None:
+def _inverse(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffer | None:
     """A patch of the places that `job` writes; on dps a test first guards what it removes."""
     after = json_patch.applied(_steps(s, job), state.fields)
     if after is None:
@@ -1060,7 +1062,7 @@ def _inverse(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | N
     if s.api == "dps":
         removed = [step.place for step in steps if step.name == "remove"]
         tests = [
-            compare.Step("test", place, json_patch.value_at(after, place)) for place in removed
+            compare.PatchStep("test", place, json_patch.value_at(after, place)) for place in removed
         ]
         steps = [*tests, *steps]
     if not steps:
@@ -1072,12 +1074,12 @@ def _inverse(s: Settings, job: FallbackOffer, state: State) -> FallbackOffer | N
     return FallbackOffer.trusted(to_json(values).decode())
 
 
-def _as_operation(step: compare.Step) -> dict[str, Any]:
+def _as_operation(step: compare.PatchStep) -> dict[str, Any]:
     operation: dict[str, Any] = {"op": step.name, "path": JsonPointer.from_parts(step.place).path}
     return operation if step.name == "remove" else {**operation, "value": step.value}
 
 
-def _gap(s: Settings) -> str:
+def _gap(s: AdobeSettings) -> str:
     if s.api == "xcore":
         return ""
     return (
@@ -1089,10 +1091,12 @@ def _gap(s: Settings) -> str:
 # ------------------------------------------------------------------------------ what is offered
 
 
-def _known(status: int, code: str, source: str) -> Known:
+def _known(status: int, code: str, source: str) -> KnownReply:
     """A reply of the gateway with this code (TROUBLE); without one, of the service."""
     body = to_json({"error_code": code, "message": "No"}) if code else b""
-    return Known(f"{status} with {code}" if code else str(status), Reply(status, {}, body), source)
+    return KnownReply(
+        f"{status} with {code}" if code else str(status), Reply(status, {}, body), source
+    )
 
 
 _KNOWN: Final = (
@@ -1131,7 +1135,7 @@ FALLBACK_OFFER: Final = Operation(
     warn=_warn,
     writes=_writes,
     # LIMITS: the gateway itself works on for 60 s
-    reading=Reading(
+    reading=EntityRead(
         request=_read,
         state=_state,
         differences=_differences,
@@ -1153,12 +1157,12 @@ FALLBACK_OFFER: Final = Operation(
 )
 
 
-def _scope(s: Settings) -> str:
+def _scope(s: AdobeSettings) -> str:
     where = f", container {s.container_id}" if s.api == "xcore" else ""
     return f"sandbox {s.sandbox_name}{where}"
 
 
-def _account_doubts(s: Settings) -> tuple[Doubt, ...]:
+def _account_doubts(s: AdobeSettings) -> tuple[Doubt, ...]:
     if s.api == "dps":
         return ()
     return (
@@ -1169,7 +1173,7 @@ def _account_doubts(s: Settings) -> tuple[Doubt, ...]:
     )
 
 
-def _probe(s: Settings) -> Request | None:
+def _probe(s: AdobeSettings) -> Request | None:
     """A page of one offer. For xcore no source shows a list that needs no schema."""
     if s.api != "dps":
         return None
@@ -1180,7 +1184,7 @@ def _probe(s: Settings) -> Request | None:
 VENDOR: Final = Vendor(
     name="adobe",
     summary="Adobe Journey Optimizer: fallback offers of the Offer Library (dps; xcore has ended)",
-    settings=Settings,
+    settings=AdobeSettings,
     authenticate=_authenticate,
     scope=_scope,
     operations=(FALLBACK_OFFER,),

@@ -76,7 +76,7 @@ from pipeline.vendors.kit.contract import (
     Change,
     Defaults,
     Difference,
-    Known,
+    KnownReply,
     Operation,
     State,
     Token,
@@ -120,7 +120,7 @@ _CREDENTIALS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class Settings(VendorSettings):
+class OracleSettings(VendorSettings):
     """What an account at Billing Care needs.
 
     base_url       up to the version, as https://billing.example.com:7002/bcws/webresources/v1.0;
@@ -197,7 +197,7 @@ def _sign_in_faults(auth: str, given: AbstractSet[str]) -> Iterator[tuple[str, s
         )
 
 
-def _authenticate(s: Settings) -> Authentication:
+def _authenticate(s: OracleSettings) -> Authentication:
     """How an account signs in: the settings hold the credentials of one way only."""
     if s.access_token is not None:
         return Bearer(s.access_token)
@@ -597,7 +597,7 @@ _HEADERS: Final = MappingProxyType(
 _PATH: Final = "/statusupdate/offers"
 
 
-def _encode(s: Settings, batch: Sequence[OfferStatus]) -> Request:
+def _encode(s: OracleSettings, batch: Sequence[OfferStatus]) -> Request:
     """One request; all members but the two lists are those of every job of the batch."""
     first = batch[0]
     code = _CODES[first.status]
@@ -621,7 +621,7 @@ def _encode(s: Settings, batch: Sequence[OfferStatus]) -> Request:
     return Request("PUT", _PATH, to_json(body), _HEADERS)
 
 
-def _entity(s: Settings, job: OfferStatus) -> EntityKey:
+def _entity(s: OracleSettings, job: OfferStatus) -> EntityKey:
     return EntityKey("oracle", s.origin, "", "purchased-offer", offer_key(job).text)
 
 
@@ -635,13 +635,13 @@ _NOT_TWICE: Final = frozenset(
 )
 
 
-def _writes(_s: Settings, job: OfferStatus) -> frozenset[str]:
+def _writes(_s: OracleSettings, job: OfferStatus) -> frozenset[str]:
     """The status; what a row gives besides (a note, a date) no plain status makes up for."""
     others = job.model_fields_set & {"effective_date", "notes", "extension"}
     return frozenset({"/status", *(f"/{name}" for name in others)})
 
 
-def _repeatable(_s: Settings, job: OfferStatus) -> bool:
+def _repeatable(_s: OracleSettings, job: OfferStatus) -> bool:
     return not _irreversible(job) and _NOT_TWICE.isdisjoint(job.model_fields_set)
 
 
@@ -649,7 +649,7 @@ def _irreversible(job: OfferStatus) -> bool:
     return job.status == "canceled"  # inferred: no way back to another status
 
 
-def _batch_key(s: Settings, job: OfferStatus) -> str:
+def _batch_key(s: OracleSettings, job: OfferStatus) -> str:
     """Status, date, note and extension hold for a whole request (OFFERS).
 
     Jobs that may be repeated have nothing of this but the status. The others travel alone: the
@@ -692,15 +692,17 @@ _CONFIRMATION: Final = Confirmation(
 )
 _KNOWN: Final = (
     *(
-        Known(str(status), Reply(status, {}, b""), "SEND; that nothing was applied is assumed")
+        KnownReply(str(status), Reply(status, {}, b""), "SEND; that nothing was applied is assumed")
         for status in (400, 401, 403, 404, 405, 406, 415)
     ),
-    Known("500", Reply(500, {}, b""), "OFFERS: the one failure named; what of it, nobody says"),
+    KnownReply(
+        "500", Reply(500, {}, b""), "OFFERS: the one failure named; what of it, nobody says"
+    ),
 )
 
 
 def _decode(
-    s: Settings, batch: Sequence[OfferStatus], reply: Reply | NoReply
+    s: OracleSettings, batch: Sequence[OfferStatus], reply: Reply | NoReply
 ) -> tuple[Answer, ...]:
     answer = classify(reply, _CONFIRMATION)
     if answer.verdict is Verdict.OK:
@@ -763,17 +765,17 @@ def _is_page(reply: Reply) -> bool:
 # We found no page that shows how the status of a purchased offer is read: rows say what it was.
 
 
-def _said(_s: Settings, job: OfferStatus) -> State | None:
+def _said(_s: OracleSettings, job: OfferStatus) -> State | None:
     was = job.previous_status
     return None if was is None else State({"status": was})
 
 
-def _unlike(_s: Settings, wanted: State, found: State) -> tuple[Difference, ...]:
+def _unlike(_s: OracleSettings, wanted: State, found: State) -> tuple[Difference, ...]:
     pairs = compare.unlike(wanted.fields, found.fields, ("status",), {})
     return tuple(Difference(*each) for each in pairs)
 
 
-def _inverse(_s: Settings, job: OfferStatus, state: State) -> OfferStatus | None:
+def _inverse(_s: OracleSettings, job: OfferStatus, state: State) -> OfferStatus | None:
     """The status alone goes back: a note stays written, and a date of effect is not undone."""
     was = state.fields.get("status")
     if was is None or job.status == "canceled":  # canceled is final (inferred)
@@ -836,7 +838,7 @@ OFFER_STATUS: Final = Operation(
 VENDOR: Final = Vendor(
     name="oracle",
     summary="Oracle BRM Billing Care REST: the status of purchased offers (API version 1.0)",
-    settings=Settings,
+    settings=OracleSettings,
     authenticate=_authenticate,
     operations=(OFFER_STATUS,),
     simulated=MappingProxyType(

@@ -76,14 +76,14 @@ from pipeline.vendors.kit.contract import (
     Change,
     Defaults,
     Difference,
-    Known,
+    EntityPage,
+    EntityRead,
+    KnownReply,
     Listing,
     Missing,
     Operation,
-    Page,
     Probe,
     Probed,
-    Reading,
     State,
     Vendor,
     VendorSettings,
@@ -93,7 +93,7 @@ from pipeline.vendors.kit.json_values import EXPECTED, is_json
 # ------------------------------------------------------------------------------------- settings
 
 
-class Settings(VendorSettings):
+class XsollaSettings(VendorSettings):
     """What an account at Xsolla needs.
 
     Other `projects` need `merchant_id`, because an API key that goes with a project's own number
@@ -122,7 +122,7 @@ class Settings(VendorSettings):
         return self
 
 
-def _authenticate(s: Settings) -> Basic:
+def _authenticate(s: XsollaSettings) -> Basic:
     """SPEC securitySchemes.basicAuth: user `project_id` or `merchant_id`, password the API key."""
     return Basic(str(s.project_id if s.merchant_id is None else s.merchant_id), s.api_key)
 
@@ -686,25 +686,25 @@ _BODY: Final[Mapping[type[UpdateJob], tuple[str, ...]]] = {
 }
 
 
-def _encode(s: Settings, batch: Sequence[Job]) -> Request:
+def _encode(s: XsollaSettings, batch: Sequence[Job]) -> Request:
     (job,) = batch
     values, given = job.__dict__, job.model_fields_set
     body = to_json({name: values[name] for name in _BODY[type(job)] if name in given})
     return Request("PUT", _path(s, job), body, _HEADERS)
 
 
-def _path(s: Settings, job: Job) -> str:
+def _path(s: XsollaSettings, job: Job) -> str:
     project = f"/v2/project/{_project(s, job)}/admin"
     if isinstance(job, Coupon):
         return f"{project}/coupon/{quote(job.external_id, safe='')}"
     return f"{project}/promotion/{job.promotion_id}/bonus"
 
 
-def _project(s: Settings, job: Job) -> int:
+def _project(s: XsollaSettings, job: Job) -> int:
     return job.project_id if "project_id" in job.model_fields_set else s.project_id
 
 
-def _refuse(s: Settings, job: Job) -> str | None:
+def _refuse(s: XsollaSettings, job: Job) -> str | None:
     project = _project(s, job)
     if project == s.project_id or project in s.projects:
         return None
@@ -715,7 +715,7 @@ def _refuse(s: Settings, job: Job) -> str | None:
     )
 
 
-def _entity(s: Settings, job: Job) -> EntityKey:
+def _entity(s: XsollaSettings, job: Job) -> EntityKey:
     project = str(_project(s, job))
     if isinstance(job, Coupon):
         return EntityKey("xsolla", s.origin, project, "coupon", job.external_id)
@@ -786,10 +786,10 @@ def _refusal(reply: Reply) -> int | None:
 _CONFIRMATION: Final = by_status(_NO_CONTENT, _refusal, source="BONUS, COUPON, SPEC")
 
 
-def _known(status: int, code: int, source: str) -> Known:
+def _known(status: int, code: int, source: str) -> KnownReply:
     body = {"statusCode": status, "errorCode": code, "errorMessage": "No"} if code else None
     words = f"{status} with code {code}" if code else str(status)
-    return Known(words, Reply(status, {}, to_json(body) if body else b""), source)
+    return KnownReply(words, Reply(status, {}, to_json(body) if body else b""), source)
 
 
 _KNOWN: Final = (
@@ -805,7 +805,9 @@ _KNOWN: Final = (
 )
 
 
-def _decode(_s: Settings, batch: Sequence[UpdateJob], reply: Reply | NoReply) -> tuple[Answer, ...]:
+def _decode(
+    _s: XsollaSettings, batch: Sequence[UpdateJob], reply: Reply | NoReply
+) -> tuple[Answer, ...]:
     if reply[0] == _NO_CONTENT:
         return _UPDATED * len(batch)
     answer = classify(reply, _CONFIRMATION)
@@ -894,7 +896,7 @@ _NO_SUCH: Final = frozenset({9502, 9802})  # SPEC: no such promotion, no such co
 
 
 def _state(
-    fields: tuple[str, ...], key: str, s: Settings, job: Job, reply: Reply
+    fields: tuple[str, ...], key: str, s: XsollaSettings, job: Job, reply: Reply
 ) -> State | Missing | None:
     """What a reply says of the job's entity; nothing where it names another one (SPEC)."""
     named = None if reply.is_cut else json_object(reply.body).get(key)
@@ -916,7 +918,7 @@ def _held(fields: tuple[str, ...], reply: Reply) -> State | Missing | None:
 _PAGE_ENTITIES: Final = 50
 
 
-def _list(s: Settings, job: Job, offset: str) -> Request:
+def _list(s: XsollaSettings, job: Job, offset: str) -> Request:
     kind = "coupon" if isinstance(job, Coupon) else "promotion/bonus"
     query = f"limit={_PAGE_ENTITIES}&offset={offset or 0}"
     path = f"/v2/project/{_project(s, job)}/admin/{kind}?{query}"
@@ -924,8 +926,8 @@ def _list(s: Settings, job: Job, offset: str) -> Request:
 
 
 def _page(
-    fields: tuple[str, ...], key: str, _s: Settings, reply: Reply, offset: str
-) -> Page | None:
+    fields: tuple[str, ...], key: str, _s: XsollaSettings, reply: Reply, offset: str
+) -> EntityPage | None:
     """Entities in the one list of the body. SPEC: `promotions`; of coupons `items`.
 
     A page whose entities are not such as a read of one of them brings tells nothing.
@@ -944,7 +946,7 @@ def _page(
     last = int(offset or 0) + len(lists[0])
     total = counts[0] if len(counts) == 1 else None
     is_end = not lists[0] or (total is not None and last >= total)
-    return Page(found, total, "" if is_end else str(last))
+    return EntityPage(found, total, "" if is_end else str(last))
 
 
 def _limits(value: Any) -> Any:
@@ -998,7 +1000,7 @@ _MEANINGS: Final[Mapping[str, compare.Meaning]] = {
 }
 
 
-def _differences(_s: Settings, job: Job, state: State) -> tuple[Difference, ...]:
+def _differences(_s: XsollaSettings, job: Job, state: State) -> tuple[Difference, ...]:
     given = job.given()
     # whatever Xsolla makes of an omitted redeem limit is right
     fields = [name for name in _BODY[type(job)] if name in given or name not in _REDEEM_LIMITS]
@@ -1011,20 +1013,20 @@ def _differences(_s: Settings, job: Job, state: State) -> tuple[Difference, ...]
 # ------------------------------------------------------------------------ plans and taking back
 
 
-def _after(_s: Settings, job: Job, _state: State) -> State:
+def _after(_s: XsollaSettings, job: Job, _state: State) -> State:
     given = job.given()
     return State({name: given[name] for name in _BODY[type(job)] if name in given})
 
 
 def _unlike(
-    fields: tuple[str, ...], _s: Settings, wanted: State, found: State
+    fields: tuple[str, ...], _s: XsollaSettings, wanted: State, found: State
 ) -> tuple[Difference, ...]:
     first, second = (_documented(state.fields) for state in (wanted, found))
     pairs = compare.unlike(first, second, fields, _MEANINGS, members_of=("name", "limits"))
     return tuple(Difference(*each) for each in pairs)
 
 
-def _merge(_s: Settings, job: Job, state: State) -> Job:
+def _merge(_s: XsollaSettings, job: Job, state: State) -> Job:
     """The row laid over the state: maps by key, all else as a whole; null and [] are values."""
     given = job.given()
     held: dict[str, Any] = dict(state.fields)
@@ -1034,7 +1036,7 @@ def _merge(_s: Settings, job: Job, state: State) -> Job:
     return _whole(job, {**held, **given})
 
 
-def _inverse(_s: Settings, job: Job, state: State) -> Job:
+def _inverse(_s: XsollaSettings, job: Job, state: State) -> Job:
     return _whole(job, state.fields)
 
 
@@ -1058,13 +1060,13 @@ def _whole(job: Job, fields: Mapping[str, Any]) -> Job:
 _GONE = (404, 405, 410, 501)
 
 
-def _probe(s: Settings) -> Request:
+def _probe(s: XsollaSettings) -> Request:
     """The shortest page of coupons."""
     path = f"/v2/project/{s.project_id}/admin/coupon?limit=1&offset=0"
     return Request("GET", path, headers=_READ_HEADERS)
 
 
-def _probed(_s: Settings, reply: Reply) -> Probed | None:
+def _probed(_s: XsollaSettings, reply: Reply) -> Probed | None:
     """Whether version 2 still answers: V3 describes its successor, and no source names an end."""
     if reply.status in _GONE or reply.status // 100 == 3:  # noqa: PLR2004 - the class of redirects
         return Probed(
@@ -1091,7 +1093,7 @@ def _probed(_s: Settings, reply: Reply) -> Probed | None:
     return Probed("version 2 of the API answers")
 
 
-def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[Settings, Any]:
+def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[XsollaSettings, Any]:
     """What both operations have alike, and what is a job type's own."""
     return Operation(
         job_type=job_type,
@@ -1107,7 +1109,7 @@ def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[S
         repeatable=lambda _s, _job: True,
         repeat_note="harmless: a full replace, sent twice it leaves the same state (inferred)",
         warn=_warn,
-        reading=Reading(
+        reading=EntityRead(
             request=lambda s, job: Request("GET", _path(s, job), headers=_READ_HEADERS),
             state=partial(_state, _BODY[job_type], id_in_reads),
             differences=_differences,
@@ -1190,7 +1192,7 @@ COUPON: Final = _operation(
 VENDOR: Final = Vendor(
     name="xsolla",
     summary="Xsolla store: bonus promotions and coupons (API version 2)",
-    settings=Settings,
+    settings=XsollaSettings,
     authenticate=_authenticate,
     scope=lambda settings: f"project {settings.project_id}",
     operations=(BONUS_PROMOTION, COUPON),

@@ -1,21 +1,21 @@
 """The drop folder: files that are dropped are taken once, sent, and put where they belong."""
 
 from pipeline.watch.claims import Drops
-from pipeline.watch.environment import Ground
+from pipeline.watch.environment import KnownFolders
 from pipeline.watch.events import (
-    Beat,
-    Begun,
-    Came,
-    Ended,
     Event,
-    Held,
-    Late,
-    LeftAlone,
-    SetAside,
-    Stuck,
+    ExpectedFileMissing,
+    FileEnded,
+    FileLeft,
+    FileQuarantined,
+    FileStarted,
+    FileStuck,
+    FileTaken,
+    FileWaiting,
+    Heartbeat,
 )
 from pipeline.watch.expected_files import Expectation, parse_expectation
-from pipeline.watch.intake import Taker
+from pipeline.watch.intake import FileIntake
 from pipeline.watch.notes import LETTERS, Claim
 from pipeline.watch.prepared import ENDED, ended, finish, is_begun, is_left, prepare_claim
 from pipeline.watch.problems import DropError
@@ -26,23 +26,23 @@ __all__ = [
     "ENDED",
     "LETTERS",
     "SETTLE_S",
-    "Beat",
-    "Begun",
-    "Came",
     "Claim",
     "DropError",
     "Drops",
-    "Ended",
     "Event",
     "Expectation",
-    "Ground",
-    "Held",
-    "Late",
-    "LeftAlone",
-    "SetAside",
+    "ExpectedFileMissing",
+    "FileEnded",
+    "FileIntake",
+    "FileLeft",
+    "FileQuarantined",
+    "FileStarted",
+    "FileStuck",
+    "FileTaken",
+    "FileWaiting",
+    "Heartbeat",
+    "KnownFolders",
     "Settling",
-    "Stuck",
-    "Taker",
     "Watcher",
     "ended",
     "finish",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from contextlib import suppress
 from pathlib import PurePath
@@ -18,6 +19,7 @@ from pipeline.watch.settling import MARKER, is_candidate, is_hidden
 _NOTE = "claim.json"
 _LEFTOVERS = (_NOTE, f"{_NOTE}.new", "reason.txt", "report")
 _NOTE_BYTES = 65_536
+_RUN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
 def adoptable(processing: int, known: set[str]) -> list[tuple[str, str]]:
@@ -39,22 +41,38 @@ def adoptable(processing: int, known: set[str]) -> list[tuple[str, str]]:
 
 
 def noted_by_earlier_version(folder: int) -> tuple[PurePath | None, str]:
-    """Which file its note names, below the drop folder, and which run; None and empty where none.
+    """Which file its note names, below the drop folder, and which run; None and empty if it
+    names none.
 
-    Both are hints of unknown origin.
+    Both are hints of unknown origin. Of a note that is nested too deeply to be read, as of any that
+    makes no sense, nothing is believed.
     """
-    with suppress(OSError, ValueError, KeyError, TypeError):
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         file = open_file(_NOTE, at=folder)
         try:
             noted = json.loads(os.read(file, _NOTE_BYTES))
         finally:
             os.close(file)
-        path, run = PurePath(noted["file"]), str(noted["run"])
-        is_sound = bool(path.parts) and not path.is_absolute()
-        if is_sound and not any(part == ".." or is_hidden(part) for part in path.parts):
-            return path, run
-        return None, run
+        run = str(noted["run"])
+        run = run if _RUN.fullmatch(run) else ""
+        path = PurePath(noted["file"])
+        return (path if _is_sound(path) else None), run
     return None, ""
+
+
+def _is_sound(path: PurePath) -> bool:
+    r"""Whether a file of the drop folder may be called so.
+
+    >>> [_is_sound(PurePath(each)) for each in ("op/a.csv", "../a.csv", "/a.csv", "\0/b", "\ud800")]
+    [True, False, False, False, False]
+    """
+    if not path.parts or path.is_absolute() or "\0" in str(path):
+        return False
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return not any(part == ".." or is_hidden(part) for part in path.parts)
 
 
 def remove_leftovers(processing: int, folder: str) -> None:

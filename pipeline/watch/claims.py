@@ -38,10 +38,19 @@ from pipeline.watch.folders import (
     write_new,
 )
 from pipeline.watch.names import safe_name
-from pipeline.watch.notes import LETTERS, LOCK, Claim, Facts, Notes, claim_name, time_of, with_run
+from pipeline.watch.notes import (
+    LETTERS,
+    LOCK,
+    Claim,
+    FileIdentity,
+    Notes,
+    claim_name,
+    time_of,
+    with_run,
+)
 from pipeline.watch.problems import DropError, dropped, in_words, why_not_taken
-from pipeline.watch.scan import Walk
-from pipeline.watch.settling import MARKER, Look, is_hidden
+from pipeline.watch.scan import FolderScan
+from pipeline.watch.settling import MARKER, ObservedFile, is_hidden
 
 PROCESSING, DONE, FAILED = ".processing", ".done", ".failed"
 REPORT, REASON = "report", "reason.txt"
@@ -83,9 +92,9 @@ class Drops:
 
     # What lies there...
 
-    def looks(self) -> Iterator[Look]:
+    def looks(self) -> Iterator[ObservedFile]:
         """Files that are to be sent, complete or not."""
-        walk = Walk(self.inputs, is_left_out=self._without.__contains__)
+        walk = FolderScan(self.inputs, is_left_out=self._without.__contains__)
         with self._root() as root:
             yield from walk.looks(root)
         self.troubles = walk.troubles | self._not_adopted
@@ -156,7 +165,7 @@ class Drops:
                 found = seen(file.name, at=source)
                 if found is None:
                     return None
-                claim = replace(claim, before=Facts.of(found))
+                claim = replace(claim, before=FileIdentity.of(found))
                 self._notes.write(claim)
                 self._move_in(claim, file.name, source)
         except FileNotFoundError:
@@ -278,7 +287,7 @@ class Drops:
         RunAborted where there is no room for a copy.
         """
         with self._claimed(claim) as folder, opened_claim(folder, claim) as file:
-            facts = Facts.of(os.fstat(file))
+            facts = FileIdentity.of(os.fstat(file))
             check_room(self._notes.folder, facts.size_bytes)  # or reading it is a waste of time
             return replace(claim, sha256=digest(file, claim), read=facts)
 

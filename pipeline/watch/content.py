@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.model import Fault, InputError
 from pipeline.store.disk_space import check_room
 from pipeline.watch.folders import is_open_for_writing, open_file, seen
-from pipeline.watch.notes import Claim, Facts, told
+from pipeline.watch.notes import Claim, FileIdentity, told
 
 CHUNK_BYTES = 1 << 20
 _WHOLE = "Drop it again once it is complete"
@@ -74,7 +74,7 @@ def copy_to(target: Path, file: int, claim: Claim) -> Claim:
     Raises InputError where the file is not what `claim` says that was read, or changes meanwhile;
     RunAborted where the copy cannot be written.
     """
-    before = Facts.of(os.fstat(file))
+    before = FileIdentity.of(os.fstat(file))
     check_room(target.parent, before.size_bytes)
     with told(target):
         target.unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def copy_to(target: Path, file: int, claim: Claim) -> Claim:
         finally:
             os.close(copy)
     is_other = bool(claim.sha256) and claim.sha256 != sha256
-    if is_other or Facts.of(os.fstat(file)) != before:
+    if is_other or FileIdentity.of(os.fstat(file)) != before:
         raise _changed(claim)
     return replace(claim, sha256=sha256, read=before)
 
@@ -126,7 +126,7 @@ def compared(folder: int, claim: Claim) -> str:
         return "it is another file now"
     try:
         sha256 = digest(file, claim)
-        facts = Facts.of(os.fstat(file))
+        facts = FileIdentity.of(os.fstat(file))
         if is_open_for_writing(file):
             return "another process has it open for writing"
     except InputError:
@@ -136,13 +136,13 @@ def compared(folder: int, claim: Claim) -> str:
     return difference(claim.read, facts, is_same_content=sha256 == claim.sha256)
 
 
-def difference(read: Facts, now: Facts, *, is_same_content: bool) -> str:
+def difference(read: FileIdentity, now: FileIdentity, *, is_same_content: bool) -> str:
     """In words; empty where there is none.
 
-    >>> read = Facts(1, 2, size_bytes=100, modified_ns=5, changed_ns=5)
-    >>> difference(read, Facts(1, 2, 200, 7, 7), is_same_content=False)
+    >>> read = FileIdentity(1, 2, size_bytes=100, modified_ns=5, changed_ns=5)
+    >>> difference(read, FileIdentity(1, 2, 200, 7, 7), is_same_content=False)
     'it has more now'
-    >>> difference(read, Facts(1, 2, 100, 5, 9), is_same_content=True)
+    >>> difference(read, FileIdentity(1, 2, 100, 5, 9), is_same_content=True)
     ''
     """
     if now.size_bytes > read.size_bytes:

@@ -15,7 +15,7 @@ from pipeline.runs import open_registry
 from pipeline.watch.claims import Drops
 
 
-class Ground:
+class KnownFolders:
     """The folders of a configuration, as they were when it was made."""
 
     def __init__(self, drops: Drops, config: Config) -> None:

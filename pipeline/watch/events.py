@@ -11,7 +11,7 @@ from pipeline.watch.expected_files import Expectation
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class FileTaken:
     """A file is complete and was taken. `is_again`: an earlier process had taken it already."""
 
     file: Path
@@ -19,7 +19,7 @@ class Came:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class FileStarted:
     """Rows of a file are about to be sent: `rows` per account; `invalid` ones are not.
 
     warnings  what is doubtful and stops nothing, such as an earlier run of the same content
@@ -33,7 +33,7 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FileEnded:
     """The run of a file came to its end; `place` is where the file lies now.
 
     is_earlier  whether the run had sent the file before it was taken: now nothing was sent
@@ -46,7 +46,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class FileQuarantined:
     """A file of which nothing was sent, or not all, lies in `place`, with `reason` beside it.
 
     summary  of its run; None where there was none
@@ -61,7 +61,7 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftAlone:
+class FileLeft:
     """A file was taken and stays as it is until the next start, which goes on with it."""
 
     file: Path
@@ -69,7 +69,7 @@ class LeftAlone:
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class FileStuck:
     """A file, or a folder, cannot be taken, looked into or put away. It stays as it is."""
 
     file: Path
@@ -77,7 +77,7 @@ class Stuck:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class FileWaiting:
     """A file has been complete for a while and is not taken yet."""
 
     file: Path
@@ -85,17 +85,27 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class ExpectedFileMissing:
     """Nothing came that was expected."""
 
     expected: Expectation
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Heartbeat:
     """The folder was looked through; `waiting` files are not complete or wait for their turn."""
 
     waiting: int
 
 
-Event = Came | Begun | Ended | SetAside | LeftAlone | Stuck | Held | Late | Beat
+Event = (
+    FileTaken
+    | FileStarted
+    | FileEnded
+    | FileQuarantined
+    | FileLeft
+    | FileStuck
+    | FileWaiting
+    | ExpectedFileMissing
+    | Heartbeat
+)

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.watch.claims import Drops
-from pipeline.watch.events import Event, Held, Stuck
+from pipeline.watch.events import Event, FileStuck, FileWaiting
 from pipeline.watch.notes import Claim
 from pipeline.watch.problems import DropError
-from pipeline.watch.settling import Look
+from pipeline.watch.settling import ObservedFile
 
 RETRY_S = 60.0
 """So often it is tried again to take a file that could not be taken."""
@@ -30,7 +30,7 @@ class _Waiting:
     is_told: bool = False
 
 
-class Taker:
+class FileIntake:
     """One process's memory of what it could not take.
 
     drops  where files are taken from
@@ -48,7 +48,7 @@ class Taker:
         """How many files are complete but for a process that has them open for writing."""
         return sum(each.is_held for each in self._waiting.values())
 
-    def take(self, look: Look, now_s: float) -> Claim | None:
+    def take(self, look: ObservedFile, now_s: float) -> Claim | None:
         """The claim of a file; None where it is gone or stays for now.
 
         now_s  monotonic
@@ -68,14 +68,14 @@ class Taker:
             claim = self._drops.claim(look.path, datetime.now(UTC))
         except DropError as error:
             waiting.again_s = now_s + RETRY_S
-            self._tell_once(Stuck(look.path, str(error)), waiting)
+            self._tell_once(FileStuck(look.path, str(error)), waiting)
             return None
         del self._waiting[look.path]
         return claim
 
     def _tell_held(self, file: Path, waiting: _Waiting, now_s: float) -> None:
         if now_s >= waiting.since_s + HELD_TOLD_S:
-            self._tell_once(Held(file, "a process has it open for writing"), waiting)
+            self._tell_once(FileWaiting(file, "a process has it open for writing"), waiting)
 
     def _tell_once(self, event: Event, waiting: _Waiting) -> None:
         if not waiting.is_told:
@@ -88,5 +88,5 @@ class Taker:
         troubles = dict(self._drops.troubles)
         for path, reason in troubles.items():
             if reason not in self._troubles:
-                self._tell(Stuck(path, reason))
+                self._tell(FileStuck(path, reason))
         self._troubles = set(troubles.values())

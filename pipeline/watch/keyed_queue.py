@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio
 
 
-class Line:
+class KeyedQueue:
     """Who waits for whom; those that share nothing go side by side."""
 
     def __init__(self) -> None:

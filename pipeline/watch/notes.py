@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from pipeline.model import RunAborted
+from pipeline.store.files import atomic_write, sync_folder
 
 NOTE = "claim.json"
 LOCK = "lock"
@@ -34,7 +35,7 @@ _TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FileIdentity:
     """Which file it is and how it was last changed.
 
     modified_ns, changed_ns  of its content; of anything, its name included, which nobody can forge
@@ -47,7 +48,7 @@ class Facts:
     changed_ns: int
 
     @classmethod
-    def of(cls, found: os.stat_result) -> Facts:
+    def of(cls, found: os.stat_result) -> FileIdentity:
         """From what the operating system tells."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -72,8 +73,8 @@ class Claim:
     file: Path
     home: Path
     stored: str
-    before: Facts | None = None
-    read: Facts | None = None
+    before: FileIdentity | None = None
+    read: FileIdentity | None = None
     sha256: str = ""
     run: str = ""
     is_again: bool = False
@@ -104,14 +105,8 @@ class Notes:
         text = json.dumps({"format": FORMAT, "claim": values, "sha256": _digest(values)})
         with told(place):
             place.mkdir(mode=0o700, exist_ok=True)
-            new = place / f"{NOTE}.new"
-            with new.open("w", encoding="ascii") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(place / NOTE)
-            for folder in (place, self.folder):
-                _sync(folder)
+            atomic_write(place / NOTE, text.encode("ascii"))
+            sync_folder(self.folder)
 
     def forget(self, claim: Claim) -> None:
         """Its file is where it belongs."""
@@ -164,8 +159,8 @@ def _claim(name: str, values: dict[str, Any], inputs: Path) -> Claim:
             "name": name,
             "file": inputs / file,
             "home": inputs / home,
-            "before": values["before"] and Facts(**values["before"]),
-            "read": values["read"] and Facts(**values["read"]),
+            "before": values["before"] and FileIdentity(**values["before"]),
+            "read": values["read"] and FileIdentity(**values["read"]),
             "is_again": True,
         }
     )
@@ -194,15 +189,6 @@ def time_of(name: str) -> datetime | None:
         return datetime.strptime(name.rpartition("-")[0], _TIME).replace(tzinfo=UTC)
     except ValueError:
         return None
-
-
-def _sync(folder: Path) -> None:
-    """Let the names in a folder survive loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

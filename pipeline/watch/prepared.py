@@ -24,7 +24,7 @@ from pipeline.run.history import Condition, entry, report_of
 from pipeline.runs import Origin, RunOptions
 from pipeline.runs.origin import path_of
 from pipeline.watch.claims import Drops
-from pipeline.watch.events import Ended, SetAside
+from pipeline.watch.events import FileEnded, FileQuarantined
 from pipeline.watch.notes import Claim
 from pipeline.watch.panic import is_panic
 
@@ -159,7 +159,9 @@ def is_left(summary: Summary, config: Config) -> bool:
     return entry(config, summary.run).condition not in _OVER
 
 
-def finish(claim: Claim, drops: Drops, config: Config, summary: Summary) -> Ended | SetAside:
+def finish(
+    claim: Claim, drops: Drops, config: Config, summary: Summary
+) -> FileEnded | FileQuarantined:
     """Put the file away after its run has ended, whatever came of it.
 
     A signal that came after the last row has kept nothing back. A file that is not what was read
@@ -170,8 +172,8 @@ def finish(claim: Claim, drops: Drops, config: Config, summary: Summary) -> Ende
     if summary.exit_code not in ENDED and summary.exit_code < INTERRUPTED:
         reason = ". ".join(filter(None, [reason_of(summary), reason]))
     if not reason:
-        return Ended(claim.file, drops.done(claim, report), summary, claim.is_sent)
-    return SetAside(claim.file, drops.set_aside(claim, reason, report), reason, summary)
+        return FileEnded(claim.file, drops.done(claim, report), summary, claim.is_sent)
+    return FileQuarantined(claim.file, drops.set_aside(claim, reason, report), reason, summary)
 
 
 def _change(change: str, summary: Summary) -> str:

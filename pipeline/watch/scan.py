@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.watch.folders import opened, owner_of
-from pipeline.watch.notes import Facts
-from pipeline.watch.settling import MARKER, Look, is_candidate, is_hidden
+from pipeline.watch.folders import opened, owner_of, seen
+from pipeline.watch.notes import FileIdentity
+from pipeline.watch.settling import MARKER, ObservedFile, is_candidate, is_hidden
 
 MOST_DEPTH = 16
 """Folders within folders. Each costs a descriptor while it is looked into."""
 
 
-class Walk:
+class FolderScan:
     """One look through a drop folder.
 
     is_left_out  whether a folder is none of its business
@@ -28,7 +28,9 @@ class Walk:
         self._is_left_out = is_left_out
         self.troubles: dict[Path, str] = {}
 
-    def looks(self, folder: int, path: Path | None = None, depth: int = 0) -> Iterator[Look]:
+    def looks(
+        self, folder: int, path: Path | None = None, depth: int = 0
+    ) -> Iterator[ObservedFile]:
         """Files that are to be sent, complete or not, below an open folder.
 
         path  of the folder; None: the drop folder itself
@@ -46,8 +48,8 @@ class Walk:
             if stat.S_ISDIR(found.st_mode):
                 folders.append(name)
             elif is_candidate(name):
-                version = Facts.of(found)
-                yield Look(
+                version = FileIdentity.of(found)
+                yield ObservedFile(
                     here / name, version, found.st_ctime_ns, is_marked=f"{name}{MARKER}" in entries
                 )
             elif stat.S_ISLNK(found.st_mode):
@@ -59,11 +61,11 @@ class Walk:
         found = {}
         with os.scandir(folder) as entries:
             for entry in entries:
-                with suppress(OSError):  # gone meanwhile
+                with suppress(FileNotFoundError):  # gone meanwhile
                     found[entry.name] = entry.stat(follow_symlinks=False)
         return found
 
-    def _inside(self, folder: int, name: str, path: Path, depth: int) -> Iterator[Look]:
+    def _inside(self, folder: int, name: str, path: Path, depth: int) -> Iterator[ObservedFile]:
         if self._is_left_out(path):
             return
         if depth == MOST_DEPTH:
@@ -75,10 +77,9 @@ class Walk:
         except FileNotFoundError:
             return
         except OSError as error:
-            whose = owner_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
-            self.troubles[path] = (
-                f"{path} cannot be looked into: {error.strerror}. The folder belongs to {whose}"
-            )
+            found = seen(name, at=folder)
+            whose = "" if found is None else f". The folder belongs to {owner_of(found)}"
+            self.troubles[path] = f"{path} cannot be looked into: {error.strerror}{whose}"
 
     def _note_link(self, folder: int, name: str, path: Path) -> None:
         with suppress(OSError):  # it leads nowhere

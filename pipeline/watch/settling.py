@@ -41,7 +41,7 @@ def is_hidden(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ObservedFile:
     """A file as it was seen.
 
     version  what changes with it: its size, its times, which file it is; two are equal or not
@@ -57,7 +57,7 @@ class Look:
 class Settling:
     """Remembers when files were last seen to change.
 
-    >>> look = Look(Path("a.csv"), (3,), 7)
+    >>> look = ObservedFile(Path("a.csv"), (3,), 7)
     >>> settling = Settling(settle_s=2.0)
     >>> settling.complete([look], now_s=10.0), settling.waiting
     ([], 1)
@@ -70,7 +70,7 @@ class Settling:
         self._since: Mapping[Path, tuple[Hashable, float]] = {}
         self.waiting = 0
 
-    def complete(self, looks: Iterable[Look], now_s: float) -> list[Look]:
+    def complete(self, looks: Iterable[ObservedFile], now_s: float) -> list[ObservedFile]:
         """Those that may be taken, in the order in which they arrived."""
         since: dict[Path, tuple[Hashable, float]] = {}
         found = []

@@ -22,8 +22,8 @@ from pipeline.run import (
     BusyError,
     CalledOffError,
     Prepared,
-    Shared,
-    Way,
+    RunEnvironment,
+    Session,
     carry_out,
     discard,
     signals_obeyed,
@@ -32,11 +32,20 @@ from pipeline.run import (
 from pipeline.run.execute import Watch
 from pipeline.runs import RunOptions
 from pipeline.watch.claims import Drops
-from pipeline.watch.environment import Ground
-from pipeline.watch.events import Beat, Begun, Came, Event, Late, LeftAlone, SetAside, Stuck
+from pipeline.watch.environment import KnownFolders
+from pipeline.watch.events import (
+    Event,
+    ExpectedFileMissing,
+    FileLeft,
+    FileQuarantined,
+    FileStarted,
+    FileStuck,
+    FileTaken,
+    Heartbeat,
+)
 from pipeline.watch.expected_files import Expectation, is_late
-from pipeline.watch.intake import Taker
-from pipeline.watch.keyed_queue import Line
+from pipeline.watch.intake import FileIntake
+from pipeline.watch.keyed_queue import KeyedQueue
 from pipeline.watch.notes import Claim
 from pipeline.watch.panic import is_panic
 from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim
@@ -93,10 +102,10 @@ class Watcher:
         self._expected = expected
         self._zone = zone
         self._settling = Settling(settle_s)
-        self._taker = Taker(drops, tell)
-        self._ground = Ground(drops, config)
-        self._shared = Shared()
-        self._line = Line()
+        self._taker = FileIntake(drops, tell)
+        self._ground = KnownFolders(drops, config)
+        self._shared = Session()
+        self._line = KeyedQueue()
         self._preparing = anyio.Lock()
         self._under_way: Counter[Path] = Counter()
         self._failure: PipelineError | None = None
@@ -170,7 +179,7 @@ class Watcher:
                 waiting += 1
             else:
                 self._begin(claim, tasks)
-        self._tell(Beat(waiting=self._settling.waiting + waiting))
+        self._tell(Heartbeat(waiting=self._settling.waiting + waiting))
         self._tell_late(now)
         await self._prune(now)
 
@@ -188,13 +197,13 @@ class Watcher:
                 last = self._told_late.get(each)
                 if last is None or now - last >= timedelta(hours=23):
                     self._told_late[each] = now
-                    self._tell(Late(each))
+                    self._tell(ExpectedFileMissing(each))
 
     # One file...
 
     def _begin(self, claim: Claim, tasks: TaskGroup) -> None:
         self._under_way[claim.home] += 1
-        self._tell(Came(claim.file, claim.is_again))
+        self._tell(FileTaken(claim.file, claim.is_again))
         tasks.start_soon(self._serve, claim)
 
     async def _serve(self, claim: Claim) -> None:
@@ -202,14 +211,14 @@ class Watcher:
         try:
             await self._send(claim)
         except (BusyError, CalledOffError) as error:  # a signal came, or its run is somebody else's
-            self._tell(LeftAlone(claim.file, str(error)))
+            self._tell(FileLeft(claim.file, str(error)))
         except DropError as error:
-            self._tell(Stuck(claim.file, str(error)))
+            self._tell(FileStuck(claim.file, str(error)))
         except RunAborted as error:
             await self._broken_off(claim, error)
         except ConfigError as error:  # a missing secret: the next file would meet the same
             self._failure = self._failure or error
-            self._tell(LeftAlone(claim.file, str(error)))
+            self._tell(FileLeft(claim.file, str(error)))
         except PipelineError as error:
             self._set_aside(claim, str(error), error.without_values())
         except Exception as error:  # noqa: BLE001 - others are being sent: they go on
@@ -225,10 +234,10 @@ class Watcher:
         """It could not be put on record: the fault of one file or run, or of the disk for all."""
         await anyio.sleep(LOOK_EVERY_S)  # a signal to all processes may be on its way here
         if self._is_over:
-            self._tell(LeftAlone(claim.file, str(error)))
+            self._tell(FileLeft(claim.file, str(error)))
         elif await anyio.to_thread.run_sync(self._ground.fault):
             self._failure = self._failure or error
-            self._tell(LeftAlone(claim.file, str(error)))
+            self._tell(FileLeft(claim.file, str(error)))
         else:
             self._set_aside(claim, str(error))
 
@@ -236,17 +245,17 @@ class Watcher:
         try:
             place = self._drops.set_aside(claim, reason)
         except DropError as error:
-            self._tell(Stuck(claim.file, f"{reason}; {error}"))
+            self._tell(FileStuck(claim.file, f"{reason}; {error}"))
         except RunAborted as error:
             self._failure = self._failure or error
-            self._tell(LeftAlone(claim.file, f"{reason}; {error}"))
+            self._tell(FileLeft(claim.file, f"{reason}; {error}"))
         else:
-            self._tell(SetAside(claim.file, place, reason, safe=safe))
+            self._tell(FileQuarantined(claim.file, place, reason, safe=safe))
 
     async def _send(self, claim: Claim) -> None:
         claim, summary = await self._carried_out(claim)
         if summary is None or await anyio.to_thread.run_sync(is_left, summary, self._config):
-            self._tell(LeftAlone(claim.file, "stopped"))
+            self._tell(FileLeft(claim.file, "stopped"))
             return
         put = partial(finish, claim, self._drops, self._config, summary)
         self._tell(await anyio.to_thread.run_sync(put))
@@ -279,9 +288,9 @@ class Watcher:
             if prepared.refusal is None:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
                 invalid, warnings = prepared.bound.invalid, tuple(warnings_about(prepared))
-                self._tell(Begun(claim.file, prepared.run, rows, invalid, warnings))
+                self._tell(FileStarted(claim.file, prepared.run, rows, invalid, warnings))
             self._shared.hopeless.clear()  # what stopped an account yesterday may be gone
-            way = Way(
+            way = RunEnvironment(
                 watch=self._show,
                 shared=self._shared,
                 environ=self._environ,

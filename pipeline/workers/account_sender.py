@@ -15,30 +15,30 @@ import anyio
 from anyio.abc import TaskGroup
 
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
-from pipeline.pacing.limiter import Door
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.permit import Permit
 from pipeline.vendors import Account, Operation
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
-from pipeline.workers.bisection import Splitter
-from pipeline.workers.concurrency_limiter import WORKERS_PER_SLOT, Flow
-from pipeline.workers.dependencies import Heard, Means, Send, Surroundings
-from pipeline.workers.fail_fast import Brake
+from pipeline.workers.bisection import Bisector
+from pipeline.workers.concurrency_limiter import WORKERS_PER_SLOT, ConcurrencyLimiter
+from pipeline.workers.dependencies import Dependencies, RequestOutcome, Send, SenderEnvironment
+from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pauses import PauseHandler
-from pipeline.workers.prechecks import Looks
-from pipeline.workers.preconditions import Guards
+from pipeline.workers.prechecks import Prechecks
+from pipeline.workers.preconditions import Preconditions
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.recovered_state import NOTHING, Earlier
-from pipeline.workers.result_writer import Ends
-from pipeline.workers.row_queue import Supply
+from pipeline.workers.recovered_state import NOTHING, RecoveredState
+from pipeline.workers.result_writer import ResultWriter
+from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, braked, hopeless, in_words
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.verification_read import ReadBack
+from pipeline.workers.verification_read import VerificationRead
 
 
-class Lane:
+class AccountSender:
     """Sends the jobs of one account.
 
     jobs      batches in row order; read in a thread
@@ -54,10 +54,10 @@ class Lane:
         total: int,
         *,
         send: Send,
-        door: Door,
+        door: AccountLimiter,
         recorder: Recorder,
-        around: Surroundings,
-        earlier: Earlier = NOTHING,
+        around: SenderEnvironment,
+        earlier: RecoveredState = NOTHING,
     ) -> None:
         self.account = account
         self.stopped: str | None = None
@@ -67,11 +67,11 @@ class Lane:
         self._recorder = recorder
         self._door = door
         backlog = _backlog(account, around, earlier)
-        splitter = Splitter()
+        splitter = Bisector()
         self._traffic = Traffic(around.clock)
-        self._supply = Supply(backlog, splitter, jobs, earlier, around.clock)
-        self._ends = Ends(account, self._supply, recorder, around.clock, around.ended)
-        self._flow = Flow(
+        self._supply = RowQueue(backlog, splitter, jobs, earlier, around.clock)
+        self._ends = ResultWriter(account, self._supply, recorder, around.clock, around.ended)
+        self._flow = ConcurrencyLimiter(
             account.in_flight,
             clock=around.clock,
             has_room=self._supply.wake,
@@ -79,9 +79,9 @@ class Lane:
             at_fault=self._supply.are_at_fault,
             patience_s=account.max_outage_s,
         )
-        brake, refused = Brake(around.brake_after), earlier.refused
+        brake, refused = FailFastCheck(around.brake_after), earlier.refused
         self._undecided = Undecided(self._supply, self._ends, brake, around.clock, refused)
-        means = Means(
+        means = Dependencies(
             account=account,
             operations=_operations(account),
             send=send,
@@ -92,10 +92,10 @@ class Lane:
             ends=self._ends,
             undecided=self._undecided,
         )
-        self._guards = Guards(means)
-        self._read_back = ReadBack(means, self._guards)
+        self._guards = Preconditions(means)
+        self._read_back = VerificationRead(means, self._guards)
         self._attempts = Attempts(means, self._guards, self._read_back, splitter)
-        self._looks = Looks(means, around.looking, self._read_back, lambda: door.per_second)
+        self._looks = Prechecks(means, around.looking, self._read_back, lambda: door.per_second)
         self._first = FirstReply()
         self._asked_before = earlier.in_doubt
         self._is_concluding = False
@@ -271,7 +271,7 @@ class Lane:
         row = self._undecided.known
         if row is None or (number := await self._door.permit()) is None:
             return False
-        trip = Trip(self._door, number, self._clock())
+        trip = Permit(self._door, number, self._clock())
         try:
             return await self._read_back.is_told(row, trip)
         finally:
@@ -282,7 +282,7 @@ class Lane:
         if self._looks.is_due(batch):
             await self._look_and_serve(batch, tasks)
             return
-        trip: Trip | None = None
+        trip: Permit | None = None
         try:
             if await self._claim(batch):
                 # what is under way while the vendor is down may hang: a probe waits for nobody
@@ -303,17 +303,17 @@ class Lane:
         if self._undecided.asks is batch:
             self._undecided.asks = None
 
-    async def _permit(self, batch: Batch) -> Trip | None:
+    async def _permit(self, batch: Batch) -> Permit | None:
         """The permit for one request; None where there is none for `batch` now."""
         if not (self._flow.may_leave(batch) and self._undecided.may_leave(batch)):
             return None
         number = await self._door.permit()
-        return None if number is None else Trip(self._door, number, self._clock())
+        return None if number is None else Permit(self._door, number, self._clock())
 
     async def _look_and_serve(self, batch: Batch, tasks: TaskGroup) -> None:
         """Look at the entity of a row, then send what is to be sent; else it goes back."""
         (row,) = batch
-        trips: list[Trip] = []
+        trips: list[Permit] = []
         is_back = True
         try:
             async with nullcontext() if self._flow.is_probe(batch) else self._flow.slots:
@@ -334,7 +334,7 @@ class Lane:
             for trip in trips:
                 trip.back()
 
-    async def _send_if_fresh(self, batch: Batch, trip: Trip, tasks: TaskGroup) -> None:
+    async def _send_if_fresh(self, batch: Batch, trip: Permit, tasks: TaskGroup) -> None:
         if self._looks.is_fresh(batch[0]):
             self._heed(await self._attempts.make(batch, trip), batch, trip.left_s, tasks)
         else:
@@ -351,7 +351,7 @@ class Lane:
             row.is_claimed = is_recorded
         return is_recorded
 
-    async def _use_turn(self, batch: Batch, trip: Trip) -> Heard | None:
+    async def _use_turn(self, batch: Batch, trip: Permit) -> RequestOutcome | None:
         (row, *others) = batch
         if not others and self._read_back.is_next(row):
             return await self._read_back.read(row, trip)
@@ -366,7 +366,9 @@ class Lane:
 
     # Starts and stops...
 
-    def _heed(self, heard: Heard | None, batch: Batch, left_s: float, tasks: TaskGroup) -> None:
+    def _heed(
+        self, heard: RequestOutcome | None, batch: Batch, left_s: float, tasks: TaskGroup
+    ) -> None:
         """Once something came back the other workers start; some answers stop the account."""
         if heard is None:
             return
@@ -384,7 +386,7 @@ class Lane:
         if self._undecided.is_in_question != was_in_question:
             self._question(is_open=not was_in_question)
 
-    def _loses_first(self, heard: Heard, batch: Batch) -> None:
+    def _loses_first(self, heard: RequestOutcome, batch: Batch) -> None:
         """Nothing came back so far, nor to this request."""
         may_have_arrived = any(answer.effect is Effect.MAYBE for answer in heard.answers)
         is_known = self._was_asked(batch) and may_have_arrived
@@ -434,7 +436,7 @@ def _operations(account: Account) -> dict[str, Operation[Any, Any]]:
     return {op.name: op for op in account.vendor.operations}
 
 
-def _backlog(account: Account, around: Surroundings, earlier: Earlier) -> Backlog:
+def _backlog(account: Account, around: SenderEnvironment, earlier: RecoveredState) -> Backlog:
     operations = _operations(account)
     return Backlog(
         batch_size=lambda name: operations[name].batch_size(account.settings),

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.model import Answer, NoReply, Reply, Standing, Status, Verdict
+from pipeline.model import Answer, NoReply, Reply, ReplyStanding, Status, Verdict
 from pipeline.model.retry import ceiling_s
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.permit import Permit
 from pipeline.workers.answers import update_answers
 from pipeline.workers.batches import Batch, Row, halves
-from pipeline.workers.bisection import Parts, Splitter, goes_apart
-from pipeline.workers.dependencies import Heard, Means
-from pipeline.workers.held_replies import Holding
-from pipeline.workers.outcome import Again, is_in_doubt, is_judged, next_act
-from pipeline.workers.preconditions import Guards
+from pipeline.workers.bisection import Bisector, GroupParts, goes_apart
+from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.held_replies import HeldReplies
+from pipeline.workers.outcome import Retry, is_in_doubt, is_judged, next_act
+from pipeline.workers.preconditions import Preconditions
 from pipeline.workers.reply_certainty import sure_at_s, usual
 from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
 from pipeline.workers.transport import NeverLeftError, surplus
-from pipeline.workers.verification_read import ReadBack
+from pipeline.workers.verification_read import VerificationRead
 
 
 class Attempts:
     """Sends batches, and lets their rows go on: again, apart, to a read, to their end."""
 
     def __init__(
-        self, means: Means, guards: Guards, read_back: ReadBack, splitter: Splitter
+        self,
+        means: Dependencies,
+        guards: Preconditions,
+        read_back: VerificationRead,
+        splitter: Bisector,
     ) -> None:
         self._guards = guards
         self._account = means.account
@@ -37,9 +41,9 @@ class Attempts:
         self._read_back = read_back
         self._splitter = splitter
         self._usual_s: float | None = None
-        self.holding = Holding(means.around.clock)
+        self.holding = HeldReplies(means.around.clock)
 
-    async def make(self, batch: Batch, trip: Trip) -> Heard | None:
+    async def make(self, batch: Batch, trip: Permit) -> RequestOutcome | None:
         """One request for the rows of `batch`; None where it did not leave."""
         settings, operation = self._account.settings, self._operations[batch[0].job.operation]
         reply: Reply | NoReply | None = None
@@ -75,9 +79,9 @@ class Attempts:
                 self._means.traffic.troubles.met(answer)
         if isinstance(reply, Reply) and reply.standing is not None and _is_held(different):
             self._hold(batch, answers, trip.left_s, took_s, reply.standing)
-            return Heard(different, is_read=False, is_end=False)
+            return RequestOutcome(different, is_read=False, is_end=False)
         is_end = self._decide(batch, answers, trip.left_s)
-        return Heard(different, is_read=False, is_end=is_end)
+        return RequestOutcome(different, is_read=False, is_end=is_end)
 
     def _hold(
         self,
@@ -85,7 +89,7 @@ class Attempts:
         answers: Sequence[Answer],
         left_s: float,
         took_s: float,
-        standing: Standing,
+        standing: ReplyStanding,
     ) -> None:
         """Decide a moment later, when the reply is sure."""
         self._usual_s = usual(self._usual_s, took_s)
@@ -130,7 +134,7 @@ class Attempts:
                 refused.append(row)
             elif answer.verdict is Verdict.FATAL and len(batch) > 1:
                 fatal.append(row)
-            elif isinstance(act := self._act(row, answer, jitter), Again):
+            elif isinstance(act := self._act(row, answer, jitter), Retry):
                 again.append(row)
                 delay_s = max(delay_s, act.delay_s)
             else:
@@ -151,7 +155,7 @@ class Attempts:
         tries = max(row.tries + 1, self._means.flow.counts_as(row, answer, most))
         return goes_apart(answer, size, tries, most)
 
-    def _act(self, row: Row, answer: Answer, jitter: float) -> Again | Status:
+    def _act(self, row: Row, answer: Answer, jitter: float) -> Retry | Status:
         """What becomes of `row`; its try is counted, where the answer says something about it."""
         flow, most = self._means.flow, self._account.retry.max_attempts
         is_counted = flow.is_counted(row, answer)
@@ -182,14 +186,14 @@ class Attempts:
 
     def _goes_apart(self, rows: Batch, _answer: Answer) -> None:
         """The account works: what refused a group was about one of its rows, or some."""
-        self._supply.send_apart(Parts(now=tuple(halves(rows))))
+        self._supply.send_apart(GroupParts(now=tuple(halves(rows))))
 
     def _is_about_row(self, rows: Batch, answer: Answer) -> None:
         """The account works: what refused a request was about its row."""
         status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
         self._ends.end(rows[0], answer, status)
 
-    def _go_on_with(self, parts: Parts) -> None:
+    def _go_on_with(self, parts: GroupParts) -> None:
         """Send the parts of refused groups, or whole groups once more."""
         self._supply.send_apart(parts)
         for group in parts.later:

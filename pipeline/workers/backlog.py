@@ -14,7 +14,7 @@ from itertools import count
 from types import MappingProxyType
 
 from pipeline.model import JobRow, Status
-from pipeline.pacing.probes import Turn, ahead, place, turns
+from pipeline.pacing.probes import ProbeKind, ahead, place, turns
 from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row
 from pipeline.workers.coalescing import FreshRows
 from pipeline.workers.entity_order import EntityOrder
@@ -77,7 +77,7 @@ class Backlog:
         self._open = OpenRows(batch_size)
         self._ready: deque[Batch] = deque()
         self._goes_on: deque[Batch] = deque()
-        self._draws: Counter[Turn] = Counter()
+        self._draws: Counter[ProbeKind] = Counter()
         self._retrying: list[tuple[float, int, Batch]] = []
         self._numbers = count()
         self._order: EntityOrder[JobRow] = EntityOrder()
@@ -171,7 +171,7 @@ class Backlog:
             return self._goes_on.popleft()
         if fresh:
             self._look_over(ahead(number))
-        for turn in turns(number) if fresh else (Turn.FAILED,):
+        for turn in turns(number) if fresh else (ProbeKind.FAILED,):
             if batch := self._whose_turn(turn, number):
                 return batch
         return []
@@ -184,10 +184,10 @@ class Backlog:
                 return
             self._open.add(row)
 
-    def _whose_turn(self, turn: Turn, number: int) -> Batch:
-        if turn is Turn.FAILED:
+    def _whose_turn(self, turn: ProbeKind, number: int) -> Batch:
+        if turn is ProbeKind.FAILED:
             return self._failed(number)
-        is_repeatable = turn is Turn.UNSENT
+        is_repeatable = turn is ProbeKind.UNSENT
 
         def is_such(row: Row) -> bool:
             return not row.was_sent and row.job.is_repeatable is is_repeatable

@@ -38,7 +38,7 @@ def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
     return answer.verdict in RETRYABLE and tries >= min(2, most)
 
 
-class Parts(NamedTuple):
+class GroupParts(NamedTuple):
     """What becomes of refused groups.
 
     now    batches that may go at once
@@ -49,14 +49,14 @@ class Parts(NamedTuple):
     later: tuple[Batch, ...] = ()
 
 
-class Splitter:
+class Bisector:
     """Refused groups of one account.
 
     >>> from pipeline.model import JobRow
     >>> rows = [Row(JobRow(n, "op", f"e{n}", True, "{}", "x")) for n in range(1, 5)]
     >>> def told(parts):
     ...     return [[row.job.row for row in batch] for batch in parts.now]
-    >>> splitter = Splitter()
+    >>> splitter = Bisector()
     >>> told(splitter.refused(rows, left_s=1.0))
     [[1]]
     >>> told(splitter.heard(rows[:1], left_s=2.0, is_judged=True))
@@ -73,14 +73,14 @@ class Splitter:
         """How many rows are held until there is evidence."""
         return sum(len(group) for _, group in self._held)
 
-    def refused(self, group: Batch, left_s: float) -> Parts:
+    def refused(self, group: Batch, left_s: float) -> GroupParts:
         """`group`, two rows or more, left at `left_s` and was refused as a whole."""
         if self._judged_left_s >= left_s:
-            return Parts(now=tuple(halves(group)))
+            return GroupParts(now=tuple(halves(group)))
         self._held.append((left_s, group))
-        return Parts() if self._probe is not None else Parts(now=(self._ask(),))
+        return GroupParts() if self._probe is not None else GroupParts(now=(self._ask(),))
 
-    def heard(self, batch: Batch, left_s: float, *, is_judged: bool) -> Parts:
+    def heard(self, batch: Batch, left_s: float, *, is_judged: bool) -> GroupParts:
         """An answer came to `batch` that is no refusal of a group.
 
         is_judged  True where the vendor carried it out or refused the very rows; False where it
@@ -94,7 +94,7 @@ class Splitter:
         if is_judged:
             self._failed_probes = 0
             return self._split()
-        return self._after_failure() if is_probe else Parts()
+        return self._after_failure() if is_probe else GroupParts()
 
     def ended(self) -> Batch:
         """Take out the rows that are held: no evidence will come any more."""
@@ -106,23 +106,23 @@ class Splitter:
         self._held[:1] = [(left_s, rest)] if rest else []
         return [self._probe]
 
-    def _after_failure(self) -> Parts:
+    def _after_failure(self) -> GroupParts:
         self._failed_probes += 1
         if self._held and self._failed_probes < PROBES:
-            return Parts(now=(self._ask(),))
+            return GroupParts(now=(self._ask(),))
         return self._give_up()
 
-    def _split(self) -> Parts:
+    def _split(self) -> GroupParts:
         """Those apart that left before what was judged; the others ask anew, in their turn."""
         ready = [group for left_s, group in self._held if left_s <= self._judged_left_s]
         self._held = [held for held in self._held if held[0] > self._judged_left_s]
         now = [half for group in ready for half in halves(group)]
         if self._probe is None and self._held:
             now.append(self._ask())
-        return Parts(now=tuple(now))
+        return GroupParts(now=tuple(now))
 
-    def _give_up(self) -> Parts:
+    def _give_up(self) -> GroupParts:
         groups = tuple(group for _, group in self._held)
         self._held = []
         self._failed_probes = 0
-        return Parts(later=groups)
+        return GroupParts(later=groups)

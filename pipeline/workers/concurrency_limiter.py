@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.model.wire import UNSURE_WHOSE
-from pipeline.pacing.circuit_breaker import Outage
+from pipeline.pacing.circuit_breaker import CircuitBreaker
 from pipeline.pacing.concurrency import Concurrency
 from pipeline.pacing.throttle import Throttle
 from pipeline.workers.batches import Batch, Row
@@ -18,7 +18,7 @@ WORKERS_PER_SLOT = 2
 """While one batch is under way another one is put on record."""
 
 
-class Flow:
+class ConcurrencyLimiter:
     """Slots for requests under way; one request at a time while the vendor is down.
 
     most       never more at once
@@ -40,7 +40,7 @@ class Flow:
         patience_s: float = math.inf,
     ) -> None:
         self._concurrency = Concurrency(most)
-        self._outage = Outage()
+        self._outage = CircuitBreaker()
         self._throttle = Throttle()
         self._clock = clock
         self._has_room = has_room

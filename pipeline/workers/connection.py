@@ -15,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 
-from pipeline.model import Standing
+from pipeline.model import ReplyStanding
 
 FIRST_BYTES = 4 * 1024
 """So much of a reply is remembered until it is understood; more than a token has."""
@@ -28,7 +28,7 @@ _SWITCHED = 101
 Message = tuple[RawResponseMessage, StreamReader]
 
 
-class Wire(ResponseHandler):
+class CheckedConnection(ResponseHandler):
     """aiohttp's connection, watched.
 
     standing   of the reply to the request that was begun last
@@ -38,10 +38,10 @@ class Wire(ResponseHandler):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        self.standing = Standing()
+        self.standing = ReplyStanding()
         self.first = b""
         self.is_spoilt = False
-        self._recent: deque[Standing] = deque(maxlen=_REMEMBERED)
+        self._recent: deque[ReplyStanding] = deque(maxlen=_REMEMBERED)
         self._replies = 0
         self._is_asked = True  # until the first request is through: a proxy may be asked before it
         self._body: StreamReader | None = None
@@ -49,7 +49,7 @@ class Wire(ResponseHandler):
 
     def begins(self) -> None:
         """A request is about to be sent: what comes from now on is for it."""
-        self.standing = Standing()
+        self.standing = ReplyStanding()
         self.first = self._head = b""
         self._replies = 0
         self._is_asked = True

@@ -10,7 +10,7 @@ PACKINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-class BrokenPackingError(Exception):
+class DecompressionError(Exception):
     """The bytes are not packed as their header says, or end too early."""
 
 
@@ -26,12 +26,12 @@ def packing_of(content_encoding: str) -> str:
     return ", ".join(name for name in names if name not in {"", "identity"})
 
 
-class Unpacker:
+class Decompressor:
     """Unpacks one body.
 
     packing  one of `PACKINGS`
 
-    >>> unpacker = Unpacker("gzip")
+    >>> unpacker = Decompressor("gzip")
     >>> unpacker.feed(zlib.compress(b"x" * 1000, wbits=31), most=3)
     b'xxx'
     """
@@ -53,11 +53,11 @@ class Unpacker:
             try:
                 found += self._unpacker.decompress(data, most - len(found))
             except zlib.error as error:
-                raise BrokenPackingError from error
+                raise DecompressionError from error
             self._is_whole = self._unpacker.eof
             data = self._unpacker.unused_data
             if data and not self._is_gzip:
-                raise BrokenPackingError
+                raise DecompressionError
             if data:  # RFC 1952, section 2.2: one member after the other
                 self._unpacker = None
         return found
@@ -65,7 +65,7 @@ class Unpacker:
     def end(self) -> None:
         """No more comes. Raises BrokenPackingError where more should; an empty body is whole."""
         if not self._is_whole:
-            raise BrokenPackingError
+            raise DecompressionError
 
 
 def _wbits(data: bytes) -> int:

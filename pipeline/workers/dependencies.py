@@ -10,14 +10,14 @@ from yarl import URL
 
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.model.wire import UNSURE_WHOSE
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.permit import Permit
 from pipeline.vendors import Account, Operation
 from pipeline.workers.batches import Batch
-from pipeline.workers.concurrency_limiter import Flow
+from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.fail_fast import BRAKE_AFTER
-from pipeline.workers.precheck import BLINDLY, Looking
-from pipeline.workers.result_writer import Ends
-from pipeline.workers.row_queue import Supply
+from pipeline.workers.precheck import BLINDLY, PrecheckPolicy
+from pipeline.workers.result_writer import ResultWriter
+from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.transport import host_port
 from pipeline.workers.undecided import Undecided
@@ -26,7 +26,7 @@ Send = Callable[[Request], Awaitable[Reply | NoReply]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class SenderEnvironment:
     """What a lane takes from outside.
 
     clock        monotonic seconds
@@ -43,23 +43,23 @@ class Surroundings:
     jitter: Callable[[], float]
     brake_after: int = BRAKE_AFTER
     coalesce: bool = False
-    looking: Looking = BLINDLY
+    looking: PrecheckPolicy = BLINDLY
     before: Callable[[int], str | None] = lambda _row: None
     ended: Callable[[Status], None] = lambda _status: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Dependencies:
     """What the parts of one account's lane share."""
 
     account: Account
     operations: dict[str, Operation[Any, Any]]
     send: Send
-    flow: Flow
-    around: Surroundings
+    flow: ConcurrencyLimiter
+    around: SenderEnvironment
     traffic: Traffic
-    supply: Supply
-    ends: Ends
+    supply: RowQueue
+    ends: ResultWriter
     undecided: Undecided
 
     @property
@@ -69,7 +69,7 @@ class Means:
 
     def heard(
         self,
-        trip: Trip,
+        trip: Permit,
         batch: Batch,
         reply: Reply | NoReply,
         answer: Answer,
@@ -82,7 +82,7 @@ class Means:
         self.flow.heard(batch, answer, trip.left_s, is_read=is_read)
 
 
-class Heard(NamedTuple):
+class RequestOutcome(NamedTuple):
     """What a request brought.
 
     answers   what it means, each different one once

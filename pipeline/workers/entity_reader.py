@@ -11,13 +11,13 @@ import anyio
 
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.limiter import Door
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.permit import Permit
 from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
-from pipeline.vendors.kit.contract import Listing, Missing, Page, State
+from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
 from pipeline.workers.answers import read_answer
-from pipeline.workers.dependencies import Send, Surroundings
+from pipeline.workers.dependencies import Send, SenderEnvironment
 from pipeline.workers.outcome import is_judged
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.stop_reason import hopeless, in_words
@@ -31,7 +31,7 @@ Asked = tuple[Operation[Any, Any], UpdateJob]
 """An entity to be read: what updates it, and the update."""
 
 
-class Seen(NamedTuple):
+class ReadResult(NamedTuple):
     """What a read showed.
 
     state  None where the vendor did not tell; then `why` says why
@@ -57,8 +57,8 @@ class Reader:
         account: Account,
         *,
         send: Send,
-        door: Door,
-        around: Surroundings,
+        door: AccountLimiter,
+        around: SenderEnvironment,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self.account = account
@@ -85,9 +85,9 @@ class Reader:
             self.stopped = why
             self._door.close()
 
-    async def read(self, asked: Sequence[Asked]) -> list[Seen]:
+    async def read(self, asked: Sequence[Asked]) -> list[ReadResult]:
         """What each entity holds, in the same order. Operations MUST have a `reading`."""
-        found: list[Seen] = [Seen(None)] * len(asked)
+        found: list[ReadResult] = [ReadResult(None)] * len(asked)
 
         async def one(index: int, operation: Operation[Any, Any], job: UpdateJob) -> None:
             found[index] = await self._read(operation, job)
@@ -98,11 +98,13 @@ class Reader:
                 tasks.start_soon(partial(self._then_release, partial(one, index, operation, job)))
         return found
 
-    async def page(self, listing: Listing[Any, Any], job: UpdateJob, cursor: str) -> Page | None:
+    async def page(
+        self, listing: Listing[Any, Any], job: UpdateJob, cursor: str
+    ) -> EntityPage | None:
         """A page of what lies where `job`'s entity does; None where the vendor did not tell."""
         settings = self.account.settings
 
-        def page(reply: Reply) -> Page | None:
+        def page(reply: Reply) -> EntityPage | None:
             return listing.page(settings, reply, cursor)
 
         _, found = await self._ask(listing.request(settings, job, cursor), page)
@@ -114,18 +116,18 @@ class Reader:
         finally:
             self._slots.release()
 
-    async def _read(self, operation: Operation[Any, Any], job: UpdateJob) -> Seen:
+    async def _read(self, operation: Operation[Any, Any], job: UpdateJob) -> ReadResult:
         settings, reading = self.account.settings, operation.reading
         if reading is None:
-            return Seen(None, "this vendor cannot be asked")
+            return ReadResult(None, "this vendor cannot be asked")
 
         def read(reply: Reply) -> State | Missing | None:
             return reading.state(settings, job, reply)
 
         answer, state = await self._ask(reading.request(settings, job), read)
         if state is not None or answer is None:
-            return Seen(state, "" if state is not None else self.stopped or "")
-        return Seen(None, in_words(answer))
+            return ReadResult(state, "" if state is not None else self.stopped or "")
+        return ReadResult(None, in_words(answer))
 
     async def _ask(
         self, request: Request, read: Callable[[Reply], Told]
@@ -133,7 +135,7 @@ class Reader:
         """The last answer, and what it told; no answer where the account has stopped."""
         attempt, refusals = 0, NO_REFUSALS
         while self.stopped is None and (number := await self._door.permit()) is not None:
-            trip = Trip(self._door, number, self._around.clock())
+            trip = Permit(self._door, number, self._around.clock())
             self.requests += 1
             try:
                 reply = await self._send(request)

@@ -26,7 +26,7 @@ MOST_REMEMBERED = 200
 """Of so many rows that wait the last exchange is remembered."""
 
 
-class _Seen(NamedTuple):
+class _PendingExchange(NamedTuple):
     """An exchange as it came, its body cut; secrets are hidden in what is kept of it.
 
     jobs  their JSON, those of one request
@@ -38,27 +38,29 @@ class _Seen(NamedTuple):
     reply: Reply | NoReply
 
 
-class Exchanges:
+class ExchangeLog:
     """The exchanges of one account."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
         self._operations = {op.name: op for op in account.vendor.operations}
         self._mask = mask_with_headers(account)
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, _PendingExchange] = {}
         self._kept: Counter[tuple[Status, str]] = Counter()
 
     def seen(self, batch: Batch, reply: Reply | NoReply) -> None:
         """`reply` came to an attempt for the rows of `batch`."""
         jobs = tuple(row.text for row in batch)
-        self._remember(batch, _Seen(batch[0].job.operation, jobs, False, _begun(reply)))
+        self._remember(batch, _PendingExchange(batch[0].job.operation, jobs, False, _begun(reply)))
 
     def read(self, row: Row, reply: Reply | NoReply) -> None:
         """`reply` came to a read; an attempt tells more."""
         if row.job.row not in self._seen:
-            self._remember([row], _Seen(row.job.operation, (row.text,), True, _begun(reply)))
+            self._remember(
+                [row], _PendingExchange(row.job.operation, (row.text,), True, _begun(reply))
+            )
 
-    def _remember(self, rows: Sequence[Row], seen: _Seen) -> None:
+    def _remember(self, rows: Sequence[Row], seen: _PendingExchange) -> None:
         for row in rows:
             self._seen.pop(row.job.row, None)
             self._seen[row.job.row] = seen

@@ -12,7 +12,7 @@ from pipeline.workers.refusals import ASKED_MOST
 BRAKE_AFTER = 20
 
 
-class Brake:
+class FailFastCheck:
     """Watches the first `after` answers of an account, then those of the entities that are asked.
 
     What only asks for patience (throttling, a 5xx, silence) is no refusal and is not counted; one
@@ -21,7 +21,7 @@ class Brake:
     is_in_question  others are to be asked now
     refusal         the last answer that was counted; None before
 
-    >>> brake = Brake(after=2)
+    >>> brake = FailFastCheck(after=2)
     >>> no = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
     >>> brake.pulls(no), brake.pulls(no), brake.is_in_question
     (False, False, True)

@@ -20,7 +20,7 @@ from pipeline.workers.transport import surplus
 Decide = Callable[[], None]
 
 
-class Holding:
+class HeldReplies:
     """What is decided once a reply is sure.
 
     clock  monotonic seconds

@@ -13,7 +13,7 @@ from pipeline.model.retry import RetryPolicy, next_delay_s
 from pipeline.vendors.kit.classify import NOT_CONFIRMED
 
 
-class Again(NamedTuple):
+class Retry(NamedTuple):
     """The row is sent again after `delay_s` seconds."""
 
     delay_s: float
@@ -70,7 +70,7 @@ def next_act(
     can_be_read: bool,
     jitter: float,
     is_counted: bool = True,
-) -> Again | Status:
+) -> Retry | Status:
     """Another attempt, or the status with which the row ends.
 
     attempt        1-based number of the attempt that brought `answer`
@@ -92,7 +92,7 @@ def next_act(
         return Status.UNKNOWN
     delay_s = next_delay_s(policy, answer, attempt, jitter, is_counted=is_counted)
     if delay_s is not None:
-        return Again(delay_s)
+        return Retry(delay_s)
     return end_without_success(answer, in_doubt=in_doubt)
 
 

@@ -9,17 +9,19 @@ import anyio
 
 from pipeline.model import AccountProgress, PipelineError
 from pipeline.model.sample import Sample
-from pipeline.workers.account_sender import Lane
+from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.recorder import Recorder
 
 
-class Pool:
+class WorkerPool:
     """Runs lanes until every row has ended, or until it is stopped.
 
     grace_s  how long requests in flight may finish after `stop`
     """
 
-    def __init__(self, lanes: Sequence[Lane], recorder: Recorder, *, grace_s: float) -> None:
+    def __init__(
+        self, lanes: Sequence[AccountSender], recorder: Recorder, *, grace_s: float
+    ) -> None:
         self._lanes = lanes
         self._recorder = recorder
         self._grace_s = grace_s

@@ -16,7 +16,7 @@ _SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Looking:
+class PrecheckPolicy:
     """Before which rows of a run their entity is read, beside those that expect something of it.
 
     skips      rows that would change nothing are not sent
@@ -33,11 +33,11 @@ class Looking:
         return self.skips or self.remembers or job.keeps or bool(job.expects)
 
 
-BLINDLY = Looking()
+BLINDLY = PrecheckPolicy()
 """No row is looked at but those that expect something."""
 
 
-class Said(Enum):
+class PrecheckAction(Enum):
     """What the row should do."""
 
     SEND = "send"
@@ -48,14 +48,14 @@ class Said(Enum):
     MIXED = "mixed"  # in doubt, and somebody else has written since: nobody can tell
 
 
-class Look(NamedTuple):
+class PrecheckOutcome(NamedTuple):
     """What follows from a look.
 
     job     what is sent; None unless `said` is SEND
     found   what is not as it was expected to be: `wanted` is what was expected
     """
 
-    said: Said
+    said: PrecheckAction
     job: UpdateJob | None = None
     found: tuple[Difference, ...] = ()
 
@@ -70,7 +70,7 @@ def look_at(
     keeps: bool,
     expected: State | None,
     in_doubt: bool,
-) -> Look:
+) -> PrecheckOutcome:
     """What a row should do now.
 
     state     what the entity holds
@@ -81,23 +81,25 @@ def look_at(
     """
     change, reading = operation.change, operation.reading
     if change is None or reading is None:
-        return Look(Said.SEND, job)
+        return PrecheckOutcome(PrecheckAction.SEND, job)
     if isinstance(state, Missing):
-        return Look(Said.MIXED if in_doubt else Said.MISSING)
+        return PrecheckOutcome(PrecheckAction.MIXED if in_doubt else PrecheckAction.MISSING)
     keeps = keeps and change.merge is not None
     if in_doubt and expected is not None:
         sent = change.merge(settings, job, expected) if keeps and change.merge else job
         after = change.after(settings, sent, expected)
         if after is not None and not change.unlike(settings, after, State(state.fields)):
-            return Look(Said.APPLIED)
+            return PrecheckOutcome(PrecheckAction.APPLIED)
     found = () if expected is None else change.unlike(settings, expected, state)
     if found:
-        return Look(Said.MIXED if in_doubt else Said.CONFLICT, found=found)
+        return PrecheckOutcome(
+            PrecheckAction.MIXED if in_doubt else PrecheckAction.CONFLICT, found=found
+        )
     sent = change.merge(settings, job, state) if keeps and change.merge else job
     skips = keeps or skips or (expected is not None and not in_doubt)
     if skips and not reading.differences(settings, sent, state):
-        return Look(Said.APPLIED if in_doubt else Said.UNCHANGED)
-    return Look(Said.SEND, sent)
+        return PrecheckOutcome(PrecheckAction.APPLIED if in_doubt else PrecheckAction.UNCHANGED)
+    return PrecheckOutcome(PrecheckAction.SEND, sent)
 
 
 # ----------------------------------------------------------------------------- as answers

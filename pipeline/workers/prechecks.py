@@ -7,24 +7,24 @@ from collections.abc import Callable
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.permit import Permit
 from pipeline.vendors.kit.contract import Missing, State
 from pipeline.workers.answers import read_answer
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Heard, Means
+from pipeline.workers.dependencies import Dependencies, RequestOutcome
 from pipeline.workers.precheck import (
     GONE,
     HELD,
     MIXED,
     MOVING,
-    Look,
-    Looking,
-    Said,
+    PrecheckAction,
+    PrecheckOutcome,
+    PrecheckPolicy,
     conflict,
     look_at,
 )
 from pipeline.workers.result_writer import FORGOTTEN
-from pipeline.workers.verification_read import ReadBack
+from pipeline.workers.verification_read import VerificationRead
 
 FRESH_S = 10.0
 """What was read is believed so long, beside the row's place in line."""
@@ -32,7 +32,7 @@ FRESH_S = 10.0
 UNREAD_HINT = "nothing was sent: send the row again later"
 
 
-class Looks:
+class Prechecks:
     """Reads entities of rows that are not to be sent blindly.
 
     Each attempt has a look of its own: what was read for the one before is old by then.
@@ -40,9 +40,9 @@ class Looks:
 
     def __init__(
         self,
-        means: Means,
-        looking: Looking,
-        read_back: ReadBack,
+        means: Dependencies,
+        looking: PrecheckPolicy,
+        read_back: VerificationRead,
         per_second: Callable[[], float],
     ) -> None:
         self._per_second = per_second
@@ -67,7 +67,7 @@ class Looks:
         in_line_s = 2 * self._account.in_flight / self._per_second()
         return self._clock() - row.looked_s <= FRESH_S + in_line_s
 
-    async def at(self, row: Row, trip: Trip) -> Heard | None:
+    async def at(self, row: Row, trip: Permit) -> RequestOutcome | None:
         """Read the entity of `row`: then it has ended, waits, or `is_looked_at` and may go.
 
         None where nothing was asked.
@@ -95,9 +95,9 @@ class Looks:
             self._told_nothing(row, answer)
         else:
             self._go_on(row, self._look(row, state), state)
-        return Heard((answer,), is_read=True, is_end=False)
+        return RequestOutcome((answer,), is_read=True, is_end=False)
 
-    def _look(self, row: Row, state: State | Missing) -> Look:
+    def _look(self, row: Row, state: State | Missing) -> PrecheckOutcome:
         operation = self._operations[row.job.operation]
         before = row.job.expects
         if row.in_doubt and not before:
@@ -114,24 +114,24 @@ class Looks:
             in_doubt=row.in_doubt,
         )
 
-    def _go_on(self, row: Row, look: Look, state: State | Missing) -> None:
+    def _go_on(self, row: Row, look: PrecheckOutcome, state: State | Missing) -> None:
         row.unread = 0
         match look.said:
-            case Said.SEND:
+            case PrecheckAction.SEND:
                 if look.job is not None and isinstance(state, State):
                     self._lay(row, look.job, state)
-            case Said.UNCHANGED:
+            case PrecheckAction.UNCHANGED:
                 self._ends.end(row, HELD, Status.UNCHANGED)
-            case Said.APPLIED:
+            case PrecheckAction.APPLIED:
                 etag = state.etag if isinstance(state, State) else None
                 receipt = "" if etag is None else json.dumps({"etag": etag})
                 applied = Answer(Verdict.OK, Effect.APPLIED, receipt=receipt)
                 self._ends.end(row, applied, Status.UPDATED)
-            case Said.CONFLICT:
+            case PrecheckAction.CONFLICT:
                 self._ends.end(row, conflict(look.found), Status.CONFLICT)
-            case Said.MISSING:
+            case PrecheckAction.MISSING:
                 self._ends.end(row, GONE, Status.REJECTED)
-            case Said.MIXED:
+            case PrecheckAction.MIXED:
                 self._ends.end(row, MIXED, Status.UNKNOWN)
 
     def _lay(self, row: Row, job: UpdateJob, state: State) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.permit import Permit
 from pipeline.vendors import MISSING, Guard, Operation, State
 from pipeline.vendors.kit.classify import NOT_THE_VENDOR
 from pipeline.workers.answers import read_answer, update_answers
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Heard, Means
+from pipeline.workers.dependencies import Dependencies, RequestOutcome
 from pipeline.workers.outcome import end_without_success
 from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
 
@@ -23,10 +23,10 @@ _HINT_NO_GUARD = "see what the entity holds; without a guard it goes by guard = 
 _HINT_CONFLICT = "somebody else changes this entity: look at it, then send the row again"
 
 
-class Guards:
+class Preconditions:
     """Reads entities before their first attempt, and again where a guard was refused."""
 
-    def __init__(self, means: Means) -> None:
+    def __init__(self, means: Dependencies) -> None:
         self._account = means.account
         self._operations = means.operations
         self._means = means
@@ -57,7 +57,7 @@ class Guards:
         delay_s = next_delay_s(self._account.retry, again, row.tries, self._jitter())
         self._supply.again([row], delay_s or 0.0)
 
-    async def read(self, row: Row, trip: Trip) -> Heard | None:
+    async def read(self, row: Row, trip: Permit) -> RequestOutcome | None:
         """Read what the guard of `row` is made of; None where nothing was asked."""
         settings, operation = self._account.settings, self._operations[row.job.operation]
         reading, guard = operation.reading, operation.guard
@@ -82,12 +82,12 @@ class Guards:
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
             self._lay(row, operation, guard, job, state)
-            return Heard((answer,), is_read=True, is_end=False)
+            return RequestOutcome((answer,), is_read=True, is_end=False)
         if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
             (answer,) = update_answers(operation, settings, (job,), reply)  # in the vendor's words
         is_end = self._reads_not(row, answer, is_missing=state is MISSING)
         # a row that a read refuses is a refused row: a wrong project shows here
-        return Heard((answer,), is_read=not is_end, is_end=is_end)
+        return RequestOutcome((answer,), is_read=not is_end, is_end=is_end)
 
     def _reads_not(self, row: Row, answer: Answer, *, is_missing: bool) -> bool:
         """After a read that gave no state; whether `row` has ended for it."""

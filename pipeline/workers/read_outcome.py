@@ -6,10 +6,10 @@ import json
 from typing import Any, NamedTuple
 
 from pipeline.model import NoReply, Reply, UpdateJob
-from pipeline.vendors.kit.contract import MISSING, Reading, VendorSettings
+from pipeline.vendors.kit.contract import MISSING, EntityRead, VendorSettings
 
 
-class Found(NamedTuple):
+class FoundState(NamedTuple):
     """What the vendor holds beside what a row wants.
 
     is_held   all of it
@@ -24,8 +24,8 @@ class Found(NamedTuple):
 
 
 def found(
-    reading: Reading[Any, Any], settings: VendorSettings, job: UpdateJob, reply: Reply | NoReply
-) -> Found | None:
+    reading: EntityRead[Any, Any], settings: VendorSettings, job: UpdateJob, reply: Reply | NoReply
+) -> FoundState | None:
     """What `reply` to a read shows; None where it tells nothing."""
     if isinstance(reply, NoReply):
         return None
@@ -33,9 +33,9 @@ def found(
     if state is None:
         return None
     if state is MISSING:
-        return Found(is_held=False, can_tell=True, settle_after_s=reading.settle_after_s)
+        return FoundState(is_held=False, can_tell=True, settle_after_s=reading.settle_after_s)
     differences = reading.differences(settings, job, state)
-    return Found(
+    return FoundState(
         is_held=not differences,
         can_tell=any(each.is_told for each in differences),
         settle_after_s=reading.settle_after_s,

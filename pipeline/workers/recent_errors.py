@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.model import Answer, Trouble, Verdict
+from pipeline.model import Answer, RecentError, Verdict
 
 MOST_KINDS = 100
 """A vendor may give each answer a code of its own."""
@@ -11,11 +11,11 @@ SHOWN = 5
 SHORT_CHARS = 200
 
 
-class Troubles:
+class RecentErrors:
     """Counts answers by their code.
 
     >>> from pipeline.model import Effect
-    >>> troubles = Troubles()
+    >>> troubles = RecentErrors()
     >>> for code in ("http_503", "0401-9505", "http_503"):
     ...     troubles.met(Answer(Verdict.TRANSIENT, Effect.NONE, code=code, message="no"))
     >>> [(each.code, each.times) for each in troubles.latest()]
@@ -25,7 +25,7 @@ class Troubles:
     __slots__ = ("_kinds",)
 
     def __init__(self) -> None:
-        self._kinds: dict[str, Trouble] = {}  # the newest last
+        self._kinds: dict[str, RecentError] = {}  # the newest last
 
     def met(self, answer: Answer) -> None:
         """Count an answer, unless all is well."""
@@ -35,8 +35,8 @@ class Troubles:
         if before is None and len(self._kinds) >= MOST_KINDS:
             del self._kinds[next(iter(self._kinds))]
         times = 1 if before is None else before.times + 1
-        self._kinds[answer.code] = Trouble(answer.code, answer.message[:SHORT_CHARS], times)
+        self._kinds[answer.code] = RecentError(answer.code, answer.message[:SHORT_CHARS], times)
 
-    def latest(self, most: int = SHOWN) -> tuple[Trouble, ...]:
+    def latest(self, most: int = SHOWN) -> tuple[RecentError, ...]:
         """The last kinds, newest first."""
         return tuple(list(self._kinds.values())[: -most - 1 : -1])

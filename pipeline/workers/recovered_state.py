@@ -10,7 +10,7 @@ from pipeline.model import Status
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class RecoveredState:
     """What is known of the rows of a run that is carried on.
 
     in_doubt  rows that may have been sent and have no result
@@ -28,5 +28,5 @@ class Earlier:
     ended: Callable[[Sequence[int]], Mapping[int, Status]] = lambda _rows: {}
 
 
-NOTHING = Earlier()
+NOTHING = RecoveredState()
 """Of a run that begins."""

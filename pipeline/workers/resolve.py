@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Settled(Enum):
+class Resolution(Enum):
     """How doubt about one row ends, or that it does not yet."""
 
     APPLIED = "the vendor holds what the row wants"
@@ -16,7 +16,7 @@ class Settled(Enum):
 
 def settled(
     *, is_held: bool, can_tell: bool, since_attempt_s: float, settle_after_s: float
-) -> Settled:
+) -> Resolution:
     """What follows from a read.
 
     is_held          no difference was found between what the vendor holds and what the row wants
@@ -28,7 +28,7 @@ def settled(
     <Settled.TOO_EARLY: 'it does not yet: read again once that time has passed'>
     """
     if is_held:
-        return Settled.APPLIED
+        return Resolution.APPLIED
     if not can_tell:
-        return Settled.UNDECIDED
-    return Settled.NOT_APPLIED if since_attempt_s >= settle_after_s else Settled.TOO_EARLY
+        return Resolution.UNDECIDED
+    return Resolution.NOT_APPLIED if since_attempt_s >= settle_after_s else Resolution.TOO_EARLY

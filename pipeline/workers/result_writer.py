@@ -11,10 +11,10 @@ from pipeline.vendors import Account
 from pipeline.workers.answers import without_secrets
 from pipeline.workers.auth import mask_of
 from pipeline.workers.batches import Row
-from pipeline.workers.exchange_log import Exchanges
+from pipeline.workers.exchange_log import ExchangeLog
 from pipeline.workers.outcome import is_left_open
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.row_queue import Supply
+from pipeline.workers.row_queue import RowQueue
 
 BROKEN_OFF = "the run broke off"
 BEHIND_UNKNOWN = "behind_unknown"
@@ -46,14 +46,14 @@ COVERS = {
         Status.FAILED,
         "overtaken",
         "may have been applied",
-        "see what the vendor holds; what is still wanted goes with --force-order",
+        "compare it with the vendor; --force-order sends what is wanted",
     ),
 }
 """How rows end that were covered by a row that ended so: status, code, words and hint. After any
 other end they are sent in its stead."""
 
 
-class Ends:
+class ResultWriter:
     """Ends rows of an account.
 
     clock   monotonic seconds
@@ -65,7 +65,7 @@ class Ends:
     def __init__(
         self,
         account: Account,
-        supply: Supply,
+        supply: RowQueue,
         recorder: Recorder,
         clock: Callable[[], float],
         heard: Callable[[Status], None] = lambda _status: None,
@@ -78,7 +78,7 @@ class Ends:
         self._recorder = recorder
         self._clock = clock
         self.counts: Counter[Status] = Counter()
-        self.exchanges = Exchanges(account)
+        self.exchanges = ExchangeLog(account)
 
     def end(self, row: Row, answer: Answer, status: Status) -> None:
         """Record how `row` ended; the next row of its entity waits until that is done."""

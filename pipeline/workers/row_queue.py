@@ -12,8 +12,8 @@ from pipeline.model import JobRow, Status
 from pipeline.pacing.circuit_breaker import are_rows_at_fault
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.bisection import Parts, Splitter
-from pipeline.workers.recovered_state import NOTHING, Earlier
+from pipeline.workers.bisection import Bisector, GroupParts
+from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.slots import WaitList
 
 MOST_HELD = 10_000
@@ -26,7 +26,7 @@ OVERDUE_S, LONGEST_OVERDUE_S = 0.020, 1.0
 """How often idle workers are called while a retry is due and every worker is busy: ever later."""
 
 
-class Supply:
+class RowQueue:
     """The rows of one account that have not ended.
 
     backlog   decides which of them go next
@@ -41,9 +41,9 @@ class Supply:
     def __init__(
         self,
         backlog: Backlog,
-        splitter: Splitter,
+        splitter: Bisector,
         jobs: Iterator[Sequence[JobRow]],
-        earlier: Earlier,
+        earlier: RecoveredState,
         clock: Callable[[], float],
     ) -> None:
         self._backlog = backlog
@@ -218,7 +218,7 @@ class Supply:
         self._backlog.again(batch, self._clock() + delay_s)
         self._news.set()
 
-    def send_apart(self, parts: Parts) -> None:
+    def send_apart(self, parts: GroupParts) -> None:
         """Let the parts of refused groups go that may go now."""
         self._backlog.send_apart(parts.now)
         if parts.now or parts.later:

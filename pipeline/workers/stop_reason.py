@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from pipeline.model import Answer, Verdict
-from pipeline.workers.fail_fast import Brake
+from pipeline.workers.fail_fast import FailFastCheck
 
 
 def hopeless(
     answer: Answer,
-    brake: Brake | None,
+    brake: FailFastCheck | None,
     *,
     is_asked: bool = False,
     down_s: float = 0.0,
@@ -28,9 +28,9 @@ def hopeless(
     What a vendor refuses may be a row, see `AccountRefusals`; not so what kept us from asking it.
 
     >>> untrusted = Answer(Verdict.FATAL, "none", code="tls_failed", message="not trusted")
-    >>> hopeless(untrusted, Brake())
+    >>> hopeless(untrusted, FailFastCheck())
     'tls_failed: not trusted'
-    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), Brake())
+    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), FailFastCheck())
     """
     if answer.verdict is Verdict.FATAL and answer.http_status is None:
         return in_words(answer)
@@ -49,7 +49,7 @@ def hopeless(
     return None
 
 
-def braked(brake: Brake) -> str:
+def braked(brake: FailFastCheck) -> str:
     """Why the account stops where its first answers were all one refusal."""
     what = "" if brake.refusal is None else in_words(brake.refusal)
     return (

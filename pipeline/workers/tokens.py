@@ -27,7 +27,7 @@ from yarl import URL
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RETRYABLE, next_delay_s
-from pipeline.pacing.limiter import Gate, Terms
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.vendors.kit.classify import is_html
 from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
@@ -141,7 +141,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 @dataclass(slots=True)
-class _Held:
+class _HeldToken:
     """What is known of a token. Its value is the transport's alone.
 
     due_s   when another is fetched in its place, by the clock
@@ -171,7 +171,7 @@ class _SignedIn:
         self._late = late
         self._while_open = while_open
         self._clock = clock
-        self._held: _Held | None = None
+        self._held: _HeldToken | None = None
         self._newest = 0  # serial number of the last token; also when it is no longer held
         self._unused = 0
         self._hopeless: NoReply | None = None
@@ -248,14 +248,14 @@ class _SignedIn:
         lifetime_s = _lifetime_s(granted.token)
         self._newest += 1
         self._unused += 1
-        self._held = _Held(
+        self._held = _HeldToken(
             self._newest,
             due_s=granted.asked_s + renewed_after_s(lifetime_s),
             ends_s=granted.asked_s + lifetime_s,
         )
         self._transport.sign(authorization(Bearer(granted.token.value)))
 
-    def _refused(self, held: _Held, request: Request, reply: Reply) -> Reply | NoReply:
+    def _refused(self, held: _HeldToken, request: Request, reply: Reply) -> Reply | NoReply:
         """What a 401 comes to."""
         asked = _what_is_asked(request)
         serials = self._signed_out[asked]
@@ -347,8 +347,8 @@ class _Tokens:
         self._account = account
         self._call = call
         self._send = send
-        self._gate = Gate(
-            Terms(quotas=tuple(map(parse_quota, call.quota))),
+        self._gate = RateLimiter(
+            LimiterSettings(quotas=tuple(map(parse_quota, call.quota))),
             clock=clock,
             utc=time.time,
             sleep=sleep,

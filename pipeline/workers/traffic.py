@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.model.sample import LATENCY_BOUNDS_S
-from pipeline.workers.recent_errors import Troubles
+from pipeline.workers.recent_errors import RecentErrors
 
 
 class Traffic:
@@ -26,7 +26,7 @@ class Traffic:
         self.retries = 0
         self.in_flight = 0
         self.has_reply = False
-        self.troubles = Troubles()
+        self.troubles = RecentErrors()
         self._first_s: float | None = None
         self._last_s = 0.0
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)

@@ -30,10 +30,10 @@ from aiohttp.tracing import Trace
 from multidict import CIMultiDict
 from yarl import URL
 
-from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, Request, Standing
+from pipeline.model import ConfigError, Fault, Link, NoReply, Reply, ReplyStanding, Request
 from pipeline.model.wire import header_fault
-from pipeline.workers.connection import Wire
-from pipeline.workers.decompress import PACKINGS, BrokenPackingError, Unpacker, packing_of
+from pipeline.workers.connection import CheckedConnection
+from pipeline.workers.decompress import PACKINGS, DecompressionError, Decompressor, packing_of
 from pipeline.workers.masking import Mask
 from pipeline.workers.tls import is_about_our_certificate, tls_context, tls_failure
 
@@ -61,8 +61,8 @@ class _Departure:
     __slots__ = ("standing", "wire")
 
     def __init__(self) -> None:
-        self.wire: Wire | None = None
-        self.standing = Standing()
+        self.wire: CheckedConnection | None = None
+        self.standing = ReplyStanding()
 
 
 _departure: ContextVar[_Departure] = ContextVar("_departure")
@@ -169,7 +169,7 @@ class Transport:
             raise NeverLeftError(*error.args) from error
         except _NotConnectedError as error:
             return _never_left(error.cause, self._peer, host_port(self._proxy), self._timeouts)
-        except (aiohttp.ClientError, OSError, BrokenPackingError) as error:
+        except (aiohttp.ClientError, OSError, DecompressionError) as error:
             if departure.wire is None:
                 return _never_left(error, self._peer, host_port(self._proxy), self._timeouts)
             first = mask.hide_bytes(departure.wire.first + b"...").removesuffix(b"...")
@@ -199,7 +199,7 @@ class Transport:
         """The body as it came, and whether it was longer than allowed."""
         content, limit_bytes = response.content, self._link.max_reply_bytes
         packing = packing_of(response.headers.get("Content-Encoding", ""))
-        unpacker = Unpacker(packing) if packing in PACKINGS else None
+        unpacker = Decompressor(packing) if packing in PACKINGS else None
         body, came = b"", 0
         while not content.at_eof() and max(len(body), came) <= limit_bytes:
             data = await content.readany()
@@ -234,9 +234,9 @@ class _Connector(aiohttp.TCPConnector):
             ttl_dns_cache=DNS_TTL_S,
         )
         self._factory = cast(
-            "partial[ResponseHandler]", partial(Wire, self._loop)
+            "partial[ResponseHandler]", partial(CheckedConnection, self._loop)
         )  # there is no public way to watch a connection
-        self._used: WeakSet[Wire] = WeakSet()
+        self._used: WeakSet[CheckedConnection] = WeakSet()
         self._late = late
 
     async def connect(
@@ -296,9 +296,9 @@ class _Connector(aiohttp.TCPConnector):
 _TURNS_TO_READ = 3  # of the loop: to see that there is something, to read it, to close
 
 
-def _wire_of(connection: Connection) -> Wire:
+def _wire_of(connection: Connection) -> CheckedConnection:
     wire = connection.protocol
-    if not isinstance(wire, Wire):
+    if not isinstance(wire, CheckedConnection):
         raise TypeError("the library made a connection that nobody watches")
     return wire
 
@@ -473,7 +473,7 @@ def _in_doubt(error: Exception, peer: str, timeouts: aiohttp.ClientTimeout, firs
 def _broken(error: Exception, peer: str, first: str) -> str:
     """What is wrong with an answer that came and cannot be understood; empty where none came."""
     match error:
-        case BrokenPackingError():
+        case DecompressionError():
             return f"{peer} sent an answer that cannot be unpacked as its Content-Encoding says"
         case aiohttp.ClientPayloadError():
             return f"{peer} broke off its answer, or garbled it"

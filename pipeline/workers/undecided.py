@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 from pipeline.model import Answer, Status, Verdict
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.fail_fast import Brake
+from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.outcome import is_judged
 from pipeline.workers.refusals import AccountRefusals
-from pipeline.workers.result_writer import INTERRUPTED, Ends
-from pipeline.workers.row_queue import Supply
+from pipeline.workers.result_writer import INTERRUPTED, ResultWriter
+from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import braked, in_words
 
 HINT_THIS_ROW = (
@@ -22,7 +22,7 @@ HINT_THIS_ROW = (
 
 
 @dataclass(slots=True)
-class _Held:
+class _HeldRows:
     """Rows of one request that wait to know whether their account works.
 
     came_s   when the answer came
@@ -51,9 +51,9 @@ class Undecided:
 
     def __init__(
         self,
-        supply: Supply,
-        ends: Ends,
-        brake: Brake,
+        supply: RowQueue,
+        ends: ResultWriter,
+        brake: FailFastCheck,
         clock: Callable[[], float],
         refused_before: Mapping[int, int],
     ) -> None:
@@ -64,7 +64,7 @@ class Undecided:
         not_credentials = sum(status != HTTPStatus.UNAUTHORIZED for status in statuses)
         self._updates = AccountRefusals(not_credentials)
         self._reads = AccountRefusals(not_credentials)
-        self._held: list[_Held] = []
+        self._held: list[_HeldRows] = []
         self._unreached: list[Row] = []
         self._refusal = INTERRUPTED
         self.brake = brake
@@ -84,7 +84,7 @@ class Undecided:
         is_group: bool = False,
     ) -> None:
         """`rows` were refused; `then` is called with them where that is about them."""
-        self._held.append(_Held(rows, answer, self._clock(), is_read, is_group, then))
+        self._held.append(_HeldRows(rows, answer, self._clock(), is_read, is_group, then))
 
     def hold_unreached(self, row: Row) -> None:
         """No attempt of `row` had a connection: it goes again once another request has."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.permit import Permit
 from pipeline.workers.answers import read_answer
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Heard, Means
+from pipeline.workers.dependencies import Dependencies, RequestOutcome
 from pipeline.workers.held_replies import sure
 from pipeline.workers.outcome import end_without_success, is_unconfirmed
-from pipeline.workers.preconditions import Guards
-from pipeline.workers.read_outcome import Found, found
-from pipeline.workers.resolve import Settled, settled
+from pipeline.workers.preconditions import Preconditions
+from pipeline.workers.read_outcome import FoundState, found
+from pipeline.workers.resolve import Resolution, settled
 from pipeline.workers.result_writer import FORGOTTEN, INTERRUPTED
 
 
-class ReadBack:
+class VerificationRead:
     """Reads entities of rows in doubt, and lets the rows go on from there."""
 
-    def __init__(self, means: Means, guards: Guards) -> None:
+    def __init__(self, means: Dependencies, guards: Preconditions) -> None:
         self._guards = guards
         self._account = means.account
         self._operations = means.operations
@@ -43,7 +43,7 @@ class ReadBack:
         row.is_to_read = True
         self._supply.again([row], delay_s)
 
-    async def read(self, row: Row, trip: Trip) -> Heard | None:
+    async def read(self, row: Row, trip: Permit) -> RequestOutcome | None:
         """Ask the vendor what it holds for a row in doubt; None where nothing was asked."""
         settings, operation = self._account.settings, self._operations[row.job.operation]
         if operation.reading is None:
@@ -72,9 +72,9 @@ class ReadBack:
         if what is not None:
             self._settle(row, what)
         is_end = what is None and not self._reads_again(row, answer)
-        return Heard((answer,), is_read=True, is_end=is_end)
+        return RequestOutcome((answer,), is_read=True, is_end=is_end)
 
-    async def is_told(self, row: Row, trip: Trip) -> bool:
+    async def is_told(self, row: Row, trip: Permit) -> bool:
         """Whether the vendor still tells what it holds for a row that was updated."""
         reading = self._operations[row.job.operation].reading
         if reading is None:
@@ -107,7 +107,7 @@ class ReadBack:
         """The row ends in doubt: no read tells."""
         self._ends.end(rows[0], rows[0].answer or FORGOTTEN, Status.UNKNOWN)
 
-    def _settle(self, row: Row, what: Found) -> None:
+    def _settle(self, row: Row, what: FoundState) -> None:
         """What a read showed."""
         since_attempt_s = self._clock() - row.last_sent_s
         match settled(
@@ -116,15 +116,15 @@ class ReadBack:
             since_attempt_s=since_attempt_s,
             settle_after_s=what.settle_after_s,
         ):
-            case Settled.APPLIED:
+            case Resolution.APPLIED:
                 applied = Answer(Verdict.OK, Effect.APPLIED, receipt=what.receipt)
                 self._ends.end(row, applied, Status.UPDATED)
-            case Settled.UNDECIDED:
+            case Resolution.UNDECIDED:
                 self._ends.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
-            case Settled.TOO_EARLY:
+            case Resolution.TOO_EARLY:
                 row.reads -= 1  # it has to be asked again, once
                 self.reads_next(row, what.settle_after_s - since_attempt_s)
-            case Settled.NOT_APPLIED:
+            case Resolution.NOT_APPLIED:
                 self._was_not_applied(row)
 
     def _was_not_applied(self, row: Row) -> None:

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.config import load_config  # noqa: E402 - needs the path above
 from pipeline.model import Reply, Request  # noqa: E402
-from pipeline.run import Way, carry_out, prepare  # noqa: E402
+from pipeline.run import RunEnvironment, carry_out, prepare  # noqa: E402
 from pipeline.runs import RunOptions  # noqa: E402
 from pipeline.vendors import Account, load_vendors  # noqa: E402
 from pipeline.workers.dependencies import Send  # noqa: E402
@@ -77,7 +77,7 @@ def child(file: Path, folder: Path) -> None:
     sampler.phase = "send and report"
 
     async def main() -> object:
-        return await carry_out(prepared, Way(environ=ENVIRON, open_link=stub_link))
+        return await carry_out(prepared, RunEnvironment(environ=ENVIRON, open_link=stub_link))
 
     summary = anyio.run(main)
     assert summary.statuses["updated"] == prepared.snapshot.rows  # type: ignore[attr-defined]

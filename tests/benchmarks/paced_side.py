@@ -20,8 +20,8 @@ import anyio.to_thread
 
 from pipeline.config import Config, load_config
 from pipeline.model import NoReply, Reply, Request
-from pipeline.pacing.limiter import Door
-from pipeline.run import Way, carry_out, prepare
+from pipeline.pacing.limiter import AccountLimiter
+from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.run.execute import over_http
 from pipeline.runs import RunOptions
 from pipeline.vendors import Account, load_vendors
@@ -36,7 +36,7 @@ class Notes:
         self.times: list[tuple[str, float, float]] = []
 
     @asynccontextmanager
-    async def link(self, account: Account, door: Door) -> AsyncIterator[Send]:
+    async def link(self, account: Account, door: AccountLimiter) -> AsyncIterator[Send]:
         """Over HTTP, taking notes."""
         async with over_http(account, door) as send:
 
@@ -57,7 +57,7 @@ async def run(config: Config, file: Path) -> Notes:
     file.with_suffix(".ready").touch()
     while file.with_name("wait").exists():
         await anyio.sleep(0.01)
-    await carry_out(prepared, Way(environ=ENVIRON, open_link=notes.link))
+    await carry_out(prepared, RunEnvironment(environ=ENVIRON, open_link=notes.link))
     return notes
 
 

@@ -156,7 +156,7 @@ def _all_sides(folder: Path, case: Case, turn: int, rows: int) -> list[Any]:
 
 
 @dataclass(slots=True)
-class Trip:
+class Permit:
     """A request that arrived.
 
     late_s    so much later than the quickest one, by the time from its departure to its arrival
@@ -169,7 +169,7 @@ class Trip:
     excess_s: float
 
 
-def _trips(log: Sequence[Mapping[str, Any]], noted: Sequence[Any]) -> list[Trip]:
+def _trips(log: Sequence[Mapping[str, Any]], noted: Sequence[Any]) -> list[Permit]:
     """Arrivals in their order, each with what its sender noted."""
     by_path: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for path, left_s, came_s in sorted(noted, key=lambda each: each[1]):
@@ -181,7 +181,7 @@ def _trips(log: Sequence[Mapping[str, Any]], noted: Sequence[Any]) -> list[Trip]
     quickest_s = min(entry["arrived_s"] - left_s for entry, left_s, _ in pairs)
     shortest_s = min(came_s - left_s for _, left_s, came_s in pairs)
     return [
-        Trip(
+        Permit(
             arrived_s=entry["arrived_s"],
             is_refused=entry["status"] == 429,
             late_s=entry["arrived_s"] - left_s - quickest_s,
@@ -208,12 +208,12 @@ def _figures(case: Case, log: Sequence[Mapping[str, Any]], noted: Sequence[Any])
     )
 
 
-def _causes(case: Case, trips: Sequence[Trip]) -> Iterator[str]:
+def _causes(case: Case, trips: Sequence[Permit]) -> Iterator[str]:
     """Of the first requests that were refused, what had held up the one that was in their way."""
     if case.is_learned:
         return
     limit = parse_quota(case.allows).limit
-    accepted: list[Trip] = []
+    accepted: list[Permit] = []
     told = 0
     for trip in trips:
         if not trip.is_refused:

@@ -32,11 +32,11 @@ from yarl import URL
 import pipeline.run
 from pipeline.config import load_config
 from pipeline.jobs import read_jobs
-from pipeline.run import Prepared, Way, carry_out, prepare, report_facts
+from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts
 from pipeline.runs import RunOptions, run_folder
 from pipeline.store import MemoryLedger, parquet, run_ledger
 from pipeline.store.checksums import Checksums
-from pipeline.store.commit_mark import Mark
+from pipeline.store.commit_mark import CommitMark
 from pipeline.vendors import load_vendors
 from pipeline.workers.auth import authorization
 
@@ -114,7 +114,7 @@ CHECKSUMS: tuple[tuple[Any, str], ...] = (
     (report_facts, "check_whole"),
     (run_folder, "_check"),
     (run_ledger, "_checksum"),
-    (Mark, "note"),
+    (CommitMark, "note"),
 )
 """All that computes, compares or notes them, as it is looked up where it is called."""
 
@@ -148,7 +148,7 @@ async def _carry_out(prepared: Prepared, found: dict[str, Any]) -> Any:
         yield
         found["after_sending_cpu_s"] = time.process_time()
 
-    return await carry_out(prepared, Way(watch=watch, environ=ENVIRON))
+    return await carry_out(prepared, RunEnvironment(watch=watch, environ=ENVIRON))
 
 
 def bare_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 
 from pipeline.model import Reply
-from pipeline.run import Appointment, Way, carry_out, prepare
+from pipeline.run import RunEnvironment, ScheduleWindow, carry_out, prepare
 from pipeline.runs import RunOptions
 from tests.cli.command import ended, environment, start, typed
 from tests.workplace import ENVIRON, Simulator, configure, configure_all, coupon, drop, simulator
@@ -173,30 +173,30 @@ NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 @pytest.mark.parametrize(("ahead_s", "expected_s"), [(0.0, 3600.0), (60.0, 3540.0)])
 async def test_it_waits_until_its_time_and_no_longer(ahead_s, expected_s):
     clock = Clock(NOON)
-    at = Appointment(start_at=soon_after(3600), utc=lambda: clock.now_s, sleep=clock.sleep)
+    at = ScheduleWindow(start_at=soon_after(3600), utc=lambda: clock.now_s, sleep=clock.sleep)
     assert await at.wait(lambda: False, ahead_s=ahead_s)
     assert clock.now_s - NOON.timestamp() == pytest.approx(expected_s, abs=1e-3)
 
 
 async def test_what_is_called_off_waits_no_more():
     clock = Clock(NOON)
-    at = Appointment(start_at=soon_after(3600), utc=lambda: clock.now_s, sleep=clock.sleep)
+    at = ScheduleWindow(start_at=soon_after(3600), utc=lambda: clock.now_s, sleep=clock.sleep)
     assert not await at.wait(lambda: clock.now_s >= NOON.timestamp() + 10)
     assert clock.now_s - NOON.timestamp() < 11
 
 
 async def test_without_a_time_nothing_is_waited_for_and_nothing_ends():
     clock = Clock(NOON)
-    at = Appointment(utc=lambda: clock.now_s, sleep=clock.sleep)
+    at = ScheduleWindow(utc=lambda: clock.now_s, sleep=clock.sleep)
     assert await at.wait(lambda: False)
     assert clock.now_s == NOON.timestamp()
     assert (at.is_over, at.left_s(), at.over) == (False, None, "")
 
 
 def test_it_is_over_once_its_time_has_come():
-    at = Appointment(until=NOON, utc=lambda: NOON.timestamp() - 0.5)
+    at = ScheduleWindow(until=NOON, utc=lambda: NOON.timestamp() - 0.5)
     assert (at.is_over, at.left_s()) == (False, 0.5)
-    assert Appointment(until=NOON, utc=NOON.timestamp).is_over
+    assert ScheduleWindow(until=NOON, utc=NOON.timestamp).is_over
 
 
 @pytest.mark.parametrize(("rows", "code"), [(1, 0), (2, 3)])
@@ -214,11 +214,11 @@ async def test_what_was_under_way_when_the_time_came_may_have_been_the_last(tmp_
 
         yield send
 
-    appointment = Appointment(
+    appointment = ScheduleWindow(
         until=soon_after(60), utc=lambda: clock.now_s, sleep=lambda _s: anyio.sleep(0.01)
     )
     prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-    way = Way(environ=ENVIRON, open_link=link, appointment=appointment)
+    way = RunEnvironment(environ=ENVIRON, open_link=link, appointment=appointment)
     summary = await carry_out(prepared, way)
     assert (summary.exit_code, bool(summary.stopped)) == (code, code == 3)
     assert summary.statuses["not_attempted"] == rows - 1

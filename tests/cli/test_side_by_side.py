@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import anyio
 import pytest
 
-from pipeline.cli.side_by_side import Board, Turns
+from pipeline.cli.side_by_side import RunDisplay, SideBySide
 from pipeline.model import AccountProgress
 from tests.cli.command import typed
 from tests.workplace import configure_all, coupon, drop, simulator
@@ -25,7 +25,7 @@ from tests.workplace import configure_all, coupon, drop, simulator
     ],
 )
 async def test_turns(places, expected):
-    turns = Turns(places)
+    turns = SideBySide(places)
     waves: list[list[str]] = []
     started = anyio.Event()
 
@@ -63,7 +63,7 @@ def test_one_display_shows_all_runs_and_ends_with_the_last():
         return lambda: [AccountProgress(account=name, rows=1, done={})]
 
     polls: list = []
-    board = Board(display)
+    board = RunDisplay(display)
     with board.watch(telling("shop")):
         with board.watch(telling("billing")):
             assert [each.account for each in polls[0]()] == ["shop", "billing"]

@@ -60,11 +60,17 @@ HEADS = (
 
 @dataclass(frozen=True)
 class Target:
-    """What takes bytes, and the good ones that bad ones are made of."""
+    """What takes bytes, and the good ones that bad ones are made of.
+
+    longest_s  so long one example may take, in seconds
+    every      it is fed in one turn of so many
+    """
 
     name: str
     corpus: Sequence[bytes]
     feed: Callable[[bytes], None]
+    longest_s: float = 10.0
+    every: int = 1
 
 
 def configuration_target(folder: Path) -> Target:

@@ -47,9 +47,9 @@ def _gorge(_data: bytes) -> None:
     ("feed", "words"),
     [(_crash, "planted"), (_hang, "took longer"), (_gorge, "the peak of memory grew")],
 )
-def test_a_fault_that_is_planted_is_found(monkeypatch, feed, words):
-    monkeypatch.setattr(driver, "EXAMPLE_S", 0.5 if feed is _hang else 20.0)
-    wrong = driver.feed_one(Target("any", (b"",), feed), b"")
+def test_a_fault_that_is_planted_is_found(feed, words):
+    longest_s = 0.5 if feed is _hang else 20.0
+    wrong = driver.feed_one(Target("any", (b"",), feed, longest_s), b"")
     assert wrong is not None
     assert words in wrong
 

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.jobs.entity_join import Guest, Met, meet, since_runs
+from pipeline.jobs.entity_join import JoinedFile, JoinedJob, meet, since_runs
 from pipeline.jobs.jobs_file import JobsWriter
 from pipeline.model import JobRow
 
 
-def guest(folder: Path, run: str, jobs: Sequence[JobRow]) -> Guest:
+def guest(folder: Path, run: str, jobs: Sequence[JobRow]) -> JoinedFile:
     with JobsWriter(folder / f"{run}.parquet", batch_size=lambda _operation: 1) as writer:
         writer.write(jobs)
-    return Guest(
+    return JoinedFile(
         path=folder / f"{run}.parquet",
         run=run,
         remark=lambda rows: [f"{run} {row.row}" for row in rows],
@@ -32,7 +32,7 @@ def jobs(entities: str, first: int = 1) -> list[JobRow]:
     ]
 
 
-def told(groups: Sequence[Sequence[Met]]) -> set[tuple[str, ...]]:
+def told(groups: Sequence[Sequence[JoinedJob]]) -> set[tuple[str, ...]]:
     return {tuple(each.remark for each in group) for group in groups}
 
 
@@ -97,7 +97,7 @@ def test_what_is_told_of_a_job(tmp_path: Path) -> None:
 
 
 def test_a_file_that_nobody_can_meet_is_not_opened(tmp_path: Path) -> None:
-    def others() -> Iterator[Guest]:
+    def others() -> Iterator[JoinedFile]:
         pytest.fail("it was asked for")
         yield own
 

@@ -14,7 +14,7 @@ from pipeline.jobs.jobs_file import (
     jobs_path,
     read_jobs,
 )
-from pipeline.jobs.partition import Parts
+from pipeline.jobs.partition import Partition
 from pipeline.jobs.repeats import HOT, find_repeats
 from pipeline.model import DamagedError, JobRow
 from pipeline.store.parquet import read_metadata
@@ -116,7 +116,7 @@ def test_an_entity_with_few_jobs_is_not_named(tmp_path: Path) -> None:
 
 def test_rows_put_aside_that_come_back_as_others_are_noticed(tmp_path: Path) -> None:
     frame = pl.DataFrame({"n": range(100_000)})
-    with Parts(tmp_path, 100_000, part_rows=10_000) as parts:
+    with Partition(tmp_path, 100_000, part_rows=10_000) as parts:
         parts.add(frame, frame["n"].hash())
         with min(tmp_path.glob("*/*")).open("rb+") as file:
             file.seek(4_000)

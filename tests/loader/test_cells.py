@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.loader.cell_error import CellError
 from pipeline.loader.cells import (
     Absent,
-    Reading,
+    CellContext,
     _Kept,
     cell_reader,
     column_reader,
@@ -40,7 +40,7 @@ MAP, LIST, OBJECT = CellKind.MAP, CellKind.LIST, CellKind.OBJECT
 
 
 def read(kind: CellKind, cell: Any, **reading: Any) -> Any:
-    return cell_reader(CELLS[kind], Reading(**{"nullable": True, **reading}))(cell)
+    return cell_reader(CELLS[kind], CellContext(**{"nullable": True, **reading}))(cell)
 
 
 @pytest.mark.parametrize(
@@ -326,13 +326,13 @@ def test_what_may_be_meant_is_said(kind: CellKind, cell: str, expected: str) -> 
 
 
 def test_a_column_keeps_its_faults_in_their_places() -> None:
-    values = column_reader(CELLS[DATE], Reading(nullable=True))(["x", "null", "x", ""])
+    values = column_reader(CELLS[DATE], CellContext(nullable=True))(["x", "null", "x", ""])
     assert [type(value) for value in values] == [CellError, type(None), CellError, Absent]
 
 
 def test_a_column_reads_more_different_cells_than_it_keeps() -> None:
     cells = [f"[{number}]" for number in range(10_000)] * 2
-    values = column_reader(CELLS[LIST], Reading(nullable=True))(cells)
+    values = column_reader(CELLS[LIST], CellContext(nullable=True))(cells)
     assert values == [[number] for number in range(10_000)] * 2
 
 
@@ -347,7 +347,7 @@ def test_what_is_kept_of_a_column_is_bounded() -> None:
 
 @given(cell=st.text(), kind=st.sampled_from(list(CellKind)), nullable=st.booleans())
 def test_no_text_breaks_the_reader(cell: str, kind: CellKind, *, nullable: bool) -> None:
-    (value,) = column_reader(CELLS[kind], Reading(nullable=nullable))([cell])
+    (value,) = column_reader(CELLS[kind], CellContext(nullable=nullable))([cell])
     assert value is None or isinstance(value, Absent | CellError | str | int | list | dict)
 
 

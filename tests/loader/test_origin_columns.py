@@ -4,27 +4,27 @@ from typing import Any
 
 import pytest
 
-from pipeline.loader.origin_columns import NEW, Since, SinceReader
+from pipeline.loader.origin_columns import NEW, OriginReader, RowOrigin
 
 RUN = "20260501T020000Z-coupons-abcd"
 
 
 def read(run: Any, row: Any) -> Any:
-    return SinceReader({RUN}.__contains__).read([run], [row])[0]
+    return OriginReader({RUN}.__contains__).read([run], [row])[0]
 
 
 @pytest.mark.parametrize(
     ("run", "row", "expected"),
     [
-        (RUN, "5", Since(RUN, 5)),
-        (RUN, 5, Since(RUN, 5)),  # a Parquet report
-        (f" {RUN}\u00a0", " 5.0 ", Since(RUN, 5)),  # a spreadsheet's
-        (RUN, 5.0, Since(RUN, 5)),
+        (RUN, "5", RowOrigin(RUN, 5)),
+        (RUN, 5, RowOrigin(RUN, 5)),  # a Parquet report
+        (f" {RUN}\u00a0", " 5.0 ", RowOrigin(RUN, 5)),  # a spreadsheet's
+        (RUN, 5.0, RowOrigin(RUN, 5)),
         ("", "", NEW),  # a row that was added by hand
         (None, None, NEW),
     ],
 )
-def test_a_place_in_time(run: Any, row: Any, expected: Since) -> None:
+def test_a_place_in_time(run: Any, row: Any, expected: RowOrigin) -> None:
     assert read(run, row) == expected
 
 
@@ -66,7 +66,7 @@ def test_each_run_is_looked_up_once() -> None:
         asked.append(name)
         return True
 
-    reader = SinceReader(is_known)
+    reader = OriginReader(is_known)
     for _ in range(3):
         reader.read(["a", "b", "a"], ["1", "2", "3"])
     assert asked == ["a", "b"]

@@ -21,10 +21,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.config import load_config
-from pipeline.notify import Metrics, Teller
+from pipeline.notify import Metrics, Notifier
 from pipeline.notify.events import Event
 from pipeline.notify.metrics import SINGLE
-from pipeline.run import Way, carry_out, prepare
+from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
 from tests.cli.command import ended, environment, start, typed
@@ -359,7 +359,7 @@ class FullDisk(io.StringIO):
 def test_a_log_that_cannot_be_written_is_said_once_and_stops_nothing(shop):
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     warned: list[str] = []
-    teller = Teller(config, log=FullDisk(), is_json=True, warn=warned.append)
+    teller = Notifier(config, log=FullDisk(), is_json=True, warn=warned.append)
     for _ in range(3):
         teller.said("well")
     assert warned == ["the log cannot be written: No space left on device"]
@@ -375,7 +375,7 @@ async def test_whoever_is_told_of_failed_rows_cannot_cost_one(shop):
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     options = RunOptions(use_brake=False)
     prepared = await anyio.to_thread.run_sync(prepare, path, config, options)
-    summary = await carry_out(prepared, Way(environ=ENVIRON, failed=fails))
+    summary = await carry_out(prepared, RunEnvironment(environ=ENVIRON, failed=fails))
     assert summary.why == "3 of 6 rows updated; 3 rejected"
 
 

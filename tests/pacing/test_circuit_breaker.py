@@ -8,13 +8,13 @@ from pipeline.pacing.circuit_breaker import (
     DOWN_AFTER,
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
-    Outage,
+    CircuitBreaker,
     are_rows_at_fault,
 )
 
 
-def down(at_s: float = 10.0) -> Outage:
-    outage = Outage()
+def down(at_s: float = 10.0) -> CircuitBreaker:
+    outage = CircuitBreaker()
     for n in range(DOWN_AFTER):
         outage.failed(f"e{n}", left_s=at_s - 1, now_s=at_s)
     assert outage.down_since_s == at_s
@@ -31,14 +31,14 @@ def down(at_s: float = 10.0) -> Outage:
     ],
 )
 def test_several_entities_that_fail_are_an_outage(entities, is_down):
-    outage = Outage()
+    outage = CircuitBreaker()
     for now_s, entity in enumerate(entities):
         outage.failed(f"e{entity}", left_s=now_s - 0.5, now_s=float(now_s))
     assert outage.is_down is is_down
 
 
 def test_an_answer_of_a_working_vendor_between_them_starts_the_count_anew():
-    outage = Outage()
+    outage = CircuitBreaker()
     for row in range(10 * DOWN_AFTER):
         outage.failed(f"e{row}", left_s=row, now_s=row + 0.5)
         if row % (DOWN_AFTER - 1) == 0:
@@ -90,7 +90,7 @@ def test_after_it_ended_the_next_one_begins_with_short_waits():
     assert outage.due_s == 301.0 + FIRST_WAIT_S
 
 
-def fail(outage: Outage, entities: str, left_s: float, **more) -> None:
+def fail(outage: CircuitBreaker, entities: str, left_s: float, **more) -> None:
     for entity in entities:
         outage.failed(entity, left_s=left_s, now_s=left_s + 1.0, **more)
 
@@ -105,7 +105,7 @@ def fail(outage: Outage, entities: str, left_s: float, **more) -> None:
     ],
 )
 def test_what_the_rows_are_at_fault_for_is_no_outage(left_s, before_s, is_down):
-    outage = Outage()
+    outage = CircuitBreaker()
     outage.worked(left_s=10.0)
     fail(outage, "abcdefgh", left_s, before_s=before_s)
     assert outage.is_down is is_down
@@ -120,7 +120,7 @@ def test_what_the_rows_are_at_fault_for_is_no_outage(left_s, before_s, is_down):
     ],
 )
 def test_a_read_that_is_answered_says_nothing_about_updates(reads, updates, is_down_after_a_read):
-    outage = Outage()
+    outage = CircuitBreaker()
     fail(outage, reads, 1.0, is_read=True)
     fail(outage, updates, 1.0)
     assert outage.is_down
@@ -131,7 +131,7 @@ def test_a_read_that_is_answered_says_nothing_about_updates(reads, updates, is_d
 
 
 def test_reads_between_updates_that_fail_hide_no_outage():
-    outage = Outage()
+    outage = CircuitBreaker()
     for n, entity in enumerate("abcde"):
         outage.worked(left_s=n, is_read=True)
         fail(outage, entity, n)
@@ -139,7 +139,7 @@ def test_reads_between_updates_that_fail_hide_no_outage():
 
 
 def test_bad_reads_among_good_ones_are_no_outage():
-    outage = Outage()
+    outage = CircuitBreaker()
     for n in range(100):
         outage.worked(left_s=n, is_read=True)
         fail(outage, f"{n % 10}", n, is_read=True)
@@ -178,7 +178,7 @@ def test_when_rows_are_at_fault(answered, failing, may_others_go, is_carried_on,
 
 
 def test_it_is_in_question_from_the_first_failure_until_something_is_answered():
-    outage = Outage()
+    outage = CircuitBreaker()
     assert not outage.is_in_question
     fail(outage, "a", 1.0)
     assert outage.is_in_question
@@ -205,7 +205,7 @@ def test_connections_that_were_not_made_are_about_no_row(
     is_down: bool,  # noqa: FBT001
     reason: str,
 ) -> None:
-    outage = Outage()
+    outage = CircuitBreaker()
     for at_s, entity in enumerate(fails, 1):
         outage.failed(entity, left_s=at_s, now_s=at_s)
     assert outage.is_down is is_down, reason

@@ -9,7 +9,7 @@ from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing import limiter as gate_module
-from pipeline.pacing.limiter import Door, Gate, Terms, spacing
+from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter, spacing
 from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.workers.drive import gate_of
@@ -33,7 +33,7 @@ NEVER_LEFT = NoReply("connect_failed", "refused", may_have_arrived=False)
     ],
 )
 def test_spacing(quotas, at_once, rate):
-    most, period_s = spacing(Terms(quotas=tuple(quotas)).even_per_s)
+    most, period_s = spacing(LimiterSettings(quotas=tuple(quotas)).even_per_s)
     assert most == at_once
     assert most / period_s == pytest.approx(rate)
 
@@ -84,7 +84,7 @@ async def test_a_429_without_a_time_slows_everyone_too():
 
 
 async def test_closing_a_door_lets_nobody_wait_there():
-    tested = Door(gate_of(Quota(1, 3600.0)))
+    tested = AccountLimiter(gate_of(Quota(1, 3600.0)))
     assert await tested.permit() is not None
     told: list[int | None] = []
 
@@ -103,14 +103,14 @@ async def test_closing_a_door_lets_nobody_wait_there():
 
 async def test_a_closed_door_leaves_the_gate_open_to_others():
     shared = gate_of(Quota(50, 1.0))
-    closed, other = Door(shared), Door(shared)
+    closed, other = AccountLimiter(shared), AccountLimiter(shared)
     closed.close()
     assert await closed.permit() is None
     assert [await other.permit() for _ in range(5)] == [0, 1, 2, 3, 4]
 
 
 async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
-    door, seen = Door(gate_of(Quota(50, 1.0))), []
+    door, seen = AccountLimiter(gate_of(Quota(50, 1.0))), []
 
     async def waiter() -> None:
         with door.while_open():
@@ -203,8 +203,8 @@ async def test_no_more_leaves_off_the_record_than_may():
 
 async def test_of_a_pause_it_is_told_at_once():
     told: list[str] = []
-    tested = Gate(
-        Terms(quotas=(Quota(1000, 1.0),)),
+    tested = RateLimiter(
+        LimiterSettings(quotas=(Quota(1000, 1.0),)),
         clock=time.monotonic,
         utc=time.time,
         paused=lambda: told.append("paused"),
@@ -237,7 +237,7 @@ async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
 
 
 async def test_those_who_wait_at_a_door_can_be_sent_away():
-    door, told = Door(gate_of(Quota(1, 3600.0))), []
+    door, told = AccountLimiter(gate_of(Quota(1, 3600.0))), []
     assert await door.permit() == 0
 
     async def worker() -> None:
@@ -292,7 +292,7 @@ async def test_where_nothing_remains_it_waits_until_the_window_is_renewed():
     assert 6.5 < tested.pause_left_s() <= 7.0
 
 
-async def permits_in(gate: Gate, seconds: float) -> int:
+async def permits_in(gate: RateLimiter, seconds: float) -> int:
     """How many permits one worker after the other gets in that time."""
     count = 0
     with anyio.move_on_after(seconds):
@@ -354,7 +354,7 @@ async def test_whoever_watches_hears_of_a_pause_with_its_origin():
         assert abs(now_s - time.time()) < 5
 
     with tested.watched(on_pause):
-        Door(tested, "a-run").heard(THROTTLED_LONG, 0.0, "HTTP 429, Retry-After: 600")
+        AccountLimiter(tested, "a-run").heard(THROTTLED_LONG, 0.0, "HTTP 429, Retry-After: 600")
     tested.heard(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)  # nobody watches any more
     (asked,) = found
     assert asked[2:] == ("a-run", "HTTP 429, Retry-After: 600")

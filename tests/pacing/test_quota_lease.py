@@ -14,10 +14,10 @@ from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing import quota_lease
 from pipeline.pacing.boot_clock import Moment
-from pipeline.pacing.limiter import Terms
+from pipeline.pacing.limiter import LimiterSettings
 from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
-from pipeline.pacing.quota_lease import Tenure, most_in, this_moment
+from pipeline.pacing.quota_lease import QuotaLease, most_in, this_moment
 from pipeline.store import Departures, Runs
 from tests.workers.drive import gate_of
 
@@ -42,8 +42,8 @@ def runs(tmp_path: Path) -> Iterator[Runs]:
         yield each
 
 
-def tenure_of(folder: Path, *quotas: Quota, now=this_moment) -> Tenure:
-    return Tenure("group", gate_of(*(quotas or (QUOTA,))), folder, now=now)
+def tenure_of(folder: Path, *quotas: Quota, now=this_moment) -> QuotaLease:
+    return QuotaLease("group", gate_of(*(quotas or (QUOTA,))), folder, now=now)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def tenure_of(folder: Path, *quotas: Quota, now=this_moment) -> Tenure:
     ],
 )
 def test_how_many_may_leave_off_the_record(seconds, quotas, most):
-    assert most_in(seconds, Terms(quotas=tuple(quotas))) == most
+    assert most_in(seconds, LimiterSettings(quotas=tuple(quotas))) == most
 
 
 def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
@@ -83,7 +83,7 @@ def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
 
 def test_two_groups_do_not_wait_for_each_other(tmp_path):
     first = tenure_of(tmp_path)
-    other = Tenure("another", gate_of(QUOTA), tmp_path)
+    other = QuotaLease("another", gate_of(QUOTA), tmp_path)
     assert first.reach()
     assert other.reach()
 

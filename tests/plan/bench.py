@@ -17,9 +17,9 @@ from aiohttp import ClientSession, encode_basic_auth
 
 from pipeline.config import Config, load_config
 from pipeline.model import Status
-from pipeline.plan import Made, Verified, make_plan, undo_plan, verify_run
+from pipeline.plan import MadePlan, Verified, make_plan, undo_plan, verify_run
 from pipeline.reporter import Summary
-from pipeline.run import Way, carry_out, prepare, reopen
+from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.runs import RunOptions
 from pipeline.runs.stop_if import parse_stop_if
 from pipeline.simulator import SimulatorOptions, serve
@@ -66,7 +66,7 @@ class Bench:
             writer.writerows(rows)
         return path
 
-    async def plan(self, path: Path, operation: str | None = None, **options: Any) -> Made:
+    async def plan(self, path: Path, operation: str | None = None, **options: Any) -> MadePlan:
         """A plan of a file."""
         asked = RunOptions(operation=operation, **options)
         return await make_plan(path, self.folder / "plan.parquet", self.config, self.way,
@@ -79,12 +79,12 @@ class Bench:
         agree = options.pop("agree", lambda _trial: True)
         asked = RunOptions(operation=operation, **options)
         prepared = await anyio.to_thread.run_sync(prepare, path, self.config, asked)
-        return await carry_out(prepared, Way(environ=ENVIRON, agree=agree))
+        return await carry_out(prepared, RunEnvironment(environ=ENVIRON, agree=agree))
 
     async def resume(self, run: str, agree: Any = lambda _trial: True) -> Summary:
         """A run carried on."""
         prepared = await anyio.to_thread.run_sync(reopen, run, self.config)
-        return await carry_out(prepared, Way(environ=ENVIRON, agree=agree))
+        return await carry_out(prepared, RunEnvironment(environ=ENVIRON, agree=agree))
 
     def reconfigured(self, text: str) -> Bench:
         """The same with another configuration."""
@@ -92,12 +92,12 @@ class Bench:
         config = load_config(None, environ=ENVIRON, vendors=VENDORS, cwd=self.folder)
         return replace(self, config=config)
 
-    async def undo(self, run: str) -> tuple[Made, Summary | None]:
+    async def undo(self, run: str) -> tuple[MadePlan, Summary | None]:
         """A run taken back; no summary where there was nothing to send."""
         made = await self.undo_plan(run)
         return made, await self.run(made.path) if made.planned.sends else None
 
-    async def undo_plan(self, run: str) -> Made:
+    async def undo_plan(self, run: str) -> MadePlan:
         """The plan of that."""
         return await undo_plan(run, self.folder / f"undo-{run}.parquet", self.config, self.way)
 
@@ -106,9 +106,9 @@ class Bench:
         return await verify_run(run, self.config, self.way, sample=sample)
 
     @property
-    def way(self) -> Way:
+    def way(self) -> RunEnvironment:
         """Of a command of its own."""
-        return Way(environ=ENVIRON)
+        return RunEnvironment(environ=ENVIRON)
 
     async def put(self, operation: str, entity: str, body: Mapping[str, Any]) -> None:
         """What somebody else writes at Xsolla, past this program."""
@@ -164,7 +164,7 @@ def counts(summary: Summary | None) -> dict[str, int]:
     return {status.value: n for status, n in summary.statuses.items() if n}
 
 
-def kinds(made: Made) -> dict[str, int]:
+def kinds(made: MadePlan) -> dict[str, int]:
     """Rows of a plan per kind."""
     return {kind.value: count for kind, count in made.planned.kinds.items()}
 

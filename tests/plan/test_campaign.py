@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipeline.model import InputError, Status, UsageError
-from pipeline.plan import Made
+from pipeline.plan import MadePlan
 from pipeline.run import carry_out, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.simulator.vendors import xsolla
@@ -326,7 +326,7 @@ async def test_of_one_entity_no_later_row_goes_first(tmp_path):
 
 async def test_a_plan_goes_only_where_it_was_made_for(tmp_path):
     async with bench(tmp_path, missing="keep") as work:
-        made: Made = await work.plan(work.file("a.csv", limits(ids(2), 5)), COUPON)
+        made: MadePlan = await work.plan(work.file("a.csv", limits(ids(2), 5)), COUPON)
         text = (tmp_path / "pipeline.toml").read_text()
         elsewhere = work.reconfigured(text.replace(f"project_id = {PROJECT}", "project_id = 7"))
         with pytest.raises(InputError, match="Make a new plan"):

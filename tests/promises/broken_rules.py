@@ -9,23 +9,25 @@ from typing import Any
 import pytest
 
 from pipeline.model import Verdict
-from pipeline.pacing.circuit_breaker import Outage
-from pipeline.pacing.probes import Turn, turns
+from pipeline.pacing.circuit_breaker import CircuitBreaker
+from pipeline.pacing.probes import ProbeKind, turns
 from pipeline.workers import backlog
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
-from pipeline.workers.bisection import Parts
-from pipeline.workers.concurrency_limiter import Flow
-from pipeline.workers.outcome import Again
+from pipeline.workers.bisection import GroupParts
+from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
+from pipeline.workers.outcome import Retry
 
 
-def _former_worked(outage: Outage, left_s: float, *, is_read: bool = False) -> None:
+def _former_worked(outage: CircuitBreaker, left_s: float, *, is_read: bool = False) -> None:
     if outage.down_since_s is None or left_s >= outage.failing_since_s:
         outage.end()
 
 
-def _former_failed(outage: Outage, entity: str, left_s: float, now_s: float, **_more: Any) -> None:
+def _former_failed(
+    outage: CircuitBreaker, entity: str, left_s: float, now_s: float, **_more: Any
+) -> None:
     if outage.down_since_s is None:
         outage._failed[entity] = False
         outage.failing_since_s = min(outage.failing_since_s, left_s)
@@ -48,8 +50,8 @@ def former(patch: pytest.MonkeyPatch) -> None:
     """The rule that was: whatever fails is evidence; a row that may not be repeated never asks
     while one that failed is left, and those that failed never end.
     """
-    patch.setattr(Outage, "worked", _former_worked)
-    patch.setattr(Outage, "failed", _former_failed)
+    patch.setattr(CircuitBreaker, "worked", _former_worked)
+    patch.setattr(CircuitBreaker, "failed", _former_failed)
     patch.setattr(Backlog, "probe", _former_probe)
     never_at_fault(patch)
 
@@ -62,8 +64,8 @@ def never_at_fault(patch: pytest.MonkeyPatch) -> None:
 def no_turn_for_once(patch: pytest.MonkeyPatch) -> None:
     """A row that may not be repeated asks only where there is no other."""
 
-    def without(number: int) -> tuple[Turn, ...]:
-        return tuple(sorted(turns(number), key=lambda turn: turn is Turn.ONCE))
+    def without(number: int) -> tuple[ProbeKind, ...]:
+        return tuple(sorted(turns(number), key=lambda turn: turn is ProbeKind.ONCE))
 
     patch.setattr(backlog, "turns", without)
 
@@ -71,12 +73,12 @@ def no_turn_for_once(patch: pytest.MonkeyPatch) -> None:
 def groups_end_together(patch: pytest.MonkeyPatch) -> None:
     """A group without evidence is tried as often as a row, and its rows end alike."""
 
-    def go_on_with(attempts: Attempts, parts: Parts) -> None:
+    def go_on_with(attempts: Attempts, parts: GroupParts) -> None:
         attempts._supply.send_apart(parts)
         for row in (row for group in parts.later for row in group):
             assert row.answer is not None
             act = attempts._act(row, row.answer._replace(verdict=Verdict.TRANSIENT), 0.5)
-            if isinstance(act, Again):
+            if isinstance(act, Retry):
                 attempts._supply.again([row], act.delay_s)
             else:
                 attempts._end_or_read(row, row.answer, act)
@@ -91,7 +93,7 @@ def _only_refused(answer: Any, size: int, _tries: int, _most: int) -> bool:
 
 def who_failed_goes_first(patch: pytest.MonkeyPatch) -> None:
     """Rows that failed are tried again and again before others show whether the vendor works."""
-    patch.setattr(Flow, "is_in_question", False)
+    patch.setattr(ConcurrencyLimiter, "is_in_question", False)
 
 
 Rule = Callable[[pytest.MonkeyPatch], None]

@@ -29,7 +29,7 @@ from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.classify import by_status, classify
-from pipeline.vendors.kit.contract import Difference, Guard, Reading, State
+from pipeline.vendors.kit.contract import Difference, EntityRead, Guard, State
 from tests.scenarios.link import NO_CONNECTION, RESET, SILENCE
 from tests.scenarios.vendor import Outage
 from tests.workers.drive import ACCOUNT, ACME, PRICE
@@ -106,7 +106,7 @@ def _differences(_settings: Any, job: Change, state: State) -> tuple[Difference,
     return () if found == job.row else (Difference("row", job.row, found),)
 
 
-READING = Reading[Any, Change](
+READING = EntityRead[Any, Change](
     request=lambda _s, job: Request("GET", f"/{job.row}"),
     state=lambda _s, _job, reply: (
         State(json.loads(reply.body), reply.headers.get("etag")) if reply.status == 200 else None

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.reporter import Summary
-from pipeline.run import Way, carry_out, prepare
+from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions, open_registry
 from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
 from tests.run.test_old_rows import resume, statuses
@@ -104,7 +104,7 @@ async def carried_on(
     async with serving(shop.talk) as server:
         config = configure(folder, f"{server.url}/api", in_flight=in_flight, more=more)
         prepared = prepare(path, config, options or RunOptions(operation="xsolla.coupon"))
-        found = [await carry_out(prepared, Way(environ=ENVIRON))]
+        found = [await carry_out(prepared, RunEnvironment(environ=ENVIRON))]
         after_each(found[0])
         while len(found) <= most and is_unfinished(found[0].run, config):
             found.append(await resume(found[0].run, config))
@@ -235,7 +235,7 @@ async def test_revoked_credentials_stop_soon_and_judge_no_row(
         config = configure(tmp_path, f"{server.url}/api", in_flight=8)
         path = drop(tmp_path, *map(coupon, range(1, 61)))
         options = RunOptions(operation="xsolla.coupon")
-        before = await carry_out(prepare(path, config, options), Way(environ=ENVIRON))
+        before = await carry_out(prepare(path, config, options), RunEnvironment(environ=ENVIRON))
         renewed(before)
         asked = len(shop.asked)
         again = await resume(before.run, config)  # nobody has renewed them yet

@@ -9,7 +9,7 @@ import anyio.to_thread
 import pytest
 
 from pipeline.model import Status
-from pipeline.run import Shared, Way, carry_out, prepare, reopen
+from pipeline.run import RunEnvironment, Session, carry_out, prepare, reopen
 from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, serve
 from tests.workplace import ENVIRON, configure, coupon, drop, row_of
@@ -27,7 +27,7 @@ async def test_the_last_row_of_each_coupon_is_what_is_there_and_few_are_sent(tmp
     async with serve(options) as vendor:
         config = configure(tmp_path, vendor.base_urls["xsolla"])
         prepared = await anyio.to_thread.run_sync(prepare, many_rows(tmp_path), config, COALESCE)
-        summary = await carry_out(prepared, Way(environ=ENVIRON))
+        summary = await carry_out(prepared, RunEnvironment(environ=ENVIRON))
         log = list(vendor.log())
     assert sum(summary.statuses.values()) == 300
     applied = [row_of(entry["body"]) for entry in log if entry["applied"]]
@@ -45,7 +45,7 @@ async def test_a_run_that_is_stopped_and_carried_on_overwrites_nothing_newer(tmp
         config = configure(tmp_path, vendor.base_urls["xsolla"], quota='"40/s"', in_flight=4)
         path = many_rows(tmp_path, rows=12_000, coupons=40)
         prepared = await anyio.to_thread.run_sync(prepare, path, config, COALESCE)
-        shared = Shared()
+        shared = Session()
 
         async def stop() -> None:
             while vendor.stats()["requests"] < 25:
@@ -56,10 +56,10 @@ async def test_a_run_that_is_stopped_and_carried_on_overwrites_nothing_newer(tmp
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stop)
-            first = await carry_out(prepared, Way(environ=ENVIRON, shared=shared))
+            first = await carry_out(prepared, RunEnvironment(environ=ENVIRON, shared=shared))
         assert first.statuses[Status.NOT_ATTEMPTED] > 0
         resumed = await anyio.to_thread.run_sync(reopen, prepared.run, config)
-        last = await carry_out(resumed, Way(environ=ENVIRON))
+        last = await carry_out(resumed, RunEnvironment(environ=ENVIRON))
         applied = [row_of(entry["body"]) for entry in vendor.log() if entry["applied"]]
     assert last.statuses[Status.UPDATED] + last.statuses[Status.SUPERSEDED] == 12_000
     newest: Counter[int] = Counter()

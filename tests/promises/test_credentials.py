@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.config import Config, load_config
 from pipeline.model import ConfigError, NoReply, Reply, Request, Status
-from pipeline.run import Prepared, Way, carry_out, check_secrets, prepare, reopen
+from pipeline.run import Prepared, RunEnvironment, carry_out, check_secrets, prepare, reopen
 from pipeline.run import report_only as report
 from pipeline.run.credentials import credential_of
 from pipeline.run.failed_rows import prepare_failed
@@ -116,8 +116,8 @@ async def never(_account: Account, _door: Any) -> AsyncIterator[Send]:
 MERCHANT = SHOP + "merchant_id = 7\nin_flight = 1\n"
 
 
-def way(link: Any, **environ: str) -> Way:
-    return Way(environ=ENVIRON | environ, open_link=link)
+def way(link: Any, **environ: str) -> RunEnvironment:
+    return RunEnvironment(environ=ENVIRON | environ, open_link=link)
 
 
 async def begun(folder: Path) -> Prepared:

@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import RunAborted, Status
 from pipeline.reporter import Summary
-from pipeline.run import Way, carry_out, prepare, reopen
+from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.history import entries
 from pipeline.runs import RunOptions
 from pipeline.runs.retention import remove
@@ -81,7 +81,7 @@ async def test_only_rows_that_meet_rows_of_a_damaged_run_are_held_back(
         damage(files_of(config, tuesday.run))
         offset = requests(vendor)
         back = prepare(config.reports / monday.run / "errors.csv", config, RunOptions())
-        summary = await carry_out(back, Way(environ=ENVIRON, tell=said.append))
+        summary = await carry_out(back, RunEnvironment(environ=ENVIRON, tell=said.append))
         assert names(vendor, offset) == ["monday 1", "monday 3"]
         assert name_held(vendor, "c2") == "tuesday 1"
     assert statuses(summary, config) == {1: "updated", 2: "failed", 3: "updated"}
@@ -104,7 +104,7 @@ async def test_a_damaged_run_that_no_row_meets_is_not_even_opened(tmp_path: Path
         back.write_text("\n".join([errors[0], errors[1], errors[3]]) + "\n")
         options = RunOptions(operation="xsolla.coupon")
         summary = await carry_out(
-            prepare(back, config, options), Way(environ=ENVIRON, tell=said.append)
+            prepare(back, config, options), RunEnvironment(environ=ENVIRON, tell=said.append)
         )
         anew = await send(drop(tmp_path, named(1, "c2", "wednesday"), name="w.csv"), config)
     assert (summary.statuses[Status.UPDATED], said) == (2, [])
@@ -116,7 +116,7 @@ async def test_rows_of_a_run_that_waited_for_one_that_is_damaged_now(tmp_path: P
         first = prepare(drop(tmp_path, coupon(1, "a"), coupon(2, "b")), config, RunOptions())
         newer = await send(drop(tmp_path, named(1, "b", "newer"), name="n.csv"), config)
         torn(files_of(config, newer.run))
-        summary = await carry_out(first, Way(environ=ENVIRON))
+        summary = await carry_out(first, RunEnvironment(environ=ENVIRON))
         assert name_held(vendor, "b") == "newer 1"
     assert statuses(summary, config) == {1: "updated", 2: "failed"}
 
@@ -164,7 +164,7 @@ async def test_the_damaged_run_itself_is_not_carried_on(tmp_path: Path) -> None:
         sent = requests(vendor)
         torn(files_of(config, stopped.run))
         with pytest.raises(LedgerError, match=rf"{stopped.run}/ledger\.db is damaged"):
-            await carry_out(reopen(stopped.run, config), Way(environ=ENVIRON))
+            await carry_out(reopen(stopped.run, config), RunEnvironment(environ=ENVIRON))
         assert requests(vendor) == sent
         other = await send(drop(tmp_path, coupon(9), name="other.csv"), config)
     assert other.statuses[Status.UPDATED] == 1

@@ -20,7 +20,7 @@ import pipeline.run.execute
 from pipeline.config import Config, load_config
 from pipeline.jobs import read_jobs
 from pipeline.model import JobRow
-from pipeline.run import Progress, Shared, Way, carry_out, prepare
+from pipeline.run import Progress, RunEnvironment, Session, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
 from tests.promises.test_mixed import coupon, offer, purchase, write
@@ -76,7 +76,7 @@ class Readers:
 async def sent(path: Path, config: Config, *, until_done: Sequence[str]) -> None:
     """The file is sent, and interrupted when these accounts are through."""
     prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-    shared, polls = Shared(), list[Progress]()
+    shared, polls = Session(), list[Progress]()
 
     @contextmanager
     def watch(poll: Progress) -> Iterator[None]:
@@ -93,7 +93,7 @@ async def sent(path: Path, config: Config, *, until_done: Sequence[str]) -> None
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(interrupt)
-        await carry_out(prepared, Way(environ=ENVIRON, shared=shared, watch=watch))
+        await carry_out(prepared, RunEnvironment(environ=ENVIRON, shared=shared, watch=watch))
 
 
 def rates(vendor: Simulator, *, after: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.reporter import Summary
-from pipeline.run import Shared, Way, carry_out, prepare
+from pipeline.run import RunEnvironment, Session, carry_out, prepare
 from pipeline.runs import RunOptions
 from tests.run.test_old_rows import cells, resume
 from tests.workers.servers import Server, Talk, Wire, answering, reply, serving
@@ -40,11 +40,11 @@ def shaking_hands(most: int, tls: ssl.SSLContext) -> Talk:
 
 async def interrupted(path: Path, config: Config, server: Server, *, connections: int) -> Summary:
     """What is left of a run that is told twice to stop, once so many connections were begun."""
-    shared = Shared()
+    shared = Session()
     found: list[Summary] = []
 
     async def send() -> None:
-        way = Way(shared=shared, environ=ENVIRON)
+        way = RunEnvironment(shared=shared, environ=ENVIRON)
         found.append(await carry_out(prepare(path, config, OPTIONS), way))
 
     async with anyio.create_task_group() as tasks:

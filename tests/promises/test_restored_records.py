@@ -16,7 +16,7 @@ import pytest
 from pipeline.config import load_config
 from pipeline.model import DamagedError, RunAborted, Status
 from pipeline.reporter import Summary
-from pipeline.run import Prepared, Way, carry_out, prepare, reopen
+from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.history import entry, report_of
 from pipeline.run.recover import CODE
@@ -39,7 +39,7 @@ ROWS = range(1, 7)
 
 async def killed(prepared: Prepared) -> Summary:
     """Its process had sent all rows, and no report was made yet."""
-    summary = await carry_out(prepared, Way(environ=ENVIRON))
+    summary = await carry_out(prepared, RunEnvironment(environ=ENVIRON))
     assert summary.statuses[Status.UPDATED] == len(ROWS)
     shutil.rmtree(prepared.report_folder)
     with open_registry(prepared.config) as runs:
@@ -119,7 +119,7 @@ async def test_an_older_record_is_refused_and_what_is_left_of_it_sends_nothing(
         restore(first.folder, older)
         sent = requests(vendor)
         with pytest.raises(LostRecordError, match=f"`pipeline runs {first.run}` keeps the results"):
-            await carry_out(reopen(first.run, config), Way(environ=ENVIRON))
+            await carry_out(reopen(first.run, config), RunEnvironment(environ=ENVIRON))
         with pytest.raises(LostRecordError):
             prepare_failed(first.run, config)
         assert requests(vendor) == sent
@@ -135,17 +135,17 @@ async def test_an_older_record_is_refused_and_what_is_left_of_it_sends_nothing(
         assert entry(config, first.run).condition == "finished"
         assert list(first.folder.glob("lost-*")) or not (older / LEDGER).exists() or not kept
 
-        again = await carry_out(reopen(first.run, config), Way(environ=ENVIRON))
+        again = await carry_out(reopen(first.run, config), RunEnvironment(environ=ENVIRON))
         assert requests(vendor) == sent
         assert again.statuses == summary.statuses
         failed = prepare_failed(first.run, config)
         assert (failed is None) == bool(kept)
         if failed is not None:
-            settled = await carry_out(failed, Way(environ=ENVIRON))
+            settled = await carry_out(failed, RunEnvironment(environ=ENVIRON))
             assert settled.statuses[Status.UPDATED] == len(ROWS)
         put_folder_back(first.folder, older)  # once more: the new record had come further
         with pytest.raises(LostRecordError):
-            await carry_out(reopen(first.run, config), Way(environ=ENVIRON))
+            await carry_out(reopen(first.run, config), RunEnvironment(environ=ENVIRON))
         assert entry(config, other.run).condition == "finished"
 
 
@@ -264,7 +264,7 @@ async def test_files_of_an_earlier_version_are_held_against_each_other(
         damage(folder)
         sent = requests(vendor)
         if row is None:
-            summary = await carry_out(reopen(stopped.run, config), Way(environ=ENVIRON))
+            summary = await carry_out(reopen(stopped.run, config), RunEnvironment(environ=ENVIRON))
             assert summary.statuses[Status.UPDATED] == len(ROWS)
             return
         with pytest.raises(DamagedError, match=f"row {row} asks for something else"):

@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipeline.config import load_config
-from pipeline.run import Way, carry_out, prepare
+from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
@@ -47,7 +47,9 @@ async def test_a_sample_ends_in_every_status_that_a_finished_run_can_give(tmp_pa
     config = load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)
     async with serve(SimulatorOptions(script=default_script())) as vendor:
         simulated = config.simulated(vendor.base_urls)
-        summary = await carry_out(prepare(path, simulated, RunOptions()), Way(environ={}))
+        summary = await carry_out(
+            prepare(path, simulated, RunOptions()), RunEnvironment(environ={})
+        )
     ended = {status for status, count in summary.statuses.items() if count}
     assert ended == FEWER.get(path.name, FINISHED)
     assert summary.exit_code == 1

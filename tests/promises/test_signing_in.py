@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.reporter import Summary
-from pipeline.run import Way, carry_out, prepare
+from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions
 from tests.workplace import ENVIRON, Simulator, configure_all, simulator
 
@@ -40,7 +40,7 @@ async def send(
     async with anyio.create_task_group() as tasks:
         if during is not None:
             tasks.start_soon(during)
-        return await carry_out(prepared, Way(environ=environ))
+        return await carry_out(prepared, RunEnvironment(environ=environ))
 
 
 def calls(vendor: Simulator, name: str) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ import pytest
 from pipeline.config import Config, load_config
 from pipeline.model import Status
 from pipeline.reporter import Summary
-from pipeline.run import Shared, Way, carry_out, prepare
+from pipeline.run import RunEnvironment, Session, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import open_registry
@@ -53,11 +53,11 @@ def methods(vendor: Running) -> list[str]:
 async def stopped(path: Path, config: Config, vendor: Running, after: list[str]) -> Summary:
     """What is left of a run that is told to stop once these requests have come."""
     prepared = prepare(path, config, RunOptions())
-    shared = Shared()
+    shared = Session()
     found: list[Summary] = []
 
     async def send() -> None:
-        found.append(await carry_out(prepared, Way(environ=ENVIRON, shared=shared)))
+        found.append(await carry_out(prepared, RunEnvironment(environ=ENVIRON, shared=shared)))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send)
@@ -109,7 +109,7 @@ async def test_a_row_with_a_guard_that_was_read_is_applied_once_whatever_its_ans
         prepared = prepare(path, config, RunOptions())
         jobs = prepared.bound.jobs["journey"]
         assert (jobs.reads, jobs.requests) == (2, 2)  # a read and an update each
-        summary = await carry_out(prepared, Way(environ=ENVIRON))
+        summary = await carry_out(prepared, RunEnvironment(environ=ENVIRON))
         (held,) = [each["body"] for each in vendor.state() if each["id"] == "e"]
         assert methods(vendor) == ["GET", "PATCH", "PATCH", "GET", "GET", "PATCH"]
         statuses_seen = [each["status"] for each in vendor.log() if each["method"] == "PATCH"]
@@ -129,7 +129,9 @@ async def test_a_second_attempt_that_is_refused_ends_as_it_truly_is(
         vendor,
         config,
     ):
-        summary = await carry_out(prepare(path, config, RunOptions()), Way(environ=ENVIRON))
+        summary = await carry_out(
+            prepare(path, config, RunOptions()), RunEnvironment(environ=ENVIRON)
+        )
         seen = [(each["method"], each["status"]) for each in vendor.log() if each["id"] == "e"]
     assert summary.statuses[Status.UPDATED] == 1
     assert seen[1:] == [("PATCH", 409), ("GET", 200)]

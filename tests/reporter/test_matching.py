@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.model import RowResult, Status
 from pipeline.reporter import ReconciliationError
-from pipeline.reporter.matching import UNSENT_CODE, Route, matched
+from pipeline.reporter.matching import UNSENT_CODE, AccountRows, matched
 from pipeline.reporter.reconcile import check_recorded, check_results, check_totals
 from tests.reporter.runs import FACTS, jobs, snapshot, source, text_frame, updated
 
@@ -126,7 +126,7 @@ def test_a_route_read_forward_finds_what_a_lookup_finds(
     tmp_path_factory: pytest.TempPathFactory, planned: set[int], asked: list[int], calls: int
 ) -> None:
     path = jobs(tmp_path_factory.mktemp("route") / "jobs.parquet", sorted(planned))
-    route = Route("shop", path)
+    route = AccountRows("shop", path)
     asked.sort()
     size = -(-len(asked) // calls)
     parts = [asked[start : start + size] for start in range(0, len(asked), size)]

@@ -3,24 +3,24 @@ from __future__ import annotations
 import pytest
 
 from pipeline.model.sample import LATENCY_BOUNDS_S
-from pipeline.run.estimate import Bound, forecast, mean_latency_s
+from pipeline.run.estimate import Bottleneck, forecast, mean_latency_s
 
 
 @pytest.mark.parametrize(
     ("requests", "hottest", "latency_s", "seconds", "bound"),
     [
-        (1000, 0, None, 50.0, Bound.QUOTA),
-        (1000, 0, 0.1, 50.0, Bound.QUOTA),  # 4 at once bring 40 a second
-        (1000, 0, 0.4, 100.0, Bound.IN_FLIGHT),  # 4 at once bring 10 a second
-        (1000, 1000, 0.1, 100.0, Bound.ENTITY),  # one at a time
-        (1000, 100, 0.1, 50.0, Bound.QUOTA),  # others go beside it
-        (1000, 1000, None, 250.0, Bound.ENTITY),  # nobody knows: a quarter of a second
-        (1000, 1, 9.0, 2250.0, Bound.IN_FLIGHT),
-        (0, 0, 1.0, 0.0, Bound.QUOTA),
+        (1000, 0, None, 50.0, Bottleneck.QUOTA),
+        (1000, 0, 0.1, 50.0, Bottleneck.QUOTA),  # 4 at once bring 40 a second
+        (1000, 0, 0.4, 100.0, Bottleneck.IN_FLIGHT),  # 4 at once bring 10 a second
+        (1000, 1000, 0.1, 100.0, Bottleneck.ENTITY),  # one at a time
+        (1000, 100, 0.1, 50.0, Bottleneck.QUOTA),  # others go beside it
+        (1000, 1000, None, 250.0, Bottleneck.ENTITY),  # nobody knows: a quarter of a second
+        (1000, 1, 9.0, 2250.0, Bottleneck.IN_FLIGHT),
+        (0, 0, 1.0, 0.0, Bottleneck.QUOTA),
     ],
 )
 def test_what_takes_longest_says_how_long(
-    requests: int, hottest: int, latency_s: float | None, seconds: float, bound: Bound
+    requests: int, hottest: int, latency_s: float | None, seconds: float, bound: Bottleneck
 ) -> None:
     found = forecast(requests, hottest, per_s=20.0, in_flight=4, latency_s=latency_s)
     assert found == (pytest.approx(seconds), bound)

@@ -17,7 +17,7 @@ import pytest
 from pipeline.config import Config, load_config
 from pipeline.model import Status
 from pipeline.reporter import Summary
-from pipeline.run import Way, carry_out, prepare, reopen
+from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.runs import RunOptions
 from pipeline.runs.record import LEDGER
@@ -107,7 +107,7 @@ def requests(vendor: Running) -> int:
 
 async def stopped_at(path: Path, config: Config, vendor: Running, entity: str) -> Summary:
     """What is left of a run that is told to stop while the row of `entity` waits for its answer."""
-    way = Way(environ=ENVIRON)
+    way = RunEnvironment(environ=ENVIRON)
     summaries: list[Summary] = []
 
     async def stop() -> None:
@@ -126,11 +126,11 @@ async def stopped_at(path: Path, config: Config, vendor: Running, entity: str) -
 async def send_failed(run: str, config: Config) -> Summary:
     prepared = prepare_failed(run, config)
     assert prepared is not None
-    return await carry_out(prepared, Way(environ=ENVIRON))
+    return await carry_out(prepared, RunEnvironment(environ=ENVIRON))
 
 
 async def resume(run: str, config: Config) -> Summary:
-    return await carry_out(reopen(run, config), Way(environ=ENVIRON))
+    return await carry_out(reopen(run, config), RunEnvironment(environ=ENVIRON))
 
 
 def named(row: int, entity: str, day: str) -> str:

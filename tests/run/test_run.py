@@ -17,7 +17,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.model import ConfigError, InputError, Reply, RunAborted, Status
 from pipeline.reporter import Summary, read_summary
-from pipeline.run import Shared, Way, carry_out, prepare, reopen, signals_obeyed
+from pipeline.run import RunEnvironment, Session, carry_out, prepare, reopen, signals_obeyed
 from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, load_script, serve
 from pipeline.store import RunLedger
@@ -38,7 +38,7 @@ APPLIED_NEVER = {"rejected", "failed", "invalid", "not_attempted"}
 
 async def send(path: Path, config: Config, options: RunOptions | None = None) -> Summary:
     prepared = await anyio.to_thread.run_sync(prepare, path, config, options or RunOptions())
-    return await carry_out(prepared, Way(environ=ENVIRON))
+    return await carry_out(prepared, RunEnvironment(environ=ENVIRON))
 
 
 def report_of(summary: Summary, config: Config) -> pl.DataFrame:
@@ -236,7 +236,7 @@ async def test_a_bug_in_our_own_code_still_leaves_a_report(tmp_path):
     config = configure(tmp_path, "http://127.0.0.1:9", in_flight=1)
     prepared = prepare(path, config, RunOptions())
     with pytest.raises(RunAborted, match="a bug"):
-        await carry_out(prepared, Way(environ=ENVIRON, open_link=broken_link))
+        await carry_out(prepared, RunEnvironment(environ=ENVIRON, open_link=broken_link))
     summary = read_summary(prepared.report_folder / "summary.json")
     assert {s: n for s, n in summary.statuses.items() if n} == {
         Status.UPDATED: 2,
@@ -265,7 +265,7 @@ async def test_a_disk_that_fills_up_does_not_make_the_report_lie(tmp_path):
         prepared = prepare(path, config, RunOptions())
         try:
             with pytest.raises(RunAborted, match="the disk refuses"):
-                await carry_out(prepared, Way(environ=ENVIRON, watch=while_it_is_full))
+                await carry_out(prepared, RunEnvironment(environ=ENVIRON, watch=while_it_is_full))
         finally:
             signal.signal(signal.SIGXFSZ, before)
         applied = vendor.stats()["applied"]
@@ -274,7 +274,7 @@ async def test_a_disk_that_fills_up_does_not_make_the_report_lie(tmp_path):
         assert 1 <= applied < 29
         assert told[Status.UPDATED] + told.get(Status.UNKNOWN, 0) == applied
         assert sum(told.values()) == 29
-        carried_on = await carry_out(reopen(prepared.run, config), Way(environ=ENVIRON))
+        carried_on = await carry_out(reopen(prepared.run, config), RunEnvironment(environ=ENVIRON))
         assert carried_on.statuses[Status.UPDATED] == 29
         sent = Counter(row_of(entry["body"]) for entry in vendor.log())
         assert sent == dict.fromkeys(range(1, 30), 1)  # what came is on record by now
@@ -286,7 +286,7 @@ async def test_how_fast_it_went_is_on_record(tmp_path):
     async with serve() as vendor:
         config = configure(tmp_path, vendor.base_urls["xsolla"], quota='"30/s"')
         prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-        await carry_out(prepared, Way(environ=ENVIRON))
+        await carry_out(prepared, RunEnvironment(environ=ENVIRON))
     with RunLedger(prepared.folder / "ledger.db") as ledger:
         samples = list(ledger.samples())
     assert len(samples) >= 2
@@ -335,8 +335,8 @@ async def test_what_goes_wrong_keeps_its_own_class_while_signals_are_obeyed(tmp_
     config = configure(tmp_path, "http://127.0.0.1:9", more='ca_file = "gone.pem"')
     prepared = prepare(drop(tmp_path, coupon(1)), config, RunOptions())
     with pytest.raises(ConfigError, match="ca_file"):
-        async with signals_obeyed(Shared()):
-            await carry_out(prepared, Way(environ=ENVIRON))
+        async with signals_obeyed(Session()):
+            await carry_out(prepared, RunEnvironment(environ=ENVIRON))
 
 
 @pytest.mark.quiet
@@ -344,7 +344,7 @@ async def test_a_quota_holds_across_the_files_of_one_command(tmp_path):
     paths = [drop(tmp_path, *map(coupon, range(1, 6)), name=f"{n}.csv") for n in range(3)]
     async with serve() as vendor:
         config = configure(tmp_path, vendor.base_urls["xsolla"], quota='"5/s"')
-        way = Way(environ=ENVIRON)
+        way = RunEnvironment(environ=ENVIRON)
         for path in paths:
             prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
             await carry_out(prepared, way)
@@ -367,7 +367,7 @@ async def test_a_quota_holds_across_runs_that_follow_each_other(tmp_path):
         for first in (1, 11):
             path = drop(tmp_path, *map(coupon, range(first, first + 4)), name=f"{first}.csv")
             prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-            await carry_out(prepared, Way(environ=ENVIRON))
+            await carry_out(prepared, RunEnvironment(environ=ENVIRON))
         log = list(vendor.log())
     arrived = sorted(entry["arrived_s"] for entry in log)
     assert len(arrived) == 9  # the one that was throttled goes again
@@ -380,7 +380,7 @@ async def test_an_account_that_is_hopeless_is_not_asked_again_for_the_next_file(
     paths = [drop(tmp_path, *map(coupon, range(n, n + 5)), name=f"{n}.csv") for n in (1, 11)]
     async with serve() as vendor:
         config = configure(tmp_path, vendor.base_urls["xsolla"])
-        way = Way(environ={"SHOP_KEY": "wrong"})
+        way = RunEnvironment(environ={"SHOP_KEY": "wrong"})
         summaries = [await carry_out(prepare(path, config, RunOptions()), way) for path in paths]
         assert vendor.stats()["requests"] == 1 + ASKED_MOST  # all of them for the first file
     assert [summary.exit_code for summary in summaries] == [3, 3]

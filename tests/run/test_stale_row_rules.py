@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Effect
-from pipeline.run.stale_row_rules import Fate, Newer, Writes, covers, fate_of, overlap
+from pipeline.run.stale_row_rules import (
+    NewerRow,
+    StaleRowDecision,
+    Writes,
+    covers,
+    fate_of,
+    overlap,
+)
 
 APPLIED, NONE, MAYBE = Effect.APPLIED, Effect.NONE, Effect.MAYBE
 
@@ -71,28 +78,43 @@ def test_covering_is_an_order_and_what_is_covered_overlaps(a: Writes, b: Writes,
         assert overlap(a, c)
 
 
-def newer(row: int, writes: str = "*", effect: Effect = APPLIED) -> Newer:
-    return Newer("tuesday", row, pointers(writes), effect)
+def newer(row: int, writes: str = "*", effect: Effect = APPLIED) -> NewerRow:
+    return NewerRow("tuesday", row, pointers(writes), effect)
 
 
 @pytest.mark.parametrize(
     ("writes", "rows", "fate", "by"),
     [
-        ("*", [], Fate.SENT, None),
-        ("*", [newer(9)], Fate.SUPERSEDED, 9),
-        ("*", [newer(9), newer(7)], Fate.SUPERSEDED, 9),  # the newest
-        ("*", [newer(9, effect=NONE)], Fate.SENT, None),  # it changed nothing
-        ("*", [newer(9, effect=MAYBE)], Fate.OVERTAKEN, 9),
-        ("*", [newer(9, effect=MAYBE), newer(7)], Fate.SUPERSEDED, 7),  # gone either way
-        ("*", [newer(9, "/a"), newer(7)], Fate.SUPERSEDED, 7),
-        ("/a /b", [newer(9, "/a"), newer(8, "/b")], Fate.OVERTAKEN, 9),  # no single one covers it
-        ("/a", [newer(9, "/b"), newer(8, "/c", MAYBE)], Fate.SENT, None),  # all apart from it
-        ("/a/b", [newer(9, "/c"), newer(8, "/a")], Fate.SUPERSEDED, 8),
-        ("", [newer(9)], Fate.SENT, None),
+        ("*", [], StaleRowDecision.SENT, None),
+        ("*", [newer(9)], StaleRowDecision.SUPERSEDED, 9),
+        ("*", [newer(9), newer(7)], StaleRowDecision.SUPERSEDED, 9),  # the newest
+        ("*", [newer(9, effect=NONE)], StaleRowDecision.SENT, None),  # it changed nothing
+        ("*", [newer(9, effect=MAYBE)], StaleRowDecision.OVERTAKEN, 9),
+        (
+            "*",
+            [newer(9, effect=MAYBE), newer(7)],
+            StaleRowDecision.SUPERSEDED,
+            7,
+        ),  # gone either way
+        ("*", [newer(9, "/a"), newer(7)], StaleRowDecision.SUPERSEDED, 7),
+        (
+            "/a /b",
+            [newer(9, "/a"), newer(8, "/b")],
+            StaleRowDecision.OVERTAKEN,
+            9,
+        ),  # no single one covers it
+        (
+            "/a",
+            [newer(9, "/b"), newer(8, "/c", MAYBE)],
+            StaleRowDecision.SENT,
+            None,
+        ),  # all apart from it
+        ("/a/b", [newer(9, "/c"), newer(8, "/a")], StaleRowDecision.SUPERSEDED, 8),
+        ("", [newer(9)], StaleRowDecision.SENT, None),
     ],
 )
 def test_what_becomes_of_an_older_row(
-    writes: str, rows: list[Newer], fate: Fate, by: int | None
+    writes: str, rows: list[NewerRow], fate: StaleRowDecision, by: int | None
 ) -> None:
     found, other = fate_of(pointers(writes), rows)
     assert (found, other and other.row) == (fate, by)
@@ -101,19 +123,30 @@ def test_what_becomes_of_an_older_row(
 @pytest.mark.parametrize(
     ("before", "rows", "is_repeatable", "can_be_read", "fate"),
     [
-        (APPLIED, [], True, True, Fate.UNCHANGED),
-        (APPLIED, [newer(9)], True, True, Fate.SUPERSEDED),  # what was applied is gone
-        (APPLIED, [newer(9, "/a")], True, True, Fate.UNCHANGED),  # in its turn: all is well
-        (MAYBE, [], True, False, Fate.IN_DOUBT),
-        (MAYBE, [], False, True, Fate.IN_DOUBT),
-        (MAYBE, [], False, False, Fate.UNSETTLED),
-        (MAYBE, [newer(9)], False, False, Fate.SUPERSEDED),
-        (MAYBE, [newer(9, "/a")], True, True, Fate.OVERTAKEN),
-        (NONE, [], False, False, Fate.SENT),
+        (APPLIED, [], True, True, StaleRowDecision.UNCHANGED),
+        (APPLIED, [newer(9)], True, True, StaleRowDecision.SUPERSEDED),  # what was applied is gone
+        (
+            APPLIED,
+            [newer(9, "/a")],
+            True,
+            True,
+            StaleRowDecision.UNCHANGED,
+        ),  # in its turn: all is well
+        (MAYBE, [], True, False, StaleRowDecision.IN_DOUBT),
+        (MAYBE, [], False, True, StaleRowDecision.IN_DOUBT),
+        (MAYBE, [], False, False, StaleRowDecision.UNSETTLED),
+        (MAYBE, [newer(9)], False, False, StaleRowDecision.SUPERSEDED),
+        (MAYBE, [newer(9, "/a")], True, True, StaleRowDecision.OVERTAKEN),
+        (NONE, [], False, False, StaleRowDecision.SENT),
     ],
 )
 def test_what_becomes_of_a_row_that_was_sent_before(
-    before: Effect, rows: list[Newer], fate: Fate, *, is_repeatable: bool, can_be_read: bool
+    before: Effect,
+    rows: list[NewerRow],
+    fate: StaleRowDecision,
+    *,
+    is_repeatable: bool,
+    can_be_read: bool,
 ) -> None:
     found, _ = fate_of(
         None, rows, before=before, is_repeatable=is_repeatable, can_be_read=can_be_read

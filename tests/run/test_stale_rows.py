@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.jobs.entity_join import Met
+from pipeline.jobs.entity_join import JoinedJob
 from pipeline.model import Status
-from pipeline.run.stale_row_rules import Fate, Writes
-from pipeline.run.stale_rows import Stand, decide, places, read_stand
+from pipeline.run.stale_row_rules import StaleRowDecision, Writes
+from pipeline.run.stale_rows import RowState, decide, places, read_stand
 
 SEQUENCES = {"mon": 1, "tue": 2, "wed": 3, "thu": 4}
 UPDATED, FAILED, UNKNOWN = Status.UPDATED, Status.FAILED, Status.UNKNOWN
@@ -31,12 +31,12 @@ def met(
     asks: bool = False,
     is_claimed: bool = False,
     is_repeatable: bool = True,
-) -> Met:
-    stand = Stand(status, is_claimed, is_repeatable, writes)
-    return Met(asks, run, row, "op", *since, payload, stand.text())
+) -> JoinedJob:
+    stand = RowState(status, is_claimed, is_repeatable, writes)
+    return JoinedJob(asks, run, row, "op", *since, payload, stand.text())
 
 
-def asking(row: int, **more: Any) -> Met:
+def asking(row: int, **more: Any) -> JoinedJob:
     return met("thu", row, asks=True, **more)
 
 
@@ -77,7 +77,7 @@ MON_5 = ("mon", 5)
     ],
 )
 def test_where_rows_stand_in_time(
-    rows: list[Met], expected: list[tuple[int, int, int, int]]
+    rows: list[JoinedJob], expected: list[tuple[int, int, int, int]]
 ) -> None:
     assert [place for place, _ in places(rows, SEQUENCES)] == expected
 
@@ -86,46 +86,55 @@ def test_where_rows_stand_in_time(
     ("rows", "expected"),
     [
         # of the very run whose place it keeps: later rows, and that row itself
-        ([met("mon", 5, FAILED), met("mon", 9, UPDATED)], (Fate.SUPERSEDED, "mon", 9)),
-        ([met("mon", 5, FAILED), met("mon", 3, UPDATED)], (Fate.SENT, None, None)),
-        ([met("mon", 5, UPDATED)], (Fate.UNCHANGED, "mon", 5)),
-        ([met("mon", 5, UPDATED, payload=1)], (Fate.SENT, None, None)),  # this one is mended
-        ([met("mon", 5, UNKNOWN)], (Fate.IN_DOUBT, "mon", 5)),
-        ([met("mon", 5, None, is_claimed=True)], (Fate.IN_DOUBT, "mon", 5)),
-        ([met("mon", 5, None)], (Fate.SENT, None, None)),
+        ([met("mon", 5, FAILED), met("mon", 9, UPDATED)], (StaleRowDecision.SUPERSEDED, "mon", 9)),
+        ([met("mon", 5, FAILED), met("mon", 3, UPDATED)], (StaleRowDecision.SENT, None, None)),
+        ([met("mon", 5, UPDATED)], (StaleRowDecision.UNCHANGED, "mon", 5)),
+        (
+            [met("mon", 5, UPDATED, payload=1)],
+            (StaleRowDecision.SENT, None, None),
+        ),  # this one is mended
+        ([met("mon", 5, UNKNOWN)], (StaleRowDecision.IN_DOUBT, "mon", 5)),
+        ([met("mon", 5, None, is_claimed=True)], (StaleRowDecision.IN_DOUBT, "mon", 5)),
+        ([met("mon", 5, None)], (StaleRowDecision.SENT, None, None)),
         # of a run between
-        ([met("tue", 1, UPDATED)], (Fate.SUPERSEDED, "tue", 1)),
-        ([met("tue", 1, UNCHANGED)], (Fate.SUPERSEDED, "tue", 1)),
-        ([met("tue", 1, FAILED)], (Fate.SENT, None, None)),
-        ([met("tue", 1, UNKNOWN)], (Fate.OVERTAKEN, "tue", 1)),
-        ([met("tue", 1, None, is_claimed=True)], (Fate.OVERTAKEN, "tue", 1)),
+        ([met("tue", 1, UPDATED)], (StaleRowDecision.SUPERSEDED, "tue", 1)),
+        ([met("tue", 1, UNCHANGED)], (StaleRowDecision.SUPERSEDED, "tue", 1)),
+        ([met("tue", 1, FAILED)], (StaleRowDecision.SENT, None, None)),
+        ([met("tue", 1, UNKNOWN)], (StaleRowDecision.OVERTAKEN, "tue", 1)),
+        ([met("tue", 1, None, is_claimed=True)], (StaleRowDecision.OVERTAKEN, "tue", 1)),
         # what won over that one is not on record any more
-        ([met("tue", 1, SUPERSEDED)], (Fate.SUPERSEDED, "tue", 1)),
-        ([met("mon", 5, SUPERSEDED)], (Fate.SUPERSEDED, "mon", 5)),
+        ([met("tue", 1, SUPERSEDED)], (StaleRowDecision.SUPERSEDED, "tue", 1)),
+        ([met("mon", 5, SUPERSEDED)], (StaleRowDecision.SUPERSEDED, "mon", 5)),
         # of a later run, but with an older place
-        ([met("tue", 1, UPDATED, since=("mon", 4))], (Fate.SENT, None, None)),
-        ([met("tue", 1, UPDATED, since=("mon", 6))], (Fate.SUPERSEDED, "tue", 1)),
+        ([met("tue", 1, UPDATED, since=("mon", 4))], (StaleRowDecision.SENT, None, None)),
+        ([met("tue", 1, UPDATED, since=("mon", 6))], (StaleRowDecision.SUPERSEDED, "tue", 1)),
         # the same place: sent again in vain, done since, mended since
-        ([met("mon", 5, FAILED), met("tue", 1, FAILED, since=MON_5)], (Fate.SENT, None, None)),
+        (
+            [met("mon", 5, FAILED), met("tue", 1, FAILED, since=MON_5)],
+            (StaleRowDecision.SENT, None, None),
+        ),
         (
             [met("mon", 5, FAILED), met("tue", 1, UPDATED, since=MON_5)],
-            (Fate.UNCHANGED, "tue", 1),
+            (StaleRowDecision.UNCHANGED, "tue", 1),
         ),
         (
             [met("mon", 5, FAILED), met("tue", 1, UPDATED, since=MON_5, payload=1)],
-            (Fate.SUPERSEDED, "tue", 1),
+            (StaleRowDecision.SUPERSEDED, "tue", 1),
         ),
         # of this run: what goes first is newer; what comes later is no trouble
-        ([asking(1, since=("mon", 6))], (Fate.OVERTAKEN, "thu", 1)),
-        ([asking(3, since=("mon", 6))], (Fate.SENT, None, None)),
-        ([asking(1)], (Fate.OVERTAKEN, "thu", 1)),
-        ([met("thu", 1, UPDATED)], (Fate.SUPERSEDED, "thu", 1)),
-        ([met("thu", 3, UPDATED)], (Fate.SUPERSEDED, "thu", 3)),  # a resume: it was sent already
-        ([asking(1, since=MON_5)], (Fate.OVERTAKEN, "thu", 1)),  # the same row twice
+        ([asking(1, since=("mon", 6))], (StaleRowDecision.OVERTAKEN, "thu", 1)),
+        ([asking(3, since=("mon", 6))], (StaleRowDecision.SENT, None, None)),
+        ([asking(1)], (StaleRowDecision.OVERTAKEN, "thu", 1)),
+        ([met("thu", 1, UPDATED)], (StaleRowDecision.SUPERSEDED, "thu", 1)),
+        (
+            [met("thu", 3, UPDATED)],
+            (StaleRowDecision.SUPERSEDED, "thu", 3),
+        ),  # a resume: it was sent already
+        ([asking(1, since=MON_5)], (StaleRowDecision.OVERTAKEN, "thu", 1)),  # the same row twice
     ],
 )
 def test_what_becomes_of_row_2_that_keeps_the_place_of_mondays_row_5(
-    rows: list[Met], expected: tuple[Fate, str | None, int | None]
+    rows: list[JoinedJob], expected: tuple[StaleRowDecision, str | None, int | None]
 ) -> None:
     row = asking(2, since=MON_5)
     found = {each.met.row: each for each in decide([*rows, row], "thu", SEQUENCES)}
@@ -135,15 +144,19 @@ def test_what_becomes_of_row_2_that_keeps_the_place_of_mondays_row_5(
 
 def test_a_row_that_is_not_sent_holds_nobody_up() -> None:
     rows = [asking(1, since=("mon", 6)), asking(2, since=MON_5), met("tue", 1, UPDATED)]
-    assert {each.fate for each in decide(rows, "thu", SEQUENCES)} == {Fate.SUPERSEDED}
+    assert {each.fate for each in decide(rows, "thu", SEQUENCES)} == {StaleRowDecision.SUPERSEDED}
 
 
 @pytest.mark.parametrize(
     ("is_repeatable", "readable", "fate"),
-    [(True, (), Fate.IN_DOUBT), (False, ("op",), Fate.IN_DOUBT), (False, (), Fate.UNSETTLED)],
+    [
+        (True, (), StaleRowDecision.IN_DOUBT),
+        (False, ("op",), StaleRowDecision.IN_DOUBT),
+        (False, (), StaleRowDecision.UNSETTLED),
+    ],
 )
 def test_what_may_have_been_applied_is_repeated_only_where_it_can_be(
-    fate: Fate, readable: tuple[str, ...], *, is_repeatable: bool
+    fate: StaleRowDecision, readable: tuple[str, ...], *, is_repeatable: bool
 ) -> None:
     rows = [met("mon", 5, UNKNOWN), asking(2, since=MON_5, is_repeatable=is_repeatable)]
     (found,) = decide(rows, "thu", SEQUENCES, readable)
@@ -158,12 +171,12 @@ def test_what_may_have_been_applied_is_repeated_only_where_it_can_be(
     ],
 )
 def test_a_row_in_doubt_that_is_overtaken_is_not_called_failed(
-    own: dict[str, Any], other: Met
+    own: dict[str, Any], other: JoinedJob
 ) -> None:
     row = met("mon", 2, asks=True, **own)
     found = list(decide([row, other], "mon", {**SEQUENCES, "mon": 1}))
     assert [(each.fate, each.is_in_doubt) for each in found] == [
-        (Fate.OVERTAKEN, "is_claimed" in own)
+        (StaleRowDecision.OVERTAKEN, "is_claimed" in own)
     ]
 
 
@@ -173,7 +186,7 @@ def test_many_rows_of_one_entity_are_decided_in_one_pass() -> None:
     older = [asking(row, since=("mon", row)) for row in range(1, count)]
     found = list(decide([*newer, *older], "thu", SEQUENCES))
     assert {(each.fate, each.by and each.by.row) for each in found} == {
-        (Fate.SUPERSEDED, count - 1)
+        (StaleRowDecision.SUPERSEDED, count - 1)
     }
 
 
@@ -204,11 +217,11 @@ class History:
     """Runs over one entity, each settled before it is sent."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, int], Met] = {}
+        self.rows: dict[tuple[str, int], JoinedJob] = {}
         self.sequences: dict[str, int] = {}
         self.vendor = Vendor()
 
-    def begin(self, run: str, rows: list[Met]) -> None:
+    def begin(self, run: str, rows: list[JoinedJob]) -> None:
         self.sequences[run] = len(self.sequences) + 1
         self.rows |= {(run, row.row): row for row in rows}
 
@@ -221,10 +234,13 @@ class History:
         order = {(each.run, each.row): at for at, each in places([*asks.values()], self.sequences)}
         for row, fate in sorted(fates.items()):
             key = (run, row)
-            if fate in {Fate.SENT, Fate.IN_DOUBT}:
+            if fate in {StaleRowDecision.SENT, StaleRowDecision.IN_DOUBT}:
                 self._send(key, order[key], draw(ENDS))
             else:
-                ended = {Fate.SUPERSEDED: SUPERSEDED, Fate.UNCHANGED: UNCHANGED}
+                ended = {
+                    StaleRowDecision.SUPERSEDED: SUPERSEDED,
+                    StaleRowDecision.UNCHANGED: UNCHANGED,
+                }
                 self._end(key, ended.get(fate, FAILED))
 
     def _send(self, key: tuple[str, int], place: tuple[int, ...], end: str) -> None:
@@ -238,12 +254,12 @@ class History:
         self.rows[key] = row._replace(remark=_stand(row)._replace(status=status).text())
 
 
-def _stand(row: Met) -> Stand:
+def _stand(row: JoinedJob) -> RowState:
     return read_stand(row.remark)
 
 
 @st.composite
-def new_row(draw: st.DrawFn, run: str, number: int, known: list[tuple[str, int]]) -> Met:
+def new_row(draw: st.DrawFn, run: str, number: int, known: list[tuple[str, int]]) -> JoinedJob:
     since = draw(st.sampled_from([("", 0), *known]))
     return met(run, number, since=since, payload=draw(st.integers(0, 2)), writes=draw(WRITES))
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import Status
-from pipeline.runs.stop_if import JUDGED_FROM, Tripwire, parse_stop_if
+from pipeline.runs.stop_if import JUDGED_FROM, StopCheck, parse_stop_if
 
 U, R, F, C, N = (
     Status.UPDATED,
@@ -20,7 +20,7 @@ U, R, F, C, N = (
 
 def stops_at(condition: str, statuses: list[Status]) -> int | None:
     """After how many rows it stops, counted from 1."""
-    wire = Tripwire([parse_stop_if(condition)])
+    wire = StopCheck([parse_stop_if(condition)])
     return next((n for n, each in enumerate(statuses, 1) if wire.heard(each)), None)
 
 
@@ -57,13 +57,13 @@ def test_what_is_no_condition_is_told(text):
 
 
 def test_a_small_trial_is_judged_by_its_own_size_at_its_end():
-    wire = Tripwire([parse_stop_if("errors > 2%")])
+    wire = StopCheck([parse_stop_if("errors > 2%")])
     assert [wire.heard(each) for each in [R, *[U] * 9]] == [None] * 10
     assert wire.at_the_end() == "errors > 2%: 1 of the 10 rows that ended"
 
 
 def test_it_stops_once():
-    wire = Tripwire([parse_stop_if("errors > 0")])
+    wire = StopCheck([parse_stop_if("errors > 0")])
     assert wire.heard(R)
     assert wire.heard(R) is None
     assert wire.at_the_end() is None
@@ -71,7 +71,7 @@ def test_it_stops_once():
 
 @given(st.lists(st.sampled_from([U, R]), max_size=300), st.integers(1, 40), st.integers(1, 80))
 def test_a_window_counts_only_its_rows(statuses, most, last):
-    wire = Tripwire([parse_stop_if(f"errors > {most} of last {last}")])
+    wire = StopCheck([parse_stop_if(f"errors > {most} of last {last}")])
     for n, each in enumerate(statuses, 1):
         if wire.heard(each):
             assert statuses[max(0, n - last) : n].count(R) > most

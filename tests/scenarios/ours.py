@@ -11,15 +11,15 @@ import anyio
 from pipeline.model import JobRow, NoReply, Reply, RowResult
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
-from pipeline.pacing.limiter import Door, Gate, Terms
+from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter
 from pipeline.vendors import Account, VendorSettings
 from pipeline.vendors.kit.classify import Confirmation, classify
-from pipeline.workers.account_sender import Lane
-from pipeline.workers.dependencies import Send, Surroundings
+from pipeline.workers.account_sender import AccountSender
+from pipeline.workers.dependencies import Send, SenderEnvironment
 from pipeline.workers.fail_fast import BRAKE_AFTER
-from pipeline.workers.pool import Pool
+from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.recovered_state import Earlier
+from pipeline.workers.recovered_state import RecoveredState
 from tests.acme import Price
 from tests.scenarios.scenario import Settings
 from tests.workers.drive import ACCOUNT, ACME, PRICE
@@ -77,26 +77,26 @@ async def send_jobs(
 ) -> Leg:
     """Send for `lasts_s` what `earlier` legs of the run have left."""
     leg = Leg()
-    terms = Terms(quotas=used.quotas, starts_per_s=used.starts_per_s)
+    terms = LimiterSettings(quotas=used.quotas, starts_per_s=used.starts_per_s)
 
     def record(claims: Sequence[int], results: Sequence[RowResult], _exchanges: object) -> None:
         leg.claimed.update(claims)
         leg.results.extend(results)
 
     recorder = Recorder(record, leg.claimed.difference_update)
-    lane = Lane(
+    lane = AccountSender(
         used,
         iter([jobs]),
         len(jobs),
         send=send,
-        door=Door(Gate(terms, clock=clock, utc=clock)),
+        door=AccountLimiter(RateLimiter(terms, clock=clock, utc=clock)),
         recorder=recorder,
-        around=Surroundings(
+        around=SenderEnvironment(
             clock=clock, jitter=random.Random(seed).random, brake_after=brake_after
         ),
         earlier=_known(earlier),
     )
-    pool = Pool([lane], recorder, grace_s=0.0)
+    pool = WorkerPool([lane], recorder, grace_s=0.0)
 
     async def stop() -> None:
         await anyio.sleep(lasts_s)
@@ -111,12 +111,12 @@ async def send_jobs(
     return leg
 
 
-def _known(legs: Sequence[Leg]) -> Earlier:
+def _known(legs: Sequence[Leg]) -> RecoveredState:
     """What is on record of legs, for the one after them."""
     all_results = (each for leg in legs for each in leg.results)
     results = {each.row: each for each in all_results if each.status != "not_attempted"}
     claimed = {row for leg in legs for row in leg.claimed}
-    return Earlier(
+    return RecoveredState(
         in_doubt=frozenset(claimed - results.keys()),
         unknown=frozenset(row for row, each in results.items() if each.status == "unknown"),
         ended=lambda rows: {row: results[row].status for row in rows if row in results},

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.simulator import SimulatorOptions
 from pipeline.simulator.core import path_segments
-from pipeline.simulator.state import State
-from pipeline.simulator.vendor import Answer, Call
+from pipeline.simulator.state import StoredState
+from pipeline.simulator.vendor import Call, VendorReply
 from pipeline.simulator.vendors.adobe import VENDOR
 
 from .client import DPS, DPS_PATCH, XCORE, XCORE_GET, XCORE_PATCH, form, journey
@@ -24,19 +24,19 @@ APPROVE_DPS = [{"op": "replace", "path": "/status", "value": "approved"}]
 
 @pytest.fixture
 def state():
-    made = State()
+    made = StoredState()
     yield made
     made.close()
 
 
 def call(
-    state: State,
+    state: StoredState,
     method: str,
     path: str,
     body: Any = None,
     options: SimulatorOptions | None = None,
     **headers: str | None,
-) -> Answer:
+) -> VendorReply:
     """An answer; the headers are good but for those given, of which None leaves one out."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     sort = DPS_PATCH if "/dps/" in path else XCORE_GET if method == "GET" else XCORE_PATCH
@@ -51,11 +51,11 @@ def call(
     return VENDOR.answer(options or SimulatorOptions(), state, made, target)
 
 
-def document(answer: Answer) -> Any:
+def document(answer: VendorReply) -> Any:
     return json.loads(answer.body)
 
 
-def the_status(state: State, path: str) -> str:
+def the_status(state: StoredState, path: str) -> str:
     held = document(call(state, "GET", path))
     return str(held["status"] if "/dps/" in path else held["_instance"]["xdm:status"])
 
@@ -112,7 +112,7 @@ def test_containers_sandboxes_and_dialects_do_not_share_entities(state):
 def test_a_read_has_the_etag_and_may_be_spared(state):
     assert document(call(state, "GET", XCORE))["repo:etag"] == 1
     assert document(call(state, "GET", DPS))["etag"] == 1
-    assert call(state, "GET", XCORE, if_none_match='"1"') == Answer(304)
+    assert call(state, "GET", XCORE, if_none_match='"1"') == VendorReply(304)
     assert call(state, "GET", XCORE, if_none_match='"2"').status == 200
 
 
@@ -420,7 +420,7 @@ def test_the_etag_counts_applied_patches_and_guards_the_next(state):
     )
 )
 def test_a_patch_is_applied_whole_or_not_at_all(steps):
-    state = State()
+    state = StoredState()
     before = document(call(state, "GET", DPS))
     answer = call(state, "PATCH", DPS, steps)
     after = document(call(state, "GET", DPS))
@@ -434,7 +434,7 @@ def test_a_patch_is_applied_whole_or_not_at_all(steps):
 # ---- the token call ----
 
 
-def ask_token(state: State, body: bytes, method: str = "POST", **headers: str) -> Answer:
+def ask_token(state: StoredState, body: bytes, method: str = "POST", **headers: str) -> VendorReply:
     fields = {"content-type": "application/x-www-form-urlencoded", **headers}
     assert VENDOR.desk
     return VENDOR.desk.answer(SimulatorOptions(), state, Call(method, fields, body, "t1", NOW_S))

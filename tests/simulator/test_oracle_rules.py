@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pipeline.simulator import SimulatorOptions
 from pipeline.simulator.core import path_segments
-from pipeline.simulator.state import State
-from pipeline.simulator.vendor import Answer, Call
+from pipeline.simulator.state import StoredState
+from pipeline.simulator.vendor import Call, VendorReply
 from pipeline.simulator.vendors.oracle import VENDOR
 
 from .client import OFFERS, basic, offers, product
@@ -23,19 +23,19 @@ DISCOUNT = "0.0.0.1+-purchased_discount+345678"
 
 @pytest.fixture
 def state():
-    made = State()
+    made = StoredState()
     yield made
     made.close()
 
 
 def call(
-    state: State,
+    state: StoredState,
     body: Any,
     method: str = "PUT",
     path: str = OFFERS,
     options: SimulatorOptions | None = None,
     **headers: str,
-) -> Answer:
+) -> VendorReply:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {
         "authorization": f"Bearer {state.issue('oracle', NOW_S + 60)}",
@@ -47,7 +47,7 @@ def call(
     return VENDOR.answer(options or SimulatorOptions(), state, made, target)
 
 
-def held(state: State) -> dict[str, int]:
+def held(state: StoredState) -> dict[str, int]:
     return {entity["id"]: entity["body"]["statusCode"] for entity in state.entities()}
 
 
@@ -205,7 +205,7 @@ def test_a_target_holds_what_the_body_names(body, entity_id, ids):
 
 @given(st.binary(max_size=60))
 def test_any_body_is_answered(raw):
-    state = State()
+    state = StoredState()
     assert call(state, raw).status == 400
     state.close()
 
@@ -256,7 +256,7 @@ def test_what_oracle_asks_for_is_an_option(state, auth, authorization, is_in):
 # ---- the token call ----
 
 
-def ask_token(state: State, authorization: str, method: str = "GET") -> Answer:
+def ask_token(state: StoredState, authorization: str, method: str = "GET") -> VendorReply:
     assert VENDOR.desk
     made = Call(method, {"authorization": authorization}, b"", "t1", NOW_S)
     return VENDOR.desk.answer(SimulatorOptions(), state, made)

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.simulator import SimulatorOptions
 from pipeline.simulator.core import path_segments
-from pipeline.simulator.state import State
-from pipeline.simulator.vendor import Answer, Call
+from pipeline.simulator.state import StoredState
+from pipeline.simulator.vendor import Call, VendorReply
 from pipeline.simulator.vendors.xsolla import VENDOR, next_reset
 
 from .client import BONUS, COUPON, basic
@@ -36,14 +36,19 @@ def without(whole: dict[str, Any], key: str) -> dict[str, Any]:
 
 @pytest.fixture
 def state():
-    made = State()
+    made = StoredState()
     yield made
     made.close()
 
 
 def call(
-    state: State, method: str, path: str, body: Any = None, options: Any = None, **headers: str
-) -> Answer:
+    state: StoredState,
+    method: str,
+    path: str,
+    body: Any = None,
+    options: Any = None,
+    **headers: str,
+) -> VendorReply:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     fields = {
         "authorization": basic("44056", "simulator-key"),
@@ -99,12 +104,12 @@ GOOD_BONUS = [
 
 @pytest.mark.parametrize("extra", [*GOOD_BOTH, *GOOD_COUPON], ids=repr)
 def test_a_coupon_takes(state, extra):
-    assert call(state, "PUT", COUPON, {**NAME, **extra}) == Answer(204, applied=True)
+    assert call(state, "PUT", COUPON, {**NAME, **extra}) == VendorReply(204, applied=True)
 
 
 @pytest.mark.parametrize("extra", [*GOOD_BOTH, *GOOD_BONUS], ids=repr)
 def test_a_bonus_promotion_takes(state, extra):
-    assert call(state, "PUT", BONUS, {**NEEDED, **extra}) == Answer(204, applied=True)
+    assert call(state, "PUT", BONUS, {**NEEDED, **extra}) == VendorReply(204, applied=True)
 
 
 BAD_BOTH = [
@@ -193,7 +198,7 @@ BAD_BONUS = [
 ]
 
 
-def refused_for(answer: Answer) -> list[str]:
+def refused_for(answer: VendorReply) -> list[str]:
     document = json.loads(answer.body)
     assert (answer.status, document["statusCode"], document["errorCode"]) == (422, 422, 1102)
     assert document["errorMessage"].startswith("[0401-1102]: ")
@@ -362,7 +367,7 @@ def test_a_sku_that_is_not_in_the_catalog_is_refused(state, field):
     )
 
 
-def read(state: State, path: str) -> dict[str, Any]:
+def read(state: StoredState, path: str) -> dict[str, Any]:
     answer = call(state, "GET", path)
     assert answer.status == 200
     return dict(json.loads(answer.body))

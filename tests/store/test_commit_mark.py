@@ -18,7 +18,7 @@ import pytest
 
 from pipeline.model import RowResult, Status
 from pipeline.store import LedgerError, Run, RunLedger, Runs
-from pipeline.store.commit_mark import Mark
+from pipeline.store.commit_mark import CommitMark
 
 HEAD, FRAME_HEAD, PAGE = 32, 24, 4096
 FRAME = FRAME_HEAD + PAGE
@@ -256,7 +256,7 @@ def test_a_mark_never_goes_back(tmp_path):
     path = tmp_path / "ledger.db"
     RunLedger.create(path).close()
     log_of(path).write_bytes(b"")
-    first, second = Mark(path), Mark(path)
+    first, second = CommitMark(path), CommitMark(path)
     second.note(9)
     first.note(8)
     assert first.read().commits == second.read().commits == 9

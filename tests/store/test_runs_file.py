@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.model import RunAborted, Status, UsageError
 from pipeline.model.pause import AskedPause
-from pipeline.store import Checks, Departures, LedgerError, Run, Runs
+from pipeline.store import Departures, LedgerError, PageChecks, Run, Runs
 from pipeline.store.page_checks import AGAIN_AFTER_S
 from pipeline.store.runs_file import _FORMAT_1, _FORMAT_2, _FORMAT_3
 
@@ -336,7 +336,7 @@ def test_an_index_that_hides_a_run_is_noticed_at_the_first_opening(path, text):
     with Runs(path) as runs:
         runs.add(run("r-7", sha256="content", run_id="nightly"))
     flip_in_index(path, text)
-    checks = Checks()
+    checks = PageChecks()
     for _ in range(2):  # what failed once is not taken for sound
         with pytest.raises(LedgerError, match="is damaged"):
             Runs(path, checks=checks)
@@ -344,7 +344,7 @@ def test_an_index_that_hides_a_run_is_noticed_at_the_first_opening(path, text):
 
 def test_pages_are_compared_again_after_a_while_and_where_the_file_is_another_one(path, tmp_path):
     now_s = [0.0]
-    checks = Checks(clock=lambda: now_s[0])
+    checks = PageChecks(clock=lambda: now_s[0])
     with Runs(path, checks=checks) as runs:
         runs.add(run("r-7", sha256="content"))
     sound = path.read_bytes()

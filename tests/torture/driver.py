@@ -23,7 +23,7 @@ from typing import Any
 from pipeline.cli import main
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
-from pipeline.run import Way
+from pipeline.run import RunEnvironment
 from pipeline.run.execute import over_http
 from pipeline.store import RunLedger, Runs
 from pipeline.store.database import Database
@@ -51,7 +51,7 @@ POINTS = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
+class LiveOverrides:
     """What a driver does.
 
     point    one of POINTS, or anything else: never reached
@@ -73,7 +73,7 @@ class Orders:
 class Death:
     """Comes when the point of the orders is reached for the n-th time."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: LiveOverrides) -> None:
         self._orders = orders
         self._left = orders.nth
 
@@ -132,14 +132,14 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wrap(death: Death, orders: Orders) -> None:
+def wrap(death: Death, orders: LiveOverrides) -> None:
     """Put `death` at every point, and make waits short."""
     _wrap_preparation(death)
     _wrap_ledger(death, orders.checkpoint_pages)
     _wrap_report(death)
     if orders.told is not None:
         _tell(orders.told)
-    _put("pipeline.cli.sending", "Way", partial(Way, open_link=_link(death)))
+    _put("pipeline.cli.sending", "Way", partial(RunEnvironment, open_link=_link(death)))
     _put("pipeline.cli.setup", "load_vendors", _quick_vendors)
     _put("pipeline.run.execute", "random", SimpleNamespace(random=lambda: JITTER))
 
@@ -250,7 +250,7 @@ def _quick(vendor: Vendor[Any]) -> Vendor[Any]:
     return replace(vendor, operations=operations)
 
 
-def obey(orders: Orders) -> None:
+def obey(orders: LiveOverrides) -> None:
     """Be the command `pipeline`, until death."""
     os.chdir(orders.folder)
     wrap(Death(orders), orders)
@@ -259,4 +259,4 @@ def obey(orders: Orders) -> None:
 
 
 if __name__ == "__main__":
-    obey(Orders(**json.loads(sys.stdin.readline())))
+    obey(LiveOverrides(**json.loads(sys.stdin.readline())))

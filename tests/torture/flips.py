@@ -31,12 +31,12 @@ import anyio
 from pipeline.config import Config, load_config
 from pipeline.model import PipelineError, Reply, Request
 from pipeline.model.pause import AskedPause
-from pipeline.run import Way, carry_out, prepare, reopen
+from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.history import entries, touches
 from pipeline.runs import RunOptions, open_registry
 from pipeline.runs.exchanges import exchanges_of
 from pipeline.runs.record import has_befores, open_befores, open_record
-from pipeline.ui.terminal.runs_table import Entity
+from pipeline.ui.terminal.runs_table import EntityQuery
 from pipeline.vendors import load_vendors
 from tests.workplace import COLUMNS, ENVIRON, coupon
 
@@ -98,7 +98,7 @@ def csv_of(folder: Path, name: str, *rows: str) -> Path:
 
 async def _send(path: Path, config: Config, wire: Wire) -> str:
     prepared = prepare(path, config, RunOptions(operation="xsolla.coupon"))
-    await carry_out(prepared, Way(environ=ENVIRON, open_link=wire.opened))
+    await carry_out(prepared, RunEnvironment(environ=ENVIRON, open_link=wire.opened))
     return prepared.run
 
 
@@ -119,7 +119,7 @@ async def build(folder: Path) -> None:
     prepared = prepare(third, config, RunOptions(operation="xsolla.coupon"))
     shutil.copytree(config.ledger_folder, folder / "older")
     wire = Wire(kill_at=KILLED_AT)
-    await carry_out(prepared, Way(environ=ENVIRON, open_link=wire.opened))
+    await carry_out(prepared, RunEnvironment(environ=ENVIRON, open_link=wire.opened))
 
 
 def built(folder: Path) -> Path:
@@ -168,7 +168,7 @@ def _look(config: Config, outcome: Outcome, names: tuple[str, ...]) -> None:
     touched = [
         (t.asked, t.status, t.result)
         for id_ in ("c2", "d3")
-        for t in touches(config, Entity("xsolla", "coupon", id_), outcome.said.append)
+        for t in touches(config, EntityQuery("xsolla", "coupon", id_), outcome.said.append)
     ]
     outcome.seen = known, quotas, pauses, touched
     for name in names:
@@ -184,7 +184,7 @@ async def _resume(config: Config, outcome: Outcome, name: str) -> None:
     wire = Wire()
     try:
         prepared = reopen(name, config)
-        way = Way(environ=ENVIRON, open_link=wire.opened, tell=outcome.said.append)
+        way = RunEnvironment(environ=ENVIRON, open_link=wire.opened, tell=outcome.said.append)
         await carry_out(prepared, way)
         outcome.seen = _report_rows(config.reports / name)
     finally:
@@ -195,7 +195,7 @@ async def _send_again(config: Config, outcome: Outcome, path: Path) -> None:
     wire = Wire()
     try:
         prepared = prepare(path, config, RunOptions(operation="xsolla.coupon"))
-        way = Way(environ=ENVIRON, open_link=wire.opened, tell=outcome.said.append)
+        way = RunEnvironment(environ=ENVIRON, open_link=wire.opened, tell=outcome.said.append)
         await carry_out(prepared, way)
         outcome.seen = _report_rows(prepared.report_folder)
     finally:

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.store import Run, RunLedger, Runs
-from tests.torture.driver import POINTS, Orders
+from tests.torture.driver import POINTS, LiveOverrides
 from tests.torture.judge import Case, Kill, sent, sent_again, sent_twice, violations
 from tests.torture.rows import File, file_of, marks_held
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY, Simulator, simulator
@@ -78,7 +78,7 @@ class Driver:
             text=True,
         )
 
-    def obey(self, orders: Orders, kill_after_s: float | None) -> int:
+    def obey(self, orders: LiveOverrides, kill_after_s: float | None) -> int:
         """Exit code; -9 where it was killed, by itself or after `kill_after_s`."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asdict(orders)) + "\n")
@@ -290,7 +290,7 @@ class Judged:
 
     def _live(self, place: Workplace, point: str) -> tuple[int, str]:
         driver, self._next = self._next, Driver()
-        orders = Orders(
+        orders = LiveOverrides(
             folder=str(place.folder),
             arguments=self._arguments(place),
             point=point,

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from pipeline.model import PipelineError
 from pipeline.store import RunLedger
-from tests.torture.driver import Orders
+from tests.torture.driver import LiveOverrides
 from tests.torture.judge import GIVES_WAY, Case, Kill, broken_records
 from tests.torture.kill_loop import Driver, Workplace, mark_in_log, report_in
 from tests.torture.rows import file_of
@@ -206,7 +206,7 @@ def recorded(folder: Path, library: Path, vendor: Simulator, seed: int) -> Recor
     root.mkdir()
     watched = {"DISK_FOLDER": str(root), "DISK_TRACE": str(folder / "trace")}
     driver = Driver(LD_PRELOAD=str(library), **watched)
-    orders = Orders(
+    orders = LiveOverrides(
         folder=str(folder),
         arguments=["run", "--yes", str(place.path)],
         checkpoint_pages=CHECKPOINT_PAGES,
@@ -282,7 +282,7 @@ def carried_on(run: Recorded, image: Image, vendor: Simulator, to: Path) -> list
         (to / name).symlink_to(run.place.folder / name)
     mark, driver = mark_in_log(vendor), Driver()
     claimed, statuses = read_record(folder)
-    orders = Orders(folder=str(to), arguments=["resume", "--yes", folder.name])
+    orders = LiveOverrides(folder=str(to), arguments=["resume", "--yes", folder.name])
     code, said = driver.obey(orders, None), driver.told()
     if code not in {0, 1, 3}:
         return [said]

@@ -49,7 +49,7 @@ from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.model.wire import header_fault
 from pipeline.reporter import Summary
-from pipeline.run import Way, carry_out, prepare
+from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.simulator import serve
 from pipeline.simulator.vendors import VENDORS as EMULATED
@@ -888,7 +888,7 @@ async def sent(
         at_simulator = config.simulated(running.base_urls)
         path = csv_file(folder, *rows)
         prepared = await anyio.to_thread.run_sync(prepare, path, at_simulator, options)
-        summary = await carry_out(prepared, Way(environ={}))
+        summary = await carry_out(prepared, RunEnvironment(environ={}))
         return summary, [entry for entry in running.log() if entry["applied"]]
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from pipeline.model import CellKind, Effect, NoReply, Reply, Verdict
 from pipeline.vendors import Bearer, State, Token, TokenCall
-from pipeline.vendors.adobe import FALLBACK_OFFER, VENDOR, FallbackOffer, Settings
+from pipeline.vendors.adobe import FALLBACK_OFFER, VENDOR, AdobeSettings, FallbackOffer
 from pipeline.vendors.kit.classify import HINT_IN_DOUBT
 
 CONTAINER = "e0bd8463-0913-4ca1-bd84-6309134ca1f6"
@@ -24,8 +24,8 @@ ACCOUNT: dict[str, Any] = {
     "client_id": "{API_KEY}",
     "access_token": "{ACCESS_TOKEN}",
 }
-XCORE = Settings(api="xcore", container_id=CONTAINER, **ACCOUNT)
-DPS = Settings(api="dps", **ACCOUNT)
+XCORE = AdobeSettings(api="xcore", container_id=CONTAINER, **ACCOUNT)
+DPS = AdobeSettings(api="dps", **ACCOUNT)
 
 
 def offer(changes: dict[str, Any] | None = None, **values: Any) -> FallbackOffer:
@@ -464,7 +464,7 @@ def test_settings_that_cannot_be(wrong, told):
     values = {"api": "xcore", "container_id": CONTAINER, **ACCOUNT, **wrong}
     given = {name: value for name, value in values.items() if value is not None}
     with pytest.raises(ValidationError, match=told) as caught:
-        Settings.model_validate(given)
+        AdobeSettings.model_validate(given)
     shown = [(e["loc"], e["msg"]) for e in caught.value.errors()]
     assert "user:secret" not in str(shown)
 
@@ -473,19 +473,19 @@ def test_settings_that_cannot_be(wrong, told):
     "url", ["http://127.0.0.1:1/t", "http://[::1]:1/t", "http://localhost/t", "https://x.example/t"]
 )
 def test_credentials_may_go_where_nobody_listens_in(url):
-    assert Settings.model_validate({**DPS.model_dump(), "token_url": url}).token_url == url
+    assert AdobeSettings.model_validate({**DPS.model_dump(), "token_url": url}).token_url == url
 
 
 def test_all_faults_of_an_account_are_told_at_once():
     with pytest.raises(ValidationError) as caught:
-        Settings(api="xcore", **{**ACCOUNT, "access_token": None, "token_url": "http://x/y"})
+        AdobeSettings(api="xcore", **{**ACCOUNT, "access_token": None, "token_url": "http://x/y"})
     told = caught.value.errors()[0]["msg"]
     assert "access_token" in told
     assert "token_url" in told
     assert "container_id" in told
 
 
-SIGNED = Settings.model_validate(
+SIGNED = AdobeSettings.model_validate(
     {
         "api": "dps",
         "ims_org": "o",
@@ -922,7 +922,7 @@ def test_what_a_reply_means(status, body, verdict, code, hint):
     assert answer.effect is effects.get(status // 100, Effect.MAYBE)
 
 
-def answered(reply: Reply | NoReply, job: FallbackOffer, account: Settings = XCORE) -> Any:
+def answered(reply: Reply | NoReply, job: FallbackOffer, account: AdobeSettings = XCORE) -> Any:
     (answer,) = FALLBACK_OFFER.decode(account, (job,), reply)
     return answer
 

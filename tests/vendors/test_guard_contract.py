@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipeline.model import Answer, Request
-from pipeline.vendors import Guard, Reading, State, load_vendors
+from pipeline.vendors import EntityRead, Guard, State, load_vendors
 from tests.acme import ACME, STOCK, Settings, Stock
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import GUARD_CHECKS, Check
@@ -78,7 +78,7 @@ GOOD = Guard[Any, Any](
     refusal=lambda _s, answer: answer.http_status == 409,
     expected=lambda _s, job: f"etag {job.changes[TAG]}",
 )
-READING = Reading[Any, Any](
+READING = EntityRead[Any, Any](
     request=lambda _s, job: Request("GET", f"/v1/{job.warehouse}"),
     state=lambda _s, _job, _reply: None,
     differences=lambda _s, _job, _state: (),

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.model import Reply
 from pipeline.vendors import load_vendors
-from pipeline.vendors.kit.contract import Page
+from pipeline.vendors.kit.contract import EntityPage
 from tests.vendors.conformance import signed_in
 from tests.vendors.specimens import XCORE
 
@@ -64,7 +64,7 @@ async def test_a_list_brings_what_reads_bring(vendor, operation, jobs):
         while cursor or not pages:
             reply = await exchange(listing.request(settings, jobs[0], cursor))
             page = listing.page(settings, reply, cursor)
-            assert isinstance(page, Page), reply
+            assert isinstance(page, EntityPage), reply
             assert page.total == len(jobs)
             assert not found.keys() & page.states.keys(), "an entity stands on two pages"
             found |= page.states

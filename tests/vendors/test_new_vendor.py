@@ -22,7 +22,7 @@ from aiohttp import web
 
 import pipeline.vendors
 from pipeline.config import load_config
-from pipeline.run import Way, carry_out, prepare
+from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.vendors import Vendor, load_vendors
 from tests.cli.command import typed
@@ -119,7 +119,7 @@ async def test_a_file_for_it_runs_from_start_to_finish(acme, tmp_path):
         (tmp_path / "pipeline.toml").write_text(CONFIG.format(url=url))
         config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=tmp_path)
         prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-        summary = await carry_out(prepared, Way(environ=ENVIRON))
+        summary = await carry_out(prepared, RunEnvironment(environ=ENVIRON))
     counts = {status.value: count for status, count in summary.statuses.items() if count}
     assert counts == {"updated": 11, "rejected": 1}
     set_to = {

@@ -12,10 +12,10 @@ from pydantic import SecretStr, ValidationError
 
 from pipeline.model import Effect, NoReply, Reply, Verdict
 from pipeline.vendors.kit.contract import Basic, Bearer, TokenCall
-from pipeline.vendors.oracle import OFFER_STATUS, VENDOR, OfferStatus, Settings
+from pipeline.vendors.oracle import OFFER_STATUS, VENDOR, OfferStatus, OracleSettings
 
 BASE_URL = "https://billing.example.com:7002/bcws/webresources/v1.0"
-SITE = Settings(base_url=BASE_URL, client_id="c-very-secret", client_secret="s-very-secret")
+SITE = OracleSettings(base_url=BASE_URL, client_id="c-very-secret", client_secret="s-very-secret")
 PRODUCT = "0.0.0.1+-purchased_product+209130"
 DISCOUNT = "0.0.0.1+-purchased_discount+345678"
 DATE = "2027-06-01T00:00:00+02:00"
@@ -26,8 +26,8 @@ def offer(**values: Any) -> OfferStatus:
     return OfferStatus.model_validate({"offer_id": PRODUCT, "status": "inactive", **values})
 
 
-def site(**values: Any) -> Settings:
-    return Settings.model_validate({"base_url": BASE_URL, **values})
+def site(**values: Any) -> OracleSettings:
+    return OracleSettings.model_validate({"base_url": BASE_URL, **values})
 
 
 def complaints(values: dict[str, Any]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def is_accepted(**values: Any) -> bool:
     return True
 
 
-def body_of(*jobs: OfferStatus, of: Settings = SITE) -> dict[str, Any]:
+def body_of(*jobs: OfferStatus, of: OracleSettings = SITE) -> dict[str, Any]:
     return json.loads(OFFER_STATUS.encode(of, jobs).body)
 
 
@@ -690,7 +690,7 @@ def test_what_an_account_needs(values, wrong):
 
 def test_an_account_needs_an_address():
     with pytest.raises(ValidationError, match="base_url"):
-        Settings.model_validate({"auth": "none"})
+        OracleSettings.model_validate({"auth": "none"})
 
 
 def test_no_complaint_about_an_account_shows_a_secret():

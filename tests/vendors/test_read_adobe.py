@@ -16,7 +16,7 @@ from pipeline.simulator.core import path_segments
 from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.vendor import Call
 from pipeline.simulator.vendors.adobe import VENDOR as EMULATED
-from pipeline.vendors.adobe import FALLBACK_OFFER, FallbackOffer, Settings
+from pipeline.vendors.adobe import FALLBACK_OFFER, AdobeSettings, FallbackOffer
 from pipeline.vendors.kit.contract import MISSING, State
 
 SHARED: dict[str, Any] = {
@@ -26,8 +26,8 @@ SHARED: dict[str, Any] = {
     "access_token": SecretStr("a-token"),
     "guard": False,
 }
-XCORE = Settings(api="xcore", container_id="c1", **SHARED)
-DPS = Settings(api="dps", **SHARED)
+XCORE = AdobeSettings(api="xcore", container_id="c1", **SHARED)
+DPS = AdobeSettings(api="dps", **SHARED)
 READING: Any = FALLBACK_OFFER.reading
 NOWHERE = "https://ns.adobe.com/aep/errors/XCORE-1-404"
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.model import Reply, Request
 from pipeline.vendors import load_vendors
 from pipeline.vendors.kit.classify import json_object
-from pipeline.vendors.kit.contract import MISSING, Difference, Missing, Reading, State
+from pipeline.vendors.kit.contract import MISSING, Difference, EntityRead, Missing, State
 from tests.acme import ACME, PRICE, Price
 from tests.vendors import conformance as suite
 from tests.vendors.conformance import READ_CHECKS, READ_WIRE_CHECKS, Check, is_emulated
@@ -80,7 +80,9 @@ def differences(_s: Any, job: Price, found: State) -> tuple[Difference, ...]:
     return () if cents == job.cents else (Difference("cents", job.cents, cents),)
 
 
-GOOD = Reading[Any, Any](request=request, state=state, differences=differences, settle_after_s=20.0)
+GOOD = EntityRead[Any, Any](
+    request=request, state=state, differences=differences, settle_after_s=20.0
+)
 READABLE = dataclasses.replace(PRICE, reading=GOOD)
 
 

@@ -17,9 +17,9 @@ from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.vendor import Call
 from pipeline.simulator.vendors.xsolla import VENDOR as EMULATED
 from pipeline.vendors.kit.contract import MISSING, State
-from pipeline.vendors.xsolla import BONUS_PROMOTION, COUPON, BonusPromotion, Coupon, Settings
+from pipeline.vendors.xsolla import BONUS_PROMOTION, COUPON, BonusPromotion, Coupon, XsollaSettings
 
-SHOP = Settings(project_id=44056, api_key="simulator-key")
+SHOP = XsollaSettings(project_id=44056, api_key="simulator-key")
 LEAST_BONUS: dict[str, Any] = {
     "promotion_id": "111425",
     "name": {"en-US": "Bonus"},
@@ -370,7 +370,7 @@ def test_a_difference_gives_both_values():
 # --------------------------------------------------------------- what the simulator gives back
 
 
-class Shelf:
+class StateCache:
     """What the emulated vendor remembers."""
 
     def __init__(self) -> None:
@@ -398,7 +398,7 @@ def answered(shelf: Any, request: Request) -> Reply:
 
 def read_after(job: Job) -> State:
     """What is read once the job was sent."""
-    shelf, operation = Shelf(), OPERATIONS[type(job)]
+    shelf, operation = StateCache(), OPERATIONS[type(job)]
     assert answered(shelf, operation.encode(SHOP, (job,))).status == 204
     found = operation.reading.state(
         SHOP, job, answered(shelf, operation.reading.request(SHOP, job))

@@ -19,10 +19,10 @@ from pipeline.vendors.xsolla import (
     VENDOR,
     BonusPromotion,
     Coupon,
-    Settings,
+    XsollaSettings,
 )
 
-SHOP = Settings(project_id=44056, api_key="k-very-secret")
+SHOP = XsollaSettings(project_id=44056, api_key="k-very-secret")
 LEAST_COUPON: dict[str, Any] = {"external_id": "coupon_44056_1", "name": {"en-US": "Coupon"}}
 LEAST_BONUS: dict[str, Any] = {
     "promotion_id": "111425",
@@ -689,7 +689,7 @@ def test_numbers_are_sent_as_they_were_given():
 
 # ------------------------------------------------------------------------- accounts and entities
 
-MERCHANT = Settings(project_id=44056, projects=(44057,), api_key="k", merchant_id=2340)
+MERCHANT = XsollaSettings(project_id=44056, projects=(44057,), api_key="k", merchant_id=2340)
 
 
 def test_another_project_of_the_account():
@@ -704,8 +704,8 @@ def test_another_project_of_the_account():
 
 def test_other_projects_need_a_merchant_id():
     with pytest.raises(ValidationError, match="merchant_id"):
-        Settings(project_id=44056, projects=(44057,), api_key="k")
-    assert Settings(project_id=44056, projects=(44056,), api_key="k").merchant_id is None
+        XsollaSettings(project_id=44056, projects=(44057,), api_key="k")
+    assert XsollaSettings(project_id=44056, projects=(44056,), api_key="k").merchant_id is None
 
 
 @pytest.mark.parametrize(
@@ -713,7 +713,7 @@ def test_other_projects_need_a_merchant_id():
 )
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(ValidationError):
-        Settings.model_validate({"project_id": 44056, "api_key": "k", **wrong})
+        XsollaSettings.model_validate({"project_id": 44056, "api_key": "k", **wrong})
 
 
 def test_who_asks():

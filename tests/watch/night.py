@@ -4,18 +4,21 @@
 
     .venv/bin/python -m tests.watch.night --files 600 --minutes 10
 
-The dropper is another user where this one is root. Judged by the simulator's log (each good file
-sent once, nothing else sent), by where files are in the end, and by the memory and the descriptors
-of the watcher, which must not grow. Ends with 1 where something is wrong.
+The dropper is another user if this one is root. Judged by the simulator's log (each good file sent
+once, nothing else sent), by where files are in the end, by what the watcher said of those that
+cannot be moved, and by its memory and descriptors, which must not grow. Ends with 1 if something is
+wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import gzip
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -39,6 +42,8 @@ END_S = 120.0
 GROWTH_KB = 40_000
 """Between the first quarter of the night and its end; polars keeps what it took once."""
 GROWTH_FILES = 16
+IMMOVABLE = "kept-"
+_GET_FLAGS, _SET_FLAGS, _IMMUTABLE = 0x80086601, 0x40086602, 0x10  # linux/fs.h, on 64 bits
 
 
 def content(entity: str) -> bytes:
@@ -99,9 +104,44 @@ def other_columns(path: Path, _data: bytes) -> None:
     path.write_bytes(b"not,a\n1,2\n")
 
 
+def immovable(path: Path, data: bytes) -> None:
+    """A file that its reader may read and nobody may move."""
+    path.with_name(f"{IMMOVABLE}{path.name}").mkdir()
+    path = path.with_name(f"{IMMOVABLE}{path.name}") / path.name
+    path.write_bytes(data)
+    if os.getuid() == 0:  # whom no permissions stop
+        os.seteuid(0)
+        set_immutable(path, is_on=True)
+    else:
+        path.parent.chmod(0o555)
+
+
+def set_immutable(path: Path, *, is_on: bool) -> None:
+    """As `chattr +i` or `-i` does. Raises OSError if the file system knows no such flag."""
+    with path.open("rb") as file:
+        flags = bytearray(struct.pack("l", 0))
+        fcntl.ioctl(file, _GET_FLAGS, flags)
+        (before,) = struct.unpack("l", flags)
+        after = before | _IMMUTABLE if is_on else before & ~_IMMUTABLE
+        fcntl.ioctl(file, _SET_FLAGS, struct.pack("l", after))
+
+
+def stuck_files(inputs: Path) -> list[Path]:
+    return sorted(inputs.glob(f"{IMMOVABLE}*/*"))
+
+
+def release(inputs: Path) -> None:
+    """Let the folder be removed."""
+    for path in stuck_files(inputs):
+        if os.getuid() == 0:
+            set_immutable(path, is_on=False)
+        else:
+            path.parent.chmod(0o755)
+
+
 BAD: tuple[Callable[[Path, bytes], None], ...] = (
     *(cut, empty, link, dangling, pipe, second_name, packed_and_cut, sheet, no_parquet),
-    *(beyond_time, no_utf_8, other_columns),
+    *(beyond_time, no_utf_8, other_columns, immovable),
 )
 
 
@@ -203,7 +243,10 @@ def play(folder: Path, files: int, seconds: float, vendor: Simulator) -> tuple[s
         finally:
             watcher.send_signal(signal.SIGTERM)
             code = watcher.wait(60)
-    faults = [*wrong(inputs, night, vendor), *leaks(night)]
+            stuck = stuck_files(inputs)
+            release(inputs)
+    words = (folder / "watch.log").read_text()
+    faults = [*wrong(inputs, night, vendor), *leaks(night), *untold(stuck, words)]
     if code != 128 + signal.SIGTERM:
         faults.append(f"exit code {code}")
     last = night.held[-1]
@@ -214,7 +257,8 @@ def play(folder: Path, files: int, seconds: float, vendor: Simulator) -> tuple[s
 
 
 def is_through(inputs: Path, night: Night) -> bool:
-    return len(away(inputs, ".done")) + len(away(inputs, ".failed")) >= len(night.good) + night.bad
+    through = [*away(inputs, ".done"), *away(inputs, ".failed"), *stuck_files(inputs)]
+    return len(through) >= len(night.good) + night.bad
 
 
 def wrong(inputs: Path, night: Night, vendor: Simulator) -> Iterator[str]:
@@ -226,10 +270,19 @@ def wrong(inputs: Path, night: Night, vendor: Simulator) -> Iterator[str]:
     yield from (f"{entity} was sent" for entity in sent)
     if len(away(inputs, ".done")) != len(night.good):
         yield f"{len(away(inputs, '.done'))} files are done, not {len(night.good)}"
-    if len(away(inputs, ".failed")) != night.bad:
-        yield f"{len(away(inputs, '.failed'))} files were set aside, not {night.bad}"
+    away_or_stuck = len(away(inputs, ".failed")) + len(stuck_files(inputs))
+    if away_or_stuck != night.bad:
+        yield f"{away_or_stuck} files were set aside or stay, not {night.bad}"
     if left := away(inputs, ".processing"):
         yield f"left on their way: {left}"
+
+
+def untold(stuck: list[Path], said: str) -> Iterator[str]:
+    """Of files that stay where they were dropped: those that are not told of exactly once."""
+    words = " ".join(said.replace("│", " ").split())
+    for path in stuck:
+        if (times := words.count(f"{path.name} cannot be taken")) != 1:
+            yield f"{path.name} stays, and that was said {times} times"
 
 
 def leaks(night: Night) -> Iterator[str]:

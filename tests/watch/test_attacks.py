@@ -123,6 +123,16 @@ ATTACKS = {
     "claim-without-end": Attack(
         f"mkdir -p {CLAIM}; {ROWS} {CLAIM}/a.csv; truncate -s 2G {CLAIM}/claim.json", sent=("own",)
     ),
+    "claim-nested-without-end": Attack(
+        f"mkdir -p {CLAIM}; {ROWS} {CLAIM}/a.csv;printf '[%.0s' $(seq 9000) >{CLAIM}/claim.json",
+        sent=("own",),
+    ),
+    "claim-of-a-name-that-cannot-be": Attack(
+        f"mkdir -p {CLAIM}; {ROWS} {CLAIM}/a.csv;"
+        f'printf %s \'{{"file": "xsolla.coupon/\\ud800/a.csv", "run": "\\ud800"}}\''
+        f" >{CLAIM}/claim.json",
+        sent=("own",),
+    ),
     # names
     "name-of-255-bytes": Attack(f"{ROWS} $(printf 'n%.0s' $(seq 251)).csv", sent=("own",)),
     "name-with-a-line-end": Attack(f"{ROWS} 'a\nb.csv'; touch 'a\nb.csv.done'", sent=("own",)),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.model import InputError
-from pipeline.watch import Claim, DropError, Drops, Held, Stuck, Taker
+from pipeline.watch import Claim, DropError, Drops, FileIntake, FileStuck, FileWaiting
 from tests.watch.dropper import (
     DROPPER,
     as_dropper,
@@ -103,14 +103,14 @@ def taken_as_it_is(drops: Drops, place: Path) -> Claim:
 
 def test_a_file_that_is_open_for_writing_is_not_taken_and_said_to_wait(drops, place):
     told = []
-    taker = Taker(drops, told.append)
+    taker = FileIntake(drops, told.append)
     file = dropped(place)
     writer = begin_as_dropper("exec 3>>a.csv; echo held; read line", place / "inputs" / "op")
     assert writer.stdout is not None
     assert writer.stdout.readline() == "held\n"
     (look,) = drops.looks()
     assert [taker.take(look, now_s) for now_s in (0.0, 10.0, 31.0, 60.0)] == [None] * 4
-    assert [type(each) for each in told] == [Held]
+    assert [type(each) for each in told] == [FileWaiting]
     assert taker.held == 1
     writer.communicate("\n")
     claim = taker.take(look, 61.0)
@@ -193,12 +193,12 @@ def test_what_is_removed_after_its_time_is_no_more_than_what_lies_there(drops, p
 def test_a_file_that_cannot_be_moved_is_told_of_once_and_tried_again(drops, place):
     """In the folder of another user, which is what a watcher that is not root meets."""
     told = []
-    taker = Taker(drops, told.append)
+    taker = FileIntake(drops, told.append)
     file = dropped(place)
     (file.parent / ".processing").write_text("in the way")
     (look,) = drops.looks()
     assert [taker.take(look, now_s) for now_s in (0.0, 1.0, 61.0)] == [None] * 3
-    assert [type(each) for each in told] == [Stuck]
+    assert [type(each) for each in told] == [FileStuck]
     (file.parent / ".processing").unlink()
     assert taker.take(look, 119.0) is None  # its next turn is at 121
     assert taker.take(look, 121.0) is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.watch.settling import Look, Settling, is_candidate
+from pipeline.watch.settling import ObservedFile, Settling, is_candidate
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,11 @@ def test_what_is_a_file_to_be_sent(name, is_one):
     assert is_candidate(name) is is_one
 
 
-def look(name: str, version: int, arrived_ns: int = 0, *, is_marked: bool = False) -> Look:
-    return Look(Path(name), (version,), arrived_ns, is_marked)
+def look(name: str, version: int, arrived_ns: int = 0, *, is_marked: bool = False) -> ObservedFile:
+    return ObservedFile(Path(name), (version,), arrived_ns, is_marked)
 
 
-def names(looks: list[Look]) -> list[str]:
+def names(looks: list[ObservedFile]) -> list[str]:
     return [each.path.name for each in looks]
 
 

@@ -21,8 +21,8 @@ from pipeline.config import load_config
 from pipeline.run import prepare
 from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
-from pipeline.watch import Beat, Event, Late, Watcher, parse_expectation
-from pipeline.watch.notes import Claim, Facts, Notes
+from pipeline.watch import Event, ExpectedFileMissing, Heartbeat, Watcher, parse_expectation
+from pipeline.watch.notes import Claim, FileIdentity, Notes
 from pipeline.watch.panic import is_panic
 from tests.cli.command import Ended, ended, environment, start, typed
 from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, row_of, simulator
@@ -89,7 +89,7 @@ def as_if_not_put_away(folder: Path) -> None:
             file=home / file.name,
             home=home,
             stored=file.name,
-            read=Facts.of(sent.stat()),
+            read=FileIdentity.of(sent.stat()),
             sha256=summary["input"]["sha256"],
             run=summary["run"],
         )
@@ -498,10 +498,10 @@ async def test_nothing_came_is_said_once(shop):
     )
     with anyio.move_on_after(3.0):
         await watcher.run()
-    assert [str(each.expected) for each in told if isinstance(each, Late)] == [
+    assert [str(each.expected) for each in told if isinstance(each, ExpectedFileMissing)] == [
         "xsolla.coupon by 03:00"
     ]
-    assert sum(isinstance(each, Beat) for each in told) > 2
+    assert sum(isinstance(each, Heartbeat) for each in told) > 2
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,14 @@ from pipeline.model import (
 from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
-from pipeline.pacing.limiter import Door, Gate, Terms
+from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter
 from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
-from pipeline.workers.account_sender import Lane
-from pipeline.workers.dependencies import Surroundings
-from pipeline.workers.pool import Pool
+from pipeline.workers.account_sender import AccountSender
+from pipeline.workers.dependencies import SenderEnvironment
+from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
-from pipeline.workers.recovered_state import NOTHING, Earlier
+from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from tests import acme
 from tests.acme import Price
 
@@ -81,8 +81,8 @@ ACCOUNT = Account(
 )
 
 
-def gate_of(*quotas: Quota, **terms) -> Gate:
-    return Gate(Terms(quotas=quotas, **terms), clock=time.monotonic, utc=time.time)
+def gate_of(*quotas: Quota, **terms) -> RateLimiter:
+    return RateLimiter(LimiterSettings(quotas=quotas, **terms), clock=time.monotonic, utc=time.time)
 
 
 def job(row: int, sku: str, *, repeatable: bool = True) -> JobRow:
@@ -130,18 +130,18 @@ async def drive(
     *,
     account: Account = ACCOUNT,
     brake_after: int = 20,
-    meanwhile: Callable[[Pool, Script], object] | None = None,
+    meanwhile: Callable[[WorkerPool, Script], object] | None = None,
     grace_s: float = 1.0,
     write: Callable[[Sequence[RowResult]], None] | None = None,
     batch_rows: int = 3,
-    earlier: Earlier = NOTHING,
-    gate: Gate | None = None,
+    earlier: RecoveredState = NOTHING,
+    gate: RateLimiter | None = None,
     claims: list[int] | None = None,
     released: list[int] | None = None,
     exchanges: list[Exchange] | None = None,
     coalesce: bool = False,
     record_with: Record | None = None,
-) -> tuple[list[RowResult], Lane]:
+) -> tuple[list[RowResult], AccountSender]:
     """Send `jobs` and give back the results in the order in which they were recorded."""
     results: list[RowResult] = []
 
@@ -161,19 +161,19 @@ async def drive(
         lambda rows: None if released is None else released.extend(rows),
     )
     batches = iter([jobs[i : i + batch_rows] for i in range(0, len(jobs), batch_rows)])
-    lane = Lane(
+    lane = AccountSender(
         account,
         batches,
         len(jobs),
         send=script.send,
-        door=Door(gate or gate_of(*account.quotas)),
+        door=AccountLimiter(gate or gate_of(*account.quotas)),
         recorder=recorder,
-        around=Surroundings(
+        around=SenderEnvironment(
             clock=time.monotonic, jitter=lambda: 0.5, brake_after=brake_after, coalesce=coalesce
         ),
         earlier=earlier,
     )
-    pool = Pool([lane], recorder, grace_s=grace_s)
+    pool = WorkerPool([lane], recorder, grace_s=grace_s)
     async with anyio.create_task_group() as tasks:
         if meanwhile is not None:
             tasks.start_soon(meanwhile, pool, script)

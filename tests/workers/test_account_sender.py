@@ -9,7 +9,7 @@ import pytest
 from pipeline.model import JobRow, RunAborted, Status
 from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
-from pipeline.workers.recovered_state import Earlier
+from pipeline.workers.recovered_state import RecoveredState
 from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
 from tests.workers.drive import ACCOUNT, REFUSED, SILENCE, Script, drive, job
 
@@ -372,7 +372,7 @@ async def test_covered_rows_are_on_record_in_one_commit_with_the_row_that_covers
 
 async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_have_covered_it():
     jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 5))]
-    earlier = Earlier(in_doubt=frozenset({4}), overtaking={"a": 4})
+    earlier = RecoveredState(in_doubt=frozenset({4}), overtaking={"a": 4})
     results, _ = await drive(jobs, script := Script(), coalesce=True, earlier=earlier)
     assert len(script.asked["a"]) == 1
     assert statuses(results) == {

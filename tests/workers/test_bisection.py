@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.model import JobRow
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.bisection import Parts, Splitter
+from pipeline.workers.bisection import Bisector, GroupParts
 
 
 def group(*numbers: int) -> Batch:
@@ -19,28 +19,28 @@ def told(batches: tuple[Batch, ...]) -> list[list[int]]:
 
 
 def test_with_evidence_a_refused_group_goes_in_two():
-    splitter = Splitter()
+    splitter = Bisector()
     splitter.heard(group(9), left_s=5.0, is_judged=True)
     assert told(splitter.refused(group(1, 2, 3), left_s=5.0).now) == [[1], [2, 3]]
 
 
 def test_what_left_before_the_group_is_no_evidence():
-    splitter = Splitter()
+    splitter = Bisector()
     splitter.heard(group(9), left_s=4.9, is_judged=True)
     assert told(splitter.refused(group(1, 2, 3), left_s=5.0).now) == [[1]]  # one asks
     assert len(splitter) == 2
 
 
 def test_one_row_asks_for_all_groups_that_were_refused():
-    splitter = Splitter()
+    splitter = Bisector()
     probe = splitter.refused(group(1, 2), left_s=1.0).now[0]
-    assert splitter.refused(group(3, 4), left_s=2.0) == Parts()
+    assert splitter.refused(group(3, 4), left_s=2.0) == GroupParts()
     assert told(splitter.heard(probe, left_s=3.0, is_judged=True).now) == [[2], [3], [4]]
     assert len(splitter) == 0
 
 
 def test_where_all_that_ask_fail_the_groups_go_again_whole():
-    splitter = Splitter()
+    splitter = Bisector()
     parts = splitter.refused(group(1, 2, 3, 4, 5), left_s=1.0)
     splitter.refused(group(6, 7), left_s=2.0)
     for asked in ([1], [2]):  # either may be the bad row itself
@@ -53,21 +53,21 @@ def test_where_all_that_ask_fail_the_groups_go_again_whole():
 
 
 def test_where_one_that_asks_is_the_bad_row_the_next_one_tells():
-    splitter = Splitter()
+    splitter = Bisector()
     (probe,) = splitter.refused(group(1, 2, 3, 4), left_s=1.0).now
     (probe,) = splitter.heard(probe, left_s=2.0, is_judged=False).now
     assert told(splitter.heard(probe, left_s=3.0, is_judged=True).now) == [[3], [4]]
 
 
 def test_the_failure_of_another_request_decides_nothing():
-    splitter = Splitter()
+    splitter = Bisector()
     probe = splitter.refused(group(1, 2), left_s=1.0).now[0]
-    assert splitter.heard(group(9), left_s=2.0, is_judged=False) == Parts()
+    assert splitter.heard(group(9), left_s=2.0, is_judged=False) == GroupParts()
     assert told(splitter.heard(probe, left_s=3.0, is_judged=True).now) == [[2]]
 
 
 def test_a_group_that_left_after_the_evidence_asks_anew():
-    splitter = Splitter()
+    splitter = Bisector()
     probe = splitter.refused(group(1, 2), left_s=1.0).now[0]
     splitter.refused(group(3, 4), left_s=9.0)
     parts = splitter.heard(probe, left_s=2.0, is_judged=True)
@@ -76,7 +76,7 @@ def test_a_group_that_left_after_the_evidence_asks_anew():
 
 
 def test_what_is_held_is_given_back_at_the_end():
-    splitter = Splitter()
+    splitter = Bisector()
     splitter.refused(group(1, 2, 3), left_s=1.0)
     assert told((splitter.ended(),)) == [[2, 3]]
     assert splitter.ended() == []
@@ -86,7 +86,7 @@ def test_what_is_held_is_given_back_at_the_end():
 @given(st.lists(st.lists(st.booleans(), min_size=2, max_size=20), max_size=6), st.integers(1, 4))
 def test_a_vendor_that_works_gets_every_bad_row_alone(groups, in_flight):
     """Groups of rows, True is a bad one. None is lost, no good one is refused in the end."""
-    splitter = Splitter()
+    splitter = Bisector()
     rows = [
         [Row(JobRow(100 * g + n, "op", f"{g}.{n}", True, "{}", "x")) for n in range(len(bad))]
         for g, bad in enumerate(groups)
@@ -120,7 +120,7 @@ def test_a_vendor_that_works_gets_every_bad_row_alone(groups, in_flight):
 @given(st.lists(st.integers(2, 20), min_size=1, max_size=8), st.integers(1, 8))
 def test_in_an_outage_no_group_is_split(sizes, rounds):
     """Everything fails: whole groups go again, and one row at a time asks."""
-    splitter = Splitter()
+    splitter = Bisector()
     line = deque(group(*range(100 * n, 100 * n + size)) for n, size in enumerate(sizes))
     for now, _ in enumerate(range(rounds * len(sizes))):
         if not line:

@@ -7,7 +7,7 @@ from pipeline.model import Answer, Effect, JobRow, Verdict
 from pipeline.pacing.circuit_breaker import DOWN_AFTER
 from pipeline.pacing.concurrency import START
 from pipeline.workers.batches import Row
-from pipeline.workers.concurrency_limiter import WORKERS_PER_SLOT, Flow
+from pipeline.workers.concurrency_limiter import WORKERS_PER_SLOT, ConcurrencyLimiter
 from pipeline.workers.slots import Slots
 
 OK = Answer(Verdict.OK, Effect.APPLIED, 204)
@@ -22,7 +22,7 @@ class Watched:
         self.answered: list[int] = []
         self.room: list[int] = []
         self.went_down = 0
-        self.flow = Flow(
+        self.flow = ConcurrencyLimiter(
             most,
             clock=lambda: self.now_s,
             has_room=self.room.append,

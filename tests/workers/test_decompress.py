@@ -6,25 +6,25 @@ import gzip
 
 import pytest
 
-from pipeline.workers.decompress import BrokenPackingError, Unpacker, packing_of
+from pipeline.workers.decompress import DecompressionError, Decompressor, packing_of
 
 BOMB = gzip.compress(b"z" * 20_000_000, mtime=0)
 
 
 @pytest.mark.parametrize("most", [1, 1_000, 1_048_577])
 def test_no_more_is_unpacked_than_is_asked_for(most):
-    assert len(Unpacker("gzip").feed(BOMB, most)) == most
+    assert len(Decompressor("gzip").feed(BOMB, most)) == most
 
 
 def test_a_second_member_does_not_exceed_the_bound():
     twice = gzip.compress(b"abc", mtime=0) * 2
-    assert Unpacker("gzip").feed(twice, 4) == b"abca"
+    assert Decompressor("gzip").feed(twice, 4) == b"abca"
 
 
 def test_what_ends_early_is_told_at_the_end():
-    unpacker = Unpacker("gzip")
+    unpacker = Decompressor("gzip")
     unpacker.feed(gzip.compress(b"abc", mtime=0)[:-1], 100)
-    with pytest.raises(BrokenPackingError):
+    with pytest.raises(DecompressionError):
         unpacker.end()
 
 

@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from pipeline.model import NoReply, Reply, Request, RowResult, RunAborted, Status
-from pipeline.vendors.kit.contract import MISSING, Difference, Reading, State
-from pipeline.workers.recovered_state import Earlier
+from pipeline.vendors.kit.contract import MISSING, Difference, EntityRead, State
+from pipeline.workers.recovered_state import RecoveredState
 from tests.workers.drive import ACCOUNT, ACME, PRICE, SILENCE, Script, drive, job
 
 SETTLE_AFTER_S = 0.15
@@ -32,7 +32,7 @@ def state_of(_settings: Any, _job: Any, reply: Reply) -> Any:
     return State({"sku": reply.body.decode()}, etag="7") if reply.status == 200 else None
 
 
-READING = Reading(
+READING = EntityRead(
     request=lambda _s, wanted: Request("GET", f"/{wanted.sku}"),
     state=state_of,
     differences=differences,
@@ -177,14 +177,16 @@ async def test_without_a_read_what_may_not_be_repeated_stays_unknown():
 async def test_a_row_that_an_earlier_process_may_have_sent(held, repeatable, status, sent, read):
     vendor = Vendor((204, True))
     vendor.held = held
-    result = await ends(vendor, repeatable=repeatable, earlier=Earlier(in_doubt=frozenset({1})))
+    result = await ends(
+        vendor, repeatable=repeatable, earlier=RecoveredState(in_doubt=frozenset({1}))
+    )
     assert (result.status, vendor.sent, vendor.read) == (status, sent, read)
 
 
 async def test_an_earlier_doubt_that_nothing_can_settle_is_told_and_not_sent():
     script = Script()
     results, _ = await drive(
-        [job(1, "a", repeatable=False)], script, earlier=Earlier(in_doubt=frozenset({1}))
+        [job(1, "a", repeatable=False)], script, earlier=RecoveredState(in_doubt=frozenset({1}))
     )
     assert [(each.status, each.error_code) for each in results] == [(Status.UNKNOWN, "interrupted")]
     assert script.order == []
@@ -192,7 +194,7 @@ async def test_an_earlier_doubt_that_nothing_can_settle_is_told_and_not_sent():
 
 async def test_what_is_on_record_is_not_sent_again():
     script = Script()
-    earlier = Earlier(ended=lambda rows: {row: Status.UPDATED for row in rows if row % 2})
+    earlier = RecoveredState(ended=lambda rows: {row: Status.UPDATED for row in rows if row % 2})
     jobs = [job(row, f"s{row}") for row in range(1, 21)]
     results, _ = await drive(jobs, script, earlier=earlier)
     assert sorted(result.row for result in results) == list(range(2, 21, 2))
@@ -291,7 +293,7 @@ async def test_a_row_that_a_stop_left_in_doubt_is_settled_by_the_next_process_an
     _, still_open = await stopped_in_doubt(
         vendor, lambda: vendor.read == 1, repeatable=False, account=account
     )
-    earlier = Earlier(in_doubt=frozenset(still_open))
+    earlier = RecoveredState(in_doubt=frozenset(still_open))
     jobs = [job(1, "a", repeatable=False), job(2, "b", repeatable=False)]
     results, _ = await drive(jobs, vendor, account=SHOP, earlier=earlier)
     assert {each.row: each.status for each in results} == {1: Status.UPDATED, 2: Status.UPDATED}
@@ -330,7 +332,7 @@ async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
     """Carried on while the vendor is down: the account stops, rows in doubt stay so on record."""
     vendor = Vendor((SILENCE, False), reads=(SILENCE,) * 99)
     jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 6)]
-    earlier = Earlier(in_doubt=frozenset({1, 2, 3}))
+    earlier = RecoveredState(in_doubt=frozenset({1, 2, 3}))
     results, lane = await drive(jobs, vendor, account=SHOP, earlier=earlier)
     assert results == []
     assert lane.stopped is not None
@@ -346,7 +348,7 @@ async def test_refused_reads_are_no_refused_updates():
     account = replace(SHOP, vendor=replace(ACME, operations=(replace(PRICE, reading=reading),)))
     vendor = Vendor((204, True), reads=(404,) * 30)
     jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 41)]
-    earlier = Earlier(in_doubt=frozenset(range(1, 31)))
+    earlier = RecoveredState(in_doubt=frozenset(range(1, 31)))
     results, lane = await drive(jobs, vendor, account=account, earlier=earlier)
     assert lane.stopped is None
     assert Counter(each.status for each in results) == {Status.UNKNOWN: 30, Status.UPDATED: 10}

@@ -15,7 +15,7 @@ from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors import Account, load_vendors
 from pipeline.workers.batches import Row
-from pipeline.workers.exchange_log import MOST_OF_A_KIND, MOST_REMEMBERED, Exchanges
+from pipeline.workers.exchange_log import MOST_OF_A_KIND, MOST_REMEMBERED, ExchangeLog
 from pipeline.workers.exchange_text import (
     MOST_BODY_BYTES,
     MOST_REQUEST_CHARS,
@@ -146,7 +146,7 @@ async def test_of_a_row_that_was_read_back_the_attempt_is_kept():
 
 
 def test_rows_that_wait_are_not_all_remembered():
-    exchanges = Exchanges(ACCOUNT)
+    exchanges = ExchangeLog(ACCOUNT)
     rows = [Row(job(row, f"s{row}")) for row in range(1, MOST_REMEMBERED + 51)]
     for row in rows:
         exchanges.seen([row], Reply(503, {}, b"no"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.model import Answer, Effect, Verdict
-from pipeline.workers.fail_fast import Brake
+from pipeline.workers.fail_fast import FailFastCheck
 
 OK = Answer(Verdict.OK, Effect.APPLIED, http_status=204)
 NO = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
@@ -27,7 +27,7 @@ LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_
     ],
 )
 def test_brake(answers, pulled):
-    brake = Brake(after=3)
+    brake = FailFastCheck(after=3)
     assert not any(brake.pulls(answer) for answer in answers)
     assert brake.is_in_question is pulled
     assert brake.pulls_with_nobody_left() is pulled
@@ -44,19 +44,19 @@ def test_brake(answers, pulled):
     ],
 )
 def test_others_are_asked_before_the_brake_is_pulled(asked, pulled):
-    brake = Brake(after=3)
+    brake = FailFastCheck(after=3)
     for _ in range(5):  # two more were under way
         assert not brake.pulls(NO)
     assert any(brake.pulls(answer, is_asked=True) for answer in asked) is pulled
 
 
 def test_the_brake_pulls_once():
-    brake = Brake(after=2)
+    brake = FailFastCheck(after=2)
     pulls = [brake.pulls(NO, is_asked=True) for _ in range(9)]
     assert sum(pulls) == 1
     assert not brake.is_in_question
 
 
 def test_zero_means_never():
-    brake = Brake(after=0)
+    brake = FailFastCheck(after=0)
     assert not any(brake.pulls(NO) for _ in range(100))

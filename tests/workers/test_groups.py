@@ -21,7 +21,7 @@ from pipeline.model import (
     Verdict,
 )
 from pipeline.vendors import Operation, VendorSettings
-from pipeline.workers.recovered_state import Earlier
+from pipeline.workers.recovered_state import RecoveredState
 from tests.acme import Price
 from tests.workers.drive import ACCOUNT, ACME, PRICE, SILENCE, drive, gate_of
 
@@ -149,7 +149,7 @@ async def test_a_forbidden_row_costs_its_group_some_requests_and_no_row(count, b
 
 async def test_a_group_that_was_refused_before_goes_apart_when_nothing_else_is_left():
     vendor = Vendor(lambda skus, _n: 403 if "s2" in skus else 200)
-    earlier = Earlier(refused=dict.fromkeys(range(1, 9), 403))
+    earlier = RecoveredState(refused=dict.fromkeys(range(1, 9), 403))
     results, lane = await drive(rows(8), vendor, account=SHOP, batch_rows=8, earlier=earlier)
     assert lane.stopped is None
     assert {row for row, how in statuses(results).items() if how is not Status.UPDATED} == {2}

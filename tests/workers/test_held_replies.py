@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 
-from pipeline.model import Link, NoReply, Reply, Standing, Status
-from pipeline.workers.held_replies import Holding, sure
+from pipeline.model import Link, NoReply, Reply, ReplyStanding, Status
+from pipeline.workers.held_replies import HeldReplies, sure
 from pipeline.workers.transport import Transport
 from tests.workers.drive import drive, job, with_retry
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
@@ -68,7 +68,7 @@ async def test_a_row_whose_reply_was_doubted_is_sent_again_and_no_other():
 
 
 async def test_nobody_is_held_where_nothing_more_can_become_known():
-    held = Holding(lambda: 0.0)
+    held = HeldReplies(lambda: 0.0)
     assert await sure(Reply(200, {}, b""), "peer") == Reply(200, {}, b"")
     decided: list[int] = []
     for number, at_s in enumerate((2.0, 1.0, 3.0)):
@@ -80,7 +80,7 @@ async def test_nobody_is_held_where_nothing_more_can_become_known():
 
 
 async def test_a_read_is_believed_once_its_connection_stayed_quiet():
-    standing = Standing()
+    standing = ReplyStanding()
     came = Reply(200, {}, b"{}", standing=standing)
     assert await sure(came, "peer:1") == came
     asyncio.get_running_loop().call_later(0.001, setattr, standing, "is_doubtful", True)

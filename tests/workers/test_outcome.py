@@ -5,7 +5,7 @@ import pytest
 from pipeline.model import Answer, Effect, Status, Verdict
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.kit.classify import NOT_CONFIRMED
-from pipeline.workers.outcome import Again, is_in_doubt, is_judged, next_act
+from pipeline.workers.outcome import Retry, is_in_doubt, is_judged, next_act
 
 POLICY = RetryPolicy(max_attempts=3, base_s=1.0, cap_s=30.0)
 V, E = Verdict, Effect
@@ -34,10 +34,10 @@ def test_doubt_stays_until_it_is_applied(effect, was_in_doubt, expected):
         (V.REJECTED, E.NONE, 2, True, True, Status.UNKNOWN),  # refused after a silence
         (V.FATAL, E.NONE, 1, False, True, Status.FAILED),  # 401: certainly not applied
         (V.FATAL, E.NONE, 2, True, True, Status.UNKNOWN),  # 401 after a silence
-        (V.TRANSIENT, E.MAYBE, 1, True, True, Again(0.5)),  # repeating is harmless
+        (V.TRANSIENT, E.MAYBE, 1, True, True, Retry(0.5)),  # repeating is harmless
         (V.TRANSIENT, E.MAYBE, 1, True, False, Status.UNKNOWN),  # it is not: never repeated
-        (V.TRANSIENT, E.NONE, 1, False, False, Again(0.5)),  # never left, so it may be sent
-        (V.THROTTLED, E.NONE, 2, False, False, Again(1.0)),
+        (V.TRANSIENT, E.NONE, 1, False, False, Retry(0.5)),  # never left, so it may be sent
+        (V.THROTTLED, E.NONE, 2, False, False, Retry(1.0)),
         (V.TRANSIENT, E.NONE, 3, False, True, Status.FAILED),  # out of attempts, never arrived
         (V.THROTTLED, E.NONE, 3, False, True, Status.FAILED),
         (V.THROTTLED, E.NONE, 3, True, True, Status.UNKNOWN),  # an earlier attempt may have
@@ -62,7 +62,7 @@ def test_next_act(verdict, effect, attempt, in_doubt, repeatable, expected):  # 
     [
         (True, True, Status.UNKNOWN),  # a read tells; a repetition would be answered likewise
         (False, True, Status.UNKNOWN),
-        (True, False, Again(0.5)),  # nothing else can tell, and it is harmless
+        (True, False, Retry(0.5)),  # nothing else can tell, and it is harmless
         (False, False, Status.UNKNOWN),
     ],
 )

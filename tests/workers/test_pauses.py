@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.model import Reply
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import Door, Gate, Terms
-from pipeline.pacing.permit import Trip
+from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter
+from pipeline.pacing.permit import Permit
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.workers.pauses import PauseHandler
 from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD
@@ -49,13 +49,15 @@ def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_lear
 
     async def main() -> None:
         quotas = () if is_learned else (Quota(1000, 1.0),)
-        terms = Terms(quotas=quotas, starts_per_s=10.0, max_wait_s=max_wait_s)
-        gate = Gate(terms, clock=clock, utc=lambda: NOW_S + clock() - 1000.0, sleep=clock.sleep)
+        terms = LimiterSettings(quotas=quotas, starts_per_s=10.0, max_wait_s=max_wait_s)
+        gate = RateLimiter(
+            terms, clock=clock, utc=lambda: NOW_S + clock() - 1000.0, sleep=clock.sleep
+        )
         account = replace(ACCOUNT, max_wait_s=max_wait_s)
         handler = PauseHandler(account, stop=stopped.append, announce=lambda _words: None)
         with gate.watched(handler.on_pause):
             for reply in replies:
-                trip = Trip(Door(gate), gate._leave(), clock())
+                trip = Permit(AccountLimiter(gate), gate._leave(), clock())
                 trip.back(reply)
                 trip.heard(classify_read(reply))
                 if stopped:

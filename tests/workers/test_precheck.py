@@ -10,7 +10,13 @@ import pytest
 from pipeline.model import JobRow, UpdateJob
 from pipeline.vendors import load_vendors
 from pipeline.vendors.kit.contract import MISSING, Difference, State
-from pipeline.workers.precheck import Look, Looking, Said, conflict, look_at
+from pipeline.workers.precheck import (
+    PrecheckAction,
+    PrecheckOutcome,
+    PrecheckPolicy,
+    conflict,
+    look_at,
+)
 from tests.vendors.specimens import settings_of
 
 XSOLLA, ADOBE = load_vendors()["xsolla"], load_vendors()["adobe"]
@@ -37,7 +43,7 @@ def held(**changed: Any) -> State:
     return State({**HELD, **changed})
 
 
-def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> Look:
+def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> PrecheckOutcome:
     given = {"expected": None, "in_doubt": False, **looking, **more}
     return look_at(COUPON, settings_of(XSOLLA), job, state, **given)
 
@@ -45,24 +51,52 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> L
 @pytest.mark.parametrize(
     "case",
     [
-        (WHOLE, held(), REMEMBERS, {}, Said.SEND, "a look alone stops nothing"),
-        (SAME, held(), REMEMBERS, {}, Said.SEND, "nor does what changes nothing"),
-        (SAME, held(), SKIPS, {}, Said.UNCHANGED, "unless that is asked for"),
-        (WHOLE, held(), SKIPS, {}, Said.SEND, "a change goes"),
-        (PART, held(), KEEPS, {}, Said.SEND, "a part that changes something"),
-        (PART, held(redeem_user_limit=5), KEEPS, {}, Said.UNCHANGED, "a part that changes nothing"),
-        (WHOLE, held(), BLINDLY, {"expected": held()}, Said.SEND, "as expected"),
-        (WHOLE, held(bonus=None), BLINDLY, {"expected": held()}, Said.CONFLICT, "not as expected"),
-        (SAME, held(bonus=None), SKIPS, {"expected": held()}, Said.CONFLICT, "that comes first"),
-        (SAME, held(), BLINDLY, {"expected": held()}, Said.UNCHANGED, "a plan sends no such row"),
-        (WHOLE, MISSING, KEEPS, {}, Said.MISSING, "there is none"),
+        (WHOLE, held(), REMEMBERS, {}, PrecheckAction.SEND, "a look alone stops nothing"),
+        (SAME, held(), REMEMBERS, {}, PrecheckAction.SEND, "nor does what changes nothing"),
+        (SAME, held(), SKIPS, {}, PrecheckAction.UNCHANGED, "unless that is asked for"),
+        (WHOLE, held(), SKIPS, {}, PrecheckAction.SEND, "a change goes"),
+        (PART, held(), KEEPS, {}, PrecheckAction.SEND, "a part that changes something"),
+        (
+            PART,
+            held(redeem_user_limit=5),
+            KEEPS,
+            {},
+            PrecheckAction.UNCHANGED,
+            "a part that changes nothing",
+        ),
+        (WHOLE, held(), BLINDLY, {"expected": held()}, PrecheckAction.SEND, "as expected"),
+        (
+            WHOLE,
+            held(bonus=None),
+            BLINDLY,
+            {"expected": held()},
+            PrecheckAction.CONFLICT,
+            "not as expected",
+        ),
+        (
+            SAME,
+            held(bonus=None),
+            SKIPS,
+            {"expected": held()},
+            PrecheckAction.CONFLICT,
+            "that comes first",
+        ),
+        (
+            SAME,
+            held(),
+            BLINDLY,
+            {"expected": held()},
+            PrecheckAction.UNCHANGED,
+            "a plan sends no such row",
+        ),
+        (WHOLE, MISSING, KEEPS, {}, PrecheckAction.MISSING, "there is none"),
         # in doubt: `expected` is what was there before the first attempt
         (
             WHOLE,
             held(redeem_user_limit=5),
             BLINDLY,
             {"expected": held(), "in_doubt": True},
-            Said.APPLIED,
+            PrecheckAction.APPLIED,
             "its own update is no conflict",
         ),
         (
@@ -70,7 +104,7 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> L
             held(redeem_user_limit=5),
             KEEPS,
             {"expected": held(), "in_doubt": True},
-            Said.APPLIED,
+            PrecheckAction.APPLIED,
             "nor is that of a part",
         ),
         (
@@ -78,7 +112,7 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> L
             held(),
             BLINDLY,
             {"expected": held(), "in_doubt": True},
-            Said.SEND,
+            PrecheckAction.SEND,
             "it was not applied: once more",
         ),
         (
@@ -86,10 +120,17 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> L
             held(redeem_user_limit=77),
             BLINDLY,
             {"expected": held(), "in_doubt": True},
-            Said.MIXED,
+            PrecheckAction.MIXED,
             "neither before nor after: nobody can tell",
         ),
-        (WHOLE, MISSING, KEEPS, {"in_doubt": True}, Said.MIXED, "gone, and perhaps changed before"),
+        (
+            WHOLE,
+            MISSING,
+            KEEPS,
+            {"in_doubt": True},
+            PrecheckAction.MIXED,
+            "gone, and perhaps changed before",
+        ),
     ],
 )
 def test_what_a_row_should_do(case):
@@ -124,12 +165,12 @@ ROW = JobRow(1, "", "", is_repeatable=True, text="{}")
 @pytest.mark.parametrize(
     ("operation", "looking", "row", "expected"),
     [
-        (COUPON, Looking(), ROW, False),
-        (COUPON, Looking(), ROW._replace(expects="{}"), True),
-        (COUPON, Looking(), ROW._replace(keeps=True), True),
-        (COUPON, Looking(remembers=True), ROW, True),
-        (OFFER, Looking(skips=True), ROW, True),
-        (load_vendors()["oracle"].operations[0], Looking(skips=True), ROW, False),
+        (COUPON, PrecheckPolicy(), ROW, False),
+        (COUPON, PrecheckPolicy(), ROW._replace(expects="{}"), True),
+        (COUPON, PrecheckPolicy(), ROW._replace(keeps=True), True),
+        (COUPON, PrecheckPolicy(remembers=True), ROW, True),
+        (OFFER, PrecheckPolicy(skips=True), ROW, True),
+        (load_vendors()["oracle"].operations[0], PrecheckPolicy(skips=True), ROW, False),
     ],
 )
 def test_who_is_looked_at(operation, looking, row, expected):

@@ -21,8 +21,8 @@ from pipeline.model import (
     Status,
     UpdateJob,
 )
-from pipeline.vendors.kit.contract import MISSING, Difference, Guard, Operation, Reading, State
-from pipeline.workers.recovered_state import Earlier
+from pipeline.vendors.kit.contract import MISSING, Difference, EntityRead, Guard, Operation, State
+from pipeline.workers.recovered_state import RecoveredState
 from tests.workers.drive import ACCOUNT, ACME, MEANING, PRICE, REFUSED, SILENCE, drive
 
 SETTLE_AFTER_S = 0.05
@@ -72,7 +72,7 @@ ADD = Operation[Any, Added](
     decode=decode,
     repeatable=lambda _s, job: bool(job.etag),
     repeat_note="only with an etag",
-    reading=Reading(
+    reading=EntityRead(
         request=lambda _s, job: Request("GET", f"/{job.sku}"),
         state=lambda _s, _job, reply: (
             MISSING
@@ -94,7 +94,7 @@ ADD = Operation[Any, Added](
 SHELF = replace(ACCOUNT, vendor=replace(ACME, operations=(ADD,)))
 
 
-class Shelf:
+class StateCache:
     """A list with an etag. `meets` says what each attempt meets, and whether it gets through.
 
     reads    what reads meet, in turn: a status, silence, or a call before the true answer
@@ -105,7 +105,7 @@ class Shelf:
         self,
         *meets: tuple[int | NoReply, bool],
         reads: Sequence[Any] = (),
-        before: Callable[[Shelf], None] = lambda _shelf: None,
+        before: Callable[[StateCache], None] = lambda _shelf: None,
     ) -> None:
         self.meets = list(meets)
         self.reads = list(reads)
@@ -151,18 +151,18 @@ def item(row: int, name: str = "new") -> JobRow:
     return JobRow(row, "acme.item", "shelf", False, f'{{"sku":"{name}"}}')
 
 
-async def ends(shelf: Shelf, *, attempts: int = 3, **more: Any) -> RowResult:
+async def ends(shelf: StateCache, *, attempts: int = 3, **more: Any) -> RowResult:
     account = replace(SHELF, retry=replace(SHELF.retry, max_attempts=attempts))
     results, _ = await drive([item(1)], shelf, account=account, **more)
     (result,) = results
     return result
 
 
-def meanwhile(*items: str) -> Callable[[Shelf], None]:
+def meanwhile(*items: str) -> Callable[[StateCache], None]:
     """Before each attempt somebody else adds an item, as long as there are any."""
     left = list(items)
 
-    def change(shelf: Shelf) -> None:
+    def change(shelf: StateCache) -> None:
         if left:
             shelf.put(left.pop(0))
 
@@ -176,44 +176,51 @@ GET, PATCH = "GET", "PATCH"
     ("shelf", "status", "asked", "items"),
     [
         # read, sent with what was read
-        (Shelf, Status.UPDATED, [GET, PATCH], ["old", "new"]),
+        (StateCache, Status.UPDATED, [GET, PATCH], ["old", "new"]),
         # the answer was lost after the deed: the repetition is refused, a read tells why
         (
-            lambda: Shelf((SILENCE, True)),
+            lambda: StateCache((SILENCE, True)),
             *(Status.UPDATED, [GET, PATCH, PATCH, GET], ["old", "new"]),
         ),
         # lost before the deed: the repetition does it, once
-        (lambda: Shelf((SILENCE, False)), Status.UPDATED, [GET, PATCH, PATCH], ["old", "new"]),
+        (lambda: StateCache((SILENCE, False)), Status.UPDATED, [GET, PATCH, PATCH], ["old", "new"]),
         # somebody was faster: read again, and sent with that
         (
-            lambda: Shelf(before=meanwhile("theirs")),
+            lambda: StateCache(before=meanwhile("theirs")),
             *(Status.UPDATED, [GET, PATCH, GET, PATCH], ["old", "theirs", "new"]),
         ),
         # each time: a conflict, once there is no try left
         (
-            lambda: Shelf(before=meanwhile("1", "2", "3")),
+            lambda: StateCache(before=meanwhile("1", "2", "3")),
             *(Status.CONFLICT, [GET, PATCH] * 3 + [GET], ["old", "1", "2", "3"]),
         ),
         # the same refusal, and the entity is as it was: it is the row that is refused
-        (lambda: Shelf((422, False)), Status.REJECTED, [GET, PATCH, GET], ["old"]),
+        (lambda: StateCache((422, False)), Status.REJECTED, [GET, PATCH, GET], ["old"]),
         # nothing arrived, and somebody was faster: the refusal in doubt is settled, then sent
         (
-            lambda: Shelf((SILENCE, False), before=lambda s: s.put("x") if s.etag == 1 else None),
+            lambda: StateCache(
+                (SILENCE, False), before=lambda s: s.put("x") if s.etag == 1 else None
+            ),
             *(Status.UNKNOWN, [GET, PATCH, PATCH, GET], ["old", "x"]),
         ),
         # a 5xx whose work is done, and somebody comes after it: what is read tells nothing
         (
-            lambda: Shelf((503, True), before=lambda s: s.put("x") if s.etag == 2 else None),
+            lambda: StateCache((503, True), before=lambda s: s.put("x") if s.etag == 2 else None),
             *(Status.UNKNOWN, [GET, PATCH, PATCH, GET], ["old", "new", "x"]),
         ),
         # never connected: not in doubt, the guard holds
-        (lambda: Shelf((REFUSED, False)), Status.UPDATED, [GET, PATCH, PATCH], ["old", "new"]),
+        (lambda: StateCache((REFUSED, False)), Status.UPDATED, [GET, PATCH, PATCH], ["old", "new"]),
         # the read meets trouble first
-        (lambda: Shelf(reads=[503, SILENCE]), Status.UPDATED, [GET] * 3 + [PATCH], ["old", "new"]),
+        (
+            lambda: StateCache(reads=[503, SILENCE]),
+            Status.UPDATED,
+            [GET] * 3 + [PATCH],
+            ["old", "new"],
+        ),
         # and never gets through: certainly nothing was sent
-        (lambda: Shelf(reads=[503] * 9), Status.FAILED, [GET] * 3, ["old"]),
+        (lambda: StateCache(reads=[503] * 9), Status.FAILED, [GET] * 3, ["old"]),
         # there is no such entity
-        (lambda: Shelf(reads=[404]), Status.REJECTED, [GET], ["old"]),
+        (lambda: StateCache(reads=[404]), Status.REJECTED, [GET], ["old"]),
     ],
 )
 async def test_what_must_not_happen_twice_happens_once(shelf, status, asked, items):
@@ -224,13 +231,13 @@ async def test_what_must_not_happen_twice_happens_once(shelf, status, asked, ite
 
 
 async def test_a_conflict_gives_both_values():
-    result = await ends(Shelf(before=meanwhile("1", "2", "3")))
+    result = await ends(StateCache(before=meanwhile("1", "2", "3")))
     assert (result.error_code, result.http_status) == ("changed_meanwhile", 409)
     assert "expected etag 3, found etag 4" in result.error
 
 
 async def test_what_cannot_be_guarded_is_not_sent():
-    shelf = Shelf()
+    shelf = StateCache()
     shelf.has_etags = False
     result = await ends(shelf)
     assert (result.status, result.error_code, shelf.asked) == (Status.FAILED, "no_guard", [GET])
@@ -238,7 +245,7 @@ async def test_what_cannot_be_guarded_is_not_sent():
 
 
 async def test_rows_of_one_entity_read_their_guards_in_turn():
-    shelf = Shelf((SILENCE, True))
+    shelf = StateCache((SILENCE, True))
     results, lane = await drive([item(n, f"n{n}") for n in range(1, 5)], shelf, account=SHELF)
     assert {each.status for each in results} == {Status.UPDATED}
     assert shelf.items == ["old", "n1", "n2", "n3", "n4"]
@@ -246,7 +253,7 @@ async def test_rows_of_one_entity_read_their_guards_in_turn():
 
 
 async def test_after_a_stop_between_read_and_attempt_nothing_is_in_doubt():
-    shelf = Shelf()
+    shelf = StateCache()
     claims: list[int] = []
     released: list[int] = []
 
@@ -269,15 +276,15 @@ async def test_after_a_stop_between_read_and_attempt_nothing_is_in_doubt():
     ],
 )
 async def test_a_row_whose_guard_died_with_its_process_is_read_back(held, status, asked):
-    shelf = Shelf()
+    shelf = StateCache()
     shelf.items = held
-    result = await ends(shelf, earlier=Earlier(in_doubt=frozenset({1})))
+    result = await ends(shelf, earlier=RecoveredState(in_doubt=frozenset({1})))
     assert (result.status, shelf.asked) == (status, asked)
     assert shelf.items == ["old", "new"]
 
 
 async def test_a_wrong_project_shows_in_reads_that_come_first():
-    shelf = Shelf(reads=[404] * 99)
+    shelf = StateCache(reads=[404] * 99)
     jobs = [item(n)._replace(entity=f"e{n}") for n in range(1, 99)]
     results, lane = await drive(jobs, shelf, account=SHELF)
     assert lane.stopped is not None
@@ -287,12 +294,12 @@ async def test_a_wrong_project_shows_in_reads_that_come_first():
 
 
 async def test_a_read_that_fails_leaves_no_doubt_about_an_update():
-    result = await ends(Shelf(reads=[503] * 9))
+    result = await ends(StateCache(reads=[503] * 9))
     assert "nothing was sent" in result.hint
 
 
 async def test_a_read_that_the_grace_breaks_off_leaves_its_row_untouched():
-    class Hanging(Shelf):
+    class Hanging(StateCache):
         async def send(self, request: Request) -> Reply | NoReply:
             self.asked.append(request.method)
             await anyio.sleep(60)
@@ -320,7 +327,7 @@ async def test_a_read_that_the_grace_breaks_off_leaves_its_row_untouched():
 
 
 async def test_a_stop_after_a_refused_guard_leaves_a_row_that_was_certainly_not_applied():
-    shelf = Shelf(before=meanwhile("theirs"))
+    shelf = StateCache(before=meanwhile("theirs"))
 
     async def stop(pool: Any, _script: Any) -> None:
         while PATCH not in shelf.asked:

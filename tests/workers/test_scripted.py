@@ -20,7 +20,7 @@ from pipeline.model import JobRow, NoReply, Reply, Request, RowResult, Status
 from pipeline.vendors import Account
 from tests.workers.drive import ACCOUNT, ACME, PRICE, REFUSED, SILENCE, drive
 from tests.workers.test_doubt import READING
-from tests.workers.test_preconditions import SHELF, Shelf, item
+from tests.workers.test_preconditions import SHELF, StateCache, item
 
 CUT = NoReply("broken_reply", "the reply broke off", may_have_arrived=True)
 LOST_TURN = NoReply("signed_out", "the token ended", may_have_arrived=False, lost_turn=True)
@@ -195,7 +195,7 @@ GUARDED = st.lists(
 )
 
 
-class Crowded(Shelf):
+class Crowded(StateCache):
     """A list to which others add, and attempts that meet what each row's own list says."""
 
     def __init__(self, plans: dict[str, tuple[Meddler, ...]]) -> None:

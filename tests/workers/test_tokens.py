@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from pipeline.model import NoReply, Reply, Request, Status
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import Door
+from pipeline.pacing.limiter import AccountLimiter
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
 from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in
@@ -671,7 +671,7 @@ async def test_a_ready_token_that_is_refused_is_no_business_of_ours():
 async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
     """The token server accepts and never answers; the door closes: the request never left."""
     vendor = Vendor(hold_token=asyncio.Event())
-    door = Door(gate_of(Quota(100, 1.0)))
+    door = AccountLimiter(gate_of(Quota(100, 1.0)))
     async with sending(vendor, late=door.permit_again, while_open=door.while_open) as send:
         with anyio.fail_after(3):
             async with anyio.create_task_group() as tasks:

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.model import Link, NoReply, Reply, Request
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import Door
+from pipeline.pacing.limiter import AccountLimiter
 from pipeline.workers import transport
 from pipeline.workers.transport import Transport
 from tests.workers.drive import gate_of
@@ -1176,7 +1176,7 @@ async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, qu
     authority = Authority.made_in(tmp_path)
     tls = authority.server()
     tls.sni_callback = lambda *_: time.sleep(3 * transport.LATE_S)
-    door = Door(gate_of(quota))
+    door = AccountLimiter(gate_of(quota))
     async with serving(answering(OK), tls=tls) as server:
         link = a_link(server, ca_file=authority.ca_file)
         sender = Transport(link, authorization=None, in_flight=1, late=door.permit_again)
@@ -1189,7 +1189,7 @@ async def test_a_slow_connection_costs_no_turn_where_turns_are_rare(tmp_path, qu
 
 
 async def test_a_request_that_comes_late_does_not_leave_once_its_account_has_stopped():
-    door = Door(gate_of(Quota(1, 10.0)))
+    door = AccountLimiter(gate_of(Quota(1, 10.0)))
     await door.permit()
     assert await door.permit_again(0.3)
     door.close()

@@ -22,13 +22,13 @@ PLAIN_PATH = re.compile(r"[\w./@+,=-]+", re.ASCII)
 """What stands in every one of the files without quotes."""
 
 
-class _Page(Template):
+class _UnitPage(Template):
     delimiter = "@"  # `$` and `%` are the shell's, systemd's and cron's
     pattern = r"@\{(?P<braced>[a-z_]+)\}|(?P<escaped>(?!))|(?P<named>(?!))|(?P<invalid>(?!))"  # type: ignore[assignment] # Template compiles it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Night:
+class ScheduleSpec:
     """What a schedule is about.
 
     folder    the working folder, absolute
@@ -49,17 +49,17 @@ class Night:
     secrets: Sequence[tuple[str, str]]
 
 
-def pages(kind: str, night: Night) -> dict[str, str]:
+def pages(kind: str, night: ScheduleSpec) -> dict[str, str]:
     """The files of a kind of schedule: name -> text."""
     values = _values(night)
     folder = resources.files(__name__) / "templates"
     return {
-        name: _Page((folder / f"{name}.in").read_text(encoding="utf-8")).substitute(values)
+        name: _UnitPage((folder / f"{name}.in").read_text(encoding="utf-8")).substitute(values)
         for name in FILES[kind]
     }
 
 
-def _values(night: Night) -> dict[str, str]:
+def _values(night: ScheduleSpec) -> dict[str, str]:
     hour, _, minute = night.at.partition(":")
     names = [(f"{account}_{key}", _variable(account, key)) for account, key in night.secrets]
     systemd = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from pkgutil import iter_modules
 
-from pipeline.simulator.vendor import Vendor
+from pipeline.simulator.vendor import EmulatedVendor
 
-VENDORS: tuple[Vendor, ...] = tuple(
+VENDORS: tuple[EmulatedVendor, ...] = tuple(
     import_module(f"{__name__}.{module.name}").VENDOR for module in iter_modules(__path__)
 )

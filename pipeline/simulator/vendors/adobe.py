@@ -35,16 +35,17 @@ from pipeline.simulator.headers import bearer_token
 from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.tokens import token_answer
 from pipeline.simulator.vendor import (
-    Answer,
     Call,
+    EmulatedVendor,
     Entities,
     Memory,
-    Target,
+    RequestTarget,
     TokenDesk,
     Tokens,
-    Vendor,
+    VendorReply,
 )
 
+JsonObject = dict[str, Any]
 FALLBACK_OFFER = "adobe.fallback-offer"
 
 # ---- errors ----
@@ -60,7 +61,7 @@ _GATEWAY = {
 }
 
 
-def _gateway(code: str) -> Answer:
+def _gateway(code: str) -> VendorReply:
     status, message = _GATEWAY[code]
     return json_answer(status, {"error_code": code, "message": message})
 
@@ -73,7 +74,7 @@ class _ServiceError(Exception):
         self.status, self.title, self.detail = status, title, detail
 
 
-def _problem(status: int, title: str, detail: str, transaction_id: str) -> Answer:
+def _problem(status: int, title: str, detail: str, transaction_id: str) -> VendorReply:
     document = {
         "type": f"https://ns.adobe.com/aep/errors/SIMULATOR-{status}",
         "title": title,
@@ -85,7 +86,7 @@ def _problem(status: int, title: str, detail: str, transaction_id: str) -> Answe
     return json_answer(status, document, "application/problem+json")
 
 
-def _failure(status: int, words: str, transaction_id: str) -> Answer:
+def _failure(status: int, words: str, transaction_id: str) -> VendorReply:
     if status == 429:  # noqa: PLR2004
         return _gateway("429050")
     return _problem(status, words, words, transaction_id)
@@ -97,10 +98,10 @@ _LIFETIME_S = 86399.0
 _FORM = "application/x-www-form-urlencoded"
 
 
-def _give_token(options: SimulatorOptions, tokens: Tokens, call: Call) -> Answer:
+def _give_token(options: SimulatorOptions, tokens: Tokens, call: Call) -> VendorReply:
     if call.method != "POST":
         refusal = _no_token(405, "Method Not Allowed", "")
-        return Answer(refusal.status, refusal.body, {**refusal.headers, "Allow": "POST"})
+        return VendorReply(refusal.status, refusal.body, {**refusal.headers, "Allow": "POST"})
     error = _token_error(options, call)
     if error is not None:
         return json_answer(400, {"error": error, "error_description": f"{error} in a token call"})
@@ -130,7 +131,7 @@ def _form(call: Call) -> dict[str, list[str]] | None:
         return None
 
 
-def _no_token(status: int, words: str, _transaction_id: str) -> Answer:
+def _no_token(status: int, words: str, _transaction_id: str) -> VendorReply:
     return json_answer(status, {"error": words.lower().replace(" ", "_")})
 
 
@@ -232,7 +233,7 @@ class Dialect:
     entity: Callable[[dict[str, Any]], dict[str, Any]]
     is_fixed: Callable[[str], bool]
     signed: Callable[[str, str], dict[str, Any]]
-    receipt: Callable[[dict[str, Any], Target], dict[str, Any]]
+    receipt: Callable[[dict[str, Any], RequestTarget], dict[str, Any]]
 
 
 def _wrong_type(call: Call) -> _ServiceError:
@@ -290,7 +291,7 @@ def _xcore_signed(now: str, client_id: str) -> dict[str, Any]:
     }
 
 
-def _xcore_receipt(document: dict[str, Any], target: Target) -> dict[str, Any]:
+def _xcore_receipt(document: dict[str, Any], target: RequestTarget) -> dict[str, Any]:
     repo = {name: value for name, value in document.items() if name.startswith("repo:")}
     return {"instanceId": target.entity_id, "@id": document["_instance"]["@id"], **repo}
 
@@ -326,7 +327,7 @@ def _dps_signed(now: str, _client_id: str) -> dict[str, Any]:
     return {"modified": now, "lastModifiedBy": _SOMEONE}
 
 
-def _dps_receipt(document: dict[str, Any], target: Target) -> dict[str, Any]:
+def _dps_receipt(document: dict[str, Any], target: RequestTarget) -> dict[str, Any]:
     return {
         "id": target.entity_id,
         "datasetId": _hex("dataset", 24),
@@ -372,24 +373,27 @@ _DPS_DIALECT = Dialect(
 _DPS_SCOPE = "dps:"  # before a sandbox's name; the scope of xcore is a container's id
 
 
-def _locate(segments: tuple[str, ...], call: Call) -> Target | None:
+def _locate(segments: tuple[str, ...], call: Call) -> RequestTarget | None:
     match segments:
         case ("xcore", container, "instances", instance_id):
             is_good = container and instance_id and not container.startswith(_DPS_SCOPE)
-            return Target(FALLBACK_OFFER, container, instance_id) if is_good else None
+            return RequestTarget(FALLBACK_OFFER, container, instance_id) if is_good else None
         case ("dps", "offers", offer_id):
             is_fallback = parse_qs(call.query).get("offer-type") == ["fallback"]
             scope = _DPS_SCOPE + call.headers.get("x-sandbox-name", "")
-            return Target(FALLBACK_OFFER, scope, offer_id) if offer_id and is_fallback else None
+            is_one = bool(offer_id) and is_fallback
+            return RequestTarget(FALLBACK_OFFER, scope, offer_id) if is_one else None
         case ("dps", "offers"):
             is_fallback = parse_qs(call.query).get("offer-type") == ["fallback"]
             scope = _DPS_SCOPE + call.headers.get("x-sandbox-name", "")
-            return Target(FALLBACK_OFFER, scope, "") if is_fallback else None
+            return RequestTarget(FALLBACK_OFFER, scope, "") if is_fallback else None
         case _:
             return None
 
 
-def _answer(options: SimulatorOptions, memory: Memory, call: Call, target: Target | None) -> Answer:
+def _answer(
+    options: SimulatorOptions, memory: Memory, call: Call, target: RequestTarget | None
+) -> VendorReply:
     code = _gateway_code(options, memory, call)
     if code is not None:
         return _gateway(code)
@@ -415,8 +419,8 @@ def _gateway_code(options: SimulatorOptions, tokens: Tokens, call: Call) -> str 
 
 
 def _serve(
-    options: SimulatorOptions, entities: Entities, call: Call, target: Target | None
-) -> Answer:
+    options: SimulatorOptions, entities: Entities, call: Call, target: RequestTarget | None
+) -> VendorReply:
     if not call.headers.get("x-sandbox-name"):
         raise _ServiceError(400, "Bad Request", "Header x-sandbox-name is missing")
     if target is None:
@@ -426,20 +430,20 @@ def _serve(
     if call.method not in ("GET", "PATCH"):
         words = "Method Not Allowed"
         refusal = _problem(405, words, f"{call.method} is not taken here", call.transaction_id)
-        return Answer(refusal.status, refusal.body, {**refusal.headers, "Allow": "GET, PATCH"})
+        return VendorReply(refusal.status, refusal.body, {**refusal.headers, "Allow": "GET, PATCH"})
     dialect = _DPS_DIALECT if target.scope.startswith(_DPS_SCOPE) else _XCORE_DIALECT
     dialect.headers(call)
     document = _document(options, entities, dialect, target)
     if call.method == "GET":
         is_known = call.headers.get("if-none-match") == f'"{document[dialect.etag]}"'
-        return Answer(304) if is_known else json_answer(200, document)
+        return VendorReply(304) if is_known else json_answer(200, document)
     return _update(entities, call, dialect, target, document)
 
 
 _MOST_LISTED = 100
 
 
-def _listed(entities: Entities, call: Call, target: Target) -> Answer:
+def _listed(entities: Entities, call: Call, target: RequestTarget) -> VendorReply:
     """A page of what was written; `start` is the id of the last offer of the page before."""
     if call.method != "GET":
         raise _ServiceError(405, "Method Not Allowed", f"{call.method} is not taken here")
@@ -468,7 +472,7 @@ _SAMPLE_ID = "b3966680-13ec-11eb-9c20-8323709cfc65"
 
 
 def _document(
-    options: SimulatorOptions, entities: Entities, dialect: Dialect, target: Target
+    options: SimulatorOptions, entities: Entities, dialect: Dialect, target: RequestTarget
 ) -> dict[str, Any]:
     written = entities.get(target.kind, target.scope, target.entity_id)
     if written is not None:
@@ -479,8 +483,8 @@ def _document(
 
 
 def _update(
-    entities: Entities, call: Call, dialect: Dialect, target: Target, document: dict[str, Any]
-) -> Answer:
+    entities: Entities, call: Call, dialect: Dialect, target: RequestTarget, document: JsonObject
+) -> VendorReply:
     patch = _patch(call.body)
     if dialect is _XCORE_DIALECT:
         _check_etag(call, document[dialect.etag])
@@ -489,7 +493,7 @@ def _update(
     patched |= dialect.signed(_time(call.now_utc_s), call.headers["x-api-key"])
     entities.put(target.kind, target.scope, target.entity_id, patched)
     receipt = json_answer(200, dialect.receipt(patched, target))
-    return Answer(receipt.status, receipt.body, receipt.headers, applied=True)
+    return VendorReply(receipt.status, receipt.body, receipt.headers, applied=True)
 
 
 def _time(now_utc_s: float) -> str:
@@ -585,7 +589,7 @@ class _Patch(JsonPatch):
     operations = MappingProxyType({**JsonPatch.operations, "test": _Test})
 
 
-VENDOR = Vendor(
+VENDOR = EmulatedVendor(
     "adobe",
     "/data/core",
     _locate,

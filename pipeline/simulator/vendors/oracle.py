@@ -25,14 +25,14 @@ from pipeline.simulator.headers import basic_credentials, bearer_token
 from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.tokens import token_answer
 from pipeline.simulator.vendor import (
-    Answer,
     Call,
+    EmulatedVendor,
     Entities,
     Memory,
-    Target,
+    RequestTarget,
     TokenDesk,
     Tokens,
-    Vendor,
+    VendorReply,
 )
 
 OFFER_STATUS = "oracle.offer-status"
@@ -43,11 +43,11 @@ _ACTIVE, _CANCELED = 1, 3
 # ---- errors ----
 
 
-def _failure(status: int, words: str, _transaction_id: str) -> Answer:
-    return Answer(status, f"{words}\n".encode(), {"Content-Type": "text/plain"})
+def _failure(status: int, words: str, _transaction_id: str) -> VendorReply:
+    return VendorReply(status, f"{words}\n".encode(), {"Content-Type": "text/plain"})
 
 
-def _unlike(words: str, entity_id: str) -> Answer:
+def _unlike(words: str, entity_id: str) -> VendorReply:
     """A 500 in one of three shapes, always the same for one id: none is documented."""
     match zlib.crc32(entity_id.encode("utf-8", "replace")) % 3:
         case 0:
@@ -56,7 +56,7 @@ def _unlike(words: str, entity_id: str) -> Answer:
             return _failure(500, words, "")
         case _:
             document = f'<?xml version="1.0"?><error><message>{escape(words)}</message></error>'
-            return Answer(
+            return VendorReply(
                 500, document.encode("utf-8", "replace"), {"Content-Type": "application/xml"}
             )
 
@@ -66,7 +66,7 @@ def _unlike(words: str, entity_id: str) -> Answer:
 _LIFETIME_S = 3600.0
 
 
-def _give_token(options: SimulatorOptions, tokens: Tokens, call: Call) -> Answer:
+def _give_token(options: SimulatorOptions, tokens: Tokens, call: Call) -> VendorReply:
     if call.method != "GET":
         return _only("GET")
     known = (options.client_id, options.client_secret)
@@ -77,9 +77,9 @@ def _give_token(options: SimulatorOptions, tokens: Tokens, call: Call) -> Answer
     )
 
 
-def _only(method: str) -> Answer:
+def _only(method: str) -> VendorReply:
     refusal = _failure(405, f"Only {method} is allowed", "")
-    return Answer(refusal.status, refusal.body, {**refusal.headers, "Allow": method})
+    return VendorReply(refusal.status, refusal.body, {**refusal.headers, "Allow": method})
 
 
 # ---- what the body must be ----
@@ -157,21 +157,25 @@ def _schema_fault(body: Any) -> str | None:
 _PATH = ("statusupdate", "offers")
 
 
-def _locate(segments: tuple[str, ...], call: Call) -> Target | None:
+def _locate(segments: tuple[str, ...], call: Call) -> RequestTarget | None:
     if segments != _PATH:
         return None
     try:
         ids = tuple(offer.text for offer in _offers(parse_json(call.body)))
     except ValueError:
         ids = ()
-    return Target(OFFER_STATUS, "", ids[0] if len(ids) == 1 else "", ids)
+    return RequestTarget(OFFER_STATUS, "", ids[0] if len(ids) == 1 else "", ids)
 
 
-def _answer(options: SimulatorOptions, memory: Memory, call: Call, target: Target | None) -> Answer:
+def _answer(
+    options: SimulatorOptions, memory: Memory, call: Call, target: RequestTarget | None
+) -> VendorReply:
     if not _is_authentic(options, memory, call):
         refusal = _failure(401, "Unauthorized", call.transaction_id)
         scheme = "Basic" if options.oracle_auth == "basic" else "Bearer"
-        return Answer(refusal.status, refusal.body, {**refusal.headers, "WWW-Authenticate": scheme})
+        return VendorReply(
+            refusal.status, refusal.body, {**refusal.headers, "WWW-Authenticate": scheme}
+        )
     if target is None:
         return _failure(404, "Not Found", call.transaction_id)
     if call.method != "PUT":
@@ -192,7 +196,7 @@ def _is_authentic(options: SimulatorOptions, tokens: Tokens, call: Call) -> bool
             return token is not None and tokens.is_good(VENDOR.name, token, call.now_utc_s)
 
 
-def _update(options: SimulatorOptions, entities: Entities, call: Call) -> Answer:
+def _update(options: SimulatorOptions, entities: Entities, call: Call) -> VendorReply:
     if not is_json(call.headers.get("content-type", "")):
         return _failure(415, "Unsupported Media Type", call.transaction_id)
     try:
@@ -208,10 +212,12 @@ def _update(options: SimulatorOptions, entities: Entities, call: Call) -> Answer
     status, ids = int(body["statusCode"]), [_canonical(offer.text) for offer in _offers(body)]
     for entity_id in ids:
         entities.put(OFFER_STATUS, "", entity_id, _state(body, status))
-    return Answer(200, b"true", {"Content-Type": "application/json"}, applied=True)
+    return VendorReply(200, b"true", {"Content-Type": "application/json"}, applied=True)
 
 
-def _refused(options: SimulatorOptions, entities: Entities, body: dict[str, Any]) -> Answer | None:
+def _refused(
+    options: SimulatorOptions, entities: Entities, body: dict[str, Any]
+) -> VendorReply | None:
     """The 500 for the first thing that is wrong with the offers, or None: all or nothing."""
     status, offers = int(body.get("statusCode", -1)), list(_offers(body))
     if status not in range(4):
@@ -273,7 +279,7 @@ def _canonical(text: str) -> str:
     return before + plus + (number.lstrip("0") or "0")
 
 
-VENDOR = Vendor(
+VENDOR = EmulatedVendor(
     "oracle",
     "/bcws/webresources/v1.0",
     _locate,

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs
 from pipeline.simulator.content import date_time_fault, is_json, json_answer, parse_json
 from pipeline.simulator.headers import basic_credentials
 from pipeline.simulator.options import SimulatorOptions
-from pipeline.simulator.vendor import Answer, Call, Entities, Target, Vendor
+from pipeline.simulator.vendor import Call, EmulatedVendor, Entities, RequestTarget, VendorReply
 
 COUPON = "xsolla.coupon"
 BONUS = "xsolla.bonus-promotion"
@@ -243,7 +243,7 @@ _CODES = {500: 1000, 503: 1101}
 
 def _error(
     status: int, code: int, message: str, transaction_id: str, problems: list[Problem] | None = None
-) -> Answer:
+) -> VendorReply:
     document: dict[str, Any] = {
         "statusCode": status,
         "errorCode": code,
@@ -257,13 +257,13 @@ def _error(
     return json_answer(status, document)
 
 
-def _failure(status: int, words: str, transaction_id: str) -> Answer:
+def _failure(status: int, words: str, transaction_id: str) -> VendorReply:
     code = _CODES.get(status, 0)
     message = f"[0401-{code}]: {words}" if code else words
     return _error(status, code, message, transaction_id)
 
 
-def _wrong_body(call: Call, problems: list[Problem]) -> Answer:
+def _wrong_body(call: Call, problems: list[Problem]) -> VendorReply:
     name, words = problems[0]
     property_words = f"The property `{name}` {words}" if name else f"The body {words}"
     message = f"[0401-1102]: Unprocessable Entity. {property_words}"
@@ -276,7 +276,7 @@ def _wrong_body(call: Call, problems: list[Problem]) -> Answer:
 _WHOLE_NUMBERS = re.compile(r"[0-9]{1,38}")  # one or two 64-bit numbers
 
 
-def _locate(segments: tuple[str, ...], _call: Call) -> Target | None:
+def _locate(segments: tuple[str, ...], _call: Call) -> RequestTarget | None:
     match segments:
         case ("v2", "project", project_id, "admin", "coupon", external_id):
             kind, entity_id, numeric = COUPON, external_id, project_id
@@ -289,23 +289,23 @@ def _locate(segments: tuple[str, ...], _call: Call) -> Target | None:
         case _:
             return None
     is_good = bool(project_id and entity_id) and _WHOLE_NUMBERS.fullmatch(numeric)
-    return Target(kind, project_id, entity_id) if is_good else None
+    return RequestTarget(kind, project_id, entity_id) if is_good else None
 
 
-def _whole(kind: str, project_id: str) -> Target | None:
+def _whole(kind: str, project_id: str) -> RequestTarget | None:
     """All entities of a project."""
-    return Target(kind, project_id, "") if _WHOLE_NUMBERS.fullmatch(project_id) else None
+    return RequestTarget(kind, project_id, "") if _WHOLE_NUMBERS.fullmatch(project_id) else None
 
 
 def _answer(
-    options: SimulatorOptions, entities: Entities, call: Call, target: Target | None
-) -> Answer:
+    options: SimulatorOptions, entities: Entities, call: Call, target: RequestTarget | None
+) -> VendorReply:
     if target is None:
         return _failure(404, "Not Found", call.transaction_id)
     allowed = ("GET", "PUT") if target.entity_id else ("GET",)
     if call.method not in allowed:
         refusal = _failure(405, f"Method {call.method} Not Allowed", call.transaction_id)
-        return Answer(
+        return VendorReply(
             refusal.status, refusal.body, {**refusal.headers, "Allow": ", ".join(allowed)}
         )
     if not _is_authentic(options, call.headers.get("authorization", ""), target.scope):
@@ -329,7 +329,9 @@ def _is_authentic(options: SimulatorOptions, authorization: str, project_id: str
     return is_known and password == options.api_key
 
 
-def _update(options: SimulatorOptions, entities: Entities, call: Call, target: Target) -> Answer:
+def _update(
+    options: SimulatorOptions, entities: Entities, call: Call, target: RequestTarget
+) -> VendorReply:
     if not is_json(call.headers.get("content-type", "")):
         message = "[0410-1803]: Unsupported content type, application/json expected"
         return _error(422, 1803, message, call.transaction_id)
@@ -345,7 +347,7 @@ def _update(options: SimulatorOptions, entities: Entities, call: Call, target: T
         return _error(422, 1102, message, call.transaction_id, unknown)
     known = {field: body[field] for field in _FIELDS[target.kind] if field in body}
     entities.put(target.kind, target.scope, target.entity_id, known)
-    return Answer(204, applied=True)
+    return VendorReply(204, applied=True)
 
 
 def _parse(raw: bytes) -> tuple[Any, list[Problem]]:
@@ -362,7 +364,7 @@ def _unknown_skus(unknown: frozenset[str], body: dict[str, Any]) -> Iterator[Pro
                 yield f"{field}[{index}].sku", f"is not in the catalog: {item['sku']}"
 
 
-def _not_found(call: Call, target: Target) -> Answer:
+def _not_found(call: Call, target: RequestTarget) -> VendorReply:
     if target.kind == COUPON:
         message = "[0401-9802]: Coupon or promo code not found"
         return _error(404, 9802, message, call.transaction_id)
@@ -403,7 +405,9 @@ _SAMPLES: Mapping[str, dict[str, Any]] = {
 }
 
 
-def _state(options: SimulatorOptions, entities: Entities, target: Target) -> dict[str, Any] | None:
+def _state(
+    options: SimulatorOptions, entities: Entities, target: RequestTarget
+) -> dict[str, Any] | None:
     written = entities.get(target.kind, target.scope, target.entity_id)
     if written is not None:
         return written
@@ -413,7 +417,9 @@ def _state(options: SimulatorOptions, entities: Entities, target: Target) -> dic
     return _SAMPLES[target.kind]
 
 
-def _read(options: SimulatorOptions, entities: Entities, call: Call, target: Target) -> Answer:
+def _read(
+    options: SimulatorOptions, entities: Entities, call: Call, target: RequestTarget
+) -> VendorReply:
     state = _state(options, entities, target)
     if state is None:
         return _not_found(call, target)
@@ -427,7 +433,7 @@ _LISTS = {COUPON: "items", BONUS: "promotions"}
 _MOST_LISTED = 50
 
 
-def _listed(entities: Entities, call: Call, target: Target) -> Answer:
+def _listed(entities: Entities, call: Call, target: RequestTarget) -> VendorReply:
     """A page of what was written: `limit` and `offset`; more than 50 are not given at once."""
     query = parse_qs(call.query, keep_blank_values=True)
     texts = [query.get(name, [default]) for name, default in (("limit", "50"), ("offset", "0"))]
@@ -524,4 +530,4 @@ def _is_reset_day(interval: Mapping[str, Any], day: datetime) -> bool:
             return True
 
 
-VENDOR = Vendor("xsolla", "/xsolla/api", _locate, _answer, _failure)
+VENDOR = EmulatedVendor("xsolla", "/xsolla/api", _locate, _answer, _failure)

@@ -20,7 +20,7 @@ _TO_MEND = (Status.INVALID, Status.REJECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class NextStep:
     """One thing to do.
 
     words    may hold a vendor's
@@ -66,26 +66,28 @@ def headline(why: str, counts: Mapping[Status, int]) -> str:
     return f"{number(good)} of {counted(rows, 'row')} succeeded, {number(rows - good)} did not"
 
 
-def steps(summary: Summary) -> tuple[Step, ...]:
+def steps(summary: Summary) -> tuple[NextStep, ...]:
     """All that is to be done; nothing where every row succeeded."""
     return tuple(_steps(summary))
 
 
-def _steps(summary: Summary) -> Iterator[Step]:
+def _steps(summary: Summary) -> Iterator[NextStep]:
     for name, account in summary.accounts.items():
         if account.stopped is not None:
-            yield Step(words=f"Account {name} stopped: {account.stopped}", anchor="outcomes")
+            yield NextStep(words=f"Account {name} stopped: {account.stopped}", anchor="outcomes")
     if summary.stopped:
-        yield Step(words=f"The run ended early: {summary.stopped}")
+        yield NextStep(words=f"The run ended early: {summary.stopped}")
     if summary.statuses.get(Status.UNKNOWN):
         rows = counted(summary.statuses[Status.UNKNOWN], "row")
-        yield Step(words=f"Look up {rows} at the vendor: they may have been applied", anchor="why")
+        yield NextStep(
+            words=f"Look up {rows} at the vendor: they may have been applied", anchor="why"
+        )
     yield from _hints(summary)
     if any(summary.statuses.get(status) for status in _TO_MEND):
         words = "Fix the error file's rows and send it again"
         if summary.made_of != "file":
             words = "Fix the file that the plan was made of, and make a new plan"
-        yield Step(words=words, anchor="why")
+        yield NextStep(words=words, anchor="why")
     if summary.exit_code != _REFUSED and not summary.is_simulated:
         yield from _again(summary)
 
@@ -95,26 +97,26 @@ def commands(summary: Summary) -> tuple[str, ...]:
     return tuple(step.command for step in steps(summary) if step.command)
 
 
-def _hints(summary: Summary) -> Iterator[Step]:
+def _hints(summary: Summary) -> Iterator[NextStep]:
     """What the most frequent kinds of errors ask for, each hint once."""
     told: set[str] = set()
     for place, error in enumerate(summary.errors, start=1):
         if error.hint and error.hint not in told and len(told) < _MOST_HINTS:
             told.add(error.hint)
             what = f"{counted(error.count, 'row')} {error.status.replace('_', ' ')}"
-            yield Step(words=f"{what}: {error.hint}", anchor=f"kind-{place}")
+            yield NextStep(words=f"{what}: {error.hint}", anchor=f"kind-{place}")
 
 
-def _again(summary: Summary) -> Iterator[Step]:
+def _again(summary: Summary) -> Iterator[NextStep]:
     run = shlex.quote(summary.run)
     if summary.statuses.get(Status.NOT_ATTEMPTED):
         rows = counted(summary.statuses[Status.NOT_ATTEMPTED], "row")
-        yield Step(
+        yield NextStep(
             words=f"Then send {rows} that waited, and settle those in doubt",
             command=f"pipeline resume {run}",
         )
     elif summary.statuses.get(Status.FAILED):
-        yield Step(
+        yield NextStep(
             words="Then send again what needs no correction",
             command=f"pipeline resume --failed {run}",
         )

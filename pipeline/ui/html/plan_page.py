@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.model.formatting import counted, number
 from pipeline.model.plan import SENT_KINDS, PlanKind, Planned
-from pipeline.reporter.publish import publish_text
+from pipeline.store.files import atomic_write
 
 MOST_FIELDS = 200
 
@@ -41,7 +41,7 @@ class ChangedField(NamedTuple):
     new: str
 
 
-class Noted(NamedTuple):
+class PlanNote(NamedTuple):
     """A row that needs words."""
 
     kind: PlanKind
@@ -61,7 +61,7 @@ def publish_plan_page(
     plan: Path,
     planned: Planned,
     changed: Sequence[ChangedField],
-    noted: Sequence[Noted],
+    noted: Sequence[PlanNote],
     stopped: Mapping[str, str],
 ) -> Path:
     """Write the page of a plan beside its file; where it is. Raises OSError.
@@ -88,5 +88,5 @@ def publish_plan_page(
         stopped=stopped,
         tone="bad" if stopped else "attention" if any(each.cleared for each in changed) else "good",
     )
-    publish_text(page, text)
+    atomic_write(page, text.encode())
     return page

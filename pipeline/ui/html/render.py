@@ -17,7 +17,7 @@ from pipeline.model import Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.formatting import MEANING, counted, duration, number, one_line, row_list
 from pipeline.model.sample import LATENCY_BOUNDS_S
-from pipeline.reporter.aggregate import Aggregate, Example
+from pipeline.reporter.aggregate import Aggregate, ExampleRow
 from pipeline.reporter.summary import Counts, ErrorSummary, Summary
 from pipeline.ui.html.advice import ended, headline, steps, tone_of
 from pipeline.ui.html.run_index import Card, card_of, compared, earlier
@@ -252,7 +252,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 
 def filled(template: str, **values: Any) -> str:
     """A template with values in it, each text of them escaped."""
-    examples: Mapping[int, Example] = values.get("examples_of", {})
+    examples: Mapping[int, ExampleRow] = values.get("examples_of", {})
     environment = _environment()
     return environment.get_template(template).render(
         **values,

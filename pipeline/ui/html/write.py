@@ -6,10 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.reporter.aggregate import Aggregate
-from pipeline.reporter.publish import file_sha256, publish_text
+from pipeline.reporter.publish import file_sha256
 from pipeline.reporter.source import ReportSource
 from pipeline.reporter.summary import PAGE_NAME, PageSummary, Summary
 from pipeline.reporter.tally import Tally
+from pipeline.store.files import atomic_write
 from pipeline.ui.html.run_index import cards_in, read_shelf
 from pipeline.ui.html.sample_exchanges import met
 from pipeline.ui.html.timeline import Timelines
@@ -52,7 +53,7 @@ def publish_page(
         shelf=cards_in(folder.parent),
     )
     path = folder / PAGE_NAME
-    publish_text(path, report_page(facts))
+    atomic_write(path, report_page(facts).encode())
     page = PageSummary(name=PAGE_NAME, bytes=path.stat().st_size, sha256=file_sha256(path))
     return summary.model_copy(update={"page": page})
 
@@ -63,7 +64,8 @@ def publish_index(reports: Path, run: str) -> None:
 
     with suppress(OSError):  # a convenience, as `latest` is: each report is whole without it
         cards = read_shelf(reports, MOST_INDEXED + 1)
-        publish_text(reports / INDEX_NAME, index_page(cards), reports / f".{INDEX_NAME}.{run}")
+        part = reports / f".{INDEX_NAME}.{run}"
+        atomic_write(reports / INDEX_NAME, index_page(cards).encode(), part=part)
 
 
 class HtmlPages:

@@ -1,13 +1,13 @@
 """A run in a terminal: the question before it, the live table, the lines after it."""
 
 from pipeline.ui.terminal.display import LiveDisplay, PlainDisplay
-from pipeline.ui.terminal.screens import Question, Target, closing, show_question
+from pipeline.ui.terminal.screens import Question, SendTarget, closing, show_question
 
 __all__ = [
     "LiveDisplay",
     "PlainDisplay",
     "Question",
-    "Target",
+    "SendTarget",
     "closing",
     "show_question",
 ]

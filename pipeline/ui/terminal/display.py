@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.model import AccountProgress, Trouble
+from pipeline.model import AccountProgress, RecentError
 from pipeline.model.formatting import about, compact, counted, number, one_line
 from pipeline.ui.terminal.pace import Pace, Paces, Throughput, sparkline, total
 from pipeline.ui.terminal.printable import Printable
@@ -191,7 +191,7 @@ def _troubles(paces: Sequence[Pace]) -> Iterator[RenderableType]:
     yield table
 
 
-def _trouble(name: str, trouble: Trouble) -> tuple[str, str, str]:
+def _trouble(name: str, trouble: RecentError) -> tuple[str, str, str]:
     words = f"{name}: {trouble.words}" if name else trouble.words
     return f"{compact(trouble.times)}x", one_line(trouble.code), one_line(words)
 

@@ -67,7 +67,7 @@ def moment(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-class Entity(NamedTuple):
+class EntityQuery(NamedTuple):
     """What rows may be about, whatever its origin and scope.
 
     id  as `EntityKey` has it
@@ -78,7 +78,7 @@ class Entity(NamedTuple):
     id: str
 
 
-class Asked(NamedTuple):
+class EntityRequest(NamedTuple):
     """What one row asked for.
 
     entity  the whole key as text
@@ -91,7 +91,7 @@ class Asked(NamedTuple):
     job: str
 
 
-def asked_of(path: Path, wanted: Entity) -> Iterator[Asked]:
+def asked_of(path: Path, wanted: EntityQuery) -> Iterator[EntityRequest]:
     """The rows of a jobs file that are about an entity, in row order.
 
     Holds the matching rows of one stretch of the file. Raises ReportError where it cannot be read.
@@ -100,11 +100,11 @@ def asked_of(path: Path, wanted: Entity) -> Iterator[Asked]:
     is_near = entity.starts_with(f"{wanted.vendor}|")
     is_near &= entity.ends_with(f"|{wanted.kind}|{wanted.id}")
     try:
-        for frame in read_frames(path, columns=Asked._fields):
-            near = frame.filter(is_near).select(Asked._fields)
-            for asked in map(Asked._make, near.iter_rows()):
+        for frame in read_frames(path, columns=EntityRequest._fields):
+            near = frame.filter(is_near).select(EntityRequest._fields)
+            for asked in map(EntityRequest._make, near.iter_rows()):
                 vendor, _origin, _scope, kind, id_ = asked.entity.split("|", _BEFORE_ID)
-                if Entity(vendor, kind, id_) == wanted:  # else its end is part of a longer id
+                if EntityQuery(vendor, kind, id_) == wanted:  # else its end is part of a longer id
                     yield asked
     except (OSError, DamagedError, pl.exceptions.PolarsError) as error:
         why = str(error).partition("\n")[0]

@@ -40,7 +40,7 @@ _MESSAGE_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class SendTarget:
     """What one account would be sent.
 
     rows       operation -> rows of it
@@ -78,7 +78,7 @@ class Question:
     file: Path
     rows: int
     invalid: int
-    targets: tuple[Target, ...]
+    targets: tuple[SendTarget, ...]
     done: int = 0
     blank_lines: int = 0
     examples: tuple[str, ...] = ()
@@ -228,7 +228,7 @@ def _rows_text(question: Question) -> Text:
     return text
 
 
-def _target_text(target: Target) -> Text:
+def _target_text(target: SendTarget) -> Text:
     text = _text(target.account, "bold")
     scope = f", {target.scope}" if target.scope else ""
     text.append(f"  {one_line(f'{target.vendor} at {target.host}{scope}')}", style="not bold")
@@ -239,7 +239,7 @@ def _target_text(target: Target) -> Text:
     return text
 
 
-def _lasting(target: Target) -> str:
+def _lasting(target: SendTarget) -> str:
     requests = "" if target.requests is None else f"{counted(target.requests, 'request')}, "
     quota = f"{target.quota} ({target.quota_is})" if target.quota_is else target.quota
     if target.lasts_s is None:

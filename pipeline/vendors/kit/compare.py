@@ -235,7 +235,7 @@ def _apart(
 Place = tuple[str, ...]
 
 
-class Step(NamedTuple):
+class PatchStep(NamedTuple):
     """One operation of a JSON Patch, its pointers taken apart (RFC 6902).
 
     value   None where it has none
@@ -261,7 +261,7 @@ class Unheld(NamedTuple):
     is_told: bool
 
 
-def unheld(steps: Sequence[Step], document: Mapping[str, Any]) -> tuple[Unheld, ...]:
+def unheld(steps: Sequence[PatchStep], document: Mapping[str, Any]) -> tuple[Unheld, ...]:
     """Where `document` is not as the patch would have left it; empty: the patch is in it.
 
     Setting and removing members does the same to a document once or twice. So the patch is applied
@@ -271,9 +271,9 @@ def unheld(steps: Sequence[Step], document: Mapping[str, Any]) -> tuple[Unheld, 
     unchanged where it is still that; as neither that nor what the patch makes of it, it tells
     nothing. Null and absent are the same.
 
-    >>> unheld([Step("replace", ("status",), "live")], {"status": "draft"})
+    >>> unheld([PatchStep("replace", ("status",), "live")], {"status": "draft"})
     (Unheld(place=('status',), wanted='live', found='draft', is_told=True),)
-    >>> unheld([Step("add", ("tags", "-"), "x")], {"tags": ["x"]})
+    >>> unheld([PatchStep("add", ("tags", "-"), "x")], {"tags": ["x"]})
     (Unheld(place=('tags', '-'), wanted='x', found=None, is_told=False),)
     """
     replay = _Replay(document)
@@ -308,9 +308,9 @@ class _Replay:
         self.supposed: dict[Place, Any] = {}
         self.counted: dict[Place, Place] = {}
 
-    def take(self, step: Step) -> None:
+    def take(self, step: PatchStep) -> None:
         if step.name == "copy" and self._is_known(step.source):
-            step = Step("add", step.place, value_at(self.document, step.source))
+            step = PatchStep("add", step.place, value_at(self.document, step.source))
         if step.name == "test":
             # what was written is known already; a test that denies it lets no patch through
             if not any(_overlap(step.place, other) for other in self.written):
@@ -364,14 +364,14 @@ class _Replay:
         in_a_list = place and _IN_A_LIST.fullmatch(place[-1])
         return bool(in_a_list) and not isinstance(value_at(self.document, place[:-1]), dict)
 
-    def _tell_nothing(self, step: Step, place: Place) -> None:
+    def _tell_nothing(self, step: PatchStep, place: Place) -> None:
         area = place[:-1] if self._is_item(place) else place  # the other items move, too
         value = None if step.value is ABSENT else step.value
         self.untold.append(Unheld(step.place, value, None, is_told=False))
         self.moved.append(area)
         self.known = [other for other in self.known if not _overlap(other, area)]
 
-    def _change_list(self, step: Step) -> None:
+    def _change_list(self, step: PatchStep) -> None:
         """Add or remove an item of a list of which is known what stands in it."""
         above, last = step.place[:-1], step.place[-1]
         found = value_at(self.document, above)

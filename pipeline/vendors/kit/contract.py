@@ -176,7 +176,7 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
-class Page(NamedTuple):
+class EntityPage(NamedTuple):
     """Some entities of a list.
 
     states  by the id that an `EntityKey` has
@@ -200,11 +200,11 @@ class Listing(Generic[S, J]):
     """
 
     request: Callable[[S, J, str], Request]
-    page: Callable[[S, Reply, str], Page | None]
+    page: Callable[[S, Reply, str], EntityPage | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading(Generic[S, J]):
+class EntityRead(Generic[S, J]):
     """How an entity is read back.
 
     request         a GET for what a job updates: the entity's path, no body
@@ -265,7 +265,7 @@ class Guard(Generic[S, J]):
     expected: Callable[[S, J], str]
 
 
-class Known(NamedTuple):
+class KnownReply(NamedTuple):
     """A reply of which the vendor's pages, or this project, say more than its status does.
 
     words   for people, as in "404 with code 9502"
@@ -330,14 +330,14 @@ class Operation(Generic[S, J]):
     repeat_note: str
     refuse: Callable[[S, J], str | None] = lambda _settings, _job: None
     irreversible: Callable[[J], bool] = lambda _job: False
-    reading: Reading[S, J] | None = None
+    reading: EntityRead[S, J] | None = None
     change: Change[S, J] | None = None
     guard: Guard[S, J] | None = None
     writes: Callable[[S, J], frozenset[str] | None] = lambda _settings, _job: None
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1
     warn: Callable[[J], tuple[str, ...]] = lambda _job: ()
-    known: tuple[Known, ...] = ()
+    known: tuple[KnownReply, ...] = ()
     always: tuple[str, ...] = ()
     sample: Mapping[str, str] = field(default_factory=dict)
 

@@ -1,6 +1,6 @@
 """A JSON Patch carried out, and the patch that takes it back. Pure: nothing that is given changes.
 
-Steps are RFC 6902's, their pointers taken apart (`compare.Step`).
+Steps are RFC 6902's, their pointers taken apart (`compare.PatchStep`).
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.vendors.kit.compare import Place, Step, meaning
+from pipeline.vendors.kit.compare import PatchStep, Place, meaning
 
 _ABSENT: Any = object()
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
-def applied(steps: Sequence[Step], document: Mapping[str, Any]) -> dict[str, Any] | None:
+def applied(steps: Sequence[PatchStep], document: Mapping[str, Any]) -> dict[str, Any] | None:
     """`document` after a patch; None where the patch cannot be carried out on it.
 
-    >>> applied([Step("add", ("tags", "-"), "x"), Step("remove", ("name",))],
+    >>> applied([PatchStep("add", ("tags", "-"), "x"), PatchStep("remove", ("name",))],
     ...         {"tags": [], "name": "a"})
     {'tags': ['x']}
-    >>> applied([Step("test", ("name",), "b")], {"name": "a"}) is None
+    >>> applied([PatchStep("test", ("name",), "b")], {"name": "a"}) is None
     True
     """
     root: dict[str, Any] = {"": copy.deepcopy(dict(document))}
@@ -33,7 +33,7 @@ def applied(steps: Sequence[Step], document: Mapping[str, Any]) -> dict[str, Any
     return found if isinstance(found, dict) else None
 
 
-def _carried_out(root: dict[str, Any], step: Step) -> bool:
+def _carried_out(root: dict[str, Any], step: PatchStep) -> bool:
     """Whether one step could be carried out; `root` holds the document under an empty name."""
     place = ("", *step.place)
     if step.name == "test":
@@ -94,29 +94,29 @@ def value_at(document: Any, place: Place) -> Any:
 
 
 def restoring(
-    steps: Sequence[Step], before: Mapping[str, Any], after: Mapping[str, Any]
-) -> list[Step]:
+    steps: Sequence[PatchStep], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[PatchStep]:
     """What makes of `after` what `before` was, wherever `steps` wrote; nothing else is touched.
 
     A list of which an item was written is put back whole: its items have no names.
 
-    >>> restoring([Step("add", ("tags", "-"), "x")], {"tags": ["y"]}, {"tags": ["y", "x"]})
+    >>> restoring([PatchStep("add", ("tags", "-"), "x")], {"tags": ["y"]}, {"tags": ["y", "x"]})
     [Step(name='replace', place=('tags',), value=['y'], source=())]
     """
     found = []
     for place in _outermost(steps, before, after):
         was, now = value_at(before, place), value_at(after, place)
         if was is _ABSENT and now is not _ABSENT:
-            found.append(Step("remove", place))
+            found.append(PatchStep("remove", place))
         elif was is not _ABSENT and now is _ABSENT:
-            found.append(Step("add", place, was))
+            found.append(PatchStep("add", place, was))
         elif was is not _ABSENT and meaning(was) != meaning(now):
-            found.append(Step("replace", place, was))
+            found.append(PatchStep("replace", place, was))
     return found
 
 
 def _outermost(
-    steps: Sequence[Step], before: Mapping[str, Any], after: Mapping[str, Any]
+    steps: Sequence[PatchStep], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[Place]:
     """Places that steps wrote, none within another, cut off where they enter a list."""
     written = dict.fromkeys(
@@ -132,7 +132,7 @@ def _outermost(
     ]
 
 
-def _written_by(step: Step) -> Iterator[Place]:
+def _written_by(step: PatchStep) -> Iterator[Place]:
     yield step.place
     if step.name == "move":
         yield step.source

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Final
 
-from pipeline.vendors.kit.compare import ABSENT, Place, Step, meaning, value_at
+from pipeline.vendors.kit.compare import ABSENT, PatchStep, Place, meaning, value_at
 from pipeline.vendors.kit.json_patch import applied
 
 _IN_A_LIST = re.compile(r"-|[0-9]+")  # or a member of that name: only the vendor knows which
@@ -18,31 +18,32 @@ _UNPLAIN: Final = object()
 _ANYTHING: Final = ...  # what a copy brings from elsewhere; copied with what it stands in, it stays
 
 
-def is_harmless(step: Step) -> bool:
+def is_harmless(step: PatchStep) -> bool:
     """Whether it leaves the same when done twice. In a list, `add` makes room: it does not.
 
-    >>> is_harmless(Step("add", ("name",), "x")), is_harmless(Step("add", ("tags", "-"), "x"))
-    (True, False)
+    >>> steps = PatchStep("add", ("name",), "x"), PatchStep("add", ("tags", "-"), "x")
+    >>> [is_harmless(step) for step in steps]
+    [True, False]
     """
     if step.name == "add":
         return not step.place or not _IN_A_LIST.fullmatch(step.place[-1])
     return step.name in {"replace", "test"}  # a test changes nothing
 
 
-def is_guarded(steps: Sequence[Step]) -> bool:
+def is_guarded(steps: Sequence[PatchStep]) -> bool:
     """Whether tests that lead the patch end it when it comes a second time.
 
-    >>> is_guarded([Step("test", ("tags",), ["a"]), Step("add", ("tags", "-"), "x")])
+    >>> is_guarded([PatchStep("test", ("tags",), ["a"]), PatchStep("add", ("tags", "-"), "x")])
     True
     """
     tests = list(takewhile(lambda step: step.name == "test", steps))
     return any(_ends_untrue(test, steps[len(tests) :]) for test in tests)
 
 
-def can_be_guarded(steps: Sequence[Step]) -> bool:
+def can_be_guarded(steps: Sequence[PatchStep]) -> bool:
     """Whether a document can be such that `guards_for` finds a test.
 
-    >>> can_be_guarded([Step("copy", ("b",), source=("a",))])
+    >>> can_be_guarded([PatchStep("copy", ("b",), source=("a",))])
     False
     """
     return any(
@@ -53,15 +54,15 @@ def can_be_guarded(steps: Sequence[Step]) -> bool:
 
 
 def guards_for(
-    steps: Sequence[Step], document: Mapping[str, Any], may_be_sent: Callable[[Any], bool]
-) -> tuple[Step, ...]:
+    steps: Sequence[PatchStep], document: Mapping[str, Any], may_be_sent: Callable[[Any], bool]
+) -> tuple[PatchStep, ...]:
     """Tests that hold in `document` and no longer after the patch; none where nothing fits.
 
     What must not be done twice is tested as it is: a list whole, since its items move.
 
     may_be_sent  whether a value of the document is fit for a request
 
-    >>> guards_for([Step("add", ("tags", "-"), "x")], {"tags": ["a"]}, lambda _value: True)
+    >>> guards_for([PatchStep("add", ("tags", "-"), "x")], {"tags": ["a"]}, lambda _value: True)
     (Step(name='test', place=('tags',), value=['a'], source=()),)
     """
     harmful = [step for step in steps if not is_harmless(step)]
@@ -74,17 +75,17 @@ def guards_for(
     return () if found is None else (*tests, found)
 
 
-def _place(step: Step) -> Place:
+def _place(step: PatchStep) -> Place:
     return _stem(step.place)
 
 
 def _tests_at(
     places: Iterator[Place], document: Mapping[str, Any], may_be_sent: Callable[[Any], bool]
-) -> Iterator[Step]:
+) -> Iterator[PatchStep]:
     for place in dict.fromkeys(places):
         value = value_at(document, place)
         if place and value is not ABSENT and may_be_sent(value):
-            yield Step("test", place, value)
+            yield PatchStep("test", place, value)
 
 
 def _stem(place: Place) -> Place:
@@ -92,13 +93,13 @@ def _stem(place: Place) -> Place:
     return tuple(takewhile(lambda token: not _IN_A_LIST.fullmatch(token), place))
 
 
-def _ends_untrue(test: Step, steps: Sequence[Step]) -> bool:
+def _ends_untrue(test: PatchStep, steps: Sequence[PatchStep]) -> bool:
     """Whether `steps` certainly leave something else where `test` looks.
 
-    >>> draft = Step("test", ("status",), "draft")
-    >>> _ends_untrue(draft, [Step("replace", ("status",), "approved")])
+    >>> draft = PatchStep("test", ("status",), "draft")
+    >>> _ends_untrue(draft, [PatchStep("replace", ("status",), "approved")])
     True
-    >>> _ends_untrue(draft, [Step("add", ("tags", "-"), "x")])
+    >>> _ends_untrue(draft, [PatchStep("add", ("tags", "-"), "x")])
     False
     """
     if _stem(test.place) != test.place:
@@ -126,7 +127,7 @@ def _surely_differ(one: Any, other: Any) -> bool:
     return meaning(one) != meaning(other)
 
 
-def _after(value: Any, place: Place, step: Step) -> Any:
+def _after(value: Any, place: Place, step: PatchStep) -> Any:
     """What stands at `place` after a step, where `value` did; `_UNPLAIN` where nobody can say."""
     size = len(place)
     if step.name == "test":
@@ -140,14 +141,14 @@ def _after(value: Any, place: Place, step: Step) -> Any:
     if len(step.place) <= size or not isinstance(value, dict | list):
         return _UNPLAIN
     if step.name == "copy" and step.source[:size] != place:
-        step = Step("add", step.place, _ANYTHING)
+        step = PatchStep("add", step.place, _ANYTHING)
     return _applied(value, step, size)
 
 
-def _applied(value: Any, step: Step, size: int) -> Any:
+def _applied(value: Any, step: PatchStep, size: int) -> Any:
     """`value` after a step within it, whose place has `size` tokens above it."""
     place, source = ("", *step.place[size:]), ("", *step.source[size:])
-    after = applied([Step(step.name, place, step.value, source)], {"": value})
+    after = applied([PatchStep(step.name, place, step.value, source)], {"": value})
     return _UNPLAIN if after is None else after[""]
 
 

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME
 
-from pipeline.run import Progress, Way, carry_out, prepare
+from pipeline.run import Progress, RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions
 from pipeline.ui.terminal import LiveDisplay
 from pipeline.ui.terminal.display import REFRESH_PER_S
@@ -105,7 +105,7 @@ def screen_of_a_run(folder: Path) -> str:
             yield
             looks.join()
 
-        anyio.run(carry_out, prepared, Way(watch=watch, environ=ENVIRON))
+        anyio.run(carry_out, prepared, RunEnvironment(watch=watch, environ=ENVIRON))
     return console.export_html(theme=SVG_EXPORT_THEME, code_format=SCREEN)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.model import Status
-from pipeline.ui.html.advice import Step, ended, steps
+from pipeline.ui.html.advice import NextStep, ended, steps
 from tests.reporter.runs import rejected, snapshot, source, text_frame, updated, write_report
 from tests.ui.html.pages import source_of
 
@@ -18,8 +18,8 @@ def test_where_all_went_well_nothing_is_to_be_done(tmp_path):
 def test_the_hint_of_the_most_frequent_error_leads_to_it(tmp_path):
     summary = summary_of(tmp_path, [rejected(1), rejected(2), updated(3)])
     assert steps(summary) == (
-        Step(words="2 rows rejected: check the id", anchor="kind-1"),
-        Step(words="Fix the error file's rows and send it again", anchor="why"),
+        NextStep(words="2 rows rejected: check the id", anchor="kind-1"),
+        NextStep(words="Fix the error file's rows and send it again", anchor="why"),
     )
 
 

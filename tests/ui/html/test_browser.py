@@ -19,7 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pipeline.model.plan import PlanKind, Planned
-from pipeline.ui.html.plan_page import ChangedField, Noted, publish_plan_page
+from pipeline.ui.html.plan_page import ChangedField, PlanNote, publish_plan_page
 from tests.reporter.runs import write_report
 from tests.ui.html.pages import HOSTILE, SCRIPT, STARTED, source_of
 
@@ -83,7 +83,7 @@ def plan_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan = tmp_path_factory.mktemp("plans") / "plan of autumn.parquet"
     plan.write_bytes(b"")
     changed = [ChangedField("xsolla.coupon", SCRIPT, 1200, 7, "c1", HOSTILE, "nothing")]
-    noted = [Noted(PlanKind.INVALID, 7, "", HOSTILE)]
+    noted = [PlanNote(PlanKind.INVALID, 7, "", HOSTILE)]
     return publish_plan_page(plan, planned, changed, noted, {})
 
 

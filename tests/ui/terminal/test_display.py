@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from pipeline.model import AccountProgress, Status, Trouble
+from pipeline.model import AccountProgress, RecentError, Status
 from pipeline.ui.terminal import LiveDisplay, PlainDisplay
 from pipeline.ui.terminal.display import live_table, live_view, plain_line
 from pipeline.ui.terminal.pace import Paces, Throughput
@@ -88,8 +88,8 @@ def test_what_holds_an_account_up_stands_below_the_table() -> None:
     assert max(map(len, lines)) <= 80
 
 
-THROTTLED = Trouble("429050", "Too many\x1b[31m requests", 1_204)
-REFUSED = Trouble(
+THROTTLED = RecentError("429050", "Too many\x1b[31m requests", 1_204)
+REFUSED = RecentError(
     "0401-9505/1102", "Can not update the coupon: bonus[0].sku is not in the catalog", 34
 )
 

@@ -16,7 +16,7 @@ from pipeline.reporter.summary import (
     InputSummary,
     OutputSummary,
 )
-from pipeline.ui.terminal import Question, Target, closing, show_question
+from pipeline.ui.terminal import Question, SendTarget, closing, show_question
 
 QUESTION = Question(
     file=Path("inputs/xsolla.coupon/campaign-2025-11.csv"),
@@ -25,7 +25,7 @@ QUESTION = Question(
     blank_lines=3,
     examples=("row 3 (line 4), column limits.per_user: not a whole number: '1E5'",),
     targets=(
-        Target(
+        SendTarget(
             account="shop",
             vendor="xsolla",
             host="https://store.xsolla.com",
@@ -209,7 +209,7 @@ TARGET = QUESTION.targets[0]
         ),
     ],
 )
-def test_what_an_account_takes(target: Target, line: str) -> None:
+def test_what_an_account_takes(target: SendTarget, line: str) -> None:
     question = replace(QUESTION, targets=(target,), until="06:00Z: through about 1 h before")
     page = printed(lambda console: show_question(console, question), 120)
     assert any(line in each for each in page), page

@@ -12,7 +12,7 @@ from jsonpatch import JsonPatchException, apply_patch
 from jsonpointer import JsonPointer, JsonPointerException
 
 from pipeline.vendors.kit.compare import (
-    Step,
+    PatchStep,
     bag_of,
     by_member,
     date_time,
@@ -174,8 +174,10 @@ def test_fields_that_are_unlike_are_named(wanted, found, names):
 # ------------------------------------------------------------- what a JSON Patch leaves behind
 
 
-def step(name: str, pointer: str, value: Any = None, source: str = "") -> Step:
-    return Step(name, tuple(JsonPointer(pointer).parts), value, tuple(JsonPointer(source).parts))
+def step(name: str, pointer: str, value: Any = None, source: str = "") -> PatchStep:
+    return PatchStep(
+        name, tuple(JsonPointer(pointer).parts), value, tuple(JsonPointer(source).parts)
+    )
 
 
 TOLD, UNTOLD = True, False
@@ -346,7 +348,7 @@ def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
         return NO_DOCUMENT
 
 
-def steps_of(operations: list[dict[str, Any]]) -> list[Step]:
+def steps_of(operations: list[dict[str, Any]]) -> list[PatchStep]:
     return [step(o["op"], o["path"], o.get("value"), o.get("from", "")) for o in operations]
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.vendors.kit.compare import Step
+from pipeline.vendors.kit.compare import PatchStep
 from pipeline.vendors.kit.json_patch import applied, restoring
 
 DOCUMENT = {"name": "a", "tags": ["x", "y"], "limit": {"cap": 1, "per": None}, "empty": []}
@@ -24,13 +24,13 @@ places = st.sampled_from(
     ]
 )
 steps = st.one_of(
-    st.builds(Step, st.sampled_from(["add", "replace", "test"]), places, values, st.just(())),
-    st.builds(Step, st.just("remove"), places, st.none(), st.just(())),
-    st.builds(Step, st.sampled_from(["copy", "move"]), places, st.none(), places),
+    st.builds(PatchStep, st.sampled_from(["add", "replace", "test"]), places, values, st.just(())),
+    st.builds(PatchStep, st.just("remove"), places, st.none(), st.just(())),
+    st.builds(PatchStep, st.sampled_from(["copy", "move"]), places, st.none(), places),
 )
 
 
-def by_the_library(patch: list[Step]) -> object:
+def by_the_library(patch: list[PatchStep]) -> object:
     operations = []
     for step in patch:
         operation = {"op": step.name, "path": jsonpointer.JsonPointer.from_parts(step.place).path}
@@ -77,11 +77,11 @@ def test_what_somebody_else_wrote_elsewhere_stays(patch, value):
 @pytest.mark.parametrize(
     ("step", "why"),
     [
-        (Step("replace", ("none",), 1), "nothing stands there"),
-        (Step("remove", ("tags", "9")), "the list is shorter"),
-        (Step("test", ("name",), "b"), "the test does not hold"),
-        (Step("test", ("limit", "cap"), True), "1 is not true"),
-        (Step("unknown", ("name",), 1), "no such operation"),
+        (PatchStep("replace", ("none",), 1), "nothing stands there"),
+        (PatchStep("remove", ("tags", "9")), "the list is shorter"),
+        (PatchStep("test", ("name",), "b"), "the test does not hold"),
+        (PatchStep("test", ("limit", "cap"), True), "1 is not true"),
+        (PatchStep("unknown", ("name",), 1), "no such operation"),
     ],
 )
 def test_a_patch_that_does_not_fit_leaves_nothing(step, why):

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from jsonpatch import JsonPatchException, apply_patch
 from jsonpointer import JsonPointerException
 
-from pipeline.vendors.kit.compare import Step, unheld
+from pipeline.vendors.kit.compare import PatchStep, unheld
 from pipeline.vendors.kit.preconditions import can_be_guarded, guards_for, is_guarded
 
 ANY_VALUE = lambda _value: True  # noqa: E731
 
 
-def as_patch(steps: list[Step]) -> list[dict[str, Any]]:
+def as_patch(steps: list[PatchStep]) -> list[dict[str, Any]]:
     def pointer(place: tuple[str, ...]) -> str:
         return "".join(f"/{token}" for token in place)
 
@@ -29,7 +29,7 @@ def as_patch(steps: list[Step]) -> list[dict[str, Any]]:
     ]
 
 
-def carried_out(steps: list[Step], document: Any) -> Any:
+def carried_out(steps: list[PatchStep], document: Any) -> Any:
     """What the patch makes of a document; None where it is refused."""
     try:
         return apply_patch(copy.deepcopy(document), as_patch(steps))
@@ -46,9 +46,9 @@ places = st.sampled_from(
     ["/n", "/new", "/l", "/l/-", "/l/0", "/l/1", "/o", "/o/m", "/o/l", "/o/l/-", "/o/l/0"]
 ).map(lambda text: tuple(text.split("/")[1:]))
 steps = st.one_of(
-    st.builds(Step, st.sampled_from(["add", "replace"]), places, scalars | lists, st.just(())),
-    st.builds(Step, st.just("remove"), places, st.none(), st.just(())),
-    st.builds(Step, st.just("copy"), places, st.none(), places),
+    st.builds(PatchStep, st.sampled_from(["add", "replace"]), places, scalars | lists, st.just(())),
+    st.builds(PatchStep, st.just("remove"), places, st.none(), st.just(())),
+    st.builds(PatchStep, st.just("copy"), places, st.none(), places),
 )
 patches = st.lists(steps, min_size=1, max_size=4)
 
@@ -81,11 +81,11 @@ def test_where_somebody_else_was_faster_nothing_is_done_or_it_is_the_same(patch,
 @pytest.mark.parametrize(
     ("patch", "can"),
     [
-        ([Step("add", ("l", "-"), 1)], True),
-        ([Step("copy", ("a",), source=("b",))], False),
-        ([Step("copy", ("a", "-"), source=("b",))], True),
-        ([Step("add", ("-",), 1)], False),
-        ([Step("test", ("a",), 1)], False),
+        ([PatchStep("add", ("l", "-"), 1)], True),
+        ([PatchStep("copy", ("a",), source=("b",))], False),
+        ([PatchStep("copy", ("a", "-"), source=("b",))], True),
+        ([PatchStep("add", ("-",), 1)], False),
+        ([PatchStep("test", ("a",), 1)], False),
     ],
 )
 def test_whether_anything_could_be_tested_is_known_beforehand(patch, can):
