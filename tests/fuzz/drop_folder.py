@@ -29,7 +29,17 @@ from pipeline.cli.watch import Listener
 from pipeline.config import Config
 from pipeline.run import RunOptions
 from pipeline.simulator import Running, serve
-from pipeline.watch import Beat, Came, Ended, Event, Held, LeftAlone, SetAside, Stuck, Watcher
+from pipeline.watch import (
+    Event,
+    FileEnded,
+    FileLeft,
+    FileQuarantined,
+    FileStuck,
+    FileTaken,
+    FileWaiting,
+    Heartbeat,
+    Watcher,
+)
 from pipeline.watch.settling import is_candidate, is_hidden
 from tests.fuzz.targets import Target
 from tests.fuzz.tricks import TRICKS, Stage, good, play_one, script_of, steps
@@ -173,7 +183,7 @@ async def at_rest(stage: Stage, running: asyncio.Task[int], told: list[Event]) -
     before, since, since_s = None, 0, 0.0
     async with asyncio.timeout(LONGEST_S / 3):
         while not running.done():
-            beats = sum(isinstance(each, Beat) for each in told)
+            beats = sum(isinstance(each, Heartbeat) for each in told)
             now = (places(stage.inputs), len(told) - beats)
             if now != before or under_way(told):
                 before, since, since_s = now, beats, time.monotonic()
@@ -186,9 +196,9 @@ def under_way(told: list[Event]) -> Counter[Path]:
     """Files that were taken and of which no end was told yet."""
     found = Counter[Path]()
     for event in told:
-        if isinstance(event, Came):
+        if isinstance(event, FileTaken):
             found[event.file] += 1
-        elif isinstance(event, Ended | SetAside | LeftAlone | Stuck):
+        elif isinstance(event, FileEnded | FileQuarantined | FileLeft | FileStuck):
             found[event.file] -= 1
     return +found
 
@@ -233,7 +243,7 @@ def without_reason(stage: Stage) -> Iterator[str]:
 
 def untold(stage: Stage, told: list[Event]) -> list[str]:
     """Files that stay where they are, and nothing says why, of them or of a folder above."""
-    spoken = " ".join(e.reason for e in told if isinstance(e, Stuck | Held | LeftAlone))
+    spoken = " ".join(e.reason for e in told if isinstance(e, FileStuck | FileWaiting | FileLeft))
     return [
         f"{str(path)!r} stays, and nothing says why"
         for path in waiting(stage.inputs)
