@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
-from pipeline.loader.columns import MAX_COLUMNS, check_names, is_unnamed, too_many_columns
+from pipeline.loader.columns import (
+    MAX_COLUMNS,
+    MAX_RECORD_BYTES,
+    check_names,
+    is_unnamed,
+    too_many_columns,
+)
 from pipeline.loader.parquet_footer import (
     END_BYTES,
     MAGIC,
     Footer,
     FooterError,
     TooManyColumnsError,
+    chunks,
     key_values,
     read_footer,
 )
@@ -28,6 +36,8 @@ from pipeline.model.errors import shorten
 _COPIED_BYTES = 1 << 20
 _PADDING_READ_BYTES = 1 << 20
 _ENCRYPTED = b"PARE"
+_SURELY_TOO_LONG_BYTES = 4 * MAX_RECORD_BYTES
+_MOST_CHUNKS = 20_000  # of which sizes are looked at: half a second
 AGAIN = "Write or copy the file again"
 
 
@@ -61,6 +71,27 @@ def footer_of(descriptor: int, file: str) -> Footer:
     if twice:
         raise InputError(twice)
     return footer
+
+
+def check_stated_sizes(descriptor: int, footer: Footer, read: Collection[str], file: str) -> None:
+    """Raise InputError if a column states so many bytes that one of its cells must be too long.
+
+    A decoder would take several times as many of the memory before anybody can look at the cell.
+    A cell may be shorter than its share: pages have heads, in which some writers repeat the longest
+    value twice. So this is no replacement for looking at each. A footer that states no sizes is not
+    refused here.
+
+    read  names of the columns that are decoded
+    """
+    names = [node.name for node in footer.columns for _ in node.leaves]
+    with suppress(FooterError, IndexError):  # the decoder tells what is wrong with it
+        for chunk in islice(chunks(_footer_bytes(descriptor, file)), _MOST_CHUNKS):
+            mean_bytes = chunk.unpacked_bytes // max(1, chunk.values)
+            if mean_bytes > _SURELY_TOO_LONG_BYTES and names[chunk.leaf] in read:
+                what = f"cells of {mean_bytes} bytes on average in one row group"
+                most = f"at most {MAX_RECORD_BYTES >> 20} MiB each"
+                fault = Fault(what=what, file=file, column=names[chunk.leaf], expected=most)
+                raise InputError([fault])
 
 
 def stored_texts(path: Path, key: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ END_BYTES = 8
 """The size of the footer, and MAGIC."""
 
 _SCHEMA, _ROWS, _ROW_GROUPS, _KEY_VALUES = 2, 3, 4, 5
+_CHUNKS, _META, _VALUES, _UNPACKED_BYTES = 1, 3, 5, 6  # of a row group, of one of its columns
 _PHYSICAL, _NAME, _CHILDREN, _CONVERTED, _LOGICAL = 1, 4, 5, 6, 10
 _ARROW_SCHEMA = b"ARROW:schema"
 _TEXT_FIELD = 0x18  # the next field, a text
@@ -29,9 +30,7 @@ _INTERVAL, _JSON = 21, 19
 _LOGICAL_JSON, _LOGICAL_UUID = 12, 14
 
 
-_NOT_AS_EXPECTED = (
-    *(ThriftError, KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError),
-)
+_NOT_AS_EXPECTED = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 """What looking into fields of other types than stated raises."""
 
 
@@ -126,6 +125,34 @@ def read_footer(footer: bytes) -> Footer:
         columns=columns, rows=rows, patches=(*patches, *patched),
         offsets=offsets,
     )  # fmt: skip
+
+
+class Chunk(NamedTuple):
+    """What a row group holds of one leaf, as the footer states it.
+
+    leaf            its number, in the order of the file
+    values          how many, nulls counted
+    unpacked_bytes  of its pages, their heads included
+    """
+
+    leaf: int
+    values: int
+    unpacked_bytes: int
+
+
+def chunks(footer: bytes) -> Iterator[Chunk]:
+    """The parts that the values of a file are stored in, one at a time. Raises FooterError."""
+    reader = ThriftReader(footer)
+    try:
+        for _ in range(reader.enter(_ROW_GROUPS)):
+            for leaf in range(reader.enter(_CHUNKS)):
+                reader.enter(_META)
+                stated = reader.struct({_VALUES, _UNPACKED_BYTES})
+                reader.leave()
+                yield Chunk(leaf, int(stated[_VALUES]), int(stated[_UNPACKED_BYTES]))
+            reader.leave()
+    except _NOT_AS_EXPECTED as error:
+        raise FooterError(str(error)) from error
 
 
 def key_values(footer: bytes) -> dict[str, str]:

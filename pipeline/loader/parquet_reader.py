@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -73,6 +73,11 @@ class ParquetReader:
         self.offsets: Mapping[str, str] = {
             name: offset for name, offset in footer.offsets.items() if name in self.columns
         }
+
+    @property
+    def read_columns(self) -> Collection[str]:
+        """Names of the columns that are decoded, the unnamed ones among them."""
+        return self._read.keys()
 
     @property
     def schema(self) -> pl.Schema:

@@ -81,6 +81,34 @@ class ThriftReader:
                 found[last] = self._value(kind, level + 1)
         return found
 
+    def enter(self, field: int) -> int:
+        r"""Go to a field of the struct that begins here: how many structs stand there, in a list.
+
+        One if it is a struct itself. `leave` goes on behind the struct that was entered. Raises
+        ThriftError, also if there is no such field.
+
+        >>> reader = ThriftReader(b"\x19\x2c\x15\x0a\x00\x15\x0c\x00\x00")
+        >>> [reader.struct() for _ in range(reader.enter(1))]
+        [{1: 5}, {1: 6}]
+        >>> reader.leave()
+        """
+        last = 0
+        while (head := self._byte()) != 0:
+            step, kind = head >> 4, head & 15
+            last = last + step if step else self._signed()
+            if last == field:
+                inner, count = self._list_head() if kind in {_LIST, _SET} else (kind, 1)
+                if inner != _STRUCT:
+                    raise ThriftError("something else than structs")
+                return count
+            if kind not in {_TRUE, _FALSE}:
+                self._skip(kind, 1)
+        raise ThriftError(f"no field {field}")
+
+    def leave(self) -> None:
+        """Pass over what is left of the struct that was entered. Raises ThriftError."""
+        self._skip_struct(1)
+
     def text(self) -> tuple[bytes, int]:
         """The text whose length stands here, and at which byte it begins."""
         found = self._taken(self._unsigned())

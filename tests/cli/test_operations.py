@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import tomllib
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import SecretStr
 
 from pipeline.model import Cell, CellKind, UpdateJob
 from pipeline.vendors import Defaults, Operation, Vendor, VendorSettings, load_vendors
+from tests import acme
 from tests.cli.command import typed
 from tests.workplace import JOURNEY
 
@@ -50,8 +52,9 @@ class Fallback(UpdateJob):
     ]
 
 
-def acme(**changes: Any) -> Vendor[Any]:
-    operation = Operation(
+def gifts(**changes: Any) -> Vendor[Any]:
+    operation = replace(
+        acme.PRICE,
         **{
             "name": "acme.gift",
             "summary": "A gift",
@@ -59,19 +62,12 @@ def acme(**changes: Any) -> Vendor[Any]:
             "entity_kind": "gift",
             "replaces": False,
             "defaults": Defaults(("2/s", "9/min"), 1, 1.0),
-            "entity": None,
-            "encode": None,
-            "confirmation": None,
-            "decode": None,
-            "repeat_note": "",
-            "repeatable": None,
             "sample": {"gift_id": "g", "region": "eu", "status": "on", "add:/tags/-": "x"},
             **changes,
-        }
+        },
     )
-    return Vendor(
-        name="acme",
-        summary="A vendor",
+    return replace(
+        acme.ACME,
         settings=Settings,
         authenticate=lambda _s: None,
         operations=(operation,),
@@ -108,7 +104,7 @@ def told(vendor: Vendor[Any], capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_members_with_columns_of_their_own_are_listed(capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    text = told(acme(), capsys)
+    text = told(gifts(), capsys)
     assert "gift_id * id" in text
     assert "status keyword On or off. on" in text
     assert "add:/… text What is added. x" in text
@@ -133,7 +129,7 @@ def test_a_rule_is_told_where_it_holds(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     rules = ("up to max_batch", "--allow irreversible", "replaces the whole", "Always needed")
-    text = told(acme(**changes), capsys)
+    text = told(gifts(**changes), capsys)
     assert [rule for rule in rules if rule in text] == [
         rule for rule in rules if said and rule in said
     ]
@@ -141,12 +137,12 @@ def test_a_rule_is_told_where_it_holds(
 
 
 def test_the_template_of_a_file_leaves_out_what_the_account_says() -> None:
-    vendor = acme()
+    vendor = gifts()
     assert cli.csv_template(vendor, vendor.operations[0]) == "gift_id,status,add:/tags/-\ng,on,x\n"
 
 
 def test_the_template_of_an_account_holds_what_an_account_must_say() -> None:
-    assert tomllib.loads(cli.toml_template(acme(), "acme.gift")) == {
+    assert tomllib.loads(cli.toml_template(gifts(), "acme.gift")) == {
         "accounts": {
             "acme": {
                 "vendor": "acme",
@@ -159,7 +155,7 @@ def test_the_template_of_an_account_holds_what_an_account_must_say() -> None:
             }
         }
     }
-    replacing = tomllib.loads(cli.toml_template(acme(replaces=True), "acme.gift"))
+    replacing = tomllib.loads(cli.toml_template(gifts(replaces=True), "acme.gift"))
     assert replacing["input"] == {"acme.gift": {"missing": "refuse"}}
 
 

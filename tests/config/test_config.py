@@ -20,14 +20,12 @@ from pipeline.vendors import (
     Authentication,
     Basic,
     Defaults,
-    Operation,
     TokenCall,
-    Vendor,
     VendorSettings,
     load_vendors,
 )
-from pipeline.vendors.kit.classify import by_status
 from pipeline.workers.transport import Transport
+from tests import acme
 
 SECRET = "s3cr3t-value"
 SHOP = """
@@ -49,31 +47,18 @@ class AcmeSettings(VendorSettings):
 
 
 def operation(name: str, quota: tuple[str, ...], in_flight: int, timeout_s: float) -> Any:
-    return Operation(
-        name=name,
-        summary="",
-        job_type=Any,  # no row is read here
-        entity_kind="thing",
-        replaces=False,
-        defaults=Defaults(quota, in_flight, timeout_s),
-        entity=lambda _s, _j: None,  # type: ignore[arg-type, return-value]
-        encode=lambda _s, _j: Request("PUT", "/"),
-        confirmation=lambda _s, _j: by_status(204),
-        decode=lambda _s, _j, _r: (),
-        repeatable=lambda _s, _j: True,
-        repeat_note="harmless",
-    )
+    return replace(acme.PRICE, name=name, defaults=Defaults(quota, in_flight, timeout_s))
 
 
-ACME = Vendor(
-    name="acme",
-    summary="",
+ACME = replace(
+    acme.ACME,
     settings=AcmeSettings,
     authenticate=lambda s: Basic(str(s.project_id), s.api_key),
     operations=(
         operation("acme.price", ("10/s", "100/min"), 8, 30.0),
         operation("acme.stock", ("5/s",), 4, 65.0),
     ),
+    scope=lambda _s: "",
     simulated={"project_id": 1, "api_key": "simulator-key"},
 )
 OTHER = replace(ACME, name="other")

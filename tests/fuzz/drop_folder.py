@@ -92,18 +92,17 @@ def _example(runner: asyncio.Runner, vendor: Running, script: bytes) -> list[str
         stage = staged(folder)
         config = configure(folder, vendor.base_urls["xsolla"], in_flight=4)
         before = picture(stage.outside)
-        told: list[Event] = []
-        with redirect_stderr(io.StringIO()) as words, without_privileges():
-            codes = runner.run(play(stage, config, script, told))
-        faults = untold(stage, told)
-        stage.repair()
-        with redirect_stderr(words), without_privileges():
-            codes += runner.run(play(stage, config, b"", told))
-        faults += [f"a watcher ended with {code}" for code in codes if code != _IS_STOPPED]
+        with redirect_stderr(io.StringIO()) as words:
+            with without_privileges():
+                codes = [runner.run(play(stage, config, script))]
+            stage.repair()
+            with without_privileges():
+                codes.append(runner.run(play(stage, config, b"")))
+        faults = [f"a watcher ended with {code}" for code in codes if code != _IS_STOPPED]
         faults += [f"it said {each!r}" for each in _NO_WORDS if each in words.getvalue()]
         if picture(stage.outside) != before:
             faults.append("something outside of the drop folder changed")
-        faults += [*untold(stage, told), *wrong(stage, config, vendor)]
+        faults += wrong(stage, config, vendor)
         return [words.getvalue()[-6000:], *faults] if faults else []
 
 
@@ -144,8 +143,9 @@ def without_privileges() -> Iterator[None]:
         libc.capset(header, before.raw)
 
 
-async def play(stage: Stage, config: Config, script: bytes, told: list[Event]) -> list[int]:
+async def play(stage: Stage, config: Config, script: bytes) -> int:
     """Let one watcher watch while a script is played, until it comes to rest: its exit code."""
+    told: list[Event] = []
     with telling(config) as notifier:
         listener = Listener(terminal(stderr=True), notifier, config.reports)
 
@@ -169,14 +169,19 @@ async def play(stage: Stage, config: Config, script: bytes, told: list[Event]) -
             await asyncio.sleep(pause_s)
         try:
             await at_rest(stage, running, told)
+        except TimeoutError:
+            faults = untold(stage, told) or [f"never came to rest: {under_way(told)}"]
+            raise AssertionError("; ".join(faults)) from None
         finally:
             if not running.done():
                 os.kill(os.getpid(), signal.SIGTERM)
-        return [await running]
+                await asyncio.wait([running])
+        return await running
 
 
 async def at_rest(stage: Stage, running: asyncio.Task[int], told: list[Event]) -> None:
-    """Wait until nothing moves any more: no file has another place, and nothing new is said.
+    """Wait until nothing moves any more: no file has another place, nothing new is said, and of
+    each file that lies there something was.
 
     Raises TimeoutError if that never comes.
     """
@@ -187,7 +192,9 @@ async def at_rest(stage: Stage, running: asyncio.Task[int], told: list[Event]) -
             now = (places(stage.inputs), len(told) - beats)
             if now != before or under_way(told):
                 before, since, since_s = now, beats, time.monotonic()
-            elif beats >= since + REST_LOOKS and time.monotonic() >= since_s + REST_S:
+            elif beats < since + REST_LOOKS or time.monotonic() < since_s + REST_S:
+                pass
+            elif not untold(stage, told):
                 return
             await asyncio.sleep(0.05)
 
@@ -252,13 +259,20 @@ def untold(stage: Stage, told: list[Event]) -> list[str]:
 
 
 def waiting(folder: Path) -> Iterator[Path]:
-    """Files that the watcher is to take."""
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            if not is_hidden(path.name):
-                yield from waiting(path)
-        elif is_candidate(path.name):
-            yield path
+    """Files that the watcher is to take, and folders in which nobody can look for any."""
+    try:
+        found = sorted(os.scandir(folder), key=lambda each: each.name)
+    except PermissionError:
+        yield folder
+        return
+    except FileNotFoundError:
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            if not is_hidden(entry.name):
+                yield from waiting(folder / entry.name)
+        elif is_candidate(entry.name):
+            yield folder / entry.name
 
 
 def leaked(runner: asyncio.Runner, before: Counter[str]) -> list[str]:

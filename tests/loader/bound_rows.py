@@ -1,9 +1,10 @@
-"""A small vendor with a field of every kind, and snapshots made from rows."""
+"""Acme with operations that have a field of every kind, and snapshots made from rows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,12 +31,11 @@ from pipeline.model.retry import RetryPolicy
 from pipeline.store.parquet import ParquetWriter
 from pipeline.vendors.kit.contract import (
     Account,
-    Basic,
     Defaults,
     Operation,
     Vendor,
-    VendorSettings,
 )
+from tests import acme
 
 
 def short_items(text: str) -> list[dict[str, Any]]:
@@ -86,7 +86,8 @@ class Switch(UpdateJob):
 
 
 def operation(name: str, job_type: type[UpdateJob], **changes: Any) -> Operation[Any, Any]:
-    return Operation(
+    return replace(
+        acme.PRICE,
         **{
             "name": name,
             "summary": name,
@@ -95,15 +96,11 @@ def operation(name: str, job_type: type[UpdateJob], **changes: Any) -> Operation
             "replaces": False,
             "defaults": Defaults(("10/s",), 1, 1.0),
             "entity": lambda s, job: EntityKey(name[:4], s.base_url, "", "gift", job.gift_id),
-            "encode": None,
-            "confirmation": None,
-            "decode": None,
-            "repeat_note": "",
             "repeatable": lambda _s, job: "note" not in job.model_fields_set,
             "refuse": lambda _s, job: "13 is not for sale" if job.gift_id == "13" else None,
             "warn": lambda job: ("a gift of nothing",) if job.gift_id == "0" else (),
             **changes,
-        }
+        },
     )
 
 
@@ -114,20 +111,15 @@ OPERATIONS = {op.name: op for op in (GIFT, SWITCH, OTHER)}
 
 
 def vendor(name: str) -> Vendor[Any]:
-    return Vendor(
-        name=name,
-        summary=name,
-        settings=VendorSettings,
-        authenticate=lambda _s: Basic("u", "p"),  # type: ignore[arg-type]
-        operations=tuple(op for op in OPERATIONS.values() if op.name.startswith(name)),
-    )
+    operations = tuple(op for op in OPERATIONS.values() if op.name.startswith(name))
+    return replace(acme.ACME, name=name, summary=name, operations=operations)
 
 
 def account(name: str, of: Vendor[Any]) -> Account:
     return Account(
         name=name,
         vendor=of,
-        settings=VendorSettings(base_url=f"https://{of.name}.example"),
+        settings=of.settings(base_url=f"https://{of.name}.example", **of.simulated),
         link=Link(base_url=f"https://{of.name}.example"),
         quotas=(Quota(10, 1.0),),
         is_assumed=True,

@@ -5,6 +5,8 @@ import os
 import random
 import re
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -389,6 +391,39 @@ def test_what_was_hashed_is_what_is_decoded(tmp_path: Path) -> None:
 def test_a_cell_of_many_megabytes_is_refused(tmp_path: Path) -> None:
     pl.DataFrame({"a": ["x", "y" * 9_000_000]}).write_parquet(tmp_path / "a.parquet")
     assert "row 2, column a: a cell of 9000000 bytes" in refusal(tmp_path / "a.parquet")
+
+
+LARGE = """
+import resource, sys
+from pathlib import Path
+from pipeline.loader.ingest import take
+from pipeline.model import InputError
+try:
+    take(Path(sys.argv[1]), Path(sys.argv[2]))
+except InputError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
+"""
+
+
+def test_a_cell_that_the_footer_tells_of_takes_no_memory(tmp_path: Path) -> None:
+    """A decoder takes five times its size; any Parquet file takes some 110 MiB."""
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": ["1"], "a": ["x" * (100 << 20)]}).write_parquet(path)
+    command = [sys.executable, "-c", LARGE, str(path), str(tmp_path / "s.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    message, peak_mib = done.stdout.splitlines()
+    assert "column a: cells of 10485" in message
+    assert "expected at most 8 MiB each" in message
+    assert int(peak_mib) < 250
+
+
+def test_long_values_of_a_column_that_is_not_read_are_nobodys_business(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"id": ["1"], "photo": [b"x" * (40 << 20)]}).write_parquet(path)
+    taken = take(path, tmp_path / "s.parquet")
+    assert taken.columns == ("id",)
+    assert taken.unread["photo"][0] == "bytes"
 
 
 def test_nul_bytes_behind_a_parquet_file_are_called_that(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config.simulated import sample
 from pipeline.model import Cell, CellKind, EntityKey, InputError, InputSettings, UpdateJob
 from pipeline.vendors import load_vendors
-from tests.loader.bound_rows import ACCOUNTS, GIFT, ROW, Bind, account, operation, vendor
+from tests.loader.bound_rows import ACCOUNTS, GIFT, ROW, SHOP, Bind, account, operation, vendor
 
 
 class Change(UpdateJob):
@@ -249,7 +249,9 @@ def test_the_samples_of_all_operations_share_a_file(tmp_path: Path) -> None:
     vendors = load_vendors()
     operations = {op.name: op for one in vendors.values() for op in one.operations}
     accounts = {
-        name: replace(account(name, one), settings=sample(one, "http://127.0.0.1:1/api").settings)
+        name: replace(
+            SHOP, name=name, vendor=one, settings=sample(one, "http://127.0.0.1:1").settings
+        )
         for name, one in vendors.items()
     }
     rows = [{"operation": op.name, **op.sample} for op in operations.values()]

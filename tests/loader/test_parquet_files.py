@@ -18,7 +18,7 @@ def line(written: Written, became: str) -> str:
 def table() -> str:
     """The table of the page."""
     after = PAGE.read_text().partition(HEAD)[2]
-    return after.partition("\n\n")[0] + "\n"
+    return after.partition("\n\n")[0].rstrip("\n") + "\n"
 
 
 @pytest.mark.parametrize("written", FILES, ids=[f"{each.writer} {each.column}" for each in FILES])

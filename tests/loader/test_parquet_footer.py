@@ -2,6 +2,7 @@
 
 import base64
 import io
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import polars as pl
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.loader.arrow_zones import in_utc, offset
-from pipeline.loader.parquet_footer import Footer, FooterError, key_values, read_footer
+from pipeline.loader.parquet_footer import Footer, FooterError, chunks, key_values, read_footer
 from pipeline.loader.thrift import ThriftError, ThriftReader
 
 
@@ -44,6 +45,37 @@ def test_names_rows_and_leaves_are_known() -> None:
     assert footer.rows == 1
     assert footer.offsets == {"b": "+05:30", "f": "-08:00"}
     assert "ARROW:schema" in key_values(FOOTER)
+
+
+def test_what_row_groups_hold_of_each_leaf_is_known() -> None:
+    table = pa.table({"a": ["x" * 1000, None, "y"], "b": [[{"c": 1, "d": "z"}]] * 3})
+    stored = io.BytesIO()
+    pq.write_table(table, stored, row_group_size=2)
+    metadata = pq.read_metadata(stored)
+    told = [
+        (leaf, column.num_values, column.total_uncompressed_size)
+        for group in range(metadata.num_row_groups)
+        for leaf in range(metadata.num_columns)
+        for column in [metadata.row_group(group).column(leaf)]
+    ]
+    assert len(told) == 6
+    data = stored.getvalue()
+    footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+    assert [tuple(each) for each in chunks(footer)] == told
+
+
+def test_a_text_where_a_number_belongs_is_no_footer() -> None:
+    footer = b"\x29\x1c\x48\x01r\x00\x18\x03abc\x00"  # the schema: a root; the rows: "abc"
+    with pytest.raises(FooterError, match="abc"):
+        read_footer(footer)
+
+
+@given(st.data())
+def test_whatever_the_footer_its_row_groups_are_told_or_refused(data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, len(FOOTER) - 1))
+    damaged = FOOTER[:at] + data.draw(st.binary(max_size=3)) + FOOTER[at + 1 :]
+    with suppress(FooterError):
+        list(chunks(damaged))
 
 
 def test_a_patched_footer_is_as_long_and_says_the_same_but_for_the_zones() -> None:

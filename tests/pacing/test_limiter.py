@@ -12,7 +12,7 @@ from pipeline.pacing import limiter as limiter_module
 from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter, spacing
 from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
-from tests.workers.acme import limiter_of
+from tests.workers.drive import limiter_of
 
 pytestmark = pytest.mark.quiet
 

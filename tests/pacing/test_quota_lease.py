@@ -19,7 +19,7 @@ from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.quota_lease import QuotaLease, most_in, this_moment
 from pipeline.store import Departures, Runs
-from tests.workers.acme import limiter_of
+from tests.workers.drive import limiter_of
 
 QUOTA = Quota(20, 1.0)
 HOLD = """
@@ -27,7 +27,7 @@ import sys, time
 from pathlib import Path
 from pipeline.model.quota import Quota
 from pipeline.pacing.quota_lease import QuotaLease
-from tests.workers.acme import limiter_of
+from tests.workers.drive import limiter_of
 
 held = QuotaLease("group", limiter_of(Quota(20, 1.0)), Path(sys.argv[1]))
 assert held.reach()

@@ -32,7 +32,7 @@ from pipeline.vendors.kit.classify import by_status, classify
 from pipeline.vendors.kit.contract import Difference, EntityRead, Guard, State
 from tests.scenarios.link import NO_CONNECTION, RESET, SILENCE
 from tests.scenarios.vendor import Outage
-from tests.workers.acme import ACCOUNT, ACME, PRICE
+from tests.workers.drive import ACCOUNT, ACME, PRICE
 
 Manner = Literal["oracle", "xsolla", "adobe"]
 Bad = Literal["", "500", "503", "slow 500", "silence", "reset", "429", "422"]

@@ -20,8 +20,9 @@ from pipeline.workers.fail_fast import BRAKE_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import RecoveredState
+from tests.acme import Price
 from tests.scenarios.scenario import Settings
-from tests.workers.acme import ACCOUNT, ACME, PRICE, Price
+from tests.workers.drive import ACCOUNT, ACME, PRICE
 
 STARTS_PER_S = 10.0
 """Where the limit is to be learned: what the vendor files assume."""
@@ -142,4 +143,4 @@ def _lost(ended: Sequence[RowResult]) -> int:
 
 
 def _job(row: int) -> JobRow:
-    return JobRow(row, "acme.price", f"s{row}", True, f'{{"sku":"s{row}"}}')
+    return JobRow(row, "acme.price", f"s{row}", True, f'{{"sku":"s{row}","cents":995}}')

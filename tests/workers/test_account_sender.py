@@ -11,7 +11,7 @@ from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.recovered_state import RecoveredState
 from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
-from tests.workers.acme import ACCOUNT, REFUSED, SILENCE, Script, drive, job
+from tests.workers.drive import ACCOUNT, REFUSED, SILENCE, Script, drive, job
 
 
 def statuses(results):

@@ -10,7 +10,8 @@ from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.vendors.kit.contract import Probe, Probed
 from pipeline.workers.answers import read_answer, update_answers, without_secrets
 from pipeline.workers.masking import Mask
-from tests.workers.acme import ACCOUNT, Price
+from tests.acme import Price
+from tests.workers.drive import ACCOUNT
 from tests.workers.test_masking import FORMS, SECRET, USER
 
 HIDE = Mask(SECRET, f"{USER}:{SECRET}").hide
@@ -27,7 +28,7 @@ def _answers(answer: Answer, reply: Reply | NoReply) -> tuple[list[object], Answ
         return (answer,)
 
     operation = replace(OPERATION, decode=decode)
-    (found,) = update_answers(operation, ACCOUNT.settings, [Price(sku="a")], reply)
+    (found,) = update_answers(operation, ACCOUNT.settings, [Price(sku="a", cents=995)], reply)
     return given, found
 
 

@@ -26,7 +26,7 @@ from pipeline.workers.exchange_text import (
     told_reply,
     told_request,
 )
-from tests.workers.acme import ACCOUNT, SILENCE, Script, drive, job
+from tests.workers.drive import ACCOUNT, SILENCE, Script, drive, job
 from tests.workers.test_doubt import SHOP, Vendor
 
 CLIENT_ID = "client-4f1d9a"

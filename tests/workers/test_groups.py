@@ -22,7 +22,8 @@ from pipeline.model import (
 )
 from pipeline.vendors import Operation, VendorSettings
 from pipeline.workers.recovered_state import RecoveredState
-from tests.workers.acme import ACCOUNT, ACME, PRICE, SILENCE, Price, drive, limiter_of
+from tests.acme import Price
+from tests.workers.drive import ACCOUNT, ACME, PRICE, SILENCE, drive, limiter_of
 
 SIZE = 20
 
@@ -76,7 +77,7 @@ class Vendor:
 
 def rows(count: int, *, batch: str = "x") -> list[JobRow]:
     return [
-        JobRow(n, "acme.price", f"s{n}", True, f'{{"sku":"s{n}"}}', batch)
+        JobRow(n, "acme.price", f"s{n}", True, f'{{"sku":"s{n}","cents":995}}', batch)
         for n in range(1, count + 1)
     ]
 
@@ -235,7 +236,7 @@ async def test_rows_of_a_group_that_stops_stay_in_doubt_on_record():
 
 async def test_behind_an_unknown_row_nothing_of_its_entity_is_sent():
     jobs = [
-        JobRow(n, "acme.price", sku, False, f'{{"sku":"{sku}"}}')
+        JobRow(n, "acme.price", sku, False, f'{{"sku":"{sku}","cents":995}}')
         for n, sku in enumerate(["a", "b", "a", "a", "b"], 1)
     ]
     vendor = Vendor(lambda skus, _n: SILENCE if skus == ["a"] else 200)

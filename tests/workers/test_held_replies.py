@@ -10,7 +10,7 @@ import pytest
 from pipeline.model import Link, NoReply, Reply, ReplyStanding, Status
 from pipeline.workers.held_replies import HeldReplies, sure
 from pipeline.workers.transport import Transport
-from tests.workers.acme import drive, job, with_retry
+from tests.workers.drive import drive, job, with_retry
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 
 pytestmark = pytest.mark.quiet

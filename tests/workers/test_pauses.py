@@ -15,7 +15,7 @@ from pipeline.pacing.permit import Permit
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.workers.pauses import PauseHandler
 from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD
-from tests.workers.acme import ACCOUNT
+from tests.workers.drive import ACCOUNT
 
 REPLIES = st.builds(
     Reply,

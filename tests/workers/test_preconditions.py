@@ -23,7 +23,7 @@ from pipeline.model import (
 )
 from pipeline.vendors.kit.contract import MISSING, Difference, EntityRead, Guard, Operation, State
 from pipeline.workers.recovered_state import RecoveredState
-from tests.workers.acme import ACCOUNT, ACME, MEANING, PRICE, REFUSED, SILENCE, drive
+from tests.workers.drive import ACCOUNT, ACME, MEANING, PRICE, REFUSED, SILENCE, drive
 
 SETTLE_AFTER_S = 0.05
 

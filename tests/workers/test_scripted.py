@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline.model import JobRow, NoReply, Reply, Request, RowResult, Status
 from pipeline.vendors import Account
-from tests.workers.acme import ACCOUNT, ACME, PRICE, REFUSED, SILENCE, drive
+from tests.workers.drive import ACCOUNT, ACME, PRICE, REFUSED, SILENCE, drive
 from tests.workers.test_doubt import READING
 from tests.workers.test_preconditions import SHELF, StateCache, item
 
@@ -125,7 +125,7 @@ async def _drive(
     values = [f"{plan.entity}-{row}" for row, plan in enumerate([FIRST, *plans], 1)]
     by_value = dict(zip(values, [FIRST, *plans], strict=True))
     jobs = [
-        JobRow(row, PRICE.name, plan.entity, plan.is_repeatable, f'{{"sku":"{value}"}}')
+        JobRow(row, PRICE.name, plan.entity, plan.is_repeatable, f'{{"sku":"{value}","cents":995}}')
         for row, (value, plan) in enumerate(by_value.items(), 1)
     ]
     vendor = Vendor(by_value)

@@ -23,7 +23,7 @@ from pipeline.pacing.limiter import AccountLimiter
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
 from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in
-from tests.workers.acme import ACCOUNT, ACME, drive, job, limiter_of
+from tests.workers.drive import ACCOUNT, ACME, drive, job, limiter_of
 from tests.workers.servers import OK, Seen, Server, Wire, refused_port, reply, serving
 from tests.workers.tls_files import Authority
 

@@ -19,7 +19,7 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import AccountLimiter
 from pipeline.workers import transport
 from pipeline.workers.transport import Transport
-from tests.workers.acme import limiter_of
+from tests.workers.drive import limiter_of
 from tests.workers.servers import (
     NO_CONTENT,
     OK,

@@ -1,4 +1,4 @@
-"""A vendor of ten lines and a lane around a scripted `send`, for the engine's tests."""
+"""Acme with scripted replies, and a sender of its rows around them, for tests of the workers."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from pydantic import SecretStr
 from pipeline.model import (
     Answer,
     Effect,
-    EntityKey,
     JobRow,
     Link,
     NoReply,
     Reply,
     Request,
     RowResult,
-    UpdateJob,
     Verdict,
 )
 from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter
-from pipeline.vendors import Account, Basic, Defaults, Operation, Vendor, VendorSettings
+from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
+from tests import acme
+from tests.acme import Price
 
 SILENCE = NoReply("timeout", "no reply in time", may_have_arrived=True)
 REFUSED = NoReply("connect_failed", "connection refused", may_have_arrived=False)
@@ -49,10 +49,6 @@ MEANING = {
 }
 
 
-class Price(UpdateJob):
-    sku: str
-
-
 def decode(_settings: VendorSettings, jobs: Sequence[Price], reply: Reply | NoReply):
     if isinstance(reply, NoReply):
         effect = Effect.MAYBE if reply.may_have_arrived else Effect.NONE
@@ -65,31 +61,18 @@ def decode(_settings: VendorSettings, jobs: Sequence[Price], reply: Reply | NoRe
     )
 
 
-PRICE = Operation[VendorSettings, Price](
-    name="acme.price",
-    summary="a price",
-    job_type=Price,
-    entity_kind="price",
-    replaces=True,
+PRICE = replace(
+    acme.PRICE,
     defaults=Defaults(quota=("1000/s",), in_flight=4, timeout_s=1.0),
-    entity=lambda s, job: EntityKey("acme", s.base_url, "", "price", job.sku),
     encode=lambda _s, jobs: Request("PUT", f"/{jobs[0].sku}"),
     confirmation=lambda _s, _job: by_status(204),
     decode=decode,
-    repeatable=lambda _s, _job: True,
-    repeat_note="harmless",
 )
-ACME = Vendor(
-    name="acme",
-    summary="sells anvils",
-    settings=VendorSettings,
-    authenticate=lambda _s: Basic("u", SecretStr("p")),
-    operations=(PRICE,),
-)
+ACME = replace(acme.ACME, authenticate=lambda _s: Basic("u", SecretStr("p")), operations=(PRICE,))
 ACCOUNT = Account(
     name="shop",
     vendor=ACME,
-    settings=VendorSettings(base_url="https://acme.example"),
+    settings=acme.Settings(base_url="https://acme.example", **acme.ACME.simulated),
     link=Link(base_url="https://acme.example"),
     quotas=(Quota(100_000, 1.0),),
     is_assumed=False,
@@ -103,7 +86,7 @@ def limiter_of(*quotas: Quota, **terms) -> RateLimiter:
 
 
 def job(row: int, sku: str, *, repeatable: bool = True) -> JobRow:
-    return JobRow(row, "acme.price", sku, repeatable, f'{{"sku":"{sku}"}}')
+    return JobRow(row, "acme.price", sku, repeatable, f'{{"sku":"{sku}","cents":995}}')
 
 
 class Script:
