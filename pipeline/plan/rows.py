@@ -94,8 +94,8 @@ def _blank(account: str, job: JobRow) -> PlanRow:
         account=account,
         entity=job.entity,
         job=job.text,
-        since_run=job.since_run,
-        since_row=job.since_row,
+        origin_run=job.origin_run,
+        origin_row=job.origin_row,
     )
 
 
@@ -127,7 +127,7 @@ def taken_back(
 
     seen  what it holds now; of a vendor that cannot be read, nothing
     """
-    blank = _blank(account.name, applied.job)._replace(job="", since_run="", since_row=0)
+    blank = _blank(account.name, applied.job)._replace(job="", origin_run="", origin_row=0)
     change, before = operation.change, applied.before
     if change is None or before is None:
         return PlannedRow(blank._replace(kind=PlanKind.FINAL, note=_no_before(operation)), None)
