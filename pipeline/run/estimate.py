@@ -42,7 +42,7 @@ def forecast(
     >>> forecast(1000, 1, per_s=20.0, in_flight=16, latency_s=0.2).seconds
     50.0
     >>> forecast(1000, 1, per_s=200.0, in_flight=4, latency_s=0.5)
-    Forecast(seconds=125.0, bound=<Bound.IN_FLIGHT: 'requests under way at once'>)
+    Estimate(seconds=125.0, bound=<Bottleneck.IN_FLIGHT: 'requests under way at once'>)
     """
     known = [Estimate(requests / per_s, Bottleneck.QUOTA)]
     if latency_s is not None:
