@@ -1,4 +1,8 @@
-"""Plans: rows with before and after, made of a file or of a run that is to be taken back."""
+"""Plans, verification and undo.
+
+A plan is a file of rows with the state before and after each, made from an input file or from a
+run to undo.
+"""
 
 from pipeline.plan.make import MadePlan, make_plan
 from pipeline.plan.plan_summary import PlanSummary
