@@ -1,7 +1,8 @@
-"""Plans, verification and undo.
+"""Plans: rows with their values before and after, made from a file or from a run to be undone.
 
-A plan is a file of rows with the state before and after each, made from an input file or from a
-run to undo.
+Verification is here too: what a run applied is read again and compared.
+
+Not here: sending. A plan is a file that `run` sends like any other.
 """
 
 from pipeline.plan.make import MadePlan, make_plan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -48,14 +48,15 @@ class AppliedRun:
     def applied(
         self,
         account: Account,
-        operations: Mapping[str, Operation[Any, Any]],
         ended: Sequence[Ended],
     ) -> list[AppliedRow]:
         """Return each row with the state it overwrote and the state it left."""
         rows = [job.row for job, _ in ended]
         previous = self._previous_states.of(rows) if self._previous_states else {}
         return [
-            self._one(account, operations[job.operation], job, result, previous.get(job.row, ""))
+            self._one(
+                account, account.operation(job.operation), job, result, previous.get(job.row, "")
+            )
             for job, result in ended
         ]
 

@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -43,7 +42,7 @@ from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
 from pipeline.store.files import aside, publish, removed_on_error
-from pipeline.vendors import Account, Operation
+from pipeline.vendors import Account
 from pipeline.workers.entity_reader import ReadResult
 
 LAST_ROW = 2**63 - 1
@@ -140,7 +139,6 @@ class _Rows:
 
     def __init__(self, accounts: Mapping[str, Account], bound: Bound) -> None:
         self._accounts = accounts
-        self._operations = {op.name: op for a in accounts.values() for op in a.vendor.operations}
         self._repeated = frozenset[str]().union(
             *(repeated_entities(file.path, file.repeated) for file in bound.jobs.values())
         )
@@ -152,7 +150,7 @@ class _Rows:
         return [self._plan_row(account, each, seen, states) for account, each in chunk]
 
     def _wanted(self, account: str, job: JobRow) -> WantedEntity:
-        operation = self._operations[job.operation]
+        operation = self._accounts[account].operation(job.operation)
         return WantedEntity(account, job.entity, operation, operation.job_type.trusted(job.text))
 
     def _plan_row(
@@ -164,7 +162,7 @@ class _Rows:
     ) -> PlanRow:
         if isinstance(each, RowResult):
             return invalid_row(each)
-        operation: Operation[Any, Any] = self._operations[each.operation]
+        operation = self._accounts[account].operation(each.operation)
         result = states.known_or(seen, each.entity)
         row, after = plan_row(self._accounts[account], operation, each, result)
         if after is not None and each.entity in self._repeated:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from pipeline.model import EntityKey
 from pipeline.model.plan import PlanKind, PlanRow
 
 _FIELDS_MOST = 1_000
@@ -57,7 +58,7 @@ class PlanSummary:
             if row.note and row.kind is not PlanKind.BLIND:
                 notes = self.notes.setdefault(row.kind, [])
                 if len(notes) < _NOTES_EACH:
-                    notes.append((row.row, short_id(row.entity), row.note))
+                    notes.append((row.row, EntityKey.parse(row.entity).id, row.note))
 
     def _add_changes(self, row: PlanRow) -> None:
         for change in row.changes:
@@ -69,19 +70,10 @@ class PlanSummary:
                 self.cleared[field] += 1
             if field not in self.examples:
                 self.examples[field] = ChangeExample(
-                    short_id(row.entity),
+                    EntityKey.parse(row.entity).id,
                     shown(change.old, partial(self._hide, row.account)),
                     shown(change.new, partial(self._hide, row.account)),
                 )
-
-
-def short_id(entity: str) -> str:
-    """The id part of an entity key.
-
-    >>> short_id("xsolla|https://x.example|44056|coupon|a|b")
-    'a|b'
-    """
-    return entity.split("|", 4)[-1]
 
 
 def shown(value: Any, hide: Callable[[str], str] = str) -> str:

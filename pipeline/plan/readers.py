@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.jobs import JobsFile
-from pipeline.model import UpdateJob
+from pipeline.model import EntityKey, UpdateJob
 from pipeline.pacing.limiter import AccountLimiter
 from pipeline.plan.state_cache import StateCache, load_listing
 from pipeline.run import RunEnvironment
@@ -181,4 +181,4 @@ def entity_prefix(entity: str) -> str:
     >>> entity_prefix("xsolla|https://x.example|44056|coupon|a|b")
     'xsolla|https://x.example|44056|coupon|'
     """
-    return "|".join([*entity.split("|", 4)[:4], ""])
+    return EntityKey.parse(entity)._replace(id="").text()

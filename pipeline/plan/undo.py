@@ -86,25 +86,24 @@ class _Account:
         self._file = file
         self._record = record
         self._states = states
-        self._operations = {op.name: op for op in account.vendor.operations}
         self._repeated = repeated_entities(file.path, file.repeated)
 
     async def rows(self) -> AsyncIterator[list[PlanRow]]:
         """Yield chunks of rows, the last row of the run first."""
         for chunk in self._record.backwards(self._file, CHUNK_ROWS):
             ended = [pair for pair in chunk if pair[1].status in MAYBE_APPLIED]
-            applied = self._record.applied(self._account, self._operations, ended)
+            applied = self._record.applied(self._account, ended)
             seen = await self._states.read([self._wanted(each) for each in applied if each.before])
             yield [self._row(each, seen) for each in applied]
 
     def _wanted(self, applied: AppliedRow) -> WantedEntity:
         job = applied.job
         return WantedEntity(
-            self._account.name, job.entity, self._operations[job.operation], applied.sent
+            self._account.name, job.entity, self._account.operation(job.operation), applied.sent
         )
 
     def _row(self, applied: AppliedRow, seen: Mapping[str, ReadResult]) -> PlanRow:
-        entity, operation = applied.job.entity, self._operations[applied.job.operation]
+        entity, operation = applied.job.entity, self._account.operation(applied.job.operation)
         result = self._states.known_or(seen, entity)
         row, after = undo_row(self._account, operation, applied, result)
         if after is not None and entity in self._repeated:

@@ -166,11 +166,10 @@ class _Check:
     async def _compare(
         self, account: Account, chunk: Sequence[Ended], wanted: set[int] | None
     ) -> list[Drift]:
-        operations = {op.name: op for op in account.vendor.operations}
         ended = list(self._last_confirmed(chunk, wanted))
         pairs = [
-            (each, operations[each.job.operation])
-            for each in self._record.applied(account, operations, ended)
+            (each, account.operation(each.job.operation))
+            for each in self._record.applied(account, ended)
         ]
         seen = await self._states.read(
             [WantedEntity(account.name, each.job.entity, op, each.sent) for each, op in pairs]
