@@ -274,7 +274,7 @@ class AccountSender:
         try:
             return await self._verification_read.is_told(row, permit)
         finally:
-            permit.back()
+            permit.on_reply()
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
         """Claim `batch`, wait for its turn, send it; where it gets none it goes back."""
@@ -296,7 +296,7 @@ class AccountSender:
             if permit is None:
                 self._queue.put_back(batch)
             else:
-                permit.back()
+                permit.on_reply()
 
     def _give_back(self, batch: Batch) -> None:
         """`batch` was sent, or will not be now."""
@@ -335,7 +335,7 @@ class AccountSender:
             if is_back:
                 self._queue.put_back(batch)
             for permit in trips:
-                permit.back()
+                permit.on_reply()
 
     async def _send_if_fresh(self, batch: Batch, permit: Permit, tasks: TaskGroup) -> None:
         if self._prechecks.is_fresh(batch[0]):

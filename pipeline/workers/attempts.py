@@ -52,7 +52,7 @@ class Attempts:
                 self._leaves(batch, permit.left_s)
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._deps.send(operation.encode(settings, jobs))
-                permit.back(reply)
+                permit.on_reply(reply)
                 answers = update_answers(operation, settings, jobs, reply)
         except Exception:
             # an error of ours would come again: these rows are not left to be sent once more

@@ -77,7 +77,7 @@ class Dependencies:
     ) -> None:
         """What came to a request for `batch`, for all who learn from it."""
         self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
-        permit.heard(answer)
+        permit.on_answer(answer)
         self.concurrency.heard(batch, answer, permit.left_s, is_read=is_read)
 
 

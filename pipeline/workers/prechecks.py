@@ -79,7 +79,7 @@ class Prechecks:
         job = operation.job_type.trusted(row.job.text)
         with self._deps.traffic.request(permit.left_s):
             reply = await self._deps.send(reading.request(settings, job))
-            permit.back(reply)
+            permit.on_reply(reply)
         if not row.attempts and not row.prechecks:
             row.first_sent_s = permit.left_s
         if isinstance(reply, NoReply) and reply.lost_turn:

@@ -65,7 +65,7 @@ class Preconditions:
         try:
             with self._deps.traffic.request(permit.left_s):
                 reply = await self._deps.send(reading.request(settings, job))
-                permit.back(reply)
+                permit.on_reply(reply)
         except Exception:
             self._result_writer.end(row, UNREADABLE, Status.FAILED)
             raise

@@ -54,7 +54,7 @@ class VerificationRead:
         try:
             with self._deps.traffic.request(permit.left_s):
                 reply = await self._deps.send(operation.reading.request(settings, job))
-                permit.back(reply)
+                permit.on_reply(reply)
             reply = await sure(reply, self._deps.peer)
         except Exception:
             # an error of ours would come again: the row is not left to be read once more
@@ -82,7 +82,7 @@ class VerificationRead:
         job = operation.job_type.trusted(row.text)
         with self._deps.traffic.request(permit.left_s):
             reply = await self._deps.send(reading.request(settings, job))
-            permit.back(reply)
+            permit.on_reply(reply)
         return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
 
     def _reads_again(self, row: Row, answer: Answer) -> bool:
