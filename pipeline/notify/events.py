@@ -1,6 +1,8 @@
 """Events for logs and webhooks. Values: no cell of a row, no secret.
 
-`LEVEL` is how much it matters, `OCCASION` under which name a webhook asks for it.
+`NAME` is the event's name in logs and messages. It is part of their format, so a renamed class
+keeps it.
+`LEVEL` is its severity.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "info", "row")
 class RunStarted:
     """A file is prepared; `rows` of it are sent, `invalid` are not."""
 
+    NAME: ClassVar[str] = "run_started"
     LEVEL: ClassVar[Level] = "info"
     run: str
     file: str
@@ -29,6 +32,7 @@ class RunStarted:
 class RowFailed:
     """A row to act on. The vendor's words are in the report only."""
 
+    NAME: ClassVar[str] = "row_failed"
     LEVEL: ClassVar[Level] = "row"
     run: str
     row: int
@@ -45,6 +49,7 @@ class RowFailed:
 class RowsLeftOut:
     """Failed rows that were not logged one by one: more than 20 in a second."""
 
+    NAME: ClassVar[str] = "rows_left_out"
     LEVEL: ClassVar[Level] = "row"
     run: str
     rows: int
@@ -54,6 +59,7 @@ class RowsLeftOut:
 class AccountEnded:
     """The results of one account. `stopped`: why, if it took no more rows."""
 
+    NAME: ClassVar[str] = "account_ended"
     LEVEL: ClassVar[Level] = "info"
     run: str
     account: str
@@ -69,6 +75,7 @@ class AccountEnded:
 class Warned:
     """A doubt that stops nothing."""
 
+    NAME: ClassVar[str] = "warned"
     LEVEL: ClassVar[Level] = "warning"
     what: str
     run: str = ""
@@ -78,6 +85,7 @@ class Warned:
 class RunEnded:
     """A run ended, with a report. `stopped`: why before all rows were sent."""
 
+    NAME: ClassVar[str] = "run_ended"
     LEVEL: ClassVar[Level] = "info"
     run: str
     file: str
@@ -97,6 +105,7 @@ class RunEnded:
 class RunFailed:
     """A file was not sent, its run broke off, or it cannot be moved."""
 
+    NAME: ClassVar[str] = "run_failed"
     LEVEL: ClassVar[Level] = "error"
     file: str
     why: str
@@ -106,6 +115,7 @@ class RunFailed:
 class DropQuarantined:
     """A dropped file was quarantined: it was not or not completely sent."""
 
+    NAME: ClassVar[str] = "set_aside"
     LEVEL: ClassVar[Level] = "error"
     file: str
     why: str
@@ -115,6 +125,7 @@ class DropQuarantined:
 class NothingArrived:
     """An expected file did not come."""
 
+    NAME: ClassVar[str] = "nothing_arrived"
     LEVEL: ClassVar[Level] = "warning"
     where: str
     expected: str = ""
@@ -124,6 +135,7 @@ class NothingArrived:
 class OutputLine:
     """A line of the output for people."""
 
+    NAME: ClassVar[str] = "said"
     LEVEL: ClassVar[Level] = "info"
     what: str
 

@@ -27,15 +27,6 @@ _MOST_CHARS = 500
 _GAP = "\u200b"
 
 
-def name_of(event: Event) -> str:
-    """The name of its kind.
-
-    >>> name_of(DropQuarantined(file="a.csv", why="empty"))
-    'set_aside'
-    """
-    return re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
-
-
 def level_of(event: Event) -> Level:
     """How much it matters: the end of a run that did not go well is an error or a warning."""
     if isinstance(event, RunEnded):
@@ -45,7 +36,7 @@ def level_of(event: Event) -> Level:
     return event.LEVEL
 
 
-def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arrived"] | None:
+def occasion_of(event: Event) -> Literal["end", "failure", "stopped", "nothing_arrived"] | None:
     """Under which name a webhook asks for it; None where it is never sent.
 
     >>> occasion_of(NothingArrived(where="inputs"))
@@ -55,7 +46,7 @@ def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arri
         case RunEnded(exit_code=0, unusual=""):
             return "end"
         case RunEnded(exit_code=code):
-            return "gate" if code == STOPPED_CODE else "failure"
+            return "stopped" if code == STOPPED_CODE else "failure"
         case RunFailed() | DropQuarantined():
             return "failure"
         case NothingArrived():
@@ -85,7 +76,7 @@ def as_text(event: Event, now: datetime) -> str:
 
 def _head(event: Event, now: datetime) -> dict[str, str]:
     moment = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"time": moment, "level": level_of(event), "event": name_of(event)}
+    return {"time": moment, "level": level_of(event), "event": event.NAME}
 
 
 def _fields(event: Event) -> dict[str, Any]:
@@ -130,7 +121,7 @@ def message(event: Event) -> str:
             more = f", expected {event.expected}" if event.expected else ""
             lines = [f"Nothing arrived in {event.where}{more}"]
         case _:
-            lines = [name_of(event)]
+            lines = [event.NAME]
     return "\n".join(one_line(line)[:_MOST_CHARS] for line in lines if line)
 
 

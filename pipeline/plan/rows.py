@@ -178,7 +178,7 @@ def _back_from(
 def _no_before(operation: Operation[Any, Any]) -> str:
     if operation.reading is None:
         return "nothing says what it held: the row gave no previous_status"
-    return "what it held before is not on record: run with --keep-before, or from a plan"
+    return "what it held before is not on record: run with --record-previous, or from a plan"
 
 
 def _blindly_back(

@@ -265,7 +265,7 @@ class _Stretch:
         return SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
-            fail_fast_after=BRAKE_AFTER if self.prepared.options.use_brake else 0,
+            fail_fast_after=BRAKE_AFTER if self.prepared.options.fail_fast else 0,
             coalesce=self.prepared.options.coalesce,
             looking=self.prepared.looking,
             before=self._before,
