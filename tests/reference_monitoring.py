@@ -31,8 +31,9 @@ def monitoring() -> str:
 
 def _events() -> Iterator[tuple[str, str, str, str]]:
     for kind in get_args(Event):
+        name = re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower()
         named = ", ".join(code(each.name) for each in fields(kind))
-        yield code(kind.NAME), kind.LEVEL, inspect.cleandoc(kind.__doc__), named
+        yield code(name), kind.LEVEL, inspect.cleandoc(kind.__doc__), named
 
 
 def _metrics() -> Iterator[tuple[str, str]]:

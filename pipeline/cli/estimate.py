@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.jobs import JobsFile
+from pipeline.model import EntityKey
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import remaining_s, stop_words, wait_words
 from pipeline.run import Prepared, ScheduleWindow, rows_left, to_the_minute, usual_latency_s
-from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, forecast
+from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, estimate_sending
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
-
-_ID = 3  # vendor|origin|scope|kind|id
 
 
 class AccountEstimate(NamedTuple):
@@ -78,11 +77,11 @@ class AccountEstimate(NamedTuple):
         hottest = self.jobs.hottest
         if hottest is None or self.forecast.bound is not Bottleneck.ENTITY:
             return None
-        name = ":".join(hottest.entity.split("|", _ID + 1)[_ID:])
+        key = EntityKey.parse(hottest.entity)
         each = "" if self.latency_s else f" where a reply takes {ASSUMED_LATENCY_S:g} s"
         return (
-            f"{name} (first in row {hottest.row}) appears {hottest.jobs:,} times: one after the "
-            f"other, about {about(self.forecast.seconds)}{each}"
+            f"{key.kind}:{key.id} (first in row {hottest.row}) appears {hottest.jobs:,} times: "
+            f"one after the other, about {about(self.forecast.seconds)}{each}"
         )
 
 
@@ -130,7 +129,7 @@ def _prospects(prepared: Prepared) -> Iterator[AccountEstimate]:
         share = left[account.name].total() / jobs.rows
         latency_s = usual_latency_s(prepared.config, account)
         requests = math.ceil(share * (jobs.requests + _reads_beforehand(prepared, account, jobs)))
-        lasts = forecast(
+        lasts = estimate_sending(
             requests,
             _hottest(jobs, left[account.name].total(), coalesce=prepared.options.coalesce),
             per_s=account.mean_per_s,

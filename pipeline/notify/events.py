@@ -1,8 +1,6 @@
 """Events for logs and webhooks. Values: no cell of a row, no secret.
 
-`NAME` is the event's name in logs and messages. It is part of their format, so a renamed class
-keeps it.
-`LEVEL` is its severity.
+`LEVEL` is how much it matters, `OCCASION` under which name a webhook asks for it.
 """
 
 from __future__ import annotations
@@ -19,7 +17,6 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "info", "row")
 class RunStarted:
     """A file is prepared; `rows` of it are sent, `invalid` are not."""
 
-    NAME: ClassVar[str] = "run_started"
     LEVEL: ClassVar[Level] = "info"
     run: str
     file: str
@@ -32,7 +29,6 @@ class RunStarted:
 class RowFailed:
     """A row to act on. The vendor's words are in the report only."""
 
-    NAME: ClassVar[str] = "row_failed"
     LEVEL: ClassVar[Level] = "row"
     run: str
     row: int
@@ -49,7 +45,6 @@ class RowFailed:
 class RowsLeftOut:
     """Failed rows that were not logged one by one: more than 20 in a second."""
 
-    NAME: ClassVar[str] = "rows_left_out"
     LEVEL: ClassVar[Level] = "row"
     run: str
     rows: int
@@ -59,7 +54,6 @@ class RowsLeftOut:
 class AccountEnded:
     """The results of one account. `stopped`: why, if it took no more rows."""
 
-    NAME: ClassVar[str] = "account_ended"
     LEVEL: ClassVar[Level] = "info"
     run: str
     account: str
@@ -75,7 +69,6 @@ class AccountEnded:
 class Warned:
     """A doubt that stops nothing."""
 
-    NAME: ClassVar[str] = "warned"
     LEVEL: ClassVar[Level] = "warning"
     what: str
     run: str = ""
@@ -85,7 +78,6 @@ class Warned:
 class RunEnded:
     """A run ended, with a report. `stopped`: why before all rows were sent."""
 
-    NAME: ClassVar[str] = "run_ended"
     LEVEL: ClassVar[Level] = "info"
     run: str
     file: str
@@ -105,17 +97,15 @@ class RunEnded:
 class RunFailed:
     """A file was not sent, its run broke off, or it cannot be moved."""
 
-    NAME: ClassVar[str] = "run_failed"
     LEVEL: ClassVar[Level] = "error"
     file: str
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropQuarantined:
+class Quarantined:
     """A dropped file was quarantined: it was not or not completely sent."""
 
-    NAME: ClassVar[str] = "set_aside"
     LEVEL: ClassVar[Level] = "error"
     file: str
     why: str
@@ -125,17 +115,15 @@ class DropQuarantined:
 class NothingArrived:
     """An expected file did not come."""
 
-    NAME: ClassVar[str] = "nothing_arrived"
     LEVEL: ClassVar[Level] = "warning"
     where: str
     expected: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutputLine:
+class Output:
     """A line of the output for people."""
 
-    NAME: ClassVar[str] = "said"
     LEVEL: ClassVar[Level] = "info"
     what: str
 
@@ -148,7 +136,7 @@ Event = (
     | Warned
     | RunEnded
     | RunFailed
-    | DropQuarantined
+    | Quarantined
     | NothingArrived
-    | OutputLine
+    | Output
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,7 +16,7 @@ from anyio.abc import TaskGroup
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.limiter import AccountLimiter
 from pipeline.pacing.permit import Permit
-from pipeline.vendors import Account, Operation
+from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
@@ -83,7 +82,6 @@ class AccountSender:
         self._undecided = Undecided(queue, self._result_writer, fail_fast, clock, recovered.refused)
         deps = Dependencies(
             account=account,
-            operations=_operations(account),
             send=send,
             concurrency=self._concurrency,
             environment=environment,
@@ -276,7 +274,7 @@ class AccountSender:
         try:
             return await self._verification_read.is_told(row, permit)
         finally:
-            permit.back()
+            permit.on_reply()
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
         """Claim `batch`, wait for its turn, send it; where it gets none it goes back."""
@@ -298,7 +296,7 @@ class AccountSender:
             if permit is None:
                 self._queue.put_back(batch)
             else:
-                permit.back()
+                permit.on_reply()
 
     def _give_back(self, batch: Batch) -> None:
         """`batch` was sent, or will not be now."""
@@ -337,7 +335,7 @@ class AccountSender:
             if is_back:
                 self._queue.put_back(batch)
             for permit in trips:
-                permit.back()
+                permit.on_reply()
 
     async def _send_if_fresh(self, batch: Batch, permit: Permit, tasks: TaskGroup) -> None:
         if self._prechecks.is_fresh(batch[0]):
@@ -439,16 +437,11 @@ class AccountSender:
             self._queue.wake_all()
 
 
-def _operations(account: Account) -> dict[str, Operation[Any, Any]]:
-    return {op.name: op for op in account.vendor.operations}
-
-
 def _backlog(
     account: Account, environment: SenderEnvironment, recovered: RecoveredState
 ) -> Backlog:
-    operations = _operations(account)
     return Backlog(
-        batch_size=lambda name: operations[name].batch_size(account.settings),
+        batch_size=account.batch_size,
         replaces={op.name: op.replaces for op in account.vendor.operations},
         in_doubt=recovered.in_doubt,
         coalesce=environment.coalesce,

@@ -121,7 +121,7 @@ class ConcurrencyLimiter:
 
     def leaves(self, in_flight: int) -> None:
         """A request leaves; with it so many are under way."""
-        self._concurrency.left(in_flight)
+        self._concurrency.on_sent(in_flight)
 
     def heard(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool = False) -> None:
         """`answer` came to a request for `batch` that left at `left_s`.
@@ -142,7 +142,7 @@ class ConcurrencyLimiter:
         elif answer.verdict is Verdict.SPLIT and not was_down:
             self._failed_before(batch, left_s)
         self._lose_patience(answer)
-        self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
+        self._concurrency.on_answer(Verdict.OK if works else answer.verdict, left_s, now_s)
         if was_down and not self._breaker.is_down:
             self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)

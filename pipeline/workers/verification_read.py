@@ -22,7 +22,6 @@ class VerificationRead:
     def __init__(self, deps: Dependencies, preconditions: Preconditions) -> None:
         self._preconditions = preconditions
         self._account = deps.account
-        self._operations = deps.operations
         self._deps = deps
         self._queue = deps.queue
         self._result_writer = deps.result_writer
@@ -35,7 +34,7 @@ class VerificationRead:
 
     def can_read(self, row: Row) -> bool:
         """Whether the vendor can be asked about `row`, once more."""
-        reading = self._operations[row.job.operation].reading
+        reading = self._account.operation(row.job.operation).reading
         return reading is not None and row.reads < self._account.retry.max_attempts
 
     def reads_next(self, row: Row, delay_s: float = 0.0) -> None:
@@ -45,7 +44,7 @@ class VerificationRead:
 
     async def read(self, row: Row, permit: Permit) -> RequestOutcome | None:
         """Ask the vendor what it holds for a row in doubt; None where nothing was asked."""
-        settings, operation = self._account.settings, self._operations[row.job.operation]
+        settings, operation = self._account.settings, self._account.operation(row.job.operation)
         if operation.reading is None:
             self._result_writer.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
             return None
@@ -55,7 +54,7 @@ class VerificationRead:
         try:
             with self._deps.traffic.request(permit.left_s):
                 reply = await self._deps.send(operation.reading.request(settings, job))
-                permit.back(reply)
+                permit.on_reply(reply)
             reply = await sure(reply, self._deps.peer)
         except Exception:
             # an error of ours would come again: the row is not left to be read once more
@@ -76,14 +75,14 @@ class VerificationRead:
 
     async def is_told(self, row: Row, permit: Permit) -> bool:
         """Whether the vendor still tells what it holds for a row that was updated."""
-        reading = self._operations[row.job.operation].reading
+        reading = self._account.operation(row.job.operation).reading
         if reading is None:
             return False
-        settings, operation = self._account.settings, self._operations[row.job.operation]
+        settings, operation = self._account.settings, self._account.operation(row.job.operation)
         job = operation.job_type.trusted(row.text)
         with self._deps.traffic.request(permit.left_s):
             reply = await self._deps.send(reading.request(settings, job))
-            permit.back(reply)
+            permit.on_reply(reply)
         return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
 
     def _reads_again(self, row: Row, answer: Answer) -> bool:
