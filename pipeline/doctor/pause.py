@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipeline.config import Config
 from pipeline.doctor.finding import Finding, Level
 from pipeline.model import RunAborted
-from pipeline.pacing.pause import in_words, lift, remaining_s
+from pipeline.pacing.pause import describe, lift_command, remaining_s
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 
@@ -28,7 +28,7 @@ def examine_pause(
     return Finding(
         level=Level.WARNING,
         check="pause",
-        what=f"paused {in_words(asked, now_s)}. A run {does} (max_wait_s = {most_s:.0f})",
-        mend=f"Wait, or, where the vendor cannot have meant it: {lift(account.name)}",
+        what=f"paused {describe(asked, now_s)}. A run {does} (max_wait_s = {most_s:.0f})",
+        mend=f"Wait, or, where the vendor cannot have meant it: {lift_command(account.name)}",
         account=account.name,
     )
