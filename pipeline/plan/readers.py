@@ -121,7 +121,7 @@ class EntityStates:
         (seen,) = await reader.read([(wanted.operation, wanted.job)])
         if listed is None or not isinstance(seen.state, State):
             return listed is None
-        return not change.unlike(settings, listed, seen.state)
+        return not change.differences(settings, listed, seen.state)
 
     async def _read(
         self, reader: Reader, entities: Mapping[str, WantedEntity], found: dict[str, ReadResult]

@@ -25,7 +25,7 @@ def settled(
     settle_after_s   how long the vendor may work on after an attempt began
 
     >>> settled(is_held=False, can_tell=True, since_attempt_s=5.0, settle_after_s=30.0)
-    <Settled.TOO_EARLY: 'it does not yet: read again once that time has passed'>
+    <Resolution.TOO_EARLY: 'it does not yet: read again once that time has passed'>
     """
     if is_held:
         return Resolution.APPLIED

@@ -15,7 +15,7 @@ from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.workers.drive import limiter_of
 
-pytestmark = pytest.mark.quiet
+pytestmark = pytest.mark.quiet("pauses are compared within 0.05 s")
 
 REFUSED = Answer(Verdict.THROTTLED, Effect.NONE, 429)
 REPLY = Reply(204, {}, b"")
