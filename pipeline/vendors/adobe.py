@@ -989,7 +989,7 @@ def _differences(s: AdobeSettings, job: FallbackOffer, state: State) -> tuple[Di
     """What the patch sets, looked up at its pointers; and the etag, which every update changes."""
     columns = {path: name for name, path in _NAMED[s.api].items()}
     found = []
-    for place, *values in compare.unheld(_steps(s, job), state.fields):
+    for place, *values in compare.patch_differences(_steps(s, job), state.fields):
         pointer = _pointer(place)
         found.append(Difference(columns.get(pointer, pointer), *values))
     if "etag" in job.model_fields_set and state.etag == job.etag:
@@ -1033,14 +1033,14 @@ def _after(s: AdobeSettings, job: FallbackOffer, state: State) -> State | None:
     return None if fields is None else State(fields)
 
 
-def _unlike(s: AdobeSettings, wanted: State, found: State) -> tuple[Difference, ...]:
+def _state_differences(s: AdobeSettings, wanted: State, found: State) -> tuple[Difference, ...]:
     """Members of the offer, each as a whole; an etag that is the same says that all is."""
     if wanted.etag is not None and wanted.etag == found.etag:
         return ()
     within = ("_instance",) if s.api == "xcore" else ()
-    first, second = (json_patch.value_at(state.fields, within) for state in (wanted, found))
+    first, second = (compare.value_at(state.fields, within) for state in (wanted, found))
     names = [n for n in {**first, **second} if n not in _ITS_OWN and not n.startswith("repo:")]
-    pairs = compare.unlike(first, second, names, dict.fromkeys(names, _by_moment))
+    pairs = compare.differences(first, second, names, dict.fromkeys(names, _by_moment))
     columns = {path: name for name, path in _NAMED[s.api].items()}
     paths = (JsonPointer.from_parts((*within, each.field)).path for each in pairs)
     return tuple(
@@ -1062,7 +1062,7 @@ def _inverse(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffe
     if s.api == "dps":
         removed = [step.place for step in steps if step.name == "remove"]
         tests = [
-            compare.PatchStep("test", place, json_patch.value_at(after, place)) for place in removed
+            compare.PatchStep("test", place, compare.value_at(after, place)) for place in removed
         ]
         steps = [*tests, *steps]
     if not steps:
@@ -1142,7 +1142,7 @@ FALLBACK_OFFER: Final = Operation(
         settle_after_s=65.0,
         listing=lambda s: Listing(request=_list, page=_page) if s.api == "dps" else None,
     ),
-    change=Change(after=_after, unlike=_unlike, inverse=_inverse, gap=_gap),
+    change=Change(after=_after, differences=_state_differences, inverse=_inverse, gap=_gap),
     guard=Guard(
         needs=_needs_guard, guarded=_guarded, refusal=_is_guard_refusal, expected=_expected
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors import MISSING, Guard, Operation, State
 from pipeline.vendors.kit.classify import NOT_THE_VENDOR
 from pipeline.workers.answers import read_answer, update_answers

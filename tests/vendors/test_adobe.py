@@ -802,7 +802,7 @@ def test_what_a_guarded_row_left_is_told_by_what_was_there_before(account, held,
     fields = {**HELD.fields, "tags": tags}
     state = State({"_instance": fields} if account is XCORE else fields, etag)
     found = FALLBACK_OFFER.reading.differences(account, job, state)
-    assert tuple(each.is_told for each in found if each.field != "etag") == told
+    assert tuple(each.is_decided for each in found if each.field != "etag") == told
 
 
 DOUBTS = [
