@@ -40,7 +40,7 @@ from pipeline.simulator.vendor import (
     Entities,
     Memory,
     RequestTarget,
-    TokenDesk,
+    TokenEndpoint,
     Tokens,
     VendorReply,
 )
@@ -595,5 +595,5 @@ VENDOR = EmulatedVendor(
     _locate,
     _answer,
     _failure,
-    TokenDesk("/ims/token/v3", "adobe.token", _give_token, _no_token),
+    TokenEndpoint("/ims/token/v3", "adobe.token", _give_token, _no_token),
 )

@@ -30,7 +30,7 @@ from pipeline.simulator.vendor import (
     Entities,
     Memory,
     RequestTarget,
-    TokenDesk,
+    TokenEndpoint,
     Tokens,
     VendorReply,
 )
@@ -285,7 +285,7 @@ VENDOR = EmulatedVendor(
     _locate,
     _answer,
     _failure,
-    TokenDesk(
+    TokenEndpoint(
         "/bcws/webresources/v1.0/authentication/queryAccessToken",
         "oracle.token",
         _give_token,
