@@ -258,7 +258,7 @@ WORDS = [
             "changes.status": "expected draft, approved or archived",
             "changes./a": "expected text; other types, and null, go through the column patch",
             "changes.remove:/b": (
-                "expected true, which removes it; leave the cell empty where it stays"
+                "expected true, which removes it; leave the cell empty to keep it"
             ),
         },
     ),
@@ -438,7 +438,7 @@ WRONG_SETTINGS = [
     ({"client_secret": "s", "scopes": ["a"]}, "two ways"),
     ({"access_token": None, "client_secret": "s"}, "scopes is missing"),
     ({"access_token": None, "scopes": ["a"]}, "client_secret with scopes"),
-    ({"scopes": ["a"]}, "scopes goes with client_secret"),
+    ({"scopes": ["a"]}, "scopes belongs to client_secret"),
     ({"access_token": None, "client_secret": "s", "scopes": ["a,b"]}, "scopes"),
     ({"access_token": None, "client_secret": "s", "scopes": [""]}, "scopes"),
     ({"access_token": ""}, "access_token"),

@@ -124,7 +124,7 @@ def _object(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Chec
 
 
 def _locales(value: Any, name: str) -> Iterator[Problem]:
-    # The form of the keys stands in the description only; the schema does not enforce it.
+    # the format of the keys is in the description only; the schema does not enforce it
     if not isinstance(value, dict):
         yield name, "must be an object"
         return
@@ -161,7 +161,7 @@ def _interval(value: Any, name: str) -> Iterator[Problem]:
     yield from _object({"time": _schedule_time, **day}, ("time", *day))(value, name)
 
 
-# The operators that the server takes for numbers are documented in two ways: both are taken.
+# the operators for numbers are documented in two ways: both are accepted
 _OPERATORS = {
     "string": frozenset({"eq", "ne"}),
     "date": frozenset({"eq", "ne", "er", "lt", "ee", "le"}),
@@ -237,7 +237,7 @@ _CHECKS = {
 
 # ---- errors ----
 
-# 429 has no documented code; 0 is what the vendor gives where it has none (403, 405).
+# 429 has no documented code; the vendor writes 0 for errors without one (403, 405)
 _CODES = {500: 1000, 503: 1101}
 
 
@@ -323,7 +323,7 @@ def _is_authentic(options: SimulatorOptions, authorization: str, project_id: str
     if credentials is None:
         return False
     user, password = credentials
-    # SPEC: a merchant's number may stand in for the project's
+    # SPEC: a merchant's number is accepted in place of the project's
     is_merchant = user.isascii() and user.isdigit() and options.merchant_id in (None, user)
     is_known = user == project_id or is_merchant
     return is_known and password == options.api_key
