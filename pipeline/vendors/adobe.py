@@ -648,9 +648,9 @@ def _needs_guard(s: AdobeSettings, job: FallbackOffer) -> bool:
 
 
 def _guarded(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffer | None:
-    """With the etag that was read (xcore), and tests of what the patch must not do twice.
+    """Add the etag that was read (xcore), and tests for steps that must not be repeated.
 
-    xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
+    xcore does not accept tests. The job has them all the same, for a read that resolves doubt.
     """
     tests = preconditions.guards_for(_steps(s, job), state.fields, is_json)
     operations = [
@@ -763,8 +763,8 @@ _HINTS: Final[Mapping[str, str]] = {
 _HINTS_BY_STATUS: Final[Mapping[int, str]] = {
     401: _HINTS["401013"],
     403: "check sandbox_name, ims_org and what the credentials may do there",
-    422: "correct the row: Adobe applies it, then checks the whole offer; its words name what is "
-    "wrong, for example a property that nobody may change",  # SERVICE
+    422: "correct the row: Adobe applies it, then checks the whole offer; its message names the "
+    "fault, for example a property that must not change",  # SERVICE
 }
 _HINT_STALE = (
     "someone changed the offer since this etag was read: read the new one, and look whether the "

@@ -4,7 +4,7 @@ One request sets one status for many offers: `chargeOffers` and `discountOffers`
 `statusCode`, `effectiveDate`, `notes` and `extension` hold for all. The answer is 200 with `true`;
 the only failure that is documented is 500, which a wrong id and an outage share.
 
-The sources of the facts below; the version of the documentation stands beside each.
+The sources of the facts below, each with the version of its documentation.
 
     OFFERS  docs.oracle.com, "Update an Offer's Status", 15.0, op-statusupdate-offers-put
     INDEX   the same for the whole group, 12.0 and 16.26.0, api-status-update
@@ -125,13 +125,13 @@ class OracleSettings(VendorSettings):
 
     base_url       up to the version, as https://billing.example.com:7002/bcws/webresources/v1.0;
                    INDEX shows the path with and without that prefix, so it is written out
-    auth           "bearer": client_id and client_secret bring a token (TOKEN), or access_token is
+    auth           "bearer": client_id and client_secret get a token (TOKEN), or access_token is
                    one; "basic": user and password, at sites that have it (inferred); "none": test
-                   systems may take calls without (AUTH)
+                   systems may accept calls without (AUTH)
     status_as      "text" sends "2", "number" 2. The sample of OFFERS has the text, its schema says
-                   int32; whether both are taken is nowhere said
-    max_batch      how many rows one request may carry. A group that is refused is sent apart, and
-                   nothing says how many are too many: 1 is on the safe side
+                   int32; no source says if both are accepted
+    max_batch      most rows per request. A refused batch is sent again in parts, and no source says
+                   how many rows are too many: 1 is safe
     """
 
     auth: Literal["bearer", "basic", "none"] = Field(
@@ -255,8 +255,8 @@ class ObjectId(NamedTuple):
         return f"{self.database}+{self.type}+{self.number}"
 
 
-# OFFERS, DETAIL, STATUS: database, type with / as -, number. That the parts hold what stands in
-# `_USUAL` and nothing else is inferred.
+# OFFERS, DETAIL, STATUS: database, type with / as -, number. That the parts match `_USUAL` is
+# inferred.
 _REST = re.compile(r"([0-9]+(?:\.[0-9]+)*)\+(-[^\s+/]+)\+([0-9]+)")
 _USUAL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+\+-[A-Za-z0-9_-]+\+[0-9]+")
 # inferred: so BRM's own tools print an id, database, type, number, revision
@@ -472,7 +472,7 @@ class OfferStatus(UpdateJob):
         BeforeValidator(_status),
         Cell(
             CellKind.KEYWORD,
-            help="active, inactive or canceled, or 1, 2 or 3; canceled cannot be taken back.",
+            help="active, inactive or canceled, or 1, 2 or 3; canceled cannot be undone.",
             example="inactive",
         ),
     ]
@@ -481,7 +481,7 @@ class OfferStatus(UpdateJob):
         BeforeValidator(_kind),
         Cell(
             CellKind.KEYWORD,
-            help="charge or discount, where the type in offer_id does not say it or says it wrong.",
+            help="charge or discount, if the type in offer_id is missing or wrong.",
             example="charge",
         ),
     ] = ABSENT
@@ -676,13 +676,13 @@ _HINTS: Final[Mapping[int, str]] = {
     401: "check auth and the credentials of the account; a site may have tokens of its own, which "
     "access_token takes",
     403: "check what the account's client or user may do in Billing Care",
-    404: "check base_url: the offers stand in the body, so it is the address that was not found",
+    404: "check base_url: the ids are in the body, so it is the address that was not found",
     _SERVER_ERROR: "check offer_id and kind, for Billing Care answers 500 to a wrong id and to an "
     "outage alike",
 }
 
 
-# OFFERS: where it was successful, 200 is returned with `true` in the response body
+# OFFERS: if it was successful, 200 is returned with `true` in the response body
 _CONFIRMATION: Final = Confirmation(
     words="200 with true",
     example=Reply(200, {}, b"true"),

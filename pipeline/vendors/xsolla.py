@@ -179,7 +179,7 @@ _LOCALE = re.compile(r"[a-z]{2}-[A-Z]{2}")
 
 
 def _locales(name: dict[str, str]) -> dict[str, str]:
-    # The pattern stands in the description of BONUS and COUPON ("must be made of pairs whose key
+    # The pattern is in the description of BONUS and COUPON ("must be made of pairs whose key
     # is a locale of the form"), not in their schema; it refuses, because both say so.
     others = [key for key in name if not _LOCALE.fullmatch(key)]
     if others:
@@ -554,7 +554,7 @@ class Coupon(UpdateJob):
     """A coupon that gives items. Required, and what may be null: COUPON.
 
     `external_id` is an integer by COUPON and SPEC, whose example is the text `coupon_44056_1`: it
-    is text. `attribute_conditions` stands in SPEC only.
+    is text. `attribute_conditions` is in SPEC only.
     """
 
     external_id: Annotated[
@@ -735,16 +735,16 @@ _SHOWN_MESSAGE_CHARS = 500
 
 # ERRORS: 1101 service unavailable or timed out, 1103 error of a third-party service.
 # SPEC: 9502 the promotion service could not be read, 9505 the update failed inside it; that these
-# may pass is inferred. With any other code beside them the refusal stands, and with a 404 whatever
-# the codes: what is not there now is not there later.
+# may pass is inferred. With any other code besides them the update is refused, and with a 404
+# whatever the codes: an entity that is missing now is missing later.
 _PASSING: Final = (1101, 1103)
 _PASSING_422: Final = (9502, 9505)
-_OUTAGES: Final = (1101, 1103, 9505)  # their hints speak of nothing else
+_OUTAGES: Final = (1101, 1103, 9505)  # their hints are about outages only
 _MISCONFIGURED: Final = frozenset({1803})  # SPEC: wrong content type, the same for every row
 
 _HINTS: Final[Mapping[int, str]] = {
     1016: "the request was not read as UTF-8: send the row to Xsolla's support with its request id",
-    1020: "check api_key, and that it belongs to project_id (or to merchant_id, where that is set)",
+    1020: "check api_key, and that it belongs to project_id (or to merchant_id, if that is set)",
     1101: "Xsolla's service was not available: send the row again later",
     1102: "correct the row: Xsolla names the field in its message",
     1103: "a service behind Xsolla failed: send the row again later",
@@ -770,8 +770,8 @@ _HARMLESS = "it may have been applied; sending the row again is harmless: it rep
 def _refusal(reply: Reply) -> int | None:
     """The status of an error body (seeds, SPEC) in a 2xx; a code of errors alone refuses the row.
 
-    A code that may stand for an outage refuses nothing: the update is in doubt. Beside a 404 none
-    does, see `_PASSING`.
+    A code that may mean an outage refuses nothing: the update is in doubt. With a 404 no code means
+    an outage, see `_PASSING`.
 
     >>> _refusal(Reply(200, {}, b'{"statusCode": 422, "errorCode": 1102, "errorMessage": "no"}'))
     422

@@ -329,7 +329,7 @@ class Drops:
         """Record the run that was prepared for a claim, before any of its rows is sent."""
         noted = with_run(claim, run)
         self._notes.write(noted)
-        # nor may the loss of power bring the file back to where it was dropped
+        # a loss of power must not move the file back either
         for folder in (claim.home / PROCESSING, claim.file.parent):
             with suppress(OSError), self._folder(folder) as found:
                 os.fsync(found)

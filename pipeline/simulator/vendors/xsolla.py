@@ -503,7 +503,7 @@ def _resets(interval: dict[str, Any], now: datetime) -> dict[str, Any]:
 def next_reset(interval: Mapping[str, Any], now: datetime) -> datetime:
     """The first reset of a recurrent limit after `now`, in the offset of its own time.
 
-    In a month that is too short the last day stands in for `day_of_month`.
+    In a month that is too short, the last day replaces `day_of_month`.
 
     >>> monthly = {"interval_type": "monthly", "time": "01:00:00+08:00", "day_of_month": 31}
     >>> next_reset(monthly, datetime(2024, 2, 10, tzinfo=UTC)).isoformat()
