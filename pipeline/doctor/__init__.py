@@ -16,7 +16,7 @@ from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.machine import examine_machine, examine_secret_files
 from pipeline.doctor.wire import examine_account
 from pipeline.model import ConfigError, RunAborted
-from pipeline.pacing.pause import in_words, lift, remaining_s
+from pipeline.pacing.pause import describe, lift_command, remaining_s
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 from pipeline.vendors.kit.contract import Vendor
@@ -111,7 +111,7 @@ def _pause(
     return Finding(
         level=Level.WARNING,
         check="pause",
-        what=f"paused {in_words(pause, now_s)}. A run {does} (max_wait_s = {most_s:.0f})",
-        mend=f"Wait. If the vendor cannot have meant it: {lift(account.name)}",
+        what=f"paused {describe(pause, now_s)}. A run {does} (max_wait_s = {most_s:.0f})",
+        mend=f"Wait. If the vendor cannot have meant it: {lift_command(account.name)}",
         account=account.name,
     )

@@ -15,7 +15,7 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.jobs import JobsFile
 from pipeline.model import EntityKey, UpdateJob
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.plan.state_cache import StateCache, load_listing
 from pipeline.run import RunEnvironment
 from pipeline.vendors import Account, Operation
