@@ -158,8 +158,8 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
             "projectid: unknown key. Did you mean project_id?",
         ),
         (SHOP + "verify = false", "ca_file"),
-        (SHOP.replace("shop", "sample-acme"), "belong to the samples"),
-        (SHOP.replace("shop", '"a/b"'), '[accounts."a/b"]: the name of an account'),
+        (SHOP.replace("shop", "sample-acme"), "are reserved for samples"),
+        (SHOP.replace("shop", '"a/b"'), '[accounts."a/b"]: an account\'s name'),
         (SHOP + SHOP.replace("shop", "Shop"), "is too similar to 'shop'"),
         # ranges
         (SHOP + "in_flight = 0", "in_flight: should be greater than or equal to 1: 0"),
@@ -215,7 +215,10 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         ("[input.'acme.price']\nmising = 'clear'", "Did you mean missing?"),
         ("[input.'acme.price']\nmissing = 'guess'", "should be 'refuse', 'keep' or 'clear'"),
         ("[input.'acme.price']\naccounts = ['shop']", "there is no account 'shop'"),
-        ("[input.'acme.price']\ntimezone = 'Mars'", '[input."acme.price"] timezone: is no known'),
+        (
+            "[input.'acme.price']\ntimezone = 'Mars'",
+            '[input."acme.price"] timezone: is not a known',
+        ),
     ],
 )
 def test_a_fault_is_named_with_its_place(tmp_path: Path, text: str, expected: str) -> None:

@@ -897,7 +897,7 @@ REPLIES = [
     (500, b'{"error-chain": [5, {"errorCode": "X-500"}]}', LATER, "X-500", "harmless"),
     (404, BLANK, NO, "http_404", "container_id"),
     # SERVICE: 409 is the stale etag's
-    (409, problem("E-409"), NO, "E-409", "look at it"),
+    (409, problem("E-409"), NO, "E-409", "check the entity"),
     (422, b"plain words", NO, "http_422", "correct the row"),
     (403, b"", STOP, "http_403", "sandbox_name"),
     # the gateway gives up after 60 s, and may go on

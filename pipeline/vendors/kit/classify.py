@@ -140,7 +140,7 @@ _HINTS: Mapping[int, str] = {
     415: "check base_url: this address does not take JSON",
     429: "lower the account's quota if this keeps happening",
 }
-HINT_IN_DOUBT = "the update may or may not have been applied: look at it at the vendor"
+HINT_IN_DOUBT = "the update may or may not have been applied: check the entity at the vendor"
 _HINT_LATER = "send the row again later"
 _HINT_REFUSED = "correct the row"
 _HINT_MISCONFIGURED = "check the account's configuration"
