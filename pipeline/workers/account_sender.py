@@ -14,8 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
-from pipeline.pacing.limiter import AccountLimiter
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
@@ -366,7 +365,7 @@ class AccountSender:
 
     def _goes_down(self) -> None:
         """Whoever waits at the gate goes back: from now on one at a time is asked."""
-        self._account_limiter.send_away()
+        self._account_limiter.cancel_waits()
         self._queue.look_again()
 
     # Starts and stops...
@@ -431,7 +430,7 @@ class AccountSender:
         """It is in question from now on whether the account works, or it is not any more."""
         self._queue.read_far(is_wished=is_open)
         if is_open:
-            self._account_limiter.send_away()  # whoever waits for a permit goes back
+            self._account_limiter.cancel_waits()  # whoever waits for a permit goes back
             self._queue.look_again()
         else:
             self._queue.wake_all()

@@ -101,7 +101,7 @@ class ConcurrencyLimiter:
         self._taken += 1
         if self._breaker.is_down:
             self._probe = batch
-            self._breaker.probes(self._clock())
+            self._breaker.on_probe(self._clock())
 
     def give_back(self, batch: Batch) -> None:
         """`batch` was sent, or will not be now."""
@@ -150,9 +150,9 @@ class ConcurrencyLimiter:
             self._is_down()
 
     def _works(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
-        self._breaker.worked(left_s, is_read=is_read)
+        self._breaker.on_success(left_s, is_read=is_read)
         if is_read:
-            self._breaker.goes_on(now_s)
+            self._breaker.probe_now(now_s)
         else:
             self._throttle.accepted()
             self._is_last_refusal = False
@@ -194,12 +194,12 @@ class ConcurrencyLimiter:
     ) -> None:
         row, was_down = batch[0], self._breaker.is_down
         if self._is_unreached(answer):
-            self._breaker.failed(None, left_s, now_s, is_read=is_read)
+            self._breaker.on_failure(None, left_s, now_s, is_read=is_read)
         elif was_down:
-            self._breaker.failed(row.job.entity, left_s, now_s, is_read=is_read)
+            self._breaker.on_failure(row.job.entity, left_s, now_s, is_read=is_read)
         elif not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
-            self._breaker.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
+            self._breaker.on_failure(entity, left_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._breaker.is_down
         if not was_down:
             self._failed_before(batch, left_s)
@@ -213,7 +213,7 @@ class ConcurrencyLimiter:
         """After so long rows may be at fault; not for a connection that was not made."""
         may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
         if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
-            self._breaker.end()
+            self._breaker.close()
             self._is_last_call = True
 
     def counts_as(self, row: Row, answer: Answer, most: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors import MISSING, Guard, Operation, State
 from pipeline.vendors.kit.classify import NOT_THE_VENDOR
 from pipeline.workers.answers import read_answer, update_answers
@@ -19,7 +19,7 @@ NO_GUARD = "no_guard"
 OVERTAKEN = "changed_meanwhile"
 
 _HINT_NOTHING_SENT = "nothing was sent: send the row again"
-_HINT_NO_GUARD = "see what the entity holds; without a guard it goes by guard = false"
+_HINT_NO_GUARD = "see what the entity holds; without a guard it goes by preconditions = false"
 _HINT_CONFLICT = "somebody else changes this entity: look at it, then send the row again"
 
 
