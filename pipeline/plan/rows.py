@@ -184,7 +184,7 @@ def _undo_from(
 def _no_before(operation: Operation[Any, Any]) -> str:
     if operation.reading is None:
         return "the previous status is unknown: the row gave no previous_status"
-    return "previous values are not recorded: run with --keep-before, or from a plan"
+    return "previous values are not recorded: run with --record-previous, or from a plan"
 
 
 def _unreadable_undo(

@@ -315,7 +315,7 @@ class _Stretch:
         environment = SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
-            fail_fast_after=BRAKE_AFTER if options.use_brake else 0,
+            fail_fast_after=BRAKE_AFTER if options.fail_fast else 0,
             coalesce=options.coalesce,
             looking=self.prepared.looking,
             before=self._previous_state,

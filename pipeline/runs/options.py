@@ -16,12 +16,12 @@ class RunOptions:
     rows         rows to send; None: all
     max_invalid  share of rows, 0 to 1; nothing is sent if more are invalid
     min_rows     nothing is sent if the file has fewer rows
-    use_brake    the fail-fast check: stop an account if its first answers are the same refusal
+    fail_fast    stop an account if its first answers are the same refusal
     force_order  send rows of an earlier report as new rows
     allow_irreversible  send rows that cannot be undone
     coalesce     send only the last full replacement per entity
     skip_unchanged  read each entity first, and do not send a row that would change nothing
-    keep_before  read each entity first and record it, so that the run can be undone
+    record_previous  read each entity first and record it, so that the run can be undone
     canary       rows that are sent and checked before the others; 0: none
     stop_if      conditions that stop the run
     run_id       idempotency key of a scheduler: the same id sends a file once
@@ -34,12 +34,12 @@ class RunOptions:
     rows: RowSelection | None = None
     max_invalid: float = 0.5
     min_rows: int = 0
-    use_brake: bool = True
+    fail_fast: bool = True
     force_order: bool = False
     allow_irreversible: bool = False
     coalesce: bool = False
     skip_unchanged: bool = False
-    keep_before: bool = False
+    record_previous: bool = False
     canary: int = 0
     stop_if: tuple[StopIf, ...] = ()
     run_id: str | None = None

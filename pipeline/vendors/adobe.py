@@ -144,7 +144,7 @@ class AdobeSettings(VendorSettings):
         default="https://ims-na1.adobelogin.com/ims/token/v3",  # OAUTH
         description="Where tokens come from: https://, or http:// to this machine.",
     )
-    guard: bool = Field(
+    preconditions: bool = Field(
         default=True,
         description=(
             "false adds no precondition to updates that are harmful when repeated, and does not "
@@ -580,7 +580,7 @@ def _refuse(s: AdobeSettings, job: FallbackOffer) -> str | None:
 _UNGUARDED: Final = (
     "sent twice, this would not leave the same as sent once, and no test can be read for it: put "
     "one first, in the column patch before all other changes, that no longer holds after them, or "
-    "set guard = false for the account"
+    "set preconditions = false for the account"
 )
 
 
@@ -644,7 +644,7 @@ def _is_guarded(s: AdobeSettings, job: FallbackOffer) -> bool:
 
 
 def _needs_guard(s: AdobeSettings, job: FallbackOffer) -> bool:
-    return s.guard and not _repeatable(s, job)
+    return s.preconditions and not _repeatable(s, job)
 
 
 def _guarded(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffer | None:
@@ -1112,7 +1112,7 @@ REPEAT_NOTE: Final = (
     "harmless where every change sets a value (inferred); any other goes with a guard, the row's "
     "own or one that is read first: an etag, which Adobe answers with 409 once it is stale "
     "(tutorial of the xcore API), or a test in the patch (dps), unless the account says "
-    "guard = false"
+    "preconditions = false"
 )
 
 FALLBACK_OFFER: Final = Operation(

@@ -19,7 +19,7 @@ NO_GUARD = "no_guard"
 OVERTAKEN = "changed_meanwhile"
 
 _HINT_NOTHING_SENT = "nothing was sent: send the row again"
-_HINT_NO_GUARD = "see what the entity holds; without a guard it goes by guard = false"
+_HINT_NO_GUARD = "see what the entity holds; without a guard it goes by preconditions = false"
 _HINT_CONFLICT = "somebody else changes this entity: look at it, then send the row again"
 
 

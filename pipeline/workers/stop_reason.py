@@ -54,7 +54,7 @@ def braked(fail_fast: FailFastCheck) -> str:
     what = "" if fail_fast.refusal is None else in_words(fail_fast.refusal)
     return (
         f"the first {fail_fast.after} answers were all the same refusal, and so were those of "
-        f"other rows: {what}. Nothing was sent after that; --no-brake sends all the same"
+        f"other rows: {what}. Nothing was sent after that; --no-fail-fast sends all the same"
     )
 
 

@@ -24,7 +24,7 @@ SHARED: dict[str, Any] = {
     "sandbox_name": "prod",
     "client_id": SecretStr("simulator-client"),
     "access_token": SecretStr("a-token"),
-    "guard": False,
+    "preconditions": False,
 }
 XCORE = AdobeSettings(api="xcore", container_id="c1", **SHARED)
 DPS = AdobeSettings(api="dps", **SHARED)

@@ -288,7 +288,7 @@ async def test_a_wrong_project_shows_in_reads_that_come_first():
     jobs = [item(n)._replace(entity=f"e{n}") for n in range(1, 99)]
     results, sender = await drive(jobs, shelf, account=SHELF)
     assert sender.stopped is not None
-    assert "--no-brake" in sender.stopped
+    assert "--no-fail-fast" in sender.stopped
     assert {each.status for each in results} == {Status.REJECTED}
     assert len(shelf.asked) < 40
 
