@@ -337,7 +337,7 @@ def test_the_same_content_dropped_anew_is_sent_with_a_warning(shop, vendor, watc
     told = stopped(process)
     assert vendor.stats()["requests"] == before + 5
     assert (
-        f"Warning: inputs/xsolla.coupon/{name}: the same content was run before: {run}"
+        f"Warning: inputs/xsolla.coupon/{name}: the same content was sent before: {run}"
         in told.words
     )
 
