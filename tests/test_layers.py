@@ -348,7 +348,8 @@ def _defined(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name
         elif isinstance(node, ast.Assign):
-            yield from (each.id for each in node.targets if isinstance(each, ast.Name))
+            named = (each for target in node.targets for each in ast.walk(target))
+            yield from (each.id for each in named if isinstance(each, ast.Name))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id
 
@@ -397,6 +398,34 @@ def test_a_folder_says_what_belongs_there_and_what_does_not(path: Path) -> None:
     first, _, others = _docstring(path).partition("\n")
     assert len(first.split()) >= LEAST_WORDS, path.parent
     assert "\nNot here: " in others, f"{path.parent}: add a paragraph 'Not here: ...'"
+
+
+@pytest.mark.parametrize("folder", ["tests", "tools"])
+def test_what_is_imported_from_the_package_is_there(folder: str) -> None:
+    """A name that was changed in the package was changed in its tests, too."""
+    missing = [
+        f"{path.relative_to(ROOT.parent)}:{node.lineno} {node.module}.{alias.name}"
+        for path in sorted((ROOT.parent / folder).rglob("*.py"))
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == ROOT.name
+        for alias in node.names
+        if not _has(node.module or "", alias.name)
+    ]
+    assert missing == []
+
+
+def _has(module: str, name: str) -> bool:
+    place = ROOT.parent.joinpath(*module.split("."))
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    if not file.exists():
+        return False
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(_tree(file))
+        if isinstance(node, ast.ImportFrom | ast.Import)
+        for alias in node.names
+    }
+    return name in {*_defined(_tree(file)), *imported} or _is_module(f"{module}.{name}", ROOT)
 
 
 def test_no_two_classes_have_the_same_name() -> None:

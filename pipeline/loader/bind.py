@@ -76,7 +76,7 @@ class Bound:
     cleared       the most frequent first
     irreversible  jobs that nothing takes back, by operation; only operations that have any
     keeps         operations whose jobs are laid over what the vendor holds
-    has_befores   the jobs come from a plan, with what their entities hold
+    has_previous_states   the jobs come from a plan, with what their entities hold
     """
 
     jobs: Mapping[str, JobsFile]
@@ -87,7 +87,7 @@ class Bound:
     cleared: tuple[ClearedField, ...] = ()
     irreversible: Mapping[str, int] = field(default_factory=dict)
     keeps: tuple[str, ...] = ()
-    has_befores: bool = False
+    has_previous_states: bool = False
 
     @property
     def repeated(self) -> int:
