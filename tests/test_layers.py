@@ -115,13 +115,13 @@ DECISIONS = {
     *("pacing/throttle", "pacing/windows"),
     *("workers/answers", "workers/auth", "workers/backlog", "workers/batches", "workers/bisection"),
     *("workers/coalescing", "workers/decompress", "workers/entity_order", "workers/exchange_text"),
-    *("workers/fail_fast", "workers/masking", "workers/outcome", "workers/precheck"),
+    *("workers/fail_fast", "workers/masking", "workers/retry_or_end", "workers/precheck"),
     *("workers/read_outcome", "workers/recent_errors", "workers/refusals"),
     *("reporter/aggregate", "reporter/columns", "reporter/reconcile", "reporter/summarise"),
     *("reporter/tally", "ui/html/advice", "ui/html/sample_exchanges", "ui/html/scale"),
     *("ui/html/timeline", "ui/terminal/pace"),
     *("run/anomaly", "run/canary_rows", "run/estimate", "run/stale_row_rules", "runs/stop_if"),
-    *("workers/reply_certainty", "workers/resolve", "workers/stop_reason"),
+    *("workers/reply_certainty", "workers/stop_reason"),
 }
 """Files beside effects that have none themselves, without their suffix."""
 DECIDES_WITH = VALUES | {

@@ -45,7 +45,7 @@ from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.dependencies import Send, SenderEnvironment
-from pipeline.workers.fail_fast import BRAKE_AFTER
+from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
@@ -225,7 +225,7 @@ class _Stretch:
         senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
         for sender in senders:
             if sender.account.name in way.shared.hopeless:
-                sender.stop(way.shared.hopeless[sender.account.name], is_hopeless=True)
+                sender.stop(way.shared.hopeless[sender.account.name], is_permanent=True)
         recovered = sent.progress
         sent.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
         if sent.signal is not None:  # it came before there was anything to stop
@@ -247,7 +247,9 @@ class _Stretch:
         sent.progress = added(recovered, sent.pool.progress())
         sent.unrecorded = recorder.unrecorded
         over = way.window.over
-        in_time = [sender for sender in senders if sender.stopped == over and sender.was_through]
+        in_time = [
+            sender for sender in senders if sender.stopped == over and sender.was_done_at_stop
+        ]
         sent.stopped = {
             sender.account.name: sender.stopped
             for sender in senders
@@ -257,7 +259,7 @@ class _Stretch:
         way.shared.hopeless |= {
             sender.account.name: sender.stopped
             for sender in senders
-            if sender.stopped and sender.is_hopeless
+            if sender.stopped and sender.is_permanent
         }
         return wire
 
@@ -265,11 +267,11 @@ class _Stretch:
         return SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
-            fail_fast_after=BRAKE_AFTER if self.prepared.options.use_brake else 0,
+            fail_fast_after=FAIL_FAST_AFTER if self.prepared.options.use_brake else 0,
             coalesce=self.prepared.options.coalesce,
-            looking=self.prepared.looking,
-            before=self._before,
-            ended=partial(self._heard, wire),
+            prechecks=self.prepared.looking,
+            previous_state=self._before,
+            on_end=partial(self._heard, wire),
         )
 
     def _sender(
@@ -311,7 +313,7 @@ class _Stretch:
     def _heard(self, wire: StopCheck, status: Status) -> None:
         reason = wire.heard(status)
         if reason is not None and self.sent.pool is not None:
-            self.sent.pool.feed_no_more(reason)
+            self.sent.pool.stop_feeding(reason)
 
 
 @asynccontextmanager

@@ -12,11 +12,11 @@ from pipeline.workers.batches import Batch, Row, halves
 from pipeline.workers.bisection import Bisector, GroupParts, goes_apart
 from pipeline.workers.dependencies import Dependencies, RequestOutcome
 from pipeline.workers.held_replies import HeldReplies
-from pipeline.workers.outcome import Retry, is_in_doubt, is_judged, next_act
 from pipeline.workers.preconditions import Preconditions
-from pipeline.workers.reply_certainty import sure_at_s, usual
+from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
-from pipeline.workers.transport import NeverLeftError, surplus
+from pipeline.workers.retry_or_end import Retry, is_in_doubt, is_judged, next_action
+from pipeline.workers.transport import NeverLeftError, unmatched_reply
 from pipeline.workers.verification_read import VerificationRead
 
 
@@ -40,16 +40,16 @@ class Attempts:
         self._jitter = deps.environment.jitter
         self._verification_read = verification_read
         self._bisector = bisector
-        self._usual_s: float | None = None
-        self.holding = HeldReplies(deps.environment.clock)
+        self._typical_s: float | None = None
+        self.held_replies = HeldReplies(deps.environment.clock)
 
-    async def make(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
+    async def send(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
         """One request for the rows of `batch`; None where it did not leave."""
         settings, operation = self._account.settings, self._operations[batch[0].job.operation]
         reply: Reply | NoReply | None = None
         try:
             with self._deps.traffic.request(permit.left_s):
-                self._leaves(batch, permit.left_s)
+                self._count_attempt(batch, permit.left_s)
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._deps.send(operation.encode(settings, jobs))
                 permit.back(reply)
@@ -64,21 +64,21 @@ class Attempts:
         except BaseException as error:
             for row in batch:
                 row.in_doubt |= not isinstance(error, NeverLeftError)
-                self._result_writer.leave(row, INTERRUPTED.message)
+                self._result_writer.on_stop(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
                 row.attempts -= 1
-            self._queue.stands_in_line_again(batch)
+            self._queue.requeue(batch)
             return None
         took_s = self._clock() - permit.left_s
-        self._deps.traffic.answered(took_s)
-        self._deps.heard(permit, batch, reply, answers[0])
+        self._deps.traffic.add_latency(took_s)
+        self._deps.on_answer(permit, batch, reply, answers[0])
         different = tuple(dict.fromkeys(answers))
         if any(answer.verdict is not Verdict.OK for answer in answers):
-            self._result_writer.exchanges.seen(batch, reply)
+            self._result_writer.exchanges.on_reply(batch, reply)
             for answer in different:
-                self._deps.traffic.recent_errors.met(answer)
+                self._deps.traffic.recent_errors.add(answer)
         if isinstance(reply, Reply) and reply.standing is not None and _is_held(different):
             self._hold(batch, answers, permit.left_s, took_s, reply.standing)
             return RequestOutcome(different, is_read=False, is_end=False)
@@ -89,31 +89,33 @@ class Attempts:
         self,
         batch: Batch,
         answers: Sequence[Answer],
-        left_s: float,
+        sent_s: float,
         took_s: float,
         standing: ReplyStanding,
     ) -> None:
         """Decide a moment later, when the reply is sure."""
-        self._usual_s = usual(self._usual_s, took_s)
+        self._typical_s = update_typical_s(self._typical_s, took_s)
 
         def decide() -> None:
-            self._decide(batch, self._lost(batch) if standing.is_doubtful else answers, left_s)
+            self._decide(
+                batch, self._unmatched_answers(batch) if standing.is_doubtful else answers, sent_s
+            )
 
-        self.holding.hold(sure_at_s(left_s + took_s, left_s, self._usual_s), decide)
+        self.held_replies.hold(certain_at_s(sent_s + took_s, sent_s, self._typical_s), decide)
 
-    def _lost(self, batch: Batch) -> tuple[Answer, ...]:
+    def _unmatched_answers(self, batch: Batch) -> tuple[Answer, ...]:
         """The answers to `batch` when it is not known whose reply came."""
         settings, operation = self._account.settings, self._operations[batch[0].job.operation]
         jobs = [operation.job_type.trusted(row.text) for row in batch]
-        lost = surplus(self._deps.peer)
+        lost = unmatched_reply(self._deps.peer)
         answers = update_answers(operation, settings, jobs, lost)
-        self._result_writer.exchanges.seen(batch, lost)
-        self._deps.traffic.recent_errors.met(answers[0])
+        self._result_writer.exchanges.on_reply(batch, lost)
+        self._deps.traffic.recent_errors.add(answers[0])
         return answers
 
-    def _leaves(self, batch: Batch, now_s: float) -> None:
+    def _count_attempt(self, batch: Batch, now_s: float) -> None:
         """Count an attempt."""
-        self._deps.concurrency.leaves(self._deps.traffic.in_flight)
+        self._deps.concurrency.on_sent(self._deps.traffic.in_flight)
         if batch[0].attempts:
             self._deps.traffic.retries += 1
         for row in batch:
@@ -122,7 +124,7 @@ class Attempts:
             row.attempts += 1
             row.last_sent_s = now_s
 
-    def _decide(self, batch: Batch, answers: Sequence[Answer], left_s: float) -> bool:
+    def _decide(self, batch: Batch, answers: Sequence[Answer], sent_s: float) -> bool:
         """What becomes of each row; whether none of them is sent again."""
         jitter = self._jitter()  # one for all: rows of a batch stay together
         refused: Batch = []
@@ -132,40 +134,44 @@ class Attempts:
         for row, answer in zip(batch, answers, strict=True):
             row.answer = answer
             row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
-            if self._is_about_one(row, answer, len(batch)):
+            if self._is_sent_apart(row, answer, len(batch)):
                 refused.append(row)
             elif answer.verdict is Verdict.FATAL and len(batch) > 1:
                 fatal.append(row)
-            elif isinstance(act := self._act(row, answer, jitter), Retry):
+            elif isinstance(action := self._next_action(row, answer, jitter), Retry):
                 again.append(row)
-                delay_s = max(delay_s, act.delay_s)
+                delay_s = max(delay_s, action.delay_s)
             else:
-                self._end_or_read(row, answer, act)
+                self._end_or_read(row, answer, action)
         if again:
-            self._queue.again(again, delay_s)
+            self._queue.retry(again, delay_s)
         if fatal and fatal[0].answer is not None:
-            self._deps.undecided.hold(fatal, fatal[0].answer, self._goes_apart, is_group=True)
+            self._deps.undecided.hold(fatal, fatal[0].answer, self._split, is_group=True)
         if refused:
-            self._go_on_with(self._bisector.refused(refused, left_s))
+            self._send_parts(self._bisector.on_refused(refused, sent_s))
         else:
-            self._go_on_with(self._bisector.heard(batch, left_s, is_judged=is_judged(answers[0])))
+            self._send_parts(
+                self._bisector.on_answer(batch, sent_s, is_judged=is_judged(answers[0]))
+            )
         return not again and not refused
 
-    def _is_about_one(self, row: Row, answer: Answer, size: int) -> bool:
+    def _is_sent_apart(self, row: Row, answer: Answer, size: int) -> bool:
         """Whether `row` goes apart from the others of its request: one of them may be at fault."""
         most = self._account.retry.max_attempts
-        tries = max(row.tries + 1, self._deps.concurrency.counts_as(row, answer, most))
-        return goes_apart(answer, size, tries, most)
+        counted_attempts = max(
+            row.counted_attempts + 1, self._deps.concurrency.counted_attempts(row, answer, most)
+        )
+        return goes_apart(answer, size, counted_attempts, most)
 
-    def _act(self, row: Row, answer: Answer, jitter: float) -> Retry | Status:
+    def _next_action(self, row: Row, answer: Answer, jitter: float) -> Retry | Status:
         """What becomes of `row`; its try is counted, where the answer says something about it."""
         concurrency, most = self._deps.concurrency, self._account.retry.max_attempts
         is_counted = concurrency.is_counted(row, answer)
-        row.tries = concurrency.counts_as(row, answer, most)
-        return next_act(
+        row.counted_attempts = concurrency.counted_attempts(row, answer, most)
+        return next_action(
             self._account.retry,
             answer,
-            attempt=row.refusals.attempt(row.tries, is_counted=is_counted),
+            attempt=row.throttles.attempt(row.counted_attempts, is_counted=is_counted),
             is_counted=is_counted,
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
@@ -178,7 +184,7 @@ class Attempts:
         if status is Status.REJECTED and self._preconditions.may_be_stale(row, answer):
             self._preconditions.read_again(row)
         elif status is Status.UNKNOWN and self._verification_read.can_read(row):
-            self._verification_read.reads_next(row)
+            self._verification_read.schedule_read(row)
         elif answer.verdict is Verdict.FATAL:
             self._deps.undecided.hold([row], answer, self._is_about_row)
         elif status is Status.FAILED and answer.http_status is None:
@@ -186,7 +192,7 @@ class Attempts:
         else:
             self._result_writer.end(row, answer, status)
 
-    def _goes_apart(self, rows: Batch, _answer: Answer) -> None:
+    def _split(self, rows: Batch, _answer: Answer) -> None:
         """The account works: what refused a group was about one of its rows, or some."""
         self._queue.send_apart(GroupParts(now=tuple(halves(rows))))
 
@@ -195,12 +201,14 @@ class Attempts:
         status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
         self._result_writer.end(rows[0], answer, status)
 
-    def _go_on_with(self, parts: GroupParts) -> None:
+    def _send_parts(self, parts: GroupParts) -> None:
         """Send the parts of refused groups, or whole groups once more."""
         self._queue.send_apart(parts)
         for group in parts.later:
-            delay_s = ceiling_s(self._account.retry, max(1, group[0].tries)) * self._jitter()
-            self._queue.again(group, delay_s)
+            delay_s = (
+                ceiling_s(self._account.retry, max(1, group[0].counted_attempts)) * self._jitter()
+            )
+            self._queue.retry(group, delay_s)
 
 
 _SURE_TO_COUNT = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})

@@ -76,7 +76,7 @@ class Backlog:
         self._waiting_chars = 0
         self._open = OpenRows(batch_size)
         self._ready: deque[Batch] = deque()
-        self._goes_on: deque[Batch] = deque()
+        self._next_up: deque[Batch] = deque()
         self._draws: Counter[ProbeKind] = Counter()
         self._retrying: list[tuple[float, int, Batch]] = []
         self._numbers = count()
@@ -92,9 +92,9 @@ class Backlog:
         for job in jobs:
             self._fresh.add(job)
 
-    def recall(self, job: JobRow) -> None:
+    def mark_unknown(self, job: JobRow) -> None:
         """An earlier process ended this row `unknown`; rows of its entity that come are later."""
-        self._settle(job, Status.UNKNOWN)
+        self._resolve(job, Status.UNKNOWN)
 
     def end(self) -> None:
         """There are no more rows to add."""
@@ -130,7 +130,7 @@ class Backlog:
 
     def has_unsent(self) -> bool:
         """Whether rows may go, now or once more are read, that no process has sent yet."""
-        self._look_over(len(self._open) + 1)
+        self._open_ahead(len(self._open) + 1)
         open_rows = [*self._open, *(batch[0] for batch in self._ready)]
         if not all(row.was_sent for row in open_rows):
             return True
@@ -150,8 +150,8 @@ class Backlog:
         others_first  rows that were not sent yet go before those that failed: once more the same
                       would tell nothing
         """
-        if self._goes_on:
-            return self._goes_on.popleft()
+        if self._next_up:
+            return self._next_up.popleft()
         if others_first and fresh and (batch := self._next_other()):
             return batch
         if self._retrying and self._retrying[0][0] <= now_s:
@@ -167,16 +167,16 @@ class Backlog:
         number  of the probe in its outage, from 1
         fresh   False gives only rows that were sent before
         """
-        if self._goes_on:
-            return self._goes_on.popleft()
+        if self._next_up:
+            return self._next_up.popleft()
         if fresh:
-            self._look_over(ahead(number))
+            self._open_ahead(ahead(number))
         for turn in turns(number) if fresh else (ProbeKind.FAILED,):
-            if batch := self._whose_turn(turn, number):
+            if batch := self._probe_of_kind(turn, number):
                 return batch
         return []
 
-    def _look_over(self, rows: int) -> None:
+    def _open_ahead(self, rows: int) -> None:
         """Let so many rows be open."""
         while len(self._open) < rows and self._open.chars < MOST_OPEN_CHARS:
             row = self._enter_next()
@@ -184,9 +184,9 @@ class Backlog:
                 return
             self._open.add(row)
 
-    def _whose_turn(self, turn: ProbeKind, number: int) -> Batch:
+    def _probe_of_kind(self, turn: ProbeKind, number: int) -> Batch:
         if turn is ProbeKind.FAILED:
-            return self._failed(number)
+            return self._failed_probe(number)
         is_repeatable = turn is ProbeKind.UNSENT
 
         def is_such(row: Row) -> bool:
@@ -198,7 +198,7 @@ class Backlog:
         self._draws[turn] += 1
         return [row]
 
-    def _failed(self, number: int) -> Batch:
+    def _failed_probe(self, number: int) -> Batch:
         """One that was sent: by turns of those that may go now, and of those that wait."""
         if self._retrying and number % 2:
             return self._next_retry()
@@ -208,7 +208,7 @@ class Backlog:
             return [row]
         return self._next_retry() if self._retrying else []
 
-    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
+    def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
         """One row to be sent alone, from any place, to learn how others are answered.
 
         draw   decides which, see `place`
@@ -234,7 +234,7 @@ class Backlog:
         def may_go(job: JobRow) -> bool:
             return self._is_free(job) and job.row not in avoid
 
-        found = self._fresh.pick(may_go, partial(place, draw))
+        found = self._fresh.take_one(may_go, partial(place, draw))
         if found is None:
             return []
         job, covered = found
@@ -253,11 +253,11 @@ class Backlog:
         return any(self._is_free(job) and job.row not in avoid for job in self._fresh)
 
     @property
-    def has_others(self) -> bool:
+    def may_read_others(self) -> bool:
         """Whether rows that may go are here, or are being read, that this process has not sent."""
         return self.needs_more or bool(self._ready or len(self._open)) or self._has_free()
 
-    def rests_on(self, held: int, *, is_fresh_kept: bool = False) -> bool:
+    def is_blocked_by(self, held: int, *, is_fresh_kept: bool = False) -> bool:
         """Whether nothing can go but what waits behind `held` rows that are on their way.
 
         is_fresh_kept  rows that are still here are not to go now
@@ -307,10 +307,10 @@ class Backlog:
             elif self._order.enter(job.entity, job):
                 return self._row(job)
             else:
-                self._waits(job)
+                self._enqueue(job)
         return None
 
-    def _waits(self, job: JobRow) -> None:
+    def _enqueue(self, job: JobRow) -> None:
         """`job` waits behind a row of its entity; in the stead of others, if it covers them."""
         self._waiting_chars += len(job.text)
         if self._coalesce and self._covers(job):
@@ -334,7 +334,7 @@ class Backlog:
         waiting = self._order.waiting + self.retrying + self._covered_rows
         return waiting >= self._look_ahead or self._waiting_chars >= MOST_WAITING_CHARS
 
-    def again(self, batch: Batch, due_s: float) -> None:
+    def retry(self, batch: Batch, due_s: float) -> None:
         """The rows of `batch` want another attempt together, not before `due_s`."""
         heapq.heappush(self._retrying, (due_s, next(self._numbers), batch))
         self.retrying += len(batch)
@@ -343,16 +343,16 @@ class Backlog:
         """`batch` was given out and not sent."""
         self._ready.appendleft(batch)
 
-    def keep(self, rows: Batch) -> None:
+    def reopen(self, rows: Batch) -> None:
         """`rows` were given out with another one and not sent; they may go later, with any that may
         share their request.
         """
         for row in rows:
             self._open.add(row)
 
-    def goes_on(self, batch: Batch) -> None:
+    def send_next(self, batch: Batch) -> None:
         """What `batch` had to wait for is there: it goes next."""
-        self._goes_on.append(batch)
+        self._next_up.append(batch)
 
     def send_apart(self, batches: Iterable[Batch]) -> None:
         """Batches that go now and by themselves: no other row joins them."""
@@ -364,9 +364,9 @@ class Backlog:
 
     def done(self, row: Row, status: Status) -> None:
         """The result of `row` is on record: the next row of its entity may go."""
-        self._settle(row.job, status)
+        self._resolve(row.job, status)
         if row.covered:
-            self._go_instead(row)
+            self._requeue_covered(row)
         while (job := self._order.leave(row.job.entity)) is not None:
             self._waiting_chars -= len(job.text)
             if not self._is_blocked(job):
@@ -374,7 +374,7 @@ class Backlog:
                 return
             self._blocked.append(job)
 
-    def _go_instead(self, row: Row) -> None:
+    def _requeue_covered(self, row: Row) -> None:
         """`row` was not applied: what it covered goes next, or is covered by what waits."""
         following = self._order.first_waiting(row.job.entity)
         if following is not None and self._covers(following):
@@ -391,7 +391,7 @@ class Backlog:
         row.in_doubt = row.is_claimed = job.row in self._in_doubt
         return row
 
-    def _settle(self, job: JobRow, status: Status) -> None:
+    def _resolve(self, job: JobRow, status: Status) -> None:
         """What the entity holds is unknown until an update that replaces the whole succeeds."""
         if not self._can_block:
             return
@@ -419,11 +419,11 @@ class Backlog:
         blocked, self._blocked = self._blocked, []
         return blocked
 
-    def left_over(self) -> Batch:
+    def drain(self) -> Batch:
         """Take out the rows that were given out, have no result and are not in flight."""
         retrying = [batch for _, _, batch in self._retrying]
-        waiting = [*self._goes_on, *self._ready, *retrying]
-        self._goes_on.clear()
+        waiting = [*self._next_up, *self._ready, *retrying]
+        self._next_up.clear()
         self._ready.clear()
         self._retrying.clear()
         self.retrying = 0

@@ -15,19 +15,19 @@ from typing import NamedTuple
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.model.retry import RETRYABLE
 from pipeline.workers.batches import Batch, Row, halves
-from pipeline.workers.outcome import is_unconfirmed
+from pipeline.workers.retry_or_end import is_unconfirmed
 
 PROBES = 3
 
 
-def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
+def goes_apart(answer: Answer, size: int, counted_attempts: int, most: int) -> bool:
     """Whether a request for so many rows is not sent again as it was.
 
-    tries  how many its rows have used with this one: `most` where they are sent no more
+    counted_attempts  how many its rows have used with this one: `most` where they are sent no more
     most   how often a row is tried
 
     >>> silence = Answer(Verdict.TRANSIENT, Effect.MAYBE)
-    >>> [goes_apart(silence, 20, tries, most=5) for tries in (1, 2, 5)]
+    >>> [goes_apart(silence, 20, counted_attempts, most=5) for counted_attempts in (1, 2, 5)]
     [False, True, True]
     """
     if size == 1 or answer.verdict is Verdict.SPLIT:
@@ -35,7 +35,7 @@ def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
     never_left = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
     if never_left or is_unconfirmed(answer):
         return False
-    return answer.verdict in RETRYABLE and tries >= min(2, most)
+    return answer.verdict in RETRYABLE and counted_attempts >= min(2, most)
 
 
 class GroupParts(NamedTuple):
@@ -57,14 +57,14 @@ class Bisector:
     >>> def told(parts):
     ...     return [[row.job.row for row in batch] for batch in parts.now]
     >>> bisector = Bisector()
-    >>> told(bisector.refused(rows, left_s=1.0))
+    >>> told(bisector.on_refused(rows, sent_s=1.0))
     [[1]]
-    >>> told(bisector.heard(rows[:1], left_s=2.0, is_judged=True))
+    >>> told(bisector.on_answer(rows[:1], sent_s=2.0, is_judged=True))
     [[2], [3, 4]]
     """
 
     def __init__(self) -> None:
-        self._judged_left_s = float("-inf")
+        self._judged_sent_s = float("-inf")
         self._probe: Row | None = None
         self._failed_probes = 0
         self._held: list[tuple[float, Batch]] = []
@@ -73,14 +73,14 @@ class Bisector:
         """How many rows are held until there is evidence."""
         return sum(len(group) for _, group in self._held)
 
-    def refused(self, group: Batch, left_s: float) -> GroupParts:
-        """`group`, two rows or more, left at `left_s` and was refused as a whole."""
-        if self._judged_left_s >= left_s:
+    def on_refused(self, group: Batch, sent_s: float) -> GroupParts:
+        """`group`, two rows or more, left at `sent_s` and was refused as a whole."""
+        if self._judged_sent_s >= sent_s:
             return GroupParts(now=tuple(halves(group)))
-        self._held.append((left_s, group))
-        return GroupParts() if self._probe is not None else GroupParts(now=(self._ask(),))
+        self._held.append((sent_s, group))
+        return GroupParts() if self._probe is not None else GroupParts(now=(self._probe_next(),))
 
-    def heard(self, batch: Batch, left_s: float, *, is_judged: bool) -> GroupParts:
+    def on_answer(self, batch: Batch, sent_s: float, *, is_judged: bool) -> GroupParts:
         """An answer came to `batch` that is no refusal of a group.
 
         is_judged  True where the vendor carried it out or refused the very rows; False where it
@@ -88,7 +88,7 @@ class Bisector:
         """
         is_probe = self._probe is not None and self._probe in batch
         if is_judged:
-            self._judged_left_s = max(self._judged_left_s, left_s)
+            self._judged_sent_s = max(self._judged_sent_s, sent_s)
         if is_probe:
             self._probe = None
         if is_judged:
@@ -96,29 +96,29 @@ class Bisector:
             return self._split()
         return self._after_failure() if is_probe else GroupParts()
 
-    def ended(self) -> Batch:
+    def drain(self) -> Batch:
         """Take out the rows that are held: no evidence will come any more."""
         return [row for group in self._give_up().later for row in group]
 
-    def _ask(self) -> Batch:
+    def _probe_next(self) -> Batch:
         """One row of the group that is held longest, to be sent alone."""
-        left_s, (self._probe, *rest) = self._held[0]
-        self._held[:1] = [(left_s, rest)] if rest else []
+        sent_s, (self._probe, *rest) = self._held[0]
+        self._held[:1] = [(sent_s, rest)] if rest else []
         return [self._probe]
 
     def _after_failure(self) -> GroupParts:
         self._failed_probes += 1
         if self._held and self._failed_probes < PROBES:
-            return GroupParts(now=(self._ask(),))
+            return GroupParts(now=(self._probe_next(),))
         return self._give_up()
 
     def _split(self) -> GroupParts:
         """Those apart that left before what was judged; the others ask anew, in their turn."""
-        ready = [group for left_s, group in self._held if left_s <= self._judged_left_s]
-        self._held = [held for held in self._held if held[0] > self._judged_left_s]
+        ready = [group for sent_s, group in self._held if sent_s <= self._judged_sent_s]
+        self._held = [held for held in self._held if held[0] > self._judged_sent_s]
         now = [half for group in ready for half in halves(group)]
         if self._probe is None and self._held:
-            now.append(self._ask())
+            now.append(self._probe_next())
         return GroupParts(now=tuple(now))
 
     def _give_up(self) -> GroupParts:

@@ -71,7 +71,7 @@ class FreshRows:
                 return job, self._covered.pop(job.row, [])
         return None
 
-    def pick(
+    def take_one(
         self, may_go: Callable[[JobRow], bool], place: Callable[[int], int]
     ) -> tuple[JobRow, list[JobRow]] | None:
         """Any one that is the first of its entity here, and those that it covers, as `pop` does.
@@ -81,7 +81,7 @@ class FreshRows:
         >>> rows = FreshRows()
         >>> for row, entity in enumerate("abca", 1):
         ...     rows.add(JobRow(row, "op", entity, True, "{}"))
-        >>> rows.pick(lambda _job: True, lambda count: count - 1)[0].row, len(rows)
+        >>> rows.take_one(lambda _job: True, lambda count: count - 1)[0].row, len(rows)
         (3, 3)
         """
         seen: set[str] = set()

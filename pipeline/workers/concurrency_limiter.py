@@ -11,7 +11,7 @@ from pipeline.pacing.circuit_breaker import CircuitBreaker
 from pipeline.pacing.concurrency import Concurrency
 from pipeline.pacing.throttle import Throttle
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.outcome import is_judged, is_unreached
+from pipeline.workers.retry_or_end import is_judged, is_unreached
 from pipeline.workers.slots import Slots
 
 WORKERS_PER_SLOT = 2
@@ -23,7 +23,7 @@ class ConcurrencyLimiter:
 
     most       never more at once
     clock      monotonic seconds
-    has_room   is called where more batches may be taken than before: so many more
+    on_room   is called where more batches may be taken than before: so many more
     is_down    is called where the vendor is down from now on
     at_fault   whether the rows that fail are, and not the vendor, which has answered so many
     patience_s so long a vendor that is down is waited for
@@ -34,8 +34,8 @@ class ConcurrencyLimiter:
         most: int,
         *,
         clock: Callable[[], float],
-        has_room: Callable[[int], None],
-        is_down: Callable[[], None],
+        on_room: Callable[[int], None],
+        on_down: Callable[[], None],
         at_fault: Callable[[int], bool] = lambda _answered: False,
         patience_s: float = math.inf,
     ) -> None:
@@ -43,8 +43,8 @@ class ConcurrencyLimiter:
         self._breaker = CircuitBreaker()
         self._throttle = Throttle()
         self._clock = clock
-        self._has_room = has_room
-        self._is_down = is_down
+        self._on_room = on_room
+        self._on_down = on_down
         self._at_fault = at_fault
         self._patience_s = patience_s
         self._answered = 0
@@ -67,7 +67,7 @@ class ConcurrencyLimiter:
         return self._breaker.is_down
 
     @property
-    def is_in_question(self) -> bool:
+    def is_suspected(self) -> bool:
         """Whether the next answers tell a vendor that is down from rows that fail."""
         return self._breaker.is_in_question
 
@@ -90,20 +90,20 @@ class ConcurrencyLimiter:
     # Taking batches...
 
     @property
-    def may_take(self) -> bool:
+    def may_acquire(self) -> bool:
         """Whether one more batch may be taken."""
         if self._breaker.is_down:
             return self._breaker.may_probe(self._clock())
         return self._taken < WORKERS_PER_SLOT * self._concurrency.limit
 
-    def take(self, batch: Batch) -> None:
+    def acquire(self, batch: Batch) -> None:
         """`batch` is taken; while the vendor is down it is the probe."""
         self._taken += 1
         if self._breaker.is_down:
             self._probe = batch
             self._breaker.probes(self._clock())
 
-    def give_back(self, batch: Batch) -> None:
+    def release(self, batch: Batch) -> None:
         """`batch` was sent, or will not be now."""
         self._taken -= 1
         if self._probe is batch:
@@ -113,18 +113,20 @@ class ConcurrencyLimiter:
         """Whether `batch` is to go although the vendor is down, whatever else is under way."""
         return self._probe is batch
 
-    def may_leave(self, batch: Batch) -> bool:
+    def may_send(self, batch: Batch) -> bool:
         """Whether a batch that was taken may still go."""
         return not self._breaker.is_down or self.is_probe(batch)
 
     # What requests teach...
 
-    def leaves(self, in_flight: int) -> None:
+    def on_sent(self, in_flight: int) -> None:
         """A request leaves; with it so many are under way."""
         self._concurrency.left(in_flight)
 
-    def heard(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool = False) -> None:
-        """`answer` came to a request for `batch` that left at `left_s`.
+    def on_answer(
+        self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool = False
+    ) -> None:
+        """`answer` came to a request for `batch` that left at `sent_s`.
 
         is_read  it changes nothing
         """
@@ -133,24 +135,24 @@ class ConcurrencyLimiter:
         now_s = self._clock()
         self._was_reached = self._was_reached or answer.http_status is not None
         if answer.verdict is Verdict.THROTTLED:
-            self._refuses(batch, now_s)
+            self._on_throttled(batch, now_s)
         works = is_judged(answer)
         if works:
-            self._works(batch, left_s, now_s, is_read=is_read)
+            self._on_success(batch, sent_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
-            self._fails(batch, answer, left_s, now_s, is_read=is_read)
+            self._on_failure(batch, answer, sent_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.SPLIT and not was_down:
-            self._failed_before(batch, left_s)
-        self._lose_patience(answer)
-        self._concurrency.heard(Verdict.OK if works else answer.verdict, left_s, now_s)
+            self._mark_failed(batch, sent_s)
+        self._check_patience(answer)
+        self._concurrency.heard(Verdict.OK if works else answer.verdict, sent_s, now_s)
         if was_down and not self._breaker.is_down:
             self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)
         if self._breaker.is_down and not was_down:
-            self._is_down()
+            self._on_down()
 
-    def _works(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
-        self._breaker.worked(left_s, is_read=is_read)
+    def _on_success(self, batch: Batch, sent_s: float, now_s: float, *, is_read: bool) -> None:
+        self._breaker.worked(sent_s, is_read=is_read)
         if is_read:
             self._breaker.goes_on(now_s)
         else:
@@ -159,11 +161,11 @@ class ConcurrencyLimiter:
             self._answered += len(batch)
             self._is_last_call = False
 
-    def _refuses(self, batch: Batch, now_s: float) -> None:
+    def _on_throttled(self, batch: Batch, now_s: float) -> None:
         self._throttled += 1
-        refusals = self._throttle.refused(batch[0].refusals, now_s)
+        refusals = self._throttle.refused(batch[0].throttles, now_s)
         for row in batch:
-            row.refusals = refusals
+            row.throttles = refusals
         is_over = self._clock() - (self._throttle.since_s or now_s) > self._patience_s
         self._is_last_refusal = is_over and self._at_fault(self._answered)
 
@@ -183,48 +185,48 @@ class ConcurrencyLimiter:
             return False
         if answer.verdict is not Verdict.THROTTLED:
             return True
-        return row.refusals.is_counted or self._is_last_refusal
+        return row.throttles.is_counted or self._is_last_refusal
 
     def _is_unreached(self, answer: Answer) -> bool:
         """Whether no connection was made to a vendor that was reached before: about no row."""
         return self._was_reached and is_unreached(answer)
 
-    def _fails(
-        self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
+    def _on_failure(
+        self, batch: Batch, answer: Answer, sent_s: float, now_s: float, *, is_read: bool
     ) -> None:
         row, was_down = batch[0], self._breaker.is_down
         if self._is_unreached(answer):
-            self._breaker.failed(None, left_s, now_s, is_read=is_read)
+            self._breaker.failed(None, sent_s, now_s, is_read=is_read)
         elif was_down:
-            self._breaker.failed(row.job.entity, left_s, now_s, is_read=is_read)
+            self._breaker.failed(row.job.entity, sent_s, now_s, is_read=is_read)
         elif not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
-            self._breaker.failed(entity, left_s, now_s, before_s=before_s, is_read=is_read)
+            self._breaker.failed(entity, sent_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._breaker.is_down
         if not was_down:
-            self._failed_before(batch, left_s)
+            self._mark_failed(batch, sent_s)
 
-    def _failed_before(self, batch: Batch, left_s: float) -> None:
+    def _mark_failed(self, batch: Batch, sent_s: float) -> None:
         """If the vendor works after that, and one of these rows fails again, it is at fault."""
         for row in batch:
-            row.failed_s = left_s
+            row.failed_s = sent_s
 
-    def _lose_patience(self, answer: Answer) -> None:
+    def _check_patience(self, answer: Answer) -> None:
         """After so long rows may be at fault; not for a connection that was not made."""
         may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
         if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
             self._breaker.end()
             self._is_last_call = True
 
-    def counts_as(self, row: Row, answer: Answer, most: int) -> int:
-        """How many of its tries, at most so many, `row` has used with the answer just heard: none
+    def counted_attempts(self, row: Row, answer: Answer, most: int) -> int:
+        """How many of its counted_attempts, at most so many, `row` has used with the answer just heard: none
         where it is not counted, the last where all that is left are rows that fail.
         """
         if not self.is_counted(row, answer):
-            return row.tries
+            return row.counted_attempts
         if answer.verdict is Verdict.THROTTLED and self._is_last_refusal:
             return most
-        return most if self._is_last_call and row.attempts > 1 else row.tries + 1
+        return most if self._is_last_call and row.attempts > 1 else row.counted_attempts + 1
 
     def take_throttled(self) -> int:
         """How many answers said that there were too many requests, since the last call."""
@@ -236,4 +238,4 @@ class ConcurrencyLimiter:
         if limit != before:
             self.slots.limit = limit
         if limit > before:
-            self._has_room(WORKERS_PER_SLOT * limit - self._taken)
+            self._on_room(WORKERS_PER_SLOT * limit - self._taken)

@@ -14,8 +14,8 @@ from pipeline.pacing.permit import Permit
 from pipeline.vendors import Account, Operation
 from pipeline.workers.batches import Batch
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.fail_fast import BRAKE_AFTER
-from pipeline.workers.precheck import BLINDLY, PrecheckPolicy
+from pipeline.workers.fail_fast import FAIL_FAST_AFTER
+from pipeline.workers.precheck import NO_PRECHECKS, PrecheckPolicy
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
@@ -41,11 +41,11 @@ class SenderEnvironment:
 
     clock: Callable[[], float]
     jitter: Callable[[], float]
-    fail_fast_after: int = BRAKE_AFTER
+    fail_fast_after: int = FAIL_FAST_AFTER
     coalesce: bool = False
-    looking: PrecheckPolicy = BLINDLY
-    before: Callable[[int], str | None] = lambda _row: None
-    ended: Callable[[Status], None] = lambda _status: None
+    prechecks: PrecheckPolicy = NO_PRECHECKS
+    previous_state: Callable[[int], str | None] = lambda _row: None
+    on_end: Callable[[Status], None] = lambda _status: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Dependencies:
         """The vendor's host and port, for messages."""
         return host_port(URL(self.account.link.base_url))
 
-    def heard(
+    def on_answer(
         self,
         permit: Permit,
         batch: Batch,
@@ -79,7 +79,7 @@ class Dependencies:
         """What came to a request for `batch`, for all who learn from it."""
         self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
         permit.heard(answer)
-        self.concurrency.heard(batch, answer, permit.left_s, is_read=is_read)
+        self.concurrency.on_answer(batch, answer, permit.left_s, is_read=is_read)
 
 
 class RequestOutcome(NamedTuple):

@@ -14,8 +14,8 @@ import anyio
 import anyio.lowlevel
 
 from pipeline.model import NoReply, Reply
-from pipeline.workers.reply_certainty import SURE_AFTER_S
-from pipeline.workers.transport import surplus
+from pipeline.workers.reply_certainty import CERTAIN_AFTER_S
+from pipeline.workers.transport import unmatched_reply
 
 Decide = Callable[[], None]
 
@@ -32,11 +32,11 @@ class HeldReplies:
         self._numbers = count()
         self._sooner = anyio.Event()
 
-    def hold(self, sure_at_s: float, decide: Decide) -> None:
+    def hold(self, certain_at_s: float, decide: Decide) -> None:
         """Call `decide` at that time, or when all is released."""
-        if not self._held or sure_at_s < self._held[0][0]:
+        if not self._held or certain_at_s < self._held[0][0]:
             self._sooner.set()
-        heapq.heappush(self._held, (sure_at_s, next(self._numbers), decide))
+        heapq.heappush(self._held, (certain_at_s, next(self._numbers), decide))
 
     async def run(self) -> None:
         """Decide what is due. Until cancelled."""
@@ -55,16 +55,16 @@ class HeldReplies:
             heapq.heappop(self._held)[2]()
 
 
-async def sure(reply: Reply | NoReply, peer: str) -> Reply | NoReply:
+async def when_certain(reply: Reply | NoReply, peer: str) -> Reply | NoReply:
     """`reply` once it can be believed, or that nobody knows whose it is.
 
     peer  host and port, for messages
     """
     if isinstance(reply, NoReply) or reply.standing is None:
         return reply
-    await anyio.sleep(SURE_AFTER_S)
+    await anyio.sleep(CERTAIN_AFTER_S)
     await _read_what_came()
-    return surplus(peer) if reply.standing.is_doubtful else reply
+    return unmatched_reply(peer) if reply.standing.is_doubtful else reply
 
 
 async def _read_what_came() -> None:

@@ -26,7 +26,7 @@ class WorkerPool:
         self._recorder = recorder
         self._grace_s = grace_s
         self._working = anyio.CancelScope()
-        recorder.fails = self._cannot_record
+        recorder.on_failure = self._cannot_record
 
     async def run(self) -> None:
         """When this returns every row that was sent has its result on record, or its claim.
@@ -57,7 +57,7 @@ class WorkerPool:
             sender.stop(reason)
         self._working.deadline = anyio.current_time() + self._grace_s
 
-    def feed_no_more(self, reason: str) -> None:
+    def stop_feeding(self, reason: str) -> None:
         """Take no further row; what is in flight finishes, however long it takes."""
         for sender in self._senders:
             sender.stop(reason)

@@ -33,7 +33,7 @@ class PrecheckPolicy:
         return self.skips or self.remembers or job.keeps or bool(job.expects)
 
 
-BLINDLY = PrecheckPolicy()
+NO_PRECHECKS = PrecheckPolicy()
 """No row is looked at but those that expect something."""
 
 
@@ -51,16 +51,16 @@ class PrecheckAction(Enum):
 class PrecheckOutcome(NamedTuple):
     """What follows from a look.
 
-    job     what is sent; None unless `said` is SEND
+    job     what is sent; None unless `action` is SEND
     found   what is not as it was expected to be: `wanted` is what was expected
     """
 
-    said: PrecheckAction
+    action: PrecheckAction
     job: UpdateJob | None = None
     found: tuple[Difference, ...] = ()
 
 
-def look_at(
+def decide(
     operation: Operation[Any, Any],
     settings: VendorSettings,
     job: UpdateJob,
@@ -75,7 +75,7 @@ def look_at(
 
     state     what the entity holds
     skips     what would change nothing is not sent
-    keeps     the job is laid over the state
+    keeps     the job is merged_text over the state
     expected  what it has to hold; in doubt: what it held before the first attempt. None: anything
     in_doubt  the row may have been applied
     """

@@ -12,8 +12,8 @@ from pipeline.vendors.kit.classify import NOT_THE_VENDOR
 from pipeline.workers.answers import read_answer, update_answers
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.dependencies import Dependencies, RequestOutcome
-from pipeline.workers.outcome import end_without_success
 from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
+from pipeline.workers.retry_or_end import end_without_success
 
 NO_GUARD = "no_guard"
 OVERTAKEN = "changed_meanwhile"
@@ -35,7 +35,7 @@ class Preconditions:
         self._clock = deps.environment.clock
         self._jitter = deps.environment.jitter
 
-    def is_next(self, row: Row) -> bool:
+    def is_due(self, row: Row) -> bool:
         """Whether the next request for `row` is a read of its guard."""
         if row.is_repeatable or row.in_doubt:
             return False
@@ -46,22 +46,22 @@ class Preconditions:
     def may_be_stale(self, row: Row, answer: Answer) -> bool:
         """Whether `answer`, which leaves no doubt, may refuse the guard of `row`, not the row."""
         guard = self._operations[row.job.operation].guard
-        if guard is None or not row.guarded:
+        if guard is None or not row.guarded_text:
             return False
         return guard.refusal(self._account.settings, answer)
 
     def read_again(self, row: Row) -> None:
         """The guard of `row` may be stale: let the entity be read, which tells."""
-        row.refused, row.guarded = row.guarded, ""
+        row.refused_text, row.guarded_text = row.guarded_text, ""
         again = Answer(Verdict.TRANSIENT, Effect.NONE)
-        delay_s = next_delay_s(self._account.retry, again, row.tries, self._jitter())
-        self._queue.again([row], delay_s or 0.0)
+        delay_s = next_delay_s(self._account.retry, again, row.counted_attempts, self._jitter())
+        self._queue.retry([row], delay_s or 0.0)
 
     async def read(self, row: Row, permit: Permit) -> RequestOutcome | None:
         """Read what the guard of `row` is made of; None where nothing was asked."""
         settings, operation = self._account.settings, self._operations[row.job.operation]
         reading, guard = operation.reading, operation.guard
-        assert reading is not None and guard is not None  # noqa: PT018, S101 - `is_next`
+        assert reading is not None and guard is not None  # noqa: PT018, S101 - `is_due`
         job = _job(operation, row.text)
         try:
             with self._deps.traffic.request(permit.left_s):
@@ -71,25 +71,25 @@ class Preconditions:
             self._result_writer.end(row, UNREADABLE, Status.FAILED)
             raise
         except BaseException:
-            self._result_writer.leave(row, INTERRUPTED.message)
+            self._result_writer.on_stop(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
-            self._queue.stands_in_line_again([row])
+            self._queue.requeue([row])
             return None
         answer = read_answer(reply)
-        self._deps.heard(permit, [row], reply, answer, is_read=True)
-        self._result_writer.exchanges.read(row, reply)
+        self._deps.on_answer(permit, [row], reply, answer, is_read=True)
+        self._result_writer.exchanges.on_read(row, reply)
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
-            self._lay(row, operation, guard, job, state)
+            self._apply_guard(row, operation, guard, job, state)
             return RequestOutcome((answer,), is_read=True, is_end=False)
         if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
             (answer,) = update_answers(operation, settings, (job,), reply)  # in the vendor's words
-        is_end = self._reads_not(row, answer, is_missing=state is MISSING)
+        is_end = self._on_no_state(row, answer, is_missing=state is MISSING)
         # a row that a read refuses is a refused row: a wrong project shows here
         return RequestOutcome((answer,), is_read=not is_end, is_end=is_end)
 
-    def _reads_not(self, row: Row, answer: Answer, *, is_missing: bool) -> bool:
+    def _on_no_state(self, row: Row, answer: Answer, *, is_missing: bool) -> bool:
         """After a read that gave no state; whether `row` has ended for it."""
         if answer.verdict is Verdict.OK:
             answer = Answer(
@@ -97,18 +97,18 @@ class Preconditions:
                 message="what came is nothing that the vendor says of an entity",
             )
         if answer.verdict is Verdict.FATAL:
-            self._deps.undecided.hold([row], answer, self._is_refused, is_read=True)
+            self._deps.undecided.hold([row], answer, self._reject, is_read=True)
             return False
         is_counted = self._deps.concurrency.is_counted(row, answer)
         row.reads += is_counted
         delay_s = None
         if not is_missing:
-            attempt = row.refusals.attempt(row.reads, is_counted=is_counted)
+            attempt = row.throttles.attempt(row.reads, is_counted=is_counted)
             delay_s = next_delay_s(
                 self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
             )
         if delay_s is not None:
-            self._queue.again([row], delay_s)
+            self._queue.retry([row], delay_s)
             return False
         if answer.http_status is None and answer.effect is Effect.NONE:
             self._deps.undecided.hold_unreached(row)
@@ -119,11 +119,11 @@ class Preconditions:
         self._result_writer.end(row, answer, status)
         return True
 
-    def _is_refused(self, rows: Batch, answer: Answer) -> None:
+    def _reject(self, rows: Batch, answer: Answer) -> None:
         """The account works: what refused the read was about this row."""
         self._result_writer.end(rows[0], answer, Status.REJECTED)
 
-    def _lay(
+    def _apply_guard(
         self,
         row: Row,
         operation: Operation[Any, Any],
@@ -143,16 +143,16 @@ class Preconditions:
             return
         text = guarded.canonical_json()
         refusal = row.answer
-        if not row.refused or refusal is None:
-            row.guarded = text
-            self._queue.goes_on([row])
-        elif text == row.refused:  # it still holds: the refusal is about the row
+        if not row.refused_text or refusal is None:
+            row.guarded_text = text
+            self._queue.send_next([row])
+        elif text == row.refused_text:  # it still holds: the refusal is about the row
             self._result_writer.end(row, refusal, Status.REJECTED)
-        elif row.tries < self._account.retry.max_attempts:
-            row.guarded, row.refused = text, ""
-            self._queue.goes_on([row])
+        elif row.counted_attempts < self._account.retry.max_attempts:
+            row.guarded_text, row.refused_text = text, ""
+            self._queue.send_next([row])
         else:
-            expected = guard.expected(settings, _job(operation, row.refused))
+            expected = guard.expected(settings, _job(operation, row.refused_text))
             found = guard.expected(settings, guarded)
             words = f"expected {expected}, found {found}: it was changed between read and update"
             self._result_writer.end(

@@ -17,7 +17,7 @@ class RecentErrors:
     >>> from pipeline.model import Effect
     >>> recent_errors = RecentErrors()
     >>> for code in ("http_503", "0401-9505", "http_503"):
-    ...     recent_errors.met(Answer(Verdict.TRANSIENT, Effect.NONE, code=code, message="no"))
+    ...     recent_errors.add(Answer(Verdict.TRANSIENT, Effect.NONE, code=code, message="no"))
     >>> [(each.code, each.times) for each in recent_errors.latest()]
     [('http_503', 2), ('0401-9505', 1)]
     """
@@ -27,7 +27,7 @@ class RecentErrors:
     def __init__(self) -> None:
         self._kinds: dict[str, RecentError] = {}  # the newest last
 
-    def met(self, answer: Answer) -> None:
+    def add(self, answer: Answer) -> None:
         """Count an answer, unless all is well."""
         if answer.verdict is Verdict.OK:
             return

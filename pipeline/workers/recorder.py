@@ -19,7 +19,7 @@ MOST_PENDING = 10_000
 
 Record = Callable[[Sequence[int], Sequence[RowResult], Sequence[Exchange]], None]
 Release = Callable[[Sequence[int]], None]
-Keep = Callable[[Sequence[tuple[int, str]]], None]
+RecordPrevious = Callable[[Sequence[tuple[int, str]]], None]
 
 
 class Recorder:
@@ -29,20 +29,20 @@ class Recorder:
              thread, one call at a time. Where it raises PipelineError nothing more is recorded:
              `fails` is called with it once, and `run` raises it in the end
     release  takes claims back, in the same manner
-    keep     puts on record what entities of rows held, before these are claimed; in the same manner
+    record_previous     puts on record what entities of rows held, before these are claimed; in the same manner
     """
 
     def __init__(
         self,
         record: Record,
         release: Release = lambda _rows: None,
-        keep: Keep = lambda _previous_states: None,
+        record_previous: RecordPrevious = lambda _previous_states: None,
     ) -> None:
         self._record = record
-        self._keep = keep
+        self._record_previous = record_previous
         self._previous_states: list[tuple[int, str]] = []
         self._release = release
-        self.fails: Callable[[PipelineError], None] = lambda _error: None
+        self.on_failure: Callable[[PipelineError], None] = lambda _error: None
         self.failure: PipelineError | None = None
         self._claims: list[int] = []
         self._unsent: list[int] = []
@@ -53,7 +53,7 @@ class Recorder:
         self._hurry = anyio.Event()
         self._room = WaitList()
         self._is_closed = False
-        self._lost: list[RowResult] = []
+        self._unrecorded: list[RowResult] = []
 
     async def claim(
         self, rows: Sequence[int], previous_states: Sequence[tuple[int, str]] = ()
@@ -72,14 +72,14 @@ class Recorder:
             await self._committed.wait()
         return self.failure is None
 
-    def unsent(self, rows: Sequence[int]) -> None:
+    def release_claims(self, rows: Sequence[int]) -> None:
         """These rows were claimed and certainly never sent."""
         self._unsent += rows
 
     def end(
         self,
         result: RowResult,
-        then: Callable[[], None],
+        on_recorded: Callable[[], None],
         *,
         exchange: Exchange | None = None,
         is_awaited: bool = False,
@@ -89,7 +89,7 @@ class Recorder:
         exchange    to be kept with it
         is_awaited  somebody waits for it: do not wait for company
         """
-        self._results.append((result, then))
+        self._results.append((result, on_recorded))
         if exchange is not None:
             self._exchanges.append(exchange)
         self._news.set()
@@ -99,7 +99,7 @@ class Recorder:
     @property
     def unrecorded(self) -> list[RowResult]:
         """Results that could not be put on record, and all that came after them."""
-        return [*self._lost, *(result for result, _ in self._results)]
+        return [*self._unrecorded, *(result for result, _ in self._results)]
 
     @property
     def is_full(self) -> bool:
@@ -149,8 +149,8 @@ class Recorder:
         finally:
             committed.set()
         if self.failure is None:
-            for _, then in batch:
-                then()
+            for _, on_recorded in batch:
+                on_recorded()
         self._room.wake_all()
 
     async def _write(
@@ -161,21 +161,21 @@ class Recorder:
         previous_states: Sequence[tuple[int, str]],
     ) -> None:
         if self.failure is not None:
-            self._lost += results
+            self._unrecorded += results
             return
         try:
             with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
                 if previous_states:
-                    await anyio.to_thread.run_sync(self._keep, previous_states)
+                    await anyio.to_thread.run_sync(self._record_previous, previous_states)
                 if claims or results:
                     await anyio.to_thread.run_sync(self._record, claims, results, exchanges)
                 if self._unsent and self._is_closed:
                     await anyio.to_thread.run_sync(self._release, self._unsent)
                     self._unsent = []
         except PipelineError as error:
-            self._lost += results
+            self._unrecorded += results
             self.failure = error
-            self.fails(error)
+            self.on_failure(error)
         except BaseException:
-            self._lost += results
+            self._unrecorded += results
             raise

@@ -18,7 +18,7 @@ SUSPECTED_AFTER = 4
 SUSPECTED_AT_MOST = 50
 """However many refusals were about rows before."""
 
-ASKED_MOST = 3
+MOST_PROBES = 3
 """So many further entities are asked before an account is given up; in a run that is carried on as
 many as were refused before, so that it does not take many to come to the end of such rows; and each
 time twice as many after it was shown that refusals were about rows."""
@@ -34,52 +34,52 @@ class AccountRefusals:
     is_given_up  the entities that were asked were refused as well
 
     >>> refusals = AccountRefusals()
-    >>> refusals.refused("a", came_s=1.0)
-    >>> refusals.is_in_question
+    >>> refusals.on_refusal("a", came_s=1.0)
+    >>> refusals.is_suspected
     True
-    >>> refusals.judged(left_s=2.0)
-    >>> refusals.is_in_question, refusals.clears(came_s=1.0)
+    >>> refusals.on_judged(sent_s=2.0)
+    >>> refusals.is_suspected, refusals.is_about_row(came_s=1.0)
     (False, True)
     """
 
-    __slots__ = ("_asked", "_asked_most", "_judged_left_s", "_most_cleared", "_open", "is_proven")
+    __slots__ = ("_judged_sent_s", "_most_cleared", "_most_probes", "_open", "_probes", "is_proven")
 
     def __init__(self, refused_before: int = 0) -> None:
-        self._asked_most = min(SUSPECTED_AT_MOST, max(ASKED_MOST, refused_before))
+        self._most_probes = min(SUSPECTED_AT_MOST, max(MOST_PROBES, refused_before))
         self._open: dict[str, float] = {}
-        self._judged_left_s = float("-inf")
+        self._judged_sent_s = float("-inf")
         self._most_cleared = 0
-        self._asked = 0
+        self._probes = 0
         self.is_proven = False
 
-    def refused(self, entity: str, came_s: float, *, is_asked: bool = False) -> None:
+    def on_refusal(self, entity: str, came_s: float, *, is_probe: bool = False) -> None:
         """A refusal of a request for `entity` came at `came_s`.
 
-        is_asked  it was sent to learn whether the account works
+        is_probe  it was sent to learn whether the account works
         """
         self._open[entity] = came_s
-        self._asked += is_asked
+        self._probes += is_probe
 
-    def judged(self, left_s: float) -> None:
-        """The vendor carried out, or judged by its content, a request that left at `left_s`."""
-        self._judged_left_s = max(self._judged_left_s, left_s)
-        before, was_in_question = len(self._open), self.is_in_question
+    def on_judged(self, sent_s: float) -> None:
+        """The vendor carried out, or judged by its content, a request that left at `sent_s`."""
+        self._judged_sent_s = max(self._judged_sent_s, sent_s)
+        before, was_in_question = len(self._open), self.is_suspected
         self.is_proven = True
         if not before:
             return
-        self._open = {entity: came_s for entity, came_s in self._open.items() if came_s > left_s}
+        self._open = {entity: came_s for entity, came_s in self._open.items() if came_s > sent_s}
         if len(self._open) < before:
             self._most_cleared = max(self._most_cleared, before - len(self._open))
-            self._asked = 0
-            if was_in_question and not self.is_in_question:
-                self._asked_most = min(SUSPECTED_AT_MOST, 2 * self._asked_most)
+            self._probes = 0
+            if was_in_question and not self.is_suspected:
+                self._most_probes = min(SUSPECTED_AT_MOST, 2 * self._most_probes)
 
-    def clears(self, came_s: float) -> bool:
+    def is_about_row(self, came_s: float) -> bool:
         """Whether a refusal that came at `came_s` is known to be about its row."""
-        return came_s <= self._judged_left_s
+        return came_s <= self._judged_sent_s
 
     @property
-    def is_in_question(self) -> bool:
+    def is_suspected(self) -> bool:
         """Whether it is open if the account works."""
         if not self.is_proven:
             return len(self._open) >= FIRST_SUSPECTED
@@ -90,4 +90,4 @@ class AccountRefusals:
     @property
     def is_given_up(self) -> bool:
         """Whether enough entities were asked."""
-        return self.is_in_question and self._asked >= self._asked_most
+        return self.is_suspected and self._probes >= self._most_probes

@@ -12,11 +12,11 @@ from pipeline.workers.answers import without_secrets
 from pipeline.workers.auth import mask_of
 from pipeline.workers.batches import Row
 from pipeline.workers.exchange_log import ExchangeLog
-from pipeline.workers.outcome import is_left_open
 from pipeline.workers.recorder import Recorder
+from pipeline.workers.retry_or_end import stays_in_doubt
 from pipeline.workers.row_queue import RowQueue
 
-BROKEN_OFF = "the run broke off"
+RUN_ENDED = "the run broke off"
 BEHIND_UNKNOWN = "behind_unknown"
 RESUME_SENDS_IT = (
     "nothing was applied: once the cause of the stop is gone, `pipeline resume` sends it"
@@ -33,7 +33,7 @@ UNREADABLE = INTERRUPTED._replace(
     code="unreadable",
     message="an answer came, and an error of this program kept it from being read",
 )
-FORGOTTEN = INTERRUPTED._replace(
+INTERRUPTED_EARLIER = INTERRUPTED._replace(
     code="interrupted",
     message="an earlier process ended before the answer came",
 )
@@ -57,7 +57,7 @@ class ResultWriter:
     """Ends rows of an account.
 
     clock   monotonic seconds
-    heard   is told how each row ends
+    on_end   is told how each row ends
     counts  rows that have a result, per status
     exchanges  is told of what came for rows that may not succeed
     """
@@ -68,9 +68,9 @@ class ResultWriter:
         queue: RowQueue,
         recorder: Recorder,
         clock: Callable[[], float],
-        heard: Callable[[Status], None] = lambda _status: None,
+        on_end: Callable[[Status], None] = lambda _status: None,
     ) -> None:
-        self._heard = heard
+        self._on_end = on_end
         self._account = account.name
         self._hide = mask_of(account).hide
         self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
@@ -102,10 +102,10 @@ class ResultWriter:
         self._recorder.end(
             result,
             partial(self._committed, row, status),
-            exchange=self.exchanges.take(result),
+            exchange=self.exchanges.pop(result),
             is_awaited=self._queue.is_awaited(row),
         )
-        self._heard(status)
+        self._on_end(status)
         if row.covered and status in COVERS:
             self._end_covered(row, status)
 
@@ -129,7 +129,7 @@ class ResultWriter:
                 ),
                 self._queue.wake_if_done,
             )
-            self._heard(result_writer)
+            self._on_end(result_writer)
 
     def _committed(self, row: Row, status: Status) -> None:
         self._queue.done(row, status)
@@ -153,7 +153,7 @@ class ResultWriter:
                 self._queue.wake_if_done,
             )
 
-    def leave(self, row: Row, why: str | None) -> None:
+    def on_stop(self, row: Row, why: str | None) -> None:
         """What becomes of a row that was given out when the account stopped.
 
         In doubt it stays claimed on record, so that the run can be carried on to settle it. Where
@@ -161,23 +161,23 @@ class ResultWriter:
 
         why  None where the run broke off
         """
-        if self.is_left_open(row):
+        if self.stays_in_doubt(row):
             return
         answer = row.answer
         if row.in_doubt:
             answer = answer or INTERRUPTED
-            words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
+            words = f"{answer.message}; no further attempt: {why or RUN_ENDED}"
             self.end(row, answer._replace(message=words), Status.UNKNOWN)
         elif answer is not None and answer.http_status is not None:
-            words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
+            words = f"{answer.message}; no further attempt: {why or RUN_ENDED}"
             answer = answer._replace(message=words, hint=RESUME_SENDS_IT)
             self.end(row, answer, Status.NOT_ATTEMPTED)
         elif row.is_claimed:  # nothing of it ever left
-            self._recorder.unsent([row.job.row])
+            self._recorder.release_claims([row.job.row])
 
-    def is_left_open(self, row: Row) -> bool:
+    def stays_in_doubt(self, row: Row) -> bool:
         """Whether a stop leaves `row` in doubt, instead of ending it."""
-        return is_left_open(
+        return stays_in_doubt(
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
             can_be_read=self._can_be_read[row.job.operation],

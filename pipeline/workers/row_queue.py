@@ -58,7 +58,7 @@ class RowQueue:
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
-        self.rests_on = backlog.rests_on
+        self.is_blocked_by = backlog.is_blocked_by
 
     @property
     def is_done(self) -> bool:
@@ -70,14 +70,14 @@ class RowQueue:
         """Whether no row that was given out is still on its way."""
         return self._backlog.is_untouched
 
-    def all_wait(self, held: int) -> bool:
+    def all_held(self, held: int) -> bool:
         """Whether rows were given out, and all that have not ended are these, which are held."""
         return 0 < held == self._backlog.failing
 
     @property
-    def has_others(self) -> bool:
+    def may_read_others(self) -> bool:
         """Whether rows that may go are here, or are being read, that this process has not sent."""
-        return self._backlog.has_others
+        return self._backlog.may_read_others
 
     @property
     def retrying(self) -> int:
@@ -126,7 +126,7 @@ class RowQueue:
         self.ended_before.update(ended.values())
         for job in batch:
             if job.row in self._recovered.unknown:
-                self._backlog.recall(job)
+                self._backlog.mark_unknown(job)
         return [job for job in batch if job.row not in ended]
 
     async def watch(self, probe_due_s: Callable[[], float | None]) -> None:
@@ -176,16 +176,16 @@ class RowQueue:
             self._idle.wake()  # one more is due: somebody else can take it
         return batch
 
-    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
+    def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
         """One row to be sent alone, from any place of those that are read; see `Backlog`."""
-        batch = self._backlog.one_elsewhere(draw, avoid)
+        batch = self._backlog.sample_one(draw, avoid)
         if self._backlog.needs_more:
             self._hungry.set()
         return batch
 
-    def read_far(self, *, is_wished: bool) -> None:
+    def read_far(self, *, enabled: bool) -> None:
         """Read on as far as memory allows, so that rows of other places can be asked; or not."""
-        self._backlog.reads_far = is_wished
+        self._backlog.reads_far = enabled
         if self._backlog.needs_more:
             self._hungry.set()
 
@@ -198,24 +198,24 @@ class RowQueue:
         """`batch` was taken and not sent."""
         self._backlog.put_back(batch)
 
-    def keep(self, rows: Batch) -> None:
+    def reopen(self, rows: Batch) -> None:
         """`rows` were taken with another one and not sent; they may go later."""
-        self._backlog.keep(rows)
+        self._backlog.reopen(rows)
 
-    def stands_in_line_again(self, batch: Batch) -> None:
+    def requeue(self, batch: Batch) -> None:
         """What kept the request of `batch` back has nothing to do with its rows."""
         self._backlog.put_back(batch)
         self._idle.wake()
 
-    def goes_on(self, batch: Batch) -> None:
+    def send_next(self, batch: Batch) -> None:
         """What `batch` had to wait for is there: it goes next."""
-        self._backlog.goes_on(batch)
+        self._backlog.send_next(batch)
         self._news.set()
         self._idle.wake()
 
-    def again(self, batch: Batch, delay_s: float) -> None:
+    def retry(self, batch: Batch, delay_s: float) -> None:
         """The rows of `batch` want another request together, `delay_s` from now."""
-        self._backlog.again(batch, self._clock() + delay_s)
+        self._backlog.retry(batch, self._clock() + delay_s)
         self._news.set()
 
     def send_apart(self, parts: GroupParts) -> None:
@@ -242,6 +242,6 @@ class RowQueue:
         """Let everyone look again."""
         self._idle.wake_all()
 
-    def left_over(self) -> Batch:
+    def drain(self) -> Batch:
         """Take out the rows that were taken, have not ended and are not in flight."""
-        return [*self._backlog.left_over(), *self._bisector.ended()]
+        return [*self._backlog.drain(), *self._bisector.drain()]

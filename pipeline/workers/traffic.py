@@ -32,19 +32,19 @@ class Traffic:
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
 
     @contextmanager
-    def request(self, left_s: float) -> Iterator[None]:
-        """While the block runs a request is under way that left at `left_s`."""
+    def request(self, sent_s: float) -> Iterator[None]:
+        """While the block runs a request is under way that left at `sent_s`."""
         self.sent += 1
         self.in_flight += 1
         if self._first_s is None:
-            self._first_s = left_s
+            self._first_s = sent_s
         try:
             yield
         finally:
             self.in_flight -= 1
             self._last_s = self._clock()
 
-    def answered(self, latency_s: float) -> None:
+    def add_latency(self, latency_s: float) -> None:
         """An answer came so long after its request left."""
         self._latencies[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
 

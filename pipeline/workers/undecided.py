@@ -9,11 +9,11 @@ from http import HTTPStatus
 from pipeline.model import Answer, Status, Verdict
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.fail_fast import FailFastCheck
-from pipeline.workers.outcome import is_judged
 from pipeline.workers.refusals import AccountRefusals
 from pipeline.workers.result_writer import INTERRUPTED, ResultWriter
+from pipeline.workers.retry_or_end import is_judged
 from pipeline.workers.row_queue import RowQueue
-from pipeline.workers.stop_reason import braked, in_words
+from pipeline.workers.stop_reason import describe, fail_fast_reason
 
 HINT_THIS_ROW = (
     "the vendor takes other rows with these credentials: check the id of this row, and what the "
@@ -45,7 +45,7 @@ class Undecided:
     refused_before  rows that were refused so in an earlier process, which did not judge them, and
                     by which status
     clock           monotonic seconds
-    asks            the batch that is under way to learn whether the account works; None: none is
+    probe            the batch that is under way to learn whether the account works; None: none is
     known           a row that was updated; None: none was
     """
 
@@ -69,8 +69,8 @@ class Undecided:
         self._refusal = INTERRUPTED
         self.fail_fast = fail_fast
         self.refused_before = refused_before
-        self.asks: Batch | None = None
-        self.known: Row | None = None
+        self.probe: Batch | None = None
+        self.updated_row: Row | None = None
 
     # Rows that wait...
 
@@ -97,83 +97,79 @@ class Undecided:
 
     # What answers teach...
 
-    def heard(
-        self, batch: Batch, answers: Sequence[Answer], left_s: float, *, is_read: bool
+    def on_answer(
+        self, batch: Batch, answers: Sequence[Answer], sent_s: float, *, is_read: bool
     ) -> None:
-        """Learn from what came to a request for `batch` that left at `left_s`."""
-        is_asked = self.asks is batch
+        """Learn from what came to a request for `batch` that left at `sent_s`."""
+        is_probe = self.probe is batch
         for answer in answers:
             if answer.http_status is not None:
-                self._reached()
+                self._on_connected()
             if is_judged(answer):
-                self._judged(batch, answer, left_s, is_read=is_read)
-            elif answer.verdict is Verdict.FATAL and not self._is_known_of(batch, answer):
+                self._judged(batch, answer, sent_s, is_read=is_read)
+            elif answer.verdict is Verdict.FATAL and not self._was_refused_before(batch, answer):
                 refusals = self._reads if is_read else self._updates
-                refusals.refused(batch[0].job.entity, self._clock(), is_asked=is_asked)
+                refusals.on_refusal(batch[0].job.entity, self._clock(), is_probe=is_probe)
                 self._refusal = answer
         if self._held:
             self._release()
 
-    def _judged(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool) -> None:
-        self._reads.judged(left_s)
+    def _judged(self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool) -> None:
+        self._reads.on_judged(sent_s)
         if is_read:
             return
-        self._updates.judged(left_s)
+        self._updates.on_judged(sent_s)
         if answer.verdict is Verdict.OK:
-            self.known = batch[0]
+            self.updated_row = batch[0]
 
-    def _is_known_of(self, batch: Batch, answer: Answer) -> bool:
+    def _was_refused_before(self, batch: Batch, answer: Answer) -> bool:
         """Whether it was refused before: that says nothing new. A 401 is about credentials."""
         was_refused = all(row.job.row in self.refused_before for row in batch)
         return was_refused and answer.http_status != HTTPStatus.UNAUTHORIZED
 
-    def _reached(self) -> None:
+    def _on_connected(self) -> None:
         """There is a way to the vendor: rows that had none have all their attempts again."""
         rows, self._unreached = self._unreached, []
         for row in rows:
-            row.tries = row.reads = row.unread = 0
-            self._queue.again([row], 0.0)
+            row.counted_attempts = row.reads = row.failed_prechecks = 0
+            self._queue.retry([row], 0.0)
 
     def _release(self) -> None:
         """Let those go on whose refusal is known to be about them."""
         held, self._held = self._held, []
         for each in held:
             refusals = self._reads if each.is_read else self._updates
-            if refusals.clears(each.came_s):
+            if refusals.is_about_row(each.came_s):
                 each.then(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
             else:
                 self._held.append(each)
 
     @property
-    def is_in_question(self) -> bool:
+    def is_suspected(self) -> bool:
         """Whether nothing goes but one entity at a time, to learn whether the account works."""
-        return (
-            self._updates.is_in_question
-            or self._reads.is_in_question
-            or self.fail_fast.is_in_question
-        )
+        return self._updates.is_suspected or self._reads.is_suspected or self.fail_fast.is_suspected
 
     @property
-    def why_given_up(self) -> str | None:
+    def stop_reason(self) -> str | None:
         """Why the account takes no more rows: those that were asked were refused as well."""
         is_given_up = self._updates.is_given_up or self._reads.is_given_up
-        return self._in_words() if is_given_up else None
+        return self._refusal_reason() if is_given_up else None
 
-    def _in_words(self) -> str:
-        return f"{in_words(self._refusal)}. No other row was accepted since"
+    def _refusal_reason(self) -> str:
+        return f"{describe(self._refusal)}. No other row was accepted since"
 
     @property
     def is_about_credentials(self) -> bool:
-        """Whether the last refusal was of who asks, whatever is asked."""
+        """Whether the last refusal was of who probe, whatever is asked."""
         return self._refusal.http_status == HTTPStatus.UNAUTHORIZED
 
     # Asking...
 
-    def may_leave(self, batch: Batch) -> bool:
+    def may_send(self, batch: Batch) -> bool:
         """Whether a batch that was taken may still go."""
-        return self.asks is batch or not self.is_in_question
+        return self.probe is batch or not self.is_suspected
 
-    def one_of_a_group(self) -> Batch:
+    def row_of_held_group(self) -> Batch:
         """A row of a refused group, to be sent alone; none where no group waits."""
         for held in self._held:
             if held.is_group:
@@ -186,27 +182,27 @@ class Undecided:
     # Where nothing else is left...
 
     @property
-    def is_refused(self) -> bool:
+    def has_open_refusals(self) -> bool:
         """Whether refusals, which may be about the account, put it in question."""
-        return self._updates.is_in_question or self._reads.is_in_question
+        return self._updates.is_suspected or self._reads.is_suspected
 
-    def why_stuck(self) -> str | None:
+    def stuck_reason(self) -> str | None:
         """With nobody left to ask: why the account takes no more rows, or None."""
-        if self.is_refused:
-            return self._in_words()
+        if self.has_open_refusals:
+            return self._refusal_reason()
         if self._held:
             return None
-        if self.fail_fast.is_in_question:
-            return braked(self.fail_fast)
+        if self.fail_fast.is_suspected:
+            return fail_fast_reason(self.fail_fast)
         if self._unreached:
-            return f"no connection was made: {in_words(self._unreached[0].answer or INTERRUPTED)}"
+            return f"no connection was made: {describe(self._unreached[0].answer or INTERRUPTED)}"
         return None
 
-    def works(self) -> None:
+    def account_works(self) -> None:
         """It has just been seen that the account works: what was refused is about its rows."""
         now_s = self._clock()
-        self._updates.judged(now_s)
-        self._reads.judged(now_s)
+        self._updates.on_judged(now_s)
+        self._reads.on_judged(now_s)
         self._release()
 
     def decide(self) -> None:
@@ -224,14 +220,14 @@ class Undecided:
                     status = Status.UNKNOWN if row.in_doubt else Status.FAILED
                     self._result_writer.end(row, each.answer, status)
 
-    def leave(self, why: str | None) -> None:
+    def on_stop(self, why: str | None) -> None:
         """The account has stopped: what waits was not judged."""
         held, self._held = self._held, []
         for each in held:
             for row in each.rows:
                 if not row.in_doubt:
                     row.answer = each.answer
-                self._result_writer.leave(row, why)
+                self._result_writer.on_stop(row, why)
         unreached, self._unreached = self._unreached, []
         for row in unreached:
-            self._result_writer.leave(row, why)
+            self._result_writer.on_stop(row, why)
