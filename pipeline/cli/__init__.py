@@ -1,7 +1,10 @@
-"""The command line: arguments in, one of the floors below called, an exit code out.
+"""The command line: arguments in, one function of another folder called, an exit code out.
 
-Exit codes: 0 all rows succeeded, 1 some did not, 2 nothing at all was sent, 3 stopped by a gate or
-a fatal answer, 130 and 143 interrupted.
+Exit codes: 0 all rows succeeded, 1 some did not, 2 nothing was sent, 3 stopped by a check or by a
+fatal answer, 130 and 143 interrupted.
+
+Not here: what a command does. A command without a terminal must be able to do the same through
+`run`, `plan`, `watch` or `doctor`; its tables and pages come from `ui`.
 """
 
 from __future__ import annotations

@@ -130,7 +130,6 @@ def _samples(prepared: Prepared, show: int) -> Iterator[str]:
         for job in jobs:
             yield f"row {job.row} -> {job.operation}: {job.text}"
         if jobs:
-            operations = {op.name: op for op in account.vendor.operations}
-            first = operations[jobs[0].operation]
+            first = account.operation(jobs[0].operation)
             shown = shown_request(account, first, [jobs[0].text], is_read=jobs[0].keeps)
             yield as_curl(account, shown)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.jobs import JobsFile
+from pipeline.model import EntityKey
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import remaining_s, stop_words, wait_words
@@ -17,8 +18,6 @@ from pipeline.run import Prepared, ScheduleWindow, rows_left, to_the_minute, usu
 from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, forecast
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
-
-_ID = 3  # vendor|origin|scope|kind|id
 
 
 class AccountEstimate(NamedTuple):
@@ -78,11 +77,11 @@ class AccountEstimate(NamedTuple):
         hottest = self.jobs.hottest
         if hottest is None or self.forecast.bound is not Bottleneck.ENTITY:
             return None
-        name = ":".join(hottest.entity.split("|", _ID + 1)[_ID:])
+        key = EntityKey.parse(hottest.entity)
         each = "" if self.latency_s else f" where a reply takes {ASSUMED_LATENCY_S:g} s"
         return (
-            f"{name} (first in row {hottest.row}) appears {hottest.jobs:,} times: one after the "
-            f"other, about {about(self.forecast.seconds)}{each}"
+            f"{key.kind}:{key.id} (first in row {hottest.row}) appears {hottest.jobs:,} times: "
+            f"one after the other, about {about(self.forecast.seconds)}{each}"
         )
 
 

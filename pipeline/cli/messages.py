@@ -79,10 +79,12 @@ def cleared_fields(prepared: Prepared) -> dict[str, tuple[str, ...]]:
 
 def _not_taken_back(prepared: Prepared) -> Iterator[str]:
     """What could not be undone, said before it is done."""
-    asked = {name for file in prepared.bound.jobs.values() for name in file.operations}
-    operations = {op.name: op for account in prepared.accounts for op in account.vendor.operations}
-    for name in sorted(asked):
-        operation = operations[name]
+    operations = {
+        name: account.operation(name)
+        for account in prepared.accounts
+        for name in prepared.bound.jobs[account.name].operations
+    }
+    for name, operation in sorted(operations.items()):
         if operation.change is None:
             yield f"{name}: nothing takes it back"
         elif operation.reading is None:

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.messages import from_here
-from pipeline.model import RunAborted
+from pipeline.model import EntityKey, RunAborted
 from pipeline.model.formatting import counted, number, one_line
 from pipeline.model.plan import PlanKind, Planned
 from pipeline.plan import MadePlan, PlanSummary, Verified
-from pipeline.plan.plan_summary import FieldCount, short_id
+from pipeline.plan.plan_summary import FieldCount
 from pipeline.run.canary import CanaryResult
 from pipeline.ui.html.plan_page import MEANING, ChangedField, PlanNote, headline, publish_plan_page
 
@@ -119,7 +119,7 @@ def show_verified(console: Console, run: str, found: Verified) -> None:
     notes += [
         (
             f"row {number(each.row)}",
-            f"{short_id(each.entity)} {each.field}: sent {each.sent}, found {each.found}",
+            f"{EntityKey.parse(each.entity).id} {each.field}: sent {each.sent}, found {each.found}",
         )
         for each in found.examples
     ]

@@ -1,7 +1,9 @@
 """Accounts, quotas and paths, from `pipeline.toml` and the environment.
 
-A secret stands there as a reference (`env:`, `file:`, `command:`), which is read when an account is
-asked for and not before. Vendors come in as an argument; only their settings' types matter here.
+A secret is written there as a reference (`env:`, `file:`, `command:`), which is read only if its
+account is opened. Vendors come in as an argument; only the types of their settings matter here.
+
+Not here: options of one run (`runs/options.py`) and what a vendor's settings mean (`vendors`).
 """
 
 from pipeline.config.accounts import SAMPLE_PREFIX, AccountEntry, public_settings

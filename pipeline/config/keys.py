@@ -1,4 +1,4 @@
-"""What the tables may hold, and what is wrong with a value. Pure but for the list of time zones."""
+"""The tables of the configuration: which values they may hold, and what is wrong with one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Whether a set-up can work: looked at without changing anything, here or at a vendor."""
+"""Checks of the set-up that change nothing, on this machine and at the vendors.
+
+Not here: checks that a run makes before its first request (`run`) and how findings are printed
+(`cli`).
+"""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def is_read_first(account: Account, job: JobRow) -> bool:
     """Whether the entity of a job is read first: to compare, to keep its fields, for a guard."""
     if job.is_repeatable and not (job.keeps or job.expects):
         return False
-    operation = next(op for op in account.vendor.operations if op.name == job.operation)
+    operation = account.operation(job.operation)
     if job.keeps or job.expects:
         return operation.reading is not None and operation.change is not None
     guard = operation.guard

@@ -1,4 +1,4 @@
-"""Time zones in the Arrow schema that a Parquet footer may carry. Pure.
+"""Time zones in the Arrow schema that a Parquet footer may carry.
 
 Source: Schema.fbs and Message.fbs of Apache Arrow, flatbuffers' internals. The schema says only how
 Arrow programs show what the file holds; moments are counted from 1970 in UTC all the same.

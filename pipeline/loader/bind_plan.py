@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -83,7 +83,6 @@ class _PlanBinder:
         self._snapshot = snapshot
         self._folder = folder
         self._accounts = accounts
-        self._operations = {op.name: op for a in accounts.values() for op in a.vendor.operations}
         self._stack = stack
         self._allow_irreversible = allow_irreversible
         self._writers: dict[str, JobsWriter] = {}
@@ -127,8 +126,9 @@ class _PlanBinder:
         )
 
     def _trusted(self, row: PlanRow) -> tuple[Operation[Any, Any], UpdateJob]:
-        operation = self._operations.get(row.operation)
-        if operation is None or row.account not in self._accounts:
+        account = self._accounts.get(row.account)
+        operation = account.vendor.by_name.get(row.operation) if account else None
+        if operation is None:
             what = f"{row.operation} through {row.account}: there is none of that"
             raise InputError([Fault(what=what, file=str(self._snapshot.source), row=row.row)])
         try:
@@ -142,13 +142,9 @@ class _PlanBinder:
         if account not in self._writers:
             path = jobs_path(self._folder, account)
             is_first = partial(is_read_first, self._accounts[account])
-            writer = JobsWriter(path, self._batch_size(account), is_first)
+            writer = JobsWriter(path, self._accounts[account].batch_size, is_first)
             self._writers[account] = self._stack.enter_context(writer)
         return self._writers[account]
-
-    def _batch_size(self, account: str) -> Callable[[str], int]:
-        settings = self._accounts[account].settings
-        return lambda operation: self._operations[operation].batch_size(settings)
 
     def bound(self) -> Bound:
         """What became of all rows, once the files are closed."""

@@ -160,7 +160,7 @@ def plan_header(
         for operation in operations
     ]
     resolved = _without_clashes(
-        [{header: reader.resolve(header) for header in named} for reader in readers]
+        [{header: reader.columns_of(header) for header in named} for reader in readers]
     )
     unknown = {header: None for header in named if all(found[header] is None for found in resolved)}
     faults = [fault for reader in readers for fault in reader.setting_faults()]
@@ -172,7 +172,7 @@ def plan_header(
     if unknown:
         faults += _unknown(unknown, readers, [name for name in named if name not in unknown], file)
     for reader, found in zip(readers, resolved, strict=True):
-        there = [column for header in unread or () for column in reader.resolve(header) or ()]
+        there = [column for header in unread or () for column in reader.columns_of(header) or ()]
         faults += reader.column_faults([*_columns(found), *there])
     if faults:
         raise InputError(faults)
@@ -261,7 +261,7 @@ class _Header:
         """Whether the settings leave the column out, whatever it holds."""
         return _renamed(header, self.settings) is None and _is_ignored(header, self.settings)
 
-    def resolve(self, header: str) -> list[Column] | None:
+    def columns_of(self, header: str) -> list[Column] | None:
         """The columns that a header stands for, none where it is to be ignored, None if unknown."""
         name = trimmed(header)
         target = _renamed(header, self.settings)

@@ -1,4 +1,7 @@
-"""Values: what travels through the pipeline. Nothing here acts or decides."""
+"""Values: what travels through the pipeline.
+
+Not here: I/O, clocks, and values that only one folder uses.
+"""
 
 from pipeline.model.answer import Answer, Effect, Verdict
 from pipeline.model.errors import (

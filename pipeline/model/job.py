@@ -66,12 +66,24 @@ class EntityKey(NamedTuple):
     id: str
 
     def text(self) -> str:
-        """One string.
+        """The key as one string.
 
         >>> EntityKey("xsolla", "https://x.example", "44056", "coupon", "a|b").text()
         'xsolla|https://x.example|44056|coupon|a|b'
         """
         return "|".join(self)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The key of `text`, or of the start of one: parts that it lacks are empty.
+
+        >>> EntityKey.parse("xsolla|https://x.example|44056|coupon|a|b").id
+        'a|b'
+        >>> EntityKey.parse("oracle|https://x.example|").vendor
+        'oracle'
+        """
+        parts = text.split("|", len(cls._fields) - 1)
+        return cls._make([*parts, *[""] * (len(cls._fields) - len(parts))])
 
 
 class JobRow(NamedTuple):

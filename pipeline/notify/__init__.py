@@ -1,4 +1,7 @@
-"""Being told: events of runs become log lines, metrics and messages to a webhook."""
+"""Events of runs become log lines, metrics and messages to a webhook.
+
+Not here: what a person sees in a terminal or on a page (`ui`).
+"""
 
 from pipeline.notify.metrics import Metrics
 from pipeline.notify.notifier import Notifier, open_teller

@@ -1,4 +1,9 @@
-"""Plans: rows with before and after, made of a file or of a run that is to be taken back."""
+"""Plans: rows with their values before and after, made from a file or from a run to be undone.
+
+Verification is here too: what a run applied is read again and compared.
+
+Not here: sending. A plan is a file that `run` sends like any other.
+"""
 
 from pipeline.plan.make import MadePlan, make_plan
 from pipeline.plan.plan_summary import PlanSummary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -42,7 +42,6 @@ class AppliedRun:
     def applied(
         self,
         account: Account,
-        operations: Mapping[str, Operation[Any, Any]],
         some: Sequence[Ended],
     ) -> list[AppliedRow]:
         """What these rows overwrote and left."""
@@ -50,7 +49,7 @@ class AppliedRun:
             self._previous_states.of([job.row for job, _ in some]) if self._previous_states else {}
         )
         return [
-            self._one(account, operations[job.operation], job, result, kept.get(job.row, ""))
+            self._one(account, account.operation(job.operation), job, result, kept.get(job.row, ""))
             for job, result in some
         ]
 

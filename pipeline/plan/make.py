@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -43,7 +42,7 @@ from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
 from pipeline.store.files import aside, publish, removed_on_error
-from pipeline.vendors import Account, Operation
+from pipeline.vendors import Account
 from pipeline.workers.entity_reader import ReadResult
 
 LAST_ROW = 2**63 - 1
@@ -130,7 +129,6 @@ class _Rows:
 
     def __init__(self, accounts: Mapping[str, Account], bound: Bound) -> None:
         self._accounts = accounts
-        self._operations = {op.name: op for a in accounts.values() for op in a.vendor.operations}
         self._several = frozenset[str]().union(
             *(repeated_entities(file.path, file.repeated) for file in bound.jobs.values())
         )
@@ -143,7 +141,7 @@ class _Rows:
         return [self._laid(account, each, seen, states) for account, each in some]
 
     def _wanted(self, account: str, job: JobRow) -> WantedEntity:
-        operation = self._operations[job.operation]
+        operation = self._accounts[account].operation(job.operation)
         return WantedEntity(account, job.entity, operation, operation.job_type.trusted(job.text))
 
     def _laid(
@@ -155,7 +153,7 @@ class _Rows:
     ) -> PlanRow:
         if isinstance(each, RowResult):
             return invalid(each)
-        operation: Operation[Any, Any] = self._operations[each.operation]
+        operation = self._accounts[account].operation(each.operation)
         known = states.known.get(each.entity)
         what = ReadResult(known) if known is not None else seen.get(each.entity, ReadResult(None))
         row, after = foretold(self._accounts[account], operation, each, what)

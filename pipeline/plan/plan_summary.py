@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from pipeline.model import EntityKey
 from pipeline.model.plan import PlanKind, PlanRow
 
 _FIELDS_MOST = 1_000
@@ -56,7 +57,7 @@ class PlanSummary:
             if row.note and row.kind is not PlanKind.BLIND:
                 some = self.notes.setdefault(row.kind, [])
                 if len(some) < _NOTES_EACH:
-                    some.append((row.row, short_id(row.entity), row.note))
+                    some.append((row.row, EntityKey.parse(row.entity).id, row.note))
 
     def _add_changes(self, row: PlanRow) -> None:
         for change in row.changes:
@@ -68,19 +69,10 @@ class PlanSummary:
                 self.cleared[field] += 1
             if field not in self.examples:
                 self.examples[field] = ChangeExample(
-                    short_id(row.entity),
+                    EntityKey.parse(row.entity).id,
                     shown(change.old, partial(self._hide, row.account)),
                     shown(change.new, partial(self._hide, row.account)),
                 )
-
-
-def short_id(entity: str) -> str:
-    """The id of an entity's text.
-
-    >>> short_id("xsolla|https://x.example|44056|coupon|a|b")
-    'a|b'
-    """
-    return entity.split("|", 4)[-1]
 
 
 def shown(value: Any, hide: Callable[[str], str] = str) -> str:

@@ -14,7 +14,7 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.jobs import JobsFile
-from pipeline.model import UpdateJob
+from pipeline.model import EntityKey, UpdateJob
 from pipeline.pacing.limiter import AccountLimiter
 from pipeline.plan.state_cache import StateCache, shelve
 from pipeline.run import RunEnvironment
@@ -171,4 +171,4 @@ def place_of_kind(entity: str) -> str:
     >>> place_of_kind("xsolla|https://x.example|44056|coupon|a|b")
     'xsolla|https://x.example|44056|coupon|'
     """
-    return "|".join([*entity.split("|", 4)[:4], ""])
+    return EntityKey.parse(entity)._replace(id="").text()

@@ -81,25 +81,24 @@ class _Account:
         self._file = file
         self._record = record
         self._states = states
-        self._operations = {op.name: op for op in account.vendor.operations}
         self._several = repeated_entities(file.path, file.repeated)
 
     async def rows(self) -> AsyncIterator[list[PlanRow]]:
         """The last row of the run first, some at a time."""
         for some in self._record.backwards(self._file, STRETCH_ROWS):
             standing = [pair for pair in some if pair[1].status in MAY_STAND]
-            applied = self._record.applied(self._account, self._operations, standing)
+            applied = self._record.applied(self._account, standing)
             seen = await self._states.of([self._wanted(each) for each in applied if each.before])
             yield [self._row(each, seen) for each in applied]
 
     def _wanted(self, applied: AppliedRow) -> WantedEntity:
         job = applied.job
         return WantedEntity(
-            self._account.name, job.entity, self._operations[job.operation], applied.sent
+            self._account.name, job.entity, self._account.operation(job.operation), applied.sent
         )
 
     def _row(self, applied: AppliedRow, seen: Mapping[str, ReadResult]) -> PlanRow:
-        entity, operation = applied.job.entity, self._operations[applied.job.operation]
+        entity, operation = applied.job.entity, self._account.operation(applied.job.operation)
         known = self._states.known.get(entity)
         what = ReadResult(known) if known is not None else seen.get(entity, ReadResult(None))
         row, after = taken_back(self._account, operation, applied, what)

@@ -152,7 +152,6 @@ class _Check:
     async def _stretch(
         self, account: Account, some: Sequence[Ended], wanted: set[int] | None
     ) -> list[Drift]:
-        operations = {op.name: op for op in account.vendor.operations}
         standing = []
         for job, result in some:
             is_last = job.entity not in self._seen
@@ -161,11 +160,11 @@ class _Check:
             is_chosen = wanted is None or job.row in wanted
             if is_last and is_chosen and result.status in STANDS:
                 standing.append((job, result))
-        applied = self._record.applied(account, operations, standing)
+        applied = self._record.applied(account, standing)
         seen = await self._states.of(
             [
                 WantedEntity(
-                    account.name, each.job.entity, operations[each.job.operation], each.sent
+                    account.name, each.job.entity, account.operation(each.job.operation), each.sent
                 )
                 for each in applied
             ]
@@ -173,7 +172,7 @@ class _Check:
         return [
             drift
             for each in applied
-            for drift in self._drifts(account, operations[each.job.operation], each, seen)
+            for drift in self._drifts(account, account.operation(each.job.operation), each, seen)
         ]
 
     def _drifts(

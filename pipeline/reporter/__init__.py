@@ -1,6 +1,6 @@
 """The reporter: results become two files and a summary that vouches for them.
 
-What people look at, pages included, is made in `ui/` from the values here.
+Not here: pages and tables for people, which `ui` makes from the values here.
 """
 
 from pipeline.reporter.errors import ReconciliationError, ReportError

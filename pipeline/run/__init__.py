@@ -1,4 +1,10 @@
-"""One run from start to finish: the only place where load, engine, ledger and report meet."""
+"""One run from start to finish: prepare, execute, resume.
+
+The only folder in which loader, workers, store and reporter meet.
+
+Not here: how each of them works, several files at once (`cli`, `watch`), and runs that have ended
+(`runs`).
+"""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ from pipeline.jobs.subset import pick_jobs, pick_rows
 from pipeline.loader import Bound
 from pipeline.loader.bind import ClearedField
 from pipeline.loader.issue_counts import SHOWN, WarningKind
-from pipeline.model import SUCCESS, RunAborted, Status, UsageError
+from pipeline.model import SUCCESS, JobRow, RunAborted, Status, UsageError
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.runs.record import LEDGER, open_record
 from pipeline.runs.registry import fingerprint, lock_of, register, run_name
 from pipeline.runs.run_folder import FORMAT, StoredRun, save
 from pipeline.store import RunLedger
-from pipeline.vendors import Operation
+from pipeline.vendors import Account
 
 DONE = SUCCESS | {Status.INVALID}
 """Rows that ended so are not sent again: there is nothing to do, or nothing to send."""
@@ -79,13 +79,12 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         return {*rows} - {result.row for result in ended if result.status in DONE}
 
     accounts = {account.name: account for account in old.accounts}
-    operations = {op.name: op for a in accounts.values() for op in a.vendor.operations}
     jobs = pick_jobs(
         old.bound.jobs,
         folder,
         keep,
         run=old.run,
-        batch_size=lambda account, name: operations[name].batch_size(accounts[account].settings),
+        batch_size=lambda account, name: accounts[account].batch_size(name),
         is_read_first=lambda account, job: is_read_first(accounts[account], job),
     )
     snapshot = pick_rows(old.snapshot, folder / old.snapshot.path.name, keep)
@@ -95,7 +94,7 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         run=folder.name,
         options=old.options,
         snapshot=snapshot,
-        bound=_bound(old, jobs, snapshot.selected, operations),
+        bound=_bound(old, jobs, snapshot.selected, accounts),
         accounts={name: fingerprint(accounts[name]) for name in jobs},
         refusal=None,
         is_sample=old.is_sample,
@@ -109,15 +108,15 @@ def _bound(
     old: Prepared,
     jobs: Mapping[str, JobsFile],
     rows: int,
-    operations: Mapping[str, Operation[Any, Any]],
+    accounts: Mapping[str, Account],
 ) -> Bound:
     """What is told of the jobs before they are sent, counted again for those that are left."""
     cleared: Counter[tuple[str, str]] = Counter()
     irreversible: Counter[str] = Counter()
     fields = [(each.operation, each.field) for each in old.bound.cleared]
     first: list[int] = []
-    for job in (job for file in jobs.values() for some in read_jobs(file.path) for job in some):
-        operation = operations[job.operation]
+    for account, job in _jobs(jobs):
+        operation = accounts[account].operation(job.operation)
         wanted = operation.job_type.trusted(job.text)
         cleared.update(
             (name, field)
@@ -138,6 +137,12 @@ def _bound(
         keeps=old.bound.keeps,
         has_befores=old.bound.has_befores,
     )
+
+
+def _jobs(files: Mapping[str, JobsFile]) -> Iterator[tuple[str, JobRow]]:
+    for account, file in files.items():
+        for jobs in read_jobs(file.path):
+            yield from ((account, job) for job in jobs)
 
 
 def _lacks(job: Mapping[str, Any], field: str) -> bool:

@@ -16,6 +16,7 @@ from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
     ConfigError,
     DamagedError,
+    EntityKey,
     Fault,
     InputError,
     RunAborted,
@@ -503,9 +504,9 @@ def in_words(place: str) -> str:
     >>> in_words("xsolla|https://store.xsolla.com|44056")
     '44056 of xsolla at https://store.xsolla.com'
     """
-    vendor, origin, scope = place.split("|", 2)
-    where = f"{vendor} at {origin}"
-    return f"{scope} of {where}" if scope else where
+    key = EntityKey.parse(place)
+    where = f"{key.vendor} at {key.origin}"
+    return f"{key.scope} of {where}" if key.scope else where
 
 
 def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:

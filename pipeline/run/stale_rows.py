@@ -143,7 +143,6 @@ class _Settling:
         self._folder = prepared.folder
         self._account = account
         self._jobs = prepared.bound.jobs[account.name]
-        self._operations = {op.name: op for op in account.vendor.operations}
         self._others = others
         self._ledger = ledger
         self._claimed = before.claimed
@@ -182,7 +181,7 @@ class _Settling:
             rows=sum(run.rows for run in newer) + self._jobs.rows,
             folder=self._folder,
         )
-        readable = {op.name for op in self._operations.values() if op.reading is not None}
+        readable = {op.name for op in self._account.vendor.operations if op.reading is not None}
         for group in met:
             for each in decide(group, self._run, sequences, readable):
                 is_for_lane = each.fate in {StaleRowDecision.IN_DOUBT, StaleRowDecision.UNSETTLED}
@@ -206,7 +205,7 @@ class _Settling:
         ]
 
     def _writes(self, job: JobRow) -> Writes:
-        operation = self._operations.get(job.operation)
+        operation = self._account.vendor.by_name.get(job.operation)
         if operation is None or (operation.replaces and not job.keeps):
             return None
         wanted = operation.job_type.trusted(job.text)

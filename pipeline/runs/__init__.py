@@ -1,7 +1,6 @@
 """Runs on record: their options, folders and exchanges, the registry of all of them, retention.
 
-Which runs there are, and what of them is on disk. How a run is carried out is the business of
-`run/`; what a ledger is made of, of `store/`.
+Not here: how a run is sent (`run`) and how its ledger is stored (`store`).
 """
 
 from pipeline.runs.options import RunOptions

@@ -1,7 +1,7 @@
 """Emulated vendors that ship with the product: strict, with quotas, latency, faults and a log.
 
-Imports nothing from the rest of `pipeline`, so that a misreading of a vendor's rules is not made
-twice and hidden.
+Not here: anything of the rest of `pipeline`. A vendor's rules are read twice, so that one
+misreading does not hide the other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which request meets which fault, by chance or by script. Pure: draws and turns come in."""
+"""Faults of requests, by chance or by script. Draws and turns are arguments."""
 
 from __future__ import annotations
 

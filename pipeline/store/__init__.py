@@ -1,4 +1,7 @@
-"""Results become durable: the record of one run, the record of all runs, and their locks."""
+"""What outlives a process: the record of one run, the record of all runs, locks, files.
+
+Not here: what the records mean for a run (`run`, `runs`) and the files for people (`reporter`).
+"""
 
 from pipeline.store.contract import Ledger, LedgerError
 from pipeline.store.locks import Holder, Lock

@@ -1,4 +1,4 @@
 """What people look at. `terminal` has tables, questions and closing lines; `html` has pages.
 
-Nothing here decides or sends anything: it shows values that others give it.
+Not here: decisions and requests. All values come from the caller.
 """

@@ -1,6 +1,6 @@
 """One file per vendor: job types, encoding, decoding. Pure. The folder is the registry.
 
-`kit` holds what vendor files are made with. Nothing here does I/O or reads a clock.
+Not here: I/O, clocks, retries and pacing. `kit` has what vendor files are made with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The drop folder: files that are dropped are taken once, sent, and put where they belong."""
+"""The drop folder: dropped files are claimed, sent once each and moved where they belong.
+
+Not here: how a claimed file is sent (`run`).
+"""
 
 from pipeline.watch.claims import Drops
 from pipeline.watch.environment import KnownFolders

@@ -13,7 +13,6 @@ at any point: whoever comes next finds the file in one place, and knows how far 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -34,6 +33,7 @@ from pipeline.watch.folders import (
     open_file,
     opened,
     opened_below,
+    remove_tree,
     seen,
     write_new,
 )
@@ -408,8 +408,9 @@ class Drops:
                 for name in names_in(done):
                     taken = time_of(name)
                     if taken is not None and taken < now - older_than:
-                        shutil.rmtree(name, dir_fd=done)  # removes links, and follows none
-                        gone += 1
+                        with suppress(OSError):  # one that stays keeps no other
+                            remove_tree(name, at=done)
+                            gone += 1
         return gone
 
 

@@ -17,6 +17,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+MOST_LEVELS = 16
+"""Folders within folders. Each costs a descriptor while it is looked into."""
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe makes nobody wait
 
@@ -108,6 +111,26 @@ def write_new(name: str, data: bytes, *, at: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, 0o644, dir_fd=at), "wb") as file:
         file.write(data)
+
+
+def remove_tree(name: str, *, at: int, levels: int = MOST_LEVELS) -> None:
+    """Remove a folder and all that is in it; of a link, the link itself.
+
+    levels  so many folders may lie within each other: each costs a descriptor, and whoever may
+            write there can nest them without end
+
+    Raises OSError, also if it is nested deeper. What could be removed is gone then.
+    """
+    with opened(name, at=at) as folder:
+        for each in names_in(folder):
+            found = seen(each, at=folder)
+            if found is None or not stat.S_ISDIR(found.st_mode):
+                os.unlink(each, dir_fd=folder)
+            elif levels == 0:
+                raise OSError(errno.ELOOP, "nested too deep", each)
+            else:
+                remove_tree(each, at=folder, levels=levels - 1)
+    os.rmdir(name, dir_fd=at)
 
 
 def move_new(name: str, new: str, *, source: int, target: int) -> bool:

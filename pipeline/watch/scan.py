@@ -8,12 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.watch.folders import opened, owner_of, seen
+from pipeline.watch.folders import MOST_LEVELS, opened, owner_of, seen
 from pipeline.watch.notes import FileIdentity
 from pipeline.watch.settling import MARKER, ObservedFile, is_candidate, is_hidden
-
-MOST_DEPTH = 16
-"""Folders within folders. Each costs a descriptor while it is looked into."""
 
 
 class FolderScan:
@@ -68,7 +65,7 @@ class FolderScan:
     def _inside(self, folder: int, name: str, path: Path, depth: int) -> Iterator[ObservedFile]:
         if self._is_left_out(path):
             return
-        if depth == MOST_DEPTH:
+        if depth == MOST_LEVELS:
             self.troubles[path] = f"{path} is not looked into: it lies too deep"
             return
         try:

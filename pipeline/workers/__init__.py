@@ -1,1 +1,7 @@
-"""Effects: jobs become results. Transport, gate, lanes, pool; aiohttp, aiolimiter, anyio."""
+"""The worker pool: jobs become results, one sender per account.
+
+Queue, requests, retries, verification reads, tokens and the transport are here.
+
+Not here: when a request may leave (`pacing`), what a reply means (`vendors`) and how a result is
+made durable (`store`).
+"""

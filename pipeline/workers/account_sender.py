@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -17,7 +16,7 @@ from anyio.abc import TaskGroup
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.limiter import AccountLimiter
 from pipeline.pacing.permit import Permit
-from pipeline.vendors import Account, Operation
+from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
@@ -83,7 +82,6 @@ class AccountSender:
         self._undecided = Undecided(queue, self._result_writer, fail_fast, clock, recovered.refused)
         deps = Dependencies(
             account=account,
-            operations=_operations(account),
             send=send,
             concurrency=self._concurrency,
             environment=environment,
@@ -448,16 +446,11 @@ class AccountSender:
             self._queue.wake_all()
 
 
-def _operations(account: Account) -> dict[str, Operation[Any, Any]]:
-    return {op.name: op for op in account.vendor.operations}
-
-
 def _backlog(
     account: Account, environment: SenderEnvironment, recovered: RecoveredState
 ) -> Backlog:
-    operations = _operations(account)
     return Backlog(
-        batch_size=lambda name: operations[name].batch_size(account.settings),
+        batch_size=account.batch_size,
         replaces={op.name: op.replaces for op in account.vendor.operations},
         in_doubt=recovered.in_doubt,
         coalesce=environment.coalesce,

@@ -32,7 +32,6 @@ class Attempts:
     ) -> None:
         self._preconditions = preconditions
         self._account = deps.account
-        self._operations = deps.operations
         self._deps = deps
         self._queue = deps.queue
         self._result_writer = deps.result_writer
@@ -45,7 +44,8 @@ class Attempts:
 
     async def send(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
         """One request for the rows of `batch`; None where it did not leave."""
-        settings, operation = self._account.settings, self._operations[batch[0].job.operation]
+        settings = self._account.settings
+        operation = self._account.operation(batch[0].job.operation)
         reply: Reply | NoReply | None = None
         try:
             with self._deps.traffic.request(permit.left_s):
@@ -105,7 +105,8 @@ class Attempts:
 
     def _unmatched_answers(self, batch: Batch) -> tuple[Answer, ...]:
         """The answers to `batch` when it is not known whose reply came."""
-        settings, operation = self._account.settings, self._operations[batch[0].job.operation]
+        settings = self._account.settings
+        operation = self._account.operation(batch[0].job.operation)
         jobs = [operation.job_type.trusted(row.text) for row in batch]
         lost = unmatched_reply(self._deps.peer)
         answers = update_answers(operation, settings, jobs, lost)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from yarl import URL
 
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.pacing.permit import Permit
-from pipeline.vendors import Account, Operation
+from pipeline.vendors import Account
 from pipeline.workers.batches import Batch
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
@@ -53,7 +53,6 @@ class Dependencies:
     """What the parts of one account's lane share."""
 
     account: Account
-    operations: dict[str, Operation[Any, Any]]
     send: Send
     concurrency: ConcurrencyLimiter
     environment: SenderEnvironment

@@ -43,7 +43,6 @@ class ExchangeLog:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._operations = {op.name: op for op in account.vendor.operations}
         self._mask = mask_with_headers(account)
         self._seen: dict[int, _PendingExchange] = {}
         self._kept: Counter[tuple[Status, str]] = Counter()
@@ -76,7 +75,7 @@ class ExchangeLog:
         if seen is None or result.status in SUCCESS or self._kept[kind] >= MOST_OF_A_KIND:
             return None
         self._kept[kind] += 1
-        operation = self._operations[seen.operation]
+        operation = self._account.operation(seen.operation)
         request = shown_request(self._account, operation, seen.jobs, is_read=seen.is_read)
         return Exchange(
             result.row,

@@ -47,7 +47,6 @@ class Prechecks:
     ) -> None:
         self._per_second = per_second
         self._account = deps.account
-        self._operations = deps.operations
         self._deps = deps
         self._result_writer = deps.result_writer
         self._queue = deps.queue
@@ -58,7 +57,7 @@ class Prechecks:
     def is_due(self, batch: Batch) -> bool:
         """Whether the row of `batch` is looked at before it is sent: it travels alone then."""
         row = batch[0]
-        operation = self._operations[row.job.operation]
+        operation = self._account.operation(row.job.operation)
         is_due = self._policy.is_due(operation, row.job)
         return is_due and not self._verification_read.is_due(row)
 
@@ -72,7 +71,7 @@ class Prechecks:
 
         None where nothing was asked.
         """
-        settings, operation = self._account.settings, self._operations[row.job.operation]
+        settings, operation = self._account.settings, self._account.operation(row.job.operation)
         reading = operation.reading
         if reading is None:
             raise AssertionError("only what can be read is looked at")
@@ -98,7 +97,7 @@ class Prechecks:
         return RequestOutcome((answer,), is_read=True, is_end=False)
 
     def _decide(self, row: Row, state: State | Missing) -> PrecheckOutcome:
-        operation = self._operations[row.job.operation]
+        operation = self._account.operation(row.job.operation)
         before = row.job.expects
         if row.in_doubt and not before:
             row.previous_state = (
@@ -138,7 +137,7 @@ class Prechecks:
 
     def _make_ready(self, row: Row, job: UpdateJob, state: State) -> None:
         """Let `row` go as `job`, tied to the state that was read as far as the vendor can."""
-        settings, guard = self._account.settings, self._operations[row.job.operation].guard
+        settings, guard = self._account.settings, self._account.operation(row.job.operation).guard
         guarded = None if guard is None else guard.guarded(settings, job, state)
         text = "" if guarded is None else guarded.canonical_json()
         if (

@@ -28,7 +28,6 @@ class Preconditions:
 
     def __init__(self, deps: Dependencies) -> None:
         self._account = deps.account
-        self._operations = deps.operations
         self._deps = deps
         self._queue = deps.queue
         self._result_writer = deps.result_writer
@@ -39,13 +38,13 @@ class Preconditions:
         """Whether the next request for `row` is a read of its guard."""
         if row.is_repeatable or row.in_doubt:
             return False
-        operation = self._operations[row.job.operation]
+        operation = self._account.operation(row.job.operation)
         guard = operation.guard
         return guard is not None and guard.needs(self._account.settings, _job(operation, row.text))
 
     def may_be_stale(self, row: Row, answer: Answer) -> bool:
         """Whether `answer`, which leaves no doubt, may refuse the guard of `row`, not the row."""
-        guard = self._operations[row.job.operation].guard
+        guard = self._account.operation(row.job.operation).guard
         if guard is None or not row.guarded_text:
             return False
         return guard.refusal(self._account.settings, answer)
@@ -59,7 +58,7 @@ class Preconditions:
 
     async def read(self, row: Row, permit: Permit) -> RequestOutcome | None:
         """Read what the guard of `row` is made of; None where nothing was asked."""
-        settings, operation = self._account.settings, self._operations[row.job.operation]
+        settings, operation = self._account.settings, self._account.operation(row.job.operation)
         reading, guard = operation.reading, operation.guard
         assert reading is not None and guard is not None  # noqa: PT018, S101 - `is_due`
         job = _job(operation, row.text)

@@ -21,7 +21,6 @@ class VerificationRead:
     def __init__(self, deps: Dependencies, preconditions: Preconditions) -> None:
         self._preconditions = preconditions
         self._account = deps.account
-        self._operations = deps.operations
         self._deps = deps
         self._queue = deps.queue
         self._result_writer = deps.result_writer
@@ -34,7 +33,7 @@ class VerificationRead:
 
     def can_read(self, row: Row) -> bool:
         """True if the vendor supports reads and `row` has a read left."""
-        reading = self._operations[row.job.operation].reading
+        reading = self._account.operation(row.job.operation).reading
         return reading is not None and row.reads < self._account.retry.max_attempts
 
     def schedule_read(self, row: Row, delay_s: float = 0.0) -> None:
@@ -44,7 +43,7 @@ class VerificationRead:
 
     async def read(self, row: Row, permit: Permit) -> RequestOutcome | None:
         """Read the entity of a row in doubt; None if no request was sent."""
-        settings, operation = self._account.settings, self._operations[row.job.operation]
+        settings, operation = self._account.settings, self._account.operation(row.job.operation)
         if operation.reading is None:
             self._result_writer.end(row, row.answer or INTERRUPTED_EARLIER, Status.UNKNOWN)
             return None
@@ -75,10 +74,10 @@ class VerificationRead:
 
     async def can_read_now(self, row: Row, permit: Permit) -> bool:
         """Read the entity of an updated row; True if the vendor still returns its state."""
-        reading = self._operations[row.job.operation].reading
+        reading = self._account.operation(row.job.operation).reading
         if reading is None:
             return False
-        settings, operation = self._account.settings, self._operations[row.job.operation]
+        settings, operation = self._account.settings, self._account.operation(row.job.operation)
         job = operation.job_type.trusted(row.text)
         with self._deps.traffic.request(permit.left_s):
             reply = await self._deps.send(reading.request(settings, job))

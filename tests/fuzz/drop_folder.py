@@ -92,7 +92,7 @@ def _example(runner: asyncio.Runner, vendor: Running, script: bytes) -> list[str
         stage = staged(folder)
         config = configure(folder, vendor.base_urls["xsolla"], in_flight=4)
         before = picture(stage.outside)
-        with redirect_stderr(io.StringIO()) as words:
+        with redirect_stderr(io.StringIO()) as words, told_on_error(words):
             with without_privileges():
                 codes = [runner.run(play(stage, config, script))]
             stage.repair()
@@ -104,6 +104,16 @@ def _example(runner: asyncio.Runner, vendor: Running, script: bytes) -> list[str
             faults.append("something outside of the drop folder changed")
         faults += wrong(stage, config, vendor)
         return [words.getvalue()[-6000:], *faults] if faults else []
+
+
+@contextmanager
+def told_on_error(words: io.StringIO) -> Iterator[None]:
+    """Add what the watchers said to an error of the block."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(words.getvalue()[-6000:])
+        raise
 
 
 def staged(folder: Path) -> Stage:

@@ -243,7 +243,7 @@ def exchanged(stage: Stage, arg: int) -> None:
     if not (path := stage.lying(arg)):
         return
     stage.let_run_wild(path)
-    if arg % 3 == 0 and path.name.isprintable():
+    if arg % 3 == 0 and path.name.isprintable() and path.suffix == ".csv":
         entity = entity_of(stage)
         stage.good[entity] = stage.drop(path.name, entity)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -188,6 +189,27 @@ def test_what_is_removed_after_its_time_is_no_more_than_what_lies_there(drops, p
     drops.prune(NOW, older_than=timedelta(days=90))
     assert picture(place / "victim") == before
     assert not (place / "inputs" / "op" / ".done" / old).exists()
+
+
+def test_a_folder_nested_without_end_keeps_no_other_from_being_removed(drops, place):
+    """Deeper than Python calls itself."""
+    done = place / "inputs" / "op" / ".done"
+    names = [f"20200101T000000.000000Z-{each}" for each in ("aaaa", "bbbb", "cccc")]
+    for name in names:
+        (done / name).mkdir(parents=True)
+    folder = os.open(done / names[0], os.O_RDONLY)
+    for _ in range(1_500):
+        os.mkdir("d", dir_fd=folder)
+        above, folder = folder, os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+    os.close(folder)
+    (done / names[1]).rmdir()
+    (done / names[1]).symlink_to(place / "victim")
+    try:
+        assert drops.prune(NOW, older_than=timedelta(days=90)) == 1
+        assert sorted(each.name for each in done.iterdir()) == names[:2]
+    finally:
+        subprocess.run(["rm", "-rf", str(done)], check=True)
 
 
 def test_a_file_that_cannot_be_moved_is_told_of_once_and_tried_again(drops, place):

@@ -1,4 +1,7 @@
-"""Schedules to start from: the files beside this one, filled in with the user's own paths. Pure."""
+"""Schedules to start from: the templates beside this file, filled in with the user's own paths.
+
+Not here: the times at which a run begins and ends (`run/schedule_window.py`).
+"""
 
 from __future__ import annotations
 

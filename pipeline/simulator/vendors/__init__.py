@@ -1,4 +1,7 @@
-"""The emulated vendors: one file each, which holds its `VENDOR`. The folder is the registry."""
+"""The emulated vendors: one file each, which holds its `VENDOR`. The folder is the registry.
+
+Not here: what all vendors share, such as quotas, faults and the log (the folder above).
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""The page of a run, and the one that lists runs: files of their own, without script or network."""
+"""The page of a run and the list of runs: self-contained files without scripts or network.
+
+Not here: figures that the summary lacks (`reporter`).
+"""

@@ -12,12 +12,10 @@ import polars as pl
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.model import DamagedError
+from pipeline.model import DamagedError, EntityKey
 from pipeline.model.formatting import compact, one_line
 from pipeline.reporter.errors import ReportError
 from pipeline.store.parquet import read_frames
-
-_BEFORE_ID = 4  # vendor|origin|scope|kind|id, and only the last may hold a `|`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +101,8 @@ def asked_of(path: Path, wanted: EntityQuery) -> Iterator[EntityRequest]:
         for frame in read_frames(path, columns=EntityRequest._fields):
             near = frame.filter(is_near).select(EntityRequest._fields)
             for asked in map(EntityRequest._make, near.iter_rows()):
-                vendor, _origin, _scope, kind, id_ = asked.entity.split("|", _BEFORE_ID)
-                if EntityQuery(vendor, kind, id_) == wanted:  # else its end is part of a longer id
+                key = EntityKey.parse(asked.entity)
+                if (key.vendor, key.kind, key.id) == wanted:  # else its end is part of a longer id
                     yield asked
     except (OSError, DamagedError, pl.exceptions.PolarsError) as error:
         why = str(error).partition("\n")[0]

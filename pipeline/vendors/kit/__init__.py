@@ -1,1 +1,4 @@
-"""The parts of a vendor file: the contract, classification, comparison, JSON Patch. Pure."""
+"""The parts of a vendor file: contract, classification, comparison, JSON Patch. Pure.
+
+Not here: facts of one vendor.
+"""

@@ -15,7 +15,17 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from pipeline.model import Answer, EntityKey, Link, NoReply, Reply, Request, UpdateJob
+from pipeline.model import (
+    Answer,
+    EntityKey,
+    Fault,
+    InputError,
+    Link,
+    NoReply,
+    Reply,
+    Request,
+    UpdateJob,
+)
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.kit.classify import Confirmation
@@ -386,6 +396,7 @@ class Vendor(Generic[S]):
                value stands for the simulator's origin. For other accounts at the simulator, too,
                its secrets and addresses hold, and a secret that it does not name is dropped; all
                else stays the account's own, but for what does not go together with that
+    by_name    operation by name
     """
 
     name: str
@@ -397,6 +408,10 @@ class Vendor(Generic[S]):
     probe: Probe[S] | None = None
     doubts: Callable[[S], tuple[Doubt, ...]] = lambda _settings: ()
     simulated: Mapping[str, Any] = field(default_factory=dict)
+    by_name: Mapping[str, Operation[S, Any]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {op.name: op for op in self.operations})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -447,3 +462,16 @@ class Account:
     def mean_per_s(self) -> float:
         """The rate that the quotas allow in the long run, or with which learning starts."""
         return min((quota.per_second for quota in self.quotas), default=self.starts_per_s)
+
+    def operation(self, name: str) -> Operation[Any, Any]:
+        """The vendor's operation of this name. Raises InputError if there is none."""
+        try:
+            return self.vendor.by_name[name]
+        except KeyError:
+            what = f"vendor {self.vendor.name} has no operation {name!r}"
+            expected = " or ".join(sorted(self.vendor.by_name))
+            raise InputError([Fault(what=what, expected=expected)]) from None
+
+    def batch_size(self, operation: str) -> int:
+        """Jobs that one request of this operation carries at most."""
+        return self.operation(operation).batch_size(self.settings)

@@ -101,7 +101,7 @@ def restoring(
     A list of which an item was written is put back whole: its items have no names.
 
     >>> restoring([PatchStep("add", ("tags", "-"), "x")], {"tags": ["y"]}, {"tags": ["y", "x"]})
-    [Step(name='replace', place=('tags',), value=['y'], source=())]
+    [PatchStep(name='replace', place=('tags',), value=['y'], source=())]
     """
     found = []
     for place in _outermost(steps, before, after):

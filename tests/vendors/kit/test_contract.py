@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pipeline.model import Request
+from pipeline.model import InputError, Request
 from pipeline.vendors import Basic, load_vendors
 from tests.acme import ACME
 from tests.vendors.conformance import (
@@ -23,6 +23,7 @@ from tests.vendors.conformance import (
 )
 from tests.vendors.specimens import XCORE, AnyOperation, AnyVendor
 from tests.vendors.twins import OTHERS, TWINS
+from tests.workers.drive import ACCOUNT
 
 OFFERED = [(vendor, o) for vendor in load_vendors().values() for o in vendor.operations]
 EVERY_WAY = [*OFFERED, (XCORE, *XCORE.operations)]
@@ -126,3 +127,10 @@ async def test_credentials_that_are_not_the_account_s_are_found(tmp_path):
     twin = dataclasses.replace(vendor, authenticate=lambda _settings: right)
     with pytest.raises(AssertionError, match="wrong credentials"):
         await wire_check_wrong_credentials_stop_the_account(twin, operation, tmp_path)
+
+
+def test_an_account_finds_its_operations_by_name() -> None:
+    for operation in ACCOUNT.vendor.operations:
+        assert ACCOUNT.operation(operation.name) is operation
+    with pytest.raises(InputError, match=r"vendor acme has no operation 'acme\.x'; expected acme"):
+        ACCOUNT.operation("acme.x")

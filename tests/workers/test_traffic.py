@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pipeline.model import Answer, Effect, Verdict
-from pipeline.workers.recent_errors import MOST_KINDS, SHORT_CHARS, RecentErrors
+from pipeline.workers.traffic import MOST_KINDS, SHORT_CHARS, RecentErrors
 
 
 def refused(code: str, message: str = "no") -> Answer:
