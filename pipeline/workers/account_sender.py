@@ -414,7 +414,7 @@ class AccountSender:
     def _is_given_up_unanswered(self) -> bool:
         return not self._is_open and self._first.is_given_up(
             self.account.retry.max_attempts,
-            may_read_others=self._queue.may_read_others,
+            has_others=self._queue.has_others,
             has_ended=bool(self._result_writer.counts.keys() - {Status.NOT_ATTEMPTED}),
         )
 

@@ -253,7 +253,7 @@ class Backlog:
         return any(self._is_free(job) and job.row not in avoid for job in self._fresh)
 
     @property
-    def may_read_others(self) -> bool:
+    def has_others(self) -> bool:
         """Whether rows that may go are here, or are being read, that this process has not sent."""
         return self.needs_more or bool(self._ready or len(self._open)) or self._has_free()
 

@@ -1,11 +1,11 @@
-"""Which refused groups are sent apart, and when. Pure.
+"""Decides which refused groups are split in halves, and when. Pure.
 
-A refusal of a group says that one of its rows may be wrong, or that the vendor is in trouble: some
-answer 500 to both. So a group is split only with evidence that the vendor works: an answer that
-judged a request which left after the group did. Where there is none, one row is sent alone to ask
-for it, up to `PROBES` of them one after the other, for one may be the bad row itself; if all fail
-the groups go again later as they are, less those rows. A group that fails for the second time, with
-whatever is no refusal of it, is treated alike: one row of it may be what is never answered.
+A refused group may hold one wrong row, or the vendor may be failing: some vendors answer 500 to
+both. So a group is split only on evidence that the vendor works: an answer that judged a request
+sent after the group. Without evidence one row of the group is sent alone as a probe, then another,
+up to `PROBES`, because one may be the wrong row itself. If all probes fail, the groups are retried
+later as they are, without those rows. A group that fails twice in another way is treated the same:
+one of its rows may be one that is never answered.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ PROBES = 3
 
 
 def goes_apart(answer: Answer, size: int, counted_attempts: int, most: int) -> bool:
-    """Whether a request for so many rows is not sent again as it was.
+    """True if a request for `size` rows is not sent again as it was.
 
-    counted_attempts  how many its rows have used with this one: `most` where they are sent no more
-    most   how often a row is tried
+    counted_attempts  attempts of its rows, this one included
+    most              attempts that a row may use
 
     >>> silence = Answer(Verdict.TRANSIENT, Effect.MAYBE)
     >>> [goes_apart(silence, 20, counted_attempts, most=5) for counted_attempts in (1, 2, 5)]
@@ -39,10 +39,10 @@ def goes_apart(answer: Answer, size: int, counted_attempts: int, most: int) -> b
 
 
 class GroupParts(NamedTuple):
-    """What becomes of refused groups.
+    """What is sent of refused groups.
 
-    now    batches that may go at once
-    later  groups that go again as they are, like any request that failed
+    now    batches that may be sent at once
+    later  groups that are retried as they are, like any failed request
     """
 
     now: tuple[Batch, ...] = ()
@@ -50,16 +50,16 @@ class GroupParts(NamedTuple):
 
 
 class Bisector:
-    """Refused groups of one account.
+    """Holds and splits the refused groups of one account.
 
     >>> from pipeline.model import JobRow
     >>> rows = [Row(JobRow(n, "op", f"e{n}", True, "{}", "x")) for n in range(1, 5)]
-    >>> def told(parts):
+    >>> def numbers(parts):
     ...     return [[row.job.row for row in batch] for batch in parts.now]
     >>> bisector = Bisector()
-    >>> told(bisector.on_refused(rows, sent_s=1.0))
+    >>> numbers(bisector.on_refused(rows, sent_s=1.0))
     [[1]]
-    >>> told(bisector.on_answer(rows[:1], sent_s=2.0, is_judged=True))
+    >>> numbers(bisector.on_answer(rows[:1], sent_s=2.0, is_judged=True))
     [[2], [3, 4]]
     """
 
@@ -70,21 +70,20 @@ class Bisector:
         self._held: list[tuple[float, Batch]] = []
 
     def __len__(self) -> int:
-        """How many rows are held until there is evidence."""
+        """Return the number of rows that are held until there is evidence."""
         return sum(len(group) for _, group in self._held)
 
     def on_refused(self, group: Batch, sent_s: float) -> GroupParts:
-        """`group`, two rows or more, left at `sent_s` and was refused as a whole."""
+        """Split or hold a group of two rows or more, sent at `sent_s` and refused as a whole."""
         if self._judged_sent_s >= sent_s:
             return GroupParts(now=tuple(halves(group)))
         self._held.append((sent_s, group))
         return GroupParts() if self._probe is not None else GroupParts(now=(self._probe_next(),))
 
     def on_answer(self, batch: Batch, sent_s: float, *, is_judged: bool) -> GroupParts:
-        """An answer came to `batch` that is no refusal of a group.
+        """Learn from an answer to `batch` that does not refuse a group.
 
-        is_judged  True where the vendor carried it out or refused the very rows; False where it
-                   failed
+        is_judged  True if the vendor applied the request or refused its rows; False if it failed
         """
         is_probe = self._probe is not None and self._probe in batch
         if is_judged:
@@ -97,11 +96,11 @@ class Bisector:
         return self._after_failure() if is_probe else GroupParts()
 
     def drain(self) -> Batch:
-        """Take out the rows that are held: no evidence will come any more."""
+        """Take out the rows that are held: no evidence will arrive."""
         return [row for group in self._give_up().later for row in group]
 
     def _probe_next(self) -> Batch:
-        """One row of the group that is held longest, to be sent alone."""
+        """Take one row of the group that is held longest, to be sent alone."""
         sent_s, (self._probe, *rest) = self._held[0]
         self._held[:1] = [(sent_s, rest)] if rest else []
         return [self._probe]
@@ -113,7 +112,7 @@ class Bisector:
         return self._give_up()
 
     def _split(self) -> GroupParts:
-        """Those apart that left before what was judged; the others ask anew, in their turn."""
+        """Split the groups sent before the judged request; the others need a new probe."""
         ready = [group for sent_s, group in self._held if sent_s <= self._judged_sent_s]
         self._held = [held for held in self._held if held[0] > self._judged_sent_s]
         now = [half for group in ready for half in halves(group)]

@@ -1,4 +1,8 @@
-"""How much of an account may be under way at once, as its answers teach."""
+"""Limits an account's concurrent requests: adapts to its answers, and to outages.
+
+Connects the decisions in `pacing` (`Concurrency`, `CircuitBreaker`, `Throttle`) with the requests
+of one account.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +19,19 @@ from pipeline.workers.retry_or_end import is_judged, is_unreached
 from pipeline.workers.slots import Slots
 
 WORKERS_PER_SLOT = 2
-"""While one batch is under way another one is put on record."""
+"""While one batch is sent, another one is claimed on record."""
 
 
 class ConcurrencyLimiter:
-    """Slots for requests under way; one request at a time while the vendor is down.
+    """Slots for concurrent requests; one probe at a time while the vendor is down.
 
-    most       never more at once
-    clock      monotonic seconds
-    on_room   is called where more batches may be taken than before: so many more
-    is_down    is called where the vendor is down from now on
-    at_fault   whether the rows that fail are, and not the vendor, which has answered so many
-    patience_s so long a vendor that is down is waited for
+    most        the upper limit of concurrent requests
+    clock       monotonic seconds
+    on_room     called with the number of further batches that may be acquired
+    on_down     called when the vendor goes down
+    at_fault    rows that the vendor has answered -> True if the failing rows are at fault, not the
+                vendor
+    patience_s  seconds after which failing rows may be at fault while the vendor is down
     """
 
     def __init__(
@@ -58,77 +63,77 @@ class ConcurrencyLimiter:
 
     @property
     def limit(self) -> int:
-        """Requests that may be under way at once."""
+        """How many requests may be in flight."""
         return 1 if self._breaker.is_down else self._concurrency.limit
 
     @property
     def is_probing(self) -> bool:
-        """Whether the vendor is down, and asked with one request at a time."""
+        """True while the vendor is down and gets one probe at a time."""
         return self._breaker.is_down
 
     @property
     def is_suspected(self) -> bool:
-        """Whether the next answers tell a vendor that is down from rows that fail."""
+        """True if the next answers decide between a vendor that is down and rows that fail."""
         return self._breaker.is_in_question
 
     @property
     def next_probe(self) -> int | None:
-        """The number of the next probe in its outage, from 1; None where the vendor is not down."""
+        """Number of the next probe of the outage, from 1; None if the vendor is not down."""
         return self._breaker.asked + 1 if self._breaker.is_down else None
 
     @property
     def due_s(self) -> float | None:
-        """When it is asked next; None where it is not down."""
+        """When the next probe is due, in monotonic seconds; None if the vendor is not down."""
         return self._breaker.due_s
 
     @property
     def down_s(self) -> float:
-        """How long it has been down; 0 where it is not."""
+        """Seconds since the vendor went down; 0 if it is not down."""
         since_s = self._breaker.down_since_s
         return 0.0 if since_s is None else self._clock() - since_s
 
-    # Taking batches...
+    # Acquiring and releasing...
 
     @property
     def may_acquire(self) -> bool:
-        """Whether one more batch may be taken."""
+        """True if one more batch may be acquired."""
         if self._breaker.is_down:
             return self._breaker.may_probe(self._clock())
         return self._taken < WORKERS_PER_SLOT * self._concurrency.limit
 
     def acquire(self, batch: Batch) -> None:
-        """`batch` is taken; while the vendor is down it is the probe."""
+        """Count `batch`; while the vendor is down it is the probe."""
         self._taken += 1
         if self._breaker.is_down:
             self._probe = batch
             self._breaker.probes(self._clock())
 
     def release(self, batch: Batch) -> None:
-        """`batch` was sent, or will not be now."""
+        """Stop counting `batch`: it was sent, or is not sent now."""
         self._taken -= 1
         if self._probe is batch:
             self._probe = None
 
     def is_probe(self, batch: Batch) -> bool:
-        """Whether `batch` is to go although the vendor is down, whatever else is under way."""
+        """True if `batch` is the probe: it is sent whatever else is in flight."""
         return self._probe is batch
 
     def may_send(self, batch: Batch) -> bool:
-        """Whether a batch that was taken may still go."""
+        """True if a batch that was acquired may still be sent."""
         return not self._breaker.is_down or self.is_probe(batch)
 
-    # What requests teach...
+    # Adapting...
 
     def on_sent(self, in_flight: int) -> None:
-        """A request leaves; with it so many are under way."""
+        """Count a request that is sent; `in_flight` includes it."""
         self._concurrency.left(in_flight)
 
     def on_answer(
         self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool = False
     ) -> None:
-        """`answer` came to a request for `batch` that left at `sent_s`.
+        """Learn from `answer` to a request for `batch`, sent at `sent_s`.
 
-        is_read  it changes nothing
+        is_read  True for a read, False for an update
         """
         down_since_s, before = self._breaker.failing_since_s, self.limit
         was_down = self._breaker.is_down
@@ -171,15 +176,15 @@ class ConcurrencyLimiter:
 
     @property
     def throttled_s(self) -> float:
-        """So long the vendor has refused, as too many, all that it answered; 0 where it has not,
-        or where the few rows that are left are at fault.
+        """Seconds for which the vendor has answered nothing but 429; 0 if it has not, or if the
+        few remaining rows are at fault.
         """
         since_s = self._throttle.since_s
         return 0.0 if since_s is None or self._is_last_refusal else self._clock() - since_s
 
     def is_counted(self, row: Row, answer: Answer) -> bool:
-        """Whether the answer that was just heard uses up an attempt of `row`: not while the account
-        is throttled, nor while nobody gets one.
+        """True if the answer that just arrived uses up an attempt of `row`: not while the account
+        is throttled or the vendor down.
         """
         if self._breaker.is_down or self._is_unreached(answer):
             return False
@@ -188,7 +193,7 @@ class ConcurrencyLimiter:
         return row.throttles.is_counted or self._is_last_refusal
 
     def _is_unreached(self, answer: Answer) -> bool:
-        """Whether no connection was made to a vendor that was reached before: about no row."""
+        """True if no connection was made to a vendor that was reached before."""
         return self._was_reached and is_unreached(answer)
 
     def _on_failure(
@@ -207,20 +212,24 @@ class ConcurrencyLimiter:
             self._mark_failed(batch, sent_s)
 
     def _mark_failed(self, batch: Batch, sent_s: float) -> None:
-        """If the vendor works after that, and one of these rows fails again, it is at fault."""
+        """Remember the failure: a row that fails again while the vendor works is at fault."""
         for row in batch:
             row.failed_s = sent_s
 
     def _check_patience(self, answer: Answer) -> None:
-        """After so long rows may be at fault; not for a connection that was not made."""
+        """End an outage of more than `patience_s` seconds if the failing rows are at fault.
+
+        A connection that was not made is never a row's fault.
+        """
         may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
         if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
             self._breaker.end()
             self._is_last_call = True
 
     def counted_attempts(self, row: Row, answer: Answer, most: int) -> int:
-        """How many of its counted_attempts, at most so many, `row` has used with the answer just heard: none
-        where it is not counted, the last where all that is left are rows that fail.
+        """Return `row.counted_attempts` after the answer that just arrived.
+
+        most  the limit; it is used up at once if only rows that fail are left
         """
         if not self.is_counted(row, answer):
             return row.counted_attempts
@@ -229,7 +238,7 @@ class ConcurrencyLimiter:
         return most if self._is_last_call and row.attempts > 1 else row.counted_attempts + 1
 
     def take_throttled(self) -> int:
-        """How many answers said that there were too many requests, since the last call."""
+        """Return the number of 429 answers since the last call."""
         taken, self._throttled = self._throttled, 0
         return taken
 

@@ -75,9 +75,9 @@ class RowQueue:
         return 0 < held == self._backlog.failing
 
     @property
-    def may_read_others(self) -> bool:
+    def has_others(self) -> bool:
         """Whether rows that may go are here, or are being read, that this process has not sent."""
-        return self._backlog.may_read_others
+        return self._backlog.has_others
 
     @property
     def retrying(self) -> int:

@@ -361,9 +361,9 @@ LEFT = {
 }
 
 
-@pytest.mark.parametrize(("backlog", "may_read_others"), LEFT.values(), ids=LEFT.keys())
-def test_others_are_rows_that_may_go_and_were_not_given_out(backlog, may_read_others):
-    assert backlog.may_read_others is may_read_others
+@pytest.mark.parametrize(("backlog", "has_others"), LEFT.values(), ids=LEFT.keys())
+def test_others_are_rows_that_may_go_and_were_not_given_out(backlog, has_others):
+    assert backlog.has_others is has_others
 
 
 RESTS = {
