@@ -1,42 +1,39 @@
-"""Runs of one command beside one another: whose turn it is, and one display for all."""
+"""Concurrent runs of one command: their order, and one display for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
-
-import anyio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+)
 
 from pipeline.model import AccountProgress
 from pipeline.run import Progress
+from pipeline.run.keyed_queue import KeyedQueue
 
 
 class SideBySide:
-    """Runs that share a place go one after the other, in their order; the others side by side.
+    """The order of runs whose destinations are known in advance.
 
-    places  of each run, what it sends to
+    places  the destinations of each run
     """
 
-    def __init__(self, places: Iterable[Iterable[object]]) -> None:
-        self._places = [frozenset(each) for each in places]
-        self._ended = [anyio.Event() for _ in self._places]
+    def __init__(self, places: Iterable[Iterable[str]]) -> None:
+        queue = KeyedQueue()
+        self._turns = [queue.join(each) for each in places]
 
-    @asynccontextmanager
-    async def wait_for(self, number: int) -> AsyncIterator[None]:
-        """Enter once no earlier run shares a place with run `number`, counted from 0."""
-        try:
-            for places, ended in zip(self._places[:number], self._ended, strict=False):
-                if not places.isdisjoint(self._places[number]):
-                    await ended.wait()
-            yield
-        finally:
-            self._ended[number].set()
+    def wait_for(self, number: int) -> AbstractAsyncContextManager[None]:
+        """Enter once no earlier run shares a destination with run `number`, counted from 0."""
+        return self._turns[number]
 
 
 class RunDisplay:
-    """One display for all runs: it opens with the first and closes with the last.
+    """One display for all runs. It opens with the first run and closes with the last.
 
-    open_display  shows what the given function tells, while its block runs
+    open_display  shows the progress that the given function returns, while its block runs
     """
 
     def __init__(self, open_display: Callable[[Progress], AbstractContextManager[object]]) -> None:
@@ -46,7 +43,7 @@ class RunDisplay:
 
     @contextmanager
     def watch(self, poll: Progress) -> Iterator[None]:
-        """Show what `poll` tells beside the others."""
+        """Add the progress that `poll` returns to the display while the block runs."""
         if not self._polls:
             self._display.enter_context(self._open_display(self._all))
         self._polls.append(poll)

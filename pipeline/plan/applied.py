@@ -1,4 +1,4 @@
-"""What a run has applied, from its own record: jobs, results, and what they overwrote."""
+"""The rows that a run applied, read from its record: jobs, results and previous states."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
 
-MAY_STAND = frozenset({Status.UPDATED, Status.UNKNOWN})
-"""Rows that were applied, or may have been: what stands there tells."""
+MAYBE_APPLIED = frozenset({Status.UPDATED, Status.UNKNOWN})
+"""Statuses of rows that were applied or may have been; only a read can tell."""
 
 Ended = tuple[JobRow, RowResult]
 
 
 class AppliedRun:
-    """A run as it stands on record."""
+    """The record of a run.
+
+    previous_states  None if the run recorded none
+    """
 
     def __init__(self, ledger: RunLedger, previous_states: PreviousStates | None) -> None:
         self._ledger = ledger
         self._previous_states = previous_states
 
     def backwards(self, file: JobsFile, rows: int) -> Iterator[list[Ended]]:
-        """Jobs of a file with their results, the last first, some at a time."""
+        """Yield the jobs of a file with their results, last row first, at most `rows` at a time.
+
+        Jobs without a result are left out.
+        """
         for frame in read_back_frames(file.path, batch_rows=rows):
             jobs = job_rows(frame)
             found = {each.row: each for each in self._ledger.results(jobs[0].row, jobs[-1].row)}
@@ -42,15 +48,16 @@ class AppliedRun:
     def applied(
         self,
         account: Account,
-        some: Sequence[Ended],
+        ended: Sequence[Ended],
     ) -> list[AppliedRow]:
-        """What these rows overwrote and left."""
-        kept = (
-            self._previous_states.of([job.row for job, _ in some]) if self._previous_states else {}
-        )
+        """Return each row with the state it overwrote and the state it left."""
+        rows = [job.row for job, _ in ended]
+        previous = self._previous_states.of(rows) if self._previous_states else {}
         return [
-            self._one(account, account.operation(job.operation), job, result, kept.get(job.row, ""))
-            for job, result in some
+            self._one(
+                account, account.operation(job.operation), job, result, previous.get(job.row, "")
+            )
+            for job, result in ended
         ]
 
     def _one(
@@ -59,10 +66,10 @@ class AppliedRun:
         operation: Operation[Any, Any],
         job: JobRow,
         result: RowResult,
-        kept: str,
+        previous: str,
     ) -> AppliedRow:
         sent = operation.job_type.trusted(job.text)
-        change, text = operation.change, job.expects or kept
+        change, text = operation.change, job.expects or previous
         if change is None:
             return AppliedRow(job, sent, None, None)
         before = State.of(text) if text else change.said(account.settings, sent)
@@ -77,7 +84,7 @@ class AppliedRun:
 
 
 def _etag(receipt: str) -> str | None:
-    """The etag that the vendor gave back; None where there is none on record.
+    """The etag in the vendor's reply; None if none is recorded.
 
     >>> _etag('{"etag": 2, "id": "b39"}'), _etag("")
     ('2', None)
@@ -89,9 +96,9 @@ def _etag(receipt: str) -> str | None:
 
 @contextmanager
 def record_of(prepared: Prepared) -> Iterator[AppliedRun]:
-    """The record of a run, open while the block runs. Raises RunAborted or LedgerError."""
-    kept: AbstractContextManager[PreviousStates | None] = nullcontext()
+    """Open the record of a run while the block runs. Raises RunAborted or LedgerError."""
+    states: AbstractContextManager[PreviousStates | None] = nullcontext()
     if has_befores(prepared.folder):
-        kept = open_befores(prepared.folder)
-    with open_record(prepared.folder) as ledger, kept as previous_states:
+        states = open_befores(prepared.folder)
+    with open_record(prepared.folder) as ledger, states as previous_states:
         yield AppliedRun(ledger, previous_states)

@@ -1,4 +1,4 @@
-"""A plan of a file: its rows taken and bound as a run would, laid beside what the vendors hold."""
+"""Makes the plan of a file: binds its rows as a run would and compares them with vendor state."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from pipeline.loader.plan_file import PlanWriter
 from pipeline.model import JobRow, RowResult, RunAborted, UsageError
 from pipeline.model.plan import PlanKind, Planned, PlanRow
 from pipeline.plan.plan_summary import PlanSummary
-from pipeline.plan.readers import STRETCH_ROWS, EntityStates, WantedEntity, opened, rows_of
-from pipeline.plan.rows import foretold, invalid
+from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
+from pipeline.plan.rows import invalid_row, plan_row
 from pipeline.run import RunEnvironment
 from pipeline.run.destination_locks import accounts_held
 from pipeline.run.prepare import take_and_bind
@@ -46,13 +46,22 @@ from pipeline.vendors import Account
 from pipeline.workers.entity_reader import ReadResult
 
 LAST_ROW = 2**63 - 1
-Tell = Callable[[int, int], None]
-"""Is told how many rows are done, and of how many."""
+OnProgress = Callable[[int, int], None]
+"""Called with the number of rows done and the number of all rows."""
+
+JobOrResult = tuple[str, JobRow | RowResult]
+"""An account's name, with one of its jobs or with the result of a row that became no job."""
 
 
 @dataclass(slots=True)
 class MadePlan:
-    """A plan that was written: its file, what it says of itself, and its page."""
+    """A plan that was written.
+
+    path     the plan file
+    planned  the plan's metadata, as stored in the file
+    page     counts and examples for display
+    stopped  accounts that stopped reading, each with the reason
+    """
 
     path: Path
     planned: Planned
@@ -64,34 +73,35 @@ async def make_plan(
     path: Path,
     out: Path | None,
     config: Config,
-    way: RunEnvironment,
+    environment: RunEnvironment,
     *,
     options: RunOptions,
-    tell: Tell = lambda _done, _rows: None,
+    tell: OnProgress = lambda _done, _rows: None,
 ) -> MadePlan:
-    """Read what the entities of a file hold, and write what sending it would do.
+    """Read the entities of a file's rows and write a plan of what sending the file would change.
 
-    out  where the plan goes; None: into the folder of the reports, under the name of the file
+    out   path of the plan; None: in the folder of reports, named after the file
+    tell  called after each chunk of rows
 
-    Nothing is changed anywhere. Raises InputError, ConfigError or BusyError, and RunAborted where
-    the disk refuses.
+    Nothing is changed at any vendor. Raises InputError, ConfigError or BusyError, and RunAborted if
+    the disk refuses to write.
     """
-    out = out or place_of(config, f"plan-{path.name.split('.')[0]}")
+    out = out or default_path(config, f"plan-{path.name.split('.')[0]}")
     with _scratch(config, path) as folder:
         snapshot, bound = await anyio.to_thread.run_sync(
             take_and_bind, path, config, options, folder
         )
         accounts = {name: config.outline(name) for name in bound.jobs}
         rows = _Rows(accounts, bound)
-        async with _reading(bound, config, way) as states:
+        async with _open_states(bound, config, environment) as states:
             with RunLedger(folder / LEDGER) as ledger, plan_file(out) as writer:
                 kinds: Counter[PlanKind] = Counter()
                 page = PlanSummary(states.hide)
-                for some in _stretches(_in_order(bound, ledger)):
-                    laid = await rows.lay(some, states)
-                    await anyio.to_thread.run_sync(writer.write, laid)
-                    kinds.update(row.kind for row in laid)
-                    page.add(laid)
+                for chunk in _chunks(_in_order(bound, ledger)):
+                    planned_rows = await rows.plan(chunk, states)
+                    await anyio.to_thread.run_sync(writer.write, planned_rows)
+                    kinds.update(row.kind for row in planned_rows)
+                    page.add(planned_rows)
                     tell(kinds.total(), snapshot.selected)
                 operations = {name for file in bound.jobs.values() for name in file.operations}
                 planned = planned_now(str(path), accounts, operations, kinds, states.requests)
@@ -106,7 +116,7 @@ def planned_now(
     kinds: Mapping[PlanKind, int],
     requests: int,
 ) -> Planned:
-    """What a plan of these operations, made now, says of itself."""
+    """The metadata of a plan of these operations, made now."""
     gaps = {
         op.name: op.change.gap(account.settings)
         for account in accounts.values()
@@ -125,26 +135,25 @@ def planned_now(
 
 
 class _Rows:
-    """The rows of a file become rows of a plan."""
+    """Turns the rows of a file into rows of a plan."""
 
     def __init__(self, accounts: Mapping[str, Account], bound: Bound) -> None:
         self._accounts = accounts
-        self._several = frozenset[str]().union(
+        self._repeated = frozenset[str]().union(
             *(repeated_entities(file.path, file.repeated) for file in bound.jobs.values())
         )
 
-    async def lay(
-        self, some: Sequence[tuple[str, JobRow | RowResult]], states: EntityStates
-    ) -> list[PlanRow]:
-        """What sending them would do, in their order; rows of one entity build on each other."""
-        seen = await states.of([self._wanted(account, job) for account, job in _jobs(some)])
-        return [self._laid(account, each, seen, states) for account, each in some]
+    async def plan(self, chunk: Sequence[JobOrResult], states: EntityStates) -> list[PlanRow]:
+        """Return what sending the rows would do, in order; rows of one entity build on another."""
+        wanted = [self._wanted(account, job) for account, job in _jobs(chunk)]
+        seen = await states.read(wanted)
+        return [self._plan_row(account, each, seen, states) for account, each in chunk]
 
     def _wanted(self, account: str, job: JobRow) -> WantedEntity:
         operation = self._accounts[account].operation(job.operation)
         return WantedEntity(account, job.entity, operation, operation.job_type.trusted(job.text))
 
-    def _laid(
+    def _plan_row(
         self,
         account: str,
         each: JobRow | RowResult,
@@ -152,64 +161,61 @@ class _Rows:
         states: EntityStates,
     ) -> PlanRow:
         if isinstance(each, RowResult):
-            return invalid(each)
+            return invalid_row(each)
         operation = self._accounts[account].operation(each.operation)
-        known = states.known.get(each.entity)
-        what = ReadResult(known) if known is not None else seen.get(each.entity, ReadResult(None))
-        row, after = foretold(self._accounts[account], operation, each, what)
-        if after is not None and each.entity in self._several:
+        result = states.known_or(seen, each.entity)
+        row, after = plan_row(self._accounts[account], operation, each, result)
+        if after is not None and each.entity in self._repeated:
             states.known[each.entity] = after
         return row
 
 
-def _jobs(some: Iterable[tuple[str, JobRow | RowResult]]) -> Iterator[tuple[str, JobRow]]:
-    for account, each in some:
+def _jobs(rows: Iterable[JobOrResult]) -> Iterator[tuple[str, JobRow]]:
+    for account, each in rows:
         if isinstance(each, JobRow):
             yield account, each
 
 
-def _in_order(bound: Bound, ledger: RunLedger) -> Iterator[tuple[str, JobRow | RowResult]]:
-    """Jobs of all accounts and rows that became none, in the order of the file."""
+def _in_order(bound: Bound, ledger: RunLedger) -> Iterator[JobOrResult]:
+    """Yield the jobs of all accounts, and the results of rows that became none, in file order."""
 
-    def jobs(account: str, path: Path) -> Iterator[tuple[str, JobRow | RowResult]]:
-        for batch in read_jobs(path, batch_rows=STRETCH_ROWS):
+    def jobs(account: str, path: Path) -> Iterator[JobOrResult]:
+        for batch in read_jobs(path, batch_rows=CHUNK_ROWS):
             yield from ((account, job) for job in batch)
 
-    ends: Iterator[tuple[str, JobRow | RowResult]] = (
+    results: Iterator[JobOrResult] = (
         (result.account, result) for result in ledger.results(1, LAST_ROW)
     )
     streams = [jobs(name, file.path) for name, file in bound.jobs.items()]
-    return heapq.merge(*streams, ends, key=lambda pair: attrgetter("row")(pair[1]))
+    return heapq.merge(*streams, results, key=lambda pair: attrgetter("row")(pair[1]))
 
 
-def _stretches(
-    rows: Iterator[tuple[str, JobRow | RowResult]],
-) -> Iterator[list[tuple[str, JobRow | RowResult]]]:
-    while some := list(islice(rows, STRETCH_ROWS)):
-        yield some
+def _chunks(rows: Iterator[JobOrResult]) -> Iterator[list[JobOrResult]]:
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        yield chunk
 
 
 @asynccontextmanager
-async def _reading(
-    bound: Bound, config: Config, way: RunEnvironment
+async def _open_states(
+    bound: Bound, config: Config, environment: RunEnvironment
 ) -> AsyncIterator[EntityStates]:
-    """States of the accounts of a file, while no other process uses their quotas."""
+    """Read the accounts of a file while no other process uses their quotas."""
     places = frozenset[str]().union(*(file.reaches for file in bound.jobs.values()))
     async with (
-        accounts_held(places, config, wait=way.may_wait, tell=way.tell),
-        opened(bound.jobs, config, way, rows_of(bound.jobs)) as states,
+        accounts_held(places, config, wait=environment.may_wait, tell=environment.tell),
+        open_states(bound.jobs, config, environment, rows_of(bound.jobs)) as states,
     ):
         yield states
 
 
 @contextmanager
 def _scratch(config: Config, path: Path) -> Iterator[Path]:
-    """A folder for the copies of a file, gone afterwards."""
+    """A folder for copies of the file, removed after the block."""
     folder = config.ledger_folder / "plans" / run_name(path.name.split(".")[0])
     try:
         folder.mkdir(mode=0o700, parents=True)
     except OSError as error:
-        raise RunAborted(f"{folder} cannot be made: {error.strerror}") from error
+        raise RunAborted(f"{folder} cannot be created: {error.strerror}") from error
     try:
         yield folder
     finally:
@@ -218,7 +224,10 @@ def _scratch(config: Config, path: Path) -> Iterator[Path]:
 
 @contextmanager
 def plan_file(out: Path) -> Iterator[PlanWriter]:
-    """Write a plan to `out`, whole or not at all. Raises UsageError or RunAborted."""
+    """Write a plan to `out` atomically.
+
+    Raises UsageError unless the suffix is .parquet, and RunAborted if the file cannot be written.
+    """
     if out.suffix != ".parquet":
         raise UsageError(f"{out}: a plan is a .parquet file")
     part = aside(out)
@@ -232,6 +241,6 @@ def plan_file(out: Path) -> Iterator[PlanWriter]:
         raise RunAborted(f"the plan cannot be written to {out}: {error}") from error
 
 
-def place_of(config: Config, stem: str) -> Path:
-    """Where a plan goes that nobody named."""
+def default_path(config: Config, stem: str) -> Path:
+    """The path of a plan if the user names none."""
     return config.reports / f"{run_name(stem).partition('-')[2]}.parquet"

@@ -1,4 +1,4 @@
-"""What a plan adds up to, on one screen. Pure, and bounded however long the plan is."""
+"""Counts and examples of a plan, for one screen. Pure; memory does not grow with the plan."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _CHANGING = frozenset({PlanKind.CHANGES, PlanKind.BLIND})
 
 
 class FieldCount(NamedTuple):
-    """A field that rows of an operation change."""
+    """Key of a count: a field of an operation."""
 
     operation: str
     name: str
 
 
 class ChangeExample(NamedTuple):
-    """One change of a field: whose, from what to what, as people read it."""
+    """One change of a field, formatted for people."""
 
     entity: str
     old: str
@@ -33,13 +33,14 @@ class ChangeExample(NamedTuple):
 
 
 class PlanSummary:
-    """Counts and first examples.
+    """Counts and first examples of a plan's rows.
 
-    changed   rows that change a field
-    cleared   of these, rows after which the vendor holds nothing in it
-    notes     of each kind that needs words, the first rows: number, entity, note
+    hide      masks the secrets of an account, given by name, in a text
 
-    hide      takes the secrets of an account, given by name, out of a text
+    changed   rows per changed field; from 1,000 fields on, the others count as "other fields"
+    cleared   of these, the rows that empty the field
+    examples  the first change of each field
+    notes     the first rows with a note per kind: row number, entity, note
     """
 
     def __init__(self, hide: Callable[[str, str], str] = lambda _account, text: text) -> None:
@@ -50,14 +51,14 @@ class PlanSummary:
         self.notes: dict[PlanKind, list[tuple[int, str, str]]] = {}
 
     def add(self, rows: Iterable[PlanRow]) -> None:
-        """More rows."""
+        """Count more rows."""
         for row in rows:
             if row.kind in _CHANGING:
                 self._add_changes(row)
             if row.note and row.kind is not PlanKind.BLIND:
-                some = self.notes.setdefault(row.kind, [])
-                if len(some) < _NOTES_EACH:
-                    some.append((row.row, EntityKey.parse(row.entity).id, row.note))
+                notes = self.notes.setdefault(row.kind, [])
+                if len(notes) < _NOTES_EACH:
+                    notes.append((row.row, EntityKey.parse(row.entity).id, row.note))
 
     def _add_changes(self, row: PlanRow) -> None:
         for change in row.changes:
@@ -76,7 +77,7 @@ class PlanSummary:
 
 
 def shown(value: Any, hide: Callable[[str], str] = str) -> str:
-    """A JSON value as a few words, `hide` applied before they are cut.
+    """Format a JSON value in at most 40 characters; `hide` is applied before it is cut.
 
     >>> shown(None), shown([{"sku": "a"}]), shown("x")
     ('nothing', '[{"sku": "a"}]', '"x"')

@@ -1,4 +1,4 @@
-"""Readers of the accounts of a run, opened as the run would open them."""
+"""Reads the state of entities, with the connections, limits and secrets that a run would use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.config import Config
 from pipeline.jobs import JobsFile
 from pipeline.model import EntityKey, UpdateJob
 from pipeline.pacing.limiter import AccountLimiter
-from pipeline.plan.state_cache import StateCache, shelve
+from pipeline.plan.state_cache import StateCache, load_listing
 from pipeline.run import RunEnvironment
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
@@ -25,14 +25,14 @@ from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.entity_reader import Reader, ReadResult
 
 FEW_ROWS = 100
-"""For fewer rows nobody looks whether a list is shorter."""
+"""Below this number of rows a listing is not tried: entities are read one by one."""
 
-STRETCH_ROWS = 1_000
-"""So many rows are read at a time, and held in memory."""
+CHUNK_ROWS = 1_000
+"""Rows read at a time and held in memory."""
 
 
 class WantedEntity(NamedTuple):
-    """An entity to be read: by whom, under which key, and through which update."""
+    """An entity to read: the account, the entity key, and the update that names it."""
 
     account: str
     entity: str
@@ -41,134 +41,144 @@ class WantedEntity(NamedTuple):
 
 
 class EntityStates:
-    """What entities hold, read through the gates of their accounts, or known from before.
+    """States of entities, read within the limits of their accounts or computed earlier.
 
-    rows   how many rows of each account and operation will be asked for, about
-    known  of entities with several rows, what the rows before leave
+    rows   expected number of rows per account and operation
+    cache  holds the states that came from listings
+
+    known  states after earlier rows, for entities with several rows; the caller fills it
     """
 
     def __init__(
-        self, readers: Mapping[str, Reader], rows: Mapping[tuple[str, str], int], shelf: StateCache
+        self, readers: Mapping[str, Reader], rows: Mapping[tuple[str, str], int], cache: StateCache
     ) -> None:
         self._readers = readers
         self._masks = {name: mask_of(reader.account) for name, reader in readers.items()}
         self._rows = rows
-        self._shelf = shelf
-        self._listed: dict[str, bool] = {}
+        self._cache = cache
+        self._is_listed: dict[str, bool] = {}
         self.known: dict[str, State] = {}
 
     @property
     def requests(self) -> int:
-        """Reads that left."""
+        """Read requests sent."""
         return sum(reader.requests for reader in self._readers.values())
 
     @property
     def stopped(self) -> dict[str, str]:
-        """Accounts that read no more, and why."""
+        """Accounts that stopped reading, each with the reason."""
         return {name: r.stopped for name, r in self._readers.items() if r.stopped is not None}
 
     def hide(self, account: str, text: str) -> str:
-        """A text about what an account's entities hold, without the account's secrets."""
+        """Mask the secrets of an account in a text."""
         return self._masks[account].hide(text)
 
-    def stop(self, why: str) -> None:
-        """Read no more."""
-        for reader in self._readers.values():
-            reader.stop(why)
+    def known_or(self, found: Mapping[str, ReadResult], entity: str) -> ReadResult:
+        """Return the known state of an entity, else its state in `found`, else no state."""
+        known = self.known.get(entity)
+        return found.get(entity, ReadResult(None)) if known is None else ReadResult(known)
 
-    async def of(self, wanted: Sequence[WantedEntity]) -> dict[str, ReadResult]:
-        """By entity; those that are known are not read, nor those of vendors that cannot be."""
+    async def read(self, wanted: Sequence[WantedEntity]) -> dict[str, ReadResult]:
+        """Read entities; return the results by entity key.
+
+        Known entities, and those of operations that cannot be read, are left out.
+        """
         found: dict[str, ReadResult] = {}
-        asked: dict[str, dict[str, WantedEntity]] = {}
+        to_read: dict[str, dict[str, WantedEntity]] = {}
         for each in wanted:
             if each.operation.reading is None or each.entity in self.known:
                 continue
-            state = await self._from_list(each)
+            state = await self._from_listing(each)
             if state is not None:
                 found[each.entity] = ReadResult(state)
             else:
-                asked.setdefault(each.account, {}).setdefault(each.entity, each)
+                to_read.setdefault(each.account, {}).setdefault(each.entity, each)
         async with anyio.create_task_group() as tasks:
-            for account, some in asked.items():
-                tasks.start_soon(self._read, self._readers[account], some, found)
+            for account, entities in to_read.items():
+                tasks.start_soon(self._read, self._readers[account], entities, found)
         return found
 
-    async def _from_list(self, wanted: WantedEntity) -> State | None:
-        """What a list of the place says, where reading it is cheaper."""
-        place = place_of_kind(wanted.entity)
-        if place not in self._listed:
-            self._listed[place] = await self._list(wanted, place)
-        return self._shelf.get(wanted.entity) if self._listed[place] else None
+    async def _from_listing(self, wanted: WantedEntity) -> State | None:
+        """Return the state from a listing if that takes fewer requests than single reads."""
+        prefix = entity_prefix(wanted.entity)
+        if prefix not in self._is_listed:
+            self._is_listed[prefix] = await self._load_listing(wanted, prefix)
+        return self._cache.get(wanted.entity) if self._is_listed[prefix] else None
 
-    async def _list(self, wanted: WantedEntity, place: str) -> bool:
+    async def _load_listing(self, wanted: WantedEntity, prefix: str) -> bool:
         reader, reading = self._readers[wanted.account], wanted.operation.reading
         change, settings = wanted.operation.change, reader.account.settings
         listing = None if reading is None else reading.listing(settings)
         rows = self._rows.get((wanted.account, wanted.operation.name), 0)
         if listing is None or change is None or rows < FEW_ROWS:
             return False
-        if not await shelve(self._shelf, reader, listing, job=wanted.job, place=place, wanted=rows):
+        if not await load_listing(
+            self._cache, reader, listing, job=wanted.job, prefix=prefix, wanted=rows
+        ):
             return False
-        # whether a list tells all that a read does is documented nowhere: one entity shows it
-        listed = self._shelf.get(wanted.entity)
+        # no page says that a listing returns all that a read does: compare them for one entity
+        listed = self._cache.get(wanted.entity)
         (seen,) = await reader.read([(wanted.operation, wanted.job)])
         if listed is None or not isinstance(seen.state, State):
             return listed is None
         return not change.unlike(settings, listed, seen.state)
 
     async def _read(
-        self, reader: Reader, some: Mapping[str, WantedEntity], found: dict[str, ReadResult]
+        self, reader: Reader, entities: Mapping[str, WantedEntity], found: dict[str, ReadResult]
     ) -> None:
-        pairs = [(each.operation, each.job) for each in some.values()]
-        found.update(zip(some, await reader.read(pairs), strict=True))
+        pairs = [(each.operation, each.job) for each in entities.values()]
+        found.update(zip(entities, await reader.read(pairs), strict=True))
 
 
 @asynccontextmanager
-async def opened(
+async def open_states(
     names: Iterable[str],
     config: Config,
-    way: RunEnvironment,
+    environment: RunEnvironment,
     rows: Mapping[tuple[str, str], int] = MappingProxyType({}),
 ) -> AsyncIterator[EntityStates]:
-    """Readers for accounts, with their secrets; quotas remember what left.
+    """Open readers for the named accounts while the block runs. Reads count for their quotas.
 
-    rows  as of States
+    rows  expected number of rows per account and operation
 
-    Raises ConfigError where an account cannot be used.
+    Raises ConfigError if an account cannot be used.
     """
-    environment = SenderEnvironment(clock=time.monotonic, jitter=random.random)
-    accounts: list[Account] = [config.account(name, way.environ) for name in names]
+    accounts: list[Account] = [config.account(name, environment.environ) for name in names]
     readers: dict[str, Reader] = {}
     async with AsyncExitStack() as stack:
         for account in accounts:
-            account_limiter = AccountLimiter(way.shared.limiter(account, config), announce=way.tell)
-            send = await stack.enter_async_context(way.open_link(account, account_limiter))
+            limiter = AccountLimiter(
+                environment.shared.limiter(account, config), announce=environment.tell
+            )
             reader = Reader(
-                account, send=send, account_limiter=account_limiter, environment=environment
+                account,
+                send=await stack.enter_async_context(environment.open_link(account, limiter)),
+                account_limiter=limiter,
+                environment=SenderEnvironment(clock=time.monotonic, jitter=random.random),
             )
             readers[account.name] = reader
             stack.enter_context(reader.open())
-        shelf = StateCache()
-        stack.callback(shelf.close)
+        cache = StateCache()
+        stack.callback(cache.close)
         failure: Exception | None = None
-        async with way.shared.kept(config, way.tell):
+        async with environment.shared.kept(config, environment.tell):
             try:
-                yield EntityStates(readers, rows, shelf)
-            except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
+                yield EntityStates(readers, rows, cache)
+            except Exception as error:  # noqa: BLE001 - raised below, outside the task group
                 failure = error
         if failure is not None:
             raise failure
 
 
 def rows_of(jobs: Mapping[str, JobsFile]) -> dict[tuple[str, str], int]:
-    """Rows of each account and operation."""
+    """Number of rows per account and operation."""
     return {(name, op): n for name, file in jobs.items() for op, n in file.operations.items()}
 
 
-def place_of_kind(entity: str) -> str:
-    """How the text of an entity begins, up to its id.
+def entity_prefix(entity: str) -> str:
+    """The part of an entity key before the id: entities that one listing returns share it.
 
-    >>> place_of_kind("xsolla|https://x.example|44056|coupon|a|b")
+    >>> entity_prefix("xsolla|https://x.example|44056|coupon|a|b")
     'xsolla|https://x.example|44056|coupon|'
     """
     return EntityKey.parse(entity)._replace(id="").text()

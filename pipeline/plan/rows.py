@@ -1,4 +1,4 @@
-"""What sending a row would do, from what its entity holds. Pure."""
+"""Rows of plans: the effect of sending a row, or of undoing it, on the state read. Pure."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Change, Difference, Missing, State
 from pipeline.workers.entity_reader import ReadResult
 
-NO_FIT = "the patch does not fit what is there: the vendor would refuse it"
-BY_THE_ROW = (
-    "we found no page that shows how the vendor is read: what it holds is what the row says "
+NO_FIT = "the patch does not apply to the current state: the vendor would refuse it"
+STATED_BY_ROW = (
+    "we found no page that shows how to read this vendor; the current value comes from the row "
     "(previous_status)"
 )
-GONE = "the vendor has no such entity any more"
-NOT_TOLD = (
-    "we found no page that shows how the vendor is read, and the row does not say what it holds"
+GONE = "the vendor no longer has this entity"
+NOT_READABLE = (
+    "we found no page that shows how to read this vendor, and the row does not state the current "
+    "value"
 )
 
 
 class PlannedRow(NamedTuple):
-    """A row of a plan, and what its entity holds once it was sent; None where nobody knows."""
+    """A row of a plan, and the state of its entity after it is sent; None if unknown."""
 
     row: PlanRow
     after: State | None
 
 
-def foretold(
+def plan_row(
     account: Account,
     operation: Operation[Any, Any],
     job: JobRow,
     seen: ReadResult,
 ) -> PlannedRow:
-    """What sending a job would do.
+    """Return what sending a job would change.
 
-    seen  what its entity holds
+    seen  the current state of the job's entity
     """
     blank = _blank(account.name, job)
     change, settings = operation.change, account.settings
     wanted = operation.job_type.trusted(job.text)
     if change is None or operation.reading is None:
-        return _blind(account, operation, blank, wanted)
+        return _unreadable(account, operation, blank, wanted)
     if seen.state is None:
         return PlannedRow(blank._replace(kind=PlanKind.UNREAD, note=seen.why), None)
     if isinstance(seen.state, Missing):
@@ -65,22 +66,26 @@ def foretold(
     )
 
 
-def _blind(
+def _unreadable(
     account: Account, operation: Operation[Any, Any], blank: PlanRow, wanted: UpdateJob
 ) -> PlannedRow:
-    """Of a vendor that cannot be read: what the row itself says is all that there is."""
+    """Plan a row of a vendor that cannot be read, from the state that the row itself gives."""
     change, settings = operation.change, account.settings
-    said = None if change is None else change.said(settings, wanted)
-    if change is None or said is None:
-        return PlannedRow(blank._replace(kind=PlanKind.BLIND, note=NOT_TOLD), None)
-    after = change.after(settings, wanted, said)
-    changes = () if after is None else _changes(change.unlike(settings, after, said))
-    row = blank._replace(kind=PlanKind.BLIND, note=BY_THE_ROW, changes=changes, before=said.text())
+    stated = None if change is None else change.said(settings, wanted)
+    if change is None or stated is None:
+        return PlannedRow(blank._replace(kind=PlanKind.BLIND, note=NOT_READABLE), None)
+    after = change.after(settings, wanted, stated)
+    row = blank._replace(
+        kind=PlanKind.BLIND,
+        note=STATED_BY_ROW,
+        changes=() if after is None else _changes(change.unlike(settings, after, stated)),
+        before=stated.text(),
+    )
     return PlannedRow(row, None)
 
 
-def invalid(result: RowResult) -> PlanRow:
-    """A row that never became a job."""
+def invalid_row(result: RowResult) -> PlanRow:
+    """The plan's row for a row that never became a job."""
     return PlanRow(
         result.row, PlanKind.INVALID, result.operation, result.account, "", note=result.error
     )
@@ -103,15 +108,16 @@ def _changes(found: Sequence[Difference]) -> tuple[FieldChange, ...]:
     return tuple(FieldChange(each.field, old=each.found, new=each.wanted) for each in found)
 
 
-# -------------------------------------------------------------------------------- taking back
+# --------------------------------------------------------------------------------------- undo
 
 
 class AppliedRow(NamedTuple):
-    """A row that a run has applied.
+    """A row that a run applied.
 
-    job     as it stands on record; `sent` what went out for it
-    before  what the entity held; None where nothing of that is on record
-    after   what it held then, with the etag that the vendor gave back
+    job     the recorded job
+    sent    the update that was sent for it
+    before  the entity's state before; None if it is not recorded
+    after   its state afterwards, with the etag of the vendor's reply; None if unknown
     """
 
     job: JobRow
@@ -120,12 +126,12 @@ class AppliedRow(NamedTuple):
     after: State | None
 
 
-def taken_back(
+def undo_row(
     account: Account, operation: Operation[Any, Any], applied: AppliedRow, seen: ReadResult
 ) -> PlannedRow:
-    """What takes a row back, if the entity still is as the row left it.
+    """Return the row that undoes an applied row, if the entity is still as the row left it.
 
-    seen  what it holds now; of a vendor that cannot be read, nothing
+    seen  the entity's current state; ignored if the vendor cannot be read
     """
     blank = _blank(account.name, applied.job)._replace(job="", since_run="", since_row=0)
     change, before = operation.change, applied.before
@@ -133,12 +139,12 @@ def taken_back(
         return PlannedRow(blank._replace(kind=PlanKind.FINAL, note=_no_before(operation)), None)
     back = change.inverse(account.settings, applied.sent, before)
     if operation.reading is None:
-        return PlannedRow(_blindly_back(blank, change, account, applied, back), None)
+        return PlannedRow(_unreadable_undo(blank, change, account, applied, back), None)
     if seen.state is None:
         return PlannedRow(blank._replace(kind=PlanKind.UNREAD, note=seen.why), None)
     if isinstance(seen.state, Missing) or applied.after is None:
         return PlannedRow(blank._replace(kind=PlanKind.MISSING, note=GONE), None)
-    return _back_from(
+    return _undo_from(
         blank._replace(before=seen.state.text()),
         change,
         account,
@@ -148,7 +154,7 @@ def taken_back(
     )
 
 
-def _back_from(
+def _undo_from(
     blank: PlanRow,
     change: Change[Any, Any],
     account: Account,
@@ -157,7 +163,7 @@ def _back_from(
     *,
     live: State,
 ) -> PlannedRow:
-    """The same, where it is known what is there."""
+    """Undo a row whose entity's current state is known."""
     settings = account.settings
     before, after = applied.before or State({}), applied.after or State({})
     if found := change.unlike(settings, after, live):
@@ -177,11 +183,11 @@ def _back_from(
 
 def _no_before(operation: Operation[Any, Any]) -> str:
     if operation.reading is None:
-        return "nothing says what it held: the row gave no previous_status"
-    return "what it held before is not on record: run with --keep-before, or from a plan"
+        return "the previous status is unknown: the row gave no previous_status"
+    return "previous values are not recorded: run with --keep-before, or from a plan"
 
 
-def _blindly_back(
+def _unreadable_undo(
     blank: PlanRow,
     change: Change[Any, Any],
     account: Account,
@@ -194,7 +200,7 @@ def _blindly_back(
     after = applied.after or State({})
     return blank._replace(
         kind=PlanKind.BLIND,
-        note=BY_THE_ROW,
+        note=STATED_BY_ROW,
         job=back.canonical_json(),
         before=after.text(),
         changes=_changes(change.unlike(account.settings, before, after)),
@@ -202,11 +208,11 @@ def _blindly_back(
 
 
 def _conflict(blank: PlanRow, found: Sequence[Difference]) -> PlanRow:
-    """`old` is what the run left, `new` what stands there now."""
+    """A row that is not sent: `old` is the value that the run left, `new` the current one."""
     both = tuple(FieldChange(each.field, old=each.wanted, new=each.found) for each in found)
     fields = ", ".join(each.field for each in found)
     return blank._replace(
         kind=PlanKind.CONFLICT,
         changes=both,
-        note=f"somebody else changed {fields} since; old is what the run left, new what is there",
+        note=f"{fields} changed after the run; old: the run's value, new: the current value",
     )

@@ -1,4 +1,4 @@
-"""Entities read a page at a time, where that takes fewer requests than one by one."""
+"""Reads entities a page at a time if that takes fewer requests than reading one by one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pipeline.vendors.kit.contract import EntityPage, Listing, State
 from pipeline.workers.entity_reader import Reader
 
 _MOST_PAGES = 100_000
-"""A list that goes on longer leads in a circle."""
+"""A longer listing is taken for a loop."""
 
 
 def is_cheaper(page: EntityPage, wanted: int) -> bool:
-    """Whether all pages are fewer requests than the entities that are wanted.
+    """Return whether reading all pages takes fewer requests than `wanted` single reads.
+
+    page  the first page
 
     >>> is_cheaper(EntityPage({"a": State({})}, 100, "1"), 200)
     True
@@ -28,58 +30,61 @@ def is_cheaper(page: EntityPage, wanted: int) -> bool:
 
 
 class StateCache:
-    """States by entity, on disk: memory does not grow with their number. For one thread."""
+    """States by entity key, kept on disk so that memory does not grow. For one thread."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # gone with the process
+        self._database = sqlite3.connect("", isolation_level=None)  # a file without a name
         self._database.execute("PRAGMA journal_mode=OFF")
         self._database.execute("CREATE TABLE states (entity TEXT PRIMARY KEY, state TEXT)")
         self._database.execute("BEGIN")
 
-    def put(self, place: str, page: EntityPage) -> None:
-        """Entities of one place, as an entity's text begins."""
+    def put(self, prefix: str, page: EntityPage) -> None:
+        """Store the entities of a page. `prefix` is their entity keys without the id."""
         self._database.executemany(
             "INSERT OR REPLACE INTO states VALUES (?, ?)",
-            [(place + name, state.text()) for name, state in page.states.items()],
+            [(prefix + name, state.text()) for name, state in page.states.items()],
         )
 
     def get(self, entity: str) -> State | None:
-        """What was put there."""
+        """Return the state of an entity; None if it is not stored."""
         query = "SELECT state FROM states WHERE entity = ?"
         row = self._database.execute(query, (entity,)).fetchone()
         return None if row is None else State.of(row[0])
 
-    def clear(self, place: str) -> None:
-        """Forget what lies in a place."""
-        most = f"{place}\U0010ffff"
-        self._database.execute("DELETE FROM states WHERE entity BETWEEN ? AND ?", (place, most))
+    def clear(self, prefix: str) -> None:
+        """Remove the entities with this prefix."""
+        last = f"{prefix}\U0010ffff"
+        self._database.execute("DELETE FROM states WHERE entity BETWEEN ? AND ?", (prefix, last))
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk space."""
         self._database.close()
 
 
-async def shelve(
-    shelf: StateCache,
+async def load_listing(
+    cache: StateCache,
     reader: Reader,
     listing: Listing[Any, Any],
     *,
     job: UpdateJob,
-    place: str,
+    prefix: str,
     wanted: int,
 ) -> bool:
-    """Put all entities of a place on the shelf, if that is cheaper than reading `wanted` of them.
+    """Load all entities of a listing into the cache if that is cheaper than `wanted` single reads.
 
-    job  any of that place
+    job     a job of any entity in the listing
+    prefix  the entity keys without the id
+
+    Returns False, with nothing in the cache, if it is not cheaper or if a page cannot be read.
     """
     cursor = ""
     for number in range(_MOST_PAGES):
         page = await reader.page(listing, job, cursor)
         if page is None or (number == 0 and not is_cheaper(page, wanted)):
             break
-        shelf.put(place, page)
+        cache.put(prefix, page)
         if not page.next or page.next == cursor:
             return True
         cursor = page.next
-    shelf.clear(place)
+    cache.clear(prefix)
     return False

@@ -1,4 +1,7 @@
-"""A plan that takes a run back: what each row overwrote is put back, where nobody came between."""
+"""Makes the plan that undoes a run: it restores what each row overwrote.
+
+Entities that changed after the run are left as they are.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from pipeline.jobs import JobsFile
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import UsageError
 from pipeline.model.plan import PlanKind, PlanRow
-from pipeline.plan.applied import MAY_STAND, AppliedRun, record_of
-from pipeline.plan.make import MadePlan, Tell, place_of, plan_file, planned_now
+from pipeline.plan.applied import MAYBE_APPLIED, AppliedRun, record_of
+from pipeline.plan.make import MadePlan, OnProgress, default_path, plan_file, planned_now
 from pipeline.plan.plan_summary import PlanSummary
-from pipeline.plan.readers import STRETCH_ROWS, EntityStates, WantedEntity, opened, rows_of
-from pipeline.plan.rows import AppliedRow, taken_back
+from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
+from pipeline.plan.rows import AppliedRow, undo_row
 from pipeline.run import RunEnvironment, reopen
 from pipeline.run.destination_locks import accounts_held
 from pipeline.vendors import Account
@@ -30,23 +33,25 @@ async def undo_plan(
     run: str,
     out: Path | None,
     config: Config,
-    way: RunEnvironment,
+    environment: RunEnvironment,
     *,
-    tell: Tell = lambda _done, _rows: None,
+    tell: OnProgress = lambda _done, _rows: None,
 ) -> MadePlan:
-    """Read what the entities of a run hold now, and write what takes the run back.
+    """Read the current state of a run's entities and write the plan that undoes the run.
 
-    Its rows are those of the run that were or may have been applied, the last first. `out` and what
-    it raises are as of `make_plan`; UsageError where there is no such run.
+    The plan holds the rows that were applied or may have been, last row first. For `out`, `tell`
+    and errors see `make_plan`; also raises UsageError if there is no such run, or nothing to undo.
     """
     prepared = await anyio.to_thread.run_sync(reopen, run, config)
     try:
         accounts = {account.name: account for account in prepared.accounts}
         stem = run.partition("-")[2].rpartition("-")[0]
-        out = out or place_of(config, f"undo-{stem}")
+        out = out or default_path(config, f"undo-{stem}")
+        row_counts = rows_of(prepared.bound.jobs)
+        wait, announce = environment.may_wait, environment.tell
         async with (
-            accounts_held(prepared.places, config, wait=way.may_wait, tell=way.tell),
-            opened(accounts, config, way, rows_of(prepared.bound.jobs)) as states,
+            accounts_held(prepared.places, config, wait=wait, tell=announce),
+            open_states(accounts, config, environment, row_counts) as states,
         ):
             with record_of(prepared) as record, plan_file(out) as writer:
                 kinds: Counter[PlanKind] = Counter()
@@ -60,7 +65,7 @@ async def undo_plan(
                         page.add(numbered)
                         tell(kinds.total(), prepared.bound.rows)
                 if not kinds:
-                    raise UsageError(f"run {run} has applied no row: there is nothing to take back")
+                    raise UsageError(f"nothing to undo: run {run} applied no row")
                 jobs = prepared.bound.jobs.values()
                 operations = {name for file in jobs for name in file.operations}
                 planned = planned_now(run, accounts, operations, kinds, states.requests)
@@ -72,7 +77,7 @@ async def undo_plan(
 
 
 class _Account:
-    """The rows of one account of a run, taken back."""
+    """Undoes the rows of one account of a run."""
 
     def __init__(
         self, account: Account, file: JobsFile, record: AppliedRun, states: EntityStates
@@ -81,14 +86,14 @@ class _Account:
         self._file = file
         self._record = record
         self._states = states
-        self._several = repeated_entities(file.path, file.repeated)
+        self._repeated = repeated_entities(file.path, file.repeated)
 
     async def rows(self) -> AsyncIterator[list[PlanRow]]:
-        """The last row of the run first, some at a time."""
-        for some in self._record.backwards(self._file, STRETCH_ROWS):
-            standing = [pair for pair in some if pair[1].status in MAY_STAND]
-            applied = self._record.applied(self._account, standing)
-            seen = await self._states.of([self._wanted(each) for each in applied if each.before])
+        """Yield chunks of rows, the last row of the run first."""
+        for chunk in self._record.backwards(self._file, CHUNK_ROWS):
+            ended = [pair for pair in chunk if pair[1].status in MAYBE_APPLIED]
+            applied = self._record.applied(self._account, ended)
+            seen = await self._states.read([self._wanted(each) for each in applied if each.before])
             yield [self._row(each, seen) for each in applied]
 
     def _wanted(self, applied: AppliedRow) -> WantedEntity:
@@ -99,9 +104,8 @@ class _Account:
 
     def _row(self, applied: AppliedRow, seen: Mapping[str, ReadResult]) -> PlanRow:
         entity, operation = applied.job.entity, self._account.operation(applied.job.operation)
-        known = self._states.known.get(entity)
-        what = ReadResult(known) if known is not None else seen.get(entity, ReadResult(None))
-        row, after = taken_back(self._account, operation, applied, what)
-        if after is not None and entity in self._several:
+        result = self._states.known_or(seen, entity)
+        row, after = undo_row(self._account, operation, applied, result)
+        if after is not None and entity in self._repeated:
             self._states.known[entity] = after
-        return row if row.note else row._replace(note=f"takes back row {applied.job.row}")
+        return row if row.note else row._replace(note=f"undoes row {applied.job.row}")

@@ -1,4 +1,4 @@
-"""Whether what a run has applied still stands: read back, and compared with what was sent."""
+"""Verifies a run: reads its entities and compares them with the updates that were sent."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pipeline.config import Config
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import RunAborted, Status
 from pipeline.plan.applied import AppliedRun, Ended, record_of
-from pipeline.plan.make import Tell
-from pipeline.plan.readers import STRETCH_ROWS, EntityStates, WantedEntity, opened, rows_of
+from pipeline.plan.make import OnProgress
+from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
 from pipeline.plan.rows import AppliedRow
 from pipeline.run import Prepared, RunEnvironment, reopen
 from pipeline.run.canary_rows import Candidate, first_of_each, picked
@@ -29,14 +29,17 @@ from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import Missing
 from pipeline.workers.entity_reader import ReadResult
 
-STANDS = frozenset({Status.UPDATED, Status.UNCHANGED})
-"""Rows that say that the vendor holds them."""
+CONFIRMED = frozenset({Status.UPDATED, Status.UNCHANGED})
+"""Statuses of rows whose values the vendor confirmed to hold."""
 
-_KEPT_EXAMPLES = 10
+_MAX_EXAMPLES = 10
 
 
 class Drift(NamedTuple):
-    """One field in which the vendor does not hold what a row has put there; JSON."""
+    """A field whose current value differs from the one that a row sent.
+
+    sent, found  JSON
+    """
 
     row: int
     entity: str
@@ -47,15 +50,18 @@ class Drift(NamedTuple):
 
 @dataclass(slots=True)
 class Verified:
-    """What reading back showed.
+    """The result of verifying a run.
 
-    rows      whose entity was read, of `of` that could have been
+    rows      rows whose entity was read
+    of        all jobs of the run
     drifted   rows with at least one drift
-    unread    rows of which the vendor did not tell
+    unread    rows whose read brought no state
     blind     rows of vendors that cannot be read
-    untold    rows of which a read cannot tell (an item added to a list)
-    examples  the first drifts; all of them stand in `path`, None where there are none
-    stopped   accounts that were read no further, and why
+    untold    rows that a read cannot decide (an item added to a list)
+    requests  read requests sent
+    examples  the first drifts
+    path      a CSV file of all drifts; None if there are none
+    stopped   accounts that stopped reading, each with the reason
     """
 
     rows: int = 0
@@ -73,21 +79,26 @@ class Verified:
 async def verify_run(
     run: str,
     config: Config,
-    way: RunEnvironment,
+    environment: RunEnvironment,
     *,
     sample: int | None = None,
-    tell: Tell = lambda _done, _rows: None,
+    tell: OnProgress = lambda _done, _rows: None,
 ) -> Verified:
-    """Read back what a run has applied: of each entity the last row of the run.
+    """Read the entities of a run and compare each with the last row that the run applied to it.
 
-    sample  so many entities, spread over the run; None: all
+    sample  number of entities to read, spread over the run; None: all
+    tell    called after each chunk of rows
+
+    Raises UsageError if there is no such run, and what opening its accounts raises.
     """
     prepared = await anyio.to_thread.run_sync(reopen, run, config)
     try:
         accounts = {account.name: account for account in prepared.accounts}
+        row_counts = {} if sample else rows_of(prepared.bound.jobs)
+        wait, announce = environment.may_wait, environment.tell
         async with (
-            accounts_held(prepared.places, config, wait=way.may_wait, tell=way.tell),
-            opened(accounts, config, way, {} if sample else rows_of(prepared.bound.jobs)) as states,
+            accounts_held(prepared.places, config, wait=wait, tell=announce),
+            open_states(accounts, config, environment, row_counts) as states,
         ):
             with record_of(prepared) as record:
                 check = _Check(prepared, accounts, record, states, sample)
@@ -100,6 +111,8 @@ async def verify_run(
 
 
 class _Check:
+    """Compares the rows of one run; `found` holds the result."""
+
     def __init__(
         self,
         prepared: Prepared,
@@ -113,29 +126,30 @@ class _Check:
         self._record = record
         self._states = states
         self._sample = sample
-        self._several: frozenset[str] = frozenset()
-        self._seen: set[str] = set()  # entities with several rows, whose last row was met
+        self._repeated: frozenset[str] = frozenset()
+        self._seen: set[str] = set()  # repeated entities whose last applied row is done
         self.found = Verified()
 
-    async def run(self, tell: Tell) -> None:
-        wanted = await anyio.to_thread.run_sync(self._chosen)
+    async def run(self, tell: OnProgress) -> None:
+        """Read and compare all rows that are wanted."""
+        wanted = await anyio.to_thread.run_sync(self._wanted_rows)
         self.found.of = sum(file.rows for file in self._prepared.bound.jobs.values())
         path = self._prepared.report_folder / f"{run_name('drift')}.csv"
         with _drift_file(path) as write:
             for name, file in self._prepared.bound.jobs.items():
-                self._several = repeated_entities(file.path, file.repeated)
-                for some in self._record.backwards(file, STRETCH_ROWS):
-                    drifts = await self._stretch(self._accounts[name], some, wanted)
+                self._repeated = repeated_entities(file.path, file.repeated)
+                for chunk in self._record.backwards(file, CHUNK_ROWS):
+                    drifts = await self._compare(self._accounts[name], chunk, wanted)
                     write(drifts)
-                    self.found.examples += drifts[: _KEPT_EXAMPLES - len(self.found.examples)]
+                    self.found.examples += drifts[: _MAX_EXAMPLES - len(self.found.examples)]
                     tell(self.found.rows, self.found.of)
         if self.found.drifted:
             self.found.path = path
         else:
             path.unlink(missing_ok=True)
 
-    def _chosen(self) -> set[int] | None:
-        """Rows to be read: None means all."""
+    def _wanted_rows(self) -> set[int] | None:
+        """Return the numbers of the rows to read; None: all."""
         if self._sample is None:
             return None
         sizes = {(name, ""): f.rows for name, f in self._prepared.bound.jobs.items()}
@@ -143,37 +157,34 @@ class _Check:
         return first_of_each(self._candidates(), entities)
 
     def _candidates(self) -> Iterator[Candidate]:
-        """The last first, as they are read."""
+        """Yield all rows, last row first, in the order in which they are read."""
         for name, file in self._prepared.bound.jobs.items():
-            for some in self._record.backwards(file, STRETCH_ROWS):
-                for job, _ in some:
+            for chunk in self._record.backwards(file, CHUNK_ROWS):
+                for job, _ in chunk:
                     yield Candidate(job.row, (name, ""), job.entity)
 
-    async def _stretch(
-        self, account: Account, some: Sequence[Ended], wanted: set[int] | None
+    async def _compare(
+        self, account: Account, chunk: Sequence[Ended], wanted: set[int] | None
     ) -> list[Drift]:
-        standing = []
-        for job, result in some:
-            is_last = job.entity not in self._seen
-            if job.entity in self._several and result.status in STANDS | {Status.UNKNOWN}:
-                self._seen.add(job.entity)
-            is_chosen = wanted is None or job.row in wanted
-            if is_last and is_chosen and result.status in STANDS:
-                standing.append((job, result))
-        applied = self._record.applied(account, standing)
-        seen = await self._states.of(
-            [
-                WantedEntity(
-                    account.name, each.job.entity, account.operation(each.job.operation), each.sent
-                )
-                for each in applied
-            ]
-        )
-        return [
-            drift
-            for each in applied
-            for drift in self._drifts(account, account.operation(each.job.operation), each, seen)
+        ended = list(self._last_confirmed(chunk, wanted))
+        pairs = [
+            (each, account.operation(each.job.operation))
+            for each in self._record.applied(account, ended)
         ]
+        seen = await self._states.read(
+            [WantedEntity(account.name, each.job.entity, op, each.sent) for each, op in pairs]
+        )
+        return [drift for each, op in pairs for drift in self._drifts(account, op, each, seen)]
+
+    def _last_confirmed(self, chunk: Sequence[Ended], wanted: set[int] | None) -> Iterator[Ended]:
+        """Yield the wanted rows that are confirmed and the last that reached their entity."""
+        for job, result in chunk:
+            is_last = job.entity not in self._seen
+            if job.entity in self._repeated and result.status in CONFIRMED | {Status.UNKNOWN}:
+                self._seen.add(job.entity)
+            is_wanted = wanted is None or job.row in wanted
+            if is_last and is_wanted and result.status in CONFIRMED:
+                yield job, result
 
     def _drifts(
         self,
@@ -196,12 +207,12 @@ class _Check:
             return [Drift(job.row, job.entity, "", "an entity", "no such entity")]
         sent, change = applied.sent, operation.change
         if applied.before is None and job.keeps and change:
-            # it was not sent, for what it asks for was there: that is asked again, and no more
+            # it was not sent because its values were already there: compare those alone
             sent = change.merge(account.settings, sent, state) if change.merge else sent
         differences = operation.reading.differences(account.settings, sent, state)
-        told = [each for each in differences if each.is_told]
-        found.drifted += bool(told)
-        found.untold += bool(differences) and not told
+        decided = [each for each in differences if each.is_told]
+        found.drifted += bool(decided)
+        found.untold += bool(differences) and not decided
         return [
             Drift(
                 job.row,
@@ -210,13 +221,13 @@ class _Check:
                 self._states.hide(account.name, json.dumps(each.wanted)),
                 self._states.hide(account.name, json.dumps(each.found)),
             )
-            for each in told
+            for each in decided
         ]
 
 
 @contextmanager
 def _drift_file(path: Path) -> Iterator[Callable[[Iterable[Drift]], object]]:
-    """A CSV file of drifts, and what appends to it."""
+    """Create a CSV file of drifts; yield the function that appends to it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

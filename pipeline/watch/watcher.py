@@ -30,6 +30,7 @@ from pipeline.run import (
     warnings_about,
 )
 from pipeline.run.execute import Watch
+from pipeline.run.keyed_queue import KeyedQueue
 from pipeline.runs import RunOptions
 from pipeline.watch.claims import Drops
 from pipeline.watch.environment import KnownFolders
@@ -45,7 +46,6 @@ from pipeline.watch.events import (
 )
 from pipeline.watch.expected_files import Expectation, is_late
 from pipeline.watch.intake import FileIntake
-from pipeline.watch.keyed_queue import KeyedQueue
 from pipeline.watch.notes import Claim
 from pipeline.watch.panic import is_panic
 from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim

@@ -1,52 +1,14 @@
-"""Files of one account go one after the other, those of different accounts side by side."""
+"""One display for several runs, and accounts that do not delay each other."""
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
 
-import anyio
-import pytest
-
-from pipeline.cli.side_by_side import RunDisplay, SideBySide
+from pipeline.cli.side_by_side import RunDisplay
 from pipeline.model import AccountProgress
 from tests.cli.command import typed
 from tests.workplace import configure_all, coupon, drop, simulator
-
-
-@pytest.mark.parametrize(
-    ("places", "expected"),
-    [
-        (["a", "a"], [["a0"], ["a1"]]),  # one account: in their order
-        (["a", "b"], [["a0", "b1"]]),  # two accounts: at once
-        (["a", "b", "a"], [["a0", "b1"], ["a2"]]),
-        (["a", "ab", "b"], [["a0"], ["ab1"], ["b2"]]),  # a file over both waits, and is waited for
-        (["", ""], [["0", "1"]]),  # a broken file is in nobody's way
-    ],
-)
-async def test_turns(places, expected):
-    turns = SideBySide(places)
-    waves: list[list[str]] = []
-    started = anyio.Event()
-
-    async def run(number: int) -> None:
-        async with turns.wait_for(number):
-            wave.append(f"{places[number]}{number}")
-            started.set()
-            await release.wait()
-
-    release = anyio.Event()
-    wave: list[str] = []
-    async with anyio.create_task_group() as tasks:
-        for number in range(len(places)):
-            tasks.start_soon(run, number)
-        for _ in expected:
-            await anyio.wait_all_tasks_blocked()
-            waves.append(sorted(wave, key=lambda name: name[-1]))
-            wave.clear()
-            done, release = release, anyio.Event()
-            done.set()
-    assert waves == expected
 
 
 def test_one_display_shows_all_runs_and_ends_with_the_last():

@@ -63,7 +63,7 @@ def guards_for(
     may_be_sent  whether a value of the document is fit for a request
 
     >>> guards_for([PatchStep("add", ("tags", "-"), "x")], {"tags": ["a"]}, lambda _value: True)
-    (Step(name='test', place=('tags',), value=['a'], source=()),)
+    (PatchStep(name='test', place=('tags',), value=['a'], source=()),)
     """
     harmful = [step for step in steps if not is_harmless(step)]
     tests = list(_tests_at(map(_place, harmful), document, may_be_sent))
