@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
-from pipeline.model.retry import next_delay_s
 from pipeline.pacing.permit import Permit
 from pipeline.vendors.kit.contract import Missing, State
 from pipeline.workers.answers import read_answer
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.precheck import (
     GONE,
     HELD,
@@ -32,7 +31,7 @@ FRESH_S = 10.0
 UNREAD_HINT = "nothing was sent: send the row again later"
 
 
-class Prechecks:
+class Prechecks(RequestStep):
     """Reads entities of rows that are not to be sent blindly.
 
     Each attempt has a outcome of its own: what was read for the one before is old by then.
@@ -45,14 +44,10 @@ class Prechecks:
         verification_read: VerificationRead,
         per_second: Callable[[], float],
     ) -> None:
-        self._per_second = per_second
-        self._account = deps.account
-        self._deps = deps
-        self._result_writer = deps.result_writer
-        self._queue = deps.queue
-        self._clock = deps.environment.clock
+        super().__init__(deps)
         self._policy = policy
         self._verification_read = verification_read
+        self._per_second = per_second
 
     def is_due(self, batch: Batch) -> bool:
         """Whether the row of `batch` is looked at before it is sent: it travels alone then."""
@@ -77,9 +72,7 @@ class Prechecks:
             raise AssertionError("only what can be read is looked at")
         row.is_prechecked = False
         job = operation.job_type.trusted(row.job.text)
-        with self._deps.traffic.request(permit.left_s):
-            reply = await self._deps.send(reading.request(settings, job))
-            permit.back(reply)
+        reply = await self._exchange(reading.request(settings, job), permit)
         if not row.attempts and not row.prechecks:
             row.first_sent_s = permit.left_s
         if isinstance(reply, NoReply) and reply.lost_turn:
@@ -94,7 +87,7 @@ class Prechecks:
             self._on_unreadable(row, answer)
         else:
             self._apply(row, self._decide(row, state), state)
-        return RequestOutcome((answer,), is_read=True, is_end=False)
+        return RequestOutcome((answer,), is_read=True)
 
     def _decide(self, row: Row, state: State | Missing) -> PrecheckOutcome:
         operation = self._account.operation(row.job.operation)
@@ -159,11 +152,8 @@ class Prechecks:
         if answer.verdict is Verdict.FATAL:
             self._deps.undecided.hold([row], answer, self._give_up, is_read=True)
             return
-        is_counted = self._deps.concurrency.is_counted(row, answer)
-        row.failed_prechecks += is_counted
-        attempt = row.throttles.attempt(row.failed_prechecks, is_counted=is_counted)
-        jitter = self._deps.environment.jitter()
-        delay_s = next_delay_s(self._account.retry, answer, attempt, jitter, is_counted=is_counted)
+        row.failed_prechecks += self._deps.concurrency.is_counted(row, answer)
+        delay_s = self._read_delay_s(row, answer, row.failed_prechecks)
         if delay_s is not None:
             self._queue.retry([row], delay_s)
         elif not row.in_doubt and answer.http_status is None and answer.effect is Effect.NONE:

@@ -11,7 +11,7 @@ from pipeline.vendors import MISSING, Guard, Operation, State
 from pipeline.vendors.kit.classify import NOT_THE_VENDOR
 from pipeline.workers.answers import read_answer, update_answers
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.dependencies import RequestOutcome, RequestStep
 from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
 from pipeline.workers.retry_or_end import end_without_success
 
@@ -23,16 +23,8 @@ _HINT_NO_GUARD = "see what the entity holds; without a guard it goes by guard = 
 _HINT_CONFLICT = "somebody else changes this entity: look at it, then send the row again"
 
 
-class Preconditions:
+class Preconditions(RequestStep):
     """Reads entities before their first attempt, and again where a guard was refused."""
-
-    def __init__(self, deps: Dependencies) -> None:
-        self._account = deps.account
-        self._deps = deps
-        self._queue = deps.queue
-        self._result_writer = deps.result_writer
-        self._clock = deps.environment.clock
-        self._jitter = deps.environment.jitter
 
     def is_due(self, row: Row) -> bool:
         """Whether the next request for `row` is a read of its guard."""
@@ -63,9 +55,7 @@ class Preconditions:
         assert reading is not None and guard is not None  # noqa: PT018, S101 - `is_due`
         job = _job(operation, row.text)
         try:
-            with self._deps.traffic.request(permit.left_s):
-                reply = await self._deps.send(reading.request(settings, job))
-                permit.back(reply)
+            reply = await self._exchange(reading.request(settings, job), permit)
         except Exception:
             self._result_writer.end(row, UNREADABLE, Status.FAILED)
             raise
@@ -81,12 +71,12 @@ class Preconditions:
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if isinstance(state, State):
             self._apply_guard(row, operation, guard, job, state)
-            return RequestOutcome((answer,), is_read=True, is_end=False)
+            return RequestOutcome((answer,), is_read=True)
         if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
             (answer,) = update_answers(operation, settings, (job,), reply)  # in the vendor's words
         is_end = self._on_no_state(row, answer, is_missing=state is MISSING)
         # a row that a read refuses is a refused row: a wrong project shows here
-        return RequestOutcome((answer,), is_read=not is_end, is_end=is_end)
+        return RequestOutcome((answer,), is_read=not is_end)
 
     def _on_no_state(self, row: Row, answer: Answer, *, is_missing: bool) -> bool:
         """After a read that gave no state; whether `row` has ended for it."""
@@ -98,14 +88,8 @@ class Preconditions:
         if answer.verdict is Verdict.FATAL:
             self._deps.undecided.hold([row], answer, self._reject, is_read=True)
             return False
-        is_counted = self._deps.concurrency.is_counted(row, answer)
-        row.reads += is_counted
-        delay_s = None
-        if not is_missing:
-            attempt = row.throttles.attempt(row.reads, is_counted=is_counted)
-            delay_s = next_delay_s(
-                self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
-            )
+        row.reads += self._deps.concurrency.is_counted(row, answer)
+        delay_s = None if is_missing else self._read_delay_s(row, answer, row.reads)
         if delay_s is not None:
             self._queue.retry([row], delay_s)
             return False

@@ -166,7 +166,7 @@ class Undecided:
 
     @property
     def is_about_credentials(self) -> bool:
-        """Whether the last refusal was of who probe, whatever is asked."""
+        """True if the last refusal was a 401: every request would get it."""
         return self._refusal.http_status == HTTPStatus.UNAUTHORIZED
 
     # Probing...

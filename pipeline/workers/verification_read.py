@@ -7,7 +7,7 @@ from pipeline.model.retry import next_delay_s
 from pipeline.pacing.permit import Permit
 from pipeline.workers.answers import read_answer
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.held_replies import when_certain
 from pipeline.workers.preconditions import Preconditions
 from pipeline.workers.read_outcome import FoundState, Resolution, compare_read, resolve
@@ -15,17 +15,12 @@ from pipeline.workers.result_writer import INTERRUPTED, INTERRUPTED_EARLIER
 from pipeline.workers.retry_or_end import end_without_success, is_unconfirmed
 
 
-class VerificationRead:
+class VerificationRead(RequestStep):
     """Reads the entities of rows in doubt; then ends the rows, or has them sent or read again."""
 
     def __init__(self, deps: Dependencies, preconditions: Preconditions) -> None:
+        super().__init__(deps)
         self._preconditions = preconditions
-        self._account = deps.account
-        self._deps = deps
-        self._queue = deps.queue
-        self._result_writer = deps.result_writer
-        self._clock = deps.environment.clock
-        self._jitter = deps.environment.jitter
 
     def is_due(self, row: Row) -> bool:
         """True if the next request for `row` is a verification read."""
@@ -51,9 +46,7 @@ class VerificationRead:
             row.attempts, row.first_sent_s, row.last_sent_s = 1, *[self._clock()] * 2
         job = operation.job_type.trusted(row.text)
         try:
-            with self._deps.traffic.request(permit.left_s):
-                reply = await self._deps.send(operation.reading.request(settings, job))
-                permit.back(reply)
+            reply = await self._exchange(operation.reading.request(settings, job), permit)
             reply = await when_certain(reply, self._deps.peer)
         except Exception:
             # a bug in our code would occur again: end the row instead of reading it again
@@ -67,10 +60,11 @@ class VerificationRead:
         self._result_writer.exchanges.on_read(row, reply)
         row.reads += self._deps.concurrency.is_counted(row, answer)
         found = compare_read(operation.reading, settings, job, reply)
-        if found is not None:
+        if found is None:
+            self._retry_read(row, answer)
+        else:
             self._resolve(row, found)
-        is_end = found is None and not self._retry_read(row, answer)
-        return RequestOutcome((answer,), is_read=True, is_end=is_end)
+        return RequestOutcome((answer,), is_read=True)
 
     async def can_read_now(self, row: Row, permit: Permit) -> bool:
         """Read the entity of an updated row; True if the vendor still returns its state."""
@@ -79,27 +73,19 @@ class VerificationRead:
             return False
         settings, operation = self._account.settings, self._account.operation(row.job.operation)
         job = operation.job_type.trusted(row.text)
-        with self._deps.traffic.request(permit.left_s):
-            reply = await self._deps.send(reading.request(settings, job))
-            permit.back(reply)
+        reply = await self._exchange(reading.request(settings, job), permit)
         return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
 
-    def _retry_read(self, row: Row, answer: Answer) -> bool:
-        """Handle a read that shows no state; False if it was the last read."""
-        is_counted = self._deps.concurrency.is_counted(row, answer)
-        attempt = row.throttles.attempt(row.reads, is_counted=is_counted)
-        delay_s = next_delay_s(
-            self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
-        )
+    def _retry_read(self, row: Row, answer: Answer) -> None:
+        """Read again after a read that showed no state; after the last one end or hold `row`."""
+        delay_s = self._read_delay_s(row, answer, row.reads)
         if delay_s is not None:
             self.schedule_read(row, delay_s)
-            return True
-        if answer.verdict is Verdict.FATAL or not self._deps.traffic.has_reply:
+        elif answer.verdict is Verdict.FATAL or not self._deps.traffic.has_reply:
             # if the account stops, another process can resolve the row
             self._deps.undecided.hold([row], answer, self._end_unknown, is_read=True)
         else:
             self._end_unknown([row], answer)
-        return False
 
     def _end_unknown(self, rows: Batch, _answer: Answer) -> None:
         """End a row that no read can resolve."""
