@@ -1,4 +1,4 @@
-"""Entities are read before their rows are sent: what is there decides what becomes of a row."""
+"""Reads entities before their rows are sent; `precheck.decide` decides from the state."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from pipeline.workers.result_writer import INTERRUPTED_EARLIER
 from pipeline.workers.verification_read import VerificationRead
 
 FRESH_S = 10.0
-"""What was read is believed so long, beside the row's place in line."""
+"""Seconds for which a state counts as current, besides the wait for a permit."""
 
 UNREAD_HINT = "nothing was sent: send the row again later"
 
 
 class Prechecks(RequestStep):
-    """Reads entities of rows that are not to be sent blindly.
+    """Prechecks the rows of one account, anew before each attempt.
 
-    Each attempt has a outcome of its own: what was read for the one before is old by then.
+    per_second  the current rate of the account's requests
     """
 
     def __init__(
@@ -50,26 +50,26 @@ class Prechecks(RequestStep):
         self._per_second = per_second
 
     def is_due(self, batch: Batch) -> bool:
-        """Whether the row of `batch` is looked at before it is sent: it travels alone then."""
+        """True if the row of `batch` is prechecked before it is sent; it is sent alone then."""
         row = batch[0]
         operation = self._account.operation(row.job.operation)
         is_due = self._policy.is_due(operation, row.job)
         return is_due and not self._verification_read.is_due(row)
 
     def is_fresh(self, row: Row) -> bool:
-        """Whether what was read can still be believed."""
+        """True if the state that was read still counts as current."""
         in_line_s = 2 * self._account.in_flight / self._per_second()
         return self._clock() - row.prechecked_s <= FRESH_S + in_line_s
 
     async def read(self, row: Row, permit: Permit) -> RequestOutcome | None:
-        """Read the entity of `row`: then it has ended, waits, or `is_prechecked` and may go.
+        """Read the entity of `row`: it then has ended, waits, or is prechecked and may be sent.
 
-        None where nothing was asked.
+        Return None if no request was sent.
         """
         settings, operation = self._account.settings, self._account.operation(row.job.operation)
         reading = operation.reading
         if reading is None:
-            raise AssertionError("only what can be read is looked at")
+            raise AssertionError("a precheck needs an operation that can be read")
         row.is_prechecked = False
         job = operation.job_type.trusted(row.job.text)
         reply = await self._exchange(reading.request(settings, job), permit)
@@ -122,20 +122,19 @@ class Prechecks(RequestStep):
                 applied = Answer(Verdict.OK, Effect.APPLIED, receipt=receipt)
                 self._result_writer.end(row, applied, Status.UPDATED)
             case PrecheckAction.CONFLICT:
-                self._result_writer.end(row, conflict(outcome.found), Status.CONFLICT)
+                self._result_writer.end(row, conflict(outcome.differences), Status.CONFLICT)
             case PrecheckAction.MISSING:
                 self._result_writer.end(row, GONE, Status.REJECTED)
             case PrecheckAction.MIXED:
                 self._result_writer.end(row, MIXED, Status.UNKNOWN)
 
     def _make_ready(self, row: Row, job: UpdateJob, state: State) -> None:
-        """Let `row` go as `job`, tied to the state that was read as far as the vendor can."""
+        """Let `row` be sent as `job`, with a precondition on the state if the vendor has one."""
         settings, guard = self._account.settings, self._account.operation(row.job.operation).guard
         guarded = None if guard is None else guard.guarded(settings, job, state)
         text = "" if guarded is None else guarded.canonical_json()
-        if (
-            row.refused_text and row.refused_text == text
-        ):  # the guard still holds: the refusal was the row's
+        if row.refused_text and row.refused_text == text:
+            # the refused precondition still holds: the refusal is about the row
             self._result_writer.end(row, row.answer or GONE, Status.REJECTED)
             return
         if row.refused_text and row.counted_attempts >= self._account.retry.max_attempts:
@@ -148,7 +147,7 @@ class Prechecks(RequestStep):
             row.previous_state = state.text()
 
     def _on_unreadable(self, row: Row, answer: Answer) -> None:
-        """The vendor did not tell what it holds: ask again later, or give up."""
+        """Retry a precheck that showed no state, or give up."""
         if answer.verdict is Verdict.FATAL:
             self._deps.undecided.hold([row], answer, self._give_up, is_read=True)
             return
@@ -162,12 +161,12 @@ class Prechecks(RequestStep):
             self._give_up([row], answer)
 
     def _give_up(self, rows: Batch, answer: Answer) -> None:
-        """The row ends: what its entity holds is not told."""
+        """End a row whose entity cannot be read."""
         (row,) = rows
         if row.in_doubt:
             self._result_writer.end(row, row.answer or INTERRUPTED_EARLIER, Status.UNKNOWN)
             return
-        words = f"what the vendor holds could not be read: {answer.message}"
+        message = f"the entity could not be read before the update: {answer.message}"
         self._result_writer.end(
-            row, answer._replace(message=words, hint=UNREAD_HINT), Status.FAILED
+            row, answer._replace(message=message, hint=UNREAD_HINT), Status.FAILED
         )
