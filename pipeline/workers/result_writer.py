@@ -45,7 +45,7 @@ COVERS = {
         Status.FAILED,
         "overtaken",
         "may have been applied",
-        "compare the entity at the vendor with the row; --force-order sends the row",
+        "compare it with the vendor; --force-order sends the row",
     ),
 }
 """Status of a row -> how the rows that it covers end: status, code, message part and hint. After
