@@ -40,10 +40,14 @@ from pipeline.workers.verification_read import VerificationRead
 class AccountSender:
     """Sends the jobs of one account.
 
-    jobs      batches in row order; read in a thread
-    total     how many jobs there are, for the display
-    account_limiter      to the gate where its requests wait
-    recovered   what an earlier process of the run left
+    jobs             batches in row order; read in a thread
+    total            number of jobs, for the display
+    account_limiter  where its requests wait for permits
+    recovered        what earlier processes of the run recorded
+
+    stopped           why it stopped; None while it has not
+    is_permanent      True if every further file for the account would stop it too
+    was_done_at_stop  True if every row had ended when it was stopped
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class AccountSender:
         self.account = account
         self.stopped: str | None = None
         self.is_permanent = False
-        self.was_done_at_stop = False  # when it was told to stop
+        self.was_done_at_stop = False
         self._total = total
         self._recorder = recorder
         self._account_limiter = account_limiter
@@ -100,7 +104,7 @@ class AccountSender:
         self._is_deciding = False
         self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
         self._clock = clock
-        self._draws = int(environment.jitter() * 1000)  # a run that is carried on asks elsewhere
+        self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         self._is_open = False
         self._workers = 0
         self.take_latencies = self._traffic.take_latencies
@@ -109,7 +113,8 @@ class AccountSender:
     async def run(self) -> None:
         """Send every row, or stop.
 
-        When this returns, whatever was sent has its result, or is in doubt and claimed on record.
+        When this returns, each row that was sent has its result, or is in doubt and claimed on
+        record.
         """
         try:
             with self._account_limiter.watched(self._pauses.on_pause):
@@ -127,9 +132,9 @@ class AccountSender:
             self._undecided.on_stop(self.stopped)
 
     def stop(self, reason: str, *, is_permanent: bool = False) -> None:
-        """Take no further row; what is in flight finishes. Only the first reason counts.
+        """Send no further row; requests in flight finish. Only the first reason counts.
 
-        is_permanent  whatever else goes to this account would meet the same
+        is_permanent  True if every further file for the account would stop it too
         """
         if self.stopped is None:
             self.was_done_at_stop = self._queue.is_done
@@ -139,7 +144,7 @@ class AccountSender:
             self._queue.wake_all()
 
     def progress(self) -> AccountProgress:
-        """How far this account is."""
+        """Return the progress of the account."""
         account, traffic, rate_per_s = self.account, self._traffic, self._account_limiter.per_second
         return AccountProgress(
             account=account.name,
@@ -176,7 +181,7 @@ class AccountSender:
             tasks.cancel_scope.cancel()
 
     def _next(self) -> Batch:
-        """The next rows that may go now together, if there are any."""
+        """Take the next rows that may share a request now; empty if there are none."""
         if self.stopped is not None or self._recorder.is_full or not self._concurrency.may_acquire:
             return []
         if self._undecided.is_suspected:
@@ -184,8 +189,8 @@ class AccountSender:
         elif not self._is_open and (self._first.needs_another or self._undecided.refused_before):
             batch = self._next_first()
         else:
-            # the first request goes alone: nothing fresh before something has come back, unless
-            # nothing else would go
+            # the first request is sent alone: nothing fresh before the first reply, unless every
+            # row that was given out is held
             batch = self._queue.next(
                 may_be_first=self._is_open or self._queue.all_held(self._undecided.count),
                 probe=self._concurrency.next_probe,
@@ -193,7 +198,7 @@ class AccountSender:
             )
         self._result_writer.end_blocked()
         if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
-            # a group that gets no reply is split, and none of many rows under way ends soon
+            # a group that gets no reply is split, and its many rows would all end late
             self._queue.reopen(batch[1:])
             batch = batch[:1]
         if batch:
@@ -201,7 +206,7 @@ class AccountSender:
         return batch
 
     def _next_probe(self) -> Batch:
-        """One row that tells whether the account works, while none is under way that does."""
+        """Take one row to learn whether the account works; empty while another one is in flight."""
         if self._undecided.probe is not None or self._queue.needs_more:
             return []
         avoid = self._undecided.refused_before
@@ -214,16 +219,15 @@ class AccountSender:
         return batch
 
     def _next_draw(self) -> int:
-        """Another one each time."""
         self._draws += 1
         return self._draws
 
     def _next_first(self) -> Batch:
-        """Before any reply: another row than those that told nothing, or were refused before."""
+        """Take a row before the first reply: none that got no reply or was refused before."""
         all_held = self._queue.all_held(self._undecided.count)
         if self._queue.is_untouched or self._first.needs_another:
-            asked = self._in_doubt_before if self._first.needs_another else frozenset()
-            avoid = asked.union(self._undecided.refused_before)
+            sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
+            avoid = sent_before.union(self._undecided.refused_before)
             batch = self._queue.sample_one(self._next_draw(), avoid)
             if not batch and self._first.needs_another:
                 batch = self._queue.sample_one(self._next_draw(), ())
@@ -232,7 +236,7 @@ class AccountSender:
         return self._queue.next(may_be_first=all_held, probe=self._concurrency.next_probe)
 
     async def _wait_for_rows(self) -> Batch:
-        """The next rows as soon as any may go; none where none will."""
+        """Wait for the next rows; empty once no more will be sent."""
         while self.stopped is None and not self._queue.is_done:
             await self._recorder.wait_for_room()
             if batch := self._next():
@@ -245,20 +249,20 @@ class AccountSender:
 
     @property
     def _is_stuck(self) -> bool:
-        """Whether nothing can go before it is decided what becomes of the account."""
-        waiting, is_asking = self._undecided.count, self._undecided.is_suspected
-        if self._is_deciding or not (waiting or is_asking):
+        """True if nothing can be sent before `_decide_account`."""
+        held, is_suspected = self._undecided.count, self._undecided.is_suspected
+        if self._is_deciding or not (held or is_suspected):
             return False
-        return self._queue.is_blocked_by(waiting, is_fresh_kept=is_asking)
+        return self._queue.is_blocked_by(held, is_fresh_kept=is_suspected)
 
     async def _decide_account(self) -> None:
-        """With nobody left to ask: the account stops, or what waits is decided."""
+        """Stop the account or end its held rows: no row is left as a probe."""
         self._is_deciding = True
         try:
             if self._undecided.has_open_refusals and await self._can_read_known_row():
                 self._undecided.account_works()
-            elif (why := self._undecided.stuck_reason()) is not None:
-                self.stop(why)
+            elif (reason := self._undecided.stuck_reason()) is not None:
+                self.stop(reason)
             else:
                 self._undecided.decide()
         finally:
@@ -266,7 +270,7 @@ class AccountSender:
             self._queue.wake_all()
 
     async def _can_read_known_row(self) -> bool:
-        """Whether the vendor still tells the account what it holds, of a row that was updated."""
+        """Read the entity of an updated row; True if the credentials still work for reads."""
         row = self._undecided.updated_row
         if row is None or (number := await self._account_limiter.permit()) is None:
             return False
@@ -277,14 +281,14 @@ class AccountSender:
             permit.back()
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
-        """Claim `batch`, wait for its turn, send it; where it gets none it goes back."""
+        """Claim `batch`, wait for a permit, send it; without a permit the batch is put back."""
         if self._prechecks.is_due(batch):
             await self._precheck_and_send(batch, tasks)
             return
         permit: Permit | None = None
         try:
             if await self._claim(batch):
-                # what is under way while the vendor is down may hang: a probe waits for nobody
+                # requests in flight may hang while the vendor is down: a probe needs no slot
                 async with (
                     nullcontext() if self._concurrency.is_probe(batch) else self._concurrency.slots
                 ):
@@ -301,45 +305,41 @@ class AccountSender:
                 permit.back()
 
     def _give_back(self, batch: Batch) -> None:
-        """`batch` was sent, or will not be now."""
+        """Release what `batch` holds: it was sent, or is not sent now."""
         self._concurrency.release(batch)
         if self._undecided.probe is batch:
             self._undecided.probe = None
 
     async def _permit(self, batch: Batch) -> Permit | None:
-        """The permit for one request; None where there is none for `batch` now."""
+        """Wait for a permit for one request; None if `batch` may not be sent now."""
         if not (self._concurrency.may_send(batch) and self._undecided.may_send(batch)):
             return None
         number = await self._account_limiter.permit()
         return None if number is None else Permit(self._account_limiter, number, self._clock())
 
     async def _precheck_and_send(self, batch: Batch, tasks: TaskGroup) -> None:
-        """Look at the entity of a row, then send what is to be sent; else it goes back."""
+        """Precheck a row, then send it if it is to be sent and gets a permit."""
         (row,) = batch
         permits: list[Permit] = []
-        is_back = True
+        is_unsent = True
         try:
             async with (
                 nullcontext() if self._concurrency.is_probe(batch) else self._concurrency.slots
             ):
-                if (precheck_permit := await self._permit(batch)) is not None:
-                    permits.append(precheck_permit)
-                    self._on_outcome(
-                        await self._prechecks.read(row, precheck_permit),
-                        batch,
-                        precheck_permit.left_s,
-                        tasks,
-                    )
-                    is_back = row.is_prechecked
-                    if is_back and await self._claim(batch):
+                if (permit := await self._permit(batch)) is not None:
+                    permits.append(permit)
+                    outcome = await self._prechecks.read(row, permit)
+                    self._on_outcome(outcome, batch, permit.left_s, tasks)
+                    is_unsent = row.is_prechecked
+                    if is_unsent and await self._claim(batch):
                         attempt = await self._permit(batch)
                         if attempt is not None:
                             permits.append(attempt)
-                            is_back = False
+                            is_unsent = False
                             await self._send_if_fresh(batch, attempt, tasks)
         finally:
             self._give_back(batch)
-            if is_back:
+            if is_unsent:
                 self._queue.put_back(batch)
             for permit in permits:
                 permit.back()
@@ -351,7 +351,7 @@ class AccountSender:
             self._queue.requeue(batch)
 
     async def _claim(self, batch: Batch) -> bool:
-        """Whether it is on record that `batch` may be sent from now on, and over what."""
+        """Record that `batch` may be sent, and its previous states; False if recording failed."""
         rows = [row for row in batch if not row.is_claimed]
         previous_states = [
             (row.job.row, row.previous_state)
@@ -359,7 +359,7 @@ class AccountSender:
             if row.previous_state and not row.in_doubt
         ]
         for row in rows:
-            row.is_claimed = True  # broken off, it may be on record or not
+            row.is_claimed = True  # if cancelled, the claim may be on record or not
         is_recorded = await self._recorder.claim([row.job.row for row in rows], previous_states)
         for row in rows:
             row.is_claimed = is_recorded
@@ -374,7 +374,7 @@ class AccountSender:
         return await self._attempts.send(batch, permit)
 
     def _on_vendor_down(self) -> None:
-        """Whoever waits at the gate goes back: from now on one at a time is asked."""
+        """Send rows that wait for permits back: from now on only probes are sent."""
         self._account_limiter.send_away()
         self._queue.look_again()
 
@@ -383,7 +383,7 @@ class AccountSender:
     def _on_outcome(
         self, outcome: RequestOutcome | None, batch: Batch, sent_s: float, tasks: TaskGroup
     ) -> None:
-        """Once something came back the other workers start; some answers stop the account."""
+        """Start the other workers after the first reply; stop if an answer requires it."""
         if outcome is None:
             return
         if not self._traffic.has_reply:
@@ -393,22 +393,22 @@ class AccountSender:
             self._queue.read_far(enabled=self._undecided.is_suspected)
             for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
                 self._start_worker(tasks)
-        was_in_question = self._undecided.is_suspected
+        was_suspected = self._undecided.is_suspected
         self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
         for answer in outcome.answers:
             self._stop_if_pointless(answer, batch, is_read=outcome.is_read)
-        if self._undecided.is_suspected != was_in_question:
-            self._on_suspicion(is_open=not was_in_question)
+        if self._undecided.is_suspected != was_suspected:
+            self._on_suspicion(is_suspected=not was_suspected)
 
     def _on_no_reply(self, outcome: RequestOutcome, batch: Batch) -> None:
-        """Nothing came back so far, nor to this request."""
+        """Note that this request, like all before it, got no reply."""
         may_have_arrived = any(answer.effect is Effect.MAYBE for answer in outcome.answers)
         is_known = self._was_sent_before(batch) and may_have_arrived
         self._first.on_no_reply(batch[0].job.entity, is_known=is_known)
         self._queue.read_far(enabled=True)
 
     def _was_sent_before(self, batch: Batch) -> bool:
-        """Whether an earlier process may have sent each of these rows."""
+        """True if an earlier process may have sent each row of `batch`."""
         return all(row.job.row in self._in_doubt_before for row in batch)
 
     def _is_given_up_unanswered(self) -> bool:
@@ -429,18 +429,18 @@ class AccountSender:
             max_outage_s=self.account.max_outage_s,
         )
         if reason is not None:
-            # rows of one file that are refused alike say nothing of the next file
+            # equal refusals of one file's rows say nothing about the next file
             self.stop(reason, is_permanent=answer.verdict is not Verdict.REJECTED)
         elif self._is_given_up_unanswered():
             self.stop(f"no reply came to the first requests: {describe(answer)}", is_permanent=True)
         elif (reason := self._undecided.stop_reason) is not None:
             self.stop(reason, is_permanent=self._undecided.is_about_credentials)
 
-    def _on_suspicion(self, *, is_open: bool) -> None:
-        """It is in question from now on whether the account works, or it is not any more."""
-        self._queue.read_far(enabled=is_open)
-        if is_open:
-            self._account_limiter.send_away()  # whoever waits for a permit goes back
+    def _on_suspicion(self, *, is_suspected: bool) -> None:
+        """Send only probes while the account is suspected, then everything again."""
+        self._queue.read_far(enabled=is_suspected)
+        if is_suspected:
+            self._account_limiter.send_away()  # rows that wait for permits go back
             self._queue.look_again()
         else:
             self._queue.wake_all()

@@ -392,7 +392,7 @@ class Backlog:
         return row
 
     def _track_unknown(self, job: JobRow, status: Status) -> None:
-        """Track entities whose state is unknown until an update that replaces the whole succeeds."""
+        """Track entities with an unknown state; an update that replaces the whole makes it known."""
         if not self._can_block:
             return
         if status is Status.UNKNOWN:
