@@ -31,8 +31,11 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 	fi; \
 	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv tells which."
 
-test: .venv/dev ## run the tests
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not quiet"
+# Most tests wait for clocks and processes: four at once keep two cores busy. Byte code is written,
+# because tests start the command hundreds of times.
+test: export PYTHONDONTWRITEBYTECODE =
+test: .venv/dev ## run the tests (on two cores in ten minutes)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not quiet"
 	@$(BIN)/python -m pytest -m quiet
 
 browser: ## install a Chromium for the tests of the pages, where there is none (Debian, root)

@@ -10,6 +10,14 @@ settings.register_profile("quiet", deadline=None, database=None)
 settings.load_profile("quiet")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that wants the machine for itself says why."""
+    marks = [(item, mark) for item in items for mark in item.iter_markers("quiet")]
+    unfounded = [item.nodeid for item, mark in marks if not mark.args]
+    if unfounded:
+        raise pytest.UsageError(f"quiet(reason) without a reason: {', '.join(unfounded)}")
+
+
 @pytest.fixture(autouse=True)
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:

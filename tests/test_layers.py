@@ -34,7 +34,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "loader": {
         *("model", "vendors", "jobs"),
-        *("store.parquet", "store.checksums", "store.frame_values"),
+        *("store.parquet", "store.checksums", "store.frame_values", "store.thrift"),
         *("polars", "pydantic", "pydantic_core"),
     },
     "pacing": {"model", "vendors", "store", "aiolimiter", "anyio"},
@@ -118,7 +118,7 @@ DECISIONS = {
         "doctor": "judge",
         "loader": (
             "cells columns csv_header csv_quotes dates fields file_kind header origin_columns "
-            "parquet_footer parquet_types route rows selection strict_json suggestions thrift "
+            "parquet_footer parquet_types route rows selection strict_json suggestions "
             "unknown_columns"
         ),
         "notify": "formatting",
@@ -131,6 +131,7 @@ DECISIONS = {
         "run": "anomaly canary_rows estimate stale_row_rules",
         "runs": "stop_if",
         "simulator": "content disguise headers quota tokens",
+        "store": "thrift",
         "ui/html": "advice sample_exchanges scale timeline",
         "ui/terminal": "pace",
         "watch": "expected_files names settling",

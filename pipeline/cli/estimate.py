@@ -15,7 +15,7 @@ from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import remaining_s, stop_words, wait_words
 from pipeline.run import Prepared, ScheduleWindow, rows_left, to_the_minute, usual_latency_s
-from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, forecast
+from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, estimate_sending
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
 
@@ -129,7 +129,7 @@ def _prospects(prepared: Prepared) -> Iterator[AccountEstimate]:
         share = left[account.name].total() / jobs.rows
         latency_s = usual_latency_s(prepared.config, account)
         requests = math.ceil(share * (jobs.requests + _reads_beforehand(prepared, account, jobs)))
-        lasts = forecast(
+        lasts = estimate_sending(
             requests,
             _hottest(jobs, left[account.name].total(), coalesce=prepared.options.coalesce),
             per_s=account.mean_per_s,

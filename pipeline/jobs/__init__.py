@@ -1,9 +1,9 @@
-"""The typed jobs of a run on disk, and the snapshot of its input that they were made from.
+"""The typed jobs of a run on disk, and the snapshot of its input.
 
-Files of jobs are written once and only read afterwards. Subsets of them and joins with jobs of
-other runs are made here, in bounded memory.
+Jobs files are written once. This folder makes subsets of them and joins them with jobs of other
+runs, in bounded memory.
 
-Not here: how an input file is read (`loader`) and which of two rows is newer (`run`).
+Not here: how an input file becomes jobs (`loader`).
 """
 
 from pipeline.jobs.jobs_file import JobsFile, read_jobs

@@ -1,4 +1,4 @@
-"""Jobs of several files that are about the same entity, brought together in bounded memory."""
+"""Joins jobs of several files by entity, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,52 +17,51 @@ from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.store.parquet import read_frames
 
 FEW_ROWS = 250_000
-"""Where no more rows than these ask, only jobs whose entity may be one of theirs are looked at."""
-
+"""Up to this many selected rows, jobs of other entities are filtered out before the join."""
 
 PART_ROWS = 60_000
-"""Rows of all files that are held in memory at once, about."""
+"""Approximate number of rows of all files held in memory at once."""
 
 
 class JoinedJob(NamedTuple):
-    """A job among others of its entity.
+    """A job of an entity that has several.
 
-    asks     whether it is one of those that the others were looked for
-    run      of its file
-    payload  equal where operation and job are
-    remark   what was said of it
+    is_selected  True if the join was made for this row
+    run          run of its file
+    payload      hash of operation and job
+    state        text that `JoinedFile.state` gives for it
     """
 
-    asks: bool
+    is_selected: bool
     run: str
     row: int
     operation: str
-    since_run: str
-    since_row: int
+    origin_run: str
+    origin_row: int
     payload: int
-    remark: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinedFile:
-    """A file of jobs that takes part.
+    """A jobs file to join.
 
-    remark  what is to be known of its jobs: a text for each; called with jobs in row order
+    state  returns a text for each of the given jobs, which are in row order
     """
 
     path: Path
     run: str
-    remark: Callable[[Sequence[JobRow]], Sequence[str]]
+    state: Callable[[Sequence[JobRow]], Sequence[str]]
 
 
-Asks = Callable[[Sequence[int]], set[int]]
-"""Which of these rows, rising, look for others of their entity."""
+Select = Callable[[Sequence[int]], set[int]]
+"""Returns the rows to join, out of row numbers in ascending order."""
 
 
-def since_runs(path: Path, run: str) -> set[str]:
-    """The runs whose places in time rows of a file of jobs keep. Raises RunAborted.
+def origin_runs(path: Path, run: str) -> set[str]:
+    """The origin runs of the rows of a jobs file. Raises RunAborted if it cannot be read.
 
-    run  of the file, for people
+    run  run of the file, for the message
     """
     found: set[str] = set()
     for frame in _frames(path, run, ("since_run",)):
@@ -71,37 +70,38 @@ def since_runs(path: Path, run: str) -> set[str]:
     return found
 
 
-def meet(
+def join_entities(
     host: JoinedFile,
     others: Iterable[JoinedFile],
     *,
-    asks: Asks,
+    select: Select,
     rows: int,
     folder: Path,
     part_rows: int = PART_ROWS,
 ) -> Iterator[list[JoinedJob]]:
-    """The jobs of each entity that a row of `host` asks for and that has more jobs than that one.
+    """The jobs of each entity that has a selected row of `host` and at least one other row.
 
-    others  opened one after the other; what one holds may be let go of once the next is asked for
-    rows    in all files together, about
-    folder  on the disk where there is room
+    others  opened one after the other; each is closed before the next is opened
+    select  rows of `host` to join
+    rows    approximate number of rows in all files
+    folder  for temporary files
 
-    Memory holds about `part_rows` rows (more beyond 256 times as many), and all of one entity.
-    Raises RunAborted where a file cannot be read.
+    Memory holds about `part_rows` rows (more if there are over 256 times as many), and all rows of
+    one entity. Raises RunAborted if a file cannot be read.
     """
-    wanted = _wanted(host, asks)
+    wanted = _wanted(host, select)
     if wanted is not None and not len(wanted):
         return
     with Partition(folder, rows, part_rows=part_rows) as parts:
-        _spread(host, wanted, parts, asks)
-        for guest in others:
-            _spread(guest, wanted, parts, lambda _rows: set())
+        _spread(host, wanted, parts, select)
+        for other in others:
+            _spread(other, wanted, parts, lambda _rows: set())
         for part in parts:
-            yield from _together(part)
+            yield from _groups(part)
 
 
 def unreadable(path: Path, run: str, why: str) -> RunAborted:
-    """The error where a file of jobs of a run that may have newer rows cannot be read."""
+    """The error for an unreadable jobs file of a run that may have newer rows."""
     return RunAborted(
         f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of them "
         f"are newer. Nothing was sent. Forget that run: `pipeline runs {run} --prune`; or send the "
@@ -116,45 +116,45 @@ def _frames(path: Path, run: str, columns: Sequence[str] | None = None) -> Itera
         raise unreadable(path, run, str(error).partition("\n")[0]) from error
 
 
-def _wanted(host: JoinedFile, asks: Asks) -> pl.Series | None:
-    """Hashes of the entities that are asked for; None where there are too many to hold."""
+def _wanted(host: JoinedFile, select: Select) -> pl.Series | None:
+    """Hashes of the entities of selected rows; None if there are more than FEW_ROWS."""
     found: list[pl.Series] = []
     count = 0
     for frame in _frames(host.path, host.run, ("row", "entity")):
-        asking = _is_asking(frame, asks)
-        found.append(frame["entity"].filter(asking).hash())
+        found.append(frame["entity"].filter(_is_selected(frame, select)).hash())
         count += len(found[-1])
         if count > FEW_ROWS:
             return None
     return pl.concat([pl.Series(dtype=pl.UInt64), *found]).unique()
 
 
-def _is_asking(frame: pl.DataFrame, asks: Asks) -> pl.Series:
-    asking = asks(frame["row"].to_list())
-    return pl.Series("asks", [row in asking for row in frame["row"].to_list()], dtype=pl.Boolean)
+def _is_selected(frame: pl.DataFrame, select: Select) -> pl.Series:
+    rows = frame["row"].to_list()
+    selected = select(rows)
+    return pl.Series("is_selected", [row in selected for row in rows], dtype=pl.Boolean)
 
 
-def _spread(guest: JoinedFile, wanted: pl.Series | None, parts: Partition, asks: Asks) -> None:
-    for frame in _frames(guest.path, guest.run):
+def _spread(file: JoinedFile, wanted: pl.Series | None, parts: Partition, select: Select) -> None:
+    for frame in _frames(file.path, file.run):
         hashes = frame["entity"].hash()
         if wanted is not None:
             is_wanted = hashes.is_in(wanted.implode())
             frame, hashes = frame.filter(is_wanted), hashes.filter(is_wanted)  # noqa: PLW2901
         if frame.height:
-            remarks = pl.Series("remark", guest.remark(job_rows(frame)), dtype=pl.String)
-            told = frame.with_columns(
-                _is_asking(frame, asks),
-                remarks,
-                run=pl.lit(guest.run),
+            joined = frame.with_columns(
+                _is_selected(frame, select),
+                pl.Series("state", file.state(job_rows(frame)), dtype=pl.String),
+                run=pl.lit(file.run),
+                origin_run=pl.col("since_run").fill_null(""),
+                origin_row=pl.col("since_row").fill_null(0),
                 payload=pl.concat_str("operation", "job", separator="\n").hash(),
             )
-            parts.add(told.select("entity", *JoinedJob._fields), hashes)
+            parts.add(joined.select("entity", *JoinedJob._fields), hashes)
 
 
-def _together(part: pl.DataFrame) -> Iterator[list[JoinedJob]]:
-    is_met = pl.col("asks").any().over("entity") & (pl.len().over("entity") > 1)
-    found = part.filter(is_met).sort("entity", maintain_order=True)
-    known = found.with_columns(pl.col("since_run").fill_null(""), pl.col("since_row").fill_null(0))
-    rows = zip(known["entity"], known.select(JoinedJob._fields).iter_rows(), strict=True)
+def _groups(part: pl.DataFrame) -> Iterator[list[JoinedJob]]:
+    is_joined = pl.col("is_selected").any().over("entity") & (pl.len().over("entity") > 1)
+    found = part.filter(is_joined).sort("entity", maintain_order=True)
+    rows = zip(found["entity"], found.select(JoinedJob._fields).iter_rows(), strict=True)
     for _, some in groupby(rows, key=itemgetter(0)):
         yield [JoinedJob._make(values) for _, values in some]

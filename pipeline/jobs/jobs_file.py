@@ -1,4 +1,4 @@
-"""The jobs of one account as a Parquet file, in row order: written once, then only read."""
+"""The jobs file: the jobs of one account as Parquet, in row order."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ JOBS_SCHEMA = MappingProxyType(
         "repeatable": pl.Boolean(),
         "job": pl.String(),
         "batch": pl.String(),
-        "since_run": pl.String(),  # null, as is since_row, in a row that is new
+        "since_run": pl.String(),  # null in a new row, as is since_row
         "since_row": pl.Int64(),
-        "expects": pl.String(),  # null where the entity may hold anything
+        "expects": pl.String(),  # null if the entity may hold anything
         "keeps": pl.Boolean(),
     }
 )
@@ -39,13 +39,13 @@ class JobsFile:
     """The jobs of one account.
 
     rows        jobs in the file
-    operations  how many of them are of each operation
-    repeated    jobs whose entity has more than one job here
-    requests    that carry them where each is sent once and whole groups travel together
-    reads       of entities, one before each job that asks for it
-    reaches     what their entities lie in: vendor, origin and scope, as an entity's text begins
-    hottest     the entity that has most jobs; None where that is few
-    checksum    names what was written to it; empty where an earlier version wrote it
+    operations  jobs per operation
+    repeated    jobs whose entity has more than one job in the file
+    requests    needed to send each job once, in full batches
+    reads       of entities, one before each job that needs it
+    reaches     vendor, origin and scope of the entities, as an entity key's text begins
+    hottest     the entity with the most jobs; None if it has fewer than HOT
+    checksum    digest of the file's checksums; empty if an earlier version wrote it
     """
 
     path: Path
@@ -60,7 +60,7 @@ class JobsFile:
 
 
 def jobs_path(folder: Path, account: str) -> Path:
-    """Where the jobs of an account stand.
+    """The jobs file of an account.
 
     >>> jobs_path(Path("run"), "shop").as_posix()
     'run/jobs-shop.parquet'
@@ -74,10 +74,10 @@ _REACHED = r"^([^|]*\|[^|]*\|[^|]*)\|"
 class JobsWriter:
     """Writes the jobs of one account to a file, in row order, and counts them.
 
-    batch_size  operation -> jobs that one request may carry at most
-    is_read_first  whether the entity of a job is read before it is sent
+    batch_size     returns the most jobs that one request of an operation carries
+    is_read_first  True if the entity of a job is read before it is sent
 
-    A context manager, as ParquetWriter is. Raises OSError where the file cannot be written.
+    A context manager, as ParquetWriter is. Raises OSError if the file cannot be written.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class JobsWriter:
         self._groups.update((job.operation, job.batch) for job in jobs if job.batch)
 
     def file(self) -> JobsFile:
-        """What was written, once the block has been left."""
+        """The written file. Call it after leaving the context."""
         path, rows = self._writer.path, self._writer.rows
         repeats = find_repeats(path, rows)
         return JobsFile(
@@ -137,7 +137,7 @@ class JobsWriter:
 
 
 def is_read_first(account: Account, job: JobRow) -> bool:
-    """Whether the entity of a job is read first: to compare, to keep its fields, for a guard."""
+    """True if the entity is read first: to compare it, to keep its fields, or for a guard."""
     if job.is_repeatable and not (job.keeps or job.expects):
         return False
     operation = account.operation(job.operation)
@@ -168,22 +168,19 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
 
 
 def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRow]]:
-    """The jobs of a file in row order, in batches.
-
-    Raises as `read_frames` does where it is damaged.
-    """
+    """The jobs of a file in row order, in batches. Raises as `read_frames` does."""
     for frame in read_frames(path, batch_rows=batch_rows):
         yield job_rows(frame)
 
 
 def read_operations(path: Path) -> Iterator[tuple[list[int], list[str]]]:
-    """Row numbers and their operations, in row order, some at a time."""
+    """Row numbers and their operations, in row order, in batches."""
     for frame in read_frames(path, batch_rows=READ_ROWS):
         yield frame["row"].to_list(), frame["operation"].to_list()
 
 
 def entities_of(path: Path, rows: Collection[int]) -> dict[str, int]:
-    """The entity of each of a few rows of a jobs file; of several rows of one the last."""
+    """The entities of a few rows of a jobs file, each with the last of its rows."""
     if not rows:
         return {}
     wanted = pl.Series(list(rows), dtype=pl.Int64).implode()
@@ -193,7 +190,7 @@ def entities_of(path: Path, rows: Collection[int]) -> dict[str, int]:
 
 
 def job_rows(frame: pl.DataFrame) -> list[JobRow]:
-    """A frame of `JOBS_SCHEMA` as jobs; one of an earlier version lacks the last two columns."""
+    """A frame of `JOBS_SCHEMA` as jobs; frames of an earlier version lack the last two columns."""
     missing = {"expects": pl.lit(""), "keeps": pl.lit(value=False)}
     frame = frame.with_columns(**{n: v for n, v in missing.items() if n not in frame.columns})
     texts = ("since_run", "expects")

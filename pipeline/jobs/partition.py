@@ -1,7 +1,4 @@
-"""Frames spread over files by a hash: what is equal is looked at together in little memory.
-
-Knows nothing of what stands in the frames.
-"""
+"""Partitions frames into temporary files by hash, so that equal rows can be processed together."""
 
 from __future__ import annotations
 
@@ -20,20 +17,20 @@ import polars as pl
 from pipeline.model import DamagedError
 
 PART_ROWS = 250_000
-"""Rows that are held in memory at once, about."""
+"""Approximate number of rows held in memory at once."""
 
-_PARTS_MOST = 256  # as many files are open at once
+_PARTS_MOST = 256  # open files
 _HEAD = struct.Struct("<QI")  # length and CRC-32 of what follows
 
 
 class Partition:
-    """Rows with equal hashes, whichever frames they came in, in one part.
+    """Puts all rows with equal hashes into the same part.
 
-    folder  where the files stand until the block is left; a single part stays in memory
-    rows    that will come, about
+    folder  for the temporary files; a single part stays in memory
+    rows    approximate number of rows to add
 
-    A context manager. Raises OSError where the disk refuses, DamagedError where it does not give
-    back what was written.
+    A context manager; leaving it removes the files. Raises OSError if the disk fails, DamagedError
+    if a file does not hold what was written.
     """
 
     def __init__(self, folder: Path, rows: int, *, part_rows: int = PART_ROWS) -> None:
@@ -44,7 +41,7 @@ class Partition:
         self._stack = ExitStack()
 
     def add(self, frame: pl.DataFrame, hashes: pl.Series) -> None:
-        """More rows, with a hash each; all frames are of one schema."""
+        """Add rows, with a hash each. All frames have the same schema."""
         if self._count == 1:
             self._held.append(frame)
             return
@@ -58,7 +55,7 @@ class Partition:
             self._files[part].write(content)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        """Each part that has rows, as one frame; rows in the order in which they came."""
+        """Each part that has rows, as one frame; rows in the order in which they were added."""
         if self._held:
             yield pl.concat(self._held)
         for file in self._files:
@@ -91,7 +88,5 @@ def _frames(file: BinaryIO) -> Iterator[pl.DataFrame]:
         length, checksum = _HEAD.unpack(head)
         content = file.read(length)
         if crc32(content) != checksum:
-            raise DamagedError(
-                "rows that were put aside in a temporary file are not what was written"
-            )
+            raise DamagedError("rows in a temporary file are not what was written")
         yield pl.read_ipc_stream(content)

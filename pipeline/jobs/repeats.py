@@ -1,4 +1,4 @@
-"""How many jobs share their entity with another, counted in bounded memory."""
+"""Counts jobs that share their entity with another job, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from pipeline.store.parquet import read_frames, row_count
 
 _READ_ROWS = 65_536
 
-
 HOT = 20
-"""With fewer jobs than that no entity is named."""
+"""Fewest jobs of an entity that is reported as the busiest."""
 
 
 @dataclass(frozen=True, slots=True)
 class BusiestEntity:
-    """The entity that has most jobs, as text, with the row of the first one."""
+    """The entity with the most jobs, as text.
+
+    row  of its first job
+    """
 
     entity: str
     row: int
@@ -29,9 +31,9 @@ class BusiestEntity:
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Jobs whose entity has more than one.
+    """Jobs whose entity has more than one job.
 
-    most  of one entity; 0 without jobs
+    most  the most jobs of one entity; 0 if there are no jobs
     """
 
     jobs: int
@@ -39,9 +41,9 @@ class Repeats:
     _hash: int
 
     def hottest(self, path: Path) -> BusiestEntity | None:
-        """The entity that has most jobs; None where those are few.
+        """The entity with the most jobs; None if it has fewer than HOT.
 
-        path  of the same file, which is read up to the first of them
+        path  of the same file, which is read up to the entity's first job
         """
         if self.most < HOT:
             return None
@@ -52,10 +54,10 @@ class Repeats:
 
 
 def find_repeats(path: Path, rows: int, *, part_rows: int = PART_ROWS) -> Repeats:
-    """What stands in the file of jobs at `path` more than once.
+    """Count the jobs of repeated entities in the jobs file at `path`.
 
-    Entities count as equal when their 64-bit hashes are: of ten million different entities, two do
-    so in one run of some 300,000.
+    Entities count as equal if their 64-bit hashes are equal. Among ten million different entities,
+    that makes two equal in about one run of 300,000.
     """
     with Partition(path.parent, rows, part_rows=part_rows) as parts:
         for frame in read_frames(path, columns=("entity",), batch_rows=_READ_ROWS):
@@ -65,9 +67,9 @@ def find_repeats(path: Path, rows: int, *, part_rows: int = PART_ROWS) -> Repeat
 
 
 def repeated_entities(path: Path, repeated: int, *, part_rows: int = PART_ROWS) -> frozenset[str]:
-    """Entities that stand more than once in the file of jobs at `path`; they are held in memory.
+    """The entities with more than one job in the jobs file at `path`, all held in memory.
 
-    repeated  how many jobs do, as `find_repeats` counted
+    repeated  number of their jobs, from `find_repeats`
     """
     if not repeated:
         return frozenset()

@@ -1,4 +1,4 @@
-"""A snapshot is known by its file alone: what `Snapshot` holds stands among the metadata."""
+"""Stores a `Snapshot` in the metadata of its Parquet file."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _KEY = "snapshot"
 
 
 def to_metadata(snapshot: Snapshot) -> dict[str, str]:
-    """Everything but the place of the file, as one JSON text."""
+    """All fields except the path and checksum, as one JSON text under one key."""
     facts: dict[str, Any] = {**asdict(snapshot), "source": str(snapshot.source)}
     del facts["path"], facts["checksum"]
     return {_KEY: json.dumps(facts)}
 
 
 def row_numbers(path: Path) -> Iterator[list[int]]:
-    """The numbers of the rows in a snapshot, rising, some at a time. Raises as `read_frames`."""
+    """The row numbers of a snapshot, ascending, in batches. Raises as `read_frames` does."""
     for frame in read_frames(path, columns=(ROW_COLUMN,)):
         yield frame[ROW_COLUMN].to_list()
 
 
 def open_snapshot(path: Path) -> Snapshot:
-    """The snapshot in this file. Raises InputError where it is none, or is not whole."""
+    """Read a snapshot from its file. Raises InputError if the file is not a whole snapshot."""
     try:
         checksums = read_checksums(path)
         stored = read_metadata(path)
@@ -53,7 +53,7 @@ def open_snapshot(path: Path) -> Snapshot:
         **facts,
     )
     if rows != snapshot.selected:
-        raise _refused(path, f"holds {rows} rows, {snapshot.selected} were taken")
+        raise _refused(path, f"holds {rows} rows, expected {snapshot.selected}")
     return snapshot
 
 

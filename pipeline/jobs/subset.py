@@ -1,4 +1,4 @@
-"""Some rows of a run that was bound before, as the snapshot and the jobs of another run."""
+"""Makes the snapshot and jobs files of a new run from some rows of an earlier run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.model import ROW_COLUMN, JobRow, Snapshot
 from pipeline.store.parquet import ParquetWriter, fitting_rows, read_frames
 
 Keep = Callable[[Sequence[int]], set[int]]
-"""Which of these rows, rising, are wanted."""
+"""Returns the rows to keep, out of row numbers in ascending order."""
 
 
-def pick_rows(snapshot: Snapshot, path: Path, keep: Keep) -> Snapshot:
-    """A snapshot at `path` of the wanted rows, under their old numbers.
+def subset_rows(snapshot: Snapshot, path: Path, keep: Keep) -> Snapshot:
+    """Write a snapshot of the kept rows to `path`, with their old numbers.
 
-    Raises as `read_frames` does where a file is damaged, OSError where the disk is full.
+    Raises as `read_frames` does if a file is damaged, OSError if the disk is full.
     """
     schema = pl.read_parquet_schema(snapshot.path)
     first = next(read_frames(snapshot.path), pl.DataFrame(schema=schema))
@@ -29,12 +29,12 @@ def pick_rows(snapshot: Snapshot, path: Path, keep: Keep) -> Snapshot:
         for frame in read_frames(snapshot.path):
             wanted = keep(frame[ROW_COLUMN].to_list())
             writer.write(frame.filter(pl.col(ROW_COLUMN).is_in(wanted)))
-        picked = replace(snapshot, path=path, selected=writer.rows)
-        writer.metadata |= to_metadata(picked)
-    return replace(picked, checksum=writer.digest)
+        subset = replace(snapshot, path=path, selected=writer.rows)
+        writer.metadata |= to_metadata(subset)
+    return replace(subset, checksum=writer.digest)
 
 
-def pick_jobs(
+def subset_jobs(
     jobs: Mapping[str, JobsFile],
     folder: Path,
     keep: Keep,
@@ -43,25 +43,25 @@ def pick_jobs(
     batch_size: Callable[[str, str], int],
     is_read_first: Callable[[str, JobRow], bool],
 ) -> dict[str, JobsFile]:
-    """The wanted jobs by account, in files in `folder`; only accounts that have any.
+    """Write jobs files of the kept jobs to `folder`, by account; only accounts that have any.
 
-    run         of these jobs: each keeps its place there, or the one that it kept already
-    batch_size  account and operation -> jobs that one request may carry at most
-    is_read_first  of an account and a job: whether its entity is read before it is sent
+    run            run of `jobs`: the origin of each job that has no earlier one
+    batch_size     account and operation -> the most jobs that one request carries
+    is_read_first  account and job -> True if its entity is read before it is sent
 
-    Raises as `pick_rows` does.
+    Raises as `subset_rows` does.
     """
     found: dict[str, JobsFile] = {}
     for account, file in jobs.items():
         decisions = partial(batch_size, account), partial(is_read_first, account)
         with JobsWriter(jobs_path(folder, account), *decisions) as writer:
             for some in _kept(file.path, keep):
-                writer.write([_placed(job, run) for job in some])
-        picked = writer.file()
-        if picked.rows:
-            found[account] = picked
+                writer.write([_with_origin(job, run) for job in some])
+        subset = writer.file()
+        if subset.rows:
+            found[account] = subset
         else:
-            picked.path.unlink()
+            subset.path.unlink()
     return found
 
 
@@ -71,5 +71,5 @@ def _kept(path: Path, keep: Keep) -> Iterator[list[JobRow]]:
         yield [job for job in jobs if job.row in wanted]
 
 
-def _placed(job: JobRow, run: str) -> JobRow:
-    return job if job.since_run else job._replace(since_run=run, since_row=job.row)
+def _with_origin(job: JobRow, run: str) -> JobRow:
+    return job if job.origin_run else job._replace(origin_run=run, origin_row=job.row)

@@ -6,7 +6,7 @@ Not here: which columns a vendor has (`vendors`) and how jobs are kept on disk (
 """
 
 from pipeline.loader.bind import Bound, bind
-from pipeline.loader.ingest import take
+from pipeline.loader.ingest import ingest
 from pipeline.loader.issue_counts import FaultKind
 from pipeline.loader.selection import RowSelection, parse_rows
 
@@ -15,6 +15,6 @@ __all__ = [
     "FaultKind",
     "RowSelection",
     "bind",
+    "ingest",
     "parse_rows",
-    "take",
 ]

@@ -22,7 +22,7 @@ from pipeline.loader.header import (
     plan_header,
 )
 from pipeline.loader.issue_counts import FaultKind, IssueCounts, WarningKind
-from pipeline.loader.library_panics import blaming
+from pipeline.loader.library_panics import panics_as_input_errors
 from pipeline.loader.origin_columns import NEW, ROW, RUN, OriginReader, RowOrigin
 from pipeline.loader.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.loader.rows import ReadRow, RowReader, fault_text, hint_text
@@ -126,7 +126,7 @@ def bind(
     OSError.
     """
     file = str(snapshot.source)
-    with blaming(file):
+    with panics_as_input_errors(file):
         _check_asked(file, operation, folder_operation, operations, account=(account, accounts))
         named = operation or folder_operation
         found, routing = _routing(snapshot, named, operations, inputs)

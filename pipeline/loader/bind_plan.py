@@ -120,8 +120,8 @@ class _PlanBinder:
             operation.repeatable(settings, job),
             job.canonical_json(),
             operation.batch_key(settings, job),
-            row.since_run,
-            row.since_row,
+            row.origin_run,
+            row.origin_row,
             row.before if row.kind is PlanKind.CHANGES else "",
         )
 

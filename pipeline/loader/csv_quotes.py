@@ -68,7 +68,7 @@ def whole_records(text: bytes, delimiter: str, *, is_last: bool) -> CsvRecords:
     raises    QuoteError
 
     >>> whole_records(b'1,"a,b"\n2,"c', ",", is_last=False)
-    Records(plain=b'1,a\x1fb\n', used_bytes=8, is_quoted=True)
+    CsvRecords(plain=b'1,a\x1fb\n', used_bytes=8, is_quoted=True)
     """
     if QUOTE not in text:
         used = len(text) if is_last else text.rfind(b"\n") + 1

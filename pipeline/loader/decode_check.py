@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 
-from pipeline.loader.parquet_file import AGAIN, check_stated_sizes, footer_of, of_descriptor
+from pipeline.loader.parquet_file import AGAIN, check_stated_sizes, descriptor_path, footer_of
 from pipeline.loader.parquet_reader import ParquetReader
 from pipeline.loader.source import check_expansion
 from pipeline.model import Fault, InputError, RunAborted
@@ -85,7 +85,7 @@ def main(descriptor: int, file: str, packed_bytes: int) -> int:
 def _decode(descriptor: int, file: str, packed_bytes: int) -> None:
     footer = footer_of(descriptor, file)
     reader = ParquetReader(
-        of_descriptor(descriptor),
+        descriptor_path(descriptor),
         footer,
         file=file,
         check_expansion=partial(check_expansion, file, packed_bytes, kind="Parquet"),

@@ -17,8 +17,8 @@ from pipeline.jobs.snapshot_file import to_metadata
 from pipeline.loader.csv_reader import CsvReader
 from pipeline.loader.decode_check import check_decodes
 from pipeline.loader.file_kind import HEAD_BYTES, sniff
-from pipeline.loader.library_panics import blaming
-from pipeline.loader.parquet_file import decodable, footer_of, of_descriptor
+from pipeline.loader.library_panics import panics_as_input_errors
+from pipeline.loader.parquet_file import decodable, descriptor_path, footer_of
 from pipeline.loader.parquet_reader import ParquetReader
 from pipeline.loader.selection import RowSelection
 from pipeline.loader.source import Source, check_expansion
@@ -39,7 +39,7 @@ _SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _SAVE_AS = "Open it in the spreadsheet, then: Save as, CSV UTF-8"
 
 
-def take(
+def ingest(
     source: Path,
     snapshot: Path,
     *,
@@ -57,7 +57,7 @@ def take(
     """
     content = _content_by_name(source)
     with (
-        blaming(str(source)),
+        panics_as_input_errors(str(source)),
         Source(source, chunk_bytes=chunk_bytes) as file,
         ExitStack() as stack,
     ):
@@ -108,7 +108,7 @@ def _parquet_reader(file: Source, source: Path, folder: Path) -> Iterator[Parque
     with decodable(file.descriptor, footer, folder) as descriptor:
         check_decodes(descriptor, name, file.size_bytes)
         yield ParquetReader(
-            of_descriptor(descriptor),
+            descriptor_path(descriptor),
             footer,
             file=name,
             check_expansion=partial(check_expansion, name, file.size_bytes, kind="Parquet"),

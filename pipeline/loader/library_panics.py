@@ -11,7 +11,7 @@ from pipeline.model import Fault, InputError
 
 
 @contextmanager
-def blaming(file: str) -> Iterator[None]:
+def panics_as_input_errors(file: str) -> Iterator[None]:
     """Raise InputError where polars panics, which raises no `Exception`."""
     try:
         yield

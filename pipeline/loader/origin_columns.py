@@ -43,7 +43,7 @@ class OriginReader:
         """The place of each row, or what is wrong with its cells.
 
         >>> OriginReader(lambda _name: True).read(["monday", ""], [" 5.0", ""])
-        [Since(run='monday', row=5), Since(run='', row=0)]
+        [RowOrigin(run='monday', row=5), RowOrigin(run='', row=0)]
         """
         read = zip(self._runs(runs), self._rows(rows), runs, rows, strict=True)
         return [self._since(*cells) for cells in read]

@@ -41,7 +41,7 @@ _MOST_CHUNKS = 20_000  # of which sizes are looked at: half a second
 AGAIN = "Write or copy the file again"
 
 
-def of_descriptor(descriptor: int) -> Path:
+def descriptor_path(descriptor: int) -> Path:
     """A path by which any library of this process opens what a descriptor is open on."""
     return Path(f"/dev/fd/{descriptor}")
 

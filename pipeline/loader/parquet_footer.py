@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.loader.arrow_zones import in_utc
-from pipeline.loader.thrift import Struct, ThriftError, ThriftReader, TooManyError
+from pipeline.store.thrift import Struct, ThriftError, ThriftReader, TooManyError
 
 MAGIC = b"PAR1"
 END_BYTES = 8

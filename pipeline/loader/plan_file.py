@@ -78,7 +78,7 @@ def _values(row: PlanRow) -> tuple[object, ...]:
     changes = json.dumps([change._asdict() for change in row.changes])
     return (
         *(row.row, str(row.kind), row.operation, row.account, row.entity, row.note),
-        *(changes, row.before, row.job, row.since_run, row.since_row),
+        *(changes, row.before, row.job, row.origin_run, row.origin_row),
     )
 
 

@@ -18,7 +18,7 @@ _MAX_RANGES = 10_000
 class RowSelection:
     """Rows by number, from 1: `ranges` of first and last, in order, apart from each other.
 
-    A range may end beyond the file, but `take` refuses one that begins there.
+    A range may end beyond the file, but `ingest` refuses one that begins there.
     """
 
     ranges: tuple[tuple[int, int], ...]

@@ -106,8 +106,8 @@ class JobRow(NamedTuple):
     is_repeatable: bool
     text: str
     batch: str = ""
-    since_run: str = ""
-    since_row: int = 0
+    origin_run: str = ""
+    origin_row: int = 0
     expects: str = ""
     keeps: bool = False
 

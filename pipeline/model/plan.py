@@ -56,8 +56,8 @@ class PlanRow(NamedTuple):
     changes: tuple[FieldChange, ...] = ()
     before: str = ""
     job: str = ""
-    since_run: str = ""
-    since_row: int = 0
+    origin_run: str = ""
+    origin_row: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

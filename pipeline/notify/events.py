@@ -103,7 +103,7 @@ class RunFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DropQuarantined:
+class Quarantined:
     """A dropped file was quarantined: it was not or not completely sent."""
 
     LEVEL: ClassVar[Level] = "error"
@@ -121,7 +121,7 @@ class NothingArrived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutputLine:
+class Output:
     """A line of the output for people."""
 
     LEVEL: ClassVar[Level] = "info"
@@ -136,7 +136,7 @@ Event = (
     | Warned
     | RunEnded
     | RunFailed
-    | DropQuarantined
+    | Quarantined
     | NothingArrived
-    | OutputLine
+    | Output
 )

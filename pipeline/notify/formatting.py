@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from pipeline.model.formatting import number, one_line
 from pipeline.notify.events import (
-    DropQuarantined,
     Event,
     Level,
     NothingArrived,
+    Quarantined,
     RunEnded,
     RunFailed,
 )
@@ -30,8 +30,8 @@ _GAP = "\u200b"
 def name_of(event: Event) -> str:
     """The name of its kind.
 
-    >>> name_of(DropQuarantined(file="a.csv", why="empty"))
-    'set_aside'
+    >>> name_of(Quarantined(file="a.csv", why="empty"))
+    'quarantined'
     """
     return re.sub(r"(?<!^)([A-Z])", r"_\1", type(event).__name__).lower()
 
@@ -56,7 +56,7 @@ def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arri
             return "end"
         case RunEnded(exit_code=code):
             return "gate" if code == STOPPED_CODE else "failure"
-        case RunFailed() | DropQuarantined():
+        case RunFailed() | Quarantined():
             return "failure"
         case NothingArrived():
             return "nothing_arrived"
@@ -66,8 +66,8 @@ def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arri
 def as_json(event: Event, now: datetime) -> str:
     r"""One line of JSON.
 
-    >>> as_json(DropQuarantined(file="a.csv", why="empty"), datetime(2026, 5, 1, tzinfo=UTC))
-    '{"time":"2026-05-01T00:00:00.000Z","level":"error","event":"set_aside","file":"a.csv","why":"empty"}'
+    >>> as_json(Quarantined(file="a.csv", why="empty"), datetime(2026, 5, 1, tzinfo=UTC))
+    '{"time":"2026-05-01T00:00:00.000Z","level":"error","event":"quarantined","file":"a.csv","why":"empty"}'
     """
     return json.dumps({**_head(event, now), **_fields(event)}, separators=(",", ":"))
 
@@ -75,8 +75,8 @@ def as_json(event: Event, now: datetime) -> str:
 def as_text(event: Event, now: datetime) -> str:
     """One line for people, `key=value`.
 
-    >>> as_text(DropQuarantined(file="a.csv", why="it is empty"), datetime(2026, 5, 1, tzinfo=UTC))
-    '2026-05-01T00:00:00.000Z ERROR set_aside file=a.csv why="it is empty"'
+    >>> as_text(Quarantined(file="a.csv", why="it is empty"), datetime(2026, 5, 1, tzinfo=UTC))
+    '2026-05-01T00:00:00.000Z ERROR quarantined file=a.csv why="it is empty"'
     """
     head = _head(event, now)
     fields = " ".join(f"{key}={_plain(value)}" for key, value in _fields(event).items())
@@ -111,7 +111,7 @@ def _plain(value: object) -> str:
 def message(event: Event) -> str:
     """What a person reads in a chat, a few lines.
 
-    >>> message(DropQuarantined(file="a.csv", why="it is empty"))
+    >>> message(Quarantined(file="a.csv", why="it is empty"))
     'a.csv was set aside: it is empty'
     """
     match event:
@@ -124,7 +124,7 @@ def message(event: Event) -> str:
             lines.append(f"run {event.run}, exit code {event.exit_code}, report {event.report}")
         case RunFailed():
             lines = [f"{event.file} was not sent, or not all of it: {event.why}"]
-        case DropQuarantined():
+        case Quarantined():
             lines = [f"{event.file} was set aside: {event.why}"]
         case NothingArrived():
             more = f", expected {event.expected}" if event.expected else ""

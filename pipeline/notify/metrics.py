@@ -53,7 +53,7 @@ class Metrics:
         self._stopped = gauge("last_run_stopped", "1 if the account stopped", "account")
         self._runs = counter("runs_total", "Runs since the start by exit_code", "exit_code")
         self._not_sent = counter("files_not_sent_total", "Files not or not completely sent")
-        self._set_aside = counter("files_set_aside_total", "Dropped files that were quarantined")
+        self._set_aside = counter("files_quarantined_total", "Dropped files that were quarantined")
         self._nothing = counter("nothing_arrived_total", "Expected files that did not come")
 
     def known(self, *, ended_s: float | None = None, well_s: float | None = None) -> None:

@@ -16,11 +16,11 @@ from pipeline.model.formatting import one_line
 from pipeline.notify.events import (
     LEVELS,
     AccountEnded,
-    DropQuarantined,
     Event,
     Level,
     NothingArrived,
-    OutputLine,
+    Output,
+    Quarantined,
     RowFailed,
     RowsLeftOut,
     RunEnded,
@@ -120,7 +120,7 @@ class Notifier:
 
     def said(self, words: str) -> None:
         """A line for people."""
-        self.tell(OutputLine(what=words))
+        self.tell(Output(what=words))
 
     def run_started(
         self, run: str, file: Path, *, invalid: int, accounts: Mapping[str, int]
@@ -191,7 +191,7 @@ class Notifier:
     def set_aside(self, file: Path, why: str) -> None:
         """A dropped file was put away, and nothing of it was sent, or not all."""
         self.metrics.set_aside()
-        self.tell(DropQuarantined(file=str(file), why=why))
+        self.tell(Quarantined(file=str(file), why=why))
 
     def nothing_arrived(self, where: str, expected: str = "") -> None:
         """No file lay where one was expected."""

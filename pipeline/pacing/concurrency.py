@@ -46,15 +46,15 @@ class Concurrency:
     >>> concurrency = Concurrency(most=64)
     >>> concurrency.limit
     4
-    >>> concurrency.left(in_flight=4)
-    >>> concurrency.heard(Verdict.THROTTLED, left_s=0.0, now_s=0.1)
+    >>> concurrency.on_sent(in_flight=4)
+    >>> concurrency.on_answer(Verdict.THROTTLED, left_s=0.0, now_s=0.1)
     >>> concurrency.limit
     4
     >>> for _ in range(5):
-    ...     concurrency.heard(Verdict.THROTTLED, left_s=0.0, now_s=0.1)
+    ...     concurrency.on_answer(Verdict.THROTTLED, left_s=0.0, now_s=0.1)
     >>> concurrency.limit
     1
-    >>> concurrency.heard(Verdict.OK, left_s=0.2, now_s=0.3)
+    >>> concurrency.on_answer(Verdict.OK, left_s=0.2, now_s=0.3)
     >>> concurrency.limit
     3
     """
@@ -98,11 +98,11 @@ class Concurrency:
         self._limit = min(self._limit, float(START))
         self._suspicion.forget()
 
-    def left(self, in_flight: int) -> None:
+    def on_sent(self, in_flight: int) -> None:
         """A request leaves; with it so many are under way."""
         self._peak = max(self._peak, in_flight)
 
-    def heard(self, verdict: Verdict, left_s: float, now_s: float) -> None:
+    def on_answer(self, verdict: Verdict, left_s: float, now_s: float) -> None:
         """An answer came at `now_s` to a request that left at `left_s`."""
         if verdict in {Verdict.THROTTLED, Verdict.TRANSIENT}:
             self._failed(left_s, now_s, is_refusal=verdict is Verdict.THROTTLED)

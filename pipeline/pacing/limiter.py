@@ -255,7 +255,7 @@ class RateLimiter:
     def _leave(self) -> int:
         now_s = self._clock()
         if self._rate is not None:
-            self._rate.left(now_s)
+            self._rate.on_sent(now_s)
         counts_from_s = now_s + MOST_WAY_S
         number = self._count_in(counts_from_s, now_s)
         self._unrecorded[number] = counts_from_s
@@ -265,11 +265,11 @@ class RateLimiter:
 
     def _count_in(self, counts_from_s: float, left_s: float) -> int:
         for log in self._logs:
-            log.left(counts_from_s, left_s)
+            log.on_sent(counts_from_s, left_s)
         self._count += 1
         return self._count - 1
 
-    def returned(self, number: int, left_s: float, reply: object) -> None:
+    def on_reply(self, number: int, left_s: float, reply: object) -> None:
         """What became of the request with that number; to be called once for each permit.
 
         left_s  when it left
@@ -278,7 +278,7 @@ class RateLimiter:
         now_s = self._clock()
         counts_from_s = self._counts_from_s(left_s, now_s, reply)
         for log in self._logs:
-            log.returned(number, counts_from_s)
+            log.on_reply(number, counts_from_s)
         self._under_way.discard(number)
         if number in self._unrecorded:
             self._unrecorded[number] = counts_from_s
@@ -303,7 +303,7 @@ class RateLimiter:
         if per_s is not None:
             self._rate.allows(per_s, now_s)
 
-    def heard(self, answer: Answer, left_s: float, words: str = "", run: str = "") -> None:
+    def on_answer(self, answer: Answer, left_s: float, words: str = "", run: str = "") -> None:
         """Learn from an answer to what left at `left_s`: its throttling, the pause it asks for.
 
         words  of the vendor's, about the pause
@@ -414,11 +414,11 @@ class RateLimiter:
         for age_s in ages_s:
             number = self._count_in(now_s - age_s, now_s - max(0.0, age_s))
             for log in self._logs:
-                log.returned(number, now_s - age_s)
+                log.on_reply(number, now_s - age_s)
         for _ in range(unrecorded):
             self._unrecorded[self._count_in(now_s, now_s)] = now_s
             for log in self._logs:
-                log.returned(self._count - 1, now_s)
+                log.on_reply(self._count - 1, now_s)
         self._take_pause(pause)
         self._most_unrecorded = most_unrecorded
         self.is_open = True
@@ -479,7 +479,7 @@ class AccountLimiter:
         self._waiting: set[anyio.CancelScope] = set()
         self._is_closed = False
         self.watched = limiter.watched
-        self.returned = limiter.returned
+        self.on_reply = limiter.on_reply
         self.pause_left_s = limiter.pause_left_s
         self.slow = limiter.slow
 
@@ -488,9 +488,9 @@ class AccountLimiter:
         """The rate in force at the gate."""
         return self._limiter.per_second
 
-    def heard(self, answer: Answer, left_s: float, words: str = "") -> None:
+    def on_answer(self, answer: Answer, left_s: float, words: str = "") -> None:
         """As the gate's."""
-        self._limiter.heard(answer, left_s, words, self._run)
+        self._limiter.on_answer(answer, left_s, words, self._run)
 
     @contextmanager
     def while_open(self) -> Iterator[None]:
@@ -530,7 +530,7 @@ class AccountLimiter:
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()
             if number is not None:
-                self._limiter.returned(number, self._limiter.now_s(), None)
+                self._limiter.on_reply(number, self._limiter.now_s(), None)
             return number is not None
         return False
 

@@ -23,16 +23,16 @@ class Permit:
         self._words = ""
         self.left_s = left_s
 
-    def back(self, reply: object = None) -> None:
+    def on_reply(self, reply: object = None) -> None:
         """A Reply came; or something else, and then none will. Only the first call counts."""
         if not self._is_back:
             self._is_back = True
             self._words = pause_words(reply) if isinstance(reply, Reply) else ""
-            self._account_limiter.returned(self._number, self.left_s, reply)
+            self._account_limiter.on_reply(self._number, self.left_s, reply)
 
-    def heard(self, answer: Answer) -> None:
+    def on_answer(self, answer: Answer) -> None:
         """What the reply means."""
-        self._account_limiter.heard(answer, self.left_s, self._words)
+        self._account_limiter.on_answer(answer, self.left_s, self._words)
 
 
 def pause_words(reply: Reply) -> str:

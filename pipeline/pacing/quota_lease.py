@@ -65,7 +65,7 @@ class QuotaLease:
     folder  of the locks
     now     what all clocks show
 
-    Its calls touch files: one at a time, `reach`, `take` and `note` in a thread. They raise
+    Its calls touch files: one at a time, `acquire`, `take_over`, `record` in a thread. They raise
     RunAborted where files cannot be used.
     """
 
@@ -91,7 +91,7 @@ class QuotaLease:
         self._waits_since_s: float | None = None
         self.is_held = False
 
-    def reach(self) -> bool:
+    def acquire(self) -> bool:
         """Hold the gate from now on, if no other process does; the first in line gets it next."""
         is_first = self._line.acquire(wait=False)
         if not is_first and time.monotonic() < self._let_go_s + FIRST_WITHIN_S:
@@ -116,7 +116,7 @@ class QuotaLease:
             return self._lock.held_by()
         return None
 
-    def take(self, runs: Runs) -> Handover:
+    def take_over(self, runs: Runs) -> Handover:
         """What other processes sent, to open the gate with; to be called once it is held."""
         now = self._now()
         entries = runs.departures(self.group, after=self._noted)
@@ -141,7 +141,7 @@ class QuotaLease:
             return not self._line.acquire(wait=False)
         return False
 
-    def note(self, runs: Runs, ages_s: list[float], *, under_way: int = 0) -> None:
+    def record(self, runs: Runs, ages_s: list[float], *, under_way: int = 0) -> None:
         """Put on record what left, since when it counts.
 
         under_way  so many more of which that is not known yet
@@ -152,7 +152,7 @@ class QuotaLease:
         number = runs.depart(self.group, entry, longest_s=self.limiter.terms.longest_s)
         self._noted = max(self._noted, number)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Others may hold the gate."""
         self._let_go_s = time.monotonic()
         self.is_held = False

@@ -69,12 +69,12 @@ class Rate:
 
     >>> rate = Rate(200.0, most_per_s=200.0)
     >>> for n in range(200):
-    ...     rate.left(n / 200)
+    ...     rate.on_sent(n / 200)
     ...     rate.accepted()
     >>> rate.refused(left_s=0.99, now_s=1.01), rate.per_s
     (None, 200.0)
     >>> for n in range(1, 200):
-    ...     rate.left(1.01 + n / 100)
+    ...     rate.on_sent(1.01 + n / 100)
     ...     rate.accepted() if n % 2 else rate.refused(1.01 + n / 100, 1.02 + n / 100)
     >>> 40 < rate.per_s < 50  # half of what left was accepted
     True
@@ -98,7 +98,7 @@ class Rate:
         self._budgets: deque[int] = deque(maxlen=BUDGETS)
         self._firm_per_s = 0.0  # where it was refused, if nothing was below that
 
-    def left(self, now_s: float) -> None:
+    def on_sent(self, now_s: float) -> None:
         """A request leaves."""
         self._left_s.append(now_s)
         if self.per_s < self.most_per_s and now_s >= self._rise_s:

@@ -31,10 +31,10 @@ class DepartureLog(Protocol):
         then may bring that forward.
         """
 
-    def left(self, counts_from_s: float, left_s: float) -> None:
+    def on_sent(self, counts_from_s: float, left_s: float) -> None:
         """A request leaves; until more is known of it, it counts from `counts_from_s` on."""
 
-    def returned(self, number: int, counts_from_s: float) -> None:
+    def on_reply(self, number: int, counts_from_s: float) -> None:
         """The reply to request `number` came, or none will: it counts from `counts_from_s` on."""
 
 
@@ -45,10 +45,10 @@ class WindowLog:
     is in there counts from less than a window before it left, and of such there were N - 1 at most.
 
     >>> log = WindowLog(Quota(1, 1.0))
-    >>> log.left(20.0, left_s=10.0)
+    >>> log.on_sent(20.0, left_s=10.0)
     >>> log.free_at_s(now_s=10.5)
     21.0
-    >>> log.returned(0, 10.25)
+    >>> log.on_reply(0, 10.25)
     >>> log.free_at_s(now_s=10.5)
     11.25
     """
@@ -70,7 +70,7 @@ class WindowLog:
             return float("-inf")
         return latest_s[len(latest_s) - limit] + self.quota.per_s
 
-    def left(self, counts_from_s: float, left_s: float) -> None:  # noqa: ARG002 - see Log
+    def on_sent(self, counts_from_s: float, left_s: float) -> None:  # noqa: ARG002 - see Log
         """One more counts."""
         self._under_way[self._count] = counts_from_s
         self._count += 1
@@ -80,7 +80,7 @@ class WindowLog:
             self._passed_s = self._latest_s[dropped - 1]
             del self._latest_s[:dropped]
 
-    def returned(self, number: int, counts_from_s: float) -> None:
+    def on_reply(self, number: int, counts_from_s: float) -> None:
         """Now it is known better, if it still counts."""
         before_s = self._under_way.pop(number)
         place = bisect_left(self._latest_s, before_s)
@@ -101,7 +101,7 @@ class DayLog:
     started_s  when a day began, in seconds of the clock
 
     >>> log = DayLog(Quota(1, 86400.0), started_s=1000.0)
-    >>> log.left(2010.0, left_s=2000.0)
+    >>> log.on_sent(2010.0, left_s=2000.0)
     >>> log.free_at_s(2001.0)
     87400.0
     """
@@ -122,13 +122,13 @@ class DayLog:
             return now_s
         return self._started_s + self.quota.per_s
 
-    def left(self, counts_from_s: float, left_s: float) -> None:
+    def on_sent(self, counts_from_s: float, left_s: float) -> None:
         """One more today; what arrived on an earlier day does not count."""
         self._turn_to(left_s)
         self._count += counts_from_s >= self._started_s
         self._under_way += 1
 
-    def returned(self, number: int, counts_from_s: float) -> None:  # noqa: ARG002 - see Log
+    def on_reply(self, number: int, counts_from_s: float) -> None:  # noqa: ARG002 - see Log
         """It arrived; that may have been in the next day."""
         self._under_way -= 1
         self._next += counts_from_s >= self._started_s + self.quota.per_s

@@ -99,8 +99,8 @@ def _blank(account: str, job: JobRow) -> PlanRow:
         account=account,
         entity=job.entity,
         job=job.text,
-        since_run=job.since_run,
-        since_row=job.since_row,
+        origin_run=job.origin_run,
+        origin_row=job.origin_row,
     )
 
 
@@ -133,7 +133,7 @@ def undo_row(
 
     seen  the entity's current state; ignored if the vendor cannot be read
     """
-    blank = _blank(account.name, applied.job)._replace(job="", since_run="", since_row=0)
+    blank = _blank(account.name, applied.job)._replace(job="", origin_run="", origin_row=0)
     change, before = operation.change, applied.before
     if change is None or before is None:
         return PlannedRow(blank._replace(kind=PlanKind.FINAL, note=_no_before(operation)), None)

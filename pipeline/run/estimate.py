@@ -1,4 +1,4 @@
-"""How long what is to be sent will take, and what it is that takes so long. Pure."""
+"""How long sending takes, and what bounds it. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 from pipeline.model.sample import LATENCY_BOUNDS_S
 
 ASSUMED_LATENCY_S = 0.25
-"""A reply takes about that long where nothing on record tells: rows of one entity wait for it."""
+"""Seconds that a reply takes if none is on record: rows of one entity wait for it."""
 
 _WITHIN: float = 2**-0.25  # the middle between two bounds that are half a doubling apart
 
 
 class Bottleneck(Enum):
-    """What a run cannot be faster than."""
+    """What bounds the speed of a run."""
 
     QUOTA = "the quota"
     IN_FLIGHT = "requests under way at once"
@@ -23,26 +23,26 @@ class Bottleneck(Enum):
 
 
 class Estimate(NamedTuple):
-    """How long it takes, and why."""
+    """How long sending takes, and what bounds it."""
 
     seconds: float
     bound: Bottleneck
 
 
-def forecast(
+def estimate_sending(
     requests: int, hottest: int, *, per_s: float, in_flight: int, latency_s: float | None
 ) -> Estimate:
-    """What sending takes where nothing goes wrong.
+    """Estimate how long sending takes if nothing fails.
 
     hottest    jobs of the entity that has most of them
-    per_s      requests a second that may leave
-    in_flight  at once, at most
-    latency_s  that a reply usually takes; None where nobody knows
+    per_s      requests per second that the quota allows
+    in_flight  requests in flight at most
+    latency_s  seconds that a reply usually takes; None if unknown
 
-    >>> forecast(1000, 1, per_s=20.0, in_flight=16, latency_s=0.2).seconds
+    >>> estimate_sending(1000, 1, per_s=20.0, in_flight=16, latency_s=0.2).seconds
     50.0
-    >>> forecast(1000, 1, per_s=200.0, in_flight=4, latency_s=0.5)
-    Forecast(seconds=125.0, bound=<Bound.IN_FLIGHT: 'requests under way at once'>)
+    >>> estimate_sending(1000, 1, per_s=200.0, in_flight=4, latency_s=0.5)
+    Estimate(seconds=125.0, bound=<Bottleneck.IN_FLIGHT: 'requests under way at once'>)
     """
     known = [Estimate(requests / per_s, Bottleneck.QUOTA)]
     if latency_s is not None:
@@ -54,9 +54,7 @@ def forecast(
 
 
 def mean_latency_s(histograms: Iterable[tuple[int, ...]]) -> float | None:
-    """What replies took on the average, out of counts for each of LATENCY_BOUNDS_S.
-
-    None where there were none.
+    """Mean seconds of a reply, from counts per LATENCY_BOUNDS_S; None if there are no replies.
 
     >>> mean_latency_s([(), (0,) * 37])
     >>> counts = [0] * 37

@@ -224,8 +224,8 @@ class _Stretch:
         environment = self._around(wire)
         senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
         for sender in senders:
-            if sender.account.name in way.shared.hopeless:
-                sender.stop(way.shared.hopeless[sender.account.name], is_permanent=True)
+            if sender.account.name in way.shared.stop_reasons:
+                sender.stop(way.shared.stop_reasons[sender.account.name], is_permanent=True)
         recovered = sent.progress
         sent.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
         if sent.signal is not None:  # it came before there was anything to stop
@@ -237,7 +237,9 @@ class _Stretch:
         with way.watch(sent.pool.progress):
             try:
                 async with (
-                    way.shared.kept(prepared.config, way.tell),
+                    way.shared.kept(
+                        prepared.config, way.tell, on_failure=partial(_abort, sent.pool)
+                    ),
                     _sampled(sent.pool, self.ledger, partial(legs_of, sent)),
                     orders.obeyed(sent.pool),
                 ):
@@ -256,7 +258,7 @@ class _Stretch:
             if sender.stopped and sender not in in_time
         }
         sent.over = over if over in sent.stopped.values() else ""
-        way.shared.hopeless |= {
+        way.shared.stop_reasons |= {
             sender.account.name: sender.stopped
             for sender in senders
             if sender.stopped and sender.is_permanent
@@ -314,6 +316,12 @@ class _Stretch:
         reason = wire.heard(status)
         if reason is not None and self.sent.pool is not None:
             self.sent.pool.stop_feeding(reason)
+
+
+def _abort(pool: WorkerPool, error: RunAborted) -> None:
+    """Take no further row; requests in flight finish."""
+    if not pool.is_stopped:
+        pool.stop(str(error))
 
 
 @asynccontextmanager

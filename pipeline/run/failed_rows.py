@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.jobs import JobsFile, read_jobs
 from pipeline.jobs.jobs_file import is_read_first
-from pipeline.jobs.subset import pick_jobs, pick_rows
+from pipeline.jobs.subset import subset_jobs, subset_rows
 from pipeline.loader import Bound
 from pipeline.loader.bind import ClearedField
 from pipeline.loader.issue_counts import SHOWN, WarningKind
@@ -79,7 +79,7 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         return {*rows} - {result.row for result in ended if result.status in DONE}
 
     accounts = {account.name: account for account in old.accounts}
-    jobs = pick_jobs(
+    jobs = subset_jobs(
         old.bound.jobs,
         folder,
         keep,
@@ -87,7 +87,7 @@ def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         batch_size=lambda account, name: accounts[account].batch_size(name),
         is_read_first=lambda account, job: is_read_first(accounts[account], job),
     )
-    snapshot = pick_rows(old.snapshot, folder / old.snapshot.path.name, keep)
+    snapshot = subset_rows(old.snapshot, folder / old.snapshot.path.name, keep)
     RunLedger.create(folder / LEDGER, run=folder.name).close()
     return StoredRun(
         format=FORMAT,

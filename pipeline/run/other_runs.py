@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
-from pipeline.jobs.entity_join import JoinedFile, since_runs, unreadable
+from pipeline.jobs.entity_join import JoinedFile, origin_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
 from pipeline.runs.record import open_record
@@ -52,12 +52,12 @@ class OtherRuns:
         """
         found = self._sequence(self._run)
         seen: set[str] = set()
-        ahead = since_runs(jobs, self._run)
+        ahead = origin_runs(jobs, self._run)
         while ahead:
             seen.add(name := ahead.pop())
             found = min(found, self._sequence(name))
             for path in self._paths(name):
-                ahead |= since_runs(path, name) - seen
+                ahead |= origin_runs(path, name) - seen
         return found
 
     def since(self, earliest: int) -> list[Run]:
@@ -95,7 +95,7 @@ class OtherRuns:
                 self._folder.with_name(run.name), run.commits, stands, self._note
             ) as record:
                 for path in self._paths(run.name):
-                    yield JoinedFile(path=path, run=run.name, remark=record.remark)
+                    yield JoinedFile(path=path, run=run.name, state=record.state)
 
     def _note(self, folder: Path, why: str) -> None:
         name = folder.name
@@ -154,7 +154,7 @@ class _Record:
         self._claimed: frozenset[int] = frozenset()
         self._is_damaged = False
 
-    def remark(self, jobs: Sequence[JobRow]) -> list[str]:
+    def state(self, jobs: Sequence[JobRow]) -> list[str]:
         """What is to be known of these jobs, in row order."""
         if not self._is_damaged:
             try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.loader import Bound, take
+from pipeline.loader import Bound, ingest
 from pipeline.loader.bind_plan import bind_plan
 from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
@@ -402,7 +402,7 @@ def take_and_bind(
     sources = inputs_of(config, is_sample=is_sample)
     named = options.operation or placed_in
     delimiter = sources[named].delimiter if named is not None and named in sources else None
-    snapshot = take(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
+    snapshot = ingest(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
     snapshot = replace(snapshot, source=shown or path)
     with (
         RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
@@ -440,7 +440,7 @@ def _take_plan(
             what = f"it was made for account {name} at {planned.accounts[name]}, which leads "
             what += f"to {fingerprint(account)} now"
             raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
-    snapshot = take(path, folder / "snapshot.parquet", rows=options.rows)
+    snapshot = ingest(path, folder / "snapshot.parquet", rows=options.rows)
     snapshot = replace(snapshot, source=shown)
     with RunLedger.create(folder / LEDGER, run=folder.name) as ledger:
         bound = bind_plan(

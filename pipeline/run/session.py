@@ -20,11 +20,12 @@ from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
 from pipeline.run.destination_locks import lock_folder
 from pipeline.runs.registry import open_registry
+from pipeline.store import LedgerError
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
 from pipeline.workers.pool import WorkerPool
 
-LOOK_EVERY_S = 0.01
-"""How often a gate is looked at that another process holds."""
+CHECK_EVERY_S = 0.01
+"""Seconds between two attempts to acquire a quota that another process holds."""
 
 
 @dataclass(slots=True)
@@ -65,13 +66,13 @@ class RunOutcome:
 class Session:
     """What runs of one command share, one event loop for all of them.
 
-    tenures   by quota group: their gates hold across accounts and files
-    hopeless  accounts that would meet the same again -> why
-    interrupted  by which signal the command was; None while it is not
+    leases        quota group -> the lease of its limiter, shared by accounts and files
+    stop_reasons  account -> why no further run of the command sends to it
+    interrupted   the signal that interrupted the command; None while there was none
     """
 
-    tenures: dict[str, QuotaLease] = field(default_factory=dict)
-    hopeless: dict[str, str] = field(default_factory=dict)
+    leases: dict[str, QuotaLease] = field(default_factory=dict)
+    stop_reasons: dict[str, str] = field(default_factory=dict)
     interrupted: signal.Signals | None = None
     _sending: list[RunOutcome] = field(default_factory=list)
     _users: int = 0
@@ -81,102 +82,138 @@ class Session:
     def limiter(self, account: Account, config: Config) -> RateLimiter:
         """The one gate of an account's quota group. It opens once `kept` runs."""
         group = quota_group(account)
-        if group not in self.tenures:
+        if group not in self.leases:
             limiter = RateLimiter(
                 _terms(account), clock=time.monotonic, utc=time.time, paused=self._note_now
             )
             limiter.close()
-            self.tenures[group] = QuotaLease(group, limiter, lock_folder(config))
-        return self.tenures[group].limiter
+            self.leases[group] = QuotaLease(group, limiter, lock_folder(config))
+        return self.leases[group].limiter
 
     def _note_now(self) -> None:
         self._news.set()
 
     @asynccontextmanager
     async def kept(
-        self, config: Config, announce: Callable[[str], None] = lambda _words: None
+        self,
+        config: Config,
+        announce: Callable[[str], None] = lambda _words: None,
+        *,
+        on_failure: Callable[[RunAborted], None] | None = None,
     ) -> AsyncIterator[None]:
-        """While the block runs the gates are open, by turns with other processes.
+        """Share the quotas with other processes, in turns, while the block runs.
 
-        announce  is called, with words for people, where another process is waited for
+        announce    is called with text for people if another process is waited for
+        on_failure  is called once if the registry of runs cannot be used, to end the block; None:
+                    the block is cancelled
 
-        What left is on record once a second and at the end, a vendor's pause at once.
+        Send times go on record once a second and at the end, a vendor's pause at once. Raises
+        RunAborted at the end of the block if the registry could not be used, LedgerError if it is
+        damaged: no request gets a permit after that.
         """
+        failures: list[RunAborted] = []
+
+        async def keep() -> None:
+            try:
+                await self._keep(config, announce)
+            except RunAborted as error:
+                failures.append(error)
+                if on_failure is None:
+                    tasks.cancel_scope.cancel()
+                else:
+                    on_failure(error)
+
         self._users += 1
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._keep, config, announce)
+                tasks.start_soon(keep)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
             self._users -= 1
             with anyio.CancelScope(shield=True):
-                await self._note(config, is_last=not self._users)
+                await self._record_last(config)
+        for failure in failures:
+            raise failure
+
+    async def _record_last(self, config: Config) -> None:
+        with suppress(RunAborted):  # the results of the run come first
+            await self._record(config, is_last=not self._users)
 
     async def _keep(self, config: Config, announce: Callable[[str], None]) -> None:
-        async with self._keeper:  # of several runs one does it for all
+        async with self._keeper:  # one of several runs does it for all
             while True:
-                noted_s = time.monotonic()
+                recorded_s = time.monotonic()
                 self._news = anyio.Event()
-                await self._note(config)
-                while not self._has_to_note(noted_s):
-                    await self._take(config)
+                await self._record(config)
+                while not self._is_record_due(recorded_s):
+                    await self._acquire_leases(config)
                     self._announce_holders(announce)
-                    with anyio.move_on_after(self._rest_s(noted_s)):
+                    with anyio.move_on_after(self._rest_s(recorded_s)):
                         await self._news.wait()
 
-    def _has_to_note(self, noted_s: float) -> bool:
-        """Whether it is time, the last note being from `noted_s`, or there is a reason."""
-        is_time = time.monotonic() >= noted_s + REMEMBER_EVERY_S
-        return is_time or self._news.is_set() or any(map(_may_go, self.tenures.values()))
+    def _is_record_due(self, recorded_s: float) -> bool:
+        """True a second after the last record, which is from `recorded_s`, or if there is news."""
+        is_time = time.monotonic() >= recorded_s + REMEMBER_EVERY_S
+        return is_time or self._news.is_set() or any(map(_may_pass_on, self.leases.values()))
 
-    def _rest_s(self, noted_s: float) -> float:
-        """How long nothing has to be looked at."""
-        if not all(each.is_held and each.limiter.is_open for each in self.tenures.values()):
-            return LOOK_EVERY_S
-        return noted_s + REMEMBER_EVERY_S - time.monotonic()
+    def _rest_s(self, recorded_s: float) -> float:
+        """Seconds until the leases are checked again."""
+        if not all(each.is_held and each.limiter.is_open for each in self.leases.values()):
+            return CHECK_EVERY_S
+        return recorded_s + REMEMBER_EVERY_S - time.monotonic()
 
     def _announce_holders(self, announce: Callable[[str], None]) -> None:
-        for group, lease in self.tenures.items():
+        for group, lease in self.leases.items():
             who = lease.held_by_another()
             if who is not None:
                 vendor, origin, _ = group.split("|", 2)
                 announce(
                     f"{who} holds the quota of {vendor} at {origin}: waiting until it passes it on "
-                    "or ends. Where it is stopped, continue or end it"
+                    "or ends. If it is stopped, continue or end it"
                 )
 
-    async def _take(self, config: Config) -> None:
-        waiting = [lease for lease in self.tenures.values() if not lease.is_held]
+    async def _acquire_leases(self, config: Config) -> None:
+        """Acquire the leases that no other process holds, and open their limiters.
 
-        def take() -> list[tuple[QuotaLease, Handover]]:
-            reached: list[QuotaLease] = []
+        Raises RunAborted if the registry cannot be used; then none of them is held.
+        """
+        waiting = [lease for lease in self.leases.values() if not lease.is_held]
+
+        def acquire() -> list[tuple[QuotaLease, Handover]]:
+            acquired: list[QuotaLease] = []
             try:
                 for lease in waiting:
-                    if lease.reach():
-                        reached.append(lease)  # noqa: PERF401 - also of those before a failure
-                if reached:
-                    with open_registry(config) as runs:
-                        return [(lease, lease.take(runs)) for lease in reached]
-            except RunAborted:  # the recorder tells of it
-                for lease in reached:
-                    lease.let_go()
-            return []
+                    if lease.acquire():
+                        acquired.append(lease)  # noqa: PERF401 - also those before a failure
+                if not acquired:
+                    return []
+                with open_registry(config) as runs:
+                    return [(lease, lease.take_over(runs)) for lease in acquired]
+            except RunAborted:
+                for lease in acquired:
+                    lease.release()
+                raise
 
         if waiting:
-            with anyio.CancelScope(shield=True):  # what was taken is known to be
-                for lease, taken in await anyio.to_thread.run_sync(take):
-                    lease.limiter.open(*taken, most_unrecorded=lease.most_unrecorded)
+            with anyio.CancelScope(shield=True):  # each lease that is held is known to be
+                for lease, handover in await anyio.to_thread.run_sync(acquire):
+                    lease.limiter.open(*handover, most_unrecorded=lease.most_unrecorded)
 
-    async def _note(self, config: Config, *, is_last: bool = False) -> None:
-        """Put on record what left; let go of gates that others wait for, in the end of all."""
-        held = [lease for lease in self.tenures.values() if lease.is_held]
+    async def _record(self, config: Config, *, is_last: bool = False) -> None:
+        """Put send times and pauses on record, and pass on the leases that others wait for.
+
+        is_last  pass on every lease
+
+        Raises LedgerError if the registry is damaged.
+        """
+        held = [lease for lease in self.leases.values() if lease.is_held]
         for lease in held:
             if is_last or lease.is_wanted():
                 lease.limiter.close()
-        # in the end also those that wait
-        leaving = [each for each in self.tenures.values() if is_last or _may_go(each)]
-        facts = [
+        # at the end also those that this process waits for
+        leaving = [each for each in self.leases.values() if is_last or _may_pass_on(each)]
+        times = [
             (
                 each,
                 each.limiter.take_ages_s(is_all=each in leaving),
@@ -184,26 +221,28 @@ class Session:
             )
             for each in held
         ]
-        tenures = self.tenures.values()
-        new = [(each, asked) for each in tenures if (asked := each.limiter.unrecorded_pause)]
+        leases = self.leases.values()
+        pauses = [(each, pause) for each in leases if (pause := each.limiter.unrecorded_pause)]
         paused = [each for each in held if each.limiter.is_pause_on_record]
 
-        def note() -> list[QuotaLease]:
+        def record() -> list[QuotaLease]:
             lifted: list[QuotaLease] = []
-            with suppress(RunAborted), open_registry(config) as runs:  # the recorder tells of it
-                for lease, ages_s, under_way in facts:
-                    lease.note(runs, ages_s, under_way=under_way)
-                for lease, asked in new:
-                    runs.pause(lease.group, asked)
-                    lease.limiter.recorded_pause(asked)
-                lifted += [each for each in paused if runs.pause_of(each.group) is None]
-            for lease in leaving:
-                lease.let_go()
+            try:
+                with _unless_damaged(), open_registry(config) as runs:
+                    for lease, ages_s, under_way in times:
+                        lease.record(runs, ages_s, under_way=under_way)
+                    for lease, pause in pauses:
+                        runs.pause(lease.group, pause)
+                        lease.limiter.recorded_pause(pause)
+                    lifted += [each for each in paused if runs.pause_of(each.group) is None]
+            finally:
+                for lease in leaving:
+                    lease.release()
             return lifted
 
-        if held or leaving or new:
+        if held or leaving or pauses:
             with anyio.CancelScope(shield=True):
-                for lease in await anyio.to_thread.run_sync(note):
+                for lease in await anyio.to_thread.run_sync(record):
                     lease.limiter.lift_pause()
             for lease in held:
                 lease.limiter.recorded()
@@ -227,8 +266,19 @@ class Session:
                 sent.pool.stop(f"interrupted by {number.name}")
 
 
-def _may_go(lease: QuotaLease) -> bool:
-    """Whether a gate that was closed can be passed on: all is known of what left."""
+@contextmanager
+def _unless_damaged() -> Iterator[None]:
+    """Drop a RunAborted that is no damage: the recorder reports the same disk."""
+    try:
+        yield
+    except LedgerError:
+        raise
+    except RunAborted:
+        pass
+
+
+def _may_pass_on(lease: QuotaLease) -> bool:
+    """True if the limiter is closed and the end of every request is known."""
     return lease.is_held and not lease.limiter.is_open and lease.limiter.is_settled
 
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from pipeline.jobs.entity_join import JoinedFile, JoinedJob, meet
+from pipeline.jobs.entity_join import JoinedFile, JoinedJob, join_entities
 from pipeline.model import Effect, JobRow, RowResult, Status
 from pipeline.run.other_runs import OtherRuns
 from pipeline.run.prepare import Prepared
@@ -96,7 +96,7 @@ class StaleRow:
     is_in_doubt  it may have been applied before
     """
 
-    met: JoinedJob
+    job: JoinedJob
     fate: StaleRowDecision
     by: NewerRow | None
     is_in_doubt: bool
@@ -153,7 +153,7 @@ class _Settling:
         results: list[RowResult] = []
         for decided in self._decided():
             if decided.fate is StaleRowDecision.IN_DOUBT:
-                claims.append(decided.met.row)
+                claims.append(decided.job.row)
             elif decided.fate is not StaleRowDecision.SENT:
                 results.append(self._result(decided))
             if len(claims) + len(results) >= ROWS_AT_ONCE:
@@ -172,12 +172,12 @@ class _Settling:
         host = JoinedFile(
             path=self._jobs.path,
             run=self._run,
-            remark=partial(self._stands, self._ledger, self._claimed),
+            state=partial(self._stands, self._ledger, self._claimed),
         )
-        met = meet(
+        met = join_entities(
             host,
             self._others.guests(newer, self._stands),
-            asks=lambda rows: {*rows} - self._ledger.ended(rows).keys(),
+            select=lambda rows: {*rows} - self._ledger.ended(rows).keys(),
             rows=sum(run.rows for run in newer) + self._jobs.rows,
             folder=self._folder,
         )
@@ -185,7 +185,7 @@ class _Settling:
         for group in met:
             for each in decide(group, self._run, sequences, readable):
                 is_for_lane = each.fate in {StaleRowDecision.IN_DOUBT, StaleRowDecision.UNSETTLED}
-                if not (is_for_lane and each.met.row in self._claimed):
+                if not (is_for_lane and each.job.row in self._claimed):
                     yield each
 
     def _stands(
@@ -217,7 +217,7 @@ class _Settling:
         return operation.writes(settings, wanted)
 
     def _result(self, decided: StaleRow) -> RowResult:
-        met, fate, hint = decided.met, decided.fate, _HINTS[decided.fate]
+        met, fate, hint = decided.job, decided.fate, _HINTS[decided.fate]
         if decided.by is not None and decided.by.run in self._others.damaged:
             hint = _DAMAGED.format(run=decided.by.run)
         return RowResult(
@@ -243,7 +243,7 @@ def _status(decided: StaleRow) -> Status:
 
 
 def _words(decided: StaleRow) -> str:
-    met, by = decided.met, decided.by
+    met, by = decided.job, decided.by
     other = f"row {by.row} of run {by.run}" if by else "an earlier row"
     match decided.fate:
         case StaleRowDecision.UNCHANGED:
@@ -252,7 +252,7 @@ def _words(decided: StaleRow) -> str:
             return f"{other} is newer and was applied"
         case StaleRowDecision.UNSETTLED:
             return f"{other} is the same and may have been applied; twice would do harm"
-    own = f"row {met.since_row or met.row} of run {met.since_run or met.run}"
+    own = f"row {met.origin_row or met.row} of run {met.origin_run or met.run}"
     is_known = by is not None and by.effect is Effect.APPLIED
     what = "wrote part of the same" if is_known else "may have written the same"
     return f"{other} {what}, and is newer than {own}"
@@ -269,7 +269,7 @@ def decide(
 ) -> Iterator[StaleRow]:
     """What becomes of the rows of `run` that ask. Pure.
 
-    group      rows of one entity, `remark` a `RowState`
+    group      rows of one entity, `state` a `RowState`
     sequences  of runs by name; one that is missing is older than all
     readable   operations whose entities can be read back
     """
@@ -277,20 +277,20 @@ def decide(
     going: dict[Writes, int] = {}  # rows of this run that are newer and to be sent: the first
     placed = sorted(places(group, sequences), key=itemgetter(0), reverse=True)
     for _, same in groupby(placed, key=itemgetter(0)):
-        standing = sorted((met, read_stand(met.remark)) for _, met in same)
+        standing = sorted((met, read_stand(met.state)) for _, met in same)
         for met, stand in standing:
-            if stand.status is Status.SUPERSEDED and not met.asks:
+            if stand.status is Status.SUPERSEDED and not met.is_selected:
                 _pass(passed, met, stand)
         was = _was(standing)
         for met, stand in standing:
-            if met.asks:
+            if met.is_selected:
                 newer = [*passed.values(), *_ahead(going, run, met.row)]
                 decided = _fate(met, stand, newer, was, can_be_read=met.operation in readable)
                 if decided.fate in {StaleRowDecision.SENT, StaleRowDecision.IN_DOUBT}:
                     going[stand.writes] = min(met.row, going.get(stand.writes, met.row))
                 yield decided
         for met, stand in standing:
-            if not met.asks:
+            if not met.is_selected:
                 _pass(passed, met, stand)
 
 
@@ -306,12 +306,14 @@ def places(
     found = []
     for met in sorted(group, key=lambda each: (sequences.get(each.run, 0), each.row)):
         origin = met
-        while (before := by_row.get((origin.since_run, origin.since_row))) is not None:
+        while (before := by_row.get((origin.origin_run, origin.origin_row))) is not None:
             if sequences.get(before.run, 0) >= sequences.get(origin.run, 0):
                 break
             origin = before
         run, row = (
-            (origin.since_run, origin.since_row) if origin.since_run else (origin.run, origin.row)
+            (origin.origin_run, origin.origin_row)
+            if origin.origin_run
+            else (origin.run, origin.row)
         )
         place = sequences.get(run, 0), row
         version = first.setdefault((*place, met.payload), (sequences.get(met.run, 0), met.row))
@@ -330,7 +332,7 @@ def _was(standing: Iterable[tuple[JoinedJob, RowState]]) -> NewerRow | None:
     found: NewerRow | None = None
     for met, stand in standing:
         is_more = found is None or found.effect is Effect.MAYBE
-        if not met.asks and stand.effect is not Effect.NONE and is_more:
+        if not met.is_selected and stand.effect is not Effect.NONE and is_more:
             found = NewerRow(met.run, met.row, stand.writes, stand.effect)
     return found
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
@@ -32,7 +33,10 @@ def fingerprint(account: Account) -> str:
 
 @contextmanager
 def open_registry(config: Config) -> Iterator[Runs]:
-    """The file that runs share. Raises RunAborted where it cannot be used."""
+    """Open the registry: the file that all runs share.
+
+    Raises RunAborted if it cannot be used, DamagedRegistryError if it is damaged.
+    """
     try:
         config.ledger_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -40,22 +44,33 @@ def open_registry(config: Config) -> Iterator[Runs]:
             f"{config.ledger_folder} cannot be made: {error.strerror}. Mend its permissions, or "
             "set `ledger`"
         ) from error
-    runs = _opened(config)
-    try:
-        yield runs
-    finally:
-        runs.close()
+    witness = config.ledger_folder / WITNESSES / config.ledger.name
+    with _with_advice(config.ledger):
+        runs = Runs(config.ledger, witness=witness, checks=config.checks)
+        try:
+            yield runs
+        finally:
+            runs.close()
 
 
-def _opened(config: Config) -> Runs:
+class DamagedRegistryError(LedgerError):
+    """The registry of runs is damaged; the message says what to do."""
+
+
+@contextmanager
+def _with_advice(ledger: Path) -> Iterator[None]:
+    """Add to an error about damage of `ledger` what to do."""
     try:
-        witness = config.ledger_folder / WITNESSES / config.ledger.name
-        return Runs(config.ledger, witness=witness, checks=config.checks)
+        yield
+    except DamagedRegistryError:
+        raise
     except LedgerError as error:
-        raise LedgerError(
+        if not str(error).startswith(str(ledger)):  # about a run, or about another file
+            raise
+        raise DamagedRegistryError(
             f"{error}. It says which runs there are and what their quotas remember; nothing is "
-            "sent without it. Reports stay. To go on without what it knew, look at the vendor for "
-            "what unfinished runs have sent, then set `ledger` to a file in another folder"
+            "sent without it. Reports stay. To continue without it, check at the vendor what "
+            "unfinished runs have sent, then set `ledger` to a file in another folder"
         ) from error
 
 

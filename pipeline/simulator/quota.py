@@ -35,7 +35,7 @@ def parse_quota(text: str) -> VendorQuota:
     raises  SimulatorError for any other text
 
     >>> parse_quota("1000/min")
-    Quota(text='1000/min', limit=1000, window_s=60.0)
+    VendorQuota(text='1000/min', limit=1000, window_s=60.0)
     """
     match = _QUOTA.fullmatch(text)
     if match is None:

@@ -1,12 +1,12 @@
-"""Checksums that a Parquet file carries: of each of its row groups, and of its footer.
+"""Checksums in a Parquet file: one per row group, and one of the footer.
 
-They lie between the row groups and the footer, where readers of Parquet look at nothing:
+They are between the row groups and the footer, where Parquet readers do not look:
 
     PAR1 | row groups | a line per row group | trailer | footer | its length | PAR1
 
-A line is where the row group ends, how many rows it holds, and the CRC-32 of its bytes. The trailer
-holds the number of lines, the CRC-32 of all that follows it, the CRC-32 of the lines and of the
-trailer itself, and a mark. The footer names `KEY`, so that a lost mark is no lost checksum.
+A line holds the end of the row group, its last row, and the CRC-32 of its bytes. The trailer holds
+the number of lines, the CRC-32 of everything after the trailer, the CRC-32 of the lines and of the
+trailer itself, and a mark. The footer contains `KEY`, so that a lost mark is noticed.
 Source: https://github.com/apache/parquet-format (layout, Thrift definition of the footer).
 """
 
@@ -16,17 +16,18 @@ import hashlib
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
 from pipeline.model import DamagedError
 from pipeline.store.files import sync_file
+from pipeline.store.thrift import Struct, ThriftReader
 
 KEY = "offer-pipeline:checksums"
-"""Name of an entry among the metadata of a file that carries checksums; its value is 1."""
+"""Metadata entry of a file with checksums; its value is 1."""
 
 _MARK = b"OPSUMS01"
 _MAGIC = b"PAR1"
@@ -37,9 +38,9 @@ _READ_BYTES = 1 << 20
 
 
 class Group(NamedTuple):
-    """A row group: its bytes are those from the end of the one before to `end`.
+    """A row group: the bytes from the end of the previous one to `end`.
 
-    last_row  of the file, counted from 1, that lies in it
+    last_row  number of its last row in the file, from 1
     """
 
     end: int
@@ -49,9 +50,9 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Checksums:
-    """What a file says of itself.
+    """The checksums of a file.
 
-    digest  SHA-256 over all checksums, hexadecimal: two files of one digest hold the same
+    digest  SHA-256 of all checksums, hexadecimal: files with equal digests have equal content
     """
 
     path: Path
@@ -59,10 +60,10 @@ class Checksums:
     digest: str
 
     def check(self, first: int, last: int, *, but: range = range(0)) -> range:
-        """Compare the row groups of rows `first` to `last`, from 1: the numbers of these groups.
+        """Check the row groups of rows `first` to `last`, from 1; return their numbers.
 
-        but     groups that were compared just now
-        raises  DamagedError where one is not what was written, OSError where it cannot be read
+        but     groups to leave out, because they were just checked
+        raises  DamagedError if a group does not match, OSError if it cannot be read
         """
         ends = [group.last_row for group in self.groups]
         end = min(bisect_right(ends, last - 1) + 1, len(ends))
@@ -73,7 +74,7 @@ class Checksums:
         return found
 
     def check_all(self) -> None:
-        """The same for all rows."""
+        """Check all row groups."""
         if self.groups:
             self.check(1, self.groups[-1].last_row)
 
@@ -86,7 +87,7 @@ class Checksums:
 
 
 def not_as_written(path: Path, what: str) -> DamagedError:
-    """The error for a file that is not what was written.
+    """The error for a file that changed after it was written.
 
     >>> print(not_as_written(Path("a.parquet"), "its footer is cut off"))
     a.parquet is damaged: its footer is cut off. The disk or another program changed it
@@ -95,9 +96,9 @@ def not_as_written(path: Path, what: str) -> DamagedError:
 
 
 def add_checksums(path: Path) -> Checksums:
-    """Put the checksums of a Parquet file, whose metadata name `KEY`, into it, and sync it.
+    """Add checksums to a Parquet file whose metadata contain `KEY`, and sync it.
 
-    Raises OSError where the file cannot be written, ValueError where it is no Parquet.
+    Raises OSError if the file cannot be written, ValueError if it is not Parquet.
     """
     with path.open("rb+") as file:
         footer_at, tail = _tail(file)
@@ -112,16 +113,16 @@ def add_checksums(path: Path) -> Checksums:
 
 
 def read_checksums(path: Path) -> Checksums | None:
-    """The checksums of a file, and the footer compared with them; None where it carries none.
+    """Read the checksums of a file and check the footer; None if the file has none.
 
-    Raises DamagedError where they or the footer are not what was written, OSError where the file
-    cannot be read. A file that is no Parquet at all carries none.
+    Raises DamagedError if the checksums or the footer were changed, OSError if the file cannot be
+    read. A file that is not Parquet has none.
     """
     with path.open("rb") as file:
         try:
             footer_at, tail = _tail(file)
         except ValueError:
-            return None  # whoever decodes it says so
+            return None  # decoding it reports the error
         file.seek(max(0, footer_at - _TRAILER.size))
         trailer = file.read(_TRAILER.size)
         if footer_at < _TRAILER.size or trailer[-len(_MARK) :] != _MARK:
@@ -143,10 +144,10 @@ def read_checksums(path: Path) -> Checksums | None:
 
 
 def check_is(path: Path, digest: str) -> Checksums | None:
-    """Raise DamagedError unless `path` is the file that was written with that digest.
+    """Raise DamagedError unless the file at `path` has this digest.
 
-    digest   empty for a file of an earlier version, which carries no checksums: nothing is known
-    returns  its checksums; of its rows nothing was read yet
+    digest   empty for a file of an earlier version, which has no checksums: it is not compared
+    returns  its checksums; no row is read or checked
     """
     try:
         found = read_checksums(path)
@@ -158,7 +159,7 @@ def check_is(path: Path, digest: str) -> Checksums | None:
 
 
 def check_whole(path: Path, digest: str) -> None:
-    """The same, and all rows are read."""
+    """Check the digest and all row groups. Raises DamagedError."""
     if (found := check_is(path, digest)) is not None:
         found.check_all()
 
@@ -168,7 +169,7 @@ def _digest(data: bytes) -> str:
 
 
 def _tail(file: BinaryIO) -> tuple[int, bytes]:
-    """Where the footer begins, and all bytes from there on. Raises ValueError for no Parquet."""
+    """The start of the footer, and all bytes from there. Raises ValueError if it is not Parquet."""
     size = file.seek(0, os.SEEK_END)
     if size < len(_MAGIC) + _END.size:
         raise ValueError("too short for Parquet")
@@ -185,7 +186,7 @@ def _read_at(file: BinaryIO, start: int, end: int) -> bytes:
 
 
 def _crc(file: BinaryIO, start: int, end: int) -> int:
-    """Of the bytes of a stretch; of those that are there, where the file is too short."""
+    """CRC-32 of the bytes from `start` to `end`, or to the end of a shorter file."""
     checksum = 0
     file.seek(start)
     while start < end and (data := file.read(min(_READ_BYTES, end - start))):
@@ -195,7 +196,7 @@ def _crc(file: BinaryIO, start: int, end: int) -> int:
 
 
 def _groups(file: BinaryIO, footer_at: int, tail: bytes) -> Iterator[Group]:
-    """The row groups as they lie in the file; what is between them belongs to the next one."""
+    """The row groups in file order; bytes between two groups belong to the second."""
     found = list(_ends(tail))
     start = row = 0
     for number, (end, rows) in enumerate(found, 1):
@@ -205,94 +206,19 @@ def _groups(file: BinaryIO, footer_at: int, tail: bytes) -> Iterator[Group]:
         start = until
 
 
-# -------------------------------------------------------- the footer, as far as it is needed
-
 _ROW_GROUPS, _COLUMNS, _ROWS, _OF_COLUMN = 4, 1, 3, 3
 _BYTES, _DATA_AT, _DICTIONARY_AT = 7, 9, 11
-_TRUE, _FALSE, _I8, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET = range(1, 11)
-_STRUCT = 12
-_LONG = 15  # the length of a list stands behind its head
-_MORE = 128  # of a number that goes on in the next byte
 
 
 def _ends(footer: bytes) -> Iterator[tuple[int, int]]:
-    """Where each row group of a footer ends, and how many rows it holds."""
-    reader = _Compact(footer)
-    for number, kind in reader.fields():
-        if number != _ROW_GROUPS:
-            reader.value(kind)
-            continue
-        for _ in range(reader.list_head()[0]):
-            group = reader.struct()
-            yield max(map(_end_of, group[_COLUMNS])), group[_ROWS]
+    """The end and the number of rows of each row group in a footer."""
+    reader = ThriftReader(footer)
+    for _ in range(reader.enter(_ROW_GROUPS)):
+        group = reader.struct({_COLUMNS, _ROWS})
+        yield max(map(_end_of, group[_COLUMNS])), group[_ROWS]
 
 
-def _end_of(column: dict[int, Any]) -> int:
+def _end_of(column: Struct) -> int:
     meta = column[_OF_COLUMN]
     starts = [meta[at] for at in (_DATA_AT, _DICTIONARY_AT) if meta.get(at)]
     return int(min(starts) + meta[_BYTES])
-
-
-class _Compact:
-    """Values of Thrift's compact protocol, one after the other; structs by number of field."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-        self._read: dict[int, Callable[[], Any]] = {
-            _TRUE: lambda: True,
-            _FALSE: lambda: False,
-            _I8: self._byte,
-            **dict.fromkeys((_I16, _I32, _I64), self._integer),
-            _DOUBLE: lambda: self._bytes(8),
-            _BINARY: lambda: self._bytes(self._varint()),
-            **dict.fromkeys((_LIST, _SET), self._list),
-            _STRUCT: self.struct,
-        }
-
-    def fields(self) -> Iterator[tuple[int, int]]:
-        """Number and kind of each field of a struct; its value is to be read before the next."""
-        number = 0
-        while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self._integer()
-            yield number, head & 15
-
-    def struct(self) -> dict[int, Any]:
-        """A whole struct."""
-        return {number: self.value(kind) for number, kind in self.fields()}
-
-    def list_head(self) -> tuple[int, int]:
-        """How many values follow, and their kind."""
-        head = self._byte()
-        return (self._varint() if head >> 4 == _LONG else head >> 4), head & 15
-
-    def value(self, kind: int) -> Any:
-        """A value of a kind that footers have."""
-        if kind not in self._read:
-            raise ValueError(f"a footer with values of kind {kind}")
-        return self._read[kind]()
-
-    def _list(self) -> list[Any]:
-        count, kind = self.list_head()
-        return [self.value(_I8 if kind in (_TRUE, _FALSE) else kind) for _ in range(count)]
-
-    def _byte(self) -> int:
-        self._at += 1
-        return self._data[self._at - 1]
-
-    def _bytes(self, count: int) -> bytes:
-        self._at += count
-        return self._data[self._at - count : self._at]
-
-    def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & ~_MORE) << shift
-            if not byte & _MORE:
-                return value
-            shift += 7
-
-    def _integer(self) -> int:
-        coded = self._varint()
-        return (coded >> 1) ^ -(coded & 1)

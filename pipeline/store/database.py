@@ -54,13 +54,13 @@ _TROUBLES = (  # start of the name of SQLite's result code, what it means, what 
 _PLAIN = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
-def trouble(path: Path, code: str, words: str) -> RunAborted:
+def error_for(path: Path, code: str, words: str) -> RunAborted:
     """What SQLite's result code means, in words; LedgerError where the file itself is at fault.
 
     code   its extended name, for example SQLITE_IOERR_WRITE; empty where Python gave up by itself
     words  SQLite's own message
 
-    >>> print(trouble(Path("ledger.db"), "SQLITE_FULL", "database or disk is full"))
+    >>> print(error_for(Path("ledger.db"), "SQLITE_FULL", "database or disk is full"))
     ledger.db cannot be used: the disk is full (database or disk is full). Make room
     """
     for start, what, todo in _TROUBLES:
@@ -78,7 +78,7 @@ def damaged(path: Path, what: str) -> LedgerError:
 
 
 @contextmanager
-def told_in_words(path: Path) -> Iterator[None]:
+def ledger_errors(path: Path) -> Iterator[None]:
     """Errors of SQLite and of the operating system become RunAborted or LedgerError."""
     try:
         yield
@@ -89,7 +89,7 @@ def told_in_words(path: Path) -> Iterator[None]:
     ) as error:  # SQLite quotes a damaged schema, and Python cannot read that
         raise damaged(path, "its tables are not those that were made") from error
     except sqlite3.Error as error:
-        raise trouble(path, getattr(error, "sqlite_errorname", ""), str(error)) from error
+        raise error_for(path, getattr(error, "sqlite_errorname", ""), str(error)) from error
     except OSError as error:
         todo = "" if isinstance(error, _PLAIN) else ". Make room or mend the permissions"
         raise RunAborted(f"{path} cannot be used: {error.strerror}{todo}") from error
@@ -139,7 +139,7 @@ class Database:
         self.seed = 0
         """What the checksums of rows start from: rows of another owner's file do not fit. 0 where
         an earlier version began the file, or it has no owner."""
-        with told_in_words(path):
+        with ledger_errors(path):
             _refuse_network(path)
             if path.stat() and path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -167,7 +167,7 @@ class Database:
     @property
     def commits(self) -> int:
         """Number of the last commit."""
-        with told_in_words(self.path):
+        with ledger_errors(self.path):
             return _commits(self._connection)
 
     @contextmanager
@@ -176,7 +176,7 @@ class Database:
 
         at_least  what the number of this commit is to be at least
         """
-        with told_in_words(self.path):
+        with ledger_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -196,12 +196,12 @@ class Database:
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query. Nothing stays open behind it: an open one would hold up the log."""
-        with told_in_words(self.path):
+        with ledger_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
         """Write everything to the one file, where the disk lets us, and let go of it."""
-        with told_in_words(self.path):
+        with ledger_errors(self.path):
             try:
                 self._connection.close()
             finally:
@@ -333,7 +333,7 @@ def _owner_line(owner: str, seed: int) -> tuple[str, int, int]:
     return owner, seed, crc32(f"{owner} {seed}".encode())
 
 
-class Keeper:
+class DatabaseOwner:
     """What keeps its record in a database; a context that lets go of it in the end."""
 
     _database: Database

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from pipeline.store.database import told_in_words
+from pipeline.store.database import ledger_errors
 
 _READ_BYTES = 65_536
 
@@ -51,7 +51,7 @@ class Lock:
         """
         if self._file is not None:
             return True
-        with told_in_words(self._path):
+        with ledger_errors(self._path):
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -95,7 +95,7 @@ class Lock:
         """Let go, where it is held."""
         if self._file is not None:
             file, self._file = self._file, None
-            with told_in_words(self._path):
+            with ledger_errors(self._path):
                 try:
                     os.ftruncate(file, 0)
                 finally:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 from zlib import crc32
 
-from pipeline.store.database import OWNER, Database, create, damaged, told_in_words
+from pipeline.store.database import OWNER, Database, create, damaged, ledger_errors
 
 _FORMAT_1 = """
 CREATE TABLE befores (row INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, state TEXT NOT NULL);
@@ -35,7 +35,7 @@ class PreviousStates:
     def __init__(self, path: Path, *, run: str = "", witness: Path | None = None) -> None:
         self._path = path
         if not path.exists():
-            with told_in_words(path):
+            with ledger_errors(path):
                 create(path)
         self._turn = threading.Lock()
         self._database = Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness)

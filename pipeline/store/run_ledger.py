@@ -27,12 +27,12 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
     OWNER,
     Database,
-    Keeper,
+    DatabaseOwner,
     create,
     damaged,
+    ledger_errors,
     read_only,
     sum_of,
-    told_in_words,
 )
 
 _FORMAT_1 = """
@@ -105,7 +105,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII, whatever
 _Line = tuple[int, str, int, bytes]
 
 
-class RunLedger(Keeper):
+class RunLedger(DatabaseOwner):
     """A ledger in an existing file, all of which is checked before it is trusted.
 
     run       whose it is; empty: whosever
@@ -132,7 +132,7 @@ class RunLedger(Keeper):
     @classmethod
     def create(cls, path: Path, *, run: str = "", witness: Path | None = None) -> Self:
         """A new ledger, readable by its owner only. Raises RunAborted where there is a file."""
-        with told_in_words(path):
+        with ledger_errors(path):
             create(path)
         Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness).close()
         return cls(path, run=run, witness=witness)

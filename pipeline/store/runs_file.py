@@ -24,11 +24,11 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
     WAIT_S,
     Database,
-    Keeper,
+    DatabaseOwner,
     create,
     damaged,
+    ledger_errors,
     sum_of,
-    told_in_words,
 )
 from pipeline.store.page_checks import PageChecks
 
@@ -169,7 +169,7 @@ class Departures(NamedTuple):
     number: int = 0
 
 
-class Runs(Keeper):
+class Runs(DatabaseOwner):
     """The file that runs share; it is made where there is none.
 
     witness  where the number of its last commit is noted, beside the mark that lies with it
@@ -189,7 +189,7 @@ class Runs(Keeper):
         checks: PageChecks | None = None,
     ) -> None:
         self._path = path
-        with told_in_words(path), suppress(FileExistsError):
+        with ledger_errors(path), suppress(FileExistsError):
             create(path)
         self._database = Database(
             path, _MIGRATIONS, may_be_empty=True, wait_s=wait_s, witness=witness, checks=checks

@@ -289,7 +289,7 @@ class Watcher:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
                 invalid, warnings = prepared.bound.invalid, tuple(warnings_about(prepared))
                 self._tell(FileStarted(claim.file, prepared.run, rows, invalid, warnings))
-            self._shared.hopeless.clear()  # what stopped an account yesterday may be gone
+            self._shared.stop_reasons.clear()  # what stopped an account yesterday may be gone
             way = RunEnvironment(
                 watch=self._show,
                 shared=self._shared,

@@ -278,7 +278,7 @@ class AccountSender:
         try:
             return await self._verification_read.can_read_now(row, permit)
         finally:
-            permit.back()
+            permit.on_reply()
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
         """Claim `batch`, wait for a permit, send it; without a permit the batch is put back."""
@@ -302,7 +302,7 @@ class AccountSender:
             if permit is None:
                 self._queue.put_back(batch)
             else:
-                permit.back()
+                permit.on_reply()
 
     def _give_back(self, batch: Batch) -> None:
         """Release what `batch` holds: it was sent, or is not sent now."""
@@ -342,7 +342,7 @@ class AccountSender:
             if is_unsent:
                 self._queue.put_back(batch)
             for permit in permits:
-                permit.back()
+                permit.on_reply()
 
     async def _send_if_fresh(self, batch: Batch, permit: Permit, tasks: TaskGroup) -> None:
         if self._prechecks.is_fresh(batch[0]):

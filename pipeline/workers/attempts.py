@@ -50,7 +50,7 @@ class Attempts(RequestStep):
                 self._count_attempt(batch, permit.left_s)
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._deps.send(operation.encode(settings, jobs))
-                permit.back(reply)
+                permit.on_reply(reply)
                 answers = update_answers(operation, settings, jobs, reply)
         except Exception:
             # a bug in our code would occur again: end these rows instead of sending them again

@@ -392,7 +392,7 @@ class Backlog:
         return row
 
     def _track_unknown(self, job: JobRow, status: Status) -> None:
-        """Track entities with an unknown state; an update that replaces the whole makes it known."""
+        """Track entities with an unknown state, until an update replaces the whole."""
         if not self._can_block:
             return
         if status is Status.UNKNOWN:

@@ -126,7 +126,7 @@ class ConcurrencyLimiter:
 
     def on_sent(self, in_flight: int) -> None:
         """Count a request that is sent; `in_flight` includes it."""
-        self._concurrency.left(in_flight)
+        self._concurrency.on_sent(in_flight)
 
     def on_answer(
         self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool = False
@@ -149,7 +149,7 @@ class ConcurrencyLimiter:
         elif answer.verdict is Verdict.SPLIT and not was_down:
             self._mark_failed(batch, sent_s)
         self._check_patience(answer)
-        self._concurrency.heard(Verdict.OK if works else answer.verdict, sent_s, now_s)
+        self._concurrency.on_answer(Verdict.OK if works else answer.verdict, sent_s, now_s)
         if was_down and not self._breaker.is_down:
             self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)

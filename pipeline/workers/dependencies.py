@@ -78,7 +78,7 @@ class Dependencies:
     ) -> None:
         """Pass the answer to a request for `batch` to the limiters."""
         self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
-        permit.heard(answer)
+        permit.on_answer(answer)
         self.concurrency.on_answer(batch, answer, permit.left_s, is_read=is_read)
 
 
@@ -97,7 +97,7 @@ class RequestStep:
         """Send a read and count it as traffic."""
         with self._deps.traffic.request(permit.left_s):
             reply = await self._deps.send(request)
-            permit.back(reply)
+            permit.on_reply(reply)
         return reply
 
     def _read_delay_s(self, row: Row, answer: Answer, reads: int) -> float | None:

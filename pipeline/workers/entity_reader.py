@@ -139,13 +139,13 @@ class Reader:
             self.requests += 1
             try:
                 reply = await self._send(request)
-                permit.back(reply)
+                permit.on_reply(reply)
             finally:
-                permit.back()
+                permit.on_reply()
             if isinstance(reply, NoReply) and reply.lost_turn:
                 continue
             answer = read_answer(reply)
-            permit.heard(answer)
+            permit.on_answer(answer)
             is_throttled = answer.verdict is Verdict.THROTTLED
             if is_throttled:
                 refusals = self._on_throttled(refusals, answer)

@@ -370,12 +370,12 @@ class _Tokens:
             number = await self._limiter.permit()
             requested_s = self._clock()
             reply = await self._send(self._call.request)
-            self._limiter.returned(number, requested_s, reply)
+            self._limiter.on_reply(number, requested_s, reply)
             token = _token(self._call, reply)
             if token is not None:
                 return Granted(token, requested_s)
             answer = self._answer(reply)
-            self._limiter.heard(answer, requested_s)
+            self._limiter.on_answer(answer, requested_s)
             delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
             pause_s = answer.retry_after_s or 0.0
             waited_s += pause_s

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pipeline.cli import main
 from pipeline.config import load_config
 from pipeline.vendors import load_vendors
-from tests.cli.command import pipeline
+from tests.cli.command import pipeline, typed
 
 OPERATIONS = [op.name for vendor in load_vendors().values() for op in vendor.operations]
 
@@ -84,7 +84,7 @@ def test_templates_are_files_to_start_from(tmp_path, name):
     (tmp_path / "start.csv").write_text(in_process("operations", name, "--template", "csv"))
     config = load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)
     assert list(config.accounts) == [name.partition(".")[0]]
-    checked = pipeline(tmp_path, "check", "start.csv", "--operation", name, "--show", "1")
+    checked = typed(tmp_path, "check", "start.csv", "--operation", name, "--show", "1")
     assert checked.code == 0, checked
     assert "row 1 -> " in checked.out
     assert "curl -X P" in checked.out
@@ -94,7 +94,7 @@ def test_templates_are_files_to_start_from(tmp_path, name):
 
 
 def test_init_makes_a_folder_and_changes_nothing_that_exists(tmp_path):
-    assert pipeline(tmp_path, "init", "work").code == 0
+    assert typed(tmp_path, "init", "work").code == 0
     folder = tmp_path / "work"
     file = folder / "pipeline.toml"
     written = file.read_text()
@@ -102,7 +102,7 @@ def test_init_makes_a_folder_and_changes_nothing_that_exists(tmp_path):
     config = load_config(None, environ={}, vendors=load_vendors(), cwd=folder)
     assert set(config.accounts) == set(load_vendors())
     file.write_text(written + "# mine\n")
-    again = pipeline(tmp_path, "init", "work")
+    again = typed(tmp_path, "init", "work")
     assert again.code == 0
     assert "stays as it is" in again.out
     assert file.read_text() == written + "# mine\n"

@@ -19,8 +19,6 @@ from pipeline.store import Holder
 from tests.cli.command import Ended, ended, start, typed
 from tests.workplace import Simulator, configure, coupon, drop
 
-pytestmark = pytest.mark.quiet
-
 ROWS = 2_000
 HOLDER = Holder(17, "pipeline run", datetime(2026, 5, 1, tzinfo=UTC))
 
@@ -57,6 +55,7 @@ def asked(folder: Path, run: str, *quota: str) -> Ended:
     return typed(folder, "runs", run, "--quota", *quota)
 
 
+@pytest.mark.quiet("counts requests per second")
 def test_a_run_is_slowed_down_and_let_go_again(shop, vendor):
     with sending(shop, vendor) as (run, process):
         done = asked(shop, run, "shop", "4/s")

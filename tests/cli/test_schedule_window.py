@@ -21,8 +21,6 @@ from pipeline.runs import RunOptions
 from tests.cli.command import ended, environment, start, typed
 from tests.workplace import ENVIRON, Simulator, configure, configure_all, coupon, drop, simulator
 
-pytestmark = pytest.mark.quiet
-
 ROWS = 400
 
 
@@ -45,6 +43,7 @@ def slow_shop(shop: Path, vendor: Simulator) -> Path:
     return shop
 
 
+@pytest.mark.quiet("sends for three seconds at most, start included")
 def test_at_its_end_what_is_left_is_not_attempted_and_resume_carries_on(slow_shop, vendor):
     drop(slow_shop, *map(coupon, range(1, ROWS + 1)))
     until = soon(3).isoformat()
@@ -73,6 +72,7 @@ def test_a_run_that_is_through_before_its_end_ends_as_any_other(slow_shop):
     assert summary(slow_shop)["stopped"] == ""
 
 
+@pytest.mark.quiet("its first file must be under way within 2.5 s")
 def test_a_file_whose_turn_comes_after_the_end_is_a_run_of_its_own(slow_shop, vendor):
     drop(slow_shop, *map(coupon, range(1, ROWS + 1)), name="a.csv")
     drop(slow_shop, *map(coupon, range(1001, 1011)), name="b.csv")
@@ -90,6 +90,7 @@ def left_s(vendor: Simulator) -> list[float]:
     return sorted(began_s + entry["arrived_s"] for entry in vendor.get("log"))
 
 
+@pytest.mark.quiet("a request must leave within 0.3 s of its time")
 def test_the_first_request_leaves_on_time_and_not_before(slow_shop, vendor):
     drop(slow_shop, *map(coupon, range(1, 6)))
     at = soon(4)
@@ -131,6 +132,7 @@ def test_a_run_that_is_called_off_sends_nothing_and_leaves_nothing(slow_shop, ve
     assert "No run is unfinished" in typed(slow_shop, "resume").err
 
 
+@pytest.mark.quiet("a request must leave within 0.3 s of its time")
 def test_whoever_cannot_sign_in_learns_so_before_waiting(tmp_path):
     with simulator() as vendor:
         configure_all(tmp_path, vendor)

@@ -88,7 +88,7 @@ def test_repeated_entities_are_counted(
     jobs = [JobRow(n, "o", entity, True, "{}") for n, entity in enumerate(entities, 1)]
     path = written(tmp_path, jobs)
     assert find_repeats(path, len(jobs), part_rows=part_rows).jobs == expected
-    assert list(tmp_path.iterdir()) == [path]  # nothing is left aside
+    assert list(tmp_path.iterdir()) == [path]  # no temporary file is left
 
 
 @pytest.mark.parametrize("part_rows", [1000, 7])
@@ -114,7 +114,7 @@ def test_an_entity_with_few_jobs_is_not_named(tmp_path: Path) -> None:
     assert repeats.hottest(path) is None
 
 
-def test_rows_put_aside_that_come_back_as_others_are_noticed(tmp_path: Path) -> None:
+def test_changed_rows_in_a_temporary_file_are_noticed(tmp_path: Path) -> None:
     frame = pl.DataFrame({"n": range(100_000)})
     with Partition(tmp_path, 100_000, part_rows=10_000) as parts:
         parts.add(frame, frame["n"].hash())

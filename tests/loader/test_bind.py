@@ -418,14 +418,14 @@ def test_a_file_that_cannot_be_sent_leaves_nothing_behind(
 def test_an_old_report_may_be_sent_as_new(tmp_path: Path) -> None:
     row = {**ROW, "_run": "r", "_row": "9", "_account": "nowhere", "_operation": "nothing"}
     found = Bind(tmp_path, [row], force_order=True, account="shop")
-    assert [(job.since_run, job.since_row) for _, job in found.rows] == [("", 0)]
+    assert [(job.origin_run, job.origin_row) for _, job in found.rows] == [("", 0)]
 
 
 def test_rows_of_an_old_report_keep_their_place_in_time(tmp_path: Path) -> None:
     places = [("monday", "9"), ("", ""), ("sunday", "2.0")]
     rows = [{**ROW, "_run": run, "_row": row} for run, row in places]
     found = Bind(tmp_path, rows, known_runs={"monday", "sunday"}.__contains__)
-    kept = [(job.since_run, job.since_row) for _, job in found.rows]
+    kept = [(job.origin_run, job.origin_row) for _, job in found.rows]
     assert kept == [("monday", 9), ("", 0), ("sunday", 2)]
 
 
@@ -434,7 +434,7 @@ def test_a_parquet_report_says_the_same(tmp_path: Path) -> None:
         [{**ROW, "_run": "monday", "_row": 9}, {**ROW, "_run": None, "_row": None}]
     )
     found = Bind(tmp_path, table, file="gifts.parquet", known_runs=lambda _name: True)
-    assert [(job.since_run, job.since_row) for _, job in found.rows] == [("monday", 9), ("", 0)]
+    assert [(job.origin_run, job.origin_row) for _, job in found.rows] == [("monday", 9), ("", 0)]
 
 
 def test_a_row_without_a_place_in_time_is_told_with_its_other_faults(tmp_path: Path) -> None:
@@ -449,7 +449,7 @@ def test_a_row_without_a_place_in_time_is_told_with_its_other_faults(tmp_path: P
 
 def test_one_of_the_two_columns_alone_says_nothing(tmp_path: Path) -> None:
     found = Bind(tmp_path, [{**ROW, "_row": "9"}])
-    assert [(job.since_run, job.since_row) for _, job in found.rows] == [("", 0)]
+    assert [(job.origin_run, job.origin_row) for _, job in found.rows] == [("", 0)]
 
 
 def test_a_header_without_rows_is_no_job(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from pipeline.loader.decode_check import check_decodes
-from pipeline.loader.ingest import take
+from pipeline.loader.ingest import ingest
 from pipeline.model import InputError, RunAborted
 
 ABORTS = Path(__file__).parents[1] / "fuzz" / "found" / "files-parquet-aborts"
@@ -37,7 +37,7 @@ def test_parquet_that_would_end_the_process_is_refused_in_words(tmp_path: Path) 
     """A page that states two exbibytes."""
     (tmp_path / "a.parquet").write_bytes(ABORTS.read_bytes())
     with pytest.raises(InputError, match="decoding it ends the process"):
-        take(tmp_path / "a.parquet", tmp_path / "s.parquet")
+        ingest(tmp_path / "a.parquet", tmp_path / "s.parquet")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from pipeline.jobs.snapshot_file import open_snapshot
-from pipeline.loader.ingest import take
+from pipeline.loader.ingest import ingest
 from pipeline.loader.selection import RowSelection, parse_rows
 from pipeline.model import InputError, Snapshot
 from pipeline.store.parquet import ParquetWriter, read_frames
@@ -47,7 +47,7 @@ def rows_of(snapshot: Snapshot) -> list[tuple[object, ...]]:
 def refusal(source: Path, **options: object) -> str:
     snapshot = source.with_name("snapshot.parquet")
     with pytest.raises(InputError) as caught:
-        take(source, snapshot, **options)  # type: ignore[arg-type]
+        ingest(source, snapshot, **options)  # type: ignore[arg-type]
     assert not snapshot.exists()
     assert all(fault.file == str(source) for fault in caught.value.faults)
     return str(caught.value)
@@ -61,7 +61,7 @@ def test_a_snapshot_holds_the_rows_and_all_that_is_known(
     is_compressed = name.lower().endswith("gz")
     stored = packed(TEXT) if is_compressed else TEXT
     source = put(name, stored)
-    taken = take(source, tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
+    taken = ingest(source, tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
     assert taken == Snapshot(
         path=tmp_path / "s.parquet",
         source=source,
@@ -87,7 +87,7 @@ def test_a_snapshot_holds_the_rows_and_all_that_is_known(
 def test_a_header_without_rows_is_a_snapshot_without_rows(
     put: Callable[[str, bytes], Path], tmp_path: Path
 ) -> None:
-    taken = take(put("a.csv", b"id,name\n"), tmp_path / "s.parquet")
+    taken = ingest(put("a.csv", b"id,name\n"), tmp_path / "s.parquet")
     assert (taken.rows, taken.columns, rows_of(taken)) == (0, ("id", "name"), [])
     assert open_snapshot(taken.path) == taken
 
@@ -97,7 +97,7 @@ def test_gzip_may_have_several_members_and_padding(
 ) -> None:
     stored = packed(TEXT[:20]) + packed(b"") + packed(TEXT[20:]) + b"\0" * 512
     for chunk_bytes in (1, 3, 1 << 20):
-        taken = take(put("a.csv.gz", stored), tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
+        taken = ingest(put("a.csv.gz", stored), tmp_path / "s.parquet", chunk_bytes=chunk_bytes)
         assert rows_of(taken) == ROWS
 
 
@@ -237,7 +237,7 @@ def test_only_selected_rows_are_kept_with_their_numbers(
     chunk_bytes: int,
 ) -> None:
     source = put("a.csv", numbered(30))
-    taken = take(source, tmp_path / "s.parquet", rows=selection, chunk_bytes=chunk_bytes)
+    taken = ingest(source, tmp_path / "s.parquet", rows=selection, chunk_bytes=chunk_bytes)
     assert (taken.rows, taken.selected) == (30, len(rows))
     assert rows_of(taken) == [(row, 2 * row, str(row), "x") for row in rows]
 
@@ -304,7 +304,7 @@ def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
         }
     )
     frame.write_parquet(tmp_path / "a.parquet")
-    taken = take(tmp_path / "a.parquet", tmp_path / "s.parquet")
+    taken = ingest(tmp_path / "a.parquet", tmp_path / "s.parquet")
     found = pl.concat(read_frames(taken.path))
     assert found.drop("__row", "__line").equals(frame.drop(""))
     assert found.drop("__row", "__line").schema == frame.drop("").schema
@@ -318,7 +318,7 @@ def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
 def test_a_parquet_file_of_several_row_groups_is_numbered_through(tmp_path: Path) -> None:
     frame = pl.DataFrame({"n": range(50_000)})
     frame.write_parquet(tmp_path / "a.parquet", row_group_size=7_000)
-    taken = take(
+    taken = ingest(
         tmp_path / "a.parquet", tmp_path / "s.parquet", rows=parse_rows("7001,49999-60000")
     )
     assert rows_of(taken) == [(7001, None, 7000), (49_999, None, 49_998), (50_000, None, 49_999)]
@@ -356,7 +356,7 @@ def test_columns_that_are_not_read_are_left_out_and_named(
     tmp_path: Path, values: list[object], what: str
 ) -> None:
     pl.DataFrame({"a": values, "b": [1]}).write_parquet(tmp_path / "a.parquet")
-    taken = take(tmp_path / "a.parquet", tmp_path / "s.parquet")
+    taken = ingest(tmp_path / "a.parquet", tmp_path / "s.parquet")
     assert taken.unread["a"][0] == what
     assert rows_of(taken) == [(1, None, 1)]
     assert open_snapshot(taken.path) == taken
@@ -364,7 +364,7 @@ def test_columns_that_are_not_read_are_left_out_and_named(
 
 def test_a_file_without_a_column_that_is_read_keeps_its_rows(tmp_path: Path) -> None:
     pl.DataFrame({"a": [b"x", b"y"]}).write_parquet(tmp_path / "a.parquet")
-    taken = take(tmp_path / "a.parquet", tmp_path / "s.parquet")
+    taken = ingest(tmp_path / "a.parquet", tmp_path / "s.parquet")
     assert (taken.rows, rows_of(taken)) == (2, [(1, None), (2, None)])
 
 
@@ -383,7 +383,7 @@ def test_what_was_hashed_is_what_is_decoded(tmp_path: Path) -> None:
                 other.replace(source)
             return frame
 
-    taken = take(source, tmp_path / "s.parquet", rows=Replacing(((1, 40_000),)))
+    taken = ingest(source, tmp_path / "s.parquet", rows=Replacing(((1, 40_000),)))
     assert taken.sha256 == sha256
     assert {row[2] for row in rows_of(taken)} == {1}
 
@@ -396,10 +396,10 @@ def test_a_cell_of_many_megabytes_is_refused(tmp_path: Path) -> None:
 LARGE = """
 import resource, sys
 from pathlib import Path
-from pipeline.loader.ingest import take
+from pipeline.loader.ingest import ingest
 from pipeline.model import InputError
 try:
-    take(Path(sys.argv[1]), Path(sys.argv[2]))
+    ingest(Path(sys.argv[1]), Path(sys.argv[2]))
 except InputError as error:
     print(error)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
@@ -421,7 +421,7 @@ def test_a_cell_that_the_footer_tells_of_takes_no_memory(tmp_path: Path) -> None
 def test_long_values_of_a_column_that_is_not_read_are_nobodys_business(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pl.DataFrame({"id": ["1"], "photo": [b"x" * (40 << 20)]}).write_parquet(path)
-    taken = take(path, tmp_path / "s.parquet")
+    taken = ingest(path, tmp_path / "s.parquet")
     assert taken.columns == ("id",)
     assert taken.unread["photo"][0] == "bytes"
 
@@ -459,7 +459,7 @@ def test_no_broken_parquet_file_is_told_in_a_library_s_words(tmp_path: Path, see
 
 def _said_of(path: Path) -> str:
     try:
-        take(path, path.with_name("s.parquet"))
+        ingest(path, path.with_name("s.parquet"))
     except InputError as error:
         return str(error)
     return ""

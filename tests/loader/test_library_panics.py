@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.loader.library_panics import blaming
+from pipeline.loader.library_panics import panics_as_input_errors
 from pipeline.model import InputError
 from pipeline.run import prepare
 from pipeline.runs import RunOptions
@@ -15,7 +15,10 @@ NEVER = pl.Series([2**63 - 1]).cast(pl.Datetime("us"))
 
 
 def test_a_panic_is_the_fault_of_the_file() -> None:
-    with pytest.raises(InputError, match=r"a\.parquet: cannot be read"), blaming("a.parquet"):
+    with (
+        pytest.raises(InputError, match=r"a\.parquet: cannot be read"),
+        panics_as_input_errors("a.parquet"),
+    ):
         NEVER.to_list()
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.loader.arrow_zones import in_utc, offset
 from pipeline.loader.parquet_footer import Footer, FooterError, chunks, key_values, read_footer
-from pipeline.loader.thrift import ThriftError, ThriftReader
+from pipeline.store.thrift import ThriftError, ThriftReader
 
 
 def footer_of(table: pa.Table, **options: object) -> bytes:

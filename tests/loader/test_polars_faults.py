@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.loader.ingest import take
+from pipeline.loader.ingest import ingest
 from pipeline.model import InputError
 
 ROWS = 60_000
@@ -50,7 +50,7 @@ def scanned(path: Path) -> Outcome:
 
 def refused(path: Path) -> str:
     with pytest.raises(InputError) as caught:
-        take(path, path.with_name("snapshot.parquet"))
+        ingest(path, path.with_name("snapshot.parquet"))
     assert not path.with_name("snapshot.parquet").exists()
     return str(caught.value)
 
@@ -114,7 +114,7 @@ def test_polars_counts_a_blank_line_as_a_row_and_we_do_not(tmp_path: Path) -> No
     path.write_bytes(text(broken=""))
     assert scanned(path).rows == ROWS
     assert scanned(path).nulls == 3
-    taken = take(path, tmp_path / "snapshot.parquet")
+    taken = ingest(path, tmp_path / "snapshot.parquet")
     assert (taken.rows, taken.blank_lines) == (ROWS - 1, 1)
 
 
@@ -152,4 +152,4 @@ def test_polars_takes_a_nul_byte_for_text(tmp_path: Path) -> None:
 def test_mixed_line_ends_are_read_by_us(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(text(broken="coupon-x,a,1\r"))
-    assert take(path, tmp_path / "snapshot.parquet").rows == ROWS
+    assert ingest(path, tmp_path / "snapshot.parquet").rows == ROWS

@@ -221,7 +221,7 @@ def test_a_watcher_serves_metrics_and_says_that_it_is_well(shop):
                 assert reply.headers["Content-Type"].startswith("text/plain; version=0.0.4")
                 metrics = families(reply.read().decode())
             done = metrics.get("offer_pipeline_runs", {}).get(("0",)) == 1
-            if done and metrics["offer_pipeline_files_set_aside"][()] == 1:
+            if done and metrics["offer_pipeline_files_quarantined"][()] == 1:
                 break
             time.sleep(0.05)
         assert metrics["offer_pipeline_last_run_rows"]["shop", "xsolla.coupon", "updated"] == 3
@@ -233,7 +233,7 @@ def test_a_watcher_serves_metrics_and_says_that_it_is_well(shop):
     assert done.code == 143
     told = {each["event"]: each for each in lines_of(done.err)}
     assert "run_ended" in told
-    assert "row 1 (line 2)" in told["set_aside"]["why"]
+    assert "row 1 (line 2)" in told["quarantined"]["why"]
     assert "a_cell" not in done.err
     (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
     assert "a_cell" in reason.read_text()

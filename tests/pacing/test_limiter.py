@@ -14,7 +14,7 @@ from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.workers.drive import limiter_of
 
-pytestmark = pytest.mark.quiet
+pytestmark = pytest.mark.quiet("pauses are compared within 0.05 s")
 
 REFUSED = Answer(Verdict.THROTTLED, Effect.NONE, 429)
 REPLY = Reply(204, {}, b"")
@@ -47,7 +47,7 @@ async def test_no_window_holds_more_than_the_quota_and_nearly_all_of_it_is_used(
         while len(left) < 100:
             number = await tested.permit()
             left.append(time.monotonic())
-            tested.returned(number, left[-1], REPLY)
+            tested.on_reply(number, left[-1], REPLY)
 
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
@@ -67,8 +67,8 @@ async def test_requests_are_spread_not_sent_in_a_burst():
 
 async def test_the_longest_pause_holds():
     tested = limiter_of(Quota(1000, 1.0))
-    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.2), 0.0)
-    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.0)
+    tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.2), 0.0)
+    tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.0)
     assert 0.1 < tested.pause_left_s() <= 0.2
     start = time.monotonic()
     await tested.permit()
@@ -77,9 +77,11 @@ async def test_the_longest_pause_holds():
 
 async def test_a_429_without_a_time_slows_everyone_too():
     tested = limiter_of(Quota(1000, 1.0))
-    tested.heard(REFUSED, time.monotonic())
+    tested.on_answer(REFUSED, time.monotonic())
     assert 0.05 < tested.pause_left_s() <= 0.1
-    tested.heard(REFUSED, time.monotonic() + 0.1)  # what left after that pause is refused as well
+    tested.on_answer(
+        REFUSED, time.monotonic() + 0.1
+    )  # what left after that pause is refused as well
     assert 0.15 < tested.pause_left_s() <= 0.2
 
 
@@ -141,15 +143,15 @@ async def test_what_is_told_to_others_is_from_when_on_requests_count():
     tested = limiter_of(Quota(100, 1.0))
     numbers = [await tested.permit() for _ in range(4)]
     left_s = time.monotonic() - 0.5
-    tested.returned(numbers[0], left_s, REPLY)
-    tested.returned(numbers[1], left_s, LOST)
-    tested.returned(numbers[2], left_s, NEVER_LEFT)
+    tested.on_reply(numbers[0], left_s, REPLY)
+    tested.on_reply(numbers[1], left_s, LOST)
+    tested.on_reply(numbers[2], left_s, NEVER_LEFT)
     never_left_s, *answered_s = tested.take_ages_s()
     assert 0.5 <= never_left_s < 0.6  # since it should have left
     assert all(0 <= each_s < 0.1 for each_s in answered_s)  # they may have arrived until now
     assert tested.under_way == 1
     assert tested.take_ages_s() == []
-    tested.returned(numbers[3], left_s, REPLY)
+    tested.on_reply(numbers[3], left_s, REPLY)
     assert len(tested.take_ages_s()) == 1
 
 
@@ -164,7 +166,7 @@ async def test_what_is_under_way_for_long_is_passed_on_as_arriving_late(monkeypa
     assert tested.is_settled
     (age_s,) = tested.take_ages_s(is_all=True)
     assert -MOST_WAY_S <= age_s < 1.0 - MOST_WAY_S
-    tested.returned(number, time.monotonic() - 0.1, REPLY)
+    tested.on_reply(number, time.monotonic() - 0.1, REPLY)
     assert tested.take_ages_s(is_all=True) == []
 
 
@@ -174,7 +176,7 @@ async def test_a_reply_lets_the_next_one_go():
 
     async def answer() -> None:
         await anyio.sleep(0.2)
-        tested.returned(number, left_s, REPLY)
+        tested.on_reply(number, left_s, REPLY)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(answer)
@@ -188,7 +190,7 @@ async def test_no_more_leaves_off_the_record_than_may():
     tested.close()
     tested.open(most_unrecorded=2)
     for _ in range(2):
-        tested.returned(await tested.permit(), time.monotonic(), REPLY)
+        tested.on_reply(await tested.permit(), time.monotonic(), REPLY)
     with anyio.move_on_after(0.05):
         await tested.permit()
         raise AssertionError
@@ -209,9 +211,13 @@ async def test_of_a_pause_it_is_told_at_once():
         utc=time.time,
         paused=lambda: told.append("paused"),
     )
-    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=5.0), time.monotonic())
-    tested.heard(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=1.0), time.monotonic())
-    tested.heard(Answer(Verdict.OK, Effect.APPLIED, 204), time.monotonic())
+    tested.on_answer(
+        Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=5.0), time.monotonic()
+    )
+    tested.on_answer(
+        Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=1.0), time.monotonic()
+    )
+    tested.on_answer(Answer(Verdict.OK, Effect.APPLIED, 204), time.monotonic())
     assert told == ["paused"]
 
 
@@ -231,7 +237,7 @@ async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
     tested.close()
     tested.open(unrecorded=3)
     start = time.monotonic()
-    tested.returned(await tested.permit(), time.monotonic(), REPLY)
+    tested.on_reply(await tested.permit(), time.monotonic(), REPLY)
     assert time.monotonic() - start >= 0.3
     assert len(tested.take_ages_s()) == 4
 
@@ -259,7 +265,7 @@ async def test_counted_from_the_reply_no_way_to_the_vendor_matters():
         number = await tested.permit()
         left.append(time.monotonic())
         await anyio.sleep(0.05)
-        tested.returned(number, left[-1], REPLY)
+        tested.on_reply(number, left[-1], REPLY)
         returned.append(time.monotonic())
 
     async with anyio.create_task_group() as tasks:
@@ -279,7 +285,7 @@ async def test_a_limit_that_replies_state_is_taken_over_where_none_is_configured
     learning, told = limiter_of(starts_per_s=1000.0), limiter_of(Quota(1000, 1.0))
     for limiter in (learning, told):
         number = await limiter.permit()
-        limiter.returned(number, time.monotonic(), Reply(204, headers, b""))
+        limiter.on_reply(number, time.monotonic(), Reply(204, headers, b""))
     assert learning.per_second == 50.0 * 0.95
     assert told.per_second == 1000.0  # a configured quota is what the contract says
 
@@ -288,7 +294,7 @@ async def test_where_nothing_remains_it_waits_until_the_window_is_renewed():
     tested = limiter_of(starts_per_s=1000.0)
     number = await tested.permit()
     headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
-    tested.returned(number, time.monotonic(), Reply(204, headers, b""))
+    tested.on_reply(number, time.monotonic(), Reply(204, headers, b""))
     assert 6.5 < tested.pause_left_s() <= 7.0
 
 
@@ -354,8 +360,8 @@ async def test_whoever_watches_hears_of_a_pause_with_its_origin():
         assert abs(now_s - time.time()) < 5
 
     with tested.watched(on_pause):
-        AccountLimiter(tested, "a-run").heard(THROTTLED_LONG, 0.0, "HTTP 429, Retry-After: 600")
-    tested.heard(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)  # nobody watches any more
+        AccountLimiter(tested, "a-run").on_answer(THROTTLED_LONG, 0.0, "HTTP 429, Retry-After: 600")
+    tested.on_answer(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)  # nobody watches any more
     (asked,) = found
     assert asked[2:] == ("a-run", "HTTP 429, Retry-After: 600")
     assert asked.until_s - asked.asked_s == pytest.approx(600.0)
@@ -367,11 +373,11 @@ async def test_whoever_watches_hears_of_a_pause_with_its_origin():
 async def test_a_pause_is_to_be_recorded_once():
     tested = limiter_of(Quota(1000, 1.0))
     assert tested.unrecorded_pause is None
-    tested.heard(THROTTLED_LONG, 0.0)
+    tested.on_answer(THROTTLED_LONG, 0.0)
     asked = tested.unrecorded_pause
     assert asked is not None
     assert not tested.is_pause_on_record
-    tested.heard(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)
+    tested.on_answer(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)
     tested.recorded_pause(asked)  # meanwhile there is a longer one
     assert tested.unrecorded_pause is not None
     tested.recorded_pause(tested.unrecorded_pause)
@@ -381,7 +387,7 @@ async def test_a_pause_is_to_be_recorded_once():
 
 async def test_a_lifted_pause_keeps_nobody_waiting():
     tested = limiter_of(Quota(1000, 1.0))
-    tested.heard(THROTTLED_LONG, 0.0)
+    tested.on_answer(THROTTLED_LONG, 0.0)
     async with anyio.create_task_group() as tasks:
         with anyio.fail_after(10):
             tasks.start_soon(tested.permit)
@@ -396,7 +402,7 @@ async def test_what_is_gone_from_the_record_was_lifted():
     assert tested.pause_left_s() > 590
     tested.open((), None)
     assert tested.pause_left_s() == 0
-    tested.heard(THROTTLED_LONG, 0.0)
+    tested.on_answer(THROTTLED_LONG, 0.0)
     tested.open((), None)  # that one never was on record
     assert tested.pause_left_s() > 590
 
@@ -411,7 +417,7 @@ async def test_whatever_stands_on_record_a_pause_is_finite(until_s):
 async def test_a_pause_without_a_time_is_no_longer_than_the_account_waits():
     tested = limiter_of(Quota(1000, 1.0), max_wait_s=0.5)
     for _ in range(20):
-        tested.heard(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
+        tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
     assert 0 < tested.pause_left_s() <= 0.5
 
 

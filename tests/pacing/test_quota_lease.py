@@ -30,7 +30,7 @@ from pipeline.pacing.quota_lease import QuotaLease
 from tests.workers.drive import limiter_of
 
 held = QuotaLease("group", limiter_of(Quota(20, 1.0)), Path(sys.argv[1]))
-assert held.reach()
+assert held.acquire()
 print("held", flush=True)
 time.sleep(600)
 """
@@ -65,102 +65,102 @@ def test_how_many_may_leave_off_the_record(seconds, quotas, most):
 
 def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
     first, second, third = (lease_of(tmp_path) for _ in range(3))
-    assert first.reach()
+    assert first.acquire()
     assert not first.is_wanted()
-    assert not second.reach()
+    assert not second.acquire()
     assert first.is_wanted()
-    assert not third.reach()
-    first.let_go()
+    assert not third.acquire()
+    first.release()
     assert not first.is_held
-    assert not first.reach()  # it comes back, and finds that another one stands in line
-    assert second.reach()
+    assert not first.acquire()  # it comes back, and finds that another one stands in line
+    assert second.acquire()
     assert not second.is_wanted()
-    assert not first.reach()
+    assert not first.acquire()
     assert second.is_wanted()
-    second.let_go()
-    assert first.reach()
+    second.release()
+    assert first.acquire()
 
 
 def test_two_groups_do_not_wait_for_each_other(tmp_path):
     first = lease_of(tmp_path)
     other = QuotaLease("another", limiter_of(QUOTA), tmp_path)
-    assert first.reach()
-    assert other.reach()
+    assert first.acquire()
+    assert other.acquire()
 
 
 def test_whoever_waits_may_give_up(tmp_path):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
-    assert first.reach()
-    assert not second.reach()
-    second.let_go()
+    assert first.acquire()
+    assert not second.acquire()
+    second.release()
     assert not first.is_wanted()
-    first.let_go()
-    assert first.reach()
+    first.release()
+    assert first.acquire()
 
 
 def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path, monkeypatch):
     monkeypatch.setattr(quota_lease, "FIRST_WITHIN_S", 0.2)
     first, stopped = lease_of(tmp_path), lease_of(tmp_path)
-    assert first.reach()
-    assert not stopped.reach()
-    first.let_go()
+    assert first.acquire()
+    assert not stopped.acquire()
+    first.release()
     began_s = time.monotonic()
-    while not first.reach():
+    while not first.acquire():
         time.sleep(0.01)
     assert 0.15 < time.monotonic() - began_s < 2
-    assert not stopped.reach()
+    assert not stopped.acquire()
 
 
 def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
-    assert first.reach()
-    assert first.take(runs) == ([], None, 0)
-    first.note(runs, [0.5, 0.25])
-    first.note(runs, [0.2])
-    first.let_go()
-    assert second.reach()
-    taken = second.take(runs)
+    assert first.acquire()
+    assert first.take_over(runs) == ([], None, 0)
+    first.record(runs, [0.5, 0.25])
+    first.record(runs, [0.2])
+    first.release()
+    assert second.acquire()
+    taken = second.take_over(runs)
     assert taken.ages_s == pytest.approx([0.5, 0.25, 0.2], abs=0.1)
     assert taken.unrecorded == 0
-    second.note(runs, [])
-    second.note(runs, [0.1])
-    second.let_go()
-    assert first.reach()
-    assert first.take(runs).ages_s == pytest.approx([0.1], abs=0.1)
-    first.let_go()
-    assert second.reach()
-    assert second.take(runs).ages_s == []
+    second.record(runs, [])
+    second.record(runs, [0.1])
+    second.release()
+    assert first.acquire()
+    assert first.take_over(runs).ages_s == pytest.approx([0.1], abs=0.1)
+    first.release()
+    assert second.acquire()
+    assert second.take_over(runs).ages_s == []
 
 
 def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
-    assert first.reach()
-    first.note(runs, [-0.05, -40.0])
-    first.let_go()
-    assert second.reach()
-    later_s, sooner_s = sorted(second.take(runs).ages_s)
+    assert first.acquire()
+    first.record(runs, [-0.05, -40.0])
+    first.release()
+    assert second.acquire()
+    later_s, sooner_s = sorted(second.take_over(runs).ages_s)
     assert -0.05 <= sooner_s < 0.1
     assert later_s == -MOST_WAY_S  # a machine that was set back keeps nobody waiting for longer
 
 
 def test_what_no_window_needs_any_more_is_not_told(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
-    assert first.reach()
-    first.note(runs, [1.5, 0.9])
-    first.let_go()
-    assert second.reach()
-    assert len(second.take(runs).ages_s) == 1
+    assert first.acquire()
+    first.record(runs, [1.5, 0.9])
+    first.release()
+    assert second.acquire()
+    assert len(second.take_over(runs).ages_s) == 1
 
 
 @pytest.mark.parametrize("step_s", [-86_400.0, -120.0, 0.0, 120.0, 86_400.0])
 def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, runs, step_s):
     first = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
     second = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 530.0, 1e9 + 30 + step_s))
-    assert first.reach()
-    first.note(runs, [10.0, 1.0])
-    first.let_go()
-    assert second.reach()
-    assert second.take(runs).ages_s == [40.0, 31.0]
+    assert first.acquire()
+    first.record(runs, [10.0, 1.0])
+    first.release()
+    assert second.acquire()
+    assert second.take_over(runs).ages_s == [40.0, 31.0]
 
 
 @pytest.mark.parametrize(
@@ -175,11 +175,11 @@ def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, runs, step_s):
 def test_what_another_boot_left_is_as_old_as_can_be_told(tmp_path, runs, since_s, up_s, ages_s):
     first = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
     second = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("b", up_s, 1e9 + since_s))
-    assert first.reach()
-    first.note(runs, [10.0, 1.0])
-    first.let_go()
-    assert second.reach()
-    assert second.take(runs).ages_s == ages_s
+    assert first.acquire()
+    first.record(runs, [10.0, 1.0])
+    first.release()
+    assert second.acquire()
+    assert second.take_over(runs).ages_s == ages_s
 
 
 def test_the_clock_of_this_machine_goes_on_and_its_boot_stays():
@@ -191,12 +191,12 @@ def test_the_clock_of_this_machine_goes_on_and_its_boot_stays():
 
 def test_a_pause_is_known_to_others_with_who_asked_for_it(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
-    assert first.reach()
+    assert first.acquire()
     asked = AskedPause(time.time() + 60.0, time.time(), "a-run", "HTTP 429, Retry-After: 60")
     runs.pause(first.group, asked)
-    first.let_go()
-    assert second.reach()
-    assert second.take(runs).pause == asked
+    first.release()
+    assert second.acquire()
+    assert second.take_over(runs).pause == asked
 
 
 def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, runs):
@@ -207,15 +207,15 @@ def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, run
         assert process.stdout
         assert process.stdout.readline() == "held\n"
         mine = lease_of(tmp_path)
-        assert not mine.reach()
+        assert not mine.acquire()
     finally:
         process.kill()
         process.communicate()
-    assert mine.reach()
-    assert mine.take(runs).unrecorded == mine.most_unrecorded == 40
-    mine.let_go()
-    assert mine.reach()
-    assert mine.take(runs).unrecorded == 0  # this one was let go
+    assert mine.acquire()
+    assert mine.take_over(runs).unrecorded == mine.most_unrecorded == 40
+    mine.release()
+    assert mine.acquire()
+    assert mine.take_over(runs).unrecorded == 0  # this one was let go
 
 
 def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs):
@@ -228,8 +228,8 @@ def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs
     process.kill()
     process.communicate()
     mine = lease_of(tmp_path)
-    assert mine.reach()
-    assert mine.take(runs).unrecorded == mine.most_unrecorded + 7
+    assert mine.acquire()
+    assert mine.take_over(runs).unrecorded == mine.most_unrecorded + 7
 
 
 def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
@@ -240,7 +240,7 @@ def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
         assert process.stdout
         assert process.stdout.readline() == "held\n"
         mine = lease_of(tmp_path)
-        assert not mine.reach()
+        assert not mine.acquire()
         assert mine.held_by_another() is None
         time.sleep(ANNOUNCED_S)
         assert str(mine.held_by_another()).startswith(f"process {process.pid} (")
@@ -248,5 +248,5 @@ def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    assert mine.reach()
+    assert mine.acquire()
     assert mine.held_by_another() is None

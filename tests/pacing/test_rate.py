@@ -42,7 +42,7 @@ def client(rate: Rate, vendor: Vendor, until_s: float, *, from_s: float = 0.0, l
                 continue
             rate.refused(left_s, heard_s, pause_s=PAUSE_S)
             now_s = max(now_s, heard_s + PAUSE_S)
-        rate.left(now_s)
+        rate.on_sent(now_s)
         is_ok = vendor.takes(now_s)
         (accepted if is_ok else refused).append(now_s)
         answers.append((now_s + latency_s, now_s, is_ok))
@@ -81,7 +81,7 @@ def test_a_single_refusal_in_a_thousand_costs_nothing():
     rate = Rate(50.0, most_per_s=50.0)
     chance = random.Random(1)
     for n in range(100_000):
-        rate.left(n / 50)
+        rate.on_sent(n / 50)
         if chance.random() < 0.001:
             rate.refused(n / 50, n / 50)
         else:
@@ -96,7 +96,7 @@ def test_accidents_cost_their_pause_and_hardly_more(share, pause_s):
     rate, chance, now_s = Rate(200.0, most_per_s=200.0), random.Random(2), 0.0
     pauses = 0
     for _ in range(20_000):
-        rate.left(now_s)
+        rate.on_sent(now_s)
         if chance.random() < share:
             rate.refused(now_s, now_s + 0.02, pause_s=pause_s)
             now_s += 0.02 + pause_s
@@ -134,7 +134,7 @@ def test_what_the_vendor_states_holds_downward_at_once_and_upward_by_and_by():
     assert rate.per_s == 4.0
     now_s = 2.0
     while now_s < 30.0:
-        rate.left(now_s)
+        rate.on_sent(now_s)
         now_s += 1.0 / rate.per_s
     assert rate.per_s == 40.0
 
@@ -142,14 +142,14 @@ def test_what_the_vendor_states_holds_downward_at_once_and_upward_by_and_by():
 def test_a_rate_that_is_not_used_does_not_rise():
     rate = Rate(10.0)
     for n in range(100):
-        rate.left(float(n))
+        rate.on_sent(float(n))
     assert rate.per_s == 10.0
 
 
 def test_a_storm_in_which_all_is_refused_does_not_end_it():
     rate = Rate(100.0, most_per_s=100.0)
     for n in range(1, 20_000):
-        rate.left(n * 0.01)
+        rate.on_sent(n * 0.01)
         rate.refused(n * 0.01, n * 0.01)
     assert rate.per_s >= 1.0
 
@@ -159,7 +159,7 @@ def test_refusals_that_come_as_regularly_as_a_limit_do_not_end_it_either():
     rate, now_s, lowest = Rate(100.0, most_per_s=100.0), 0.0, 100.0
     for n in range(20_000):
         now_s += 1.0 / rate.per_s
-        rate.left(now_s)
+        rate.on_sent(now_s)
         if n % 50 == 0:
             rate.refused(now_s, now_s + 0.01, pause_s=0.1)
             now_s += 0.1
@@ -172,7 +172,7 @@ def test_refusals_that_come_as_regularly_as_a_limit_do_not_end_it_either():
 def test_where_all_is_refused_of_a_sudden_it_is_halved_and_tried_upward_soon():
     rate = Rate(100.0, most_per_s=100.0)
     for n in range(200):
-        rate.left(n / 100)
+        rate.on_sent(n / 100)
     for _ in range(195):
         rate.accepted()
     for n in range(195, 200):
@@ -180,7 +180,7 @@ def test_where_all_is_refused_of_a_sudden_it_is_halved_and_tried_upward_soon():
     assert rate.per_s == 50.0
     now_s = 4.5
     while now_s < 30.0:
-        rate.left(now_s)
+        rate.on_sent(now_s)
         now_s += 1.0 / rate.per_s
     assert rate.per_s == 100.0
 
@@ -191,7 +191,7 @@ def test_it_never_passes_the_quota(seed, most_per_s):
     chance, rate, now_s = random.Random(seed), Rate(most_per_s, most_per_s), 0.0
     for _ in range(500):
         now_s += chance.expovariate(most_per_s)
-        rate.left(now_s)
+        rate.on_sent(now_s)
         if chance.random() < 0.05:
             rate.refused(now_s, now_s)
         if chance.random() < 0.1:

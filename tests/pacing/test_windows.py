@@ -25,9 +25,9 @@ def greedy(quota: Quota, margin: Margin, count: int, there_s, back_s) -> list[fl
                 break
             reply_s, which, left_s = heappop(under_way)
             now_s = max(now_s, reply_s)
-            log.returned(which, margin.replied(left_s, reply_s))
+            log.on_reply(which, margin.replied(left_s, reply_s))
         now_s = until_s
-        log.left(now_s + MOST_WAY_S, now_s)
+        log.on_sent(now_s + MOST_WAY_S, now_s)
         arrivals.append(now_s + there_s(now_s))
         heappush(under_way, (arrivals[-1] + back_s(now_s), number, now_s))
     return sorted(arrivals)
@@ -114,8 +114,8 @@ def test_what_is_kept_of_a_window_is_bounded_and_nothing_that_counts_is_lost():
     log, chance = WindowLog(Quota(10, 1.0)), random.Random(2)
     counts_from_s = [n + chance.uniform(0.0, 50.0) for n in range(5_000)]
     for n, from_s in enumerate(counts_from_s):
-        log.left(from_s + chance.uniform(0.0, 1.0), float(n))
-        log.returned(n, from_s)
+        log.on_sent(from_s + chance.uniform(0.0, 1.0), float(n))
+        log.on_reply(n, from_s)
         exact_s = sorted(counts_from_s[: n + 1])[-10] + 1.0 if n >= 9 else float("-inf")
         assert log.free_at_s(float(n)) == exact_s
     assert len(log._latest_s) < 300
@@ -123,12 +123,12 @@ def test_what_is_kept_of_a_window_is_bounded_and_nothing_that_counts_is_lost():
 
 def test_a_day_that_begins_at_a_time_is_used_up_and_begins_anew():
     log = DayLog(Quota(2, DAY_S), started_s=100.0)
-    log.left(50.0, 50.0)  # yesterday
-    log.returned(0, 51.0)
+    log.on_sent(50.0, 50.0)  # yesterday
+    log.on_reply(0, 51.0)
     for number, now_s in enumerate((200.0, 300.0), 1):
         assert log.free_at_s(now_s) <= now_s
-        log.left(now_s + 10.0, now_s)
-        log.returned(number, now_s + 1.0)
+        log.on_sent(now_s + 10.0, now_s)
+        log.on_reply(number, now_s + 1.0)
     assert log.free_at_s(400.0) == 100.0 + DAY_S
     assert log.free_at_s(101.0 + DAY_S) <= 101.0 + DAY_S
     assert log.free_at_s(101.0 + 5 * DAY_S) <= 101.0 + 5 * DAY_S
@@ -144,9 +144,9 @@ def test_a_day_that_begins_at_a_time_is_used_up_and_begins_anew():
 )
 def test_what_is_under_way_when_a_day_begins_counts_for_both(reply_s, is_free):
     log = DayLog(Quota(1, DAY_S), started_s=0.0)
-    log.left(DAY_S + 8.0, left_s=DAY_S - 2.0)
+    log.on_sent(DAY_S + 8.0, left_s=DAY_S - 2.0)
     if reply_s is not None:
-        log.returned(0, DAY_S + reply_s)
+        log.on_reply(0, DAY_S + reply_s)
     assert (log.free_at_s(DAY_S + 2.0) <= DAY_S + 2.0) is is_free
     assert log.free_at_s(2 * DAY_S + 2.0) <= 2 * DAY_S + 2.0 or reply_s is None
 

@@ -26,7 +26,7 @@ from pipeline.vendors import load_vendors
 from tests.promises.test_mixed import coupon, offer, purchase, write
 from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY, Simulator, simulator
 
-pytestmark = pytest.mark.quiet
+pytestmark = pytest.mark.quiet("compares two rates")
 
 SECONDS = float(os.environ.get("ISOLATION_S", "3"))
 LEAST = 0.95 if SECONDS >= 30 else 0.7  # of so few rows a machine that is busy delays too many

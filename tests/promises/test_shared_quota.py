@@ -22,8 +22,6 @@ from pipeline.store import Lock
 from tests.cli.command import ended, environment, start
 from tests.workplace import COLUMNS, CONFIG, Simulator, coupon, simulator
 
-pytestmark = pytest.mark.quiet
-
 PER_S = 80
 MERCHANT = "merchant_id = 7001"
 PAUSE_RULE = """
@@ -134,6 +132,7 @@ def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_
     assert 2 * PER_S in Counter(scope for _, scope, _ in log).values()
 
 
+@pytest.mark.quiet("what arrives more than 0.2 s after a pause began is a fault")
 @pytest.mark.timeout(120)
 def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path):
     (tmp_path / "script.toml").write_text(PAUSE_RULE)

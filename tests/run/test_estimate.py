@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.model.sample import LATENCY_BOUNDS_S
-from pipeline.run.estimate import Bottleneck, forecast, mean_latency_s
+from pipeline.run.estimate import Bottleneck, estimate_sending, mean_latency_s
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from pipeline.run.estimate import Bottleneck, forecast, mean_latency_s
 def test_what_takes_longest_says_how_long(
     requests: int, hottest: int, latency_s: float | None, seconds: float, bound: Bottleneck
 ) -> None:
-    found = forecast(requests, hottest, per_s=20.0, in_flight=4, latency_s=latency_s)
+    found = estimate_sending(requests, hottest, per_s=20.0, in_flight=4, latency_s=latency_s)
     assert found == (pytest.approx(seconds), bound)
 
 

@@ -185,7 +185,7 @@ async def test_with_every_fault_on_the_report_is_the_truth(tmp_path):
         assert holds == newest or (holds > newest and status[holds] == "unknown")
 
 
-@pytest.mark.quiet
+@pytest.mark.quiet("measures how much of a quota is used")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("quota", "rows"), [("20/s", 20 * 8), ("200/s", 200 * 8)])
 async def test_the_quota_is_used_and_never_passed(tmp_path, quota, rows):
@@ -339,7 +339,6 @@ async def test_what_goes_wrong_keeps_its_own_class_while_signals_are_obeyed(tmp_
             await carry_out(prepared, RunEnvironment(environ=ENVIRON))
 
 
-@pytest.mark.quiet
 async def test_a_quota_holds_across_the_files_of_one_command(tmp_path):
     paths = [drop(tmp_path, *map(coupon, range(1, 6)), name=f"{n}.csv") for n in range(3)]
     async with serve() as vendor:
@@ -353,7 +352,6 @@ async def test_a_quota_holds_across_the_files_of_one_command(tmp_path):
     assert all(later - earlier >= 1.0 for earlier, later in zip(arrived, arrived[5:], strict=False))
 
 
-@pytest.mark.quiet
 async def test_a_quota_holds_across_runs_that_follow_each_other(tmp_path):
     """What the last run sent counts, and the pause that it was told of holds."""
     script = tmp_path / "script.toml"

@@ -28,16 +28,16 @@ def met(
     since: tuple[str, int] = ("", 0),
     payload: int = 0,
     writes: Writes = None,
-    asks: bool = False,
+    is_selected: bool = False,
     is_claimed: bool = False,
     is_repeatable: bool = True,
 ) -> JoinedJob:
     stand = RowState(status, is_claimed, is_repeatable, writes)
-    return JoinedJob(asks, run, row, "op", *since, payload, stand.text())
+    return JoinedJob(is_selected, run, row, "op", *since, payload, stand.text())
 
 
 def asking(row: int, **more: Any) -> JoinedJob:
-    return met("thu", row, asks=True, **more)
+    return met("thu", row, is_selected=True, **more)
 
 
 MON_5 = ("mon", 5)
@@ -137,7 +137,7 @@ def test_what_becomes_of_row_2_that_keeps_the_place_of_mondays_row_5(
     rows: list[JoinedJob], expected: tuple[StaleRowDecision, str | None, int | None]
 ) -> None:
     row = asking(2, since=MON_5)
-    found = {each.met.row: each for each in decide([*rows, row], "thu", SEQUENCES)}
+    found = {each.job.row: each for each in decide([*rows, row], "thu", SEQUENCES)}
     by = found[2].by
     assert (found[2].fate, by and by.run, by and by.row) == expected
 
@@ -173,7 +173,7 @@ def test_what_may_have_been_applied_is_repeated_only_where_it_can_be(
 def test_a_row_in_doubt_that_is_overtaken_is_not_called_failed(
     own: dict[str, Any], other: JoinedJob
 ) -> None:
-    row = met("mon", 2, asks=True, **own)
+    row = met("mon", 2, is_selected=True, **own)
     found = list(decide([row, other], "mon", {**SEQUENCES, "mon": 1}))
     assert [(each.fate, each.is_in_doubt) for each in found] == [
         (StaleRowDecision.OVERTAKEN, "is_claimed" in own)
@@ -227,10 +227,10 @@ class History:
 
     def send(self, run: str, draw: Draw) -> None:
         asks = {
-            key: row._replace(asks=key[0] == run and _stand(row).status is None)
+            key: row._replace(is_selected=key[0] == run and _stand(row).status is None)
             for key, row in self.rows.items()
         }
-        fates = {each.met.row: each.fate for each in decide([*asks.values()], run, self.sequences)}
+        fates = {each.job.row: each.fate for each in decide([*asks.values()], run, self.sequences)}
         order = {(each.run, each.row): at for at, each in places([*asks.values()], self.sequences)}
         for row, fate in sorted(fates.items()):
             key = (run, row)
@@ -251,11 +251,11 @@ class History:
 
     def _end(self, key: tuple[str, int], status: Status | None) -> None:
         row = self.rows[key]
-        self.rows[key] = row._replace(remark=_stand(row)._replace(status=status).text())
+        self.rows[key] = row._replace(state=_stand(row)._replace(status=status).text())
 
 
 def _stand(row: JoinedJob) -> RowState:
-    return read_stand(row.remark)
+    return read_stand(row.state)
 
 
 @st.composite

@@ -29,8 +29,6 @@ from .client import (
     product,
 )
 
-pytestmark = pytest.mark.quiet
-
 NAME = {"name": {"en-US": "x"}}
 
 
@@ -79,6 +77,7 @@ async def test_waiting_out_a_window_lets_in_again(start):
     assert (await client.ask("PUT", COUPON, NAME)).status == 204
 
 
+@pytest.mark.quiet("a request of 0.2 s must not take 0.5 s")
 async def test_a_request_counts_half_a_round_trip_after_it_was_sent(start):
     running, client = await start(latency_s=0.2)
     began_s = time.monotonic()
@@ -327,6 +326,7 @@ async def test_a_log_path_or_port_that_cannot_be_used_is_named(tmp_path: Path):
 # ---- ends ----
 
 
+@pytest.mark.quiet("an end must not take a second")
 async def test_the_end_waits_for_nobody():
     async with AsyncExitStack() as clients:
         async with serve(SimulatorOptions(faults={"timeout-after": 1.0})) as running:

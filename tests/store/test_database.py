@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.model import RunAborted
 from pipeline.store import LedgerError, RunLedger
-from pipeline.store.database import Database, create, trouble
+from pipeline.store.database import Database, create, error_for
 
 FIRST = (
     "CREATE TABLE offers (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO offers VALUES (1, 'a;b');"
@@ -114,7 +114,7 @@ def test_a_busy_file_is_waited_for_and_then_told(path):
     ],
 )
 def test_troubles_are_told_in_words(code, told, is_damage):
-    error = trouble(Path("runs/ledger.db"), code, "words of SQLite")
+    error = error_for(Path("runs/ledger.db"), code, "words of SQLite")
     assert told in str(error)
     assert str(error).startswith("runs/ledger.db ")
     assert "words of SQLite" in str(error)

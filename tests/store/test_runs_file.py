@@ -125,7 +125,7 @@ ADD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from pipeline.store import Checks, Departures, Run, Runs
+from pipeline.store import Departures, Run, Runs
 
 print("ready", flush=True)
 sys.stdin.readline()

@@ -27,7 +27,7 @@ from yarl import URL
 from pipeline.config import load_config
 from pipeline.config.secrets import secret_keys
 from pipeline.jobs import read_jobs
-from pipeline.loader import bind, take
+from pipeline.loader import bind, ingest
 from pipeline.model import (
     Answer,
     Cell,
@@ -214,7 +214,7 @@ def loaded(
     )
     faults: list[RowResult] = []
     bound = bind(
-        take(csv_file(folder, operation.sample), folder / "snapshot.parquet"),
+        ingest(csv_file(folder, operation.sample), folder / "snapshot.parquet"),
         folder,
         operations={operation.name: operation},
         accounts={account.name: account},

@@ -316,7 +316,7 @@ async def test_a_row_in_doubt_that_waits_at_the_gate_is_not_lost_when_the_run_br
     assert (sorted(claims), released) == ([1, 2, 3], [])
 
 
-@pytest.mark.quiet
+@pytest.mark.quiet("32 requests must leave within 0.2 s")
 async def test_rows_that_are_due_together_are_sent_together():
     """Every worker is called, not one after the other."""
     account = replace(ACCOUNT, in_flight=32, retry=replace(ACCOUNT.retry, base_s=0.4, cap_s=0.4))

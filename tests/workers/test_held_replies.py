@@ -13,8 +13,6 @@ from pipeline.workers.transport import Transport
 from tests.workers.drive import drive, job, with_retry
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 
-pytestmark = pytest.mark.quiet
-
 REFUSED = reply(422, body=b"{}")
 
 

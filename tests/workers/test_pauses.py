@@ -58,8 +58,8 @@ def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_lear
         with limiter.watched(handler.on_pause):
             for reply in replies:
                 permit = Permit(AccountLimiter(limiter), limiter._leave(), clock())
-                permit.back(reply)
-                permit.heard(classify_read(reply))
+                permit.on_reply(reply)
+                permit.on_answer(classify_read(reply))
                 if stopped:
                     return
                 assert limiter.pause_left_s() <= max_wait_s

@@ -151,8 +151,8 @@ def test_what_a_row_leaves_out_is_sent_as_it_is_there():
 
 def test_a_conflict_tells_both_values():
     found = look(WHOLE, held(redeem_total_limit=3), NO_PRECHECKS, expected=held())
-    assert found.found == (Difference("redeem_total_limit", 10, 3),)
-    answer = conflict(found.found)
+    assert found.differences == (Difference("redeem_total_limit", 10, 3),)
+    answer = conflict(found.differences)
     assert "redeem_total_limit: expected 10, found 3" in answer.message
     assert json.loads(answer.receipt) == {
         "conflict": [{"field": "redeem_total_limit", "expected": 10, "found": 3}]

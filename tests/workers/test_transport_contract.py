@@ -33,8 +33,6 @@ from tests.workers.servers import (
 )
 from tests.workers.tls_files import Authority
 
-pytestmark = pytest.mark.quiet
-
 AUTHORIZATION = "Basic c2VjcmV0"
 BODY = b'{"name":{"en":"Sword"}}'
 JSON = {"Content-Type": "application/json"}

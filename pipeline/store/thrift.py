@@ -1,7 +1,7 @@
-"""Thrift's compact protocol, read: enough for the footer of a Parquet file. Pure.
+"""Reads Thrift's compact protocol, as far as footers of Parquet files need it. Pure.
 
-Source: thrift-compact-protocol.md of Apache Thrift. Every length is checked against what is there,
-so that a broken footer costs no more time and memory than its own size.
+Source: thrift-compact-protocol.md of Apache Thrift. Every length is checked against the bytes that
+follow, so that a broken footer costs no more time and memory than its own size.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _MOST_VARINT_BITS = 70
 
 
 class ThriftError(ValueError):
-    """The bytes are not what the protocol says."""
+    """The bytes do not follow the protocol."""
 
 
 class TooManyError(ThriftError):
-    """A list has more elements than anybody will look at."""
+    """A list has more elements than the reader accepts."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"a list of {count} elements")
@@ -28,7 +28,10 @@ class TooManyError(ThriftError):
 
 
 class Struct(dict[int, Any]):
-    """The fields of a struct by their ids; `places` says at which byte the value of each begins."""
+    """The fields of a struct by id.
+
+    places  byte at which the value of each field begins
+    """
 
     __slots__ = ("places",)
 
@@ -38,9 +41,9 @@ class Struct(dict[int, Any]):
 
 
 class ThriftReader:
-    """Reads structs out of bytes, from `at` on.
+    """Reads structs from bytes, starting at `at`.
 
-    most  elements of a list that is not passed over; TooManyError is raised beyond
+    most  elements of a list that is not skipped; a longer one raises TooManyError
     """
 
     def __init__(self, data: bytes, at: int = 0, *, most: int = 1_000_000) -> None:
@@ -51,10 +54,10 @@ class ThriftReader:
     def struct(
         self, wanted: Collection[int] | None = None, *, end: int | None = None, level: int = 0
     ) -> Struct:
-        r"""The struct that begins here; nested ones too.
+        r"""Read the struct at the current position, with nested ones.
 
-        wanted  ids of fields; the others are passed over. None means all
-        end     the id of a field at which reading stops
+        wanted  ids of the fields to read; others are skipped. None reads all
+        end     id of a field at which to stop
 
         Raises ThriftError.
 
@@ -82,10 +85,10 @@ class ThriftReader:
         return found
 
     def enter(self, field: int) -> int:
-        r"""Go to a field of the struct that begins here: how many structs stand there, in a list.
+        r"""Move to a field of the current struct; return the number of structs in its list.
 
-        One if it is a struct itself. `leave` goes on behind the struct that was entered. Raises
-        ThriftError, also if there is no such field.
+        Returns 1 if the field is a struct. `leave` moves behind the struct that was entered. Raises
+        ThriftError if the bytes are broken or there is no such field.
 
         >>> reader = ThriftReader(b"\x19\x2c\x15\x0a\x00\x15\x0c\x00\x00")
         >>> [reader.struct() for _ in range(reader.enter(1))]
@@ -98,19 +101,19 @@ class ThriftReader:
             last = last + step if step else self._signed()
             if last == field:
                 inner, count = self._list_head() if kind in {_LIST, _SET} else (kind, 1)
-                if inner != _STRUCT:
-                    raise ThriftError("something else than structs")
+                if count and inner != _STRUCT:
+                    raise ThriftError("not a list of structs")
                 return count
             if kind not in {_TRUE, _FALSE}:
                 self._skip(kind, 1)
         raise ThriftError(f"no field {field}")
 
     def leave(self) -> None:
-        """Pass over what is left of the struct that was entered. Raises ThriftError."""
+        """Skip the rest of the struct that was entered. Raises ThriftError."""
         self._skip_struct(1)
 
     def text(self) -> tuple[bytes, int]:
-        """The text whose length stands here, and at which byte it begins."""
+        """The text at the current position, and the byte at which it begins."""
         found = self._taken(self._unsigned())
         return found, self._at - len(found)
 
@@ -174,7 +177,7 @@ class ThriftReader:
         return head & 15, self._counted(self._unsigned() if count == _LONG_FORM else count)
 
     def _counted(self, count: int) -> int:
-        """No element takes less than a byte."""
+        """`count`, checked: every element takes at least one byte."""
         if count > len(self._data) - self._at:
             raise ThriftError("a count beyond the end")
         return count

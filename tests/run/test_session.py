@@ -1,0 +1,101 @@
+"""What runs share while the registry of runs cannot be used: they end at once and say why."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from pipeline.config import Config
+from pipeline.model import Answer, Effect, RunAborted, Verdict
+from pipeline.plan.readers import opened
+from pipeline.run import RunEnvironment, Session
+from pipeline.store import LedgerError
+from tests.cli.command import pipeline
+from tests.run.test_run import send
+from tests.workplace import ENVIRON, configure, coupon, drop, simulator
+
+ADVICE = "send times are not what was written.*set `ledger` to a file in another folder"
+DAMAGE = "UPDATE departures SET under_way = under_way + 1"
+
+
+def execute(config: Config, statement: str) -> int:
+    """How many rows of the registry `statement` changes."""
+    with closing(sqlite3.connect(config.ledger)) as connection, connection:
+        return connection.execute(statement).rowcount
+
+
+THROTTLED = Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=600.0)
+
+
+async def test_a_run_that_finds_damaged_send_times_ends_and_says_what_to_do(tmp_path: Path) -> None:
+    with simulator() as vendor:
+        config = configure(tmp_path, vendor.base_url, quota='"20/s"')
+        await send(drop(tmp_path, coupon(1)), config)
+        assert execute(config, DAMAGE)
+        path = str(drop(tmp_path, coupon(2), name="b.csv"))
+        ended = await anyio.to_thread.run_sync(pipeline, tmp_path, "run", "--yes", path)
+        assert ended.code == 3
+        assert re.search(ADVICE, ended.words)
+        assert "the report is in" in ended.words
+        assert vendor.stats()["requests"] == 1
+
+
+async def test_reading_ends_as_well(tmp_path: Path) -> None:
+    with simulator() as vendor:
+        config = configure(tmp_path, vendor.base_url, quota='"20/s"')
+        await send(drop(tmp_path, coupon(1)), config)
+        assert execute(config, DAMAGE)
+        with anyio.fail_after(20), pytest.raises(LedgerError, match=ADVICE):
+            async with opened(["shop"], config, RunEnvironment(environ=ENVIRON)):
+                await anyio.sleep_forever()
+
+
+async def kept(session: Session, config: Config, act: Callable[[], Awaitable[None]]) -> str:
+    """Share quotas while `act` runs, which goes on for ever: the words that end it."""
+    with anyio.fail_after(20):
+        try:
+            async with session.kept(config):
+                await act()
+                await anyio.sleep_forever()
+        except RunAborted as error:
+            return str(error)
+    raise AssertionError
+
+
+async def test_damage_during_a_run_stops_it_within_seconds(tmp_path: Path) -> None:
+    config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"')
+    config.ledger_folder.mkdir()
+    session = Session()
+    limiter = session.limiter(config.account("shop", ENVIRON), config)
+    (lease,) = session.leases.values()
+
+    async def record_a_pause_and_damage_it() -> None:
+        while not limiter.is_open:
+            await anyio.sleep(0.01)
+        limiter.on_answer(THROTTLED, limiter.now_s())
+        while limiter.unrecorded_pause is not None:
+            await anyio.sleep(0.01)
+        assert execute(config, "UPDATE pauses SET until_s = until_s + 1")
+
+    said = await kept(session, config, record_a_pause_and_damage_it)
+    assert re.search("a pause is not what was written.*set `ledger`", said)
+    assert not lease.is_held
+
+
+async def test_a_registry_that_cannot_be_opened_ends_the_wait_for_a_quota(tmp_path: Path) -> None:
+    config = configure(tmp_path, "http://127.0.0.1:1")
+    config.ledger.mkdir(parents=True)
+    session = Session()
+    limiter = session.limiter(config.account("shop", ENVIRON), config)
+
+    async def wait_for_a_permit() -> None:
+        await limiter.permit()
+
+    assert "cannot be used" in await kept(session, config, wait_for_a_permit)
