@@ -21,14 +21,25 @@ The folders, in the order in which a row travels:
     model      the values that all folders share
     simulator  emulated vendors, for rehearsals
 
-Not here: code. This file exports the public API and holds nothing else.
+Not here: code. This file exports the public API, each name from the folder that defines it.
 """
 
-from pipeline.config import Config, load_config
-from pipeline.model import ConfigError, InputError, PipelineError, RowResult, RunAborted, Status
-from pipeline.reporter import Summary
-from pipeline.run import run_file, run_file_async
-from pipeline.runs import RunOptions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.config import Config, load_config
+    from pipeline.model import (
+        ConfigError,
+        InputError,
+        PipelineError,
+        RowResult,
+        RunAborted,
+        Status,
+    )
+    from pipeline.reporter import Summary
+    from pipeline.run import run_file, run_file_async
+    from pipeline.runs import RunOptions
 
 __all__ = [
     "Config",
@@ -44,3 +55,22 @@ __all__ = [
     "run_file",
     "run_file_async",
 ]
+
+_FOLDERS = {
+    "config": ("Config", "load_config"),
+    "reporter": ("Summary",),
+    "run": ("run_file", "run_file_async"),
+    "runs": ("RunOptions",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name on first use: a process that checks one Parquet file needs no run."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    folder = next((each for each, names in _FOLDERS.items() if name in names), "model")
+    return getattr(import_module(f"{__name__}.{folder}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

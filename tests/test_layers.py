@@ -354,7 +354,8 @@ def _defined(tree: ast.Module) -> Iterator[str]:
 
 
 def _taken(tree: ast.Module, folder: str) -> Iterator[str]:
-    for node in tree.body:
+    lazy = [node for node in tree.body if isinstance(node, ast.If)]  # if TYPE_CHECKING
+    for node in (*tree.body, *(each for part in lazy for each in part.body)):
         if isinstance(node, ast.ImportFrom):
             is_below = node.level or (node.module or "").startswith(f"{folder}.")
             yield from (alias.asname or alias.name for alias in node.names if is_below)

@@ -6,14 +6,14 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from pipeline.config import Config, load_config
-from pipeline.vendors import load_vendors
+from pipeline.vendors import Vendor, load_vendors
 
 ENVIRON = {
     "SHOP_KEY": "simulator-key",
@@ -126,13 +126,34 @@ def simulator(*arguments: str) -> Iterator[Simulator]:
         process.stdout.close()
 
 
+def quick_vendors(settle_after_s: float = 0.5) -> dict[str, Vendor[Any]]:
+    """The vendors, which work on a request for so long at most: a minute is long for a test."""
+    return {name: _quick(vendor, settle_after_s) for name, vendor in load_vendors().items()}
+
+
+def _quick(vendor: Vendor[Any], settle_after_s: float) -> Vendor[Any]:
+    operations = tuple(
+        each
+        if each.reading is None
+        else replace(each, reading=replace(each.reading, settle_after_s=settle_after_s))
+        for each in vendor.operations
+    )
+    return replace(vendor, operations=operations)
+
+
 def configure(
-    folder: Path, base_url: str, *, quota: str = '"100000/s"', in_flight: int = 16, more: str = ""
+    folder: Path,
+    base_url: str,
+    *,
+    quota: str = '"100000/s"',
+    in_flight: int = 16,
+    more: str = "",
+    vendors: Mapping[str, Vendor[Any]] | None = None,
 ) -> Config:
-    """`pipeline.toml` in `folder`, read."""
+    """`pipeline.toml` in `folder`, read; with the `vendors` that there are, or with others."""
     text = CONFIG.format(base_url=base_url, quota=quota, in_flight=in_flight, more=more)
     (folder / "pipeline.toml").write_text(text)
-    return load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
+    return load_config(None, environ=ENVIRON, vendors=vendors or load_vendors(), cwd=folder)
 
 
 def configure_all(

@@ -13,7 +13,7 @@ from pipeline.jobs import JobsFile
 from pipeline.model import EntityKey
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.pause import remaining_s, stop_words, wait_words
+from pipeline.pacing.pause import describe_stop, describe_wait, remaining_s
 from pipeline.run import Prepared, ScheduleWindow, rows_left, to_the_minute, usual_latency_s
 from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, estimate_sending
 from pipeline.run.pauses import pause_on_record
@@ -56,9 +56,9 @@ class AccountEstimate(NamedTuple):
             return None
         name, most_s, now_s = self.account.name, self.account.max_wait_s, time.time()
         if self.is_stopped:
-            words = stop_words(self.pause, now_s, name, most_s)
+            words = describe_stop(self.pause, now_s, name, most_s)
             return f"{name} would send nothing now: {words}"
-        return f"{name}: {wait_words(self.pause, now_s, name)}"
+        return f"{name}: {describe_wait(self.pause, now_s, name)}"
 
     @property
     def bound(self) -> str:

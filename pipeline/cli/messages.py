@@ -89,14 +89,14 @@ def _not_taken_back(prepared: Prepared) -> Iterator[str]:
             yield f"{name}: nothing takes it back"
         elif operation.reading is None:
             yield f"{name}: only rows that give previous_status can be taken back"
-        elif not _keeps_before(prepared, name):
-            yield f"{name}: not kept what is overwritten; --keep-before keeps it"
+        elif not _records_previous(prepared, name):
+            yield f"{name}: previous values are not recorded; add --record-previous to allow undo"
 
 
-def _keeps_before(prepared: Prepared, operation: str) -> bool:
+def _records_previous(prepared: Prepared, operation: str) -> bool:
     """Whether what rows of an operation overwrite is on record afterwards."""
     bound, options = prepared.bound, prepared.options
-    is_read = options.skip_unchanged or options.keep_before or operation in bound.keeps
+    is_read = options.skip_unchanged or options.record_previous or operation in bound.keeps
     return bound.has_befores or is_read
 
 

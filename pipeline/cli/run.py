@@ -52,7 +52,7 @@ from pipeline.runs import RunOptions
     help="More rows invalid: send nothing (50).",
 )
 @click.option("--min-rows", type=click.IntRange(min=0), default=0, help="With fewer, send nothing.")
-@click.option("--no-brake", is_flag=True, help="Go on after 20 equal refusals at the start.")
+@click.option("--no-fail-fast", is_flag=True, help="Go on after 20 equal refusals at the start.")
 @click.option("--force-order", is_flag=True, help="Send an earlier report's rows as new ones.")
 @click.option(
     "--allow", type=AllowOption(), help="irreversible: send rows that nothing takes back."
@@ -61,7 +61,9 @@ from pipeline.runs import RunOptions
 @click.option(
     "--skip-unchanged", is_flag=True, help="Read first; send only what changes something."
 )
-@click.option("--keep-before", is_flag=True, help="Read first; keep what is overwritten, for undo.")
+@click.option(
+    "--record-previous", is_flag=True, help="Read first; keep what is overwritten, for undo."
+)
 @click.option("--canary", type=click.IntRange(min=1), default=None, help="Try N rows, then ask.")
 @click.option("--stop-if", type=CONDITION, multiple=True, help='For example "errors > 2%".')
 @click.option("--run-id", help="A scheduler's: the same id sends a file once.")
@@ -89,7 +91,7 @@ def run(
     rows: RowSelection | None,
     strict: bool,
     max_invalid: float,
-    no_brake: bool,
+    no_fail_fast: bool,
     at: str | None,
     until: str | None,
     no_wait: bool,
@@ -114,7 +116,7 @@ def run(
     run_options = RunOptions(
         rows=RowSelection.first(limit) if limit is not None else rows,
         max_invalid=0.0 if strict else max_invalid / 100,
-        use_brake=not no_brake,
+        fail_fast=not no_fail_fast,
         allow_irreversible=bool(allow),
         canary=canary or 0,
         **options,

@@ -25,7 +25,7 @@ from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
 from pipeline.model.quota import parse_quota
-from pipeline.pacing.pause import in_words, remaining_s
+from pipeline.pacing.pause import describe, remaining_s
 from pipeline.reporter.summary import PAGE_NAME
 from pipeline.run.history import RunEntry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
@@ -362,7 +362,7 @@ def _lift_pause(config: Config, account: str, told: _RunsOutput) -> None:
         return
     told.say(
         f"{account}: its pause is lifted, for all accounts of the same credential. It was "
-        f"{in_words(lifted, now_s)}. Runs that wait for it go on within a second."
+        f"{describe(lifted, now_s)}. Runs that wait for it go on within a second."
     )
 
 

@@ -72,7 +72,9 @@ from pipeline.watch import (
     show_default=False,
     help="Of a file with more rows invalid send nothing (50).",
 )
-@click.option("--keep-before", is_flag=True, help="Read first; keep what is overwritten, for undo.")
+@click.option(
+    "--record-previous", is_flag=True, help="Read first; keep what is overwritten, for undo."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
 @click.option("--log", type=click.Choice(["json", "text"]), help="Log lines instead of words.")
 @click.option("--log-level", type=click.Choice(LEVELS), help="row: each failed row, too.")
@@ -90,7 +92,7 @@ def watch(
     settle_s: float,
     poll: bool,  # noqa: ARG001 - of earlier versions
     max_invalid: float,
-    keep_before: bool,
+    record_previous: bool,
     quiet: bool,
     metrics_port: int | None,
     metrics_host: str,
@@ -109,7 +111,7 @@ def watch(
         watcher = Watcher(
             drops_of(config),
             config,
-            RunOptions(max_invalid=max_invalid / 100, keep_before=keep_before),
+            RunOptions(max_invalid=max_invalid / 100, record_previous=record_previous),
             environ=os.environ,
             tell=Listener(console, notifier, config.reports).hear,
             say=lambda words: _say(console, notifier, words),

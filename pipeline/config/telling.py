@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Occasion = Literal["end", "failure", "gate", "nothing_arrived"]
+Occasion = Literal["end", "failure", "stopped", "nothing_arrived"]
 
 
 def _occasions(given: object) -> object:
@@ -37,7 +37,7 @@ class NotifyKeys(_Table):
         description="What the receiver accepts: text, a card for Teams, or every field as JSON.",
     )
     on: Annotated[tuple[Occasion, ...], BeforeValidator(_occasions)] = Field(
-        default=("failure", "gate", "nothing_arrived"), description="When a message is sent."
+        default=("failure", "stopped", "nothing_arrived"), description="When a message is sent."
     )
     timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
         default=5.0, description="For each of two attempts."

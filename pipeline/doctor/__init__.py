@@ -14,9 +14,11 @@ from typing import Any
 from pipeline.config import Config, load_config
 from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.machine import examine_machine, examine_secret_files
-from pipeline.doctor.pause import examine_pause
 from pipeline.doctor.wire import examine_account
-from pipeline.model import ConfigError
+from pipeline.model import ConfigError, RunAborted
+from pipeline.pacing.pause import describe, lift_command, remaining_s
+from pipeline.run.pauses import pause_on_record
+from pipeline.vendors import Account
 from pipeline.vendors.kit.contract import Vendor
 
 __all__ = ["Finding", "Level", "examine"]
@@ -34,13 +36,13 @@ async def examine(
     cwd: Path,
     now_s: Callable[[], float] = time.time,
 ) -> AsyncIterator[Finding]:
-    """Every finding, in the order in which one rests on another.
+    """Yield every finding; a check comes after the checks that it depends on.
 
     path      the configuration file; None: where every command finds it
     accounts  only these; empty: all
     now_s     UTC seconds since 1970
 
-    Raises nothing for what is wrong with the set-up.
+    Faults of the set-up become findings and raise nothing.
     """
     try:
         config = load_config(path, environ=environ, vendors=vendors, cwd=cwd)
@@ -86,8 +88,30 @@ async def _account(
             mend=doubt.advice,
             account=name,
         )
-    paused = examine_pause(config, account, environ, now_s())
+    paused = _pause(config, account, environ, now_s())
     if paused is not None:
         yield paused
     async for finding in examine_account(account, now_s):
         yield finding
+
+
+def _pause(
+    config: Config, account: Account, environ: Mapping[str, str], now_s: float
+) -> Finding | None:
+    """The vendor's pause that the account has to wait for; None if there is none."""
+    try:
+        has_ledger = config.ledger.exists()
+        pause = pause_on_record(config, account.name, environ, now_s) if has_ledger else None
+    except RunAborted:  # the disk has a check of its own
+        return None
+    if pause is None:
+        return None
+    most_s = account.max_wait_s
+    does = "stops at once" if remaining_s(pause, now_s) > most_s else "waits for that"
+    return Finding(
+        level=Level.WARNING,
+        check="pause",
+        what=f"paused {describe(pause, now_s)}. A run {does} (max_wait_s = {most_s:.0f})",
+        mend=f"Wait. If the vendor cannot have meant it: {lift_command(account.name)}",
+        account=account.name,
+    )

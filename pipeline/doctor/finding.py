@@ -1,4 +1,4 @@
-"""What an examination comes to."""
+"""Findings: the results of checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.model import Fault
 
 
 class Level(Enum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -19,12 +19,12 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. Holds no secret.
+    """The result of one check. Holds no secret. The names of its fields are keys of `--json`.
 
-    check    what was looked at: "configuration", "clock", "credentials", ...
-    what     how it is, a phrase without a full stop
-    mend     what to do about it; empty where nothing is to be done
-    account  None for what concerns the machine or all accounts
+    check    the subject: "configuration", "clock", "credentials", ...
+    what     the result, a phrase without a full stop
+    mend     what to do about it; empty if nothing
+    account  None if it concerns the machine or all accounts
     """
 
     level: Level
@@ -37,7 +37,7 @@ class Finding:
 def of_faults(
     faults: Iterable[Fault], check: str, mend: str, account: str | None = None
 ) -> tuple[Finding, ...]:
-    """Faults of the configuration as findings; `mend` holds where a fault does not say itself.
+    """Faults of the configuration as findings; `mend` is for faults without a remedy of their own.
 
     >>> of_faults([Fault(what="is not set")], "secrets", "Set it")[0].mend
     'Set it'

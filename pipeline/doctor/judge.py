@@ -1,4 +1,4 @@
-"""What a date, a certificate or a reply says of a set-up. Pure."""
+"""Turns dates, certificates and replies into findings. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pipeline.vendors.kit.contract import Account, Probed
 from pipeline.workers.answers import read_answer
 
 CLOCK_DOUBTFUL_S = 5.0  # `Date` has whole seconds, and a reply takes some
-CLOCK_WRONG_S = 300.0  # what signed tokens bear at most
+CLOCK_WRONG_S = 300.0  # the most that signed tokens tolerate
 CERTIFICATE_SOON_S = 14 * 86_400.0
 SET_CLOCK = "Set the clock of this machine, for example: timedatectl set-ntp true"
 
 
 def judge_clock(date: str | None, here_s: float, account: str) -> Finding | None:
-    """How far our clock is from the vendor's; None where the vendor tells no time.
+    """Compare our clock with the vendor's; None if the reply has no valid `Date`.
 
     date    the header `Date` of a reply
-    here_s  UTC seconds since 1970 when the reply had arrived
+    here_s  time of arrival by our clock, UTC seconds since 1970
 
     >>> judge_clock("Thu, 01 Jan 1970 00:10:00 GMT", 0.0, "shop").what
     'this clock is 600 s behind that of the vendor'
@@ -45,7 +45,7 @@ def judge_clock(date: str | None, here_s: float, account: str) -> Finding | None
 
 
 def judge_certificate(ends_s: float, now_s: float, peer: str, account: str) -> Finding:
-    """How long the certificate of a server that is trusted still holds.
+    """Check how long the certificate of a trusted server is still valid.
 
     >>> judge_certificate(86_400.0, 0.0, "shop.example:443", "shop").what
     'the certificate of shop.example:443 ends in 1 days'
@@ -53,14 +53,14 @@ def judge_certificate(ends_s: float, now_s: float, peer: str, account: str) -> F
     left_s = ends_s - now_s
     what = f"the certificate of {peer} ends in {left_s / 86_400:.0f} days"
     if left_s < CERTIFICATE_SOON_S:
-        mend = "Ask its owner to renew it: once it has ended, nothing can be sent"
+        mend = "Ask its owner to renew it: after it ends, nothing can be sent"
         return Finding(level=Level.WARNING, check="tls", what=what, mend=mend, account=account)
     what = f"{peer} is trusted; its certificate ends in {left_s / 86_400:.0f} days"
     return Finding(level=Level.OK, check="tls", what=what, account=account)
 
 
 def judge_lost(lost: NoReply, account: str) -> Finding:
-    """Why nothing came back: the address, the certificate or the credentials."""
+    """The finding for a request without a reply: address, certificate or credentials."""
     check = _CHECK_BY_REASON.get(lost.reason, "reachability")
     return Finding(
         level=Level.FAULT,
@@ -84,16 +84,16 @@ _MEND_BY_CHECK = {
 
 
 def judge_reply(account: Account, reply: Reply) -> Finding:
-    """What a reply to the vendor's probe says."""
+    """The finding for a reply to the vendor's probe, by the vendor's own judgement or by status."""
     probe = account.vendor.probe
-    said = (probe.judge(account.settings, reply) if probe else None) or _by_status(reply)
-    level = Level.FAULT if said.is_fault else Level.WARNING if said.mend else Level.OK
+    result = (probe.judge(account.settings, reply) if probe else None) or _by_status(reply)
+    level = Level.FAULT if result.is_fault else Level.WARNING if result.fix else Level.OK
     check = "credentials" if reply.status in _REFUSING else "vendor"
     return Finding(
         level=level,
         check=check,
-        what=reply.hide(said.what),
-        mend=reply.hide(said.mend),
+        what=reply.hide(result.what),
+        mend=reply.hide(result.fix),
         account=account.name,
     )
 
@@ -102,30 +102,28 @@ _REFUSING = (401, 403)
 
 
 def _by_status(reply: Reply) -> Probed:
-    """What a status says whoever the vendor is.
+    """Judge a reply by its status alone.
 
     >>> _by_status(Reply(429, {}, b"")).is_fault
     False
     """
     answer = read_answer(reply)
-    told = f"HTTP {reply.status}" + (f": {answer.message}" if answer.message else "")
+    text = f"HTTP {reply.status}" + (f": {answer.message}" if answer.message else "")
     match reply.status:
         case 401:
             return Probed(
-                f"the vendor does not accept the credentials: {told}",
+                f"the vendor does not accept the credentials: {text}",
                 "Check key, secret and project with the vendor; renew what has ended",
                 is_fault=True,
             )
         case 403:
             return Probed(
-                f"the vendor knows the credentials and forbids the access: {told}",
+                f"the vendor knows the credentials and forbids the access: {text}",
                 "Have the vendor's administrator grant the account the right",
                 is_fault=True,
             )
-        case status if 200 <= status < 300:  # noqa: PLR2004 - the class of what went well
+        case status if 200 <= status < 300:  # noqa: PLR2004 - the class of success
             return Probed("the vendor answers, and accepts the credentials")
         case status if status == 429 or status >= 500:  # noqa: PLR2004
-            return Probed(f"the vendor is there and does not work now: {told}", "Try again later")
-    return Probed(
-        f"the vendor does not answer as it should: {told}", "Check base_url", is_fault=True
-    )
+            return Probed(f"the vendor is reachable but fails now: {text}", "Try again later")
+    return Probed(f"unexpected answer from the vendor: {text}", "Check base_url", is_fault=True)

@@ -1,4 +1,4 @@
-"""What is looked at without any network: folders, disk, permissions of files."""
+"""Checks without any network: folders, disk, permissions of files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.store.file_system import network_file_system_of
 
 
 def examine_machine(config: Config) -> Iterator[Finding]:
-    """Ledger, reports, inputs and the configuration's own file."""
+    """Check the ledger, reports, inputs and the configuration file."""
     yield _file_system(config)
     for name, folder in (("ledger", config.ledger_folder), ("reports", config.reports)):
         yield _folder(name, folder)
@@ -27,12 +27,12 @@ def examine_machine(config: Config) -> Iterator[Finding]:
 def _file_system(config: Config) -> Finding:
     kind = network_file_system_of(_existing(config.ledger_folder))
     if kind is None:
-        what = "the ledger lies on a local one"
+        what = "the ledger is on a local one"
         return Finding(level=Level.OK, check="file system", what=what)
     return Finding(
         level=Level.FAULT,
         check="file system",
-        what=f"the ledger {config.ledger} lies on a network file system ({kind})",
+        what=f"the ledger {config.ledger} is on a network file system ({kind})",
         mend="Set `ledger` to a path on a local disk: locks do not hold between machines",
     )
 
@@ -40,7 +40,7 @@ def _file_system(config: Config) -> Finding:
 def _folder(name: str, folder: Path) -> Finding:
     there = _existing(folder)
     if not there.is_dir():
-        what, mend = f"{name}: {there} is no folder", f"Remove the file, or set `{name}`"
+        what, mend = f"{name}: {there} is not a folder", f"Remove the file, or set `{name}`"
     elif not os.access(there, os.W_OK | os.X_OK):
         what = f"{name}: no permission to write to {there}"
         mend = f"Give this user the permission, or set `{name}` to a folder of its own"
@@ -50,15 +50,15 @@ def _folder(name: str, folder: Path) -> Finding:
 
 
 def _disk(config: Config) -> Finding:
-    """Room for a run of all that waits in `inputs`."""
+    """Check the disk space for a run of all files in `inputs`."""
     need_bytes = copies_bytes(sum(_sizes_bytes(config.inputs)))
     free_bytes = shutil.disk_usage(_existing(config.ledger_folder)).free
     if (wrong := shortage(need_bytes, free_bytes)) is None:
-        what = f"{free_bytes // 10**6:,} MB are free; what waits in inputs fits"
+        what = f"{free_bytes // 10**6:,} MB are free; enough for the files in inputs"
         return Finding(level=Level.OK, check="disk", what=what)
     what = f"{config.ledger_folder}: {wrong}"
     return Finding(
-        level=Level.FAULT, check="disk", what=what, mend="Make room, or set `ledger` elsewhere"
+        level=Level.FAULT, check="disk", what=what, mend="Free space, or set `ledger` elsewhere"
     )
 
 
@@ -72,9 +72,9 @@ def _sizes_bytes(folder: Path) -> Iterator[int]:
 
 
 def _writers(config: Config) -> Iterator[Finding]:
-    """Who else may say what is sent, and as whom."""
+    """Check who else may add input files or write the configuration."""
     if not config.inputs.is_dir():
-        what, mend = f"there is no folder {config.inputs}", "Make it: pipeline init"
+        what, mend = f"there is no folder {config.inputs}", "Create it: pipeline init"
         yield Finding(level=Level.WARNING, check="permissions", what=what, mend=mend)
     for path in (config.inputs, *_subfolders(config.inputs)):
         if _mode(path) & stat.S_IWOTH:
@@ -98,7 +98,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def examine_secret_files(config: Config, name: str) -> Iterator[Finding]:
-    """The files that hold secrets of an account, and its private key: who else may read them."""
+    """Check who else may read the files with an account's secrets and private key."""
     entry = config.accounts[name]
     texts = [*entry.given.values(), *entry.keys.headers.values(), entry.keys.proxy]
     found = [REFERENCE.fullmatch(text) for text in texts if isinstance(text, str)]
@@ -117,7 +117,7 @@ def examine_secret_files(config: Config, name: str) -> Iterator[Finding]:
 
 
 def _mode(path: Path) -> int:
-    """Its permissions; none where it is not there."""
+    """The permissions of a path; 0 if it does not exist."""
     try:
         return path.stat().st_mode
     except OSError:

@@ -1,4 +1,4 @@
-"""What is asked of an account's vendor: a handshake, a sign-in, one harmless read."""
+"""Checks at an account's vendor: a handshake, a sign-in, one harmless read."""
 
 from __future__ import annotations
 
@@ -18,46 +18,48 @@ from pipeline.vendors.kit.contract import Account
 from pipeline.workers.tls import tls_context, tls_failure
 from pipeline.workers.tokens import sign_in_ahead, signed_in
 
-PATIENCE_S = 10.0  # for one connection, and for one reply
+MAX_WAIT_S = 10.0  # for one connection, and for one reply
 
-IN_LINK = "Mend the file, or name another"
+IN_LINK = "Correct the file, or name another"
 
 
 async def examine_account(account: Account, now_s: Callable[[], float]) -> AsyncIterator[Finding]:
-    """Reachability, TLS, credentials, the vendor and the clock, as far as one rests on another.
+    """Check reachability, TLS, credentials, the vendor and the clock; a fault ends the checks.
 
-    account  its secrets read
+    account  with its secrets
     now_s    UTC seconds since 1970
     """
-    link = replace(account.link, timeout_s=min(account.link.timeout_s, PATIENCE_S))
+    link = replace(account.link, timeout_s=min(account.link.timeout_s, MAX_WAIT_S))
     account = replace(account, link=link, retry=RetryPolicy(max_attempts=1))
     try:
-        met = await anyio.to_thread.run_sync(_meet, account, now_s, abandon_on_cancel=True)
-        yield met
-        if met.level is not Level.FAULT:
-            async for finding in _asked(account):
+        connection = await anyio.to_thread.run_sync(
+            _connection, account, now_s, abandon_on_cancel=True
+        )
+        yield connection
+        if connection.level is not Level.FAULT:
+            async for finding in _requests(account):
                 yield finding
     except ConfigError as error:
         for finding in of_faults(error.faults, "tls", IN_LINK, account.name):
             yield finding
 
 
-def _meet(account: Account, now_s: Callable[[], float]) -> Finding:
-    """Whether a connection can be made, and with whom."""
+def _connection(account: Account, now_s: Callable[[], float]) -> Finding:
+    """Check that a connection can be made, and the server's certificate."""
     link, parts = account.link, urlsplit(account.link.base_url)
     if link.proxy is not None:
-        what = "goes through a proxy; the certificate's date is not looked at"
+        what = "connects through a proxy; the end of the certificate is not checked"
         return Finding(level=Level.OK, check="reachability", what=what, account=account.name)
     host = parts.hostname or ""
     port = parts.port or {"https": 443}.get(parts.scheme, 80)
     peer = f"{host}:{port}"
     try:
-        line = socket.create_connection((host, port), timeout=_patience_s(link))
+        connection = socket.create_connection((host, port), timeout=_timeout_s(link))
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no answer, or no such name"
         lost = NoReply("connect_failed", f"cannot connect to {peer}: {why}", may_have_arrived=False)
         return judge_lost(lost, account.name)
-    with line:
+    with connection:
         if parts.scheme != "https":
             return Finding(
                 level=Level.OK if account.is_simulated or _is_loopback(host) else Level.WARNING,
@@ -67,7 +69,7 @@ def _meet(account: Account, now_s: Callable[[], float]) -> Finding:
                 account=account.name,
             )
         try:
-            with tls_context(link).wrap_socket(line, server_hostname=host) as safe:
+            with tls_context(link).wrap_socket(connection, server_hostname=host) as safe:
                 certificate = safe.getpeercert() or {}
         except OSError as error:
             return judge_lost(tls_failure(error, peer), account.name)
@@ -75,16 +77,16 @@ def _meet(account: Account, now_s: Callable[[], float]) -> Finding:
     return judge_certificate(ends_s, now_s(), peer, account.name)
 
 
-def _patience_s(link: Link) -> float:
-    return min(link.connect_timeout_s, PATIENCE_S)
+def _timeout_s(link: Link) -> float:
+    return min(link.connect_timeout_s, MAX_WAIT_S)
 
 
 def _is_loopback(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
-async def _asked(account: Account) -> AsyncIterator[Finding]:
-    """Sign in, then the vendor's probe. Each is sent once."""
+async def _requests(account: Account) -> AsyncIterator[Finding]:
+    """Sign in, then send the vendor's probe. Each is sent once."""
     async with signed_in(account, late=_never_too_late) as send:
         lost = await sign_in_ahead(send)
         if lost is not None:
@@ -93,7 +95,7 @@ async def _asked(account: Account) -> AsyncIterator[Finding]:
         probe = account.vendor.probe
         request = probe.request(account.settings) if probe else None
         if request is None:
-            what = "signed in; this vendor offers no harmless read to try more"
+            what = "signed in; this vendor has no harmless read for a further check"
             yield Finding(level=Level.OK, check="credentials", what=what, account=account.name)
             return
         reply = await send(request)

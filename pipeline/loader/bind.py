@@ -446,7 +446,7 @@ def _check_routing(routing: Routing, snapshot: Snapshot) -> None:
     schema = pl.read_parquet_schema(snapshot.path)
     odd = [name for name in routing.headers if _names_nothing(schema[name])]
     if odd:
-        what = "a column that names things is no text"
+        what = "a column that names an operation or account does not hold text"
         raise InputError(
             Fault(what=what, file=str(snapshot.source), column=name) for name in sorted(odd)
         )
@@ -488,7 +488,7 @@ def _operations_in(
     file, expected = str(snapshot.source), f"one of {', '.join(known)}"
     columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
     if not columns:
-        what = "nothing says which operation its rows ask for"
+        what = "no operation is given for its rows"
         raise InputError([Fault(file=file, what=what, expected=expected, todo=SAY_OPERATION)])
     found: set[str] = set()
     example = None
@@ -498,7 +498,7 @@ def _operations_in(
         found |= known.keys() & said
         example = example or next(iter(said), None)
     if not found and snapshot.selected:
-        what = "no row names an operation that there is"
+        what = "no row names a known operation"
         value = shorten(example) if example else None
         fault = Fault(file=file, what=what, column=columns[0], value=value, expected=expected)
         raise InputError([fault])

@@ -41,9 +41,9 @@ _HINTS: Mapping[PlanKind, str] = {
     PlanKind.UNCHANGED: "nothing to do",
     PlanKind.MISSING: "check the id, and where the account looks for it; then make a new plan",
     PlanKind.UNREAD: "make a new plan: what was not read is not sent",
-    PlanKind.CONFLICT: "see what it holds now; what is still wanted goes with a file of its own",
+    PlanKind.CONFLICT: "check its current value; send what is still needed in a new file",
     PlanKind.FINAL: "nothing takes this back",
-    PlanKind.INVALID: "mend the row in the file, then make a new plan",
+    PlanKind.INVALID: "fix the row in the file, then make a new plan",
 }
 
 
@@ -129,7 +129,7 @@ class _PlanBinder:
         account = self._accounts.get(row.account)
         operation = account.vendor.by_name.get(row.operation) if account else None
         if operation is None:
-            what = f"{row.operation} through {row.account}: there is none of that"
+            what = f"{row.operation} through {row.account}: there is no such operation or account"
             raise InputError([Fault(what=what, file=str(self._snapshot.source), row=row.row)])
         try:
             return operation, operation.job_type.trusted(row.job)

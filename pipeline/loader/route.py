@@ -15,7 +15,7 @@ from pipeline.vendors.kit.contract import Account
 SAMPLE_PREFIX = "sample-"
 
 SAY_OPERATION = (
-    "Say it with --operation, in a column operation, or by the folder inputs/<operation>/"
+    "Give it with --operation, in a column operation, or by the folder inputs/<operation>/"
 )
 
 
@@ -133,7 +133,7 @@ class Router:
             todo = "Accounts of this name exist in the simulator only: --simulate"
         faults.append(
             Fault(
-                what="an account that the file may not name",
+                what="an account that the file is not allowed to name",
                 column=column,
                 value=shorten(name),
                 expected=f"one of {', '.join(sorted(allowed))}" if allowed else None,
@@ -162,9 +162,9 @@ class Router:
             what = f"no account of {vendor} is configured"
             return Fault(what=what, todo="Add one as [accounts.NAME] to pipeline.toml")
         return Fault(
-            what=f"{vendor} has several accounts and nothing says which",
+            what=f"{vendor} has several accounts and none is given",
             expected=f"one of {', '.join(names)}",
-            todo="Say which with --account, or in a column account",
+            todo="Give one with --account, or in a column account",
         )
 
 
@@ -179,7 +179,7 @@ def _word(text: str | None, column: str, faults: list[Fault]) -> str:
 def _unknown_operation(name: str, known: tuple[str, ...]) -> Fault:
     if not name:
         return Fault(
-            what="nothing says which operation the row asks for",
+            what="no operation is given for the row",
             expected=f"one of {', '.join(known)}",
             todo=SAY_OPERATION,
         )

@@ -24,9 +24,8 @@ from pipeline.loader.cells import (
     column_reader,
 )
 from pipeline.loader.dates import offset_zone
-from pipeline.loader.fields import fields_of
+from pipeline.loader.fields import fields_of, part_of
 from pipeline.loader.header import Column, Empty, OperationPlan
-from pipeline.loader.partial_types import part_of
 from pipeline.loader.suggestions import listed
 from pipeline.model import CellKind, Fault, UpdateJob
 from pipeline.model.errors import clipped, shorten
@@ -152,7 +151,7 @@ class RowReader:
                 _put(values, column.field.path, value)
                 if column.field.cell.kind is CellKind.TEXT and value in _SUSPICIOUS:
                     warnings.append(
-                        f"{column.shown}: text that stands for a missing value elsewhere"
+                        f"{column.shown}: text that is a placeholder for a missing value elsewhere"
                     )
         return ReadRow(values, tuple(faults), frozenset(broken), tuple(cleared), tuple(warnings))
 
@@ -314,7 +313,7 @@ def _absence(column: Column, operation: str) -> dict[Absent, Fault | None]:
     expected = "a value, or null" if column.field.is_nullable else "a value"
     omitted = empty = None
     if not column.can_omit:
-        what = "left out, which this field cannot be"
+        what = "left out, but the field is required"
         omitted = Fault(what=what, column=column.shown, expected=expected)
     if column.empty is Empty.INVALID:
         empty = Fault(what="not given", column=column.shown, expected=expected)

@@ -77,11 +77,11 @@ def parse_rows(text: str) -> RowSelection:
 def _range(part: str) -> tuple[int, int]:
     found = _PART.fullmatch(part)
     if not found:
-        raise ValueError(f"{part!r} is no row: say rows as 17,40-60")
+        raise ValueError(f"{part!r} is not a row: write rows as 17,40-60")
     first = int(found[1])
     last = int(found[2]) if found[2] else first
     if first < 1:
         raise ValueError(f"{part!r}: rows are numbered from 1, the header not counted")
     if last < first:
-        raise ValueError(f"{part!r} runs backwards: say {last}-{first}")
+        raise ValueError(f"{part!r} is in the wrong order: write {last}-{first}")
     return first, last

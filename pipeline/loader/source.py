@@ -128,7 +128,7 @@ def check_expansion(file: str, packed_bytes: int, unpacked_bytes: int, *, kind: 
     if unpacked_bytes > min(most, MAX_UNPACKED_BYTES):
         what = f"{packed_bytes} bytes of {kind} unpack to more than {unpacked_bytes >> 20} MiB"
         expected = f"at most {MAX_UNPACKED_RATIO} times, and {MAX_UNPACKED_BYTES >> 30} GiB"
-        todo = "Unpack it by hand if it is what it should be"
+        todo = "If the file is correct, unpack it by hand"
         raise InputError([Fault(what=what, file=file, expected=expected, todo=todo)])
 
 

@@ -188,7 +188,7 @@ def _float(text: str) -> float:
 
 
 def _constant(name: str) -> Any:
-    raise CellError("not JSON", f"strict JSON; {name} is no JSON value")
+    raise CellError("not JSON", f"strict JSON; {name} is not a JSON value")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

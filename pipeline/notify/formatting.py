@@ -45,7 +45,7 @@ def level_of(event: Event) -> Level:
     return event.LEVEL
 
 
-def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arrived"] | None:
+def occasion_of(event: Event) -> Literal["end", "failure", "stopped", "nothing_arrived"] | None:
     """Under which name a webhook asks for it; None where it is never sent.
 
     >>> occasion_of(NothingArrived(where="inputs"))
@@ -55,7 +55,7 @@ def occasion_of(event: Event) -> Literal["end", "failure", "gate", "nothing_arri
         case RunEnded(exit_code=0, unusual=""):
             return "end"
         case RunEnded(exit_code=code):
-            return "gate" if code == STOPPED_CODE else "failure"
+            return "stopped" if code == STOPPED_CODE else "failure"
         case RunFailed() | Quarantined():
             return "failure"
         case NothingArrived():

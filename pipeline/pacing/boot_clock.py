@@ -1,12 +1,12 @@
-"""How long ago something on record was, by a clock that nobody sets. Pure: the time is an argument.
+"""The age of a recorded time, by a clock that nobody sets. Pure: the time is an argument.
 
-Processes of one machine share the time since it booted: it goes on while the machine sleeps, and
-steps of the wall clock leave it alone. It means something in one boot only, so it comes with the
-name of the boot. What was noted in another boot is as old as its note, and the note by the wall
-clock; it is never younger than the boot of now, because it was noted before.
+Processes of one machine share the time since boot: it runs while the machine sleeps, and steps of
+the wall clock do not change it. It is valid within one boot, so it is recorded with the name of the
+boot. The age of a time from another boot follows from the wall clock; it is at least the time since
+the current boot.
 
-A machine that was set back to an earlier state of its memory has records of times to come. They
-count as if they were from now.
+A machine that was restored to an earlier state of its memory has records of future times. They
+count as of now.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import NamedTuple
 class Moment(NamedTuple):
     """A point in time.
 
-    boot    which boot of which machine; empty where that is not known
-    boot_s  seconds since it booted; UTC seconds since 1970 where `boot` is empty
+    boot    name of the boot of this machine; empty if unknown
+    boot_s  seconds since the boot; UTC seconds since 1970 if `boot` is empty
     utc_s   UTC seconds since 1970
     """
 
@@ -28,10 +28,10 @@ class Moment(NamedTuple):
 
 
 def age_s(at_s: float, noted: Moment, now: Moment) -> float:
-    """How long before `now` a time was that was put on record; negative for a time to come.
+    """Seconds between a recorded time and `now`; negative for a future time.
 
-    at_s   by the clock of `noted.boot`
-    noted  when it was put on record
+    at_s   the recorded time, by the clock of `noted.boot`
+    noted  when it was recorded
 
     >>> noted = Moment("a", 100.0, 1_000.0)
     >>> age_s(99.0, noted, Moment("a", 160.0, 5_000.0))  # the wall clock was set

@@ -1,13 +1,16 @@
-"""Whether an account's vendor is down, and when it is asked again. Pure.
+"""Detects an outage of an account's vendor and schedules probes. Pure.
 
-A row that fails is a row that fails; rows of several entities one after the other, with no answer
-between that a working vendor would give, are an outage. No evidence of one is what failed before
-and what left before something that was carried out since: there the vendor works, and the row is
-at fault. A connection that was not made is about no row: each attempt to make one counts, once
-another has been made. When one is made again, and what it carries fails, entities are counted
-anew: one that fails twice before five did is at fault. In an outage one request at a time is the
-probe; the others wait, and what fails meanwhile costs no row an attempt. One answer of a working
-vendor to an update ends it.
+Five entities that fail one after the other, without an answer of a working vendor between them, are
+an outage. Two failures are no evidence of one: that of a row that failed before, if a later request
+succeeded since; and that of a request sent before one that succeeded. In both cases the vendor
+works, and the row is at fault.
+
+A failed connection is about no row, so each attempt counts. If connections work again and requests
+fail, entities are counted again from zero: an entity that fails twice before five have failed is at
+fault.
+
+In an outage one probe at a time is sent; other requests wait, and a failure uses no attempt of a
+row. One answer of a working vendor to an update ends the outage.
 """
 
 from __future__ import annotations
@@ -15,30 +18,30 @@ from __future__ import annotations
 import math
 
 DOWN_AFTER = 5
-"""So many entities failed one after the other, each counted once."""
+"""Consecutive failed entities that are an outage, each counted once."""
 
 FIRST_WAIT_S = 0.5
 QUICK = 8
 WAIT_GROWS = 1.5
 LONGEST_WAIT_S = 10.0
-"""Between two probes: the first eight come quickly, for rows may be at fault instead; then ever
-later. A vendor that is back is seen at the latest a third of its absence later."""
+"""Seconds between two probes. The first eight follow quickly, since rows may be at fault instead;
+then the wait grows. The end of an outage is seen after at most a third of its length."""
 
 
 class CircuitBreaker:
-    """One account's view of its vendor.
+    """The circuit breaker of one account.
 
-    down_since_s  when it was seen that the vendor is down; None where it is not
-    due_s         when the next probe may leave; None where it is not down
-    asked         probes that left in this outage
+    down_since_s  when the outage was detected; None if there is none
+    due_s         when the next probe may be sent; None if there is no outage
+    asked         probes sent in this outage
 
-    >>> outage = CircuitBreaker()
+    >>> breaker = CircuitBreaker()
     >>> for at_s, entity in enumerate("abcde", 1):
-    ...     outage.failed(entity, left_s=at_s, now_s=at_s)
-    >>> outage.is_down, outage.due_s
+    ...     breaker.on_failure(entity, left_s=at_s, now_s=at_s)
+    >>> breaker.is_down, breaker.due_s
     (True, 5.5)
-    >>> outage.worked(left_s=5.5)
-    >>> outage.is_down
+    >>> breaker.on_success(left_s=5.5)
+    >>> breaker.is_down
     False
     """
 
@@ -48,13 +51,13 @@ class CircuitBreaker:
     )
 
     def __init__(self) -> None:
-        self._worked_s = {True: -math.inf, False: -math.inf}  # by whether it was a read
-        self.end()
+        self._worked_s = {True: -math.inf, False: -math.inf}  # is_read -> latest success
+        self.close()
 
-    def end(self) -> None:
-        """It is no outage, or not any more."""
+    def close(self) -> None:
+        """End the outage and forget all failures."""
         self._failed: dict[str | int, bool] = {}
-        self._is_unreached = False  # connections were not made: that is why it is down
+        self._is_unreached = False  # failed connections count among the failures
         self.failing_since_s = math.inf
         self._wait_s = FIRST_WAIT_S
         self.asked = 0
@@ -63,24 +66,24 @@ class CircuitBreaker:
 
     @property
     def is_down(self) -> bool:
-        """Whether it is an outage."""
+        """True during an outage."""
         return self.down_since_s is not None
 
     @property
     def is_in_question(self) -> bool:
-        """Whether something failed, nothing was answered since, and it is no outage yet."""
+        """True if requests failed since the last success, and it is no outage yet."""
         return bool(self._failed) and not self.is_down
 
-    def worked(self, left_s: float, *, is_read: bool = False) -> None:
-        """The vendor carried out, or judged, a request that left at `left_s`.
+    def on_success(self, left_s: float, *, is_read: bool = False) -> None:
+        """The vendor applied or refused a request sent at `left_s`.
 
-        is_read  it was a read: that says nothing about updates
+        is_read  the request was a read, which proves nothing about updates
 
-        >>> outage = CircuitBreaker()
+        >>> breaker = CircuitBreaker()
         >>> for entity in "abcde":
-        ...     outage.failed(entity, left_s=1.0, now_s=1.0)
-        >>> outage.worked(left_s=2.0, is_read=True)
-        >>> outage.is_down
+        ...     breaker.on_failure(entity, left_s=1.0, now_s=1.0)
+        >>> breaker.on_success(left_s=2.0, is_read=True)
+        >>> breaker.is_down
         True
         """
         self._worked_s[is_read] = max(self._worked_s[is_read], left_s)
@@ -88,11 +91,11 @@ class CircuitBreaker:
             return
         updates = {entity: False for entity, was_read in self._failed.items() if not was_read}
         if not is_read or not updates:
-            self.end()
+            self.close()
         elif not self.is_down:
             self._failed = updates
 
-    def failed(
+    def on_failure(
         self,
         entity: str | None,
         left_s: float,
@@ -101,21 +104,21 @@ class CircuitBreaker:
         before_s: float | None = None,
         is_read: bool = False,
     ) -> None:
-        """It failed, or did not answer, a request for `entity` that left at `left_s`.
+        """A request sent at `left_s` failed or got no answer.
 
-        entity    None: no connection was made for it, which counts each time
-        before_s  when the request left with which the same row failed before, outside an outage;
-                  None where it did not
+        entity    that the request was for; None: no connection was made, which counts each time
+        before_s  when the previous failed request of the same row was sent, outside an outage;
+                  None if there was none
 
-        >>> outage = CircuitBreaker()
-        >>> outage.worked(left_s=2.0)
+        >>> breaker = CircuitBreaker()
+        >>> breaker.on_success(left_s=2.0)
         >>> for entity in "abcde":
-        ...     outage.failed(entity, left_s=3.0, now_s=3.0, before_s=1.0)
-        >>> outage.is_down
+        ...     breaker.on_failure(entity, left_s=3.0, now_s=3.0, before_s=1.0)
+        >>> breaker.is_down
         False
         """
         if self.is_down:
-            self._failed_again(entity, is_read=is_read)
+            self._on_failure_in_outage(entity, is_read=is_read)
             return
         worked_s = max(self._worked_s.values()) if is_read else self._worked_s[False]
         is_explained = before_s is not None and before_s < worked_s
@@ -129,49 +132,49 @@ class CircuitBreaker:
             self.due_s = now_s + self._wait_s
             self._is_unreached = any(isinstance(key, int) for key in self._failed)
 
-    def _failed_again(self, entity: str | None, *, is_read: bool) -> None:
+    def _on_failure_in_outage(self, entity: str | None, *, is_read: bool) -> None:
         if entity is None or not self._is_unreached:
             return
         self._failed = {key: read for key, read in self._failed.items() if isinstance(key, str)}
         if entity in self._failed:
-            self.end()
+            self.close()
         self._failed[entity] = is_read
         self._is_unreached = self.is_down and len(self._failed) < DOWN_AFTER
 
     def may_probe(self, now_s: float) -> bool:
-        """Whether a request may leave although the vendor is down."""
+        """True if a probe is due."""
         return self.due_s is not None and now_s >= self.due_s
 
-    def probes(self, now_s: float) -> None:
-        """A probe leaves. The next one does not wait for its answer: that may never come."""
+    def on_probe(self, now_s: float) -> None:
+        """A probe is sent. The next one does not wait for its answer, which may never come."""
         self.asked += 1
         if self.asked >= QUICK:
             self._wait_s = min(LONGEST_WAIT_S, self._wait_s * WAIT_GROWS)
         self.due_s = now_s + self._wait_s
 
-    def goes_on(self, now_s: float) -> None:
-        """A read was answered: whether updates are, the row that it was for may ask at once."""
+    def probe_now(self, now_s: float) -> None:
+        """A read was answered: its row may at once probe whether updates are answered too."""
         if self.is_down:
             self.due_s = now_s
 
 
 FEW = 10
-"""Rows are few where the vendor has answered so many times as many."""
+"""Failing rows are few if the vendor has answered this many times as many."""
 
 
 def are_rows_at_fault(
     *, answered: int, failing: int, may_others_go: bool, is_carried_on: bool = False
 ) -> bool:
-    """Whether rows that failed as long as an outage is waited for are at fault, not the vendor.
+    """True if rows that failed for the whole `max_outage_s` are at fault, not the vendor.
 
-    Nothing tells a vendor that is down from rows that it never answers, once there is nothing else
-    to ask. Then the likelier holds: that few rows are bad where many were answered; and that those
-    are which an earlier process has waited for as long already.
+    Once no other row is left to try, an outage looks like rows that the vendor never answers. The
+    likelier case is assumed: few rows are bad if many were answered, and rows are bad for which an
+    earlier process has waited as long already.
 
-    answered       rows of the run that the vendor carried out or refused
+    answered       rows of the run that the vendor applied or refused
     failing        rows that failed and have not ended
-    may_others_go  whether there are rows to ask that were not sent yet
-    is_carried_on  whether an earlier process of the run has left rows in doubt
+    may_others_go  there are rows that were not sent yet
+    is_carried_on  an earlier process of the run left rows in doubt
 
     >>> are_rows_at_fault(answered=288, failing=12, may_others_go=False)
     True

@@ -1,15 +1,17 @@
-"""How many requests of an account may be under way at once, learned from its answers. Pure.
+"""The limit of requests in flight of an account, learned from its answers. Pure.
 
-    raised   by one per round trip, and only where the limit was reached: nobody knows what a limit
-             would do that was never used. At first it doubles, until something pushes back
-    lowered  by a tenth, at most once per round trip, where the vendor throttles or fails more than
-             a few (`suspicion.py`), or where answers take clearly longer than of late; for a while
-             it then stays below where that happened
-    one      after throttled requests, until one that left later was carried out; one that was
-             throttled alone is an accident
+The limit is
 
-What is measured is the mean of a round trip's worth of answers against the moving mean of those
-before it: single answers vary too much to tell anything.
+    raised   by one per round trip, only if it was reached: an unused limit proves nothing. At first
+             it doubles, until the vendor pushes back
+    lowered  by a tenth, at most once per round trip, if the vendor throttles or fails more than a
+             few requests (`suspicion.py`), or if answers take clearly longer than before; it then
+             stays below that point for HOLD_S
+    one      after throttled requests, until one sent later succeeds; a single throttled request is
+             an accident
+
+The mean latency of one round trip's worth of answers is compared with the moving mean of the
+answers before it: single answers vary too much.
 """
 
 from __future__ import annotations
@@ -18,30 +20,31 @@ from pipeline.model import Verdict
 from pipeline.pacing.suspicion import Suspicion
 
 START = 4
-"""Requests at once at the beginning, before anything was learned."""
+"""Requests in flight at the beginning."""
 
 LESS = 0.9
-"""What is left of the limit after a push-back."""
+"""Share of the limit that remains after a push-back."""
 
 DEVIATIONS = 2.5
 LEAST_RISE = 1.25
-"""Slower is what lies so many deviations, and by this factor, above the moving mean."""
+"""Answers are slower if their mean exceeds the moving mean by this many deviations and this
+factor."""
 
 MEMORY, SLOW_MEMORY = 0.1, 0.02
-"""The weight of the newest measurement in the moving mean, and that of one above it: answers that
-take ever longer as the limit rises must not become the usual."""
+"""Weight of the newest measurement in the moving mean, and that of one above the mean: answers that
+take ever longer as the limit rises must not become the baseline."""
 
 FEWEST = 8
-"""A round trip's worth is at least so many answers, or as many as may be under way."""
+"""Least number of answers in a round trip's worth, or the limit if that is lower."""
 
 HOLD_S = 30.0
-"""How long the limit stays below where it was lowered."""
+"""Seconds for which the limit stays below the point where it was lowered."""
 
 
 class Concurrency:
-    """The limit of one account.
+    """The learned limit of one account.
 
-    most  never more at once, 1 or more
+    most  upper bound of the limit, 1 or more
 
     >>> concurrency = Concurrency(most=64)
     >>> concurrency.limit
@@ -86,11 +89,11 @@ class Concurrency:
 
     @property
     def limit(self) -> int:
-        """Requests that may be under way at once."""
+        """Requests that may be in flight."""
         return 1 if self._careful_since_s is not None else int(self._limit)
 
     def restart(self, down_since_s: float, now_s: float) -> None:
-        """The vendor was away, or had too much: up to half of it quickly, then by and by."""
+        """After an outage: double up to half of the former limit, then rise one per round trip."""
         if self._lowered_s < down_since_s:
             self._threshold = max(self._limit / 2.0, float(START))
             self._ceiling = max(self._limit - 1.0, 1.0)
@@ -99,15 +102,15 @@ class Concurrency:
         self._suspicion.forget()
 
     def on_sent(self, in_flight: int) -> None:
-        """A request leaves; with it so many are under way."""
+        """A request is sent; `in_flight` includes it."""
         self._peak = max(self._peak, in_flight)
 
     def on_answer(self, verdict: Verdict, left_s: float, now_s: float) -> None:
-        """An answer came at `now_s` to a request that left at `left_s`."""
+        """An answer came at `now_s` to a request sent at `left_s`."""
         if verdict in {Verdict.THROTTLED, Verdict.TRANSIENT}:
-            self._failed(left_s, now_s, is_refusal=verdict is Verdict.THROTTLED)
+            self._on_failure(left_s, now_s, is_refusal=verdict is Verdict.THROTTLED)
         elif verdict in {Verdict.OK, Verdict.REJECTED}:
-            self._suspicion.went_well()
+            self._suspicion.on_success()
             if self._careful_since_s is not None and left_s >= self._careful_since_s:
                 self._careful_since_s = None
             self._sum_s += now_s - left_s
@@ -115,29 +118,29 @@ class Concurrency:
             if now_s >= self._ends_s and self._count >= min(FEWEST, int(self._limit)):
                 self._end_round(left_s, now_s)
 
-    def _failed(self, left_s: float, now_s: float, *, is_refusal: bool) -> None:
+    def _on_failure(self, left_s: float, now_s: float, *, is_refusal: bool) -> None:
         if left_s >= self._lowered_s:
-            self._suspicion.failed()
+            self._suspicion.on_failure()
         if is_refusal and self._suspicion.is_likely:
             self._careful_since_s = now_s
-        # where nothing works it is an outage
+        # failures without any success are an outage
         if (is_refusal or self._count) and self._is_too_many():
-            self._refused(left_s, now_s)
+            self._on_push_back(left_s, now_s)
             self._start_round(now_s)
 
     def _is_too_many(self) -> bool:
-        # where the limit is not reached it has another reason
+        # below the limit the failures have another reason
         return self._peak >= int(self._limit) and self._suspicion.is_enough
 
     def _lower(self, left_s: float, now_s: float) -> None:
-        """Once for all that left before it was known that the limit is too high."""
+        """Lower the limit, once for all requests sent before it was known to be too high."""
         if left_s >= self._lowered_s:
             self._limit = max(1.0, self._limit * LESS)
             self._threshold = self._limit
             self._lowered_s = now_s
 
-    def _refused(self, left_s: float, now_s: float) -> None:
-        """Not so many at once, and for a while no more than what was taken."""
+    def _on_push_back(self, left_s: float, now_s: float) -> None:
+        """Lower the limit, and keep it below its former value for HOLD_S."""
         if left_s >= self._lowered_s:
             self._ceiling = max(1.0, float(int(self._limit) - 1))
             self._hold_until_s = now_s + HOLD_S
@@ -150,7 +153,7 @@ class Concurrency:
             self._lower(left_s, now_s)
             self._mean_s = (1.0 - SLOW_MEMORY) * (self._mean_s or 0.0) + SLOW_MEMORY * mean_s
         else:
-            self._remember(mean_s)
+            self._update_mean(mean_s)
             if self._peak >= int(self._limit) and self._suspicion.is_lone:
                 self._raise(now_s)
         self._start_round(now_s + mean_s)
@@ -164,13 +167,13 @@ class Concurrency:
     def _is_slower(self, mean_s: float) -> bool:
         if self._mean_s is None or self._count < FEWEST:
             return False
-        usual_s = self._mean_s + DEVIATIONS * self._deviation_s
-        return mean_s > max(usual_s, LEAST_RISE * self._mean_s)
+        baseline_s = self._mean_s + DEVIATIONS * self._deviation_s
+        return mean_s > max(baseline_s, LEAST_RISE * self._mean_s)
 
-    def _remember(self, mean_s: float) -> None:
+    def _update_mean(self, mean_s: float) -> None:
         if self._mean_s is None:
             self._mean_s, self._deviation_s = mean_s, mean_s / 4.0
         else:
-            off_s = mean_s - self._mean_s
-            self._mean_s += (SLOW_MEMORY if off_s > 0 else MEMORY) * off_s
-            self._deviation_s += MEMORY * (abs(off_s) - self._deviation_s)
+            excess_s = mean_s - self._mean_s
+            self._mean_s += (SLOW_MEMORY if excess_s > 0 else MEMORY) * excess_s
+            self._deviation_s += MEMORY * (abs(excess_s) - self._deviation_s)

@@ -1,9 +1,9 @@
-"""What a reply's headers say about the vendor's limit. Pure.
+"""Reads the vendor's rate limit from the headers of a reply. Pure.
 
-Read are the fields of draft-ietf-httpapi-ratelimit-headers (`RateLimit-Limit`, `-Remaining` and
+The fields are those of draft-ietf-httpapi-ratelimit-headers (`RateLimit-Limit`, `-Remaining` and
 `-Reset` up to 06; `RateLimit` with `limit=`, `remaining=`, `reset=` in 07; `RateLimit` with `r=`,
-`t=` and `RateLimit-Policy` with `q=`, `w=` from 08 on) and the older `X-RateLimit-*`. What their
-numbers mean, and which cannot be meant: `vendor_numbers`.
+`t=` and `RateLimit-Policy` with `q=`, `w=` from 08 on) and the older `X-RateLimit-*`.
+`pipeline.vendors.kit.numbers` reads the numbers and rejects impossible ones.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import NamedTuple
 from pipeline.vendors.kit.numbers import count, wait_s, written_s
 
 BELOW = 0.95
-"""The share of a stated limit that is used."""
+"""Share of a stated limit that is used."""
 
 SHORTEST_S = 1.0
-"""A window of unstated length is at least so long."""
+"""Shortest window that is assumed if its length is not stated."""
 
 _PARAMETER = re.compile(r"([a-z]+)\s*=\s*\"?([0-9.]+)(?=[\s,;\"]|$)")
 _LEADING = re.compile(r"\s*([0-9.]+)\s*(?:$|[;,])")
 
 
 class Allowance(NamedTuple):
-    """A stated limit; None for what is not said.
+    """A stated limit; None for each part that is not stated.
 
     limit      requests per window
-    window_s   its length, where that is stated
-    remaining  requests that are left in it
-    reset_s    seconds until it is renewed
+    window_s   length of the window
+    remaining  requests that remain in the window
+    reset_s    seconds until the window is renewed
     """
 
     limit: float | None = None
@@ -40,10 +40,10 @@ class Allowance(NamedTuple):
 
 
 def allowance(headers: Mapping[str, str], now_utc_s: float) -> Allowance | None:
-    """What `headers` say; None where they say nothing about a limit that can be meant.
+    """The limit that `headers` state; None if they state none that is plausible.
 
     headers    looked up without regard to case
-    now_utc_s  when they came, seconds since 1970; a `Date` among them goes before it
+    now_utc_s  when they came, in seconds since 1970; a `Date` header takes precedence
 
     >>> allowance({"ratelimit-policy": '"default";q=300;w=10', "ratelimit": '"default";r=5;t=2'}, 0)
     Allowance(limit=300.0, window_s=10.0, remaining=5.0, reset_s=2.0)
@@ -79,7 +79,7 @@ def _plain(headers: Mapping[str, str], what: str) -> str | None:
 
 
 def _tightest(headers: Mapping[str, str]) -> tuple[float | None, float | None]:
-    """The limit with the lowest rate among those that state a window; else one without."""
+    """The limit with the lowest rate among those with a window; else the limit without one."""
     stated = [*_policies(headers)]
     if stated:
         return min(stated, key=lambda each: each[0] / each[1])
@@ -107,12 +107,12 @@ def _parameters(text: str) -> dict[str, str]:
 
 
 class StatedRate:
-    """The rate that replies state, as far as it is believed.
+    """The rate that replies state, within plausible bounds.
 
-    A limit without a window holds for as long as the time to its renewal was seen to be at most, in
-    this window or the one before: so one number that cannot be right is forgotten.
+    The window of a limit that states none is the longest time to its renewal that was seen, in this
+    window or the one before: a single wrong number is forgotten.
 
-    max_wait_s  a rate at which the next request would wait longer is not believed
+    max_wait_s  a rate at which the next request would wait longer is ignored
 
     >>> rate = StatedRate(max_wait_s=900.0)
     >>> rate.per_s(Allowance(limit=60.0, reset_s=30.0), now_s=0.0)
@@ -128,17 +128,17 @@ class StatedRate:
         self._renewed_s = float("inf")
 
     def per_s(self, stated: Allowance, now_s: float) -> float | None:
-        """Requests a second, below what `stated` allows; None where it says nothing believable."""
+        """Requests per second, BELOW the stated limit; None if `stated` is not plausible."""
         window_s = stated.window_s
         if stated.reset_s is not None:
-            self._look(stated.reset_s, now_s)
+            self._note_reset(stated.reset_s, now_s)
             window_s = window_s or max(self._before_s, self._length_s)
         if not stated.limit or window_s is None:
             return None
         per_s = BELOW * stated.limit / window_s
         return per_s if per_s * self._max_wait_s >= 1.0 else None
 
-    def _look(self, reset_s: float, now_s: float) -> None:
+    def _note_reset(self, reset_s: float, now_s: float) -> None:
         if now_s >= self._renewed_s:  # the window that was known is over
             self._before_s, self._length_s = self._length_s, SHORTEST_S
         self._renewed_s = now_s + reset_s

@@ -1,16 +1,16 @@
-"""From when on a request counts at the vendor. Pure: the time is an argument.
+"""The time from which a request counts in the vendor's quota. Pure: the time is an argument.
 
-The vendor counts arrivals; we know departures and replies. A request arrived before its reply came,
-and no request arrives before it leaves. So a request that counts from its reply on is in no window
-too many, whatever the way to the vendor does: a cold connection, a vendor that warms up, a way that
-varies. That costs the time of a round trip per window.
+The vendor counts arrivals; the pipeline knows send times and replies. A request arrives after it is
+sent and before its reply comes. If it counts from its reply on, no window is exceeded, whatever the
+network does: a cold connection, a vendor that warms up, a latency that varies. This costs one round
+trip per window.
 
-Part of it is won back where replies were steady for a while. No round trip is shorter than the
-quickest one there is, and both ways of the next request are in that: so that much is deducted. What
-was the quickest is the better known the more replies there were and the less they vary. Therefore
-less is deducted where few replies came or where they vary, and nothing where they vary much, in the
-first STRETCH_S, after a time without replies, while the vendor refuses more than a few, and after a
-reply that was quicker than what was deducted.
+A part of the round trip is deducted if replies were steady for a while. No round trip is shorter
+than the shortest possible one, which includes both ways of the next request, so that much may be
+deducted. The estimate of the shortest improves with the number of replies, and as they vary less.
+Therefore less is deducted if few replies came or if they vary, and nothing if they vary much, in
+the first STRETCH_S, after a time without replies, while the vendor refuses more than a few
+requests, and after a reply that was quicker than the deduction.
 """
 
 from __future__ import annotations
@@ -19,62 +19,65 @@ import math
 from collections import deque
 
 STRETCH_S, STRETCH_REPLIES, STRETCHES = 20.0, 100, 4
-"""The quickest is that of so many stretches, each at least so long and of so many replies."""
+"""The shortest round trip is taken from STRETCHES stretches, each of at least STRETCH_S seconds and
+STRETCH_REPLIES replies."""
 
 IDLE_S = 3.0
-"""After so long without a reply the way is another one: connections close after 4 s."""
+"""Seconds without a reply after which connections are new: they close after 4 s."""
 
 LONGEST_DOUBT_S = 1280.0
-"""How long the first stretch lasts at most; it doubles each time that too much was deducted."""
+"""Longest first stretch in seconds; it doubles each time that too much was deducted."""
 
 FLOOR_S = 0.005
-"""What the quickest round trip seen may be above the quickest there is."""
+"""Seconds by which the shortest round trip seen may exceed the shortest possible one."""
 
 SURE = 20.0
-"""The quickest of n round trips is above the quickest there is by more than sqrt(SURE / n) of their
-mean excess about once in e ** (SURE / 2) times: two ways that vary evenly add up to a triangle."""
+"""The shortest of n round trips exceeds the shortest possible one by more than sqrt(SURE / n) of
+their mean excess about once in e ** (SURE / 2) times: two evenly distributed ways add up to a
+triangle."""
 
 FEW = 0.01
-"""Where a larger share is refused, and not just one, it may be for what was deducted."""
+"""If a larger share of requests is refused, and more than one, the deduction may be the cause."""
 
 MOST_WAY_S = 10.0
-"""A request without a reply yet arrives so late at most: a packet that is lost five times in a row
-takes 6 to 31 s, and then its reply comes later still, from which on it counts."""
+"""Latest arrival, in seconds after the send time, that is assumed of a request without a reply: a
+packet that is lost five times in a row takes 6 to 31 s, and the request then counts from its
+reply."""
 
 
 class Margin:
-    """How much of a round trip no request can do without.
+    """The part of a round trip that is deducted, learned from replies.
 
     is_strict  nothing is ever deducted
 
     >>> margin = Margin()
-    >>> margin.replied(left_s=0.0, now_s=0.3)
+    >>> margin.on_reply(left_s=0.0, now_s=0.3)
     0.3
     >>> for n in range(2_000):
-    ...     counts_from_s = margin.replied(left_s=n / 50, now_s=n / 50 + 0.3)
+    ...     counts_from_s = margin.on_reply(left_s=n / 50, now_s=n / 50 + 0.3)
     >>> round(margin.deducted_s, 3), round(counts_from_s - 39.98, 3)
     (0.295, 0.005)
     """
 
     __slots__ = (
-        *("_count", "_doubt_s", "_ends_s", "_heard_s", "_is_strict", "_quickest_s", "_refused"),
+        *("_count", "_doubt_s", "_ends_s", "_replied_s", "_is_strict", "_quickest_s", "_refused"),
         *("_stretches", "_sum_s", "deducted_s"),
     )
 
     def __init__(self, *, is_strict: bool = False) -> None:
         self._is_strict = is_strict
-        self._heard_s = -math.inf
+        self._replied_s = -math.inf
         self._doubt_s = STRETCH_S
         self._quickest_s = math.inf
         self._stretches: deque[tuple[float, float, int]] = deque(maxlen=STRETCHES)
         self.deducted_s = 0.0
         self._start_stretch(math.inf)
 
-    def replied(self, left_s: float, now_s: float) -> float:
-        """The reply to what left at `left_s` came now: from when on that counts."""
-        if left_s >= self._heard_s + IDLE_S:
+    def on_reply(self, left_s: float, now_s: float) -> float:
+        """A reply came to a request sent at `left_s`: the time from which the request counts."""
+        if left_s >= self._replied_s + IDLE_S:
             self._forget(left_s)
-        self._heard_s = now_s
+        self._replied_s = now_s
         trip_s = now_s - left_s
         if trip_s < self.deducted_s:
             self._distrust(now_s)
@@ -85,8 +88,8 @@ class Margin:
             self._end_stretch(now_s)
         return max(left_s, now_s - self.deducted_s)
 
-    def throttled(self, now_s: float) -> None:
-        """The vendor refused a request: it may count otherwise than was thought."""
+    def on_throttled(self, now_s: float) -> None:
+        """The vendor refused a request: the deduction may be wrong."""
         self._refused += 1
         if self._refused < 2 or self._refused <= FEW * self._count:  # noqa: PLR2004 - just one
             return
@@ -120,9 +123,9 @@ class Margin:
 
 
 def deductible_s(stretches: deque[tuple[float, float, int]]) -> float:
-    """What every round trip takes at least, as far as those of `stretches` tell; 0 where they vary.
+    """Seconds that every round trip takes at least, by those of `stretches`; 0 if they vary much.
 
-    stretches  of each the quickest round trip, the sum of all, in seconds, and how many they were
+    stretches  shortest round trip, sum of round trips (both in seconds) and their number, of each
 
     >>> deductible_s(deque([(0.2, 22.0, 100), (0.21, 88.0, 400)]))
     0.195

@@ -1,4 +1,4 @@
-"""The vendor's own pause: nobody sends before it is over. Pure: the time is an argument."""
+"""The pause that a vendor asks for. Pure: the time is an argument."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pipeline.model.pause import AskedPause
 from pipeline.vendors.kit.numbers import LONGEST_S
 
 BLIND_S, LONGEST_BLIND_S = 0.1, 10.0
-"""After a refusal that names no time; twice as long after each further one."""
+"""Seconds of the pause after a refusal that names no time, at first and at most; each further one
+doubles it."""
 
 ANNOUNCED_S = 5.0
-"""A longer pause is announced."""
+"""A longer wait is announced."""
 
 
 class Pause:
-    """Until when an account, or all that share its quota, waits.
+    """The end of the pause of a quota.
 
-    longest_blind_s  no pause is longer that the vendor names no time for
+    longest_blind_s  longest pause after a refusal that names no time
 
     >>> pause = Pause()
-    >>> pause.asked(7.0, left_s=0.0, now_s=1.0)
-    >>> pause.asked(2.0, left_s=0.0, now_s=1.5)
+    >>> pause.on_refusal(7.0, left_s=0.0, now_s=1.0)
+    >>> pause.on_refusal(2.0, left_s=0.0, now_s=1.5)
     >>> pause.until_s
     8.0
     """
@@ -33,34 +34,34 @@ class Pause:
         self.lift()
 
     def lift(self) -> None:
-        """Nothing is paused any more."""
+        """End the pause."""
         self.until_s = float("-inf")
         self._blind_s = min(BLIND_S, self._longest_blind_s)
 
-    def asked(self, seconds: float | None, left_s: float, now_s: float) -> None:
-        """The vendor refused what left at `left_s`; of several pauses the one that ends last holds.
+    def on_refusal(self, seconds: float | None, left_s: float, now_s: float) -> None:
+        """The vendor refused a request sent at `left_s`. The pause that ends last holds.
 
-        seconds  that it asks everyone to wait; None where it names none
+        seconds  that the vendor asks to wait; None if it names no time
         """
         if seconds is None:
             if left_s < self.until_s:
-                return  # it left before the pause that is on
+                return  # sent before the current pause
             seconds = self._blind_s
             self._blind_s = min(self._longest_blind_s, 2.0 * self._blind_s)
         self.until_s = max(self.until_s, now_s + seconds)
 
-    def accepted(self, left_s: float) -> None:
-        """The vendor took what left at `left_s`."""
+    def on_success(self, left_s: float) -> None:
+        """The vendor accepted a request sent at `left_s`."""
         if left_s >= self.until_s:
             self._blind_s = min(BLIND_S, self._longest_blind_s)
 
     def left_s(self, now_s: float) -> float:
-        """Seconds until it is over; 0 where there is none."""
+        """Seconds until the pause ends; 0 if there is none."""
         return max(0.0, self.until_s - now_s)
 
 
 def remaining_s(asked: AskedPause, now_s: float) -> float:
-    """Seconds that are left of a pause on record, 0 to LONGEST_S, whatever stands there.
+    """Seconds that remain of a recorded pause, 0 to LONGEST_S, whatever the record holds.
 
     now_s  UTC seconds since 1970; a clock that was set back makes no pause longer
 
@@ -74,19 +75,19 @@ def remaining_s(asked: AskedPause, now_s: float) -> float:
     left_s = asked.until_s - now_s
     if asked.asked_s:
         left_s = min(left_s, asked.until_s - asked.asked_s)
-    if not left_s < LONGEST_S:  # so neither infinity nor no number gets through
+    if not left_s < LONGEST_S:  # also for infinity and NaN
         return LONGEST_S
     return max(0.0, left_s)
 
 
-def in_words(asked: AskedPause, now_s: float) -> str:
-    """Until when it is, and who asked for it.
+def describe(asked: AskedPause, now_s: float) -> str:
+    """The end of a pause and its origin, as text.
 
-    >>> in_words(AskedPause(3600.0, 0.5, "r1", "HTTP 429, Retry-After: 3600"), 0.5)
+    >>> describe(AskedPause(3600.0, 0.5, "r1", "HTTP 429, Retry-After: 3600"), 0.5)
     ... # doctest: +NORMALIZE_WHITESPACE
     'until 1970-01-01 01:00:00 UTC (3600 s), as the vendor asked at 1970-01-01 00:00:00 UTC in run
     r1: HTTP 429, Retry-After: 3600'
-    >>> in_words(AskedPause(60.0), 0.0)
+    >>> describe(AskedPause(60.0), 0.0)
     'until 1970-01-01 00:01:00 UTC (60 s); who asked for it is not on record'
     """
     left_s = remaining_s(asked, now_s)
@@ -98,31 +99,32 @@ def in_words(asked: AskedPause, now_s: float) -> str:
     return f"{until}, as the vendor asked at {_moment(asked.asked_s)}{by}{said}"
 
 
-def wait_words(asked: AskedPause, now_s: float, account: str) -> str:
-    """What is said while it is waited for.
+def describe_wait(asked: AskedPause, now_s: float, account: str) -> str:
+    """The announcement of a wait for a pause.
 
-    >>> wait_words(AskedPause(60.0), 0.0, "shop")[-58:]
+    >>> describe_wait(AskedPause(60.0), 0.0, "shop")[-58:]
     'on record. `pipeline runs --lift-pause shop` ends the wait'
     """
-    return f"waiting {in_words(asked, now_s)}. `{lift(account)}` ends the wait"
+    return f"waiting {describe(asked, now_s)}. `{lift_command(account)}` ends the wait"
 
 
-def stop_words(asked: AskedPause, now_s: float, account: str, max_wait_s: float) -> str:
-    """Why an account stops for a pause that is longer than it waits.
+def describe_stop(asked: AskedPause, now_s: float, account: str, max_wait_s: float) -> str:
+    """Why an account stops: the pause is longer than it may wait.
 
-    >>> stop_words(AskedPause(3600.0), 0.0, "shop", 900.0)[:67]
+    >>> describe_stop(AskedPause(3600.0), 0.0, "shop", 900.0)[:67]
     'the vendor asks for a pause of 3600 s, longer than max_wait_s = 900'
     """
+    left_s, until = remaining_s(asked, now_s), describe(asked, now_s)
     return (
-        f"the vendor asks for a pause of {remaining_s(asked, now_s):.0f} s, longer than "
-        f"max_wait_s = {max_wait_s:.0f}: {in_words(asked, now_s)}. `{lift(account)}` lifts it"
+        f"the vendor asks for a pause of {left_s:.0f} s, longer than max_wait_s = "
+        f"{max_wait_s:.0f}: {until}. `{lift_command(account)}` lifts it"
     )
 
 
-def lift(account: str) -> str:
+def lift_command(account: str) -> str:
     """The command that lifts a pause.
 
-    >>> lift("shop")
+    >>> lift_command("shop")
     'pipeline runs --lift-pause shop'
     """
     return f"pipeline runs --lift-pause {account}"
@@ -131,5 +133,5 @@ def lift(account: str) -> str:
 def _moment(at_s: float) -> str:
     try:
         return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError, OSError):  # what stands on record may be anything
+    except (ValueError, OverflowError, OSError):  # the record may hold anything
         return "a time that is none"

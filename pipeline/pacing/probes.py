@@ -1,8 +1,8 @@
-"""Whose turn it is to ask whether a vendor is back. Pure.
+"""Selects the row of the next probe in an outage. Pure.
 
-Each kind of row may be the one that is never answered, and each may be the only one that is: so
-they take turns. Rows that were not sent yet are tried here and there, for those that stand together
-are often bad together.
+Each kind of row may be the one that is never answered, or the only one that is, so the kinds take
+turns. Rows that were not sent yet are drawn from the whole file, since neighbours are often bad
+together.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import math
 from enum import Enum
 
 FIRST_AHEAD, MOST_AHEAD = 1_000, 16_000
-"""So many rows are looked over for one that may tell more: at first, and at most."""
+"""Rows that are searched for a probe: at first, and at most."""
 
 
 class ProbeKind(Enum):
-    """A kind of row. What an earlier process of the run may have sent counts as sent.
+    """A kind of row. A row that an earlier process of the run may have sent counts as sent.
 
     UNSENT  was not sent yet, and may be repeated
-    FAILED  was sent, and is to be sent again
-    ONCE    was not sent yet and may not be repeated: in an outage it would be lost to doubt
+    FAILED  was sent, and is sent again
+    ONCE    was not sent yet, and must not be repeated: in an outage it would end `unknown`
     """
 
     UNSENT = "unsent"
@@ -34,10 +34,10 @@ _EVERY_FAILED, _EVERY_ONCE, _FIRST_ONCE = 3, 8, 4
 
 
 def turns(number: int) -> tuple[ProbeKind, ...]:
-    """Whose turn the probe is that is the `number`th of its outage, from 1; then who goes instead.
+    """Kinds for the `number`th probe of an outage, counted from 1; the first available is used.
 
-    Every third one is a row that failed. One that may not be repeated is every eighth, from the
-    fourth on: ten minutes in which the vendor is down cost nine of them.
+    Every third probe is a row that failed. Every eighth, from the fourth on, is a row that must not
+    be repeated: an outage of ten minutes costs nine of them.
 
     >>> [turns(number)[0].value for number in range(1, 9)]
     ['unsent', 'unsent', 'failed', 'once', 'unsent', 'failed', 'unsent', 'unsent']
@@ -48,7 +48,7 @@ def turns(number: int) -> tuple[ProbeKind, ...]:
 
 
 def ahead(number: int) -> int:
-    """How many rows are looked over for the `number`th probe of an outage.
+    """Number of rows searched for the `number`th probe of an outage.
 
     >>> [ahead(number) for number in (1, 7, 8, 99)]
     [1000, 1000, 2000, 16000]
@@ -57,9 +57,10 @@ def ahead(number: int) -> int:
 
 
 def place(draw: int, rows: int) -> int:
-    """Which of so many rows is tried, from 0: one after the other, far from those before it.
+    """Index of the row to try, from 0: each draw is far from those before it.
 
-    draw  how often it was asked before
+    draw  number of earlier draws
+    rows  number of rows to draw from
 
     >>> [place(draw, 100) for draw in range(6)]
     [61, 23, 85, 47, 9, 70]

@@ -1,12 +1,15 @@
-"""The gate of a quota among processes: open in one of them at a time, and passed on by turns.
+"""Shares one quota among processes: one of them holds the lease, and they take turns.
 
-Whoever holds it sends at the whole quota. Where another process waits for it, it goes over to that
-one after about a second, with the record of what left: so both share the quota, and no window is
-exceeded. Of a process that was killed the record may lack a moment; for that moment it counts as
-having sent all that it was allowed to, and it is not allowed more. What was under way then counts
-from the moment at which another process takes over: its connections are closed by then.
+The holder sends at the whole quota. If another process waits, the lease passes to it after about a
+second, with the recorded send times, so no window is exceeded.
 
-A process that is stopped (Ctrl-Z) and not killed keeps what it holds: the others wait for it.
+A killed process loses its lease at once: the lock is freed by the system. What it sent in its last
+moments is not on record. So the next holder counts the quota of that time as used: the most that
+the killed process may have sent off the record, and what it had in flight (`_lost_requests`). They
+count from the handover, since its connections are closed by then, and that part of the quota comes
+back one window later.
+
+A process that is stopped (Ctrl-Z) and not killed keeps the lease: the others wait for it.
 """
 
 from __future__ import annotations
@@ -29,28 +32,29 @@ from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.store import Departures, Lock, Runs
 
 REMEMBER_EVERY_S = 1.0
-"""How often what left is put on record, and the gate passed on where another process waits."""
+"""Seconds between two records of send times, and until the lease is passed on if another process
+waits."""
 
 UNRECORDED_S = 2.0 * REMEMBER_EVERY_S
-"""No more leaves off the record than in this time, however long the disk takes."""
+"""Requests of at most this time are sent off the record, however long the disk takes."""
 
 FIRST_WITHIN_S = 1.0
-"""So long whoever had the gate leaves it to the first in line, who may be stopped."""
+"""Seconds for which a former holder leaves the lease to the first in line, which may be stopped."""
 
 MOST_UNRECORDED = 5_000
-"""With so many requests off the record nothing leaves before they are on it, whatever the quota."""
+"""Most requests that are sent off the record, whatever the quota."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE = Path("/proc/self/ns/time")  # a container may count from another moment
 
 
 class Handover(NamedTuple):
-    """What a gate has to know when it is opened.
+    """What a limiter needs to know when it opens.
 
-    ages_s        since when requests of others count, oldest first, in seconds before now; negative
-                  where they may still arrive
-    pause         the vendor's own, as it is on record
-    unrecorded    so many requests may have left that nobody put on record
+    ages_s      seconds since requests of other processes count, oldest first; negative if they may
+                still arrive
+    pause       the vendor's pause on record; None if there is none
+    unrecorded  requests that a killed process may have sent off the record
     """
 
     ages_s: list[float]
@@ -59,14 +63,14 @@ class Handover(NamedTuple):
 
 
 class QuotaLease:
-    """This process's hold on the gate of one quota group.
+    """This process's lease of the quota of one group.
 
-    group   its name, as on record
+    group   name of the group, as on record
     folder  of the locks
-    now     what all clocks show
+    now     reads all clocks
 
-    Its calls touch files: one at a time, `acquire`, `take_over`, `record` in a thread. They raise
-    RunAborted where files cannot be used.
+    Calls use files and MUST NOT overlap; `acquire`, `take_over` and `record` belong in a thread.
+    They raise RunAborted if files cannot be used.
     """
 
     def __init__(
@@ -83,29 +87,27 @@ class QuotaLease:
         self.most_unrecorded = min(most, MOST_UNRECORDED) if most else math.inf
         self.group = group
         self._lock = Lock(folder / f"quota-{name}")
-        self._line = Lock(folder / f"quota-{name}-next")
+        self._next = Lock(folder / f"quota-{name}-next")
         self._now = now or this_moment
         self._noted = 0
         self._was_held = False
-        self._let_go_s = -math.inf
+        self._released_s = -math.inf
         self._waits_since_s: float | None = None
         self.is_held = False
 
     def acquire(self) -> bool:
-        """Hold the gate from now on, if no other process does; the first in line gets it next."""
-        is_first = self._line.acquire(wait=False)
-        if not is_first and time.monotonic() < self._let_go_s + FIRST_WITHIN_S:
+        """Acquire the lease if no other process holds it; the first in line gets it next."""
+        is_first = self._next.acquire(wait=False)
+        if not is_first and time.monotonic() < self._released_s + FIRST_WITHIN_S:
             return False
         self._was_held = self._lock.holder() is not None
         self.is_held = self._lock.acquire(wait=False)
         if self.is_held:
-            self._line.release()
+            self._next.release()
         return self.is_held
 
     def held_by_another(self) -> str | None:
-        """Which process has held the gate for more than a moment, in words, once for each wait;
-        else None.
-        """
+        """The process that has held the lease for ANNOUNCED_S, once per wait; else None."""
         now_s = time.monotonic()
         if self.is_held:
             self._waits_since_s = None
@@ -117,7 +119,7 @@ class QuotaLease:
         return None
 
     def take_over(self, runs: Runs) -> Handover:
-        """What other processes sent, to open the gate with; to be called once it is held."""
+        """Read what other processes sent, to open the limiter with. The lease MUST be held."""
         now = self._now()
         entries = runs.departures(self.group, after=self._noted)
         self._noted = max([self._noted, *(entry.number for entry in entries)])
@@ -126,25 +128,25 @@ class QuotaLease:
         return Handover(
             ages_s=sorted((each_s for each_s in ages_s if each_s <= longest_s), reverse=True),
             pause=runs.pause_of(self.group),
-            unrecorded=self._lost(entries),
+            unrecorded=self._lost_requests(entries),
         )
 
-    def _lost(self, entries: list[Departures]) -> int:
-        """What a process that was killed may have sent and nobody put on record."""
+    def _lost_requests(self, entries: list[Departures]) -> int:
+        """Requests that a killed holder may have sent off the record; else 0."""
         if not self._was_held or self.most_unrecorded == math.inf:
             return 0
         return int(self.most_unrecorded) + (entries[-1].under_way if entries else 0)
 
     def is_wanted(self) -> bool:
-        """Whether another process waits for the gate; no, where the disk does not let us see."""
-        with suppress(RunAborted), self._line:
-            return not self._line.acquire(wait=False)
+        """True if another process waits for the lease; False if the locks cannot be read."""
+        with suppress(RunAborted), self._next:
+            return not self._next.acquire(wait=False)
         return False
 
     def record(self, runs: Runs, ages_s: list[float], *, under_way: int = 0) -> None:
-        """Put on record what left, since when it counts.
+        """Put requests on record, with the seconds since they count.
 
-        under_way  so many more of which that is not known yet
+        under_way  requests in flight besides: when they count from is not known yet
         """
         now = self._now()
         times = tuple(now.boot_s - each_s for each_s in ages_s)
@@ -153,10 +155,10 @@ class QuotaLease:
         self._noted = max(self._noted, number)
 
     def release(self) -> None:
-        """Others may hold the gate."""
-        self._let_go_s = time.monotonic()
+        """Let other processes acquire the lease."""
+        self._released_s = time.monotonic()
         self.is_held = False
-        self._line.release()
+        self._next.release()
         self._lock.release()
 
 
@@ -166,8 +168,9 @@ def _ages_s(entry: Departures, now: Moment) -> list[float]:
 
 
 def this_moment() -> Moment:
-    """What the clocks of this machine show. Where it does not name its boot, the wall clock alone
-    tells what is on record: processes cannot compare the other one.
+    """Read the clocks of this machine.
+
+    If the system names no boot, the wall clock is used alone: processes cannot compare another one.
     """
     utc_s = time.time()
     if sys.platform == "linux":
@@ -178,7 +181,7 @@ def this_moment() -> Moment:
 
 
 def most_in(seconds: float, terms: LimiterSettings) -> int:
-    """How many requests may leave in so short a time; 0 where no quota is stated.
+    """Requests that `terms` allow in a short time; 0 if no quota is stated.
 
     >>> from pipeline.model.quota import Quota
     >>> most_in(2.0, LimiterSettings(quotas=(Quota(20, 1.0), Quota(600, 60.0))))

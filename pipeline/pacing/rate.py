@@ -1,16 +1,16 @@
-"""How many requests a second leave: the quota's, or fewer where the vendor refuses at that. Pure.
+"""Requests per second: the quota's rate, or less if the vendor refuses at that rate. Pure.
 
-Refusals have to be more than accidents (`suspicion.py`), or to come after the same number of
-requests each time: a vendor that refuses one in fifty for no reason would else be sent less and
-less. Accidents cost the pause that they ask for, and no more.
+Refusals lower the rate if they are more than accidents (`suspicion.py`), or come after the same
+number of requests each time. Otherwise a vendor that refuses one in fifty for no reason would be
+sent less and less. An accident costs only the pause that it asks for.
 
-What a vendor accepted in the second before it refused is the best estimate of what it allows: the
-rate falls just below that. Where it refuses all of a sudden what it accepted until then, that says
-nothing, and the rate is halved. Where it still refuses and accepted little over a longer time, it
-counts over that time. Refusals that go on although the rate fell have another reason.
+The rate that a vendor accepted in the second before a refusal is the best estimate of its limit:
+the rate falls just below it. If the vendor suddenly refuses what it accepted before, there is no
+estimate, and the rate is halved. If it goes on refusing and accepted little over a longer time, the
+limit is taken over that time. Refusals that go on at a lower rate have another reason.
 
-After a while the rate rises again, slowly up to where it was refused, quickly beyond, and never
-without evidence: a rate that is not used says nothing about a higher one.
+After a while the rate rises again: slowly up to the rate that was refused, quickly beyond, and only
+if it is used, since an unused rate proves nothing about a higher one.
 """
 
 from __future__ import annotations
@@ -23,49 +23,49 @@ from itertools import takewhile
 from pipeline.pacing.suspicion import Suspicion
 
 BELOW = 0.95
-"""The share of what was accepted that is used after a refusal."""
+"""Share of the accepted rate that is used after a refusal."""
 
 HALF = 0.5
-"""What is left of the rate where nothing tells what the vendor allows now."""
+"""Share of the rate that remains if nothing shows what the vendor allows."""
 
 CLEARLY_LESS = 0.85
-"""So much of the rate, or less, was accepted where the rate is the reason for refusals."""
+"""The rate is the reason for refusals if at most this share of it was accepted."""
 
 SUDDEN = 4
-"""So many in a row are refused where nothing is accepted any more."""
+"""Consecutive refusals after which nothing is accepted any more."""
 
 BUDGETS, SAME = 5, 0.8
-"""So many refusals, after about as many accepted requests each: of accidents one in ten thousand
-comes like that."""
+"""BUDGETS refusals after about the same number of accepted requests each (at least the share SAME
+of the largest) are a limit: by accident this happens once in ten thousand times."""
 
 SETTLE_S = 1.0
-"""After the rate fell the vendor's window has to empty first."""
+"""Seconds after a fall of the rate in which the vendor's window empties."""
 
 LEAST_HOLD_S, FIRM_HOLD_S, MOST_HOLD_S, PAUSES = 6.0, 30.0, 300.0, 8
-"""How long the rate stays below where it was refused: so many of the pauses that a try costs,
-longer where that is about where it was refused before."""
+"""Seconds for which the rate stays below the refused one: PAUSES times the pause that a refusal
+costs, longer if it was refused at about the same rate before."""
 
 RISE, RISE_TO, QUICK_RISE = 1.04, 1.05, 1.2
-"""Per second, up to so far above where it was refused; and from there on."""
+"""Factors per second: RISE up to RISE_TO times the refused rate, QUICK_RISE from there on."""
 
-MET_AGAIN = 1.2
-"""So far above where it was refused before, a single refusal is no accident."""
+REFUSED_AGAIN = 1.2
+"""Up to this factor above a rate refused before, a single refusal is no accident."""
 
 SHORT_S, LONG_S = 1.0, 64.0
-"""The stretch that is looked at, at first and at most."""
+"""Seconds over which accepted requests are counted, at first and at most."""
 
 FEWEST = 10
-"""A stretch holds at least so many requests, where there were as many."""
+"""Least number of requests in that time; it is extended until it holds as many."""
 
 _USED = 0.8
 _EVERY_S = 1.0
 
 
 class Rate:
-    """The rate of one quota.
+    """The rate of one quota, in requests per second.
 
-    start_per_s  at first
-    most_per_s   never more; infinite where nobody stated a quota
+    start_per_s  at the start
+    most_per_s   upper bound; infinite if no quota is stated
 
     >>> rate = Rate(200.0, most_per_s=200.0)
     >>> for n in range(200):
@@ -76,7 +76,7 @@ class Rate:
     >>> for n in range(1, 200):
     ...     rate.on_sent(1.01 + n / 100)
     ...     rate.accepted() if n % 2 else rate.refused(1.01 + n / 100, 1.02 + n / 100)
-    >>> 40 < rate.per_s < 50  # half of what left was accepted
+    >>> 40 < rate.per_s < 50  # half of the requests were accepted
     True
     """
 
@@ -93,13 +93,13 @@ class Rate:
         self._hold_until_s = -math.inf
         self._rise_s = -math.inf
         self._suspicion = Suspicion()
-        self._accepted = self._in_a_row = 0  # since the last refusal; refusals since the last one
-        self._before_per_s = 0.0  # accepted before the first of those in a row
+        self._accepted = self._in_a_row = 0  # accepted since the last refusal; refusals in a row
+        self._before_per_s = 0.0  # accepted rate before the first refusal in a row
         self._budgets: deque[int] = deque(maxlen=BUDGETS)
-        self._firm_per_s = 0.0  # where it was refused, if nothing was below that
+        self._firm_per_s = 0.0  # the refused rate, unless a lower one was refused
 
     def on_sent(self, now_s: float) -> None:
-        """A request leaves."""
+        """A request is sent."""
         self._left_s.append(now_s)
         if self.per_s < self.most_per_s and now_s >= self._rise_s:
             self._rise(now_s)
@@ -109,28 +109,28 @@ class Rate:
         self._accepted += 1
 
     def refused(self, left_s: float, now_s: float, pause_s: float = 0.0) -> None:
-        """A request that left at `left_s` was throttled, and costs a pause of `pause_s`."""
+        """A request sent at `left_s` was throttled, which costs a pause of `pause_s` seconds."""
         self._refused_s.append(left_s)
         accepted, self._accepted = self._accepted, 0
         if left_s <= self._cut_s or now_s < self._cut_s + SETTLE_S:
             return
-        if not self._is_trying(now_s):
+        if not self._is_probing(now_s):
             self._firm_per_s = 0.0
         accepted_per_s = self._accepted_per_s(left_s)
-        self._note(accepted, accepted_per_s)
+        self._count_refusal(accepted, accepted_per_s)
         accepted_per_s = min(accepted_per_s, self._before_per_s)
         is_regular = self._is_regular()
         if accepted_per_s > 0 and (
             is_regular or self._is_limit(accepted_per_s, now_s)
-        ):  # of nothing nothing is told
+        ):  # without accepted requests there is no estimate
             self._suspicion.forget()
             self._budgets.clear()
             self._hold_s = self._next_hold_s(accepted_per_s, pause_s)
             self._fall(accepted_per_s, now_s, is_regular=is_regular)
 
-    def _note(self, accepted: int, accepted_per_s: float) -> None:
-        self._suspicion.went_well(accepted)
-        self._suspicion.failed()
+    def _count_refusal(self, accepted: int, accepted_per_s: float) -> None:
+        self._suspicion.on_success(accepted)
+        self._suspicion.on_failure()
         self._in_a_row = 1 if accepted else self._in_a_row + 1
         if accepted:
             self._before_per_s = accepted_per_s
@@ -140,15 +140,17 @@ class Rate:
         budgets = self._budgets
         return len(budgets) == BUDGETS and min(budgets) >= SAME * max(budgets)
 
-    def _is_trying(self, now_s: float) -> bool:
-        """Whether it rises after a cut: up to where it was refused, or above."""
+    def _is_probing(self, now_s: float) -> bool:
+        """True if the rate rises after a cut."""
         return self._is_rising() or (self.per_s < self.most_per_s and now_s >= self._hold_until_s)
 
     def _is_limit(self, accepted_per_s: float, now_s: float) -> bool:
         if math.isinf(self.most_per_s) and self._ceiling_per_s is None:
             return self._suspicion.is_likely
-        is_met_again = self._is_trying(now_s) and accepted_per_s <= MET_AGAIN * self._firm_per_s
-        return is_met_again or self._suspicion.is_enough
+        is_refused_again = (
+            self._is_probing(now_s) and accepted_per_s <= REFUSED_AGAIN * self._firm_per_s
+        )
+        return is_refused_again or self._suspicion.is_enough
 
     def _fall(self, accepted_per_s: float, now_s: float, *, is_regular: bool) -> None:
         if self._in_a_row >= SUDDEN and self._before_per_s > CLEARLY_LESS * self.per_s:
@@ -175,8 +177,8 @@ class Rate:
         self._firm_per_s = self._ceiling_per_s
         self._hold_until_s = self._rise_s = now_s + hold_s
 
-    def allows(self, per_s: float, now_s: float) -> None:
-        """The vendor states what it allows: down to that at once, up to it by and by."""
+    def set_limit(self, per_s: float, now_s: float) -> None:
+        """The vendor states a limit: the rate falls to it at once, and rises to it step by step."""
         self.most_per_s = per_s
         if per_s < self.per_s:
             self.per_s = per_s
@@ -188,7 +190,7 @@ class Rate:
         return self._ceiling_per_s is None or self.per_s > self._ceiling_per_s * BELOW
 
     def _accepted_per_s(self, until_s: float) -> float:
-        """Of the stretch that ends at `until_s`; of a longer one where that held little."""
+        """The accepted rate of the stretch that ends at `until_s`, extended to FEWEST requests."""
         recent = [at_s for at_s in self._left_s if at_s <= until_s]
         from_s = until_s - self._stretch_s
         if len(recent) >= FEWEST:
@@ -213,9 +215,9 @@ class Rate:
 
 
 def in_force(per_s: float, caps: Iterable[float]) -> float:
-    """The rate that holds: `per_s`, or the lowest of those that people ask for.
+    """The effective rate: the lowest of `per_s` and `caps`, which people set.
 
-    They teach nothing of the vendor: once they are taken back `per_s` holds as before.
+    A cap is no evidence about the vendor: once it is removed, `per_s` holds as before.
 
     >>> in_force(20.0, []), in_force(20.0, [5.0, 8.0]), in_force(4.0, [5.0])
     (20.0, 5.0, 4.0)
@@ -224,5 +226,5 @@ def in_force(per_s: float, caps: Iterable[float]) -> float:
 
 
 def _since(from_s: float, times_s: Iterable[float]) -> int:
-    """How many of `times_s`, which fall, lie after `from_s`."""
+    """Number of `times_s`, in descending order, after `from_s`."""
     return sum(1 for _ in takewhile(lambda at_s: at_s > from_s, times_s))

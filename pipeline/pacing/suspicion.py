@@ -1,9 +1,9 @@
-"""Whether refusals or failures are more than accidents. Pure.
+"""Distinguishes refusals or failures by a limit from accidents. Pure.
 
-A vendor that works refuses a request now and then for no reason of ours: one in fifty is nothing to
-learn from. A limit that was passed refuses many of those that follow. What happens tells by and by
-which of the two it is: this is a cumulative sum test (Page, Biometrika 41, 1954) of one share
-against another. It forgets what speaks against, so a limit that comes late is seen as quickly.
+A working vendor refuses a request now and then for reasons of its own: one in fifty proves nothing.
+A limit that is exceeded refuses many of the requests that follow. This is a cumulative sum test
+(Page, Biometrika 41, 1954) of one share against the other. The sum has a floor of 0, so a limit
+that appears late is detected as quickly.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from __future__ import annotations
 import math
 
 ACCIDENTS, LIMIT = 0.02, 0.08
-"""The shares that are told from each other."""
+"""The two shares of failures that the test distinguishes."""
 
 GROWS = math.log(LIMIT / ACCIDENTS)
 SHRINKS = math.log((1.0 - ACCIDENTS) / (1.0 - LIMIT))
 
 ENOUGH = 6.5
-"""Five in a row, or one in ten for about 80. By accident it is reached once in 30,000 requests."""
+"""Reached by five failures in a row, or by one in ten of about 80; by accident once in 30,000
+requests."""
 
 
 class Suspicion:
-    """How much speaks for a limit, from 0 to ENOUGH.
+    """Evidence for a limit, from 0 to ENOUGH.
 
     >>> suspicion = Suspicion()
-    >>> suspicion.went_well(50)
+    >>> suspicion.on_success(50)
     >>> for _ in range(4):
-    ...     suspicion.failed()
+    ...     suspicion.on_failure()
     >>> suspicion.is_lone, suspicion.is_enough
     (False, False)
-    >>> suspicion.failed()
+    >>> suspicion.on_failure()
     >>> suspicion.is_enough
     True
     """
@@ -39,29 +40,29 @@ class Suspicion:
     def __init__(self) -> None:
         self._sum = 0.0
 
-    def went_well(self, count: int = 1) -> None:
-        """So many were accepted."""
+    def on_success(self, count: int = 1) -> None:
+        """`count` requests were accepted."""
         self._sum = max(0.0, self._sum - SHRINKS * count)
 
-    def failed(self) -> None:
-        """One was not."""
+    def on_failure(self) -> None:
+        """A request was refused or failed."""
         self._sum = min(ENOUGH, self._sum + GROWS)
 
     def forget(self) -> None:
-        """What was known is known no more."""
+        """Drop all evidence."""
         self._sum = 0.0
 
     @property
     def is_lone(self) -> bool:
-        """Whether the last failure came alone, as far as can be told."""
+        """True if at most one recent request failed."""
         return self._sum <= GROWS
 
     @property
     def is_likely(self) -> bool:
-        """Whether it is a limit, where one was to be expected."""
+        """True if this is enough evidence for a limit that was expected."""
         return self._sum >= ENOUGH / 2.0
 
     @property
     def is_enough(self) -> bool:
-        """Whether it is a limit."""
+        """True if this is enough evidence for any limit."""
         return self._sum >= ENOUGH

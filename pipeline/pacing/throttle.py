@@ -1,12 +1,11 @@
-"""Whether a 429 is about the account or about one row. Pure: the time is an argument.
+"""Attributes each 429 to the account or to one row. Pure: the time is an argument.
 
-A 429 says that there were too many requests, not that a row is wrong: so it uses up none of a row's
-attempts while the account is throttled. How long that may last, `max_outage_s` says.
+A 429 means too many requests, not a wrong row: while the account is throttled it uses no attempt of
+a row. `max_outage_s` bounds how long that may last.
 
-A row that alone is refused, again and again, while others are accepted, is at fault itself: between
-two refusals of it the vendor carried out or judged others, FEW times as many as it refused. From
-then on the row is suspected: its refusals say nothing about the account any more, and each of them
-uses up an attempt unless others that are not suspected were refused since the one before.
+A row is suspect if the vendor accepted FEW times as many other requests between two of its refusals
+as it refused. Refusals of a suspect row prove nothing about the account, and each uses an attempt
+unless rows that are not suspect were refused since the one before.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 FEW = 4
-"""Where the account works, others are accepted so many times as often as they are refused."""
+"""An account works if it accepts at least this many times as many requests as it refuses."""
 
 
 class Refusals(NamedTuple):
     """The 429s of one row.
 
-    times       so many in all
-    accepted    requests that the account had had accepted when the last one came
-    refused     and those of rows not suspected that it had had refused
+    times       number of refusals
+    accepted    requests of the account accepted before the last refusal
+    refused     requests of rows that are not suspect, refused before it
     is_suspect  the row was refused while the account worked
-    is_counted  the last one uses up an attempt of the row
+    is_counted  the last refusal uses an attempt of the row
     """
 
     times: int = 0
@@ -34,7 +33,10 @@ class Refusals(NamedTuple):
     is_counted: bool = False
 
     def attempt(self, tries: int, *, is_counted: bool) -> int:
-        """The number of the attempt that the next wait goes by, after so many that count.
+        """The attempt number that determines the next wait.
+
+        tries       attempts of the row so far that count
+        is_counted  the last refusal is one of them
 
         >>> Refusals(times=3).attempt(1, is_counted=False), Refusals().attempt(0, is_counted=False)
         (4, 1)
@@ -46,9 +48,9 @@ NO_REFUSALS = Refusals()
 
 
 class Throttle:
-    """One account's 429s.
+    """The 429s of one account.
 
-    since_s  when the first came after the last request that was accepted; None where none did
+    since_s  when the first 429 came after the last accepted request; None if there was none
 
     >>> throttle = Throttle()
     >>> row = throttle.refused(NO_REFUSALS, now_s=1.0)
@@ -68,12 +70,12 @@ class Throttle:
         self.since_s: float | None = None
 
     def accepted(self) -> None:
-        """The vendor carried out, or judged, an update."""
+        """The vendor applied or rejected an update."""
         self._accepted += 1
         self.since_s = None
 
     def refused(self, before: Refusals, now_s: float) -> Refusals:
-        """It refused a request for a row; `before` is what came to the row so far."""
+        """The vendor refused a request for a row: its refusals, which were `before`."""
         self.since_s = now_s if self.since_s is None else self.since_s
         accepted, refused = self._accepted - before.accepted, self._refused - before.refused
         is_alone = before.times > 0 and accepted > 0 and accepted >= FEW * refused

@@ -1,8 +1,8 @@
-"""When the windows of a quota have room for one more request. Pure: the time is an argument.
+"""When the windows of a quota permit one more request. Pure: the time is an argument.
 
-The vendor counts arrivals, we know departures and replies. From when on a request counts,
-`margin.py` says: late enough that it has arrived by then. While there is no reply, it counts from a
-time to come.
+The vendor counts arrivals; the pipeline knows send times and replies. `margin.py` gives the time
+from which a request counts: it has arrived by then. A request without a reply counts from a future
+time.
 
 Times are seconds of any one clock that never goes back.
 """
@@ -16,33 +16,35 @@ from typing import Protocol
 from pipeline.model.quota import UNITS_S, Quota
 
 LEAST_SPARE = 100
-"""So many more than count are remembered: of some it will be known that they count from earlier."""
+"""Requests that are remembered beyond the limit: a reply may show that one counts from earlier."""
 
 
 class DepartureLog(Protocol):
-    """The requests that count for one quota. They are numbered from 0 in the order of departure."""
+    """The requests that count for one quota, numbered from 0 in the order they were sent."""
 
     @property
     def quota(self) -> Quota:
         """The quota."""
 
     def free_at_s(self, now_s: float) -> float:
-        """When the next request may leave: in the past where it may now. A reply that comes until
-        then may bring that forward.
+        """When the next request may be sent; a past time if it may be sent now.
+
+        A reply before then may bring it forward.
         """
 
     def on_sent(self, counts_from_s: float, left_s: float) -> None:
-        """A request leaves; until more is known of it, it counts from `counts_from_s` on."""
+        """A request is sent at `left_s`; until its reply it counts from `counts_from_s` on."""
 
     def on_reply(self, number: int, counts_from_s: float) -> None:
-        """The reply to request `number` came, or none will: it counts from `counts_from_s` on."""
+        """Request `number` got its reply, or will get none: it counts from `counts_from_s` on."""
 
 
 class WindowLog:
-    """Any stretch of time counts; a request may leave while fewer than N of the others do.
+    """A sliding window: a request may be sent while fewer than N others count.
 
-    Whatever the order in which they arrive: of those in a window let one have left last. What else
-    is in there counts from less than a window before it left, and of such there were N - 1 at most.
+    This holds in whatever order requests arrive. Take any window and the request in it that was
+    sent last: all others in it count from less than a window before it was sent, and there were at
+    most N - 1 of them.
 
     >>> log = WindowLog(Quota(1, 1.0))
     >>> log.on_sent(20.0, left_s=10.0)
@@ -57,21 +59,21 @@ class WindowLog:
 
     def __init__(self, quota: Quota) -> None:
         self.quota = quota
-        self._latest_s = array("d")  # from when on the last ones count, sorted
-        self._passed_s = float("-inf")  # the latest of those that were dropped
+        self._latest_s = array("d")  # when the latest requests count from, sorted
+        self._passed_s = float("-inf")  # the latest time that was dropped
         self._under_way: dict[int, float] = {}
         self._count = 0
         self._spare = LEAST_SPARE + quota.limit // 8
 
-    def free_at_s(self, now_s: float) -> float:  # noqa: ARG002 - see Log
-        """A window after the latest but N - 1."""
+    def free_at_s(self, now_s: float) -> float:  # noqa: ARG002 - see DepartureLog
+        """One window after the N-th latest request."""
         latest_s, limit = self._latest_s, self.quota.limit
         if len(latest_s) < limit:
             return float("-inf")
         return latest_s[len(latest_s) - limit] + self.quota.per_s
 
-    def on_sent(self, counts_from_s: float, left_s: float) -> None:  # noqa: ARG002 - see Log
-        """One more counts."""
+    def on_sent(self, counts_from_s: float, left_s: float) -> None:  # noqa: ARG002 - see DepartureLog
+        """One more request counts."""
         self._under_way[self._count] = counts_from_s
         self._count += 1
         self._add(counts_from_s)
@@ -81,7 +83,7 @@ class WindowLog:
             del self._latest_s[:dropped]
 
     def on_reply(self, number: int, counts_from_s: float) -> None:
-        """Now it is known better, if it still counts."""
+        """Correct the time of a request, if it is still remembered."""
         before_s = self._under_way.pop(number)
         place = bisect_left(self._latest_s, before_s)
         if self._latest_s[place] == before_s:
@@ -89,14 +91,14 @@ class WindowLog:
             self._add(counts_from_s)
 
     def _add(self, counts_from_s: float) -> None:
-        # so all that is kept is later than all that was dropped
+        # so all times kept are later than all dropped
         insort(self._latest_s, max(counts_from_s, self._passed_s))
 
 
 class DayLog:
-    """A day that begins at a fixed time, with so many requests in it.
+    """A day that begins at a fixed time, with a limit of requests.
 
-    What is under way when a day begins may arrive in it, and counts for both.
+    A request in flight when a day begins may arrive in it, and counts for both days.
 
     started_s  when a day began, in seconds of the clock
 
@@ -112,28 +114,28 @@ class DayLog:
         self.quota = quota
         self._started_s = started_s
         self._count = 0
-        self._next = 0  # that arrived when the next day had begun already
+        self._next = 0  # requests that arrived in the next day
         self._under_way = 0
 
     def free_at_s(self, now_s: float) -> float:
-        """When the next day begins, if this one is used up."""
-        self._turn_to(now_s)
+        """Now, or the start of the next day if the limit of this one is reached."""
+        self._move_to(now_s)
         if self._count < self.quota.limit:
             return now_s
         return self._started_s + self.quota.per_s
 
     def on_sent(self, counts_from_s: float, left_s: float) -> None:
-        """One more today; what arrived on an earlier day does not count."""
-        self._turn_to(left_s)
+        """One more request today; one that arrived on an earlier day does not count."""
+        self._move_to(left_s)
         self._count += counts_from_s >= self._started_s
         self._under_way += 1
 
-    def on_reply(self, number: int, counts_from_s: float) -> None:  # noqa: ARG002 - see Log
-        """It arrived; that may have been in the next day."""
+    def on_reply(self, number: int, counts_from_s: float) -> None:  # noqa: ARG002 - see DepartureLog
+        """The request arrived, possibly in the next day."""
         self._under_way -= 1
         self._next += counts_from_s >= self._started_s + self.quota.per_s
 
-    def _turn_to(self, now_s: float) -> None:
+    def _move_to(self, now_s: float) -> None:
         days = int((now_s - self._started_s) // self.quota.per_s)
         if days > 0:
             self._started_s += days * self.quota.per_s
@@ -141,9 +143,9 @@ class DayLog:
 
 
 def log_of(quota: Quota, *, day_started_s: float | None = None) -> DepartureLog:
-    """How requests are counted for `quota`.
+    """The log that counts requests for `quota`.
 
-    day_started_s  when a day began for which a quota per day is meant; None: any 24 hours are
+    day_started_s  when a day of a quota per day began; None: any 24 hours count
     """
     if day_started_s is not None and quota.per_s == UNITS_S["day"]:
         return DayLog(quota, day_started_s)

@@ -72,7 +72,7 @@ class AppliedRun:
         change, text = operation.change, job.expects or previous
         if change is None:
             return AppliedRow(job, sent, None, None)
-        before = State.of(text) if text else change.said(account.settings, sent)
+        before = State.of(text) if text else change.stated(account.settings, sent)
         if before is None:
             return AppliedRow(job, sent, None, None)
         if job.keeps and change.merge is not None:

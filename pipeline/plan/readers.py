@@ -15,7 +15,7 @@ import anyio.to_thread
 from pipeline.config import Config
 from pipeline.jobs import JobsFile
 from pipeline.model import EntityKey, UpdateJob
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.plan.state_cache import StateCache, load_listing
 from pipeline.run import RunEnvironment
 from pipeline.vendors import Account, Operation
@@ -121,7 +121,7 @@ class EntityStates:
         (seen,) = await reader.read([(wanted.operation, wanted.job)])
         if listed is None or not isinstance(seen.state, State):
             return listed is None
-        return not change.unlike(settings, listed, seen.state)
+        return not change.differences(settings, listed, seen.state)
 
     async def _read(
         self, reader: Reader, entities: Mapping[str, WantedEntity], found: dict[str, ReadResult]

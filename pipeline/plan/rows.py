@@ -62,7 +62,7 @@ def plan_row(
     if after is None:
         return PlannedRow(blank._replace(note=NO_FIT), state)
     return PlannedRow(
-        blank._replace(changes=_changes(change.unlike(settings, after, state))), after
+        blank._replace(changes=_changes(change.differences(settings, after, state))), after
     )
 
 
@@ -71,14 +71,14 @@ def _unreadable(
 ) -> PlannedRow:
     """Plan a row of a vendor that cannot be read, from the state that the row itself gives."""
     change, settings = operation.change, account.settings
-    stated = None if change is None else change.said(settings, wanted)
+    stated = None if change is None else change.stated(settings, wanted)
     if change is None or stated is None:
         return PlannedRow(blank._replace(kind=PlanKind.BLIND, note=NOT_READABLE), None)
     after = change.after(settings, wanted, stated)
     row = blank._replace(
         kind=PlanKind.BLIND,
         note=STATED_BY_ROW,
-        changes=() if after is None else _changes(change.unlike(settings, after, stated)),
+        changes=() if after is None else _changes(change.differences(settings, after, stated)),
         before=stated.text(),
     )
     return PlannedRow(row, None)
@@ -166,8 +166,8 @@ def _undo_from(
     """Undo a row whose entity's current state is known."""
     settings = account.settings
     before, after = applied.before or State({}), applied.after or State({})
-    if found := change.unlike(settings, after, live):
-        if change.unlike(settings, before, live):
+    if found := change.differences(settings, after, live):
+        if change.differences(settings, before, live):
             return PlannedRow(_conflict(blank, found), None)
         return PlannedRow(blank._replace(kind=PlanKind.UNCHANGED), live)
     if back is None:
@@ -176,7 +176,7 @@ def _undo_from(
     restored = change.after(settings, back, live)
     if restored is None:
         return PlannedRow(blank._replace(kind=PlanKind.FINAL, note=NO_FIT), None)
-    changes = _changes(change.unlike(settings, restored, live))
+    changes = _changes(change.differences(settings, restored, live))
     kind = PlanKind.CHANGES if changes else PlanKind.UNCHANGED
     return PlannedRow(blank._replace(kind=kind, changes=changes), restored)
 
@@ -184,7 +184,7 @@ def _undo_from(
 def _no_before(operation: Operation[Any, Any]) -> str:
     if operation.reading is None:
         return "the previous status is unknown: the row gave no previous_status"
-    return "previous values are not recorded: run with --keep-before, or from a plan"
+    return "previous values are not recorded: run with --record-previous, or from a plan"
 
 
 def _unreadable_undo(
@@ -203,7 +203,7 @@ def _unreadable_undo(
         note=STATED_BY_ROW,
         job=back.canonical_json(),
         before=after.text(),
-        changes=_changes(change.unlike(account.settings, before, after)),
+        changes=_changes(change.differences(account.settings, before, after)),
     )
 
 

@@ -210,7 +210,7 @@ class _Check:
             # it was not sent because its values were already there: compare those alone
             sent = change.merge(account.settings, sent, state) if change.merge else sent
         differences = operation.reading.differences(account.settings, sent, state)
-        decided = [each for each in differences if each.is_told]
+        decided = [each for each in differences if each.is_decided]
         found.drifted += bool(decided)
         found.untold += bool(differences) and not decided
         return [

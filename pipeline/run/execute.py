@@ -29,7 +29,7 @@ from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Stat
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.canary import Agree, added, canary_rows, conditions, only, trial_of
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.legs import LegCounter, legs_of
@@ -269,7 +269,7 @@ class _Stretch:
         return SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
-            fail_fast_after=FAIL_FAST_AFTER if self.prepared.options.use_brake else 0,
+            fail_fast_after=FAIL_FAST_AFTER if self.prepared.options.fail_fast else 0,
             coalesce=self.prepared.options.coalesce,
             prechecks=self.prepared.looking,
             previous_state=self._before,

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.live_overrides import read
 from pipeline.run.prepare import Prepared
 from pipeline.run.schedule_window import ScheduleWindow

@@ -91,7 +91,9 @@ class Prepared:
     @property
     def looking(self) -> PrecheckPolicy:
         """Before which rows their entity is read, beside those that expect something of it."""
-        return PrecheckPolicy(skips=self.options.skip_unchanged, remembers=self.options.keep_before)
+        return PrecheckPolicy(
+            skips=self.options.skip_unchanged, remembers=self.options.record_previous
+        )
 
     @property
     def places(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.model import ConfigError, Fault
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.execute import RunEnvironment
 from pipeline.run.prepare import Prepared
 from pipeline.run.schedule_window import READY_AHEAD_S

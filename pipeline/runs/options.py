@@ -16,12 +16,12 @@ class RunOptions:
     rows         which rows to send; None: all
     max_invalid  share of rows, 0 to 1; with more of them invalid nothing is sent
     min_rows     with fewer rows in the file nothing is sent
-    use_brake    stop an account whose first answers are all the same refusal
+    fail_fast    stop an account whose first answers are all the same refusal
     force_order  take rows of an earlier report as new ones
     allow_irreversible  send rows that nothing can take back
     coalesce     a row that replaces the whole of its entity is sent in the stead of those before it
     skip_unchanged  read what the vendor holds, and send no row that would change nothing
-    keep_before  read what the vendor holds and keep it, so that the run can be taken back
+    record_previous  read what the vendor holds and keep it, so that the run can be taken back
     canary       so many rows go first, and are looked at before the others; 0: none
     stop_if      conditions that stop the run
     run_id       the scheduler's name for the run: a run of that name is not begun twice
@@ -34,12 +34,12 @@ class RunOptions:
     rows: RowSelection | None = None
     max_invalid: float = 0.5
     min_rows: int = 0
-    use_brake: bool = True
+    fail_fast: bool = True
     force_order: bool = False
     allow_irreversible: bool = False
     coalesce: bool = False
     skip_unchanged: bool = False
-    keep_before: bool = False
+    record_previous: bool = False
     canary: int = 0
     stop_if: tuple[StopIf, ...] = ()
     run_id: str | None = None

@@ -144,7 +144,7 @@ class AdobeSettings(VendorSettings):
         default="https://ims-na1.adobelogin.com/ims/token/v3",  # OAUTH
         description="Where tokens come from: https://, or http:// to this machine.",
     )
-    guard: bool = Field(
+    preconditions: bool = Field(
         default=True,
         description=(
             "false adds no precondition to updates that are harmful when repeated, and does not "
@@ -580,7 +580,7 @@ def _refuse(s: AdobeSettings, job: FallbackOffer) -> str | None:
 _UNGUARDED: Final = (
     "sent twice, this would not leave the same as sent once, and no test can be read for it: put "
     "one first, in the column patch before all other changes, that no longer holds after them, or "
-    "set guard = false for the account"
+    "set preconditions = false for the account"
 )
 
 
@@ -644,7 +644,7 @@ def _is_guarded(s: AdobeSettings, job: FallbackOffer) -> bool:
 
 
 def _needs_guard(s: AdobeSettings, job: FallbackOffer) -> bool:
-    return s.guard and not _repeatable(s, job)
+    return s.preconditions and not _repeatable(s, job)
 
 
 def _guarded(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffer | None:
@@ -989,7 +989,7 @@ def _differences(s: AdobeSettings, job: FallbackOffer, state: State) -> tuple[Di
     """What the patch sets, looked up at its pointers; and the etag, which every update changes."""
     columns = {path: name for name, path in _NAMED[s.api].items()}
     found = []
-    for place, *values in compare.unheld(_steps(s, job), state.fields):
+    for place, *values in compare.patch_differences(_steps(s, job), state.fields):
         pointer = _pointer(place)
         found.append(Difference(columns.get(pointer, pointer), *values))
     if "etag" in job.model_fields_set and state.etag == job.etag:
@@ -1033,14 +1033,14 @@ def _after(s: AdobeSettings, job: FallbackOffer, state: State) -> State | None:
     return None if fields is None else State(fields)
 
 
-def _unlike(s: AdobeSettings, wanted: State, found: State) -> tuple[Difference, ...]:
+def _state_differences(s: AdobeSettings, wanted: State, found: State) -> tuple[Difference, ...]:
     """Members of the offer, each as a whole; an etag that is the same says that all is."""
     if wanted.etag is not None and wanted.etag == found.etag:
         return ()
     within = ("_instance",) if s.api == "xcore" else ()
-    first, second = (json_patch.value_at(state.fields, within) for state in (wanted, found))
+    first, second = (compare.value_at(state.fields, within) for state in (wanted, found))
     names = [n for n in {**first, **second} if n not in _ITS_OWN and not n.startswith("repo:")]
-    pairs = compare.unlike(first, second, names, dict.fromkeys(names, _by_moment))
+    pairs = compare.differences(first, second, names, dict.fromkeys(names, _by_moment))
     columns = {path: name for name, path in _NAMED[s.api].items()}
     paths = (JsonPointer.from_parts((*within, each.field)).path for each in pairs)
     return tuple(
@@ -1062,7 +1062,7 @@ def _inverse(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffe
     if s.api == "dps":
         removed = [step.place for step in steps if step.name == "remove"]
         tests = [
-            compare.PatchStep("test", place, json_patch.value_at(after, place)) for place in removed
+            compare.PatchStep("test", place, compare.value_at(after, place)) for place in removed
         ]
         steps = [*tests, *steps]
     if not steps:
@@ -1112,7 +1112,7 @@ REPEAT_NOTE: Final = (
     "harmless where every change sets a value (inferred); any other goes with a guard, the row's "
     "own or one that is read first: an etag, which Adobe answers with 409 once it is stale "
     "(tutorial of the xcore API), or a test in the patch (dps), unless the account says "
-    "guard = false"
+    "preconditions = false"
 )
 
 FALLBACK_OFFER: Final = Operation(
@@ -1142,7 +1142,7 @@ FALLBACK_OFFER: Final = Operation(
         settle_after_s=65.0,
         listing=lambda s: Listing(request=_list, page=_page) if s.api == "dps" else None,
     ),
-    change=Change(after=_after, unlike=_unlike, inverse=_inverse, gap=_gap),
+    change=Change(after=_after, differences=_state_differences, inverse=_inverse, gap=_gap),
     guard=Guard(
         needs=_needs_guard, guarded=_guarded, refusal=_is_guard_refusal, expected=_expected
     ),

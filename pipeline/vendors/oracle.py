@@ -765,14 +765,13 @@ def _is_page(reply: Reply) -> bool:
 # We found no page that shows how the status of a purchased offer is read: rows say what it was.
 
 
-def _said(_s: OracleSettings, job: OfferStatus) -> State | None:
+def _stated(_s: OracleSettings, job: OfferStatus) -> State | None:
     was = job.previous_status
     return None if was is None else State({"status": was})
 
 
-def _unlike(_s: OracleSettings, wanted: State, found: State) -> tuple[Difference, ...]:
-    pairs = compare.unlike(wanted.fields, found.fields, ("status",), {})
-    return tuple(Difference(*each) for each in pairs)
+def _state_differences(_s: OracleSettings, wanted: State, found: State) -> tuple[Difference, ...]:
+    return compare.differences(wanted.fields, found.fields, ("status",), {})
 
 
 def _inverse(_s: OracleSettings, job: OfferStatus, state: State) -> OfferStatus | None:
@@ -814,9 +813,9 @@ OFFER_STATUS: Final = Operation(
     warn=_warn,
     change=Change(
         after=lambda _s, job, _state: State({"status": job.status}),
-        unlike=_unlike,
+        differences=_state_differences,
         inverse=_inverse,
-        said=_said,
+        stated=_stated,
         gap=lambda _s: (
             "we found no page that shows how an offer's status is read: nothing is compared, "
             "and a change by somebody else goes unnoticed"

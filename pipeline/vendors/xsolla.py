@@ -1004,10 +1004,9 @@ def _differences(_s: XsollaSettings, job: Job, state: State) -> tuple[Difference
     given = job.given()
     # whatever Xsolla makes of an omitted redeem limit is right
     fields = [name for name in _BODY[type(job)] if name in given or name not in _REDEEM_LIMITS]
-    found = compare.unlike(
+    return compare.differences(
         _documented(given), state.fields, fields, _MEANINGS, members_of=("name", "limits")
     )
-    return tuple(Difference(*each) for each in found)
 
 
 # ------------------------------------------------------------------------ plans and taking back
@@ -1018,12 +1017,11 @@ def _after(_s: XsollaSettings, job: Job, _state: State) -> State:
     return State({name: given[name] for name in _BODY[type(job)] if name in given})
 
 
-def _unlike(
+def _state_differences(
     fields: tuple[str, ...], _s: XsollaSettings, wanted: State, found: State
 ) -> tuple[Difference, ...]:
     first, second = (_documented(state.fields) for state in (wanted, found))
-    pairs = compare.unlike(first, second, fields, _MEANINGS, members_of=("name", "limits"))
-    return tuple(Difference(*each) for each in pairs)
+    return compare.differences(first, second, fields, _MEANINGS, members_of=("name", "limits"))
 
 
 def _merge(_s: XsollaSettings, job: Job, state: State) -> Job:
@@ -1121,7 +1119,7 @@ def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[X
         ),
         change=Change(
             after=_after,
-            unlike=partial(_unlike, _BODY[job_type]),
+            differences=partial(_state_differences, _BODY[job_type]),
             merge=_merge,
             inverse=_inverse,
             gap=lambda _s: (

@@ -14,8 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
-from pipeline.pacing.limiter import AccountLimiter
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
@@ -375,7 +374,7 @@ class AccountSender:
 
     def _on_vendor_down(self) -> None:
         """Send rows that wait for permits back: from now on only probes are sent."""
-        self._account_limiter.send_away()
+        self._account_limiter.cancel_waits()
         self._queue.look_again()
 
     # Starts and stops...
@@ -440,7 +439,7 @@ class AccountSender:
         """Send only probes while the account is suspected, then everything again."""
         self._queue.read_far(enabled=is_suspected)
         if is_suspected:
-            self._account_limiter.send_away()  # rows that wait for permits go back
+            self._account_limiter.cancel_waits()  # rows that wait for permits go back
             self._queue.look_again()
         else:
             self._queue.wake_all()

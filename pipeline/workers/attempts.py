@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pipeline.model import Answer, NoReply, Reply, ReplyStanding, Status, Verdict
 from pipeline.model.retry import ceiling_s
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.workers.answers import update_answers
 from pipeline.workers.batches import Batch, Row, halves
 from pipeline.workers.bisection import Bisector, GroupParts, goes_apart

@@ -106,7 +106,7 @@ class ConcurrencyLimiter:
         self._taken += 1
         if self._breaker.is_down:
             self._probe = batch
-            self._breaker.probes(self._clock())
+            self._breaker.on_probe(self._clock())
 
     def release(self, batch: Batch) -> None:
         """Stop counting `batch`: it was sent, or is not sent now."""
@@ -157,9 +157,9 @@ class ConcurrencyLimiter:
             self._on_down()
 
     def _on_success(self, batch: Batch, sent_s: float, now_s: float, *, is_read: bool) -> None:
-        self._breaker.worked(sent_s, is_read=is_read)
+        self._breaker.on_success(sent_s, is_read=is_read)
         if is_read:
-            self._breaker.goes_on(now_s)
+            self._breaker.probe_now(now_s)
         else:
             self._throttle.accepted()
             self._is_last_refusal = False
@@ -201,12 +201,12 @@ class ConcurrencyLimiter:
     ) -> None:
         row, was_down = batch[0], self._breaker.is_down
         if self._is_unreached(answer):
-            self._breaker.failed(None, sent_s, now_s, is_read=is_read)
+            self._breaker.on_failure(None, sent_s, now_s, is_read=is_read)
         elif was_down:
-            self._breaker.failed(row.job.entity, sent_s, now_s, is_read=is_read)
+            self._breaker.on_failure(row.job.entity, sent_s, now_s, is_read=is_read)
         elif not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
-            self._breaker.failed(entity, sent_s, now_s, before_s=before_s, is_read=is_read)
+            self._breaker.on_failure(entity, sent_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._breaker.is_down
         if not was_down:
             self._mark_failed(batch, sent_s)
@@ -223,7 +223,7 @@ class ConcurrencyLimiter:
         """
         may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
         if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
-            self._breaker.end()
+            self._breaker.close()
             self._is_last_call = True
 
     def counted_attempts(self, row: Row, answer: Answer, most: int) -> int:

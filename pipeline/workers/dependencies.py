@@ -11,7 +11,7 @@ from yarl import URL
 from pipeline.model import Answer, NoReply, Reply, Request, Status
 from pipeline.model.retry import next_delay_s
 from pipeline.model.wire import UNSURE_WHOSE
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors import Account
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter

@@ -11,8 +11,7 @@ import anyio
 
 from pipeline.model import Answer, NoReply, Reply, Request, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.limiter import AccountLimiter
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.pause import ANNOUNCED_S, remaining_s, stop_words, wait_words
+from pipeline.pacing.pause import ANNOUNCED_S, describe_stop, describe_wait, remaining_s
 from pipeline.vendors import Account
 
 
@@ -34,7 +34,7 @@ class PauseHandler:
         name, most_s = self._account.name, self._account.max_wait_s
         left_s = remaining_s(asked, now_s)
         if left_s > most_s:
-            self._stop(stop_words(asked, now_s, name, most_s))
+            self._stop(describe_stop(asked, now_s, name, most_s))
         elif left_s > ANNOUNCED_S and now_s + left_s > self._announced_until_s + ANNOUNCED_S:
             self._announced_until_s = now_s + left_s
-            self._announce(f"{name}: {wait_words(asked, now_s, name)}")
+            self._announce(f"{name}: {describe_wait(asked, now_s, name)}")

@@ -89,9 +89,9 @@ def decide(
     if in_doubt and expected is not None:
         sent = change.merge(settings, job, expected) if keeps and change.merge else job
         after = change.after(settings, sent, expected)
-        if after is not None and not change.unlike(settings, after, State(state.fields)):
+        if after is not None and not change.differences(settings, after, State(state.fields)):
             return PrecheckOutcome(PrecheckAction.APPLIED)
-    found = () if expected is None else change.unlike(settings, expected, state)
+    found = () if expected is None else change.differences(settings, expected, state)
     if found:
         return PrecheckOutcome(
             PrecheckAction.MIXED if in_doubt else PrecheckAction.CONFLICT, differences=found

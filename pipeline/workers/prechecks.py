@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors.kit.contract import Missing, State
 from pipeline.workers.answers import read_answer
 from pipeline.workers.batches import Batch, Row

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors import MISSING, Guard, Operation, State
 from pipeline.vendors.kit.classify import NOT_THE_VENDOR
 from pipeline.workers.answers import read_answer, rejection, update_answers
@@ -24,7 +24,9 @@ NO_GUARD = "no_guard"
 
 
 _HINT_NOTHING_SENT = "nothing was sent: send the row again"
-_HINT_NO_GUARD = "check the entity at the vendor; guard = false sends the row without a guard"
+_HINT_NO_GUARD = (
+    "check the entity at the vendor; preconditions = false sends the row without a guard"
+)
 
 
 class Preconditions(RequestStep):

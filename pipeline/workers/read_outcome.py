@@ -39,7 +39,7 @@ def compare_read(
     differences = reading.differences(settings, job, state)
     return FoundState(
         is_held=not differences,
-        can_tell=any(each.is_told for each in differences),
+        can_tell=any(each.is_decided for each in differences),
         settle_after_s=reading.settle_after_s,
         receipt="" if state.etag is None else json.dumps({"etag": state.etag}),
     )

@@ -55,7 +55,7 @@ def fail_fast_reason(fail_fast: FailFastCheck) -> str:
     what = "" if fail_fast.refusal is None else describe(fail_fast.refusal)
     return (
         f"the first {fail_fast.after} answers were all the same refusal, and so were those of "
-        f"other rows: {what}. Nothing was sent after that; --no-brake sends all the same"
+        f"other rows: {what}. Nothing was sent after that; --no-fail-fast sends all the same"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import next_delay_s
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import Permit
 from pipeline.workers.answers import read_answer
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep

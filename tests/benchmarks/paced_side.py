@@ -20,7 +20,7 @@ import anyio.to_thread
 
 from pipeline.config import Config, load_config
 from pipeline.model import NoReply, Reply, Request
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.run.execute import over_http
 from pipeline.runs import RunOptions

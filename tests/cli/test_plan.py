@@ -103,11 +103,14 @@ def test_what_could_not_be_taken_back_is_said_before_the_run(folder):
     (folder / "whole.csv").write_text(whole)
     asked = ["--yes", "--operation", "xsolla.coupon", "whole.csv"]
     blind = typed(folder, "run", *asked)
-    assert "--keep-before keeps it" in blind.words
+    assert "add --record-previous to allow undo" in blind.words
     refused = typed(folder, "undo", "latest", "--yes")
     assert refused.code == 0
     assert "0 would be sent" in refused.words
-    assert "--keep-before keeps it" not in typed(folder, "run", "--keep-before", *asked).words
+    assert (
+        "add --record-previous to allow undo"
+        not in typed(folder, "run", "--record-previous", *asked).words
+    )
 
 
 def test_without_a_terminal_a_canary_stops_unless_yes_was_said(folder):

@@ -165,7 +165,7 @@ def test_the_brake_stops_at_20_equal_refusals(shop, vendor):
     drop(shop, *map(refused, range(1, 61)))
     ended = typed(shop, "run", "--yes")
     assert ended.code == 3
-    assert "--no-brake" in ended.words
+    assert "--no-fail-fast" in ended.words
     assert 20 <= vendor.stats()["requests"] < 20 + 16  # those in flight still arrive
     counts = counted(summary_of(shop))
     # a request whose connection was still being made has certainly not arrived
@@ -175,7 +175,7 @@ def test_the_brake_stops_at_20_equal_refusals(shop, vendor):
 
 def test_without_the_brake_all_are_sent(shop, vendor):
     drop(shop, *map(refused, range(1, 61)))
-    assert typed(shop, "run", "--yes", "--no-brake").code == 1
+    assert typed(shop, "run", "--yes", "--no-fail-fast").code == 1
     assert vendor.stats()["requests"] == 60
 
 

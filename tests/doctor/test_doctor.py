@@ -104,14 +104,14 @@ BROKEN = {
     ),
     "reports that are a file": Broken(
         "folders",
-        "is no folder",
+        "is not a folder",
         "set `reports`",
         change=lambda folder: (folder / "reports").write_text(""),
     ),
     "inputs that do not fit the disk": Broken(
         "disk",
         "are free",
-        "Make room",
+        "Free space",
         change=lambda folder: os.truncate(
             os.open(folder / "inputs" / "huge.csv", os.O_CREAT | os.O_WRONLY), 1 << 43
         ),
@@ -149,7 +149,7 @@ BROKEN = {
         replies=(reply(200, JSON, _tomorrow(), body=b'{"a": []}'),),
     ),
     "a file of authorities that is none": Broken(
-        "tls", "ca_file cannot be used", "Mend the file",
+        "tls", "ca_file cannot be used", "Correct the file",
         change=lambda folder: (folder / "ca.pem").write_text("no PEM"),
         more='ca_file = "ca.pem"',
         base_url="https://127.0.0.1:{port}",
@@ -158,7 +158,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
-async def test_a_broken_set_up_is_told_with_its_mend(tmp_path, broken):
+async def test_a_broken_set_up_is_reported_with_its_remedy(tmp_path, broken):
     tmp_path.chmod(0o755)
     async with serving(answering(*broken.replies)) as server:
         url = broken.base_url or server.url

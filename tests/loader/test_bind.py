@@ -88,9 +88,9 @@ def test_what_a_row_gives_is_what_the_job_holds(
     ("changes", "said"),
     [
         ({"gift_id": ""}, "column gift_id: not given; expected a value"),
-        ({"gift_id": "omit"}, "column gift_id: left out, which this field cannot be"),
+        ({"gift_id": "omit"}, "column gift_id: left out, but the field is required"),
         ({"most": ""}, "column most: not given; expected a value, or null"),
-        ({"most": "omit"}, "column most: left out, which this field cannot be"),
+        ({"most": "omit"}, "column most: left out, but the field is required"),
         ({"most": "-1"}, "column most: not accepted: -1; expected greater than or equal to 0"),
         ({"items": ""}, "column items: not given, which would clear the field at the vendor"),
         ({"limits.per_user": ""}, "column limits.per_user: not given, which would clear"),
@@ -156,7 +156,10 @@ def test_what_a_job_makes_doubtful_is_told_and_sent(tmp_path: Path) -> None:
     told = {kind.text: (kind.rows, kind.examples) for kind in found.bound.warnings}
     assert told == {
         "a gift of nothing": (7, (1, 2, 3, 4, 5)),
-        "name.en-US: text that stands for a missing value elsewhere": (7, (1, 2, 3, 4, 5)),
+        "name.en-US: text that is a placeholder for a missing value elsewhere": (
+            7,
+            (1, 2, 3, 4, 5),
+        ),
     }
 
 
@@ -263,7 +266,7 @@ def test_one_file_may_mix_operations(tmp_path: Path) -> None:
     assert "a value in a column that acme.switch does not have: '1'" in found.errors[5]
     assert "an unknown operation: 'acme.twitch'; expected one of acme.gift" in found.errors[6]
     assert "Perhaps acme.switch" in found.invalid[1].hint
-    assert "nothing says which operation" in found.errors[7]
+    assert "no operation is given" in found.errors[7]
     assert [
         (job.row, job.operation)
         for batch in read_jobs(found.bound.jobs["shop"].path)
@@ -328,7 +331,7 @@ SAMPLES = {"sample-a": account("sample-a", ACME), "sample-b": account("sample-b"
         ({}, ACCOUNTS, None, None, "shop", None),  # the vendor's only one
         ({}, TWO, None, "outlet", "outlet", None),
         ({"account": " shop "}, ACCOUNTS, None, None, "shop", None),
-        ({"account": "shop"}, TWO, None, None, None, "may not name"),  # not listed
+        ({"account": "shop"}, TWO, None, None, None, "is not allowed to name"),  # not listed
         ({"account": "outlet"}, TWO, ("shop", "outlet"), None, "outlet", None),
         ({"account": "outlet"}, TWO, ("shop",), None, None, "expected one of shop"),
         ({"account": ""}, ACCOUNTS, None, None, "shop", None),
@@ -339,10 +342,10 @@ SAMPLES = {"sample-a": account("sample-a", ACME), "sample-b": account("sample-b"
         ({"account": "peak"}, ACCOUNTS, ("peak",), None, None, "account peak is one of apex"),
         ({"_account": "outlet"}, TWO, ("outlet",), None, "outlet", None),
         ({"_account": "outlet"}, TWO, None, "shop", "shop", None),  # something else says it
-        ({"account": "sample-a"}, ACCOUNTS, None, None, None, "may not name"),
+        ({"account": "sample-a"}, ACCOUNTS, None, None, None, "is not allowed to name"),
         ({"account": "sample-b"}, ACCOUNTS | SAMPLES, None, None, "sample-b", None),
         ({"account": ""}, ACCOUNTS | SAMPLES, None, None, "shop", None),
-        ({"Account": "4711"}, ACCOUNTS, None, None, None, "may not name"),
+        ({"Account": "4711"}, ACCOUNTS, None, None, None, "is not allowed to name"),
         ({"account": ""}, {"sample-a": SAMPLES["sample-a"]}, None, None, "sample-a", None),
     ],
 )
@@ -376,7 +379,7 @@ def test_a_column_that_only_looks_like_an_account_can_be_ignored_or_renamed(tmp_
 
 def test_a_column_of_another_name_can_say_the_account(tmp_path: Path) -> None:
     found = Bind(tmp_path, [{**ROW, "shop": "nowhere"}], settings={"rename": {"shop": "account"}})
-    assert "an account that the file may not name: 'nowhere'" in found.errors[1]
+    assert "an account that the file is not allowed to name: 'nowhere'" in found.errors[1]
 
 
 def test_invalid_rows_of_different_kinds_come_in_row_order(tmp_path: Path) -> None:
@@ -400,8 +403,13 @@ def test_invalid_rows_of_different_kinds_come_in_row_order(tmp_path: Path) -> No
         (ROW, {"operation": "acme.gifts"}, UsageError, "perhaps acme.gift"),
         (ROW, {"account": "shopp"}, UsageError, "perhaps shop"),
         (ROW, {"folder_operation": "acme.switch"}, UsageError, "lies in the folder of acme.switch"),
-        (ROW, {"operation": None}, InputError, "nothing says which operation"),
-        ({**ROW, "operation": "x"}, {"operation": None}, InputError, "no row names an operation"),
+        (ROW, {"operation": None}, InputError, "no operation is given"),
+        (
+            {**ROW, "operation": "x"},
+            {"operation": None},
+            InputError,
+            "no row names a known operation",
+        ),
         (ROW, {"accounts": TWO}, InputError, "acme has several accounts"),
         (ROW, {"accounts": {}}, InputError, "no account of acme is configured"),
         ({"gift_id": "g", "most": "1"}, {}, InputError, "items, until, limits.per_user"),

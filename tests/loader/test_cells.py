@@ -15,7 +15,7 @@ from pipeline.loader.cell_error import CellError
 from pipeline.loader.cells import (
     Absent,
     CellContext,
-    _Kept,
+    _CellCache,
     cell_reader,
     column_reader,
 )
@@ -176,10 +176,15 @@ def test_a_good_cell_is_read(kind: CellKind, cell: Any, expected: Any) -> None:
         (INTEGER, "1 000", "not a whole number", "separators"),
         (INTEGER, "1.5", "not a whole number", "decimals"),
         (INTEGER, "10.", "not a whole number", "decimals"),
-        (INTEGER, "20.000", "read in two ways", "without separators"),  # twenty, or twenty thousand
-        (INTEGER, "20,000", "read in two ways", "without separators"),
-        (INTEGER, "-1.234", "read in two ways", "without separators"),
-        (INTEGER, "0.000", "read in two ways", "without separators"),
+        (
+            INTEGER,
+            "20.000",
+            "an ambiguous number",
+            "without separators",
+        ),  # twenty, or twenty thousand
+        (INTEGER, "20,000", "an ambiguous number", "without separators"),
+        (INTEGER, "-1.234", "an ambiguous number", "without separators"),
+        (INTEGER, "0.000", "an ambiguous number", "without separators"),
         (INTEGER, "1.234.567", "not a whole number", "separators"),
         # how a spreadsheet is told that a value is text
         (ID, '="007"', "notation of a spreadsheet", "the value alone"),
@@ -263,7 +268,7 @@ def test_a_bad_cell_says_what_is_wrong(
 
 @pytest.mark.parametrize("kind", [k for k in CellKind if k is not TEXT])
 def test_null_is_refused_where_the_field_cannot_be_null(kind: CellKind) -> None:
-    with pytest.raises(CellError, match="null, which this field cannot be"):
+    with pytest.raises(CellError, match="null, but the field cannot be null"):
         read(kind, "null", nullable=False)
 
 
@@ -314,9 +319,9 @@ def test_a_time_that_the_clock_change_blurs_is_refused(cell: Any, what: str) -> 
     [
         (INTEGER, "20.000", "20 or 20000"),
         (INTEGER, "-20,000", "-20 or -20000"),
-        (INTEGER, "1.234", "1234, if that is meant"),
-        (ID, '="007"', "the value that it stands for, '007'"),
-        (ID, "'007", "the value that it stands for, '007'"),
+        (INTEGER, "1.234", "1234, if you mean that"),
+        (ID, '="007"', "the value itself, '007'"),
+        (ID, "'007", "the value itself, '007'"),
     ],
 )
 def test_what_may_be_meant_is_said(kind: CellKind, cell: str, expected: str) -> None:
@@ -337,7 +342,7 @@ def test_a_column_reads_more_different_cells_than_it_keeps() -> None:
 
 
 def test_what_is_kept_of_a_column_is_bounded() -> None:
-    kept = _Kept(len)
+    kept = _CellCache(len)
     for number in range(10_000):
         assert kept[str(number)] == len(str(number))
     assert len(kept) <= 4_096

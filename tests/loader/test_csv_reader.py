@@ -64,12 +64,12 @@ FAULTS = [  # text, row, line, part of the message
     (b"\n ;; \n\n", None, None, "no header"),
     (b"a\n1\n", None, 1, "no delimiter found"),
     (b"a,b;c\n1,2;3\n", None, 1, "as many ',' as ';'"),
-    (b"sep=:\na:b\n", None, 2, "sep=: names no delimiter"),
+    (b"sep=:\na:b\n", None, 2, "sep=: is not a known delimiter"),
     (b"sep=;\na,b\n", None, 2, "the header has no ';', but ','"),
     (b"a,b,a\n1,2,3\n", None, 1, "columns 1 and 3"),
     (b"a, a \n1,2\n", None, 1, "columns 1 and 2"),
-    (b"__row,b\n1,2\n", None, 1, "kept for the row numbers"),
-    (b"a, __line\n1,2\n", None, 1, "kept for the row numbers"),
+    (b"__row,b\n1,2\n", None, 1, "reserved for the row numbers"),
+    (b"a, __line\n1,2\n", None, 1, "reserved for the row numbers"),
     (b"a,\n1,\n3,4\n", 2, 3, "column 2 has no name"),
     (b"a,b\n1,2\n3\n", 2, 3, "the record has 1 field, the header 2"),  # a short row
     (b"a,b\n1,2\n3,4,5\n", 2, 3, "the record has 3 fields, the header 2"),
@@ -139,7 +139,7 @@ def test_a_file_of_one_column_is_read_if_the_delimiter_is_stated(delimiter: str)
     ("text", "said", "part"),
     [
         (b"a;b\n1;2\n", ",", "the header has no ',', but ';'"),  # the settings do not fit
-        (b"sep=;\na;b\n", ",", "the file says sep=;, the settings say ','"),
+        (b"sep=;\na;b\n", ",", "the file has sep=;, the settings have ','"),
         (b"a;b;c,d\n", "|", "the header has no '|', but"),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_last_record_without_line_end_is_noticed(text: bytes, lacks: bool, siz
 def test_text_in_the_notation_of_a_spreadsheet_is_named(text: bytes, value: str) -> None:
     fault = refusal(text).faults[0]
     assert fault.what == "text in the notation of a spreadsheet"
-    assert fault.expected == f"the value that it stands for, {value!r}"
+    assert fault.expected == f"the value itself, {value!r}"
 
 
 def test_a_name_of_any_length_is_shown_short() -> None:

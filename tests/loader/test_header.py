@@ -202,8 +202,8 @@ def test_names_that_have_nothing_in_common_are_not_listed_without_end() -> None:
         (ALL[:3] + ALL[4:], {}, "no column for until: acme.gift replaces everything"),
         (ALL[:3] + ALL[4:], {}, 'set missing = "keep" or "clear" under [input."acme.gift"]'),
         (ALL[:-1], {}, "no column for limits.schedule: acme.gift"),
-        (ALL, {"rename": {"x": "nothing"}}, 'rename of "x" to a field that there is not'),
-        (ALL, {"empty_is_null": ("nothing",)}, "empty_is_null of a field that there is not"),
+        (ALL, {"rename": {"x": "nothing"}}, 'rename of "x" to an unknown field'),
+        (ALL, {"empty_is_null": ("nothing",)}, "empty_is_null of an unknown field"),
         (ALL, {"empty_is_null": ("gift_id",)}, "empty_is_null of a field that cannot be null"),
     ],
 )

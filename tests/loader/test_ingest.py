@@ -255,15 +255,15 @@ def test_a_selected_row_must_be_there(put: Callable[[str, bytes], Path]) -> None
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("", "is no row"),
-        ("1,,2", "is no row"),
-        ("x", "is no row"),
-        ("1-", "is no row"),
-        ("-3", "is no row"),
-        ("٣", "is no row"),  # a digit, but not one of ours
+        ("", "is not a row"),
+        ("1,,2", "is not a row"),
+        ("x", "is not a row"),
+        ("1-", "is not a row"),
+        ("-3", "is not a row"),
+        ("٣", "is not a row"),  # a digit, but not one of ours
         ("0", "numbered from 1"),
         ("0-4", "numbered from 1"),
-        ("9-3", "runs backwards: say 3-9"),
+        ("9-3", "is in the wrong order: write 3-9"),
         (",".join("1" * 10_001), "too many"),
     ],
 )
@@ -329,7 +329,7 @@ def test_a_parquet_file_of_several_row_groups_is_numbered_through(tmp_path: Path
     [
         (pl.DataFrame({" ": [b"x"], "b": [1]}), ("without a name holds bytes",)),
         (pl.DataFrame({"a": [1], "a ": [1]}), ("columns 1 and 2",)),
-        (pl.DataFrame({"__row": [1]}), ("column __row", "kept for")),
+        (pl.DataFrame({"__row": [1]}), ("column __row", "reserved for")),
         (pl.DataFrame({"a": [1], " ": [None]}).cast({" ": pl.String}).fill_null("x"), ("without",)),
     ],
 )

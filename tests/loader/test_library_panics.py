@@ -28,5 +28,8 @@ def test_a_column_that_names_things_is_no_time(column: str, tmp_path: Path) -> N
     cells = dict(zip(COLUMNS.split(","), coupon(1).split(","), strict=True))
     frame = pl.DataFrame(cells).with_columns(NEVER.alias(column))
     frame.write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(InputError, match=f"column {column}: a column that names things is no text"):
+    with pytest.raises(
+        InputError,
+        match=f"column {column}: a column that names an operation or account does not hold text",
+    ):
         prepare(tmp_path / "a.parquet", config, RunOptions(operation="xsolla.coupon"))

@@ -113,11 +113,11 @@ def test_a_log_is_json_line_by_line_and_ends_with_the_whole(shop):
 
 def test_rows_have_a_level_of_their_own_and_no_cell_is_told(shop):
     path = drop(shop, *rows(3, refused=3))
-    done = typed(shop, "run", "--yes", "--no-brake", "--log", "json", str(path))
+    done = typed(shop, "run", "--yes", "--no-fail-fast", "--log", "json", str(path))
     assert "row_failed" not in done.err
     assert "no_such_sku" not in done.err
     text = typed(
-        shop, "run", "--yes", "--no-brake", "--log", "text", "--log-level", "row", str(path)
+        shop, "run", "--yes", "--no-fail-fast", "--log", "text", "--log-level", "row", str(path)
     )
     assert text.err.count(" ROW row_failed ") == 3
     assert "no_such_sku" not in text.err
@@ -126,7 +126,7 @@ def test_rows_have_a_level_of_their_own_and_no_cell_is_told(shop):
 def test_of_many_failed_rows_some_are_told_and_the_others_counted(shop):
     path = drop(shop, *rows(300, refused=300))
     done = typed(
-        shop, "run", "--yes", "--no-brake", "--log", "json", "--log-level", "row", str(path)
+        shop, "run", "--yes", "--no-fail-fast", "--log", "json", "--log-level", "row", str(path)
     )
     told = lines_of(done.err)
     one_by_one = sum(each["event"] == "row_failed" for each in told)
@@ -373,7 +373,7 @@ async def test_whoever_is_told_of_failed_rows_cannot_cost_one(shop):
 
     path = drop(shop, *rows(6, refused=3))
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
-    options = RunOptions(use_brake=False)
+    options = RunOptions(fail_fast=False)
     prepared = await anyio.to_thread.run_sync(prepare, path, config, options)
     summary = await carry_out(prepared, RunEnvironment(environ=ENVIRON, failed=fails))
     assert summary.why == "3 of 6 rows updated; 3 rejected"
@@ -387,7 +387,7 @@ def test_an_unusual_share_of_failed_rows_is_worth_a_word(shop):
     for _ in range(6):
         assert typed(shop, "run", "--yes", str(path)).code == 0
     path.write_text(drop(shop, *rows(40, refused=30), name="bad.csv").read_text())
-    done = typed(shop, "run", "--yes", "--no-brake", "--json", str(path))
+    done = typed(shop, "run", "--yes", "--no-fail-fast", "--json", str(path))
     assert json.loads(done.out)["unusual"].startswith("unusual: 75.0 % of the rows failed")
     assert "unusual" in done.words
 

@@ -14,11 +14,11 @@ from pipeline.pacing.circuit_breaker import (
 
 
 def down(at_s: float = 10.0) -> CircuitBreaker:
-    outage = CircuitBreaker()
+    breaker = CircuitBreaker()
     for n in range(DOWN_AFTER):
-        outage.failed(f"e{n}", left_s=at_s - 1, now_s=at_s)
-    assert outage.down_since_s == at_s
-    return outage
+        breaker.on_failure(f"e{n}", left_s=at_s - 1, now_s=at_s)
+    assert breaker.down_since_s == at_s
+    return breaker
 
 
 @pytest.mark.parametrize(
@@ -31,37 +31,37 @@ def down(at_s: float = 10.0) -> CircuitBreaker:
     ],
 )
 def test_several_entities_that_fail_are_an_outage(entities, is_down):
-    outage = CircuitBreaker()
+    breaker = CircuitBreaker()
     for now_s, entity in enumerate(entities):
-        outage.failed(f"e{entity}", left_s=now_s - 0.5, now_s=float(now_s))
-    assert outage.is_down is is_down
+        breaker.on_failure(f"e{entity}", left_s=now_s - 0.5, now_s=float(now_s))
+    assert breaker.is_down is is_down
 
 
 def test_an_answer_of_a_working_vendor_between_them_starts_the_count_anew():
-    outage = CircuitBreaker()
+    breaker = CircuitBreaker()
     for row in range(10 * DOWN_AFTER):
-        outage.failed(f"e{row}", left_s=row, now_s=row + 0.5)
+        breaker.on_failure(f"e{row}", left_s=row, now_s=row + 0.5)
         if row % (DOWN_AFTER - 1) == 0:
-            outage.worked(left_s=row)
-    assert not outage.is_down
+            breaker.on_success(left_s=row)
+    assert not breaker.is_down
 
 
 def test_an_answer_to_what_left_before_all_that_ends_no_outage():
-    outage = down(at_s=10.0)
-    outage.worked(left_s=8.0)
-    assert outage.is_down
-    outage.worked(left_s=9.5)
-    assert not outage.is_down
+    breaker = down(at_s=10.0)
+    breaker.on_success(left_s=8.0)
+    assert breaker.is_down
+    breaker.on_success(left_s=9.5)
+    assert not breaker.is_down
 
 
 def test_probes_come_ever_later_up_to_the_longest_wait():
-    outage, now_s, times_s = down(at_s=0.0), 0.0, []
+    breaker, now_s, times_s = down(at_s=0.0), 0.0, []
     while now_s < 600:
-        now_s = outage.due_s
-        assert not outage.may_probe(now_s - 0.001)
-        assert outage.may_probe(now_s)
-        outage.probes(now_s)
-        outage.failed("e99", left_s=now_s, now_s=now_s)  # makes no difference
+        now_s = breaker.due_s
+        assert not breaker.may_probe(now_s - 0.001)
+        assert breaker.may_probe(now_s)
+        breaker.on_probe(now_s)
+        breaker.on_failure("e99", left_s=now_s, now_s=now_s)  # makes no difference
         times_s.append(now_s)
     gaps_s = [b - a for a, b in itertools.pairwise(times_s)]
     assert times_s[0] == FIRST_WAIT_S
@@ -73,26 +73,26 @@ def test_probes_come_ever_later_up_to_the_longest_wait():
 def test_whenever_the_vendor_comes_back_it_is_seen_soon():
     """At the latest after half of its absence, and after the longest wait."""
     for back_s in (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0):
-        outage = down(at_s=0.0)
-        while (seen_s := outage.due_s) < back_s:
-            outage.probes(seen_s)
+        breaker = down(at_s=0.0)
+        while (seen_s := breaker.due_s) < back_s:
+            breaker.on_probe(seen_s)
         assert seen_s - back_s <= max(FIRST_WAIT_S, min(LONGEST_WAIT_S, back_s / 2))
 
 
 def test_after_it_ended_the_next_one_begins_with_short_waits():
-    outage = down()
+    breaker = down()
     for now_s in range(100, 200, 10):
-        outage.probes(float(now_s))
-    outage.worked(left_s=200.0)
-    assert outage.due_s is None
+        breaker.on_probe(float(now_s))
+    breaker.on_success(left_s=200.0)
+    assert breaker.due_s is None
     for n in range(DOWN_AFTER):
-        outage.failed(f"e{n}", left_s=300.0, now_s=301.0)
-    assert outage.due_s == 301.0 + FIRST_WAIT_S
+        breaker.on_failure(f"e{n}", left_s=300.0, now_s=301.0)
+    assert breaker.due_s == 301.0 + FIRST_WAIT_S
 
 
-def fail(outage: CircuitBreaker, entities: str, left_s: float, **more) -> None:
+def fail(breaker: CircuitBreaker, entities: str, left_s: float, **more) -> None:
     for entity in entities:
-        outage.failed(entity, left_s=left_s, now_s=left_s + 1.0, **more)
+        breaker.on_failure(entity, left_s=left_s, now_s=left_s + 1.0, **more)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def fail(outage: CircuitBreaker, entities: str, left_s: float, **more) -> None:
     ],
 )
 def test_what_the_rows_are_at_fault_for_is_no_outage(left_s, before_s, is_down):
-    outage = CircuitBreaker()
-    outage.worked(left_s=10.0)
-    fail(outage, "abcdefgh", left_s, before_s=before_s)
-    assert outage.is_down is is_down
+    breaker = CircuitBreaker()
+    breaker.on_success(left_s=10.0)
+    fail(breaker, "abcdefgh", left_s, before_s=before_s)
+    assert breaker.is_down is is_down
 
 
 @pytest.mark.parametrize(
@@ -120,40 +120,40 @@ def test_what_the_rows_are_at_fault_for_is_no_outage(left_s, before_s, is_down):
     ],
 )
 def test_a_read_that_is_answered_says_nothing_about_updates(reads, updates, is_down_after_a_read):
-    outage = CircuitBreaker()
-    fail(outage, reads, 1.0, is_read=True)
-    fail(outage, updates, 1.0)
-    assert outage.is_down
-    outage.worked(left_s=3.0, is_read=True)
-    assert outage.is_down is is_down_after_a_read
-    outage.worked(left_s=3.0)
-    assert not outage.is_down
+    breaker = CircuitBreaker()
+    fail(breaker, reads, 1.0, is_read=True)
+    fail(breaker, updates, 1.0)
+    assert breaker.is_down
+    breaker.on_success(left_s=3.0, is_read=True)
+    assert breaker.is_down is is_down_after_a_read
+    breaker.on_success(left_s=3.0)
+    assert not breaker.is_down
 
 
 def test_reads_between_updates_that_fail_hide_no_outage():
-    outage = CircuitBreaker()
+    breaker = CircuitBreaker()
     for n, entity in enumerate("abcde"):
-        outage.worked(left_s=n, is_read=True)
-        fail(outage, entity, n)
-    assert outage.is_down
+        breaker.on_success(left_s=n, is_read=True)
+        fail(breaker, entity, n)
+    assert breaker.is_down
 
 
 def test_bad_reads_among_good_ones_are_no_outage():
-    outage = CircuitBreaker()
+    breaker = CircuitBreaker()
     for n in range(100):
-        outage.worked(left_s=n, is_read=True)
-        fail(outage, f"{n % 10}", n, is_read=True)
-    assert not outage.is_down
+        breaker.on_success(left_s=n, is_read=True)
+        fail(breaker, f"{n % 10}", n, is_read=True)
+    assert not breaker.is_down
 
 
 def test_after_a_read_the_row_that_it_was_for_asks_at_once():
-    outage = down(at_s=10.0)
-    outage.probes(10.5)
-    outage.goes_on(10.6)
-    assert outage.may_probe(10.6)
-    outage.worked(left_s=11.0)
-    outage.goes_on(11.1)
-    assert outage.due_s is None
+    breaker = down(at_s=10.0)
+    breaker.on_probe(10.5)
+    breaker.probe_now(10.6)
+    assert breaker.may_probe(10.6)
+    breaker.on_success(left_s=11.0)
+    breaker.probe_now(11.1)
+    assert breaker.due_s is None
 
 
 @pytest.mark.parametrize(
@@ -178,14 +178,14 @@ def test_when_rows_are_at_fault(answered, failing, may_others_go, is_carried_on,
 
 
 def test_it_is_in_question_from_the_first_failure_until_something_is_answered():
-    outage = CircuitBreaker()
-    assert not outage.is_in_question
-    fail(outage, "a", 1.0)
-    assert outage.is_in_question
-    outage.worked(left_s=1.5)
-    assert not outage.is_in_question
-    fail(outage, "abcde", 2.0)
-    assert (outage.is_down, outage.is_in_question) == (True, False)
+    breaker = CircuitBreaker()
+    assert not breaker.is_in_question
+    fail(breaker, "a", 1.0)
+    assert breaker.is_in_question
+    breaker.on_success(left_s=1.5)
+    assert not breaker.is_in_question
+    fail(breaker, "abcde", 2.0)
+    assert (breaker.is_down, breaker.is_in_question) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_connections_that_were_not_made_are_about_no_row(
     is_down: bool,  # noqa: FBT001
     reason: str,
 ) -> None:
-    outage = CircuitBreaker()
+    breaker = CircuitBreaker()
     for at_s, entity in enumerate(fails, 1):
-        outage.failed(entity, left_s=at_s, now_s=at_s)
-    assert outage.is_down is is_down, reason
+        breaker.on_failure(entity, left_s=at_s, now_s=at_s)
+    assert breaker.is_down is is_down, reason

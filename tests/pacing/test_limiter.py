@@ -9,7 +9,8 @@ from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing import limiter as limiter_module
-from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter, spacing
+from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter, spacing
 from pipeline.pacing.margin import MOST_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.workers.drive import limiter_of
@@ -254,7 +255,7 @@ async def test_those_who_wait_at_a_door_can_be_sent_away():
             for _ in range(3):
                 tasks.start_soon(worker)
             await anyio.sleep(0.02)
-            account_limiter.send_away()
+            account_limiter.cancel_waits()
     assert told == [None] * 3
 
 

@@ -13,13 +13,13 @@ def replies(margin: Margin, seconds: float, trip_s: float, *, from_s: float = 0.
     """So many a second; when the last of them came."""
     for n in range(int(seconds * PER_S)):
         left_s = from_s + n / PER_S
-        margin.replied(left_s, left_s + trip_s)
+        margin.on_reply(left_s, left_s + trip_s)
     return from_s + seconds
 
 
 def test_at_first_a_request_counts_from_its_reply():
     margin = Margin()
-    assert margin.replied(left_s=0.0, now_s=0.4) == 0.4
+    assert margin.on_reply(left_s=0.0, now_s=0.4) == 0.4
     replies(margin, STRETCH_S - 1.0, 0.4)
     assert margin.deducted_s == 0.0
 
@@ -28,20 +28,20 @@ def test_once_replies_were_steady_what_each_takes_is_deducted():
     margin = Margin()
     now_s = replies(margin, STRETCH_S + 1.0, 0.4)
     assert margin.deducted_s == pytest.approx(0.4 - FLOOR_S)
-    assert margin.replied(now_s, now_s + 0.4) == pytest.approx(now_s + FLOOR_S)
-    assert margin.replied(now_s, now_s + 2.0) == pytest.approx(now_s + 1.6 + FLOOR_S)  # a late one
+    assert margin.on_reply(now_s, now_s + 0.4) == pytest.approx(now_s + FLOOR_S)
+    assert margin.on_reply(now_s, now_s + 2.0) == pytest.approx(now_s + 1.6 + FLOOR_S)  # a late one
 
 
 def test_strict_never_deducts():
     margin = Margin(is_strict=True)
     now_s = replies(margin, 10 * STRETCH_S, 0.4)
-    assert margin.replied(now_s, now_s + 0.4) == now_s + 0.4
+    assert margin.on_reply(now_s, now_s + 0.4) == now_s + 0.4
 
 
 def test_few_replies_in_a_long_time_tell_too_little():
     margin = Margin()
     for n in range(40):
-        margin.replied(float(n), n + 0.4)
+        margin.on_reply(float(n), n + 0.4)
     assert margin.deducted_s == 0.0
 
 
@@ -49,7 +49,7 @@ def test_after_a_time_without_replies_nothing_is_known():
     margin = Margin()
     now_s = replies(margin, STRETCH_S + 1.0, 0.4)
     left_s = now_s + 0.4 + IDLE_S
-    assert margin.replied(left_s, left_s + 0.5) == left_s + 0.5
+    assert margin.on_reply(left_s, left_s + 0.5) == left_s + 0.5
     now_s = replies(margin, STRETCH_S + 1.0, 0.4, from_s=left_s)
     assert margin.deducted_s == pytest.approx(0.4 - FLOOR_S)
 
@@ -57,7 +57,7 @@ def test_after_a_time_without_replies_nothing_is_known():
 def test_a_reply_that_is_quicker_than_what_is_deducted_ends_it_for_twice_as_long():
     margin = Margin()
     now_s = replies(margin, STRETCH_S + 1.0, 0.4)
-    assert margin.replied(now_s, now_s + 0.02) == now_s + 0.02
+    assert margin.on_reply(now_s, now_s + 0.02) == now_s + 0.02
     now_s = replies(margin, 2 * STRETCH_S - 1.0, 0.019, from_s=now_s)
     assert margin.deducted_s == 0.0
     replies(margin, 2.0, 0.019, from_s=now_s)
@@ -77,7 +77,7 @@ def test_refusals_that_are_more_than_a_few_end_it(refused, is_known):
     now_s = replies(margin, STRETCH_S + 0.5, 0.4)
     now_s = replies(margin, 15.0, 0.4, from_s=now_s)
     for _ in range(refused):
-        margin.throttled(now_s)
+        margin.on_throttled(now_s)
     assert (margin.deducted_s > 0.0) is is_known
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.pause import Pause, in_words, remaining_s, stop_words, wait_words
+from pipeline.pacing.pause import Pause, describe, describe_stop, describe_wait, remaining_s
 from pipeline.vendors.kit.numbers import LONGEST_S
 
 NOW_S = 1_790_000_000.0
@@ -40,17 +40,17 @@ def test_how_long_it_still_lasts(asked, left_s):
 def test_it_is_finite_and_can_be_said_whatever_stands_on_record(until_s, asked_s, now_s, words):
     asked = AskedPause(until_s, asked_s, "a-run", words)
     assert 0 <= remaining_s(asked, now_s) <= LONGEST_S
-    assert in_words(asked, now_s).startswith("until ")
-    for said in (wait_words(asked, now_s, "shop"), stop_words(asked, now_s, "shop", 900.0)):
+    assert describe(asked, now_s).startswith("until ")
+    for said in (describe_wait(asked, now_s, "shop"), describe_stop(asked, now_s, "shop", 900.0)):
         assert "pipeline runs --lift-pause shop" in said
 
 
 def test_a_lifted_pause_is_over_and_the_next_is_as_short_as_the_first():
     pause = Pause()
     for _ in range(3):
-        pause.asked(None, left_s=1e9, now_s=0.0)
-    pause.asked(600.0, 0.0, 0.0)
+        pause.on_refusal(None, left_s=1e9, now_s=0.0)
+    pause.on_refusal(600.0, 0.0, 0.0)
     pause.lift()
     assert pause.left_s(0.0) == 0.0
-    pause.asked(None, 0.0, 0.0)
+    pause.on_refusal(None, 0.0, 0.0)
     assert pause.left_s(0.0) == 0.1

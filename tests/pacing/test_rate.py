@@ -128,9 +128,9 @@ def test_a_limit_over_a_longer_time_is_found_too():
 
 def test_what_the_vendor_states_holds_downward_at_once_and_upward_by_and_by():
     rate = Rate(10.0)
-    rate.allows(4.0, now_s=1.0)
+    rate.set_limit(4.0, now_s=1.0)
     assert rate.per_s == 4.0
-    rate.allows(40.0, now_s=2.0)
+    rate.set_limit(40.0, now_s=2.0)
     assert rate.per_s == 4.0
     now_s = 2.0
     while now_s < 30.0:

@@ -12,9 +12,9 @@ def until_enough(share: float, most: int, seed: int) -> int:
     chance, suspicion = random.Random(seed), Suspicion()
     for number in range(1, most):
         if chance.random() < share:
-            suspicion.failed()
+            suspicion.on_failure()
         else:
-            suspicion.went_well()
+            suspicion.on_success()
         if suspicion.is_enough:
             return number
     return most
@@ -38,19 +38,19 @@ def test_after_how_many_requests_it_is_a_limit(share, least, most):
 
 def test_a_limit_that_comes_late_is_seen_as_quickly():
     suspicion = Suspicion()
-    suspicion.went_well(1_000_000)
+    suspicion.on_success(1_000_000)
     for _ in range(5):
         assert not suspicion.is_enough
-        suspicion.failed()
+        suspicion.on_failure()
     assert suspicion.is_enough
 
 
 def test_one_alone_is_lone_and_a_second_soon_after_is_not():
     suspicion = Suspicion()
-    suspicion.failed()
+    suspicion.on_failure()
     assert suspicion.is_lone
-    suspicion.went_well(50)
-    suspicion.failed()
+    suspicion.on_success(50)
+    suspicion.on_failure()
     assert suspicion.is_lone
-    suspicion.failed()
+    suspicion.on_failure()
     assert not suspicion.is_lone

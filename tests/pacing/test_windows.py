@@ -25,7 +25,7 @@ def greedy(quota: Quota, margin: Margin, count: int, there_s, back_s) -> list[fl
                 break
             reply_s, which, left_s = heappop(under_way)
             now_s = max(now_s, reply_s)
-            log.on_reply(which, margin.replied(left_s, reply_s))
+            log.on_reply(which, margin.on_reply(left_s, reply_s))
         now_s = until_s
         log.on_sent(now_s + MOST_WAY_S, now_s)
         arrivals.append(now_s + there_s(now_s))

@@ -23,8 +23,7 @@ from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.runs import RunOptions
 from pipeline.runs.stop_if import parse_stop_if
 from pipeline.simulator import SimulatorOptions, serve
-from pipeline.vendors import load_vendors
-from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY
+from tests.workplace import BILLING, CONFIG, ENVIRON, JOURNEY, quick_vendors
 
 COUPON, BONUS = "xsolla.coupon", "xsolla.bonus-promotion"
 OFFER, STATUS = "adobe.fallback-offer", "oracle.offer-status"
@@ -33,17 +32,7 @@ SETTLE_AFTER_S = 0.5
 """Nothing of the simulator's works on for longer, whatever the vendors may do."""
 
 
-def _hurried(operation: Any) -> Any:
-    if operation.reading is None:
-        return operation
-    reading = replace(operation.reading, settle_after_s=SETTLE_AFTER_S)
-    return replace(operation, reading=reading)
-
-
-VENDORS = {
-    name: replace(vendor, operations=tuple(map(_hurried, vendor.operations)))
-    for name, vendor in load_vendors().items()
-}
+VENDORS = quick_vendors(SETTLE_AFTER_S)
 NOTHING: tuple[Any, ...] = (None, [], {})
 
 

@@ -135,8 +135,8 @@ async def test_what_was_not_kept_cannot_be_taken_back_and_that_is_said(tmp_path)
         made = await work.undo_plan(blind.run)
         assert kinds(made) == {"final": 3}
         (_, _, why), *_ = made.page.notes["final"]
-        assert "--keep-before" in why
-        kept = await work.run(work.file("b.csv", rows), COUPON, keep_before=True)
+        assert "--record-previous" in why
+        kept = await work.run(work.file("b.csv", rows), COUPON, record_previous=True)
         assert counts(kept) == {"updated": 3}
         assert kinds(await work.undo_plan(kept.run)) == {"unchanged": 3}
 

@@ -20,12 +20,12 @@ from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.retry_or_end import Retry
 
 
-def _former_worked(outage: CircuitBreaker, left_s: float, *, is_read: bool = False) -> None:
+def _former_on_success(outage: CircuitBreaker, left_s: float, *, is_read: bool = False) -> None:
     if outage.down_since_s is None or left_s >= outage.failing_since_s:
-        outage.end()
+        outage.close()
 
 
-def _former_failed(
+def _former_on_failure(
     outage: CircuitBreaker, entity: str, left_s: float, now_s: float, **_more: Any
 ) -> None:
     if outage.down_since_s is None:
@@ -50,8 +50,8 @@ def former(patch: pytest.MonkeyPatch) -> None:
     """The rule that was: whatever fails is evidence; a row that may not be repeated never asks
     while one that failed is left, and those that failed never end.
     """
-    patch.setattr(CircuitBreaker, "worked", _former_worked)
-    patch.setattr(CircuitBreaker, "failed", _former_failed)
+    patch.setattr(CircuitBreaker, "on_success", _former_on_success)
+    patch.setattr(CircuitBreaker, "on_failure", _former_on_failure)
     patch.setattr(Backlog, "probe", _former_probe)
     never_at_fault(patch)
 

@@ -25,7 +25,7 @@ from pipeline.runs import RunOptions, open_registry
 from pipeline.workers.refusals import MOST_PROBES, SUSPECTED_AFTER
 from tests.run.test_old_rows import resume, statuses
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
-from tests.workplace import ENVIRON, configure, coupon, drop
+from tests.workplace import ENVIRON, configure, coupon, drop, quick_vendors
 
 ENDED = {"updated", "rejected", "failed"}
 
@@ -102,7 +102,9 @@ async def carried_on(
     """The summaries of a run and of its resumes, until it is finished: `most` of them."""
     path = drop(folder, *map(coupon, range(1, rows + 1)))
     async with serving(shop.talk) as server:
-        config = configure(folder, f"{server.url}/api", in_flight=in_flight, more=more)
+        config = configure(
+            folder, f"{server.url}/api", in_flight=in_flight, more=more, vendors=quick_vendors(1.0)
+        )
         prepared = prepare(path, config, options or RunOptions(operation="xsolla.coupon"))
         found = [await carry_out(prepared, RunEnvironment(environ=ENVIRON))]
         after_each(found[0])

@@ -204,7 +204,7 @@ def test_the_vendor_throws_secrets_back_and_nothing_shows_them(tmp_path, debug_l
         kept.write_bytes(file.read_bytes())
         of = ("--operation", "xsolla.coupon", "--account", "shop")
         heard.append(said(tmp_path, "check", "--show", "3", *of, "kept.csv"))
-        heard.append(said(tmp_path, "run", "--yes", "--no-brake", *of, "kept.csv"))
+        heard.append(said(tmp_path, "run", "--yes", "--no-fail-fast", *of, "kept.csv"))
         heard.append(said(tmp_path, "doctor"))
         heard.append(said(tmp_path, "doctor", "--json"))
         heard.append(said(tmp_path, "plan", *of, "kept.csv"))
@@ -244,7 +244,7 @@ def test_what_an_entity_holds_is_read_as_it_is_though_it_equals_a_secret(tmp_pat
         (state,) = (each for each in vendor.get("state") if "c1" in json.dumps(each))
         again.write_text(f"{COLUMNS}\n{coupon(1)}\n")
         planned = said(tmp_path, "plan", str(again), env=ENVIRON)
-        sent = said(tmp_path, "run", "--yes", "--no-brake", str(again), env=ENVIRON)
+        sent = said(tmp_path, "run", "--yes", "--no-fail-fast", str(again), env=ENVIRON)
         (*_, run) = sorted(run_ids(tmp_path, ENVIRON))
         undone = said(tmp_path, "undo", run, "--plan", env=ENVIRON)
     assert "unchanged" in unchanged, unchanged

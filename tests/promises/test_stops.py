@@ -81,7 +81,7 @@ async def test_a_stop_while_a_row_waits_to_be_read_back_is_no_end(tmp_path: Path
         OFFER | {"status": "archived"},
     ]
     rules = rule("PATCH", "ok", "500-after", "ok"), rule("GET", "429-seconds", "ok")
-    async with workplace(tmp_path, *rules, more="guard = false") as (vendor, config):
+    async with workplace(tmp_path, *rules, more="preconditions = false") as (vendor, config):
         before = await stopped(
             table(tmp_path / "offers.csv", COLUMNS, rows), config, vendor, ["PATCH", "PATCH", "GET"]
         )

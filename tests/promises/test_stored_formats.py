@@ -236,7 +236,7 @@ def states_around(stored: Stored, tmp_path: Path) -> tuple[Any, Any]:
     elsewhere.mkdir()
     shutil.copy(stored.folder / "pipeline.toml", elsewhere)
     shutil.copy(stored.folder / "kept.csv", elsewhere)
-    sent = typed(elsewhere, "run", "--yes", "--keep-before", "kept.csv", **stored.environ)
+    sent = typed(elsewhere, "run", "--yes", "--record-previous", "kept.csv", **stored.environ)
     assert sent.code == 0, sent
     after = stored.held()
     undone = typed(elsewhere, "undo", "latest", "--yes", **stored.environ)

@@ -259,7 +259,7 @@ async def test_what_may_have_been_applied_is_read_before_it_is_sent_again(tmp_pa
         Rule(re.compile("/instances/e$"), ("ok", "500-after", "ok"), method="PATCH"),
         Rule(re.compile("/instances/e$"), ("503", "ok"), method="GET"),
     )
-    async with workplace(tmp_path, *rules, journey="guard = false") as (vendor, config):
+    async with workplace(tmp_path, *rules, journey="preconditions = false") as (vendor, config):
         monday = await send(table(tmp_path / "offers.csv", columns, rows), config)
         assert statuses(monday, config) == {1: "updated", 2: "unknown"}
         again = await send_failed(monday.run, config)

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.model import Answer, Effect, RunAborted, Verdict
-from pipeline.plan.readers import opened
+from pipeline.plan.readers import open_states
 from pipeline.run import RunEnvironment, Session
 from pipeline.store import LedgerError
 from tests.cli.command import pipeline
@@ -53,7 +53,7 @@ async def test_reading_ends_as_well(tmp_path: Path) -> None:
         await send(drop(tmp_path, coupon(1)), config)
         assert execute(config, DAMAGE)
         with anyio.fail_after(20), pytest.raises(LedgerError, match=ADVICE):
-            async with opened(["shop"], config, RunEnvironment(environ=ENVIRON)):
+            async with open_states(["shop"], config, RunEnvironment(environ=ENVIRON)):
                 await anyio.sleep_forever()
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
@@ -27,9 +27,10 @@ from pipeline.run import RunEnvironment
 from pipeline.run.execute import over_http
 from pipeline.store import RunLedger, Runs
 from pipeline.store.database import Database
-from pipeline.vendors import Account, Vendor, load_vendors
+from pipeline.vendors import Account
 from pipeline.workers.dependencies import Send
 from tests.torture.rows import WRITES
+from tests.workplace import quick_vendors
 
 SETTLE_AFTER_S = 0.5
 JITTER = 0.05  # a draw: waits before another attempt are short
@@ -140,7 +141,7 @@ def wrap(death: Death, orders: LiveOverrides) -> None:
     if orders.told is not None:
         _tell(orders.told)
     _put("pipeline.cli.sending", "RunEnvironment", partial(RunEnvironment, open_link=_link(death)))
-    _put("pipeline.cli.setup", "load_vendors", _quick_vendors)
+    _put("pipeline.cli.setup", "load_vendors", lambda: quick_vendors(SETTLE_AFTER_S))
     _put("pipeline.run.execute", "random", SimpleNamespace(random=lambda: JITTER))
 
 
@@ -233,21 +234,6 @@ def _link(death: Death) -> Callable[..., Any]:
             yield send
 
     return link
-
-
-def _quick_vendors() -> dict[str, Vendor[Any]]:
-    """The vendors, which here are done with a request soon after it arrived."""
-    return {name: _quick(vendor) for name, vendor in load_vendors().items()}
-
-
-def _quick(vendor: Vendor[Any]) -> Vendor[Any]:
-    operations = tuple(
-        each
-        if each.reading is None
-        else replace(each, reading=replace(each.reading, settle_after_s=SETTLE_AFTER_S))
-        for each in vendor.operations
-    )
-    return replace(vendor, operations=operations)
 
 
 def obey(orders: LiveOverrides) -> None:

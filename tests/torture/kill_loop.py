@@ -165,7 +165,7 @@ class Workplace:
         more = "timeout_s = 1.0\nattempts = 4"
         texts = (
             CONFIG.format(base_url=vendor.base_url, quota='"100000/s"', in_flight=8, more=more),
-            JOURNEY.format(url=vendor.url, in_flight=8, more=f"{more}\nguard = false"),
+            JOURNEY.format(url=vendor.url, in_flight=8, more=f"{more}\npreconditions = false"),
             BILLING.format(url=vendor.url, in_flight=8, max_batch=5, more=more),
         )
         (folder / "pipeline.toml").write_text("".join(texts))

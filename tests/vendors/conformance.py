@@ -732,7 +732,7 @@ def check_differences_are_pure(vendor: AnyVendor, operation: AnyOperation) -> No
             for each in found:
                 assert isinstance(each, Difference), f"{each!r} is no Difference"
                 assert each.field, f"a Difference in nothing: {each}"
-                assert isinstance(each.is_told, bool), f"{each} is told or not"
+                assert isinstance(each.is_decided, bool), f"{each} is told or not"
             # the vendor refuses to remove what is not there: nothing is left to differ
             is_refused = operation.change and operation.change.after(settings, job, state) is None
             assert found or is_refused, f"nothing differs from {fields}, which holds nothing"
@@ -999,7 +999,7 @@ async def wire_check_what_was_sent_is_read_back(
         after = reading.state(settings, job, await exchange(reading.request(settings, job)))
         assert isinstance(after, State), f"the second read gives {after}"
         found = reading.differences(settings, job, after)
-        missing = [each for each in found if each.is_told]
+        missing = [each for each in found if each.is_decided]
         assert not missing, f"what was sent is not what is read: {missing}"
 
 
@@ -1056,7 +1056,7 @@ def states_of(operation: AnyOperation, settings: Any) -> list[State]:
     """States that some job leaves behind, and, where the row may say one, what it says."""
     change, jobs = operation.change, jobs_of(operation, settings)
     found = [change.after(settings, job, State({})) for job in jobs]
-    found += [change.said(settings, job) for job in jobs]
+    found += [change.stated(settings, job) for job in jobs]
     states = [state for state in found if state is not None]
     return states[:: len(states) // MOST_STATES + 1]
 
@@ -1071,23 +1071,23 @@ def check_an_update_leaves_what_it_says(vendor: AnyVendor, operation: AnyOperati
             assert repr((job, state)) == before, "what was given is not the same any more"
             if after is None:
                 continue
-            assert not change.unlike(settings, after, after), f"{after} is not like itself"
+            assert not change.differences(settings, after, after), f"{after} is not like itself"
             if operation.reading is not None:
                 found = operation.reading.differences(settings, job, after)
-                assert not any(each.is_told for each in found), f"after the job {found} differs"
+                assert not any(each.is_decided for each in found), f"after the job {found} differs"
 
 
 def check_a_difference_is_found(vendor: AnyVendor, operation: AnyOperation) -> None:
     settings, change = settings_of(vendor), operation.change
     for state in states_of(operation, settings):
         for other in states_of(operation, settings):
-            there = change.unlike(settings, state, other)
-            back = change.unlike(settings, other, state)
+            there = change.differences(settings, state, other)
+            back = change.differences(settings, other, state)
             assert {each.field for each in there} == {each.field for each in back}, (
                 f"{there} there, {back} back"
             )
             assert all(isinstance(each, Difference) and each.field for each in there), f"{there}"
-        emptied = change.unlike(settings, state, State({}))
+        emptied = change.differences(settings, state, State({}))
         held = [value for value in state.fields.values() if value not in (None, [], {})]
         assert emptied or not held, f"nothing differs between {state} and an empty one"
 
@@ -1106,7 +1106,7 @@ def check_an_inverse_takes_back(vendor: AnyVendor, operation: AnyOperation) -> N
             )
             restored = change.after(settings, back, after)
             assert restored is not None, f"the inverse does not fit what it takes back: {back}"
-            found = change.unlike(settings, state, restored)
+            found = change.differences(settings, state, restored)
             assert not found, f"after the inverse {found} differs"
             taken_back += 1
     assert taken_back, "nothing can be taken back"
@@ -1124,7 +1124,7 @@ def check_a_merge_keeps_what_the_row_leaves_out(vendor: AnyVendor, operation: An
             after = change.after(settings, whole, state)
             assert after is not None, f"the whole does not fit: {whole}"
             given = {n for n in job.given() if n in after.fields}
-            for each in change.unlike(settings, state, after):
+            for each in change.differences(settings, state, after):
                 assert each.field.partition(".")[0] in given, f"{each} changes, and was not given"
             for name in given:
                 value, kept = job.given()[name], after.fields[name]
@@ -1161,10 +1161,10 @@ async def wire_check_an_update_is_foretold_and_taken_back(
         before = await held()
         guarded = operation.guard and operation.guard.guarded(settings, job, before)
         await send(guarded or job)
-        found = change.unlike(settings, change.after(settings, job, before), await held())
+        found = change.differences(settings, change.after(settings, job, before), await held())
         assert not found, f"the update does not leave what was foretold: {found}"
         await send(change.inverse(settings, job, before))
-        found = change.unlike(settings, before, await held())
+        found = change.differences(settings, before, await held())
         assert not found, f"what was taken back is not what was there: {found}"
 
 
@@ -1197,6 +1197,8 @@ async def wire_check_what_is_guarded_happens_once(
             after = reading.state(settings, job, await exchange(read))
             assert isinstance(after, State), f"the second read gives {after}"
             found = reading.differences(settings, guarded, after)
-            assert not any(each.is_told for each in found), f"applied, and told not to be: {found}"
+            assert not any(each.is_decided for each in found), (
+                f"applied, and told not to be: {found}"
+            )
             assert guard.guarded(settings, job, after) != guarded, "it still holds afterwards"
     assert tried, "nothing that needs a guard was applied"

@@ -730,7 +730,7 @@ def test_what_may_be_sent_twice(account, job, harmless):
 
 @pytest.mark.parametrize(("account", "job", "harmless"), REPEATS)
 def test_without_guard_all_is_sent_and_nothing_harmful_repeated(account, job, harmless):
-    bold = account.model_copy(update={"guard": False})
+    bold = account.model_copy(update={"preconditions": False})
     assert FALLBACK_OFFER.refuse(bold, job) is None
     assert FALLBACK_OFFER.repeatable(bold, job) is harmless
     assert not GUARD.needs(bold, job)
@@ -802,7 +802,7 @@ def test_what_a_guarded_row_left_is_told_by_what_was_there_before(account, held,
     fields = {**HELD.fields, "tags": tags}
     state = State({"_instance": fields} if account is XCORE else fields, etag)
     found = FALLBACK_OFFER.reading.differences(account, job, state)
-    assert tuple(each.is_told for each in found if each.field != "etag") == told
+    assert tuple(each.is_decided for each in found if each.field != "etag") == told
 
 
 DOUBTS = [
@@ -1028,7 +1028,7 @@ def test_an_etag_given_back_can_be_given_again():
 
 def test_what_silence_means_depends_on_the_row():
     silence = NoReply("timeout", "no answer within 65 s", may_have_arrived=True)
-    bold = XCORE.model_copy(update={"guard": False})
+    bold = XCORE.model_copy(update={"preconditions": False})
     append = offer({f"add:{ROOT}/a/-": "x"})
     assert "harmless" in answered(silence, offer()).hint
     assert "Adobe refuses" in answered(silence, offer(etag="1")).hint

@@ -43,7 +43,7 @@ async def test_an_update_is_foretold_and_taken_back_over_the_wire(vendor, operat
 # ------------------------------------------------------------- the suite finds what is broken
 
 
-def unlike(_s: Any, wanted: State, found: State) -> tuple[Difference, ...]:
+def state_differences(_s: Any, wanted: State, found: State) -> tuple[Difference, ...]:
     pair = wanted.fields.get("cents"), found.fields.get("cents")
     return () if pair[0] == pair[1] else (Difference("cents", *pair),)
 
@@ -54,7 +54,7 @@ def priced(job: Price, cents: Any) -> Price:
 
 GOOD = Change[Any, Any](
     after=lambda _s, job, _state: State({"cents": job.cents}),
-    unlike=unlike,
+    differences=state_differences,
     merge=(lambda _s, job, _state: job) if PRICE.replaces else None,
     inverse=lambda _s, job, state: priced(job, state.fields["cents"]),
 )
@@ -63,12 +63,12 @@ BROKEN = [
     (
         suite.check_an_update_leaves_what_it_says,
         "a state that is not like itself",
-        {"unlike": lambda _s, _one, _other: (Difference("cents", 1, 1),)},
+        {"differences": lambda _s, _one, _other: (Difference("cents", 1, 1),)},
     ),
     (
         suite.check_a_difference_is_found,
         "differences that nobody sees",
-        {"unlike": lambda _s, _one, _other: ()},
+        {"differences": lambda _s, _one, _other: ()},
     ),
     (
         suite.check_an_inverse_takes_back,

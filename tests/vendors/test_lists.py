@@ -73,8 +73,8 @@ async def test_a_list_brings_what_reads_bring(vendor, operation, jobs):
         for job in jobs[::37]:
             state = reading.state(settings, job, await exchange(reading.request(settings, job)))
             listed = found[operation.entity(settings, job).id]
-            assert not operation.change.unlike(settings, state, listed)
-            assert not operation.change.unlike(settings, listed, state)
+            assert not operation.change.differences(settings, state, listed)
+            assert not operation.change.differences(settings, listed, state)
         assert len(found) == len(jobs)
 
 

@@ -24,7 +24,7 @@ SHARED: dict[str, Any] = {
     "sandbox_name": "prod",
     "client_id": SecretStr("simulator-client"),
     "access_token": SecretStr("a-token"),
-    "guard": False,
+    "preconditions": False,
 }
 XCORE = AdobeSettings(api="xcore", container_id="c1", **SHARED)
 DPS = AdobeSettings(api="dps", **SHARED)
@@ -192,7 +192,7 @@ DIFFERENCES = [
 def test_what_differs_is_named_as_people_write_it(changes, etag, found, its_etag, fields):
     job = offer(changes, **({} if etag is None else {"etag": etag}))
     told = READING.differences(XCORE, job, State({"_instance": found}, its_etag))
-    assert {each.field: each.is_told for each in told} == fields
+    assert {each.field: each.is_decided for each in told} == fields
 
 
 def test_a_difference_gives_both_values():
@@ -211,8 +211,8 @@ def test_a_test_before_it_says_what_was_in_a_list():
     job = offer(patch(op("test", "/labels", ["a"]), op("add", "/labels/-", "b")))
     for labels, fields in ((["a", "b"], []), (["a"], ["/labels"])):
         found = READING.differences(DPS, job, State({"labels": labels}))
-        assert [each.field for each in found if each.is_told] == fields
-        assert all(each.is_told for each in found)
+        assert [each.field for each in found if each.is_decided] == fields
+        assert all(each.is_decided for each in found)
 
 
 # ------------------------------------------------------------------------------------- writes

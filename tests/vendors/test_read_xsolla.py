@@ -347,7 +347,7 @@ def test_members_that_no_source_names_make_no_difference(make, wanted):
         held = state(job, {"name": dict(job.name), **found})
         assert differing(job, held) == []
         change = OPERATIONS[type(job)].change
-        assert change.unlike(SHOP, change.after(SHOP, job, held), held) == ()
+        assert change.differences(SHOP, change.after(SHOP, job, held), held) == ()
 
 
 def _named(value: Any) -> Any:

@@ -24,7 +24,8 @@ from pipeline.model import (
 from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
-from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 from pipeline.workers.account_sender import AccountSender

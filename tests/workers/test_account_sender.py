@@ -144,7 +144,7 @@ async def test_the_brake():
     wrong = {f"s{row}": [404] for row in range(1, 200)}
     results, sender = await drive(jobs, script := Script(wrong))
     assert sender.stopped is not None
-    assert "--no-brake" in sender.stopped
+    assert "--no-fail-fast" in sender.stopped
     assert 20 <= len(script.order) < 30
     assert set(statuses(results).values()) == {Status.REJECTED}
     results, sender = await drive(jobs, Script(wrong), fail_fast_after=0)

@@ -22,7 +22,7 @@ SETTLE_AFTER_S = 0.15
 def differences(_settings: Any, wanted: Any, state: State) -> tuple[Difference, ...]:
     found = state.fields["sku"]
     if found == "cannot tell":
-        return (Difference("sku", wanted.sku, None, is_told=False),)
+        return (Difference("sku", wanted.sku, None, is_decided=False),)
     return () if found == wanted.sku else (Difference("sku", wanted.sku, found),)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.model import Reply
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import AccountLimiter, LimiterSettings, RateLimiter
-from pipeline.pacing.permit import Permit
+from pipeline.pacing.account_limiter import AccountLimiter, Permit
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.workers.pauses import PauseHandler
 from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD
@@ -57,7 +57,7 @@ def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_lear
         handler = PauseHandler(account, stop=stopped.append, announce=lambda _words: None)
         with limiter.watched(handler.on_pause):
             for reply in replies:
-                permit = Permit(AccountLimiter(limiter), limiter._leave(), clock())
+                permit = Permit(AccountLimiter(limiter), limiter._count_sent(), clock())
                 permit.on_reply(reply)
                 permit.on_answer(classify_read(reply))
                 if stopped:

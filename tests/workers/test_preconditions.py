@@ -46,11 +46,11 @@ def guarded(_settings: Any, job: Added, state: State) -> Added | None:
 def differences(_settings: Any, job: Added, state: State) -> tuple[Difference, ...]:
     items = state.fields["items"]
     if not job.etag:
-        return (Difference("items", job.sku, None, is_told=job.sku not in items),)
+        return (Difference("items", job.sku, None, is_decided=job.sku not in items),)
     before = json.loads(job.before)
     if items == [*before, job.sku]:
         return ()
-    return (Difference("items", job.sku, items, is_told=items == before),)
+    return (Difference("items", job.sku, items, is_decided=items == before),)
 
 
 def decode(_settings: Any, _jobs: Sequence[Added], reply: Reply | NoReply) -> tuple[Answer, ...]:
@@ -288,7 +288,7 @@ async def test_a_wrong_project_shows_in_reads_that_come_first():
     jobs = [item(n)._replace(entity=f"e{n}") for n in range(1, 99)]
     results, sender = await drive(jobs, shelf, account=SHELF)
     assert sender.stopped is not None
-    assert "--no-brake" in sender.stopped
+    assert "--no-fail-fast" in sender.stopped
     assert {each.status for each in results} == {Status.REJECTED}
     assert len(shelf.asked) < 40
 

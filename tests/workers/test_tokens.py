@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from pipeline.model import NoReply, Reply, Request, Status
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
 from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in

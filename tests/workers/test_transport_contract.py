@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.model import Link, NoReply, Reply, Request
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import AccountLimiter
+from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.workers import transport
 from pipeline.workers.transport import Transport
 from tests.workers.drive import limiter_of

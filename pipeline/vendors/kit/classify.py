@@ -1,8 +1,8 @@
-"""What a reply means by HTTP alone: the verdict, the effect and plain words. Pure.
+"""Classifies a reply by HTTP alone: its verdict, its effect and a message. Pure.
 
-Meanings of statuses: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425). A vendor lays what its
-own codes say over this; the status always has the last word on the effect. A 2xx says no more than
-that a request was taken: an update was applied where the vendor's own `Confirmation` says so.
+Meanings of statuses: RFC 9110 section 15, RFC 6585 (429), RFC 8470 (425). A vendor refines this by
+its own codes, but the status always decides the effect. A 2xx alone says only that a request was
+accepted: an update counts as applied if the vendor's own `Confirmation` holds.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ NOT_THE_VENDOR = "not_the_vendor"
 """Code of a 2xx that the vendor cannot have written."""
 
 NOT_CONFIRMED = "not_confirmed"
-"""Code of a 2xx that is not what the vendor documents as its confirmation of an update."""
+"""Code of a 2xx that is not the vendor's documented confirmation of an update."""
 
 SHOWN_BODY_CHARS = 300
 
 
 ASSUMED = "assumed"
-"""The source of what no page of a vendor and no standard says."""
+"""The source of a meaning that neither a vendor's page nor a standard states."""
 
 NOT_CONFIRMED_SOURCE = "RFC 9110, 15.3: taken, no more; that it may have been applied is assumed"
 NOT_THE_VENDOR_SOURCE = "assumed: a vendor that speaks JSON did not write it"
@@ -36,9 +36,9 @@ SILENCE_SOURCE = "RFC 9110, 9.2.2: without a reply nobody knows whether it was c
 
 
 class Meaning(NamedTuple):
-    """What a status says: its class and whether the update was applied.
+    """The meaning of a status: its verdict and whether the update was applied.
 
-    source  who says so; "assumed" where nobody does
+    source  the standard or page that states it; "assumed" if none does
     """
 
     verdict: Verdict
@@ -47,15 +47,15 @@ class Meaning(NamedTuple):
 
 
 class Confirmation(NamedTuple):
-    """What a vendor documents as its confirmation that it applied one job's update.
+    """The reply that a vendor documents as its confirmation of one job's update.
 
-    words    for people, as in "204 without a body"
+    words    description for people, as in "204 without a body"
     example  such a reply
     holds    True for a 2xx that is the confirmation. MUST be False for every other status, and for
              a body that is another one or cut short, unless the status alone is the confirmation
-    refusal  the status that an error in the body of a 2xx stands for (4xx: the vendor refused the
-             update; anything else leaves it in doubt); None: the body tells of no error
-    source   who says that this is it, as `Meaning.source`
+    refusal  the status of an error in the body of a 2xx (4xx: the vendor refused the update;
+             anything else leaves it in doubt); None if the body holds no error
+    source   the page that states it, as `Meaning.source`
     """
 
     words: str
@@ -73,7 +73,7 @@ def by_status(
 ) -> Confirmation:
     """The confirmation of a vendor that answers with one status and no body.
 
-    refusal  as in `Confirmation`; None knows errors by status and words, see `error_status`
+    refusal  as in `Confirmation`; None: errors are found by `error_status`
     source   as in `Confirmation`
 
     >>> by_status(204).holds(Reply(204, {}, b"")), by_status(204).holds(Reply(200, {}, b""))
@@ -89,7 +89,7 @@ def by_status(
 
 
 def refused_in_body(reply: Reply) -> int | None:
-    """The status of an error in the body of a reply, see `error_status`; None where none is."""
+    """The status of an error in the body of a reply (see `error_status`); None if there is none."""
     return None if reply.is_cut else error_status(json_object(reply.body))
 
 
@@ -100,7 +100,7 @@ _REFUSED = Meaning(
 _IN_DOUBT = Meaning(
     Verdict.TRANSIENT, Effect.MAYBE, "RFC 9110, 15.6; that it may have been applied is assumed"
 )
-_ELSEWHERE = Meaning(  # a 303 answers what was carried out
+_ELSEWHERE = Meaning(  # a 303 answers a request that was carried out
     Verdict.FATAL, Effect.MAYBE, "RFC 9110, 15.4; that all rows meet it is assumed"
 )
 
@@ -157,7 +157,7 @@ _HINT_UNTRUSTED = "check base_url, ca_file, client_cert and tls of the account"
 
 
 def meaning(status: int) -> Meaning:
-    """What a status says where nobody knows better.
+    """The meaning of a status by HTTP alone.
 
     >>> meaning(404)[:2]
     (<Verdict.REJECTED: 'rejected'>, <Effect.NONE: 'none'>)
@@ -175,10 +175,10 @@ def classify(
     *,
     exceptions: Mapping[int, Meaning] | None = None,
 ) -> Answer:
-    """What `reply` means to whoever sent a single update for the first time.
+    """Classify the reply to a single update that was sent for the first time.
 
-    confirmation  what the vendor confirms this update with; any other 2xx leaves it in doubt
-    exceptions    statuses that mean something else at this vendor
+    confirmation  the vendor's confirmation of this update; any other 2xx leaves it in doubt
+    exceptions    statuses with another meaning at this vendor
 
     >>> done = Confirmation("204", Reply(204, {}, b""), lambda reply: reply.status == 204,
     ...                     lambda _reply: None)
@@ -203,7 +203,7 @@ def classify(
 
 
 def classify_read(reply: Reply | NoReply) -> Answer:
-    """What `reply` means to whoever asked for something and changed nothing.
+    """Classify the reply to a read.
 
     >>> classify_read(Reply(200, {}, b"{}")).verdict, classify_read(Reply(200, {}, b"<p>")).code
     (<Verdict.OK: 'ok'>, 'not_the_vendor')
@@ -215,7 +215,7 @@ def classify_read(reply: Reply | NoReply) -> Answer:
 
 
 def _by_status(reply: Reply | NoReply, exceptions: Mapping[int, Meaning]) -> Answer:
-    """What a status means, or that none came."""
+    """Classify a reply by its status, or its absence."""
     if isinstance(reply, NoReply):
         return _without_reply(reply)
     known = exceptions.get(reply.status) or meaning(reply.status)
@@ -268,7 +268,7 @@ def _not_confirmed(reply: Reply, words: str) -> Answer:
 
 
 def _refused_within(reply: Reply, status: int) -> Answer:
-    """What a 2xx means whose body tells of an error that stands for `status`."""
+    """Classify a 2xx whose body holds an error of this status."""
     known = meaning(status) if 400 <= status < 500 else _IN_DOUBT  # noqa: PLR2004 - a refusal
     may_wait = known.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT)
     return Answer(
@@ -296,7 +296,7 @@ _PHRASES: Mapping[int, str] = {status.value: status.phrase for status in HTTPSta
 
 
 def _packed_with(reply: Reply) -> str:
-    """What a body is packed with that could not be unpacked; empty where it is not packed."""
+    """The encoding of a body that could not be decoded; empty if it has none."""
     packing = plain(reply.headers.get("content-encoding", ""), 40)
     return "" if packing.lower() == "identity" or not reply.body else packing
 
@@ -322,7 +322,7 @@ def _hint(status: int, known: Meaning) -> str:
 
 
 def plain(text: str, most: int) -> str:
-    r"""`text` as one line of printable characters, at most `most` of them.
+    r"""A text as one line of at most `most` printable characters.
 
     >>> plain("no \r\n such\x1b[31m coupon", 12)
     'no such [...'
@@ -334,7 +334,7 @@ def plain(text: str, most: int) -> str:
 
 
 def is_html(reply: Reply) -> bool:
-    """Whether the body is markup by its type or its first character.
+    """Return whether the body is markup by its type or its first character.
 
     >>> is_html(Reply(200, {}, b"  <!doctype html>"))
     True
@@ -344,7 +344,7 @@ def is_html(reply: Reply) -> bool:
 
 
 def is_empty_or_json(reply: Reply) -> bool:
-    """Whether the body is empty or JSON; of a body cut short only that it is no markup.
+    """Return whether the body is empty or JSON. A body cut short only must not be markup.
 
     >>> is_empty_or_json(Reply(200, {}, b"Please log in"))
     False
@@ -357,7 +357,7 @@ def is_empty_or_json(reply: Reply) -> bool:
 
 
 def json_object(body: bytes) -> dict[str, Any]:
-    """The JSON object that `body` is; empty where it is anything else.
+    """Parse a JSON object; empty for anything else.
 
     >>> json_object(b'{"errorCode": 1020}'), json_object(b"[1]"), json_object(b"<html>")
     ({'errorCode': 1020}, {}, {})
@@ -370,7 +370,7 @@ _WORDS_OF_ERRORS = ("errorMessage", "message", "error_description", "title", "de
 
 
 def error_status(body: Mapping[str, Any]) -> int | None:
-    """The status of an error that `body` names with words for it; None where it names none.
+    """The status of an error that a body names together with a message; None if it names none.
 
     >>> error_status({"statusCode": 422, "errorMessage": "no such sku"})
     422
@@ -397,10 +397,10 @@ def _parsed(body: bytes) -> Any:
 
 
 def retry_after_s(reply: Reply) -> float | None:
-    """Seconds that `Retry-After` asks to wait, more than 0; None without one that can be meant.
+    """Seconds to wait by `Retry-After`, more than 0; None without a valid one.
 
-    A moment is read against the reply's own `Date`, so that our clock need not be right; without
-    one against the time of arrival.
+    A moment is compared with the reply's own `Date`, so that our clock need not be right, or with
+    the time of arrival if there is no `Date`.
 
     >>> retry_after_s(Reply(429, {"retry-after": "7"}, b""))
     7.0

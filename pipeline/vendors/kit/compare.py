@@ -1,8 +1,8 @@
-"""What JSON values mean, whichever way they are written, and what a JSON Patch leaves behind. Pure.
+"""Compares JSON values by meaning, and documents with the effect of a JSON Patch. Pure.
 
-How a value is written does not count: 10 and 10.0 are one number, two spellings of a moment one
-moment. What counts beyond that (whether a list has an order, what an absent member means) each
-vendor says by the function that it chooses.
+The spelling of a value does not count: 10 and 10.0 are equal, and so are two spellings of one
+moment. What else is equal (lists in another order, an absent and an empty member) depends on the
+vendor, which chooses a function for each field.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipeline.vendors.kit.classify import plain
+from pipeline.vendors.kit.contract import Difference
 
-# ------------------------------------------------------------------------- what a value means
+# ----------------------------------------------------------------------------- meaning of values
 
 _MOST_LEVELS = 128  # more than any update holds; a reply may nest until the parser gives up
 
 Meaning = Callable[[Any], Hashable]
+"""Turns a JSON value into something that is equal for values of equal meaning."""
 
 
 def meaning(
     value: Any, text: Callable[[str], Hashable] = str, levels: int = _MOST_LEVELS
 ) -> Hashable:
-    """What a JSON value is equal to: itself, as numbers go by value and members have no order.
+    """The meaning of a JSON value: numbers compare by value, members in any order.
 
-    text    what a text within it is equal to
-    levels  deeper than that, nothing is equal to anything
+    text    the meaning of texts within it
+    levels  nesting below which nothing is equal to anything
 
     >>> meaning({"a": 1, "b": []}) == meaning({"b": [], "a": 1.0}), meaning(1) == meaning(True)
     (True, False)
@@ -49,7 +51,8 @@ def meaning(
 
 
 def moment(value: Any) -> Hashable:
-    """A date and time by its instant; what is none, or has no offset, by what it says.
+    """The meaning of a date and time is its instant; other values, and times without offset, keep
+    their text.
 
     >>> moment("2020-04-15T18:16:00+05:00") == moment("2020-04-15T13:16:00Z")
     True
@@ -70,9 +73,9 @@ _RFC3339 = re.compile(
 
 
 def date_time(text: str) -> str:
-    """A date, a time and an offset in the one spelling of RFC 3339, the offset as given.
+    """Normalise a date, time and offset to RFC 3339; the offset stays as given.
 
-    raises  ValueError with what is expected
+    Raises ValueError with what is expected.
 
     >>> date_time("2020-04-15 18:16:00+0500")
     '2020-04-15T18:16:00+05:00'
@@ -92,7 +95,7 @@ _NUMBER = re.compile(r"([+-]?)0*([0-9]+)(?:\.([0-9]*?)0*)?")
 
 
 def number(value: Any) -> Hashable:
-    """The text of a number by its value; what is none by what it says.
+    """The meaning of a text that holds a decimal number is the number; other values keep theirs.
 
     >>> number("10.00") == number("10"), number("010.5") == number("10.50"), number("1") == "1"
     (True, True, False)
@@ -106,9 +109,10 @@ def number(value: Any) -> Hashable:
 
 
 def bag_of(item: Meaning = meaning, *, is_empty_null: bool = False) -> Meaning:
-    """How a list is compared whose order means nothing, while it counts how often an item is in it.
+    """The meaning of a list in which order does not count but repetition does.
 
-    is_empty_null  True where null and an empty list mean the same
+    item           the meaning of its items
+    is_empty_null  True if null and an empty list are equal
 
     >>> bag_of()([1, 2, 2]) == bag_of()([2, 1, 2]), bag_of()([1, 2]) == bag_of()([1, 2, 2])
     (True, False)
@@ -123,7 +127,7 @@ def bag_of(item: Meaning = meaning, *, is_empty_null: bool = False) -> Meaning:
 
 
 def set_of(item: Meaning = meaning) -> Meaning:
-    """How a list is compared of which only matters what is in it; null is an empty one.
+    """The meaning of a list in which neither order nor repetition counts; null is an empty list.
 
     >>> set_of()([1, 2, 2]) == set_of()([2, 1]), set_of()(None) == set_of()([])
     (True, True)
@@ -138,9 +142,9 @@ def set_of(item: Meaning = meaning) -> Meaning:
 
 
 def by_member(**members: Meaning) -> Meaning:
-    """How an object is compared some of whose members mean more than JSON says.
+    """The meaning of an object some of whose members have a meaning of their own.
 
-    members  what each is equal to, given None where it is absent
+    members  the meaning of each, called with None if the member is absent
 
     >>> price = by_member(value=number, currency=lambda word: word or "EUR")
     >>> price({"value": "1.50"}) == price({"value": "1.5", "currency": "EUR"})
@@ -159,63 +163,58 @@ _SHORT_CHARS = 100
 
 
 def short(value: object) -> str:
-    """A text or whole number of a reply as one short line; empty where it is anything else.
+    """A text or whole number of a reply as one short line; empty for anything else.
 
     >>> short(" 4321 "), short(4321), short(True), short(None)
     ('4321', '4321', '', '')
     """
-    is_told = isinstance(value, str | int) and not isinstance(value, bool)
-    return plain(str(value), _SHORT_CHARS) if is_told else ""
+    is_text = isinstance(value, str | int) and not isinstance(value, bool)
+    return plain(str(value), _SHORT_CHARS) if is_text else ""
 
 
 # ------------------------------------------------------------------------- fields of an entity
 
 
 def only(*names: str) -> Callable[[Any], Any]:
-    """Takes from each object of a list the members of these names; leaves alone what is none.
+    """Return a function that keeps only these members of each object in a list.
+
+    Other values stay as they are.
 
     >>> only("sku")([{"sku": "a", "type": "virtual_good"}, 7])
     [{'sku': 'a'}, 7]
     """
 
-    def taken(item: Any) -> Any:
+    def subset(item: Any) -> Any:
         return {name: item[name] for name in names if name in item}
 
     def from_list(value: Any) -> Any:
         if not isinstance(value, list):
             return value
-        return [taken(item) if isinstance(item, dict) else item for item in value]
+        return [subset(item) if isinstance(item, dict) else item for item in value]
 
     return from_list
 
 
-class Unlike(NamedTuple):
-    """A field that two entities do not have alike; None where it is absent."""
-
-    field: str
-    wanted: Any
-    found: Any
-
-
-def unlike(
+def differences(
     wanted: Mapping[str, Any],
     found: Mapping[str, Any],
     fields: Collection[str],
     meanings: Mapping[str, Meaning],
     members_of: Collection[str] = (),
-) -> tuple[Unlike, ...]:
-    """Which of these fields mean something else in `found` than in `wanted`; absent is as null.
+) -> tuple[Difference, ...]:
+    """Return the fields whose meaning differs between `wanted` and `found`; absent equals null.
 
-    meanings    what a field is equal to, by name; where it is not given, JSON says it
-    members_of  objects whose members are fields by themselves, named `limits.per_user`
+    fields      names to compare
+    meanings    the meaning of fields, by name; `meaning` for all others
+    members_of  objects whose members are compared as fields of their own: `limits.per_user`
 
-    >>> unlike({"limits": {"a": 1, "b": 2}}, {"limits": {"a": 1}}, ["limits"], {}, ["limits"])
-    (Unlike(field='limits.b', wanted=2, found=None),)
+    >>> differences({"limits": {"a": 1, "b": 2}}, {"limits": {"a": 1}}, ["limits"], {}, ["limits"])
+    (Difference(field='limits.b', wanted=2, found=None, is_decided=True),)
     """
     first, second = (dict(_apart(values, fields, members_of)) for values in (wanted, found))
-    pairs = (Unlike(name, first.get(name), second.get(name)) for name in {**first, **second})
+    pairs = (Difference(name, first.get(name), second.get(name)) for name in {**first, **second})
     return tuple(
-        pair for pair in pairs if len({meanings.get(pair.field, meaning)(v) for v in pair[1:]}) > 1
+        pair for pair in pairs if len({meanings.get(pair.field, meaning)(v) for v in pair[1:3]}) > 1
     )
 
 
@@ -230,16 +229,16 @@ def _apart(
             yield name, value
 
 
-# ------------------------------------------------------------- what a JSON Patch leaves behind
+# ------------------------------------------------------------------------ effect of a JSON Patch
 
 Place = tuple[str, ...]
 
 
 class PatchStep(NamedTuple):
-    """One operation of a JSON Patch, its pointers taken apart (RFC 6902).
+    """One operation of a JSON Patch (RFC 6902), its pointers split into tokens.
 
-    value   None where it has none
-    source  of `from`; empty where it has none
+    value   None if it has none
+    source  the pointer `from`; empty if it has none
     """
 
     name: str
@@ -248,99 +247,101 @@ class PatchStep(NamedTuple):
     source: Place = ()
 
 
-class Unheld(NamedTuple):
-    """A place where a document does not hold what a patch leaves there.
+class PatchDifference(NamedTuple):
+    """A place where a document differs from the effect of a patch.
 
-    wanted, found  None where nothing stands there
-    is_told        False where the document cannot tell whether the patch was applied
+    wanted, found  None if absent
+    is_decided     False if the document does not show whether the patch was applied
     """
 
     place: Place
     wanted: Any
     found: Any
-    is_told: bool
+    is_decided: bool
 
 
-def unheld(steps: Sequence[PatchStep], document: Mapping[str, Any]) -> tuple[Unheld, ...]:
-    """Where `document` is not as the patch would have left it; empty: the patch is in it.
+def patch_differences(
+    steps: Sequence[PatchStep], document: Mapping[str, Any]
+) -> tuple[PatchDifference, ...]:
+    """Compare a document with the effect of a patch; empty if the document shows the effect.
 
-    Setting and removing members does the same to a document once or twice. So the patch is applied
-    to what was found: where that changes something, it was not in it. A step that moves the items
-    of a list, or copies, depends on what was there before, and cannot be told, unless an earlier
-    step, a `test` among them, says what that was. A list of which a `test` says it is told to be
-    unchanged where it is still that; as neither that nor what the patch makes of it, it tells
-    nothing. Null and absent are the same.
+    Setting or removing a member has the same effect once or twice. So the patch is applied to the
+    document: wherever that changes something, the patch had not been applied. The effect of a step
+    that moves items of a list, or copies, depends on the state before it. It is undecided unless an
+    earlier step, such as a `test`, gives that state. A list for which a `test` gives the state
+    proves that the patch was not applied if it is still in that state; a list that is neither in
+    that state nor as the patch leaves it proves nothing. Null and absent are equal.
 
-    >>> unheld([PatchStep("replace", ("status",), "live")], {"status": "draft"})
-    (Unheld(place=('status',), wanted='live', found='draft', is_told=True),)
-    >>> unheld([PatchStep("add", ("tags", "-"), "x")], {"tags": ["x"]})
-    (Unheld(place=('tags', '-'), wanted='x', found=None, is_told=False),)
+    >>> patch_differences([PatchStep("replace", ("status",), "live")], {"status": "draft"})
+    (PatchDifference(place=('status',), wanted='live', found='draft', is_decided=True),)
+    >>> patch_differences([PatchStep("add", ("tags", "-"), "x")], {"tags": ["x"]})
+    (PatchDifference(place=('tags', '-'), wanted='x', found=None, is_decided=False),)
     """
     replay = _Replay(document)
     for step in steps:
-        replay.take(step)
-    return tuple(replay.unheld(document))
+        replay.apply(step)
+    return tuple(replay.differences(document))
 
 
 ABSENT: Any = object()
-"""Stands where nothing does."""
+"""The value of a place that does not exist."""
 _IN_A_LIST = re.compile(r"-|[0-9]+")
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class _Replay:
-    """A document while a patch is applied to it. What was found is copied, never changed.
+    """A document while a patch is applied to it. The given document is copied, never changed.
 
-    known    places whose content the patch itself says
-    written  places to look at, and what was to stand there where it could not be put there
-    untold   steps that depend on what was there before
-    moved    places at, above and below which nothing can be told
-    supposed  what a test says of a place
-    counted  lists that were changed on the word of such a test, by place
+    known      places whose content follows from the patch alone
+    written    places to compare; the value is the wanted content if it could not be set, else None
+    undecided  differences of steps whose effect depends on the state before
+    moved      places at, above and below which nothing is decided
+    supposed   the content that a test gives for a place
+    counted    lists changed on the assumption that such a test holds: the place of the test
     """
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.document: Any = dict(document)
         self.known: list[Place] = []
         self.written: dict[Place, Any] = {}
-        self.untold: list[Unheld] = []
+        self.undecided: list[PatchDifference] = []
         self.moved: list[Place] = []
         self.supposed: dict[Place, Any] = {}
         self.counted: dict[Place, Place] = {}
 
-    def take(self, step: PatchStep) -> None:
+    def apply(self, step: PatchStep) -> None:
         if step.name == "copy" and self._is_known(step.source):
             step = PatchStep("add", step.place, value_at(self.document, step.source))
         if step.name == "test":
-            # what was written is known already; a test that denies it lets no patch through
-            if not any(_overlap(step.place, other) for other in self.written):
+            # the content of written places is known; a test that denies it fails the whole patch
+            if not any(overlap(step.place, other) for other in self.written):
                 self._put(step.place, step.value)
                 self.known.append(step.place)
                 self.supposed[step.place] = step.value
         elif step.name not in {"add", "replace", "remove"} or step.value is ABSENT:
-            self._tell_nothing(step, () if step.name == "move" else step.place)
+            self._leave_undecided(step, () if step.name == "move" else step.place)
         elif step.name == "replace" or not self._is_item(step.place):
             self._write(step.place, ABSENT if step.name == "remove" else step.value)
         elif self._is_known(step.place[:-1]):
             self._change_list(step)
         else:
-            self._tell_nothing(step, step.place)
+            self._leave_undecided(step, step.place)
 
-    def unheld(self, document: Mapping[str, Any]) -> Iterator[Unheld]:
+    def differences(self, document: Mapping[str, Any]) -> Iterator[PatchDifference]:
         for place, missed in self.written.items():
             wanted = value_at(self.document, place) if missed is None else missed
             found = value_at(document, place)
             wanted, found = (None if each is ABSENT else each for each in (wanted, found))
             if meaning(wanted, moment) != meaning(found, moment):
-                is_told = self._is_told(place, document)
-                yield Unheld(place, wanted, found, is_told)
-        for step in self.untold:
+                is_decided = self._is_decided(place, document)
+                yield PatchDifference(place, wanted, found, is_decided)
+        for step in self.undecided:
             found = value_at(document, step.place)
             yield step._replace(found=None if found is ABSENT else found)
 
-    def _is_told(self, place: Place, document: Mapping[str, Any]) -> bool:
-        """Whether what is missing at a place proves that the patch was not applied."""
-        if any(_overlap(place, other) for other in self.moved):
+    def _is_decided(self, place: Place, document: Mapping[str, Any]) -> bool:
+        """Return whether a difference at a place proves that the patch was not applied."""
+        if any(overlap(place, other) for other in self.moved):
             return False
         test = self.counted.get(place)
         if test is None:
@@ -348,10 +349,10 @@ class _Replay:
         return meaning(value_at(document, test)) == meaning(self.supposed[test])
 
     def _write(self, place: Place, value: Any) -> None:
-        """Set or remove what stands at a place: what was below it before counts no more."""
+        """Set or remove the content of a place and forget what was below it."""
         self.counted = {p: t for p, t in self.counted.items() if not _is_within(p, place)}
         self.written = {p: v for p, v in self.written.items() if not _is_within(p, place)}
-        self.untold = [each for each in self.untold if not _is_within(each.place, place)]
+        self.undecided = [each for each in self.undecided if not _is_within(each.place, place)]
         self.moved = [other for other in self.moved if not _is_within(other, place)]
         self.written[place] = None if self._put(place, value) else value
         self.known.append(place)
@@ -360,19 +361,19 @@ class _Replay:
         return any(_is_within(place, other) for other in self.known)
 
     def _is_item(self, place: Place) -> bool:
-        """Whether it stands in a list, or may: only an object has members of such names."""
+        """Return whether a place is, or may be, an item of a list rather than a member."""
         in_a_list = place and _IN_A_LIST.fullmatch(place[-1])
         return bool(in_a_list) and not isinstance(value_at(self.document, place[:-1]), dict)
 
-    def _tell_nothing(self, step: PatchStep, place: Place) -> None:
+    def _leave_undecided(self, step: PatchStep, place: Place) -> None:
         area = place[:-1] if self._is_item(place) else place  # the other items move, too
         value = None if step.value is ABSENT else step.value
-        self.untold.append(Unheld(step.place, value, None, is_told=False))
+        self.undecided.append(PatchDifference(step.place, value, None, is_decided=False))
         self.moved.append(area)
-        self.known = [other for other in self.known if not _overlap(other, area)]
+        self.known = [other for other in self.known if not overlap(other, area)]
 
     def _change_list(self, step: PatchStep) -> None:
-        """Add or remove an item of a list of which is known what stands in it."""
+        """Add or remove an item of a list whose content is known."""
         above, last = step.place[:-1], step.place[-1]
         found = value_at(self.document, above)
         items = list(found) if isinstance(found, list) else []
@@ -387,7 +388,7 @@ class _Replay:
         self.written[above] = None
 
     def _put(self, place: Place, value: Any) -> bool:
-        """Set, or remove, what stands at a place; False where there is no such place."""
+        """Set or remove the content of a place; False if there is no such place."""
         if not place:
             self.document = value
             return True
@@ -397,7 +398,7 @@ class _Replay:
         else:
             can_be_put = isinstance(above, dict)
         if can_be_put:
-            inner: Any = {"": self.document}  # so that the document, too, stands in something
+            inner: Any = {"": self.document}  # a container for the document itself
             root = inner
             for step, below in zip(("", *place), place, strict=False):
                 key = _key(inner, step)
@@ -413,15 +414,15 @@ class _Replay:
 
 
 def _key(container: dict[str, Any] | list[Any], token: str) -> Any:
-    """A token as the key to a container: in a list, a number."""
+    """A token as the key of a container: an index for a list."""
     return token if isinstance(container, dict) else int(token)
 
 
 def value_at(document: Any, place: Place) -> Any:
-    """What stands at a place of a document, or ABSENT."""
+    """The value at a place of a document, or ABSENT."""
     for token in place:
         if isinstance(document, list):
-            is_there = _INDEX.fullmatch(token) and int(token) < len(document)
+            is_there = INDEX.fullmatch(token) and int(token) < len(document)
             document = document[int(token)] if is_there else ABSENT
         else:
             document = document.get(token, ABSENT) if isinstance(document, dict) else ABSENT
@@ -432,6 +433,6 @@ def _is_within(place: Place, other: Place) -> bool:
     return place[: len(other)] == other
 
 
-def _overlap(one: Place, other: Place) -> bool:
-    """Whether one place lies at or below the other."""
+def overlap(one: Place, other: Place) -> bool:
+    """Return whether one place is at or below the other."""
     return all(first == second for first, second in zip(one, other, strict=False))

@@ -1,6 +1,21 @@
-"""What a vendor is: a value. Facts, types and pure functions; no I/O, no clock, no base class.
+"""The contract between a vendor file and the rest of the pipeline.
 
-Adding a vendor is adding one file to this folder, with a `VENDOR` in it.
+A vendor is a value of class `Vendor`, built from facts, types and pure functions. There is no base
+class, and a vendor file does no I/O and reads no clock. To add a vendor, add one file with a
+`VENDOR` to `pipeline/vendors/`.
+
+Read from the top of the chain: a `Vendor` has `Operation`s. An `Operation` must say how a job is
+encoded, how its reply is decoded and how the vendor confirms an update. Everything else is optional
+and adds a capability:
+
+    EntityRead  verify a run, resolve rows in doubt, make plans
+    Listing     read many entities with few requests
+    Change      show what an update would change, and undo it
+    Guard       send updates safely that must not be applied twice
+    Probe       test an account without changing anything
+
+Every function is pure. It may be called any number of times, from any thread, and must return the
+same for the same arguments. MUST marks what `tests/vendors/conformance.py` checks.
 """
 
 from __future__ import annotations
@@ -32,10 +47,10 @@ from pipeline.vendors.kit.classify import Confirmation
 
 
 class VendorSettings(BaseModel):
-    """What an account of a vendor needs beside what every account has.
+    """Base class of a vendor's settings: the keys of `[accounts.NAME]` that only this vendor has.
 
-    base_url  scheme, host, port and path prefix, without a slash at the end. `https` unless it is
-              a loopback address; the configuration checks that
+    base_url  scheme, host, port and path prefix, without a slash at the end. The configuration
+              requires `https` unless the host is a loopback address
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +65,7 @@ class VendorSettings(BaseModel):
 
 @lru_cache(maxsize=64)
 def origin_of(url: str) -> str:
-    """Scheme, host and port in one spelling.
+    """Scheme, host and port of a URL in one spelling; a default port is left out.
 
     >>> origin_of("HTTPS://Store.Xsolla.com:443/api")
     'https://store.xsolla.com'
@@ -63,8 +78,8 @@ def origin_of(url: str) -> str:
 
 
 NAMES_OF_CREDENTIALS: Final = ("client_id", "user")
-"""Settings that say who signs in, and stay while passwords, secrets and tokens are renewed. Where a
-vendor has none of them, the user of HTTP Basic says it."""
+"""Settings that name who signs in. They stay the same when passwords, secrets and tokens are
+renewed. If a vendor has none of them, the user of HTTP Basic names it."""
 
 S = TypeVar("S", bound=VendorSettings)
 J = TypeVar("J", bound=UpdateJob)
@@ -80,15 +95,15 @@ class Basic:
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A ready token."""
+    """A bearer token that the configuration provides."""
 
     token: SecretStr
 
 
 class Token(NamedTuple):
-    """What a token call brought.
+    """A bearer token from a reply.
 
-    lifetime_s  from now on; None where the reply names none
+    lifetime_s  seconds from now; None if the reply states none
     """
 
     value: SecretStr
@@ -97,14 +112,14 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenCall:
-    """A request that brings a bearer token.
+    """A request that returns a bearer token.
 
-    base_url  where it goes, no slash at the end; may be another host than the account's
-    request   its path follows `base_url`; not shown, for its body may hold credentials
-    read      the token of a 2xx reply, or None where that is no token
-    basic     credentials that travel in the header; None where the request holds them
-    secrets   what must never be shown, wherever a reply repeats it
-    quota     of this call alone
+    base_url  where to send it, without a slash at the end; may differ from the account's host
+    request   its path follows `base_url`. Never shown, because its body may hold credentials
+    read      returns the token of a 2xx reply, or None if the reply holds no token
+    basic     credentials for the `Authorization` header; None if the request holds them
+    secrets   texts to mask wherever a reply repeats them
+    quota     of this call alone, as in the configuration
     """
 
     base_url: str
@@ -116,16 +131,16 @@ class TokenCall:
 
 
 Authentication = Basic | Bearer | TokenCall | None
-"""How requests show whose they are; None: they do not."""
+"""How requests authenticate; None: they do not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Cautious values where the account states none.
+    """Cautious values for accounts that state none.
 
     quota      as in the configuration, for example ("10/s",)
-    in_flight  requests under way at once
-    timeout_s  for a whole attempt
+    in_flight  most concurrent requests
+    timeout_s  seconds for a whole attempt, from connecting to the end of the reply
     """
 
     quota: tuple[str, ...]
@@ -134,32 +149,32 @@ class Defaults:
 
 
 class Difference(NamedTuple):
-    """One thing that the vendor does not hold as a row wants it.
+    """A field whose value at the vendor is not the wanted one.
 
-    field           as people would write it
-    wanted, found   JSON values, None where absent; `found` as the vendor wrote it, which may be
-                    half of a surrogate pair
-    is_told         False where a read cannot decide it (an item added to a list)
+    field          name for people
+    wanted, found  JSON values; None if absent. `found` is as the vendor wrote it and may hold half
+                   a surrogate pair
+    is_decided     False if a read cannot decide it (an item added to a list)
     """
 
     field: str
     wanted: Any
     found: Any
-    is_told: bool = True
+    is_decided: bool = True
 
 
 class State(NamedTuple):
-    """What an entity holds.
+    """The state of an entity at the vendor.
 
-    fields  in the shape of an update
-    etag    None where the vendor has none
+    fields  JSON values in the shape of an update
+    etag    None if the vendor has none
     """
 
     fields: Mapping[str, Any]
     etag: str | None = None
 
     def text(self) -> str:
-        """As JSON in pure ASCII, whatever the vendor wrote.
+        """The state as JSON in ASCII.
 
         >>> State({"name": "a"}, "3").text()
         '{"fields": {"name": "a"}, "etag": "3"}'
@@ -168,7 +183,7 @@ class State(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> State:
-        """What `text` wrote.
+        """The state that `text` returned.
 
         >>> State.of(State({"name": "a"}).text())
         State(fields={'name': 'a'}, etag=None)
@@ -178,7 +193,7 @@ class State(NamedTuple):
 
 
 class Missing(Enum):
-    """What a read finds where there is certainly no such entity."""
+    """The result of a read if the vendor says that the entity does not exist."""
 
     MISSING = "missing"
 
@@ -187,11 +202,11 @@ MISSING: Final = Missing.MISSING
 
 
 class EntityPage(NamedTuple):
-    """Some entities of a list.
+    """One page of a listing.
 
-    states  by the id that an `EntityKey` has
-    total   entities on all pages; None where the vendor does not say
-    next    what the request for the next page takes; empty: there is none
+    states  by the `id` of their `EntityKey`
+    total   number of entities on all pages; None if the vendor does not say
+    next    cursor of the next page; empty if this is the last one
     """
 
     states: Mapping[str, State]
@@ -201,12 +216,12 @@ class EntityPage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Listing(Generic[S, J]):
-    """How all entities of one place are read, a page at a time.
+    """How to read many entities with few requests, a page at a time.
 
-    request  a GET for a page of what lies where a job's entity lies; the text is `next` of the page
-             before, empty for the first
-    page     what a reply says; the text is what the request took. None where it tells nothing. MUST
-             accept any status and any bytes
+    request  (settings, job, cursor) -> a GET for a page of the entities among which the job's
+             entity is. `cursor` is `next` of the previous page, empty for the first
+    page     (settings, reply, cursor of its request) -> the page; None if the reply is not one.
+             MUST accept any status and any bytes
     """
 
     request: Callable[[S, J, str], Request]
@@ -215,16 +230,18 @@ class Listing(Generic[S, J]):
 
 @dataclass(frozen=True, kw_only=True)
 class EntityRead(Generic[S, J]):
-    """How an entity is read back.
+    """How to read one entity, to verify an update or to plan it.
 
-    request         a GET for what a job updates: the entity's path, no body
-    state           what a reply says of a job's entity; None where it tells nothing and should be
-                    asked again. MUST accept any status and any bytes; MISSING only where the vendor
-                    itself says so; MUST be None where the reply names another entity
-    differences     what the state does not hold of what a job wants; none: it holds all of it. MUST
-                    compare what values mean, not how they are written
-    settle_after_s  how long after an attempt began the vendor may still carry it out
-    listing         how many entities are read at once; None where the vendor has no list
+    request         (settings, job) -> a GET for the entity that the job updates, without a body
+    state           (settings, job, reply) -> the entity's state. MUST accept any status and any
+                    bytes. None if the reply says nothing about the entity: it is read again. MUST
+                    be None if the reply names another entity. MISSING only if the vendor itself
+                    says that the entity does not exist
+    differences     (settings, job, state) -> what the job wants and the state does not hold; empty
+                    if it holds all of it. MUST compare meanings, not spellings: 10 and 10.0 are
+                    equal
+    settle_after_s  seconds after the start of an attempt within which the vendor may still apply it
+    listing         settings -> how to read many entities at once; None if the vendor has no list
     """
 
     request: Callable[[S, J], Request]
@@ -236,37 +253,44 @@ class EntityRead(Generic[S, J]):
 
 @dataclass(frozen=True, kw_only=True)
 class Change(Generic[S, J]):
-    """What an update makes of what an entity holds: plans are made of it, sent, and taken back.
+    """The effect of an update on an entity's state. It makes plans and undo possible.
 
-    after    what the entity holds once the job was applied to a state; None where the vendor
-             would refuse it there (a patch that does not fit)
-    unlike   what two states do not have alike: `wanted` of the first, `found` of the second. MUST
-             leave out what the vendor itself writes (dates of change, authors)
-    merge    the whole that a full replace has to send so that what the row leaves out stays as
-             the state has it; None: the update leaves that alone by itself
-    inverse  what makes of `after(state)` the state again; None: nothing does
-    said     what the row itself says that the entity holds, for vendors that cannot be read
-    gap      what a guard cannot keep from slipping through between a read and an update, for people
+    after        (settings, job, state) -> the state after the job is applied to `state`; None if
+                 the vendor would refuse the job in that state (a patch that does not apply)
+    differences  (settings, one state, other state) -> their differences: `wanted` from the first,
+                 `found` from the second. MUST leave out what the vendor writes itself (dates of
+                 change, authors)
+    inverse      (settings, job, state before) -> the job that turns `after(state)` into `state`
+                 again; None if nothing does
+    merge        (settings, job, state) -> the job with the fields that its row leaves out filled
+                 from the state, for operations that replace the whole entity. None: the update
+                 itself keeps fields that it does not name
+    stated       (settings, job) -> the current state as far as the row itself gives it, for
+                 vendors that cannot be read; None if it gives none
+    gap          settings -> for people: which change by others between read and update would go
+                 unnoticed; empty if none
     """
 
     after: Callable[[S, J, State], State | None]
-    unlike: Callable[[S, State, State], tuple[Difference, ...]]
+    differences: Callable[[S, State, State], tuple[Difference, ...]]
     inverse: Callable[[S, J, State], J | None]
     merge: Callable[[S, J, State], J] | None = None
-    said: Callable[[S, J], State | None] = lambda _settings, _job: None
+    stated: Callable[[S, J], State | None] = lambda _settings, _job: None
     gap: Callable[[S], str] = lambda _settings: ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guard(Generic[S, J]):
-    """How the vendor is kept from carrying out twice what would do harm twice.
+    """Preconditions that keep the vendor from applying an update twice.
 
-    needs     True where a job travels only with a guard that is read first
-    guarded   the job so that the vendor refuses it unless the entity is as in this state, as it no
-              longer is once the job was carried out; None where the state offers nothing for that.
-              MUST be `repeatable` and need no other guard, and the same state MUST give the same
-    refusal   whether an answer may be that refusal
-    expected  what a guarded job expects of the entity, for people: "etag 3"
+    needs     (settings, job) -> True if the job may be sent only with a precondition, for which its
+              entity is read first
+    guarded   (settings, job, state) -> the job with a precondition: the vendor applies it only if
+              the entity is in this state, which the job itself ends. None if the state offers
+              nothing to test. MUST be `repeatable`, MUST need no further guard, and MUST be equal
+              for equal states
+    refusal   (settings, answer) -> True if the answer may mean that the precondition failed
+    expected  (settings, guarded job) -> the precondition in words: "etag 3"
     """
 
     needs: Callable[[S, J], bool]
@@ -276,11 +300,11 @@ class Guard(Generic[S, J]):
 
 
 class KnownReply(NamedTuple):
-    """A reply of which the vendor's pages, or this project, say more than its status does.
+    """A reply that means more than its status says. `decode` gives the meaning.
 
-    words   for people, as in "404 with code 9502"
-    reply   such a reply; what it means, `decode` says
-    source  who says that it means that, "assumed" where nobody does
+    words   description for people, as in "404 with code 9502"
+    reply   an example
+    source  the page that states the meaning; "assumed" if none does
     """
 
     words: str
@@ -292,38 +316,60 @@ class KnownReply(NamedTuple):
 class Operation(Generic[S, J]):
     """One kind of update that a vendor offers.
 
-    name          `<vendor>.<what>`, also the name of its drop folder
+    What it is:
+
+    name          `<vendor>.<what>`; also the name of its drop folder
     summary       one line for people
-    job_type      its fields carry a `Cell` each, in `Annotated[...]`
-    entity_kind   several operations may share a kind
-    replaces      True where the update replaces the whole entity, so that what is left out is
-                  cleared: `missing` applies
+    job_type      the job's class; every field has a `Cell` in its `Annotated[...]`
+    entity_kind   part of the entity key; operations on the same entities share it
+    replaces      True if the update replaces the whole entity and so clears the fields that a row
+                  leaves out. The option `missing` then applies
     always        fields that a row must give whatever `missing` says (a value or null)
-    sample        a row by column name, as people would write it, for templates and help
-    entity        MUST give the same key for whatever the vendor treats as the same thing
-    refuse        why this job cannot be sent by this account, or None
-    irreversible  True where nothing takes the update back: the user must allow it
-    warn          what is doubtful about the job but no ground to refuse it
-    batch_key     jobs with the same may share a request; empty: travels alone. MUST be empty where
-                  the job may not be repeated: the refusal of a group says nothing of its rows
-    reading       how the entity is read back; None where the vendor cannot be asked
-    change        what the update makes of a state; None: it can be neither planned nor taken back
-    guard         for jobs that are not repeatable; None: such jobs travel without. Needs `reading`
-    writes        JSON Pointers to what the update writes; None: the whole entity. A pointer covers
-                  itself and what lies below it. One with `-` or a number among its steps names a
-                  place in a list, which is another one after each change of the list: it is
-                  covered by what stands above that step, and covers nothing itself
-    batch_size    how many jobs one request may carry at most, 1 or more
-    encode        one request for the jobs of a batch, of one `batch_key` and with no entity twice.
-                  MUST percent-encode every path segment
-    confirmation  what the vendor documents as its confirmation of a job's update. MUST depend on
-                  the job where the reply names what was updated
-    decode        one answer per job of the batch, in order. MUST accept any status and any bytes;
-                  MUST trust the status over the body, and call nothing applied but what
-                  `confirmation` holds for; SPLIT only of a batch of two or more
-    known         replies of which more is known than their status, each with its source
-    repeatable    True where the vendor's state is the same after sending it twice
-    repeat_note   the same in words, for people, with its source
+    defaults      quota, concurrency and timeout of accounts that state none
+    sample        an example row by column name, for templates, help and the conformance suite
+
+    How it is sent:
+
+    entity        (settings, job) -> the entity's key. Rows with equal keys are sent in order.
+                  MUST be equal for jobs that the vendor applies to the same entity
+    encode        (settings, jobs) -> one request for a batch: jobs of one `batch_key`, no entity
+                  twice. MUST percent-encode every path segment
+    batch_key     (settings, job) -> jobs with equal keys may share a request; empty: the job is
+                  sent alone. MUST be empty if the job is not `repeatable`, because the refusal of
+                  a batch does not say which of its rows were applied
+    batch_size    settings -> most jobs per request, 1 or more
+    writes        (settings, job) -> JSON Pointers to the fields that the update writes; None: the
+                  whole entity. A pointer covers itself and everything below it. A pointer with `-`
+                  or a number as a step names an item of a list, which moves when the list changes:
+                  it is covered by pointers above that step, and covers nothing itself
+
+    What the reply means:
+
+    confirmation  (settings, job) -> the reply that the vendor documents as its confirmation. MUST
+                  depend on the job if the reply names what was updated
+    decode        (settings, jobs, reply) -> one answer per job, in order. MUST accept any status
+                  and any bytes. MUST trust the status over the body. MUST NOT answer APPLIED
+                  unless `confirmation` holds. SPLIT, for a batch of two or more only, sends its
+                  jobs again in smaller batches
+    known         replies that mean more than their status, for the reference
+
+    What is safe:
+
+    repeatable    (settings, job) -> True if applying the job twice leaves the same state as once.
+                  If False, a job in doubt is never sent again unless a read shows that it was not
+                  applied
+    repeat_note   the same for people, with its source
+    refuse        (settings, job) -> why this account cannot send the job; None if it can
+    warn          job -> doubts about the job that do not stop it
+    irreversible  job -> True if no update can undo it: the user must allow it
+    guard         preconditions for jobs that are not repeatable. Needs `reading`. None: such jobs
+                  are sent without one
+
+    What can be read:
+
+    reading       how to read an entity; None if no page shows how. Without it nothing is verified,
+                  and a row in doubt that is not `repeatable` stays `unknown`
+    change        the effect of the update on a state; None: it can be neither planned nor undone
     """
 
     name: str
@@ -353,32 +399,33 @@ class Operation(Generic[S, J]):
 
 
 class Doubt(NamedTuple):
-    """What is doubtful about an account's settings, and what to do about it."""
+    """A doubt about an account's settings, and what to do about it."""
 
     what: str
     advice: str
 
 
 class Probed(NamedTuple):
-    """What a reply to a probe says of the account.
+    """The result of a probe.
 
-    mend      what to do about it; empty: nothing is wrong
-    is_fault  True where updates cannot work like that
+    what      what the reply shows
+    fix       what to do about it; empty if nothing is wrong
+    is_fault  True if updates cannot work
     """
 
     what: str
-    mend: str = ""
+    fix: str = ""
     is_fault: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Generic[S]):
-    """How an account is tried without changing anything.
+    """How to test an account without changing anything.
 
-    request  a GET that any account which may update may send too; None: signing in is all that can
-             be tried with these settings
-    judge    what a reply says beyond its status; None: the status says all. MUST accept any status
-             and any bytes
+    request  settings -> a GET that every account with the right to update may send; None: with
+             these settings only signing in can be tested
+    judge    (settings, reply) -> what the reply says beyond its status; None: nothing. MUST accept
+             any status and any bytes
     """
 
     request: Callable[[S], Request | None]
@@ -387,16 +434,20 @@ class Probe(Generic[S]):
 
 @dataclass(frozen=True, kw_only=True)
 class Vendor(Generic[S]):
-    """A vendor: its settings, how it authenticates, what it offers.
+    """A vendor: its settings, its authentication and its operations.
 
-    scope      what an account's updates reach, for people: "project 44056"
-    probe      how an account is tried; None: signing in is all that can be tried
-    doubts     what is doubtful about settings but no ground to refuse them
-    simulated  settings of a `sample-*` account, beside the simulator's base URL; `{origin}` in a
-               value stands for the simulator's origin. For other accounts at the simulator, too,
-               its secrets and addresses hold, and a secret that it does not name is dropped; all
-               else stays the account's own, but for what does not go together with that
-    by_name    operation by name
+    name          first part of its operations' names
+    summary       one line for people
+    settings      the class of its settings
+    authenticate  settings -> how requests authenticate
+    scope         settings -> what an account's updates reach, for people: "project 44056"
+    probe         how to test an account; None: only signing in can be tested
+    doubts        settings -> doubts that do not stop the account
+    simulated     settings for the simulator, without `base_url`. `{origin}` in a value stands for
+                  the simulator's origin. A `sample-*` account uses all of them. Another account
+                  that is sent to the simulator uses the secrets and addresses among them, drops
+                  its other secrets, and keeps its other settings unless they conflict
+    by_name       operation by name
     """
 
     name: str
@@ -416,18 +467,20 @@ class Vendor(Generic[S]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One set of credentials, base URL and quota at a vendor, ready to be used.
+    """One set of credentials, base URL and quota at a vendor, ready to use.
 
-    quotas       all hold at once; none where what the vendor allows is learned from its replies
-    is_assumed   True where the quotas are the vendor file's defaults, not the contract's
-    starts_per_s requests a second at first, where there are no quotas
-    is_strict    requests count for their quota from their replies on
-    day_starts_s seconds after midnight UTC at which the vendor's day begins, for quotas per day;
-                 None: any 24 hours count
-    max_wait_s   a longer `Retry-After` stops the account
-    max_outage_s a longer outage stops the account
-    is_simulated True where the base URL is the simulator's
-    hidden       what references among headers led to: no reply may show it either
+    name          as in the configuration
+    quotas        all apply at once; empty: the rate is learned from the vendor's replies
+    is_assumed    True if the quotas are the vendor file's defaults
+    in_flight     most concurrent requests
+    starts_per_s  initial requests per second if there are no quotas
+    is_strict     True if a request counts for its quotas until a full window after its reply
+    day_starts_s  seconds after midnight UTC at which the vendor's day begins, for quotas per day;
+                  None: any 24 hours count
+    max_wait_s    a longer `Retry-After` stops the account
+    max_outage_s  a longer outage stops the account
+    is_simulated  True if the base URL is the simulator's
+    hidden        secrets in custom headers, to be masked in replies too
     """
 
     name: str
@@ -448,19 +501,19 @@ class Account:
 
     @property
     def quota(self) -> str:
-        """As it is configured: "20/s, 1000/min", or "auto"."""
+        """The quotas as configured: "20/s, 1000/min", or "auto"."""
         return ", ".join(map(str, self.quotas)) or "auto"
 
     @property
     def quota_is(self) -> str:
-        """What it is where it does not come from a contract: "assumed" or "learned", else ""."""
+        """The quota's origin if it is not configured: "assumed" or "learned", else ""."""
         if not self.quotas:
             return "learned"
         return "assumed" if self.is_assumed else ""
 
     @property
     def mean_per_s(self) -> float:
-        """The rate that the quotas allow in the long run, or with which learning starts."""
+        """Requests per second that the quotas allow in the long run; without, the initial rate."""
         return min((quota.per_second for quota in self.quotas), default=self.starts_per_s)
 
     def operation(self, name: str) -> Operation[Any, Any]:

@@ -1,23 +1,19 @@
-"""A JSON Patch carried out, and the patch that takes it back. Pure: nothing that is given changes.
+"""Applies a JSON Patch, and builds the patch that undoes it. Pure: arguments are not changed.
 
-Steps are RFC 6902's, their pointers taken apart (`compare.PatchStep`).
+Steps are `compare.PatchStep`s: operations of RFC 6902 with their pointers split into tokens.
 """
 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline.vendors.kit.compare import PatchStep, Place, meaning
-
-_ABSENT: Any = object()
-_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+from pipeline.vendors.kit.compare import ABSENT, INDEX, PatchStep, Place, meaning, value_at
 
 
 def applied(steps: Sequence[PatchStep], document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`document` after a patch; None where the patch cannot be carried out on it.
+    """The document after a patch; None if the patch cannot be applied to it.
 
     >>> applied([PatchStep("add", ("tags", "-"), "x"), PatchStep("remove", ("name",))],
     ...         {"tags": [], "name": "a"})
@@ -27,22 +23,22 @@ def applied(steps: Sequence[PatchStep], document: Mapping[str, Any]) -> dict[str
     """
     root: dict[str, Any] = {"": copy.deepcopy(dict(document))}
     for step in steps:
-        if not _carried_out(root, step):
+        if not _apply(root, step):
             return None
     found = root[""]
     return found if isinstance(found, dict) else None
 
 
-def _carried_out(root: dict[str, Any], step: PatchStep) -> bool:
-    """Whether one step could be carried out; `root` holds the document under an empty name."""
+def _apply(root: dict[str, Any], step: PatchStep) -> bool:
+    """Apply one step; False if it cannot be. `root` holds the document under an empty name."""
     place = ("", *step.place)
     if step.name == "test":
         found = value_at(root, place)
-        return found is not _ABSENT and meaning(found) == meaning(step.value)
+        return found is not ABSENT and meaning(found) == meaning(step.value)
     if step.name in {"copy", "move"}:
         source = ("", *step.source)
         value = value_at(root, source)
-        if value is _ABSENT or (step.name == "move" and not _removed(root, source)):
+        if value is ABSENT or (step.name == "move" and not _removed(root, source)):
             return False
         return _added(root, place, copy.deepcopy(value))
     if step.name == "add":
@@ -59,7 +55,7 @@ def _added(root: dict[str, Any], place: Place, value: Any) -> bool:
         return True
     if not isinstance(above, list):
         return False
-    index = len(above) if last == "-" else int(last) if _INDEX.fullmatch(last) else -1
+    index = len(above) if last == "-" else int(last) if INDEX.fullmatch(last) else -1
     if not 0 <= index <= len(above):
         return False
     above.insert(index, value)
@@ -67,7 +63,7 @@ def _added(root: dict[str, Any], place: Place, value: Any) -> bool:
 
 
 def _removed(root: dict[str, Any], place: Place) -> bool:
-    if value_at(root, place) is _ABSENT:
+    if value_at(root, place) is ABSENT:
         return False
     above = value_at(root, place[:-1])
     del above[place[-1] if isinstance(above, dict) else int(place[-1])]
@@ -75,30 +71,20 @@ def _removed(root: dict[str, Any], place: Place) -> bool:
 
 
 def _replaced(root: dict[str, Any], place: Place, value: Any) -> bool:
-    if value_at(root, place) is _ABSENT:
+    if value_at(root, place) is ABSENT:
         return False
     above = value_at(root, place[:-1])
     above[place[-1] if isinstance(above, dict) else int(place[-1])] = value
     return True
 
 
-def value_at(document: Any, place: Place) -> Any:
-    """What stands at a place, or `_ABSENT`."""
-    for token in place:
-        if isinstance(document, list):
-            is_there = _INDEX.fullmatch(token) and int(token) < len(document)
-            document = document[int(token)] if is_there else _ABSENT
-        else:
-            document = document.get(token, _ABSENT) if isinstance(document, dict) else _ABSENT
-    return document
-
-
 def restoring(
     steps: Sequence[PatchStep], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[PatchStep]:
-    """What makes of `after` what `before` was, wherever `steps` wrote; nothing else is touched.
+    """Return the patch that restores, in `after`, the content that `before` has where steps wrote.
 
-    A list of which an item was written is put back whole: its items have no names.
+    Nothing else is touched. If an item of a list was written, the whole list is restored, because
+    its items have no names.
 
     >>> restoring([PatchStep("add", ("tags", "-"), "x")], {"tags": ["y"]}, {"tags": ["y", "x"]})
     [PatchStep(name='replace', place=('tags',), value=['y'], source=())]
@@ -106,11 +92,11 @@ def restoring(
     found = []
     for place in _outermost(steps, before, after):
         was, now = value_at(before, place), value_at(after, place)
-        if was is _ABSENT and now is not _ABSENT:
+        if was is ABSENT and now is not ABSENT:
             found.append(PatchStep("remove", place))
-        elif was is not _ABSENT and now is _ABSENT:
+        elif was is not ABSENT and now is ABSENT:
             found.append(PatchStep("add", place, was))
-        elif was is not _ABSENT and meaning(was) != meaning(now):
+        elif was is not ABSENT and meaning(was) != meaning(now):
             found.append(PatchStep("replace", place, was))
     return found
 
@@ -118,7 +104,7 @@ def restoring(
 def _outermost(
     steps: Sequence[PatchStep], before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[Place]:
-    """Places that steps wrote, none within another, cut off where they enter a list."""
+    """The places that steps wrote, none within another; a place in a list becomes the list."""
     written = dict.fromkeys(
         _above_lists(_above_lists(place, before), after)
         for step in steps

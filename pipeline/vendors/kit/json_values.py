@@ -1,4 +1,4 @@
-"""Whether a value keeps its meaning on its way through JSON text and UTF-8. Pure."""
+"""Checks that a value survives JSON text and UTF-8 unchanged. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from typing import Any, Final
 
 EXPECTED: Final = "expected JSON: numbers of 64 bits, whole characters, 100 levels"
-"""What `is_json` wants, in words."""
+"""The condition of `is_json` in words."""
 
 _LARGEST = 2**63 - 1
-_MOST_LEVELS = 100  # readers of JSON give up somewhere: ours at 200
+_MOST_LEVELS = 100  # every JSON parser has a limit; ours is 200
 
 
 def is_json(value: Any) -> bool:
-    """Whether a value is the same after its way through text.
+    """Return whether a value is the same after it is written as JSON and read again.
 
     >>> is_json({"a": [1, 2.5, None]}), is_json([float("nan")]), is_json({1: 2})
     (True, False, False)
@@ -46,7 +46,7 @@ def _is_simple(value: Any) -> bool:
 
 
 def is_whole(text: str) -> bool:
-    r"""Whether UTF-8 can hold it: half of a surrogate pair it cannot.
+    r"""Return whether UTF-8 can hold a text. It cannot hold half a surrogate pair.
 
     >>> is_whole("größe"), is_whole("\ud800")
     (True, False)

@@ -1,9 +1,9 @@
-"""Numbers that a vendor states about time and quota, read within bounds. Pure.
+"""Reads numbers about time and quota in a vendor's replies, within bounds. Pure.
 
-Every such number comes through here: `Retry-After`, the fields about rate limits, the lifetime of a
-token. A number that cannot be meant is read as None, as if the vendor had stated none.
+Every such number is read here: `Retry-After`, rate limit headers, the lifetime of a token. A number
+out of bounds is read as None, as if the vendor had stated none.
 
-What a number of a wait means follows from its size, as vendors write all of these:
+Vendors write waits in several units, so the size of the number decides its meaning:
 
     up to 1e9         seconds from now on
     from 1e9 on       a moment, in seconds since 1970 (1e9 is in 2001)
@@ -20,16 +20,16 @@ from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
 LONGEST_S = 366 * 86_400.0
-"""No wait is believed to be longer; what asks for more asks for this."""
+"""Longest wait; a longer one is shortened to it."""
 
 LONGEST_LIFETIME_S = 30 * 86_400.0
-"""Of a token. Vendors give hours; some count milliseconds, which would be years."""
+"""Longest lifetime of a token. Vendors give hours; milliseconds would read as years."""
 
 LARGEST_COUNT = 1e9
-"""Of requests in a window. More is no limit."""
+"""Most requests per window that count as a limit."""
 
 CLOCK_OFF_S = 86_400.0
-"""A `Date` that is further from our own clock says nothing about now."""
+"""A `Date` header further than this from our clock is ignored."""
 
 _NUMBER = re.compile(r"\+?([0-9]{1,20}(?:\.[0-9]{1,20})?)")  # ASCII digits only
 _LONGEST_DATE = 64  # characters; the three forms of HTTP have at most 33
@@ -50,7 +50,7 @@ def number(text: str) -> float | None:
 
 
 def count(text: str) -> float | None:
-    """How many requests: 0 or more; None for what is no number, or too large to be a limit.
+    """A number of requests, 0 or more; None for anything else, or if it is too large to be a limit.
 
     >>> count("0"), count("60"), count("99999999999")
     (0.0, 60.0, None)
@@ -60,11 +60,11 @@ def count(text: str) -> float | None:
 
 
 def wait_s(text: str, now_s: float) -> float | None:
-    """Seconds from now on, more than 0 and at most LONGEST_S; None for no wait, or none to be read.
+    """Seconds to wait, more than 0 and at most LONGEST_S; None if there is no wait to read.
 
-    text   a number of seconds; a moment as a number (see above) or as a date of HTTP; of several
-           numbers, which a proxy may have joined, the longest holds
-    now_s  when it was written, UTC seconds since 1970
+    text   a number of seconds, or a moment as a number (see above) or as an HTTP date; of several
+           numbers, which a proxy may have joined, the longest wait applies
+    now_s  when the text was written, UTC seconds since 1970
 
     >>> wait_s("7", 0.0), wait_s("1800000002", 1.8e9), wait_s("1800000002000", 1.8e9)
     (7.0, 2.0, 2.0)
@@ -90,12 +90,12 @@ def _from_now_s(value: float, now_s: float) -> float | None:
 
 
 def _bounded(seconds: float) -> float | None:
-    """Zero, the past and what is no number are no wait."""
+    """Limit a wait to LONGEST_S; None for zero, the past and NaN."""
     return min(seconds, LONGEST_S) if seconds > 0 else None
 
 
 def moment_s(date: str) -> float | None:
-    """A date of HTTP as UTC seconds since 1970; None for anything else.
+    """An HTTP date as UTC seconds since 1970; None for anything else.
 
     >>> moment_s("Thu, 01 Jan 1970 00:10:00 GMT"), moment_s("tomorrow")
     (600.0, None)
@@ -111,7 +111,7 @@ def moment_s(date: str) -> float | None:
 
 
 def shown(text: str) -> str:
-    """What was read of a wait, to be shown to people: nothing of it is but numbers and dates.
+    """A wait as the vendor wrote it, for people. Anything but numbers and dates becomes empty.
 
     >>> shown(" 7, 60 "), shown("Thu, 1 Jan 1970 00:10:00 +0000"), shown("***")
     ('7, 60', 'Thu, 01 Jan 1970 00:10:00 GMT', '')
@@ -123,10 +123,10 @@ def shown(text: str) -> str:
 
 
 def written_s(date: str, received_s: float) -> float:
-    """When a reply was written, by the vendor's clock as far as that makes sense.
+    """When a reply was written: its `Date`, or its time of arrival if `Date` is missing or far off.
 
-    date        its header `Date`; empty for none
-    received_s  when it arrived, by our own clock; UTC seconds since 1970, as the result
+    date        the header `Date`; empty if missing
+    received_s  time of arrival by our clock; UTC seconds since 1970, like the result
 
     >>> written_s("Thu, 01 Jan 1970 00:10:00 GMT", 607.0), written_s("", 607.0)
     (600.0, 607.0)
@@ -137,7 +137,7 @@ def written_s(date: str, received_s: float) -> float:
 
 
 def lifetime_s(value: object) -> float | None:
-    """How long a token holds, from a reply in JSON; None for a lifetime that cannot be meant.
+    """The lifetime of a token in seconds, from a JSON reply; None if it is out of bounds.
 
     >>> lifetime_s(3600), lifetime_s(0), lifetime_s(float("nan")), lifetime_s(86_399_000)
     (3600.0, None, None, None)

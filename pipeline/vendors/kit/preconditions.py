@@ -1,6 +1,6 @@
-"""What keeps a JSON Patch from being carried out twice: tests that no longer hold after it. Pure.
+"""Keeps a JSON Patch from being applied twice, by tests that the patch itself makes fail. Pure.
 
-One operation that fails, a `test` among them, ends the whole patch (RFC 6902, section 5).
+If one operation fails, such as a `test`, the whole patch fails (RFC 6902, section 5).
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Final
 
-from pipeline.vendors.kit.compare import ABSENT, PatchStep, Place, meaning, value_at
+from pipeline.vendors.kit.compare import ABSENT, PatchStep, Place, meaning, overlap, value_at
 from pipeline.vendors.kit.json_patch import applied
 
 _IN_A_LIST = re.compile(r"-|[0-9]+")  # or a member of that name: only the vendor knows which
-_UNPLAIN: Final = object()
-_ANYTHING: Final = ...  # what a copy brings from elsewhere; copied with what it stands in, it stays
+_UNKNOWN: Final = object()
+_ANYTHING: Final = ...  # a value copied from elsewhere; a deep copy keeps it
 
 
 def is_harmless(step: PatchStep) -> bool:
-    """Whether it leaves the same when done twice. In a list, `add` makes room: it does not.
+    """Return whether applying a step twice has the effect of once. `add` to a list inserts: False.
 
     >>> steps = PatchStep("add", ("name",), "x"), PatchStep("add", ("tags", "-"), "x")
     >>> [is_harmless(step) for step in steps]
@@ -31,7 +31,7 @@ def is_harmless(step: PatchStep) -> bool:
 
 
 def is_guarded(steps: Sequence[PatchStep]) -> bool:
-    """Whether tests that lead the patch end it when it comes a second time.
+    """Return whether the tests at the start of a patch make it fail the second time.
 
     >>> is_guarded([PatchStep("test", ("tags",), ["a"]), PatchStep("add", ("tags", "-"), "x")])
     True
@@ -41,7 +41,7 @@ def is_guarded(steps: Sequence[PatchStep]) -> bool:
 
 
 def can_be_guarded(steps: Sequence[PatchStep]) -> bool:
-    """Whether a document can be such that `guards_for` finds a test.
+    """Return whether there are documents for which `guards_for` finds a test.
 
     >>> can_be_guarded([PatchStep("copy", ("b",), source=("a",))])
     False
@@ -56,11 +56,12 @@ def can_be_guarded(steps: Sequence[PatchStep]) -> bool:
 def guards_for(
     steps: Sequence[PatchStep], document: Mapping[str, Any], may_be_sent: Callable[[Any], bool]
 ) -> tuple[PatchStep, ...]:
-    """Tests that hold in `document` and no longer after the patch; none where nothing fits.
+    """Return tests that hold in `document` and fail after the patch; empty if there are none.
 
-    What must not be done twice is tested as it is: a list whole, since its items move.
+    Every place with a step that must not be repeated is tested, a list as a whole because its items
+    move.
 
-    may_be_sent  whether a value of the document is fit for a request
+    may_be_sent  returns whether a value of the document may be part of a request
 
     >>> guards_for([PatchStep("add", ("tags", "-"), "x")], {"tags": ["a"]}, lambda _value: True)
     (PatchStep(name='test', place=('tags',), value=['a'], source=()),)
@@ -89,12 +90,12 @@ def _tests_at(
 
 
 def _stem(place: Place) -> Place:
-    """As much of a place as names no place in a list."""
+    """The part of a place above the first list item."""
     return tuple(takewhile(lambda token: not _IN_A_LIST.fullmatch(token), place))
 
 
 def _ends_untrue(test: PatchStep, steps: Sequence[PatchStep]) -> bool:
-    """Whether `steps` certainly leave something else where `test` looks.
+    """Return whether `steps` certainly leave another value at the place that `test` tests.
 
     >>> draft = PatchStep("test", ("status",), "draft")
     >>> _ends_untrue(draft, [PatchStep("replace", ("status",), "approved")])
@@ -103,17 +104,17 @@ def _ends_untrue(test: PatchStep, steps: Sequence[PatchStep]) -> bool:
     False
     """
     if _stem(test.place) != test.place:
-        return False  # what stands at a place in a list moves with what goes before it
+        return False  # an item of a list moves when items before it come or go
     value = test.value
     for step in steps:
         value = _after(value, test.place, step)
-        if value is _UNPLAIN:
+        if value is _UNKNOWN:
             return False
     return _surely_differ(value, test.value)
 
 
 def _surely_differ(one: Any, other: Any) -> bool:
-    """Whether they are unlike whatever stands for `_ANYTHING` in `one`.
+    """Return whether the two differ for every value of `_ANYTHING` in `one`.
 
     >>> _surely_differ([1, ...], [1]), _surely_differ([1, ...], [1, 2])
     (True, False)
@@ -128,30 +129,25 @@ def _surely_differ(one: Any, other: Any) -> bool:
 
 
 def _after(value: Any, place: Place, step: PatchStep) -> Any:
-    """What stands at `place` after a step, where `value` did; `_UNPLAIN` where nobody can say."""
+    """The value at `place` after a step if it was `value` before; `_UNKNOWN` if undecided."""
     size = len(place)
     if step.name == "test":
         return value
-    if step.name == "move" and _touch(step.source, place):
-        return _UNPLAIN
+    if step.name == "move" and overlap(step.source, place):
+        return _UNKNOWN
     if step.place == place and step.name in {"add", "replace", "remove"}:
         return ABSENT if step.name == "remove" else step.value
-    if not _touch(step.place, place):
+    if not overlap(step.place, place):
         return value
     if len(step.place) <= size or not isinstance(value, dict | list):
-        return _UNPLAIN
+        return _UNKNOWN
     if step.name == "copy" and step.source[:size] != place:
         step = PatchStep("add", step.place, _ANYTHING)
     return _applied(value, step, size)
 
 
 def _applied(value: Any, step: PatchStep, size: int) -> Any:
-    """`value` after a step within it, whose place has `size` tokens above it."""
+    """`value` after a step within it; `size` tokens of the step's place lead to the value."""
     place, source = ("", *step.place[size:]), ("", *step.source[size:])
     after = applied([PatchStep(step.name, place, step.value, source)], {"": value})
-    return _UNPLAIN if after is None else after[""]
-
-
-def _touch(one: Place, other: Place) -> bool:
-    """Whether one place lies at or below the other."""
-    return all(first == second for first, second in zip(one, other, strict=False))
+    return _UNKNOWN if after is None else after[""]

@@ -16,14 +16,14 @@ from pipeline.vendors.kit.compare import (
     bag_of,
     by_member,
     date_time,
+    differences,
     meaning,
     moment,
     number,
     only,
+    patch_differences,
     set_of,
     short,
-    unheld,
-    unlike,
 )
 
 # ------------------------------------------------------------------------- what a value means
@@ -167,7 +167,7 @@ def test_a_short_text_is_one_line():
 )
 def test_fields_that_are_unlike_are_named(wanted, found, names):
     meanings = {"at": moment, "of.n": number}
-    told = unlike(wanted, found, ["a", "at", "of"], meanings, ["of"])
+    told = differences(wanted, found, ["a", "at", "of"], meanings, ["of"])
     assert [each.field for each in told] == names
 
 
@@ -296,8 +296,8 @@ PATCHES = [
 @pytest.mark.parametrize(("steps", "document", "differences"), PATCHES)
 def test_a_document_holds_a_patch_or_not_or_cannot_tell(steps, document, differences):
     before = json.dumps([steps, document])
-    found = unheld(steps, document)
-    pointers = {JsonPointer.from_parts(each.place).path: each.is_told for each in found}
+    found = patch_differences(steps, document)
+    pointers = {JsonPointer.from_parts(each.place).path: each.is_decided for each in found}
     assert pointers == differences
     assert json.dumps([steps, document]) == before
 
@@ -305,7 +305,7 @@ def test_a_document_holds_a_patch_or_not_or_cannot_tell(steps, document, differe
 def test_what_was_wanted_and_what_is_there_are_told():
     steps = [step("replace", "/a", {"x": 1}), step("remove", "/b"), step("add", "/l/-", "x")]
     document = {"b": [1], "l": ["y"]}
-    assert [each[1:3] for each in unheld(steps, document)] == [
+    assert [each[1:3] for each in patch_differences(steps, document)] == [
         ({"x": 1}, None),
         (None, [1]),
         ("x", None),
@@ -357,7 +357,7 @@ def steps_of(operations: list[dict[str, Any]]) -> list[PatchStep]:
 def test_what_a_patch_leaves_is_never_said_to_lack_it(document, operations):
     after = patched(document, operations)
     if isinstance(after, dict):
-        told = [each for each in unheld(steps_of(operations), after) if each.is_told]
+        told = [each for each in patch_differences(steps_of(operations), after) if each.is_decided]
         assert told == [], after
 
 
@@ -366,6 +366,6 @@ def test_what_a_patch_leaves_is_never_said_to_lack_it(document, operations):
 def test_a_document_that_holds_a_patch_is_not_changed_by_it(document, operations):
     changing = [each for each in operations if each["op"] != "test"]
     for found in (document, patched(document, operations)):
-        if isinstance(found, dict) and not unheld(steps_of(operations), found):
+        if isinstance(found, dict) and not patch_differences(steps_of(operations), found):
             again = patched(found, changing)
             assert again is NO_DOCUMENT or meaning(again) == meaning(found)

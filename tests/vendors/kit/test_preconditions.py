@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonpatch import JsonPatchException, apply_patch
 from jsonpointer import JsonPointerException
 
-from pipeline.vendors.kit.compare import PatchStep, unheld
+from pipeline.vendors.kit.compare import PatchStep, patch_differences
 from pipeline.vendors.kit.preconditions import can_be_guarded, guards_for, is_guarded
 
 ANY_VALUE = lambda _value: True  # noqa: E731
@@ -66,7 +66,7 @@ def test_a_guarded_patch_is_carried_out_once_and_refused_the_second_time(patch, 
     if once is not None:
         assert carried_out(guarded, once) is None
         # and no read is taken to say that it was not
-        assert not any(each.is_told for each in unheld(guarded, once))
+        assert not any(each.is_decided for each in patch_differences(guarded, once))
 
 
 @settings(max_examples=150, deadline=None)

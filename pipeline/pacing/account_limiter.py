@@ -1,0 +1,162 @@
+"""The limiter of one account, and the permit of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from pipeline.model import Answer, Reply
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.vendors.kit.numbers import shown
+
+LATE_MOST_S = 1.0
+"""Seconds for which an open connection waits for a second permit."""
+
+MOST_LATE_S = MOST_WAY_S / 2
+"""Seconds after its permit at which a request may still be sent with it, if a second permit would
+take longer than LATE_MOST_S: otherwise the connection would be closed each time. Until its reply
+the request counts from MOST_WAY_S after its permit: it has arrived by then."""
+
+
+class AccountLimiter:
+    """One account's access to a rate limiter that accounts may share; it is closed alone.
+
+    run       name of the run that sends; empty for a command that is no run
+    announce  is called with text for people if a wait begins
+    """
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        run: str = "",
+        *,
+        announce: Callable[[str], None] = lambda _words: None,
+    ) -> None:
+        self.announce = announce
+        self._limiter = limiter
+        self._run = run
+        self._blocks: set[anyio.CancelScope] = set()
+        self._waiting: set[anyio.CancelScope] = set()
+        self._is_closed = False
+        self.watched = limiter.watched
+        self.on_reply = limiter.on_reply
+        self.pause_left_s = limiter.pause_left_s
+        self.slow = limiter.slow
+
+    @property
+    def per_second(self) -> float:
+        """The effective rate of the shared limiter."""
+        return self._limiter.per_second
+
+    def on_answer(self, answer: Answer, left_s: float, words: str = "") -> None:
+        """As `RateLimiter.on_answer`, with the name of the run."""
+        self._limiter.on_answer(answer, left_s, words, self._run)
+
+    @contextmanager
+    def while_open(self) -> Iterator[None]:
+        """Cancel the block, without an error, when this limiter is closed."""
+        with self._registered_in(self._blocks):
+            yield
+
+    @contextmanager
+    def _registered_in(self, scopes: set[anyio.CancelScope]) -> Iterator[None]:
+        with anyio.CancelScope() as scope:
+            if self._is_closed:
+                scope.cancel()
+            scopes.add(scope)
+            try:
+                yield
+            finally:
+                scopes.discard(scope)
+
+    async def permit(self) -> int | None:
+        """Wait until one request may be sent, and count it: its number.
+
+        None if this limiter was closed or `cancel_waits` was called.
+        """
+        if self._is_closed:
+            return None
+        with self._registered_in(self._waiting):
+            return await self._limiter.permit()
+        return None
+
+    async def permit_again(self, late_s: float) -> bool:
+        """Get a second permit for a request that was not sent with its first, `late_s` seconds ago.
+
+        False if there is none soon: the request should wait for a new permit without a connection.
+        """
+        if not is_late(late_s, self._limiter.mean_per_s):
+            return not self._is_closed and self._limiter.pause_left_s() <= 0
+        with anyio.move_on_after(LATE_MOST_S):
+            number = await self.permit()
+            if number is not None:
+                self._limiter.on_reply(number, self._limiter.now_s(), None)
+            return number is not None
+        return False
+
+    def cancel_waits(self) -> None:
+        """End every wait for a permit without one."""
+        for scope in tuple(self._waiting):
+            scope.cancel()
+
+    def close(self) -> None:
+        """Give no more permits, end every wait and cancel the blocks of `while_open`."""
+        self._is_closed = True
+        self.cancel_waits()
+        for scope in tuple(self._blocks):
+            scope.cancel()
+
+
+def is_late(late_s: float, per_s: float) -> bool:
+    """True if a request that is sent `late_s` seconds after its permit needs another one.
+
+    per_s  requests per second that may be sent
+
+    >>> is_late(0.3, per_s=20.0), is_late(0.3, per_s=1 / 6), is_late(9.0, per_s=1 / 6)
+    (True, False, True)
+    """
+    return per_s * LATE_MOST_S >= 1.0 or late_s > MOST_LATE_S
+
+
+class Permit:
+    """The permit of one request; the limiter learns of its end once.
+
+    number  of the permit
+    left_s  when the request was sent, by the sender's clock
+    """
+
+    __slots__ = ("_account_limiter", "_has_ended", "_number", "_reason", "left_s")
+
+    def __init__(self, account_limiter: AccountLimiter, number: int, left_s: float) -> None:
+        self._account_limiter = account_limiter
+        self._number = number
+        self._has_ended = False
+        self._reason = ""
+        self.left_s = left_s
+
+    def on_reply(self, reply: object = None) -> None:
+        """The request ended: with a Reply, or with anything else if none will come.
+
+        Only the first call counts.
+        """
+        if not self._has_ended:
+            self._has_ended = True
+            self._reason = pause_reason(reply) if isinstance(reply, Reply) else ""
+            self._account_limiter.on_reply(self._number, self.left_s, reply)
+
+    def on_answer(self, answer: Answer) -> None:
+        """The decoded reply."""
+        self._account_limiter.on_answer(answer, self.left_s, self._reason)
+
+
+def pause_reason(reply: Reply) -> str:
+    """Why a reply asks for a pause, as text for people.
+
+    >>> pause_reason(Reply(429, {"retry-after": "7"}, b"")), pause_reason(Reply(429, {}, b""))
+    ('HTTP 429, Retry-After: 7', 'HTTP 429')
+    """
+    seconds = shown(reply.headers.get("retry-after", ""))
+    return reply.hide(f"HTTP {reply.status}" + (f", Retry-After: {seconds}" if seconds else ""))
