@@ -105,7 +105,7 @@ async def make_plan(
                     tell(kinds.total(), snapshot.selected)
                 operations = {name for file in bound.jobs.values() for name in file.operations}
                 planned = planned_now(str(path), accounts, operations, kinds, states.requests)
-                writer.say(planned)
+                writer.describe(planned)
         return MadePlan(out, planned, page, states.stopped)
 
 
