@@ -1,4 +1,4 @@
-"""The rows of a snapshot are bound as the configuration and the options of a run say."""
+"""Binds the rows of a snapshot by the configuration and the options of a run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pipeline.runs.options import RunOptions
 
 
 def folder_operation(path: Path, config: Config) -> str | None:
-    """The operation whose drop folder the file lies in, however deep."""
+    """The operation whose drop folder contains the file, at any depth; None if there is none."""
     names = {op.name for vendor in config.vendors.values() for op in vendor.operations}
     return next((part.name for part in path.absolute().parents if part.name in names), None)
 
 
 def inputs_of(config: Config, *, is_sample: bool) -> Mapping[str, InputSettings]:
-    """How the files of each operation are read; the samples are read as they are."""
+    """Input settings per operation; samples are read with the defaults."""
     names = [op.name for vendor in config.vendors.values() for op in vendor.operations]
     return {name: InputSettings() if is_sample else config.input_for(name) for name in names}
 
@@ -34,11 +34,11 @@ def bind_snapshot(
     emit: Callable[[Sequence[RowResult]], None],
     known_runs: Callable[[str], bool],
 ) -> Bound:
-    """Its rows as jobs, in files in `folder`.
+    """Bind the rows of a snapshot: jobs files in `folder`.
 
-    placed_in   the operation whose drop folder the input lay in
-    emit        takes the results of rows that become no job
-    known_runs  whether a run of that name is on record
+    placed_in   the operation whose drop folder contained the input; None: it was elsewhere
+    emit        gets the results of rows that become no job
+    known_runs  True for the name of a recorded run
 
     Raises as `bind` does.
     """

@@ -23,7 +23,7 @@ from pipeline.model.quota import Quota
 from pipeline.reporter import Summary, read_summary
 from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
-from pipeline.run.live_overrides import ask
+from pipeline.run.live_overrides import write_override
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.recover import recover
@@ -267,7 +267,7 @@ def slow(config: Config, name: str, account: str, quota: Quota | None) -> Holder
                 f"{quota} is more than the quota of {account}, {configured.quota}: a run that is "
                 "under way can only be slowed down. Stop it, change the configuration, resume it"
             )
-    ask(folder, holder, account, quota)
+    write_override(folder, holder, account, quota)
     return holder
 
 

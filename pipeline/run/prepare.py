@@ -242,7 +242,7 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
             if not is_stored(folder) or is_alive(config, run):
                 continue
             stored = _described(run, folder, config)
-            if stored.options.asks_for == options.asks_for and _fits(stored, config):
+            if stored.options.job_options == options.job_options and _fits(stored, config):
                 return run.name
     return None
 
