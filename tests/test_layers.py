@@ -137,8 +137,8 @@ DECISIONS = {
         "watch": "expected_files names settling",
         "workers": (
             "answers auth backlog batches bisection coalescing decompress entity_order "
-            "exchange_text fail_fast masking outcome precheck read_outcome recent_errors "
-            "refusals reply_certainty resolve stop_reason"
+            "exchange_text fail_fast masking precheck read_outcome refusals reply_certainty "
+            "retry_or_end stop_reason traffic"
         ),
     }.items()
     for name in names.split()
@@ -348,8 +348,7 @@ def _defined(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name
         elif isinstance(node, ast.Assign):
-            named = (each for target in node.targets for each in ast.walk(target))
-            yield from (each.id for each in named if isinstance(each, ast.Name))
+            yield from (each.id for each in node.targets if isinstance(each, ast.Name))
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id
 
@@ -419,13 +418,14 @@ def _has(module: str, name: str) -> bool:
     file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     if not file.exists():
         return False
-    imported = {
-        alias.asname or alias.name
-        for node in ast.walk(_tree(file))
-        if isinstance(node, ast.ImportFrom | ast.Import)
-        for alias in node.names
+    nodes = list(ast.walk(_tree(file)))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom | ast.Import)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    assigned = {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
-    return name in {*_defined(_tree(file)), *imported} or _is_module(f"{module}.{name}", ROOT)
+    found = {*_defined(_tree(file)), *imported, *assigned}
+    return name in found or _is_module(f"{module}.{name}", ROOT)
 
 
 def test_no_two_classes_have_the_same_name() -> None:

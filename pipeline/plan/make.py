@@ -100,7 +100,7 @@ async def make_plan(
                     await draft.add(await rows.plan(chunk, states))
                 operations = {name for file in bound.jobs.values() for name in file.operations}
                 planned = planned_now(str(path), accounts, operations, draft.kinds, states.requests)
-                writer.say(planned)
+                writer.describe(planned)
         return MadePlan(out, planned, draft.page, states.stopped)
 
 

@@ -72,7 +72,7 @@ async def undo_plan(
                 operations = {name for file in jobs for name in file.operations}
                 planned = planned_now(run, accounts, operations, draft.kinds, states.requests)
                 planned = replace(planned, undoes=run)
-                writer.say(planned)
+                writer.describe(planned)
             return MadePlan(out, planned, page, states.stopped)
     finally:
         prepared.lock.release()
