@@ -25,8 +25,8 @@ from pipeline.cli import main
 from pipeline.cli.operations import _facts
 from pipeline.config.configuration import InputSettings
 from pipeline.config.keys import AccountKeys, TopLevel
+from pipeline.config.output_keys import TABLES
 from pipeline.config.secrets import secret_keys
-from pipeline.config.telling import TABLES
 from pipeline.loader.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import RetryPolicy

@@ -130,7 +130,7 @@ DECISIONS = {
         "reporter": "aggregate columns reconcile summarise tally",
         "run": "anomaly canary_rows estimate stale_row_rules",
         "runs": "stop_if",
-        "simulator": "content disguise headers quota tokens",
+        "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
         "ui/html": "advice sample_exchanges scale timeline",
         "ui/terminal": "pace",

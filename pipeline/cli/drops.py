@@ -92,7 +92,7 @@ class _OneByOne:
 
     def send(self, options: RunOptions, *, is_agreed: bool) -> int:
         """The exit code."""
-        claimed = [*self._drops.left(), *_take(self._drops, self._session, self._hear)]
+        claimed = [*self._drops.unfinished(), *_take(self._drops, self._session, self._hear)]
         claims = list(self._to_send(claimed))
         if not claims:
             if not claimed and not self.codes:
@@ -116,7 +116,7 @@ class _OneByOne:
                     with self._fault_of_one(claim):
                         found, summary = ended(claim, self._drops, self._config)
                 except InputError as error:
-                    place = self._drops.set_aside(claim, str(error))
+                    place = self._drops.quarantine(claim, str(error))
                     self._hear(FileQuarantined(claim.file, place, str(error)))
                     continue
                 if summary is None:
@@ -130,9 +130,9 @@ class _OneByOne:
 
     def _put_away(self, claim: Claim, outcome: Summary | str | None) -> None:
         """Put a file to where it belongs, after all that was done for it."""
-        claim = self._drops.as_noted(claim)
+        claim = self._drops.recorded(claim)
         if isinstance(outcome, str):
-            self._drops.set_aside(claim, outcome)
+            self._drops.quarantine(claim, outcome)
         elif outcome is None:
             if not is_begun(claim, self._config):
                 self._drops.give_back(claim)
@@ -176,15 +176,15 @@ class _OneByOne:
 def _take(drops: Drops, session: CommandSession, tell: Callable[[Event], None]) -> list[Claim]:
     """Claim what is complete, and what becomes so soon, in the order of arrival."""
     settling, give_up_s = Settling(), time.monotonic() + MOST_WAIT_S
-    taker = FileIntake(drops, tell)
+    intake = FileIntake(drops, tell)
     claims: list[Claim] = []
     while True:
         now_s = time.monotonic()
-        looks = list(drops.looks())
-        taker.looked({look.path for look in looks})
-        taken = [taker.take(look, now_s) for look in settling.complete(looks, now_s)]
-        claims += filter(None, taken)
-        waiting = settling.waiting + taker.held
+        files = list(drops.files())
+        intake.on_scan({file.path for file in files})
+        claimed = [intake.claim(file, now_s) for file in settling.complete(files, now_s)]
+        claims += filter(None, claimed)
+        waiting = settling.waiting + intake.held
         if not waiting:
             return claims
         if now_s >= give_up_s:

@@ -1,4 +1,4 @@
-"""The rows of a plan become jobs again: what it holds is sent, where nothing has changed since."""
+"""Binds the rows of a plan: turns them into jobs, which are sent if nothing changed since."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _ENDS: Mapping[PlanKind, Status] = {
 }
 _HINTS: Mapping[PlanKind, str] = {
     PlanKind.UNCHANGED: "nothing to do",
-    PlanKind.MISSING: "check the id, and where the account looks for it; then make a new plan",
-    PlanKind.UNREAD: "make a new plan: what was not read is not sent",
+    PlanKind.MISSING: "check the id and the account's settings; then make a new plan",
+    PlanKind.UNREAD: "make a new plan: a row that was not read is not sent",
     PlanKind.CONFLICT: "check its current value; send what is still needed in a new file",
-    PlanKind.FINAL: "nothing takes this back",
+    PlanKind.FINAL: "this cannot be undone",
     PlanKind.INVALID: "fix the row in the file, then make a new plan",
 }
 
@@ -55,10 +55,11 @@ def bind_plan(
     allow_irreversible: bool,
     emit: Emit,
 ) -> Bound:
-    """Write a file of jobs per account into `folder`, and emit how the other rows end.
+    """Write a jobs file per account into `folder`, and emit the results of the other rows.
 
-    accounts  those of the plan
-    Raises InputError where the plan cannot be used.
+    accounts  accounts of the plan
+
+    Raises InputError if the plan cannot be used.
     """
     with ExitStack() as stack:
         binder = _PlanBinder(
@@ -147,7 +148,7 @@ class _PlanBinder:
         return self._writers[account]
 
     def bound(self) -> Bound:
-        """What became of all rows, once the files are closed."""
+        """The result for all rows. Call it after the files are closed."""
         return Bound(
             jobs={name: self._writers[name].file() for name in sorted(self._writers)},
             rows=self._snapshot.selected,

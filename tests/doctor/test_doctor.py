@@ -137,7 +137,7 @@ BROKEN = {
     ),
     "a page that is no API": Broken(
         "vendor",
-        "no JSON object came",
+        "its reply is not a JSON object",
         "base_url",
         replies=(reply(200, "Content-Type: text/html", body=b"<html>hello</html>"),),
     ),

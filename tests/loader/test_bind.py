@@ -402,7 +402,7 @@ def test_invalid_rows_of_different_kinds_come_in_row_order(tmp_path: Path) -> No
     [
         (ROW, {"operation": "acme.gifts"}, UsageError, "perhaps acme.gift"),
         (ROW, {"account": "shopp"}, UsageError, "perhaps shop"),
-        (ROW, {"folder_operation": "acme.switch"}, UsageError, "lies in the folder of acme.switch"),
+        (ROW, {"folder_operation": "acme.switch"}, UsageError, "is in the folder of acme.switch"),
         (ROW, {"operation": None}, InputError, "no operation is given"),
         (
             {**ROW, "operation": "x"},

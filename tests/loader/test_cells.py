@@ -305,7 +305,7 @@ def test_a_date_without_offset_is_read_in_the_timezone(cell: Any, expected: str)
         ("2026-03-29T02:30:00", "does not exist"),  # clocks go from 2 to 3
         ("2026-10-25T02:30:00", "happens twice"),  # clocks go from 3 to 2
         (datetime(2026, 10, 25, 2, 30), "happens twice"),  # noqa: DTZ001
-        ("1800-01-01T00:00:00", "no whole minute"),  # local mean time
+        ("1800-01-01T00:00:00", "not in whole minutes"),  # local mean time
     ],
 )
 def test_a_time_that_the_clock_change_blurs_is_refused(cell: Any, what: str) -> None:

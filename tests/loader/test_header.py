@@ -235,7 +235,7 @@ def test_a_struct_is_read_member_by_member() -> None:
         "limits.schedule",
     )
     told = faults(*headers, structs={"LIMITS": ("per_user", "foo")})
-    assert any("LIMITS.foo is no member" in fault for fault in told)
+    assert any("LIMITS.foo is not a member" in fault for fault in told)
     assert any("no column for limits.schedule" in fault for fault in told)
 
 

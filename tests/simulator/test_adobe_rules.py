@@ -436,8 +436,10 @@ def test_a_patch_is_applied_whole_or_not_at_all(steps):
 
 def ask_token(state: StoredState, body: bytes, method: str = "POST", **headers: str) -> VendorReply:
     fields = {"content-type": "application/x-www-form-urlencoded", **headers}
-    assert VENDOR.desk
-    return VENDOR.desk.answer(SimulatorOptions(), state, Call(method, fields, body, "t1", NOW_S))
+    assert VENDOR.token_endpoint
+    return VENDOR.token_endpoint.answer(
+        SimulatorOptions(), state, Call(method, fields, body, "t1", NOW_S)
+    )
 
 
 def test_a_token_call_gives_a_token_that_gets_in(state):

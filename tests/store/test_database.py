@@ -100,8 +100,8 @@ def test_a_busy_file_is_waited_for_and_then_told(path):
         ("SQLITE_FULL", "the disk is full", False),
         ("SQLITE_IOERR_WRITE", "the disk refuses", False),  # EIO, EDQUOT, EFBIG
         ("SQLITE_IOERR_FSYNC", "the disk refuses", False),
-        ("SQLITE_READONLY", "it may only be read", False),
-        ("SQLITE_READONLY_DIRECTORY", "it may only be read", False),
+        ("SQLITE_READONLY", "it is read-only", False),
+        ("SQLITE_READONLY_DIRECTORY", "it is read-only", False),
         ("SQLITE_CANTOPEN", "it cannot be opened", False),  # no descriptors left, for one
         ("SQLITE_BUSY", "another process is busy", False),
         ("SQLITE_BUSY_SNAPSHOT", "another process is busy", False),

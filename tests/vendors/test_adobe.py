@@ -258,7 +258,7 @@ WORDS = [
             "changes.status": "expected draft, approved or archived",
             "changes./a": "expected text; other types, and null, go through the column patch",
             "changes.remove:/b": (
-                "expected true, which removes it; leave the cell empty where it stays"
+                "expected true, which removes it; leave the cell empty to keep it"
             ),
         },
     ),
@@ -438,7 +438,7 @@ WRONG_SETTINGS = [
     ({"client_secret": "s", "scopes": ["a"]}, "two ways"),
     ({"access_token": None, "client_secret": "s"}, "scopes is missing"),
     ({"access_token": None, "scopes": ["a"]}, "client_secret with scopes"),
-    ({"scopes": ["a"]}, "scopes goes with client_secret"),
+    ({"scopes": ["a"]}, "scopes belongs to client_secret"),
     ({"access_token": None, "client_secret": "s", "scopes": ["a,b"]}, "scopes"),
     ({"access_token": None, "client_secret": "s", "scopes": [""]}, "scopes"),
     ({"access_token": ""}, "access_token"),
@@ -897,7 +897,7 @@ REPLIES = [
     (500, b'{"error-chain": [5, {"errorCode": "X-500"}]}', LATER, "X-500", "harmless"),
     (404, BLANK, NO, "http_404", "container_id"),
     # SERVICE: 409 is the stale etag's
-    (409, problem("E-409"), NO, "E-409", "look at it"),
+    (409, problem("E-409"), NO, "E-409", "check the entity"),
     (422, b"plain words", NO, "http_422", "correct the row"),
     (403, b"", STOP, "http_403", "sandbox_name"),
     # the gateway gives up after 60 s, and may go on

@@ -547,7 +547,7 @@ REPLIES = [
     # SEND lists 400, 404, 405, 406 and 415 for the interface as a whole
     (400, b"", (NO, SPLIT), NONE, ("http_400", "correct the row")),
     (404, b"", (NO, SPLIT), NONE, ("http_404", "base_url")),
-    (409, b"", (NO, SPLIT), NONE, ("http_409", "stands against")),
+    (409, b"", (NO, SPLIT), NONE, ("http_409", "conflicts with")),
     (413, b"", (NO, SPLIT), NONE, ("http_413", "too large")),
     (422, b"true", (NO, SPLIT), NONE, ("http_422", "correct the row")),
     (401, b"", (STOP, STOP), NONE, ("http_401", "access_token")),

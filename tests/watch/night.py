@@ -281,7 +281,7 @@ def untold(stuck: list[Path], said: str) -> Iterator[str]:
     """Of files that stay where they were dropped: those that are not told of exactly once."""
     words = " ".join(said.replace("│", " ").split())
     for path in stuck:
-        if (times := words.count(f"{path.name} cannot be taken")) != 1:
+        if (times := words.count(f"{path.name} cannot be claimed")) != 1:
             yield f"{path.name} stays, and that was said {times} times"
 
 

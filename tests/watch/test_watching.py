@@ -286,8 +286,8 @@ def test_a_folder_in_which_nothing_can_be_put_away_stops_no_other(shop, watching
     (file.parent / ".processing").write_text("in the way")
     told = typed(shop, "run", "--yes")
     assert told.code == 2
-    assert told.words.count("a.csv cannot be taken") == 1
-    assert ".processing is a link, or no folder" in told.words
+    assert told.words.count("a.csv cannot be claimed") == 1
+    assert ".processing is a link, or not a folder" in told.words
     process = watching(shop)
     rows = file.read_text().replace("attribute_conditions", "attribute_conditions,operation")
     good = rows.replace("omit", "omit,xsolla.coupon")
@@ -296,7 +296,7 @@ def test_a_folder_in_which_nothing_can_be_put_away_stops_no_other(shop, watching
     time.sleep(1.0)
     told = stopped(process)
     assert told.code == 143
-    assert told.words.count("a.csv cannot be taken") == 1
+    assert told.words.count("a.csv cannot be claimed") == 1
     assert file.exists()
 
 
@@ -368,7 +368,9 @@ def test_a_file_that_grows_after_it_was_taken_is_set_aside(shop, vendor, watchin
         file.write(f"{coupon(81)}\n")
     until(lambda: lying(shop, ".failed") == ["a.csv"])
     told = stopped(process)
-    why = "the file changed after it was taken: 80 rows were sent, it has more now; drop it again"
+    why = (
+        "the file changed after it was claimed: 80 rows were sent, it is longer now; drop it again"
+    )
     (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
     assert reason.read_text() == f"{why}\n"
     events = [json.loads(line) for line in told.err.splitlines()]
@@ -415,7 +417,7 @@ def test_a_claim_of_an_earlier_version_carries_its_run_on_with_the_same_options_
     assert typed(shop, "run", "--yes").code == 2
     assert vendor.stats()["requests"] == before
     (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
-    assert f"`pipeline resume {begun.run}` carries it on" in reason.read_text()
+    assert f"Continue with `pipeline resume {begun.run}`" in reason.read_text()
 
 
 async def test_a_panic_of_a_library_stops_no_other_file(shop):
