@@ -148,7 +148,7 @@ def test_a_header_names_a_member(header: str, key: str, given_settings: dict[str
         (("status", "remov"), {}, "expected one of gift_id"),  # a pattern is no name to rename to
         (("status", "State"), {"rename": {"State": "status"}}, "status is given twice"),
         (("/a", "b"), {"rename": {"b": "/a"}}, "/a is given twice: '/a' and 'b'"),
-        (("status",), {"rename": {"b": "changes"}}, "a field that there is not"),
+        (("status",), {"rename": {"b": "changes"}}, "an unknown field"),
         (("status",), {"empty_is_null": ("status",)}, "a field that cannot be null"),
         (
             ("etag",),
