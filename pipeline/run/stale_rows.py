@@ -38,7 +38,7 @@ _EFFECTS = {
 _HINTS = {
     StaleRowDecision.UNCHANGED: "nothing to do",
     StaleRowDecision.SUPERSEDED: "nothing to do; --force-order sends it all the same",
-    StaleRowDecision.OVERTAKEN: "compare it with the vendor; --force-order sends what is wanted",
+    StaleRowDecision.OVERTAKEN: "compare it with the vendor; --force-order sends the row",
     StaleRowDecision.UNSETTLED: "look it up at the vendor; --force-order sends it as a new row",
 }
 _DAMAGED = (
