@@ -137,8 +137,8 @@ DECISIONS = {
         "watch": "expected_files names settling",
         "workers": (
             "answers auth backlog batches bisection coalescing decompress entity_order "
-            "exchange_text fail_fast masking outcome precheck read_outcome recent_errors "
-            "refusals reply_certainty resolve stop_reason"
+            "exchange_text fail_fast masking precheck read_outcome refusals reply_certainty "
+            "retry_or_end stop_reason traffic"
         ),
     }.items()
     for name in names.split()

@@ -53,7 +53,7 @@ from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.dependencies import Send, SenderEnvironment
-from pipeline.workers.fail_fast import BRAKE_AFTER
+from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
@@ -296,11 +296,11 @@ class _Stretch:
         self.outcome.stopped = {
             sender.account.name: reason
             for sender, reason in stopped
-            if not (reason == over and sender.was_through)  # it ended in time
+            if not (reason == over and sender.was_done_at_stop)  # it ended in time
         }
         self.outcome.over = over if over in self.outcome.stopped.values() else ""
         self.environment.shared.stop_reasons |= {
-            sender.account.name: reason for sender, reason in stopped if sender.is_hopeless
+            sender.account.name: reason for sender, reason in stopped if sender.is_permanent
         }
 
     def _senders(
@@ -315,17 +315,17 @@ class _Stretch:
         environment = SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
-            fail_fast_after=BRAKE_AFTER if options.fail_fast else 0,
+            fail_fast_after=FAIL_FAST_AFTER if options.fail_fast else 0,
             coalesce=options.coalesce,
-            looking=self.prepared.looking,
-            before=self._previous_state,
-            ended=partial(self._on_result, stop_check),
+            prechecks=self.prepared.looking,
+            previous_state=self._previous_state,
+            on_end=partial(self._on_result, stop_check),
         )
         senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
         for sender in senders:
             reason = self.environment.shared.stop_reasons.get(sender.account.name)
             if reason is not None:
-                sender.stop(reason, is_hopeless=True)
+                sender.stop(reason, is_permanent=True)
         return senders
 
     def _sender(
@@ -367,7 +367,7 @@ class _Stretch:
     def _on_result(self, stop_check: StopCheck, status: Status) -> None:
         reason = stop_check.on_result(status)
         if reason is not None and self.outcome.pool is not None:
-            self.outcome.pool.feed_no_more(reason)
+            self.outcome.pool.stop_feeding(reason)
 
 
 def _abort(pool: WorkerPool, error: RunAborted) -> None:

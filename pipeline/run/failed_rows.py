@@ -126,12 +126,12 @@ def _bound(
         irreversible[job.operation] += operation.irreversible(wanted)
         if len(first) < SHOWN:
             first.append(job.row)
-    told = f"rows of run {old.run} that did not succeed; they keep their position in time"
+    text = f"rows of run {old.run} that did not succeed; they keep their position in time"
     return Bound(
         jobs=jobs,
         rows=rows,
         invalid=0,
-        warnings=(WarningKind(told, rows, tuple(first)),),
+        warnings=(WarningKind(text, rows, tuple(first)),),
         cleared=tuple(ClearedField(*key, count) for key, count in cleared.most_common()),
         irreversible=dict(+irreversible),
         keeps=old.bound.keeps,

@@ -191,10 +191,10 @@ def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
         raise UsageError(f"another process works on run {known.run.name}")
     with lock, open_record(_folder(config, known.run.name), known.run.commits) as ledger:
         before = RecordedState.of(ledger)
-        told = Counter(summary.statuses)
-        waiting = told.pop(Status.NOT_ATTEMPTED, 0)
-        has_more_rows = before.counts.total() + len(before.claimed) > told.total()
-        if has_more_rows or set(before.counts - told) - {Status.UNKNOWN}:
+        reported = Counter(summary.statuses)
+        waiting = reported.pop(Status.NOT_ATTEMPTED, 0)
+        has_more_rows = before.counts.total() + len(before.claimed) > reported.total()
+        if has_more_rows or set(before.counts - reported) - {Status.UNKNOWN}:
             return False
         is_open = (waiting or before.claimed) and summary.exit_code != NOTHING_SENT
         with open_registry(config) as runs:
@@ -328,7 +328,7 @@ def _touches_of(known: RunEntry, folder: Path, wanted: EntityQuery) -> Iterator[
     stored = load(folder, known.run.description)
     for file in stored.bound.jobs.values():
         check_is(folder / file.path.name, file.checksum)
-    rows = _asked(stored, folder, wanted)
+    rows = _requests(stored, folder, wanted)
     first = next(rows, None)
     if first is None:
         return
@@ -340,7 +340,7 @@ def _touches_of(known: RunEntry, folder: Path, wanted: EntityQuery) -> Iterator[
             yield Touch(known, account, asked, result.status if result else status, result)
 
 
-def _asked(
+def _requests(
     stored: StoredRun, folder: Path, wanted: EntityQuery
 ) -> Iterator[tuple[EntityRequest, str]]:
     """Requests for the entity with their accounts, in row order."""

@@ -122,7 +122,7 @@ class OtherRuns:
             files = None if stored is None else stored.bound.jobs.values()
         except RunAborted:
             files = None
-        if files is None:  # what read_states there tells by itself what it is about
+        if files is None:  # the files say which entities they contain
             return sorted(folder.glob("jobs-*.parquet"))
         found = [file for file in files if file.reaches & self._reaches]
         return [_own(name, folder / file.path.name, file.checksum) for file in found]

@@ -1,8 +1,9 @@
-"""Rows whose place in time is an earlier one than now are settled against newer ones.
+"""Settles stale rows of a run against newer rows of the same entities.
 
-A row's place in time is (sequence of its run, row); a row of an earlier report keeps the place that
-it had there. At one place stand the versions of a row: each payload is as old as the first run that
-had it. What was applied at a later place, or in a later version, is never overwritten.
+The position of a row in time is (sequence number of its run, row); a row of an earlier report keeps
+the position that it had there. A position can have several versions of a row: each payload is as
+old as the first run that contained it. What was applied at a later position, or in a later version,
+is never overwritten.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _EFFECTS = {
 _HINTS = {
     StaleRowDecision.UNCHANGED: "nothing to do",
     StaleRowDecision.SUPERSEDED: "nothing to do; --force-order sends it anyway",
-    StaleRowDecision.OVERTAKEN: "compare it with the vendor; --force-order sends what is wanted",
+    StaleRowDecision.OVERTAKEN: "compare it with the vendor; --force-order sends the row",
     StaleRowDecision.UNSETTLED: "look it up at the vendor; --force-order sends it as a new row",
 }
 _DAMAGED_HINT = (

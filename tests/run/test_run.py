@@ -22,7 +22,7 @@ from pipeline.run import RunEnvironment, Session, carry_out, prepare, reopen, si
 from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, load_script, serve
 from pipeline.store import RunLedger
-from pipeline.workers.refusals import ASKED_MOST
+from pipeline.workers.refusals import MOST_PROBES
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
 TWIN = """
@@ -382,7 +382,7 @@ async def test_an_account_that_is_hopeless_is_not_asked_again_for_the_next_file(
         config = configure(tmp_path, vendor.base_urls["xsolla"])
         way = RunEnvironment(environ={"SHOP_KEY": "wrong"})
         summaries = [await carry_out(prepare(path, config, RunOptions()), way) for path in paths]
-        assert vendor.stats()["requests"] == 1 + ASKED_MOST  # all of them for the first file
+        assert vendor.stats()["requests"] == 1 + MOST_PROBES  # all of them for the first file
     assert [summary.exit_code for summary in summaries] == [3, 3]
     assert summaries[1].statuses[Status.NOT_ATTEMPTED] == 5
 
