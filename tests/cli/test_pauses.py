@@ -127,7 +127,7 @@ def test_a_pause_that_is_too_long_ends_each_command_at_once_until_it_is_lifted(t
         lifted = typed(tmp_path, "runs", "--lift-pause", "shop")
         assert lifted.code == 0
         assert f"HTTP {status}, Retry-After: 3600" in lifted.out
-        assert "no pause is on record" in typed(tmp_path, "runs", "--lift-pause", "shop").out
+        assert "no pause is recorded" in typed(tmp_path, "runs", "--lift-pause", "shop").out
         assert typed(tmp_path, "resume", run[0], "--yes").code == 0
         assert statuses(tmp_path) == {"updated": 3}
 

@@ -123,7 +123,7 @@ def test_what_is_under_way_at_a_signal_is_carried_on_by_the_next(shop, vendor, w
     time.sleep(0.4)
     told = stopped(process)
     assert told.code == 143
-    assert "the next start goes on with it" in told.err
+    assert "the next start resumes it" in told.err
     assert lying(shop, ".processing") == ["a.csv"]
     done = typed(shop, "run", "--yes")
     assert done.code == 0, done
@@ -308,7 +308,7 @@ def test_what_run_has_sent_from_there_is_put_away_and_not_sent_again(shop, vendo
     until(lambda: lying(shop, ".done") == ["a.csv"])
     told = stopped(process)
     assert vendor.stats()["requests"] == before
-    assert "sent it from there before, and it has not changed since: nothing was sent" in told.words
+    assert "and unchanged since. Nothing was sent" in told.words
     (report,) = shop.glob("inputs/*/.done/*/report/summary.json")
     assert json.loads(report.read_text())["statuses"]["updated"] == 5
 

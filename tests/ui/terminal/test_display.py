@@ -127,7 +127,7 @@ def view(width: int, *accounts: AccountProgress, marks: tuple[float, ...] = ()) 
     ],
 )
 def test_below_the_table_stand_the_course_and_what_went_wrong_last(width, lines) -> None:
-    europe, shop = replace(EUROPE, troubles=(THROTTLED,)), replace(SHOP, troubles=(REFUSED,))
+    europe, shop = replace(EUROPE, recent_errors=(THROTTLED,)), replace(SHOP, recent_errors=(REFUSED,))
     assert view(width, europe, shop, marks=(0.0, 8.0, 16.7))[-4:] == lines
 
 
