@@ -224,7 +224,7 @@ def _state(each: RunEntry) -> str:
     if each.condition == "under_way":
         return "running" + (f" (process {each.holder.pid})" if each.holder else "")
     if each.condition == "refused":
-        return "refused, nothing was sent"
+        return "refused: nothing was sent"
     if each.condition == "finished":
         return f"finished: {verdict(counts)}" if counts else "finished"
     waiting = each.not_sent

@@ -304,5 +304,5 @@ def test_a_pause_is_lifted_without_the_secret_where_it_can_be_no_other(tmp_path)
         assert send(tmp_path, "one", "a").code == 3
         lifted = pipeline(tmp_path, "runs", "--lift-pause", "shop", SHOP_KEY="")
         assert lifted.code == 0
-        assert "its pause is lifted" in lifted.out
+        assert "the pause is lifted" in lifted.out
         assert typed(tmp_path, "resume", "--yes").code == 0

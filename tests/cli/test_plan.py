@@ -56,7 +56,7 @@ def test_a_campaign_from_plan_to_undo(folder, vendor):
 
     unasked = typed(folder, "run", "a.parquet")
     assert unasked.code == 2
-    assert "no terminal to ask at" in unasked.words
+    assert "a question needs a terminal" in unasked.words
     sent = typed(folder, "run", "--yes", "a.parquet")
     assert sent.code == 0, sent
     assert typed(folder, "verify", "latest").code == 0
