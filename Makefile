@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,13 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: .venv/dev ## run the tests (on two cores in ten minutes)
 	@$(BIN)/python -m pytest -n 4 --dist worksteal -m "not quiet"
 	@$(BIN)/python -m pytest -m quiet
+
+# What a test proves is the same with small numbers and with these, which find what is rare.
+test-long: export PYTHONDONTWRITEBYTECODE =
+test-long: .venv/dev ## the tests that take a number, with large ones (an hour or two)
+	@RUN_ROWS=40000 MIXED_ROWS=100000 ISOLATION_S=60 LIVENESS_SEEDS=1000 PLAN_EXAMPLES=50 \
+	  SCENARIO_SEEDS=100 $(BIN)/python -m pytest --timeout 7200 tests/run/test_run.py tests/plan/test_take_back.py \
+	  tests/promises/test_isolation.py tests/promises/test_liveness.py tests/promises/test_mixed.py tests/scenarios
 
 browser: ## install a Chromium for the tests of the pages, where there is none (Debian, root)
 	@command -v chromium chromium-browser google-chrome >/dev/null || \

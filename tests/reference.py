@@ -25,8 +25,8 @@ from pipeline.cli import main
 from pipeline.cli.operations import _facts
 from pipeline.config.configuration import InputSettings
 from pipeline.config.keys import AccountKeys, TopLevel
+from pipeline.config.output_keys import TABLES
 from pipeline.config.secrets import secret_keys
-from pipeline.config.telling import TABLES
 from pipeline.loader.fields import fields_of
 from pipeline.model import Answer, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import RetryPolicy
@@ -41,7 +41,7 @@ from pipeline.vendors.kit.classify import (
     meaning,
 )
 from pipeline.workers import precheck, result_writer
-from pipeline.workers.outcome import Retry, is_in_doubt, next_act
+from pipeline.workers.retry_or_end import Retry, is_in_doubt, next_action
 from tests.loader.parquet_outcomes import outcomes
 from tests.markdown import HEADER_LINES, code, page, table
 from tests.reference_monitoring import monitoring
@@ -409,7 +409,7 @@ def _becomes(said: PrecheckAction, *, can_be_read: bool) -> tuple[str, ...]:
 
 def _act(answer: Answer, *, is_repeatable: bool, can_be_read: bool) -> str:
     in_doubt = is_in_doubt(answer, was_in_doubt=False)
-    act = next_act(
+    act = next_action(
         RetryPolicy(),
         answer,
         attempt=1,

@@ -130,15 +130,15 @@ DECISIONS = {
         "reporter": "aggregate columns reconcile summarise tally",
         "run": "anomaly canary_rows estimate stale_row_rules",
         "runs": "stop_if",
-        "simulator": "content disguise headers quota tokens",
+        "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
         "ui/html": "advice sample_exchanges scale timeline",
         "ui/terminal": "pace",
         "watch": "expected_files names settling",
         "workers": (
             "answers auth backlog batches bisection coalescing decompress entity_order "
-            "exchange_text fail_fast masking outcome precheck read_outcome recent_errors "
-            "refusals reply_certainty resolve stop_reason"
+            "exchange_text fail_fast masking precheck read_outcome refusals reply_certainty "
+            "retry_or_end stop_reason traffic"
         ),
     }.items()
     for name in names.split()
@@ -397,6 +397,35 @@ def test_a_folder_says_what_belongs_there_and_what_does_not(path: Path) -> None:
     first, _, others = _docstring(path).partition("\n")
     assert len(first.split()) >= LEAST_WORDS, path.parent
     assert "\nNot here: " in others, f"{path.parent}: add a paragraph 'Not here: ...'"
+
+
+@pytest.mark.parametrize("folder", ["tests", "tools"])
+def test_what_is_imported_from_the_package_is_there(folder: str) -> None:
+    """A name that was changed in the package was changed in its tests, too."""
+    missing = [
+        f"{path.relative_to(ROOT.parent)}:{node.lineno} {node.module}.{alias.name}"
+        for path in sorted((ROOT.parent / folder).rglob("*.py"))
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == ROOT.name
+        for alias in node.names
+        if not _has(node.module or "", alias.name)
+    ]
+    assert missing == []
+
+
+def _has(module: str, name: str) -> bool:
+    place = ROOT.parent.joinpath(*module.split("."))
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    if not file.exists():
+        return False
+    nodes = list(ast.walk(_tree(file)))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom | ast.Import)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    assigned = {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    found = {*_defined(_tree(file)), *imported, *assigned}
+    return name in found or _is_module(f"{module}.{name}", ROOT)
 
 
 def test_no_two_classes_have_the_same_name() -> None:

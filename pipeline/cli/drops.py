@@ -93,7 +93,7 @@ class _DropSender:
     def send(self, options: RunOptions, *, is_agreed: bool) -> int:
         """Send all files; return the exit code."""
         claimed = [
-            *self._drops.left(),
+            *self._drops.unfinished(),
             *_claim_complete(self._drops, self._session, self._on_event),
         ]
         claims = list(self._to_send(claimed))
@@ -119,7 +119,7 @@ class _DropSender:
                     with self._file_errors(claim):
                         found, summary = ended(claim, self._drops, self._config)
                 except InputError as error:
-                    place = self._drops.set_aside(claim, str(error))
+                    place = self._drops.quarantine(claim, str(error))
                     self._on_event(FileQuarantined(claim.file, place, str(error)))
                     continue
                 if summary is None:
@@ -133,9 +133,9 @@ class _DropSender:
 
     def _move(self, claim: Claim, outcome: Summary | str | None) -> None:
         """Move a file according to the outcome of its run."""
-        claim = self._drops.as_noted(claim)
+        claim = self._drops.recorded(claim)
         if isinstance(outcome, str):
-            self._drops.set_aside(claim, outcome)
+            self._drops.quarantine(claim, outcome)
         elif outcome is None:
             if not is_begun(claim, self._config):
                 self._drops.give_back(claim)
@@ -181,15 +181,15 @@ def _claim_complete(
 ) -> list[Claim]:
     """Claim complete files, and those that become complete soon, in order of arrival."""
     settling, give_up_s = Settling(), time.monotonic() + MOST_WAIT_S
-    taker = FileIntake(drops, tell)
+    intake = FileIntake(drops, tell)
     claims: list[Claim] = []
     while True:
         now_s = time.monotonic()
-        looks = list(drops.looks())
-        taker.looked({look.path for look in looks})
-        taken = [taker.take(look, now_s) for look in settling.complete(looks, now_s)]
-        claims += filter(None, taken)
-        waiting = settling.waiting + taker.held
+        files = list(drops.files())
+        intake.on_scan({file.path for file in files})
+        claimed = [intake.claim(file, now_s) for file in settling.complete(files, now_s)]
+        claims += filter(None, claimed)
+        waiting = settling.waiting + intake.held
         if not waiting:
             return claims
         if now_s >= give_up_s:

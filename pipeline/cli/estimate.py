@@ -14,7 +14,7 @@ from pipeline.model import EntityKey
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import describe_stop, describe_wait, remaining_s
-from pipeline.run import Prepared, ScheduleWindow, rows_left, to_the_minute, usual_latency_s
+from pipeline.run import Prepared, ScheduleWindow, recorded_latency_s, rows_left, to_the_minute
 from pipeline.run.estimate import ASSUMED_LATENCY_S, Bottleneck, Estimate, estimate_sending
 from pipeline.run.pauses import pause_on_record
 from pipeline.vendors import Account
@@ -130,7 +130,7 @@ def _estimates(prepared: Prepared) -> Iterator[AccountEstimate]:
     for account in prepared.accounts:
         jobs = prepared.bound.jobs[account.name]
         share = left[account.name].total() / jobs.rows
-        latency_s = usual_latency_s(prepared.config, account)
+        latency_s = recorded_latency_s(prepared.config, account)
         requests = math.ceil(share * (jobs.requests + _reads_beforehand(prepared, account, jobs)))
         lasts = estimate_sending(
             requests,

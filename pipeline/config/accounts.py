@@ -1,4 +1,4 @@
-"""The tables of the accounts, and how an account comes from one."""
+"""Reads the tables of the accounts, and builds accounts from them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _UNREAD = SecretStr("a reference that was not read")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountEntry:
-    """One account as configured, its secrets not read.
+    """One account as configured, without its secrets.
 
-    settings      validated; secrets hold a placeholder, so that rows can be bound without them
-    given         the vendor's part as it was written, secrets as references
-    is_simulated  True where the base URL is the simulator's and `settings` are complete
+    settings      validated; secrets are placeholders, so that rows can be bound without them
+    given         the vendor's settings as written, secrets as references
+    is_simulated  True if the base URL is the simulator's; `settings` are then complete
     """
 
     name: str
@@ -50,11 +50,11 @@ def read_accounts(
     vendors: Mapping[str, Vendor[Any]],
     findings: Findings,
 ) -> Iterator[tuple[str, AccountEntry]]:
-    """The accounts of the file, by name; what is wrong with them goes to `findings`."""
+    """Yield the accounts of the file, by name. Faults go to `findings`."""
     seen: dict[str, str] = {}
     for name, values in tables.items():
         twin = seen.setdefault(normal(name), name)
-        wrong = _name_fault(name) if twin == name else f"differs too little from {twin!r}"
+        wrong = _name_fault(name) if twin == name else f"is too similar to {twin!r}"
         if wrong:
             findings.add(("accounts", name), wrong)
         entry = _entry(name, values, vendors, findings)
@@ -64,9 +64,9 @@ def read_accounts(
 
 def _name_fault(name: str) -> str | None:
     if name.lower().startswith(SAMPLE_PREFIX):
-        return f"names that start with {SAMPLE_PREFIX} belong to the samples; choose another"
+        return f"names that start with {SAMPLE_PREFIX} are reserved for samples; choose another"
     if not _ACCOUNT_NAME.fullmatch(name):
-        return "the name of an account holds letters, digits, - and _ only, at most 64"
+        return "an account's name has at most 64 characters: letters, digits, - and _"
     return None
 
 
@@ -99,21 +99,19 @@ def _entry(
     if wrong := url_fault(settings.base_url, allow_http=keys.allow_http):
         findings.add((*path, "base_url"), wrong)
     if keys.client_key and not keys.client_cert:
-        findings.add((*path, "client_key"), "stands without a client_cert")
+        findings.add((*path, "client_key"), "needs a client_cert")
     _check_pacing(keys, path, findings)
     return AccountEntry(name=name, vendor=vendor, settings=settings, keys=keys, given=given)
 
 
 def _check_pacing(keys: AccountKeys, path: tuple[str, ...], findings: Findings) -> None:
-    """Keys that say how a quota is kept, and no such quota."""
+    """Add faults for keys about a quota if the account has no such quota."""
     if keys.day_starts is not None and not any(
         quota.per_s == UNITS_S["day"] for quota in keys.quota or ()
     ):
-        findings.add(
-            (*path, "day_starts"), 'stands without a quota per day, such as quota = "50000/day"'
-        )
+        findings.add((*path, "day_starts"), 'needs a quota per day, such as quota = "50000/day"')
     if keys.pacing == "strict" and keys.quota == ():
-        findings.add((*path, "pacing"), '"strict" keeps a quota, and with quota = "auto" is none')
+        findings.add((*path, "pacing"), '"strict" needs a quota other than "auto"')
 
 
 def _add_vendor_fault(
@@ -132,7 +130,7 @@ def _add_vendor_fault(
 def _unread(
     vendor: Vendor[Any], given: Mapping[str, Any], path: tuple[str, ...], findings: Findings
 ) -> dict[str, Any]:
-    """The vendor's settings with placeholders for secrets, which must be references."""
+    """The vendor's settings with placeholders for secrets. Secrets must be references."""
     secrets = secret_keys(vendor)
     for key in secrets & given.keys():
         value = given[key]
@@ -140,7 +138,7 @@ def _unread(
             variable = f"{vendor.name}_{key}".upper()
             findings.add(
                 (*path, key),
-                "a secret does not stand in the configuration itself",
+                "a secret must not be in the configuration itself",
                 todo=f'Put it into an environment variable and write {key} = "env:{variable}"; '
                 '"file:PATH" and "command:PROGRAM ARGUMENTS" work too',
             )
@@ -157,7 +155,7 @@ def ready(
 ) -> Account:
     """The account, ready to send. Its secrets are read now.
 
-    Raises ConfigError where a secret or a file cannot be read.
+    Raises ConfigError if a secret or a file cannot be read.
     """
     if entry.is_simulated:
         return outline(entry, folder)
@@ -172,7 +170,7 @@ def ready(
     proxy = entry.keys.proxy and secrets.maybe("proxy", entry.keys.proxy)
     if proxy and (wrong := proxy_fault(proxy, may_name_user=True)):
         findings.add((*path, "proxy"), wrong)
-    for header in headers.items():  # what a reference led to has not been looked at before
+    for header in headers.items():  # values from references are checked here for the first time
         if wrong := header_fault(*header):
             findings.add((*path, "headers"), wrong)
     _check_files(entry, folder, findings)
@@ -228,7 +226,7 @@ def _path(folder: Path, text: str | None) -> Path | None:
 
 
 def _most_cautious(defaults: Iterable[tuple[str, ...]]) -> tuple[Quota, ...]:
-    """Per length of window the smallest quota; all of them hold.
+    """The smallest quota for each length of window; all of them apply.
 
     >>> _most_cautious([("10/s", "100/min"), ("5/s",)])
     (Quota(limit=5, per_s=1.0, is_burst=False), Quota(limit=100, per_s=60.0, is_burst=False))
@@ -252,7 +250,7 @@ def _check_files(entry: AccountEntry, folder: Path, findings: Findings) -> None:
 
 
 def public_settings(account: Account) -> dict[str, Any]:
-    """What may be shown of an account, as JSON values: no secret, no header's value."""
+    """The settings of an account as JSON values, without secrets and values of headers."""
     link = account.link
     return {
         "name": account.name,
@@ -278,7 +276,7 @@ def public_settings(account: Account) -> dict[str, Any]:
 
 
 def _day_starts(account: Account) -> str | None:
-    """When the vendor's day begins, in UTC; None where any 24 hours count."""
+    """The start of the vendor's day in UTC; None if any 24 hours count."""
     if account.day_starts_s is None:
         return None
     minutes, seconds = divmod(round(account.day_starts_s), 60)

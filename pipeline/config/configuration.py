@@ -1,4 +1,4 @@
-"""The configuration as a value, and where it is read."""
+"""The configuration, and how it is loaded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pipeline.config.accounts import (
 from pipeline.config.environment import PREFIX, override
 from pipeline.config.findings import Findings, checked, did_you_mean, one_of
 from pipeline.config.keys import REFERENCE, TopLevel, absolute, known_zone, url_fault
+from pipeline.config.output_keys import TABLES, LogKeys, MetricsKeys, NotifyKeys
 from pipeline.config.secrets import Secrets
 from pipeline.config.simulated import at_simulator, sample
-from pipeline.config.telling import TABLES, LogKeys, MetricsKeys, NotifyKeys
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
 from pipeline.store import PageChecks
@@ -32,15 +32,19 @@ DEFAULT_FILE = "pipeline.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The configuration, checked. All paths are absolute.
+    """The validated configuration. All paths are absolute.
 
-    file           where it was read; None where there was none and the defaults hold
-    folder         what relative paths, also those of secrets, start from
-    ledger         the file that runs share; each run's own files lie in a folder beside it
-    keep_days      how long finished runs stay on record before they may be removed
-    timezone       of dates without an offset; None: such dates are errors
-    log, notify, metrics  who is told what
-    checks         when whoever has this configuration compared the pages of its ledger
+    file            the file that was read; None if there was none and all values are defaults
+    folder          base of relative paths, also of those of secrets
+    inputs          the drop folder
+    reports         the folder of reports
+    ledger          the file that runs share; each run's own files are in a folder beside it
+    keep_days       days after which a finished run may be removed
+    timezone        of dates without an offset; None: such dates are errors
+    accounts        by name
+    input_settings  how files are read, by operation
+    log, notify, metrics  settings of output, notifications and metrics
+    checks          times at which this process checked the pages of the ledger
     """
 
     file: Path | None
@@ -64,9 +68,9 @@ class Config:
         return None if self.metrics.file is None else absolute(self.folder, self.metrics.file)
 
     def webhook_url(self, environ: Mapping[str, str]) -> str | None:
-        """The URL that is told of runs, a secret; None where nobody is. It is read now.
+        """The URL of the webhook, a secret; None if there is none. It is read now.
 
-        Raises ConfigError, without the URL, where it cannot be read or is none.
+        Raises ConfigError, without the URL, if it cannot be read or is not a URL.
         """
         if self.notify.webhook is None:
             return None
@@ -85,7 +89,7 @@ class Config:
         return self.ledger.parent
 
     def input_for(self, operation: str) -> InputSettings:
-        """How files of an operation are read, the general time zone filled in."""
+        """The settings for reading files of an operation, with the general time zone filled in."""
         settings = self.input_settings.get(operation, InputSettings())
         if settings.timezone is not None:
             return settings
@@ -94,24 +98,23 @@ class Config:
     def outline(self, name: str) -> Account:
         """The account without its secrets: enough to bind rows and to plan, not to send.
 
-        Raises ConfigError where there is no such account.
+        Raises ConfigError if there is no such account.
         """
         return outline(self._entry(name), self.folder)
 
     def account(self, name: str, environ: Mapping[str, str]) -> Account:
         """The account, ready to send. Its secrets are read now.
 
-        Raises ConfigError naming account and key where a secret or a file cannot be read.
+        Raises ConfigError, with account and key, if a secret or a file cannot be read.
         """
         return ready(self._entry(name), self.folder, environ, Findings(_label(self.file)))
 
     def simulated(self, base_urls: Mapping[str, str]) -> Config:
-        """The same configuration with every account at the simulator, and one more per vendor.
+        """Return the configuration with all accounts at the simulator, and `sample-<vendor>` each.
 
-        base_urls  of the simulator, per vendor; accounts of other vendors are left out
+        base_urls  of the simulator, by vendor; accounts of other vendors are left out
 
-        Quotas are kept; secrets, proxies, certificates and headers are not. The accounts more are
-        `sample-<vendor>`.
+        Quotas are kept; secrets, proxies, certificates and headers are not.
         """
         own = {
             name: at_simulator(entry, base_urls[entry.vendor.name])
@@ -144,11 +147,12 @@ def load_config(
     vendors: Mapping[str, Vendor[Any]],
     cwd: Path,
 ) -> Config:
-    """The configuration from `path`, else from PIPELINE_CONFIG, else from `cwd`/pipeline.toml.
+    """Load the configuration from `path`, else PIPELINE_CONFIG, else `cwd`/pipeline.toml.
 
-    environ  overrides by path, for example PIPELINE_ACCOUNTS__SHOP__IN_FLIGHT=32
+    environ  its variables override keys: PIPELINE_ACCOUNTS__SHOP__IN_FLIGHT=32
 
-    Without a file the defaults hold and there are no accounts. Raises ConfigError with every fault.
+    Without a file all values are defaults and there are no accounts. Raises ConfigError with every
+    fault.
     """
     file = _find(path, environ, cwd)
     folder = file.parent if file else cwd
@@ -159,7 +163,7 @@ def load_config(
     tables = _tables(table, "accounts")
     accounts = dict(read_accounts(tables, vendors, findings))
     sources = dict(_read_inputs(_tables(table, "input"), set(tables), vendors, findings))
-    told = _telling(table, findings)
+    output = _output_tables(table, findings)
     config = Config(
         file=file,
         folder=folder,
@@ -171,25 +175,25 @@ def load_config(
         accounts=accounts,
         input_settings=sources,
         vendors=vendors,
-        **told,
+        **output,
     )
     _check_folders(config, findings)
     findings.raise_if_any()
     return config
 
 
-def _telling(table: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
-    """The tables that say who is told what."""
+def _output_tables(table: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
+    """Read [log], [notify] and [metrics]."""
     found: dict[str, Any] = {}
     for name, keys in TABLES.items():
         given = table.get(name, {})
-        if isinstance(given, dict):  # of what is no table TopLevel tells
+        if isinstance(given, dict):  # else TopLevel has added the fault
             found[name] = checked(keys, given, (name,), findings) or keys()
     notify = found.get("notify")
     if notify and notify.webhook is not None and not REFERENCE.fullmatch(notify.webhook):
         findings.add(
             ("notify", "webhook"),
-            "the URL is a secret, and does not stand in the configuration itself",
+            "the URL is a secret and must not be in the configuration itself",
             todo='Put it into an environment variable and write webhook = "env:WEBHOOK_URL"; '
             '"file:PATH" works too',
         )
@@ -203,7 +207,7 @@ def _find(path: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | No
     default = cwd / DEFAULT_FILE
     try:
         return default if default.exists() else None
-    except OSError:  # reading it says in words why it cannot be
+    except OSError:  # reading it raises with a message
         return default
 
 
@@ -220,7 +224,7 @@ def _read(file: Path) -> dict[str, Any]:
         what, todo = "not UTF-8 text", f"Save it as UTF-8, or: iconv -f LATIN1 -t UTF-8 {shown}"
         raise ConfigError([Fault(what=what, file=shown, todo=todo)]) from None
     except (RecursionError, ValueError):  # of tomllib: lists in lists, thousands of digits
-        what = "holds a number that is too long, or is nested too deep"
+        what = "contains a number that is too long, or is nested too deeply"
         raise ConfigError([Fault(what=what, file=shown)]) from None
     except OSError as error:
         what = f"the configuration cannot be read: {error.strerror}"
@@ -232,7 +236,7 @@ def _label(file: Path | None) -> str:
 
 
 def _tables(table: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
-    """The tables below `key`; what is no table has its fault from `TopLevel`."""
+    """The tables below `key`. `TopLevel` adds the fault for anything else there."""
     below = table.get(key)
     tables = below.items() if isinstance(below, dict) else ()
     return {name: values for name, values in tables if isinstance(values, dict)}

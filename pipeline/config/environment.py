@@ -1,4 +1,4 @@
-"""The environment, laid over the file: PIPELINE_ACCOUNTS__SHOP__IN_FLIGHT=32."""
+"""Applies environment variables over the file: PIPELINE_ACCOUNTS__SHOP__IN_FLIGHT=32."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ def override(
     operations: set[str],
     findings: Findings,
 ) -> None:
-    """Lay the environment over the file's `table`.
+    """Apply the environment to the file's `table`. Faults go to `findings`.
 
-    A variable with one name alone that is no key of ours is left alone: others use the prefix too
-    (PIPELINE_WORKSPACE). One with a path is meant for us.
+    operations  names of operations that `[input]` may hold
+
+    A variable of one part that is not a key is ignored, because other programs use the prefix too
+    (PIPELINE_WORKSPACE). An unknown variable with a path is a fault.
     """
     for variable in sorted(environ):
         if not variable.upper().startswith(PREFIX):
@@ -32,14 +34,14 @@ def override(
         top = normal(parts[0])
         if top in TopLevel.model_fields:
             value = _value(environ[variable])
-            _lay(table, parts, variable, value, operations=operations, findings=findings)
+            _set(table, parts, variable, value, operations=operations, findings=findings)
         elif len(parts) > 1:
             what = f"{variable} overrides nothing: there is no key {top!r}"
             todo = did_you_mean(top, TopLevel.model_fields)
             findings.faults.append(Fault(what=what, file="the environment", todo=todo))
 
 
-def _lay(
+def _set(
     table: dict[str, Any],
     parts: list[str],
     variable: str,
@@ -55,7 +57,7 @@ def _lay(
         path = (*path, name)
         below = below.setdefault(name, {})
         if not isinstance(below, dict):
-            what = f"{variable} overrides nothing: {place(path)} is no table"
+            what = f"{variable} overrides nothing: {place(path)} is not a table"
             findings.faults.append(Fault(what=what, file="the environment"))
             return
     name = _named(parts[-1], below)
@@ -64,7 +66,7 @@ def _lay(
 
 
 def _named(part: str, known: Iterable[str]) -> str:
-    """The key that a part of a variable's name means.
+    """The key for a part of a variable's name.
 
     >>> _named("MY_SHOP", ["my-shop"]), _named("IN_FLIGHT", [])
     ('my-shop', 'in_flight')
@@ -73,7 +75,7 @@ def _named(part: str, known: Iterable[str]) -> str:
 
 
 def normal(name: str) -> str:
-    """A name without what a variable's name cannot tell apart.
+    """A name without the differences that a variable's name cannot show.
 
     >>> normal("xsolla.coupon")
     'xsolla_coupon'
@@ -82,7 +84,7 @@ def normal(name: str) -> str:
 
 
 def _value(text: str) -> Any:
-    """A variable's text as a TOML value where it is one, else as text.
+    """A variable's text as a TOML value if it is one, else as text.
 
     >>> _value("32"), _value('["20/s"]'), _value("20/s")
     (32, ['20/s'], '20/s')

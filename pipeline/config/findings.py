@@ -1,4 +1,4 @@
-"""Every fault of the configuration at once, each with its place, none with a secret."""
+"""Collects all faults of the configuration, each with its place and without secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ _FLAT_TABLES = ("log", "notify", "metrics")
 
 @dataclass(slots=True)
 class Findings:
-    """Every fault so far, and which key came from which environment variable."""
+    """The faults so far.
+
+    file       where keys come from, for messages
+    variables  environment variable by the key that it sets
+    """
 
     file: str
     variables: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -36,7 +40,7 @@ class Findings:
         expected: str | None = None,
         todo: str | None = None,
     ) -> None:
-        """One fault at a key: ("accounts", "shop", "in_flight"), ("timezone",)."""
+        """Add a fault at a key: ("accounts", "shop", "in_flight"), ("timezone",)."""
         where = next((v for p, v in self.variables.items() if p == path[: len(p)]), self.file)
         what = f"{place(path)}: {what}" if path else what
         self.faults.append(Fault(what=what, file=where, value=value, expected=expected, todo=todo))
@@ -48,7 +52,7 @@ class Findings:
 
 
 def place(path: tuple[str, ...]) -> str:
-    """A key as it is found in the file.
+    """A key as it appears in the file.
 
     >>> place(("input", "xsolla.coupon", "missing"))
     '[input."xsolla.coupon"] missing'
@@ -69,9 +73,9 @@ def checked(
     findings: Findings,
     known: Iterable[str] = (),
 ) -> M | None:
-    """`values` as a `model`; None after its faults were added.
+    """Validate `values` as a `model`; None if there are faults, which go to `findings`.
 
-    known  further keys that the table may hold, for the nearest right name
+    known  further keys that the table may hold, for suggestions
     """
     try:
         return model.model_validate(values)
@@ -84,14 +88,14 @@ def checked(
             elif one["type"] == "missing":
                 findings.add(at, "is missing")
             else:
-                findings.add(at, _in_our_words(one["msg"]), value=_shown(one["input"], at))
+                findings.add(at, _translated(one["msg"]), value=_shown(one["input"], at))
         return None
 
 
-def _in_our_words(message: str) -> str:
-    """What pydantic says, in the words of the file.
+def _translated(message: str) -> str:
+    """A message of pydantic in the terms of the file.
 
-    >>> _in_our_words("Input should be a valid string")
+    >>> _translated("Input should be a valid string")
     'should be a text'
     """
     message = message.removeprefix("Value error, ").removeprefix("Input ")
@@ -99,13 +103,13 @@ def _in_our_words(message: str) -> str:
 
 
 def _shown(value: object, at: tuple[str, ...]) -> str | None:
-    """The value for a message; None where it could be, or hold, a secret."""
+    """The value for a message; None if it could be, or contain, a secret."""
     is_plain = isinstance(value, str | int | float | list)
     return shorten(value) if is_plain and not {"proxy", "headers"} & set(at) else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A hint at the nearest right name; None where none is near.
+    """A hint at the most similar known name; None if none is similar.
 
     >>> did_you_mean("in_flght", ["in_flight", "vendor"])
     'Did you mean in_flight?'
@@ -115,5 +119,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 
 
 def one_of(names: Iterable[str]) -> str:
-    """What is allowed, for a message."""
+    """The allowed names, for a message."""
     return "one of " + ", ".join(sorted(names))

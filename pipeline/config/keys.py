@@ -1,4 +1,4 @@
-"""The tables of the configuration: which values they may hold, and what is wrong with one."""
+"""The keys of the configuration and the values that they accept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pipeline.model.quota import UNITS_S, Quota, parse_quota
 from pipeline.model.wire import header_fault
 
 AUTO = "auto"
-"""In place of a quota: what the vendor allows is learned from its replies."""
+"""In place of a quota: the rate is learned from the vendor's replies."""
 
-MAX_WINDOW = 1_000_000  # the gate remembers that many send times per quota: 8 MB
-MOST_DAYS = 36_500  # a time so long ago can still be said
+MAX_WINDOW = 1_000_000  # the limiter keeps that many send times per quota: 8 MB
+MOST_DAYS = 36_500  # dates can be computed that far back
 _PEER = re.compile(r"(.*@)?(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")  # a host, or [IPv6]
 REFERENCE = re.compile(r"\s*(env|file|command):\s*(\S.*?)\s*", re.DOTALL)
 
@@ -33,7 +33,7 @@ def _quotas(given: object) -> tuple[Quota, ...] | None:
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ValueError('should be a text such as "20/s", a list of such texts, or "auto"')
     if AUTO in texts:
-        raise ValueError('"auto" stands alone: what is learned goes with no quota')
+        raise ValueError('"auto" cannot be combined with other quotas')
     quotas = tuple(parse_quota(text) for text in texts)
     for quota in quotas:
         if quota.limit > MAX_WINDOW:
@@ -45,7 +45,7 @@ def _quotas(given: object) -> tuple[Quota, ...] | None:
 
 
 def _day_starts(given: object) -> object:
-    """Seconds after midnight UTC at which a day begins that is given as "00:00+02:00".
+    """Parse the start of a day, such as "00:00+02:00", to seconds after midnight UTC.
 
     >>> _day_starts("00:00+02:00"), _day_starts("08:30Z")
     (79200.0, 30600.0)
@@ -57,18 +57,20 @@ def _day_starts(given: object) -> object:
     except ValueError:
         start = time()
     offset = start.utcoffset()
-    if offset is None:  # a time of TOML never has one
+    if offset is None:  # a TOML time never has one
         raise ValueError('should be a time with its offset, such as "00:00+00:00"')
     since_midnight_s = 3600 * start.hour + 60 * start.minute + start.second
     return (since_midnight_s - offset.total_seconds()) % UNITS_S["day"]
 
 
 def known_zone(name: str) -> str:
-    """The name of a time zone. Raises ValueError where there is none of that name."""
+    """Return the name of a time zone. Raises ValueError if there is none of that name."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError('is no known time zone; expected a name such as "Europe/Berlin"') from None
+        raise ValueError(
+            'is not a known time zone; expected a name such as "Europe/Berlin"'
+        ) from None
     return name
 
 
@@ -87,7 +89,7 @@ def _proxy(given: str) -> str:
 
 
 def url_fault(url: str, *, allow_http: bool = False) -> str | None:
-    """What is wrong with a base URL, without the URL itself.
+    """The fault of a base URL, without the URL itself; None if it is valid.
 
     >>> url_fault("https://api.example/v2"), url_fault("http://127.0.0.1:8080")
     (None, None)
@@ -96,7 +98,7 @@ def url_fault(url: str, *, allow_http: bool = False) -> str | None:
     if parts is None:
         return wrong
     if "@" in parts.netloc:
-        return "should name no user and no password"
+        return "should contain no user and no password"
     is_http_allowed = allow_http or _is_loopback(parts.hostname or "")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_http_allowed):
         return "should start with https:// (http:// needs allow_http = true and shows credentials)"
@@ -104,29 +106,29 @@ def url_fault(url: str, *, allow_http: bool = False) -> str | None:
 
 
 def proxy_fault(url: str, *, may_name_user: bool = False) -> str | None:
-    """What is wrong with a proxy's URL, without the URL itself: it may hold a password.
+    """The fault of a proxy's URL, without the URL itself, which may hold a password.
 
     >>> proxy_fault("http://proxy.example:3128")
     >>> proxy_fault("https://proxy.example:3128")
-    'should start with http:// (TLS to the vendor goes through it all the same)'
+    'should start with http:// (TLS to the vendor passes through it)'
     """
     parts, wrong = _parts(url)
     if parts is None:
         return wrong
     if "@" in parts.netloc and not may_name_user:
-        return 'should name no user and no password; a proxy that needs them is "env:NAME"'
+        return 'should contain no user and no password; a proxy that needs them is "env:NAME"'
     if parts.scheme != "http":
-        return "should start with http:// (TLS to the vendor goes through it all the same)"
+        return "should start with http:// (TLS to the vendor passes through it)"
     return None
 
 
 def _parts(url: str) -> tuple[SplitResult, None] | tuple[None, str]:
-    """A URL taken apart, or why it cannot be."""
+    """Split a URL, or return why that is impossible."""
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
-    except ValueError:  # its words show what stands where the port should, perhaps a password
-        return None, "is no URL: its host or its port cannot be read"
+    except ValueError:  # its message shows the text in place of the port, perhaps a password
+        return None, "is not a URL: its host or its port cannot be read"
     is_plain = all("!" <= char <= "~" and char not in "?#\\" for char in url)
     if not host or not is_plain or not _PEER.fullmatch(parts.netloc):
         return None, "should be scheme, host and path, for example https://api.example.com/v2"
@@ -145,9 +147,9 @@ def _tls(given: object) -> object:
 
 
 class AccountKeys(BaseModel):
-    """What every account may have, whatever its vendor; None where the vendor's default holds.
+    """Keys that every account may have, whatever its vendor; None: the vendor's default applies.
 
-    quota       empty where it is to be learned
+    quota       empty if the rate is learned
     day_starts  seconds after midnight UTC; None: any 24 hours are a day
     """
 
@@ -158,25 +160,25 @@ class AccountKeys(BaseModel):
         default=None,
         description=(
             'Requests per time, spread evenly: "20/s", "1000/min", "12/6s", "5000/h", '
-            '"50000/day". All of a list hold at once. "1000/min burst" is used as fast as '
+            '"50000/day". All quotas of a list apply at once. "1000/min burst" is used as fast as '
             'possible. "auto" learns it.'
         ),
     )
     pacing: Literal["even", "strict"] = Field(
         default="even",
         description=(
-            "strict counts a request from its reply on: it holds whatever the network does, and "
-            "is slower."
+            "strict counts a request from its reply on: the quota is kept whatever the network "
+            "does, but runs are slower."
         ),
     )
     day_starts: Annotated[float | None, BeforeValidator(_day_starts)] = Field(
         default=None,
         description=(
-            "When the vendor's day begins. Without it, a quota per day holds in any 24 hours."
+            "When the vendor's day begins. Without it, a quota per day applies to any 24 hours."
         ),
     )
     in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
-        default=None, description="Requests under way at once."
+        default=None, description="Most concurrent requests."
     )
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
         default=None, description="For a whole attempt, connecting included."
@@ -185,7 +187,7 @@ class AccountKeys(BaseModel):
         default=None, description="For connecting; 10 if not given."
     )
     attempts: Annotated[int, Field(ge=1, le=100)] | None = Field(
-        default=None, description="How often a row is sent at most; 5 if not given."
+        default=None, description="Most attempts to send a row; 5 if not given."
     )
     max_wait_s: Annotated[float, Field(ge=0)] = Field(
         default=900.0, description="A longer pause that the vendor asks for stops the account."
@@ -230,7 +232,7 @@ class AccountKeys(BaseModel):
 
 
 class TopLevel(BaseModel):
-    """The file as a whole. What stands in its tables is checked one by one."""
+    """The file as a whole. Its tables are validated separately."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -243,7 +245,7 @@ class TopLevel(BaseModel):
         description="The file that runs share; not below reports or inputs.",
     )
     keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = Field(
-        default=90, description="How long finished runs stay on record."
+        default=90, description="Days after which finished runs may be removed."
     )
     timezone: Annotated[str, AfterValidator(known_zone)] | None = Field(
         default=None, description="Of dates without an offset. Without it they are errors."

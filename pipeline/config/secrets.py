@@ -1,4 +1,4 @@
-"""Reads secrets from where the configuration says that they are."""
+"""Reads secrets from the sources that the configuration references."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def _holds_secret(annotation: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """Reads references. A fault names account, key and source, never what was read.
+    """Reads references. A fault names account, key and source, never the secret.
 
-    account  whose they are; empty where they stand in `table` itself
-    folder   what the paths of files start from, and where commands run
+    account  the account's name; empty if the keys are in `table` itself
+    folder   base of relative paths, and working directory of commands
     """
 
     account: str
@@ -44,13 +44,13 @@ class Secrets:
     table: str = "accounts"
 
     def maybe(self, key: str, value: str) -> str:
-        """The secret where `value` is a reference, else `value`."""
+        """Return the secret if `value` is a reference, else `value`."""
         return self.read(key, value) if REFERENCE.fullmatch(value) else value
 
     def read(self, key: str, reference: str) -> str:
-        """The secret; empty after its fault was added.
+        """Return the secret; empty if there is a fault, which goes to `findings`.
 
-        Raises ValueError where `reference` is none.
+        Raises ValueError if `reference` is not a reference.
         """
         found = REFERENCE.fullmatch(reference)
         if found is None:
@@ -94,7 +94,7 @@ class Secrets:
                 cwd=self.folder,
                 env=dict(self.environ),
                 stdin=subprocess.DEVNULL,
-                capture_output=True,  # its error stream may hold the secret: it is not shown
+                capture_output=True,  # the error stream may hold the secret: it is not shown
                 timeout=COMMAND_TIMEOUT_S,
                 check=False,
             )
@@ -113,11 +113,11 @@ class Secrets:
 
 
 class _UnreadableError(Exception):
-    """Why a reference leads to no secret."""
+    """Why a reference cannot be read."""
 
 
 def _source(kind: str, what: str) -> str:
-    """A reference for a message; of a command only the program, its arguments may be secret.
+    """A reference for a message. Of a command only the program: its arguments may be secret.
 
     >>> _source("command", "vault read token=t"), _source("env", "KEY")
     ('the command vault', 'the environment variable KEY')

@@ -1,4 +1,4 @@
-"""Accounts at the simulator: nothing of them leads elsewhere, and no secret is read."""
+"""Directs accounts to the simulator: they send nothing elsewhere, and read no secret."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pipeline.config.keys import AccountKeys
 from pipeline.config.secrets import secret_keys
 from pipeline.vendors.kit.contract import TokenCall, Vendor, VendorSettings
 
-SAMPLE_QUOTA = "50/s"  # lively, and still slow enough to be watched
-SAMPLE_ATTEMPTS = 3  # what fails on purpose need not be waited for
+SAMPLE_QUOTA = "50/s"  # slow enough to watch a run
+SAMPLE_ATTEMPTS = 3  # rows that fail on purpose fail soon
 
 _ORIGIN = "{origin}"
-_PLACEHOLDER = "simulated"  # of a secret that a vendor needs and the simulator does not ask for
+_PLACEHOLDER = "simulated"  # for a secret that a vendor requires and the simulator does not check
 
 
 def at_simulator(entry: AccountEntry, base_url: str) -> AccountEntry:
-    """The same account at the simulator.
+    """Return the account at the simulator.
 
-    Addresses and secrets are the simulator's. All else stays the account's own, except where that
-    does not go together: an account that signs in otherwise than the simulator's takes over from
-    it what that needs, and no more.
+    Addresses and secrets are the simulator's. Other settings stay the account's own unless they
+    conflict: if the account signs in differently, the fewest settings that make it sign in at the
+    simulator are replaced.
     """
     vendor = entry.vendor
     given = _merged(vendor, entry.given, base_url)
@@ -46,7 +46,7 @@ def at_simulator(entry: AccountEntry, base_url: str) -> AccountEntry:
 
 
 def sample(vendor: Vendor[Any], base_url: str) -> AccountEntry:
-    """The account which a vendor's samples name."""
+    """The account that a vendor's samples name."""
     given = _simulated(vendor, base_url)
     return AccountEntry(
         name=SAMPLE_PREFIX + vendor.name,
@@ -61,7 +61,7 @@ def sample(vendor: Vendor[Any], base_url: str) -> AccountEntry:
 
 
 def _simulated(vendor: Vendor[Any], base_url: str) -> dict[str, Any]:
-    """The settings of the vendor's account at the simulator, its own addresses put in."""
+    """The vendor's settings for the simulator, with its addresses filled in."""
     required = {key for key, info in vendor.settings.model_fields.items() if info.is_required()}
     parts = urlsplit(base_url)
     origin = f"{parts.scheme}://{parts.netloc}"
@@ -78,7 +78,7 @@ def _is_address(value: object) -> bool:
 
 
 def _merged(vendor: Vendor[Any], own: Mapping[str, Any], base_url: str) -> dict[str, Any]:
-    """The account's `own` settings as far as they hold at the simulator; at worst none does."""
+    """The simulator's settings with as many of the account's `own` as possible."""
     simulated = _simulated(vendor, base_url)
     addresses = {key for key, value in vendor.simulated.items() if _is_address(value)}
     fixed = {*secret_keys(vendor), *addresses, "base_url"}
@@ -86,12 +86,12 @@ def _merged(vendor: Vendor[Any], own: Mapping[str, Any], base_url: str) -> dict[
     merged |= {key: value for key, value in own.items() if key not in fixed}
     either = [key for key in merged.keys() | simulated.keys() if key not in fixed]
     candidates = (
-        {key: value for key, value in merged.items() if key not in given_up}
-        | {key: simulated[key] for key in given_up if key in simulated}
-        for given_up in _fewest_first(sorted(either))
+        {key: value for key, value in merged.items() if key not in replaced}
+        | {key: simulated[key] for key in replaced if key in simulated}
+        for replaced in _fewest_first(sorted(either))
     )
-    wanted = _way_in(vendor, simulated)
-    return next(given for given in candidates if _way_in(vendor, given) == wanted)
+    wanted = _sign_in(vendor, simulated)
+    return next(given for given in candidates if _sign_in(vendor, given) == wanted)
 
 
 def _fewest_first(keys: list[str]) -> Iterator[tuple[str, ...]]:
@@ -103,11 +103,11 @@ def _fewest_first(keys: list[str]) -> Iterator[tuple[str, ...]]:
     return chain.from_iterable(combinations(keys, count) for count in range(len(keys) + 1))
 
 
-def _way_in(vendor: Vendor[Any], given: Mapping[str, Any]) -> tuple[type, str] | None:
-    """How and where an account of these settings signs in; None where they do not go together."""
+def _sign_in(vendor: Vendor[Any], given: Mapping[str, Any]) -> tuple[type, str] | None:
+    """How and where an account with these settings signs in; None if the settings conflict."""
     try:
         settings: VendorSettings = vendor.settings.model_validate(given)
     except ValidationError:
         return None
-    way = vendor.authenticate(settings)
-    return type(way), way.base_url if isinstance(way, TokenCall) else ""
+    found = vendor.authenticate(settings)
+    return type(found), found.base_url if isinstance(found, TokenCall) else ""

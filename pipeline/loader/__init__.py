@@ -1,6 +1,6 @@
-"""The loader: a file becomes a snapshot, its rows become typed jobs.
+"""The loader: turns a file into a snapshot, and its rows into typed jobs.
 
-All that is wrong with a file or a row without a request is found here.
+It finds every fault of a file or row that can be found without a request.
 
 Not here: which columns a vendor has (`vendors`) and how jobs are kept on disk (`jobs`).
 """

@@ -1,7 +1,7 @@
-"""Time zones in the Arrow schema that a Parquet footer may carry.
+"""Time zones in the Arrow schema of a Parquet footer.
 
-Source: Schema.fbs and Message.fbs of Apache Arrow, flatbuffers' internals. The schema says only how
-Arrow programs show what the file holds; moments are counted from 1970 in UTC all the same.
+Source: Schema.fbs and Message.fbs of Apache Arrow, flatbuffers' internals. A zone only affects how
+Arrow programs show a timestamp; it is stored as a count from 1970 in UTC.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _MOST_FIELDS = 40_000
 class Zone(NamedTuple):
     """A time zone in a schema.
 
-    path  names of the column and of what is nested in it
-    at    byte of the length of its text
+    path  names of the column and of its nested fields
+    at    byte at which the length of its name begins
     """
 
     path: tuple[str, ...]
@@ -35,11 +35,11 @@ class Zone(NamedTuple):
 
 
 def in_utc(stored: bytes) -> tuple[bytes, dict[str, str]] | None:
-    """The schema with UTC for every zone without a name, and what stood there, by column.
+    """Replace zones that are not named time zones with UTC.
 
-    stored  in base64, as in the footer; what is returned is as long
-
-    None where nothing needs to change, or where it is no such schema.
+    stored   the schema in base64, as in the footer
+    returns  the changed schema, of the same length, and the offset that each column had; None if
+             nothing has to change, or the bytes are not such a schema
     """
     try:
         data = bytearray(base64.b64decode(stored, validate=True))
@@ -53,7 +53,7 @@ def in_utc(stored: bytes) -> tuple[bytes, dict[str, str]] | None:
 
 
 def offset(zone: str) -> str | None:
-    """An offset from UTC as RFC 3339 writes it; None for what is none.
+    """An offset from UTC in the form of RFC 3339; None if `zone` is not an offset.
 
     >>> offset("+0530"), offset("-08"), offset("Europe/Berlin")
     ('+05:30', '-08:00', None)
@@ -69,7 +69,7 @@ def _known() -> frozenset[str]:
 
 
 def _zones(data: bytes) -> Iterator[Zone]:
-    """Tables may point at each other as they like, so what is looked at is counted."""
+    """All zones. Tables may refer to each other in cycles, so the number of fields is limited."""
     start = 8 if data[:4] == _CONTINUED else 4
     schema = _FlatTable(data, start + _number(data, start)).table(_HEADER)
     waiting: list[tuple[_FlatTable, tuple[str, ...]]] = []
@@ -89,7 +89,7 @@ def _zones(data: bytes) -> Iterator[Zone]:
 
 
 class _FlatTable:
-    """A table of a flatbuffer."""
+    """A table in a flatbuffer."""
 
     def __init__(self, data: bytes, at: int) -> None:
         self.data = data

@@ -1,4 +1,4 @@
-"""The rows of a snapshot become typed jobs, or `invalid` results with all their faults."""
+"""Binds the rows of a snapshot: each becomes a typed job, or an `invalid` result."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ from pipeline.store.frame_values import cells_of
 from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Account, Operation, VendorSettings
 
-_ROWS_AT_ONCE = 4_096  # as Python values; they are far larger than the frame
+_ROWS_AT_ONCE = 4_096  # Python values take far more memory than the frame
 _ROUTES_KEPT = 4_096
-_NAME_CHARS = 1_000  # more than any name has, so that what is cut is unknown all the same
+_NAME_CHARS = 1_000  # longer than any name; a cut name is unknown anyway
 
 IRREVERSIBLE = Fault(
     what="cannot be taken back", todo="Check the row; --allow irreversible sends it"
@@ -59,7 +59,10 @@ Emit = Callable[[Sequence[RowResult]], None]
 
 @dataclass(frozen=True, slots=True)
 class ClearedField:
-    """A field that the vendor will clear, for rows leave it out; in how many jobs."""
+    """A field that the vendor clears because jobs leave it out.
+
+    jobs  number of jobs that leave it out
+    """
 
     operation: str
     field: str
@@ -68,15 +71,15 @@ class ClearedField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """What the rows of a file became.
+    """The result of binding a file.
 
-    jobs          by account; only accounts that have any
-    rows          of the snapshot: all jobs, and the invalid ones
-    faults        of the invalid rows, the most frequent kind first
-    cleared       the most frequent first
-    irreversible  jobs that nothing takes back, by operation; only operations that have any
-    keeps         operations whose jobs are laid over what the vendor holds
-    has_befores   the jobs come from a plan, with what their entities hold
+    jobs                 jobs files by account; only accounts that have any
+    rows                 rows of the snapshot: jobs and invalid rows
+    faults               faults of the invalid rows, most frequent kind first
+    cleared              most frequent first
+    irreversible         number of jobs that cannot be undone, by operation that has any
+    keeps                operations whose jobs keep the values of fields that they leave out
+    has_previous_states  True if the jobs come from a plan
     """
 
     jobs: Mapping[str, JobsFile]
@@ -87,7 +90,7 @@ class Bound:
     cleared: tuple[ClearedField, ...] = ()
     irreversible: Mapping[str, int] = field(default_factory=dict)
     keeps: tuple[str, ...] = ()
-    has_befores: bool = False
+    has_previous_states: bool = False
 
     @property
     def repeated(self) -> int:
@@ -111,23 +114,22 @@ def bind(
     emit: Emit,
     known_runs: Callable[[str], bool] = lambda _name: False,
 ) -> Bound:
-    """Write a file of jobs per account into `folder`, and emit the invalid rows, both in row order.
+    """Write a jobs file per account into `folder`, and emit the invalid rows, both in row order.
 
-    operation, account  what the user asked for; None leaves it to the file
-    folder_operation    the operation whose drop folder the file lies in; None elsewhere
-    timezone            of dates without an offset, where the input's settings name none
+    operation, account  given with the command; None takes them from the file
+    folder_operation    the operation whose drop folder holds the file; None outside such a folder
+    timezone            of dates without an offset, if the input's settings have none
     force_order         send the rows of an earlier report as new ones
-    allow_irreversible  send also what nothing takes back; otherwise such rows are invalid
-    emit                is given some rows at a time
-    known_runs          whether a run of that name is on record: its rows have a place in time
+    allow_irreversible  send rows that cannot be undone; otherwise they are invalid
+    emit                called with some invalid rows at a time
+    known_runs          returns True if a run of that name is on record, so its rows have an order
 
-    Raises UsageError, ConfigError, or InputError where the file as a whole cannot be sent; then no
-    file of jobs is left. A corrupt snapshot raises `polars.exceptions.PolarsError`, a full disk
-    OSError.
+    Raises UsageError, ConfigError or InputError if the file as a whole cannot be sent; then no jobs
+    file is left. A corrupt snapshot raises `polars.exceptions.PolarsError`, a full disk OSError.
     """
     file = str(snapshot.source)
     with panics_as_input_errors(file):
-        _check_asked(file, operation, folder_operation, operations, account=(account, accounts))
+        _check_arguments(file, operation, folder_operation, operations, account=(account, accounts))
         named = operation or folder_operation
         found, routing = _routing(snapshot, named, operations, inputs)
         if not found:
@@ -144,14 +146,14 @@ def bind(
         )
         if not routing.headers and (faults := router.route(RoutingCells()).faults):
             raise InputError(replace(fault, file=file) for fault in faults)
-        has_places = {RUN, ROW}.issubset(snapshot.columns) and not force_order
+        has_origins = {RUN, ROW}.issubset(snapshot.columns) and not force_order
         return _bind_rows(
             snapshot,
             folder,
             readers=readers,
             accounts=accounts,
             routes=_Routes(router, routing),
-            since=OriginReader(known_runs) if has_places else None,
+            origins=OriginReader(known_runs) if has_origins else None,
             allow_irreversible=allow_irreversible,
             emit=emit,
         )
@@ -171,7 +173,7 @@ class _Routes:
         self._kept: dict[tuple[str | None, ...], Route] = {}
 
     def groups(self, frame: pl.DataFrame) -> dict[Route, list[int] | None]:
-        """The rows of each route, by their place in the frame; None means all of them."""
+        """The row indexes of each route; None stands for all rows of the frame."""
         if not any(self._headers):
             return {self._route((None,) * 4): None}
         columns = [
@@ -194,15 +196,15 @@ class _Routes:
         return route
 
 
-class _Placed(NamedTuple):
-    """A row's number and line, as messages give them."""
+class _Position(NamedTuple):
+    """The number and line of a row, for messages."""
 
     row: int
     line: int | None
 
 
 class _Binder:
-    """Binds frame after frame; holds what must outlive them: writers, counts, a few examples."""
+    """Binds one frame after another. Keeps writers, counts and a few examples."""
 
     def __init__(
         self,
@@ -212,7 +214,7 @@ class _Binder:
         readers: Mapping[str, RowReader],
         accounts: Mapping[str, Account],
         routes: _Routes,
-        since: OriginReader | None,
+        origins: OriginReader | None,
         allow_irreversible: bool,
         emit: Emit,
         stack: ExitStack,
@@ -222,7 +224,7 @@ class _Binder:
         self._readers = readers
         self._accounts = accounts
         self._routes = routes
-        self._since = since
+        self._origin_reader = origins
         self._allow_irreversible = allow_irreversible
         self._emit = emit
         self._stack = stack
@@ -236,7 +238,7 @@ class _Binder:
         self._irreversible: Counter[str] = Counter()
 
     def bind(self, frame: pl.DataFrame) -> None:
-        """Every row of a frame becomes a job in its account's file, or an invalid result."""
+        """Write each row of a frame to its account's jobs file, or emit it as invalid."""
         self._rows += frame.height
         jobs: dict[str, list[JobRow]] = {}
         groups = self._routes.groups(frame)
@@ -263,10 +265,12 @@ class _Binder:
         jobs: list[JobRow] = []
         cells = cells_of(frame, reader.sources)
         read = reader.read(cells, cells_of(frame, reader.foreign_sources))
-        for place, row, since in zip(_places(frame), read, self._sinces(frame), strict=True):
+        for place, row, origin in zip(_positions(frame), read, self._origins(frame), strict=True):
             job = reader.job(row)
-            faults = () if isinstance(since, RowOrigin) else since
-            if isinstance(job, tuple) or (faults := self._unfit(operation, settings, job, faults)):
+            faults = () if isinstance(origin, RowOrigin) else origin
+            if isinstance(job, tuple) or (
+                faults := self._job_faults(operation, settings, job, faults)
+            ):
                 self._refuse(place, route, (*job, *faults) if isinstance(job, tuple) else faults)
                 continue
             warnings = warn(job)
@@ -281,7 +285,7 @@ class _Binder:
                         repeatable(settings, job),
                         job.canonical_json(),
                         batch_key(settings, job),
-                        *since,
+                        *origin,
                         "",
                         reader.plan.keeps,
                     )
@@ -291,21 +295,21 @@ class _Binder:
             self._cleared[operation.name, name] += len(jobs)
         return jobs
 
-    def _sinces(self, frame: pl.DataFrame) -> Sequence[RowOrigin | tuple[Fault, ...]]:
-        if self._since is None:
+    def _origins(self, frame: pl.DataFrame) -> Sequence[RowOrigin | tuple[Fault, ...]]:
+        if self._origin_reader is None:
             return [NEW] * frame.height
-        return self._since.read(*cells_of(frame, [(RUN, None), (ROW, None)]))
+        return self._origin_reader.read(*cells_of(frame, [(RUN, None), (ROW, None)]))
 
-    def _unfit(
+    def _job_faults(
         self,
         operation: Operation[Any, Any],
         settings: VendorSettings,
         job: UpdateJob,
         faults: tuple[Fault, ...],
     ) -> tuple[Fault, ...]:
-        """Why a good job is not sent all the same; counts what cannot be taken back.
+        """The faults of a row with a valid job; counts jobs that cannot be undone.
 
-        faults  of its row that are known already
+        faults  known faults of the row
         """
         if (why := operation.refuse(settings, job)) is not None:
             faults = (Fault(what=why), *faults)
@@ -317,17 +321,19 @@ class _Binder:
             self._irreversible[operation.name] += 1
         return faults
 
-    def _note(self, place: _Placed, operation: str, row: ReadRow, warnings: Sequence[str]) -> None:
+    def _note(
+        self, place: _Position, operation: str, row: ReadRow, warnings: Sequence[str]
+    ) -> None:
         for name in row.cleared:
             self._cleared[operation, name] += 1
         for text in (*row.warnings, *warnings):
             self._warnings.add(text, place.row)
 
     def _refuse_all(self, frame: pl.DataFrame, route: Route) -> None:
-        for place in _places(frame):
+        for place in _positions(frame):
             self._refuse(place, route, route.faults)
 
-    def _refuse(self, place: _Placed, route: Route, faults: Sequence[Fault]) -> None:
+    def _refuse(self, place: _Position, route: Route, faults: Sequence[Fault]) -> None:
         for fault in faults:
             placed = replace(fault, file=self._file, row=place.row, line=place.line)
             self._faults.add((fault.what, fault.column), placed)
@@ -357,7 +363,7 @@ class _Binder:
         return lambda operation: readers[operation].plan.operation.batch_size(settings)
 
     def bound(self) -> Bound:
-        """What became of all rows, once the files are closed."""
+        """The result for all rows. Call it after the files are closed."""
         return Bound(
             jobs={name: self._writers[name].file() for name in sorted(self._writers)},
             rows=self._rows,
@@ -384,7 +390,7 @@ def _bind_rows(
     readers: Mapping[str, RowReader],
     accounts: Mapping[str, Account],
     routes: _Routes,
-    since: OriginReader | None,
+    origins: OriginReader | None,
     allow_irreversible: bool,
     emit: Emit,
 ) -> Bound:
@@ -395,7 +401,7 @@ def _bind_rows(
             readers=readers,
             accounts=accounts,
             routes=routes,
-            since=since,
+            origins=origins,
             allow_irreversible=allow_irreversible,
             emit=emit,
             stack=stack,
@@ -406,9 +412,9 @@ def _bind_rows(
     return binder.bound()  # the files are closed
 
 
-def _places(frame: pl.DataFrame) -> list[_Placed]:
+def _positions(frame: pl.DataFrame) -> list[_Position]:
     pairs = zip(frame[ROW_COLUMN].to_list(), frame[LINE_COLUMN].to_list(), strict=True)
-    return list(map(_Placed._make, pairs))
+    return list(map(_Position._make, pairs))
 
 
 def _structs(schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
@@ -426,7 +432,7 @@ def _row_readers(
     inputs: Mapping[str, InputSettings],
     timezone: str | None,
 ) -> dict[str, RowReader]:
-    """A reader for the rows of each operation; raises InputError for faults of the header."""
+    """A reader for the rows of each operation. Raises InputError for faults of the header."""
     plans = plan_header(
         snapshot.columns,
         routing,
@@ -446,7 +452,7 @@ def _check_routing(routing: Routing, snapshot: Snapshot) -> None:
     schema = pl.read_parquet_schema(snapshot.path)
     odd = [name for name in routing.headers if _names_nothing(schema[name])]
     if odd:
-        what = "a column that names things is no text"
+        what = "a column that names an operation or account does not hold text"
         raise InputError(
             Fault(what=what, file=str(snapshot.source), column=name) for name in sorted(odd)
         )
@@ -462,21 +468,21 @@ def _routing(
     known: Mapping[str, Operation[Any, Any]],
     inputs: Mapping[str, InputSettings],
 ) -> tuple[list[str], Routing]:
-    """The operations that rows ask for, and the routing columns as their settings have them.
+    """The operations of the rows, and the routing columns according to their settings.
 
-    named  the operation of the whole file; None leaves it to the rows
+    named  the operation of the whole file; None takes it from the rows
     """
     file = str(snapshot.source)
     if named:
         found = [named]
     else:
-        said = find_operation(snapshot.columns, inputs.values(), file)
-        _check_routing(said, snapshot)
-        found = _operations_in(snapshot, said, known)
+        columns = find_operation(snapshot.columns, inputs.values(), file)
+        _check_routing(columns, snapshot)
+        found = _operations_in(snapshot, columns, known)
     settings = [inputs[name] for name in found if name in inputs]
     routing = find_routing(snapshot.columns, settings, file)
-    if not named:  # whoever's settings found that column
-        routing = replace(routing, operation=said.operation)
+    if not named:  # found with the settings of any operation
+        routing = replace(routing, operation=columns.operation)
     _check_routing(routing, snapshot)
     return found, routing
 
@@ -484,21 +490,21 @@ def _routing(
 def _operations_in(
     snapshot: Snapshot, routing: Routing, known: Mapping[str, Operation[Any, Any]]
 ) -> list[str]:
-    """The known operations that rows of the file ask for, in the order of `known`."""
+    """The known operations that rows of the file name, in the order of `known`."""
     file, expected = str(snapshot.source), f"one of {', '.join(known)}"
     columns = [name for name in (routing.operation, routing.own_operation) if name is not None]
     if not columns:
-        what = "nothing says which operation its rows ask for"
+        what = "no operation is given for its rows"
         raise InputError([Fault(file=file, what=what, expected=expected, todo=SAY_OPERATION)])
     found: set[str] = set()
     example = None
     for frame in read_frames(snapshot.path, columns=columns):
         different = frame.select(pl.col(columns).cast(pl.String)).unique(maintain_order=True)
-        said = list(filter(None, map(_first_word, different.rows())))
-        found |= known.keys() & said
-        example = example or next(iter(said), None)
+        names = list(filter(None, map(_first_word, different.rows())))
+        found |= known.keys() & names
+        example = example or next(iter(names), None)
     if not found and snapshot.selected:
-        what = "no row names an operation that there is"
+        what = "no row names a known operation"
         value = shorten(example) if example else None
         fault = Fault(file=file, what=what, column=columns[0], value=value, expected=expected)
         raise InputError([fault])
@@ -506,11 +512,11 @@ def _operations_in(
 
 
 def _first_word(cells: Iterable[str | None]) -> str:
-    """What the first cell that is not empty says."""
+    """The text of the first cell that is not empty; empty if all are."""
     return next(filter(None, ((cell or "").strip(BLANKS_AROUND) for cell in cells)), "")
 
 
-def _check_asked(
+def _check_arguments(
     file: str,
     operation: str | None,
     folder_operation: str | None,
@@ -518,16 +524,16 @@ def _check_asked(
     *,
     account: tuple[str | None, Mapping[str, Any]],
 ) -> None:
-    """Raise UsageError for an operation or account that there is not, or for two operations.
+    """Raise UsageError for an unknown operation or account, or for two operations.
 
-    account  that is asked for, and those there are
+    account  the given account, and the known ones
     """
     _check_known("account", *account)
     _check_known("operation", operation, known)
     _check_known("operation", folder_operation, known)
     if operation and folder_operation and operation != folder_operation:
         raise UsageError(
-            f"{file} lies in the folder of {folder_operation}, the command says {operation}: "
+            f"{file} is in the folder of {folder_operation}, but --operation is {operation}: "
             "move the file, or leave out --operation"
         )
 

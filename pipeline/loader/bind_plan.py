@@ -1,4 +1,4 @@
-"""The rows of a plan become jobs again: what it holds is sent, where nothing has changed since."""
+"""Binds the rows of a plan: turns them into jobs, which are sent if nothing changed since."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _ENDS: Mapping[PlanKind, Status] = {
 }
 _HINTS: Mapping[PlanKind, str] = {
     PlanKind.UNCHANGED: "nothing to do",
-    PlanKind.MISSING: "check the id, and where the account looks for it; then make a new plan",
-    PlanKind.UNREAD: "make a new plan: what was not read is not sent",
-    PlanKind.CONFLICT: "see what it holds now; what is still wanted goes with a file of its own",
-    PlanKind.FINAL: "nothing takes this back",
-    PlanKind.INVALID: "mend the row in the file, then make a new plan",
+    PlanKind.MISSING: "check the id and the account's settings; then make a new plan",
+    PlanKind.UNREAD: "make a new plan: a row that was not read is not sent",
+    PlanKind.CONFLICT: "check its current value; send what is still needed in a new file",
+    PlanKind.FINAL: "this cannot be undone",
+    PlanKind.INVALID: "fix the row in the file, then make a new plan",
 }
 
 
@@ -55,10 +55,11 @@ def bind_plan(
     allow_irreversible: bool,
     emit: Emit,
 ) -> Bound:
-    """Write a file of jobs per account into `folder`, and emit how the other rows end.
+    """Write a jobs file per account into `folder`, and emit the results of the other rows.
 
-    accounts  those of the plan
-    Raises InputError where the plan cannot be used.
+    accounts  accounts of the plan
+
+    Raises InputError if the plan cannot be used.
     """
     with ExitStack() as stack:
         binder = _PlanBinder(
@@ -129,7 +130,7 @@ class _PlanBinder:
         account = self._accounts.get(row.account)
         operation = account.vendor.by_name.get(row.operation) if account else None
         if operation is None:
-            what = f"{row.operation} through {row.account}: there is none of that"
+            what = f"{row.operation} through {row.account}: there is no such operation or account"
             raise InputError([Fault(what=what, file=str(self._snapshot.source), row=row.row)])
         try:
             return operation, operation.job_type.trusted(row.job)
@@ -147,13 +148,13 @@ class _PlanBinder:
         return self._writers[account]
 
     def bound(self) -> Bound:
-        """What became of all rows, once the files are closed."""
+        """The result for all rows. Call it after the files are closed."""
         return Bound(
             jobs={name: self._writers[name].file() for name in sorted(self._writers)},
             rows=self._snapshot.selected,
             invalid=self._invalid,
             irreversible=dict(self._irreversible),
-            has_befores=True,
+            has_previous_states=True,
         )
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with one cell."""
+"""The error for one cell."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from __future__ import annotations
 class CellError(ValueError):
     """A cell that cannot be read.
 
-    what      what is wrong, the same words for every cell with this trouble
-    expected  what would have been right; None where `what` says it
-    todo      what to do about it; None where that is plain
+    what      what is wrong; the same text for every cell with this fault
+    expected  what would be right; None if `what` says it
+    todo      how to fix it; None if that is obvious
     """
 
     def __init__(self, what: str, expected: str | None = None, todo: str | None = None) -> None:

@@ -1,7 +1,7 @@
-"""One cell becomes the JSON value of its field. Pure.
+"""Converts a cell to the JSON value of its field. Pure.
 
-A cell is text (of a CSV, or of a text column of a Parquet file) or a value of the type that its
-Parquet column has. What means the same gives the same, wherever it stands.
+A cell is text (from a CSV file, or a text column of a Parquet file) or a value of its Parquet
+column's type. Cells with the same meaning give the same value in both formats.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from pipeline.model.errors import shorten
 
 
 class Absent(Enum):
-    """What stands in place of a value where a cell gives none."""
+    """The result for a cell without a value."""
 
     NOT_GIVEN = "not given"  # empty, or a Parquet null
-    OMITTED = "omit"  # left out on purpose, by that word
+    OMITTED = "omit"  # left out on purpose, with that word
 
 
 NULL = "null"
@@ -54,9 +54,9 @@ MISSING_WORDS = frozenset(
         "-nan",
     )
     for variant in (word, word.lower(), word.upper(), word.capitalize())
-    if variant not in {NULL, "nat", "Nat", "NAT"}  # the latter three could name something
+    if variant not in {NULL, "nat", "Nat", "NAT"}  # the last three may be names
 )
-"""How other programs write a missing value. In free text they are text all the same."""
+"""Placeholders of other programs for a missing value. In free text they are ordinary text."""
 
 BROKEN_FORMULAS = frozenset({"#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!", "#####"})
 
@@ -65,7 +65,7 @@ _WIDTHLESS = "".join(
 )
 _WHITE = " \xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205f\u3000"
 BLANKS_AROUND = _WHITE + _WIDTHLESS
-"""What nobody sees around a cell: blanks of every kind, and characters without a width."""
+"""Invisible characters stripped from a cell: blanks of every kind and zero-width characters."""
 
 _WHOLE = re.compile(r"[+-]?[0-9]+(?:\.0+)?")
 _DAMAGED_ID = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+[eE][+-]?[0-9]+|[eE][+-][0-9]+|[.,]0+)")
@@ -82,12 +82,12 @@ _CONTAINERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellContext:
-    """What the reading of a column's cells depends on, beside the field's `Cell`.
+    """How a column's cells are read, in addition to the field's `Cell`.
 
-    nullable       the field may be null
-    empty_is_null  an empty cell asks for null
+    nullable       True if the field may be null
+    empty_is_null  True if an empty cell means null
     timezone       of dates without an offset; None makes them errors
-    written_in     the offset that timestamps with one are written with; None keeps their own
+    written_in     offset in which to write timestamps that have one; None keeps their own
     """
 
     nullable: bool
@@ -96,38 +96,38 @@ class CellContext:
     written_in: tzinfo | None = None
 
 
-def cell_reader(cell: Cell, reading: CellContext) -> Callable[[Any], Any]:
-    """A function from a cell to a JSON value or `Absent`; it raises CellError.
+def cell_reader(cell: Cell, context: CellContext) -> Callable[[Any], Any]:
+    """Return a function from a cell to a JSON value or `Absent`. It raises CellError.
 
     >>> cell_reader(Cell(CellKind.INTEGER), CellContext(nullable=True))(" 10.0 ")
     10
     """
-    empty = None if reading.empty_is_null else Absent.NOT_GIVEN
-    parse = _parser(cell, reading)
-    words = _words(cell, reading, empty)
+    empty = None if context.empty_is_null else Absent.NOT_GIVEN
+    parse = _parser(cell, context)
+    words = _words(cell, context, empty)
     clean = _clean_free if cell.kind is CellKind.TEXT else _cleaner(cell)
 
     def read(value: Any) -> Any:
         if value is None:
             return empty
         if type(value) is not str:
-            return _typed(value, cell, reading)
+            return _typed(value, cell, context)
         text = clean(value)
         word = words.get(text, _NO_WORD)
-        return parse(text) if word is _NO_WORD else _said(word)
+        return parse(text) if word is _NO_WORD else _resolved(word)
 
     return read
 
 
-def column_reader(cell: Cell, reading: CellContext) -> Callable[[Iterable[Any]], list[Any]]:
-    """The same for a stretch of a column; a CellError stands where its value would.
+def column_reader(cell: Cell, context: CellContext) -> Callable[[Iterable[Any]], list[Any]]:
+    """Return a function from cells of a column to their values, with CellErrors in their place.
 
-    Values of equal cells may be one object: they MUST NOT be changed.
+    Equal cells may share one value object: callers MUST NOT change it.
 
     >>> column_reader(Cell(CellKind.INTEGER), CellContext(nullable=True))(["7", "", None])
     [7, <Absent.NOT_GIVEN: 'not given'>, <Absent.NOT_GIVEN: 'not given'>]
     """
-    read = cell_reader(cell, reading)
+    read = cell_reader(cell, context)
 
     def safely(value: Any) -> Any:
         try:
@@ -135,21 +135,21 @@ def column_reader(cell: Cell, reading: CellContext) -> Callable[[Iterable[Any]],
         except CellError as error:
             return error
 
-    if cell.kind in _WORTH_KEEPING:
-        kept = _Kept(safely)
+    if cell.kind in _CACHED_KINDS:
+        cache = _CellCache(safely)
         return lambda values: [
-            kept[value] if type(value) is str else safely(value) for value in values
+            cache[value] if type(value) is str else safely(value) for value in values
         ]
     return lambda values: [safely(value) for value in values]
 
 
-_WORTH_KEEPING = frozenset(CellKind) - {CellKind.ID, CellKind.TEXT}
-_KEPT_MOST = 4_096
-_KEPT_CHARS = 256
+_CACHED_KINDS = frozenset(CellKind) - {CellKind.ID, CellKind.TEXT}
+_CACHE_SIZE = 4_096
+_CACHED_CHARS = 256
 
 
-class _Kept(dict[str, Any]):
-    """Values of texts seen before: most cells repeat, and a lookup costs less than reading."""
+class _CellCache(dict[str, Any]):
+    """Values of cells seen before. Most cells repeat, and a lookup costs less than parsing."""
 
     def __init__(self, read: Callable[[str], Any]) -> None:
         super().__init__()
@@ -157,36 +157,34 @@ class _Kept(dict[str, Any]):
 
     def __missing__(self, text: str) -> Any:
         value = self._read(text)
-        if len(text) <= _KEPT_CHARS:
-            if len(self) >= _KEPT_MOST:
+        if len(text) <= _CACHED_CHARS:
+            if len(self) >= _CACHE_SIZE:
                 self.clear()
             self[text] = value
         return value
 
 
 def clean(text: str) -> str:
-    r"""Text of anything but free text, without the blanks around it.
-
-    Raises CellError for control characters.
+    r"""Strip the blanks around text that is not free text. Raises CellError for control characters.
 
     >>> clean("\u00a0 SKU-7\u200b")
     'SKU-7'
     """
     if text.isprintable():
-        return text.strip(" ")  # the only blank that counts as printable
+        return text.strip(" ")  # the only printable blank
     if found := has_control(text.translate(_LINE_ENDS)):
         raise CellError(f"a control character ({found})", "text without tabs and line ends")
     return text.strip(BLANKS_AROUND)
 
 
-_LINE_ENDS = {ord("\t"): "\x01", ord("\n"): "\x02", ord("\r"): "\x03"}  # refused as these are
+_LINE_ENDS = {ord("\t"): "\x01", ord("\n"): "\x02", ord("\r"): "\x03"}  # refused like these
 
 
 def _clean_json(text: str) -> str:
     if text.isprintable():
         return text.strip(" ")
     bare = text.strip(BLANKS_AROUND + "\t\r\n")
-    return bare if bare[:1] in {"[", "{"} else clean(text)  # JSON itself says what may stand in it
+    return bare if bare[:1] in {"[", "{"} else clean(text)  # the JSON reader checks its characters
 
 
 def _cleaner(cell: Cell) -> Callable[[str], str]:
@@ -199,28 +197,33 @@ def _clean_free(text: str) -> str:
     return text
 
 
-def _words(cell: Cell, reading: CellContext, empty: Any) -> dict[str, Any]:
-    """What whole cells mean whatever the field's type."""
+def _words(cell: Cell, context: CellContext, empty: Any) -> dict[str, Any]:
+    """Results for words that have a meaning in every type of field.
+
+    A tuple holds an error and its `todo`.
+    """
     words: dict[str, Any] = {"": empty, OMIT: Absent.OMITTED}
-    if reading.nullable:
+    if context.nullable:
         words[NULL] = None
     if cell.kind is CellKind.TEXT:
         return words
     hint = f"Write {NULL} for null, or {OMIT} to leave the field out"
-    todo = hint if reading.nullable else "Leave the cell empty where it is not given"
-    words |= dict.fromkeys(MISSING_WORDS, ("a program's word for a missing value", todo))
+    todo = hint if context.nullable else "Leave the cell empty if there is no value"
+    words |= dict.fromkeys(MISSING_WORDS, ("a placeholder for a missing value", todo))
     words |= dict.fromkeys(BROKEN_FORMULAS, ("the error value of a spreadsheet formula", None))
-    return words if reading.nullable else words | {NULL: ("null, which this field cannot be", None)}
+    return (
+        words if context.nullable else words | {NULL: ("null, but the field cannot be null", None)}
+    )
 
 
-def _said(word: Any) -> Any:
+def _resolved(word: Any) -> Any:
     if isinstance(word, tuple):
         raise CellError(word[0], todo=word[1])
     return word
 
 
-def _parser(cell: Cell, reading: CellContext) -> Callable[[str], Any]:
-    parse = _plain_parser(cell, reading)
+def _parser(cell: Cell, context: CellContext) -> Callable[[str], Any]:
+    parse = _plain_parser(cell, context)
     if cell.kind is CellKind.TEXT:
         return parse
 
@@ -233,15 +236,15 @@ def _parser(cell: Cell, reading: CellContext) -> Callable[[str], Any]:
 
 
 def spreadsheet_text(value: str) -> CellError:
-    """What is wrong with `="007"` and `'007`, by which a spreadsheet is told that 007 is text."""
+    """The error for `="007"` and `'007`, a spreadsheet's notation for text."""
     return CellError(
         "text in the notation of a spreadsheet",
-        f"the value that it stands for, {shorten(value)}",
+        f"the value itself, {shorten(value)}",
         "Write the value alone, in a column that is formatted as text",
     )
 
 
-def _plain_parser(cell: Cell, reading: CellContext) -> Callable[[str], Any]:
+def _plain_parser(cell: Cell, context: CellContext) -> Callable[[str], Any]:
     match cell.kind:
         case CellKind.ID:
             return read_id
@@ -250,7 +253,7 @@ def _plain_parser(cell: Cell, reading: CellContext) -> Callable[[str], Any]:
         case CellKind.BOOLEAN:
             return read_boolean
         case CellKind.DATE:
-            return lambda text: read_date_text(text, reading.timezone)
+            return lambda text: read_date_text(text, context.timezone)
         case CellKind.LIST | CellKind.MAP | CellKind.OBJECT:
             return lambda text: _read_container(text, cell)
         case CellKind.TEXT | CellKind.KEYWORD:
@@ -258,7 +261,7 @@ def _plain_parser(cell: Cell, reading: CellContext) -> Callable[[str], Any]:
 
 
 def read_id(text: str) -> str:
-    """The text of an id, unless a spreadsheet made a number of it.
+    """The text of an id. Raises CellError if a spreadsheet turned it into a number.
 
     >>> read_id("007")
     '007'
@@ -273,9 +276,9 @@ def read_id(text: str) -> str:
 
 
 def read_whole(text: str) -> int:
-    """A whole number: digits, a sign, and nothing but zeros after a point.
+    """A whole number: digits with an optional sign, and only zeros after a decimal point.
 
-    Three zeros after it are refused: `20.000` is twenty here and twenty thousand there.
+    Three zeros are refused: `20.000` may mean twenty or twenty thousand.
 
     >>> read_whole("10.0"), read_whole("-3")
     (10, -3)
@@ -293,9 +296,9 @@ def read_whole(text: str) -> int:
 
 def _two_readings(number: str, three: str) -> CellError:
     thousands = f"{number}{three}" if number.strip("+-0") else number
-    expected = f"{number} or {thousands}" if three == "000" else f"{thousands}, if that is meant"
+    expected = f"{number} or {thousands}" if three == "000" else f"{thousands}, if you mean that"
     return CellError(
-        "a number that can be read in two ways: decimals, or a separator of thousands",
+        "an ambiguous number: decimals, or a thousands separator",
         f"{expected}, in digits alone",
         "Export it as a whole number, without separators",
     )
@@ -345,8 +348,8 @@ def _read_container(text: str, cell: Cell) -> Any:
         ) from error
 
 
-def _typed(value: Any, cell: Cell, reading: CellContext) -> Any:
-    """A value that is no text, from a Parquet column."""
+def _typed(value: Any, cell: Cell, context: CellContext) -> Any:
+    """The JSON value of a typed Parquet value."""
     match cell.kind:
         case CellKind.ID | CellKind.TEXT | CellKind.KEYWORD:
             return _typed_text(value, cell.kind)
@@ -355,15 +358,15 @@ def _typed(value: Any, cell: Cell, reading: CellContext) -> Any:
         case CellKind.BOOLEAN if isinstance(value, bool):
             return value
         case CellKind.DATE:
-            return _typed_date(value, reading)
+            return _typed_date(value, context)
         case CellKind.LIST if isinstance(value, list):
-            return json_value(value, reading.timezone)
+            return json_value(value, context.timezone)
         case CellKind.MAP | CellKind.OBJECT if isinstance(value, dict):
-            return json_value(value, reading.timezone)
-    raise _other_type(value, cell.kind)
+            return json_value(value, context.timezone)
+    raise _wrong_type(value, cell.kind)
 
 
-def _other_type(value: Any, kind: CellKind) -> CellError:
+def _wrong_type(value: Any, kind: CellKind) -> CellError:
     if isinstance(value, TooLong):
         return CellError("the cell is too long", f"at most {MAX_CELL_BYTES} bytes")
     if isinstance(value, BeyondCalendar):
@@ -393,7 +396,7 @@ def _typed_text(value: Any, kind: CellKind) -> str:
         raise CellError(
             f"an id that is {kind_of(value)}", _EXPECTED_TYPE[kind], "Cast the column to text"
         )
-    raise _other_type(value, kind)
+    raise _wrong_type(value, kind)
 
 
 def _typed_whole(value: Any) -> int:
@@ -407,14 +410,14 @@ def _typed_whole(value: Any) -> int:
                 "not a whole number", "digits, with or without a sign", "It has decimals"
             )
         return in_64_bits(format(value.to_integral_value(), "f"))
-    raise _other_type(value, CellKind.INTEGER)
+    raise _wrong_type(value, CellKind.INTEGER)
 
 
-def _typed_date(value: Any, reading: CellContext) -> str:
+def _typed_date(value: Any, context: CellContext) -> str:
     if isinstance(value, datetime):
-        return read_timestamp(value, reading.timezone, reading.written_in)
+        return read_timestamp(value, context.timezone, context.written_in)
     if isinstance(value, date):
         raise CellError("a date without a time", _EXPECTED_TYPE[CellKind.DATE])
     if isinstance(value, BeyondCalendar | TooLong):
-        raise _other_type(value, CellKind.DATE)
+        raise _wrong_type(value, CellKind.DATE)
     raise CellError(f"{kind_of(value)}, not a date", _EXPECTED_TYPE[CellKind.DATE])

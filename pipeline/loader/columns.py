@@ -1,4 +1,4 @@
-"""What holds for the names of columns, whatever the format of the file. Pure."""
+"""Rules for column names, for every file format. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipeline.model import LINE_COLUMN, ROW_COLUMN, Fault, InputError
 from pipeline.model.errors import shorten
 
 MAX_COLUMNS = 10_000
-"""As many as a table of BigQuery may have; PostgreSQL stops at 1,600."""
+"""BigQuery's limit; PostgreSQL allows 1,600."""
 
 MAX_RECORD_BYTES = 8 << 20
-"""What a text without line ends, a quote left open, or a cell of Parquet may take of the memory."""
+"""Limit on memory for text without line ends, an unclosed quote, or a cell of Parquet."""
 MAX_NAME_CHARS = 1_000
-"""BigQuery stops at 300, PostgreSQL at 63; a JSON Pointer may be longer."""
+"""BigQuery allows 300, PostgreSQL 63; a JSON Pointer may be longer."""
 
 _OURS = (ROW_COLUMN, LINE_COLUMN)
 
 
 def is_unnamed(name: str) -> bool:
-    r"""Whether a column has no name but blanks.
+    r"""True if a column has no name, or only blanks.
 
     >>> is_unnamed(" \ufeff"), is_unnamed("id")
     (True, False)
@@ -30,10 +30,10 @@ def is_unnamed(name: str) -> bool:
 
 
 def check_names(names: Sequence[str], file: str, line: int | None = None) -> None:
-    """Raise InputError for names that occur twice, that are ours, or longer than any name.
+    """Raise InputError for names that are duplicate, reserved or too long.
 
-    names  as they stand in the file, in its order; unnamed ones may repeat
-    line   of the header
+    names  exactly as in the file, in its order; unnamed ones may repeat
+    line   line of the header; None for Parquet
 
     >>> check_names(["id", "name", " id "], "a.csv", 1)
     Traceback (most recent call last):
@@ -47,9 +47,9 @@ def check_names(names: Sequence[str], file: str, line: int | None = None) -> Non
 def too_many_columns(
     count: int, shown: Sequence[str], file: str, line: int | None = None
 ) -> InputError:
-    """What is wrong with a file of more than MAX_COLUMNS columns.
+    """The error for a file with more than MAX_COLUMNS columns.
 
-    shown  the first of their names, as far as they are known
+    shown  the first names, if they are known
     """
     return InputError(
         [
@@ -80,7 +80,7 @@ def _faults(names: Sequence[str], file: str, line: int | None) -> Iterator[Fault
             )
         elif name in _OURS:
             yield Fault(
-                what="this name is kept for the row numbers of the run",
+                what="this name is reserved for the row numbers of the run",
                 file=file,
                 line=line,
                 column=name,

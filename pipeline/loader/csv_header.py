@@ -1,4 +1,4 @@
-"""The start of a CSV text: byte order mark, `sep=` line, delimiter, names. Pure."""
+"""Reads the start of a CSV file: byte order mark, `sep=` line, delimiter, names. Pure."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _STATE_IT = """State it in the settings, as in: delimiter = "," (also for a file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderPlace:
-    """Where the header record stands.
+    """The position of the header record.
 
-    start_byte, end_byte  of the record in the text, its line end included
-    line                  on which it starts, from 1
-    blank_lines           before it
-    sep                   what a first line `sep=` names, possibly nothing; None without one
+    start_byte, end_byte  of the record in the text, including its line end
+    line                  line on which it starts, from 1
+    blank_lines           number of blank lines before it
+    sep                   delimiter in a first line `sep=`, possibly empty; None without such a line
     """
 
     has_bom: bool
@@ -38,7 +38,10 @@ class HeaderPlace:
 
 
 class DelimiterError(Exception):
-    """No single delimiter can be told from the header; the text says why, `todo` what to do."""
+    """The header does not determine the delimiter.
+
+    todo  what to do about it
+    """
 
     def __init__(self, why: str, todo: str) -> None:
         super().__init__(why)
@@ -46,9 +49,9 @@ class DelimiterError(Exception):
 
 
 def find_header(text: bytes, *, is_last: bool) -> HeaderPlace | None:
-    r"""The place of the header, or None where `text` does not reach so far.
+    r"""Find the header; None if `text` ends before the end of the header.
 
-    is_last  nothing follows: the header may lack its line end, and None means there is none
+    is_last  `text` is the whole file: the header may lack its line end, and None means no header
 
     >>> find_header(b'sep=;\n\nid;"a\nb"\n1;2\n', is_last=False)
     HeaderPlace(has_bom=False, sep=';', line=3, blank_lines=1, start_byte=7, end_byte=16)
@@ -82,27 +85,27 @@ def find_header(text: bytes, *, is_last: bool) -> HeaderPlace | None:
     return None
 
 
-def find_delimiter(header: bytes, *, sep: str | None, said: str | None) -> str:
+def find_delimiter(header: bytes, *, sep: str | None, setting: str | None) -> str:
     r"""The delimiter of a file with this header record.
 
-    sep   from a `sep=` line; None without one
-    said  what the caller says; None leaves it to the header
-    raises DelimiterError; QuoteError for a quote left open
+    sep      from a `sep=` line; None without one
+    setting  from the settings; None detects it from the header
+    raises   DelimiterError; QuoteError for an unclosed quote
 
-    >>> find_delimiter(b'id;"a,b";c\n', sep=None, said=None)
+    >>> find_delimiter(b'id;"a,b";c\n', sep=None, setting=None)
     ';'
     """
     if sep is not None and sep not in DELIMITERS:
-        raise DelimiterError(f"sep={sep} names no delimiter that is known here", "Export again")
-    if sep is not None and said is not None and sep != said:
+        raise DelimiterError(f"sep={sep} is not a known delimiter", "Export again")
+    if sep is not None and setting is not None and sep != setting:
         raise DelimiterError(
-            f"the file says sep={sep}, the settings say {said!r}", "Leave the setting out"
+            f"the file has sep={sep}, the settings have {setting!r}", "Remove the setting"
         )
     if header.count(QUOTE) % 2:
         whole_records(header, ",", is_last=True)
     outside = b"".join(header.split(QUOTE)[::2]).decode(errors="replace")
     counts = Counter({mark: outside.count(mark) for mark in DELIMITERS if mark in outside})
-    if known := sep or said:
+    if known := sep or setting:
         if counts and known not in counts:
             raise DelimiterError(
                 f"the header has no {known!r}, but {next(iter(counts))!r}",
@@ -115,7 +118,7 @@ def find_delimiter(header: bytes, *, sep: str | None, said: str | None) -> str:
 
 
 def header_names(header: bytes, delimiter: str) -> tuple[str, ...]:
-    r"""The names in a header record, as they stand.
+    r"""The names in a header record, exactly as written.
 
     Raises QuoteError, and UnicodeDecodeError.
 
@@ -136,7 +139,7 @@ def _line_end(text: bytes, start: int, *, is_last: bool) -> int | None:
 
 
 def _record_end(text: bytes, start: int, *, is_last: bool) -> int | None:
-    """Behind the first line end outside quotes; None where the text does not reach so far."""
+    """The byte after the first line end outside quotes; None if the text ends before it."""
     end = _line_end(text, start, is_last=is_last)
     while end is not None and text.count(QUOTE, start, end) % 2:
         if end == len(text):

@@ -1,8 +1,8 @@
-r"""The quotes of a CSV text taken out, strictly. Pure.
+r"""Removes the quotes of CSV text, strictly. Pure.
 
-What a quote protects (delimiters, line ends, quotes) is replaced by stand-ins: control characters
-that no input may contain. What is left has one record a line and one field between two
-delimiters, so it can be split in bulk, and `stand_ins` tells what to put back.
+Quoted delimiters, line ends and quotes are replaced by stand-ins: control characters that no input
+may contain. The result has one record per line and one field between two delimiters, so it can be
+split in bulk. `stand_ins` maps each stand-in back.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ NEWLINE_STAND_IN = "\x1e"
 _DELIMITER_STAND_IN = "\x1f"
 _QUOTE_STAND_IN = "\x1d"
 _RETURN_STAND_IN = "\x1c"
-_MARK = "\x1b"  # keeps a quoted blank cell apart from a blank line
+_MARK = "\x1b"  # distinguishes a quoted blank cell from a blank line
 
 
 def stand_ins(delimiter: str) -> dict[str, str]:
-    r"""Each stand-in and what it stands for.
+    r"""The original text of each stand-in.
 
     >>> stand_ins(";")["\x1f"]
     ';'
@@ -34,11 +34,11 @@ def stand_ins(delimiter: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class CsvRecords:
-    """The whole records at the start of a text.
+    """The complete records at the start of a text.
 
     plain       without quotes, with stand-ins
-    used_bytes  how much of the text they took
-    is_quoted   whether there were quotes, so whether there may be stand-ins
+    used_bytes  their length in the text
+    is_quoted   True if there were quotes, so there may be stand-ins
     """
 
     plain: bytes
@@ -47,7 +47,7 @@ class CsvRecords:
 
 
 class QuoteError(Exception):
-    """A quote that is not where a quote may be.
+    """A misplaced quote.
 
     at_byte    offset of the cell's opening quote, or of the stray one
     is_closed  False for a quote that the text never closes
@@ -62,9 +62,10 @@ class QuoteError(Exception):
 
 
 def whole_records(text: bytes, delimiter: str, *, is_last: bool) -> CsvRecords:
-    r"""The whole records that `text`, which starts at a record's start, begins with.
+    r"""The complete records at the start of `text`.
 
-    is_last   nothing follows: the last record needs no line end
+    text      starts at the start of a record
+    is_last   `text` ends the file: the last record needs no line end
     raises    QuoteError
 
     >>> whole_records(b'1,"a,b"\n2,"c', ",", is_last=False)
@@ -85,11 +86,11 @@ def whole_records(text: bytes, delimiter: str, *, is_last: bool) -> CsvRecords:
 
 
 # Split at its quotes, a text alternates between parts outside (even) and inside (odd) of quotes.
-# A quote written as two leaves an empty part outside between them.
+# A doubled quote leaves an empty part outside.
 
 
 def _check(parts: list[bytes], delimiter: bytes) -> None:
-    """Every part outside must touch the quotes with a delimiter or a line end."""
+    """Raise QuoteError unless a delimiter or line end is between each quote and unquoted text."""
     before_quote = (delimiter, b"\n")
     after_quote = (delimiter, b"\n", b"\r\n", b"\r")
     is_even = len(parts) % 2 == 1
@@ -134,7 +135,7 @@ def _plain(parts: list[bytes], delimiter: bytes) -> bytes:
 
 
 def _opened_at(parts: list[bytes], inside: int) -> int:
-    """Where the quote that opened the cell with the part `inside` stands."""
+    """The offset of the quote that opens the cell containing part `inside`."""
     while inside > 1 and not parts[inside - 1]:
         inside -= 2
     return _offset(parts, inside) - 1

@@ -1,6 +1,6 @@
-"""The strict CSV reader: chunks of text in, frames of checked records out.
+"""The strict CSV reader: takes chunks of text and returns frames of checked records.
 
-Does no I/O. What a chunk holds is checked and split in bulk, never record by record.
+Does no I/O. Checks and splits a chunk in bulk, never record by record.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pipeline.model.errors import shorten
 
 _SHOWN_NAMES = 5
 MAX_FAULTS = 5
-"""Of one kind, in one message."""
+"""Most faults of one kind in a message."""
 
 _CONTROLS = bytes(c for c in (*range(32), 127) if c not in b"\t\n\r")
 _CONTROL = re.compile(b"[" + re.escape(_CONTROLS) + b"]")
@@ -52,17 +52,18 @@ _TEXT = "text"
 
 
 class CsvReader:
-    """The records of one CSV text, each checked.
+    """Reads and checks the records of one CSV text.
 
-    chunks     the text in pieces of any size, but each small: a piece is worked on as a whole
-    file       its name, for messages
-    delimiter  None leaves it to the header
-    recode     the command that converts the file to UTF-8, for a message
+    chunks     pieces of the text; each is processed as a whole, so they must be small
+    file       name of the file, for messages
+    delimiter  None detects it from the header
+    recode     command that converts the file to UTF-8, for a message
 
-    The header is read at once: `delimiter`, `has_bom`, `newline` as it ends (line ends may be
-    mixed). `frames` gives `__row`, `__line` and the named columns as text; after it `rows`,
-    `blank_lines` and `lacks_last_end` are final: whether the last record, alone of all, has no line
-    end. Both raise InputError: the first fault of the file, and a few more of its kind.
+    The constructor reads the header and sets `delimiter`, `has_bom` and `newline` (the header's
+    line end; those of records may differ). `frames` returns `__row`, `__line` and the named columns
+    as text. After it, `rows`, `blank_lines` and `lacks_last_end` are final; the last is True if
+    only the last record has no line end. Both raise InputError with the first fault of the file,
+    and a few more of its kind.
     """
 
     unread: Mapping[str, tuple[str, str]] = MappingProxyType({})
@@ -83,12 +84,14 @@ class CsvReader:
         self._chunks = iter(chunks)
         self._file = file
         self._recode = recode
-        self._text = b""  # read, but not yet turned into records
-        self._at_byte = 0  # where that starts in the file
-        self._line = 1  # and on which line
+        self._text = b""  # read, but not split into records yet
+        self._at_byte = 0  # where `_text` starts in the file
+        self._line = 1  # line on which `_text` starts
         self._is_in_header = True
         self._has_ended = False
-        self._refused = b""  # follows upon the text, told when that has been taken
+        self._refused = (
+            b""  # faulty bytes after `_text`; reported once the records before them are read
+        )
         place = self._find_header()
         self._drop(place.start_byte)
         self.blank_lines = place.blank_lines
@@ -100,22 +103,22 @@ class CsvReader:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names as they stand of the columns that have one; the others must be empty."""
+        """The exact names of the named columns. Columns without a name must be empty."""
         return tuple(name for name in self._names if not is_unnamed(name))
 
     @property
     def schema(self) -> pl.Schema:
-        """Of the frames."""
+        """The schema of the frames."""
         numbers = {ROW_COLUMN: pl.Int64, LINE_COLUMN: pl.Int64}
         return pl.Schema({**numbers, **dict.fromkeys(self.columns, pl.String)})
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """The records in order, a frame for those that a chunk completes."""
+        """The records in order; one frame per chunk, if it completes a record."""
         while not self._has_ended:
             self._read_more()
             records = self._whole_records(is_last=self._has_ended)
             if records.used_bytes:
-                yield self._take(records)
+                yield self._frame(records)
 
     # Chunks ------------------------------------------------------------------------------------
 
@@ -157,12 +160,12 @@ class CsvReader:
         return place
 
     def _read_header(
-        self, header: bytes, sep: str | None, said: str | None
+        self, header: bytes, sep: str | None, setting: str | None
     ) -> tuple[str, tuple[str, ...]]:
-        """The delimiter and all names as they stand, blank ones too; the header leaves the text."""
+        """The delimiter and the exact names, including blank ones. Drops the header."""
         line = self._line
         try:
-            known = find_delimiter(header, sep=sep, said=said)
+            known = find_delimiter(header, sep=sep, setting=setting)
             self._check_count(header, known)
             names = header_names(header, known)
         except UnicodeDecodeError as error:
@@ -184,10 +187,10 @@ class CsvReader:
         return known, names
 
     def _check_count(self, header: bytes, delimiter: str) -> None:
-        """Raise InputError for more columns than a table of any warehouse has."""
+        """Raise InputError for more than MAX_COLUMNS columns."""
         if header.count(delimiter.encode()) < MAX_COLUMNS:
             return
-        if found := _LONE_RETURN.search(header):  # then it is no header, but all of the file
+        if found := _LONE_RETURN.search(header):  # then `header` is the whole file
             self._refuse_return(None, self._line, found.start())
         plain = whole_records(header, delimiter, is_last=True).plain
         count = plain.count(delimiter.encode()) + 1
@@ -198,8 +201,8 @@ class CsvReader:
 
     # Records -----------------------------------------------------------------------------------
 
-    def _take(self, records: CsvRecords) -> pl.DataFrame:
-        """The records as a frame; they leave the text."""
+    def _frame(self, records: CsvRecords) -> pl.DataFrame:
+        """The records as a frame. Drops them from the text."""
         try:
             plain = records.plain
             text = (plain.replace(b"\r\n", b"\n") if b"\r" in plain else plain).decode()
@@ -232,7 +235,7 @@ class CsvReader:
         return frame.insert_column(0, rows.alias(ROW_COLUMN))
 
     def _check_shape(self, lines: pl.DataFrame, *, is_cut: bool) -> None:
-        """Every record has no lone carriage return, and as many fields as the header."""
+        """Raise InputError for a lone carriage return or a wrong number of fields."""
         text = lines[_TEXT]
         if (returns := text.str.contains("\r", literal=True)).any():
             row, line, *_ = lines.filter(returns).row(0)
@@ -244,7 +247,10 @@ class CsvReader:
             self._refuse_fields(ragged, cut_row=self.rows + lines.height if is_cut else None)
 
     def _split(self, lines: pl.DataFrame, quoted: str) -> pl.DataFrame:
-        """The records in columns; `quoted` is their text where it may hold stand-ins."""
+        """Split records into columns.
+
+        quoted  their text if it may hold stand-ins, else empty
+        """
         fields = lines[_TEXT].str.split_exact(self.delimiter, len(self._names) - 1)
         cells = fields.struct.unnest().select(
             self._restored(pl.nth(place), quoted).alias(str(place))
@@ -265,7 +271,7 @@ class CsvReader:
         return cell
 
     def _check_unnamed(self, numbers: pl.DataFrame, cells: pl.DataFrame) -> None:
-        """Columns without a name are empty."""
+        """Raise InputError for a value in a column without a name."""
         for place, name in enumerate(self._names):
             cell = cells[str(place)]
             if is_unnamed(name) and (filled := cell != "").any():
@@ -281,15 +287,16 @@ class CsvReader:
     # Faults ------------------------------------------------------------------------------------
 
     def _skip_to(self, byte: int) -> int | None:
-        """Take the records before a fault, as they may have faults of their own.
+        """Check the records before a fault, which may have earlier faults.
 
-        Then `_line` is where the record with the fault starts; returns its row, None in the header.
+        Afterwards `_line` is the first line of the record with the fault. Returns the row of that
+        record; None if the fault is in the header.
         """
         self._text = self._text[:byte]
         if self._is_in_header:
             return None
         if (records := self._whole_records(is_last=False)).used_bytes:
-            self._take(records)
+            self._frame(records)
         return self.rows + 1
 
     def _refuse_control(self) -> NoReturn:
@@ -312,7 +319,7 @@ class CsvReader:
         )
 
     def _padding_bytes(self) -> int:
-        """How many NUL bytes the file ends in, from here on; 0 where anything else follows."""
+        """Number of NUL bytes from here to the end of the file; 0 if any other byte follows."""
         count = 0
         for chunk in chain((self._refused,), self._chunks):
             if chunk.strip(b"\0"):
@@ -358,7 +365,7 @@ class CsvReader:
         raise self._error(what, row=row, line=self._line_of_fault(), value=shorten(near), todo=todo)
 
     def _spreadsheet_text(self, at: int) -> str | None:
-        """What stands between the quotes of `="..."`, where the cell of the quote at `at` is so."""
+        """The quoted text if the cell of the quote at `at` is `="..."`, else None."""
         before = self._text[max(0, at - 2) : at]
         is_formula = before[-1:] == b"=" and before[:-1] in {
             b"",
@@ -427,7 +434,7 @@ class CsvReader:
         raise InputError(faults)
 
     def _line_of_fault(self) -> int:
-        """In the header the line of the fault itself, behind it that of the record's start."""
+        """The line of the fault in the header; for a record, the line on which it starts."""
         return self._line + (self._text.count(b"\n") if self._is_in_header else 0)
 
     def _error(  # one place for the name of the file

@@ -1,4 +1,4 @@
-"""Dates of cells: ISO 8601 text or a Parquet timestamp becomes RFC 3339 text. Pure."""
+"""Converts dates in ISO 8601 text or Parquet timestamps to RFC 3339 text. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.loader.cell_error import CellError
 
 _DATE_TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
-    r" ?(?:([Zz]|UTC)|([+-])(\d\d):?(\d\d)?)?",  # BigQuery writes a blank and UTC
+    r" ?(?:([Zz]|UTC)|([+-])(\d\d):?(\d\d)?)?",  # BigQuery writes " UTC"
     re.ASCII,
 )
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -25,7 +25,7 @@ _SET_TIMEZONE = (
 
 
 def read_date_text(text: str, zone: tzinfo | None) -> str:
-    """An ISO 8601 date and time as RFC 3339 text, to the microsecond, with its own offset.
+    """Convert an ISO 8601 date and time to RFC 3339 text, to the microsecond, with its own offset.
 
     zone  of a date without an offset; None makes such a date an error
 
@@ -42,7 +42,7 @@ def read_date_text(text: str, zone: tzinfo | None) -> str:
     year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = found.groups()
     microsecond = int((fraction or "0").ljust(6, "0")[:6])
     try:
-        moment = datetime(  # noqa: DTZ001 - its offset is handled apart, and kept
+        moment = datetime(  # noqa: DTZ001 - its offset is kept separately
             int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond
         )
     except ValueError as error:
@@ -55,18 +55,18 @@ def read_date_text(text: str, zone: tzinfo | None) -> str:
 
 
 def beyond_calendar(value: str) -> CellError:
-    """What is wrong with a moment that no calendar here holds, `infinity` among them."""
+    """The error for a timestamp outside Python's calendar, such as `infinity`."""
     return CellError(
         f"a timestamp outside the years 1 to 9999 ({value})"
         if "inf" in value
         else "a timestamp outside the years 1 to 9999",
         _EXPECTED,
-        "A date that never comes is written null, or omit, where the field allows that",
+        "For a date that never comes write null, or omit, if the field allows it",
     )
 
 
 def offset_zone(offset: str) -> tzinfo:
-    """The zone of an offset as RFC 3339 writes it.
+    """The time zone of an offset in the form of RFC 3339.
 
     >>> offset_zone("-03:30").utcoffset(None) == timedelta(hours=-3.5)
     True
@@ -77,10 +77,10 @@ def offset_zone(offset: str) -> tzinfo:
 
 
 def read_timestamp(value: datetime, zone: tzinfo | None, written_in: tzinfo | None = None) -> str:
-    """A timestamp of a Parquet file as RFC 3339 text.
+    """Convert a timestamp of a Parquet file to RFC 3339 text.
 
-    zone        of one without an offset; None makes it an error
-    written_in  the offset to write one with; None keeps its own
+    zone        of a timestamp without an offset; None makes it an error
+    written_in  offset in which to write it; None keeps its own
 
     >>> read_timestamp(datetime(2026, 12, 31, 18, tzinfo=UTC), None)
     '2026-12-31T18:00:00+00:00'
@@ -88,7 +88,7 @@ def read_timestamp(value: datetime, zone: tzinfo | None, written_in: tzinfo | No
     if value.tzinfo is None:
         return _local(value, zone)
     if written_in is not None:
-        with suppress(OverflowError):  # at the edge of the calendar it stays in UTC
+        with suppress(OverflowError):  # stays in UTC at the edge of the calendar
             value = value.astimezone(written_in)
     return _rfc_3339(value.replace(tzinfo=None), _offset_of(value))
 
@@ -104,7 +104,7 @@ def _local(moment: datetime, zone: tzinfo | None) -> str:
             there = moment
         what = "a time that happens twice" if there == moment else "a time that does not exist"
         raise CellError(
-            f"{what} in {zone}, for the clock changes there",
+            f"{what} in {zone}, because the clock changes then",
             _EXPECTED,
             "Write the offset (Z, +hh:mm)",
         )
@@ -115,7 +115,7 @@ def _offset_of(moment: datetime) -> str:
     offset = moment.utcoffset() or timedelta()
     minutes, rest_s = divmod(int(offset.total_seconds()), 60)
     if rest_s:
-        raise CellError("a date whose offset is no whole minute", _EXPECTED)
+        raise CellError("a date whose offset is not in whole minutes", _EXPECTED)
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
 
 
@@ -127,9 +127,7 @@ def _offset(sign: str, hours: str, minutes: str) -> str:
 
 
 def _rfc_3339(moment: datetime, offset: str) -> str:
-    text = moment.isoformat(
-        sep="T"
-    )  # year to second, and six digits of a fraction where it has one
+    text = moment.isoformat(sep="T")  # to the second, with six decimals if it has a fraction
     return (text.rstrip("0") if moment.microsecond else text) + offset
 
 
@@ -140,7 +138,7 @@ def _not_a_date(text: str) -> CellError:
         return CellError(
             "a number, not a date",
             _EXPECTED,
-            "A spreadsheet shows its dates so when their format is lost: write them as text",
+            "A spreadsheet shows dates like this if their format is lost: write them as text",
         )
     if _DATE.fullmatch(text):
         return CellError("a date without a time", _EXPECTED)

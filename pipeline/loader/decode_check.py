@@ -1,10 +1,10 @@
-"""Parquet is decoded in a process of its own first: the library that does it may die of a file.
+"""Decodes a Parquet file in a process of its own first, because the library may crash.
 
     python -m pipeline.loader.decode_check DESCRIPTOR NAME PACKED_BYTES
 
-A page may state a size that no machine has, and a table more than the memory that is left; then the
-process that decodes it ends, instead of raising. What is merely broken is told in words: as JSON on
-the standard output. Nothing that the library itself says reaches anybody.
+A page may state a size larger than any memory, and a table may need more memory than is left. Then
+the decoding process ends instead of raising an error. Faults of the file are written as JSON to the
+standard output. Messages of the library are never shown.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pipeline.model import Fault, InputError, RunAborted
 
 _REFUSED = 3
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
-"""What ends a process for its own doing."""
+"""Signals that a process causes itself."""
 _SHOWN_CHARS = 300
 
 
 def check_decodes(descriptor: int, file: str, packed_bytes: int) -> None:
-    """Raise InputError where the file cannot be decoded whole, or where doing so ends the process.
+    """Decode the whole file in another process.
 
-    RunAborted where something else ends it, such as Ctrl-C.
-
-    descriptor    of what polars decodes
+    descriptor    open on the file that polars decodes
     file          its name, for messages
-    packed_bytes  how large the file is
+    packed_bytes  size of the file
+    raises        InputError if the file cannot be decoded or crashes the process; RunAborted if
+                  something else ends the process, such as Ctrl-C
     """
     command = [sys.executable, "-m", __name__, str(descriptor), file, str(packed_bytes)]
-    done = subprocess.run(  # noqa: S603 - ourselves
+    done = subprocess.run(  # noqa: S603 - our own module
         command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -51,29 +51,29 @@ def check_decodes(descriptor: int, file: str, packed_bytes: int) -> None:
         raise _ended(done.returncode, file, done.stderr.decode(errors="replace"))
 
 
-def _ended(code: int, file: str, words: str) -> InputError | RunAborted:
-    """Why the process ended that should decode the file.
+def _ended(code: int, file: str, stderr: str) -> InputError | RunAborted:
+    """The error for a decoding process that ended with this exit code.
 
     >>> print(_ended(-9, "a.parquet", ""))
-    a.parquet: decoding it was killed (SIGKILL), as a system does where memory runs out. Write it \
+    a.parquet: decoding it was killed (SIGKILL), as happens when memory runs out. Write it \
 with fewer rows in a row group, or give this machine more memory
     """
     if code > 0:
-        last = words.strip().rpartition("\n")[2][:_SHOWN_CHARS]
+        last = stderr.strip().rpartition("\n")[2][:_SHOWN_CHARS]
         return RunAborted(f"{file} was not read: the process that decodes it failed ({last})")
     how = signal.Signals(-code).name
     if -code == signal.SIGKILL:
-        what = f"decoding it was killed ({how}), as a system does where memory runs out"
+        what = f"decoding it was killed ({how}), as happens when memory runs out"
         todo = "Write it with fewer rows in a row group, or give this machine more memory"
     elif -code in _CRASHES:
-        what, todo = f"is broken: decoding it ends the process ({how})", AGAIN
+        what, todo = f"is broken: decoding it crashes ({how})", AGAIN
     else:
         return RunAborted(f"{file} was not read: {how} ended it. Nothing was sent")
     return InputError([Fault(what=what, file=file, todo=todo)])
 
 
 def main(descriptor: int, file: str, packed_bytes: int) -> int:
-    """Decode all of it; the exit code."""
+    """Decode the whole file; return the exit code."""
     try:
         _decode(descriptor, file, packed_bytes)
     except InputError as error:
@@ -96,7 +96,7 @@ def _decode(descriptor: int, file: str, packed_bytes: int) -> None:
             pass
     except InputError as error:
         if error.faults[0].column is None and (broken := reader.broken_columns()):
-            what = "cannot be decoded: it is damaged, or written in a way that is not known here"
+            what = "cannot be decoded: it is damaged, or in an unknown format"
             raise InputError(
                 Fault(what=what, file=file, column=name, todo=AGAIN) for name in broken
             ) from None

@@ -1,4 +1,4 @@
-"""The fields of a job type as columns: how a cell is read, whether null may stand there. Pure."""
+"""The fields of a job type as columns: how a cell is read, and if it may be null. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from functools import cache
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
 from pipeline.model import Cell, CellKind, UpdateJob
 
 ANY_KEY = "*"
-"""Stands for every key among a MAP's members; at the end of a name, for all that start so."""
+"""Every key, among a MAP's members; at the end of a name, every name with that start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What a column can be for: a field of the job, or a member of one.
+    """A field of a job that a column can fill, or a member of one.
 
     path         field, then member, then its member, ...
-    is_required  a row must give it, whatever the settings say; never True of a member
+    is_required  True if a row must give it, whatever the settings; always False for a member
     annotation   its type
-    is_bare      a member of a spread field: its column does not bear the name of the field
+    is_bare      True for a member of a spread field: its column has no name of the field before it
     """
 
     path: tuple[str, ...]
@@ -34,7 +35,7 @@ class Field:
 
     @property
     def name(self) -> str:
-        """As a header writes it.
+        """The name in a header.
 
         >>> from pipeline.model import Cell, CellKind
         >>> Field(("name", "en-US"), Cell(CellKind.TEXT), False, str).name
@@ -44,7 +45,7 @@ class Field:
 
     @property
     def label(self) -> str:
-        """As people read it: the same, but for what stands for many headers.
+        """The name in messages; a pattern ends in an ellipsis.
 
         >>> from pipeline.model import Cell, CellKind
         >>> Field(("changes", "add:/*"), Cell(CellKind.TEXT), False, Any, is_bare=True).label
@@ -54,16 +55,16 @@ class Field:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it stands for every header that starts as its name does."""
+        """True if it matches every header that starts with its name."""
         return self.is_bare and self.name.endswith(ANY_KEY)
 
     @property
     def is_nullable(self) -> bool:
-        """Whether the word `null` may stand there; a spread field has a cell only for values."""
+        """True if a cell may be `null`. Members of a spread field may not."""
         return not self.is_bare and allows_none(self.annotation)
 
     def member(self, key: str) -> Field | None:
-        """The member under `key`, None where the field has no such member."""
+        """The member under `key`, or None if there is none."""
         cells = dict(self.cell.members)
         if self.cell.is_spread:
             known = key if key in cells else longest_pattern(cells, key)
@@ -83,12 +84,12 @@ class Field:
 
     @property
     def columns(self) -> tuple[Field, ...]:
-        """What columns can be for: the members of a spread field, or the field itself."""
+        """Fields that can have a column: the members of a spread field, else the field itself."""
         return tuple(self._members()) if self.cell.is_spread else (self,)
 
     @property
     def parts(self) -> tuple[Field, ...]:
-        """What can be left out by itself: the declared members, or the field."""
+        """Fields that can be left out separately: the declared members, else the field itself."""
         if self.cell.is_spread:
             return tuple(member for member in self._members() if not member.is_pattern)
         if self.cell.kind is CellKind.OBJECT and self.cell.members:
@@ -101,7 +102,7 @@ class Field:
 
 
 def fields_of(job_type: type[UpdateJob]) -> dict[str, Field]:
-    """The fields that a row can give, in the order of the type."""
+    """The fields of a job type that have a cell, in its order, by name."""
     found = {}
     for name, info in job_type.model_fields.items():
         cell = next((m for m in info.metadata if isinstance(m, Cell)), None)
@@ -110,23 +111,37 @@ def fields_of(job_type: type[UpdateJob]) -> dict[str, Field]:
     return found
 
 
+@cache
+def part_of(job_type: type[UpdateJob]) -> type[UpdateJob]:
+    """A copy of `job_type` in which only ids are required, for rows that give a part.
+
+    Given fields are validated as usual, and the text of the job is read back as a `job_type`.
+    """
+    loose: dict[str, Any] = {}
+    for name, field in fields_of(job_type).items():
+        info = job_type.model_fields[name]
+        if field.is_required and field.cell.kind is not CellKind.ID:
+            loose[name] = Annotated[(info.annotation, *info.metadata)], None
+    return create_model(job_type.__name__, __base__=job_type, **loose)
+
+
 def field_at(fields: Mapping[str, Field], name: str) -> Field | None:
-    """The field of exactly this name; dots reach into declared members."""
+    """The field with exactly this name. A dot separates a field from its member."""
     field = field_like(fields, name)
     return field if field is not None and field.name == name else None
 
 
 def field_like(fields: Mapping[str, Field], header: str) -> Field | None:
-    """The field that `header` names; its case matters only where it tells two fields apart.
+    """The field that `header` names. Case matters only if it distinguishes two fields.
 
-    What no field is called may still start as the members of a spread field do: exactly so, and
-    dots mean nothing there.
+    A header without a field of its name may match a pattern of a spread field. There, case matters
+    and dots have no meaning.
     """
     columns = {c.name: c for field in fields.values() for c in field.columns if not c.is_pattern}
-    return _named(columns, header) or _starting(fields.values(), header)
+    return _by_name(columns, header) or _by_pattern(fields.values(), header)
 
 
-def _named(columns: Mapping[str, Field], header: str) -> Field | None:
+def _by_name(columns: Mapping[str, Field], header: str) -> Field | None:
     name, dot, rest = header.partition(".")
     known = _alike(name, columns)
     field = columns.get(known) if known else None
@@ -139,8 +154,8 @@ def _named(columns: Mapping[str, Field], header: str) -> Field | None:
     return field.member(rest) if rest else None
 
 
-def _starting(fields: Iterable[Field], header: str) -> Field | None:
-    """The member of a spread field whose pattern fits; of several the longest."""
+def _by_pattern(fields: Iterable[Field], header: str) -> Field | None:
+    """The member of a spread field with the longest matching pattern."""
     found: dict[str, Field] = {}
     for field in fields:
         if field.cell.is_spread and (pattern := longest_pattern(dict(field.cell.members), header)):
@@ -149,7 +164,7 @@ def _starting(fields: Iterable[Field], header: str) -> Field | None:
 
 
 def longest_pattern(patterns: Iterable[str], key: str) -> str | None:
-    """The one that says most of those that end in `*` and whose start `key` shares.
+    """The longest of the patterns ending in `*` that match `key`.
 
     >>> longest_pattern(["/*", "/a/*", "status"], "/a/b")
     '/a/*'
@@ -163,7 +178,7 @@ def longest_pattern(patterns: Iterable[str], key: str) -> str | None:
 
 
 def _alike(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that is `name`, or else the only one that is so but for its case."""
+    """`name` if it is known, else the only known name that differs just in case."""
     names = list(known)
     if name in names:
         return name
@@ -172,7 +187,7 @@ def _alike(name: str, known: Iterable[str]) -> str | None:
 
 
 def allows_none(annotation: Any) -> bool:
-    """Whether a value of this type may be None; True where the annotation does not say.
+    """True if a value of this type may be None, or may be anything.
 
     >>> allows_none(int | None), allows_none(list[str])
     (True, False)
@@ -186,7 +201,7 @@ def allows_none(annotation: Any) -> bool:
 
 
 def _alternatives(annotation: Any) -> Iterator[Any]:
-    """The types of a union, without what only wraps them."""
+    """The types of a union, without wrappers such as `Annotated`."""
     origin = typing.get_origin(annotation)
     if origin in {Union, types.UnionType}:
         for inner in typing.get_args(annotation):
@@ -206,7 +221,7 @@ def _is_typing_extension(origin: Any) -> bool:
 
 
 def _annotations_under(annotation: Any, key: str) -> Iterator[Any]:
-    """The types that the value under `key` may have, of a TypedDict, a model or a dictionary."""
+    """The types of the value under `key` in a TypedDict, model or dictionary."""
     for inner in _alternatives(annotation):
         if typing.get_origin(inner) is dict:
             yield typing.get_args(inner)[1]

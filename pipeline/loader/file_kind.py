@@ -1,4 +1,4 @@
-"""What a file is by its first bytes. Pure."""
+"""Detects the kind of a file from its first bytes. Pure."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _MARKUP = (b"<!doctype", b"<html", b"<?xml")
 
 
 def sniff(head: bytes) -> str:
-    r"""What `head`, the first bytes of a file, shows: a format, an encoding, else `"text"`.
+    r"""The format or encoding that the first bytes of a file show, else `"text"`.
 
-    UTF-16 without a byte order mark is known by every second byte being NUL. Several NUL bytes in a
-    row are no text in any encoding: what stands before them decides.
+    In UTF-16 without a byte order mark every second byte is NUL. Several NUL bytes in a row are not
+    text in any encoding: only the bytes before them are considered.
 
     >>> sniff(b"PK\x03\x04...xl/workbook.xml"), sniff("id,name".encode("utf-16-le"))
     ('an Excel workbook (.xlsx)', 'UTF-16LE')

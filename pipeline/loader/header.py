@@ -1,4 +1,4 @@
-"""The header of a file becomes a plan of its columns. Pure."""
+"""Plans how to read the columns of a file from its header. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ACCOUNT_COLUMN = "account"
 
 
 class Empty(Enum):
-    """What becomes of a row whose cell in a column is empty."""
+    """The effect of an empty cell on its row."""
 
-    INVALID = "the row must give it"
-    REFUSED = "it would clear the field, and the settings refuse that"
-    CLEARS = "it clears the field, and the settings allow that"
-    HARMLESS = "nothing is cleared by leaving it out"
+    INVALID = "the field is required"
+    REFUSED = "it would clear the field, which the settings refuse"
+    CLEARS = "it clears the field, which the settings allow"
+    HARMLESS = "it clears nothing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +35,8 @@ class Column:
     """A column of the file and the field that it fills.
 
     header     exactly as in the file
-    member     where the column is a Parquet struct spread over members: which of them
-    can_omit   whether the word `omit` may stand in it
+    member     the member to read if the column is a Parquet struct; None for other columns
+    can_omit   True if its cells may be `omit`
     """
 
     header: str
@@ -48,7 +48,7 @@ class Column:
 
     @property
     def shown(self) -> str:
-        """The column as a message names it."""
+        """The column's name in messages."""
         return self.header if self.member is None else f"{self.header}.{self.member}"
 
 
@@ -56,9 +56,9 @@ class Column:
 class OperationPlan:
     """How the rows of one operation are read.
 
-    foreign  columns that belong to other operations of the file: empty in these rows
-    absent   fields that every row clears, for the file has no column for them
-    keeps    what a row leaves out stays as the vendor has it
+    foreign  columns of other operations in the file; must be empty in these rows
+    absent   fields that every row clears, because the file has no column for them
+    keeps    True if fields that a row leaves out keep the vendor's values
     """
 
     operation: Operation[Any, Any]
@@ -70,7 +70,7 @@ class OperationPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """The columns that say what a row is and where it goes; None where the file has none."""
+    """The columns that name a row's operation and account; None if the file does not have one."""
 
     operation: str | None = None
     account: str | None = None
@@ -79,13 +79,13 @@ class Routing:
 
     @property
     def headers(self) -> frozenset[str]:
-        """All of them that the file has."""
+        """The routing columns in the file."""
         found = (self.operation, self.account, self.own_operation, self.own_account)
         return frozenset(name for name in found if name is not None)
 
 
 def trimmed(header: str) -> str:
-    r"""A header without what nobody sees around it.
+    r"""A header without invisible characters around it.
 
     >>> trimmed("\ufeff external_id ")
     'external_id'
@@ -94,9 +94,9 @@ def trimmed(header: str) -> str:
 
 
 def find_routing(headers: Sequence[str], inputs: Iterable[InputSettings], file: str) -> Routing:
-    """The routing columns of a file; raises InputError where one is there twice.
+    """The routing columns of a file. Raises InputError if there are two of a kind.
 
-    inputs  of the operations that rows of the file name
+    inputs  settings of the operations that rows of the file name
 
     >>> find_routing(["Operation", "x"], [], "a.csv").operation
     'Operation'
@@ -110,9 +110,9 @@ def find_routing(headers: Sequence[str], inputs: Iterable[InputSettings], file: 
 
 
 def find_operation(headers: Sequence[str], inputs: Iterable[InputSettings], file: str) -> Routing:
-    """The columns that say the operation, and no others: the rest depends on what they say.
+    """The columns that name the operation. The account's columns depend on the operations found.
 
-    inputs  of every operation that rows of the file could name
+    inputs  settings of every operation that rows of the file could name
     """
     return Routing(
         operation=_routing_column(OPERATION_COLUMN, headers, tuple(inputs), file),
@@ -144,12 +144,12 @@ def plan_header(
     structs: Mapping[str, tuple[str, ...]] | None = None,
     unread: Mapping[str, tuple[str, str]] | None = None,
 ) -> dict[str, OperationPlan]:
-    """How the rows of each of `operations` are read, by the operation's name.
+    """Plan how to read the rows of each operation; by the operation's name.
 
-    headers     as in the file
-    operations  those that rows of the file may name, at least one
-    structs     members of the columns that are Parquet structs
-    unread      columns beside them whose type is not read: what they hold, and what to do
+    headers     exactly as in the file
+    operations  operations that rows of the file may name, at least one
+    structs     members of each column that is a Parquet struct
+    unread      further columns whose type cannot be read: what they hold, and how to fix it
 
     Raises InputError with every fault of the header at once.
     """
@@ -183,14 +183,14 @@ def plan_header(
 
 
 _Resolved = Mapping[str, list[Column] | None]
-"""What each header stands for: columns, none where it is ignored, None where it is unknown."""
+"""The columns of each header: empty if it is ignored, None if it is unknown."""
 
 
 def _without_clashes(resolved: Sequence[_Resolved]) -> list[_Resolved]:
-    """The same, but a column that another operation of the file reads gives way where it clashes.
+    """Make clashing columns foreign if another operation of the file reads them.
 
-    A column `name` for the rows of one operation beside `name.en-US` for those of another is no
-    field given twice: it is foreign to the other, so that its cell must be empty there.
+    A column `name` for one operation and `name.en-US` for another do not give a field twice: each
+    is foreign to the other operation, so its cells must be empty in that operation's rows.
     """
     clashes = [list(_clashes(_columns(found))) for found in resolved]
     clashing = [{column.header for pair in pairs for column in pair} for pairs in clashes]
@@ -209,9 +209,9 @@ def _without_clashes(resolved: Sequence[_Resolved]) -> list[_Resolved]:
 
 
 def _clashes(columns: Iterable[Column]) -> Iterator[tuple[Column, Column]]:
-    """Columns of the same field, or of a field and a member of it: the earlier, the later."""
+    """Pairs of columns of the same field, or of a field and its member, in file order."""
     seen: dict[tuple[str, ...], Column] = {}
-    reached: dict[tuple[str, ...], Column] = {}  # by what the path of an earlier one begins with
+    reached: dict[tuple[str, ...], Column] = {}  # by each start of an earlier path
     for column in columns:
         path = column.field.path
         starts = [path[:length] for length in range(1, len(path) + 1)]
@@ -246,23 +246,23 @@ class _Header:
         self._unknown_members: list[str] = []
 
     def names(self) -> list[str]:
-        """What a header may be called."""
+        """The known names of headers."""
         fields = self.fields.values()
         columns = [column for field in fields for column in field.columns if not column.is_pattern]
         parts = [part for field in fields for part in field.parts]
         return [*dict.fromkeys(field.name for field in (*columns, *parts))]
 
     def labels(self) -> list[str]:
-        """The same, and what a header may start with."""
+        """The known names, and the patterns, for messages."""
         columns = [column for field in self.fields.values() for column in field.columns]
         return [*self.names(), *(column.label for column in columns if column.is_pattern)]
 
     def ignores(self, header: str) -> bool:
-        """Whether the settings leave the column out, whatever it holds."""
+        """True if the settings ignore the column."""
         return _renamed(header, self.settings) is None and _is_ignored(header, self.settings)
 
     def columns_of(self, header: str) -> list[Column] | None:
-        """The columns that a header stands for, none where it is to be ignored, None if unknown."""
+        """The columns of a header; empty if it is ignored, None if it is unknown."""
         name = trimmed(header)
         target = _renamed(header, self.settings)
         if self.ignores(header):
@@ -275,7 +275,7 @@ class _Header:
         return [self._column(header, field)]
 
     def _spread(self, header: str, field: Field) -> Iterator[Column]:
-        """A struct is read as if each of its members had a column: a null in it is not given."""
+        """A column per member of a struct; a null member counts as not given."""
         for key in self._structs[header]:
             inner = field.member(key)
             if inner is None:
@@ -295,7 +295,7 @@ class _Header:
         )
 
     def _must_be_given(self, field: Field) -> bool:
-        """Whether a row cannot leave the field out: what the vendor has is kept in its stead."""
+        """True if a row must give the field."""
         if self._keeps and _is_content(self.fields[field.path[0]]):
             return False
         return field.is_required or bool({field.name, field.path[0]} & {*self.operation.always})
@@ -313,16 +313,16 @@ class _Header:
         return Empty.REFUSED if self.settings.missing == "refuse" else Empty.CLEARS
 
     def setting_faults(self) -> Iterator[Fault]:
-        """What the settings say of fields that there are not."""
+        """Settings of fields that do not exist or cannot be null."""
         known = f"one of {', '.join(self.labels())}"
         for header, to in self.settings.rename.items():
             if to.casefold() not in _ROUTING_NAMES and field_at(self.fields, to) is None:
-                what = f"rename of {json.dumps(header)} to a field that there is not"
+                what = f"rename of {json.dumps(header)} to an unknown field"
                 yield self._setting_fault(what, to, known)
         for name in self.settings.empty_is_null:
             field = field_at(self.fields, name)
             if field is None:
-                yield self._setting_fault("empty_is_null of a field that there is not", name, known)
+                yield self._setting_fault("empty_is_null of an unknown field", name, known)
             elif not field.is_nullable:
                 yield self._setting_fault("empty_is_null of a field that cannot be null", name)
 
@@ -331,11 +331,13 @@ class _Header:
                      expected=expected)  # fmt: skip
 
     def column_faults(self, columns: Sequence[Column]) -> Iterator[Fault]:
-        """What is wrong with the known columns as a whole."""
+        """Clashing and missing columns, and unknown struct members."""
         for one, other in _clashes(columns):
             yield _twice(one.field.name, [one.shown, other.shown], self._file)
         for name in self._unknown_members:
-            yield self._file_fault(f"{name} is no member of the field", "Drop it from the struct")
+            yield self._file_fault(
+                f"{name} is not a member of the field", "Drop it from the struct"
+            )
         yield from self._missing(columns)
 
     def _missing(self, columns: Sequence[Column]) -> Iterator[Fault]:
@@ -362,7 +364,7 @@ class _Header:
             )
 
     def _absent(self, columns: Sequence[Column]) -> tuple[list[Field], list[str]]:
-        """What no column gives: fields that a row must give, and names of what is cleared."""
+        """Fields without a column: required ones, and the names of those that are cleared."""
         paths = [column.field.path for column in columns]
         must, cleared = [], []
         for field in self.fields.values():
@@ -380,7 +382,7 @@ class _Header:
         return Fault(file=self._file, what=what, todo=todo)
 
     def plan(self, found: _Resolved) -> OperationPlan:
-        """What remains when nothing is wrong."""
+        """The plan of the operation, if there are no faults."""
         columns = _columns(found)
         return OperationPlan(
             operation=self.operation,
@@ -392,7 +394,7 @@ class _Header:
 
 
 def _renamed(header: str, settings: InputSettings) -> str | None:
-    """What the settings call a header; None where they do not rename it."""
+    """The field that the settings rename a header to; None if they do not rename it."""
     rename, name = settings.rename, trimmed(header)
     alike = [to for given, to in rename.items() if trimmed(given).casefold() == name.casefold()]
     return rename.get(header, rename.get(name, alike[0] if len(alike) == 1 else None))
@@ -407,7 +409,7 @@ _ROUTING_NAMES = frozenset({OPERATION_COLUMN, ACCOUNT_COLUMN})
 
 
 def _is_content(field: Field) -> bool:
-    """Whether leaving the field out clears something: an id says where the update goes, no more."""
+    """True if leaving the field out clears it. An id only names the entity."""
     return field.cell.kind is not CellKind.ID
 
 

@@ -1,4 +1,4 @@
-"""An input file is read whole, checked, and written down as the run's snapshot."""
+"""Reads and checks an input file and writes it as the run's snapshot."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def ingest(
     rows: RowSelection | None = None,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Snapshot:
-    """Read `source` whole and strictly, and write it to `snapshot`, a Parquet file.
+    """Read all of `source` strictly, and write it to `snapshot`, a Parquet file.
 
-    delimiter  of a CSV; None leaves it to the header
-    rows       which rows the snapshot holds; the others are read and checked too. None means all
+    delimiter  of a CSV file; None detects it from the header
+    rows       rows to write; None writes all. The others are read and checked, too
 
-    Columns without a name, which must be empty, are left out. Raises InputError for a fault of the
-    file, and OSError where the snapshot cannot be written; there is no snapshot then.
+    Columns without a name must be empty and are left out. Raises InputError for a fault of the
+    file, OSError if the snapshot cannot be written. Then no snapshot is left.
     """
     content = _content_by_name(source)
     with (
@@ -76,7 +76,7 @@ def ingest(
             file.check_is_unchanged()
             if rows:
                 _check_selection(rows, reader.rows, str(source))
-            taken = Snapshot(
+            ingested = Snapshot(
                 path=snapshot,
                 source=source,
                 kind="parquet" if content == "parquet" else "csv",
@@ -95,14 +95,14 @@ def ingest(
                 offsets=dict(reader.offsets),
                 zoneless=reader.zoneless,
             )
-            writer.metadata |= to_metadata(taken)
-    return replace(taken, checksum=writer.digest)
+            writer.metadata |= to_metadata(ingested)
+    return replace(ingested, checksum=writer.digest)
 
 
 @contextmanager
 def _parquet_reader(file: Source, source: Path, folder: Path) -> Iterator[ParquetReader]:
     for _ in file.chunks():
-        pass  # hashed; polars reads by itself, from the same descriptor
+        pass  # only to hash the file; polars reads the same descriptor
     name = str(source)
     footer = footer_of(file.descriptor, name)
     with decodable(file.descriptor, footer, folder) as descriptor:
@@ -133,7 +133,7 @@ def _csv_reader(
 
 
 def _row_group_rows(frames: Iterator[pl.DataFrame]) -> tuple[int, Iterator[pl.DataFrame]]:
-    """A size of row groups that suits the rows, and all the frames."""
+    """The number of rows per row group that suits the rows, and all frames."""
     first = next(frames, None)
     if first is None:
         return ROW_GROUP_ROWS, frames
@@ -158,7 +158,7 @@ def _content_by_name(source: Path) -> Content:
 def _check_content(
     head: bytes, expected: Content, source: Path, *, is_unpacked: bool = False
 ) -> None:
-    """Raise InputError where the first bytes show something else than the name does."""
+    """Raise InputError if the first bytes do not fit the file's ending."""
     found = sniff(head)
     if found == expected or not head:
         return

@@ -1,4 +1,4 @@
-"""What is told about faults and warnings of many rows: how many of each kind, and a few of them."""
+"""Counts faults and warnings of many rows by kind, with a few examples of each."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ KINDS_MOST = 200
 class FaultKind:
     """One kind of fault.
 
-    column    None where it has none
-    rows      how many rows have it
-    examples  the first of them, each with its row and line
+    column    None if it is not about one column
+    rows      number of rows with the fault
+    examples  the first faults, each with its row and line
     """
 
     what: str
@@ -31,8 +31,8 @@ class FaultKind:
 class WarningKind:
     """One warning.
 
-    rows      how many rows have it
-    examples  row numbers of the first of them
+    rows      number of rows with the warning
+    examples  the first row numbers
     """
 
     text: str
@@ -45,18 +45,18 @@ E = TypeVar("E")
 
 
 class IssueCounts(Generic[K, E]):
-    """Counts by kind, with the first few examples; kinds beyond a bound count under `rest`."""
+    """Counts by kind, with the first SHOWN examples. Kinds beyond KINDS_MOST count as `rest`."""
 
     def __init__(self, rest: K) -> None:
         self._rest = rest
         self._kinds: dict[K, tuple[int, tuple[E, ...]]] = {}
 
     def add(self, kind: K, example: E) -> None:
-        """One more of `kind`.
+        """Count one issue of `kind`.
 
-        >>> census = IssueCounts[str, int]("others")
-        >>> census.add("odd", 7)
-        >>> census.most_first()
+        >>> counts = IssueCounts[str, int]("others")
+        >>> counts.add("odd", 7)
+        >>> counts.most_first()
         [('odd', 1, (7,))]
         """
         if kind not in self._kinds and len(self._kinds) >= KINDS_MOST:

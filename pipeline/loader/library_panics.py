@@ -1,4 +1,4 @@
-"""A panic of the library that reads a file is that file's fault, told in words."""
+"""Reports a panic of polars as a fault of the file it reads."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline.model import Fault, InputError
 
 @contextmanager
 def panics_as_input_errors(file: str) -> Iterator[None]:
-    """Raise InputError where polars panics, which raises no `Exception`."""
+    """Raise InputError if polars panics. Its panics are not subclasses of `Exception`."""
     try:
         yield
     except pl.exceptions.PanicException:
         raise InputError(
             [
                 Fault(
-                    what="cannot be read: it holds something that the library for tables fails at",
+                    what="cannot be read: the Parquet library fails on its content",
                     file=file,
                     todo="Find the rows by halves, with --rows, and write their cells as text",
                 )

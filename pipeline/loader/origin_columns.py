@@ -1,4 +1,4 @@
-"""The columns `_run` and `_row` of an earlier report: the place in time that a row keeps. Pure."""
+"""Reads the columns `_run` and `_row` of an earlier report: the origin of a row. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _KEPT_MOST = 4_096
 
 
 class RowOrigin(NamedTuple):
-    """Run and row whose place in time a row keeps; a new row has neither."""
+    """The run and row in which a row was first sent; empty and 0 for a new row."""
 
     run: str = ""
     row: int = 0
@@ -27,28 +27,28 @@ NEW = RowOrigin()
 
 
 class OriginReader:
-    """Reads both columns of one file.
+    """Reads the origin columns of one file.
 
-    is_known  whether a run of that name is on record
+    is_known  returns True if a run of that name is on record
     """
 
     def __init__(self, is_known: Callable[[str], bool]) -> None:
-        reading = CellContext(nullable=False)
-        self._runs = column_reader(Cell(CellKind.KEYWORD), reading)
-        self._rows = column_reader(Cell(CellKind.INTEGER), reading)
+        context = CellContext(nullable=False)
+        self._runs = column_reader(Cell(CellKind.KEYWORD), context)
+        self._rows = column_reader(Cell(CellKind.INTEGER), context)
         self._is_known = is_known
         self._kept: dict[str, bool] = {}
 
     def read(self, runs: Sequence[Any], rows: Sequence[Any]) -> list[RowOrigin | tuple[Fault, ...]]:
-        """The place of each row, or what is wrong with its cells.
+        """The origin of each row, or the faults of its cells.
 
         >>> OriginReader(lambda _name: True).read(["monday", ""], [" 5.0", ""])
         [RowOrigin(run='monday', row=5), RowOrigin(run='', row=0)]
         """
         read = zip(self._runs(runs), self._rows(rows), runs, rows, strict=True)
-        return [self._since(*cells) for cells in read]
+        return [self._origin(*cells) for cells in read]
 
-    def _since(self, run: Any, row: Any, *given: Any) -> RowOrigin | tuple[Fault, ...]:
+    def _origin(self, run: Any, row: Any, *given: Any) -> RowOrigin | tuple[Fault, ...]:
         if type(run) is Absent and type(row) is Absent:
             return NEW
         faults = [*self._run_faults(run, given[0]), *_row_faults(row, given[1])]
@@ -59,12 +59,12 @@ class OriginReader:
             return [_broken(RUN, run, given)]
         if type(run) is Absent:
             return [_alone(RUN, ROW)]
-        if self._knows(run):
+        if self._is_on_record(run):
             return []
-        what = "a run that is not on record, so that nobody can tell what is newer than the row"
+        what = "a run that is not on record, so it is unknown which rows are newer"
         return [Fault(what=what, column=RUN, value=shorten(run), todo=_AS_NEW)]
 
-    def _knows(self, run: str) -> bool:
+    def _is_on_record(self, run: str) -> bool:
         if run not in self._kept:
             if len(self._kept) >= _KEPT_MOST:
                 self._kept.clear()
@@ -94,4 +94,4 @@ def _broken(column: str, error: CellError, given: Any) -> Fault:
 
 def _alone(column: str, other: str) -> Fault:
     todo = f"Empty both cells to send it as a new row; {_AS_NEW}, too"
-    return Fault(what=f"not given, and {other} is", column=column, todo=todo)
+    return Fault(what=f"not given, but {other} is", column=column, todo=todo)

@@ -1,7 +1,7 @@
-"""A Parquet file that was hashed, and what its footer says, for whoever decodes it.
+"""Reads and checks the footer of a Parquet file before it is decoded.
 
-It is decoded from the descriptor that was hashed, so a path that changes meanwhile changes nothing.
-Where polars panics at a footer, what it decodes is a copy with other words in the footer.
+The file is decoded from the descriptor that was hashed, so a path that changes meanwhile has no
+effect. If polars panics on a footer, it decodes a copy of the file with a patched footer.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _COPIED_BYTES = 1 << 20
 _PADDING_READ_BYTES = 1 << 20
 _ENCRYPTED = b"PARE"
 _SURELY_TOO_LONG_BYTES = 4 * MAX_RECORD_BYTES
-_MOST_CHUNKS = 20_000  # of which sizes are looked at: half a second
+_MOST_CHUNKS = 20_000  # whose sizes are checked: half a second
 AGAIN = "Write or copy the file again"
 
 
 def descriptor_path(descriptor: int) -> Path:
-    """A path by which any library of this process opens what a descriptor is open on."""
+    """A path under which this process can open the file of a descriptor."""
     return Path(f"/dev/fd/{descriptor}")
 
 
 def footer_of(descriptor: int, file: str) -> Footer:
-    """What the footer says. Raises InputError where there is none, or names are not as they must.
+    """Read the footer. Raises InputError if it is missing or broken, or if a name is not allowed.
 
-    file  its name, for messages
+    file  name of the file, for messages
     """
     text = _footer_bytes(descriptor, file)
     try:
@@ -74,17 +74,16 @@ def footer_of(descriptor: int, file: str) -> Footer:
 
 
 def check_stated_sizes(descriptor: int, footer: Footer, read: Collection[str], file: str) -> None:
-    """Raise InputError if a column states so many bytes that one of its cells must be too long.
+    """Raise InputError if a column's stated size means that one of its cells is too long.
 
-    A decoder would take several times as many of the memory before anybody can look at the cell.
-    A cell may be shorter than its share: pages have heads, in which some writers repeat the longest
-    value twice. So this is no replacement for looking at each. A footer that states no sizes is not
-    refused here.
+    A decoder would use several times that memory before the cell can be checked. Cells may be
+    shorter than the mean, because page headers count and some writers repeat the longest value in
+    them twice. So every cell is checked again after decoding. A footer without sizes passes.
 
     read  names of the columns that are decoded
     """
     names = [node.name for node in footer.columns for _ in node.leaves]
-    with suppress(FooterError, IndexError):  # the decoder tells what is wrong with it
+    with suppress(FooterError, IndexError):  # the decoder reports the fault
         for chunk in islice(chunks(_footer_bytes(descriptor, file)), _MOST_CHUNKS):
             mean_bytes = chunk.unpacked_bytes // max(1, chunk.values)
             if mean_bytes > _SURELY_TOO_LONG_BYTES and names[chunk.leaf] in read:
@@ -95,24 +94,23 @@ def check_stated_sizes(descriptor: int, footer: Footer, read: Collection[str], f
 
 
 def stored_texts(path: Path, key: str) -> dict[str, str]:
-    """What programs have stored under keys in the footer of a file; empty where `key` is not there.
+    """The key-value pairs in the footer of any file; empty if `key` is not among them.
 
-    Decodes nothing and believes nothing: for a look before anything else is known of the file.
-    Raises OSError.
+    Decodes no data and reports no faults. Raises OSError.
     """
     with path.open("rb") as file:
         try:
             text = _footer_bytes(file.fileno(), str(path))
             return key_values(text) if key.encode() in text else {}
         except (InputError, FooterError):
-            return {}  # whoever takes the file says why
+            return {}  # ingesting the file reports the fault
 
 
 @contextmanager
 def decodable(descriptor: int, footer: Footer, folder: Path) -> Iterator[int]:
-    """A descriptor of what polars can decode: the file, or a copy of it in `folder` meanwhile.
+    """A descriptor that polars can decode: of the file, or of a temporary copy in `folder`.
 
-    Raises OSError where that cannot be written.
+    Raises OSError if the copy cannot be written.
     """
     if not footer.patches:
         yield descriptor

@@ -1,7 +1,7 @@
-"""What the footer of a Parquet file says of its columns, before any library decodes it. Pure.
+"""Reads the columns of a Parquet file from its footer, before any library decodes it. Pure.
 
-Source: parquet.thrift of Apache Parquet. Names that occur twice, types that no library here takes
-and whatever must be patched for it are known from here.
+Finds duplicate names, types that cannot be read, and bytes to patch so that polars does not panic.
+Source: parquet.thrift of Apache Parquet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.store.thrift import Struct, ThriftError, ThriftReader, TooManyErro
 
 MAGIC = b"PAR1"
 END_BYTES = 8
-"""The size of the footer, and MAGIC."""
+"""Length of the footer's size and MAGIC."""
 
 _SCHEMA, _ROWS, _ROW_GROUPS, _KEY_VALUES = 2, 3, 4, 5
 _CHUNKS, _META, _VALUES, _UNPACKED_BYTES = 1, 3, 5, 6  # of a row group, of one of its columns
@@ -31,15 +31,15 @@ _LOGICAL_JSON, _LOGICAL_UUID = 12, 14
 
 
 _NOT_AS_EXPECTED = (ValueError, KeyError, IndexError, TypeError, AttributeError)
-"""What looking into fields of other types than stated raises."""
+"""Errors from fields that are missing or of another type."""
 
 
 class FooterError(ValueError):
-    """The bytes are no footer of a Parquet file."""
+    """The bytes are not the footer of a Parquet file."""
 
 
 class TooManyColumnsError(FooterError):
-    """There are so many columns, nested ones counted, that they are not even read."""
+    """There are too many columns, nested ones included, to read them."""
 
     def __init__(self, count: int) -> None:
         super().__init__(f"{count} columns")
@@ -48,11 +48,11 @@ class TooManyColumnsError(FooterError):
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A column as it is stored; a struct or a list has several, or one below it.
+    """A stored column. A struct has one per member, a list one for its items.
 
     physical   number of the stored type
-    converted  number of the older annotation, None without one
-    logical    number of the annotation, None without one
+    converted  number of the older annotation; None if there is none
+    logical    number of the annotation; None if there is none
     """
 
     physical: int
@@ -61,7 +61,7 @@ class Leaf:
 
     @property
     def is_uuid(self) -> bool:
-        """16 bytes that people write as text."""
+        """16 bytes, written as text."""
         return self.logical == _LOGICAL_UUID
 
     @property
@@ -77,7 +77,10 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A column as people see it: its leaves in the order of the file, and its members' names."""
+    """A top-level column, with its leaves in the order of the file.
+
+    twice  a name that two members of one struct have; None if there is none
+    """
 
     name: str
     leaves: tuple[Leaf, ...]
@@ -93,12 +96,12 @@ class Patch(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
-    """What a footer says.
+    """The facts of a footer.
 
     columns  in the order of the file
-    rows     that it states
-    patches  without which polars panics; none of them changes what the columns hold
-    offsets  by column, the offset from UTC that its times were written with
+    rows     number of rows that it states
+    patches  prevent a panic of polars; they do not change the values of the columns
+    offsets  by column, the offset from UTC in which its timestamps were written
     """
 
     columns: tuple[Node, ...]
@@ -108,7 +111,7 @@ class Footer:
 
 
 def read_footer(footer: bytes) -> Footer:
-    """Raises FooterError."""
+    """Read a footer. Raises FooterError."""
     try:
         reader = ThriftReader(footer, most=_MOST_ELEMENTS)
         found = reader.struct({_SCHEMA, _ROWS}, end=_ROW_GROUPS)
@@ -128,11 +131,11 @@ def read_footer(footer: bytes) -> Footer:
 
 
 class Chunk(NamedTuple):
-    """What a row group holds of one leaf, as the footer states it.
+    """The values of one leaf in one row group, as the footer states them.
 
-    leaf            its number, in the order of the file
-    values          how many, nulls counted
-    unpacked_bytes  of its pages, their heads included
+    leaf            number of the leaf, in the order of the file
+    values          number of values, including nulls
+    unpacked_bytes  size of its pages, including their headers
     """
 
     leaf: int
@@ -141,7 +144,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(footer: bytes) -> Iterator[Chunk]:
-    """The parts that the values of a file are stored in, one at a time. Raises FooterError."""
+    """The column chunks of a file, one at a time. Raises FooterError."""
     reader = ThriftReader(footer)
     try:
         for _ in range(reader.enter(_ROW_GROUPS)):
@@ -156,7 +159,7 @@ def chunks(footer: bytes) -> Iterator[Chunk]:
 
 
 def key_values(footer: bytes) -> dict[str, str]:
-    """What programs have stored beside the schema. Raises FooterError."""
+    """The key-value pairs of a footer. Raises FooterError."""
     try:
         pairs = ThriftReader(footer).struct({_KEY_VALUES}).get(_KEY_VALUES, [])
         return {pair[1].decode(): pair.get(2, b"").decode() for pair in pairs}
@@ -184,7 +187,7 @@ def _nodes(elements: Sequence[Struct]) -> Iterator[Node]:
 
 
 def _end_of(elements: Sequence[Struct], at: int, level: int = 0) -> int:
-    """The element behind the one at `at` and all that is nested in it."""
+    """The index after the element at `at` and everything nested in it."""
     if level > _MOST_LEVELS:
         raise FooterError("nested too deep")
     after = at + 1
@@ -194,7 +197,7 @@ def _end_of(elements: Sequence[Struct], at: int, level: int = 0) -> int:
 
 
 def _twice(elements: Sequence[Struct], at: int) -> str | None:
-    """A name that two members of one struct have, anywhere below."""
+    """A name that two members of one struct have, at any depth."""
     seen: set[bytes] = set()
     child = at + 1
     for _ in range(elements[at].get(_CHILDREN) or 0):
@@ -213,9 +216,9 @@ def _annotation(element: Struct) -> int | None:
 
 
 def _without_interval(footer: bytes, element: Struct) -> list[Patch]:
-    """An interval as the bytes that it is stored as: the annotation becomes a scale of no use.
+    """Patches that turn the interval annotation into an unused scale, so polars reads bytes.
 
-    The field keeps its number of bytes; only its id changes, and the step to the next one's.
+    The field keeps its length; only its id changes, and the step to the id of the next field.
     """
     if element.get(_CONVERTED) != _INTERVAL:
         return []
@@ -229,7 +232,7 @@ def _without_interval(footer: bytes, element: Struct) -> list[Patch]:
 
 
 def _zones(footer: bytes) -> tuple[list[Patch], dict[str, str]]:
-    """The Arrow schema, if there is one with time zones that have no name."""
+    """Patches for time zones without a name in the Arrow schema, and the offsets of columns."""
     key = bytes([_TEXT_FIELD, len(_ARROW_SCHEMA)]) + _ARROW_SCHEMA
     at = footer.rfind(key)
     if at < 0 or footer[at + len(key) : at + len(key) + 1] != bytes([_TEXT_FIELD]):

@@ -1,4 +1,4 @@
-"""The strict Parquet reader: every row group decoded, frames of numbered rows out."""
+"""The strict Parquet reader: decodes every row group and returns frames of numbered rows."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from pipeline.loader.parquet_types import ReadColumn, UnreadColumn, column_types
 from pipeline.model import LINE_COLUMN, ROW_COLUMN, DamagedError, Fault, InputError
 from pipeline.store.parquet import read_frames, row_count
 
-WHAT_DECODING_RAISES = (
+_DECODING_ERRORS = (
     *(pl.exceptions.PolarsError, pl.exceptions.PanicException),
     *(OSError, MemoryError),
 )
-_NAMED_MOST = 200  # columns that are tried one by one
+_NAMED_MOST = 200  # columns that are decoded one by one
 
 
 class ParquetReader:
-    """The rows of one Parquet file.
+    """Reads the rows of one Parquet file.
 
-    Names and types are known at once. `frames` gives `__row`, `__line` (null) and the named columns
-    that are read, with their types; after it `rows` is final. Both raise InputError.
+    The constructor reads names and types. `frames` returns `__row`, `__line` (null) and the named
+    columns that can be read, with their types; after it, `rows` is final. Both raise InputError.
 
-    path             of what is decoded
-    footer           what its footer says
-    file             its name, for messages
-    check_expansion  is told how many bytes all cells so far take, and raises where that is too much
+    path             path to decode
+    footer           its footer
+    file             name of the file, for messages
+    check_expansion  called with the size of all cells so far, in bytes; raises if that is too much
     """
 
     delimiter: str | None = None
@@ -76,17 +76,17 @@ class ParquetReader:
 
     @property
     def read_columns(self) -> Collection[str]:
-        """Names of the columns that are decoded, the unnamed ones among them."""
+        """Names of the columns that are decoded, including unnamed ones."""
         return self._read.keys()
 
     @property
     def schema(self) -> pl.Schema:
-        """Of the frames."""
+        """The schema of the frames."""
         empty = pl.DataFrame(schema={name: each.dtype for name, each in self._read.items()})
         return self._numbered(empty).schema
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """The rows in order. Raises InputError where the file is cut or broken."""
+        """The rows in order. Raises InputError if the file is cut or broken."""
         with self._decoding():
             stated = row_count(self._path)
             for frame in self._decoded():
@@ -101,20 +101,20 @@ class ParquetReader:
             )
 
     def broken_columns(self) -> list[str]:
-        """Those that cannot be decoded, each tried by itself; none where it is the whole."""
+        """The columns that cannot be decoded separately; empty if only the whole file fails."""
         return [name for name in list(self._read)[:_NAMED_MOST] if not self._decodes(name)]
 
     def _decodes(self, name: str) -> bool:
         try:
             for _ in self._decoded([name]):
                 pass
-        except WHAT_DECODING_RAISES:
+        except _DECODING_ERRORS:
             return False
         return True
 
     def _decoded(self, names: list[str] | None = None) -> Iterator[pl.DataFrame]:
         wanted = self._read if names is None else {name: self._read[name] for name in names}
-        if not wanted:  # polars gives no rows without columns
+        if not wanted:  # polars returns no rows without columns
             yield pl.DataFrame(height=self._stated_rows)
             return
         yield from read_frames(
@@ -140,15 +140,15 @@ class ParquetReader:
         except DamagedError as error:
             words = str(error).replace(str(self._path), self._file)
             raise InputError(f"{words}. Make or copy the file again") from None
-        except WHAT_DECODING_RAISES:
+        except _DECODING_ERRORS:
             raise self._error(
-                "is damaged, or written in a way that is not known here: it cannot be decoded",
+                "is damaged, or in an unknown format: it cannot be decoded",
             ) from None
 
     def _check_sizes(self, frame: pl.DataFrame) -> None:
-        """No text is longer than a record of a CSV, and all of it is no more than honest."""
+        """Raise InputError if a cell is too long, or if the file expands too much."""
         sizes = frame.select(pl.col(pl.String).str.len_bytes().cast(pl.Int64))
-        in_texts = 0  # each text as often as it stands there: polars keeps equal ones once
+        in_texts = 0  # polars stores equal texts once; here each counts
         for column in sizes.iter_columns():
             longest_bytes = cast("int | None", column.max()) or 0
             if longest_bytes > MAX_RECORD_BYTES:
@@ -168,7 +168,7 @@ class ParquetReader:
         return InputError([fault])
 
     def _check_unread(self) -> None:
-        """Nobody can say of a column without a name that it is to be ignored."""
+        """Raise InputError for an unreadable column without a name: settings cannot ignore it."""
         for name in filter(is_unnamed, self.unread):
             raise self._error(f"a column without a name holds {self.unread[name][0]}")
 

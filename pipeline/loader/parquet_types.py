@@ -1,7 +1,7 @@
-"""Which columns of a Parquet file are read, as what, and which are not. Pure.
+"""Decides how each column of a Parquet file is read, or why it is not. Pure.
 
-The type that polars finds is not all: it takes a UUID or JSON for bytes, and a timestamp of 96 bits
-for one of nanoseconds, which end in 2262.
+The type that polars finds is not enough: it reads a UUID or JSON as bytes, and a timestamp of 96
+bits as nanoseconds, which end in 2262.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _UUID_PARTS = ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))  # of 32 hexadecimal 
 
 @dataclass(frozen=True, slots=True)
 class UnreadColumn:
-    """Why a column is not read.
+    """A column that is not read.
 
-    what  it holds, as a phrase
-    todo  how the file can hold the same so that it is read
+    what  what it holds, as a phrase
+    todo  how to write the file so that it can be read
     """
 
     what: str
@@ -43,8 +43,8 @@ class UnreadColumn:
 class ReadColumn:
     """How a column is read.
 
-    dtype  that polars is asked for
-    expr   what becomes of it; None where it stays as it is
+    dtype  type to read it as
+    expr   conversion to apply; None for none
     """
 
     dtype: pl.DataType
@@ -56,14 +56,14 @@ def column_types(
 ) -> dict[str, ReadColumn | UnreadColumn]:
     """How each column is read, or why it is not.
 
-    found  its type, as polars has it
+    found  polars' type of each column
     """
     return {node.name: _column(node, found[node.name]) for node in columns}
 
 
 def _column(node: Node, dtype: pl.DataType) -> ReadColumn | UnreadColumn:
     if len(node.leaves) != _leaf_count(dtype):
-        return UnreadColumn("a type that is not known here", "Cast it to text in the export")
+        return UnreadColumn("an unknown type", "Cast it to text in the export")
     refused = _refused(dtype, iter(node.leaves))
     if refused is not None:
         return refused
@@ -78,10 +78,10 @@ def _leaf_count(dtype: pl.DataType) -> int:
 
 
 def _refused(dtype: pl.DataType, leaves: Iterator[Leaf]) -> UnreadColumn | None:
-    """What is wrong with a type: its own, or that of what it nests."""
+    """Why a type, or a type nested in it, is not read; None if it is."""
     inner = list(_nested(dtype))
     if inner:
-        found = [_refused(each, leaves) for each in inner]  # each takes its leaves
+        found = [_refused(each, leaves) for each in inner]  # each consumes its leaves
         own = _REFUSED[pl.Map] if isinstance(dtype, pl.Map) else None
         return UnreadColumn(*own) if own else next(filter(None, found), None)
     leaf = next(leaves)
@@ -100,7 +100,7 @@ def _refused(dtype: pl.DataType, leaves: Iterator[Leaf]) -> UnreadColumn | None:
 
 
 def _asked_for(dtype: pl.DataType, leaves: Iterator[Leaf]) -> pl.DataType:
-    """The type with timestamps of 96 bits in microseconds: in nanoseconds 9999 becomes 2262."""
+    """The type to read, with 96-bit timestamps in microseconds: nanoseconds end in 2262."""
     if isinstance(dtype, pl.Struct):
         return pl.Struct(
             [pl.Field(f.name, _asked_for(_instance(f.dtype), leaves)) for f in dtype.fields]
@@ -113,7 +113,7 @@ def _asked_for(dtype: pl.DataType, leaves: Iterator[Leaf]) -> pl.DataType:
 
 
 def _as_text(cell: pl.Expr, dtype: pl.DataType, leaves: Iterator[Leaf]) -> pl.Expr:
-    """What is text although it is stored as bytes; the same expression where nothing is."""
+    """Convert text that is stored as bytes; `cell` itself if there is none."""
     if isinstance(dtype, pl.Struct):
         changed = []
         for member in dtype.fields:
@@ -148,6 +148,6 @@ def _nested(dtype: pl.DataType) -> Iterator[pl.DataType]:
 
 
 def _instance(dtype: object) -> pl.DataType:
-    """A file's types are instances."""
+    """`dtype`; types that come from a file are always instances."""
     assert isinstance(dtype, pl.DataType)  # noqa: S101 - for the type checker
     return dtype

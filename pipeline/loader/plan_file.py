@@ -1,4 +1,4 @@
-"""A plan as a Parquet file: rows with before and after, and in its footer what it says of itself.
+"""Reads and writes a plan as a Parquet file: its rows, and a `Planned` in the footer.
 
 Columns: `row`, `kind`, `operation`, `account`, `entity`, `note`, `changes` (a JSON list of
 `{"field", "old", "new"}`), `before` (JSON of what the entity held), `job` (JSON of what is sent),
@@ -8,7 +8,7 @@ Columns: `row`, `kind`, `operation`, `account`, `entity`, `note`, `changes` (a J
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -20,7 +20,7 @@ from pipeline.loader.parquet_file import stored_texts
 from pipeline.model import DamagedError, InputError
 from pipeline.model.plan import FieldChange, PlanKind, Planned, PlanRow
 from pipeline.store.checksums import read_checksums
-from pipeline.store.parquet import ParquetWriter, read_frames
+from pipeline.store.parquet import ParquetWriter
 
 PLAN_KEY = "plan"
 FORMAT = "1"
@@ -37,7 +37,7 @@ _PLANNED = TypeAdapter(Planned)
 
 
 class PlanWriter:
-    """Writes a plan. A context manager, as ParquetWriter is; OSError where it cannot be written."""
+    """Writes a plan. A context manager, as ParquetWriter is. Raises OSError if writing fails."""
 
     def __init__(self, path: Path) -> None:
         self._writer = ParquetWriter(path, PLAN_SCHEMA, row_group_rows=_READ_ROWS, is_checked=True)
@@ -46,8 +46,8 @@ class PlanWriter:
         """Append `rows`."""
         self._writer.write(_frame(rows))
 
-    def say(self, planned: Planned) -> None:
-        """What the plan says of itself; to be called before the block is left."""
+    def describe(self, planned: Planned) -> None:
+        """Store the facts of the plan. Call it before leaving the context."""
         self._writer.metadata[PLAN_KEY] = _PLANNED.dump_json(planned).decode()
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ def _values(row: PlanRow) -> tuple[object, ...]:
 
 
 def planned_of(path: Path) -> Planned | None:
-    """What a plan says of itself; None where the file is none.
+    """The facts of the plan in a file; None if the file is not a plan.
 
     Raises InputError for a plan that is damaged, or of a newer version.
     """
@@ -95,7 +95,7 @@ def planned_of(path: Path) -> Planned | None:
     except DamagedError as error:
         raise InputError(f"{error}. Nothing was sent; make the plan again") from error
     except OSError:
-        return None  # taking the file says what is wrong with it
+        return None  # ingesting the file reports the error
     if PLAN_KEY not in stored:
         return None
     if stored.get("format") != FORMAT:
@@ -106,19 +106,10 @@ def planned_of(path: Path) -> Planned | None:
         raise InputError(f"{path} is a plan whose footer cannot be read: {error}") from error
 
 
-def read_plan(path: Path) -> Iterator[list[PlanRow]]:
-    """The rows of a plan in order, some at a time. Raises InputError where it cannot be read."""
-    try:
-        for frame in read_frames(path, batch_rows=_READ_ROWS):
-            yield plan_rows(frame, path)
-    except (DamagedError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path} cannot be read: {error}. Make the plan again") from error
-
-
 def plan_rows(frame: pl.DataFrame, path: Path) -> list[PlanRow]:
-    """A frame with the columns of a plan, others beside them, as rows.
+    """Convert a frame with the columns of a plan, and maybe others, to rows.
 
-    Raises InputError, which names `path`, where it is none.
+    Raises InputError, which names `path`, if the frame is not a plan.
     """
     try:
         return [_row(values) for values in frame.select(list(PLAN_SCHEMA)).iter_rows()]

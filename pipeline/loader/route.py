@@ -1,4 +1,4 @@
-"""Which operation a row asks for, and which account it goes to. Pure."""
+"""Finds the operation and the account of a row. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.vendors.kit.contract import Account
 SAMPLE_PREFIX = "sample-"
 
 SAY_OPERATION = (
-    "Say it with --operation, in a column operation, or by the folder inputs/<operation>/"
+    "Give it with --operation, in a column operation, or by the folder inputs/<operation>/"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a row goes; the names are empty where they are not known, and `faults` says why."""
+    """The operation and account of a row; empty if unknown, with the reason in `faults`."""
 
     operation: str
     account: str
@@ -30,7 +30,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RoutingCells:
-    """What a row says of itself, None where the file has no such column."""
+    """The routing cells of a row; None if the file has no such column."""
 
     operation: str | None = None
     account: str | None = None
@@ -39,11 +39,11 @@ class RoutingCells:
 
 
 class Router:
-    """Decides for the rows of one file.
+    """Routes the rows of one file.
 
-    operations         known operations, by name
-    operation, account what the caller asked for; None where nothing
-    folder_operation   the operation whose folder the file lies in
+    operations          names of the known operations
+    operation, account  given with the command; None if not given
+    folder_operation    the operation whose folder holds the file; None outside such a folder
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Router:
         self._account = account
 
     def route(self, cells: RoutingCells) -> Route:
-        """The way of a row; every fault of it at once."""
+        """The route of a row, with all its faults."""
         faults: list[Fault] = []
         operation = self._operation(cells, faults)
         account = self._account_of(cells, operation, faults) if operation else ""
@@ -133,7 +133,7 @@ class Router:
             todo = "Accounts of this name exist in the simulator only: --simulate"
         faults.append(
             Fault(
-                what="an account that the file may not name",
+                what="an account that the file is not allowed to name",
                 column=column,
                 value=shorten(name),
                 expected=f"one of {', '.join(sorted(allowed))}" if allowed else None,
@@ -143,7 +143,7 @@ class Router:
         return ""
 
     def _may_name(self, operation: str, vendor: str) -> frozenset[str]:
-        """The accounts that a column may name; samples reach the simulator only, so they may."""
+        """The accounts that a column may name. Sample accounts only reach the simulator."""
         listed = self._inputs.get(operation, InputSettings()).accounts
         only = self._only_of(vendor)
         named = listed if listed is not None else ((only,) if only else ())
@@ -151,7 +151,7 @@ class Router:
         return frozenset((*named, *samples))
 
     def _only_of(self, vendor: str) -> str | None:
-        """The vendor's only account; sample accounts count where there is no other."""
+        """The vendor's only account. Sample accounts count only if there is no other."""
         names = [name for name, account in self._accounts.items() if account.vendor.name == vendor]
         own = [name for name in names if not name.startswith(SAMPLE_PREFIX)] or names
         return own[0] if len(own) == 1 else None
@@ -162,9 +162,9 @@ class Router:
             what = f"no account of {vendor} is configured"
             return Fault(what=what, todo="Add one as [accounts.NAME] to pipeline.toml")
         return Fault(
-            what=f"{vendor} has several accounts and nothing says which",
+            what=f"{vendor} has several accounts and none is given",
             expected=f"one of {', '.join(names)}",
-            todo="Say which with --account, or in a column account",
+            todo="Give one with --account, or in a column account",
         )
 
 
@@ -179,7 +179,7 @@ def _word(text: str | None, column: str, faults: list[Fault]) -> str:
 def _unknown_operation(name: str, known: tuple[str, ...]) -> Fault:
     if not name:
         return Fault(
-            what="nothing says which operation the row asks for",
+            what="no operation is given for the row",
             expected=f"one of {', '.join(known)}",
             todo=SAY_OPERATION,
         )

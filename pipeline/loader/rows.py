@@ -1,7 +1,7 @@
-"""Rows of one operation become the values of jobs, or faults. Pure.
+"""Converts the rows of one operation to the values of jobs, or to faults. Pure.
 
-Read column by column, for most rows have nothing odd and most cells of a column are alike; only
-the odd rows are looked at one by one.
+Reads column by column, because most rows are regular and most cells of a column repeat. Only
+irregular rows are read one by one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from pipeline.loader.cells import (
     column_reader,
 )
 from pipeline.loader.dates import offset_zone
-from pipeline.loader.fields import fields_of
+from pipeline.loader.fields import fields_of, part_of
 from pipeline.loader.header import Column, Empty, OperationPlan
-from pipeline.loader.partial_types import part_of
 from pipeline.loader.suggestions import listed
 from pipeline.model import CellKind, Fault, UpdateJob
 from pipeline.model.errors import clipped, shorten
@@ -35,23 +34,23 @@ _ODD_TYPES = frozenset({Absent, CellError})
 _SUSPICIOUS = MISSING_WORDS | {NULL}
 
 FieldPath = tuple[str, ...]
-"""Where a field stands in the job."""
+"""Path of a field in the job."""
 
 Place = tuple[int | str, ...]
-"""Where a value stands in it."""
+"""Path of a value in the job."""
 
 Source = tuple[str, str | None]
-"""Where a column's cells come from: a header, and the member where that is a struct."""
+"""The source of a column's cells: a header, and the member if the column is a struct."""
 
 
 class ReadRow(NamedTuple):
     """One row, read.
 
-    values    the fields that could be read
-    faults    what is wrong with the row, without row and line
-    broken    paths of the fields that faults are about
-    cleared   fields left out that the vendor will clear
-    warnings  what is doubtful
+    values    fields that could be read
+    faults    faults of the row, without row and line
+    broken    paths of the fields with faults
+    cleared   fields left out, which the vendor will clear
+    warnings  doubtful values
     """
 
     values: dict[str, Any]
@@ -62,10 +61,10 @@ class ReadRow(NamedTuple):
 
 
 class RowReader:
-    """Reads the rows of one operation, as the header's plan says.
+    """Reads the rows of one operation, according to the header's plan.
 
     timezone  of dates without an offset; None makes them errors
-    offsets   by column, the offset that timestamps of a Parquet file are written with
+    offsets   by column, the offset in which to write timestamps of a Parquet file
     """
 
     def __init__(
@@ -95,10 +94,10 @@ class RowReader:
     def read(
         self, cells: Sequence[Sequence[Any]], foreign: Sequence[Sequence[Any]] = ()
     ) -> Iterator[ReadRow]:
-        """The rows of a stretch of the file, in order.
+        """Read consecutive rows of the file.
 
-        cells          of each of `sources`
-        foreign  of each of `foreign_sources`
+        cells    cells of each of `sources`
+        foreign  cells of each of `foreign_sources`
         """
         read = [reader(column) for reader, column in zip(self._readers, cells, strict=True)]
         odd = self._odd_rows(read, foreign)
@@ -152,7 +151,7 @@ class RowReader:
                 _put(values, column.field.path, value)
                 if column.field.cell.kind is CellKind.TEXT and value in _SUSPICIOUS:
                     warnings.append(
-                        f"{column.shown}: text that stands for a missing value elsewhere"
+                        f"{column.shown}: text that is a placeholder for a missing value elsewhere"
                     )
         return ReadRow(values, tuple(faults), frozenset(broken), tuple(cleared), tuple(warnings))
 
@@ -165,7 +164,7 @@ class RowReader:
                 yield Fault(what=what, column=header, value=shorten(cells[index]), todo=todo)
 
     def job(self, row: ReadRow) -> UpdateJob | tuple[Fault, ...]:
-        """The job of a row, or every fault of it: those of its cells and those of its values."""
+        """The job of a row, or all its faults: those of its cells and those of its values."""
         try:
             job = self._job_type.model_validate(row.values)
         except ValidationError as error:
@@ -177,7 +176,7 @@ class RowReader:
         for detail in error.errors(include_url=False):
             place = detail["loc"]
             if any(_is_within(place, path) for path in row.broken) if place else row.faults:
-                continue  # it follows from a fault that is told already
+                continue  # it follows from a fault that is already reported
             if detail["type"] == "missing" and place in self._spread:
                 columns = (c.shown for c in self._columns if c.field.path[:1] == place)
                 expected = f"a value in at least one of the columns {listed(columns)}"
@@ -186,7 +185,7 @@ class RowReader:
                 yield _value_fault(detail, self._shown(place))
 
     def _shown(self, place: Place) -> str | None:
-        """The column that a place of the job came from; None where it has no single one."""
+        """The column that a value of the job came from; None if there is no single one."""
         for column in self._columns:
             if place[: len(column.field.path)] == column.field.path:
                 return column.shown
@@ -199,29 +198,29 @@ def fault_text(faults: Sequence[Fault], line: int | None) -> str:
     >>> fault_text([Fault(what="not given", column="a"), Fault(what="odd", column="b")], 3)
     'line 3: column a: not given | column b: odd'
     """
-    told = [str(replace(fault, todo=None)) for fault in faults[:_TOLD_MOST]]
-    if len(faults) > _TOLD_MOST:
-        told.append(f"and {len(faults) - _TOLD_MOST} more")
+    shown = [str(replace(fault, todo=None)) for fault in faults[:_SHOWN_FAULTS]]
+    if len(faults) > _SHOWN_FAULTS:
+        shown.append(f"and {len(faults) - _SHOWN_FAULTS} more")
     where = f"line {line}: " if line is not None else ""
-    return clipped(where + " | ".join(told), _TOLD_CHARS)
+    return clipped(where + " | ".join(shown), _SHOWN_CHARS)
 
 
 def hint_text(faults: Sequence[Fault]) -> str:
-    """What to do about them, each thing once.
+    """How to fix the faults, each advice once.
 
     >>> hint_text([Fault(what="a", todo="Do it"), Fault(what="b", todo="Do it")])
     'Do it'
     """
-    todo = dict.fromkeys(fault.todo for fault in faults[:_TOLD_MOST] if fault.todo)
-    return clipped(". ".join(todo), _TOLD_CHARS)
+    todo = dict.fromkeys(fault.todo for fault in faults[:_SHOWN_FAULTS] if fault.todo)
+    return clipped(". ".join(todo), _SHOWN_CHARS)
 
 
-_TOLD_MOST = 20
-_TOLD_CHARS = 4_000  # in one cell of a report
+_SHOWN_FAULTS = 20
+_SHOWN_CHARS = 4_000  # in one cell of a report
 
 
 def _is_within(place: Place, path: FieldPath) -> bool:
-    """Whether one is the other or lies in it.
+    """True if one contains the other, or both are equal.
 
     >>> _is_within(("limits",), ("limits", "per_user")), _is_within(("a", 0), ("b",))
     (True, False)
@@ -233,12 +232,12 @@ _Branch = int | dict[str, "_Branch"]
 
 
 def _may_lack(column: Column) -> bool:
-    """Whether a cell that gives nothing is nothing to look at."""
+    """True if a row with an empty cell in the column is regular."""
     return column.can_omit and column.empty is Empty.HARMLESS
 
 
 def _tree(columns: Sequence[Column]) -> dict[str, _Branch]:
-    """Where each field's value stands among the columns; members of one field lie together."""
+    """The index of each field's column; members of a field are nested."""
     tree: dict[str, _Branch] = {}
     for index, column in enumerate(columns):
         branch = tree
@@ -249,9 +248,9 @@ def _tree(columns: Sequence[Column]) -> dict[str, _Branch]:
 
 
 def _assembled(branch: _Branch, read: Sequence[list[Any]], may_lack: Sequence[bool]) -> list[Any]:
-    """A field's values, built from those of its members where these have columns of their own.
+    """The values of a field, assembled from its members if they have columns of their own.
 
-    Absent where no member gives anything.
+    Absent for a row in which no member has a value.
     """
     if isinstance(branch, int):
         return read[branch]
@@ -268,7 +267,7 @@ def _assembled(branch: _Branch, read: Sequence[list[Any]], may_lack: Sequence[bo
 
 
 def _leaves(branch: _Branch) -> list[int]:
-    """The columns that a branch takes its values from."""
+    """The indexes of all columns of a branch."""
     if isinstance(branch, int):
         return [branch]
     return [index for inner in branch.values() for index in _leaves(inner)]
@@ -283,17 +282,17 @@ def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 def _reader(
     column: Column, timezone: tzinfo | None, offset: str | None
 ) -> Callable[[Iterable[Any]], list[Any]]:
-    reading = CellContext(
+    context = CellContext(
         nullable=column.field.is_nullable,
         empty_is_null=column.empty_is_null,
         timezone=timezone,
         written_in=None if offset is None else offset_zone(offset),
     )
-    return column_reader(column.field.cell, reading)
+    return column_reader(column.field.cell, context)
 
 
 def _is_empty(cell: Any) -> bool:
-    """Whether a cell gives nothing: no text but blanks, or a struct of such cells."""
+    """True for null, blank text, and a struct of empty cells."""
     if isinstance(cell, dict):
         return all(map(_is_empty, cell.values()))
     return cell is None or (isinstance(cell, str) and not cell.strip(BLANKS_AROUND))
@@ -310,11 +309,11 @@ def _cell_fault(column: Column, cell: Any, error: CellError) -> Fault:
 
 
 def _absence(column: Column, operation: str) -> dict[Absent, Fault | None]:
-    """What is wrong with a row that gives nothing in this column."""
+    """The fault of an omitted cell and of an empty cell of a column; None if it is allowed."""
     expected = "a value, or null" if column.field.is_nullable else "a value"
     omitted = empty = None
     if not column.can_omit:
-        what = "left out, which this field cannot be"
+        what = "left out, but the field is required"
         omitted = Fault(what=what, column=column.shown, expected=expected)
     if column.empty is Empty.INVALID:
         empty = Fault(what="not given", column=column.shown, expected=expected)

@@ -1,4 +1,4 @@
-"""Which rows of a file a run takes. Pure."""
+"""Selects rows of a file by number. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _MAX_RANGES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RowSelection:
-    """Rows by number, from 1: `ranges` of first and last, in order, apart from each other.
+    """Rows by number, from 1.
 
-    A range may end beyond the file, but `ingest` refuses one that begins there.
+    ranges  first and last row of each range, in order, not adjacent. A range may end beyond the
+            file, but `ingest` refuses one that begins there
     """
 
     ranges: tuple[tuple[int, int], ...]
 
     @classmethod
     def first(cls, count: int) -> Self:
-        """The first `count` rows, or all where there are fewer. Raises ValueError below 1.
+        """The first `count` rows, or all if there are fewer. Raises ValueError below 1.
 
         >>> RowSelection.first(20)
         RowSelection(ranges=((1, 20),))
@@ -35,7 +36,7 @@ class RowSelection:
         return cls(((1, count),))
 
     def only(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The selected rows of a frame that has the column `__row`, in ascending order."""
+        """The selected rows of a frame with ascending row numbers in `__row`."""
         if not frame.height:
             return frame
         low, high = frame[ROW_COLUMN][0], frame[ROW_COLUMN][-1]
@@ -46,7 +47,9 @@ class RowSelection:
         return frame.filter(pl.any_horizontal(row.is_between(first, last) for first, last in near))
 
     def beyond(self, rows: int) -> int | None:
-        """The first selected row that a file of `rows` rows has not; None for an empty file.
+        """The first selected row beyond a file of `rows` rows; None if there is none.
+
+        Always None for an empty file.
 
         >>> parse_rows("3,17").beyond(10), parse_rows("3-17").beyond(10)
         (17, None)
@@ -55,7 +58,7 @@ class RowSelection:
 
 
 def parse_rows(text: str) -> RowSelection:
-    """Rows as `--rows` names them: numbers and ranges with commas between them.
+    """Parse the rows of `--rows`: numbers and ranges, separated by commas.
 
     Raises ValueError with a message for people.
 
@@ -77,11 +80,11 @@ def parse_rows(text: str) -> RowSelection:
 def _range(part: str) -> tuple[int, int]:
     found = _PART.fullmatch(part)
     if not found:
-        raise ValueError(f"{part!r} is no row: say rows as 17,40-60")
+        raise ValueError(f"{part!r} is not a row: write rows as 17,40-60")
     first = int(found[1])
     last = int(found[2]) if found[2] else first
     if first < 1:
         raise ValueError(f"{part!r}: rows are numbered from 1, the header not counted")
     if last < first:
-        raise ValueError(f"{part!r} runs backwards: say {last}-{first}")
+        raise ValueError(f"{part!r} is in the wrong order: write {last}-{first}")
     return first, last

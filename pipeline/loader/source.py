@@ -1,4 +1,4 @@
-"""The bytes of an input file, each read once: hashed as they stand on disk, unpacked on the way."""
+"""Reads the bytes of an input file once, hashes them, and unpacks gzip."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from typing import Self
 from pipeline.model import Fault, InputError
 
 MAX_UNPACKED_BYTES = 64 << 30
-"""Ten million rows of 6 KB; beyond it the disk for the snapshot is at stake."""
+"""Ten million rows of 6 KB. A larger snapshot could fill the disk."""
 MAX_UNPACKED_RATIO = 400
 """Real tables pack 5 to 50 times, the same row again and again 200; deflate cannot exceed 1032."""
-_FREE_UNPACKED_BYTES = 64 << 20  # below this no ratio is looked at
+_FREE_UNPACKED_BYTES = 64 << 20  # below this the ratio is not checked
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class Source:
-    """An open input file. A context manager; `sha256` and `size_bytes` are of what was read.
+    """An open input file. `sha256` and `size_bytes` cover the bytes read so far.
 
-    Opening raises InputError for a path that is not a file with bytes in it that we may read.
+    A context manager. The constructor raises InputError unless the path is a readable file that is
+    not empty.
     """
 
     def __init__(self, path: Path, *, chunk_bytes: int) -> None:
@@ -49,20 +50,20 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal, of what was read so far."""
+        """Hexadecimal digest of the bytes read so far."""
         return self._hash.hexdigest()
 
     @property
     def descriptor(self) -> int:
-        """Of the open file, for who decodes it beside; only while the block lasts."""
+        """Descriptor of the open file, for a decoder; valid inside the context."""
         return self._file
 
     def head(self, most_bytes: int) -> bytes:
-        """The first bytes, not counted as read."""
+        """The first bytes; they do not count as read."""
         return os.pread(self._file, most_bytes, 0)
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes as they stand on disk. Raises InputError where the disk fails."""
+        """The bytes of the file. Raises InputError if the disk fails."""
         while True:
             try:
                 chunk = os.read(self._file, self._chunk_bytes)
@@ -75,7 +76,10 @@ class Source:
             yield chunk
 
     def unpacked(self) -> Iterator[bytes]:
-        """The bytes out of gzip, one member or several. Raises InputError unless all is whole."""
+        """The unpacked bytes of a gzip file. Raises InputError if it is cut or broken.
+
+        A file may have several members.
+        """
         member = zlib.decompressobj(_GZIP)
         unpacked_bytes = 0
         for packed in self.chunks():
@@ -101,12 +105,12 @@ class Source:
             )
 
     def check_is_unchanged(self) -> None:
-        """Raise InputError if somebody wrote to the file meanwhile."""
+        """Raise InputError if the file changed since it was opened."""
         after = os.fstat(self._file)
         if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise self._fault(
                 "the file changed while it was read",
-                todo="Wait until it is complete; better, write it aside and rename it",
+                todo="Wait until it is complete; better, write it under another name and rename it",
             )
 
     def _broken_gzip(self, unpacked_bytes: int, reason: str) -> InputError:
@@ -123,12 +127,12 @@ class Source:
 
 
 def check_expansion(file: str, packed_bytes: int, unpacked_bytes: int, *, kind: str) -> None:
-    """Raise InputError where what was read makes so much that it is no honest table."""
+    """Raise InputError if a file unpacks to more than any real table does."""
     most = max(_FREE_UNPACKED_BYTES, packed_bytes * MAX_UNPACKED_RATIO)
     if unpacked_bytes > min(most, MAX_UNPACKED_BYTES):
         what = f"{packed_bytes} bytes of {kind} unpack to more than {unpacked_bytes >> 20} MiB"
         expected = f"at most {MAX_UNPACKED_RATIO} times, and {MAX_UNPACKED_BYTES >> 30} GiB"
-        todo = "Unpack it by hand if it is what it should be"
+        todo = "If the file is correct, unpack it by hand"
         raise InputError([Fault(what=what, file=file, expected=expected, todo=todo)])
 
 

@@ -1,4 +1,4 @@
-"""JSON of cells, read strictly; values of Parquet lists and structs as JSON values. Pure."""
+"""Reads JSON cells strictly, and converts Parquet lists and structs to JSON values. Pure."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pipeline.loader.cell_error import CellError
 from pipeline.loader.dates import read_timestamp
 
 MOST_CHARS = 1_000_000
-"""Of the JSON in one cell: more than any update needs, less than would hurt."""
+"""Limit on the JSON in one cell: more than any update needs."""
 
 MOST_LEVELS = 32
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
-_FLOAT_EXACT = 2**53  # from here on a float no longer holds every whole number
-_DIGITS_MOST = 25  # enough to be beyond 64 bits; longer ones are not even converted
+_FLOAT_EXACT = 2**53  # from here on a float cannot hold every whole number
+_DIGITS_MOST = 25  # beyond 64 bits; longer ones are not converted
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def read_json(text: str) -> Any:
-    """The value of strict JSON: no key twice, no NaN, no number beyond 64 bits, bounded.
+    """Parse strict JSON: no duplicate keys, no NaN, no number beyond 64 bits, limited size.
 
     Raises CellError.
 
@@ -54,9 +54,9 @@ def read_json(text: str) -> Any:
 
 
 def json_value(value: Any, timezone: tzinfo | None = None) -> Any:
-    """What a Parquet list or struct holds, as a JSON value.
+    """Convert a Parquet list or struct to a JSON value.
 
-    A null member of a struct is not given: a struct has no other way to leave it out.
+    A null member of a struct counts as not given, because a struct cannot leave out a member.
 
     timezone  of timestamps without an offset; None makes them errors
 
@@ -95,7 +95,7 @@ def _scalar(value: Any) -> Any:
 
 
 def number_of(value: Decimal) -> int | float:
-    """A decimal as a JSON number, exactly.
+    """Convert a decimal to a JSON number, exactly.
 
     >>> number_of(Decimal("2.00")), number_of(Decimal("0.1"))
     (2, 0.1)
@@ -111,18 +111,20 @@ def number_of(value: Decimal) -> int | float:
 
 
 def finite(value: float) -> float:
-    """The same number, unless it is none.
+    """The same number. Raises CellError if it is infinite or NaN.
 
     >>> finite(2.5)
     2.5
     """
     if not math.isfinite(value):
-        raise CellError("not a finite number", todo="Where it stands for a missing value, use null")
+        raise CellError(
+            "not a finite number", todo="If it is a placeholder for a missing value, use null"
+        )
     return value
 
 
 def whole(value: float) -> int:
-    """A float that is a whole number, as such.
+    """Convert a float to a whole number. Raises CellError if it is not exactly one.
 
     >>> whole(10.0)
     10
@@ -135,7 +137,7 @@ def whole(value: float) -> int:
 
 
 def in_64_bits(digits: str) -> int:
-    """The number that sign and digits write.
+    """Parse an optional sign and digits. Raises CellError beyond 64 bits.
 
     >>> in_64_bits("-0012")
     -12
@@ -149,9 +151,9 @@ def in_64_bits(digits: str) -> int:
 
 
 def has_control(text: str) -> str | None:
-    r"""The first character that no text may hold, as U+XXXX; None where there is none.
+    r"""The first forbidden control character, as U+XXXX; None if there is none.
 
-    Tab and the two line ends are allowed here.
+    Tab and the two line ends are allowed.
 
     >>> has_control("a\x93b"), has_control("a\tb")
     ('U+0093', None)
@@ -188,7 +190,7 @@ def _float(text: str) -> float:
 
 
 def _constant(name: str) -> Any:
-    raise CellError("not JSON", f"strict JSON; {name} is no JSON value")
+    raise CellError("not JSON", f"strict JSON; {name} is not a JSON value")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

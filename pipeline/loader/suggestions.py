@@ -1,4 +1,4 @@
-"""Names in messages: the nearest known one, and lists of them. Pure."""
+"""Finds similar names, and lists names for messages. Pure."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 _LISTED = 12
-_NEAR_CHARS = 200  # no known name is nearly so long
+_NEAR_CHARS = 200  # longer than any known name
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` was most likely meant to be, None where none is near.
+    """The known name that is most similar to `name`; None if none is similar.
 
     >>> nearest("ExternalID", ["name", "external_id"])
     'external_id'
@@ -25,7 +25,7 @@ def _bare(name: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message, no more than a message holds.
+    """The first names, separated by commas, and the number of the others.
 
     >>> listed(["status", "/a"])
     'status, /a'

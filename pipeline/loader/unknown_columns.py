@@ -1,4 +1,4 @@
-"""What is said of unknown columns: of a few one by one, of many how many there are. Pure."""
+"""Reports unknown columns: a few of them one by one, many in one fault. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pipeline.model import Fault
 from pipeline.model.errors import SHOWN_VALUE_CHARS, clipped, shorten
 
 SHOWN = 5
-_NEAR_TRIED = 200  # names that are compared with the known ones
+_NEAR_TRIED = 200  # names compared with the known ones
 _IGNORE_CHARS = 2_000  # of the line to paste
-_PREFIX_CHARS = 3  # a shorter one stands for too much
+_PREFIX_CHARS = 3  # a shorter one matches too much
 _SEPARATORS = "_-. "
 
 
@@ -26,12 +26,15 @@ def unknown_columns(
     kept: Sequence[str],
     file: str,
 ) -> list[Fault]:
-    """One fault for each of a few, else one for those that may be misspelt and one for the rest.
+    """The faults for unknown columns.
+
+    Up to SHOWN columns have a fault each. Of more, each that may be misspelt has a fault, and the
+    rest share one.
 
     names    the unknown columns, trimmed, at least one
-    near     a known name that one was perhaps meant to be, and the section that may rename it
-    section  of the configuration, which may ignore them
-    labels   what is known
+    near     returns a similar known name and the section of the configuration to rename it in
+    section  section of the configuration to ignore them in
+    labels   known names and patterns
     kept     names that must not be ignored by accident: the file's other columns, and fields
 
     >>> known = dict(near=lambda _: None, section="[s]", labels=["id"], kept=["id"], file="a.csv")
@@ -94,7 +97,7 @@ def _ignoring(names: Sequence[str], kept: Sequence[str], section: str) -> str:
 
 
 def ignoring(names: Sequence[str], kept: Iterable[str]) -> list[str]:
-    """What `ignore` may say so that all of `names` are ignored and none of `kept` is.
+    """Patterns for `ignore` that match all of `names` and none of `kept`.
 
     >>> ignoring(["dwh_a", "dwh_b", "x"], ["id"])
     ['dwh_*', 'x']
@@ -117,7 +120,7 @@ def ignoring(names: Sequence[str], kept: Iterable[str]) -> list[str]:
 
 
 def _start(name: str) -> str:
-    """The first word of a name, with the separator behind it; empty where it has but one.
+    """The first word of a name and its separator; empty if the name has only one word.
 
     >>> _start("dwh_loaded_at"), _start("loaded")
     ('dwh_', '')
@@ -127,7 +130,7 @@ def _start(name: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    """A name that `ignore` takes as it stands."""
+    """A pattern that matches exactly this name."""
     return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 

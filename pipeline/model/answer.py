@@ -1,4 +1,4 @@
-"""What a reply means for one job: verdict, effect and plain words."""
+"""The meaning of a reply for one job: verdict, effect and messages."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import NamedTuple
 
 
 class Verdict(StrEnum):
-    """The class of an answer, named for the engine's next act."""
+    """The class of an answer, named for the next step."""
 
     OK = "ok"
-    REJECTED = "rejected"  # this row is wrong: never retry
-    THROTTLED = "throttled"  # slow everyone on this account, retry
+    REJECTED = "rejected"  # the row is wrong: never retry
+    THROTTLED = "throttled"  # slow down the whole account, retry
     TRANSIENT = "transient"  # retry this row
-    SPLIT = "split"  # this group, not necessarily these rows: send them apart
-    FATAL = "fatal"  # credentials or configuration: stop feeding this account
+    SPLIT = "split"  # the batch is refused, not necessarily its rows: send them separately
+    FATAL = "fatal"  # credentials or configuration: stop the account
 
 
 class Effect(StrEnum):
-    """Whether the update was applied by this very request."""
+    """The effect of this request on the entity."""
 
     APPLIED = "applied"
     NONE = "none"
@@ -26,15 +26,15 @@ class Effect(StrEnum):
 
 
 class Answer(NamedTuple):
-    """What a reply, or its absence, means for one job.
+    """The meaning of a reply, or of a missing one, for one job.
 
-    http_status    None where no status line arrived
-    code           the vendor's error code, or our own short code; empty when all is well
-    message        the vendor's words, or ours
+    http_status    None if no status line arrived
+    code           error code of the vendor, or our own; empty on success
+    message        the vendor's message, or ours
     hint           what to do about it
-    retry_after_s  seconds that the vendor asks everyone to wait; None where it names none
-    request_id     the vendor's own id for this exchange, empty where it gives none
-    receipt        what the vendor gave back to keep, such as an etag, as JSON; empty where nothing
+    retry_after_s  seconds that the vendor asks all requests to wait; None if it does not
+    request_id     the vendor's id of this exchange; empty if there is none
+    receipt        values to keep from the reply, such as an etag, as JSON; empty if there are none
     """
 
     verdict: Verdict

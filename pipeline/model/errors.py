@@ -1,13 +1,13 @@
-"""What can end a run or a command, and the one shape in which a fault is told.
+"""Errors that end a run or a command, and `Fault`, the form of every fault.
 
     PipelineError
     ├── UsageError     the command or its arguments are wrong; nothing was sent
     ├── ConfigError    the configuration is wrong; nothing was sent
     ├── InputError     the input file is broken; nothing was sent
-    └── RunAborted     the run cannot go on; every row still gets its result
-        └── DamagedError   a file of ours is not what was written; nothing is done on its word
+    └── RunAborted     the run cannot continue; every row still gets its result
+        └── DamagedError   a file of ours was changed; it is not used
 
-A wrong row raises nothing: it becomes an `invalid` result.
+A wrong row does not raise: it becomes an `invalid` result.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 SHOWN_VALUE_CHARS = 60
 SHOWN_FAULTS = 100
-"""Of one error: beyond them faults are counted, not kept."""
+"""Most faults of one error; further ones are only counted."""
 SHOWN_FAULTS_CHARS = 12_000
 _MOST_CHARS = {"where": 300, "what": 600, "value": 200, "expected": 1_500, "todo": 3_000}
-"""Of each part of a fault as text: what a part quotes may be as long as the file."""
+"""Limits on the parts of a fault's text, because a part may quote the whole file."""
 
 
 def shorten(value: object, most: int = SHOWN_VALUE_CHARS) -> str:
@@ -40,7 +40,7 @@ def shorten(value: object, most: int = SHOWN_VALUE_CHARS) -> str:
 
 
 def clipped(text: str, most: int) -> str:
-    """`text` with at most so many characters.
+    """`text`, cut to at most `most` characters.
 
     >>> clipped("a long text", 9)
     'a long...'
@@ -78,19 +78,19 @@ def _joined(parts: Iterable[str], most: int) -> str:
 
 
 def _visible(text: str) -> str:
-    """What cannot be seen as an escape, the rest as it stands in the file."""
+    """`text` with invisible characters as escapes."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that is wrong, and where.
+    """One fault, and its position.
 
-    what      what is wrong, a phrase without a full stop
-    row       number of the record from 1, header not counted; None outside a record
-    line      line of the file from 1 where the record starts; None for Parquet
-    value     the offending value as shown, already shortened
-    expected  what would have been right
+    what      what is wrong, as a phrase without a full stop
+    row       number of the record from 1, without the header; None outside a record
+    line      line of the file, from 1, on which the record starts; None for Parquet
+    value     the wrong value, already shortened
+    expected  what would be right
     todo      what to do about it
     """
 
@@ -104,7 +104,7 @@ class Fault:
     todo: str | None = None
 
     def __str__(self) -> str:
-        """One line, each part of it no longer than a message holds.
+        """The fault as one line, with long parts cut.
 
         >>> str(Fault(what="not a whole number", row=3, line=4, column="limit", value="'x'"))
         "row 3 (line 4), column limit: not a whole number: 'x'"
@@ -132,10 +132,10 @@ class Fault:
 
 
 class PipelineError(Exception):
-    """Root of everything that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
     def without_values(self) -> str:
-        """Its words without what stands in the input, for those who may not see that."""
+        """The message without values of the input, for readers who may not see them."""
         return str(self)
 
 
@@ -144,9 +144,9 @@ class UsageError(PipelineError):
 
 
 class _FaultsError(PipelineError):
-    """An error that is a list of faults, one line each.
+    """An error with a list of faults, one line each.
 
-    faults  the first of them, SHOWN_FAULTS at most; the text says how many there are beyond
+    faults  the first SHOWN_FAULTS of them; the text has the number of the others
     """
 
     def __init__(self, faults: Iterable[Fault] | str) -> None:
@@ -157,14 +157,14 @@ class _FaultsError(PipelineError):
 
 
 class ConfigError(_FaultsError):
-    """The configuration is wrong: every fault of it at once."""
+    """The configuration is wrong. Lists all its faults."""
 
 
 class InputError(_FaultsError):
-    """The input file is broken or cannot be sent as it is: nothing was sent."""
+    """The input file is broken or cannot be sent. Nothing was sent."""
 
     def without_values(self) -> str:
-        """Where and what, not the text that stands there.
+        """The faults without the values.
 
         >>> InputError([Fault(what="not a number", row=3, value="'x'")]).without_values()
         'row 3: not a number'
@@ -173,7 +173,7 @@ class InputError(_FaultsError):
 
 
 def _as_lines(faults: Sequence[Fault], more: int) -> str:
-    """A line for each fault, as far as a screen or two go, and how many are left out.
+    """A line for each fault, up to SHOWN_FAULTS_CHARS, and the number of the others.
 
     >>> print(_as_lines([Fault(what="odd")], more=4))
     odd
@@ -192,9 +192,9 @@ def _as_lines(faults: Sequence[Fault], more: int) -> str:
     return "\n".join(lines)
 
 
-class RunAborted(PipelineError):  # noqa: N818 - it says what happened, not what to catch
-    """The run cannot go on, for example because its results cannot be written."""
+class RunAborted(PipelineError):  # noqa: N818 - the name says what happened
+    """The run cannot continue, for example because its results cannot be written."""
 
 
 class DamagedError(RunAborted):
-    """A file that this program wrote is not what it wrote; nothing is done on its word."""
+    """A file that this program wrote was changed, so it is not used."""

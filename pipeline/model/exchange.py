@@ -1,4 +1,4 @@
-"""What was sent for a row that did not succeed, and what came back."""
+"""The request and reply of a row that did not succeed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pipeline.model.result import Status
 
 
 class Exchange(NamedTuple):
-    """The last exchange about a row, for people and the vendor's support; no secret is in it.
+    """The last exchange for a row, for users and the vendor's support. Contains no secrets.
 
     status, error_code  of the row's result
-    request  as a shell command, credentials as variables; cut where it is very long
-    reply    status line, the headers that help, an empty line and the body, cut where it is long;
-             or what came in its stead
+    request  as a shell command, with variables for credentials; cut if it is very long
+    reply    status line, useful headers, an empty line and the body, cut if it is long; or why
+             there is no reply
     """
 
     row: int

@@ -1,4 +1,4 @@
-"""Numbers, times and other people's text as a reader sees them. Pure."""
+"""Formats numbers, times and foreign text for people. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.model import Status
 
 _BREAK = re.compile(r"\s*[\r\n\u2028\u2029]\s*")
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-# C0, C1, surrogates, and the marks that turn the direction of a line around
+# C0, C1, surrogates, and marks that change the direction of text
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -22,16 +22,16 @@ MEANING: Mapping[Status, str] = {
     Status.UNCHANGED: "held already, or sent before; nothing to do",
     Status.SUPERSEDED: "a newer row was applied; nothing to do",
     Status.INVALID: "never became a job; nothing was sent",
-    Status.REJECTED: "the vendor said no",
+    Status.REJECTED: "the vendor refused it",
     Status.CONFLICT: "the vendor holds something else than expected; not applied",
     Status.FAILED: "gave up; certainly not applied",
     Status.UNKNOWN: "may have been applied: ask the vendor",
-    Status.NOT_ATTEMPTED: "the run stopped before it",
+    Status.NOT_ATTEMPTED: "the run stopped first",
 }
 
 
 def number(count: int) -> str:
-    """A count with its thousands apart.
+    """A count with thousands separators.
 
     >>> number(60000)
     '60,000'
@@ -49,7 +49,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it, two units at most.
+    """A duration in at most two units.
 
     >>> duration(0.04), duration(3.04), duration(61), duration(5400), duration(3 * 86400)
     ('under 0.1 s', '3.0 s', '1 min 1 s', '1 h 30 min', '72 h')
@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """A time as a guess, in steps that do not flicker.
+    """An estimated duration, rounded up so that it does not flicker.
 
     >>> about(0.01), about(3.2), about(75), about(5400)
     ('1 s', '4 s', '2 min', '1 h 30 min')
@@ -74,7 +74,7 @@ def about(seconds: float) -> str:
 
 
 def compact(count: int) -> str:
-    """A count that stays short: seven characters up to 999.99 million.
+    """A count in at most seven characters, up to 999.99 million.
 
     >>> compact(999_999), compact(9_061_000), compact(12_345_678)
     ('999,999', '9.06M', '12.35M')
@@ -94,7 +94,7 @@ def _units(count: int, per: int, large: str, small: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""Foreign text that can do a terminal no harm: one line, no control or direction marks.
+    r"""Foreign text, safe for a terminal: one line, without control or direction characters.
 
     >>> one_line("no such\r\ncoupon \x1b[31m'x'\x00")
     "no such | coupon 'x'"
@@ -103,7 +103,7 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Text for a terminal: line ends stay, and nothing else that a terminal obeys.
+    r"""Text for a terminal: keeps line ends and removes all other control characters.
 
     >>> printable("red \x1b[31mherring\x1b[0m\u202e\nnext \x9b31m line\a")
     'red herring\nnext 31m line'
@@ -112,7 +112,7 @@ def printable(text: str) -> str:
 
 
 def row_list(rows: Iterable[int], count: int) -> str:
-    """Some rows out of `count`.
+    """The numbers of some rows, and how many more of `count` there are.
 
     >>> row_list([3], 1), row_list([3, 9], 2), row_list([3, 9, 1200], 7)
     ('row 3', 'rows 3, 9', 'rows 3, 9, 1,200 and 4 more')
@@ -123,7 +123,7 @@ def row_list(rows: Iterable[int], count: int) -> str:
 
 
 def verdict(counts: Mapping[Status, int]) -> str:
-    """One sentence about a whole run.
+    """One sentence about the results of a run.
 
     >>> verdict({Status.UPDATED: 24, Status.INVALID: 3, Status.UNKNOWN: 1})
     '24 of 28 rows updated; 3 invalid, 1 unknown'

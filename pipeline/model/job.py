@@ -1,4 +1,4 @@
-"""The typed intent of a row, what it updates, and how its cells are read."""
+"""The job of a row, the key of its entity, and how its cells are read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pydantic_core import from_json, to_json
 
 
 class CellKind(StrEnum):
-    """How the text of a cell becomes the value of a field."""
+    """How the text of a cell is converted to the value of a field."""
 
-    ID = "id"  # text that names something; never a number, blanks around it removed
-    TEXT = "text"  # free text, left alone
-    KEYWORD = "keyword"  # one of a few words, blanks around it removed
+    ID = "id"  # an identifier; never a number, stripped of blanks
+    TEXT = "text"  # free text, unchanged
+    KEYWORD = "keyword"  # one of a few words, stripped of blanks
     INTEGER = "integer"  # a whole number
     BOOLEAN = "boolean"  # true or false
     DATE = "date"  # a date and time with offset, kept as text
@@ -28,17 +28,17 @@ class CellKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Marks a job's field, in `Annotated[...]`, with how its cell is read.
+    """How the cell of a job's field is read. An annotation of the field, in `Annotated[...]`.
 
-    short     reads the short form of a LIST cell; raises ValueError with what is expected.
-              None where the field has none
-    example   a cell as people would write it, for help and templates
-    help      one line for people
+    short     reads the short form of a LIST cell; raises ValueError with what is expected. None if
+              there is no short form
+    example   example of a cell, for help and templates
+    help      one line of help
     members   for OBJECT and MAP: how the value of each member (MAP: of every key, under `*`)
-              is read when it has a column of its own
-    is_spread for a MAP: its members' columns bear the bare name of their key (`status`, not
-              `changes.status`). A member that ends in `*` stands for every header that starts so
-              (`add:/*`). Keys come in the order of the columns; the field has no column itself
+              is read if it has a column of its own
+    is_spread for a MAP: the columns of its members have only the name of their key (`status`, not
+              `changes.status`). A member that ends in `*` matches every header with that start
+              (`add:/*`). Keys are in the order of the columns; the field itself has no column
     """
 
     kind: CellKind
@@ -50,12 +50,12 @@ class Cell:
 
 
 class EntityKey(NamedTuple):
-    """What a job updates; equal keys mean the same thing at the vendor.
+    """The key of the entity that a job updates. Equal keys are the same entity at the vendor.
 
-    Only `id` may hold a `|`, so that `text` tells keys apart.
+    Only `id` may contain a `|`, so `text` is unique.
 
     origin  scheme, host and port of the base URL
-    scope   project, container or the like; empty where the vendor has none
+    scope   project, container or the like; empty if the vendor has none
     id      in canonical form
     """
 
@@ -87,17 +87,17 @@ class EntityKey(NamedTuple):
 
 
 class JobRow(NamedTuple):
-    """One row as it stands in a jobs file: bound, validated, ready to be sent.
+    """A validated row in a jobs file, ready to be sent.
 
     row            number of the record from 1
-    entity         `EntityKey.text()` of what it updates
-    is_repeatable  whether sending it twice is harmless
+    entity         `EntityKey.text()` of its entity
+    is_repeatable  True if sending it twice is harmless
     text           the job's canonical JSON
-    batch          rows of one operation with the same may share a request; empty: travels alone
-    since_run, since_row  the run and row whose place in time it keeps; empty and 0: it is new
-    expects        what its entity has to hold when it is sent, as a vendor's `State.text`; empty:
-                   anything
-    keeps          it gives a part, which is laid over what its entity holds
+    batch          rows of one operation with equal values may share a request; empty: sent alone
+    origin_run, origin_row  run and row that determine its place in the order; empty and 0 for a new
+                   row
+    expects        state that its entity must have when it is sent, as `State.text`; empty for any
+    keeps          True if the job is partial and keeps the other fields of its entity
     """
 
     row: int
@@ -113,7 +113,7 @@ class JobRow(NamedTuple):
 
 
 class UpdateJob(BaseModel):
-    """What a row asks for. Its values are JSON values, so that text and job never differ.
+    """The update that a row asks for. Its values are JSON values, so job and JSON are equivalent.
 
     A field that the row does not give is absent (`model_fields_set`), never None.
     """
@@ -121,21 +121,20 @@ class UpdateJob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     def given(self) -> dict[str, Any]:
-        """The fields that the row gave, in the order of the type, as JSON values."""
+        """The fields that the row gave, as JSON values, in the order of the type."""
         values = self.__dict__
         given = self.model_fields_set
         return {name: values[name] for name in type(self).model_fields if name in given}
 
     def canonical_json(self) -> str:
-        """The job as text: the same job always gives the same text."""
+        """The job as JSON. Equal jobs give equal text."""
         return to_json(self.given()).decode()
 
     @classmethod
     def trusted(cls, text: str) -> Self:
-        """The job back from its own canonical JSON. Nothing is validated a second time.
+        """Restore a job from its canonical JSON, without validation.
 
-        The same as `model_construct`, which takes ten times as long to look for aliases and
-        factories that a job does not have.
+        Same as `model_construct`, but ten times as fast, because a job has no aliases or factories.
         """
         values = from_json(text)
         job = cls.__new__(cls)
@@ -149,6 +148,6 @@ class UpdateJob(BaseModel):
     @classmethod
     @cache
     def _absent(cls) -> dict[str, Any]:
-        """What fields hold that the row did not give."""
+        """The values of fields that the row did not give."""
         fields = cls.model_fields.items()
         return {name: info.default for name, info in fields if not info.is_required()}

@@ -1,4 +1,4 @@
-"""What one process did for one account of a run: a run that was resumed has several."""
+"""The work of one process for one account of a run. A resumed run has several legs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Leg(NamedTuple):
-    """One account in one process's part of a run.
+    """One account in one process of a run.
 
     number      of the process, from 1
-    began_at_s  UTC seconds since 1970, when it began to send
-    last_at_s   when this was noted last: what a killed process did after it is not known
-    requests    that left, `retries` of them not the first of their row
+    began_at_s  start of sending, UTC seconds since 1970
+    last_at_s   time of the last update of this entry; work of a killed process after it is unknown
+    requests    requests sent, including `retries`
     sending_s   seconds from the first request to the last answer
-    is_over     whether the process has said that it sends no more; of a killed one it stays False
+    is_over     True once the process stopped sending; stays False for a killed process
     """
 
     number: int

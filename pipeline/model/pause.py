@@ -1,4 +1,4 @@
-"""A pause that a vendor asked for, and who was asked."""
+"""A pause that a vendor asked for."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class AskedPause(NamedTuple):
-    """Until when nobody sends with a credential.
+    """A time until which no request is sent with a credential.
 
-    until_s  when it ends, UTC seconds since 1970
-    asked_s  when it was asked for; 0 where that is not on record
-    run      whose request was answered so; empty where it was no run's, or is not on record
-    words    what the vendor said, to be shown; empty where that is not on record
+    until_s  end of the pause, UTC seconds since 1970
+    asked_s  time when the vendor asked for it; 0 if unknown
+    run      run whose request the vendor answered; empty if none or unknown
+    words    the vendor's message; empty if unknown
     """
 
     until_s: float

@@ -1,4 +1,4 @@
-"""What a plan says: of each row, what stands there and what would."""
+"""A plan: for each row, the current state of its entity and the changes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 MadeOf = Literal["file", "plan", "undo"]
-"""What the rows of a run came from: a file, the plan of a file, the plan that takes a run back."""
+"""Source of the rows of a run: a file, the plan of a file, or the plan that undoes a run."""
 
 
 class PlanKind(StrEnum):
-    """What sending a row would do, named for the reader of the plan."""
+    """The effect of sending a row, named for the reader of the plan."""
 
     CHANGES = "changes"
-    BLIND = "blind"  # nothing is known that reads the vendor: it is sent without a comparison
-    UNCHANGED = "unchanged"  # the vendor holds it already
+    BLIND = "blind"  # the entity cannot be read: it is sent without a comparison
+    UNCHANGED = "unchanged"  # the entity already has these values
     MISSING = "missing"  # the vendor has no such entity
-    UNREAD = "unread"  # the vendor did not tell what it holds
-    CONFLICT = "conflict"  # somebody else changed the entity since the run that is taken back
-    FINAL = "final"  # it cannot be taken back
+    UNREAD = "unread"  # reading the entity failed
+    CONFLICT = "conflict"  # the entity was changed since the run to undo
+    FINAL = "final"  # it cannot be undone
     INVALID = "invalid"  # the row never became a job
 
 
@@ -39,12 +39,12 @@ class FieldChange(NamedTuple):
 class PlanRow(NamedTuple):
     """One row of a plan.
 
-    row      of the file that the plan was made from, from 1; of an undo, of the plan itself
-    note     why, where the kind needs words
-    changes  what would change
-    before   what the entity holds, as a vendor's `State.text`; empty where that is not known
-    job      canonical JSON of what is sent; empty where nothing can be
-    since_run, since_row  as of a JobRow
+    row      row of the file that the plan was made from, from 1; for an undo, of the plan itself
+    note     reason, if the kind needs one
+    changes  fields that would change
+    before   current state of the entity, as `State.text`; empty if unknown
+    job      canonical JSON of the job; empty if nothing can be sent
+    origin_run, origin_row  as in a JobRow
     """
 
     row: int
@@ -62,16 +62,16 @@ class PlanRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """What a plan says of itself.
+    """The facts of a plan.
 
-    source        of its rows: a file as the user named it, or `run <name>`
-    made          when, UTC, ISO 8601
-    undoes        the run that it takes back; None for the plan of a file
+    source        source of its rows: a file as the user named it, or `run <name>`
+    made          time when it was made, UTC, ISO 8601
+    undoes        run that it undoes; None for the plan of a file
     accounts      fingerprint of each account that rows go to, by name
-    is_simulated  it was made at a simulator
+    is_simulated  True if it was made with a simulator
     kinds         rows per kind
-    requests      reads that it took
-    gaps          what may slip through between comparing and sending, by operation
+    requests      number of reads that it took
+    gaps          changes that may go unnoticed between comparing and sending, by operation
     """
 
     source: str
@@ -85,10 +85,10 @@ class Planned:
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """Number of all rows."""
         return sum(self.kinds.values())
 
     @property
     def sends(self) -> int:
-        """Rows that would be sent."""
+        """Number of rows that would be sent."""
         return sum(count for kind, count in self.kinds.items() if kind in SENT_KINDS)

@@ -1,4 +1,4 @@
-"""How far a run is: what a display needs to know, and no more."""
+"""The progress of a run, for displays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.model.result import Status
 
 
 class RecentError(NamedTuple):
-    """A kind of answer that was no success.
+    """A kind of error among recent answers.
 
-    words  of the last one of them
-    times  that it came so far
+    words  message of the last one
+    times  number of times so far
     """
 
     code: str
@@ -26,22 +26,22 @@ class AccountProgress:
     """One account at one moment.
 
     rows             jobs of this account in the run
-    done             rows that this process gave a result, per status
-    done_before      rows that had one before, as far as they were read
-    sent             requests that left, `retries` of them not the first of their row
+    done             results of this process, per status
+    done_before      results of earlier processes, per status, as far as they were read
+    sent             requests sent, including `retries`
     sending_s        seconds from the first request to the last answer so far
-    in_flight        requests under way now, of at most `in_flight_limit`
+    in_flight        requests in flight now, of at most `in_flight_limit`
     retrying         rows that wait for their next attempt
-    pause_left_s     seconds until the vendor allows the next request; 0 where it asks for no pause
+    pause_left_s     seconds until the vendor allows the next request; 0 without a pause
     quota            as configured, for example "20/s, 1000/min", or "auto"
-    quota_per_s      the rate that it allows in the long run; 0 where that is learned
-    rate_per_s       the rate in force: less than that where the vendor refuses it or somebody asks
-                     for less, more within a quota that is used in bursts; 0 where nothing bounds it
-    is_probing       the vendor is down, and asked with one request at a time
-    is_held_up       no more rows are read: too many wait for others of their entity, or for their
-                     next attempt
-    stopped          why the account takes no more rows; None while it does
-    recent_errors         the last kinds of answers that were no success, newest first
+    quota_per_s      long-term rate of the quota; 0 if the rate is learned
+    rate_per_s       current rate: lower than the quota's if the vendor or a user lowers it, higher
+                     in a burst; 0 if unlimited
+    is_probing       True while the vendor is down and gets one request at a time
+    is_held_up       True if no more rows are read, because too many wait for another row of their
+                     entity or for their next attempt
+    stopped          reason why the account was stopped; None if it was not
+    recent_errors    recent kinds of errors, newest first
     """
 
     account: str

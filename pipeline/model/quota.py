@@ -1,4 +1,4 @@
-"""What a vendor allows, as people write it. Pure."""
+"""Quotas: the rates that a vendor allows. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _QUOTA = re.compile(r"\s*(\d+)\s*/\s*(\d*)\s*(s|min|h|day)(\s+burst)?\s*")
 class Quota:
     """At most `limit` requests in any window of `per_s` seconds.
 
-    is_burst  they may leave as fast as they can; else they are spread evenly
+    is_burst  True if they may be sent at once; otherwise they are spread evenly
     """
 
     limit: int
@@ -21,7 +21,7 @@ class Quota:
     is_burst: bool = False
 
     def __str__(self) -> str:
-        """As it is written in the configuration, in the largest unit that fits.
+        """The quota as written in the configuration, in the largest unit that fits.
 
         >>> str(Quota(12, 6.0)), str(Quota(1000, 60.0, is_burst=True))
         ('12/6s', '1000/min burst')
@@ -33,12 +33,12 @@ class Quota:
 
     @property
     def per_second(self) -> float:
-        """The mean rate that it allows."""
+        """The mean rate."""
         return self.limit / self.per_s
 
 
 def parse_quota(text: str) -> Quota:
-    """A quota as people write it: "20/s", "1000/min", "12/6s", "50000/day", "1000/min burst".
+    """Parse a quota, such as "20/s", "1000/min", "12/6s", "50000/day", "1000/min burst".
 
     Raises ValueError with what is expected.
 

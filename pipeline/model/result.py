@@ -1,4 +1,4 @@
-"""How a row ends."""
+"""The result of a row."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ class Status(StrEnum):
     """The class of a result, named for the reader of the report."""
 
     UPDATED = "updated"  # the vendor confirmed it
-    UNCHANGED = "unchanged"  # the vendor holds it, or was sent this very row before; nothing sent
-    SUPERSEDED = "superseded"  # a newer row of its entity was applied; nothing was sent
+    UNCHANGED = (
+        "unchanged"  # the entity has these values, or the same row was sent before; nothing sent
+    )
+    SUPERSEDED = "superseded"  # a newer row of its entity was applied; nothing sent
     INVALID = "invalid"  # the row never became a job
-    REJECTED = "rejected"  # the vendor said no
-    CONFLICT = "conflict"  # the live value is not the one expected; both are given
-    FAILED = "failed"  # attempts or time ran out, certainly not applied
-    UNKNOWN = "unknown"  # it may have been applied, and nothing can settle it
-    NOT_ATTEMPTED = "not_attempted"  # the run stopped before it, or it waited behind an unknown
+    REJECTED = "rejected"  # the vendor refused it
+    CONFLICT = "conflict"  # the entity does not have the expected value
+    FAILED = "failed"  # attempts or time ran out; certainly not applied
+    UNKNOWN = "unknown"  # it may have been applied, and that cannot be resolved
+    NOT_ATTEMPTED = "not_attempted"  # the run stopped first, or it waited for an unknown row
 
 
 SUCCESS = frozenset({Status.UPDATED, Status.UNCHANGED, Status.SUPERSEDED})
-"""Statuses that leave nothing to do; the others go to the error file."""
+"""Statuses that need no action; the others go to the error file."""
 
 
 class RowResult(NamedTuple):
-    """The end of one row.
+    """The result of one row.
 
     row          number of the record from 1
-    operation    empty where the row did not name a known one
-    account      empty likewise
-    http_status  of the last attempt; None where there was no status line
-    attempts     how often it was sent
-    seconds      from the first attempt to the end
-    receipt      what the vendor gave back to keep, as JSON
+    operation    empty if the row did not name a known one
+    account      empty if the row did not name a known one
+    http_status  of the last attempt; None if there was no status line
+    attempts     number of attempts
+    seconds      from the first attempt to the result
+    receipt      values kept from the reply, as JSON
     """
 
     row: int
@@ -51,4 +53,4 @@ class RowResult(NamedTuple):
 
 
 RESULT_COLUMNS = ("_run", *(f"_{name}" for name in RowResult._fields))
-"""Our columns of a result file, after the input's own."""
+"""Our columns of a result file, after those of the input."""

@@ -1,4 +1,4 @@
-"""How long a row waits before it is sent again, and when it is given up. Pure."""
+"""Decides how long a row waits before a retry, and when to give up. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ RETRYABLE = frozenset({Verdict.THROTTLED, Verdict.TRANSIENT, Verdict.SPLIT})
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patient a row is.
+    """Limits on the attempts of a row and the waits between them.
 
-    max_attempts  how often a row is sent at most, 1 or more
-    base_s        ceiling of the first wait; every further one is twice as high
-    cap_s         no ceiling is higher than this
+    max_attempts  most attempts per row, 1 or more
+    base_s        ceiling of the first wait; doubles with each further wait
+    cap_s         highest ceiling
     """
 
     max_attempts: int = 5
@@ -24,7 +24,7 @@ class RetryPolicy:
 
 
 def ceiling_s(policy: RetryPolicy, attempt: int) -> float:
-    """The longest that a row waits after that attempt, 1-based, where no vendor asks for more.
+    """The longest wait after an attempt, 1-based, if the vendor does not ask for a longer one.
 
     >>> [ceiling_s(RetryPolicy(), attempt) for attempt in (1, 2, 3, 99)]
     [0.5, 1.0, 2.0, 30.0]
@@ -38,11 +38,11 @@ def next_delay_s(
     """Seconds to wait before attempt + 1, or None to give up.
 
     attempt     1-based number of the attempt that brought `answer`
-    jitter      a draw from [0, 1)
-    is_counted  False where the answer says nothing about the row: it is not given up for that
+    jitter      random number from [0, 1)
+    is_counted  False if the answer says nothing about the row, so that it never gives up the row
 
-    Full jitter under an exponential ceiling. A pause that the vendor asks for is not counted in: it
-    holds the whole account, at the gate, where it may be lifted.
+    Full jitter under an exponential ceiling. A pause that the vendor asks for is not included: the
+    account's limiter applies it to all rows.
 
     >>> next_delay_s(RetryPolicy(), Answer(Verdict.TRANSIENT, "maybe"), attempt=3, jitter=0.5)
     1.0

@@ -1,27 +1,26 @@
-"""What one account did in one stretch of time: a point of the curves in a report."""
+"""One interval of an account's work: a point of the curves in a report."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 LATENCY_BOUNDS_S = tuple(round(0.001 * 2 ** (half / 2), 4) for half in range(36))
-"""Upper bounds of a latency histogram, in seconds, two per doubling: 1 ms to about 3 minutes, which
-is more than the timeouts in use. A latency belongs to the first bound that is not below it
-(`bisect_left`); one count more than bounds, the last is for what took longer."""
+"""Upper bounds of a latency histogram, in seconds, two per doubling: 1 ms to about 3 minutes, above
+all timeouts in use. A latency counts for the first bound that is not below it (`bisect_left`). A
+histogram has one more count than bounds, for longer latencies."""
 
 
 class Sample(NamedTuple):
-    """One account over `seconds` that end at `at_s`.
+    """One account during the `seconds` before `at_s`.
 
     at_s          UTC seconds since 1970
-    sent          requests that left in that time
-    in_flight     requests under way at its end, of at most `in_flight_limit`
-    pause_left_s  until the vendor allows the next request; 0 where it asks for no pause
-    latencies     how many replies came within each of LATENCY_BOUNDS_S, the last beyond them;
-                  empty where none came
-    allowed_per_s the rate in force at its end; 0 where nothing bounds it, or that was not noted
-    throttled     answers in that time that said: too many requests
-    is_probing    whether the vendor was down at its end, and asked with one request at a time
+    sent          requests sent in the interval
+    in_flight     requests in flight at its end, of at most `in_flight_limit`
+    pause_left_s  seconds until the vendor allows the next request; 0 without a pause
+    latencies     number of replies for each of LATENCY_BOUNDS_S, and above; empty without replies
+    allowed_per_s rate limit at its end; 0 if unlimited or unknown
+    throttled     answers in the interval that refused a request as one too many
+    is_probing    True if the vendor was down at its end and got one request at a time
     """
 
     account: str

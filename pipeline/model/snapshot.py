@@ -1,4 +1,4 @@
-"""The run's own copy of its input, and how that input is read."""
+"""The run's own copy of its input, and the settings for reading an input."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Snapshot:
     """A Parquet file: `__row`, `__line`, then the input's columns under their own names.
 
     source       as the user named it
-    kind         what the input was; a CSV's cells are text, a Parquet input keeps its types
-    sha256       of the source's bytes as they stood on disk, hexadecimal
+    kind         kind of the input; cells of a CSV file are text, a Parquet input keeps its types
+    sha256       digest of the source's bytes, hexadecimal
     columns      header names exactly as in the source, in order
     rows         records in the source
-    selected     records in the snapshot; fewer than `rows` only where the user chose some
-    blank_lines  lines that are no record, counted
-    delimiter, has_bom, newline   of a CSV; None, False, None of a Parquet file
-    lacks_last_end  the last record of a CSV has no line end, unlike those before: it may be cut
-    unread       columns of the source that the snapshot leaves out, each with what it holds that is
-                 not read, and what to do about that: good only for being ignored
-    offsets      by column, the offset from UTC that its times are to be written with
-    zoneless     columns of timestamps of 96 bits, which do not say whether they mean UTC
-    checksum     names what was written to the file; empty where an earlier version wrote it
+    selected     records in the snapshot; fewer than `rows` only if the user selected some
+    blank_lines  number of blank lines
+    delimiter, has_bom, newline   of a CSV file; None, False, None for a Parquet file
+    lacks_last_end  True if only the last record of a CSV file has no line end: it may be cut
+    unread       columns of the source that are not in the snapshot because their type cannot be
+                 read: what they hold, and how to fix it. They can only be ignored
+    offsets      by column, the offset from UTC in which to write its timestamps
+    zoneless     columns of 96-bit timestamps, which may or may not be in UTC
+    checksum     digest of the file's checksums; empty if an earlier version wrote it
     """
 
     path: Path
@@ -54,10 +54,10 @@ class Snapshot:
 
 
 class InputSettings(BaseModel):
-    """How one source's files differ from ours: `[input."<operation>"]` of the configuration.
+    """Settings for the files of one operation: `[input."<operation>"]` in the configuration.
 
-    timezone  the configuration has put the one at the top in its place; None: there is none, and
-              dates without an offset are errors
+    timezone  defaults to the top-level one, which the configuration fills in; None makes dates
+              without an offset errors
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,18 +1,18 @@
-"""What stands in place of a cell that is not handed out as a value. Pure."""
+"""Stand-ins for cells that cannot be returned as values. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MAX_CELL_BYTES = 1 << 20
-"""Of text in UTF-8. A cell of JSON may be long; the csv module stops at 131,072 characters."""
+"""Limit on a cell's text in UTF-8. JSON may be long; Python's csv module allows 131,072."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class BeyondCalendar:
-    """Stands for a timestamp of a Parquet file that Python cannot hold, being outside 1 to 9999.
+    """A timestamp of a Parquet file outside the years 1 to 9999.
 
-    text  what it is: `infinity`, `-infinity`, or the count and unit that the file holds
+    text  `infinity`, `-infinity`, or the count and unit in the file
     """
 
     text: str
@@ -23,7 +23,10 @@ class BeyondCalendar:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TooLong:
-    """Stands for text that is longer than MAX_CELL_BYTES, with the start of it."""
+    """Text that is longer than MAX_CELL_BYTES.
+
+    start  its first characters
+    """
 
     start: str
 

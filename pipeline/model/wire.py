@@ -1,4 +1,4 @@
-"""What goes over the wire, as values: a request, a reply, or none."""
+"""HTTP messages as values: a request, a reply, or no reply."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t -~]*")
-_NOT_THE_ACCOUNT_S = re.compile(  # they frame the message, or carry our credentials
+_NOT_THE_ACCOUNT_S = re.compile(  # they define the message, or contain our credentials
     r"host|authorization|content-.*|transfer-encoding|connection|keep-alive|upgrade|te|trailer"
     r"|expect|accept-encoding|http2-settings|proxy-.*",
     re.IGNORECASE,
@@ -19,9 +19,9 @@ _NOT_THE_ACCOUNT_S = re.compile(  # they frame the message, or carry our credent
 
 
 def header_fault(name: str, value: str) -> str | None:
-    """Why no account can have this header sent, or None; without the value, it may be secret.
+    """Why an account cannot set this header, or None. Without the value, which may be secret.
 
-    source  RFC 9110, sections 5.1 and 5.5; beyond ASCII no two servers read a value alike
+    source  RFC 9110, sections 5.1 and 5.5; servers differ in how they read values beyond ASCII
 
     >>> header_fault("X-Team", "offers")
     >>> header_fault("Host", "elsewhere.example")
@@ -39,9 +39,9 @@ def header_fault(name: str, value: str) -> str | None:
 class Request(NamedTuple):
     """One HTTP request.
 
-    path     starts with `/`, relative to the account's base URL, every segment percent-encoded; a
-             query may follow
-    headers  what this request needs beside the account's own (credentials are the account's)
+    path     starts with `/`, relative to the account's base URL, with percent-encoded segments; may
+             have a query
+    headers  in addition to those of the account, such as credentials
     """
 
     method: str
@@ -52,13 +52,13 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """How a vendor's API is reached.
+    """Connection settings of a vendor's API.
 
-    base_url     scheme, host, port and path prefix, no slash at the end
-    timeout_s    for a whole attempt, connecting included
-    ca_file      trusted instead of the system's authorities; None trusts those
-    client_cert  PEM file shown to the server, with its key in `client_key` (None: same file)
-    proxy        URL of an HTTP proxy; None uses none, whatever the environment says
+    base_url     scheme, host, port and path prefix, without a slash at the end
+    timeout_s    for a whole attempt, including connecting
+    ca_file      trusted instead of the system's authorities; None trusts the system's
+    client_cert  PEM file of the client certificate, with its key in `client_key` (None: same file)
+    proxy        URL of an HTTP proxy; None uses none, and ignores the environment
     headers      sent with every request
     tls          "1.2" means 1.2 or newer; "legacy" also 1.0 and old renegotiation
     """
@@ -76,9 +76,9 @@ class Link:
 
 
 class ReplyStanding:
-    """What became known of a reply after it had come.
+    """Facts about a reply that are only known after it arrived.
 
-    is_doubtful  its connection brought more than was asked for: it may answer another request
+    is_doubtful  True if its connection sent a surplus reply: it may answer another request
     """
 
     __slots__ = ("is_doubtful",)
@@ -87,20 +87,19 @@ class ReplyStanding:
         self.is_doubtful = False
 
 
-def _as_it_is(text: str) -> str:
+def _unchanged(text: str) -> str:
     return text
 
 
 class Reply(NamedTuple):
-    """What came back, whole and unpacked: byte for byte, secrets that it repeats among it.
+    """A complete, unpacked reply. May contain secrets that it repeats.
 
-    headers     looked up without regard to case; of repeated names the first
-    body        at most the transport's limit of bytes
-    is_cut      True where the body was longer than that limit
-    received_s  UTC seconds since 1970 when the headers had arrived
-    standing    None where nothing more will become known
-    hide        what makes of a text about this reply one that people may see: without the secrets
-                that its request carried
+    headers     case-insensitive; the first of repeated names
+    body        cut to the transport's limit
+    is_cut      True if the body was longer than that limit
+    received_s  time when the headers arrived, UTC seconds since 1970
+    standing    None if it cannot change
+    hide        removes the secrets of the request from a text about this reply
     """
 
     status: int
@@ -109,22 +108,22 @@ class Reply(NamedTuple):
     is_cut: bool = False
     received_s: float = 0.0
     standing: ReplyStanding | None = None
-    hide: Callable[[str], str] = _as_it_is
+    hide: Callable[[str], str] = _unchanged
 
 
 UNSURE_WHOSE = frozenset({"surplus_reply", "early_reply"})
-"""Reasons for which there is no reply although something came: whose answer it is, nobody knows."""
+"""Reasons of a `NoReply` if bytes arrived, but may belong to another request."""
 
 
 class NoReply(NamedTuple):
-    """Nothing usable came back.
+    """A request without a usable reply.
 
     reason       a short code: `connect_failed`, `tls_failed`, `timeout`, `broken_reply`, ...
-    detail       the same in words, without secrets
-    may_have_arrived  False only where the request certainly never left (no connection was made)
-    is_permanent  True where trying again cannot help (a certificate that is not trusted)
-    lost_turn     True where the request was kept back for a reason that has nothing to do with it
-                  (our sign-in had ended): it stands in line again, and no attempt is counted
+    detail       message, without secrets
+    may_have_arrived  False only if the request was certainly not sent (there was no connection)
+    is_permanent  True if a retry cannot help (a certificate that is not trusted)
+    lost_turn     True if the request was not sent for an unrelated reason (our sign-in had ended):
+                  it is queued again, and the attempt does not count
     """
 
     reason: str

@@ -12,7 +12,7 @@ from pipeline.jobs.jobs_file import job_rows
 from pipeline.model import JobRow, RowResult, Status
 from pipeline.plan.rows import AppliedRow
 from pipeline.run import Prepared
-from pipeline.runs.record import has_befores, open_befores, open_record
+from pipeline.runs.record import has_previous_states, open_previous_states, open_record
 from pipeline.store import RunLedger
 from pipeline.store.parquet import read_back_frames
 from pipeline.store.previous_states import PreviousStates
@@ -98,7 +98,7 @@ def _etag(receipt: str) -> str | None:
 def record_of(prepared: Prepared) -> Iterator[AppliedRun]:
     """Open the record of a run while the block runs. Raises RunAborted or LedgerError."""
     states: AbstractContextManager[PreviousStates | None] = nullcontext()
-    if has_befores(prepared.folder):
-        states = open_befores(prepared.folder)
+    if has_previous_states(prepared.folder):
+        states = open_previous_states(prepared.folder)
     with open_record(prepared.folder) as ledger, states as previous_states:
         yield AppliedRun(ledger, previous_states)

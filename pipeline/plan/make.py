@@ -35,8 +35,8 @@ from pipeline.plan.plan_summary import PlanSummary
 from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
 from pipeline.plan.rows import invalid_row, plan_row
 from pipeline.run import RunEnvironment
+from pipeline.run.binding import ingest_and_bind
 from pipeline.run.destination_locks import accounts_held
-from pipeline.run.prepare import take_and_bind
 from pipeline.runs import RunOptions
 from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import fingerprint, run_name
@@ -89,24 +89,42 @@ async def make_plan(
     out = out or default_path(config, f"plan-{path.name.split('.')[0]}")
     with _scratch(config, path) as folder:
         snapshot, bound = await anyio.to_thread.run_sync(
-            take_and_bind, path, config, options, folder
+            ingest_and_bind, path, config, options, folder
         )
         accounts = {name: config.outline(name) for name in bound.jobs}
         rows = _Rows(accounts, bound)
         async with _open_states(bound, config, environment) as states:
             with RunLedger(folder / LEDGER) as ledger, plan_file(out) as writer:
-                kinds: Counter[PlanKind] = Counter()
-                page = PlanSummary(states.hide)
+                draft = PlanDraft(writer, PlanSummary(states.hide), tell, snapshot.selected)
                 for chunk in _chunks(_in_order(bound, ledger)):
-                    planned_rows = await rows.plan(chunk, states)
-                    await anyio.to_thread.run_sync(writer.write, planned_rows)
-                    kinds.update(row.kind for row in planned_rows)
-                    page.add(planned_rows)
-                    tell(kinds.total(), snapshot.selected)
+                    await draft.add(await rows.plan(chunk, states))
                 operations = {name for file in bound.jobs.values() for name in file.operations}
-                planned = planned_now(str(path), accounts, operations, kinds, states.requests)
-                writer.say(planned)
-        return MadePlan(out, planned, page, states.stopped)
+                planned = planned_now(str(path), accounts, operations, draft.kinds, states.requests)
+                writer.describe(planned)
+        return MadePlan(out, planned, draft.page, states.stopped)
+
+
+class PlanDraft:
+    """Writes the rows of a plan, counts them and reports progress.
+
+    of     number of all rows, for `tell`
+    kinds  rows written, per kind
+    page   counts and examples for display
+    """
+
+    def __init__(self, writer: PlanWriter, page: PlanSummary, tell: OnProgress, of: int) -> None:
+        self._writer = writer
+        self._tell = tell
+        self._of = of
+        self.page = page
+        self.kinds: Counter[PlanKind] = Counter()
+
+    async def add(self, rows: list[PlanRow]) -> None:
+        """Write more rows."""
+        await anyio.to_thread.run_sync(self._writer.write, rows)
+        self.kinds.update(row.kind for row in rows)
+        self.page.add(rows)
+        self._tell(self.kinds.total(), self._of)
 
 
 def planned_now(

@@ -5,7 +5,6 @@ Entities that changed after the run are left as they are.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,16 @@ from pipeline.config import Config
 from pipeline.jobs import JobsFile
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.model import UsageError
-from pipeline.model.plan import PlanKind, PlanRow
+from pipeline.model.plan import PlanRow
 from pipeline.plan.applied import MAYBE_APPLIED, AppliedRun, record_of
-from pipeline.plan.make import MadePlan, OnProgress, default_path, plan_file, planned_now
+from pipeline.plan.make import (
+    MadePlan,
+    OnProgress,
+    PlanDraft,
+    default_path,
+    plan_file,
+    planned_now,
+)
 from pipeline.plan.plan_summary import PlanSummary
 from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
 from pipeline.plan.rows import AppliedRow, undo_row
@@ -54,23 +60,19 @@ async def undo_plan(
             open_states(accounts, config, environment, row_counts) as states,
         ):
             with record_of(prepared) as record, plan_file(out) as writer:
-                kinds: Counter[PlanKind] = Counter()
                 page = PlanSummary(states.hide)
+                draft = PlanDraft(writer, page, tell, prepared.bound.rows)
                 for name, file in prepared.bound.jobs.items():
                     async for rows in _Account(accounts[name], file, record, states).rows():
-                        first = kinds.total() + 1
-                        numbered = [r._replace(row=n) for n, r in enumerate(rows, first)]
-                        await anyio.to_thread.run_sync(writer.write, numbered)
-                        kinds.update(row.kind for row in numbered)
-                        page.add(numbered)
-                        tell(kinds.total(), prepared.bound.rows)
-                if not kinds:
+                        first = draft.kinds.total() + 1
+                        await draft.add([r._replace(row=n) for n, r in enumerate(rows, first)])
+                if not draft.kinds:
                     raise UsageError(f"nothing to undo: run {run} applied no row")
                 jobs = prepared.bound.jobs.values()
                 operations = {name for file in jobs for name in file.operations}
-                planned = planned_now(run, accounts, operations, kinds, states.requests)
+                planned = planned_now(run, accounts, operations, draft.kinds, states.requests)
                 planned = replace(planned, undoes=run)
-                writer.say(planned)
+                writer.describe(planned)
             return MadePlan(out, planned, page, states.stopped)
     finally:
         prepared.lock.release()

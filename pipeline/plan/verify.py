@@ -22,7 +22,7 @@ from pipeline.plan.make import OnProgress
 from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
 from pipeline.plan.rows import AppliedRow
 from pipeline.run import Prepared, RunEnvironment, reopen
-from pipeline.run.canary_rows import Candidate, first_of_each, picked
+from pipeline.run.canary_rows import Candidate, first_rows, select_entities
 from pipeline.run.destination_locks import accounts_held
 from pipeline.runs.registry import run_name
 from pipeline.vendors import Account, Operation
@@ -153,8 +153,8 @@ class _Check:
         if self._sample is None:
             return None
         sizes = {(name, ""): f.rows for name, f in self._prepared.bound.jobs.items()}
-        entities = picked(self._candidates(), sizes, self._sample)
-        return first_of_each(self._candidates(), entities)
+        entities = select_entities(self._candidates(), sizes, self._sample)
+        return first_rows(self._candidates(), entities)
 
     def _candidates(self) -> Iterator[Candidate]:
         """Yield all rows, last row first, in the order in which they are read."""

@@ -22,12 +22,19 @@ from pipeline.config import Config, load_config
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
 from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
-from pipeline.run.baseline import usual_latency_s
+from pipeline.run.baseline import recorded_latency_s
+from pipeline.run.binding import SAMPLES
 from pipeline.run.credentials import check_secrets
 from pipeline.run.destination_locks import BusyError, places_held
-from pipeline.run.execute import Progress, RunEnvironment, Watch, send_or_refuse, signals_obeyed
+from pipeline.run.execute import (
+    Progress,
+    RunEnvironment,
+    Watch,
+    await_window,
+    send_or_refuse,
+    signals_obeyed,
+)
 from pipeline.run.prepare import (
-    SAMPLES,
     Prepared,
     discard,
     prepare,
@@ -36,10 +43,8 @@ from pipeline.run.prepare import (
     same_unfinished,
     sent_before,
 )
-from pipeline.run.recorded_state import RecordedState
-from pipeline.run.remaining import rows_left
+from pipeline.run.recorded_state import RecordedState, rows_left
 from pipeline.run.report_facts import report, warnings_about
-from pipeline.run.schedule_wait import await_turn
 from pipeline.run.schedule_window import CalledOffError, ScheduleWindow, to_the_minute
 from pipeline.run.session import RunOutcome, Session
 from pipeline.run.stale_rows import settle_stale_rows
@@ -64,6 +69,7 @@ __all__ = [
     "check_secrets",
     "discard",
     "prepare",
+    "recorded_latency_s",
     "reopen",
     "report_only",
     "rows_left",
@@ -74,7 +80,6 @@ __all__ = [
     "sent_before",
     "signals_obeyed",
     "to_the_minute",
-    "usual_latency_s",
     "warnings_about",
 ]
 
@@ -89,19 +94,18 @@ async def run_file_async(
     options: RunOptions | None = None,
     confirm: bool = False,
 ) -> Summary:
-    """Send the rows of one file and report what became of each; then old runs are removed.
+    """Send the rows of one file, write the report, then remove old runs.
 
     config   the configuration; None reads it as the command does
-    confirm  must be True where the accounts are not simulated: it stands for the answer of the
-             person whom the command asks
+    confirm  must be True if an account is not simulated: it replaces the question of the command
 
-    Raises InputError or ConfigError where nothing was sent, RunAborted where results could not be
+    Raises InputError or ConfigError if nothing was sent, RunAborted if results could not be
     written.
     """
     config = config or load_config(None, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
     prepared = await anyio.to_thread.run_sync(prepare, Path(path), config, options or RunOptions())
     if not confirm and not all(account.is_simulated for account in prepared.accounts):
-        raise InputError("nothing was sent: say confirm=True to send to real accounts")
+        raise InputError("nothing was sent: pass confirm=True to send to real accounts")
     summary = await carry_out(prepared)
     await anyio.to_thread.run_sync(tidy, config, lambda _words: None)
     return summary
@@ -114,7 +118,7 @@ def run_file(
     options: RunOptions | None = None,
     confirm: bool = False,
 ) -> Summary:
-    """The same as `run_file_async`, for code without an event loop."""
+    """`run_file_async` for code without an event loop."""
 
     async def main() -> Summary:
         return await run_file_async(path, config=config, options=options, confirm=confirm)
@@ -122,40 +126,39 @@ def run_file(
     return anyio.run(main)
 
 
-async def carry_out(prepared: Prepared, way: RunEnvironment | None = None) -> Summary:
-    """Send what is prepared and not yet on record, unless it is refused, and write the report.
+async def carry_out(prepared: Prepared, environment: RunEnvironment | None = None) -> Summary:
+    """Send the rows of a prepared run that have no result, unless it is refused; write the report.
 
-    Raises ConfigError, BusyError or CalledOffError where nothing was sent, ReportError where the
-    report could not be written, RunAborted where the run broke off; then, too, there is a report of
-    what had been sent.
+    Raises ConfigError, BusyError or CalledOffError if nothing was sent, ReportError if the report
+    could not be written, RunAborted if the run ended early; a report is written then as well.
     """
-    way = way or RunEnvironment()
-    sent = RunOutcome()
+    environment = environment or RunEnvironment()
+    outcome = RunOutcome()
     with _opened(prepared) as ledger:
         before = RecordedState.of(ledger)
         try:
-            with way.shared.interruptible(sent):
-                before = await _sent(prepared, way, ledger, sent, before)
+            with environment.shared.interruptible(outcome):
+                before = await _sent(prepared, environment, ledger, outcome, before)
         except (BusyError, CalledOffError, ConfigError):
             discard(prepared)
             raise
-        _record_late(ledger, sent)
+        _record_late(ledger, outcome)
         try:
-            summary = await _reported(prepared, sent, ledger, before)
+            summary = await _reported(prepared, outcome, ledger, before)
         except ReportError as error:
             _note_unreported(prepared, ledger)
             if isinstance(error, ReconciliationError):
                 raise
             raise ReportError(
-                f"{error}. What was sent is on record: once the cause is gone, `pipeline runs "
+                f"{error}. All results are on record. Fix the cause, then `pipeline runs "
                 f"{prepared.run}` makes the report"
             ) from error
-        _move_on(prepared, _state_after(summary, ledger), ledger, summary)
+        _change_state(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
 def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
-    """The process came to its end, and says so; how rows ended is known without a report."""
+    """Record how rows ended although there is no report."""
     counts = ledger.counts()
     counts[Status.UNKNOWN] = counts.get(Status.UNKNOWN, 0) + sum(1 for _ in ledger.claimed())
     ended = sum(counts.values()) - counts.get(Status.NOT_ATTEMPTED, 0)
@@ -167,45 +170,49 @@ def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
 
 
 async def _sent(
-    prepared: Prepared, way: RunEnvironment, ledger: Ledger, sent: RunOutcome, before: RecordedState
+    prepared: Prepared,
+    environment: RunEnvironment,
+    ledger: Ledger,
+    outcome: RunOutcome,
+    before: RecordedState,
 ) -> RecordedState:
-    """Send at the time that was set; what stood on record when that began."""
-    off = CalledOffError("nothing was sent: called off before its time had come")
-    if not await await_turn(prepared, way, sent):
+    """Send within the schedule window; the recorded state when sending began."""
+    off = CalledOffError("nothing was sent: the run was interrupted before its start")
+    if not await await_window(prepared, environment, outcome):
         raise off
-    async with places_held(prepared, wait=way.may_wait, tell=way.tell):
-        _move_on(prepared, "sending", ledger)
+    async with places_held(prepared, wait=environment.may_wait, tell=environment.tell):
+        _change_state(prepared, "sending", ledger)
         before = await anyio.to_thread.run_sync(
-            settle_stale_rows, prepared, ledger, before, way.tell
+            settle_stale_rows, prepared, ledger, before, environment.tell
         )
-        await send_or_refuse(prepared, way, ledger, before, sent)
-    if sent.is_off:
+        await send_or_refuse(prepared, environment, ledger, before, outcome)
+    if outcome.is_off:
         raise off
     return before
 
 
-def _record_late(ledger: Ledger, sent: RunOutcome) -> None:
-    """There may be room by now for results that could not be put on record when they came."""
-    if sent.unrecorded:
+def _record_late(ledger: Ledger, outcome: RunOutcome) -> None:
+    """Try again to put results on record for which there was no disk space."""
+    if outcome.unrecorded:
         with suppress(RunAborted):
-            ledger.record((), sent.unrecorded)
-            sent.unrecorded = []
+            ledger.record((), outcome.unrecorded)
+            outcome.unrecorded = []
 
 
 def report_only(prepared: Prepared) -> Summary:
-    """Write the report of a run on record, sending nothing.
+    """Write the report of a recorded run without sending anything.
 
     A row that may have been sent and has no result is `unknown`. Raises as `carry_out` does.
     """
     with _opened(prepared) as ledger:
         summary = report(prepared, RunOutcome(over=_KILLED), ledger, RecordedState.of(ledger))
-        _move_on(prepared, _state_after(summary, ledger), ledger, summary)
+        _change_state(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
 @contextmanager
 def _opened(prepared: Prepared) -> Iterator[Ledger]:
-    """The run's ledger; in the end other processes may work on the run."""
+    """Open the run's ledger; release the run's lock at the end."""
     try:
         with open_record(prepared.folder, prepared.commits) as ledger:
             yield ledger
@@ -214,12 +221,12 @@ def _opened(prepared: Prepared) -> Iterator[Ledger]:
 
 
 def _state_after(summary: Summary, ledger: Ledger) -> State:
-    """Unfinished while a row waits to be sent or settled; of a refused run none does."""
+    """Unfinished while a row is not sent or in doubt; a refused run is finished."""
     is_open = bool(summary.statuses[Status.NOT_ATTEMPTED]) or any(True for _ in ledger.claimed())
     return "sending" if is_open and summary.exit_code != NOTHING_SENT else "reported"
 
 
-def _move_on(
+def _change_state(
     prepared: Prepared, state: State, ledger: Ledger, summary: Summary | None = None
 ) -> None:
     with open_registry(prepared.config) as runs:
@@ -234,16 +241,16 @@ def _move_on(
 
 
 async def _reported(
-    prepared: Prepared, sent: RunOutcome, ledger: Ledger, before: RecordedState
+    prepared: Prepared, outcome: RunOutcome, ledger: Ledger, before: RecordedState
 ) -> Summary:
-    write = partial(report, prepared, sent, ledger, before)
-    if sent.failure is None:
+    write = partial(report, prepared, outcome, ledger, before)
+    if outcome.failure is None:
         return await anyio.to_thread.run_sync(write)
     where = "there is no report"
-    with suppress(PipelineError):  # what broke the run off comes first
+    with suppress(PipelineError):  # the failure of the run comes first
         await anyio.to_thread.run_sync(write)
         where = f"the report is in {prepared.report_folder}"
-    why = sent.failure if isinstance(sent.failure, PipelineError) else repr(sent.failure)
+    why = outcome.failure if isinstance(outcome.failure, PipelineError) else repr(outcome.failure)
     raise RunAborted(
-        f"the run broke off: {why}; {where}. `pipeline resume {prepared.run}` carries it on"
-    ) from sent.failure
+        f"the run ended early: {why}; {where}. `pipeline resume {prepared.run}` continues it"
+    ) from outcome.failure

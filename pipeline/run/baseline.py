@@ -1,4 +1,4 @@
-"""What requests usually take and how many rows usually fail, as earlier runs have it on record."""
+"""Latencies and failures of earlier runs, as a baseline for new ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from pipeline.config import Config
 from pipeline.model import SUCCESS, PipelineError, Status
-from pipeline.run.anomaly import LOOKED_AT, Share, unusual
+from pipeline.run.anomaly import MOST_RUNS, Share, describe_anomaly
 from pipeline.run.estimate import mean_latency_s
 from pipeline.run.prepare import Prepared
 from pipeline.runs.record import LEDGER
@@ -16,18 +16,18 @@ from pipeline.runs.registry import fingerprint, is_rehearsal, open_registry
 from pipeline.store import Run, recent_samples
 from pipeline.vendors import Account
 
-_RUNS_LOOKED_AT = 50
+_RUNS_READ = 50
 _SAMPLES = 600  # the last ten minutes of a run
 
 
-def usual_latency_s(config: Config, account: Account) -> float | None:
-    """Seconds until a reply, in the last run that reached what the account reaches.
+def recorded_latency_s(config: Config, account: Account) -> float | None:
+    """Mean seconds until a reply, in the last run that reached what the account reaches.
 
-    None where none is on record, or its record cannot be read: it is only an estimate.
+    None if there is no such run or its record cannot be read: this is only an estimate.
     """
     reached = fingerprint(account)
     with open_registry(config) as runs:
-        found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+        found = runs.all(states=("reported",), most=_RUNS_READ)
     for run in found:
         names = [name for name, each in run.accounts.items() if each == reached]
         path = config.ledger_folder / "runs" / run.name / LEDGER
@@ -40,16 +40,15 @@ def usual_latency_s(config: Config, account: Account) -> float | None:
 
 
 def last_ends(config: Config) -> tuple[float | None, float | None]:
-    """When the last run on record ended, and the last with exit code 0; rehearsals left out.
+    """When the last run ended, and the last with exit code 0, without simulated runs.
 
-    UTC seconds since 1970; None where there is none, or the record cannot be read: no run fails
-    because of it.
+    UTC seconds since 1970; None if there is none or the registry cannot be read.
     """
     if not config.ledger.exists():
         return None, None
     try:
         with open_registry(config) as runs:
-            found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+            found = runs.all(states=("reported",), most=_RUNS_READ)
     except PipelineError:
         return None, None
     ends = [(run.ended.timestamp(), run) for run in found if run.ended is not None]
@@ -61,18 +60,18 @@ def last_ends(config: Config) -> tuple[float | None, float | None]:
     return last_of(newest), last_of(each for each in newest if each[1].exit_code == 0)
 
 
-def unusual_failures(prepared: Prepared, counts: Mapping[Status, int]) -> str:
-    """That far more rows failed than in the last runs of the same operations to the same places.
+def failure_anomaly(prepared: Prepared, counts: Mapping[Status, int]) -> str:
+    """A warning if far more rows failed than in the last runs of the same operations and accounts.
 
-    counts  of this run, per status; rows without a result are left out
+    counts  results of this run per status; rows that were not attempted are ignored
 
-    Empty where that is not so, or nothing can be told: no run fails because of it.
+    Empty if that is not so, or if the registry cannot be read.
     """
     reached = {fingerprint(account) for account in prepared.accounts}
     operations = {name for file in prepared.bound.jobs.values() for name in file.operations}
     try:
         with open_registry(prepared.config) as runs:
-            found = runs.all(states=("reported",), most=_RUNS_LOOKED_AT)
+            found = runs.all(states=("reported",), most=_RUNS_READ)
     except PipelineError:
         return ""
     like = [
@@ -83,7 +82,7 @@ def unusual_failures(prepared: Prepared, counts: Mapping[Status, int]) -> str:
         and run.operations.keys() == operations
         and set(run.accounts.values()) == reached
     ]
-    return unusual(_share(counts), [share for share in like if share.rows][:LOOKED_AT])
+    return describe_anomaly(_share(counts), [share for share in like if share.rows][:MOST_RUNS])
 
 
 def _share(counts: Mapping[Status, int]) -> Share:

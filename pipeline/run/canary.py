@@ -1,4 +1,4 @@
-"""The rows that go first, and what came of them."""
+"""The canary: the rows that are sent first, and their results."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.jobs import JobsFile, read_jobs
-from pipeline.model import SUCCESS, AccountProgress, JobRow, RowResult, Status
-from pipeline.run.canary_rows import Candidate, first_of_each, picked
+from pipeline.model import SUCCESS, JobRow, RowResult, Status
+from pipeline.run.canary_rows import Candidate, first_rows, select_entities
 from pipeline.runs.stop_if import StopIf, parse_stop_if
 from pipeline.store import Ledger
 
 NO_ERROR = parse_stop_if("errors > 0")
-"""What a canary has to hold where nothing else is said."""
+"""The default condition of a canary."""
 
 _SHOWN_FAILURES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryResult:
-    """What came of the rows that went first.
+    """Results of the canary.
 
-    rows      that were tried, of all those of the run
-    counts    per status
-    failures  the first of those that did not succeed
+    rows      rows of the canary
+    of        rows of the run
+    counts    results per status
+    failures  the first failed rows
     """
 
     rows: int
@@ -34,28 +35,28 @@ class CanaryResult:
 
 
 def canary_rows(jobs: Mapping[str, JobsFile], most: int) -> frozenset[int]:
-    """Rows of every account and operation, spread over the file; two readings of it."""
+    """Rows of every account and operation, spread over the file. Reads the jobs twice."""
     sizes = {
         (account, operation): count
         for account, file in jobs.items()
         for operation, count in file.operations.items()
     }
-    entities = picked(_candidates(jobs), sizes, most)
-    return frozenset(first_of_each(_candidates(jobs), entities))
+    entities = select_entities(_candidates(jobs), sizes, most)
+    return frozenset(first_rows(_candidates(jobs), entities))
 
 
 def _candidates(jobs: Mapping[str, JobsFile]) -> Iterator[Candidate]:
-    """Account after account: no entity is reached through two."""
+    """Candidates account by account: no entity is reached through two."""
     for account, file in jobs.items():
         for batch in read_jobs(file.path):
             for job in batch:
                 yield Candidate(job.row, (account, job.operation), job.entity)
 
 
-def only(
+def subset(
     jobs: Iterator[Sequence[JobRow]], rows: frozenset[int] | None
 ) -> Iterator[Sequence[JobRow]]:
-    """Those of these rows; None: all."""
+    """The jobs of these rows; None: all."""
     if rows is None:
         yield from jobs
         return
@@ -64,8 +65,8 @@ def only(
             yield some
 
 
-def trial_of(rows: frozenset[int], of: int, ledger: Ledger) -> CanaryResult:
-    """What is on record of the rows that went first."""
+def canary_result(rows: frozenset[int], of: int, ledger: Ledger) -> CanaryResult:
+    """Read the results of the canary from the ledger."""
     counts: Counter[Status] = Counter()
     failures: list[RowResult] = []
     for row in sorted(rows):
@@ -77,37 +78,9 @@ def trial_of(rows: frozenset[int], of: int, ledger: Ledger) -> CanaryResult:
 
 
 def conditions(stop_if: Sequence[StopIf], *, is_canary: bool) -> tuple[StopIf, ...]:
-    """What stops the run now."""
+    """The conditions that stop the canary, or the rest of the run."""
     return tuple(stop_if) or ((NO_ERROR,) if is_canary else ())
 
 
-def added(
-    first: Sequence[AccountProgress], second: Sequence[AccountProgress]
-) -> tuple[AccountProgress, ...]:
-    """Two stretches of one run, as one."""
-    before = {each.account: each for each in first}
-    return tuple(_added(before.get(each.account), each) for each in second)
-
-
-def _added(first: AccountProgress | None, second: AccountProgress) -> AccountProgress:
-    if first is None:
-        return second
-    return AccountProgress(
-        account=second.account,
-        rows=second.rows,
-        done=Counter(first.done) + Counter(second.done),
-        sent=first.sent + second.sent,
-        retries=first.retries + second.retries,
-        sending_s=first.sending_s + second.sending_s,
-        in_flight=second.in_flight,
-        in_flight_limit=second.in_flight_limit,
-        retrying=second.retrying,
-        pause_left_s=second.pause_left_s,
-        quota=second.quota,
-        quota_per_s=second.quota_per_s,
-        stopped=second.stopped,
-    )
-
-
 Agree = Callable[[CanaryResult], bool]
-"""Whether the rest may go, once the canary has been looked at; may wait for a person."""
+"""True if the other rows may be sent after this canary; may wait for a person."""

@@ -1,4 +1,4 @@
-"""Which rows of a file are tried first: some of every account and operation. Pure."""
+"""Selects the rows of a canary from every account and operation. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Kind = tuple[str, str]
 
 
 class Candidate(NamedTuple):
-    """A row that may be tried: what it is of, and what it updates."""
+    """A row that may be selected, with its account, operation and entity."""
 
     row: int
     kind: Kind
@@ -19,30 +19,31 @@ class Candidate(NamedTuple):
 
 
 def shares(sizes: Mapping[Kind, int], most: int) -> dict[Kind, int]:
-    """How many rows of each kind are tried: as evenly as they are there, `most` in all.
+    """Number of rows to select of each kind: as even as possible, `most` in all.
 
     >>> shares({("a", "x"): 2, ("a", "y"): 900, ("b", "x"): 900}, 10)
     {('a', 'x'): 2, ('a', 'y'): 4, ('b', 'x'): 4}
     """
     found = dict.fromkeys(sizes, 0)
-    left = most
-    while left and (open_kinds := [kind for kind in sizes if found[kind] < sizes[kind]]):
-        each = max(1, left // len(open_kinds))
+    remaining = most
+    while remaining and (open_kinds := [kind for kind in sizes if found[kind] < sizes[kind]]):
+        each = max(1, remaining // len(open_kinds))
         for kind in open_kinds:
-            more = min(each, sizes[kind] - found[kind], left)
+            more = min(each, sizes[kind] - found[kind], remaining)
             found[kind] += more
-            left -= more
+            remaining -= more
     return found
 
 
-def picked(rows: Iterable[Candidate], sizes: Mapping[Kind, int], most: int) -> set[str]:
-    """The entities that are tried: in each kind spread over the whole file.
+def select_entities(rows: Iterable[Candidate], sizes: Mapping[Kind, int], most: int) -> set[str]:
+    """Select entities of each kind, spread over the whole file.
 
-    rows   in row order; may be read once
-    sizes  rows of each kind
+    rows   in row order; read once
+    sizes  number of rows of each kind
+    most   number of entities in all
 
     >>> kind = ("shop", "xsolla.coupon")
-    >>> sorted(picked((Candidate(n, kind, f"c{n}") for n in range(1, 10)), {kind: 9}, 3))
+    >>> sorted(select_entities((Candidate(n, kind, f"c{n}") for n in range(1, 10)), {kind: 9}, 3))
     ['c1', 'c4', 'c7']
     """
     share = shares(sizes, most)
@@ -50,24 +51,24 @@ def picked(rows: Iterable[Candidate], sizes: Mapping[Kind, int], most: int) -> s
     found = set()
     for row in rows:
         number, wanted, size = seen[row.kind], share.get(row.kind, 0), sizes.get(row.kind, 0)
-        # number is the first of its stretch, where the rows lie in `wanted` stretches
+        # the first row of each of `wanted` equal parts of the file
         if wanted and number == -(-(number * wanted // size) * size // wanted):
             found.add(row.entity)
         seen[row.kind] += 1
     return found
 
 
-def first_of_each(rows: Iterable[Candidate], entities: set[str]) -> set[int]:
-    """Of each entity the first row: no later row of an entity is tried before an earlier one.
+def first_rows(rows: Iterable[Candidate], entities: set[str]) -> set[int]:
+    """The first row of each entity: no row is sent before an earlier one of its entity.
 
     >>> kind = ("shop", "xsolla.coupon")
-    >>> first_of_each([Candidate(1, kind, "a"), Candidate(2, kind, "a")], {"a"})
+    >>> first_rows([Candidate(1, kind, "a"), Candidate(2, kind, "a")], {"a"})
     {1}
     """
-    left = set(entities)
+    remaining = set(entities)
     found = set()
     for row in rows:
-        if row.entity in left:
-            left.discard(row.entity)
+        if row.entity in remaining:
+            remaining.discard(row.entity)
             found.add(row.row)
     return found

@@ -1,7 +1,8 @@
-"""Who signs in for the accounts of a run: whoever carries it on must be the same.
+"""Checks that a run is resumed with the credentials that it began with.
 
-Known only once secrets are read, so it is put on record before the first row is sent and not when
-the run is prepared. A run that was sent before this was on record takes the next one for its own.
+Credentials are known only once secrets are read. So they are recorded before the first row is sent,
+not when the run is prepared. A run of an earlier version, which recorded none, adopts the next
+ones.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from pipeline.vendors import NAMES_OF_CREDENTIALS, Account, Basic
 
 
 def credential_of(account: Account) -> str | None:
-    """A digest of what names the credential of an account whose secrets are read.
+    """A digest of the name of an account's credential; its secrets must have been read.
 
-    That is a client id or a user, which stay while passwords, secrets and tokens are renewed. None
-    where nothing names it, as a ready token alone does not, and at the simulator.
+    The name is a client id or a user, which stay the same if passwords, secrets or tokens are
+    renewed. None at the simulator, and if there is no name, as for a ready token.
     """
     if account.is_simulated:
         return None
@@ -37,15 +38,15 @@ def credential_of(account: Account) -> str | None:
 
 
 def check_secrets(prepared: Prepared, environ: Mapping[str, str]) -> None:
-    """Raise ConfigError where an account cannot be used: better before a person is asked."""
+    """Raise ConfigError if an account cannot be used, before a person is asked."""
     if prepared.refusal is None:
         _found(prepared, [prepared.config.account(name, environ) for name in prepared.bound.jobs])
 
 
 def keep_credentials(prepared: Prepared, accounts: Sequence[Account]) -> None:
-    """Put on record who signs in from now on, before anything is sent.
+    """Record the credentials of a run before anything is sent.
 
-    Raises ConfigError where others began the run, RunAborted where the disk refuses.
+    Raises ConfigError if the run began with others, RunAborted if the registry cannot be written.
     """
     found = _found(prepared, accounts)
     if found.items() <= prepared.credentials.items():
@@ -55,14 +56,14 @@ def keep_credentials(prepared: Prepared, accounts: Sequence[Account]) -> None:
 
 
 def _found(prepared: Prepared, accounts: Sequence[Account]) -> dict[str, str]:
-    """Who signs in, by account. Raises ConfigError where that is not who began the run."""
+    """Account -> credential. Raises ConfigError if the run began with another one."""
     named = ((account.name, credential_of(account)) for account in accounts)
     found = {name: credential for name, credential in named if credential is not None}
     faults = [
         Fault(
             what=f"account {name} signs in as somebody else than run {prepared.run} began with",
-            todo="Carry it on with the client id, user or merchant that it began with (a new "
-            "password, secret or token does no harm), or send the file as a new run: "
+            todo="Resume it with the client id, user or merchant that it began with (a new "
+            "password, secret or token is fine), or send the file as a new run: "
             "--force-order",
         )
         for name, credential in found.items()

@@ -1,4 +1,4 @@
-"""One process at a time sends to a place: what others wait for, and whom."""
+"""Locks of destinations: one process at a time sends to a vendor's project, sandbox or site."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import anyio
 
 from pipeline.config import Config
 from pipeline.model import RunAborted, UsageError
-from pipeline.run.prepare import Prepared, in_words
+from pipeline.run.prepare import Prepared, describe_place
 from pipeline.store import Lock
 
-LOOK_EVERY_S = 0.2
+CHECK_EVERY_S = 0.2
 
 
 class BusyError(UsageError):
-    """Another process sends to an account of this run, and nobody wants to wait for it."""
+    """Another process sends to a destination of this run, and the run does not wait."""
 
 
 @asynccontextmanager
@@ -28,10 +28,7 @@ async def places_held(
     wait: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> AsyncIterator[None]:
-    """While the block runs no other process sends to where the rows of a run go.
-
-    As `accounts_held`.
-    """
+    """Lock all destinations of a run while the block runs. Raises as `accounts_held` does."""
     async with accounts_held(prepared.places, prepared.config, wait=wait, tell=tell):
         yield
 
@@ -44,26 +41,27 @@ async def accounts_held(
     wait: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> AsyncIterator[None]:
-    """While the block runs no other process sends to these places, nor reads for a plan there.
+    """Lock destinations while the block runs: no other process sends there or reads for a plan.
 
     places  vendor, origin and scope, as an entity's text begins
-    wait    whether to go on waiting; where it says no BusyError is raised
-    tell    is told once whom it waits for
-    raises  RunAborted where the locks cannot be used
+    wait    True to continue waiting; False raises BusyError
+    tell    called once with the process that is waited for
+
+    Raises RunAborted if the locks cannot be used.
     """
     folder = lock_folder(config)
     with ExitStack() as held:
-        # all in the same order everywhere, so that no two processes wait for each other
+        # in the same order everywhere, so that no two processes wait for each other
         for place in sorted(places):
             lock = held.enter_context(
                 Lock(folder / hashlib.sha256(place.encode()).hexdigest()[:16])
             )
-            await _take(lock, in_words(place), wait=wait, tell=tell)
+            await _acquire(lock, describe_place(place), wait=wait, tell=tell)
         yield
 
 
 def lock_folder(config: Config) -> Path:
-    """Where the locks of this ledger lie. Raises RunAborted where it cannot be made."""
+    """Folder of the locks of this ledger. Raises RunAborted if it cannot be created."""
     folder = config.ledger_folder / "locks"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -72,15 +70,15 @@ def lock_folder(config: Config) -> Path:
     return folder
 
 
-async def _take(
+async def _acquire(
     lock: Lock, place: str, *, wait: Callable[[], bool], tell: Callable[[str], None]
 ) -> None:
-    is_told = False
+    is_announced = False
     while not lock.acquire(wait=False):
         who = lock.held_by()
         if not wait():
             raise BusyError(f"{place} is busy: {who} sends to it. Nothing was sent")
-        if not is_told:
+        if not is_announced:
             tell(f"{place} is busy: waiting for {who}")
-            is_told = True
-        await anyio.sleep(LOOK_EVERY_S)
+            is_announced = True
+        await anyio.sleep(CHECK_EVERY_S)

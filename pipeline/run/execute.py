@@ -1,4 +1,4 @@
-"""A prepared run is sent: one lane per account, one pool, signals obeyed."""
+"""Sends a prepared run: one sender per account in one pool, stopped by signals."""
 
 from __future__ import annotations
 
@@ -25,31 +25,39 @@ import anyio.to_thread
 
 from pipeline.jobs import read_jobs
 from pipeline.jobs.jobs_file import entities_of
-from pipeline.model import SUCCESS, AccountProgress, RowResult, RunAborted, Status
+from pipeline.model import (
+    SUCCESS,
+    AccountProgress,
+    ConfigError,
+    Fault,
+    RowResult,
+    RunAborted,
+    Status,
+)
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.run.canary import Agree, added, canary_rows, conditions, only, trial_of
+from pipeline.run.canary import Agree, canary_result, canary_rows, conditions, subset
 from pipeline.run.credentials import keep_credentials
-from pipeline.run.legs import LegCounter, legs_of
-from pipeline.run.override_watch import LiveOverrides
+from pipeline.run.legs import LegCounter, legs_of, merge_progress
+from pipeline.run.live_overrides import LiveOverrides
 from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
-from pipeline.run.schedule_window import ScheduleWindow
+from pipeline.run.schedule_window import READY_AHEAD_S, ScheduleWindow
 from pipeline.run.session import RunOutcome, Session
-from pipeline.runs.record import open_befores
+from pipeline.runs.record import open_previous_states
 from pipeline.runs.stop_if import StopCheck
 from pipeline.store import Ledger
 from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.dependencies import Send, SenderEnvironment
-from pipeline.workers.fail_fast import BRAKE_AFTER
+from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
-from pipeline.workers.tokens import sign_in_ahead, signed_in
+from pipeline.workers.tokens import REFUSED, sign_in_ahead, signed_in
 
 SAMPLE_EVERY_S = 1.0
 
@@ -60,7 +68,9 @@ OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Send]
 
 @asynccontextmanager
 async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Send]:
-    """The way to an account's vendor: what sends a request there and brings the reply."""
+    """Open the connection to an account's vendor: a function that sends a request and returns its
+    reply.
+    """
     late, while_open, announce = (
         account_limiter.permit_again,
         account_limiter.while_open,
@@ -72,19 +82,17 @@ async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnvironment:
-    """How a prepared run is carried out.
+    """What a prepared run needs from outside.
 
-    watch           shows progress while rows are sent
-    environ         where secrets are looked up
-    open_link       how an account's vendor is reached
-    shared          what runs of the same command have in common
-    wait            for other processes that send to the same place, instead of raising BusyError
-    window     when it may send
-    tell            is told whom it waits for, and what others ask of it
-    failed          is told of results that leave something to do, once they are on record; in a
-                    thread
-    agree           whether the rest may follow once the rows that go first have ended well; called
-                    in a thread
+    watch      shows progress while rows are sent
+    environ    environment variables, for secrets
+    open_link  opens the connection to an account's vendor
+    shared     state shared by runs of the same command
+    wait       wait for other processes that send to the same place; else raise BusyError
+    window     when the run may send
+    tell       called with text for people about waits and live overrides
+    failed     called in a thread with failed results once they are on record; None: not called
+    agree      called in a thread after a good canary; True if the other rows may be sent
     """
 
     watch: Watch = nullcontext
@@ -98,53 +106,83 @@ class RunEnvironment:
     agree: Agree = lambda _trial: True
 
     def may_wait(self) -> bool:
-        """Whether it is worth waiting for other processes still."""
+        """True while the run may wait for other processes."""
         is_late = self.window.is_over
         return self.wait and self.shared.interrupted is None and not is_late
 
-    async def await_start(self, sent: RunOutcome, *, ahead_s: float = 0.0) -> bool:
-        """Wait until the run begins, less `ahead_s`: False, and so says `sent`, where it is off."""
-        may_go = await self.window.wait(lambda: sent.signal is not None, ahead_s=ahead_s)
+    async def await_start(self, outcome: RunOutcome, *, ahead_s: float = 0.0) -> bool:
+        """Wait until `ahead_s` before the start; False if the run was called off, as `outcome`
+        says.
+        """
+        may_go = await self.window.wait(lambda: outcome.signal is not None, ahead_s=ahead_s)
         if not may_go and self.window.start_at is not None:
-            sent.is_off = True
-        return not sent.is_off
+            outcome.is_off = True
+        return not outcome.is_off
+
+
+async def await_window(
+    prepared: Prepared, environment: RunEnvironment, outcome: RunOutcome
+) -> bool:
+    """Sign in, then wait until READY_AHEAD_S before the start; False if the run was called off.
+
+    Raises ConfigError if an account cannot sign in: the person who set the time may still be there.
+    """
+    if environment.window.start_at is None or prepared.refusal is not None:
+        return True
+    for name in prepared.bound.jobs:
+        account = prepared.config.account(name, environment.environ)
+        limiter = environment.shared.limiter(account, prepared.config)
+        account_limiter = AccountLimiter(limiter, prepared.run, announce=environment.tell)
+        async with environment.open_link(account, account_limiter) as send:
+            refused = await sign_in_ahead(send)
+        if refused is not None and refused.reason == REFUSED:
+            raise ConfigError([Fault(what=f"account {name} cannot sign in: {refused.detail}")])
+    return await environment.await_start(outcome, ahead_s=READY_AHEAD_S)
 
 
 async def send_or_refuse(
-    prepared: Prepared, way: RunEnvironment, ledger: Ledger, before: RecordedState, sent: RunOutcome
+    prepared: Prepared,
+    environment: RunEnvironment,
+    ledger: Ledger,
+    before: RecordedState,
+    outcome: RunOutcome,
 ) -> None:
-    """Send every row that has no result, unless the run is refused; `sent` tells what happened."""
+    """Send every row that has no result, unless the run is refused. `outcome` gets what
+    happened.
+    """
     if prepared.refusal is not None:
         return
-    accounts = [prepared.config.account(name, way.environ) for name in prepared.bound.jobs]
+    accounts = [prepared.config.account(name, environment.environ) for name in prepared.bound.jobs]
     await anyio.to_thread.run_sync(keep_credentials, prepared, accounts)
     async with AsyncExitStack() as stack:
         links: list[tuple[Account, AccountLimiter, Send]] = []
         for account in accounts:
-            limiter = way.shared.limiter(account, prepared.config)
-            account_limiter = AccountLimiter(limiter, prepared.run, announce=way.tell)
-            send = await stack.enter_async_context(way.open_link(account, account_limiter))
+            limiter = environment.shared.limiter(account, prepared.config)
+            account_limiter = AccountLimiter(limiter, prepared.run, announce=environment.tell)
+            send = await stack.enter_async_context(environment.open_link(account, account_limiter))
             links.append((account, account_limiter, send))
-            if way.window.start_at is not None:
+            if environment.window.start_at is not None:
                 await sign_in_ahead(send)
         previous_states = stack.enter_context(_previous_states(prepared))
-        sent.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
-        stretch = _Stretch(prepared, way, links, SerializedLedger(ledger), previous_states, sent)
-        if await way.await_start(sent) and await _canary_holds(stretch, before, ledger):
+        outcome.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
+        stretch = _Stretch(
+            prepared, environment, links, SerializedLedger(ledger), previous_states, outcome
+        )
+        if await environment.await_start(outcome) and await _passes_canary(stretch, before, ledger):
             await stretch.send(RecordedState.of(ledger) if prepared.options.canary else before)
 
 
 def _previous_states(prepared: Prepared) -> AbstractContextManager[PreviousStates | None]:
-    """Where is kept what entities held; None where nothing has to be."""
+    """Previous states of entities; None if the run records none."""
     looking = prepared.looking
     if not (prepared.bound.keeps or looking.skips or looking.remembers):
         return nullcontext()
-    return open_befores(prepared.folder)
+    return open_previous_states(prepared.folder)
 
 
-async def _canary_holds(stretch: _Stretch, before: RecordedState, ledger: Ledger) -> bool:
-    """Send the rows that go first, if any do; whether the others may follow."""
-    prepared, sent = stretch.prepared, stretch.sent
+async def _passes_canary(stretch: _Stretch, before: RecordedState, ledger: Ledger) -> bool:
+    """Send the canary, if there is one; True if the other rows may be sent."""
+    prepared, outcome = stretch.prepared, stretch.outcome
     jobs = prepared.bound.jobs
     total = sum(file.rows for file in jobs.values())
     if not 0 < prepared.options.canary < total:
@@ -152,25 +190,25 @@ async def _canary_holds(stretch: _Stretch, before: RecordedState, ledger: Ledger
     rows = await anyio.to_thread.run_sync(canary_rows, jobs, prepared.options.canary)
     if not rows - ledger.ended(sorted(rows)).keys():
         return True  # an earlier process tried them
-    wire = await stretch.send(before, rows)
-    if sent.stopped or sent.failure is not None or sent.signal is not None:
+    stop_check = await stretch.send(before, rows)
+    if outcome.stopped or outcome.failure is not None or outcome.signal is not None:
         return False
-    reason = wire.at_the_end()
+    reason = stop_check.at_end()
     if reason is None:
-        trial = trial_of(rows, total, ledger)
-        if not await anyio.to_thread.run_sync(stretch.way.agree, trial):
+        result = canary_result(rows, total, ledger)
+        if not await anyio.to_thread.run_sync(stretch.environment.agree, result):
             reason = f"stopped after the canary of {len(rows)} rows"
     if reason is not None:
-        sent.stopped = dict.fromkeys(jobs, reason)
-    return reason is None and sent.signal is None
+        outcome.stopped = dict.fromkeys(jobs, reason)
+    return reason is None and outcome.signal is None
 
 
 class SerializedLedger:
-    """A ledger whose calls wait for each other: rows are read while results are recorded."""
+    """A ledger with serialized calls: rows are read while results are recorded."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def record(
         self,
@@ -179,100 +217,116 @@ class SerializedLedger:
         exchanges: Sequence[Exchange],
     ) -> None:
         """As the ledger does."""
-        with self._turn:
+        with self._lock:
             self._ledger.record(claims, results, exchanges)
 
     def release(self, rows: Sequence[int]) -> None:
         """As the ledger does."""
-        with self._turn:
+        with self._lock:
             self._ledger.release(rows)
 
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """As the ledger does."""
-        with self._turn:
+        with self._lock:
             return self._ledger.ended(rows)
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg]) -> None:
         """As the ledger does."""
-        with self._turn:
+        with self._lock:
             self._ledger.sample(samples, legs)
 
 
 @dataclass(slots=True)
 class _Stretch:
-    """What sending a run, or the first rows of it, needs."""
+    """Sends a run, or its first rows."""
 
     prepared: Prepared
-    way: RunEnvironment
+    environment: RunEnvironment
     links: Sequence[tuple[Account, AccountLimiter, Send]]
     ledger: SerializedLedger
     previous_states: PreviousStates | None
-    sent: RunOutcome
+    outcome: RunOutcome
 
     async def send(self, before: RecordedState, rows: frozenset[int] | None = None) -> StopCheck:
-        """Send what has no result.
+        """Send the rows that have no result, and add to the outcome what happened.
 
-        before  what stands on record
-        rows    only these; None: all
-        returns what watched how they ended
+        before   the recorded state when this begins
+        rows     only these; None: all
+        returns  the check that counted the results
         """
-        prepared, way, sent = self.prepared, self.way, self.sent
-        stop_if = conditions(prepared.options.stop_if, is_canary=rows is not None)
-        wire = StopCheck(stop_if)
-        record = told(self.ledger.record, way.failed) if way.failed else self.ledger.record
+        prepared, environment, outcome = self.prepared, self.environment, self.outcome
+        stop_check = StopCheck(conditions(prepared.options.stop_if, is_canary=rows is not None))
+        record: Record = self.ledger.record
+        if environment.failed is not None:
+            record = with_callback(record, environment.failed)
         recorder = Recorder(record, self.ledger.release, self._keep)
-        environment = self._around(wire)
-        senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
-        for sender in senders:
-            if sender.account.name in way.shared.stop_reasons:
-                sender.stop(way.shared.stop_reasons[sender.account.name], is_hopeless=True)
-        recovered = sent.progress
-        sent.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
-        if sent.signal is not None:  # it came before there was anything to stop
-            sent.pool.stop(f"interrupted by {sent.signal.name}")
-        account_limiters = [
-            (account, account_limiter) for account, account_limiter, _ in self.links
-        ]
-        orders = LiveOverrides(prepared, account_limiters, way.window, way.tell, sent.slowed)
-        with way.watch(sent.pool.progress):
+        senders = self._senders(recorder, stop_check, before, rows)
+        earlier = outcome.progress
+        outcome.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
+        if outcome.signal is not None:  # it came before there was a pool to stop
+            outcome.pool.stop(f"interrupted by {outcome.signal.name}")
+        with environment.watch(outcome.pool.progress):
             try:
-                async with (
-                    way.shared.kept(
-                        prepared.config, way.tell, on_failure=partial(_abort, sent.pool)
-                    ),
-                    _sampled(sent.pool, self.ledger, partial(legs_of, sent)),
-                    orders.obeyed(sent.pool),
-                ):
-                    await sent.pool.run()
+                await self._run(outcome.pool)
             except* Exception as group:  # noqa: BLE001 - whatever it is, the rows come first
-                sent.failure = _first(group)
-        sent.progress = added(recovered, sent.pool.progress())
-        sent.unrecorded = recorder.unrecorded
-        over = way.window.over
-        in_time = [sender for sender in senders if sender.stopped == over and sender.was_through]
-        sent.stopped = {
-            sender.account.name: sender.stopped
-            for sender in senders
-            if sender.stopped and sender not in in_time
-        }
-        sent.over = over if over in sent.stopped.values() else ""
-        way.shared.stop_reasons |= {
-            sender.account.name: sender.stopped
-            for sender in senders
-            if sender.stopped and sender.is_hopeless
-        }
-        return wire
+                outcome.failure = _first(group)
+        outcome.progress = merge_progress(earlier, outcome.pool.progress())
+        outcome.unrecorded = recorder.unrecorded
+        self._note_stops(senders)
+        return stop_check
 
-    def _around(self, wire: StopCheck) -> SenderEnvironment:
-        return SenderEnvironment(
+    async def _run(self, pool: WorkerPool) -> None:
+        prepared, environment = self.prepared, self.environment
+        limiters = [(account, account_limiter) for account, account_limiter, _ in self.links]
+        overrides = LiveOverrides(
+            prepared, limiters, environment.window, environment.tell, self.outcome.slowed
+        )
+        async with (
+            environment.shared.kept(
+                prepared.config, environment.tell, on_failure=partial(_abort, pool)
+            ),
+            _sampled(pool, self.ledger, partial(legs_of, self.outcome)),
+            overrides.applied(pool),
+        ):
+            await pool.run()
+
+    def _note_stops(self, senders: Sequence[AccountSender]) -> None:
+        over = self.environment.window.over
+        stopped = [(each, each.stopped) for each in senders if each.stopped]
+        self.outcome.stopped = {
+            sender.account.name: reason
+            for sender, reason in stopped
+            if not (reason == over and sender.was_done_at_stop)  # it ended in time
+        }
+        self.outcome.over = over if over in self.outcome.stopped.values() else ""
+        self.environment.shared.stop_reasons |= {
+            sender.account.name: reason for sender, reason in stopped if sender.is_permanent
+        }
+
+    def _senders(
+        self,
+        recorder: Recorder,
+        stop_check: StopCheck,
+        before: RecordedState,
+        rows: frozenset[int] | None,
+    ) -> list[AccountSender]:
+        """One sender per account; those that an earlier run of the command stopped are stopped."""
+        options = self.prepared.options
+        environment = SenderEnvironment(
             clock=time.monotonic,
             jitter=random.random,
-            fail_fast_after=BRAKE_AFTER if self.prepared.options.fail_fast else 0,
-            coalesce=self.prepared.options.coalesce,
-            looking=self.prepared.looking,
-            before=self._before,
-            ended=partial(self._heard, wire),
+            fail_fast_after=FAIL_FAST_AFTER if options.fail_fast else 0,
+            coalesce=options.coalesce,
+            prechecks=self.prepared.looking,
+            previous_state=self._previous_state,
+            on_end=partial(self._on_result, stop_check),
         )
+        senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
+        for sender in senders:
+            reason = self.environment.shared.stop_reasons.get(sender.account.name)
+            if reason is not None:
+                sender.stop(reason, is_permanent=True)
+        return senders
 
     def _sender(
         self,
@@ -294,7 +348,7 @@ class _Stretch:
             )
         return AccountSender(
             account,
-            only(read_jobs(file.path), rows),
+            subset(read_jobs(file.path), rows),
             file.rows if rows is None else len(rows),
             send=send,
             account_limiter=account_limiter,
@@ -307,13 +361,13 @@ class _Stretch:
         if self.previous_states is not None:
             self.previous_states.keep(previous_states)
 
-    def _before(self, row: int) -> str | None:
+    def _previous_state(self, row: int) -> str | None:
         return None if self.previous_states is None else self.previous_states.of([row]).get(row)
 
-    def _heard(self, wire: StopCheck, status: Status) -> None:
-        reason = wire.heard(status)
-        if reason is not None and self.sent.pool is not None:
-            self.sent.pool.feed_no_more(reason)
+    def _on_result(self, stop_check: StopCheck, status: Status) -> None:
+        reason = stop_check.on_result(status)
+        if reason is not None and self.outcome.pool is not None:
+            self.outcome.pool.stop_feeding(reason)
 
 
 def _abort(pool: WorkerPool, error: RunAborted) -> None:
@@ -326,7 +380,7 @@ def _abort(pool: WorkerPool, error: RunAborted) -> None:
 async def _sampled(
     pool: WorkerPool, ledger: SerializedLedger, legs: LegCounter
 ) -> AsyncIterator[None]:
-    """While the block runs and at its end, it is put on record how fast rows went."""
+    """Record samples of the speed while the block runs and at its end."""
     samples = _Samples(pool, ledger, legs)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(samples.keep)
@@ -335,47 +389,47 @@ async def _sampled(
         finally:
             tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
-                await samples.take(is_over=True)
+                await samples.record(is_over=True)
 
 
 class _Samples:
-    """A sample of each account, every second, and what this process has done so far."""
+    """Records one sample per account and second, and the progress of this process."""
 
     def __init__(self, pool: WorkerPool, ledger: SerializedLedger, legs: LegCounter) -> None:
         self._pool = pool
         self._ledger = ledger
         self._legs = legs
-        self._taken_s = time.monotonic()
+        self._recorded_s = time.monotonic()
         self._sent: dict[str, int] = {}
 
     async def keep(self) -> None:
-        """Until cancelled."""
+        """Record samples until cancelled."""
         while True:
             await anyio.sleep(SAMPLE_EVERY_S)
-            await self.take()
+            await self.record()
 
-    async def take(self, *, is_over: bool = False) -> None:
-        """What happened since the last call."""
+    async def record(self, *, is_over: bool = False) -> None:
+        """Record what happened since the last call."""
         now_s, at_s = time.monotonic(), time.time()
-        samples = self._pool.samples(at_s, now_s - self._taken_s, self._sent)
-        self._taken_s = now_s
+        samples = self._pool.samples(at_s, now_s - self._recorded_s, self._sent)
+        self._recorded_s = now_s
         progress = self._pool.progress()
         self._sent = {each.account: each.sent for each in progress}
         legs = self._legs(progress, at_s, is_over=is_over)
         await anyio.to_thread.run_sync(self._write, samples, legs)
 
     def _write(self, samples: Sequence[Sample], legs: Sequence[Leg]) -> None:
-        with suppress(RunAborted):  # of a disk that refuses the recorder tells
+        with suppress(RunAborted):  # the recorder reports a disk that refuses
             self._ledger.sample(samples, legs)
 
 
-def told(record: Record, failed: Callable[[Sequence[RowResult]], None]) -> Record:
-    """`record`, and then `failed` hears of the results that leave something to do.
+def with_callback(record: Record, failed: Callable[[Sequence[RowResult]], None]) -> Record:
+    """`record` that then calls `failed` with the results that did not succeed.
 
-    They are on record by then: whatever goes wrong in the telling, they do not count as lost.
+    They are on record by then, so an error of `failed` is dropped.
     """
 
-    def record_and_tell(
+    def record_and_call(
         claims: Sequence[int], results: Sequence[RowResult], exchanges: Sequence[Exchange]
     ) -> None:
         record(claims, results, exchanges)
@@ -384,7 +438,7 @@ def told(record: Record, failed: Callable[[Sequence[RowResult]], None]) -> Recor
             with suppress(Exception):
                 failed(wrong)
 
-    return record_and_tell
+    return record_and_call
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:
@@ -394,10 +448,10 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 
 @asynccontextmanager
 async def signals_obeyed(shared: Session) -> AsyncIterator[None]:
-    """SIGINT and SIGTERM stop the sending; reports are still written. For the main thread."""
+    """SIGINT and SIGTERM stop sending; reports are still written. For the main thread."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        await tasks.start(_obey_signals, shared)
+        await tasks.start(_receive_signals, shared)
         try:
             yield
         except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
@@ -407,7 +461,7 @@ async def signals_obeyed(shared: Session) -> AsyncIterator[None]:
         raise failure
 
 
-async def _obey_signals(shared: Session, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+async def _receive_signals(shared: Session, *, task_status: anyio.abc.TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
         task_status.started()
         async for number in received:

@@ -1,7 +1,7 @@
-"""Files of a run that an earlier version prepared carry no checksums: they are compared.
+"""Checks files of a run that an earlier version prepared, which have no checksums.
 
-Jobs were made from the copy of the input. What that would become now tells whether one of the two
-was damaged since.
+The jobs were made from the copy of the input. If binding the copy again gives other jobs, one of
+the two was damaged since.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pipeline.runs.run_folder import StoredRun
 
 
 def check_older(stored: StoredRun, folder: Path, config: Config) -> None:
-    """Raise DamagedError where the jobs of a run and its copy of the input do not agree.
+    """Raise DamagedError if the jobs of a run and its copy of the input do not agree.
 
-    Nothing is looked at where they carry checksums, where the run was made of a plan, or where the
-    configuration does not take the input any more. Rows that it does not take are left out.
+    Nothing is checked if they have checksums, if the run was made of a plan, or if the
+    configuration no longer accepts the input. Rows that are invalid now are ignored.
     """
     if stored.snapshot.checksum or stored.made_of != "file":
         return
@@ -44,11 +44,11 @@ def check_older(stored: StoredRun, folder: Path, config: Config) -> None:
             return
         for account, file in stored.bound.jobs.items():
             path = folder / file.path.name
-            row = _first_other(path, _jobs(bound, account), invalid)
+            row = _first_difference(path, _jobs(bound, account), invalid)
             if row is not None:
                 raise DamagedError(
                     f"{path} or {stored.snapshot.path.name} is damaged, or this version reads the "
-                    f"input in another way: row {row} asks for something else in each of them. An "
+                    f"input differently: row {row} is another job in each of them. An "
                     "earlier version wrote them, without checksums"
                 )
 
@@ -59,8 +59,8 @@ def _jobs(bound: Bound, account: str) -> Iterator[JobRow]:
         yield from some
 
 
-def _first_other(path: Path, anew: Iterator[JobRow], invalid: set[int]) -> int | None:
-    """The first row whose job is not the one that it becomes now; None where there is none."""
+def _first_difference(path: Path, anew: Iterator[JobRow], invalid: set[int]) -> int | None:
+    """The first row whose job differs from the one that it becomes now; None if none does."""
     before = 0
     for some in read_jobs(path):
         for job in some:
@@ -70,10 +70,10 @@ def _first_other(path: Path, anew: Iterator[JobRow], invalid: set[int]) -> int |
             if job.row in invalid:
                 continue
             other = next((each for each in anew if each.row >= job.row), None)
-            if other is None or _asked(other) != _asked(job):
+            if other is None or _identity(other) != _identity(job):
                 return job.row
     return None
 
 
-def _asked(job: JobRow) -> tuple[object, ...]:
+def _identity(job: JobRow) -> tuple[object, ...]:
     return job.row, job.operation, job.entity, job.text, job.is_repeatable

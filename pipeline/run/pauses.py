@@ -1,4 +1,4 @@
-"""Pauses of vendors on record: looked at before anything is sent, and lifted."""
+"""Recorded pauses of vendors: read before anything is sent, and lifted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipeline.runs.registry import open_registry
 def pause_on_record(
     config: Config, name: str, environ: Mapping[str, str], now_s: float
 ) -> AskedPause | None:
-    """The pause that account `name` has to wait for; None where there is none.
+    """The pause of account `name`; None if there is none.
 
-    environ  where secrets are looked up, and only where the account's vendor paused somebody
+    environ  environment variables for secrets, which are read only if the vendor has a pause
     now_s    UTC seconds since 1970
 
-    Where the secrets cannot be read, the longest pause of the vendor stands for the account's own.
+    If the secrets cannot be read, this is the longest pause of the vendor.
     """
     with open_registry(config) as runs:
         found = runs.pauses(group_prefix(config.outline(name)))
@@ -34,10 +34,10 @@ def pause_on_record(
 
 
 def lift_pause(config: Config, name: str, environ: Mapping[str, str]) -> AskedPause | None:
-    """Take the pause of account `name` off the record: what it was, None where there was none.
+    """Remove the recorded pause of account `name`: what it was, None if there was none.
 
-    Runs that wait for it go on within a second. The pause belongs to the credential: where that
-    cannot be read and several credentials of the vendor are paused, ConfigError is raised.
+    Runs that wait for it continue within a second. A pause belongs to a credential: ConfigError is
+    raised if it cannot be read and several credentials of the vendor are paused.
     """
     with open_registry(config) as runs:
         found = runs.pauses(group_prefix(config.outline(name)))

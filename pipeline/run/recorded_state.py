@@ -1,4 +1,4 @@
-"""What stands on record of a run before this process works on it."""
+"""The recorded state of a run before this process works on it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.model import Status
 from pipeline.model.retry import RETRYABLE
-from pipeline.store import Ledger
+from pipeline.run.prepare import Prepared
+from pipeline.runs.record import LEDGER
+from pipeline.store import Ledger, ended_among
 from pipeline.vendors.kit.classify import meaning
 
 LAST_ROW = 2**63 - 1
@@ -17,12 +20,12 @@ LAST_ROW = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class RecordedState:
-    """What earlier processes left.
+    """What earlier processes of the run recorded.
 
     claimed  rows that may have been sent and have no result
     unknown  rows whose result is `unknown`
-    refused  rows that were refused with their account, and not judged -> with which status
-    counts   results per status, those left out that give way to another one
+    refused  rows that were refused together with their account -> HTTP status
+    counts   results per status, without `not_attempted`
     """
 
     claimed: frozenset[int] = frozenset()
@@ -32,7 +35,7 @@ class RecordedState:
 
     @classmethod
     def of(cls, ledger: Ledger) -> Self:
-        """Read off the record; what is kept in memory are rows in doubt."""
+        """Read the ledger; only rows in doubt and refused rows are kept in memory."""
         counts = Counter(ledger.counts())
         not_attempted = counts.pop(Status.NOT_ATTEMPTED, 0)
         is_worth_reading = counts[Status.UNKNOWN] or not_attempted
@@ -48,11 +51,27 @@ class RecordedState:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether no row was ever sent."""
+        """True if no row was ever sent."""
         is_sent = self.claimed or self.refused
         return not is_sent and not (self.counts.keys() - {Status.INVALID})
 
 
 def _is_refusal(status: int) -> bool:
-    """Whether a row that was answered so had been refused, not only put off."""
+    """True for a status that refuses a row, False for one that asks to retry it."""
     return meaning(status).verdict not in RETRYABLE
+
+
+def rows_left(prepared: Prepared) -> dict[str, Counter[str]]:
+    """Account -> operation -> number of jobs without a result, for an estimate."""
+    jobs: Mapping[str, JobsFile] = prepared.bound.jobs
+    if not prepared.is_resumed:
+        return {name: Counter(file.operations) for name, file in jobs.items()}
+    record = prepared.folder / LEDGER
+    left: dict[str, Counter[str]] = {}
+    for name, file in jobs.items():
+        left[name] = Counter()
+        for rows, operations in read_operations(file.path):
+            ended = ended_among(record, rows)
+            pairs = zip(rows, operations, strict=True)
+            left[name].update(operation for row, operation in pairs if row not in ended)
+    return left

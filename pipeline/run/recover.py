@@ -1,7 +1,7 @@
-"""What is left of a record that is damaged, gone, or older than it was: a new one is made of it.
+"""Makes a new record of a run from one that is damaged, gone, or older than it was.
 
-A result that can be read as it was written stands. Of every other row nobody knows whether it was
-sent: it is put on record as `unknown`, so that nothing sends it unasked.
+A result that is intact is kept. Every other row may have been sent: it is recorded as `unknown`, so
+that it is not sent again without a request.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ CODE = "record_lost"
 _LOST = "the record of this row was lost: it may have been sent"
 _NEVER_SENT = "the record of this row was lost; it never became a job, and was not sent"
 _HINT = (
-    "look at the vendor, or `pipeline resume --failed {run}`: what a newer row has replaced is not "
-    "sent, and what must not be sent twice is read first"
+    "check the vendor, or `pipeline resume --failed {run}`: a row that a newer one has replaced is "
+    "not sent, and a row that must not be repeated is read first"
 )
-_HINT_NEVER_SENT = "`pipeline check` tells what is wrong with it"
+_HINT_NEVER_SENT = "`pipeline check` shows its faults"
 _AT_ONCE = 2_000
 
 
 def recover(prepared: Prepared, commits: int) -> int:
-    """Make a new record of what is left of the old one, which is put aside: rows called `unknown`.
+    """Replace the record of a run by a new one; the old files are copied to `lost-<time>/`.
 
-    prepared  the run, whose jobs and copy of the input are sound, and whose lock is held
-    commits   number of its last one that is known from elsewhere
+    prepared  the run, with intact jobs and copy of the input; its lock is held
+    commits   number of its last commit, as the registry knows it
+    returns   number of rows that are `unknown` now
 
-    Raises DamagedError where its jobs are damaged as well, RunAborted where the disk refuses.
+    Raises DamagedError if its jobs are damaged as well, RunAborted if files cannot be written.
     """
     for file in prepared.bound.jobs.values():
         check_whole(file.path, file.checksum)
@@ -61,18 +62,20 @@ def recover(prepared: Prepared, commits: int) -> int:
         witness_of(path).unlink(missing_ok=True)
         publish({mark_of(aside): mark_of(path), aside: path})
     except OSError as error:
-        raise RunAborted(f"{path} cannot be made anew: {error}") from error
+        raise RunAborted(f"{path} cannot be replaced: {error}") from error
     return unknown
 
 
 def _kept(path: Path, prepared: Prepared) -> Iterator[RowResult]:
-    """Results that were written like that. What was not attempted then may have been since."""
+    """Intact results. Rows that were `not_attempted` are left out: they may have been sent
+    since.
+    """
     found = sound_results(path, prepared.run) if path.exists() else iter(())
     return (each for each in found if each.status is not Status.NOT_ATTEMPTED)
 
 
 def _put(ledger: RunLedger, results: Sequence[RowResult]) -> int:
-    """Those whose row has none; how many these are."""
+    """Record the results of rows that have none; their number."""
     ended = ledger.ended([each.row for each in results])
     new = {each.row: each for each in results if each.row not in ended}
     if new:
@@ -81,7 +84,7 @@ def _put(ledger: RunLedger, results: Sequence[RowResult]) -> int:
 
 
 def _put_lost(ledger: RunLedger, prepared: Prepared) -> int:
-    """Every row of the run that has no result gets one; how many may have been sent."""
+    """Record a result for every row that has none; number of rows that may have been sent."""
     unknown = 0
     for account, file in prepared.bound.jobs.items():
         lost = partial(_lost, account, _HINT.format(run=prepared.run))
@@ -122,7 +125,7 @@ def _batches(results: Iterable[RowResult]) -> Iterator[list[RowResult]]:
 
 
 def _keep_copies(path: Path) -> None:
-    """The old files stay beside the new one, for whoever knows more of them."""
+    """Copy the old files to `lost-<time>/`, for an examination."""
     now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     folder = path.with_name(f"lost-{now}")
     for name in (LEDGER, f"{LEDGER}-wal", mark_of(path).name):

@@ -1,4 +1,4 @@
-"""What a report says about a run beside its rows, and the report itself."""
+"""Collects the facts of a run for its report, and writes the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.model import DamagedError, RowResult, Snapshot, Status
 from pipeline.model.leg import Leg
 from pipeline.reporter import AccountFacts, ReportSource, RunFacts, Summary, write_report
 from pipeline.reporter.summary import NOTHING_SENT
-from pipeline.run.baseline import unusual_failures
+from pipeline.run.baseline import failure_anomaly
 from pipeline.run.legs import legs_of
 from pipeline.run.prepare import CUT_LAST_LINE, Prepared
 from pipeline.run.recorded_state import RecordedState
@@ -33,22 +33,24 @@ from pipeline.ui.html.write import HtmlPages
 LIBRARIES = ("aiohttp", "anyio", "aiolimiter", "polars", "pydantic")
 
 
-def report(prepared: Prepared, sent: RunOutcome, ledger: Ledger, before: RecordedState) -> Summary:
+def report(
+    prepared: Prepared, outcome: RunOutcome, ledger: Ledger, before: RecordedState
+) -> Summary:
     """Write the report of a run that was sent or refused. Raises ReportError."""
     claimed = frozenset(ledger.claimed())
-    claimed -= {result.row for result in sent.unrecorded}
-    recorded = _recorded(sent, before, len(claimed))
+    claimed -= {result.row for result in outcome.unrecorded}
+    recorded = _recorded(outcome, before, len(claimed))
     if sum(recorded.values()) - recorded[Status.NOT_ATTEMPTED] == prepared.bound.rows:
-        _forgive_the_time(sent)
-    odd = "" if prepared.refusal else unusual_failures(prepared, recorded)
-    legs = _legs(sent, ledger)
+        _clear_time_stop(outcome)
+    odd = "" if prepared.refusal else failure_anomaly(prepared, recorded)
+    legs = _legs(outcome, ledger)
     facts = RunFacts(
-        started=min([sent.started, *(_moment(leg.began_at_s) for leg in legs)]),
+        started=min([outcome.started, *(_moment(leg.began_at_s) for leg in legs)]),
         ended=datetime.now(UTC),
         legs=tuple(legs),
-        accounts=tuple(_account_facts(prepared, sent, legs)),
+        accounts=tuple(_account_facts(prepared, outcome, legs)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
-        stopped_by=_stopped_by(prepared, sent),
+        stopped_by=_stopped_by(prepared, outcome),
         warnings=(*warnings_about(prepared), *([odd] if odd else ())),
         unusual=odd,
         made_of=prepared.made_of,
@@ -57,17 +59,17 @@ def report(prepared: Prepared, sent: RunOutcome, ledger: Ledger, before: Recorde
         settings=_settings(prepared),
         versions=_versions(),
         tolerance=prepared.options.tolerate,
-        exit_code=_exit_code(prepared, sent),
+        exit_code=_exit_code(prepared, outcome),
     )
     source = ReportSource(
         snapshot=prepared.snapshot,
         run=prepared.run,
-        results=partial(_results, ledger, sent.unrecorded),
+        results=partial(_results, ledger, outcome.unrecorded),
         facts=facts,
         claimed=claimed,
         recorded=recorded,
         routes={name: jobs.path for name, jobs in prepared.bound.jobs.items() if _is_whole(jobs)},
-        stopped=sent.stopped,
+        stopped=outcome.stopped,
         samples=ledger.samples,
         exchanges=ledger.exchanges,
     )
@@ -75,7 +77,7 @@ def report(prepared: Prepared, sent: RunOutcome, ledger: Ledger, before: Recorde
 
 
 def _is_whole(jobs: JobsFile) -> bool:
-    """Whether it can be told what rows without a result asked for: of damaged jobs it cannot."""
+    """True if the jobs file is intact: it gives the operation of rows without a result."""
     try:
         check_whole(jobs.path, jobs.checksum)
     except DamagedError:
@@ -86,50 +88,50 @@ def _is_whole(jobs: JobsFile) -> bool:
 def _results(
     ledger: Ledger, unrecorded: Sequence[RowResult], first: int, last: int
 ) -> Iterable[RowResult]:
-    """What is on record and, few, what could not be put there, in row order."""
+    """Recorded results and the few that could not be recorded, in row order."""
     if not unrecorded:
         return ledger.results(first, last)
     more = sorted(each for each in unrecorded if first <= each.row <= last)
     return heapq.merge(ledger.results(first, last), more, key=attrgetter("row"))
 
 
-def _forgive_the_time(sent: RunOutcome) -> None:
+def _clear_time_stop(outcome: RunOutcome) -> None:
     """What was in flight when the time came was the last of it: nothing was stopped."""
-    sent.stopped = {name: why for name, why in sent.stopped.items() if why != sent.over}
-    sent.over = ""
+    outcome.stopped = {name: why for name, why in outcome.stopped.items() if why != outcome.over}
+    outcome.over = ""
 
 
-def _recorded(sent: RunOutcome, before: RecordedState, claimed: int) -> Counter[Status]:
-    """Results per status: those on record before, those counted when they came, rows in doubt."""
+def _recorded(outcome: RunOutcome, before: RecordedState, claimed: int) -> Counter[Status]:
+    """Results per status: recorded before, counted by this process, and rows in doubt."""
     counts = Counter(before.counts)
-    for account in sent.progress:
+    for account in outcome.progress:
         counts.update(account.done)
     counts[Status.UNKNOWN] += claimed
     return counts
 
 
-def _legs(sent: RunOutcome, ledger: Ledger) -> list[Leg]:
-    """What each process did, this one as far as it got: the disk may have refused to note it."""
-    now = legs_of(sent, (), time.time(), is_over=True)
-    return [*(leg for leg in ledger.legs() if leg.number != sent.leg), *now]
+def _legs(outcome: RunOutcome, ledger: Ledger) -> list[Leg]:
+    """All legs; those of this process from memory, since the disk may have refused them."""
+    now = legs_of(outcome, (), time.time(), is_over=True)
+    return [*(leg for leg in ledger.legs() if leg.number != outcome.leg), *now]
 
 
 def _moment(at_s: float) -> datetime:
     return datetime.fromtimestamp(at_s, UTC)
 
 
-def _stopped_by(prepared: Prepared, sent: RunOutcome) -> str:
-    if sent.failure is not None:
-        return f"broken off: {sent.failure}"
-    if sent.signal is not None:
-        return f"interrupted by {sent.signal.name}"
-    return prepared.refusal or sent.over
+def _stopped_by(prepared: Prepared, outcome: RunOutcome) -> str:
+    if outcome.failure is not None:
+        return f"ended early: {outcome.failure}"
+    if outcome.signal is not None:
+        return f"interrupted by {outcome.signal.name}"
+    return prepared.refusal or outcome.over
 
 
 def _account_facts(
-    prepared: Prepared, sent: RunOutcome, legs: Sequence[Leg]
+    prepared: Prepared, outcome: RunOutcome, legs: Sequence[Leg]
 ) -> Iterator[AccountFacts]:
-    progress = {each.account: each for each in sent.progress}
+    progress = {each.account: each for each in outcome.progress}
     for account in prepared.accounts:
         done = progress.get(account.name)
         parts = [leg for leg in legs if leg.account == account.name]
@@ -142,7 +144,7 @@ def _account_facts(
             quota_assumed=account.is_assumed,
             quota_per_s=account.mean_per_s if account.quotas else 0.0,
             rate_per_s=round(done.rate_per_s, 3) if done else 0.0,
-            slowed_to=str(sent.slowed.get(account.name, "")),
+            slowed_to=str(outcome.slowed.get(account.name, "")),
             requests=sum(leg.requests for leg in parts),
             retries=sum(leg.retries for leg in parts),
             sending_s=round(sum(leg.sending_s for leg in parts), 3),
@@ -150,11 +152,11 @@ def _account_facts(
 
 
 def warnings_about(prepared: Prepared) -> Iterator[str]:
-    """What is doubtful about a run but does not stop it."""
+    """Warnings about a run, which do not stop it."""
     if prepared.is_resumed:
-        yield f"carries on run {prepared.run}: rows with a result on record are not sent again"
+        yield f"resumes run {prepared.run}: rows with a recorded result are not sent again"
     if prepared.repeats:
-        yield f"the same content was run before: {prepared.repeats}"
+        yield f"the same content was sent before: {prepared.repeats}"
     yield from _unfinished_others(prepared)
     yield from _about_file(prepared.snapshot)
     if prepared.bound.repeated:
@@ -163,7 +165,7 @@ def warnings_about(prepared: Prepared) -> Iterator[str]:
             "they are sent one after the other, in row order"
         )
     for operation, rows in prepared.bound.irreversible.items():
-        yield f"{rows} rows of {operation} cannot be taken back"
+        yield f"{rows} rows of {operation} cannot be undone"
     for warning in prepared.bound.warnings:
         places = list(map(str, warning.examples))
         if warning.rows > len(places):
@@ -192,7 +194,7 @@ def _about_file(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _unfinished_others(prepared: Prepared) -> Iterator[str]:
-    """Runs to the same accounts that nobody carries on, each with the rows that it did not send."""
+    """Unfinished runs to the same accounts that no process works on."""
     config = prepared.config
     with open_registry(config) as runs:
         found = runs.unfinished(map(fingerprint, prepared.accounts))
@@ -206,7 +208,7 @@ def _how_far(run: Run) -> str:
     rows = run.counts.get(Status.NOT_ATTEMPTED)
     if rows is None:
         return "it was killed"
-    return f"{rows} rows were not sent" if rows else "rows are in doubt that it can settle"
+    return f"{rows} rows were not sent" if rows else "rows are in doubt"
 
 
 def _cleared(prepared: Prepared) -> dict[str, tuple[str, ...]]:
@@ -245,12 +247,12 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _exit_code(prepared: Prepared, sent: RunOutcome) -> int | None:
-    """None where it follows from the rows."""
-    if sent.failure is not None:
+def _exit_code(prepared: Prepared, outcome: RunOutcome) -> int | None:
+    """The exit code; None if it follows from the results."""
+    if outcome.failure is not None:
         return 3
-    if sent.signal is not None:
-        return 128 + sent.signal
+    if outcome.signal is not None:
+        return 128 + outcome.signal
     if prepared.refusal is not None:
         return NOTHING_SENT
-    return 3 if sent.stopped else None
+    return 3 if outcome.stopped else None

@@ -1,4 +1,4 @@
-"""What runs have in common: gates with what quotas remember, hopeless accounts, a signal."""
+"""State that the runs of one command share: quota leases, stop reasons, a signal."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ CHECK_EVERY_S = 0.01
 
 @dataclass(slots=True)
 class RunOutcome:
-    """What the sending of a run left beside its results.
+    """What happened while a run was sent, besides its results.
 
-    started  when it began
-    stopped  account -> why it took no more rows
-    signal   that stopped the run; None where none did
-    failure  what broke the run off; None where nothing did
-    is_off   it was called off before anything was sent
-    over     why it ended before its rows did: its time had come, or it was killed; else empty
-    slowed   account -> the slowest quota that another terminal asked for
-    leg      the number of this process among those that sent rows of the run; 0 while it sent none
-    unrecorded  results that could not be put on record; the report has them all the same
-    pool     that sends; None before
+    started     when sending began
+    progress    of each account
+    stopped     account -> why it stopped
+    signal      that stopped the run; None if none did
+    failure     error that ended the run; None if there was none
+    is_off      the run was called off before anything was sent
+    over        why the run ended early: the end of its window, or a kill; else empty
+    slowed      account -> the slowest quota set from another terminal
+    leg         number of this process among those that sent rows of the run; 0 before it sends
+    unrecorded  results that could not be put on record; the report includes them
+    pool        that sends the rows; None before sending
     """
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -64,7 +65,7 @@ class RunOutcome:
 
 @dataclass(slots=True)
 class Session:
-    """What runs of one command share, one event loop for all of them.
+    """State shared by the runs of one command, in one event loop.
 
     leases        quota group -> the lease of its limiter, shared by accounts and files
     stop_reasons  account -> why no further run of the command sends to it
@@ -80,17 +81,20 @@ class Session:
     _news: anyio.Event = field(default_factory=anyio.Event)
 
     def limiter(self, account: Account, config: Config) -> RateLimiter:
-        """The one gate of an account's quota group. It opens once `kept` runs."""
+        """The limiter of an account's quota group; it opens while `kept` runs."""
         group = quota_group(account)
         if group not in self.leases:
             limiter = RateLimiter(
-                _terms(account), clock=time.monotonic, utc=time.time, paused=self._note_now
+                _limiter_settings(account),
+                clock=time.monotonic,
+                utc=time.time,
+                paused=self._record_now,
             )
             limiter.close()
             self.leases[group] = QuotaLease(group, limiter, lock_folder(config))
         return self.leases[group].limiter
 
-    def _note_now(self) -> None:
+    def _record_now(self) -> None:
         self._news.set()
 
     @asynccontextmanager
@@ -248,22 +252,22 @@ class Session:
                 lease.limiter.recorded()
 
     @contextmanager
-    def interruptible(self, sent: RunOutcome) -> Iterator[None]:
-        """While the block runs, a signal stops what `sent` tells of."""
-        sent.signal = self.interrupted
-        self._sending.append(sent)
+    def interruptible(self, outcome: RunOutcome) -> Iterator[None]:
+        """While the block runs, a signal stops the pool of `outcome`."""
+        outcome.signal = self.interrupted
+        self._sending.append(outcome)
         try:
             yield
         finally:
-            self._sending.remove(sent)
+            self._sending.remove(outcome)
 
     def interrupt(self, number: signal.Signals) -> None:
-        """Stop all runs that are sending; what is in flight finishes, unless it is the second."""
+        """Stop all running runs. Requests in flight finish, unless this is the second signal."""
         self.interrupted = self.interrupted or number
-        for sent in self._sending:
-            sent.signal = sent.signal or number
-            if sent.pool is not None:
-                sent.pool.stop(f"interrupted by {number.name}")
+        for outcome in self._sending:
+            outcome.signal = outcome.signal or number
+            if outcome.pool is not None:
+                outcome.pool.stop(f"interrupted by {number.name}")
 
 
 @contextmanager
@@ -282,19 +286,19 @@ def _may_pass_on(lease: QuotaLease) -> bool:
     return lease.is_held and not lease.limiter.is_open and lease.limiter.is_settled
 
 
-def _terms(account: Account) -> LimiterSettings:
+def _limiter_settings(account: Account) -> LimiterSettings:
     starts_s = account.day_starts_s
     return LimiterSettings(
         quotas=account.quotas,
         starts_per_s=account.starts_per_s,
         is_strict=account.is_strict,
-        day_started_s=starts_s,  # on the first day of all: every later one begins at that time
+        day_started_s=starts_s,  # on 1970-01-01; later days begin at the same time
         max_wait_s=account.max_wait_s,
     )
 
 
 def quota_group(account: Account) -> str:
-    """What shares an account's quota: whoever signs in there with the same credential."""
+    """The group of accounts that share a quota: same vendor, origin and credential."""
     signs: Authentication = account.vendor.authenticate(account.settings)
     match signs:
         case Basic():
@@ -311,5 +315,5 @@ def quota_group(account: Account) -> str:
 
 
 def group_prefix(account: Account) -> str:
-    """How the quota group of an account begins, whatever its credential."""
+    """The start of an account's quota group, without the credential."""
     return f"{account.vendor.name}|{account.settings.origin}|"

@@ -1,4 +1,4 @@
-"""Exchanges that a run has on record, to be shown to people."""
+"""Recorded exchanges of a run, for people."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.store import RunLedger
 
 
 def exchange_of(config: Config, run: str, row: int) -> Exchange:
-    """What was sent last for a row, and what came back.
+    """The last recorded request for a row and its reply.
 
-    Raises UsageError where nothing is kept of it, and as the ledger does.
+    Raises UsageError if none is kept, LedgerError or RunAborted as the ledger does.
     """
     with _opened(config, run) as ledger:
         found = next(ledger.exchanges(row), None)
@@ -26,7 +26,7 @@ def exchange_of(config: Config, run: str, row: int) -> Exchange:
 
 
 def exchanges_of(config: Config, run: str) -> tuple[Exchange, ...]:
-    """All that are kept of a run, in row order. Raises as `exchange_of` does."""
+    """All kept exchanges of a run, in row order. Raises as `exchange_of` does."""
     with _opened(config, run) as ledger:
         return tuple(ledger.exchanges())
 
@@ -45,6 +45,6 @@ def _nothing_kept(ledger: RunLedger, run: str, row: int) -> str:
     if result is None:
         return f"row {row} of run {run} has no result on record, so no exchange is kept"
     return (
-        f"no exchange of row {row} of run {run} is kept; it ended {result.status}. One is kept of "
-        "rows that were sent and did not succeed, the first few of each status and code"
+        f"no exchange of row {row} of run {run} is kept; it ended {result.status}. Exchanges are "
+        "kept of rows that were sent and failed, the first few of each status and code"
     )

@@ -1,4 +1,4 @@
-"""How one file is run."""
+"""The options of one run."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pipeline.runs.stop_if import StopIf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How one file is run.
+    """The options of one run.
 
-    operation, account  of every row; None: the file, its folder or the configuration says it
-    rows         which rows to send; None: all
-    max_invalid  share of rows, 0 to 1; with more of them invalid nothing is sent
-    min_rows     with fewer rows in the file nothing is sent
-    fail_fast    stop an account whose first answers are all the same refusal
-    force_order  take rows of an earlier report as new ones
-    allow_irreversible  send rows that nothing can take back
-    coalesce     a row that replaces the whole of its entity is sent in the stead of those before it
-    skip_unchanged  read what the vendor holds, and send no row that would change nothing
-    record_previous  read what the vendor holds and keep it, so that the run can be taken back
-    canary       so many rows go first, and are looked at before the others; 0: none
+    operation, account  of every row; None: from the file, its folder or the configuration
+    rows         rows to send; None: all
+    max_invalid  share of rows, 0 to 1; nothing is sent if more are invalid
+    min_rows     nothing is sent if the file has fewer rows
+    fail_fast    stop an account if its first answers are the same refusal
+    force_order  send rows of an earlier report as new rows
+    allow_irreversible  send rows that cannot be undone
+    coalesce     send only the last full replacement per entity
+    skip_unchanged  read each entity first, and do not send a row that would change nothing
+    record_previous  read each entity first and record it, so that the run can be undone
+    canary       rows that are sent and checked before the others; 0: none
     stop_if      conditions that stop the run
-    run_id       the scheduler's name for the run: a run of that name is not begun twice
-    tolerate     share of rows, 0 to 1, that may fail without exit code 1, none of them unknown
-    grace_s      how long requests in flight may finish once the run is stopped
+    run_id       idempotency key of a scheduler: the same id sends a file once
+    tolerate     share of rows, 0 to 1, that may fail without exit code 1, none of them `unknown`
+    grace_s      seconds for which requests in flight may finish after a stop
     """
 
     operation: str | None = None
@@ -47,8 +47,8 @@ class RunOptions:
     grace_s: float = 20.0
 
     @property
-    def asks_for(self) -> tuple[object, ...]:
-        """What decides which jobs come of a file: two runs that differ in it are not the same."""
+    def job_options(self) -> tuple[object, ...]:
+        """Options that determine the jobs of a file: runs that differ in them are not the same."""
         return (
             self.operation,
             self.account,

@@ -1,4 +1,4 @@
-"""Which file a run was sent from: whether it still lies there, untouched."""
+"""Identity of the file that a run was sent from, to see whether it is still there unchanged."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A file as it lay somewhere.
+    """A file at a path and a time.
 
-    path  absolute, links in its folders resolved
-    modified_ns, changed_ns  when its content was last changed; when anything of it was, its name
-                             included: a file that was moved away and back counts as a new one
+    path         absolute, with links in its folders resolved
+    modified_ns  time of the last change of its content
+    changed_ns   time of the last change of content, name or mode: a file that was moved away and
+                 back counts as a new one
     """
 
     path: str
@@ -25,7 +26,7 @@ class Origin:
 
     @classmethod
     def of(cls, path: Path, found: os.stat_result) -> Origin:
-        """From what the operating system tells of the file at `path`."""
+        """From the result of `stat` of the file at `path`."""
         return cls(
             path=path_of(path),
             device=found.st_dev,
@@ -37,13 +38,13 @@ class Origin:
 
 
 def path_of(path: Path) -> str:
-    """Where a file lies, absolute, as text that is UTF-8 whatever its name is."""
+    """The absolute path of a file, as UTF-8 text whatever its name is."""
     where = str(Path(os.path.realpath(path.parent), path.name))
     return where.encode(errors="backslashreplace").decode()
 
 
 def origin_of(path: Path) -> Origin | None:
-    """The file at this path as it is now; None where there is none."""
+    """The file at this path now; None if there is none."""
     try:
         return Origin.of(path, path.stat())
     except OSError:

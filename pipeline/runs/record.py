@@ -1,7 +1,8 @@
-"""The record of a run in its folder, opened with what is known of it elsewhere.
+"""Opens the record of a run and checks that none of its commits is missing.
 
-How far it came is noted in three places: in the mark beside it, in its witness in another folder
-(both after every commit), and in the file that runs share (when a process begins and ends).
+The number of the last commit is noted in three places: in the mark beside the record and in its
+witness in another folder (both after every commit), and in the registry of runs (when a process
+begins and ends).
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ WITNESSES = "marks"
 
 
 class LostRecordError(LedgerError):
-    """The record of a run is damaged, gone, or older than it was; it tells what can be done."""
+    """The record of a run is damaged, gone, or older than it was; the message says what to do."""
 
 
 def witness_of(path: Path) -> Path:
-    """Where the last commit of a record is noted, outside of the folder of its run.
+    """Path of the witness of a record, outside the folder of its run.
 
     >>> witness_of(Path(".pipeline/runs/monday/ledger.db")).as_posix()
     '.pipeline/marks/monday-ledger.db'
@@ -31,12 +32,12 @@ def witness_of(path: Path) -> Path:
 
 
 def open_record(folder: Path, commits: int = 0) -> RunLedger:
-    """The ledger of the run in `folder`.
+    """Open the ledger of the run in `folder`.
 
-    commits  number of the last one that is known from elsewhere
+    commits  number of its last commit, as the registry knows it; 0: unknown
 
-    Raises LostRecordError where not all that was recorded is there, RunAborted where the file
-    cannot be used.
+    Raises LostRecordError if a recorded commit is missing or damaged, RunAborted if the file cannot
+    be used.
     """
     path = folder / LEDGER
     if not path.exists():
@@ -49,29 +50,29 @@ def open_record(folder: Path, commits: int = 0) -> RunLedger:
 
 def _lost(folder: Path, why: str) -> LostRecordError:
     return LostRecordError(
-        f"{why}. Nothing was sent on its word. `pipeline runs {folder.name}` keeps the results "
-        "that can still be read, and reports every other row as `unknown`: it may have been sent"
+        f"{why}. Nothing was sent. `pipeline runs {folder.name}` keeps the results that can still "
+        "be read, and reports every other row as `unknown`, since it may have been sent"
     )
 
 
-def open_befores(folder: Path) -> PreviousStates:
-    """Where is kept what entities held before the run in `folder` wrote to them.
+def open_previous_states(folder: Path) -> PreviousStates:
+    """Open the previous states of the entities that the run in `folder` wrote to.
 
-    Raises LedgerError where that is not all that was kept, RunAborted where it cannot be used.
+    Raises LedgerError if they are not complete, RunAborted if they cannot be used.
     """
     path = folder / BEFORES
     if not path.exists() and commits_in(witness_of(path)):
-        raise LedgerError(f"{path} is gone: nobody can tell what the rows of the run overwrote")
+        raise LedgerError(f"{path} is gone: the previous states of the run are lost")
     return PreviousStates(path, run=folder.name, witness=witness_of(path))
 
 
-def has_befores(folder: Path) -> bool:
-    """Whether anything was kept there."""
+def has_previous_states(folder: Path) -> bool:
+    """True if previous states were recorded."""
     path = folder / BEFORES
     return path.exists() or commits_in(witness_of(path)) > 0
 
 
 def forget_witnesses(folder: Path) -> None:
-    """To be called once the folder of a run has been removed."""
+    """Remove the witnesses of a run whose folder was removed."""
     for name in (LEDGER, BEFORES):
         witness_of(folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The runs that this configuration's ledger knows, and what they have in common with new ones."""
+"""The registry: the file that says which runs there are, shared by all runs of a configuration."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ UNFINISHED = frozenset({"prepared", "sending"})
 
 
 def fingerprint(account: Account) -> str:
-    """What an account reaches; it stays the same while quotas, secrets and the name change.
+    """What an account reaches, whatever its name, quotas and secrets are.
 
-    Who signs in there is known only once secrets are read: see `credentials.py`.
+    Who signs in there is known only once secrets are read: see `run/credentials.py`.
     """
     settings = account.settings.model_dump(mode="json", include={"api"})
     api = settings.get("api", "")
@@ -41,7 +41,7 @@ def open_registry(config: Config) -> Iterator[Runs]:
         config.ledger_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise RunAborted(
-            f"{config.ledger_folder} cannot be made: {error.strerror}. Mend its permissions, or "
+            f"{config.ledger_folder} cannot be made: {error.strerror}. Fix its permissions, or "
             "set `ledger`"
         ) from error
     witness = config.ledger_folder / WITNESSES / config.ledger.name
@@ -75,12 +75,12 @@ def _with_advice(ledger: Path) -> Iterator[None]:
 
 
 def lock_of(config: Config, run: str) -> Lock:
-    """Held while a process works on the run."""
+    """The lock that a process holds while it works on the run."""
     return Lock(config.ledger_folder / "runs" / run / "lock")
 
 
 def is_alive(config: Config, run: Run) -> bool:
-    """Whether a process works on the run now."""
+    """True if a process works on the run now."""
     if not (config.ledger_folder / "runs" / run.name).is_dir():
         return False
     with lock_of(config, run.name) as lock:
@@ -88,9 +88,9 @@ def is_alive(config: Config, run: Run) -> bool:
 
 
 def is_rehearsal(config: Config, run: str) -> bool:
-    """Whether the run was prepared for a simulator: where it went is gone with that.
+    """True if the run was prepared for an embedded simulator, which is gone with its process.
 
-    One that does not say so any more, for its file is damaged, is not taken for one.
+    False if `run.json` is damaged.
     """
     folder = config.ledger_folder / "runs" / run
     try:
@@ -100,7 +100,7 @@ def is_rehearsal(config: Config, run: str) -> bool:
 
 
 def run_name(stem: str) -> str:
-    """`<UTC time>-<stem>-<4 letters>`, safe as the name of a folder."""
+    """A new name, `<UTC time>-<stem>-<4 letters>`, safe as the name of a folder."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in stem)[:60]
     letters = "".join(secrets.choice(string.ascii_lowercase) for _ in range(4))
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{safe or 'file'}-{letters}"
@@ -109,10 +109,11 @@ def run_name(stem: str) -> str:
 def register(
     stored: StoredRun, config: Config, checksum: str, *, continues: str | None = None
 ) -> str | None:
-    """Give a new run its place in time; the name of the last one that it repeats, if any.
+    """Put a new run on record, which fixes its position in time.
 
-    checksum   of its description, as `save` gave it
-    continues  the run of which it sends some rows again; None for a file's own run
+    checksum   of its description, as `save` returned it
+    continues  the run whose failed rows it sends; None if it sends a file
+    returns    the last run of the same content to the same accounts; None if there is none
     """
     operations: Counter[str] = Counter()
     for file in stored.bound.jobs.values():

@@ -1,4 +1,4 @@
-"""What may go: old runs that are finished, and what runs left whose preparation broke off."""
+"""Removes old finished runs, and what interrupted preparations left."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from pipeline.store import Run
 
 TORN_AFTER = timedelta(days=1)
 NAMED = 5
-"""So many old unfinished runs are named by a command that is about something else."""
+"""Old unfinished runs that a command about something else names."""
 
 _RUN_FOLDER = re.compile(r"\d{8}T\d{6}Z-.+-[a-z]{4}")
 _BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
 
 
 class RemovedRun(NamedTuple):
-    """A run, or what one left that never began, that was removed or would be.
+    """A run that was removed or would be.
 
-    is_torn  its preparation never came to its end: nothing of it was sent
+    is_torn  its preparation was interrupted: nothing of it was sent
     """
 
     name: str
@@ -40,22 +40,24 @@ class RemovedRun(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RetentionResult:
-    """What was removed, and the old runs that stay because somebody must decide about them."""
+    """The removed runs, and the old unfinished ones that stay until somebody resumes or removes
+    them.
+    """
 
     gone: tuple[RemovedRun, ...]
     unfinished: tuple[Run, ...]
 
     @property
     def bytes(self) -> int:
-        """The room that it gave."""
+        """Bytes that were freed."""
         return sum(gone.bytes for gone in self.gone)
 
 
 def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> RetentionResult:
-    """Remove finished runs that ended long ago, and what torn ones left; reports stay.
+    """Remove finished runs that ended long ago, and interrupted preparations; reports stay.
 
-    A run that a process works on stays, and so does an unfinished one. Raises RunAborted where
-    the disk refuses.
+    Unfinished runs and runs that a process works on stay. Raises RunAborted if files cannot be
+    removed.
     """
     now = datetime.now(UTC)
     old = _older_than(config, now - older_than)
@@ -69,12 +71,12 @@ def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Ret
 
 
 def remove(config: Config, name: str, *, is_dry: bool = False) -> RetentionResult:
-    """Remove one run, finished or not, as `prune` does: its rows lose their place in time.
+    """Remove one run, finished or not, as `prune` does: its rows lose their position in time.
 
-    Raises UsageError where there is no such run or a process works on it.
+    Raises UsageError if there is no such run or a process works on it.
     """
     known = None
-    if config.ledger.exists():  # looking at nothing makes nothing
+    if config.ledger.exists():  # a query creates no registry
         with open_registry(config) as runs:
             known = runs.get(name)
     if known is None:
@@ -86,9 +88,9 @@ def remove(config: Config, name: str, *, is_dry: bool = False) -> RetentionResul
 
 
 def tidy(config: Config, tell: Callable[[str], None]) -> None:
-    """Prune as `keep_days` says. Whatever goes wrong is told, and no more comes of it.
+    """Prune runs older than `keep_days`. Errors are reported and not raised.
 
-    tell  is told what was removed, and of old runs that are not finished
+    tell  called with text about removed runs, old unfinished runs and errors
     """
     try:
         pruned = prune(config, older_than=timedelta(days=config.keep_days))
@@ -108,14 +110,14 @@ def _named(some: Sequence[RemovedRun | Run]) -> str:
 
 
 def _older_than(config: Config, moment: datetime) -> list[Run]:
-    if not config.ledger.exists():  # looking at nothing makes nothing
+    if not config.ledger.exists():  # a query creates no registry
         return []
     with open_registry(config) as runs:
         return runs.older_than(moment)
 
 
 def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None:
-    """Remove its folder, then its entry; None where a process works on it, or did by now."""
+    """Remove its folder, then its entry; None if a process works on it or has changed it."""
     size_bytes = 0
     with open_registry(config) as runs, ExitStack() as held:
         if (folder := config.ledger_folder / "runs" / run.name).is_dir():
@@ -123,24 +125,24 @@ def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None
                 return None
             if runs.get(run.name) != run:
                 return None
-            size_bytes = _emptied(folder, is_dry=is_dry)
+            size_bytes = _remove_folder(folder, is_dry=is_dry)
         if not is_dry:
             runs.forget(run.name)
     return RemovedRun(run.name, size_bytes, is_torn=False)
 
 
 def _removed_torn(config: Config, name: str, *, is_dry: bool) -> RemovedRun | None:
-    """Remove its folder; None where a process works on it."""
+    """Remove its folder; None if a process works on it."""
     with lock_of(config, name) as lock:
         if not lock.acquire(wait=False):
             return None
         return RemovedRun(
-            name, _emptied(config.ledger_folder / "runs" / name, is_dry=is_dry), is_torn=True
+            name, _remove_folder(config.ledger_folder / "runs" / name, is_dry=is_dry), is_torn=True
         )
 
 
 def _torn(config: Config, now: datetime) -> list[str]:
-    """Folders of runs whose preparation broke off long ago, in the order of time."""
+    """Folders of runs whose preparation was interrupted TORN_AFTER ago, oldest first."""
     base = config.ledger_folder / "runs"
     if not base.is_dir():
         return []
@@ -150,12 +152,12 @@ def _torn(config: Config, now: datetime) -> list[str]:
         return sorted(name for name in names if _is_torn(base / name, now))
     with open_registry(config) as runs:
         found = sorted(name for name in names - runs.names() if _is_torn(base / name, now))
-        known = {run.name for run in runs.all()} if found else set()  # by rows that are sound
+        known = {run.name for run in runs.all()} if found else set()  # `all` checks the rows
     return [name for name in found if name not in known]
 
 
 def _is_torn(folder: Path, now: datetime) -> bool:
-    """Whether it is one that the record does not know because its preparation broke off."""
+    """True if it is the folder of an interrupted preparation."""
     return (
         _RUN_FOLDER.fullmatch(folder.name) is not None
         and folder.is_dir()
@@ -164,8 +166,8 @@ def _is_torn(folder: Path, now: datetime) -> bool:
     )
 
 
-def _emptied(folder: Path, *, is_dry: bool) -> int:
-    """Remove a folder, unless it is only asked about: bytes that it took up."""
+def _remove_folder(folder: Path, *, is_dry: bool) -> int:
+    """Remove a folder unless `is_dry`. Returns its size in bytes."""
     try:
         size_bytes = sum(path.lstat().st_blocks * _BLOCK_BYTES for path in folder.rglob("*"))
         if not is_dry:

@@ -1,4 +1,4 @@
-"""A prepared run on disk, so that another process can carry it out."""
+"""The folder of a prepared run, from which another process can send it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRun:
-    """What `run.json` holds: all that is known of a run before its first request.
+    """The content of `run.json`: all that is known of a run before its first request.
 
-    accounts      fingerprint of each account that rows go to
-    refusal       why nothing may be sent although the file is sound; None where it may
-    is_simulated  whether it was prepared for the simulator
-    made_of       what its rows came from
-    credentials   digest of who signs in for an account, once something was sent through it and
-                  where that has a name; see `credentials.py`
-    origin        the file as it lay when the run was prepared; None for a dropped one, which is
-                  put away, and for runs of earlier versions
+    accounts      fingerprint of each account that rows are sent to
+    refusal       why nothing may be sent although the file is sound; None if it may be sent
+    is_simulated  the run was prepared for the simulator
+    made_of       origin of its rows
+    credentials   digest of the credential of each account, once it was used and if it has a name;
+                  see `run/credentials.py`
+    origin        the file when the run was prepared; None for a dropped file, which is moved, and
+                  for runs of earlier versions
     """
 
     format: int
@@ -55,7 +55,7 @@ _SUMMED_AS = re.compile(rb'\{"checksum": "([0-9a-f]{64})",')
 
 
 def save(stored: StoredRun, folder: Path) -> str:
-    """Write `run.json`, whole or not at all: its checksum, a SHA-256. Raises OSError."""
+    """Write `run.json`, whole or not at all. Returns its SHA-256; raises OSError."""
     text = _ADAPTER.dump_json(stored, indent=1).removeprefix(b"{")
     checksum = hashlib.sha256(text).hexdigest()
     atomic_write(folder / FILE, _SUMMED % checksum.encode() + text)
@@ -63,14 +63,14 @@ def save(stored: StoredRun, folder: Path) -> str:
 
 
 def is_stored(folder: Path) -> bool:
-    """Whether the preparation of the run came to its end; if not, nothing of it was sent."""
+    """True if the run was prepared completely; otherwise nothing of it was sent."""
     return (folder / FILE).exists()
 
 
 def load(folder: Path, checksum: str = "") -> StoredRun:
-    """What `save` wrote. Raises RunAborted where it cannot be read, DamagedError if it is damaged.
+    """Read what `save` wrote. Raises RunAborted if it cannot be read, DamagedError if damaged.
 
-    checksum  of it as it is known elsewhere; empty where that knows none
+    checksum  of it, as the registry knows it; empty if unknown
     """
     path = folder / FILE
     try:
@@ -88,7 +88,9 @@ def load(folder: Path, checksum: str = "") -> StoredRun:
 
 
 def _check(path: Path, text: bytes, checksum: str) -> None:
-    """Raise DamagedError unless the text is what was written; that of earlier versions may be."""
+    """Raise DamagedError unless the text is what was written. Earlier versions wrote no
+    checksum.
+    """
     if stated := _SUMMED_AS.match(text):
         if hashlib.sha256(text[stated.end() :]).hexdigest() != stated[1].decode():
             raise not_as_written(path, "its checksum does not match")
@@ -99,9 +101,9 @@ def _check(path: Path, text: bytes, checksum: str) -> None:
 
 
 def check_files(stored: StoredRun, folder: Path, *, with_jobs: bool = True) -> None:
-    """Raise DamagedError where the copy of the input, or a file of jobs, is not what was written.
+    """Raise DamagedError if the copy of the input or a jobs file is not what was written.
 
-    Those that an earlier version wrote carry no checksums: they are taken as they are.
+    Files of earlier versions have no checksums and are not checked.
     """
     files = [(file.path.name, file.checksum) for file in stored.bound.jobs.values() if with_jobs]
     for name, checksum in [(stored.snapshot.path.name, stored.snapshot.checksum), *files]:

@@ -1,4 +1,4 @@
-"""When a run stops by itself before damage spreads: `--stop-if "errors > 2%"`. Pure."""
+"""Conditions that stop a run before damage spreads: `--stop-if "errors > 2%"`. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pipeline.model import SUCCESS, Status
 
 JUDGED_FROM = 50
-"""A share is one of at least so many rows: the first error of a run is not 100 % of it."""
+"""A share is computed over at least this many rows: the first error of a run is not 100 % of it."""
 
 _ERRORS = frozenset(Status) - SUCCESS - {Status.NOT_ATTEMPTED, Status.INVALID}
 _COUNTED: dict[str, frozenset[Status]] = {
@@ -28,10 +28,10 @@ _SENTENCE = re.compile(
 class StopIf:
     """One condition.
 
-    text      as it was written
-    counted   statuses whose rows count; rows that never left do not
-    most      how many are borne; percent where `is_share`
-    last      of how many rows at the end; None: of all so far
+    text      the condition as written
+    counted   statuses that count; rows that were never sent do not
+    most      highest permitted number; percent if `is_share`
+    last      number of latest rows that are considered; None: all
     """
 
     text: str
@@ -42,7 +42,7 @@ class StopIf:
 
 
 def parse_stop_if(text: str) -> StopIf:
-    """A condition as people write it. Raises ValueError with what is expected.
+    """Parse a condition. Raises ValueError, which says what is expected.
 
     >>> parse_stop_if("errors > 2% of last 500").last
     500
@@ -58,57 +58,57 @@ def parse_stop_if(text: str) -> StopIf:
         )
     last = None if found["last"] is None else int(found["last"])
     if last == 0:
-        raise ValueError(f"{text!r}: expected at least one row to look at")
+        raise ValueError(f"{text!r}: expected at least one row")
     return StopIf(text, counted, float(found["most"]), bool(found["share"]), last)
 
 
 class StopCheck:
-    """Counts how rows end, and tells once a condition is met.
+    """Counts results and reports the first condition that is met, once.
 
-    >>> wire = StopCheck([parse_stop_if("errors > 2%")])
-    >>> [wire.heard(Status.FAILED) for _ in range(2)]
+    >>> check = StopCheck([parse_stop_if("errors > 2%")])
+    >>> [check.on_result(Status.FAILED) for _ in range(2)]
     [None, 'errors > 2%: 2 of the 2 rows that ended']
     """
 
     def __init__(self, conditions: Iterable[StopIf]) -> None:
-        self._watched = [_Watched(each) for each in conditions]
-        self._is_tripped = False
+        self._counters = [_Counter(each) for each in conditions]
+        self._is_met = False
 
-    def heard(self, status: Status) -> str | None:
-        """Count a row; why the run stops now, or None. Only the first condition counts."""
+    def on_result(self, status: Status) -> str | None:
+        """Count a row. Returns why the run stops now, or None; only the first condition counts."""
         if status in {Status.NOT_ATTEMPTED, Status.INVALID}:
             return None
-        reasons = [each.heard(status) for each in self._watched]
+        reasons = [each.on_result(status) for each in self._counters]
         return self._first(reasons)
 
-    def at_the_end(self) -> str | None:
-        """Which condition holds when all rows have ended and shares are those of these rows."""
-        return self._first([each.why(at_least=1) for each in self._watched])
+    def at_end(self) -> str | None:
+        """The condition that is met by all rows together, however few; None if none is."""
+        return self._first([each.reason(at_least=1) for each in self._counters])
 
     def _first(self, reasons: Iterable[str | None]) -> str | None:
         reason = next(filter(None, reasons), None)
-        if reason is None or self._is_tripped:
+        if reason is None or self._is_met:
             return None
-        self._is_tripped = True
+        self._is_met = True
         return reason
 
 
-class _Watched:
+class _Counter:
     def __init__(self, condition: StopIf) -> None:
         self._condition = condition
         self._counts: Counter[bool] = Counter()
         self._window: deque[bool] = deque(maxlen=condition.last)
 
-    def heard(self, status: Status) -> str | None:
+    def on_result(self, status: Status) -> str | None:
         counts = status in self._condition.counted
         if self._condition.last is not None:
             if len(self._window) == self._condition.last:
                 self._counts[self._window[0]] -= 1
             self._window.append(counts)
         self._counts[counts] += 1
-        return self.why(at_least=self._condition.last or JUDGED_FROM)
+        return self.reason(at_least=self._condition.last or JUDGED_FROM)
 
-    def why(self, *, at_least: int) -> str | None:
+    def reason(self, *, at_least: int) -> str | None:
         condition, hit = self._condition, self._counts[True]
         rows = hit + self._counts[False]
         value = 100 * hit / max(rows, at_least) if condition.is_share else hit

@@ -1,4 +1,4 @@
-"""JSON as a strict server reads and writes it, and dates in it. Pure."""
+"""Reads and writes JSON as a strict server does, and checks dates. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DATE_TIME = re.compile(
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a Content-Type says JSON in UTF-8.
+    """Return whether a Content-Type means JSON in UTF-8.
 
     >>> is_json("Application/JSON; charset=utf-8"), is_json("application/json-patch+json")
     (True, False)
@@ -27,10 +27,10 @@ def is_json(content_type: str) -> bool:
 
 
 def parse_json(raw: bytes) -> Any:
-    """The JSON value that UTF-8 bytes hold.
+    """Parse JSON in UTF-8.
 
-    raises  ValueError for anything else; also for NaN and a byte order mark, and where no parser
-            follows so deep
+    Raises ValueError for anything else, also for NaN, a byte order mark and nesting that is too
+    deep for the parser.
     """
     try:
         return json.loads(raw.decode("utf-8"), parse_constant=_no_constant)
@@ -39,13 +39,13 @@ def parse_json(raw: bytes) -> Any:
 
 
 def json_answer(status: int, document: Any, content_type: str = "application/json") -> VendorReply:
-    """An answer whose body is a JSON document."""
+    """A reply whose body is a JSON document."""
     body = json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")
     return VendorReply(status, body, {"Content-Type": content_type})
 
 
 def date_time_fault(value: object) -> str | None:
-    """What keeps a value from being an RFC 3339 date-time, or None.
+    """Why a value is not an RFC 3339 date-time; None if it is one.
 
     >>> date_time_fault("2020-04-15T18:16:00+05:00") is None
     True

@@ -1,4 +1,4 @@
-"""The simulator's own pages below /_simulator/: not counted, not logged, not faulty."""
+"""The simulator's own pages below /_simulator/, without quota, log and faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FLUSH_BYTES = 64 * 1024
 
 
 class ControlRecords(Protocol):
-    """What the pages show."""
+    """The content of the pages."""
 
     def log_lines(self, offset: int = 0, limit: int | None = None) -> Iterator[bytes]:
         """JSON lines of the request log."""
@@ -25,10 +25,10 @@ class ControlRecords(Protocol):
         """Counts."""
 
     def reset(self) -> None:
-        """Start anew."""
+        """Forget everything."""
 
     def revoke(self) -> None:
-        """Take back all tokens."""
+        """Revoke all tokens."""
 
 
 async def control(records: ControlRecords, request: web.BaseRequest) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""All emulated vendors at work: reads, delays, judges, answers and logs each request."""
+"""Runs all emulated vendors: reads, delays, judges, answers and logs each request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
-from pipeline.simulator.disguise import disguise, throttled
 from pipeline.simulator.errors import SimulatorError
+from pipeline.simulator.fault_replies import fault_reply, throttled
 from pipeline.simulator.faults import (
     OK,
     UNAPPLIED,
@@ -28,7 +28,7 @@ from pipeline.simulator.faults import (
 from pipeline.simulator.headers import MASK, join_headers, refuse_headers, without_secrets
 from pipeline.simulator.log import RequestLog
 from pipeline.simulator.options import SimulatorOptions
-from pipeline.simulator.quota import Turnstile, parse_quota, rate_limit
+from pipeline.simulator.quota import QuotaLimiter, parse_quota, rate_limit
 from pipeline.simulator.state import StoredState
 from pipeline.simulator.tally import RequestTally
 from pipeline.simulator.vendor import (
@@ -36,7 +36,7 @@ from pipeline.simulator.vendor import (
     EmulatedVendor,
     Failure,
     RequestTarget,
-    TokenDesk,
+    TokenEndpoint,
     VendorReply,
 )
 from pipeline.simulator.vendors import VENDORS
@@ -47,12 +47,21 @@ _LOGGER = logging.getLogger(__name__)
 _AUTHORITY = re.compile(r"https?://[^/?]*")
 _ELSEWHERE = "/elsewhere"
 _FLUSH_AFTER_S = 0.2
-_DESKS = {vendor.desk.path: (vendor.name, vendor.desk) for vendor in VENDORS if vendor.desk}
+_TOKEN_ENDPOINTS = {
+    vendor.token_endpoint.path: (vendor.name, vendor.token_endpoint)
+    for vendor in VENDORS
+    if vendor.token_endpoint
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request that has arrived; `arrived_s` is seconds since the start, `seq` counts from 1."""
+    """A request that has arrived.
+
+    seq        number in order of arrival, from 1
+    arrived_s  seconds since the start
+    repeated   names of headers that occur more than once
+    """
 
     seq: int
     arrived_s: float
@@ -65,11 +74,12 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What an arrival meets.
+    """The simulator's decision about an arrival.
 
-    vendor       None outside all vendors
-    target       None where nothing is named that the vendor has
-    is_for_token True where body and query hold a credential
+    vendor        None if the path belongs to no vendor
+    target        None if the request names nothing that the vendor has
+    fault         None if there is none
+    is_for_token  True if body and query hold credentials
     """
 
     answer: VendorReply
@@ -82,7 +92,7 @@ class Judgement:
 class Simulator:
     """The emulated vendors with their quotas, entities, log and counts.
 
-    raises  SimulatorError if `log_path` cannot be written
+    Raises SimulatorError if `log_path` cannot be written.
     """
 
     def __init__(self, options: SimulatorOptions) -> None:
@@ -104,23 +114,23 @@ class Simulator:
         self._seq = self._completed = 0
         self._chance = random.Random(self.options.seed)  # noqa: S311 - repeatable on purpose
         self._jitter = random.Random(self.options.seed)  # noqa: S311
-        self._turnstiles = {
-            vendor.name: Turnstile(self._quotas, self.options.window) for vendor in VENDORS
+        self._limiters = {
+            vendor.name: QuotaLimiter(self._quotas, self.options.window) for vendor in VENDORS
         }
         self.tally = RequestTally(self._quotas)
 
     def reset(self) -> None:
-        """Forget all that happened."""
+        """Forget log, entities, tokens and counts."""
         self._log.reset()
         self._state.reset()
         self._begin()
 
     def revoke(self) -> None:
-        """No token that was given out is good any longer."""
+        """Revoke all tokens."""
         self._state.revoke()
 
     def close(self) -> None:
-        """Give files and disk back."""
+        """Close files and free disk space."""
         if self._flush_at is not None:
             self._flush_at.cancel()
         self._log.close()
@@ -162,7 +172,7 @@ class Simulator:
         arrival = self._arrive(request, connection, body)
         judgement = self._judge(arrival)
         entry = log_entry(arrival, judgement, keep_body=self.options.log_bodies)
-        await self._hold(entry, judgement.fault, latency_s / 2)
+        await self._delay(entry, judgement.fault, latency_s / 2)
         fault = judgement.fault.name if judgement.fault else None
         self._record(entry, None if fault in SILENT else judgement.answer.status)
         return await send(request, connection, judgement.answer, fault)
@@ -172,7 +182,7 @@ class Simulator:
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             return await request.read()
-        except Exception:  # noqa: BLE001 - whatever cut the body short, no request arrived
+        except Exception:  # noqa: BLE001 - a body that ends early, for any reason, is no request
             self.tally.incomplete += 1
             return None
 
@@ -182,10 +192,10 @@ class Simulator:
             return latency_s
         return max(0.0, latency_s + self._jitter.uniform(-jitter_s, jitter_s))
 
-    async def _hold(
+    async def _delay(
         self, entry: dict[str, Any], fault: InjectedFault | None, back_s: float
     ) -> None:
-        """Wait before the answer; if the wait is broken off, the log says that none was given."""
+        """Wait before the answer; if the wait is cancelled, log that there was no answer."""
         wait_s = back_s + (fault.slow_s if fault is not None and fault.name == "slow" else 0.0)
         if not wait_s:
             return
@@ -216,23 +226,24 @@ class Simulator:
         )
 
     def _judge(self, arrival: Arrival) -> Judgement:
-        """Judge and apply without a pause, so that the order of `seq` is the order of effects."""
-        desk = _DESKS.get(_path_of(arrival.raw_path))
-        if desk is not None:
-            return self._at_desk(*desk, arrival)
+        """Judge and apply without awaiting, so that effects happen in the order of `seq`."""
+        endpoint = _TOKEN_ENDPOINTS.get(_path_of(arrival.raw_path))
+        if endpoint is not None:
+            return self._judge_token_call(*endpoint, arrival)
         vendor = _vendor_of(arrival.raw_path)
         if vendor is None:
-            was_for_token = _path_of(arrival.raw_path).removeprefix(_ELSEWHERE) in _DESKS
-            return Judgement(self._astray(arrival.raw_path), is_for_token=was_for_token)
+            path = _path_of(arrival.raw_path).removeprefix(_ELSEWHERE)
+            answer = self._outside_vendors(arrival.raw_path)
+            return Judgement(answer, is_for_token=path in _TOKEN_ENDPOINTS)
         segments = path_segments(arrival.raw_path, vendor.prefix)
         target = vendor.locate(segments, arrival.call)
-        turnstile = self._turnstiles[vendor.name]
-        wait_s = turnstile.admit(arrival.arrived_s)
+        limiter = self._limiters[vendor.name]
+        wait_s = limiter.admit(arrival.arrived_s)
         self.tally.arrived(arrival.arrived_s, let_in=wait_s is None)
-        told = rate_limit(self.options.rate_limit, turnstile.standings(arrival.arrived_s))
+        headers = rate_limit(self.options.rate_limit, limiter.usage(arrival.arrived_s))
         if wait_s is not None:
             answer = throttled(vendor.failure, arrival.call, self.options.retry_after, wait_s)
-            return Judgement(_telling(told, answer), vendor.name, target)
+            return Judgement(_with_headers(answer, headers), vendor.name, target)
         path = "/".join((vendor.prefix, *segments))
         fault = self._fault(arrival, path, by_chance_too=True)
         answer = self._answer(
@@ -241,23 +252,25 @@ class Simulator:
             vendor.failure,
             lambda: vendor.answer(self.options, self._state, arrival.call, target),
         )
-        return Judgement(_telling(told, answer), vendor.name, target, fault)
+        return Judgement(_with_headers(answer, headers), vendor.name, target, fault)
 
-    def _at_desk(self, vendor: str, desk: TokenDesk, arrival: Arrival) -> Judgement:
-        fault = self._fault(arrival, desk.path, by_chance_too=False)
+    def _judge_token_call(
+        self, vendor: str, endpoint: TokenEndpoint, arrival: Arrival
+    ) -> Judgement:
+        fault = self._fault(arrival, endpoint.path, by_chance_too=False)
         answer = self._answer(
             arrival,
             fault,
-            desk.failure,
-            lambda: desk.answer(self.options, self._state, arrival.call),
+            endpoint.failure,
+            lambda: endpoint.answer(self.options, self._state, arrival.call),
         )
-        target = RequestTarget(desk.operation, "", "")
+        target = RequestTarget(endpoint.operation, "", "")
         return Judgement(answer, vendor, target, fault, is_for_token=True)
 
-    def _astray(self, raw_path: str) -> VendorReply:
+    def _outside_vendors(self, raw_path: str) -> VendorReply:
         if raw_path.startswith(_ELSEWHERE):
             self.tally.elsewhere += 1
-            return VendorReply(204)  # looks like success to a client that was led here
+            return VendorReply(204)  # looks like success to a client that followed a redirect
         return VendorReply(
             404, b"No vendor is emulated at this path\n", {"Content-Type": "text/plain"}
         )
@@ -269,7 +282,7 @@ class Simulator:
         failure: Failure,
         act: Callable[[], VendorReply],
     ) -> VendorReply:
-        """What the client gets; `act` is the vendor's true answer, asked for only if it is due."""
+        """Return the reply to the client. `act` makes the vendor's own reply, if one is needed."""
         call = arrival.call
         refusal = refuse_headers(call.method, call.headers, arrival.repeated)
         if fault is not None and fault.name in UNAPPLIED:
@@ -280,7 +293,7 @@ class Simulator:
             answer = act()
         if fault is None:
             return answer
-        return disguise(fault, answer, failure, call, arrival.raw_path)
+        return fault_reply(fault, answer, failure, call, arrival.raw_path)
 
     def _fault(self, arrival: Arrival, path: str, *, by_chance_too: bool) -> InjectedFault | None:
         options = self.options
@@ -302,7 +315,7 @@ class Simulator:
         )
 
     def _turn(self, index: int, rule: Rule, place: str) -> int:
-        # One reply needs no counter, and so no room per place.
+        # a single reply needs no counter, and so no space per place
         return self._state.turn(index, place) if len(rule.replies) > 1 else 0
 
     def _record(self, entry: dict[str, Any], status: int | None) -> None:
@@ -319,12 +332,12 @@ class Simulator:
         self._log.flush()
 
 
-def _telling(headers: Mapping[str, str], answer: VendorReply) -> VendorReply:
+def _with_headers(answer: VendorReply, headers: Mapping[str, str]) -> VendorReply:
     return replace(answer, headers={**answer.headers, **headers}) if headers else answer
 
 
 def log_entry(arrival: Arrival, judgement: Judgement, *, keep_body: bool) -> dict[str, Any]:
-    """A line of the request log, without `status` and `completed`, which come with the answer."""
+    """A line of the request log, without `status` and `completed`, which follow the answer."""
     call, target = arrival.call, judgement.target
     raw_path = _path_of(arrival.raw_path) if judgement.is_for_token else arrival.raw_path
     entry: dict[str, Any] = {
@@ -353,9 +366,9 @@ def _body_text(body: bytes, judgement: Judgement) -> str:
 
 
 def origin_form(target: str) -> str:
-    """The target of a request without scheme and authority, which it has if it was for a proxy.
+    """The target of a request without the scheme and authority that requests to a proxy have.
 
-    A server takes both forms (RFC 9112, section 3.2.2).
+    A server must accept both forms (RFC 9112, section 3.2.2).
 
     >>> origin_form("http://vendor.example/xsolla/api/v2?a=http://b/"), origin_form("/v2?a=http://b/")
     ('/xsolla/api/v2?a=http://b/', '/v2?a=http://b/')
@@ -368,7 +381,7 @@ def _path_of(raw_path: str) -> str:
 
 
 def path_segments(raw_path: str, prefix: str) -> tuple[str, ...]:
-    """Path segments after the prefix: query off, cut at slashes, then percent-decoded once.
+    """Path segments after the prefix, without the query, each percent-decoded once.
 
     >>> path_segments("/api/v2/a%2F..%252F%3Fb?c", "/api")
     ('v2', 'a/..%2F?b')

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class SimulatorError(ValueError):
-    """An option or script that the simulator cannot use; the text says which, where and why."""
+    """An option or script that the simulator cannot use; the message says which, where and why."""

@@ -1,4 +1,4 @@
-"""Faults of requests, by chance or by script. Draws and turns are arguments."""
+"""Faults of requests, by chance or by script. Random draws and turns are arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.simulator.errors import SimulatorError
 
 OK = "ok"
 
-#: name -> what the client meets
+#: name -> what happens to the request
 FAULTS: Mapping[str, str] = {
     "429": "not applied; 429 without Retry-After",
     "429-seconds": "not applied; 429 with Retry-After in seconds",
@@ -44,15 +44,15 @@ _RULE_KEYS = ("method", "path", "body", "replies", "retry_after_s", "slow_s")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What the requests to one sort of path meet, in turn.
+    """The faults of requests to matching paths, in turn.
 
-    path           searched in the percent-decoded path, without the query
-    replies        names of FAULTS or "ok"; the last one repeats; turns are counted per path, and
-                   apart for each text that `body` finds
-    method         None is any
-    body           searched in the body, for entities that no path names; None is any
-    retry_after_s  for 429-seconds and 429-date; None is the option of that name
-    slow_s         for slow; None is the option of that name
+    path           pattern, searched in the percent-decoded path without the query
+    replies        names of FAULTS or "ok"; the last one repeats. Turns are counted per path, and
+                   separately for each text that `body` finds
+    method         None: any
+    body           pattern, searched in the body, for entities that no path names; None: any
+    retry_after_s  for 429-seconds and 429-date; None: the option of that name
+    slow_s         for slow; None: the option of that name
     """
 
     path: re.Pattern[str]
@@ -65,7 +65,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
-    """A fault that one request meets, with the seconds it needs."""
+    """A fault of one request, with the seconds that it needs."""
 
     name: str
     retry_after_s: float
@@ -75,10 +75,10 @@ class InjectedFault:
 def rule_for(
     script: tuple[Rule, ...], method: str, path: str, body: bytes
 ) -> tuple[int, str] | None:
-    """Index of the first rule that speaks of this request, and the place its turns are counted by.
+    """The index of the first rule that matches a request, and the key that counts its turns.
 
-    The place is the path; with a rule that looks into the body also what it found there. None
-    where no rule speaks of the request.
+    The key is the path, followed by the text that the rule found in the body, if it searches the
+    body. None if no rule matches.
 
     >>> script = (Rule(re.compile("/a$"), ("503",), "PUT"), Rule(re.compile("/b$"), ("500",)))
     >>> rule_for(script, "PUT", "/x/a", b""), rule_for(script, "GET", "/x/a", b"")
@@ -98,7 +98,7 @@ def rule_for(
 
 
 def reply_at(rule: Rule, turn: int) -> str:
-    """The rule's reply to the request number `turn`, counted from 0; the last one repeats.
+    """The rule's reply to request number `turn`, counted from 0; the last reply repeats.
 
     >>> [reply_at(Rule(re.compile(""), ("503", "ok")), turn) for turn in range(3)]
     ['503', 'ok', 'ok']
@@ -107,7 +107,7 @@ def reply_at(rule: Rule, turn: int) -> str:
 
 
 def by_chance(chances: Mapping[str, float], draw: float) -> str | None:
-    """The fault that a draw from [0, 1) hits, or None; each has a band as wide as its chance.
+    """The fault for a draw from [0, 1); None for no fault. Each fault has a range of its chance.
 
     >>> [by_chance({"500": 0.25, "slow": 0.5}, draw) for draw in (0.2, 0.25, 0.75)]
     ['500', 'slow', None]
@@ -121,10 +121,7 @@ def by_chance(chances: Mapping[str, float], draw: float) -> str | None:
 
 
 def check_chances(chances: Mapping[str, float]) -> None:
-    """Refuse unknown faults, chances outside 0..1 and a sum above 1.
-
-    raises  SimulatorError
-    """
+    """Raise SimulatorError for unknown faults, chances outside 0..1 and a sum above 1."""
     for name, chance in chances.items():
         _check_reply(name, "faults", FAULTS)
         if not 0.0 <= chance <= 1.0:
@@ -136,7 +133,7 @@ def check_chances(chances: Mapping[str, float]) -> None:
 def load_script(path: Path) -> tuple[Rule, ...]:
     """Read a script: a TOML file of `[[rule]]` tables with the fields of Rule.
 
-    raises  SimulatorError with file, rule and key; also where the file cannot be read
+    Raises SimulatorError with file, rule and key, also if the file cannot be read.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -154,7 +151,7 @@ def load_script(path: Path) -> tuple[Rule, ...]:
 
 
 def default_script() -> tuple[Rule, ...]:
-    """The script that ships with the simulator: ids that meet a fault by their name."""
+    """The script that ships with the simulator: some ids name a fault."""
     return load_script(Path(__file__).with_name("default.toml"))
 
 

@@ -1,4 +1,4 @@
-"""Header rules that any strict HTTP server has. Pure."""
+"""Header rules of any strict HTTP server. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def join_headers(pairs: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], 
 def refuse_headers(
     method: str, headers: Mapping[str, str], repeated: tuple[str, ...]
 ) -> tuple[int, str] | None:
-    """Status and words for headers that no strict server takes, or None.
+    """Status and message for headers that a strict server refuses; None if it accepts them.
 
     >>> refuse_headers("GET", {"host": "a, b"}, ("host",))
     (400, 'Header host is given twice')
@@ -49,7 +49,7 @@ def refuse_headers(
 
 
 def basic_credentials(authorization: str) -> tuple[str, str] | None:
-    """User name and password of a Basic credential, or None where it is none.
+    """User name and password of a Basic credential; None for anything else.
 
     >>> basic_credentials("Basic eDp5")
     ('x', 'y')
@@ -65,7 +65,7 @@ def basic_credentials(authorization: str) -> tuple[str, str] | None:
 
 
 def bearer_token(authorization: str) -> str | None:
-    """The token of a Bearer credential, or None where it is none.
+    """The token of a Bearer credential; None for anything else.
 
     >>> bearer_token("Bearer abc"), bearer_token("Basic eDp5")
     ('abc', None)

@@ -1,4 +1,4 @@
-"""The request log: JSON lines in a file, read back while it grows."""
+"""The request log: JSON lines in a file that can be read while it grows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ _BLOCK_BYTES = 256 * 1024
 
 
 class RequestLog:
-    """Lines in order of completion; memory does not grow with them.
+    """Lines in order of completion. Memory does not grow with them.
 
-    path       kept there, replacing an older file; None: an unnamed file, gone with the process
-    max_bytes  lines beyond it, or that the disk refuses, are counted in `dropped`, not kept
-    raises     OSError if the file cannot be made
+    path       the file, replaced if it exists; None: an unnamed file that ends with the process
+    max_bytes  size of the file; further lines are dropped
+    lines      lines in the file
+    dropped    lines beyond `max_bytes`, or that the disk refused
+
+    Raises OSError if the file cannot be created.
     """
 
     def __init__(self, path: Path | None, max_bytes: int) -> None:
@@ -50,7 +53,7 @@ class RequestLog:
             self._file.flush()
 
     def read(self, offset: int = 0, limit: int | None = None) -> Iterator[bytes]:
-        """The lines present now, without line ends, from line `offset` (0 is the first) on."""
+        """Yield the current lines, without line ends, from line `offset` (the first is 0) on."""
         self.flush()
         lines = self._lines(self._size_bytes)
         for number, line in enumerate(lines):
@@ -60,7 +63,7 @@ class RequestLog:
                 yield line
 
     def _lines(self, end_bytes: int) -> Iterator[bytes]:
-        # pread leaves the writer's place alone, and reads a file that has no name.
+        # pread does not move the writer's position, and works for a file without a name
         descriptor, place, rest = self._file.fileno(), 0, b""
         while place < end_bytes:
             block = os.pread(descriptor, min(_BLOCK_BYTES, end_bytes - place), place)
@@ -78,6 +81,6 @@ class RequestLog:
         self._size_bytes = self.lines = self.dropped = 0
 
     def close(self) -> None:
-        """Close the file; without a path it is gone."""
+        """Close the file; a file without a name is then gone."""
         with contextlib.suppress(OSError):
             self._file.close()

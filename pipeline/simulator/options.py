@@ -1,4 +1,4 @@
-"""What a simulator is started with."""
+"""Options of a simulator."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ OracleAuth = Literal["bearer", "basic", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatorOptions:
-    """Settings of one simulator; the defaults are a vendor without quota, latency or faults.
+    """Settings of one simulator. The defaults emulate vendors without quota, latency or faults.
 
-    port              0 is any free one
-    quotas            such as ("20/s", "1000/min"); all hold at once, for each vendor apart
-    window            "sliding" (any stretch of time) or "fixed" (side by side from the start)
-    retry_after       of a 429 by quota: "none", "seconds" or "date"
-    rate_limit        headers of every reply that tell what is left: "none", "draft" (RateLimit and
-                      RateLimit-Policy as the IETF drafts them) or "x" (X-RateLimit-*)
+    port              0: any free port
+    quotas            such as ("20/s", "1000/min"); all apply at once, separately for each vendor
+    window            "sliding" (any period of that length) or "fixed" (consecutive periods)
+    retry_after       header of a 429 by quota: "none", "seconds" or "date"
+    rate_limit        headers with the remaining quota in every reply: "none", "draft" (RateLimit
+                      and RateLimit-Policy as drafted by the IETF) or "x" (X-RateLimit-*)
     latency_s         round trip; half passes before the request counts as arrived, half after
-    latency_jitter_s  the round trip is drawn evenly from latency_s plus or minus this, at least 0
+    latency_jitter_s  the round trip is uniform in latency_s plus or minus this, at least 0
     faults            name of FAULTS -> chance, drawn once per request in order of arrival
-    retry_after_s     what the faults 429-seconds and 429-date tell
-    slow_s            how long the fault slow takes
+    retry_after_s     wait that the faults 429-seconds and 429-date ask for
+    slow_s            delay of the fault slow
     seed              of faults and jitter
-    script            rules; a request that a rule speaks of meets no fault by chance
-    strict_ids        only the ids of the vendor's own samples and `known_ids` exist; else every id
+    script            rules; a request that matches a rule has no fault by chance
+    strict_ids        True: only the ids of the vendor's samples and `known_ids` exist; else any id
     unknown_skus      SKUs that are not in the vendor's catalogue
-    api_key           Xsolla's
-    merchant_id       the only number that may stand in for a project's; None: any number may
+    api_key           of Xsolla
+    merchant_id       the only number that is accepted in place of a project's; None: any number
     client_id         of the token calls of Adobe and Oracle; also Adobe's x-api-key
     client_secret     of the token calls
-    token_lifetime_s  how long a token is good; None: as long as the vendor's own
-    oracle_auth       what Oracle asks for: "bearer", "basic" or "none" (whatever comes is let in)
+    token_lifetime_s  lifetime of tokens; None: the vendor's own
+    oracle_auth       authentication at Oracle: "bearer", "basic" or "none" (anything is accepted)
     oracle_user       of "basic"
     oracle_password   of "basic"
-    log_path          keeps the request log there; None: an unnamed temporary file
-    log_bodies        False leaves request bodies out of the log
-    max_log_bytes     lines beyond it are counted, not kept
-    keepalive_s       an idle connection is closed after it
-    raises            SimulatorError for a value it cannot use
+    log_path          file of the request log; None: an unnamed temporary file
+    log_bodies        False: request bodies are not logged
+    max_log_bytes     size of the log; further lines are counted and dropped
+    keepalive_s       seconds after which an idle connection is closed
+
+    Raises SimulatorError for a value that it cannot use.
     """
 
     host: str = "127.0.0.1"

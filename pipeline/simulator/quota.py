@@ -1,4 +1,4 @@
-"""What a vendor allows, kept strictly: windows over arrival times. Pure: the time is passed in."""
+"""Enforces a vendor's quotas strictly, by windows over arrival times. Pure: time is an argument."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class VendorQuota:
 
 
 def parse_quota(text: str) -> VendorQuota:
-    """Read `N/s`, `N/min`, `N/h`, `N/day`, or with a number before the unit, `N/6s`.
+    """Parse `N/s`, `N/min`, `N/h`, `N/day`, or `N/6s` with a number before the unit.
 
-    raises  SimulatorError for any other text
+    Raises SimulatorError for any other text.
 
     >>> parse_quota("1000/min")
     VendorQuota(text='1000/min', limit=1000, window_s=60.0)
@@ -45,8 +45,12 @@ def parse_quota(text: str) -> VendorQuota:
 
 
 @dataclass(frozen=True, slots=True)
-class QuotaStanding:
-    """How much of a quota is left, and in how many seconds there is more."""
+class QuotaUsage:
+    """The state of a quota.
+
+    left          requests that still fit
+    renewed_in_s  seconds until more fit
+    """
 
     quota: VendorQuota
     left: int
@@ -54,61 +58,61 @@ class QuotaStanding:
 
 
 class Window(Protocol):
-    """The accepted requests of one quota; times never run backwards."""
+    """The accepted requests of one quota. Times must not decrease."""
 
-    def standing(self, now_s: float) -> QuotaStanding:
-        """What is left now."""
+    def usage(self, now_s: float) -> QuotaUsage:
+        """The state of the quota now."""
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
 
-    def take(self, now_s: float) -> None:
-        """Count one accepted request; only after `wait_s` gave None for the same time."""
+    def count(self, now_s: float) -> None:
+        """Count one accepted request; only after `wait_s` returned None for the same time."""
 
 
 class SlidingWindow:
-    """Any stretch of `window_s` seconds, open at its old end, holds at most `limit` requests.
+    """At most `limit` requests in any half-open period of `window_s` seconds.
 
     >>> window = SlidingWindow(VendorQuota("1/s", 1, 1.0))
-    >>> window.take(5.0)
+    >>> window.count(5.0)
     >>> window.wait_s(5.75), window.wait_s(6.0)
     (0.25, None)
     """
 
     def __init__(self, quota: VendorQuota) -> None:
         self._quota = quota
-        self._taken_s: deque[float] = deque()
+        self._accepted_s: deque[float] = deque()
 
-    def standing(self, now_s: float) -> QuotaStanding:
-        """What is left now; there is more when the oldest request leaves the window."""
-        taken_s = self._taken_in(now_s)
-        oldest_s = taken_s[0] if taken_s else now_s
-        left = self._quota.limit - len(taken_s)
-        return QuotaStanding(self._quota, left, oldest_s + self._quota.window_s - now_s)
+    def usage(self, now_s: float) -> QuotaUsage:
+        """The state of the quota now; more fits once the oldest request leaves the window."""
+        accepted_s = self._accepted_in(now_s)
+        oldest_s = accepted_s[0] if accepted_s else now_s
+        left = self._quota.limit - len(accepted_s)
+        return QuotaUsage(self._quota, left, oldest_s + self._quota.window_s - now_s)
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
-        taken_s = self._taken_in(now_s)
-        if len(taken_s) < self._quota.limit:
+        accepted_s = self._accepted_in(now_s)
+        if len(accepted_s) < self._quota.limit:
             return None
-        return taken_s[0] + self._quota.window_s - now_s
+        return accepted_s[0] + self._quota.window_s - now_s
 
-    def _taken_in(self, now_s: float) -> deque[float]:
-        taken_s = self._taken_s
-        while taken_s and now_s - taken_s[0] >= self._quota.window_s:
-            taken_s.popleft()
-        return taken_s
+    def _accepted_in(self, now_s: float) -> deque[float]:
+        accepted_s = self._accepted_s
+        while accepted_s and now_s - accepted_s[0] >= self._quota.window_s:
+            accepted_s.popleft()
+        return accepted_s
 
-    def take(self, now_s: float) -> None:
+    def count(self, now_s: float) -> None:
         """Count one accepted request."""
-        self._taken_s.append(now_s)
+        self._accepted_s.append(now_s)
 
 
 class FixedWindow:
-    """Windows stand side by side from time 0; each holds at most `limit` requests.
+    """At most `limit` requests in each of the consecutive periods from time 0 on.
 
     >>> window = FixedWindow(VendorQuota("1/s", 1, 1.0))
-    >>> window.take(5.75)
+    >>> window.count(5.75)
     >>> window.wait_s(5.75), window.wait_s(6.0)
     (0.25, None)
     """
@@ -116,37 +120,37 @@ class FixedWindow:
     def __init__(self, quota: VendorQuota) -> None:
         self._quota = quota
         self._index = -1
-        self._taken = 0
+        self._accepted = 0
 
-    def standing(self, now_s: float) -> QuotaStanding:
-        """What is left now; there is more when the next window begins."""
-        self._turn_to(now_s)
+    def usage(self, now_s: float) -> QuotaUsage:
+        """The state of the quota now; more fits once the next period begins."""
+        self._move_to(now_s)
         next_s = (self._index + 1) * self._quota.window_s
-        return QuotaStanding(self._quota, self._quota.limit - self._taken, next_s - now_s)
+        return QuotaUsage(self._quota, self._quota.limit - self._accepted, next_s - now_s)
 
     def wait_s(self, now_s: float) -> float | None:
         """Seconds until one more request fits, or None if it fits now."""
-        self._turn_to(now_s)
-        if self._taken < self._quota.limit:
+        self._move_to(now_s)
+        if self._accepted < self._quota.limit:
             return None
         return (self._index + 1) * self._quota.window_s - now_s
 
-    def take(self, now_s: float) -> None:
+    def count(self, now_s: float) -> None:
         """Count one accepted request."""
-        self._turn_to(now_s)
-        self._taken += 1
+        self._move_to(now_s)
+        self._accepted += 1
 
-    def _turn_to(self, now_s: float) -> None:
+    def _move_to(self, now_s: float) -> None:
         index = math.floor(now_s / self._quota.window_s)
         if index != self._index:
-            self._index, self._taken = index, 0
+            self._index, self._accepted = index, 0
 
 
-class Turnstile:
+class QuotaLimiter:
     """All quotas of a vendor at once.
 
-    A request that arrives is either let in, and then counts in every window, or refused, and then
-    counts in none: a client that is refused and waits as told gets in.
+    An accepted request counts in every window, a refused one in none. So a client that is refused
+    and then waits as long as required is accepted.
     """
 
     def __init__(self, quotas: tuple[VendorQuota, ...], kind: WindowKind) -> None:
@@ -154,21 +158,21 @@ class Turnstile:
         self._windows: tuple[Window, ...] = tuple(make(quota) for quota in quotas)
 
     def admit(self, now_s: float) -> float | None:
-        """Let one request in and give None, or give the seconds until it would be let in."""
+        """Accept one request and return None, or return the seconds until it would be accepted."""
         waits_s = [window.wait_s(now_s) for window in self._windows]
         longest_s = max((wait_s for wait_s in waits_s if wait_s is not None), default=None)
         if longest_s is None:
             for window in self._windows:
-                window.take(now_s)
+                window.count(now_s)
         return longest_s
 
-    def standings(self, now_s: float) -> list[QuotaStanding]:
-        """What is left of each quota."""
-        return [window.standing(now_s) for window in self._windows]
+    def usage(self, now_s: float) -> list[QuotaUsage]:
+        """The state of each quota."""
+        return [window.usage(now_s) for window in self._windows]
 
 
 class Peak:
-    """The most arrivals that any stretch of `window_s` seconds has seen, up to 500,000."""
+    """The most arrivals within any `window_s` seconds, up to 500,000."""
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
@@ -185,7 +189,7 @@ class Peak:
 
 
 def retry_after(kind: RetryAfter, wait_s: float, now_utc_s: float) -> str | None:
-    """Text of a Retry-After header that is never shorter than `wait_s`, or None for no header.
+    """The value of a Retry-After header, never shorter than `wait_s`; None for no header.
 
     now_utc_s  seconds since 1970
 
@@ -199,29 +203,29 @@ def retry_after(kind: RetryAfter, wait_s: float, now_utc_s: float) -> str | None
     return formatdate(math.ceil(now_utc_s + wait_s), usegmt=True)
 
 
-def rate_limit(kind: RateLimit, standings: list[QuotaStanding]) -> dict[str, str]:
-    """Headers that tell of every quota ("draft", of the IETF) or of the fullest one ("x").
+def rate_limit(kind: RateLimit, usage: list[QuotaUsage]) -> dict[str, str]:
+    """Headers with the state of every quota ("draft", of the IETF) or of the fullest one ("x").
 
-    >>> standing = QuotaStanding(parse_quota("20/s"), 5, 0.25)
-    >>> rate_limit("draft", [standing])
+    >>> usage = [QuotaUsage(parse_quota("20/s"), 5, 0.25)]
+    >>> rate_limit("draft", usage)
     {'RateLimit-Policy': '"20/s";q=20;w=1', 'RateLimit': '"20/s";r=5;t=1'}
-    >>> rate_limit("x", [standing])
+    >>> rate_limit("x", usage)
     {'X-RateLimit-Limit': '20', 'X-RateLimit-Remaining': '5', 'X-RateLimit-Reset': '1'}
     """
-    if kind == "none" or not standings:
+    if kind == "none" or not usage:
         return {}
     if kind == "draft":
         return {
             "RateLimit-Policy": ", ".join(
                 f'"{each.quota.text}";q={each.quota.limit};w={each.quota.window_s:.0f}'
-                for each in standings
+                for each in usage
             ),
             "RateLimit": ", ".join(
                 f'"{each.quota.text}";r={each.left};t={math.ceil(each.renewed_in_s)}'
-                for each in standings
+                for each in usage
             ),
         }
-    fullest = min(standings, key=lambda each: each.left)
+    fullest = min(usage, key=lambda each: each.left)
     return {
         "X-RateLimit-Limit": str(fullest.quota.limit),
         "X-RateLimit-Remaining": str(fullest.left),

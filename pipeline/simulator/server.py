@@ -1,4 +1,4 @@
-"""The socket: one port on which all emulated vendors listen, and the handle that tests hold."""
+"""The server: one port for all emulated vendors, and the handle of a running simulator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.simulator.options import SimulatorOptions
 from pipeline.simulator.vendors import VENDORS
 from pipeline.simulator.wire import Connection
 
-# aiohttp would print a traceback for every malformed request; the tally counts them instead.
+# aiohttp would log a traceback for every malformed request; the tally counts them instead
 _QUIET = logging.getLogger(f"{__name__}.quiet")
 _QUIET.disabled = True
 
@@ -27,10 +27,10 @@ _MAX_BODY_BYTES = 16 * 1024**2
 
 
 class Running:
-    """A simulator that listens.
+    """A running simulator.
 
     url        origin, such as http://127.0.0.1:8080
-    base_urls  vendor -> base URL of its API, no slash at the end
+    base_urls  vendor -> base URL of its API, without a slash at the end
     """
 
     def __init__(self, simulator: Simulator, url: str) -> None:
@@ -52,11 +52,11 @@ class Running:
         return self._simulator.stats()
 
     def reset(self) -> None:
-        """Forget log, entities, tokens, counts, turns and windows, and start the chances anew."""
+        """Forget log, entities, tokens, counts, turns and windows, and restart the random draws."""
         self._simulator.reset()
 
     def revoke(self) -> None:
-        """No token that was given out is good any longer."""
+        """Revoke all tokens."""
         self._simulator.revoke()
 
 
@@ -64,7 +64,7 @@ class Running:
 async def serve(options: SimulatorOptions | None = None) -> AsyncIterator[Running]:
     """Run a simulator in this event loop until the block ends.
 
-    raises  SimulatorError if it cannot listen or cannot write `log_path`
+    Raises SimulatorError if it cannot listen or cannot write `log_path`.
     """
     simulator = Simulator(options or SimulatorOptions())
     try:
@@ -84,8 +84,9 @@ async def serve(options: SimulatorOptions | None = None) -> AsyncIterator[Runnin
 def run_forever(options: SimulatorOptions, ready: Callable[[Running], None]) -> None:
     """Run a simulator until SIGINT or SIGTERM; for a process's main thread.
 
-    ready   called once it listens
-    raises  SimulatorError as `serve` does
+    ready  called once it listens
+
+    Raises SimulatorError as `serve` does.
     """
     asyncio.run(_until_signal(options, ready))
 
@@ -110,7 +111,7 @@ async def _listen(server: _Server, options: SimulatorOptions) -> asyncio.Server:
 
 
 class _Server(web.Server):
-    """aiohttp's low-level server, which here also knows its connections by number."""
+    """aiohttp's low-level server, with numbered connections."""
 
     def __init__(self, simulator: Simulator) -> None:
         super().__init__(
@@ -141,7 +142,7 @@ class _Server(web.Server):
     def _request(
         self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any
     ) -> web.BaseRequest:
-        if message.method == "UNKNOWN":  # aiohttp's stand-in for bytes that are no request
+        if message.method == "UNKNOWN":  # aiohttp's name for bytes that are not a request
             self._simulator.tally.malformed += 1
         return web.BaseRequest(
             message, payload, protocol, writer, task, self._loop, client_max_size=_MAX_BODY_BYTES
@@ -149,7 +150,7 @@ class _Server(web.Server):
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = self._known.get(request.protocol)
-        if connection is None:  # gone before its request was looked at
+        if connection is None:  # closed before its request was handled
             return web.Response(status=400)
         connection.requests += 1
         if request.raw_path.startswith(CONTROL):
@@ -161,7 +162,7 @@ class _Server(web.Server):
         return await self._simulator.serve(request, connection)
 
     async def stop(self) -> None:
-        """End all connections now, also those that hang."""
+        """Close all connections now, also those that hang."""
         for handler in list(self._known):
             if handler.transport is not None:
                 handler.transport.abort()

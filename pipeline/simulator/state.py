@@ -1,4 +1,4 @@
-"""What updates have written, tokens, turns of the script: on disk, gone with the process."""
+"""Entities, tokens and turns of the script, on disk until the process ends."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _PAGE_ROWS = 500
 
 
 class StoredState:
-    """Entities by kind, scope and id, tokens, and counters per rule and place; for one thread.
+    """Entities by kind, scope and id, tokens, and counters per rule and place. For one thread.
 
-    SQLite's own unnamed temporary database holds them, so memory does not grow with their number.
+    They are in an unnamed temporary database of SQLite, so memory does not grow with their number.
     """
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("", isolation_level=None)
-        # Nothing here outlives the process: no journal, no syncing, one endless transaction.
+        # nothing outlives the process: no journal, no syncing, one transaction that never ends
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8000"):
             self._db.execute(f"PRAGMA {pragma}")
         self._db.executescript(_SCHEMA)
         self._db.execute("BEGIN")
 
     def get(self, kind: str, scope: str, entity_id: str) -> dict[str, Any] | None:
-        """The last body written, or None where none was."""
+        """The last body written; None if none was."""
         row = self._db.execute(
             "SELECT body FROM entity WHERE kind = ? AND scope = ? AND id = ?",
             (kind, scope, entity_id),
@@ -54,7 +54,7 @@ class StoredState:
     def page(
         self, kind: str, scope: str, after: str, limit: int
     ) -> list[tuple[str, dict[str, Any]]]:
-        """In the order of their ids."""
+        """At most `limit` entities after id `after`, in order of their ids."""
         rows = self._db.execute(
             "SELECT id, body FROM entity WHERE kind = ? AND scope = ? AND id > ? "
             "ORDER BY id LIMIT ?",
@@ -63,7 +63,7 @@ class StoredState:
         return [(entity_id, json.loads(body)) for entity_id, body in rows]
 
     def skip(self, kind: str, scope: str, offset: int) -> str:
-        """The last of the first `offset` ids."""
+        """The last of the first `offset` ids; empty for 0."""
         row = self._db.execute(
             "SELECT id FROM entity WHERE kind = ? AND scope = ? ORDER BY id LIMIT 1 OFFSET ?",
             (kind, scope, offset - 1),
@@ -71,18 +71,18 @@ class StoredState:
         return "" if offset == 0 else "\U0010ffff" if row is None else str(row[0])
 
     def count(self, kind: str, scope: str) -> int:
-        """Counted anew."""
+        """Number of entities."""
         query = "SELECT count(*) FROM entity WHERE kind = ? AND scope = ?"
         return int(self._db.execute(query, (kind, scope)).fetchone()[0])
 
     def issue(self, vendor: str, expires_utc_s: float) -> str:
-        """A new token, like no other, also not like one from before a reset."""
+        """Create a token that never existed before, not even before a reset."""
         token = secrets.token_urlsafe(24)
         self._db.execute("INSERT INTO token VALUES (?, ?, ?)", (vendor, token, expires_utc_s))
         return token
 
     def is_good(self, vendor: str, token: str, now_utc_s: float) -> bool:
-        """Whether this vendor gave it out, it has not expired and was not revoked."""
+        """Return whether this vendor issued the token and it is neither expired nor revoked."""
         found = self._db.execute(
             "SELECT 1 FROM token WHERE vendor = ? AND token = ? AND expires_utc_s > ?",
             (vendor, token, now_utc_s),
@@ -90,11 +90,11 @@ class StoredState:
         return found.fetchone() is not None
 
     def revoke(self) -> None:
-        """No token that was given out is good any longer."""
+        """Revoke all tokens."""
         self._db.execute("DELETE FROM token")
 
     def turn(self, rule: int, place: str) -> int:
-        """How often this was asked before for the same rule and place, from 0."""
+        """Return the number of earlier calls for the same rule and place."""
         row = self._db.execute(
             "INSERT INTO turn VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1 RETURNING n - 1",
             (rule, place),
@@ -102,7 +102,7 @@ class StoredState:
         return int(row[0])
 
     def entities(self) -> Iterator[dict[str, Any]]:
-        """All entities that were written: kind, scope, id, body as last put; sorted by these."""
+        """Yield all entities as kind, scope, id and last body, sorted."""
         after = ("", "", "")
         while True:
             rows = self._db.execute(
@@ -122,5 +122,5 @@ class StoredState:
             self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three words above
 
     def close(self) -> None:
-        """Give the disk back."""
+        """Free the disk space."""
         self._db.close()

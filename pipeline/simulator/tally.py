@@ -1,4 +1,4 @@
-"""Counts of what a simulator has seen."""
+"""Counts of a simulator's requests."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.simulator.quota import Peak, VendorQuota
 class RequestTally:
     """Counts since the start or the last reset.
 
-    arrived and let_in hold, per quota and for one second, the most requests that any window saw:
-    all that arrived, and those that the quota let in.
+    `most_arrived` and `most_let_in` are the most requests within any window of each quota, and
+    within any second: all that arrived, and those that the quotas accepted.
     """
 
     def __init__(self, quotas: tuple[VendorQuota, ...]) -> None:
@@ -27,16 +27,16 @@ class RequestTally:
         self.connections = self.in_flight = self.max_in_flight = 0
 
     def enter(self) -> None:
-        """A request is being served from now on."""
+        """Count a request in flight."""
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
 
     def leave(self) -> None:
-        """A request is no longer being served."""
-        self.in_flight = max(0, self.in_flight - 1)  # a reset may have come between
+        """End a request in flight."""
+        self.in_flight = max(0, self.in_flight - 1)  # a reset may have happened meanwhile
 
     def arrived(self, now_s: float, *, let_in: bool) -> None:
-        """A vendor's request arrived, and was let in by the quotas or not."""
+        """Count a request to a vendor; `let_in` is False if a quota refused it."""
         for peak in self._arrived.values():
             peak.count(now_s)
         if not let_in:
@@ -46,7 +46,7 @@ class RequestTally:
             peak.count(now_s)
 
     def completed(self, entry: dict[str, Any]) -> None:
-        """A line of the log is final."""
+        """Count a completed request by its line of the log."""
         self.requests += 1
         self.applied += entry["applied"]
         self.statuses[str(entry["status"] or "none")] += 1

@@ -1,4 +1,4 @@
-"""A token given out, as vendors answer it. Pure but for the token itself."""
+"""Replies with a new token. Pure except for the token itself."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def token_answer(
     scheme: str,
     lifetime_s: float,
 ) -> VendorReply:
-    """200 with a new token of this vendor.
+    """A 200 with a new token of this vendor.
 
-    lifetime_s  the vendor's own; the option of `token_lifetime_s` goes before it
+    lifetime_s  the vendor's own lifetime; the option `token_lifetime_s` overrides it
     """
     lasts_s = options.token_lifetime_s or lifetime_s
     document = {

@@ -1,4 +1,4 @@
-"""What an emulated vendor is: a value with its address, its rules and its way of saying no."""
+"""The contract of an emulated vendor: a value with its path, its rules and its error format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Failure = Callable[[int, str, str], "VendorReply"]
 
 
 class Entities(Protocol):
-    """What updates have written, by kind, scope (such as a project) and id."""
+    """Entities that updates wrote, by kind, scope (such as a project) and id."""
 
     def get(self, kind: str, scope: str, entity_id: str) -> dict[str, Any] | None:
-        """The last body written, or None where none was."""
+        """The last body written; None if none was."""
 
     def put(self, kind: str, scope: str, entity_id: str, body: dict[str, Any]) -> None:
         """Replace the whole entity."""
@@ -24,35 +24,36 @@ class Entities(Protocol):
     def page(
         self, kind: str, scope: str, after: str, limit: int
     ) -> list[tuple[str, dict[str, Any]]]:
-        """Entities that were written, by id, at most `limit` of those after `after`."""
+        """At most `limit` entities after id `after`, in order of their ids."""
 
     def skip(self, kind: str, scope: str, offset: int) -> str:
-        """The id before which `offset` others stand; empty for 0."""
+        """The last of the first `offset` ids; empty for 0."""
 
     def count(self, kind: str, scope: str) -> int:
-        """How many were written."""
+        """Number of entities."""
 
 
 class Tokens(Protocol):
-    """The tokens that were given out; times are seconds since 1970."""
+    """Issued tokens; times are seconds since 1970."""
 
     def issue(self, vendor: str, expires_utc_s: float) -> str:
-        """A new token, like no other."""
+        """Create a token that never existed before."""
 
     def is_good(self, vendor: str, token: str, now_utc_s: float) -> bool:
-        """Whether this vendor gave it out, it has not expired and was not revoked."""
+        """Return whether this vendor issued the token and it is neither expired nor revoked."""
 
 
 class Memory(Entities, Tokens, Protocol):
-    """All that a vendor remembers."""
+    """The state of a vendor."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTarget:
-    """What a request names, each part decoded once; `kind` is the operation.
+    """The operation and entity that a request names, each part percent-decoded once.
 
-    entity_id  empty where the request names no entity, or several
-    ids        all entities that the body names, in its order; None where the path names the one
+    kind       the operation
+    entity_id  empty if the request names no entity, or several
+    ids        the entities that the body names, in its order; None if the path names one
     """
 
     kind: str
@@ -63,7 +64,11 @@ class RequestTarget:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it arrived; `now_utc_s` is seconds since 1970, `query` the text after `?`."""
+    """A request as it arrived.
+
+    now_utc_s  seconds since 1970
+    query      the text after `?`
+    """
 
     method: str
     headers: Headers
@@ -75,7 +80,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class VendorReply:
-    """What the vendor says; `applied` is True where all entities named were updated."""
+    """A vendor's reply; `applied` is True if all named entities were updated."""
 
     status: int
     body: bytes = b""
@@ -84,13 +89,13 @@ class VendorReply:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenDesk:
-    """Where a vendor gives out tokens; outside its quota, and meeting no fault by chance.
+class TokenEndpoint:
+    """The endpoint where a vendor issues tokens, without quota and without faults by chance.
 
-    path       the whole of it, from the origin
+    path       full path
     operation  its name in the log
-    answer     MUST NOT wait or look at a clock
-    failure    as of Vendor
+    answer     MUST NOT wait or read a clock
+    failure    as of EmulatedVendor
     """
 
     path: str
@@ -103,12 +108,12 @@ class TokenDesk:
 class EmulatedVendor:
     """One emulated vendor.
 
-    prefix   of every path, no slash at the end
-    locate   path segments after the prefix, percent-decoded once, and the call -> what it names, or
-             None. MUST take any body
-    answer   MUST apply a good update before it returns, and MUST NOT wait or look at a clock
-    failure  status, words, transaction id -> a refusal in the vendor's error shape
-    desk     None: the vendor knows no tokens
+    prefix          of every path, without a slash at the end
+    locate          (path segments after the prefix, percent-decoded once; call) -> what the request
+                    names, or None. MUST accept any body
+    answer          MUST apply a valid update before it returns, and MUST NOT wait or read a clock
+    failure         (status, message, transaction id) -> a refusal in the vendor's error format
+    token_endpoint  None: the vendor issues no tokens
     """
 
     name: str
@@ -116,4 +121,4 @@ class EmulatedVendor:
     locate: Callable[[tuple[str, ...], Call], RequestTarget | None]
     answer: Callable[[SimulatorOptions, Memory, Call, RequestTarget | None], VendorReply]
     failure: Failure
-    desk: TokenDesk | None = None
+    token_endpoint: TokenEndpoint | None = None

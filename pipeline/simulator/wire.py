@@ -1,4 +1,4 @@
-"""Answers put on the wire, also those that break it."""
+"""Sends replies, also broken ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from pipeline.simulator.vendor import VendorReply
 
-#: faults after which the client has no status to go by
+#: faults after which the client has received no status
 SILENT = frozenset({"reset-before", "reset-after", "timeout-after", "close-reused", "garbage"})
 _BROKEN = SILENT | {"half-body", "endless-body"}
 
@@ -26,7 +26,7 @@ _ENDLESS = b" " * 65536
 
 @dataclass(slots=True)
 class Connection:
-    """A client's connection; `gone` is set when it has ended."""
+    """A client's connection; `gone` is set when it ends."""
 
     number: int
     requests: int = 0
@@ -36,7 +36,7 @@ class Connection:
 async def send(
     request: web.BaseRequest, connection: Connection, answer: VendorReply, fault: str | None
 ) -> web.StreamResponse:
-    """Put the answer on the wire in the fault's way; what is returned may be unsendable by then."""
+    """Send the answer as the fault requires; the connection may be closed when this returns."""
     if fault in _BROKEN:
         await _break(request, connection, answer, fault)
         return web.Response()  # the connection is closed: aiohttp drops it quietly
@@ -89,6 +89,6 @@ async def _write_endlessly(
         await response.prepare(request)
         while not connection.gone.is_set():
             await response.write(_ENDLESS)
-            await asyncio.sleep(0.001)  # a client that reads it all must not starve the others
+            await asyncio.sleep(0.001)  # a client that reads everything must not starve others
     except ConnectionError:
         return

@@ -1,6 +1,6 @@
-"""What outlives a process: the record of one run, the record of all runs, locks, files.
+"""Durable storage: the ledger of one run, the registry of all runs, locks, files.
 
-Not here: what the records mean for a run (`run`, `runs`) and the files for people (`reporter`).
+Not here: what the records mean for a run (`run`, `runs`) and result files (`reporter`).
 """
 
 from pipeline.store.contract import Ledger, LedgerError

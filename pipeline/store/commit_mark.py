@@ -1,13 +1,12 @@
-"""How far a record had come when its last commit returned: a mark beside its file, and elsewhere.
+"""Records the number of a database's last commit in a mark beside it, and in a witness elsewhere.
 
-SQLite takes the first unsound frame of its log for the end of the log. That is right for a commit
-that was torn; where a byte was flipped, commits that had returned would be gone without a word. So
-each one is counted in the file, and once it is durable its number goes into the mark. A kill takes
-nothing from either. The mark is not synced: after loss of power it may be an older one, never one
-ahead of the file.
+SQLite treats the first unsound frame of its log as the end of the log. That is right for a torn
+commit. After a flipped bit, completed commits would be lost silently. So each commit is numbered in
+the file, and once it is durable its number is written to the mark. A kill loses neither. The mark
+is not synced: after a loss of power it may be older than the file, never newer.
 
-The witness is the same in another folder: it stays where the record is put back as it was some time
-ago, together with the mark beside it, or with its whole folder.
+The witness is a copy of the mark in another folder. It remains if somebody restores an older copy
+of the file together with its mark, or of its whole folder.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from pipeline.store.wal import SALTS_AT, begins_with_a_commit, read_head
 
 _RECORD = struct.Struct("<q8sI")
 _NO_SALTS = bytes(8)
-_LOOKS = 3
+_TRIES = 3
 
 
 class Marked(NamedTuple):
-    """What a mark says; of a file that has none, nothing is known.
+    """The content of a mark; the defaults if there is none.
 
-    commits  number of the last one that returned
-    salts    of a log that begins with a whole commit, and was the newest such log by then
+    commits  number of the last commit that returned
+    salts    salts of the newest log that began with a whole commit
     """
 
     commits: int = 0
@@ -40,12 +39,12 @@ class Marked(NamedTuple):
 
 
 class CommitMark:
-    """The mark of one file and its witness, which it makes where there are none. Raises OSError.
+    """The mark of one file, and its witness; creates them if they are missing. Raises OSError.
 
-    witness  where that is; None: there is none
+    witness  path of the witness; None for none
 
-    Safe between processes. Of the file itself nothing is opened: closing it would take away
-    SQLite's locks on it.
+    Safe between processes. It does not open the database file itself, because closing it would
+    release SQLite's locks on it.
     """
 
     def __init__(self, path: Path, witness: Path | None = None) -> None:
@@ -56,16 +55,16 @@ class CommitMark:
         self._salts = _NO_SALTS
 
     def read(self) -> Marked:
-        """What the newer of the two says. Raises ValueError where one is not what was written."""
+        """The newer of mark and witness. Raises ValueError if either was changed."""
         found = [_read(self._file, "mark beside it")]
         if self._witness is not None:
             found.append(_read(self._witness, f"mark {self._witness.name}"))
         return max(found)
 
     def note(self, commits: int) -> None:
-        """The commit of that number is durable.
+        """Record that the commit of this number is durable.
 
-        Where the disk refuses, the mark stays behind; the commit stands all the same.
+        If the disk fails, the mark stays older; the commit remains valid.
         """
         with suppress(OSError, ValueError):
             fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -79,8 +78,8 @@ class CommitMark:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _newest_salts(self) -> bytes:
-        """Of the log as it is; of an earlier one, where another process has just begun it anew."""
-        if self._log is None:  # it stays this one while the file is open
+        """Salts of the current log, or of the previous one if another process just restarted it."""
+        if self._log is None:  # the same log file while the database is open
             self._log = self._log_path.open("rb", buffering=0)
         if os.pread(self._log.fileno(), *SALTS_AT) != self._salts and (
             salts := _sound_salts(self._log_path)
@@ -89,9 +88,9 @@ class CommitMark:
         return self._salts
 
     def fault_of_log(self) -> str | None:
-        """Why SQLite will take nothing of a log from which there is something to take, or None."""
+        """Why SQLite would ignore a log that has commits; None if it would not."""
         fault = None
-        for _ in range(_LOOKS):  # a process that writes may begin it anew meanwhile
+        for _ in range(_TRIES):  # a writing process may restart the log meanwhile
             marked = self.read()
             fault = _fault(self._log_path, marked.salts)
             if fault is None:
@@ -99,7 +98,7 @@ class CommitMark:
         return fault
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the files."""
         self._file.close()
         if self._witness is not None:
             self._witness.close()
@@ -117,7 +116,7 @@ def mark_of(path: Path) -> Path:
 
 
 def commits_in(mark: Path) -> int:
-    """What a mark or a witness says, whatever became of it; 0 where that is nothing sound."""
+    """The number in a mark or witness; 0 if it is missing or damaged."""
     try:
         with mark.open("rb", buffering=0) as file:
             return _read(file, "").commits

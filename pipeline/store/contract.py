@@ -1,4 +1,4 @@
-"""What a record of one run promises, whatever keeps it."""
+"""The contract of a ledger, the record of one run."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 
 MOST_EXCHANGE_CHARS = 4_000_000
-"""Exchanges of a run hold so much text at most."""
+"""Limit on the text of all exchanges of a run."""
 
 
 class LedgerError(RunAborted):
-    """The record is damaged, or was about to contradict itself. Nothing of that was recorded."""
+    """The record is damaged, or the call would contradict it. The call recorded nothing."""
 
 
 class Ledger(Protocol):
-    """The record of one run: which rows may have been sent, and how rows ended.
+    """The record of one run: rows that may have been sent, and results.
 
-    A row is untouched, claimed, or has a result. Calls MUST NOT overlap, nor the steps of an
-    iterator with a call, but may come from any thread. What a call has returned for survives
-    `kill -9` and loss of power. Every call may raise RunAborted, in words, where the disk refuses,
-    and LedgerError where the record is damaged; after either the record is what it was before.
+    A row is untouched, claimed, or has a result. Calls MUST NOT overlap, and neither may a call and
+    the step of an iterator, but they may come from any thread. The effect of a call that returned
+    survives `kill -9` and loss of power. Every call may raise RunAborted if the disk fails, and
+    LedgerError if the record is damaged; then the record is unchanged.
     """
 
     @property
     def commits(self) -> int:
-        """Number of the last commit; what was recorded before it is there as long as it is."""
+        """Number of the last commit. As long as it exists, everything recorded before it does."""
 
     def record(
         self,
@@ -37,40 +37,43 @@ class Ledger(Protocol):
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
     ) -> None:
-        """In one commit: rows that may be sent from now on, how rows ended, and exchanges of those.
+        """Record, in one commit, claims of rows to send, results, and exchanges of these results.
 
-        Claiming a claimed row again changes nothing; a result ends the claim. A result stands:
-        another one for its row, or another claim, is a LedgerError that names the row. Only
-        `not_attempted` gives way to either. Exchanges beyond MOST_EXCHANGE_CHARS in all are left
-        out. Where this raises, none of it is on record.
+        Claiming a claimed row again changes nothing. A result ends the claim. A result is final:
+        another result or claim for its row raises LedgerError, which names the row. Only
+        `not_attempted` can be replaced by either. Exchanges beyond MOST_EXCHANGE_CHARS in total are
+        left out. If this raises, nothing is recorded.
         """
 
     def release(self, rows: Sequence[int]) -> None:
-        """Take claims back: these rows were certainly never sent."""
+        """Remove claims of rows that were certainly not sent."""
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """The results with first <= row <= last, in row order."""
 
     def claimed(self) -> Iterator[int]:
-        """The rows that are claimed and have no result, rising."""
+        """The rows with a claim and no result, ascending."""
 
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
-        """Those of these rows that must not be sent again: a result other than `not_attempted`."""
+        """The given rows with a result other than `not_attempted`; they must not be sent again."""
 
     def counts(self) -> dict[Status, int]:
-        """How many results there are of each status; none of a status, no entry."""
+        """The number of results per status; only statuses that occur."""
 
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
-        """Those that are kept, in row order; of one row at most one."""
+        """The recorded exchanges in row order, at most one per row.
+
+        row  only of this row; None for all
+        """
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
-        """Add samples, and put legs in the place of what was noted of them before."""
+        """Add samples, and add or replace legs."""
 
     def samples(self) -> Iterator[Sample]:
         """All samples, in the order in which they were added."""
 
     def legs(self) -> list[Leg]:
-        """What each process did for each account, by number and account."""
+        """The legs of each process and account, by number and account."""
 
     def close(self) -> None:
-        """Let go of files; the record stays."""
+        """Close the files; the record remains."""

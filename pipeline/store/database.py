@@ -1,6 +1,6 @@
-"""One SQLite file, opened with care: durable, private, versioned, its troubles told in words.
+"""Opens a SQLite file so that it is durable, private, versioned and checked for damage.
 
-Knows nothing of what stands in it.
+Independent of the tables in it.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from pipeline.store.files import sync_folder
 from pipeline.store.page_checks import PageChecks
 
 WAIT_S = 30.0
-"""How long a call waits for another process that is writing."""
+"""Longest wait for another process that is writing."""
 
 OWNER = """
 CREATE TABLE owner (name TEXT NOT NULL, seed INTEGER NOT NULL, checksum INTEGER NOT NULL);
 """
 
-_CHECKPOINT_PAGES = 2000  # 8 MB: the file is caught up every second or two, not in every commit
+_CHECKPOINT_PAGES = 2000  # 8 MB: a checkpoint every second or two, not in every commit
 _MOST_LOG_BYTES = 32 << 20
 _RETRY_S = 0.02
 
 _ROOM = "Make room"
-_PERMISSIONS = "Mend the permissions of the file and of its folder"
-_TROUBLES = (  # start of the name of SQLite's result code, what it means, what to do
+_PERMISSIONS = "Fix the permissions of the file and its folder"
+_RESULT_CODES = (  # start of the name of SQLite's result code, meaning, what to do
     ("SQLITE_FULL", "the disk is full", _ROOM),
     (
         "SQLITE_IOERR",
         "the disk refuses",
-        "See whether it is full, over a quota or a limit on file size, or failing",
+        "Check if it is full, over a quota or file size limit, or failing",
     ),
-    ("SQLITE_READONLY", "it may only be read", _PERMISSIONS),
+    ("SQLITE_READONLY", "it is read-only", _PERMISSIONS),
     ("SQLITE_PERM", "access is denied", _PERMISSIONS),
     ("SQLITE_CANTOPEN", "it cannot be opened", _PERMISSIONS),
     ("SQLITE_BUSY", "another process is busy with it", "Try again once that has ended"),
@@ -55,22 +55,22 @@ _PLAIN = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryEr
 
 
 def error_for(path: Path, code: str, words: str) -> RunAborted:
-    """What SQLite's result code means, in words; LedgerError where the file itself is at fault.
+    """The error for a result code of SQLite; LedgerError if the file itself is damaged.
 
-    code   its extended name, for example SQLITE_IOERR_WRITE; empty where Python gave up by itself
-    words  SQLite's own message
+    code   extended name, for example SQLITE_IOERR_WRITE; empty if the error came from Python
+    words  SQLite's message
 
     >>> print(error_for(Path("ledger.db"), "SQLITE_FULL", "database or disk is full"))
     ledger.db cannot be used: the disk is full (database or disk is full). Make room
     """
-    for start, what, todo in _TROUBLES:
+    for start, what, todo in _RESULT_CODES:
         if code.startswith(start):
             return RunAborted(f"{path} cannot be used: {what} ({words}). {todo}")
     return damaged(path, words)
 
 
 def damaged(path: Path, what: str) -> LedgerError:
-    """The error for a file that is not what was written."""
+    """The error for a file that changed after it was written."""
     return LedgerError(
         f"{path} is damaged: {what}. The disk or another program changed it, or put an older copy "
         "in its place"
@@ -79,48 +79,47 @@ def damaged(path: Path, what: str) -> LedgerError:
 
 @contextmanager
 def ledger_errors(path: Path) -> Iterator[None]:
-    """Errors of SQLite and of the operating system become RunAborted or LedgerError."""
+    """Convert errors of SQLite and the operating system to RunAborted or LedgerError."""
     try:
         yield
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
-        raise  # a mistake in our own code
+        raise  # an error in our own code
     except (
         UnicodeDecodeError
-    ) as error:  # SQLite quotes a damaged schema, and Python cannot read that
+    ) as error:  # SQLite quotes a damaged schema, which Python cannot decode
         raise damaged(path, "its tables are not those that were made") from error
     except sqlite3.Error as error:
         raise error_for(path, getattr(error, "sqlite_errorname", ""), str(error)) from error
     except OSError as error:
-        todo = "" if isinstance(error, _PLAIN) else ". Make room or mend the permissions"
+        todo = "" if isinstance(error, _PLAIN) else ". Make room or fix the permissions"
         raise RunAborted(f"{path} cannot be used: {error.strerror}{todo}") from error
 
 
 def create(path: Path) -> None:
-    """A new empty file that only its owner can read, and whose name survives loss of power.
+    """Create an empty file, readable by its owner only, whose name survives loss of power.
 
-    Raises FileExistsError where there is one.
+    Raises FileExistsError if there is one.
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for folder in path.absolute().parents:  # they may be new as well
-        with suppress(OSError):  # one that we may not open existed before us
+        with suppress(OSError):  # a folder that we may not open existed before
             sync_folder(folder)
 
 
 class Database:
-    """An existing SQLite file, brought up to date.
+    """An existing SQLite file, migrated to the current format.
 
-    migrations    scripts; number n takes a file of format n to n + 1. Only ever appended to
-    may_be_empty  whether a file without content is a new one; else it is a damaged one
-    wait_s        for another process that is writing
-    witness       where the number of its last commit is noted, beside the mark that lies with it
-    at_least      a commit that is known to be in it from elsewhere
-    owner         whose record it is, where `migrations` make the table `OWNER`: one that bears
-                  another name is refused. Empty: whosever it is
-    checks        of files that are opened again and again: one that passed one of late is not
-                  compared page by page. None: it always is
+    migrations    scripts; number n migrates format n to n + 1. New ones are only appended
+    may_be_empty  True if an empty file is a new one; otherwise it is damaged
+    wait_s        longest wait for another process that is writing
+    witness       path of a second mark of the last commit, besides the one beside the file
+    at_least      number of a commit that is known to be in the file
+    owner         name of the run that the record belongs to, if `migrations` create the table
+                  `OWNER`: a file with another name is refused. Empty accepts any
+    checks        remembers recent page checks, so that they are not repeated; None always checks
 
-    Usable from any thread, one call at a time. Raises RunAborted where the file cannot be used, and
-    LedgerError where it is damaged, down to the order of its pages.
+    Usable from any thread, one call at a time. Raises RunAborted if the file cannot be used, and
+    LedgerError if it is damaged, including its pages.
     """
 
     def __init__(
@@ -137,8 +136,8 @@ class Database:
     ) -> None:
         self.path = path
         self.seed = 0
-        """What the checksums of rows start from: rows of another owner's file do not fit. 0 where
-        an earlier version began the file, or it has no owner."""
+        """Seed of the checksums of rows, so that rows of another owner's file do not match. 0 if an
+        earlier version created the file, or it has no owner."""
         with ledger_errors(path):
             _refuse_network(path)
             if path.stat() and path.is_dir():
@@ -172,9 +171,9 @@ class Database:
 
     @contextmanager
     def commit(self, at_least: int = 0) -> Iterator[sqlite3.Connection]:
-        """All that is executed inside becomes durable at the end, or none of it where it raises.
+        """Make everything executed inside durable at the end, or nothing if it raises.
 
-        at_least  what the number of this commit is to be at least
+        at_least  smallest number for this commit
         """
         with ledger_errors(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
@@ -189,18 +188,18 @@ class Database:
             self._mark.note(commits)
 
     def roll_back(self) -> None:
-        """Give up the open transaction, if there is one: SQLite ends some by itself."""
+        """Roll back the open transaction, if there is one. SQLite ends some by itself."""
         if self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # what went wrong before comes first
+            with suppress(sqlite3.Error):  # the earlier error matters more
                 self._connection.execute("ROLLBACK")
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a query. Nothing stays open behind it: an open one would hold up the log."""
+        """All rows of a query. Fetches all at once: an open query would block checkpoints."""
         with ledger_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
-        """Write everything to the one file, where the disk lets us, and let go of it."""
+        """Write the log to the file, if the disk allows, and close it."""
         with ledger_errors(self.path):
             try:
                 self._connection.close()
@@ -208,9 +207,9 @@ class Database:
                 self._mark.close()
 
     def _check_owner(self, owner: str, *, is_new: bool) -> None:
-        """Raise LedgerError where the file is the record of somebody else.
+        """Raise LedgerError if the file belongs to another owner.
 
-        One that an earlier version made bears no name yet: it is given its own.
+        A file of an earlier version has no name yet and gets this one.
         """
         found = self.rows("SELECT name, seed, checksum FROM owner")
         if not found and not owner:
@@ -225,10 +224,10 @@ class Database:
         self.seed = found[0][1]
 
     def _check_commits(self, at_least: int) -> None:
-        """Raise LedgerError where commits that had returned are not there any more.
+        """Raise LedgerError if completed commits are missing.
 
-        The file is opened for reading only: closing it would write back what SQLite still takes of
-        a damaged log, and remove it.
+        Opens the file read-only: otherwise, closing it would write back the readable part of a
+        damaged log, and remove the log.
         """
         try:
             marked, fault = self._mark.read(), self._mark.fault_of_log()
@@ -268,7 +267,9 @@ class Database:
             try:
                 mode = execute("PRAGMA journal_mode = WAL").fetchone()[0]
                 break
-            except sqlite3.OperationalError as error:  # two that switch at once do not wait
+            except (
+                sqlite3.OperationalError
+            ) as error:  # two processes that switch at once do not wait
                 is_busy = error.sqlite_errorname.startswith("SQLITE_BUSY")
                 if not is_busy or time.monotonic() > give_up_s:
                     raise
@@ -283,14 +284,17 @@ class Database:
         if self._format() == len(migrations):
             return
         with self.commit() as connection:
-            for number in range(self._format(), len(migrations)):  # asked again: now it is ours
+            for number in range(
+                self._format(), len(migrations)
+            ):  # read again inside the transaction
                 for statement in _statements(migrations[number]):
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(migrations)}")
 
     def _check_tables(self, migrations: Sequence[str]) -> None:
-        """Raise LedgerError where a table is not as it was made: one bit in the word INTEGER of a
-        key, and every query would find nothing.
+        """Raise LedgerError if a table's definition changed.
+
+        With one flipped bit in the word INTEGER of a key, every query would find nothing.
         """
         made = sqlite3.connect(":memory:")
         try:
@@ -301,7 +305,7 @@ class Database:
             made.close()
 
     def _check_pages(self, checks: PageChecks) -> None:
-        """Raise LedgerError where pages, the order of rows in them, or indexes do not fit."""
+        """Raise LedgerError if pages, the order of their rows, or indexes are inconsistent."""
         if not checks.is_due(self.path):
             return
         (words,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
@@ -311,7 +315,7 @@ class Database:
 
 
 def sum_of(values: Sequence[object], seed: int = 0) -> int:
-    """Checksum of the values of a row: the same for 1, 1.0 and true, which columns may turn around.
+    """Checksum of the values of a row; equal for 1, 1.0 and true, because columns convert them.
 
     >>> sum_of([1, "a"]) == sum_of([True, "a"]) != sum_of([1, "b"])
     True
@@ -321,7 +325,7 @@ def sum_of(values: Sequence[object], seed: int = 0) -> int:
 
 
 def seed_of(owner: str) -> int:
-    """What the checksums of an owner's rows start from.
+    """Seed of the checksums of an owner's rows.
 
     >>> seed_of("monday") == seed_of("tuesday")
     False
@@ -333,13 +337,13 @@ def _owner_line(owner: str, seed: int) -> tuple[str, int, int]:
     return owner, seed, crc32(f"{owner} {seed}".encode())
 
 
-class DatabaseOwner:
-    """What keeps its record in a database; a context that lets go of it in the end."""
+class DatabaseRecord:
+    """Base of records that are kept in a database; a context manager that closes it."""
 
     _database: Database
 
     def close(self) -> None:
-        """Let go of the file; what was recorded is on the disk."""
+        """Close the file; all records are on the disk."""
         self._database.close()
 
     def __enter__(self) -> Self:
@@ -350,12 +354,12 @@ class DatabaseOwner:
 
 
 def read_only(path: Path) -> sqlite3.Connection:
-    """A connection that changes nothing and has looked at nothing. Raises sqlite3.Error."""
+    """Open a read-only connection, without any checks. Raises sqlite3.Error."""
     return _connect(path, "ro", WAIT_S)
 
 
 def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
-    """A connection to a file that is there; SQLite would make a missing one."""
+    """Connect to an existing file; by default, SQLite would create a missing one."""
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
@@ -366,7 +370,7 @@ def _connect(path: Path, mode: str, wait_s: float) -> sqlite3.Connection:
 
 
 def _commits(connection: sqlite3.Connection) -> int:
-    """How many there were: the number that SQLite keeps for applications in the file's head."""
+    """Number of commits, kept in the field of the file header that is free for applications."""
     return int(connection.execute("PRAGMA application_id").fetchone()[0])
 
 
@@ -376,7 +380,7 @@ def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script; `executescript` would commit on its own.
+    """Split a script into statements, because `executescript` would commit by itself.
 
     >>> list(_statements("CREATE TABLE a (b); CREATE TABLE c (d);"))
     ['CREATE TABLE a (b);', 'CREATE TABLE c (d);']

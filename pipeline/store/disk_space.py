@@ -1,4 +1,4 @@
-"""Whether the disk has room for a run: better told before the first request than in its middle."""
+"""Checks before the first request that the disk has room for a run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from pipeline.model import RunAborted
 
 SPARE_BYTES = 64 * 1024**2
-"""What a disk keeps free besides; a write-ahead log may grow as large for a moment."""
+"""Extra free space; a write-ahead log may reach this size for a moment."""
 
 LEDGER_BYTES_PER_ROW = 250  # measured: 175, and some for long messages
 RESULT_BYTES_PER_ROW = 250  # our columns of a result file
 
 
 def copies_bytes(source_bytes: int) -> int:
-    """What the snapshot and the jobs of a file take, at most about.
+    """Approximate upper limit on the size of the snapshot and jobs of a file.
 
     >>> copies_bytes(1_000_000)
     4000000
@@ -24,7 +24,7 @@ def copies_bytes(source_bytes: int) -> int:
 
 
 def record_bytes(rows: int, source_bytes: int) -> int:
-    """What the ledger of `rows` rows and their report take.
+    """Approximate size of the ledger and report of `rows` rows.
 
     >>> record_bytes(1000, 50_000)
     550000
@@ -33,14 +33,14 @@ def record_bytes(rows: int, source_bytes: int) -> int:
 
 
 def check_room(folder: Path, need_bytes: int) -> None:
-    """Raise RunAborted where the disk of `folder` has less room than that and some to spare."""
+    """Raise RunAborted if the disk of `folder` has no room for that and SPARE_BYTES."""
     free_bytes = shutil.disk_usage(folder).free
     if (wrong := shortage(need_bytes, free_bytes)) is not None:
         raise RunAborted(f"{folder}: {wrong}. Nothing was sent; make room, or set `ledger`")
 
 
 def shortage(need_bytes: int, free_bytes: int) -> str | None:
-    """What is wrong, or None where there is room.
+    """How much space is missing, as a message; None if there is enough.
 
     >>> shortage(10**6, 10**9)
     >>> shortage(10**9, 10**9)

@@ -1,4 +1,4 @@
-"""Exchanges in the file of a run: one line each, under a checksum over all of it."""
+"""Stores exchanges in the ledger of a run: a row each, with a checksum."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def size_of(exchange: Exchange) -> int:
-    """Characters of its texts."""
+    """Number of characters of its texts."""
     return len(exchange.request) + len(exchange.reply)
 
 
 def keep(connection: Connection, exchanges: Sequence[Exchange], seed: int) -> None:
-    """Add exchanges, as far as there is room for them.
+    """Add exchanges, up to MOST_EXCHANGE_CHARS in total.
 
-    seed  of their checksums: that of the database
+    seed  seed of the database's checksums
     """
     for exchange in exchanges:
         row, *values = exchange
@@ -44,7 +44,10 @@ def keep(connection: Connection, exchanges: Sequence[Exchange], seed: int) -> No
 
 
 def kept(database: Database, row: int | None) -> Iterator[Exchange]:
-    """Those on record, in row order. Raises LedgerError where one is not what was written."""
+    """The recorded exchanges in row order. Raises LedgerError if one was changed.
+
+    row  only of this row; None for all
+    """
     for number, checksum, record in database.rows(_READ, (row,)):
         exchange = _read(number, checksum, record, database.seed)
         if exchange is None:
@@ -53,7 +56,7 @@ def kept(database: Database, row: int | None) -> Iterator[Exchange]:
 
 
 def _read(row: Any, checksum: Any, record: Any, seed: int) -> Exchange | None:
-    """A line; None where it is not what was written, its values may be of any type then."""
+    """The exchange of a row; None if the row was changed. Its values may be of any type."""
     try:
         if _checksum(row, record, seed) != checksum:
             return None

@@ -1,4 +1,4 @@
-"""Which file systems cannot keep a ledger: locks and shared memory do not hold between machines."""
+"""Detects network file systems, on which locks and shared memory of a ledger do not work."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def network_file_system(mountinfo: str, path: PurePosixPath) -> str | None:
-    """The type of the network file system that holds `path`, or None where it is a local one.
+    """The type of the network file system that holds `path`; None if it is local.
 
-    mountinfo  text of /proc/self/mountinfo; blanks in its paths are octal (see proc(5))
-    path       absolute, free of links
+    mountinfo  text of /proc/self/mountinfo; blanks in its paths are octal escapes (see proc(5))
+    path       absolute, without links
 
     >>> line = "31 23 0:28 / /volumes/share rw,relatime shared:1 - nfs4 host:/export rw"
     >>> network_file_system(line, PurePosixPath("/volumes/share/runs"))
@@ -37,13 +37,15 @@ def network_file_system(mountinfo: str, path: PurePosixPath) -> str | None:
             continue
         point = PurePosixPath(_ESCAPE.sub(lambda found: chr(int(found[1], 8)), fields[4]))
         depth = len(point.parts)
-        if path.is_relative_to(point) and depth >= holds:  # of two at one place the last one shows
+        if (
+            path.is_relative_to(point) and depth >= holds
+        ):  # the last mount at a point hides the others
             holds, kind = depth, source.split(" ")[0]
     return kind if kind.removeprefix("fuse.") in _NETWORK else None
 
 
 def network_file_system_of(folder: Path) -> str | None:
-    """The same for a folder of this machine; None where the machine does not tell."""
+    """The type of the network file system of a folder; None if it is local or unknown."""
     try:
         mountinfo = MOUNTS.read_text(errors="surrogateescape")
     except OSError:

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all, and stay through a loss of power.
+"""Writes files that appear whole or not at all, and survive a loss of power.
 
-A file is written aside, in the same folder, brought to the disk, and renamed; then the folder is
-brought to the disk as well, for a name is part of its folder. Files in a drop folder are written by
-descriptor instead; see `watch/folders.py`.
+A file is written under a temporary name in the same folder, synced, and renamed. Then the folder is
+synced, because a name is part of its folder. Files in a drop folder are written by descriptor
+instead; see `watch/folders.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def aside(path: Path) -> Path:
-    """Where a file is written before it takes its name; hidden, in the same folder.
+    """The temporary, hidden name of a file while it is written.
 
     >>> aside(Path("reports/r/success.csv")).as_posix()
     'reports/r/.success.csv.part'
@@ -24,19 +24,19 @@ def aside(path: Path) -> Path:
 
 
 def atomic_write(path: Path, data: bytes, *, part: Path | None = None) -> None:
-    """Replace a file by `data`, whole or not at all, readable by its owner only.
+    """Replace a file with `data`, whole or not at all, readable by its owner only.
 
-    part  where it is written first, in the same folder; None: `aside(path)`. Two processes that
-          may write the same file at once each need their own
+    part  temporary name, in the same folder; None uses `aside(path)`. Processes that may write the
+          same file at once each need their own
 
-    Raises OSError, and leaves the file as it was then; a link in place of `part` is not followed.
-    After an error of the last step, `sync_folder`, the new file may be there already.
+    Raises OSError, and leaves the file unchanged. A link in place of `part` is not followed. If the
+    last step, `sync_folder`, fails, the new file may already be in place.
     """
     part = aside(path) if part is None else part
     with removed_on_error(part):
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)  # what a process left here that was killed keeps its mode
+            os.fchmod(descriptor, 0o600)  # a leftover of a killed process keeps its mode
             file.write(data)
             sync_file(file)
         publish({part: path})
@@ -44,20 +44,20 @@ def atomic_write(path: Path, data: bytes, *, part: Path | None = None) -> None:
 
 @contextmanager
 def removed_on_error(*paths: Path) -> Iterator[None]:
-    """Leave none of `paths` behind if the block fails, as far as the disk allows."""
+    """Remove `paths` if the block fails, as far as the disk allows."""
     try:
         yield
     except BaseException:
         for path in paths:
-            with suppress(OSError):  # what the block met is the error to be told
+            with suppress(OSError):  # the error of the block is the one to report
                 path.unlink(missing_ok=True)
         raise
 
 
 def publish(parts: Mapping[Path, Path]) -> None:
-    """Give files that are on the disk already their names, one by one: part -> name.
+    """Rename synced files, one by one, and sync their folders. Raises OSError.
 
-    Each part is in the folder of its name. Raises OSError.
+    parts  temporary name -> final name, in the same folder
     """
     for part, name in parts.items():
         part.replace(name)
@@ -66,7 +66,7 @@ def publish(parts: Mapping[Path, Path]) -> None:
 
 
 def sync_file(file: BufferedIOBase) -> None:
-    """Bring to the disk what was written to an open file. Raises OSError."""
+    """Flush and sync an open file. Raises OSError."""
     file.flush()
     os.fsync(file.fileno())
 

@@ -1,4 +1,4 @@
-"""The cells of a frame as Python values; what Python cannot hold, or nobody sends, by stand-ins."""
+"""Converts the cells of a frame to Python values, with stand-ins for those that do not fit."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pipeline.model import MAX_CELL_BYTES, BeyondCalendar, TooLong
 _PER_S = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 _FIRST_S, _END_S = -62_135_596_800, 253_402_300_800  # the years 1 to 9999, in seconds since 1970
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
-_DAY_S = 86_400  # no zone is further away from UTC
+_DAY_S = 86_400  # no zone is further from UTC
 _SHOWN_CHARS = 80
-_LEAST, _MOST = 2 - 2**63, 2**63 - 1  # exclusive of what stands for infinity
+_LEAST, _MOST = 2 - 2**63, 2**63 - 1  # without the values that mean infinity
 _INFINITIES = {2**63 - 1: "infinity", -(2**63): "-infinity", 1 - 2**63: "-infinity"}
 _INFINITE_DAYS = {2**31 - 1: "infinity", -(2**31): "-infinity", 1 - 2**31: "-infinity"}
 
 
 def column_values(column: pl.Series) -> list[Any]:
-    """Every cell of a column, None for null.
+    """The cells of a column; None for null.
 
-    Text longer than a cell may be is a `TooLong`, a time that no calendar holds a `BeyondCalendar`,
-    and so is a list or struct with such a time in it: polars panics where it shall hand them out.
+    Text that is too long becomes a `TooLong`. A time outside the calendar becomes a
+    `BeyondCalendar`, and so does a list or struct with such a time: polars panics on them.
 
     >>> column_values(pl.Series([2**63 - 1, 0, None]).cast(pl.Datetime("us")))
     [infinity, datetime.datetime(1970, 1, 1, 0, 0), None]
@@ -62,7 +62,7 @@ def _moments(column: pl.Series) -> list[Any]:
     counts = column.to_physical()
     is_local = _is_within(counts, dtype, margin_s=_margin_s(dtype))
     local = _only(column, is_local)
-    # beside the edges of the calendar a moment may have no local time, but it has one in UTC
+    # near the edges of the calendar a moment may have no local time, but it has one in UTC
     in_utc = column if dtype.time_zone is None else column.dt.convert_time_zone("UTC")
     in_utc = _only(in_utc, _is_within(counts, dtype, margin_s=0))
     return [
@@ -101,7 +101,7 @@ def _first_beyond(leaf: pl.Series) -> BeyondCalendar:
 
 
 def _only(column: pl.Series, wanted: pl.Series) -> pl.Series:
-    """The column with null where a cell is not wanted."""
+    """The column, with null for every cell that is not wanted."""
     return pl.select(pl.when(wanted).then(column)).to_series()
 
 
@@ -116,7 +116,7 @@ def _margin_s(dtype: pl.Datetime) -> int:
 
 
 def _is_beyond(column: pl.Series) -> bool:
-    """Whether a column of times holds one that polars cannot make a Python value of."""
+    """True if a column holds a time that polars cannot convert to a Python value."""
     dtype = column.dtype
     if isinstance(dtype, pl.Datetime):
         inside = _is_within(column.to_physical(), dtype, margin_s=_margin_s(dtype))
@@ -128,7 +128,7 @@ def _is_beyond(column: pl.Series) -> bool:
 
 
 def _leaves(column: pl.Series) -> Iterator[pl.Series]:
-    """What lists and structs hold, as columns of what is not nested any more."""
+    """The innermost values of lists and structs, as columns."""
     dtype = column.dtype
     if isinstance(dtype, pl.Struct):
         for field in dtype.fields:
@@ -140,7 +140,10 @@ def _leaves(column: pl.Series) -> Iterator[pl.Series]:
 
 
 def cells_of(frame: pl.DataFrame, sources: Sequence[tuple[str, str | None]]) -> list[list[Any]]:
-    """The values of columns, each by its name, or by the names of a struct and of a member."""
+    """The values of columns.
+
+    sources  a column's name, and a member's name if the column is a struct
+    """
     return [
         column_values(frame[header] if member is None else frame[header].struct.field(member))
         for header, member in sources

@@ -1,6 +1,4 @@
-"""Locks between processes of one machine, held as long as a file is open: the kernel lets go of a
-dead process's lock, whatever it died of.
-"""
+"""Locks between processes of one machine. The kernel releases the lock of a process that ends."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _READ_BYTES = 65_536
 
 
 class Holder(NamedTuple):
-    """Who holds a lock, as it wrote itself down.
+    """The process that holds a lock.
 
     since  UTC
     """
@@ -31,12 +29,12 @@ class Holder(NamedTuple):
 
 
 class Lock:
-    """One lock. The file says who holds it, and stays when nobody does.
+    """A lock on a file. The file names the holder, and remains after the release.
 
-    command  what the holder is called; None: the command line of this process
+    command  name of the holder; None uses the command line of this process
 
-    Leaving it as a context releases it. Two `Lock`s of one file exclude each other, within one
-    process too. Raises RunAborted where the file cannot be used.
+    Leaving it as a context releases it. Two `Lock`s of one file exclude each other, also within one
+    process. Raises RunAborted if the file cannot be used.
     """
 
     def __init__(self, path: Path, command: str | None = None) -> None:
@@ -45,9 +43,9 @@ class Lock:
         self._file: int | None = None
 
     def acquire(self, *, wait: bool) -> bool:
-        """Take the lock: True once it is held, False where another holds it.
+        """Acquire the lock. Return False if another holds it.
 
-        wait  until it is free, however long; in a thread, nothing can break that off
+        wait  wait until it is free; this cannot be cancelled in a thread
         """
         if self._file is not None:
             return True
@@ -66,8 +64,9 @@ class Lock:
             return True
 
     def holder(self) -> Holder | None:
-        """Who holds it; None where nobody wrote that down. To be asked where `acquire` failed: of
-        a holder that was killed the name stays until the next.
+        """The holder in the file; None if there is none.
+
+        Call it after `acquire` failed: the name of a killed holder remains until the next one.
         """
         try:
             found = json.loads(self._path.read_bytes()[:_READ_BYTES])
@@ -78,7 +77,7 @@ class Lock:
             return None
 
     def is_in_place(self) -> bool:
-        """Whether it is held, and its file still stands where others look for it."""
+        """True if the lock is held and its file still has its path."""
         if self._file is None:
             return False
         try:
@@ -87,12 +86,12 @@ class Lock:
             return False
 
     def held_by(self) -> str:
-        """The same in words."""
+        """The holder, for messages."""
         holder = self.holder()
         return f"process {holder.pid} ({holder.command})" if holder else "another process"
 
     def release(self) -> None:
-        """Let go, where it is held."""
+        """Release the lock if it is held."""
         if self._file is not None:
             file, self._file = self._file, None
             with ledger_errors(self._path):

@@ -1,4 +1,4 @@
-"""A ledger that forgets: for tests, and to measure what a durable one costs."""
+"""A ledger in memory, for tests and to measure the cost of durability."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.store.exchanges import size_of
 
 
 class MemoryLedger:
-    """A ledger in dictionaries. It keeps every promise but the one about kills and power."""
+    """A ledger in dictionaries. It keeps the contract, except that nothing survives a kill."""
 
     def __init__(self) -> None:
         self._results: dict[int, RowResult] = {}
@@ -25,7 +25,7 @@ class MemoryLedger:
 
     @property
     def commits(self) -> int:
-        """Not counted: nobody opens it again."""
+        """Always 0: the record cannot be opened again."""
         return 0
 
     def record(
@@ -34,7 +34,7 @@ class MemoryLedger:
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
     ) -> None:
-        """Everything is looked at before anything is changed."""
+        """Check everything, then change it."""
         ended = self.ended(claims)
         if ended:
             raise LedgerError(f"row {min(ended)} has a result and was about to be sent again")
@@ -59,25 +59,25 @@ class MemoryLedger:
         self._claims.difference_update(rows)
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
-        """Sorted on the spot."""
+        """Sorted on each call."""
         for row in sorted(row for row in self._results if first <= row <= last):
             yield self._results[row]
 
     def claimed(self) -> Iterator[int]:
-        """Sorted on the spot."""
+        """Sorted on each call."""
         return iter(sorted(self._claims))
 
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
-        """Looked up one by one."""
+        """Look up each row."""
         found = (self._results[row] for row in rows if row in self._results)
         return {each.row: each.status for each in found if each.status != Status.NOT_ATTEMPTED}
 
     def counts(self) -> dict[Status, int]:
-        """Counted on the spot."""
+        """Counted on each call."""
         return dict(Counter(result.status for result in self._results.values()))
 
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
-        """Sorted on the spot."""
+        """Sorted on each call."""
         return iter(tuple(e for n, e in sorted(self._exchanges.items()) if row in (None, n)))
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
@@ -90,8 +90,8 @@ class MemoryLedger:
         return iter(tuple(self._samples))
 
     def legs(self) -> list[Leg]:
-        """Sorted on the spot."""
+        """Sorted on each call."""
         return sorted(self._legs.values())
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""

@@ -1,4 +1,4 @@
-"""When files were last compared page by page: that takes longer the more a file holds."""
+"""Remembers when files were last checked page by page, which takes longer for larger files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 AGAIN_AFTER_S = 60.0
-"""A check of the same file holds so long."""
+"""Time after which a file is checked again."""
 
 
 class PageChecks:
-    """The checks of one process, held by whoever opens the same files again and again.
+    """The page checks of one process, for files that it opens repeatedly.
 
-    clock  seconds, rising
+    clock  monotonic seconds
 
-    A file is known by its place on the disk: one that another has replaced was not checked.
+    A file is identified by its inode, so a replacement counts as not checked.
 
     >>> from tempfile import NamedTemporaryFile
     >>> now_s = [0.0]
@@ -37,12 +37,12 @@ class PageChecks:
         self._passed_s: dict[tuple[int, int], float] = {}
 
     def is_due(self, path: Path) -> bool:
-        """Whether the file has to be checked before it is used. Raises OSError."""
+        """True if the file must be checked before use. Raises OSError."""
         passed_s = self._passed_s.get(_place(path))
         return passed_s is None or self._clock() - passed_s >= AGAIN_AFTER_S
 
     def passed(self, path: Path) -> None:
-        """The file was checked and is sound. Raises OSError."""
+        """Record that the file was checked and is sound. Raises OSError."""
         self._passed_s[_place(path)] = self._clock()
 
 

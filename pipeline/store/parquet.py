@@ -1,7 +1,7 @@
-"""Parquet files written and read in constant memory. Knows nothing of what stands in them.
+"""Writes and reads Parquet files in constant memory, independent of their content.
 
-polars writes Parquet only from a query that it drives itself, and its batch readers look ahead as
-far as the machine has cores: hence a thread before `sink_parquet`, and one small query per slice.
+polars writes Parquet only from a query that it drives itself, so a thread feeds `sink_parquet`. Its
+batch readers read ahead by the number of cores, so each slice is read with a small query.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.store.checksums import KEY, Checksums, add_checksums, read_checksu
 FORMAT = "1"
 ROW_GROUP_ROWS = 16_384
 _BATCH_BYTES = 16 << 20
-_FIRST_ROWS = 1024  # of a file whose rows may be long
+_FIRST_ROWS = 1024  # first frame, because rows may be long
 _QUEUED_FRAMES = 2
 _ARROW_SCHEMA = "ARROW:schema"  # polars' own entry among the metadata
 
@@ -30,13 +30,12 @@ _ARROW_SCHEMA = "ARROW:schema"  # polars' own entry among the metadata
 class ParquetWriter:
     """Writes frames of one schema to a Parquet file, readable by its owner only.
 
-    A context manager: leaving it ends the file and syncs it to the disk, an exception inside
-    removes it. `metadata` may be completed until `close`; an entry `format` is added. `rows` counts
-    what was written. `write` and `close` raise OSError where the file cannot be written, `write`
-    raises `polars.exceptions.SchemaError` for a frame of another schema. Not for two threads.
+    A context manager: leaving it completes and syncs the file; an exception inside removes it.
+    `metadata` may be changed until `close`; an entry `format` is added. `rows` is the number of
+    rows written. `write` and `close` raise OSError if the file cannot be written. `write` raises
+    `polars.exceptions.SchemaError` for a frame of another schema. Not thread-safe.
 
-    is_checked  the file carries checksums, which are compared when it is read; `digest` then names
-                what was written, once it is closed
+    is_checked  add checksums, which are compared when the file is read; `digest` is set on close
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class ParquetWriter:
             self.rows += frame.height
 
     def close(self) -> None:
-        """End the file; does nothing the second time."""
+        """Complete the file. Does nothing if it is already closed."""
         if not self._is_open:
             return
         self._stop()
@@ -113,8 +112,8 @@ class ParquetWriter:
                 self.path.absolute(),
                 row_group_size=self._row_group_rows,
                 compression="zstd",
-                compression_level=1,  # read back once or twice, soon
-                statistics=False,  # nobody filters these files; the footer stays small
+                compression_level=1,  # files are read once or twice, soon
+                statistics=False,  # these files are never filtered; the footer stays small
                 metadata=lambda _context: self.metadata,  # called after the last batch
                 sync_on_close=None if self._is_checked else "all",
             )
@@ -123,10 +122,10 @@ class ParquetWriter:
         except BaseException as error:  # noqa: BLE001 - raised again by write or close
             self._error = _as_os_error(error, self.path)
             for _ in self._queued():
-                pass  # the caller must never wait for a reader that is gone
+                pass  # `write` must not wait for a reader that has ended
 
     def _queued(self) -> Iterator[pl.DataFrame]:
-        """What `write` put, until `_stop`: to polars, or after its error to nobody."""
+        """The frames of `write`, until `_stop`."""
         while not self._saw_end:
             frame = self._queue.get()
             if frame is None:
@@ -144,13 +143,12 @@ def read_frames(
 ) -> Iterator[pl.DataFrame]:
     """The rows of a Parquet file in file order, in frames of at most `batch_rows`.
 
-    columns   only these, in the order of the file; None means all
-    schema    the same, each with the type that it shall have where the file leaves a choice
+    columns   columns to read, in the order of the file; None reads all
+    schema    columns to read, each with the type to read it as
 
-    Frames are shorter where rows are long. Holds one frame and the pages it came from, however
-    slow the caller is. A file that carries checksums raises DamagedError before the frame that they
-    do not match; another corrupt file `polars.exceptions.PolarsError`, or OSError, at the frame
-    where it shows.
+    Frames are shorter if rows are long. Holds one frame and its pages in memory, however slow the
+    caller is. For a file with checksums, raises DamagedError before the first frame that does not
+    match; for another corrupt file `polars.exceptions.PolarsError` or OSError at that frame.
     """
     checked = _Checked(path)
     scan = _scan(path, schema)
@@ -172,9 +170,9 @@ def read_frames(
 
 
 def read_back_frames(path: Path, *, batch_rows: int = ROW_GROUP_ROWS) -> Iterator[pl.DataFrame]:
-    """The rows of a Parquet file in frames, the last frame first; each in the order of the file.
+    """The rows of a Parquet file in frames, last frame first; each frame in the order of the file.
 
-    Otherwise as `read_frames`, but that long rows make no shorter frames.
+    Otherwise like `read_frames`, except that frames are not shorter if rows are long.
     """
     checked = _Checked(path)
     scan = _scan(path)
@@ -187,15 +185,15 @@ def read_back_frames(path: Path, *, batch_rows: int = ROW_GROUP_ROWS) -> Iterato
 
 
 def fitting_rows(frame: pl.DataFrame) -> int:
-    """How many rows like those of `frame` make a batch, or a row group, of a few megabytes."""
+    """Number of rows like those of `frame` in a batch or row group of a few megabytes."""
     bytes_per_row = frame.estimated_size() / max(1, frame.height)
     return max(1, min(ROW_GROUP_ROWS, int(_BATCH_BYTES / max(1.0, bytes_per_row))))
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The key-value pairs that `ParquetWriter` stored, `format` among them.
+    """The key-value pairs that `ParquetWriter` stored, including `format`.
 
-    Raises as `read_frames` does, and so does `row_count`.
+    Raises as `read_frames` does.
     """
     read_checksums(path)
     stored = pl.read_parquet_metadata(path)
@@ -203,20 +201,20 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def row_count(path: Path) -> int:
-    """Number of rows that the footer states."""
+    """Number of rows that the footer states. Raises as `read_frames` does."""
     read_checksums(path)
     return _stated_rows(path)
 
 
 class _Checked:
-    """Compares row groups with their checksums, each of them once while a reader is in it."""
+    """Checks row groups against their checksums, each once while it is being read."""
 
     def __init__(self, path: Path) -> None:
         self._checksums: Checksums | None = read_checksums(path)
         self._seen = range(0)
 
     def check(self, start: int, rows: int) -> None:
-        """Rows from `start`, counted from 0, are about to be decoded. Raises DamagedError."""
+        """Check rows from `start`, counted from 0, before they are decoded. Raises DamagedError."""
         if self._checksums is not None:
             self._seen = self._checksums.check(start + 1, start + rows, but=self._seen)
 
@@ -226,7 +224,7 @@ def _stated_rows(path: Path) -> int:
 
 
 def _scan(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
-    # glob and hive off: `[` and `=` are letters in the names of people's files
+    # glob and hive off: file names may contain `[` and `=`
     return pl.scan_parquet(
         path.absolute(),
         glob=False,
@@ -239,13 +237,13 @@ def _scan(path: Path, schema: Mapping[str, pl.DataType] | None = None) -> pl.Laz
 def _create_private(path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        os.fchmod(descriptor, 0o600)  # a file that was there before keeps its old mode otherwise
+        os.fchmod(descriptor, 0o600)  # an existing file would keep its mode
     finally:
         os.close(descriptor)
 
 
 def _as_os_error(error: BaseException, path: Path) -> BaseException:
-    """Polars wraps what the operating system says (a full disk) in errors of its own."""
+    """Convert polars' error for a failing disk to OSError."""
     if isinstance(error, pl.exceptions.ComputeError):
         return OSError(f"{path}: {error}")
     return error

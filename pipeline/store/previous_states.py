@@ -1,4 +1,4 @@
-"""What entities held before a run wrote to them, in a SQLite file beside the run's ledger."""
+"""Stores the previous states of entities in a SQLite file beside the run's ledger."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SELECT row, checksum, state FROM befores WHERE row IN (SELECT value FROM json_ea
 
 
 class PreviousStates:
-    """A text per row: the last that was kept for it. Calls may come from any thread.
+    """The last recorded state of each row's entity. Calls may come from any thread.
 
-    run      whose it is; empty: whosever
-    witness  where the number of its last commit is noted, beside the mark that lies with it
+    run      run that the file belongs to; empty accepts any
+    witness  path of a second mark of the last commit
 
-    What `keep` has returned for survives `kill -9` and loss of power. Raises RunAborted where the
-    file cannot be used, LedgerError where it is damaged.
+    States survive `kill -9` and loss of power once `keep` returns. Raises RunAborted if the file
+    cannot be used, LedgerError if it is damaged.
     """
 
     def __init__(self, path: Path, *, run: str = "", witness: Path | None = None) -> None:
@@ -41,13 +41,13 @@ class PreviousStates:
         self._database = Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness)
 
     def keep(self, previous_states: Sequence[tuple[int, str]]) -> None:
-        """Put on record what the entities of these rows hold; what was kept before gives way."""
+        """Record the states of the entities of these rows, replacing earlier ones."""
         lines = [(row, self._checksum(row, state), state) for row, state in previous_states]
         with self._turn, self._database.commit() as connection:
             connection.executemany(_KEEP, lines)
 
     def of(self, rows: Sequence[int]) -> dict[int, str]:
-        """What was kept, of these rows."""
+        """The recorded states, by row, of those of these rows that have one."""
         with self._turn:
             lines = self._database.rows(_READ, (json.dumps(list(rows)),))
         for row, checksum, state in lines:
@@ -59,7 +59,7 @@ class PreviousStates:
         return crc32(state.encode(), (row & 0xFFFF_FFFF) ^ self._database.seed)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
 
     def __enter__(self) -> Self:

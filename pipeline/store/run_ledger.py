@@ -1,7 +1,7 @@
-"""The record of one run in a SQLite file.
+"""The ledger of one run in a SQLite file.
 
-A row of `results` is the row's number, its status, and the rest of the result as JSON, under a
-checksum over all of it. `claims` holds only what is on its way, so it stays small.
+A row of `results` has the row's number, its status, the rest of the result as JSON, and a checksum.
+`claims` only holds rows without a result, so it stays small.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
     OWNER,
     Database,
-    DatabaseOwner,
+    DatabaseRecord,
     create,
     damaged,
     ledger_errors,
@@ -64,7 +64,7 @@ FROM samples GROUP BY account;
 _CHECKSUMS = """
 ALTER TABLE samples ADD COLUMN checksum INTEGER;
 ALTER TABLE legs ADD COLUMN checksum INTEGER;
-"""  # null in rows of before
+"""  # null in earlier rows
 _MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER, _CHECKSUMS)
 
 _END = """
@@ -100,19 +100,19 @@ _READ_LEGS = f"SELECT {_LEG}, checksum FROM legs ORDER BY number, account"
 
 _CHUNK_ROWS = 4096
 _LAST_ROW = 2**62
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII, whatever the texts hold
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII for any text
 
 _Line = tuple[int, str, int, bytes]
 
 
-class RunLedger(DatabaseOwner):
-    """A ledger in an existing file, all of which is checked before it is trusted.
+class RunLedger(DatabaseRecord):
+    """A ledger in an existing file, which is checked completely before use.
 
-    run       whose it is; empty: whosever
-    witness   where the number of its last commit is noted, beside the mark that lies with it
-    at_least  a commit that is known to be in it from elsewhere
+    run       run that the ledger belongs to; empty accepts any
+    witness   path of a second mark of the last commit
+    at_least  number of a commit that is known to be in the file
 
-    Raises RunAborted where the file cannot be used and LedgerError where it is damaged.
+    Raises RunAborted if the file cannot be used, LedgerError if it is damaged.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class RunLedger(DatabaseOwner):
 
     @classmethod
     def create(cls, path: Path, *, run: str = "", witness: Path | None = None) -> Self:
-        """A new ledger, readable by its owner only. Raises RunAborted where there is a file."""
+        """Create a ledger, readable by its owner only. Raises RunAborted if the file exists."""
         with ledger_errors(path):
             create(path)
         Database(path, _MIGRATIONS, may_be_empty=True, owner=run, witness=witness).close()
@@ -143,7 +143,7 @@ class RunLedger(DatabaseOwner):
         return self._database.commits
 
     def go_on_after(self, commits: int) -> None:
-        """The next commits bear higher numbers than `commits`: another record had come that far."""
+        """Make the next commits have higher numbers than `commits`, that of another record."""
         with self._database.commit(at_least=commits + 1):
             pass
 
@@ -175,19 +175,19 @@ class RunLedger(DatabaseOwner):
 
     def _end(self, connection: Connection, lines: Sequence[_Line]) -> None:
         if connection.executemany(_END, lines).rowcount != len(lines):
-            self._database.roll_back()  # or the new ones would hide which was there before
+            self._database.roll_back()  # else the new results would hide the existing one
             raise LedgerError(f"row {self._second(lines)} has a result already in {self._path}")
         connection.executemany(_UNCLAIM, [line[:1] for line in lines])
 
     def _second(self, lines: Sequence[_Line]) -> int:
-        """The first row of `lines` that had a result when its turn came."""
+        """The first row of `lines` that already had a result."""
         ended = set(self.ended([line[0] for line in lines]))
         for row, status, _, _ in lines:
             if row in ended:
                 return row
             if status != Status.NOT_ATTEMPTED:
                 ended.add(row)
-        raise AssertionError  # pragma: no cover - only called where there is one
+        raise AssertionError  # pragma: no cover - only called if there is one
 
     def release(self, rows: Sequence[int]) -> None:
         """Delete the claims."""
@@ -195,7 +195,7 @@ class RunLedger(DatabaseOwner):
             connection.executemany(_UNCLAIM, [(row,) for row in rows])
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
-        """Read in chunks; each row's checksum is looked at again."""
+        """Read in chunks; each row's checksum is checked again."""
         yield from starmap(_result, self._lines(first, last))
 
     def _lines(self, first: int, last: int) -> Iterator[_Line]:
@@ -222,7 +222,7 @@ class RunLedger(DatabaseOwner):
             first = rows[-1][0] + 1
 
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
-        """Looked up one by one, in one query."""
+        """Looked up in one query."""
         found = self._database.rows(_ENDED, (_encode(list(rows)),))
         return {row: _STATUSES[status] for row, status in found}
 
@@ -236,7 +236,7 @@ class RunLedger(DatabaseOwner):
         return exchanges_table.kept(self._database, row)
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
-        """Append samples, write legs anew, in one commit."""
+        """Append samples and replace legs, in one commit."""
         with self._database.commit() as connection:
             connection.executemany(
                 "INSERT INTO samples VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -261,7 +261,7 @@ class RunLedger(DatabaseOwner):
         return [Leg._make((*values[:-1], bool(values[-1]))) for values in found]
 
     def _sound(self, row: Sequence[Any], what: str) -> Sequence[Any]:
-        """The values of a row, its checksum last; one that an earlier version wrote has none."""
+        """The values of a row, checked against its checksum; earlier versions wrote none."""
         *values, checksum = row
         if checksum is not None and checksum != sum_of(values, self._database.seed):
             raise damaged(self._path, f"{what} is not what was written")
@@ -269,9 +269,9 @@ class RunLedger(DatabaseOwner):
 
 
 def ended_among(path: Path, rows: Sequence[int]) -> set[int]:
-    """Those of `rows` that have a result; none where the file cannot be read.
+    """The rows of `rows` that have a final result; none if the file cannot be read.
 
-    Nothing else of the file is looked at, as in `recent_samples`: no row is sent on this word.
+    The file is not checked, as in `recent_samples`: never decide from this to send a row.
     """
     try:
         with closing(read_only(path)) as connection:
@@ -282,15 +282,15 @@ def ended_among(path: Path, rows: Sequence[int]) -> set[int]:
 
 
 def sound_results(path: Path, run: str) -> Iterator[RowResult]:
-    """The results that can still be read of a damaged record, each as it was written, in any order.
+    """The intact results of a damaged ledger, in any order.
 
-    run  whose it must be, where it says that
+    run  run that the ledger must belong to, if it names one
 
-    Ends where nothing more can be read; of a file that is gone nothing can.
+    Stops at the first unreadable place; yields nothing if the file is missing.
     """
     with suppress(sqlite3.Error, UnicodeDecodeError), closing(read_only(path)) as connection:
         seeds = {0}
-        with suppress(sqlite3.OperationalError):  # an earlier version made no such table
+        with suppress(sqlite3.OperationalError):  # files of an earlier version have no such table
             owners = connection.execute("SELECT name, seed FROM owner").fetchall()
             if any(name != run for name, _ in owners):
                 return
@@ -302,9 +302,9 @@ def sound_results(path: Path, run: str) -> Iterator[RowResult]:
 
 
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
-    """The last samples of an account, newest first; none where the file cannot be read.
+    """The last samples of an account, newest first; none if the file cannot be read.
 
-    Nothing else of the file is looked at: that would take long, and no truth hangs on them.
+    The file is not checked, because that takes long and samples only inform people.
     """
     try:
         with closing(read_only(path)) as connection:
@@ -315,7 +315,7 @@ def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
 
 
 def _stored(sample: Sample) -> tuple[object, ...]:
-    """The columns of `samples` behind the number."""
+    """The columns of `samples` after the number."""
     return tuple(
         _encode(value) if name == "latencies" else value
         for name, value in zip(Sample._fields, sample, strict=True)
@@ -323,14 +323,14 @@ def _stored(sample: Sample) -> tuple[object, ...]:
 
 
 def _sample(values: Sequence[Any]) -> Sample:
-    """The columns of `samples` behind the number."""
+    """A sample from the columns of `samples` after the number."""
     stored = Sample._make(values)
     latencies = tuple(json.loads(stored.latencies))  # type: ignore[arg-type] # as it is stored
     return stored._replace(latencies=latencies, is_probing=bool(stored.is_probing))
 
 
 def _summed(values: Sequence[object], seed: int) -> tuple[object, ...]:
-    """The values, and their checksum."""
+    """The values and their checksum."""
     return *values, sum_of(values, seed)
 
 
@@ -348,7 +348,7 @@ def _checksum(row: int, status: str, record: bytes, seed: int = 0) -> int:
 
 
 def _is_sound(row: Any, status: Any, checksum: Any, record: Any, seed: int) -> bool:
-    """Whether a line is what was written; its values may be of any type where it is not."""
+    """True if a line is intact. The values of a damaged line may be of any type."""
     try:
         return status in _STATUSES and _checksum(row, status, record, seed) == checksum
     except (TypeError, ValueError, AttributeError):
@@ -363,5 +363,5 @@ def _result(row: int, status: str, _checksum: int, record: bytes) -> RowResult:
 def _values(record: bytes) -> list[Any]:
     try:
         return list(from_json(record))
-    except ValueError:  # half a surrogate pair in a vendor's words; the slower reader takes it
+    except ValueError:  # half a surrogate pair in a vendor's text, which the slower parser accepts
         return list(json.loads(record))

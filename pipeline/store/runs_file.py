@@ -1,7 +1,7 @@
-"""What runs share, in one small SQLite file: the runs themselves, and what their quotas remember.
+"""The registry that runs share, in a small SQLite file: the runs, and the use of their quotas.
 
-Departures are on record by the time since the machine booted, with the name of the boot and the
-wall clock's time of the note; pauses by UTC seconds since 1970.
+Departures are recorded in seconds since the machine booted, with the name of the boot and the wall
+clock time of the entry; pauses in UTC seconds since 1970.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
     WAIT_S,
     Database,
-    DatabaseOwner,
+    DatabaseRecord,
     create,
     damaged,
     ledger_errors,
@@ -40,7 +40,7 @@ _COLUMNS = (
     *("description", "credentials", "commits"),
 )
 _SINCE_FORMAT_3 = {"description": "", "credentials": "{}", "commits": 0}
-"""Columns that rows of earlier formats lack, last of all, and what they hold there."""
+"""The last columns, which earlier formats lack, and their values in earlier rows."""
 _FORMAT_1 = """
 CREATE TABLE runs (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT, checksum INTEGER NOT NULL,
@@ -56,7 +56,7 @@ CREATE TABLE departures (
 CREATE INDEX departures_by_time ON departures (quota_group, last_s);
 CREATE TABLE pauses (quota_group TEXT PRIMARY KEY, until_s REAL NOT NULL);
 """
-# A number is never given twice, or whoever knows the last one would miss the next.
+# Numbers are never reused, or a reader that knows the last one would miss the next.
 _FORMAT_2 = """
 DROP INDEX departures_by_time;
 ALTER TABLE departures RENAME TO departures_1;
@@ -68,20 +68,20 @@ INSERT INTO departures SELECT number, quota_group, last_s, times FROM departures
 DROP TABLE departures_1;
 CREATE INDEX departures_by_time ON departures (quota_group, last_s);
 """
-# What a run is bound to: the checksum of its description, who signs in, its last known commit.
+# The checksum of a run's description, its credentials, and its last known commit.
 _FORMAT_3 = """
 ALTER TABLE runs ADD COLUMN description TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN credentials TEXT NOT NULL DEFAULT '{}';
 ALTER TABLE runs ADD COLUMN commits INTEGER NOT NULL DEFAULT 0;
 """
-# A pause that an older version put on record stays, and nobody knows who asked for it.
+# A pause that an older version recorded remains, with unknown origin.
 _FORMAT_4 = """
 ALTER TABLE pauses ADD COLUMN asked_s REAL NOT NULL DEFAULT 0;
 ALTER TABLE pauses ADD COLUMN run TEXT NOT NULL DEFAULT '';
 ALTER TABLE pauses ADD COLUMN words TEXT NOT NULL DEFAULT '';
 """
-_PAUSES_BEAR_CHECKSUMS = "ALTER TABLE pauses ADD COLUMN checksum INTEGER;"  # null of before
-# The wall clock may be set. Times of before have no boot, hence are UTC seconds since 1970.
+_PAUSES_BEAR_CHECKSUMS = "ALTER TABLE pauses ADD COLUMN checksum INTEGER;"  # null in earlier rows
+# The wall clock may be changed. Earlier times have no boot and are UTC seconds since 1970.
 _FORMAT_6 = """
 DROP INDEX departures_by_time;
 ALTER TABLE departures RENAME TO departures_2;
@@ -95,7 +95,9 @@ SELECT number, quota_group, '', last_s, last_s, last_s, 0, times FROM departures
 DROP TABLE departures_2;
 CREATE INDEX departures_by_group ON departures (quota_group, number);
 """
-_DEPARTURES_BEAR_CHECKSUMS = "ALTER TABLE departures ADD COLUMN checksum INTEGER;"  # likewise
+_DEPARTURES_BEAR_CHECKSUMS = (
+    "ALTER TABLE departures ADD COLUMN checksum INTEGER;"  # null in earlier rows
+)
 _MIGRATIONS = (
     *(_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS),
     *(_FORMAT_6, _DEPARTURES_BEAR_CHECKSUMS),
@@ -115,20 +117,21 @@ AND ((boot = ? AND last_s < ?) OR (boot <> ? AND noted_utc_s < ?))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run as it is known to later ones.
+    """The registry's entry of a run.
 
-    source      path of the input as the user named it; `sha256` is of its bytes
+    source      path of the input as the user named it; `sha256` is the digest of its bytes
     operations  rows per operation
     accounts    fingerprint of each account that rows go to, by name
-    started     UTC, as is `ended`; that is None while the run goes on
-    run_id      the scheduler's name for it; no two runs have the same
-    repeats, continues  names of the earlier run with the same content, of the one it carries on
+    started     UTC, as is `ended`, which is None while the run is unfinished
+    run_id      idempotency key from the scheduler; unique
+    repeats     name of the earlier run with the same content
+    continues   name of the run that this one continues
     counts      results per status, once ended
     exit_code   of the command, once ended
-    sequence    its place in time from 1, given when it is added and never given again; 0 before
-    description checksum of the description in its folder; empty where none was kept
-    credentials digest of who signs in for an account, once something was sent through it
-    commits     number of the last commit to its own record that is known here; 0: of none
+    sequence    position in time from 1, set by `add` and never reused; 0 before
+    description checksum of the description in its folder; empty if there is none
+    credentials digest of the credentials by account, once something was sent through it
+    commits     last known commit of its own ledger; 0 if none is known
     """
 
     name: str
@@ -152,13 +155,13 @@ class Run:
 
 
 class Departures(NamedTuple):
-    """Requests of a quota group: an entry of the record.
+    """An entry of requests that a quota group sent.
 
-    boot       of the machine whose clock the times are of; empty: they are UTC seconds since 1970
-    noted_s    when it was put on record, by that clock; `noted_utc_s` by the wall clock
-    times      from when on they count
-    under_way  so many more had left of which that was not known
-    number     its place on record, rising from 1; 0 before it is there
+    boot       boot whose clock the times refer to; empty: they are UTC seconds since 1970
+    noted_s    when it was recorded, by that clock; `noted_utc_s` by the wall clock
+    times      times from which the requests count
+    under_way  number of further requests without a known time
+    number     position in the record, ascending from 1; 0 before it is recorded
     """
 
     boot: str
@@ -169,15 +172,15 @@ class Departures(NamedTuple):
     number: int = 0
 
 
-class Runs(DatabaseOwner):
-    """The file that runs share; it is made where there is none.
+class Runs(DatabaseRecord):
+    """The registry of runs. Creates the file if there is none.
 
-    witness  where the number of its last commit is noted, beside the mark that lies with it
-    checks   of whoever opens it again and again: soon after one its pages are not compared anew
+    witness  path of a second mark of the last commit
+    checks   remembers recent page checks, so that they are not repeated; None always checks
 
-    Safe between processes; within one, calls MUST NOT overlap. What a call has returned for
-    survives `kill -9` and loss of power. Raises RunAborted where the file cannot be used, and
-    LedgerError where it is damaged.
+    Safe between processes; within one, calls MUST NOT overlap. The effect of a call that returned
+    survives `kill -9` and loss of power. Raises RunAborted if the file cannot be used, LedgerError
+    if it is damaged.
     """
 
     def __init__(
@@ -196,9 +199,9 @@ class Runs(DatabaseOwner):
         )
 
     def add(self, run: Run) -> Run:
-        """Put a new run on record: `run` with its place in time.
+        """Add a run, and return it with its sequence.
 
-        Raises UsageError where its `run_id` belongs to another run.
+        Raises UsageError if its `run_id` belongs to another run.
         """
         with self._database.commit() as connection:
             try:
@@ -222,9 +225,11 @@ class Runs(DatabaseOwner):
         exit_code: int | None = None,
         commits: int = 0,
     ) -> Run:
-        """Move a run on; what is None stays as it was. Raises LedgerError for an unknown run.
+        """Change the state of a run; fields given as None stay unchanged.
 
-        commits  number of the last one to its own record; 0: none is known
+        commits  last commit of its own ledger; 0 if none is known
+
+        Raises LedgerError for an unknown run.
         """
         with self._database.commit() as connection:
             run = self._known(name)
@@ -240,7 +245,7 @@ class Runs(DatabaseOwner):
         return run
 
     def keep_credentials(self, name: str, credentials: Mapping[str, str]) -> None:
-        """Who signs in for accounts of a run, beside those that are known."""
+        """Add digests of credentials of a run's accounts. Raises LedgerError for an unknown run."""
         with self._database.commit() as connection:
             run = self._known(name)
             _put(connection, replace(run, credentials={**run.credentials, **credentials}))
@@ -252,9 +257,9 @@ class Runs(DatabaseOwner):
         return run
 
     def give_id(self, name: str, run_id: str) -> None:
-        """A run without a scheduler's id has this one from now on; one that has keeps its own.
+        """Set the `run_id` of a run that has none.
 
-        Raises UsageError where `run_id` belongs to another run, LedgerError for an unknown run.
+        Raises UsageError if `run_id` belongs to another run, LedgerError for an unknown run.
         """
         with self._database.commit() as connection:
             owner, run = self.by_run_id(run_id), self._known(name)
@@ -264,21 +269,21 @@ class Runs(DatabaseOwner):
                 _put(connection, replace(run, run_id=run_id))
 
     def get(self, name: str) -> Run | None:
-        """The run of that name."""
+        """The run of this name, or None."""
         return next(iter(self._select("WHERE name = ?", name)), None)
 
     def by_run_id(self, run_id: str) -> Run | None:
-        """The run that the scheduler calls so."""
+        """The run with this `run_id`, or None."""
         return next(iter(self._select("WHERE run_id = ?", run_id)), None)
 
     def find(self, sha256: str) -> list[Run]:
-        """Runs of the same content, newest first."""
+        """Runs of an input with this digest, newest first."""
         return self._select("WHERE sha256 = ? ORDER BY sequence DESC", sha256)
 
     def unfinished(self, fingerprints: Iterable[str]) -> list[Run]:
-        """Runs to any of these accounts that are prepared or sending, oldest first.
+        """Prepared or sending runs to any of these accounts, oldest first.
 
-        A run that was killed stays so; whether it still goes on, its lock tells.
+        A killed run stays in its state; its lock shows if a process still works on it.
         """
         wanted = set(fingerprints)
         open_runs = self._select("WHERE state IN ('prepared', 'sending') ORDER BY sequence")
@@ -301,19 +306,19 @@ class Runs(DatabaseOwner):
         )
 
     def older_than(self, moment: datetime) -> list[Run]:
-        """Runs that ended, or where no end is known started, before `moment`, oldest first."""
+        """Runs that ended, or without a known end started, before `moment`, oldest first."""
         return self._select("WHERE coalesce(ended, started) < ? ORDER BY sequence", _time(moment))
 
     def since(self, sequence: int) -> list[Run]:
-        """Runs from that place in time on, newest first."""
+        """Runs with this sequence or a later one, newest first."""
         return self._select("WHERE sequence >= ? ORDER BY sequence DESC", sequence)
 
     def names(self) -> set[str]:
-        """Of all runs; they are not compared with the checksums of their rows."""
+        """The names of all runs; their rows are not checked."""
         return {name for (name,) in self._database.rows("SELECT name FROM runs")}
 
     def forget(self, name: str) -> None:
-        """Take a run off the record; its place in time is not given to another."""
+        """Remove a run; its sequence is not reused."""
         with self._database.commit() as connection:
             connection.execute("DELETE FROM runs WHERE name = ?", (name,))
 
@@ -338,13 +343,13 @@ class Runs(DatabaseOwner):
             **texts,
         )
 
-    # What quotas remember
+    # The use of quotas
 
     def depart(self, group: str, entry: Departures, *, longest_s: float) -> int:
-        """Put departures of a quota group on record, and drop those that no window needs now.
+        """Record departures of a quota group, and remove those that no window needs any more.
 
-        longest_s  how long a window is at most
-        returns    the number of this entry, higher than any before; 0 where there is nothing in it
+        longest_s  length of the longest window
+        returns    number of this entry, higher than any before; 0 if the entry is empty
         """
         if not entry.times and not entry.under_way:
             return 0
@@ -362,9 +367,9 @@ class Runs(DatabaseOwner):
         return int(cursor.lastrowid or 0)
 
     def departures(self, group: str, *, after: int = 0) -> list[Departures]:
-        """What is on record of a quota group, in the order in which it was put there.
+        """The recorded departures of a quota group, in order.
 
-        after  the number of the last entry that is known already
+        after  number of the last known entry
         """
         query = """
         SELECT number, checksum, quota_group, boot, noted_s, noted_utc_s, last_s, under_way, times
@@ -386,7 +391,7 @@ class Runs(DatabaseOwner):
             raise damaged(self._path, "send times are not what was written") from error
 
     def pause(self, group: str, asked: AskedPause) -> None:
-        """The vendor asks a quota group to wait; a longer pause on record stands."""
+        """Record a pause of a quota group, unless a longer one is on record."""
         line = group, *asked
         with self._database.commit() as connection:
             connection.execute(
@@ -398,11 +403,11 @@ class Runs(DatabaseOwner):
             )
 
     def pause_of(self, group: str) -> AskedPause | None:
-        """The last pause of a quota group, which may be over; None where there is none."""
+        """The last pause of a quota group, which may be over; None if there is none."""
         return self.pauses(group).get(group)
 
     def pauses(self, prefix: str) -> dict[str, AskedPause]:
-        """The last pause of each quota group whose name begins so; they may be over."""
+        """The last pause of each quota group with this prefix; they may be over."""
         query = """
         SELECT quota_group, until_s, asked_s, run, words, checksum FROM pauses
         WHERE substr(quota_group, 1, ?) = ?
@@ -415,7 +420,7 @@ class Runs(DatabaseOwner):
         return found
 
     def lift_pause(self, group: str) -> AskedPause | None:
-        """Take the pause of a quota group off the record: what it was, None where there is none."""
+        """Remove the pause of a quota group and return it; None if there is none."""
         lifted = self.pause_of(group)
         if lifted is not None:
             with self._database.commit() as connection:
@@ -424,7 +429,7 @@ class Runs(DatabaseOwner):
 
 
 def _time(moment: datetime) -> str:
-    """Text that sorts as time does.
+    """A time as text that sorts by time.
 
     >>> _time(datetime(2026, 5, 1, 12, tzinfo=UTC))
     '2026-05-01T12:00:00.000000+00:00'
@@ -450,7 +455,7 @@ def _put(connection: Connection, run: Run) -> None:
 
 
 def _checksum(sequence: int, values: Sequence[object]) -> int:
-    """Of a row; as an earlier format has it, where the row holds nothing that it lacks."""
+    """Checksum of a row; without the later columns if they hold their default values."""
     first, later = values[: -len(_SINCE_FORMAT_3)], values[-len(_SINCE_FORMAT_3) :]
     if tuple(later) == tuple(_SINCE_FORMAT_3.values()):
         values = first

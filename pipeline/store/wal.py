@@ -1,8 +1,8 @@
-"""SQLite's write-ahead log, as far as it must be understood to notice damage in it.
+"""Reads SQLite's write-ahead log, as far as needed to detect damage.
 
-The log (`-wal`) is a head and frames: a page each, with a checksum over all up to there. Salts in
-the head are new whenever the log is begun anew, once all of it stands in the file itself; frames
-bear the salts of their head. Source: https://www.sqlite.org/fileformat2.html#walformat
+The log (`-wal`) is a header and frames: a page each, with a checksum over everything up to it. When
+the whole log is in the database file, SQLite restarts the log with new salts in the header; frames
+have the salts of their header. Source: https://www.sqlite.org/fileformat2.html#walformat
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 SALTS_AT = (8, 16)
-"""Length and place of the salts."""
+"""Length and offset of the salts."""
 
-_MAGIC = 0x377F0682  # one more where the checksums are of big-endian numbers
+_MAGIC = 0x377F0682  # one more if the checksums use big-endian numbers
 _HEAD_BYTES = 32
 _FRAME_HEAD_BYTES = 24
 _TWO = struct.Struct(">II")
@@ -23,10 +23,10 @@ Sums = tuple[int, int]
 
 
 class WalHead(NamedTuple):
-    """What the head of a log says.
+    """The header of a log.
 
-    order  of the bytes in numbers that are summed up, as `struct` has it
-    sums   what the checksums of its frames start from
+    order  byte order of the numbers in checksums, in the notation of `struct`
+    sums   start value of the checksums of frames
     """
 
     order: str
@@ -36,14 +36,14 @@ class WalHead(NamedTuple):
 
 
 def read_head(log: BinaryIO) -> WalHead | None:
-    """The head of a log; None where there is none yet. Raises ValueError where it is not sound.
+    """Read the header of a log; None if there is none yet. Raises ValueError if it is damaged.
 
     >>> from io import BytesIO
     >>> read_head(BytesIO(b"")), read_head(BytesIO(bytes(32)))
     (None, None)
     """
     data = log.read(_HEAD_BYTES)
-    if len(data) < _HEAD_BYTES or not any(data):  # the head is written and synced before a frame
+    if len(data) < _HEAD_BYTES or not any(data):  # the header is synced before a frame is written
         return None
     magic, _version, page_bytes = struct.unpack_from(">III", data)
     order = ">" if magic & 1 else "<"
@@ -54,9 +54,9 @@ def read_head(log: BinaryIO) -> WalHead | None:
 
 
 def begins_with_a_commit(log: BinaryIO, head: WalHead) -> bool:
-    """Whether the frames from here on, behind the head, begin with a whole commit.
+    """True if the frames after the header begin with a whole commit.
 
-    Then SQLite takes that one and maybe more of them; else it takes nothing of the log.
+    Then SQLite reads at least that commit; otherwise it ignores the log.
     """
     sums, frame_bytes = head.sums, _FRAME_HEAD_BYTES + head.page_bytes
     while len(frame := log.read(frame_bytes)) == frame_bytes:
@@ -64,13 +64,13 @@ def begins_with_a_commit(log: BinaryIO, head: WalHead) -> bool:
         sums = summed(head.order, frame[_FRAME_HEAD_BYTES:], sums)
         if frame[8:16] != head.salts or _TWO.unpack_from(frame, 16) != sums:
             return False
-        if any(frame[4:8]):  # the size of the file after it: only the last frame of a commit has it
+        if any(frame[4:8]):  # file size after the commit, only in its last frame
             return True
     return False
 
 
 def summed(order: str, data: bytes, sums: Sums) -> Sums:
-    """The checksum after `data`, of eight bytes or a multiple of that.
+    """The checksum after `data`, whose length is a multiple of eight bytes.
 
     >>> summed("<", bytes([1, 0, 0, 0, 2, 0, 0, 0]), (0, 0))
     (1, 3)

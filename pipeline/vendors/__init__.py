@@ -50,9 +50,9 @@ __all__ = [
 
 
 def load_vendors() -> dict[str, Vendor[Any]]:
-    """Every vendor of this folder, by name, sorted.
+    """Import every vendor of this folder; return them by name, sorted.
 
-    Raises AttributeError where a file has no `VENDOR`: such a file does not belong here.
+    Raises AttributeError if a file has no `VENDOR`: such a file does not belong here.
     """
     names = sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)
     found = [importlib.import_module(f"{__name__}.{name}").VENDOR for name in names]

@@ -53,7 +53,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.model.complaints import wrong
+from pipeline.model.validation import value_error
 from pipeline.vendors.kit import compare, json_patch, preconditions
 from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
@@ -90,20 +90,20 @@ from pipeline.vendors.kit.numbers import lifetime_s
 
 # ------------------------------------------------------------------------------------- settings
 
-# What goes into a header and into an entity's key: visible, and without the `|` that parts keys.
+# Characters of headers and entity keys: visible, without the `|` that separates parts of a key.
 _WORD = re.compile(r"(?!\.\.?\Z)[!-{}~]+")
 _SCOPE = re.compile(r"[!-+\--~]+")  # OAUTH: commas part them
 
 
 def _word(text: str) -> str:
     if not _WORD.fullmatch(text):
-        raise wrong("expected visible ASCII characters, without blanks and without |")
+        raise value_error("expected visible ASCII characters, without blanks and without |")
     return text
 
 
 def _scope_name(text: str) -> str:
     if not _SCOPE.fullmatch(text):
-        raise wrong("expected one scope each, without blanks and commas")
+        raise value_error("expected one scope each, without blanks and commas")
     return text
 
 
@@ -112,7 +112,7 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 
 
 class AdobeSettings(VendorSettings):
-    """What an account at Adobe needs.
+    """Settings of an account at Adobe.
 
     `api` has no default: it is chosen.
     """
@@ -166,9 +166,9 @@ def _sign_in_faults(s: AdobeSettings) -> Iterator[str]:
     elif s.client_secret is not None and s.access_token is not None:
         yield "client_secret and access_token are two ways to sign in: leave one of them out"
     elif s.client_secret is not None and not s.scopes:
-        yield "scopes is missing: client_secret goes with those that the Developer Console lists"
+        yield "scopes is missing: client_secret needs those that the Developer Console lists"
     elif s.access_token is not None and s.scopes:
-        yield "scopes goes with client_secret: leave it out beside access_token"
+        yield "scopes belongs to client_secret: leave it out with access_token"
     if not _may_hold_credentials(s.token_url):
         yield "token_url should be https:// with host and path, without user, query and fragment"
 
@@ -177,12 +177,12 @@ def _container_faults(s: AdobeSettings) -> Iterator[str]:
     if s.api == "xcore" and s.container_id is None:
         yield "container_id is missing: xcore finds an offer in its container"
     if s.api == "dps" and (s.container_id is not None or s.containers):
-        # it would have no effect, and whoever reads the configuration would think that it has
+        # it would have no effect, which a reader of the configuration would not expect
         yield "container_id and containers belong to xcore: dps knows an offer by its id alone"
 
 
 def _may_hold_credentials(url: str) -> bool:
-    """Whether credentials may go to this address.
+    """Return whether credentials may be sent to this address.
 
     >>> _may_hold_credentials("http://127.0.0.1:8080/token"), _may_hold_credentials("http://a/b")
     (True, False)
@@ -199,7 +199,7 @@ def _may_hold_credentials(url: str) -> bool:
 
 
 def _authenticate(s: AdobeSettings) -> Bearer | TokenCall:
-    """OAUTH: client credentials in a form, answered with a token of 24 hours; it is asked again."""
+    """OAUTH: client credentials in a form. The reply has a token for 24 hours, which is renewed."""
     if s.access_token is not None:
         return Bearer(s.access_token)
     secret = s.client_secret or SecretStr("")  # never empty: `_sign_in_faults`
@@ -224,7 +224,7 @@ _FORM: Final = MappingProxyType(
 
 
 def _read_token(reply: Reply) -> Token | None:
-    """OAUTH: `{access_token, token_type, expires_in}`, in seconds; an absurd lifetime is none.
+    """OAUTH: `{access_token, token_type, expires_in}`, in seconds; see `lifetime_s` for bounds.
 
     >>> _read_token(Reply(200, {}, b'{"access_token": "t", "expires_in": 86399}'))
     Token(value=SecretStr('**********'), lifetime_s=86399.0)
@@ -268,14 +268,14 @@ _NO_TEXT = "expected text; other types, and null, go through the column patch"
 
 
 def _checked(given: Any) -> dict[str, Any]:
-    """The columns of a row that change something: every one that is wrong is named."""
+    """Validate the columns of a row that change something; name every invalid one."""
     if given is None or given == {}:
-        raise wrong(_NO_CHANGE)
+        raise value_error(_NO_CHANGE)
     if not isinstance(given, dict):
-        raise wrong("expected an object")
+        raise value_error("expected an object")
     found = [
         InitErrorDetails(
-            type=wrong(f"{text} ({_in_words(place)})" if place else text),
+            type=value_error(f"{text} ({_in_words(place)})" if place else text),
             loc=(str(key), *place),
             input=value,
         )
@@ -313,7 +313,7 @@ def _member_complaints(key: str, value: Any) -> Iterator[Complaint]:
         if prefix != "remove:":
             yield from _text_complaints(value)
         elif value is not True:
-            yield (), "expected true, which removes it; leave the cell empty where it stays"
+            yield (), "expected true, which removes it; leave the cell empty to keep it"
 
 
 def _text_complaints(value: Any) -> Iterator[Complaint]:
@@ -389,7 +389,7 @@ def _operations(api: str, changes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _of_column(api: str, key: str, value: Any) -> dict[str, Any] | None:
-    """What a column asks for; None where the API has no such column, which is refused."""
+    """The operation of a column; None if the API has no such column, which is refused."""
     column = _COLUMN.fullmatch(key)
     if column is None:
         path = _NAMED[api].get(key)
@@ -403,13 +403,13 @@ def _of_column(api: str, key: str, value: Any) -> dict[str, Any] | None:
 # ------------------------------------------------------------------------------------- the job
 
 ABSENT: Any = None
-"""Stands where a row gives no value; `model_fields_set` tells it from null."""
+"""The value of a field that a row leaves out; `model_fields_set` distinguishes it from null."""
 
 
 def _segment(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
     if text in ("", ".", "..") or not is_whole(text):
-        raise wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
+        raise value_error("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
     return text
 
 
@@ -426,7 +426,7 @@ def _etag(value: Any) -> str:
     text = str(value) if type(value) is int else value
     found = _ETAG.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise wrong(
+        raise value_error(
             "expected the etag as Adobe gave it, as in 3: 1 to 200 visible ASCII characters"
         )
     return found[2]
@@ -460,7 +460,7 @@ class FallbackOffer(UpdateJob):
         AfterValidator(_segment),
         Cell(
             CellKind.ID,
-            help="xcore: the container, where it is not the account's own; one of `containers`.",
+            help="xcore: the container, if it is not the account's own; one of `containers`.",
             example="e0bd8463-0913-4ca1-bd84-6309134ca1f6",
         ),
     ] = ABSENT
@@ -476,7 +476,7 @@ class FallbackOffer(UpdateJob):
     changes: Annotated[
         dict[str, Any],
         BeforeValidator(_checked),
-        Field(validate_default=True),  # a row that changes nothing is told so
+        Field(validate_default=True),  # so that a row without changes gets its own message
         Cell(
             CellKind.MAP,
             help="What changes: a column for each change, sent in the order of the columns.",
@@ -558,7 +558,7 @@ _DOCUMENTED: Final[Mapping[str, frozenset[str]]] = {
     "xcore": frozenset({"add", "replace", "remove"}),  # UPDATE
     "dps": frozenset({"add", "replace", "remove", "copy", "test"}),  # DPS
 }
-_TOLD_MOST = 5
+_MAX_REASONS = 5
 
 
 def _refuse(s: AdobeSettings, job: FallbackOffer) -> str | None:
@@ -571,10 +571,10 @@ def _refuse(s: AdobeSettings, job: FallbackOffer) -> str | None:
     ]
     if s.api == "dps" and _needs_guard(s, job) and not preconditions.can_be_guarded(_steps(s, job)):
         found.append(_UNGUARDED)
-    told = list(dict.fromkeys(found))
-    if len(told) > _TOLD_MOST:
-        told[_TOLD_MOST:] = [f"and {len(told) - _TOLD_MOST} more"]
-    return "; ".join(told) or None
+    reasons = list(dict.fromkeys(found))
+    if len(reasons) > _MAX_REASONS:
+        reasons[_MAX_REASONS:] = [f"and {len(reasons) - _MAX_REASONS} more"]
+    return "; ".join(reasons) or None
 
 
 _UNGUARDED: Final = (
@@ -621,7 +621,7 @@ def _undocumented(api: str, operations: Sequence[Mapping[str, Any]]) -> Iterator
 
 
 def _given_twice(api: str, changes: Mapping[str, Any]) -> Iterator[str]:
-    """Two columns that set the same thing: which one is meant, nobody can say."""
+    """Two columns that set the same field: it is unknown which one is meant."""
     seen: dict[tuple[str, ...], str] = {}
     for key, value in changes.items():
         operation = None if key == PATCH else _of_column(api, key, value)
@@ -637,7 +637,7 @@ def _repeatable(s: AdobeSettings, job: FallbackOffer) -> bool:
 
 
 def _is_guarded(s: AdobeSettings, job: FallbackOffer) -> bool:
-    """Whether Adobe would refuse it the second time."""
+    """Return whether Adobe would refuse the job the second time."""
     if s.api == "xcore":  # SERVICE: an etag that is not the offer's any more gets a 409
         return "etag" in job.model_fields_set
     return preconditions.is_guarded(_steps(s, job))
@@ -648,9 +648,9 @@ def _needs_guard(s: AdobeSettings, job: FallbackOffer) -> bool:
 
 
 def _guarded(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffer | None:
-    """With the etag that was read (xcore), and tests of what the patch must not do twice.
+    """Add the etag that was read (xcore), and tests for steps that must not be repeated.
 
-    xcore takes no tests. They stand in the job all the same, for a read that settles doubt.
+    xcore does not accept tests. The job has them all the same, for a read that resolves doubt.
     """
     tests = preconditions.guards_for(_steps(s, job), state.fields, is_json)
     operations = [
@@ -664,7 +664,7 @@ def _guarded(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffe
 
 
 def _is_guard_refusal(s: AdobeSettings, answer: Answer) -> bool:
-    """SERVICE: a stale etag gets a 409. What a test gets that fails is documented nowhere."""
+    """SERVICE: a stale etag gets a 409. No source has the reply to a failed test."""
     return answer.http_status in ({409, 412} if s.api == "xcore" else {400, 409, 412, 422})
 
 
@@ -696,7 +696,7 @@ _HEADERS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
-@lru_cache(maxsize=64)  # one object per account, which the transport knows again
+@lru_cache(maxsize=64)  # one object per account, which the transport recognises
 def _headers(s: AdobeSettings, *, is_read: bool = False) -> Mapping[str, str]:
     return MappingProxyType(
         {
@@ -763,8 +763,8 @@ _HINTS: Final[Mapping[str, str]] = {
 _HINTS_BY_STATUS: Final[Mapping[int, str]] = {
     401: _HINTS["401013"],
     403: "check sandbox_name, ims_org and what the credentials may do there",
-    422: "correct the row: Adobe applies it, then checks the whole offer; its words name what is "
-    "wrong, for example a property that nobody may change",  # SERVICE
+    422: "correct the row: Adobe applies it, then checks the whole offer; its message names the "
+    "fault, for example a property that must not change",  # SERVICE
 }
 _HINT_STALE = (
     "someone changed the offer since this etag was read: read the new one, and look whether the "
@@ -830,7 +830,7 @@ def _refusal(reply: Reply) -> int | None:
 
 
 def _receipt(body: Mapping[str, Any]) -> str:
-    """The offer's new etag and its id, as JSON; empty where the reply has neither.
+    """The offer's new etag and its id, as JSON; empty if the reply has neither.
 
     >>> _receipt({"instanceId": "b39", "@id": "xcore:fallback-offer:1", "repo:etag": 2})
     '{"etag":2,"id":"b39"}'
@@ -926,13 +926,13 @@ def _state(s: AdobeSettings, job: FallbackOffer, reply: Reply) -> State | Missin
 
 
 def _held(s: AdobeSettings, reply: Reply, instance_id: str) -> State | Missing | None:
-    """What a reply says of this offer; nothing where it names another one."""
+    """The state of this offer in a reply; None if the reply names another one."""
     body = {} if reply.is_cut else json_object(reply.body)
     if reply.status == 404:  # noqa: PLR2004 - a status says what it is
-        # TROUBLE: the shape of a service; the gateway, which knows no offers, has another
+        # TROUBLE: the error format of a service; the gateway, which knows no offers, has another
         is_service = compare.short(body.get("type")).startswith(_PROBLEM_TYPES)
         return MISSING if is_service else None
-    if s.api == "xcore":  # LEGACY: the offer lies in `_instance`, its etag beside it
+    if s.api == "xcore":  # LEGACY: the offer is in `_instance`, its etag is next to it
         held, name, etag = body.get("_instance"), "xdm:name", body.get("repo:etag")
         inner = held.get("@id") if isinstance(held, dict) else None
         ids = {body.get(each) for each in ("instanceId", "@id") if isinstance(body.get(each), str)}
@@ -947,7 +947,7 @@ def _held(s: AdobeSettings, reply: Reply, instance_id: str) -> State | Missing |
     return State({"_instance": held} if s.api == "xcore" else held, _etag_or_none(etag))
 
 
-_PAGE_OFFERS: Final = 100  # DPS has `limit`; how many are allowed is nowhere said
+_PAGE_OFFERS: Final = 100  # DPS has `limit`; no source has its maximum
 
 
 def _list(s: AdobeSettings, _job: FallbackOffer, after: str) -> Request:
@@ -975,7 +975,7 @@ def _page(s: AdobeSettings, reply: Reply, _after: str) -> EntityPage | None:
 
 
 def _next(href: Any) -> str:
-    """The path of the next page; an address that leads elsewhere is none.
+    """The path of the next page; empty for an address outside this listing.
 
     >>> _next("/offers?offer-type=fallback&start=2"), _next("https://evil.example/offers")
     ('/dps/offers?offer-type=fallback&start=2', '')
@@ -986,7 +986,7 @@ def _next(href: Any) -> str:
 
 
 def _differences(s: AdobeSettings, job: FallbackOffer, state: State) -> tuple[Difference, ...]:
-    """What the patch sets, looked up at its pointers; and the etag, which every update changes."""
+    """Compare the values at the patch's pointers, and the etag, which every update changes."""
     columns = {path: name for name, path in _NAMED[s.api].items()}
     found = []
     for place, *values in compare.patch_differences(_steps(s, job), state.fields):
@@ -1016,9 +1016,9 @@ def _writes(s: AdobeSettings, job: FallbackOffer) -> frozenset[str] | None:
     return None if "" in pointers else pointers
 
 
-# ------------------------------------------------------------------------ plans and taking back
+# ------------------------------------------------------------------------------- plans and undo
 
-# SERVICE, DPS: what Adobe itself writes, beside all that starts with repo:
+# SERVICE, DPS: members that Adobe itself writes, besides all that start with repo:
 _ITS_OWN: Final = frozenset(
     {
         *("@id", "_links", "created", "createdBy", "createdByClientId", "createdDate"),
@@ -1034,7 +1034,7 @@ def _after(s: AdobeSettings, job: FallbackOffer, state: State) -> State | None:
 
 
 def _state_differences(s: AdobeSettings, wanted: State, found: State) -> tuple[Difference, ...]:
-    """Members of the offer, each as a whole; an etag that is the same says that all is."""
+    """Compare the members of the offer, each as a whole; equal etags mean equal states."""
     if wanted.etag is not None and wanted.etag == found.etag:
         return ()
     within = ("_instance",) if s.api == "xcore" else ()
@@ -1054,7 +1054,7 @@ def _by_moment(value: Any) -> Hashable:
 
 
 def _inverse(s: AdobeSettings, job: FallbackOffer, state: State) -> FallbackOffer | None:
-    """A patch of the places that `job` writes; on dps a test first guards what it removes."""
+    """A patch of the places that `job` writes; on dps, tests precede what it removes."""
     after = json_patch.applied(_steps(s, job), state.fields)
     if after is None:
         return None
@@ -1109,9 +1109,9 @@ _KNOWN: Final = (
 )
 
 REPEAT_NOTE: Final = (
-    "harmless where every change sets a value (inferred); any other goes with a guard, the row's "
-    "own or one that is read first: an etag, which Adobe answers with 409 once it is stale "
-    "(tutorial of the xcore API), or a test in the patch (dps), unless the account says "
+    "harmless if every change sets a value (inferred); any other is sent with a precondition, the "
+    "row's own or one that is read first: an etag, which Adobe refuses with 409 once it is stale "
+    "(tutorial of the xcore API), or a test in the patch (dps), unless the account has "
     "preconditions = false"
 )
 
@@ -1121,8 +1121,8 @@ FALLBACK_OFFER: Final = Operation(
     job_type=FallbackOffer,
     entity_kind="offer",
     replaces=False,
-    # A guess on the careful side: no source has numbers. LIMITS: 12 calls in 6 s elsewhere behind
-    # the same gateway, which itself works on for 60 s.
+    # A cautious guess: no source has numbers. LIMITS: 12 calls in 6 s for another API behind the
+    # same gateway, which itself continues for 60 s.
     defaults=Defaults(quota=("2/s",), in_flight=4, timeout_s=65.0),
     entity=_entity,
     encode=_encode,

@@ -4,7 +4,7 @@ One request sets one status for many offers: `chargeOffers` and `discountOffers`
 `statusCode`, `effectiveDate`, `notes` and `extension` hold for all. The answer is 200 with `true`;
 the only failure that is documented is 500, which a wrong id and an outage share.
 
-The sources of the facts below; the version of the documentation stands beside each.
+The sources of the facts below, each with the version of its documentation.
 
     OFFERS  docs.oracle.com, "Update an Offer's Status", 15.0, op-statusupdate-offers-put
     INDEX   the same for the whole group, 12.0 and 16.26.0, api-status-update
@@ -121,17 +121,17 @@ _CREDENTIALS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class OracleSettings(VendorSettings):
-    """What an account at Billing Care needs.
+    """Settings of an account at Billing Care.
 
     base_url       up to the version, as https://billing.example.com:7002/bcws/webresources/v1.0;
                    INDEX shows the path with and without that prefix, so it is written out
-    auth           "bearer": client_id and client_secret bring a token (TOKEN), or access_token is
+    auth           "bearer": client_id and client_secret get a token (TOKEN), or access_token is
                    one; "basic": user and password, at sites that have it (inferred); "none": test
-                   systems may take calls without (AUTH)
+                   systems may accept calls without (AUTH)
     status_as      "text" sends "2", "number" 2. The sample of OFFERS has the text, its schema says
-                   int32; whether both are taken is nowhere said
-    max_batch      how many rows one request may carry. A group that is refused is sent apart, and
-                   nothing says how many are too many: 1 is on the safe side
+                   int32; no source says if both are accepted
+    max_batch      most rows per request. A refused batch is sent again in parts, and no source says
+                   how many rows are too many: 1 is safe
     """
 
     auth: Literal["bearer", "basic", "none"] = Field(
@@ -172,7 +172,7 @@ class OracleSettings(VendorSettings):
 
 
 def _sign_in_faults(auth: str, given: AbstractSet[str]) -> Iterator[tuple[str, str]]:
-    """What is missing or stands there for nothing, by name of the setting.
+    """Yield settings that are missing or have no effect, each with the fault.
 
     >>> dict(_sign_in_faults("basic", {"user"}))
     {'password': 'is missing: auth = "basic" needs user and password'}
@@ -193,7 +193,7 @@ def _sign_in_faults(auth: str, given: AbstractSet[str]) -> Iterator[tuple[str, s
     if auth == "bearer" and "access_token" in given and {"client_id", "client_secret"} & given:
         yield (
             "access_token",
-            "stands beside client_id or client_secret, which bring a token: give one or the other",
+            "conflicts with client_id and client_secret, which get a token: give one or the other",
         )
 
 
@@ -238,7 +238,7 @@ def _token(reply: Reply) -> Token | None:
 
 
 class ObjectId(NamedTuple):
-    """What BRM calls a POID.
+    """An id of BRM, called POID there.
 
     database  as in 0.0.0.1
     type      as in -purchased_product
@@ -255,8 +255,8 @@ class ObjectId(NamedTuple):
         return f"{self.database}+{self.type}+{self.number}"
 
 
-# OFFERS, DETAIL, STATUS: database, type with / as -, number. That the parts hold what stands in
-# `_USUAL` and nothing else is inferred.
+# OFFERS, DETAIL, STATUS: database, type with / as -, number. That the parts match `_USUAL` is
+# inferred.
 _REST = re.compile(r"([0-9]+(?:\.[0-9]+)*)\+(-[^\s+/]+)\+([0-9]+)")
 _USUAL = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+\+-[A-Za-z0-9_-]+\+[0-9]+")
 # inferred: so BRM's own tools print an id, database, type, number, revision
@@ -297,7 +297,7 @@ _STATUSES: Final[Mapping[str, str]] = {
     "cancelled": "canceled",  # as the British write it
 }
 _WHY_NO_STATUS: Final[Mapping[str, str]] = {
-    # OFFERS lists 0 among the values; what a request for it would do is nowhere said
+    # OFFERS lists 0 among the values; no source says what a request for it does
     "0": "0 means not set, which is no status to ask for",
     "suspended": "the status of a suspended offer is inactive",  # OFFERS has no other
     # STATUS
@@ -336,7 +336,7 @@ _RFC3339 = re.compile(
 
 @lru_cache(maxsize=4096)  # the dates of a file repeat
 def _is_date(text: str) -> bool:
-    """Whether `text` is a moment in the form of RFC 3339.
+    """Return whether `text` is a moment in the format of RFC 3339.
 
     >>> _is_date("2027-06-01T00:00:00+02:00"), _is_date("2027-06-31T00:00:00+02:00")
     (True, False)
@@ -354,7 +354,7 @@ def _date(text: str) -> str:
 
 
 def _json_object(value: dict[str, Any]) -> dict[str, Any]:
-    """`value`, where writing and reading it as JSON gives the same."""
+    """`value`, if it is the same after it is written as JSON and read again."""
     try:
         same = from_json(to_json([value]), allow_inf_nan=False) == [value]
     except ValueError:  # half a character, a number that JSON has not, too many levels
@@ -399,7 +399,7 @@ _WHOLE: Final[Member] = (_is_int32, "a whole number of 32 bits")
 _MOMENT: Final[Member] = (_is_moment, "a date and time")
 
 # OFFERS, NOTES. The end of the list is in no source, so that other members pass as they are; so
-# do status, type and subType, which stand in sample responses only.
+# do status, type and subType, which occur in sample responses only.
 _NOTE: Final[Mapping[str, Member]] = {
     "amount": (_is_number, "a number"),
     "billId": _TEXT,
@@ -439,7 +439,7 @@ def _note_faults(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 # ------------------------------------------------------------------------------------- the job
 
 ABSENT: Any = None
-"""Stands where a row gives no value; `model_fields_set` tells it from null."""
+"""The value of a field that a row leaves out; `model_fields_set` distinguishes it from null."""
 
 _LISTS: Final[Mapping[str, str]] = {"charge": "chargeOffers", "discount": "discountOffers"}
 # OFFERS, DETAIL
@@ -472,7 +472,7 @@ class OfferStatus(UpdateJob):
         BeforeValidator(_status),
         Cell(
             CellKind.KEYWORD,
-            help="active, inactive or canceled, or 1, 2 or 3; canceled cannot be taken back.",
+            help="active, inactive or canceled, or 1, 2 or 3; canceled cannot be undone.",
             example="inactive",
         ),
     ]
@@ -481,7 +481,7 @@ class OfferStatus(UpdateJob):
         BeforeValidator(_kind),
         Cell(
             CellKind.KEYWORD,
-            help="charge or discount, where the type in offer_id does not say it or says it wrong.",
+            help="charge or discount, if the type in offer_id is missing or wrong.",
             example="charge",
         ),
     ] = ABSENT
@@ -521,7 +521,7 @@ class OfferStatus(UpdateJob):
     @model_validator(mode="wrap")
     @classmethod
     def _has_a_list(cls, values: Any, inner: ModelWrapValidatorHandler[Self]) -> Self:
-        """A validator around all others, so that its complaint stands beside theirs."""
+        """A validator around all others, so that its fault is reported with theirs."""
         told = list(_list_faults(values))
         try:
             job = inner(values)
@@ -540,12 +540,12 @@ class OfferStatus(UpdateJob):
 
 
 def _list_faults(values: Any) -> Iterator[InitErrorDetails]:
-    """Whether the id leaves open which list the offer goes to, and no `kind` says it."""
+    """Return whether neither the id nor `kind` says which list the offer belongs to."""
     text = values.get("offer_id") if isinstance(values, dict) and "kind" not in values else None
     try:
         is_open = isinstance(text, str) and object_id(text).type not in _KIND_OF_TYPE
     except ValueError:
-        is_open = False  # no id at all: that is told apart
+        is_open = False  # no id at all has a fault of its own
     if is_open:
         told = _wrong(
             "expected purchased_product as the type, which goes to chargeOffers, or "
@@ -590,7 +590,7 @@ def _doubts(job: OfferStatus) -> Iterator[str]:
 
 # ---------------------------------------------------------------------------- jobs to requests
 
-# SEND. The ids stand in the body as they are: a plus sign in a path or a form would be a blank.
+# SEND. The body has the ids as they are: a plus sign in a path or a form would be a blank.
 _HEADERS: Final = MappingProxyType(
     {"Content-Type": "application/json", "Accept": "application/json"}
 )
@@ -629,14 +629,14 @@ def _entity(s: OracleSettings, job: OfferStatus) -> EntityKey:
 _NOT_TWICE: Final = frozenset(
     {
         "notes",  # every request may write another note
-        "effective_date",  # it may lie in the past, and then change what was rated; no clock here
+        "effective_date",  # if it is in the past it changes what was rated; there is no clock here
         "extension",  # what it does is the site's own
     }
 )
 
 
 def _writes(_s: OracleSettings, job: OfferStatus) -> frozenset[str]:
-    """The status; what a row gives besides (a note, a date) no plain status makes up for."""
+    """The status. Other fields of a row (a note, a date) are not undone by a plain status."""
     others = job.model_fields_set & {"effective_date", "notes", "extension"}
     return frozenset({"/status", *(f"/{name}" for name in others)})
 
@@ -676,13 +676,13 @@ _HINTS: Final[Mapping[int, str]] = {
     401: "check auth and the credentials of the account; a site may have tokens of its own, which "
     "access_token takes",
     403: "check what the account's client or user may do in Billing Care",
-    404: "check base_url: the offers stand in the body, so it is the address that was not found",
+    404: "check base_url: the ids are in the body, so it is the address that was not found",
     _SERVER_ERROR: "check offer_id and kind, for Billing Care answers 500 to a wrong id and to an "
     "outage alike",
 }
 
 
-# OFFERS: where it was successful, 200 is returned with `true` in the response body
+# OFFERS: if it was successful, 200 is returned with `true` in the response body
 _CONFIRMATION: Final = Confirmation(
     words="200 with true",
     example=Reply(200, {}, b"true"),
@@ -721,7 +721,7 @@ def _is_true(reply: Reply) -> bool:
 
 
 def _may_be_one_row(answer: Answer) -> bool:
-    """Whether a row of a group may be to blame. 502, 503, 504 and silence speak of none."""
+    """Return whether a row of a group may be at fault. 502, 503, 504 and silence blame no row."""
     return (
         answer.verdict is Verdict.REJECTED
         or answer.http_status == _SERVER_ERROR
@@ -738,9 +738,9 @@ def _hint(answer: Answer, *, is_repeatable: bool) -> str:
 
 
 def _words(reply: Reply) -> str:
-    """The vendor's words: no source has an error's body, so the usual names are tried.
+    """The vendor's message: no source has an error's body, so the usual names are tried.
 
-    Empty where the words of HTTP are all that there is to say.
+    Empty if the body has no message.
 
     >>> _words(Reply(500, {}, b'{"error": {"message": "no such offer"}}'))
     'no such offer'
@@ -761,8 +761,8 @@ def _is_page(reply: Reply) -> bool:
     return "html" in kind or _HTML.search(reply.body[:1000]) is not None
 
 
-# ------------------------------------------------------------------------ plans and taking back
-# We found no page that shows how the status of a purchased offer is read: rows say what it was.
+# ------------------------------------------------------------------------------- plans and undo
+# We found no page that shows how to read the status of a purchased offer: rows state it.
 
 
 def _stated(_s: OracleSettings, job: OfferStatus) -> State | None:
@@ -775,7 +775,7 @@ def _state_differences(_s: OracleSettings, wanted: State, found: State) -> tuple
 
 
 def _inverse(_s: OracleSettings, job: OfferStatus, state: State) -> OfferStatus | None:
-    """The status alone goes back: a note stays written, and a date of effect is not undone."""
+    """The job that restores the status alone: a note and a date of effect are not undone."""
     was = state.fields.get("status")
     if was is None or job.status == "canceled":  # canceled is final (inferred)
         return None
@@ -793,8 +793,8 @@ OFFER_STATUS: Final = Operation(
     job_type=OfferStatus,
     entity_kind="purchased-offer",
     replaces=False,
-    # No source has numbers: on-premises, so the capacity is the site's. A guess on the careful
-    # side; a call may run through rating, hence the long wait.
+    # No source has numbers: on-premises, so the capacity is the site's. A cautious guess; a call
+    # may run through rating, hence the long timeout.
     defaults=Defaults(quota=("5/s",), in_flight=4, timeout_s=120.0),
     entity=_entity,
     encode=_encode,
@@ -804,7 +804,7 @@ OFFER_STATUS: Final = Operation(
     repeatable=_repeatable,
     repeat_note=(
         "harmless for a status alone (inferred: an offer that has it already keeps it); not with "
-        "notes, effective_date (it may lie in the past) or extension, and not for canceled"
+        "notes, effective_date (it may be in the past) or extension, and not for canceled"
     ),
     irreversible=_irreversible,
     batch_key=_batch_key,
@@ -817,7 +817,7 @@ OFFER_STATUS: Final = Operation(
         inverse=_inverse,
         stated=_stated,
         gap=lambda _s: (
-            "we found no page that shows how an offer's status is read: nothing is compared, "
+            "we found no page that shows how to read an offer's status: nothing is compared, "
             "and a change by somebody else goes unnoticed"
         ),
     ),

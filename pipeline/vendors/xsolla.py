@@ -59,7 +59,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.model.complaints import matching, number, plainly, wrong
+from pipeline.model.validation import matching, number, plain_errors, value_error
 from pipeline.vendors.kit import compare
 from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
@@ -94,7 +94,7 @@ from pipeline.vendors.kit.json_values import EXPECTED, is_json
 
 
 class XsollaSettings(VendorSettings):
-    """What an account at Xsolla needs.
+    """Settings of an account at Xsolla.
 
     Other `projects` need `merchant_id`, because an API key that goes with a project's own number
     opens that project only.
@@ -137,9 +137,9 @@ _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "
 
 
 def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-    found = plainly(value, inner, no_places=_NO_PLACES)
+    found = plain_errors(value, inner, no_places=_NO_PLACES)
     if not is_json(found):  # what no source names has no other check
-        raise wrong(EXPECTED)
+        raise value_error(EXPECTED)
     return found
 
 
@@ -157,7 +157,7 @@ def _id_number(value: Any) -> int:
         value = int(value)
     if type(value) is int and -_LARGEST <= value <= _LARGEST:
         return value
-    raise wrong("expected a whole number of at most 64 bits, as in 111425")
+    raise value_error("expected a whole number of at most 64 bits, as in 111425")
 
 
 @lru_cache(maxsize=4096)  # the dates of a file repeat
@@ -170,7 +170,7 @@ def _date(text: str | None) -> str | None:
     try:
         return None if text is None else compare.date_time(text)
     except ValueError as error:
-        raise wrong(f"expected {error}") from None
+        raise value_error(f"expected {error}") from None
 
 
 # ----------------------------------------------------------------- parts of the two bodies
@@ -179,11 +179,11 @@ _LOCALE = re.compile(r"[a-z]{2}-[A-Z]{2}")
 
 
 def _locales(name: dict[str, str]) -> dict[str, str]:
-    # The pattern stands in the description of BONUS and COUPON ("must be made of pairs whose key
+    # The pattern is in the description of BONUS and COUPON ("must be made of pairs whose key
     # is a locale of the form"), not in their schema; it refuses, because both say so.
     others = [key for key in name if not _LOCALE.fullmatch(key)]
     if others:
-        told = wrong("expected a locale, as en-US or de-DE")
+        told = value_error("expected a locale, as en-US or de-DE")
         details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in others]
         raise ValidationError.from_exception_data("name", details)
     return name
@@ -198,14 +198,14 @@ _open = with_config(ConfigDict(extra="allow", strict=True))
 
 @_open
 class Item(TypedDict, total=False):
-    """What must be in the cart (BONUS condition); no source marks `sku` as required."""
+    """An item that must be in the cart (BONUS condition); no source marks `sku` as required."""
 
     sku: Text
 
 
 @_open
 class Reward(TypedDict, total=False):
-    """What is given (BONUS, COUPON bonus); `quantity` is 1 where it is left out."""
+    """A reward (BONUS, COUPON bonus); `quantity` is 1 if it is left out."""
 
     sku: Text
     quantity: Number
@@ -275,7 +275,7 @@ AttributeConditions = Annotated[  # BONUS, SPEC: one of three lists, each of one
 
 _TIME = r"((0[0-9]|1[0-9]|2[0-3]):00:00)(\+|-)(0[0-9]|1[0-9]|2[0-3]):([0-5][0-9])"
 _WHOLE_TIME = re.compile(_TIME, re.ASCII)
-# SPEC; without anchors, so that what stands around it only warns, see `_doubts`
+# SPEC; without anchors, so that text around a match only warns, see `_doubts`
 Time = Annotated[Text, matching(_TIME, "a full hour with its offset, as in 11:00:00+03:00")]
 
 
@@ -405,14 +405,14 @@ def _short_ids(text: str) -> list[int]:
 # ----------------------------------------------------------------------------------- the jobs
 
 ABSENT: Any = None
-"""Stands where a row gives no value; `model_fields_set` tells it from null."""
+"""The value of a field that a row leaves out; `model_fields_set` distinguishes it from null."""
 
 ProjectId = Annotated[
     int,
     BeforeValidator(_id_number),
     Cell(
         CellKind.ID,
-        help="The project, where it is not the account's own; one of its `projects`.",
+        help="The project, if it is not the account's own; one of its `projects`.",
         example="44056",
     ),
 ]
@@ -546,7 +546,7 @@ class BonusPromotion(UpdateJob):
 def _external_id(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
     if text in ("", ".", ".."):
-        raise wrong("expected the id of a coupon, for example coupon_44056_1")
+        raise value_error("expected the id of a coupon, for example coupon_44056_1")
     return text
 
 
@@ -554,7 +554,7 @@ class Coupon(UpdateJob):
     """A coupon that gives items. Required, and what may be null: COUPON.
 
     `external_id` is an integer by COUPON and SPEC, whose example is the text `coupon_44056_1`: it
-    is text. `attribute_conditions` stands in SPEC only.
+    is text. `attribute_conditions` is in SPEC only.
     """
 
     external_id: Annotated[
@@ -601,7 +601,7 @@ def _warn(job: UpdateJob) -> tuple[str, ...]:
 
 
 def _doubts(given: Mapping[str, Any]) -> Iterator[str]:
-    # what a row does not give stands here as None, which raises no doubt
+    # a field that the row leaves out is None here, which raises no doubt
     if given.get("promotion_id", 1) <= 0:
         yield "promotion_id: ids are positive"
     if given.get("price_conditions") and given.get("condition"):
@@ -662,7 +662,7 @@ def _doubts_about_attributes(conditions: Sequence[Mapping[str, Any]]) -> Iterato
 def _doubts_about_time(given: Mapping[str, Any]) -> Iterator[str]:
     start, end = given.get("date_start"), given.get("date_end")
     if start and end:
-        # the sample of COUPON has one moment twice, and no source asks for an order
+        # the sample of COUPON has one moment twice, and no source requires an order
         begins, ends = map(datetime.fromisoformat, (start, end))
         if ends < begins:
             yield "date_end: before date_start"
@@ -735,16 +735,16 @@ _SHOWN_MESSAGE_CHARS = 500
 
 # ERRORS: 1101 service unavailable or timed out, 1103 error of a third-party service.
 # SPEC: 9502 the promotion service could not be read, 9505 the update failed inside it; that these
-# may pass is inferred. With any other code beside them the refusal stands, and with a 404 whatever
-# the codes: what is not there now is not there later.
+# may pass is inferred. With any other code besides them the update is refused, and with a 404
+# whatever the codes: an entity that is missing now is missing later.
 _PASSING: Final = (1101, 1103)
 _PASSING_422: Final = (9502, 9505)
-_OUTAGES: Final = (1101, 1103, 9505)  # their hints speak of nothing else
+_OUTAGES: Final = (1101, 1103, 9505)  # their hints are about outages only
 _MISCONFIGURED: Final = frozenset({1803})  # SPEC: wrong content type, the same for every row
 
 _HINTS: Final[Mapping[int, str]] = {
     1016: "the request was not read as UTF-8: send the row to Xsolla's support with its request id",
-    1020: "check api_key, and that it belongs to project_id (or to merchant_id, where that is set)",
+    1020: "check api_key, and that it belongs to project_id (or to merchant_id, if that is set)",
     1101: "Xsolla's service was not available: send the row again later",
     1102: "correct the row: Xsolla names the field in its message",
     1103: "a service behind Xsolla failed: send the row again later",
@@ -770,8 +770,8 @@ _HARMLESS = "it may have been applied; sending the row again is harmless: it rep
 def _refusal(reply: Reply) -> int | None:
     """The status of an error body (seeds, SPEC) in a 2xx; a code of errors alone refuses the row.
 
-    A code that may stand for an outage refuses nothing: the update is in doubt. Beside a 404 none
-    does, see `_PASSING`.
+    A code that may mean an outage refuses nothing: the update is in doubt. With a 404 no code means
+    an outage, see `_PASSING`.
 
     >>> _refusal(Reply(200, {}, b'{"statusCode": 422, "errorCode": 1102, "errorMessage": "no"}'))
     422
@@ -851,7 +851,7 @@ def _codes(body: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _code(codes: tuple[int, ...], bracket: re.Match[str] | None) -> str:
-    """Both codes as Xsolla writes them: `0401-1020` where they agree, else `0401-9802/4001`."""
+    """Both codes as Xsolla writes them: `0401-1020` if they agree, else `0401-9802/4001`."""
     written = f"{bracket[1]}-{bracket[2]}" if bracket and int(bracket[2]) else ""
     others = [str(code) for code in codes if not bracket or code != int(bracket[2])]
     return "/".join(filter(None, (written, *others)))
@@ -889,7 +889,7 @@ def _message(body: Mapping[str, Any]) -> str:
 
 # -------------------------------------------------------------------------------- reading back
 
-# COUPON, SPEC: default 10; whether an omitted limit means 10, none or unchanged is nowhere said
+# COUPON, SPEC: default 10; no source says if an omitted limit means 10, none or unchanged
 _REDEEM_LIMITS: Final = ("redeem_total_limit", "redeem_user_limit", "redeem_code_limit")
 _NEVER_NULL: Final = frozenset({"attribute_conditions", "limits", "excluded_promotions"})
 _NO_SUCH: Final = frozenset({9502, 9802})  # SPEC: no such promotion, no such coupon
@@ -898,7 +898,7 @@ _NO_SUCH: Final = frozenset({9502, 9802})  # SPEC: no such promotion, no such co
 def _state(
     fields: tuple[str, ...], key: str, s: XsollaSettings, job: Job, reply: Reply
 ) -> State | Missing | None:
-    """What a reply says of the job's entity; nothing where it names another one (SPEC)."""
+    """The state of the job's entity in a reply; None if the reply names another one (SPEC)."""
     named = None if reply.is_cut else json_object(reply.body).get(key)
     is_another = isinstance(named, str | int) and str(named) != _entity(s, job).id
     return None if is_another else _held(fields, reply)
@@ -914,7 +914,7 @@ def _held(fields: tuple[str, ...], reply: Reply) -> State | Missing | None:
     return State({n: v for n, v in held.items() if v is not None or n not in _NEVER_NULL})
 
 
-# SPEC: `limit` and `offset`, how many are allowed is nowhere said
+# SPEC: `limit` and `offset`; no source has their maximum
 _PAGE_ENTITIES: Final = 50
 
 
@@ -970,7 +970,7 @@ _SHAPES: Final[Mapping[str, Callable[[Any], Any]]] = {  # START: Xsolla may add 
 
 
 def _documented(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` without members that no source names: whether a read shows those, nobody says."""
+    """`fields` without members that no source names: no source says if a read returns them."""
     return {n: _SHAPES[n](v) if n in _SHAPES else v for n, v in fields.items()}
 
 
@@ -985,10 +985,10 @@ _reward: Final = compare.by_member(quantity=lambda count: 1 if count is None els
 _MEANINGS: Final[Mapping[str, compare.Meaning]] = {
     "date_start": compare.moment,
     "date_end": compare.moment,
-    # a cart has no order, but may hold a thing twice. null is any purchase (BONUS); what an empty
-    # list is, nobody says: something else
+    # a cart has no order, but may hold an item twice. null is any purchase (BONUS); no source says
+    # what an empty list is: not equal to null
     "condition": compare.bag_of(),
-    # gifts have no order either, and no list of them and an empty one both give nothing
+    # rewards have no order either, and no list and an empty list both give nothing
     "bonus": compare.bag_of(_reward, is_empty_null=True),
     # every condition must hold, in whatever order: BONUS of prices, inferred of attributes
     "price_conditions": compare.set_of(compare.by_member(value=compare.number)),
@@ -1009,7 +1009,7 @@ def _differences(_s: XsollaSettings, job: Job, state: State) -> tuple[Difference
     )
 
 
-# ------------------------------------------------------------------------ plans and taking back
+# ------------------------------------------------------------------------------- plans and undo
 
 
 def _after(_s: XsollaSettings, job: Job, _state: State) -> State:
@@ -1025,7 +1025,7 @@ def _state_differences(
 
 
 def _merge(_s: XsollaSettings, job: Job, state: State) -> Job:
-    """The row laid over the state: maps by key, all else as a whole; null and [] are values."""
+    """The row merged into the state: maps by key, all else as a whole; null and [] are values."""
     given = job.given()
     held: dict[str, Any] = dict(state.fields)
     for name in ("name", "limits"):
@@ -1065,19 +1065,19 @@ def _probe(s: XsollaSettings) -> Request:
 
 
 def _probed(_s: XsollaSettings, reply: Reply) -> Probed | None:
-    """Whether version 2 still answers: V3 describes its successor, and no source names an end."""
+    """Judge if version 2 still answers: V3 describes its successor, and no source names an end."""
     if reply.status in _GONE or reply.status // 100 == 3:  # noqa: PLR2004 - the class of redirects
         return Probed(
             f"version 2 of the API does not answer for this project (HTTP {reply.status})",
             "Check base_url and project_id. If both are right, Xsolla has ended version 2: ask its "
-            "support, and send nothing until this program speaks a later one",
+            "support, and send nothing until this program supports a later one",
             is_fault=True,
         )
     if reply.status != 200:  # noqa: PLR2004
         return None
     if reply.is_cut or not json_object(reply.body):
         return Probed(
-            "what answers at base_url is not version 2 of the API: no JSON object came",
+            "the server at base_url is not version 2 of the API: its reply is not a JSON object",
             "Check base_url",
             is_fault=True,
         )
@@ -1092,11 +1092,11 @@ def _probed(_s: XsollaSettings, reply: Reply) -> Probed | None:
 
 
 def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[XsollaSettings, Any]:
-    """What both operations have alike, and what is a job type's own."""
+    """An operation: what both have in common, and the job type's `own` parts."""
     return Operation(
         job_type=job_type,
         replaces=True,
-        # No source has numbers (SPEC: no 429, no Retry-After): a guess on the careful side
+        # no source has numbers (SPEC: no 429, no Retry-After): a cautious guess
         defaults=Defaults(quota=("10/s",), in_flight=8, timeout_s=30.0),
         entity=_entity,
         encode=_encode,

@@ -1,7 +1,7 @@
-"""What lies in `.processing` and is no claim of ours: an earlier version kept its notes there.
+"""Adopts files in `.processing` that belong to no known claim: an earlier version kept notes there.
 
-Whoever may drop files may write such notes too. So what lies there counts as dropped, and its note
-is a hint that is believed as far as the registry of runs confirms it.
+Whoever may drop files may write such notes too. So a file there counts as dropped, and its note is
+a hint that counts only as far as the registry of runs confirms it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import stat
 from contextlib import suppress
 from pathlib import PurePath
 
-from pipeline.watch.folders import names_in, open_file, opened, seen
+from pipeline.watch.folders import names_in, open_file, opened, stat_of
 from pipeline.watch.settling import MARKER, is_candidate, is_hidden
 
 _NOTE = "claim.json"
@@ -23,9 +23,9 @@ _RUN = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
 def adoptable(processing: int, known: set[str]) -> list[tuple[str, str]]:
-    """Folder and name of files in an open `.processing`, but for those in folders that are known.
+    """Return folder and name of the files in an open `.processing`, without `known` folders.
 
-    Raises OSError where it cannot be read.
+    Raises OSError if it cannot be read.
     """
     found = []
     for folder in names_in(processing):
@@ -33,7 +33,7 @@ def adoptable(processing: int, known: set[str]) -> list[tuple[str, str]]:
             continue
         with suppress(OSError), opened(folder, at=processing) as inside:
             for name in names_in(inside):
-                facts = seen(name, at=inside)
+                facts = stat_of(name, at=inside)
                 is_file = facts is not None and not stat.S_ISDIR(facts.st_mode)
                 if is_file and is_candidate(name):
                     found.append((folder, name))
@@ -41,11 +41,9 @@ def adoptable(processing: int, known: set[str]) -> list[tuple[str, str]]:
 
 
 def noted_by_earlier_version(folder: int) -> tuple[PurePath | None, str]:
-    """Which file its note names, below the drop folder, and which run; None and empty if it
-    names none.
+    """Return the file that an earlier version's note names, below the drop folder, and the run.
 
-    Both are hints of unknown origin. Of a note that is nested too deeply to be read, as of any that
-    makes no sense, nothing is believed.
+    None and empty if there is no valid note. Both are hints of unknown origin.
     """
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         file = open_file(_NOTE, at=folder)
@@ -56,14 +54,14 @@ def noted_by_earlier_version(folder: int) -> tuple[PurePath | None, str]:
         run = str(noted["run"])
         run = run if _RUN.fullmatch(run) else ""
         path = PurePath(noted["file"])
-        return (path if _is_sound(path) else None), run
+        return (path if _is_valid(path) else None), run
     return None, ""
 
 
-def _is_sound(path: PurePath) -> bool:
-    r"""Whether a file of the drop folder may be called so.
+def _is_valid(path: PurePath) -> bool:
+    r"""Return whether a dropped file may have this path below the drop folder.
 
-    >>> [_is_sound(PurePath(each)) for each in ("op/a.csv", "../a.csv", "/a.csv", "\0/b", "\ud800")]
+    >>> [_is_valid(PurePath(each)) for each in ("op/a.csv", "../a.csv", "/a.csv", "\0/b", "\ud800")]
     [True, False, False, False, False]
     """
     if not path.parts or path.is_absolute() or "\0" in str(path):
@@ -76,8 +74,9 @@ def _is_sound(path: PurePath) -> bool:
 
 
 def remove_leftovers(processing: int, folder: str) -> None:
-    """Remove what an earlier version put beside a file that was adopted, and the folder if that
-    was all. Raises OSError where more is left.
+    """Remove the earlier version's files beside an adopted file, then the folder.
+
+    Raises OSError if the folder holds anything else.
     """
     with opened(folder, at=processing) as inside:
         markers = [name for name in names_in(inside) if name.endswith(MARKER)]

@@ -1,13 +1,13 @@
-"""Files on their way through the drop folder: claimed by one rename, put away by another.
+"""Moves files through the drop folder: one rename claims a file, another one ends the claim.
 
     inputs/<operation>/a.csv
     inputs/<operation>/.processing/<claim>/a.csv    while it is sent
     inputs/<operation>/.done/<claim>/a.csv          with a link `report`
     inputs/<operation>/.failed/<claim>/a.csv        with `reason.txt`
 
-Whoever may drop files may change any of these at any moment, so nothing of it is believed: which
-files were taken, and which runs were prepared for them, stands in `notes`. A process may be killed
-at any point: whoever comes next finds the file in one place, and knows how far it is.
+Whoever may drop files may change any of these at any moment, so none of it is trusted: `notes`
+records which files were claimed and which runs were prepared for them. A process may be killed at
+any point: the next one finds the file in one place and knows its progress.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.watch.folders import (
     opened,
     opened_below,
     remove_tree,
-    seen,
+    stat_of,
     write_new,
 )
 from pipeline.watch.names import safe_name
@@ -57,16 +57,16 @@ REPORT, REASON = "report", "reason.txt"
 
 
 class Drops:
-    """The drop folder. One process at a time may take files: whoever holds `lock`.
+    """The drop folder. Only the process that holds `lock` may claim files.
 
-    inputs   the folder
-    state    where it stands which files were taken: not in `inputs`, nor writable to droppers
-    without  folders in it that are none of its business
-    letters  draws the end of a claim's name
-    troubles  what could not be looked into the last time, and why
+    inputs    the folder
+    state     the folder of the records; outside `inputs`, and not writable for droppers
+    without   folders in `inputs` to ignore
+    letters   returns random letters for the end of a claim's name
+    problems  paths that the last scan could not read, with the reason
 
-    Raises RunAborted where the folder as a whole cannot be used, or the record of what was taken;
-    DropError where one file, or one folder in it, cannot be used as it is.
+    Raises RunAborted if the folder as a whole, or its records, cannot be used, and DropError if one
+    file or one folder in it cannot be used.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Drops:
         letters: Callable[[], str],
     ) -> None:
         self.inputs = inputs
-        self.troubles: dict[Path, str] = {}
+        self.problems: dict[Path, str] = {}
         self._not_adopted: dict[Path, str] = {}
         self._without = without
         self._letters = letters
@@ -90,17 +90,17 @@ class Drops:
         self._notes = Notes(state, inputs)
         self.lock = Lock(state / LOCK)
 
-    # What lies there...
+    # Scanning...
 
-    def looks(self) -> Iterator[ObservedFile]:
-        """Files that are to be sent, complete or not."""
-        walk = FolderScan(self.inputs, is_left_out=self._without.__contains__)
+    def files(self) -> Iterator[ObservedFile]:
+        """Yield the files to send, complete or not."""
+        scan = FolderScan(self.inputs, is_left_out=self._without.__contains__)
         with self._root() as root:
-            yield from walk.looks(root)
-        self.troubles = walk.troubles | self._not_adopted
+            yield from scan.files(root)
+        self.problems = scan.problems | self._not_adopted
 
     def is_being_written(self, file: Path) -> bool:
-        """Whether some process has the file open for writing, as far as the system tells."""
+        """Return whether some process has the file open for writing; False if unknown."""
         with suppress(OSError), self._folder(file.parent) as folder:
             descriptor = open_file(file.name, at=folder)
             try:
@@ -110,12 +110,12 @@ class Drops:
         return False
 
     def check(self) -> None:
-        """Raise RunAborted where the drop folder is gone, or is another one."""
+        """Raise RunAborted if the drop folder is gone or was replaced."""
         with self._root():
             pass
 
-    def last_came(self, folder: str) -> datetime | None:
-        """When the last file was taken from this folder; None where none is known."""
+    def last_arrival(self, folder: str) -> datetime | None:
+        """The time of the last claim from this folder; None if none is known."""
         names: list[str] = []
         for kind in (PROCESSING, DONE, FAILED):
             with suppress(OSError), self._folder(self.inputs / folder, kind) as found:
@@ -125,7 +125,7 @@ class Drops:
 
     @contextmanager
     def _root(self) -> Iterator[int]:
-        """The drop folder, as long as it is the one that it was."""
+        """Open the drop folder. Raises RunAborted if it was replaced."""
         with ExitStack() as stack:
             try:
                 root = stack.enter_context(opened(self.inputs))
@@ -140,29 +140,29 @@ class Drops:
 
     @contextmanager
     def _folder(self, folder: Path, *names: str) -> Iterator[int]:
-        """A folder in the drop folder. Raises OSError."""
+        """Open a folder in the drop folder. Raises OSError."""
         with (
             self._root() as root,
             opened_below(root, (*folder.relative_to(self.inputs).parts, *names)) as found,
         ):
             yield found
 
-    # Taking...
+    # Claiming...
 
     def claim(self, file: Path, now: datetime) -> Claim | None:
-        """Take a file; None where it is gone. Raises DropError where it cannot be moved."""
+        """Claim a file; None if it is gone. Raises DropError if it cannot be moved."""
         claim = Claim(
             name=claim_name(now, self._letters()),
             file=file,
             home=self.home(file),
             stored=safe_name(file.name),
         )
-        return self._taken(claim, file)
+        return self._claim(claim, file)
 
-    def _taken(self, claim: Claim, file: Path) -> Claim | None:
+    def _claim(self, claim: Claim, file: Path) -> Claim | None:
         try:
             with self._folder(file.parent) as source:
-                found = seen(file.name, at=source)
+                found = stat_of(file.name, at=source)
                 if found is None:
                     return None
                 claim = replace(claim, before=FileIdentity.of(found))
@@ -182,7 +182,7 @@ class Drops:
             try:
                 with opened(claim.name, at=processing) as folder:
                     os.rename(name, claim.stored, src_dir_fd=source, dst_dir_fd=folder)
-                    with suppress(OSError):  # there is none, or it stays: it says nothing more
+                    with suppress(OSError):  # no marker, or it stays without effect
                         _rename(f"{name}{MARKER}", f"{claim.stored}{MARKER}", source, folder)
             except OSError:
                 with suppress(OSError):
@@ -196,48 +196,48 @@ class Drops:
         return why_not_taken(file, home, error, facts)
 
     def home(self, file: Path) -> Path:
-        """The operation's folder that a file was dropped in, however deep; else the drop folder."""
+        """The operation's folder that contains a file at any depth; else the drop folder."""
         first, *rest = file.relative_to(self.inputs).parts
         return self.inputs / first if rest else self.inputs
 
     def _homes(self) -> Iterator[Path]:
-        """Folders in which files are claimed and put away."""
+        """Yield the folders that may have a `.processing`."""
         yield self.inputs
         with self._root() as root:
             for name in names_in(root):
                 path = self.inputs / name
-                found = seen(name, at=root)
+                found = stat_of(name, at=root)
                 is_folder = found is not None and stat.S_ISDIR(found.st_mode)
                 if is_folder and not is_hidden(name) and path not in self._without:
                     yield path
 
-    def left(self) -> list[Claim]:
-        """What an earlier process took and did not put away, oldest first.
+    def unfinished(self) -> list[Claim]:
+        """Return the claims of earlier processes that did not end, oldest first.
 
-        Of a claim that the process was killed in before it had the file nothing is left. What lies
-        in `.processing` and is no claim of ours is taken as if it were dropped now.
+        A claim whose process was killed before it moved the file is forgotten. Files in
+        `.processing` that belong to no recorded claim are claimed as if they were dropped now.
         """
-        noted = self._notes.all()
-        found = [claim for claim in noted if self._is_left(claim)]
-        found += self._adopted({claim.name for claim in noted})
+        recorded = self._notes.all()
+        found = [claim for claim in recorded if self._is_unfinished(claim)]
+        found += self._adopted({claim.name for claim in recorded})
         return sorted(found, key=lambda claim: claim.name)
 
-    def _is_left(self, claim: Claim) -> bool:
-        """Whether there is something to do for it; forgets it if not."""
-        if self._lies_in(claim, PROCESSING, claim.stored):
+    def _is_unfinished(self, claim: Claim) -> bool:
+        """Return whether a claim needs work; forget it if not."""
+        if self._is_in(claim, PROCESSING, claim.stored):
             return True
-        is_away = any(self._lies_in(claim, kind) for kind in (DONE, FAILED))
-        if claim.run and not is_away:
-            return True  # somebody took the file away; its run is carried on all the same
+        is_moved = any(self._is_in(claim, kind) for kind in (DONE, FAILED))
+        if claim.run and not is_moved:
+            return True  # somebody removed the file; its run is resumed all the same
         with suppress(OSError), self._folder(claim.home, PROCESSING) as processing:
             os.rmdir(claim.name, dir_fd=processing)
         self._notes.forget(claim)
         return False
 
-    def _lies_in(self, claim: Claim, kind: str, *names: str) -> bool:
+    def _is_in(self, claim: Claim, kind: str, *names: str) -> bool:
         path = (kind, claim.name, *names)
         with suppress(OSError), self._folder(claim.home, *path[:-1]) as folder:
-            return seen(path[-1], at=folder) is not None
+            return stat_of(path[-1], at=folder) is not None
         return False
 
     def _adopted(self, known: set[str]) -> Iterator[Claim]:
@@ -261,19 +261,19 @@ class Drops:
         claim = None
         with suppress(OSError, DropError):
             with self._folder(place) as found:
-                noted, run = noted_by_earlier_version(found)
-            file = home / name if noted is None else self.inputs / noted
-            is_believed = file.name == name and self.home(file) == home
+                path, run = noted_by_earlier_version(found)
+            file = home / name if path is None else self.inputs / path
+            is_valid = file.name == name and self.home(file) == home
             claim = Claim(
                 name=claim_name(min(time_of(folder) or now, now), self._letters()),
-                file=file if is_believed else home / name,
+                file=file if is_valid else home / name,
                 home=home,
                 stored=safe_name(name),
                 run=run,
                 is_again=True,
                 is_adopted=True,
             )
-            claim = self._taken(claim, place / name)
+            claim = self._claim(claim, place / name)
             with self._folder(home, PROCESSING) as processing:
                 remove_leftovers(processing, folder)
         return claim
@@ -281,22 +281,21 @@ class Drops:
     # Reading...
 
     def read(self, claim: Claim) -> Claim:
-        """The same claim, with the SHA-256 of the file as it is now.
+        """Return the claim with the digest and identity of the file as it is now.
 
-        Raises InputError where it is not to be read: a link, a pipe, without permission;
-        RunAborted where there is no room for a copy.
+        Raises InputError if the file must not or cannot be read (a link, a pipe, no permission),
+        and RunAborted if there is no space for a copy.
         """
         with self._claimed(claim) as folder, opened_claim(folder, claim) as file:
             facts = FileIdentity.of(os.fstat(file))
-            check_room(self._notes.folder, facts.size_bytes)  # or reading it is a waste of time
+            check_room(self._notes.folder, facts.size_bytes)  # before the time is spent on reading
             return replace(claim, sha256=digest(file, claim), read=facts)
 
     @contextmanager
     def copy(self, claim: Claim) -> Iterator[tuple[Path, Claim]]:
-        """A copy of the file that nobody else can change, while the block runs, and the claim with
-        what was read.
+        """Make a copy that nobody else can change, for the block; yield it and the claim as read.
 
-        Raises InputError as `read` does, and where the file is not what was read before.
+        Raises InputError as `read` does, and if the file changed since it was read before.
         """
         target = self._notes.place(claim) / claim.stored
         try:
@@ -308,44 +307,44 @@ class Drops:
 
     @contextmanager
     def _claimed(self, claim: Claim) -> Iterator[int]:
-        """The folder of a claimed file. Raises InputError where it is gone."""
+        """Open the folder of a claimed file. Raises InputError if it is gone."""
         with ExitStack() as stack:
             try:
                 folder = self._folder(claim.home, PROCESSING, claim.name)
                 found = stack.enter_context(folder)
             except OSError as error:
-                raise refused(claim, f"it was taken away after it was claimed: {error}") from error
+                raise refused(claim, f"it was removed after it was claimed: {error}") from error
             yield found
 
     def change_of(self, claim: Claim) -> str:
-        """How the file differs from what was read of it; empty where it does not."""
+        """How the file differs from what was read; empty if it does not."""
         try:
             folder = self._folder(claim.home, PROCESSING, claim.name)
             with folder as found:
                 return compared(found, claim)
         except OSError:
-            return "it is gone now"
+            return "it is gone"
 
-    def note_run(self, claim: Claim, run: str) -> Claim:
-        """Remember which run was prepared for it, before anything of that is sent."""
+    def record_run(self, claim: Claim, run: str) -> Claim:
+        """Record the run that was prepared for a claim, before any of its rows is sent."""
         noted = with_run(claim, run)
         self._notes.write(noted)
-        # nor may the loss of power bring the file back to where it was dropped
+        # a loss of power must not move the file back either
         for folder in (claim.home / PROCESSING, claim.file.parent):
             with suppress(OSError), self._folder(folder) as found:
                 os.fsync(found)
         return noted
 
-    def as_noted(self, claim: Claim) -> Claim:
-        """The same claim, with the run that was prepared for it meanwhile."""
+    def recorded(self, claim: Claim) -> Claim:
+        """Return the claim as recorded, with the run that was prepared for it meanwhile."""
         return self._notes.get(claim.name) or claim
 
-    # Putting away...
+    # Ending a claim...
 
     def give_back(self, claim: Claim) -> bool:
-        """Put the file back to where it was dropped: nothing of it was sent.
+        """Move the file back to where it was dropped, because nothing of it was sent.
 
-        False where another of that name came meanwhile: it stays claimed for the next start.
+        Returns False if another file has taken its name: it stays claimed for the next start.
         """
         with dropped(claim.file):
             with (
@@ -364,21 +363,21 @@ class Drops:
         return True
 
     def done(self, claim: Claim, report: Path) -> Path:
-        """Put the file away: what became of it stands in `report`. Gives back where it lies."""
-        return self._away(claim, DONE, report, "")
+        """Move the file to `.done`, with a link to its report; return its new path."""
+        return self._move_out(claim, DONE, report, "")
 
-    def set_aside(self, claim: Claim, reason: str, report: Path | None = None) -> Path:
-        """Put the file away with the reason why it was not sent, or not all of it."""
-        return self._away(claim, FAILED, report, reason)
+    def quarantine(self, claim: Claim, reason: str, report: Path | None = None) -> Path:
+        """Move the file to `.failed`, with the reason; return its new path."""
+        return self._move_out(claim, FAILED, report, reason)
 
-    def _away(self, claim: Claim, kind: str, report: Path | None, reason: str) -> Path:
+    def _move_out(self, claim: Claim, kind: str, report: Path | None, reason: str) -> Path:
         with (
             dropped(claim.file),
             self._folder(claim.home) as home,
             made(PROCESSING, at=home) as processing,
             made(kind, at=home) as target,
         ):
-            if seen(claim.name, at=processing) is None:  # somebody took it away
+            if stat_of(claim.name, at=processing) is None:  # somebody removed it
                 os.mkdir(claim.name, 0o755, dir_fd=processing)
             with opened(claim.name, at=processing) as folder:
                 if reason:
@@ -395,23 +394,23 @@ class Drops:
         return claim.home / kind / name / claim.stored
 
     def _free(self, name: str, folder: int) -> str:
-        """This name, or another where somebody made something of it."""
-        while seen(name, at=folder) is not None:
+        """Return this name, or another one if it is taken."""
+        while stat_of(name, at=folder) is not None:
             name = f"{name[:-LETTERS]}{self._letters()}"
         return name
 
     def prune(self, now: datetime, *, older_than: timedelta) -> int:
-        """Remove files that were done so long ago; how many. What was set aside stays."""
-        gone = 0
+        """Remove old files from `.done`; return their number. `.failed` is kept."""
+        removed = 0
         for home in self._homes():
             with suppress(OSError), self._folder(home, DONE) as done:
                 for name in names_in(done):
-                    taken = time_of(name)
-                    if taken is not None and taken < now - older_than:
-                        with suppress(OSError):  # one that stays keeps no other
+                    claimed = time_of(name)
+                    if claimed is not None and claimed < now - older_than:
+                        with suppress(OSError):  # the others are still removed
                             remove_tree(name, at=done)
-                            gone += 1
-        return gone
+                            removed += 1
+        return removed
 
 
 def _rename(name: str, new: str, source: int, target: int) -> None:
@@ -428,6 +427,6 @@ def _as_bytes(reason: str) -> bytes:
 
 def _unusable(inputs: Path, error: OSError) -> RunAborted:
     return RunAborted(
-        f"the drop folder cannot be used: {inputs}: {error.strerror}. Bring it back, correct its "
-        "permissions, or make room"
+        f"the drop folder cannot be used: {inputs}: {error.strerror}. Restore it, correct its "
+        "permissions, or free space"
     )

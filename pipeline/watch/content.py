@@ -1,4 +1,4 @@
-"""The bytes of a claimed file: read by descriptor, copied to a private place, compared."""
+"""The content of a claimed file: read by descriptor, copied to a private folder, compared."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pipeline.model import Fault, InputError
 from pipeline.store.disk_space import check_room
-from pipeline.watch.folders import is_open_for_writing, open_file, seen
-from pipeline.watch.notes import Claim, FileIdentity, told
+from pipeline.watch.folders import is_open_for_writing, open_file, stat_of
+from pipeline.watch.notes import Claim, FileIdentity, record_errors
 
 CHUNK_BYTES = 1 << 20
 _WHOLE = "Drop it again once it is complete"
@@ -21,8 +21,8 @@ _WHOLE = "Drop it again once it is complete"
 
 @contextmanager
 def opened_claim(folder: int, claim: Claim) -> Iterator[int]:
-    """A descriptor of the file in its claim's folder. Raises InputError where it is not read."""
-    found = seen(claim.stored, at=folder)
+    """Open the file in its claim's folder; yield a descriptor. Raises InputError if not allowed."""
+    found = stat_of(claim.stored, at=folder)
     if found is None:
         raise refused(claim, "it was taken away after it was claimed")
     if reason := refusal_of(claim.file.name, found):
@@ -38,23 +38,20 @@ def opened_claim(folder: int, claim: Claim) -> Iterator[int]:
 
 
 def refusal_of(name: str, found: os.stat_result) -> str:
-    """Why a file is not read at all; empty where it may be.
+    """Why a file must not be read; empty if it may be.
 
     >>> import os
     >>> refusal_of("a.csv", os.stat("/"))
-    'it is no regular file. Drop a file'
+    'it is not a regular file. Drop a file'
     """
     if any("\ud800" <= char <= "\udfff" for char in name):
         return "its name is not UTF-8. Rename it and drop it again"
     if stat.S_ISLNK(found.st_mode):
-        return "it is a link: what it leads to may change or lie anywhere. Drop the file itself"
+        return "it is a link, whose target may change or be anywhere. Drop the file itself"
     if not stat.S_ISREG(found.st_mode):
-        return "it is no regular file. Drop a file"
+        return "it is not a regular file. Drop a file"
     if found.st_nlink != 1:
-        return (
-            "it has another name elsewhere (a hard link), under which it may be changed. Drop a "
-            "copy"
-        )
+        return "it has a second name (a hard link), through which it may change. Drop a copy"
     return ""
 
 
@@ -64,19 +61,19 @@ def refused(claim: Claim, what: str) -> InputError:
 
 
 def digest(file: int, claim: Claim) -> str:
-    """The SHA-256 of an open file, hexadecimal. Raises InputError where it cannot be read."""
+    """The SHA-256 of an open file, hexadecimal. Raises InputError if it cannot be read."""
     return _read_whole(file, claim, None)
 
 
 def copy_to(target: Path, file: int, claim: Claim) -> Claim:
-    """Copy an open file: the claim, with what was read.
+    """Copy an open file; return the claim with the digest and identity of what was read.
 
-    Raises InputError where the file is not what `claim` says that was read, or changes meanwhile;
-    RunAborted where the copy cannot be written.
+    Raises InputError if the file differs from what `claim` recorded or changes while it is read,
+    and RunAborted if the copy cannot be written.
     """
     before = FileIdentity.of(os.fstat(file))
     check_room(target.parent, before.size_bytes)
-    with told(target):
+    with record_errors(target):
         target.unlink(missing_ok=True)
         copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -111,15 +108,15 @@ def _read_whole(file: int, claim: Claim, copy: int | None) -> str:
 
 
 def compared(folder: int, claim: Claim) -> str:
-    """How the file in this folder differs from what was read of it; empty where it does not.
+    """How the file in this folder differs from what was read; empty if it does not.
 
-    What was read before that was on record (by an earlier version) is not compared.
+    A file that an earlier version read without recording its identity is not compared.
     """
     if claim.read is None:
         return ""
-    found = seen(claim.stored, at=folder)
+    found = stat_of(claim.stored, at=folder)
     if found is None:
-        return "it is gone now"
+        return "it is gone"
     try:
         file = open_file(claim.stored, at=folder)
     except OSError:
@@ -130,27 +127,27 @@ def compared(folder: int, claim: Claim) -> str:
         if is_open_for_writing(file):
             return "another process has it open for writing"
     except InputError:
-        return "it cannot be read any more"
+        return "it can no longer be read"
     finally:
         os.close(file)
     return difference(claim.read, facts, is_same_content=sha256 == claim.sha256)
 
 
 def difference(read: FileIdentity, now: FileIdentity, *, is_same_content: bool) -> str:
-    """In words; empty where there is none.
+    """The difference of a file from what was read, in words; empty if there is none.
 
     >>> read = FileIdentity(1, 2, size_bytes=100, modified_ns=5, changed_ns=5)
     >>> difference(read, FileIdentity(1, 2, 200, 7, 7), is_same_content=False)
-    'it has more now'
+    'it is longer now'
     >>> difference(read, FileIdentity(1, 2, 100, 5, 9), is_same_content=True)
     ''
     """
     if now.size_bytes > read.size_bytes:
-        return "it has more now"
+        return "it is longer now"
     if now.size_bytes < read.size_bytes:
-        return "it has less now"
+        return "it is shorter now"
     if not is_same_content:
-        return "it has other content now"
+        return "its content is different now"
     if (now.device, now.inode) != (read.device, read.inode):
         return "it is another file now"
     return "" if now.modified_ns == read.modified_ns else "it was written to again"

@@ -1,6 +1,6 @@
-"""What a watcher stands on as a whole: the drop folder, the ledger's folder, the reports.
+"""The folders that a watcher depends on: the drop folder, the ledger's folder, the reports.
 
-Only a fault of these stops it. Anything else is the fault of one file, and the others go on.
+Only a fault of these stops a watcher. Any other fault concerns one file, and the others continue.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.watch.claims import Drops
 
 
 class KnownFolders:
-    """The folders of a configuration, as they were when it was made."""
+    """The folders of a configuration, compared with how they were at first."""
 
     def __init__(self, drops: Drops, config: Config) -> None:
         self._drops = drops
@@ -24,7 +24,7 @@ class KnownFolders:
         self._ledger: os.stat_result | None = None
 
     def check(self) -> None:
-        """Raise RunAborted where one of them was removed or replaced while it was in use."""
+        """Raise RunAborted if one of them was removed or replaced while in use."""
         self._drops.check()
         if not self._drops.lock.is_in_place():
             raise _gone(self._config.ledger_folder)
@@ -34,7 +34,7 @@ class KnownFolders:
         self._ledger = now
 
     def fault(self) -> str:
-        """Why nothing can be put on record, whichever file it is; empty where it can be."""
+        """Why no run can be recorded, whatever the file; empty if it can."""
         folder = self._config.ledger_folder
         if not folder.is_dir():
             return f"{folder} is gone"
@@ -66,6 +66,6 @@ def _stat(path: Path) -> os.stat_result | None:
 
 def _gone(path: Path) -> RunAborted:
     return RunAborted(
-        f"{path} was removed or replaced while it was in use: nothing more is sent, for it could "
-        "not be put on record. Bring it back as it was, then start again"
+        f"{path} was removed or replaced while it was in use: nothing more is sent, because it "
+        "could not be recorded. Restore it, then start again"
     )

@@ -1,4 +1,4 @@
-"""What happens in a drop folder. Values."""
+"""Events of a drop folder. Values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pipeline.watch.expected_files import Expectation
 
 @dataclass(frozen=True, slots=True)
 class FileTaken:
-    """A file is complete and was taken. `is_again`: an earlier process had taken it already."""
+    """A complete file was claimed.
+
+    is_again  True if an earlier process had claimed it already
+    """
 
     file: Path
     is_again: bool = False
@@ -20,9 +23,11 @@ class FileTaken:
 
 @dataclass(frozen=True, slots=True)
 class FileStarted:
-    """Rows of a file are about to be sent: `rows` per account; `invalid` ones are not.
+    """A run starts to send the rows of a file.
 
-    warnings  what is doubtful and stops nothing, such as an earlier run of the same content
+    rows      jobs per account
+    invalid   rows that are not sent
+    warnings  doubts that stop nothing, such as an earlier run of the same content
     """
 
     file: Path
@@ -34,9 +39,9 @@ class FileStarted:
 
 @dataclass(frozen=True, slots=True)
 class FileEnded:
-    """The run of a file came to its end; `place` is where the file lies now.
+    """The run of a file ended and the file was moved to `place`.
 
-    is_earlier  whether the run had sent the file before it was taken: now nothing was sent
+    is_earlier  True if the run had sent the file before it was claimed: nothing was sent now
     """
 
     file: Path
@@ -47,10 +52,11 @@ class FileEnded:
 
 @dataclass(frozen=True, slots=True)
 class FileQuarantined:
-    """A file of which nothing was sent, or not all, lies in `place`, with `reason` beside it.
+    """A file that was not sent, or not completely, was moved to `place`.
 
-    summary  of its run; None where there was none
-    safe     the reason without what stands in the file, for logs; empty where that is the same
+    reason   also written to a file beside it
+    summary  of its run; None if there was none
+    safe     the reason without values from the file, for logs; empty if that is the same
     """
 
     file: Path
@@ -62,7 +68,7 @@ class FileQuarantined:
 
 @dataclass(frozen=True, slots=True)
 class FileLeft:
-    """A file was taken and stays as it is until the next start, which goes on with it."""
+    """A claimed file stays as it is; the next start continues with it."""
 
     file: Path
     reason: str
@@ -70,7 +76,7 @@ class FileLeft:
 
 @dataclass(frozen=True, slots=True)
 class FileStuck:
-    """A file, or a folder, cannot be taken, looked into or put away. It stays as it is."""
+    """A file or folder cannot be read or moved. It stays as it is."""
 
     file: Path
     reason: str
@@ -78,7 +84,7 @@ class FileStuck:
 
 @dataclass(frozen=True, slots=True)
 class FileWaiting:
-    """A file has been complete for a while and is not taken yet."""
+    """A file has been complete for a while and is not claimed yet."""
 
     file: Path
     reason: str
@@ -86,14 +92,17 @@ class FileWaiting:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedFileMissing:
-    """Nothing came that was expected."""
+    """An expected file did not arrive in time."""
 
     expected: Expectation
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The folder was looked through; `waiting` files are not complete or wait for their turn."""
+    """The folder was scanned.
+
+    waiting  files that are not complete or not claimed yet
+    """
 
     waiting: int
 

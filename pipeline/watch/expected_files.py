@@ -1,4 +1,4 @@
-"""Files that have to come by a time of the day. Pure."""
+"""Files that are expected every day by a certain time. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """Every day, by `by`, a file is dropped in the folder `folder`."""
+    """A file is expected in `folder` every day before `by`."""
 
     folder: str
     by: time
@@ -23,7 +23,7 @@ class Expectation:
 
 
 def parse_expectation(text: str) -> Expectation:
-    """`xsolla.coupon by 03:00`. Raises ValueError where it is something else.
+    """Parse an expectation such as `xsolla.coupon by 03:00`. Raises ValueError for anything else.
 
     >>> str(parse_expectation("xsolla.coupon by 3:00"))
     'xsolla.coupon by 03:00'
@@ -51,22 +51,22 @@ def last_deadline(expected: Expectation, now: datetime) -> datetime:
 
 
 def is_late(
-    expected: Expectation, now: datetime, *, since: datetime, last_came: datetime | None
+    expected: Expectation, now: datetime, *, since: datetime, last_arrival: datetime | None
 ) -> bool:
-    """Whether nothing came in the day before the last deadline, nor after it.
+    """Return whether no file arrived in the day before the last deadline, nor after it.
 
-    since      when somebody began to look: an earlier deadline is nobody's matter
-    last_came  when the last file came; None where none is known
+    since         when watching began; earlier deadlines do not count
+    last_arrival  time of the last file; None if none is known
 
     >>> from datetime import UTC
     >>> three = parse_expectation("xsolla.coupon by 03:00")
     >>> began, now = datetime(2026, 5, 1, 12, tzinfo=UTC), datetime(2026, 5, 2, 3, 1, tzinfo=UTC)
-    >>> is_late(three, now, since=began, last_came=None)
+    >>> is_late(three, now, since=began, last_arrival=None)
     True
-    >>> is_late(three, now, since=began, last_came=datetime(2026, 5, 1, 3, 30, tzinfo=UTC))
+    >>> is_late(three, now, since=began, last_arrival=datetime(2026, 5, 1, 3, 30, tzinfo=UTC))
     False
     """
     deadline = last_deadline(expected, now)
     if deadline < since:
         return False
-    return last_came is None or last_came < deadline - _DAY
+    return last_arrival is None or last_arrival < deadline - _DAY

@@ -1,7 +1,7 @@
-"""Folders and files that others may change at any moment: opened by descriptor, through no link.
+"""Opens folders and files that others may change at any moment, by descriptor and never by a link.
 
-A path is looked up anew whenever it is used, so whoever may write to a folder of it decides where
-it leads. A descriptor stays with what was opened.
+A path is resolved again at every use, so whoever can write to one of its folders decides where it
+leads. A descriptor always refers to the file that was opened.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 MOST_LEVELS = 16
-"""Folders within folders. Each costs a descriptor while it is looked into."""
+"""Deepest nesting of folders. Each level costs a descriptor."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe makes nobody wait
+_FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe does not block
 
 
 @contextmanager
 def opened(name: str | Path, *, at: int | None = None) -> Iterator[int]:
-    """A descriptor of a folder while the block runs.
+    """Open a folder while the block runs; yield a descriptor.
 
-    at  the folder that `name` stands in, and then `name` is no link; None: `name` is a path that
-        its user chose, links and all
+    at  descriptor of the folder that contains `name`; links are then refused. None: `name` is a
+        path chosen by the user, links included
 
-    Raises OSError, NotADirectoryError for a link.
+    Raises OSError; NotADirectoryError for a refused link.
     """
     flags = _FOLDER if at is None else _FOLDER | os.O_NOFOLLOW
     folder = os.open(name, flags, dir_fd=at)
@@ -43,7 +43,7 @@ def opened(name: str | Path, *, at: int | None = None) -> Iterator[int]:
 
 @contextmanager
 def opened_below(top: int, names: Sequence[str]) -> Iterator[int]:
-    """The same for a folder in a folder of `top`; `top` itself where there are no names."""
+    """Open a folder below `top`, one name after the other; `top` itself if there are no names."""
     with ExitStack() as stack:
         folder = top
         for name in names:
@@ -53,7 +53,7 @@ def opened_below(top: int, names: Sequence[str]) -> Iterator[int]:
 
 @contextmanager
 def made(name: str, *, at: int) -> Iterator[int]:
-    """The same for a folder that is made where there is none."""
+    """Open a folder; create it if it does not exist."""
     with suppress(FileExistsError):
         os.mkdir(name, dir_fd=at)
     with opened(name, at=at) as folder:
@@ -61,12 +61,12 @@ def made(name: str, *, at: int) -> Iterator[int]:
 
 
 def names_in(folder: int) -> list[str]:
-    """What stands in an open folder, sorted. Raises OSError."""
+    """The names in an open folder, sorted. Raises OSError."""
     return sorted(os.listdir(folder))
 
 
-def seen(name: str, *, at: int) -> os.stat_result | None:
-    """What stands under this name, itself if it is a link; None where nothing does."""
+def stat_of(name: str, *, at: int) -> os.stat_result | None:
+    """The status of a name in an open folder, of a link itself; None if it does not exist."""
     try:
         return os.stat(name, dir_fd=at, follow_symlinks=False)
     except OSError:
@@ -74,7 +74,7 @@ def seen(name: str, *, at: int) -> os.stat_result | None:
 
 
 def open_file(name: str, *, at: int) -> int:
-    """A descriptor of a regular file, to be read. Raises OSError, for anything else as well."""
+    """Open a regular file for reading. Raises OSError, also for anything but a regular file."""
     before = os.stat(name, dir_fd=at, follow_symlinks=False)
     if not stat.S_ISREG(before.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", name)
@@ -86,16 +86,16 @@ def open_file(name: str, *, at: int) -> int:
 
 
 def is_open_for_writing(file: int) -> bool:
-    """Whether some process has this file open for writing, or mapped.
+    """Return whether some process has this file open for writing, or mapped.
 
-    Linux tells whoever owns the file, or may take leases on any (root). Elsewhere, on file systems
-    without leases and for files of other users nothing is known: False.
+    Linux answers the owner of the file, and root, by a lease. On other systems, on file systems
+    without leases and for files of other users the answer is unknown: False.
     """
     if sys.platform != "linux":
         return False
     try:
-        # who opens the file in the moment that the lease lasts makes the kernel send a signal;
-        # of this one nothing comes
+        # if a process opens the file while the lease lasts, the kernel sends a signal; SIGURG is
+        # ignored by default
         fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
@@ -105,7 +105,7 @@ def is_open_for_writing(file: int) -> bool:
 
 
 def write_new(name: str, data: bytes, *, at: int) -> None:
-    """Write a file in place of whatever stands under its name. Raises OSError."""
+    """Write a file and replace whatever has its name. Raises OSError."""
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=at)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -116,14 +116,14 @@ def write_new(name: str, data: bytes, *, at: int) -> None:
 def remove_tree(name: str, *, at: int, levels: int = MOST_LEVELS) -> None:
     """Remove a folder and all that is in it; of a link, the link itself.
 
-    levels  so many folders may lie within each other: each costs a descriptor, and whoever may
-            write there can nest them without end
+    levels  deepest nesting that is removed: each level costs a descriptor, and whoever may write
+            there can nest folders without end
 
-    Raises OSError, also if it is nested deeper. What could be removed is gone then.
+    Raises OSError, also if it is nested deeper. Other content is then removed already.
     """
     with opened(name, at=at) as folder:
         for each in names_in(folder):
-            found = seen(each, at=folder)
+            found = stat_of(each, at=folder)
             if found is None or not stat.S_ISDIR(found.st_mode):
                 os.unlink(each, dir_fd=folder)
             elif levels == 0:
@@ -134,17 +134,17 @@ def remove_tree(name: str, *, at: int, levels: int = MOST_LEVELS) -> None:
 
 
 def move_new(name: str, new: str, *, source: int, target: int) -> bool:
-    """Rename a file unless something stands under its new name: False. Raises OSError.
+    """Rename a file; return False if the new name is taken. Raises OSError.
 
-    A second name is given and the first taken away, which never replaces a file that comes between.
-    Where the file system or its rules allow no second names, it is looked first.
+    The file gets its second name first and then loses the first one, which never replaces a file.
+    If the file system allows no second names, the new name is checked and the file is renamed.
     """
     try:
         os.link(name, new, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
     except FileExistsError:
         return False
     except OSError:
-        if seen(new, at=target) is not None:
+        if stat_of(new, at=target) is not None:
             return False
         os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
         return True
@@ -153,7 +153,7 @@ def move_new(name: str, new: str, *, source: int, target: int) -> bool:
 
 
 def owner_of(facts: os.stat_result) -> str:
-    """Whose it is and what others may do, for a message.
+    """Owner and mode of a file, for a message.
 
     >>> owner_of(os.stat("/"))
     'root, mode 755'
@@ -162,7 +162,7 @@ def owner_of(facts: os.stat_result) -> str:
 
 
 def user_name(uid: int) -> str:
-    """The name of a user, or the number where it has none."""
+    """The name of a user, or its number if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""Takes dropped files that are complete, and says once of each that cannot be taken why."""
+"""Claims complete files and reports each file that cannot be claimed once."""
 
 from __future__ import annotations
 
@@ -14,79 +14,83 @@ from pipeline.watch.problems import DropError
 from pipeline.watch.settling import ObservedFile
 
 RETRY_S = 60.0
-"""So often it is tried again to take a file that could not be taken."""
-HELD_TOLD_S = 30.0
-"""That a file is complete but for a process that has it open is said after so long."""
+"""Seconds between attempts to claim a file that could not be claimed."""
+REPORT_OPEN_AFTER_S = 30.0
+"""Seconds after which a complete file that a process has open for writing is reported."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A file that was not taken. `since_s` and `again_s` are of a monotonic clock."""
+    """A file that was not claimed.
+
+    since_s  when it was first seen in this version; monotonic
+    again_s  when to try again; monotonic
+    """
 
     version: object
     since_s: float
     again_s: float
     is_held: bool = False
-    is_told: bool = False
+    is_reported: bool = False
 
 
 class FileIntake:
-    """One process's memory of what it could not take.
+    """Claims files and remembers those that it could not claim.
 
-    drops  where files are taken from
-    tell   is told of each file that stays, once
+    tell  called once for each file that stays
     """
 
     def __init__(self, drops: Drops, tell: Callable[[Event], None]) -> None:
         self._drops = drops
         self._tell = tell
         self._waiting: dict[Path, _Waiting] = {}
-        self._troubles: set[str] = set()
+        self._problems: set[str] = set()
 
     @property
     def held(self) -> int:
-        """How many files are complete but for a process that has them open for writing."""
+        """Number of complete files that a process has open for writing."""
         return sum(each.is_held for each in self._waiting.values())
 
-    def take(self, look: ObservedFile, now_s: float) -> Claim | None:
-        """The claim of a file; None where it is gone or stays for now.
+    def claim(self, file: ObservedFile, now_s: float) -> Claim | None:
+        """Claim a file; None if it is gone or stays for now.
 
         now_s  monotonic
 
-        Raises RunAborted where the folder as a whole cannot be used.
+        Raises RunAborted if the drop folder as a whole cannot be used.
         """
-        waiting = self._waiting.get(look.path)
-        if waiting is None or waiting.version != look.version:
-            waiting = self._waiting[look.path] = _Waiting(look.version, now_s, now_s)
+        waiting = self._waiting.get(file.path)
+        if waiting is None or waiting.version != file.version:
+            waiting = self._waiting[file.path] = _Waiting(file.version, now_s, now_s)
         if now_s < waiting.again_s:
             return None
-        waiting.is_held = self._drops.is_being_written(look.path)
+        waiting.is_held = self._drops.is_being_written(file.path)
         if waiting.is_held:
-            self._tell_held(look.path, waiting, now_s)
+            if now_s >= waiting.since_s + REPORT_OPEN_AFTER_S:
+                event = FileWaiting(file.path, "a process has it open for writing")
+                self._report_once(event, waiting)
             return None
         try:
-            claim = self._drops.claim(look.path, datetime.now(UTC))
+            claim = self._drops.claim(file.path, datetime.now(UTC))
         except DropError as error:
             waiting.again_s = now_s + RETRY_S
-            self._tell_once(FileStuck(look.path, str(error)), waiting)
+            self._report_once(FileStuck(file.path, str(error)), waiting)
             return None
-        del self._waiting[look.path]
+        del self._waiting[file.path]
         return claim
 
-    def _tell_held(self, file: Path, waiting: _Waiting, now_s: float) -> None:
-        if now_s >= waiting.since_s + HELD_TOLD_S:
-            self._tell_once(FileWaiting(file, "a process has it open for writing"), waiting)
-
-    def _tell_once(self, event: Event, waiting: _Waiting) -> None:
-        if not waiting.is_told:
-            waiting.is_told = True
+    def _report_once(self, event: Event, waiting: _Waiting) -> None:
+        if not waiting.is_reported:
+            waiting.is_reported = True
             self._tell(event)
 
-    def looked(self, seen: Collection[Path]) -> None:
-        """Forget files that are gone; say what could not be looked into, unless that was said."""
+    def on_scan(self, seen: Collection[Path]) -> None:
+        """Forget files that are gone, and report new problems of the last scan.
+
+        seen  the files that the scan found
+        """
         self._waiting = {path: each for path, each in self._waiting.items() if path in seen}
-        troubles = dict(self._drops.troubles)
-        for path, reason in troubles.items():
-            if reason not in self._troubles:
+        problems = dict(self._drops.problems)
+        for path, reason in problems.items():
+            if reason not in self._problems:
                 self._tell(FileStuck(path, reason))
-        self._troubles = set(troubles.values())
+        self._problems = set(problems.values())

@@ -1,4 +1,4 @@
-"""Under which name a dropped file is put away. Pure."""
+"""Safe names for dropped files. Pure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import hashlib
 from pipeline.watch.settling import KINDS, REFUSED_KINDS
 
 MOST_BYTES = 200
-"""Shorter than what a file system takes (255), so that a marker's ending fits behind it."""
+"""Less than the limit of file systems (255), so that the suffix of a marker still fits."""
 
 _DIGEST_CHARS = 8
 
 
 def safe_name(name: str) -> str:
-    r"""A name that any program can handle, for a file that its dropper named.
+    r"""Return a name that every program can handle.
 
-    name  as the operating system gives it; bytes that are not UTF-8 as lone surrogates
+    name  as the operating system returns it; bytes that are not UTF-8 as lone surrogates
 
-    What cannot be seen, and a dash at the start, is written as in URLs; what is too long is cut in
-    the middle, with a digest of the whole name in place of the rest. The ending stays.
+    Characters that cannot be printed, and a dash at the start, are percent-encoded. In a name that
+    is too long a digest replaces the end of the stem. The suffix stays.
 
     >>> safe_name("a.csv"), safe_name("line\nbreak.csv"), safe_name("-rf.csv")
     ('a.csv', 'line%0Abreak.csv', '%2Drf.csv')

@@ -1,10 +1,10 @@
-"""What a watcher remembers of the files that it took: a small file each, beside the ledger.
+"""Records of claimed files: one small file each, beside the ledger.
 
     .pipeline/drops/lock             one process at a time
     .pipeline/drops/<claim>/claim.json
     .pipeline/drops/<claim>/a.csv    a private copy, while the file is read
 
-Whoever may drop files cannot write here, so that a claim which stands here is one of ours.
+Whoever may drop files cannot write here, so a claim in this folder is genuine.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from pipeline.store.files import atomic_write, sync_folder
 NOTE = "claim.json"
 LOCK = "lock"
 FORMAT = 2
-"""Format 1 stood in the drop folder itself."""
+"""Format 1 was stored in the drop folder itself."""
 
 LETTERS = 4
-"""So many letters, drawn by chance, end the name of a claim."""
+"""Number of random letters at the end of a claim's name."""
 
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """Which file it is and how it was last changed.
+    """Identity and last change of a file.
 
-    modified_ns, changed_ns  of its content; of anything, its name included, which nobody can forge
+    modified_ns  last change of its content; its owner can set it
+    changed_ns   last change of content, name or permissions; nobody can set it
     """
 
     device: int
@@ -49,24 +50,25 @@ class FileIdentity:
 
     @classmethod
     def of(cls, found: os.stat_result) -> FileIdentity:
-        """From what the operating system tells."""
+        """The identity in the operating system's status of a file."""
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A file that was taken.
+    """A claimed file.
 
-    name      of the claim; begins with the time at which the file was taken
-    file      as it was dropped
-    home      the folder of the operation, or the drop folder itself
-    stored    what the file is called since
-    before    the file as it lay where it was dropped
-    sha256    of what was read of it, once that is known, hexadecimal; `read` is the file then
-    run       that was prepared for it; empty before
-    is_again  whether an earlier process had taken it
-    is_adopted  whether an earlier version had: its run is believed within bounds only
-    is_sent   whether `run` sent the file from where it was dropped, before it was taken
+    name        of the claim; starts with the time of the claim
+    file        path under which the file was dropped
+    home        the operation's folder, or the drop folder itself
+    stored      the file's name since it was claimed
+    before      identity of the file where it was dropped; None if unknown
+    read        identity of the file when it was read; None before
+    sha256      of the content that was read, hexadecimal; empty before
+    run         the run that was prepared for the file; empty before
+    is_again    True if an earlier process had claimed it
+    is_adopted  True if an earlier version had claimed it: its run needs confirmation
+    is_sent     True if `run` sent the file from where it was dropped, before it was claimed
     """
 
     name: str
@@ -83,15 +85,15 @@ class Claim:
 
 
 class Notes:
-    """The folder of them. Raises RunAborted where it cannot be used.
+    """The folder of records. Raises RunAborted if it cannot be used.
 
-    inputs  the drop folder, which paths in notes are relative to
+    inputs  the drop folder; paths in records are relative to it
     """
 
     def __init__(self, folder: Path, inputs: Path) -> None:
         self.folder = folder
         self._inputs = inputs
-        with told(folder):
+        with record_errors(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def place(self, claim: Claim) -> Path:
@@ -99,22 +101,22 @@ class Notes:
         return self.folder / claim.name
 
     def write(self, claim: Claim) -> None:
-        """Remember it, through a loss of power too."""
+        """Record a claim durably: it survives a loss of power."""
         place = self.place(claim)
         values = _values(claim, self._inputs)
         text = json.dumps({"format": FORMAT, "claim": values, "sha256": _digest(values)})
-        with told(place):
+        with record_errors(place):
             place.mkdir(mode=0o700, exist_ok=True)
             atomic_write(place / NOTE, text.encode("ascii"))
             sync_folder(self.folder)
 
     def forget(self, claim: Claim) -> None:
-        """Its file is where it belongs."""
-        with told(self.folder), suppress(FileNotFoundError):
+        """Remove the record of a claim, because its file was moved."""
+        with record_errors(self.folder), suppress(FileNotFoundError):
             shutil.rmtree(self.place(claim))
 
     def get(self, name: str) -> Claim | None:
-        """What is remembered of the claim of that name; None where nothing is, or it is damaged."""
+        """The recorded claim of this name; None if there is no record or it is damaged."""
         try:
             text = (self.folder / name / NOTE).read_bytes()
             return _claim(name, _values_of(text), self._inputs)
@@ -122,11 +124,11 @@ class Notes:
             return None
 
     def all(self) -> list[Claim]:
-        """All that are remembered, oldest first. What is torn or damaged is forgotten.
+        """All recorded claims, oldest first. Incomplete and damaged records are removed.
 
-        Only for a process that has not begun to take files: a claim on its way is torn, too.
+        Call it only before the first claim of a process: a claim in progress is incomplete too.
         """
-        with told(self.folder):
+        with record_errors(self.folder):
             places = sorted(each for each in self.folder.iterdir() if each.is_dir())
         found = {place: self.get(place.name) for place in places}
         for place in (place for place, claim in found.items() if claim is None):
@@ -142,7 +144,7 @@ def _values(claim: Claim, inputs: Path) -> dict[str, Any]:
 
 
 def _values_of(text: bytes) -> dict[str, Any]:
-    """Raises ValueError, KeyError or TypeError where `Notes.write` did not write it."""
+    """The values in a record. Raises ValueError, KeyError or TypeError if it is damaged."""
     stored = json.loads(text)
     values: dict[str, Any] = stored["claim"]
     if stored["format"] != FORMAT or stored["sha256"] != _digest(values):
@@ -151,7 +153,7 @@ def _values_of(text: bytes) -> dict[str, Any]:
 
 
 def _claim(name: str, values: dict[str, Any], inputs: Path) -> Claim:
-    """Raises ValueError, KeyError or TypeError for anything that `_values` did not make."""
+    """The claim with these values. Raises ValueError, KeyError or TypeError if they are wrong."""
     file, home = PurePath(values["file"]), PurePath(values["home"])
     return Claim(
         **{
@@ -171,7 +173,7 @@ def _digest(values: object) -> str:
 
 
 def claim_name(now: datetime, letters: str) -> str:
-    """What a claim of this moment is called; names sort as the moments do.
+    """The name of a claim; names sort by time.
 
     >>> claim_name(datetime(2026, 5, 1, 2, tzinfo=UTC), "abcd")
     '20260501T020000.000000Z-abcd'
@@ -180,7 +182,7 @@ def claim_name(now: datetime, letters: str) -> str:
 
 
 def time_of(name: str) -> datetime | None:
-    """When a claim of that name was made; None where it is no claim's name.
+    """The time in the name of a claim; None if it is not such a name.
 
     >>> time_of("20260501T020000.250000Z-abcd").isoformat()
     '2026-05-01T02:00:00.250000+00:00'
@@ -192,17 +194,17 @@ def time_of(name: str) -> datetime | None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Errors of the operating system become RunAborted: what is taken cannot be remembered."""
+def record_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system into RunAborted: claims cannot be recorded."""
     try:
         yield
     except OSError as error:
         raise RunAborted(
-            f"what was taken from the drop folder cannot be put on record: {path}: "
-            f"{error.strerror}. Make room, correct the permissions, or set `ledger`"
+            f"files of the drop folder cannot be recorded: {path}: {error.strerror}. Free space, "
+            "correct the permissions, or set `ledger`"
         ) from error
 
 
 def with_run(claim: Claim, run: str) -> Claim:
-    """The same claim, with the run that was prepared for it."""
+    """Return the claim with the run that was prepared for it."""
     return replace(claim, run=run, is_adopted=False)

@@ -1,4 +1,4 @@
-"""Panics of libraries that are written in Rust: no `Exception`, and yet the fault of one file."""
+"""Panics of libraries written in Rust: not an `Exception`, but still the fault of one file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _MODULE = "pyo3_runtime"
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether it is a panic, or a group with a panic and ordinary errors.
+    """Return whether an error is a panic, or a group of panics and ordinary errors.
 
     >>> is_panic(KeyboardInterrupt()), is_panic(ValueError())
     (False, False)

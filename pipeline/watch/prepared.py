@@ -1,4 +1,4 @@
-"""A claimed file becomes a run, and goes where it belongs once that has ended."""
+"""Prepares the run of a claimed file, and moves the file after the run ends."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ _OVER = ("finished", "refused")
 
 
 def ended(claim: Claim, drops: Drops, config: Config) -> tuple[Claim, Summary | None]:
-    """How all was sent before: by a run of the claim whose process was killed before it put the
-    file away, or by `run FILE` where the file was dropped. None where it has to be sent.
+    """Find the run that already sent the file; None if the file must be sent.
 
-    The claim given back has the run, and what was read of the file.
+    It is the claim's own run, if its process was killed before it moved the file, or a run of
+    `run FILE` on the dropped file. The returned claim has that run, and the identity and digest of
+    the file.
 
-    Raises InputError where the file is not to be read, else as `report_of` does.
+    Raises InputError if the file must not be read, and what `report_of` raises.
     """
     if _known(claim, config) in _OVER:
         return claim, report_of(config, claim.run)[0]
     if claim.run and not claim.is_adopted:
         return claim, None
     claim = drops.read(claim)
-    if _known(claim, config) in _OVER:  # noted by an earlier version, and of this content
+    if _known(claim, config) in _OVER:  # recorded by an earlier version, and of this content
         return claim, report_of(config, claim.run)[0]
     origin = _origin(claim)
     run = None if origin is None else sent_before(config, claim.sha256, origin)
@@ -58,7 +59,7 @@ def ended(claim: Claim, drops: Drops, config: Config) -> tuple[Claim, Summary | 
 
 
 def _origin(claim: Claim) -> Origin | None:
-    """The file as it lay where it was dropped; None where that is not known to be what was read."""
+    """The identity of the dropped file; None unless it is certainly the file that was read."""
     before, read = claim.before, claim.read
     if before is None or read is None or replace(before, changed_ns=read.changed_ns) != read:
         return None
@@ -69,10 +70,11 @@ def _origin(claim: Claim) -> Origin | None:
 def prepare_claim(
     claim: Claim, drops: Drops, config: Config, options: RunOptions, environ: Mapping[str, str]
 ) -> Prepared:
-    """The run of a claimed file, anew or to be carried on.
+    """Prepare the run of a claimed file, or reopen it.
 
-    Raises InputError or UsageError where the file is to be set aside, BusyError where somebody
-    carries its run on, ConfigError where that is at fault, RunAborted where the disk refuses.
+    Raises InputError or UsageError if the file must be quarantined, BusyError if another process
+    resumes its run, ConfigError if the configuration is at fault, and RunAborted if the disk
+    refuses to write.
     """
     known = _known(claim, config)
     if known == "under_way":
@@ -81,9 +83,9 @@ def prepare_claim(
         prepared = reopen(claim.run, config)
     else:
         is_begun = known is not None
-        claim, prepared = _prepared(claim, drops, config, options, must_carry_on=is_begun)
+        claim, prepared = _prepared(claim, drops, config, options, must_resume=is_begun)
     try:
-        drops.note_run(claim, prepared.run)
+        drops.record_run(claim, prepared.run)
         check_secrets(prepared, environ)
     except BaseException:
         discard(prepared)
@@ -92,24 +94,24 @@ def prepare_claim(
 
 
 def _prepared(
-    claim: Claim, drops: Drops, config: Config, options: RunOptions, *, must_carry_on: bool
+    claim: Claim, drops: Drops, config: Config, options: RunOptions, *, must_resume: bool
 ) -> tuple[Claim, Prepared]:
-    """The claim with what was read, and the run.
+    """Read the file and prepare its run; return the claim with the file's identity, and the run.
 
-    must_carry_on  a run that an earlier version began for the file has to be the one
+    must_resume  True if the run must be the one that an earlier version began for the file
     """
     shown = claim.file.relative_to(drops.inputs.parent)
     with drops.copy(claim) as (copy, read):
-        if must_carry_on and same_unfinished(copy, config, options) != claim.run:
+        if must_resume and same_unfinished(copy, config, options) != claim.run:
             raise UsageError(
-                f"{claim.file}: run {claim.run} sent a part of it, with other options than now. "
-                f"`pipeline resume {claim.run}` carries it on"
+                f"{claim.file}: run {claim.run} sent a part of it with other options. Continue "
+                f"with `pipeline resume {claim.run}`"
             )
         try:
             dropped = claim.home / claim.file.name
             prepared = prepare(copy, config, options, shown=shown, dropped=dropped)
         except InputError as error:
-            raise InputError(_elsewhere(each, copy, shown) for each in error.faults) from error
+            raise InputError(_renamed(each, copy, shown) for each in error.faults) from error
         except BaseException as error:
             if isinstance(error, Exception) or not is_panic(error):
                 raise
@@ -119,24 +121,24 @@ def _prepared(
         return read, prepared
 
 
-def _elsewhere(fault: Fault, copy: Path, shown: Path) -> Fault:
-    """The same fault of a file that people know by another path."""
+def _renamed(fault: Fault, copy: Path, shown: Path) -> Fault:
+    """The fault with the path that people know in place of the copy's."""
 
-    def there_of(text: str) -> str:
+    def renamed(text: str) -> str:
         return text.replace(str(copy), str(shown)).replace(str(copy.parent), str(shown.parent))
 
     return replace(
         fault,
-        what=there_of(fault.what),
-        file=fault.file and there_of(fault.file),
-        todo=fault.todo and there_of(fault.todo),
+        what=renamed(fault.what),
+        file=fault.file and renamed(fault.file),
+        todo=fault.todo and renamed(fault.todo),
     )
 
 
 def _known(claim: Claim, config: Config) -> Condition | None:
-    """How far the run is that was noted; None where it was taken back before anything was sent.
+    """The condition of the claim's run; None if it was discarded before anything was sent.
 
-    A run of other content than the file is not its run, whatever a note says.
+    A run of other content than the file's is not its run, whatever the record says.
     """
     if not claim.run:
         return None
@@ -148,12 +150,12 @@ def _known(claim: Claim, config: Config) -> Condition | None:
 
 
 def is_begun(claim: Claim, config: Config) -> bool:
-    """Whether something of it may have been sent."""
+    """Return whether rows of the file may have been sent."""
     return _known(claim, config) is not None
 
 
 def is_left(summary: Summary, config: Config) -> bool:
-    """Whether a run was interrupted before its end: its file stays where it is until the next."""
+    """Return whether a run was interrupted before its end, so that its file stays claimed."""
     if summary.exit_code < INTERRUPTED:
         return False
     return entry(config, summary.run).condition not in _OVER
@@ -162,10 +164,10 @@ def is_left(summary: Summary, config: Config) -> bool:
 def finish(
     claim: Claim, drops: Drops, config: Config, summary: Summary
 ) -> FileEnded | FileQuarantined:
-    """Put the file away after its run has ended, whatever came of it.
+    """Move the file after its run ended, whatever the result.
 
-    A signal that came after the last row has kept nothing back. A file that is not what was read
-    of it is set aside, however well its run ended. Raises DropError where it cannot be moved.
+    A signal after the last row counts as an ordinary end. A file that changed after it was read is
+    quarantined even if its run succeeded. Raises DropError if the file cannot be moved.
     """
     report = config.reports / summary.run
     reason = _change(drops.change_of(claim), summary)
@@ -173,7 +175,7 @@ def finish(
         reason = ". ".join(filter(None, [reason_of(summary), reason]))
     if not reason:
         return FileEnded(claim.file, drops.done(claim, report), summary, claim.is_sent)
-    return FileQuarantined(claim.file, drops.set_aside(claim, reason, report), reason, summary)
+    return FileQuarantined(claim.file, drops.quarantine(claim, reason, report), reason, summary)
 
 
 def _change(change: str, summary: Summary) -> str:
@@ -181,8 +183,8 @@ def _change(change: str, summary: Summary) -> str:
         return ""
     unsent = sum(summary.statuses.get(each, 0) for each in (Status.INVALID, Status.NOT_ATTEMPTED))
     return (
-        f"the file changed after it was taken: {counted(summary.rows - unsent, 'row')} were sent, "
-        f"{change}; drop it again"
+        f"the file changed after it was claimed: {counted(summary.rows - unsent, 'row')} were "
+        f"sent, {change}; drop it again"
     )
 
 
@@ -191,5 +193,5 @@ def reason_of(summary: Summary) -> str:
     stops = [f"{name}: {each.stopped}" for name, each in summary.accounts.items() if each.stopped]
     why = "; ".join(filter(None, [summary.stopped, *stops])) or summary.why
     if summary.exit_code == REFUSED:
-        return f"{why}. Mend the file and drop it again"
-    return f"{summary.why}. {why}. `pipeline resume {summary.run}` carries it on"
+        return f"{why}. Correct the file and drop it again"
+    return f"{summary.why}. {why}. Continue with `pipeline resume {summary.run}`"

@@ -1,4 +1,4 @@
-"""What stands in the way of one dropped file, in words."""
+"""Errors that concern one dropped file, in words."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _NO_FOLDER = {errno.ENOTDIR, errno.ELOOP, errno.EEXIST}
 
 
 class DropError(PipelineError):
-    """A dropped file cannot be taken, or not be put away. The others go on."""
+    """A dropped file cannot be claimed or moved. Other files are not affected."""
 
 
 @contextmanager
 def dropped(file: Path) -> Iterator[None]:
-    """Errors of the operating system become DropError."""
+    """Turn errors of the operating system into DropError."""
     try:
         yield
     except OSError as error:
-        raise DropError(f"{file} cannot be put away: {in_words(error)}") from error
+        raise DropError(f"{file} cannot be moved: {in_words(error)}") from error
 
 
 def why_not_taken(file: Path, home: Path, error: OSError, folder: os.stat_result | None) -> str:
-    """Why a file stays where it is.
+    """Why a file cannot be claimed.
 
-    folder  that it lies in; None where that is not known
+    folder  status of the folder that contains it; None if unknown
     """
-    why = f"{file} cannot be taken: "
+    why = f"{file} cannot be claimed: "
     if error.errno == errno.EXDEV:
         return why + (
             f"its folder is on another file system than {home}. Drop files in {home} itself, or "
@@ -41,13 +41,13 @@ def why_not_taken(file: Path, home: Path, error: OSError, folder: os.stat_result
     if error.errno in {errno.EACCES, errno.EPERM} and folder is not None:
         return why + (
             f"{error.strerror}. Its folder belongs to {owner_of(folder)}, and "
-            f"{user_name(os.geteuid())} may not move files out of it, or not into {home}"
+            f"{user_name(os.geteuid())} may not move files out of it, or into {home}"
         )
     return why + in_words(error)
 
 
 def in_words(error: OSError) -> str:
-    """What the operating system said, and of which name."""
+    """The message of an operating system error, and the name that it concerns."""
     if error.errno in _NO_FOLDER and error.filename is not None:
-        return f"{error.filename} is a link, or no folder. Remove it"
+        return f"{error.filename} is a link, or not a folder. Remove it"
     return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)

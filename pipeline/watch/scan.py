@@ -1,4 +1,4 @@
-"""What lies in a drop folder: files that may be sent, and what cannot be looked into."""
+"""Scans a drop folder for files to send, and for folders that cannot be read."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.watch.folders import MOST_LEVELS, opened, owner_of, seen
+from pipeline.watch.folders import MOST_LEVELS, opened, owner_of, stat_of
 from pipeline.watch.notes import FileIdentity
 from pipeline.watch.settling import MARKER, ObservedFile, is_candidate, is_hidden
 
 
 class FolderScan:
-    """One look through a drop folder.
+    """One scan of a drop folder.
 
-    is_left_out  whether a folder is none of its business
-    troubles     what could not be looked into, and why, once `looks` is through
+    is_left_out  returns whether a folder is to be skipped
+    problems     paths that could not be read, with the reason; complete once `files` has ended
     """
 
     def __init__(self, inputs: Path, *, is_left_out: Callable[[Path], bool]) -> None:
         self._inputs = inputs
         self._is_left_out = is_left_out
-        self.troubles: dict[Path, str] = {}
+        self.problems: dict[Path, str] = {}
 
-    def looks(
+    def files(
         self, folder: int, path: Path | None = None, depth: int = 0
     ) -> Iterator[ObservedFile]:
-        """Files that are to be sent, complete or not, below an open folder.
+        """Yield the files to send, complete or not, below an open folder.
 
         path  of the folder; None: the drop folder itself
         """
@@ -37,7 +37,7 @@ class FolderScan:
         try:
             entries = self._entries(folder)
         except OSError as error:
-            self.troubles[here] = f"{here} cannot be read: {error.strerror}"
+            self.problems[here] = f"{here} cannot be read: {error.strerror}"
             return
         for name, found in entries.items():
             if is_hidden(name):
@@ -66,22 +66,22 @@ class FolderScan:
         if self._is_left_out(path):
             return
         if depth == MOST_LEVELS:
-            self.troubles[path] = f"{path} is not looked into: it lies too deep"
+            self.problems[path] = f"{path} is not scanned: it is nested too deeply"
             return
         try:
             with opened(name, at=folder) as inside:
-                yield from self.looks(inside, path, depth + 1)
+                yield from self.files(inside, path, depth + 1)
         except FileNotFoundError:
             return
         except OSError as error:
-            found = seen(name, at=folder)
+            found = stat_of(name, at=folder)
             whose = "" if found is None else f". The folder belongs to {owner_of(found)}"
-            self.troubles[path] = f"{path} cannot be looked into: {error.strerror}{whose}"
+            self.problems[path] = f"{path} cannot be scanned: {error.strerror}{whose}"
 
     def _note_link(self, folder: int, name: str, path: Path) -> None:
         with suppress(OSError):  # it leads nowhere
             if stat.S_ISDIR(os.stat(name, dir_fd=folder).st_mode):
-                self.troubles[path] = (
-                    f"{path} is a link to a folder and is not looked into: whoever may write to "
-                    "the drop folder could make it lead anywhere. Make it a folder"
+                self.problems[path] = (
+                    f"{path} is a link to a folder and is not followed: whoever may write to the "
+                    "drop folder could make it lead anywhere. Make it a folder"
                 )

@@ -1,4 +1,4 @@
-"""Which dropped files are complete. Pure: the looks and their times are arguments."""
+"""Decides which dropped files are complete. Pure: observations and times are arguments."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETTLE_S = 2.0
-"""A file that did not change for so long is complete, unless a marker says so sooner."""
+"""Seconds without a change after which a file counts as complete."""
 
 KINDS = (".csv", ".csv.gz", ".parquet")
 REFUSED_KINDS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
-"""These are taken too, so that whoever dropped one learns what to do."""
+"""Files that are claimed only to be quarantined with advice."""
 
 MARKER = ".done"
-"""`a.csv.done` says that `a.csv` is complete."""
+"""Suffix of marker files: `a.csv.done` says that `a.csv` is complete."""
 
 _TEMPORARY = (".tmp", ".part", ".partial", ".filepart", ".crdownload", ".download", ".swp", "~")
 
 
 def is_candidate(name: str) -> bool:
-    """Whether a file of this name is one to be sent. What is uploaded under another name is not.
+    """Return whether a file of this name is to be claimed. Names of unfinished uploads are not.
 
     >>> [is_candidate(name) for name in ("a.csv", "A.Parquet", ".a.csv", "a.csv.part", "notes.txt")]
     [True, True, False, False, False]
@@ -32,7 +32,7 @@ def is_candidate(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is nobody's input: what is written beside the data.
+    """Return whether a file or folder of this name is ignored, such as files written beside data.
 
     >>> [is_hidden(name) for name in ("_temporary", "_SUCCESS", ".staging", "2026_05")]
     [True, True, True, False]
@@ -42,10 +42,11 @@ def is_hidden(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ObservedFile:
-    """A file as it was seen.
+    """A file as a scan found it.
 
-    version  what changes with it: its size, its times, which file it is; two are equal or not
-    arrived_ns  when it came or was last written to, for the order
+    version     equal as long as the file does not change
+    arrived_ns  when it arrived or was last written to, for the order
+    is_marked   True if its marker exists
     """
 
     path: Path
@@ -55,13 +56,16 @@ class ObservedFile:
 
 
 class Settling:
-    """Remembers when files were last seen to change.
+    """Remembers when each file last changed.
 
-    >>> look = ObservedFile(Path("a.csv"), (3,), 7)
+    settle_s  seconds without a change after which a file is complete
+    waiting   files of the last scan that are not complete
+
+    >>> file = ObservedFile(Path("a.csv"), (3,), 7)
     >>> settling = Settling(settle_s=2.0)
-    >>> settling.complete([look], now_s=10.0), settling.waiting
+    >>> settling.complete([file], now_s=10.0), settling.waiting
     ([], 1)
-    >>> [each.path.name for each in settling.complete([look], now_s=12.0)]
+    >>> [each.path.name for each in settling.complete([file], now_s=12.0)]
     ['a.csv']
     """
 
@@ -70,17 +74,20 @@ class Settling:
         self._since: Mapping[Path, tuple[Hashable, float]] = {}
         self.waiting = 0
 
-    def complete(self, looks: Iterable[ObservedFile], now_s: float) -> list[ObservedFile]:
-        """Those that may be taken, in the order in which they arrived."""
+    def complete(self, files: Iterable[ObservedFile], now_s: float) -> list[ObservedFile]:
+        """Return the complete files of a scan in the order of their arrival.
+
+        now_s  monotonic
+        """
         since: dict[Path, tuple[Hashable, float]] = {}
         found = []
-        for look in looks:
-            version, since_s = self._since.get(look.path, (None, now_s))
-            if version != look.version:
+        for file in files:
+            version, since_s = self._since.get(file.path, (None, now_s))
+            if version != file.version:
                 since_s = now_s
-            since[look.path] = look.version, since_s
-            if look.is_marked or now_s - since_s >= self._settle_s:
-                found.append(look)
+            since[file.path] = file.version, since_s
+            if file.is_marked or now_s - since_s >= self._settle_s:
+                found.append(file)
         self._since = since
         self.waiting = len(since) - len(found)
-        return sorted(found, key=lambda look: (look.arrived_ns, str(look.path)))
+        return sorted(found, key=lambda file: (file.arrived_ns, str(file.path)))

@@ -1,4 +1,4 @@
-"""Watches a drop folder: takes what is complete, sends it and puts it away, until told to stop."""
+"""Watches a drop folder: claims complete files, sends them and moves them, until a signal."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ from pipeline.watch.problems import DropError
 from pipeline.watch.settling import SETTLE_S, Settling
 
 MOST_AT_ONCE = 32
-"""So many files of one folder are taken and not put away; the others stay where they were dropped.
-A vendor that hangs holds up its own folder only."""
+"""Most files of one folder that are claimed at once; the others stay where they were dropped. A
+vendor that hangs delays its own folder only."""
 
-LOOK_EVERY_S = 0.5
+SCAN_EVERY_S = 0.5
 STAND_BY_S = 0.5
 PRUNE_EVERY = timedelta(hours=6)
 
@@ -65,15 +65,17 @@ Failed = Callable[[str, Sequence[RowResult]], None]
 
 
 class Watcher:
-    """One process's eye on a drop folder. Another one on the same folder stands by.
+    """Watches one drop folder. A second watcher on the same folder waits until the first one ends.
 
-    options  of every run
-    environ  where secrets are looked up
-    tell     is told what happens
-    say      is told whom it waits for
-    show     shows the progress of a run
-    failed   is told, in a thread, of a run's results that leave something to do
-    expected, zone  what has to come, and the time zone of that
+    options   options of every run
+    environ   environment variables, for secrets
+    tell      called with every event
+    say       called with messages about waiting
+    show      shows the progress of a run
+    failed    called in a thread with the results of a run that leave something to do
+    settle_s  seconds without a change after which a file counts as complete
+    expected  files that must arrive every day
+    zone      time zone of `expected`
     """
 
     def __init__(
@@ -102,49 +104,50 @@ class Watcher:
         self._expected = expected
         self._zone = zone
         self._settling = Settling(settle_s)
-        self._taker = FileIntake(drops, tell)
-        self._ground = KnownFolders(drops, config)
-        self._shared = Session()
-        self._line = KeyedQueue()
+        self._intake = FileIntake(drops, tell)
+        self._folders = KnownFolders(drops, config)
+        self._session = Session()
+        self._queue = KeyedQueue()
         self._preparing = anyio.Lock()
-        self._under_way: Counter[Path] = Counter()
+        self._in_progress: Counter[Path] = Counter()
         self._failure: PipelineError | None = None
-        self._is_cut = False  # by that failure, not by a signal
+        self._is_stopped_by_failure = False
         self._began = datetime.now(UTC)
-        self._told_late: dict[Expectation, datetime] = {}
+        self._reported_late: dict[Expectation, datetime] = {}
         self._pruned = datetime.min.replace(tzinfo=UTC)
 
     async def run(self) -> int:
-        """Watch until a signal comes: the exit code.
+        """Watch until a signal arrives; return the exit code.
 
-        Raises RunAborted where the disk refuses, ConfigError where a secret is missing.
+        Raises RunAborted if the disk refuses to write, and ConfigError if a secret is missing.
 
-        What is under way then finishes as a run does that is interrupted; its file stays taken, and
-        the next watcher goes on with it.
+        Runs in progress then end as interrupted runs do. Their files stay claimed, and the next
+        watcher continues with them.
         """
-        async with signals_obeyed(self._shared):
+        async with signals_obeyed(self._session):
             if await self._stand_by():
                 try:
                     async with anyio.create_task_group() as tasks:
                         await self._watch(tasks)
                 finally:
                     self._drops.lock.release()
-        if self._failure is not None and (self._is_cut or self._shared.interrupted is None):
-            raise self._failure  # what a signal brought about was told
-        return INTERRUPTED + int(self._shared.interrupted or 0)
+        is_interrupted = self._session.interrupted is not None
+        if self._failure is not None and (self._is_stopped_by_failure or not is_interrupted):
+            raise self._failure  # a failure that a signal caused was reported
+        return INTERRUPTED + int(self._session.interrupted or 0)
 
     @property
     def _is_over(self) -> bool:
-        return self._shared.interrupted is not None or self._failure is not None
+        return self._session.interrupted is not None or self._failure is not None
 
     async def _stand_by(self) -> bool:
-        """Wait until no other process watches the folder; False where a signal came first."""
-        is_told = False
+        """Wait until no other process watches the folder; return False if a signal came first."""
+        is_reported = False
         while not self._drops.lock.acquire(wait=False):
-            if not is_told:
+            if not is_reported:
                 who = self._drops.lock.held_by()
-                self._say(f"{self._drops.inputs} is watched by {who}: standing by.")
-                is_told = True
+                self._say(f"{self._drops.inputs} is watched by {who}: waiting until it ends.")
+                is_reported = True
             await anyio.sleep(STAND_BY_S)
             if self._is_over:
                 return False
@@ -152,35 +155,35 @@ class Watcher:
 
     async def _watch(self, tasks: TaskGroup) -> None:
         try:
-            await anyio.to_thread.run_sync(self._ground.check)
-            for claim in await anyio.to_thread.run_sync(self._drops.left):
+            await anyio.to_thread.run_sync(self._folders.check)
+            for claim in await anyio.to_thread.run_sync(self._drops.unfinished):
                 self._begin(claim, tasks)
             while not self._is_over:
-                await self._look(tasks)
-                await anyio.sleep(LOOK_EVERY_S)
-        except RunAborted as error:  # what is in flight ends first
+                await self._scan(tasks)
+                await anyio.sleep(SCAN_EVERY_S)
+        except RunAborted as error:  # requests in flight end first
             self._failure = self._failure or error
-            self._is_cut = self._shared.interrupted is None
-            self._shared.interrupt(signal.SIGTERM)
+            self._is_stopped_by_failure = self._session.interrupted is None
+            self._session.interrupt(signal.SIGTERM)
 
-    async def _look(self, tasks: TaskGroup) -> None:
-        """Take what is complete, as far as there is room."""
+    async def _scan(self, tasks: TaskGroup) -> None:
+        """Claim complete files, up to MOST_AT_ONCE per folder."""
         now = datetime.now(UTC)
-        await anyio.to_thread.run_sync(self._ground.check)
-        looks = await anyio.to_thread.run_sync(lambda: list(self._drops.looks()))
-        self._taker.looked({look.path for look in looks})
+        await anyio.to_thread.run_sync(self._folders.check)
+        files = await anyio.to_thread.run_sync(lambda: list(self._drops.files()))
+        self._intake.on_scan({file.path for file in files})
         waiting = 0
-        for look in self._settling.complete(looks, time.monotonic()):
+        for file in self._settling.complete(files, time.monotonic()):
             claim = None
-            if self._under_way[self._drops.home(look.path)] < MOST_AT_ONCE:
-                take = partial(self._taker.take, look, time.monotonic())
-                claim = await anyio.to_thread.run_sync(take)
+            if self._in_progress[self._drops.home(file.path)] < MOST_AT_ONCE:
+                make_claim = partial(self._intake.claim, file, time.monotonic())
+                claim = await anyio.to_thread.run_sync(make_claim)
             if claim is None:
                 waiting += 1
             else:
                 self._begin(claim, tasks)
         self._tell(Heartbeat(waiting=self._settling.waiting + waiting))
-        self._tell_late(now)
+        self._report_late(now)
         await self._prune(now)
 
     async def _prune(self, now: datetime) -> None:
@@ -189,61 +192,61 @@ class Watcher:
             keep = timedelta(days=self._config.keep_days)
             await anyio.to_thread.run_sync(partial(self._drops.prune, now, older_than=keep))
 
-    def _tell_late(self, now: datetime) -> None:
+    def _report_late(self, now: datetime) -> None:
         for each in self._expected:
             local = now.astimezone(self._zone)
-            came = self._drops.last_came(each.folder)
-            if is_late(each, local, since=self._began, last_came=came):
-                last = self._told_late.get(each)
+            arrival = self._drops.last_arrival(each.folder)
+            if is_late(each, local, since=self._began, last_arrival=arrival):
+                last = self._reported_late.get(each)
                 if last is None or now - last >= timedelta(hours=23):
-                    self._told_late[each] = now
+                    self._reported_late[each] = now
                     self._tell(ExpectedFileMissing(each))
 
     # One file...
 
     def _begin(self, claim: Claim, tasks: TaskGroup) -> None:
-        self._under_way[claim.home] += 1
+        self._in_progress[claim.home] += 1
         self._tell(FileTaken(claim.file, claim.is_again))
-        tasks.start_soon(self._serve, claim)
+        tasks.start_soon(self._process, claim)
 
-    async def _serve(self, claim: Claim) -> None:
-        """Send one file and put it away. Its errors stop no other, but for a refusing disk."""
+    async def _process(self, claim: Claim) -> None:
+        """Send one file and move it. Its errors stop no other file unless the disk refuses."""
         try:
             await self._send(claim)
-        except (BusyError, CalledOffError) as error:  # a signal came, or its run is somebody else's
+        except (BusyError, CalledOffError) as error:  # a signal, or another process has the run
             self._tell(FileLeft(claim.file, str(error)))
         except DropError as error:
             self._tell(FileStuck(claim.file, str(error)))
         except RunAborted as error:
-            await self._broken_off(claim, error)
-        except ConfigError as error:  # a missing secret: the next file would meet the same
+            await self._on_abort(claim, error)
+        except ConfigError as error:  # a missing secret: every file needs it
             self._failure = self._failure or error
             self._tell(FileLeft(claim.file, str(error)))
         except PipelineError as error:
-            self._set_aside(claim, str(error), error.without_values())
-        except Exception as error:  # noqa: BLE001 - others are being sent: they go on
-            self._set_aside(claim, f"an internal error broke it off: {error!r}")
+            self._quarantine(claim, str(error), error.without_values())
+        except Exception as error:  # noqa: BLE001 - runs of other files must continue
+            self._quarantine(claim, f"an internal error broke it off: {error!r}")
         except BaseException as error:
             if not is_panic(error):
                 raise
-            self._set_aside(claim, f"a library failed, which broke it off: {error!r}")
+            self._quarantine(claim, f"a library failed, which broke it off: {error!r}")
         finally:
-            self._under_way[claim.home] -= 1
+            self._in_progress[claim.home] -= 1
 
-    async def _broken_off(self, claim: Claim, error: RunAborted) -> None:
-        """It could not be put on record: the fault of one file or run, or of the disk for all."""
-        await anyio.sleep(LOOK_EVERY_S)  # a signal to all processes may be on its way here
+    async def _on_abort(self, claim: Claim, error: RunAborted) -> None:
+        """Handle a run that could not be recorded: stop everything only if the disk is at fault."""
+        await anyio.sleep(SCAN_EVERY_S)  # a signal to all processes may be on its way here
         if self._is_over:
             self._tell(FileLeft(claim.file, str(error)))
-        elif await anyio.to_thread.run_sync(self._ground.fault):
+        elif await anyio.to_thread.run_sync(self._folders.fault):
             self._failure = self._failure or error
             self._tell(FileLeft(claim.file, str(error)))
         else:
-            self._set_aside(claim, str(error))
+            self._quarantine(claim, str(error))
 
-    def _set_aside(self, claim: Claim, reason: str, safe: str = "") -> None:
+    def _quarantine(self, claim: Claim, reason: str, safe: str = "") -> None:
         try:
-            place = self._drops.set_aside(claim, reason)
+            place = self._drops.quarantine(claim, reason)
         except DropError as error:
             self._tell(FileStuck(claim.file, f"{reason}; {error}"))
         except RunAborted as error:
@@ -253,17 +256,16 @@ class Watcher:
             self._tell(FileQuarantined(claim.file, place, reason, safe=safe))
 
     async def _send(self, claim: Claim) -> None:
-        claim, summary = await self._carried_out(claim)
+        claim, summary = await self._run(claim)
         if summary is None or await anyio.to_thread.run_sync(is_left, summary, self._config):
             self._tell(FileLeft(claim.file, "stopped"))
             return
-        put = partial(finish, claim, self._drops, self._config, summary)
-        self._tell(await anyio.to_thread.run_sync(put))
+        move = partial(finish, claim, self._drops, self._config, summary)
+        self._tell(await anyio.to_thread.run_sync(move))
 
-    async def _carried_out(self, claim: Claim) -> tuple[Claim, Summary | None]:
-        """The claim as it stands then; None where a signal came before it was begun."""
-        # one after the other: a step before this one could let a later file overtake an earlier
-        async with self._preparing:
+    async def _run(self, claim: Claim) -> tuple[Claim, Summary | None]:
+        """Run a claimed file; return the claim as recorded. No summary if a signal came first."""
+        async with self._preparing:  # files must join the queue in the order of their claims
             if self._is_over:
                 return claim, None
             look_up = partial(ended, claim, self._drops, self._config)
@@ -271,8 +273,8 @@ class Watcher:
             if over is not None:
                 return claim, over
             prepared = await anyio.to_thread.run_sync(self._prepared, claim)
-            turn = self._line.join(prepared.places)
-        claim = await anyio.to_thread.run_sync(self._drops.as_noted, claim)
+            turn = self._queue.join(prepared.places)
+        claim = await anyio.to_thread.run_sync(self._drops.recorded, claim)
         return claim, await self._in_turn(claim, prepared, turn)
 
     def _prepared(self, claim: Claim) -> Prepared:
@@ -289,12 +291,12 @@ class Watcher:
                 rows = {name: jobs.rows for name, jobs in prepared.bound.jobs.items()}
                 invalid, warnings = prepared.bound.invalid, tuple(warnings_about(prepared))
                 self._tell(FileStarted(claim.file, prepared.run, rows, invalid, warnings))
-            self._shared.stop_reasons.clear()  # what stopped an account yesterday may be gone
-            way = RunEnvironment(
+            self._session.stop_reasons.clear()  # a past reason may be gone
+            environment = RunEnvironment(
                 watch=self._show,
-                shared=self._shared,
+                shared=self._session,
                 environ=self._environ,
                 tell=self._say,
                 failed=partial(self._failed, prepared.run),
             )
-            return await carry_out(prepared, way)
+            return await carry_out(prepared, environment)

@@ -30,7 +30,7 @@ from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row_queue import RowQueue
-from pipeline.workers.stop_reason import FirstReply, braked, hopeless, in_words
+from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
 from pipeline.workers.verification_read import VerificationRead
@@ -39,10 +39,14 @@ from pipeline.workers.verification_read import VerificationRead
 class AccountSender:
     """Sends the jobs of one account.
 
-    jobs      batches in row order; read in a thread
-    total     how many jobs there are, for the display
-    account_limiter      to the gate where its requests wait
-    recovered   what an earlier process of the run left
+    jobs             batches in row order; read in a thread
+    total            number of jobs, for the display
+    account_limiter  where its requests wait for permits
+    recovered        what earlier processes of the run recorded
+
+    stopped           why it stopped; None while it has not
+    is_permanent      True if every further file for the account would stop it too
+    was_done_at_stop  True if every row had ended when it was stopped
     """
 
     def __init__(
@@ -59,8 +63,8 @@ class AccountSender:
     ) -> None:
         self.account = account
         self.stopped: str | None = None
-        self.is_hopeless = False
-        self.was_through = False  # when it was told to stop
+        self.is_permanent = False
+        self.was_done_at_stop = False
         self._total = total
         self._recorder = recorder
         self._account_limiter = account_limiter
@@ -68,12 +72,12 @@ class AccountSender:
         clock = environment.clock
         self._traffic = Traffic(clock)
         self._queue = queue = RowQueue(backlog, bisector, jobs, recovered, clock)
-        self._result_writer = ResultWriter(account, queue, recorder, clock, environment.ended)
+        self._result_writer = ResultWriter(account, queue, recorder, clock, environment.on_end)
         self._concurrency = ConcurrencyLimiter(
             account.in_flight,
             clock=clock,
-            has_room=queue.wake,
-            is_down=self._goes_down,
+            on_room=queue.wake,
+            on_down=self._on_vendor_down,
             at_fault=queue.are_at_fault,
             patience_s=account.max_outage_s,
         )
@@ -92,14 +96,14 @@ class AccountSender:
         self._preconditions = Preconditions(deps)
         self._verification_read = VerificationRead(deps, self._preconditions)
         self._attempts = Attempts(deps, self._preconditions, self._verification_read, bisector)
-        policy, rate = environment.looking, lambda: account_limiter.per_second
+        policy, rate = environment.prechecks, lambda: account_limiter.per_second
         self._prechecks = Prechecks(deps, policy, self._verification_read, rate)
         self._first = FirstReply()
-        self._asked_before = recovered.in_doubt
-        self._is_concluding = False
+        self._in_doubt_before = recovered.in_doubt
+        self._is_deciding = False
         self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
         self._clock = clock
-        self._draws = int(environment.jitter() * 1000)  # a run that is carried on asks elsewhere
+        self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         self._is_open = False
         self._workers = 0
         self.take_latencies = self._traffic.take_latencies
@@ -108,37 +112,38 @@ class AccountSender:
     async def run(self) -> None:
         """Send every row, or stop.
 
-        When this returns, whatever was sent has its result, or is in doubt and claimed on record.
+        When this returns, each row that was sent has its result, or is in doubt and claimed on
+        record.
         """
         try:
             with self._account_limiter.watched(self._pauses.on_pause):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._queue.feed, lambda: self.stopped is not None)
                     tasks.start_soon(self._queue.watch, lambda: self._concurrency.due_s)
-                    tasks.start_soon(self._attempts.holding.run)
+                    tasks.start_soon(self._attempts.held_replies.run)
                     self._start_worker(tasks)
-            if self._undecided.fail_fast.pulls_with_nobody_left():
-                self.stop(braked(self._undecided.fail_fast))
+            if self._undecided.fail_fast.should_stop_at_end():
+                self.stop(fail_fast_reason(self._undecided.fail_fast))
         finally:
-            self._attempts.holding.release()
-            for row in self._queue.left_over():
-                self._result_writer.leave(row, self.stopped)
-            self._undecided.leave(self.stopped)
+            self._attempts.held_replies.release()
+            for row in self._queue.drain():
+                self._result_writer.on_stop(row, self.stopped)
+            self._undecided.on_stop(self.stopped)
 
-    def stop(self, reason: str, *, is_hopeless: bool = False) -> None:
-        """Take no further row; what is in flight finishes. Only the first reason counts.
+    def stop(self, reason: str, *, is_permanent: bool = False) -> None:
+        """Send no further row; requests in flight finish. Only the first reason counts.
 
-        is_hopeless  whatever else goes to this account would meet the same
+        is_permanent  True if every further file for the account would stop it too
         """
         if self.stopped is None:
-            self.was_through = self._queue.is_done
+            self.was_done_at_stop = self._queue.is_done
             self.stopped = reason
-            self.is_hopeless = is_hopeless
+            self.is_permanent = is_permanent
             self._account_limiter.close()
             self._queue.wake_all()
 
     def progress(self) -> AccountProgress:
-        """How far this account is."""
+        """Return the progress of the account."""
         account, traffic, rate_per_s = self.account, self._traffic, self._account_limiter.per_second
         return AccountProgress(
             account=account.name,
@@ -175,121 +180,122 @@ class AccountSender:
             tasks.cancel_scope.cancel()
 
     def _next(self) -> Batch:
-        """The next rows that may go now together, if there are any."""
-        if self.stopped is not None or self._recorder.is_full or not self._concurrency.may_take:
+        """Take the next rows that may share a request now; empty if there are none."""
+        if self.stopped is not None or self._recorder.is_full or not self._concurrency.may_acquire:
             return []
-        if self._undecided.is_in_question:
-            batch = self._next_to_ask()
-        elif not self._is_open and (self._first.asks_another or self._undecided.refused_before):
-            batch = self._next_at_first()
+        if self._undecided.is_suspected:
+            batch = self._next_probe()
+        elif not self._is_open and (self._first.needs_another or self._undecided.refused_before):
+            batch = self._next_first()
         else:
-            # the first request goes alone: nothing fresh before something has come back, unless
-            # nothing else would go
+            # the first request is sent alone: nothing fresh before the first reply, unless every
+            # row that was given out is held
             batch = self._queue.next(
-                may_be_first=self._is_open or self._queue.all_wait(self._undecided.count),
+                may_be_first=self._is_open or self._queue.all_held(self._undecided.count),
                 probe=self._concurrency.next_probe,
-                others_first=self._concurrency.is_in_question,
+                others_first=self._concurrency.is_suspected,
             )
         self._result_writer.end_blocked()
-        if not self._is_open and len(batch) > 1 and self._was_asked(batch):
-            # a group that gets no reply is split, and none of many rows under way ends soon
-            self._queue.keep(batch[1:])
+        if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
+            # a group that gets no reply is split, and its many rows would all end late
+            self._queue.reopen(batch[1:])
             batch = batch[:1]
         if batch:
-            self._concurrency.take(batch)
+            self._concurrency.acquire(batch)
         return batch
 
-    def _next_to_ask(self) -> Batch:
-        """One row that tells whether the account works, while none is under way that does."""
-        if self._undecided.asks is not None or self._queue.needs_more:
+    def _next_probe(self) -> Batch:
+        """Take one row to learn whether the account works; empty while another one is in flight."""
+        if self._undecided.probe is not None or self._queue.needs_more:
             return []
         avoid = self._undecided.refused_before
         batch = (
-            self._queue.one_elsewhere(self._draw(), avoid)
-            or self._undecided.one_of_a_group()
+            self._queue.sample_one(self._next_draw(), avoid)
+            or self._undecided.row_of_held_group()
             or self._queue.next(may_be_first=False, probe=self._concurrency.next_probe)
         )
-        self._undecided.asks = batch or None
+        self._undecided.probe = batch or None
         return batch
 
-    def _draw(self) -> int:
-        """Another one each time."""
+    def _next_draw(self) -> int:
         self._draws += 1
         return self._draws
 
-    def _next_at_first(self) -> Batch:
-        """Before any reply: another row than those that told nothing, or were refused before."""
-        all_wait = self._queue.all_wait(self._undecided.count)
-        if self._queue.is_untouched or self._first.asks_another:
-            asked = self._asked_before if self._first.asks_another else frozenset()
-            avoid = asked.union(self._undecided.refused_before)
-            batch = self._queue.one_elsewhere(self._draw(), avoid)
-            if not batch and self._first.asks_another:
-                batch = self._queue.one_elsewhere(self._draw(), ())
+    def _next_first(self) -> Batch:
+        """Take a row before the first reply: none that got no reply or was refused before."""
+        all_held = self._queue.all_held(self._undecided.count)
+        if self._queue.is_untouched or self._first.needs_another:
+            sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
+            avoid = sent_before.union(self._undecided.refused_before)
+            batch = self._queue.sample_one(self._next_draw(), avoid)
+            if not batch and self._first.needs_another:
+                batch = self._queue.sample_one(self._next_draw(), ())
             if batch:
                 return batch
-        return self._queue.next(may_be_first=all_wait, probe=self._concurrency.next_probe)
+        return self._queue.next(may_be_first=all_held, probe=self._concurrency.next_probe)
 
     async def _wait_for_rows(self) -> Batch:
-        """The next rows as soon as any may go; none where none will."""
+        """Wait for the next rows; empty once no more will be sent."""
         while self.stopped is None and not self._queue.is_done:
             await self._recorder.wait_for_room()
             if batch := self._next():
                 return batch
             if self._is_stuck:
-                await self._conclude()
+                await self._decide_account()
             else:
                 await self._queue.wait()
         return []
 
     @property
     def _is_stuck(self) -> bool:
-        """Whether nothing can go before it is decided what becomes of the account."""
-        waiting, is_asking = self._undecided.count, self._undecided.is_in_question
-        if self._is_concluding or not (waiting or is_asking):
+        """True if nothing can be sent before `_decide_account`."""
+        held, is_suspected = self._undecided.count, self._undecided.is_suspected
+        if self._is_deciding or not (held or is_suspected):
             return False
-        return self._queue.rests_on(waiting, is_fresh_kept=is_asking)
+        return self._queue.is_blocked_by(held, is_fresh_kept=is_suspected)
 
-    async def _conclude(self) -> None:
-        """With nobody left to ask: the account stops, or what waits is decided."""
-        self._is_concluding = True
+    async def _decide_account(self) -> None:
+        """Stop the account or end its held rows: no row is left as a probe."""
+        self._is_deciding = True
         try:
-            if self._undecided.is_refused and await self._is_account_told():
-                self._undecided.works()
-            elif (why := self._undecided.why_stuck()) is not None:
-                self.stop(why)
+            if self._undecided.has_open_refusals and await self._can_read_known_row():
+                self._undecided.account_works()
+            elif (reason := self._undecided.stuck_reason()) is not None:
+                self.stop(reason)
             else:
                 self._undecided.decide()
         finally:
-            self._is_concluding = False
+            self._is_deciding = False
             self._queue.wake_all()
 
-    async def _is_account_told(self) -> bool:
-        """Whether the vendor still tells the account what it holds, of a row that was updated."""
-        row = self._undecided.known
+    async def _can_read_known_row(self) -> bool:
+        """Read the entity of an updated row; True if the credentials still work for reads."""
+        row = self._undecided.updated_row
         if row is None or (number := await self._account_limiter.permit()) is None:
             return False
         permit = Permit(self._account_limiter, number, self._clock())
         try:
-            return await self._verification_read.is_told(row, permit)
+            return await self._verification_read.can_read_now(row, permit)
         finally:
             permit.on_reply()
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
-        """Claim `batch`, wait for its turn, send it; where it gets none it goes back."""
+        """Claim `batch`, wait for a permit, send it; without a permit the batch is put back."""
         if self._prechecks.is_due(batch):
-            await self._look_and_serve(batch, tasks)
+            await self._precheck_and_send(batch, tasks)
             return
         permit: Permit | None = None
         try:
             if await self._claim(batch):
-                # what is under way while the vendor is down may hang: a probe waits for nobody
+                # requests in flight may hang while the vendor is down: a probe needs no slot
                 async with (
                     nullcontext() if self._concurrency.is_probe(batch) else self._concurrency.slots
                 ):
                     permit = await self._permit(batch)
                     if permit is not None:
-                        self._heed(await self._use_turn(batch, permit), batch, permit.left_s, tasks)
+                        self._on_outcome(
+                            await self._make_request(batch, permit), batch, permit.left_s, tasks
+                        )
         finally:
             self._give_back(batch)
             if permit is None:
@@ -298,139 +304,142 @@ class AccountSender:
                 permit.on_reply()
 
     def _give_back(self, batch: Batch) -> None:
-        """`batch` was sent, or will not be now."""
-        self._concurrency.give_back(batch)
-        if self._undecided.asks is batch:
-            self._undecided.asks = None
+        """Release what `batch` holds: it was sent, or is not sent now."""
+        self._concurrency.release(batch)
+        if self._undecided.probe is batch:
+            self._undecided.probe = None
 
     async def _permit(self, batch: Batch) -> Permit | None:
-        """The permit for one request; None where there is none for `batch` now."""
-        if not (self._concurrency.may_leave(batch) and self._undecided.may_leave(batch)):
+        """Wait for a permit for one request; None if `batch` may not be sent now."""
+        if not (self._concurrency.may_send(batch) and self._undecided.may_send(batch)):
             return None
         number = await self._account_limiter.permit()
         return None if number is None else Permit(self._account_limiter, number, self._clock())
 
-    async def _look_and_serve(self, batch: Batch, tasks: TaskGroup) -> None:
-        """Look at the entity of a row, then send what is to be sent; else it goes back."""
+    async def _precheck_and_send(self, batch: Batch, tasks: TaskGroup) -> None:
+        """Precheck a row, then send it if it is to be sent and gets a permit."""
         (row,) = batch
-        trips: list[Permit] = []
-        is_back = True
+        permits: list[Permit] = []
+        is_unsent = True
         try:
             async with (
                 nullcontext() if self._concurrency.is_probe(batch) else self._concurrency.slots
             ):
-                if (look := await self._permit(batch)) is not None:
-                    trips.append(look)
-                    self._heed(await self._prechecks.at(row, look), batch, look.left_s, tasks)
-                    is_back = row.is_looked_at
-                    if is_back and await self._claim(batch):
+                if (permit := await self._permit(batch)) is not None:
+                    permits.append(permit)
+                    outcome = await self._prechecks.read(row, permit)
+                    self._on_outcome(outcome, batch, permit.left_s, tasks)
+                    is_unsent = row.is_prechecked
+                    if is_unsent and await self._claim(batch):
                         attempt = await self._permit(batch)
                         if attempt is not None:
-                            trips.append(attempt)
-                            is_back = False
+                            permits.append(attempt)
+                            is_unsent = False
                             await self._send_if_fresh(batch, attempt, tasks)
         finally:
             self._give_back(batch)
-            if is_back:
+            if is_unsent:
                 self._queue.put_back(batch)
-            for permit in trips:
+            for permit in permits:
                 permit.on_reply()
 
     async def _send_if_fresh(self, batch: Batch, permit: Permit, tasks: TaskGroup) -> None:
         if self._prechecks.is_fresh(batch[0]):
-            self._heed(await self._attempts.make(batch, permit), batch, permit.left_s, tasks)
+            self._on_outcome(await self._attempts.send(batch, permit), batch, permit.left_s, tasks)
         else:
-            self._queue.stands_in_line_again(batch)
+            self._queue.requeue(batch)
 
     async def _claim(self, batch: Batch) -> bool:
-        """Whether it is on record that `batch` may be sent from now on, and over what."""
+        """Record that `batch` may be sent, and its previous states; False if recording failed."""
         rows = [row for row in batch if not row.is_claimed]
         previous_states = [
-            (row.job.row, row.before) for row in batch if row.before and not row.in_doubt
+            (row.job.row, row.previous_state)
+            for row in batch
+            if row.previous_state and not row.in_doubt
         ]
         for row in rows:
-            row.is_claimed = True  # broken off, it may be on record or not
+            row.is_claimed = True  # if cancelled, the claim may be on record or not
         is_recorded = await self._recorder.claim([row.job.row for row in rows], previous_states)
         for row in rows:
             row.is_claimed = is_recorded
         return is_recorded
 
-    async def _use_turn(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
+    async def _make_request(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
         (row, *others) = batch
-        if not others and self._verification_read.is_next(row):
+        if not others and self._verification_read.is_due(row):
             return await self._verification_read.read(row, permit)
-        if not others and self._preconditions.is_next(row):
+        if not others and self._preconditions.is_due(row):
             return await self._preconditions.read(row, permit)
-        return await self._attempts.make(batch, permit)
+        return await self._attempts.send(batch, permit)
 
-    def _goes_down(self) -> None:
-        """Whoever waits at the gate goes back: from now on one at a time is asked."""
+    def _on_vendor_down(self) -> None:
+        """Send rows that wait for permits back: from now on only probes are sent."""
         self._account_limiter.cancel_waits()
         self._queue.look_again()
 
     # Starts and stops...
 
-    def _heed(
-        self, heard: RequestOutcome | None, batch: Batch, left_s: float, tasks: TaskGroup
+    def _on_outcome(
+        self, outcome: RequestOutcome | None, batch: Batch, sent_s: float, tasks: TaskGroup
     ) -> None:
-        """Once something came back the other workers start; some answers stop the account."""
-        if heard is None:
+        """Start the other workers after the first reply; stop if an answer requires it."""
+        if outcome is None:
             return
         if not self._traffic.has_reply:
-            self._loses_first(heard, batch)
+            self._on_no_reply(outcome, batch)
         elif not self._is_open:
             self._is_open = True
-            self._queue.read_far(is_wished=self._undecided.is_in_question)
+            self._queue.read_far(enabled=self._undecided.is_suspected)
             for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
                 self._start_worker(tasks)
-        was_in_question = self._undecided.is_in_question
-        self._undecided.heard(batch, heard.answers, left_s, is_read=heard.is_read)
-        for answer in heard.answers:
-            self._stop_if_hopeless(answer, batch, is_read=heard.is_read)
-        if self._undecided.is_in_question != was_in_question:
-            self._question(is_open=not was_in_question)
+        was_suspected = self._undecided.is_suspected
+        self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
+        for answer in outcome.answers:
+            self._stop_if_pointless(answer, batch, is_read=outcome.is_read)
+        if self._undecided.is_suspected != was_suspected:
+            self._on_suspicion(is_suspected=not was_suspected)
 
-    def _loses_first(self, heard: RequestOutcome, batch: Batch) -> None:
-        """Nothing came back so far, nor to this request."""
-        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in heard.answers)
-        is_known = self._was_asked(batch) and may_have_arrived
-        self._first.lost(batch[0].job.entity, is_known=is_known)
-        self._queue.read_far(is_wished=True)
+    def _on_no_reply(self, outcome: RequestOutcome, batch: Batch) -> None:
+        """Note that this request, like all before it, got no reply."""
+        may_have_arrived = any(answer.effect is Effect.MAYBE for answer in outcome.answers)
+        is_known = self._was_sent_before(batch) and may_have_arrived
+        self._first.on_no_reply(batch[0].job.entity, is_known=is_known)
+        self._queue.read_far(enabled=True)
 
-    def _was_asked(self, batch: Batch) -> bool:
-        """Whether an earlier process may have sent each of these rows."""
-        return all(row.job.row in self._asked_before for row in batch)
+    def _was_sent_before(self, batch: Batch) -> bool:
+        """True if an earlier process may have sent each row of `batch`."""
+        return all(row.job.row in self._in_doubt_before for row in batch)
 
-    def _is_first_given_up(self) -> bool:
+    def _is_given_up_unanswered(self) -> bool:
         return not self._is_open and self._first.is_given_up(
             self.account.retry.max_attempts,
             has_others=self._queue.has_others,
             has_ended=bool(self._result_writer.counts.keys() - {Status.NOT_ATTEMPTED}),
         )
 
-    def _stop_if_hopeless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
+    def _stop_if_pointless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
         fail_fast = self._undecided.fail_fast
-        reason = hopeless(
+        reason = stop_reason(
             answer,
             None if is_read else fail_fast,
-            is_asked=self._undecided.asks is batch,
+            is_probe=self._undecided.probe is batch,
             down_s=self._concurrency.down_s,
             throttled_s=self._concurrency.throttled_s,
             max_outage_s=self.account.max_outage_s,
         )
         if reason is not None:
-            # rows of one file that are refused alike say nothing of the next file
-            self.stop(reason, is_hopeless=answer.verdict is not Verdict.REJECTED)
-        elif self._is_first_given_up():
-            self.stop(f"no reply came to the first requests: {in_words(answer)}", is_hopeless=True)
-        elif (reason := self._undecided.why_given_up) is not None:
-            self.stop(reason, is_hopeless=self._undecided.is_about_credentials)
+            # equal refusals of one file's rows say nothing about the next file
+            self.stop(reason, is_permanent=answer.verdict is not Verdict.REJECTED)
+        elif self._is_given_up_unanswered():
+            self.stop(f"no reply came to the first requests: {describe(answer)}", is_permanent=True)
+        elif (reason := self._undecided.stop_reason) is not None:
+            self.stop(reason, is_permanent=self._undecided.is_about_credentials)
 
-    def _question(self, *, is_open: bool) -> None:
-        """It is in question from now on whether the account works, or it is not any more."""
-        self._queue.read_far(is_wished=is_open)
-        if is_open:
-            self._account_limiter.cancel_waits()  # whoever waits for a permit goes back
+    def _on_suspicion(self, *, is_suspected: bool) -> None:
+        """Send only probes while the account is suspected, then everything again."""
+        self._queue.read_far(enabled=is_suspected)
+        if is_suspected:
+            self._account_limiter.cancel_waits()  # rows that wait for permits go back
             self._queue.look_again()
         else:
             self._queue.wake_all()

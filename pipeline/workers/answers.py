@@ -1,7 +1,7 @@
-"""What replies mean, in words that people may see. Pure.
+"""Turns replies into answers without secrets, and builds the engine's own answers. Pure.
 
-Replies are understood here alone: the vendor's `decode` and the classifier see what came, and no
-secret that it repeats is in a text of what they say.
+This is the only place that interprets replies: the vendor's `decode` and `classify.py` see the
+reply as it came, and secrets that it repeats are masked in the answer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.model import Answer, NoReply, Reply, UpdateJob
+from pipeline.model import Answer, Effect, NoReply, Reply, UpdateJob, Verdict
 from pipeline.vendors import Operation
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.vendors.kit.contract import VendorSettings
@@ -21,7 +21,7 @@ def update_answers(
     jobs: Sequence[UpdateJob],
     reply: Reply | NoReply,
 ) -> tuple[Answer, ...]:
-    """What `reply` means to each of `jobs`, which went out in one request."""
+    """Return what `reply` means for each of `jobs`, which were sent in one request."""
     answers: tuple[Answer, ...] = operation.decode(settings, jobs, reply)
     if isinstance(reply, NoReply):
         return answers
@@ -29,13 +29,13 @@ def update_answers(
 
 
 def read_answer(reply: Reply | NoReply) -> Answer:
-    """What `reply` means to whoever asked for something and changed nothing."""
+    """Return what `reply` to a read means."""
     answer = classify_read(reply)
     return answer if isinstance(reply, NoReply) else without_secrets(answer, reply.hide)
 
 
 def without_secrets(answer: Answer, hide: Callable[[str], str]) -> Answer:
-    """`answer` with every text of it hidden.
+    """Return `answer` with the secrets in its texts masked.
 
     >>> from pipeline.model import Effect, Verdict
     >>> from pipeline.workers.masking import Mask
@@ -51,4 +51,11 @@ def without_secrets(answer: Answer, hide: Callable[[str], str]) -> Answer:
         hint=hide(answer.hint),
         request_id=hide(answer.request_id),
         receipt=hide(answer.receipt),
+    )
+
+
+def rejection(code: str, message: str, *, hint: str, receipt: str = "") -> Answer:
+    """Return the answer for a row that we refuse ourselves: certainly nothing was applied."""
+    return Answer(
+        Verdict.REJECTED, Effect.NONE, code=code, message=message, hint=hint, receipt=receipt
     )

@@ -1,4 +1,7 @@
-"""One sending of a request, and what follows from its answers for each of its rows."""
+"""Sends update requests and acts on the answers: ends rows, or sends them again or apart.
+
+The decision about a row is `retry_or_end.next_action`.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from pipeline.pacing.account_limiter import Permit
 from pipeline.workers.answers import update_answers
 from pipeline.workers.batches import Batch, Row, halves
 from pipeline.workers.bisection import Bisector, GroupParts, goes_apart
-from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.held_replies import HeldReplies
-from pipeline.workers.outcome import Retry, is_in_doubt, is_judged, next_act
 from pipeline.workers.preconditions import Preconditions
-from pipeline.workers.reply_certainty import sure_at_s, usual
+from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
-from pipeline.workers.transport import NeverLeftError, surplus
+from pipeline.workers.retry_or_end import Retry, is_in_doubt, is_judged, next_action
+from pipeline.workers.transport import NeverLeftError, unmatched_reply
 from pipeline.workers.verification_read import VerificationRead
 
 
-class Attempts:
-    """Sends batches, and lets their rows go on: again, apart, to a read, to their end."""
+class Attempts(RequestStep):
+    """Sends batches of one account."""
 
     def __init__(
         self,
@@ -30,32 +33,27 @@ class Attempts:
         verification_read: VerificationRead,
         bisector: Bisector,
     ) -> None:
+        super().__init__(deps)
         self._preconditions = preconditions
-        self._account = deps.account
-        self._deps = deps
-        self._queue = deps.queue
-        self._result_writer = deps.result_writer
-        self._clock = deps.environment.clock
-        self._jitter = deps.environment.jitter
         self._verification_read = verification_read
         self._bisector = bisector
-        self._usual_s: float | None = None
-        self.holding = HeldReplies(deps.environment.clock)
+        self._typical_s: float | None = None
+        self.held_replies = HeldReplies(self._clock)
 
-    async def make(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
-        """One request for the rows of `batch`; None where it did not leave."""
+    async def send(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
+        """Send one request for the rows of `batch`; None if it was not sent."""
         settings = self._account.settings
         operation = self._account.operation(batch[0].job.operation)
         reply: Reply | NoReply | None = None
         try:
             with self._deps.traffic.request(permit.left_s):
-                self._leaves(batch, permit.left_s)
+                self._count_attempt(batch, permit.left_s)
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
                 reply = await self._deps.send(operation.encode(settings, jobs))
                 permit.on_reply(reply)
                 answers = update_answers(operation, settings, jobs, reply)
         except Exception:
-            # an error of ours would come again: these rows are not left to be sent once more
+            # a bug in our code would occur again: end these rows instead of sending them again
             for row in batch:
                 self._result_writer.end(
                     row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN
@@ -64,57 +62,17 @@ class Attempts:
         except BaseException as error:
             for row in batch:
                 row.in_doubt |= not isinstance(error, NeverLeftError)
-                self._result_writer.leave(row, INTERRUPTED.message)
+                self._result_writer.on_stop(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
                 row.attempts -= 1
-            self._queue.stands_in_line_again(batch)
+            self._queue.requeue(batch)
             return None
-        took_s = self._clock() - permit.left_s
-        self._deps.traffic.answered(took_s)
-        self._deps.heard(permit, batch, reply, answers[0])
-        different = tuple(dict.fromkeys(answers))
-        if any(answer.verdict is not Verdict.OK for answer in answers):
-            self._result_writer.exchanges.seen(batch, reply)
-            for answer in different:
-                self._deps.traffic.recent_errors.met(answer)
-        if isinstance(reply, Reply) and reply.standing is not None and _is_held(different):
-            self._hold(batch, answers, permit.left_s, took_s, reply.standing)
-            return RequestOutcome(different, is_read=False, is_end=False)
-        is_end = self._decide(batch, answers, permit.left_s)
-        return RequestOutcome(different, is_read=False, is_end=is_end)
+        return self._on_reply(batch, permit, reply, answers)
 
-    def _hold(
-        self,
-        batch: Batch,
-        answers: Sequence[Answer],
-        left_s: float,
-        took_s: float,
-        standing: ReplyStanding,
-    ) -> None:
-        """Decide a moment later, when the reply is sure."""
-        self._usual_s = usual(self._usual_s, took_s)
-
-        def decide() -> None:
-            self._decide(batch, self._lost(batch) if standing.is_doubtful else answers, left_s)
-
-        self.holding.hold(sure_at_s(left_s + took_s, left_s, self._usual_s), decide)
-
-    def _lost(self, batch: Batch) -> tuple[Answer, ...]:
-        """The answers to `batch` when it is not known whose reply came."""
-        settings = self._account.settings
-        operation = self._account.operation(batch[0].job.operation)
-        jobs = [operation.job_type.trusted(row.text) for row in batch]
-        lost = surplus(self._deps.peer)
-        answers = update_answers(operation, settings, jobs, lost)
-        self._result_writer.exchanges.seen(batch, lost)
-        self._deps.traffic.recent_errors.met(answers[0])
-        return answers
-
-    def _leaves(self, batch: Batch, now_s: float) -> None:
-        """Count an attempt."""
-        self._deps.concurrency.leaves(self._deps.traffic.in_flight)
+    def _count_attempt(self, batch: Batch, now_s: float) -> None:
+        self._deps.concurrency.on_sent(self._deps.traffic.in_flight)
         if batch[0].attempts:
             self._deps.traffic.retries += 1
         for row in batch:
@@ -123,8 +81,54 @@ class Attempts:
             row.attempts += 1
             row.last_sent_s = now_s
 
-    def _decide(self, batch: Batch, answers: Sequence[Answer], left_s: float) -> bool:
-        """What becomes of each row; whether none of them is sent again."""
+    def _on_reply(
+        self, batch: Batch, permit: Permit, reply: Reply | NoReply, answers: Sequence[Answer]
+    ) -> RequestOutcome:
+        took_s = self._clock() - permit.left_s
+        self._deps.traffic.add_latency(took_s)
+        self._deps.on_answer(permit, batch, reply, answers[0])
+        distinct = tuple(dict.fromkeys(answers))
+        if any(answer.verdict is not Verdict.OK for answer in answers):
+            self._result_writer.exchanges.on_reply(batch, reply)
+            for answer in distinct:
+                self._deps.traffic.recent_errors.add(answer)
+        if isinstance(reply, Reply) and reply.standing is not None and _is_held(distinct):
+            self._hold(batch, answers, permit.left_s, took_s, reply.standing)
+        else:
+            self._decide(batch, answers, permit.left_s)
+        return RequestOutcome(distinct, is_read=False)
+
+    def _hold(
+        self,
+        batch: Batch,
+        answers: Sequence[Answer],
+        sent_s: float,
+        took_s: float,
+        standing: ReplyStanding,
+    ) -> None:
+        """Decide once it is certain that the reply answers this request."""
+        self._typical_s = update_typical_s(self._typical_s, took_s)
+
+        def decide() -> None:
+            self._decide(
+                batch, self._unmatched_answers(batch) if standing.is_doubtful else answers, sent_s
+            )
+
+        self.held_replies.hold(certain_at_s(sent_s + took_s, sent_s, self._typical_s), decide)
+
+    def _unmatched_answers(self, batch: Batch) -> tuple[Answer, ...]:
+        """Return the answers to `batch` if its reply may answer another request."""
+        settings = self._account.settings
+        operation = self._account.operation(batch[0].job.operation)
+        jobs = [operation.job_type.trusted(row.text) for row in batch]
+        reply = unmatched_reply(self._deps.peer)
+        answers = update_answers(operation, settings, jobs, reply)
+        self._result_writer.exchanges.on_reply(batch, reply)
+        self._deps.traffic.recent_errors.add(answers[0])
+        return answers
+
+    def _decide(self, batch: Batch, answers: Sequence[Answer], sent_s: float) -> None:
+        """End each row, or send it again: with its batch, apart from it, or after a read."""
         jitter = self._jitter()  # one for all: rows of a batch stay together
         refused: Batch = []
         fatal: Batch = []
@@ -133,40 +137,40 @@ class Attempts:
         for row, answer in zip(batch, answers, strict=True):
             row.answer = answer
             row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
-            if self._is_about_one(row, answer, len(batch)):
+            if self._is_sent_apart(row, answer, len(batch)):
                 refused.append(row)
             elif answer.verdict is Verdict.FATAL and len(batch) > 1:
                 fatal.append(row)
-            elif isinstance(act := self._act(row, answer, jitter), Retry):
+            elif isinstance(action := self._next_action(row, answer, jitter), Retry):
                 again.append(row)
-                delay_s = max(delay_s, act.delay_s)
+                delay_s = max(delay_s, action.delay_s)
             else:
-                self._end_or_read(row, answer, act)
+                self._end_or_read(row, answer, action)
         if again:
-            self._queue.again(again, delay_s)
+            self._queue.retry(again, delay_s)
         if fatal and fatal[0].answer is not None:
-            self._deps.undecided.hold(fatal, fatal[0].answer, self._goes_apart, is_group=True)
+            self._deps.undecided.hold(fatal, fatal[0].answer, self._split, is_group=True)
         if refused:
-            self._go_on_with(self._bisector.refused(refused, left_s))
+            parts = self._bisector.on_refused(refused, sent_s)
         else:
-            self._go_on_with(self._bisector.heard(batch, left_s, is_judged=is_judged(answers[0])))
-        return not again and not refused
+            parts = self._bisector.on_answer(batch, sent_s, is_judged=is_judged(answers[0]))
+        self._send_parts(parts)
 
-    def _is_about_one(self, row: Row, answer: Answer, size: int) -> bool:
-        """Whether `row` goes apart from the others of its request: one of them may be at fault."""
+    def _is_sent_apart(self, row: Row, answer: Answer, size: int) -> bool:
+        """True if `row` is sent apart from its batch: one of the rows may be at fault."""
         most = self._account.retry.max_attempts
-        tries = max(row.tries + 1, self._deps.concurrency.counts_as(row, answer, most))
-        return goes_apart(answer, size, tries, most)
+        counted = self._deps.concurrency.counted_attempts(row, answer, most)
+        return goes_apart(answer, size, max(row.counted_attempts + 1, counted), most)
 
-    def _act(self, row: Row, answer: Answer, jitter: float) -> Retry | Status:
-        """What becomes of `row`; its try is counted, where the answer says something about it."""
+    def _next_action(self, row: Row, answer: Answer, jitter: float) -> Retry | Status:
+        """Count the attempt if it says something about the row, and decide."""
         concurrency, most = self._deps.concurrency, self._account.retry.max_attempts
         is_counted = concurrency.is_counted(row, answer)
-        row.tries = concurrency.counts_as(row, answer, most)
-        return next_act(
+        row.counted_attempts = concurrency.counted_attempts(row, answer, most)
+        return next_action(
             self._account.retry,
             answer,
-            attempt=row.refusals.attempt(row.tries, is_counted=is_counted),
+            attempt=row.throttles.attempt(row.counted_attempts, is_counted=is_counted),
             is_counted=is_counted,
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
@@ -175,38 +179,38 @@ class Attempts:
         )
 
     def _end_or_read(self, row: Row, answer: Answer, status: Status) -> None:
-        """`status` is how `row` ends, unless a read can tell better."""
+        """End `row` with `status`, unless a read or other answers may change that."""
         if status is Status.REJECTED and self._preconditions.may_be_stale(row, answer):
             self._preconditions.read_again(row)
         elif status is Status.UNKNOWN and self._verification_read.can_read(row):
-            self._verification_read.reads_next(row)
+            self._verification_read.schedule_read(row)
         elif answer.verdict is Verdict.FATAL:
-            self._deps.undecided.hold([row], answer, self._is_about_row)
+            self._deps.undecided.hold([row], answer, self._reject)
         elif status is Status.FAILED and answer.http_status is None:
             self._deps.undecided.hold_unreached(row)
         else:
             self._result_writer.end(row, answer, status)
 
-    def _goes_apart(self, rows: Batch, _answer: Answer) -> None:
-        """The account works: what refused a group was about one of its rows, or some."""
+    def _split(self, rows: Batch, _answer: Answer) -> None:
+        """Split a group that was refused because of some of its rows."""
         self._queue.send_apart(GroupParts(now=tuple(halves(rows))))
 
-    def _is_about_row(self, rows: Batch, answer: Answer) -> None:
-        """The account works: what refused a request was about its row."""
+    def _reject(self, rows: Batch, answer: Answer) -> None:
+        """End a row whose refusal is about the row, not the account."""
         status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
         self._result_writer.end(rows[0], answer, status)
 
-    def _go_on_with(self, parts: GroupParts) -> None:
-        """Send the parts of refused groups, or whole groups once more."""
+    def _send_parts(self, parts: GroupParts) -> None:
+        """Send the parts of refused groups; retry the groups that stay whole."""
         self._queue.send_apart(parts)
         for group in parts.later:
-            delay_s = ceiling_s(self._account.retry, max(1, group[0].tries)) * self._jitter()
-            self._queue.again(group, delay_s)
+            ceiling = ceiling_s(self._account.retry, max(1, group[0].counted_attempts))
+            self._queue.retry(group, ceiling * self._jitter())
 
 
-_SURE_TO_COUNT = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})
+_HELD_VERDICTS = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})
 
 
 def _is_held(answers: Sequence[Answer]) -> bool:
-    """Whether an answer takes the reply's word for what became of the update."""
-    return all(answer.verdict in _SURE_TO_COUNT for answer in answers)
+    """True if the reply alone would decide how its rows go on."""
+    return all(answer.verdict in _HELD_VERDICTS for answer in answers)

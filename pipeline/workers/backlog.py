@@ -1,7 +1,7 @@
-"""Which rows of an account go next. Pure: the time is an argument.
+"""Decides which rows of an account are sent next. Pure: the time is an argument.
 
-Rows that wait for their next attempt, and rows that wait behind one of their own entity, wait here
-and hold nothing else up, as long as fewer than `look_ahead` of them wait.
+Rows that wait for a retry, or behind another row of their entity, block no other rows as long as
+fewer than `look_ahead` rows wait.
 """
 
 from __future__ import annotations
@@ -21,29 +21,32 @@ from pipeline.workers.entity_order import EntityOrder
 
 LOOK_AHEAD = 50_000
 LOW_WATER = 4_000
-"""With fewer fresh rows at hand the next batch is read ..."""
+"""With fewer fresh rows the next batch is read ..."""
 
 MOST_FRESH_CHARS = 4_000_000
-"""... unless these are so long that memory would suffer."""
+"""... unless their text is longer than this, which bounds the memory."""
 
 MOST_WAITING_CHARS = 64_000_000
-"""Rows that wait may hold so much text; long rows are fewer than `look_ahead`."""
+"""Bounds the text of waiting rows: fewer than `look_ahead` rows wait if they are long."""
 
 MOST_OPEN_CHARS = 16_000_000
-"""Rows that are looked over for a probe hold less text."""
+"""Bounds the text of rows that are opened to choose a probe."""
 
 MOST_OPEN = 2_000
-"""So many rows are looked through for others that may share a request."""
+"""Bounds the rows that are searched for ones that may share a request."""
 
 
 class Backlog:
-    """The rows of one account that are read and not yet done.
+    """The rows of one account that are read and have not ended.
 
-    batch_size  operation -> rows that one request may carry
-    replaces    operation -> whether its update replaces the whole entity; True where it is missing
-    in_doubt    rows that may have been sent before this backlog was made
-    coalesce    whether a row that replaces the whole entity covers those before it that were not
-                sent; `overtaking`: rows in doubt that had done so, by entity
+    A row is fresh (read), open (its entity is free, so it may be sent), ready (its batch is put
+    together), given out, retrying, or waiting behind a row of its entity.
+
+    batch_size  operation -> the most rows that one request may carry
+    replaces    operation -> True if its updates replace the whole entity; True if missing
+    in_doubt    rows that an earlier process may have sent
+    coalesce    a row that replaces the whole entity covers older rows that were not sent
+    overtaking  entity -> its row in doubt that may have been sent before rows that it covers
 
     >>> backlog = Backlog()
     >>> backlog.add([JobRow(1, "op", "a", True, "{}"), JobRow(2, "op", "a", True, "{}")])
@@ -76,7 +79,7 @@ class Backlog:
         self._waiting_chars = 0
         self._open = OpenRows(batch_size)
         self._ready: deque[Batch] = deque()
-        self._goes_on: deque[Batch] = deque()
+        self._next_up: deque[Batch] = deque()
         self._draws: Counter[ProbeKind] = Counter()
         self._retrying: list[tuple[float, int, Batch]] = []
         self._numbers = count()
@@ -88,21 +91,21 @@ class Backlog:
         self.retrying = 0
 
     def add(self, jobs: Iterable[JobRow]) -> None:
-        """More rows, in row order."""
+        """Add rows, in row order."""
         for job in jobs:
             self._fresh.add(job)
 
-    def recall(self, job: JobRow) -> None:
-        """An earlier process ended this row `unknown`; rows of its entity that come are later."""
-        self._settle(job, Status.UNKNOWN)
+    def mark_unknown(self, job: JobRow) -> None:
+        """Block partial updates of the row's entity: an earlier process ended it `unknown`."""
+        self._track_unknown(job, Status.UNKNOWN)
 
     def end(self) -> None:
-        """There are no more rows to add."""
+        """Note that no more rows will be added."""
         self._is_fed = True
 
     @property
     def needs_more(self) -> bool:
-        """Whether more rows should be read now."""
+        """True if more rows should be read now."""
         most, most_chars = LOW_WATER, MOST_FRESH_CHARS
         if self.reads_far:
             most, most_chars = self._look_ahead, MOST_WAITING_CHARS
@@ -110,17 +113,17 @@ class Backlog:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether there are fresh rows, and none may go since too many others wait."""
+        """True if no fresh row may be sent because too many others wait."""
         return bool(self._fresh) and self._too_many_wait()
 
     @property
     def is_done(self) -> bool:
-        """Whether every row that was added is done, and no more will be added."""
+        """True once every row has ended and no more will be added."""
         return self._is_fed and not self._fresh and not self._order
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no row that was given out is still on its way."""
+        """True if every row that was given out has ended."""
         return self.failing == 0
 
     @property
@@ -129,8 +132,8 @@ class Backlog:
         return len(self._order) - len(self._open)
 
     def has_unsent(self) -> bool:
-        """Whether rows may go, now or once more are read, that no process has sent yet."""
-        self._look_over(len(self._open) + 1)
+        """True if rows that no process has sent may be sent now, or once more are read."""
+        self._open_ahead(len(self._open) + 1)
         open_rows = [*self._open, *(batch[0] for batch in self._ready)]
         if not all(row.was_sent for row in open_rows):
             return True
@@ -140,18 +143,18 @@ class Backlog:
 
     @property
     def due_s(self) -> float | None:
-        """When the next retry is due; None where none waits."""
+        """When the next retry is due, in monotonic seconds; None if none waits."""
         return self._retrying[0][0] if self._retrying else None
 
     def next(self, now_s: float, *, fresh: bool = True, others_first: bool = False) -> Batch:
-        """The next rows that may share a request, none where nothing may go.
+        """Take the next rows that may share a request; empty if nothing may be sent.
 
         fresh         False gives only rows that were sent before
-        others_first  rows that were not sent yet go before those that failed: once more the same
-                      would tell nothing
+        others_first  rows that were not sent yet go before rows that failed: another failure of
+                      the same row would show nothing
         """
-        if self._goes_on:
-            return self._goes_on.popleft()
+        if self._next_up:
+            return self._next_up.popleft()
         if others_first and fresh and (batch := self._next_other()):
             return batch
         if self._retrying and self._retrying[0][0] <= now_s:
@@ -162,44 +165,44 @@ class Backlog:
         return self._ready.popleft() if self._ready else self._next_fresh()
 
     def probe(self, number: int, *, fresh: bool = True) -> Batch:
-        """What is sent while the vendor is down, due or not; none where nothing may go.
+        """Take the rows of the next probe while the vendor is down, due or not; empty if none.
 
-        number  of the probe in its outage, from 1
+        number  of the probe in the outage, from 1
         fresh   False gives only rows that were sent before
         """
-        if self._goes_on:
-            return self._goes_on.popleft()
+        if self._next_up:
+            return self._next_up.popleft()
         if fresh:
-            self._look_over(ahead(number))
+            self._open_ahead(ahead(number))
         for turn in turns(number) if fresh else (ProbeKind.FAILED,):
-            if batch := self._whose_turn(turn, number):
+            if batch := self._probe_of_kind(turn, number):
                 return batch
         return []
 
-    def _look_over(self, rows: int) -> None:
-        """Let so many rows be open."""
+    def _open_ahead(self, rows: int) -> None:
+        """Open fresh rows until `rows` rows are open."""
         while len(self._open) < rows and self._open.chars < MOST_OPEN_CHARS:
             row = self._enter_next()
             if row is None:
                 return
             self._open.add(row)
 
-    def _whose_turn(self, turn: ProbeKind, number: int) -> Batch:
+    def _probe_of_kind(self, turn: ProbeKind, number: int) -> Batch:
         if turn is ProbeKind.FAILED:
-            return self._failed(number)
+            return self._failed_probe(number)
         is_repeatable = turn is ProbeKind.UNSENT
 
-        def is_such(row: Row) -> bool:
+        def matches(row: Row) -> bool:
             return not row.was_sent and row.job.is_repeatable is is_repeatable
 
-        row = self._open.take_one(is_such, partial(place, self._draws[turn]))
+        row = self._open.take_one(matches, partial(place, self._draws[turn]))
         if row is None:
-            return self._take_ready(is_such)
+            return self._take_ready(matches)
         self._draws[turn] += 1
         return [row]
 
-    def _failed(self, number: int) -> Batch:
-        """One that was sent: by turns of those that may go now, and of those that wait."""
+    def _failed_probe(self, number: int) -> Batch:
+        """Take rows that were sent before: alternately retrying ones, and ones that are ready."""
         if self._retrying and number % 2:
             return self._next_retry()
         if ready := self._take_ready(lambda row: row.was_sent):
@@ -208,11 +211,11 @@ class Backlog:
             return [row]
         return self._next_retry() if self._retrying else []
 
-    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
-        """One row to be sent alone, from any place, to learn how others are answered.
+    def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
+        """Take one row to be sent alone as a probe, from anywhere; empty if there is none.
 
-        draw   decides which, see `place`
-        avoid  rows that were never sent by this process and tell nothing
+        draw   decides which row, see `place`
+        avoid  rows whose answer would show nothing new; taken only if there is no other
         """
         if batch := self._one_fresh(draw, avoid):
             return batch
@@ -234,7 +237,7 @@ class Backlog:
         def may_go(job: JobRow) -> bool:
             return self._is_free(job) and job.row not in avoid
 
-        found = self._fresh.pick(may_go, partial(place, draw))
+        found = self._fresh.take_one(may_go, partial(place, draw))
         if found is None:
             return []
         job, covered = found
@@ -247,20 +250,19 @@ class Backlog:
         return not (self._order.is_under_way(job.entity) or self._is_blocked(job))
 
     def _has_free(self, avoid: Container[int] = ()) -> bool:
-        """Whether a fresh row may go while those that were given out are on their way: one of the
-        same entity may not.
-        """
+        """True if a fresh row may be sent whose entity is neither active nor blocked."""
         return any(self._is_free(job) and job.row not in avoid for job in self._fresh)
 
     @property
     def has_others(self) -> bool:
-        """Whether rows that may go are here, or are being read, that this process has not sent."""
+        """True if rows that this process has not sent may be sent, or are being read."""
         return self.needs_more or bool(self._ready or len(self._open)) or self._has_free()
 
-    def rests_on(self, held: int, *, is_fresh_kept: bool = False) -> bool:
-        """Whether nothing can go but what waits behind `held` rows that are on their way.
+    def is_blocked_by(self, held: int, *, is_fresh_kept: bool = False) -> bool:
+        """True if nothing can be sent before some of the `held` rows end.
 
-        is_fresh_kept  rows that are still here are not to go now
+        held           rows that were given out and are held
+        is_fresh_kept  True if fresh rows must not be sent now
         """
         if len(self._order) != held:
             return False
@@ -268,9 +270,9 @@ class Backlog:
             return True
         return not self.needs_more and (is_fresh_kept or not self._has_free())
 
-    def _take_ready(self, is_such: Callable[[Row], bool]) -> Batch:
+    def _take_ready(self, matches: Callable[[Row], bool]) -> Batch:
         for batch in self._ready:
-            if is_such(batch[0]):
+            if matches(batch[0]):
                 self._ready.remove(batch)
                 return batch
         return []
@@ -297,7 +299,7 @@ class Backlog:
         return batch
 
     def _enter_next(self) -> Row | None:
-        """The next fresh row whose entity is free; those before it wait, or are blocked."""
+        """Take the next fresh row whose entity is free; rows before it wait or are blocked."""
         while not self._too_many_wait() and (found := self._fresh.pop()):
             job, covered = found
             if covered:
@@ -307,11 +309,11 @@ class Backlog:
             elif self._order.enter(job.entity, job):
                 return self._row(job)
             else:
-                self._waits(job)
+                self._enqueue(job)
         return None
 
-    def _waits(self, job: JobRow) -> None:
-        """`job` waits behind a row of its entity; in the stead of others, if it covers them."""
+    def _enqueue(self, job: JobRow) -> None:
+        """Let `job` wait behind a row of its entity, in place of the rows that it covers."""
         self._waiting_chars += len(job.text)
         if self._coalesce and self._covers(job):
             earlier = self._order.take_waiting(job.entity)[:-1]
@@ -334,39 +336,37 @@ class Backlog:
         waiting = self._order.waiting + self.retrying + self._covered_rows
         return waiting >= self._look_ahead or self._waiting_chars >= MOST_WAITING_CHARS
 
-    def again(self, batch: Batch, due_s: float) -> None:
-        """The rows of `batch` want another attempt together, not before `due_s`."""
+    def retry(self, batch: Batch, due_s: float) -> None:
+        """Send the rows of `batch` together again, not before `due_s`."""
         heapq.heappush(self._retrying, (due_s, next(self._numbers), batch))
         self.retrying += len(batch)
 
     def put_back(self, batch: Batch) -> None:
-        """`batch` was given out and not sent."""
+        """Return a batch that was given out and not sent."""
         self._ready.appendleft(batch)
 
-    def keep(self, rows: Batch) -> None:
-        """`rows` were given out with another one and not sent; they may go later, with any that may
-        share their request.
-        """
+    def reopen(self, rows: Batch) -> None:
+        """Return rows that were given out and not sent; others may share their request later."""
         for row in rows:
             self._open.add(row)
 
-    def goes_on(self, batch: Batch) -> None:
-        """What `batch` had to wait for is there: it goes next."""
-        self._goes_on.append(batch)
+    def send_next(self, batch: Batch) -> None:
+        """Give out `batch` before all others: what it waited for is there."""
+        self._next_up.append(batch)
 
     def send_apart(self, batches: Iterable[Batch]) -> None:
-        """Batches that go now and by themselves: no other row joins them."""
+        """Queue batches that are sent now; no other row joins them."""
         self._ready.extend(batches)
 
     def is_awaited(self, row: Row) -> bool:
-        """Whether a later row of the same entity waits for the end of `row`."""
+        """True if a newer row of the entity waits for the end of `row`."""
         return self._order.is_awaited(row.job.entity)
 
     def done(self, row: Row, status: Status) -> None:
-        """The result of `row` is on record: the next row of its entity may go."""
-        self._settle(row.job, status)
+        """Release the next row of the entity: the result of `row` is on record."""
+        self._track_unknown(row.job, status)
         if row.covered:
-            self._go_instead(row)
+            self._requeue_covered(row)
         while (job := self._order.leave(row.job.entity)) is not None:
             self._waiting_chars -= len(job.text)
             if not self._is_blocked(job):
@@ -374,8 +374,8 @@ class Backlog:
                 return
             self._blocked.append(job)
 
-    def _go_instead(self, row: Row) -> None:
-        """`row` was not applied: what it covered goes next, or is covered by what waits."""
+    def _requeue_covered(self, row: Row) -> None:
+        """Queue the rows that `row` covered: it was not applied, and no newer row covers them."""
         following = self._order.first_waiting(row.job.entity)
         if following is not None and self._covers(following):
             self._cover(following, [*row.covered, *self._uncover(following)])
@@ -391,8 +391,8 @@ class Backlog:
         row.in_doubt = row.is_claimed = job.row in self._in_doubt
         return row
 
-    def _settle(self, job: JobRow, status: Status) -> None:
-        """What the entity holds is unknown until an update that replaces the whole succeeds."""
+    def _track_unknown(self, job: JobRow, status: Status) -> None:
+        """Track entities with an unknown state, until an update replaces the whole."""
         if not self._can_block:
             return
         if status is Status.UNKNOWN:
@@ -401,7 +401,7 @@ class Backlog:
             self._unknown.discard(hash(job.entity))
 
     def _covers(self, job: JobRow) -> bool:
-        """Whether it leaves nothing of what rows before it wrote, whatever they did."""
+        """True if `job` overwrites everything that older rows of its entity wrote."""
         return self._does_replace(job.operation) and not (job.keeps or job.expects)
 
     def _does_replace(self, operation: str) -> bool:
@@ -415,15 +415,15 @@ class Backlog:
         )
 
     def take_blocked(self) -> list[JobRow]:
-        """Rows that will not be sent: a row of their entity before them ended `unknown`."""
+        """Take out rows that are not sent: an older row of their entity ended `unknown`."""
         blocked, self._blocked = self._blocked, []
         return blocked
 
-    def left_over(self) -> Batch:
-        """Take out the rows that were given out, have no result and are not in flight."""
+    def drain(self) -> Batch:
+        """Take out the rows that were given out, have not ended and are not in flight."""
         retrying = [batch for _, _, batch in self._retrying]
-        waiting = [*self._goes_on, *self._ready, *retrying]
-        self._goes_on.clear()
+        waiting = [*self._next_up, *self._ready, *retrying]
+        self._next_up.clear()
         self._ready.clear()
         self._retrying.clear()
         self.retrying = 0

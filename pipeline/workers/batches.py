@@ -1,4 +1,4 @@
-"""Rows on their way, and which of them share a request. Pure."""
+"""The state of a row while it is sent, and which rows share a request. Pure."""
 
 from __future__ import annotations
 
@@ -9,85 +9,98 @@ from pipeline.model import Answer, JobRow
 from pipeline.pacing.throttle import NO_REFUSALS
 
 BatchSize = Callable[[str], int]
-"""Operation -> how many of its rows one request may carry at most."""
+"""Operation -> the most rows that one request may carry."""
 
 
 class Row:
-    """A row under way.
+    """The mutable state of one row, from the moment it leaves the backlog until it ends.
 
-    attempts      how often it was sent
-    tries         of these, the ones that count against the account's attempts
-    reads         how often its entity was read back
-    first_sent_s  when its first attempt left
-    last_sent_s   when its last attempt left
-    is_claimed    it is on record that it may have been sent
-    is_to_read    its entity is read back next, instead of an attempt
-    guarded       the job with the guard that was read for it, as JSON; empty where none was
-    refused       the same of the attempt that its guard may have refused; empty where none was
-    covered       rows before it that are not sent if it succeeds, in row order
-    answer        the last one; None before the first
-    laid          the job laid over what is there, as JSON; empty where it is sent as it is
-    is_looked_at  its entity was looked at, and it may be sent once
-    before        what its entity held before the first attempt; empty where nobody looked
-    prechecks         how often its entity was looked at before an attempt
-    unread        of these, how many at the end told nothing
-    looked_s      when the last look left
-    refusals      its 429s
-    failed_s      when a request left that failed while the vendor was not down; None where none did
+    A row is queued, claimed on record, prechecked if that is due, then sent, until an answer or a
+    verification read ends it. `retry_or_end.next_action` decides after each answer.
+
+    job              what is sent, as bound from the input
+    covered          older rows of the entity that are not sent if this one succeeds, in row order
+
+    is_claimed       the ledger records that the row may have been sent
+
+    attempts         how often it was sent
+    counted_attempts  attempts that count toward `max_attempts`: not those that failed because the
+                     account was throttled or the vendor down
+    answer           the last answer; None before the first
+    first_sent_s     when its first request was sent, in monotonic seconds
+    last_sent_s      when its last attempt was sent
+    failed_s         when an attempt was sent that failed while the vendor was up; None if none did
+    throttles        its 429 answers so far
+
+    in_doubt         an attempt may have been applied, and nothing has confirmed it
+    needs_read       the next request is a verification read, not an attempt
+    reads            reads of its entity that count toward `max_attempts`
+
+    guarded_text     the job with its precondition, as JSON; empty without a precondition
+    refused_text     `guarded_text` of the attempt whose precondition may have been refused; else
+                     empty
+
+    is_prechecked    its entity was read, and it may be sent once
+    prechecks        how often its entity was read before an attempt
+    failed_prechecks  consecutive counted prechecks that showed no state
+    prechecked_s     when the last precheck was sent
+    merged_text      the job merged into the state that was read, as JSON; empty if sent as it is
+    previous_state   what the entity held before the first attempt; empty if not read
     """
 
     __slots__ = (
-        *("answer", "attempts", "before", "covered", "failed_s", "first_sent_s", "guarded"),
-        *("in_doubt", "refusals"),
-        *("is_claimed", "is_looked_at", "is_to_read", "job", "laid", "last_sent_s", "looked_s"),
-        *("prechecks", "reads", "refused", "tries", "unread"),
+        *("job", "covered", "is_claimed"),
+        *("attempts", "counted_attempts", "answer", "first_sent_s", "last_sent_s", "failed_s"),
+        *("throttles", "in_doubt", "needs_read", "reads", "guarded_text", "refused_text"),
+        *("is_prechecked", "prechecks", "failed_prechecks", "prechecked_s", "merged_text"),
+        "previous_state",
     )
 
     def __init__(self, job: JobRow) -> None:
         self.job = job
+        self.covered: list[JobRow] = []
+        self.is_claimed = False
         self.attempts = 0
-        self.tries = 0
-        self.reads = 0
+        self.counted_attempts = 0
+        self.answer: Answer | None = None
         self.first_sent_s = 0.0
         self.last_sent_s = 0.0
-        self.in_doubt = False
-        self.is_claimed = False
-        self.is_to_read = False
-        self.guarded = ""
-        self.refused = ""
-        self.covered: list[JobRow] = []
-        self.answer: Answer | None = None
-        self.laid = ""
-        self.is_looked_at = False
-        self.before = ""
-        self.prechecks = 0
-        self.unread = 0
-        self.looked_s = 0.0
         self.failed_s: float | None = None
-        self.refusals = NO_REFUSALS
+        self.throttles = NO_REFUSALS
+        self.in_doubt = False
+        self.needs_read = False
+        self.reads = 0
+        self.guarded_text = ""
+        self.refused_text = ""
+        self.is_prechecked = False
+        self.prechecks = 0
+        self.failed_prechecks = 0
+        self.prechecked_s = 0.0
+        self.merged_text = ""
+        self.previous_state = ""
 
     @property
     def text(self) -> str:
         """The job as it is sent, as JSON."""
-        return self.guarded or self.laid or self.job.text
+        return self.guarded_text or self.merged_text or self.job.text
 
     @property
     def was_sent(self) -> bool:
-        """Whether it was, or may have been by an earlier process."""
+        """True if it was sent, or may have been sent by an earlier process."""
         return self.in_doubt or self.attempts > 0
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether sending it twice, as it is now, is harmless."""
-        return self.job.is_repeatable or bool(self.guarded)
+        """True if sending it twice, as it is now, is harmless."""
+        return self.job.is_repeatable or bool(self.guarded_text)
 
 
 Batch = list[Row]
-"""The rows that one request carries, one or more."""
+"""The rows of one request, one or more."""
 
 
 class OpenRows:
-    """Rows that may go and were not sent yet, by what they may share a request with.
+    """Rows that may be sent and were not sent yet, grouped by what may share a request.
 
     >>> rows = OpenRows(batch_size=lambda _operation: 2)
     >>> for n, batch in enumerate("xyx", start=1):
@@ -103,7 +116,7 @@ class OpenRows:
         self.chars = 0
 
     def __len__(self) -> int:
-        """How many rows wait here; `chars`: how long they are in all."""
+        """Return the number of rows; `chars` is the total length of their jobs."""
         return self._count
 
     def __iter__(self) -> Iterator[Row]:
@@ -111,18 +124,18 @@ class OpenRows:
             yield from rows
 
     def room(self, batch: Batch) -> int:
-        """How many more rows may join `batch`, which was never sent."""
+        """Return how many more rows may join `batch`, which was never sent."""
         job = batch[0].job
         return self._size(job.operation) - len(batch) if job.batch else 0
 
     def add(self, row: Row) -> None:
-        """`row` may go."""
+        """Add a row that may be sent."""
         self._rows.setdefault(_kind(row.job), deque()).append(row)
         self._count += 1
         self.chars += len(row.job.text)
 
     def take(self) -> Batch:
-        """The next rows that may go together; empty where none waits."""
+        """Take the next rows that share a request; empty if there are none."""
         if not self._rows:
             return []
         batch = [self._pop(next(iter(self._rows)))]
@@ -130,17 +143,17 @@ class OpenRows:
         return batch
 
     def join(self, batch: Batch) -> None:
-        """Let those join `batch` that may share its request."""
+        """Move rows that may share its request to `batch`, until it is full."""
         kind = _kind(batch[0].job)
         for _ in range(self.room(batch)):
             if kind not in self._rows:
                 return
             batch.append(self._pop(kind))
 
-    def take_one(self, is_such: Callable[[Row], bool], place: Callable[[int], int]) -> Row | None:
-        """One of the rows that are such; None where none is.
+    def take_one(self, matches: Callable[[Row], bool], place: Callable[[int], int]) -> Row | None:
+        """Take one of the rows that match; None if none does.
 
-        place  how many there are -> which of them, in row order from 0
+        place  number of matching rows -> index of the one to take, in row order from 0
 
         >>> rows = OpenRows(batch_size=lambda _operation: 1)
         >>> for n in (1, 2, 3, 4):
@@ -148,27 +161,27 @@ class OpenRows:
         >>> rows.take_one(lambda row: row.job.is_repeatable, lambda count: count - 1).job.row
         3
         """
-        such = sorted(filter(is_such, self), key=lambda row: row.job.row)
-        if not such:
+        rows = sorted(filter(matches, self), key=lambda row: row.job.row)
+        if not rows:
             return None
-        row = such[place(len(such))]
+        row = rows[place(len(rows))]
         kind = _kind(row.job)
         self._rows[kind].remove(row)
-        self._is_out(row)
+        self._on_removed(row)
         if not self._rows[kind]:
             del self._rows[kind]
         return row
 
-    def _is_out(self, row: Row) -> None:
+    def _on_removed(self, row: Row) -> None:
         self._count -= 1
         self.chars -= len(row.job.text)
 
     def _pop(self, kind: tuple[str, str]) -> Row:
         rows = self._rows[kind]
         row = rows.popleft()
-        self._is_out(row)
+        self._on_removed(row)
         if rows:
-            self._rows.move_to_end(kind)  # others have their turn first
+            self._rows.move_to_end(kind)  # round robin between kinds
         else:
             del self._rows[kind]
         return row
@@ -179,7 +192,7 @@ def _kind(job: JobRow) -> tuple[str, str]:
 
 
 def halves(batch: Batch) -> list[Batch]:
-    """`batch` in two, or as it is where it has one row.
+    """Split `batch` in two; a batch of one row stays as it is.
 
     >>> [len(half) for half in halves([Row(JobRow(n, "op", "e", True, "")) for n in range(5)])]
     [2, 3]

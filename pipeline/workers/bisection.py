@@ -1,11 +1,11 @@
-"""Which refused groups are sent apart, and when. Pure.
+"""Decides which refused groups are split in halves, and when. Pure.
 
-A refusal of a group says that one of its rows may be wrong, or that the vendor is in trouble: some
-answer 500 to both. So a group is split only with evidence that the vendor works: an answer that
-judged a request which left after the group did. Where there is none, one row is sent alone to ask
-for it, up to `PROBES` of them one after the other, for one may be the bad row itself; if all fail
-the groups go again later as they are, less those rows. A group that fails for the second time, with
-whatever is no refusal of it, is treated alike: one row of it may be what is never answered.
+A refused group may hold one wrong row, or the vendor may be failing: some vendors answer 500 to
+both. So a group is split only on evidence that the vendor works: an answer that judged a request
+sent after the group. Without evidence one row of the group is sent alone as a probe, then another,
+up to `PROBES`, because one may be the wrong row itself. If all probes fail, the groups are retried
+later as they are, without those rows. A group that fails twice in another way is treated the same:
+one of its rows may be one that is never answered.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import NamedTuple
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.model.retry import RETRYABLE
 from pipeline.workers.batches import Batch, Row, halves
-from pipeline.workers.outcome import is_unconfirmed
+from pipeline.workers.retry_or_end import is_unconfirmed
 
 PROBES = 3
 
 
-def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
-    """Whether a request for so many rows is not sent again as it was.
+def goes_apart(answer: Answer, size: int, counted_attempts: int, most: int) -> bool:
+    """True if a request for `size` rows is not sent again as it was.
 
-    tries  how many its rows have used with this one: `most` where they are sent no more
-    most   how often a row is tried
+    counted_attempts  attempts of its rows, this one included
+    most              attempts that a row may use
 
     >>> silence = Answer(Verdict.TRANSIENT, Effect.MAYBE)
-    >>> [goes_apart(silence, 20, tries, most=5) for tries in (1, 2, 5)]
+    >>> [goes_apart(silence, 20, counted_attempts, most=5) for counted_attempts in (1, 2, 5)]
     [False, True, True]
     """
     if size == 1 or answer.verdict is Verdict.SPLIT:
@@ -35,14 +35,14 @@ def goes_apart(answer: Answer, size: int, tries: int, most: int) -> bool:
     never_left = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
     if never_left or is_unconfirmed(answer):
         return False
-    return answer.verdict in RETRYABLE and tries >= min(2, most)
+    return answer.verdict in RETRYABLE and counted_attempts >= min(2, most)
 
 
 class GroupParts(NamedTuple):
-    """What becomes of refused groups.
+    """What is sent of refused groups.
 
-    now    batches that may go at once
-    later  groups that go again as they are, like any request that failed
+    now    batches that may be sent at once
+    later  groups that are retried as they are, like any failed request
     """
 
     now: tuple[Batch, ...] = ()
@@ -50,45 +50,44 @@ class GroupParts(NamedTuple):
 
 
 class Bisector:
-    """Refused groups of one account.
+    """Holds and splits the refused groups of one account.
 
     >>> from pipeline.model import JobRow
     >>> rows = [Row(JobRow(n, "op", f"e{n}", True, "{}", "x")) for n in range(1, 5)]
-    >>> def told(parts):
+    >>> def numbers(parts):
     ...     return [[row.job.row for row in batch] for batch in parts.now]
     >>> bisector = Bisector()
-    >>> told(bisector.refused(rows, left_s=1.0))
+    >>> numbers(bisector.on_refused(rows, sent_s=1.0))
     [[1]]
-    >>> told(bisector.heard(rows[:1], left_s=2.0, is_judged=True))
+    >>> numbers(bisector.on_answer(rows[:1], sent_s=2.0, is_judged=True))
     [[2], [3, 4]]
     """
 
     def __init__(self) -> None:
-        self._judged_left_s = float("-inf")
+        self._judged_sent_s = float("-inf")
         self._probe: Row | None = None
         self._failed_probes = 0
         self._held: list[tuple[float, Batch]] = []
 
     def __len__(self) -> int:
-        """How many rows are held until there is evidence."""
+        """Return the number of rows that are held until there is evidence."""
         return sum(len(group) for _, group in self._held)
 
-    def refused(self, group: Batch, left_s: float) -> GroupParts:
-        """`group`, two rows or more, left at `left_s` and was refused as a whole."""
-        if self._judged_left_s >= left_s:
+    def on_refused(self, group: Batch, sent_s: float) -> GroupParts:
+        """Split or hold a group of two rows or more, sent at `sent_s` and refused as a whole."""
+        if self._judged_sent_s >= sent_s:
             return GroupParts(now=tuple(halves(group)))
-        self._held.append((left_s, group))
-        return GroupParts() if self._probe is not None else GroupParts(now=(self._ask(),))
+        self._held.append((sent_s, group))
+        return GroupParts() if self._probe is not None else GroupParts(now=(self._probe_next(),))
 
-    def heard(self, batch: Batch, left_s: float, *, is_judged: bool) -> GroupParts:
-        """An answer came to `batch` that is no refusal of a group.
+    def on_answer(self, batch: Batch, sent_s: float, *, is_judged: bool) -> GroupParts:
+        """Learn from an answer to `batch` that does not refuse a group.
 
-        is_judged  True where the vendor carried it out or refused the very rows; False where it
-                   failed
+        is_judged  True if the vendor applied the request or refused its rows; False if it failed
         """
         is_probe = self._probe is not None and self._probe in batch
         if is_judged:
-            self._judged_left_s = max(self._judged_left_s, left_s)
+            self._judged_sent_s = max(self._judged_sent_s, sent_s)
         if is_probe:
             self._probe = None
         if is_judged:
@@ -96,29 +95,29 @@ class Bisector:
             return self._split()
         return self._after_failure() if is_probe else GroupParts()
 
-    def ended(self) -> Batch:
-        """Take out the rows that are held: no evidence will come any more."""
+    def drain(self) -> Batch:
+        """Take out the rows that are held: no evidence will arrive."""
         return [row for group in self._give_up().later for row in group]
 
-    def _ask(self) -> Batch:
-        """One row of the group that is held longest, to be sent alone."""
-        left_s, (self._probe, *rest) = self._held[0]
-        self._held[:1] = [(left_s, rest)] if rest else []
+    def _probe_next(self) -> Batch:
+        """Take one row of the group that is held longest, to be sent alone."""
+        sent_s, (self._probe, *rest) = self._held[0]
+        self._held[:1] = [(sent_s, rest)] if rest else []
         return [self._probe]
 
     def _after_failure(self) -> GroupParts:
         self._failed_probes += 1
         if self._held and self._failed_probes < PROBES:
-            return GroupParts(now=(self._ask(),))
+            return GroupParts(now=(self._probe_next(),))
         return self._give_up()
 
     def _split(self) -> GroupParts:
-        """Those apart that left before what was judged; the others ask anew, in their turn."""
-        ready = [group for left_s, group in self._held if left_s <= self._judged_left_s]
-        self._held = [held for held in self._held if held[0] > self._judged_left_s]
+        """Split the groups sent before the judged request; the others need a new probe."""
+        ready = [group for sent_s, group in self._held if sent_s <= self._judged_sent_s]
+        self._held = [held for held in self._held if held[0] > self._judged_sent_s]
         now = [half for group in ready for half in halves(group)]
         if self._probe is None and self._held:
-            now.append(self._ask())
+            now.append(self._probe_next())
         return GroupParts(now=tuple(now))
 
     def _give_up(self) -> GroupParts:

@@ -1,8 +1,8 @@
-"""Rows that were read and not taken yet; where it is wished, later ones cover earlier ones. Pure.
+"""Queues rows that were read; with `--coalesce`, newer rows cover older ones. Pure.
 
-A row that replaces the whole of its entity covers those before it that were not taken: they are not
-sent as long as it may succeed. Once it is applied they are superseded; if it was certainly not,
-they go in its stead.
+A row that replaces its whole entity covers the older rows of the entity that are still queued: they
+are not sent while it may succeed. If it is applied they are superseded; if it certainly was not,
+they are sent instead.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pipeline.model import JobRow
 
 
 class FreshRows:
-    """A queue of rows.
+    """A queue of rows in row order.
 
-    covers      whether a row covers those of its entity before it; None: none does
-    overtaking  entity -> a row in doubt of it: an earlier process may have sent it before those in
-                front of it. It covers them, and nothing covers it
+    covers      True if a row covers the older rows of its entity; None if no row does
+    overtaking  entity -> its row in doubt that an earlier process may have sent before older rows
+                of the entity. It covers them, and nothing covers it
 
     >>> rows = FreshRows(covers=lambda job: job.operation == "whole")
     >>> for row, operation in enumerate(["whole", "part", "whole", "part"], 1):
@@ -44,21 +44,21 @@ class FreshRows:
         self.chars = 0
 
     def __len__(self) -> int:
-        """How many wait here, those that are covered counted in."""
+        """Return the number of queued rows, covered ones included."""
         return len(self._queue)
 
     def __iter__(self) -> Iterator[JobRow]:
         return iter(self._queue)
 
     def add(self, job: JobRow) -> None:
-        """One more, in row order."""
+        """Add a row; rows MUST be added in row order."""
         if self._does_cover is not None and not self._takes(job):
             return
         self._queue.append(job)
         self.chars += len(job.text)
 
     def pop(self) -> tuple[JobRow, list[JobRow]] | None:
-        """The next one and those that it covers, in row order; None where none waits."""
+        """Take the next row and the rows that it covers, in row order; None if there is none."""
         while self._queue:
             job = self._queue.popleft()
             self.chars -= len(job.text)
@@ -71,17 +71,17 @@ class FreshRows:
                 return job, self._covered.pop(job.row, [])
         return None
 
-    def pick(
+    def take_one(
         self, may_go: Callable[[JobRow], bool], place: Callable[[int], int]
     ) -> tuple[JobRow, list[JobRow]] | None:
-        """Any one that is the first of its entity here, and those that it covers, as `pop` does.
+        """Take a row that is the first of its entity, and the rows that it covers; None if none.
 
-        place  how many there are -> which of them, in row order from 0
+        place  number of such rows -> index of the one to take, in row order from 0
 
         >>> rows = FreshRows()
         >>> for row, entity in enumerate("abca", 1):
         ...     rows.add(JobRow(row, "op", entity, True, "{}"))
-        >>> rows.pick(lambda _job: True, lambda count: count - 1)[0].row, len(rows)
+        >>> rows.take_one(lambda _job: True, lambda count: count - 1)[0].row, len(rows)
         (3, 3)
         """
         seen: set[str] = set()
@@ -110,7 +110,7 @@ class FreshRows:
             self._by_entity.pop(job.entity, None)
 
     def _takes(self, job: JobRow) -> bool:
-        """Whether `job` stands in line; not where a row that was sent before it covers it."""
+        """Update what `job` covers; False if a row that was sent before covers `job` itself."""
         overtaken_by = self._overtaking.get(job.entity, 0)
         if job.row < overtaken_by:
             self._early.setdefault(job.entity, []).append(job)

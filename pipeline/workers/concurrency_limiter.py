@@ -1,4 +1,8 @@
-"""How much of an account may be under way at once, as its answers teach."""
+"""Limits an account's concurrent requests: adapts to its answers, and to outages.
+
+Connects the decisions in `pacing` (`Concurrency`, `CircuitBreaker`, `Throttle`) with the requests
+of one account.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +15,23 @@ from pipeline.pacing.circuit_breaker import CircuitBreaker
 from pipeline.pacing.concurrency import Concurrency
 from pipeline.pacing.throttle import Throttle
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.outcome import is_judged, is_unreached
+from pipeline.workers.retry_or_end import is_judged, is_unreached
 from pipeline.workers.slots import Slots
 
 WORKERS_PER_SLOT = 2
-"""While one batch is under way another one is put on record."""
+"""While one batch is sent, another one is claimed on record."""
 
 
 class ConcurrencyLimiter:
-    """Slots for requests under way; one request at a time while the vendor is down.
+    """Slots for concurrent requests; one probe at a time while the vendor is down.
 
-    most       never more at once
-    clock      monotonic seconds
-    has_room   is called where more batches may be taken than before: so many more
-    is_down    is called where the vendor is down from now on
-    at_fault   whether the rows that fail are, and not the vendor, which has answered so many
-    patience_s so long a vendor that is down is waited for
+    most        the upper limit of concurrent requests
+    clock       monotonic seconds
+    on_room     called with the number of further batches that may be acquired
+    on_down     called when the vendor goes down
+    at_fault    rows that the vendor has answered -> True if the failing rows are at fault, not the
+                vendor
+    patience_s  seconds after which failing rows may be at fault while the vendor is down
     """
 
     def __init__(
@@ -34,8 +39,8 @@ class ConcurrencyLimiter:
         most: int,
         *,
         clock: Callable[[], float],
-        has_room: Callable[[int], None],
-        is_down: Callable[[], None],
+        on_room: Callable[[int], None],
+        on_down: Callable[[], None],
         at_fault: Callable[[int], bool] = lambda _answered: False,
         patience_s: float = math.inf,
     ) -> None:
@@ -43,8 +48,8 @@ class ConcurrencyLimiter:
         self._breaker = CircuitBreaker()
         self._throttle = Throttle()
         self._clock = clock
-        self._has_room = has_room
-        self._is_down = is_down
+        self._on_room = on_room
+        self._on_down = on_down
         self._at_fault = at_fault
         self._patience_s = patience_s
         self._answered = 0
@@ -58,99 +63,101 @@ class ConcurrencyLimiter:
 
     @property
     def limit(self) -> int:
-        """Requests that may be under way at once."""
+        """How many requests may be in flight."""
         return 1 if self._breaker.is_down else self._concurrency.limit
 
     @property
     def is_probing(self) -> bool:
-        """Whether the vendor is down, and asked with one request at a time."""
+        """True while the vendor is down and gets one probe at a time."""
         return self._breaker.is_down
 
     @property
-    def is_in_question(self) -> bool:
-        """Whether the next answers tell a vendor that is down from rows that fail."""
+    def is_suspected(self) -> bool:
+        """True if the next answers decide between a vendor that is down and rows that fail."""
         return self._breaker.is_in_question
 
     @property
     def next_probe(self) -> int | None:
-        """The number of the next probe in its outage, from 1; None where the vendor is not down."""
+        """Number of the next probe of the outage, from 1; None if the vendor is not down."""
         return self._breaker.asked + 1 if self._breaker.is_down else None
 
     @property
     def due_s(self) -> float | None:
-        """When it is asked next; None where it is not down."""
+        """When the next probe is due, in monotonic seconds; None if the vendor is not down."""
         return self._breaker.due_s
 
     @property
     def down_s(self) -> float:
-        """How long it has been down; 0 where it is not."""
+        """Seconds since the vendor went down; 0 if it is not down."""
         since_s = self._breaker.down_since_s
         return 0.0 if since_s is None else self._clock() - since_s
 
-    # Taking batches...
+    # Acquiring and releasing...
 
     @property
-    def may_take(self) -> bool:
-        """Whether one more batch may be taken."""
+    def may_acquire(self) -> bool:
+        """True if one more batch may be acquired."""
         if self._breaker.is_down:
             return self._breaker.may_probe(self._clock())
         return self._taken < WORKERS_PER_SLOT * self._concurrency.limit
 
-    def take(self, batch: Batch) -> None:
-        """`batch` is taken; while the vendor is down it is the probe."""
+    def acquire(self, batch: Batch) -> None:
+        """Count `batch`; while the vendor is down it is the probe."""
         self._taken += 1
         if self._breaker.is_down:
             self._probe = batch
             self._breaker.on_probe(self._clock())
 
-    def give_back(self, batch: Batch) -> None:
-        """`batch` was sent, or will not be now."""
+    def release(self, batch: Batch) -> None:
+        """Stop counting `batch`: it was sent, or is not sent now."""
         self._taken -= 1
         if self._probe is batch:
             self._probe = None
 
     def is_probe(self, batch: Batch) -> bool:
-        """Whether `batch` is to go although the vendor is down, whatever else is under way."""
+        """True if `batch` is the probe: it is sent whatever else is in flight."""
         return self._probe is batch
 
-    def may_leave(self, batch: Batch) -> bool:
-        """Whether a batch that was taken may still go."""
+    def may_send(self, batch: Batch) -> bool:
+        """True if a batch that was acquired may still be sent."""
         return not self._breaker.is_down or self.is_probe(batch)
 
-    # What requests teach...
+    # Adapting...
 
-    def leaves(self, in_flight: int) -> None:
-        """A request leaves; with it so many are under way."""
+    def on_sent(self, in_flight: int) -> None:
+        """Count a request that is sent; `in_flight` includes it."""
         self._concurrency.on_sent(in_flight)
 
-    def heard(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool = False) -> None:
-        """`answer` came to a request for `batch` that left at `left_s`.
+    def on_answer(
+        self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool = False
+    ) -> None:
+        """Learn from `answer` to a request for `batch`, sent at `sent_s`.
 
-        is_read  it changes nothing
+        is_read  True for a read, False for an update
         """
         down_since_s, before = self._breaker.failing_since_s, self.limit
         was_down = self._breaker.is_down
         now_s = self._clock()
         self._was_reached = self._was_reached or answer.http_status is not None
         if answer.verdict is Verdict.THROTTLED:
-            self._refuses(batch, now_s)
+            self._on_throttled(batch, now_s)
         works = is_judged(answer)
         if works:
-            self._works(batch, left_s, now_s, is_read=is_read)
+            self._on_success(batch, sent_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.TRANSIENT and answer.code not in UNSURE_WHOSE:
-            self._fails(batch, answer, left_s, now_s, is_read=is_read)
+            self._on_failure(batch, answer, sent_s, now_s, is_read=is_read)
         elif answer.verdict is Verdict.SPLIT and not was_down:
-            self._failed_before(batch, left_s)
-        self._lose_patience(answer)
-        self._concurrency.on_answer(Verdict.OK if works else answer.verdict, left_s, now_s)
+            self._mark_failed(batch, sent_s)
+        self._check_patience(answer)
+        self._concurrency.on_answer(Verdict.OK if works else answer.verdict, sent_s, now_s)
         if was_down and not self._breaker.is_down:
             self._concurrency.restart(down_since_s, now_s)
         self._adjust(before)
         if self._breaker.is_down and not was_down:
-            self._is_down()
+            self._on_down()
 
-    def _works(self, batch: Batch, left_s: float, now_s: float, *, is_read: bool) -> None:
-        self._breaker.on_success(left_s, is_read=is_read)
+    def _on_success(self, batch: Batch, sent_s: float, now_s: float, *, is_read: bool) -> None:
+        self._breaker.on_success(sent_s, is_read=is_read)
         if is_read:
             self._breaker.probe_now(now_s)
         else:
@@ -159,75 +166,79 @@ class ConcurrencyLimiter:
             self._answered += len(batch)
             self._is_last_call = False
 
-    def _refuses(self, batch: Batch, now_s: float) -> None:
+    def _on_throttled(self, batch: Batch, now_s: float) -> None:
         self._throttled += 1
-        refusals = self._throttle.refused(batch[0].refusals, now_s)
+        refusals = self._throttle.refused(batch[0].throttles, now_s)
         for row in batch:
-            row.refusals = refusals
+            row.throttles = refusals
         is_over = self._clock() - (self._throttle.since_s or now_s) > self._patience_s
         self._is_last_refusal = is_over and self._at_fault(self._answered)
 
     @property
     def throttled_s(self) -> float:
-        """So long the vendor has refused, as too many, all that it answered; 0 where it has not,
-        or where the few rows that are left are at fault.
+        """Seconds for which the vendor has answered nothing but 429; 0 if it has not, or if the
+        few remaining rows are at fault.
         """
         since_s = self._throttle.since_s
         return 0.0 if since_s is None or self._is_last_refusal else self._clock() - since_s
 
     def is_counted(self, row: Row, answer: Answer) -> bool:
-        """Whether the answer that was just heard uses up an attempt of `row`: not while the account
-        is throttled, nor while nobody gets one.
+        """True if the answer that just arrived uses up an attempt of `row`: not while the account
+        is throttled or the vendor down.
         """
         if self._breaker.is_down or self._is_unreached(answer):
             return False
         if answer.verdict is not Verdict.THROTTLED:
             return True
-        return row.refusals.is_counted or self._is_last_refusal
+        return row.throttles.is_counted or self._is_last_refusal
 
     def _is_unreached(self, answer: Answer) -> bool:
-        """Whether no connection was made to a vendor that was reached before: about no row."""
+        """True if no connection was made to a vendor that was reached before."""
         return self._was_reached and is_unreached(answer)
 
-    def _fails(
-        self, batch: Batch, answer: Answer, left_s: float, now_s: float, *, is_read: bool
+    def _on_failure(
+        self, batch: Batch, answer: Answer, sent_s: float, now_s: float, *, is_read: bool
     ) -> None:
         row, was_down = batch[0], self._breaker.is_down
         if self._is_unreached(answer):
-            self._breaker.on_failure(None, left_s, now_s, is_read=is_read)
+            self._breaker.on_failure(None, sent_s, now_s, is_read=is_read)
         elif was_down:
-            self._breaker.on_failure(row.job.entity, left_s, now_s, is_read=is_read)
+            self._breaker.on_failure(row.job.entity, sent_s, now_s, is_read=is_read)
         elif not (self._is_last_call and row.attempts > 1):
             entity, before_s = row.job.entity, row.failed_s
-            self._breaker.on_failure(entity, left_s, now_s, before_s=before_s, is_read=is_read)
+            self._breaker.on_failure(entity, sent_s, now_s, before_s=before_s, is_read=is_read)
             self._is_last_call = self._is_last_call and not self._breaker.is_down
         if not was_down:
-            self._failed_before(batch, left_s)
+            self._mark_failed(batch, sent_s)
 
-    def _failed_before(self, batch: Batch, left_s: float) -> None:
-        """If the vendor works after that, and one of these rows fails again, it is at fault."""
+    def _mark_failed(self, batch: Batch, sent_s: float) -> None:
+        """Remember the failure: a row that fails again while the vendor works is at fault."""
         for row in batch:
-            row.failed_s = left_s
+            row.failed_s = sent_s
 
-    def _lose_patience(self, answer: Answer) -> None:
-        """After so long rows may be at fault; not for a connection that was not made."""
+    def _check_patience(self, answer: Answer) -> None:
+        """End an outage of more than `patience_s` seconds if the failing rows are at fault.
+
+        A connection that was not made is never a row's fault.
+        """
         may_be_rows = answer.verdict is not Verdict.TRANSIENT or answer.effect is Effect.MAYBE
         if self.down_s > self._patience_s and may_be_rows and self._at_fault(self._answered):
             self._breaker.close()
             self._is_last_call = True
 
-    def counts_as(self, row: Row, answer: Answer, most: int) -> int:
-        """How many of its tries, at most so many, `row` has used with the answer just heard: none
-        where it is not counted, the last where all that is left are rows that fail.
+    def counted_attempts(self, row: Row, answer: Answer, most: int) -> int:
+        """Return `row.counted_attempts` after the answer that just arrived.
+
+        most  the limit; it is used up at once if only rows that fail are left
         """
         if not self.is_counted(row, answer):
-            return row.tries
+            return row.counted_attempts
         if answer.verdict is Verdict.THROTTLED and self._is_last_refusal:
             return most
-        return most if self._is_last_call and row.attempts > 1 else row.tries + 1
+        return most if self._is_last_call and row.attempts > 1 else row.counted_attempts + 1
 
     def take_throttled(self) -> int:
-        """How many answers said that there were too many requests, since the last call."""
+        """Return the number of 429 answers since the last call."""
         taken, self._throttled = self._throttled, 0
         return taken
 
@@ -236,4 +247,4 @@ class ConcurrencyLimiter:
         if limit != before:
             self.slots.limit = limit
         if limit > before:
-            self._has_room(WORKERS_PER_SLOT * limit - self._taken)
+            self._on_room(WORKERS_PER_SLOT * limit - self._taken)

@@ -33,26 +33,28 @@ class CheckedConnection(ResponseHandler):
 
     standing   of the reply to the request that was begun last
     first      how what came for that request begins, up to `FIRST_BYTES`
-    is_spoilt  more came than was asked for: nothing that came lately can be told apart
+    is_desynchronized  more came than was asked for: nothing that came lately can be told apart
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self.standing = ReplyStanding()
         self.first = b""
-        self.is_spoilt = False
+        self.is_desynchronized = False
         self._recent: deque[ReplyStanding] = deque(maxlen=_REMEMBERED)
         self._replies = 0
-        self._is_asked = True  # until the first request is through: a proxy may be asked before it
+        self._is_awaiting_reply = (
+            True  # until the first request is through: a proxy may be asked before it
+        )
         self._body: StreamReader | None = None
         self._head = b""  # the last bytes of a head that has not ended
 
-    def begins(self) -> None:
+    def on_request(self) -> None:
         """A request is about to be sent: what comes from now on is for it."""
         self.standing = ReplyStanding()
         self.first = self._head = b""
         self._replies = 0
-        self._is_asked = True
+        self._is_awaiting_reply = True
 
     def is_readable(self) -> bool:
         """Whether something waits to be read: bytes, or the end."""
@@ -65,8 +67,8 @@ class CheckedConnection(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if data and not self._is_asked:
-            self._spoil()
+        if data and not self._is_awaiting_reply:
+            self._desynchronize()
             return
         room = FIRST_BYTES - len(self.first)
         if room > 0:
@@ -76,18 +78,18 @@ class CheckedConnection(ResponseHandler):
             data = data[end:]
             if not data:
                 return
-        if data and not self._is_asked:  # a reply without a body, and more behind it
-            self._follows(data)
+        if data and not self._is_awaiting_reply:  # a reply without a body, and more behind it
+            self._on_surplus(data)
             return
-        was_asked = self._is_asked
+        was_asked = self._is_awaiting_reply
         super().data_received(data)
         if was_asked and self._exception is not None:
-            self._is_no_http()
+            self._on_unreadable()
 
-    def _is_no_http(self) -> None:
+    def _on_unreadable(self) -> None:
         """What came could not be read: behind a reply, amid its body, or in its stead."""
-        if not self._is_asked:
-            self._spoil()
+        if not self._is_awaiting_reply:
+            self._desynchronize()
         elif self._body is not None and self._body.exception() is None:
             self._body.set_exception(ClientPayloadError())  # else whoever reads waits for ever
 
@@ -100,12 +102,12 @@ class CheckedConnection(ResponseHandler):
         self._head = b""
         return found + len(_HEAD_ENDS) - len(kept)
 
-    def _follows(self, data: bytes) -> None:
+    def _on_surplus(self, data: bytes) -> None:
         """`data` stands behind a reply that has no body: a body all the same, or a second reply."""
         if data.startswith(b"HTTP/"):
-            self._spoil()
+            self._desynchronize()
         else:
-            self._hang_up()
+            self._close()
 
     def feed_data(self, data: Message, size: int = 0) -> None:
         """A head came, and its body follows."""
@@ -113,26 +115,26 @@ class CheckedConnection(ResponseHandler):
         if message.code >= 200 or message.code == _SWITCHED:  # noqa: PLR2004 - not an interim one
             self._replies += 1
             if self._replies > 1:
-                self._spoil()
+                self._desynchronize()
                 return
             if message.code in _NO_BODY and _claims_a_body(message):
                 self.force_close()
             self._body = body
             self._recent.append(self.standing)
-            body.on_eof(self._ended)
+            body.on_eof(self._on_reply_end)
         super().feed_data(data, size)
 
-    def _ended(self) -> None:
-        self._is_asked, self._body = False, None
+    def _on_reply_end(self) -> None:
+        self._is_awaiting_reply, self._body = False, None
 
-    def _spoil(self) -> None:
-        self.is_spoilt = True
+    def _desynchronize(self) -> None:
+        self.is_desynchronized = True
         for standing in self._recent:
             standing.is_doubtful = True
         self._recent.clear()
-        self._hang_up()
+        self._close()
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         self.force_close()
         if self.transport is not None:
             self.transport.close()

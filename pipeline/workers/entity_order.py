@@ -1,4 +1,4 @@
-"""Order per entity: at most one row of an entity is under way, in row order. Pure."""
+"""Order per entity: one row of an entity is sent at a time, in row order. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class EntityOrder(Generic[T]):
-    """Who may go now, and who waits behind a row of the same entity.
+    """Keyed queue: one active item per entity; the others wait behind it.
 
     >>> order = EntityOrder()
     >>> order.enter("a", 1), order.enter("a", 2), order.enter("b", 3), order.waiting
@@ -25,7 +25,7 @@ class EntityOrder(Generic[T]):
         self.waiting = 0
 
     def enter(self, entity: str, item: T) -> bool:
-        """True where `item` may go now; else it waits and `leave` will give it out."""
+        """True if `item` is active now; otherwise it waits, and `leave` returns it later."""
         if entity not in self._behind:
             self._behind[entity] = None
             return True
@@ -37,7 +37,7 @@ class EntityOrder(Generic[T]):
         return False
 
     def leave(self, entity: str) -> T | None:
-        """The row under way for `entity` is done: the next one, which is now under way, or None."""
+        """End the active item of `entity`; return the next one, which is now active, or None."""
         queue = self._behind[entity]
         if queue:
             self.waiting -= 1
@@ -46,12 +46,12 @@ class EntityOrder(Generic[T]):
         return None
 
     def first_waiting(self, entity: str) -> T | None:
-        """The one that goes after the one under way; None where none waits."""
+        """Return the first item that waits, without taking it; None if none waits."""
         queue = self._behind.get(entity)
         return queue[0] if queue else None
 
     def take_waiting(self, entity: str) -> list[T]:
-        """Take out all that wait behind the one under way."""
+        """Take out all items that wait behind the active one."""
         queue = self._behind.get(entity) or ()
         taken = list(queue)
         self._behind[entity] = None
@@ -59,7 +59,7 @@ class EntityOrder(Generic[T]):
         return taken
 
     def put_first(self, entity: str, item: T) -> None:
-        """`item` waits in front of all others behind the one under way."""
+        """Add `item` in front of all items that wait."""
         queue = self._behind[entity]
         if queue is None:
             queue = self._behind[entity] = deque()
@@ -67,13 +67,13 @@ class EntityOrder(Generic[T]):
         self.waiting += 1
 
     def is_awaited(self, entity: str) -> bool:
-        """Whether a row waits behind the one under way for `entity`."""
+        """True if an item waits behind the active one of `entity`."""
         return bool(self._behind.get(entity))
 
     def is_under_way(self, entity: str) -> bool:
-        """Whether a row of `entity` is under way."""
+        """True if an item of `entity` is active."""
         return entity in self._behind
 
     def __len__(self) -> int:
-        """How many entities have a row under way."""
+        """Return the number of entities with an active item."""
         return len(self._behind)

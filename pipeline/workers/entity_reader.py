@@ -17,16 +17,16 @@ from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
 from pipeline.workers.answers import read_answer
 from pipeline.workers.dependencies import Send, SenderEnvironment
-from pipeline.workers.outcome import is_judged
 from pipeline.workers.pauses import PauseHandler
-from pipeline.workers.stop_reason import hopeless, in_words
+from pipeline.workers.retry_or_end import is_judged
+from pipeline.workers.stop_reason import describe, stop_reason
 
 MOST_REFUSED = 20
 """So many reads are refused one after the other before an account is given up."""
 
-Told = TypeVar("Told")
+T = TypeVar("T")
 
-Asked = tuple[Operation[Any, Any], UpdateJob]
+EntityQuery = tuple[Operation[Any, Any], UpdateJob]
 """An entity to be read: what updates it, and the update."""
 
 
@@ -66,7 +66,7 @@ class Reader:
         self._refused = 0
         self._send = send
         self._account_limiter = account_limiter
-        self._around = environment
+        self._environment = environment
         self._sleep = sleep
         self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
         self._throttle = Throttle()
@@ -84,15 +84,15 @@ class Reader:
             self.stopped = why
             self._account_limiter.close()
 
-    async def read(self, asked: Sequence[Asked]) -> list[ReadResult]:
+    async def read(self, queries: Sequence[EntityQuery]) -> list[ReadResult]:
         """What each entity holds, in the same order. Operations MUST have a `reading`."""
-        found: list[ReadResult] = [ReadResult(None)] * len(asked)
+        found: list[ReadResult] = [ReadResult(None)] * len(queries)
 
         async def one(index: int, operation: Operation[Any, Any], job: UpdateJob) -> None:
             found[index] = await self._read(operation, job)
 
         async with anyio.create_task_group() as tasks:
-            for index, (operation, job) in enumerate(asked):
+            for index, (operation, job) in enumerate(queries):
                 await self._slots.acquire()
                 tasks.start_soon(partial(self._then_release, partial(one, index, operation, job)))
         return found
@@ -106,7 +106,7 @@ class Reader:
         def page(reply: Reply) -> EntityPage | None:
             return listing.page(settings, reply, cursor)
 
-        _, found = await self._ask(listing.request(settings, job, cursor), page)
+        _, found = await self._fetch(listing.request(settings, job, cursor), page)
         return found
 
     async def _then_release(self, act: Callable[[], Awaitable[None]]) -> None:
@@ -118,23 +118,23 @@ class Reader:
     async def _read(self, operation: Operation[Any, Any], job: UpdateJob) -> ReadResult:
         settings, reading = self.account.settings, operation.reading
         if reading is None:
-            return ReadResult(None, "this vendor cannot be asked")
+            return ReadResult(None, "this vendor cannot be queries")
 
         def read(reply: Reply) -> State | Missing | None:
             return reading.state(settings, job, reply)
 
-        answer, state = await self._ask(reading.request(settings, job), read)
+        answer, state = await self._fetch(reading.request(settings, job), read)
         if state is not None or answer is None:
             return ReadResult(state, "" if state is not None else self.stopped or "")
-        return ReadResult(None, in_words(answer))
+        return ReadResult(None, describe(answer))
 
-    async def _ask(
-        self, request: Request, read: Callable[[Reply], Told]
-    ) -> tuple[Answer | None, Told | None]:
+    async def _fetch(
+        self, request: Request, read: Callable[[Reply], T]
+    ) -> tuple[Answer | None, T | None]:
         """The last answer, and what it told; no answer where the account has stopped."""
         attempt, refusals = 0, NO_REFUSALS
         while self.stopped is None and (number := await self._account_limiter.permit()) is not None:
-            permit = Permit(self._account_limiter, number, self._around.clock())
+            permit = Permit(self._account_limiter, number, self._environment.clock())
             self.requests += 1
             try:
                 reply = await self._send(request)
@@ -157,12 +157,12 @@ class Reader:
                 self._refused = 0
                 return answer, found
             if answer.verdict is Verdict.FATAL:
-                self._is_refused(answer)
+                self._on_refused(answer)
             delay_s = next_delay_s(
                 self.account.retry,
                 answer,
                 refusals.attempt(attempt, is_counted=is_counted),
-                self._around.jitter(),
+                self._environment.jitter(),
                 is_counted=is_counted,
             )
             if delay_s is None:
@@ -172,18 +172,18 @@ class Reader:
 
     def _on_throttled(self, before: Refusals, answer: Answer) -> Refusals:
         """After a 429; where there were no others for too long, the reader stops."""
-        now_s = self._around.clock()
+        now_s = self._environment.clock()
         refusals = self._throttle.refused(before, now_s)
         throttled_s = now_s - (self._throttle.since_s or now_s)
-        reason = hopeless(
+        reason = stop_reason(
             answer, None, throttled_s=throttled_s, max_outage_s=self.account.max_outage_s
         )
         if reason is not None:
             self.stop(reason)
         return refusals
 
-    def _is_refused(self, answer: Answer) -> None:
+    def _on_refused(self, answer: Answer) -> None:
         # a single entity may be out of reach: nothing is lost by asking for some more
         self._refused += 1
         if answer.http_status is None or self._refused >= MOST_REFUSED:
-            self.stop(in_words(answer))
+            self.stop(describe(answer))

@@ -11,12 +11,12 @@ from pipeline.model.exchange import Exchange
 from pipeline.vendors import Account
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.exchange_text import (
-    begun,
+    format_reply,
+    format_request,
     mask_with_headers,
     masked,
     shown_request,
-    told_reply,
-    told_request,
+    truncated,
 )
 
 MOST_OF_A_KIND = 20
@@ -47,16 +47,18 @@ class ExchangeLog:
         self._seen: dict[int, _PendingExchange] = {}
         self._kept: Counter[tuple[Status, str]] = Counter()
 
-    def seen(self, batch: Batch, reply: Reply | NoReply) -> None:
+    def on_reply(self, batch: Batch, reply: Reply | NoReply) -> None:
         """`reply` came to an attempt for the rows of `batch`."""
         jobs = tuple(row.text for row in batch)
-        self._remember(batch, _PendingExchange(batch[0].job.operation, jobs, False, _begun(reply)))
+        self._remember(
+            batch, _PendingExchange(batch[0].job.operation, jobs, False, _truncated(reply))
+        )
 
-    def read(self, row: Row, reply: Reply | NoReply) -> None:
+    def on_read(self, row: Row, reply: Reply | NoReply) -> None:
         """`reply` came to a read; an attempt tells more."""
         if row.job.row not in self._seen:
             self._remember(
-                [row], _PendingExchange(row.job.operation, (row.text,), True, _begun(reply))
+                [row], _PendingExchange(row.job.operation, (row.text,), True, _truncated(reply))
             )
 
     def _remember(self, rows: Sequence[Row], seen: _PendingExchange) -> None:
@@ -66,7 +68,7 @@ class ExchangeLog:
         while len(self._seen) > max(MOST_REMEMBERED, len(rows)):
             del self._seen[next(iter(self._seen))]  # it waits longest
 
-    def take(self, result: RowResult) -> Exchange | None:
+    def pop(self, result: RowResult) -> Exchange | None:
         """What to keep of the row that ended so; None where nothing is."""
         seen = self._seen.pop(result.row, None) if self._seen else None
         kind = result.status, result.error_code
@@ -78,10 +80,10 @@ class ExchangeLog:
         return Exchange(
             result.row,
             *kind,
-            told_request(self._account, request, self._mask),
-            told_reply(masked(seen.reply, self._mask)),
+            format_request(self._account, request, self._mask),
+            format_reply(masked(seen.reply, self._mask)),
         )
 
 
-def _begun(reply: Reply | NoReply) -> Reply | NoReply:
-    return begun(reply) if isinstance(reply, Reply) else reply
+def _truncated(reply: Reply | NoReply) -> Reply | NoReply:
+    return truncated(reply) if isinstance(reply, Reply) else reply

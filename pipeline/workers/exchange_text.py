@@ -72,7 +72,7 @@ def mask_with_headers(account: Account) -> Mask:
     return Mask(*secrets_of(account), *account.link.headers.values())
 
 
-def told_request(account: Account, request: Request, mask: Mask) -> str:
+def format_request(account: Account, request: Request, mask: Mask) -> str:
     """A request of `shown_request` in words."""
     text = mask.hide(as_curl(account, request))
     if len(text) <= MOST_REQUEST_CHARS:
@@ -88,7 +88,7 @@ def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
     """
     if isinstance(reply, NoReply):
         return reply._replace(detail=mask.hide(reply.detail))
-    reply = begun(reply)
+    reply = truncated(reply)
     headers = [(name, mask.hide(reply.hide(value))) for name, value in reply.headers.items()]
     text = reply.body.decode("utf-8", "surrogateescape") + ("..." if reply.is_cut else "")
     hidden = mask.hide(reply.hide(text)).encode("utf-8", "surrogateescape")
@@ -97,10 +97,10 @@ def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
     return reply._replace(headers=CIMultiDict(headers), body=body[:MOST_BODY_BYTES], is_cut=is_cut)
 
 
-def begun(reply: Reply) -> Reply:
+def truncated(reply: Reply) -> Reply:
     """A reply with as much of its body as `masked` needs: secrets are longer than what hides them.
 
-    >>> begun(Reply(500, {}, bytes(99_999))).is_cut
+    >>> truncated(Reply(500, {}, bytes(99_999))).is_cut
     True
     """
     if len(reply.body) <= MOST_SEEN_BYTES:
@@ -108,10 +108,10 @@ def begun(reply: Reply) -> Reply:
     return reply._replace(body=reply.body[:MOST_SEEN_BYTES], is_cut=True)
 
 
-def told_reply(reply: Reply | NoReply) -> str:
+def format_reply(reply: Reply | NoReply) -> str:
     r"""A reply of `masked` in words, or what came in its stead.
 
-    >>> told_reply(Reply(422, {"content-type": "text/plain", "x-secret": "s"}, b"no"))
+    >>> format_reply(Reply(422, {"content-type": "text/plain", "x-secret": "s"}, b"no"))
     'HTTP 422 Unprocessable Entity\ncontent-type: text/plain\n\nno'
     """
     if isinstance(reply, NoReply):

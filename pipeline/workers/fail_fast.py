@@ -1,53 +1,53 @@
-"""The brake: if an account's first answers are all one and the same refusal, it stops. Pure.
+"""Fail-fast check: an account stops if its first answers are all the same refusal. Pure.
 
-A wrong project is not 60,000 wrong rows; but the first 20 rows of a file may be wrong alike. So a
-few others are asked, one at a time, before the brake is pulled.
+A wrong project should not cost 60,000 refused rows. But the first 20 rows of a file may be wrong in
+the same way, so a few other rows are sent as probes, one at a time, before the account stops.
 """
 
 from __future__ import annotations
 
 from pipeline.model import Answer, Effect, Verdict
-from pipeline.workers.refusals import ASKED_MOST
+from pipeline.workers.refusals import MOST_PROBES
 
-BRAKE_AFTER = 20
+FAIL_FAST_AFTER = 20
 
 
 class FailFastCheck:
-    """Watches the first `after` answers of an account, then those of the entities that are asked.
+    """Checks the first `after` answers of an account, then the answers to its probes.
 
-    What only asks for patience (throttling, a 5xx, silence) is no refusal and is not counted; one
-    success, or a refusal with another code, releases the brake for good.
+    Throttling, a 5xx and silence are no refusals and do not count. One success, or a refusal with
+    another code, ends the check for good.
 
-    is_in_question  others are to be asked now
-    refusal         the last answer that was counted; None before
+    after    equal refusals that put the account under suspicion; 0 turns the check off
+    refusal  the last refusal that was counted; None before the first
 
     >>> fail_fast = FailFastCheck(after=2)
     >>> no = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
-    >>> fail_fast.pulls(no), fail_fast.pulls(no), fail_fast.is_in_question
+    >>> fail_fast.on_answer(no), fail_fast.on_answer(no), fail_fast.is_suspected
     (False, False, True)
-    >>> [fail_fast.pulls(no, is_asked=True) for _ in range(ASKED_MOST)]
+    >>> [fail_fast.on_answer(no, is_probe=True) for _ in range(MOST_PROBES)]
     [False, False, True]
     """
 
-    __slots__ = ("_asked", "_code", "_equal", "_released", "after", "refusal")
+    __slots__ = ("_code", "_equal", "_probes", "_released", "after", "refusal")
 
-    def __init__(self, after: int = BRAKE_AFTER) -> None:
+    def __init__(self, after: int = FAIL_FAST_AFTER) -> None:
         self.after = after
         self._released = after <= 0
         self._code: tuple[int | None, str] | None = None
         self._equal = 0
-        self._asked = 0
+        self._probes = 0
         self.refusal: Answer | None = None
 
     @property
-    def is_in_question(self) -> bool:
-        """Whether it depends on others if the account stops."""
+    def is_suspected(self) -> bool:
+        """True if probes decide now whether the account stops."""
         return not self._released and self._equal >= self.after
 
-    def pulls(self, answer: Answer, *, is_asked: bool = False) -> bool:
-        """True where this answer makes the account stop.
+    def on_answer(self, answer: Answer, *, is_probe: bool = False) -> bool:
+        """Count an answer; True if the account must stop.
 
-        is_asked  it came to an entity that was asked since the brake is in question
+        is_probe  True if the request was a probe
         """
         if self._released or not _is_refusal(answer):
             self._released = self._released or answer.verdict is Verdict.OK
@@ -57,21 +57,21 @@ class FailFastCheck:
             self._released = True
             return False
         self._code, self.refusal = code, answer
-        self._asked += is_asked and self.is_in_question
+        self._probes += is_probe and self.is_suspected
         self._equal += 1
-        return self._ends(self._asked >= ASKED_MOST)
+        return self._end(self._probes >= MOST_PROBES)
 
-    def pulls_with_nobody_left(self) -> bool:
-        """True where the account stops since there is nobody left to ask."""
-        return self._ends(self.is_in_question)
+    def should_stop_at_end(self) -> bool:
+        """True if the account is suspected and no row is left as a probe."""
+        return self._end(self.is_suspected)
 
-    def _ends(self, does_pull: bool) -> bool:  # noqa: FBT001 - what it gives back
-        self._released |= does_pull
-        return does_pull
+    def _end(self, does_stop: bool) -> bool:  # noqa: FBT001 - the returned value
+        self._released |= does_stop
+        return does_stop
 
 
 def _is_refusal(answer: Answer) -> bool:
-    """A no, or a 2xx that the vendor cannot have written."""
+    """True for a refusal, or for a 2xx that cannot be the vendor's."""
     if answer.verdict is Verdict.REJECTED:
         return True
     is_success_status = answer.http_status is not None and 200 <= answer.http_status < 300  # noqa: PLR2004

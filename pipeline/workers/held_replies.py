@@ -1,6 +1,6 @@
-"""Replies are held a moment before they count: they may yet turn out to be another request's.
+"""Holds replies a moment before they count: a reply may turn out to answer another request.
 
-Nothing waits meanwhile but the rows themselves: their requests are over, others leave.
+Only the rows wait: their requests are over, and other requests are sent meanwhile.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import anyio
 import anyio.lowlevel
 
 from pipeline.model import NoReply, Reply
-from pipeline.workers.reply_certainty import SURE_AFTER_S
-from pipeline.workers.transport import surplus
+from pipeline.workers.reply_certainty import CERTAIN_AFTER_S
+from pipeline.workers.transport import unmatched_reply
 
 Decide = Callable[[], None]
 
 
 class HeldReplies:
-    """What is decided once a reply is sure.
+    """Calls decisions once their reply is certain.
 
     clock  monotonic seconds
     """
@@ -32,42 +32,42 @@ class HeldReplies:
         self._numbers = count()
         self._sooner = anyio.Event()
 
-    def hold(self, sure_at_s: float, decide: Decide) -> None:
-        """Call `decide` at that time, or when all is released."""
-        if not self._held or sure_at_s < self._held[0][0]:
+    def hold(self, certain_at_s: float, decide: Decide) -> None:
+        """Call `decide` at `certain_at_s`, or when all is released."""
+        if not self._held or certain_at_s < self._held[0][0]:
             self._sooner.set()
-        heapq.heappush(self._held, (sure_at_s, next(self._numbers), decide))
+        heapq.heappush(self._held, (certain_at_s, next(self._numbers), decide))
 
     async def run(self) -> None:
-        """Decide what is due. Until cancelled."""
+        """Make decisions when they are due, until cancelled."""
         while True:
             wait_s = self._held[0][0] - self._clock() if self._held else None
             with anyio.move_on_after(None if wait_s is None else max(0.0, wait_s)):
                 await self._sooner.wait()
             self._sooner = anyio.Event()
             until_s = self._clock()
-            await _read_what_came()
+            await _read_arrived()
             self.release(until_s)
 
     def release(self, until_s: float = math.inf) -> None:
-        """Decide what is due until then."""
+        """Make the decisions that are due until `until_s`."""
         while self._held and self._held[0][0] <= until_s:
             heapq.heappop(self._held)[2]()
 
 
-async def sure(reply: Reply | NoReply, peer: str) -> Reply | NoReply:
-    """`reply` once it can be believed, or that nobody knows whose it is.
+async def when_certain(reply: Reply | NoReply, peer: str) -> Reply | NoReply:
+    """Return `reply` once it is certain, or a NoReply if it may answer another request.
 
     peer  host and port, for messages
     """
     if isinstance(reply, NoReply) or reply.standing is None:
         return reply
-    await anyio.sleep(SURE_AFTER_S)
-    await _read_what_came()
-    return surplus(peer) if reply.standing.is_doubtful else reply
+    await anyio.sleep(CERTAIN_AFTER_S)
+    await _read_arrived()
+    return unmatched_reply(peer) if reply.standing.is_doubtful else reply
 
 
-async def _read_what_came() -> None:
-    """Let the loop read what lies unread: a busy process may be late with it."""
+async def _read_arrived() -> None:
+    """Let the event loop read what has arrived: a busy process may be late."""
     for _ in range(2):
         await anyio.lowlevel.checkpoint()

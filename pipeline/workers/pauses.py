@@ -1,4 +1,4 @@
-"""What an account does about a pause of its vendor's: it waits and says so, or it stops."""
+"""Decides what an account does when its vendor asks for a pause: announce and wait, or stop."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pipeline.vendors import Account
 
 
 class PauseHandler:
-    """Decides about the pauses of one account.
+    """Handles the pauses of one account.
 
-    stop      is called, with the reason, for a pause longer than the account's `max_wait_s`
-    announce  is called, with words for people, for one that is waited for more than a moment
+    stop      called with the reason if a pause is longer than the account's `max_wait_s`
+    announce  called with a message if a shorter pause is longer than `ANNOUNCED_S`
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class PauseHandler:
         self._announced_until_s = -math.inf
 
     def on_pause(self, asked: AskedPause, now_s: float) -> None:
-        """A pause began, or became longer; `now_s` in UTC seconds since 1970."""
+        """Handle a pause that began or became longer; `now_s` in UTC seconds since 1970."""
         name, most_s = self._account.name, self._account.max_wait_s
         left_s = remaining_s(asked, now_s)
         if left_s > most_s:

@@ -1,4 +1,4 @@
-"""The pool: every account's lane side by side, and one end for all of them."""
+"""The worker pool: runs the senders of all accounts side by side, and stops them together."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline.workers.recorder import Recorder
 
 
 class WorkerPool:
-    """Runs lanes until every row has ended, or until it is stopped.
+    """Runs account senders until every row has ended or the pool is stopped.
 
-    grace_s  how long requests in flight may finish after `stop`
+    grace_s  seconds for requests in flight to finish after `stop`
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class WorkerPool:
         self._recorder = recorder
         self._grace_s = grace_s
         self._working = anyio.CancelScope()
-        recorder.fails = self._cannot_record
+        recorder.on_failure = self._cannot_record
 
     async def run(self) -> None:
-        """When this returns every row that was sent has its result on record, or its claim.
+        """Send all rows; then every row that was sent has its result or its claim on record.
 
-        Raises, in a group, what kept results from being recorded, once all have come.
+        raises  an exception group with the PipelineError that prevented recording results
         """
         async with anyio.create_task_group() as recording:
             recording.start_soon(self._recorder.run)
@@ -44,12 +44,12 @@ class WorkerPool:
                 self._recorder.close()
 
     def _cannot_record(self, error: PipelineError) -> None:
-        """What is in flight finishes; nothing more leaves that could not be put on record."""
+        """Send nothing more, because it could not be recorded; requests in flight finish."""
         if not self.is_stopped:
             self.stop(str(error))
 
     def stop(self, reason: str) -> None:
-        """Feed no more; a second call ends what is still in flight at once."""
+        """Send no further row; a second call cancels what is in flight."""
         if self.is_stopped:
             self._working.cancel()
             return
@@ -57,22 +57,25 @@ class WorkerPool:
             sender.stop(reason)
         self._working.deadline = anyio.current_time() + self._grace_s
 
-    def feed_no_more(self, reason: str) -> None:
-        """Take no further row; what is in flight finishes, however long it takes."""
+    def stop_feeding(self, reason: str) -> None:
+        """Send no further row; requests in flight finish, however long they take."""
         for sender in self._senders:
             sender.stop(reason)
 
     @property
     def is_stopped(self) -> bool:
-        """Whether `stop` was called."""
+        """True once `stop` was called."""
         return self._working.deadline < math.inf
 
     def progress(self) -> tuple[AccountProgress, ...]:
-        """How far each account is."""
+        """Return the progress of each account."""
         return tuple(sender.progress() for sender in self._senders)
 
     def samples(self, at_s: float, seconds: float, before: Mapping[str, int]) -> list[Sample]:
-        """What each account did in the last `seconds`; `before`: what it had sent until then."""
+        """Return what each account did in the last `seconds`.
+
+        before  account -> requests that it had sent until then
+        """
         return [
             Sample(
                 account=each.account,

@@ -1,4 +1,4 @@
-"""What a look at an entity says about the row that is to update it. Pure."""
+"""Decides from the state of an entity whether its row is sent, and how. Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pipeline.model import Answer, Effect, JobRow, UpdateJob, Verdict
 from pipeline.vendors import Operation
 from pipeline.vendors.kit.contract import Difference, Missing, State, VendorSettings
+from pipeline.workers.answers import rejection
 
 _SHOWN_MOST = 3
 _SHOWN_CHARS = 60
@@ -17,50 +18,50 @@ _SHOWN_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class PrecheckPolicy:
-    """Before which rows of a run their entity is read, beside those that expect something of it.
+    """Which rows of a run have their entity read first, besides rows with expected values.
 
     skips      rows that would change nothing are not sent
-    remembers  what is there is put on record before it is overwritten
+    remembers  the previous state is recorded before it is overwritten
     """
 
     skips: bool = False
     remembers: bool = False
 
     def is_due(self, operation: Operation[Any, Any], job: JobRow) -> bool:
-        """Whether the entity of a row is read before the row is sent."""
+        """True if the entity of `job` is read before the row is sent."""
         if operation.reading is None or operation.change is None:
             return False
         return self.skips or self.remembers or job.keeps or bool(job.expects)
 
 
-BLINDLY = PrecheckPolicy()
-"""No row is looked at but those that expect something."""
+NO_PRECHECKS = PrecheckPolicy()
+"""Only rows with expected values have their entity read first."""
 
 
 class PrecheckAction(Enum):
-    """What the row should do."""
+    """What happens to the row after its precheck."""
 
     SEND = "send"
-    UNCHANGED = "unchanged"  # the vendor holds it
-    APPLIED = "applied"  # the vendor holds it, and an attempt of ours may have done it
-    CONFLICT = "conflict"  # the vendor holds something else than expected
+    UNCHANGED = "unchanged"  # the entity already matches
+    APPLIED = "applied"  # the entity matches, and an earlier attempt may have done it
+    CONFLICT = "conflict"  # the entity does not hold the expected values
     MISSING = "missing"  # the vendor has no such entity
-    MIXED = "mixed"  # in doubt, and somebody else has written since: nobody can tell
+    MIXED = "mixed"  # in doubt, and the entity was changed since: it stays unknown
 
 
 class PrecheckOutcome(NamedTuple):
-    """What follows from a look.
+    """The decision of a precheck.
 
-    job     what is sent; None unless `said` is SEND
-    found   what is not as it was expected to be: `wanted` is what was expected
+    job          what is sent; None unless `action` is SEND
+    differences  fields that do not hold the expected value, which is `wanted`
     """
 
-    said: PrecheckAction
+    action: PrecheckAction
     job: UpdateJob | None = None
-    found: tuple[Difference, ...] = ()
+    differences: tuple[Difference, ...] = ()
 
 
-def look_at(
+def decide(
     operation: Operation[Any, Any],
     settings: VendorSettings,
     job: UpdateJob,
@@ -71,12 +72,12 @@ def look_at(
     expected: State | None,
     in_doubt: bool,
 ) -> PrecheckOutcome:
-    """What a row should do now.
+    """Decide what happens to a row whose entity holds `state`.
 
-    state     what the entity holds
-    skips     what would change nothing is not sent
-    keeps     the job is laid over the state
-    expected  what it has to hold; in doubt: what it held before the first attempt. None: anything
+    skips     a job that would change nothing is not sent
+    keeps     the job is merged into the state
+    expected  the state that the entity must hold; for a row in doubt the state before its first
+              attempt. None accepts any state
     in_doubt  the row may have been applied
     """
     change, reading = operation.change, operation.reading
@@ -93,7 +94,7 @@ def look_at(
     found = () if expected is None else change.differences(settings, expected, state)
     if found:
         return PrecheckOutcome(
-            PrecheckAction.MIXED if in_doubt else PrecheckAction.CONFLICT, found=found
+            PrecheckAction.MIXED if in_doubt else PrecheckAction.CONFLICT, differences=found
         )
     sent = change.merge(settings, job, state) if keeps and change.merge else job
     skips = keeps or skips or (expected is not None and not in_doubt)
@@ -102,50 +103,48 @@ def look_at(
     return PrecheckOutcome(PrecheckAction.SEND, sent)
 
 
-# ----------------------------------------------------------------------------- as answers
+# The decisions as answers...
 
 HELD = Answer(Verdict.OK, Effect.NONE, message="the vendor holds it already", hint="nothing to do")
-GONE = Answer(
-    Verdict.REJECTED,
-    Effect.NONE,
-    code="missing",
-    message="the vendor has no such entity",
-    hint="check the id, and where the account looks for it",
+GONE = rejection(
+    "missing",
+    "the vendor has no such entity",
+    hint="check the id, and the account's settings that say where it is",
 )
-MOVING = Answer(
-    Verdict.REJECTED,
-    Effect.NONE,
-    code="changed_meanwhile",
-    message="somebody else changed it between read and update, again and again",
-    hint="somebody else changes this entity: look at it, then send the row again",
+MOVING = rejection(
+    "changed_meanwhile",
+    "the entity was changed between each read and update",
+    hint="something else changes this entity: check it at the vendor, then send the row again",
 )
 MIXED = Answer(
     Verdict.TRANSIENT,
     Effect.MAYBE,
     code="mixed",
-    message="it may have been applied, and somebody else has changed the entity since",
-    hint="look the entity up at the vendor; what is still wanted is a new row",
+    message="it may have been applied, and the entity was changed by something else since",
+    hint="look the entity up at the vendor; send a new row with what is missing",
 )
 
 
-def conflict(found: tuple[Difference, ...]) -> Answer:
-    """The answer for a row whose entity is not as expected: both values, and all in the receipt."""
-    told = [_in_words(each) for each in found[:_SHOWN_MOST]]
-    if len(found) > _SHOWN_MOST:
-        told.append(f"and {len(found) - _SHOWN_MOST} more")
-    both = [{"field": each.field, "expected": each.wanted, "found": each.found} for each in found]
-    return Answer(
-        Verdict.REJECTED,
-        Effect.NONE,
-        code="changed_since",
-        message=f"somebody else changed it since it was read: {'; '.join(told)}",
-        hint="see whether the change is still right, then make a new plan",
-        receipt=json.dumps({"conflict": both}),
+def conflict(differences: tuple[Difference, ...]) -> Answer:
+    """Return the answer for a row whose entity does not hold the expected values.
+
+    The message names the first differences, the receipt has all of them.
+    """
+    shown = [
+        f"{each.field}: expected {_shown(each.wanted)}, found {_shown(each.found)}"
+        for each in differences[:_SHOWN_MOST]
+    ]
+    if len(differences) > _SHOWN_MOST:
+        shown.append(f"and {len(differences) - _SHOWN_MOST} more")
+    fields = [
+        {"field": each.field, "expected": each.wanted, "found": each.found} for each in differences
+    ]
+    return rejection(
+        "changed_since",
+        f"the entity was changed since it was read: {'; '.join(shown)}",
+        hint="check whether the change is still right, then make a new plan",
+        receipt=json.dumps({"conflict": fields}),
     )
-
-
-def _in_words(each: Difference) -> str:
-    return f"{each.field}: expected {_shown(each.wanted)}, found {_shown(each.found)}"
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Entities are read before their rows are sent: what is there decides what becomes of a row."""
+"""Reads entities before their rows are sent; `precheck.decide` decides from the state."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import json
 from collections.abc import Callable
 
 from pipeline.model import Answer, Effect, NoReply, Reply, Status, UpdateJob, Verdict
-from pipeline.model.retry import next_delay_s
 from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors.kit.contract import Missing, State
 from pipeline.workers.answers import read_answer
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.dependencies import Dependencies, RequestOutcome
+from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.precheck import (
     GONE,
     HELD,
@@ -21,104 +20,100 @@ from pipeline.workers.precheck import (
     PrecheckOutcome,
     PrecheckPolicy,
     conflict,
-    look_at,
+    decide,
 )
-from pipeline.workers.result_writer import FORGOTTEN
+from pipeline.workers.result_writer import INTERRUPTED_EARLIER
 from pipeline.workers.verification_read import VerificationRead
 
 FRESH_S = 10.0
-"""What was read is believed so long, beside the row's place in line."""
+"""Seconds for which a state counts as current, besides the wait for a permit."""
 
 UNREAD_HINT = "nothing was sent: send the row again later"
 
 
-class Prechecks:
-    """Reads entities of rows that are not to be sent blindly.
+class Prechecks(RequestStep):
+    """Prechecks the rows of one account, anew before each attempt.
 
-    Each attempt has a look of its own: what was read for the one before is old by then.
+    per_second  the current rate of the account's requests
     """
 
     def __init__(
         self,
         deps: Dependencies,
-        looking: PrecheckPolicy,
+        policy: PrecheckPolicy,
         verification_read: VerificationRead,
         per_second: Callable[[], float],
     ) -> None:
-        self._per_second = per_second
-        self._account = deps.account
-        self._deps = deps
-        self._result_writer = deps.result_writer
-        self._queue = deps.queue
-        self._clock = deps.environment.clock
-        self._looking = looking
+        super().__init__(deps)
+        self._policy = policy
         self._verification_read = verification_read
+        self._per_second = per_second
 
     def is_due(self, batch: Batch) -> bool:
-        """Whether the row of `batch` is looked at before it is sent: it travels alone then."""
+        """True if the row of `batch` is prechecked before it is sent; it is sent alone then."""
         row = batch[0]
         operation = self._account.operation(row.job.operation)
-        is_due = self._looking.is_due(operation, row.job)
-        return is_due and not self._verification_read.is_next(row)
+        is_due = self._policy.is_due(operation, row.job)
+        return is_due and not self._verification_read.is_due(row)
 
     def is_fresh(self, row: Row) -> bool:
-        """Whether what was read can still be believed."""
+        """True if the state that was read still counts as current."""
         in_line_s = 2 * self._account.in_flight / self._per_second()
-        return self._clock() - row.looked_s <= FRESH_S + in_line_s
+        return self._clock() - row.prechecked_s <= FRESH_S + in_line_s
 
-    async def at(self, row: Row, permit: Permit) -> RequestOutcome | None:
-        """Read the entity of `row`: then it has ended, waits, or `is_looked_at` and may go.
+    async def read(self, row: Row, permit: Permit) -> RequestOutcome | None:
+        """Read the entity of `row`: it then has ended, waits, or is prechecked and may be sent.
 
-        None where nothing was asked.
+        Return None if no request was sent.
         """
         settings, operation = self._account.settings, self._account.operation(row.job.operation)
         reading = operation.reading
         if reading is None:
-            raise AssertionError("only what can be read is looked at")
-        row.is_looked_at = False
+            raise AssertionError("a precheck needs an operation that can be read")
+        row.is_prechecked = False
         job = operation.job_type.trusted(row.job.text)
-        with self._deps.traffic.request(permit.left_s):
-            reply = await self._deps.send(reading.request(settings, job))
-            permit.on_reply(reply)
+        reply = await self._exchange(reading.request(settings, job), permit)
         if not row.attempts and not row.prechecks:
             row.first_sent_s = permit.left_s
         if isinstance(reply, NoReply) and reply.lost_turn:
-            self._queue.stands_in_line_again([row])
+            self._queue.requeue([row])
             return None
         answer = read_answer(reply)
-        self._deps.heard(permit, [row], reply, answer, is_read=True)
+        self._deps.on_answer(permit, [row], reply, answer, is_read=True)
         row.prechecks += 1
-        row.looked_s = permit.left_s
+        row.prechecked_s = permit.left_s
         state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
         if state is None:
-            self._told_nothing(row, answer)
+            self._on_unreadable(row, answer)
         else:
-            self._go_on(row, self._look(row, state), state)
-        return RequestOutcome((answer,), is_read=True, is_end=False)
+            self._apply(row, self._decide(row, state), state)
+        return RequestOutcome((answer,), is_read=True)
 
-    def _look(self, row: Row, state: State | Missing) -> PrecheckOutcome:
+    def _decide(self, row: Row, state: State | Missing) -> PrecheckOutcome:
         operation = self._account.operation(row.job.operation)
         before = row.job.expects
         if row.in_doubt and not before:
-            row.before = row.before or self._deps.environment.before(row.job.row) or ""
-            before = row.before
-        return look_at(
+            row.previous_state = (
+                row.previous_state or self._deps.environment.previous_state(row.job.row) or ""
+            )
+            before = row.previous_state
+        return decide(
             operation,
             self._account.settings,
             operation.job_type.trusted(row.job.text),
             state,
-            skips=self._looking.skips,
+            skips=self._policy.skips,
             keeps=row.job.keeps,
             expected=State.of(before) if before else None,
             in_doubt=row.in_doubt,
         )
 
-    def _go_on(self, row: Row, look: PrecheckOutcome, state: State | Missing) -> None:
-        row.unread = 0
-        match look.said:
+    def _apply(self, row: Row, outcome: PrecheckOutcome, state: State | Missing) -> None:
+        row.failed_prechecks = 0
+        match outcome.action:
             case PrecheckAction.SEND:
-                if look.job is not None and isinstance(state, State):
-                    self._lay(row, look.job, state)
+                if outcome.job is not None and isinstance(state, State):
+                    self._make_ready(row, outcome.job, state)
             case PrecheckAction.UNCHANGED:
                 self._result_writer.end(row, HELD, Status.UNCHANGED)
             case PrecheckAction.APPLIED:
@@ -127,53 +122,51 @@ class Prechecks:
                 applied = Answer(Verdict.OK, Effect.APPLIED, receipt=receipt)
                 self._result_writer.end(row, applied, Status.UPDATED)
             case PrecheckAction.CONFLICT:
-                self._result_writer.end(row, conflict(look.found), Status.CONFLICT)
+                self._result_writer.end(row, conflict(outcome.differences), Status.CONFLICT)
             case PrecheckAction.MISSING:
                 self._result_writer.end(row, GONE, Status.REJECTED)
             case PrecheckAction.MIXED:
                 self._result_writer.end(row, MIXED, Status.UNKNOWN)
 
-    def _lay(self, row: Row, job: UpdateJob, state: State) -> None:
-        """Let `row` go as `job`, tied to the state that was read as far as the vendor can."""
+    def _make_ready(self, row: Row, job: UpdateJob, state: State) -> None:
+        """Let `row` be sent as `job`, with a precondition on the state if the vendor has one."""
         settings, guard = self._account.settings, self._account.operation(row.job.operation).guard
         guarded = None if guard is None else guard.guarded(settings, job, state)
         text = "" if guarded is None else guarded.canonical_json()
-        if row.refused and row.refused == text:  # the guard still holds: the refusal was the row's
+        if row.refused_text and row.refused_text == text:
+            # the refused precondition still holds: the refusal is about the row
             self._result_writer.end(row, row.answer or GONE, Status.REJECTED)
             return
-        if row.refused and row.tries >= self._account.retry.max_attempts:
+        if row.refused_text and row.counted_attempts >= self._account.retry.max_attempts:
             self._result_writer.end(row, MOVING, Status.CONFLICT)
             return
-        row.laid = job.canonical_json()
-        row.guarded, row.refused = text, ""
-        row.is_looked_at = True
+        row.merged_text = job.canonical_json()
+        row.guarded_text, row.refused_text = text, ""
+        row.is_prechecked = True
         if not (row.in_doubt or row.job.expects):
-            row.before = state.text()
+            row.previous_state = state.text()
 
-    def _told_nothing(self, row: Row, answer: Answer) -> None:
-        """The vendor did not tell what it holds: ask again later, or give up."""
+    def _on_unreadable(self, row: Row, answer: Answer) -> None:
+        """Retry a precheck that showed no state, or give up."""
         if answer.verdict is Verdict.FATAL:
-            self._deps.undecided.hold([row], answer, self._gives_up, is_read=True)
+            self._deps.undecided.hold([row], answer, self._give_up, is_read=True)
             return
-        is_counted = self._deps.concurrency.is_counted(row, answer)
-        row.unread += is_counted
-        attempt = row.refusals.attempt(row.unread, is_counted=is_counted)
-        jitter = self._deps.environment.jitter()
-        delay_s = next_delay_s(self._account.retry, answer, attempt, jitter, is_counted=is_counted)
+        row.failed_prechecks += self._deps.concurrency.is_counted(row, answer)
+        delay_s = self._read_delay_s(row, answer, row.failed_prechecks)
         if delay_s is not None:
-            self._queue.again([row], delay_s)
+            self._queue.retry([row], delay_s)
         elif not row.in_doubt and answer.http_status is None and answer.effect is Effect.NONE:
             self._deps.undecided.hold_unreached(row)
         else:
-            self._gives_up([row], answer)
+            self._give_up([row], answer)
 
-    def _gives_up(self, rows: Batch, answer: Answer) -> None:
-        """The row ends: what its entity holds is not told."""
+    def _give_up(self, rows: Batch, answer: Answer) -> None:
+        """End a row whose entity cannot be read."""
         (row,) = rows
         if row.in_doubt:
-            self._result_writer.end(row, row.answer or FORGOTTEN, Status.UNKNOWN)
+            self._result_writer.end(row, row.answer or INTERRUPTED_EARLIER, Status.UNKNOWN)
             return
-        words = f"what the vendor holds could not be read: {answer.message}"
+        message = f"the entity could not be read before the update: {answer.message}"
         self._result_writer.end(
-            row, answer._replace(message=words, hint=UNREAD_HINT), Status.FAILED
+            row, answer._replace(message=message, hint=UNREAD_HINT), Status.FAILED
         )

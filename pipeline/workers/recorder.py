@@ -1,4 +1,7 @@
-"""Claims and results on their way to the record: many in one commit, none released before it."""
+"""Writes claims and results to the ledger: many in one commit.
+
+A claim records that a row may be sent from now on. Nothing is sent before its claim is committed.
+"""
 
 from __future__ import annotations
 
@@ -12,37 +15,39 @@ from pipeline.model.exchange import Exchange
 from pipeline.workers.slots import WaitList
 
 COMMIT_EVERY_S = 0.020
-"""The most that a result waits for company."""
+"""The longest time a result waits for others to share its commit."""
 
 MOST_PENDING = 10_000
-"""With more results waiting, no further row is sent."""
+"""With more uncommitted results, no further row is sent."""
 
 Record = Callable[[Sequence[int], Sequence[RowResult], Sequence[Exchange]], None]
 Release = Callable[[Sequence[int]], None]
-Keep = Callable[[Sequence[tuple[int, str]]], None]
+RecordPrevious = Callable[[Sequence[tuple[int, str]]], None]
 
 
 class Recorder:
     """Group commits.
 
-    record   puts claims, results and exchanges on record; when it returns they are. Runs in a
-             thread, one call at a time. Where it raises PipelineError nothing more is recorded:
-             `fails` is called with it once, and `run` raises it in the end
-    release  takes claims back, in the same manner
-    keep     puts on record what entities of rows held, before these are claimed; in the same manner
+    Each callable runs in a thread, one call at a time, and MUST return only once its data is
+    durable. After a PipelineError nothing more is recorded: `on_failure` is called with it once,
+    and `run` raises it at the end.
+
+    record           writes claims, results and exchanges
+    release          removes claims of rows that were never sent
+    record_previous  writes what the entities of rows held, before the rows are claimed
     """
 
     def __init__(
         self,
         record: Record,
         release: Release = lambda _rows: None,
-        keep: Keep = lambda _previous_states: None,
+        record_previous: RecordPrevious = lambda _previous_states: None,
     ) -> None:
         self._record = record
-        self._keep = keep
+        self._record_previous = record_previous
         self._previous_states: list[tuple[int, str]] = []
         self._release = release
-        self.fails: Callable[[PipelineError], None] = lambda _error: None
+        self.on_failure: Callable[[PipelineError], None] = lambda _error: None
         self.failure: PipelineError | None = None
         self._claims: list[int] = []
         self._unsent: list[int] = []
@@ -53,14 +58,14 @@ class Recorder:
         self._hurry = anyio.Event()
         self._room = WaitList()
         self._is_closed = False
-        self._lost: list[RowResult] = []
+        self._unrecorded: list[RowResult] = []
 
     async def claim(
         self, rows: Sequence[int], previous_states: Sequence[tuple[int, str]] = ()
     ) -> bool:
-        """Put on record that `rows` may be sent from now on. False: nothing can be any more.
+        """Record that `rows` may be sent from now on; False if the record has failed.
 
-        previous_states  rows and what their entities hold, on record before the claims are
+        previous_states  rows and what their entities hold, recorded before the claims
         """
         if self.failure is not None:
             return False
@@ -72,24 +77,24 @@ class Recorder:
             await self._committed.wait()
         return self.failure is None
 
-    def unsent(self, rows: Sequence[int]) -> None:
-        """These rows were claimed and certainly never sent."""
+    def release_claims(self, rows: Sequence[int]) -> None:
+        """Release claims of rows that were certainly never sent."""
         self._unsent += rows
 
     def end(
         self,
         result: RowResult,
-        then: Callable[[], None],
+        on_recorded: Callable[[], None],
         *,
         exchange: Exchange | None = None,
         is_awaited: bool = False,
     ) -> None:
-        """Record `result`; `then` is called once that is done.
+        """Record `result`; `on_recorded` is called once it is committed.
 
-        exchange    to be kept with it
-        is_awaited  somebody waits for it: do not wait for company
+        exchange    recorded with it
+        is_awaited  True commits at once: a row waits for this result
         """
-        self._results.append((result, then))
+        self._results.append((result, on_recorded))
         if exchange is not None:
             self._exchanges.append(exchange)
         self._news.set()
@@ -98,29 +103,29 @@ class Recorder:
 
     @property
     def unrecorded(self) -> list[RowResult]:
-        """Results that could not be put on record, and all that came after them."""
-        return [*self._lost, *(result for result, _ in self._results)]
+        """Results that could not be recorded, and all results after them."""
+        return [*self._unrecorded, *(result for result, _ in self._results)]
 
     @property
     def is_full(self) -> bool:
-        """Whether too many results wait for the disk."""
+        """True if too many results wait for their commit."""
         return len(self._results) >= MOST_PENDING
 
     async def wait_for_room(self) -> None:
-        """Back-pressure: returns once few enough results wait."""
+        """Return once few enough results wait for their commit (back-pressure)."""
         while self.is_full:
             await self._room.wait()
 
     def close(self) -> None:
-        """No more results come; `run` ends once all are on record."""
+        """Accept no more results; `run` ends once all are recorded."""
         self._is_closed = True
         self._news.set()
         self._hurry.set()
 
     async def run(self) -> None:
-        """Commit until closed. What is left when this is cancelled is still committed.
+        """Commit until closed; if cancelled, commit the rest first.
 
-        Raises what kept results from being recorded.
+        raises  the PipelineError that a callable raised
         """
         try:
             while not self._is_closed:
@@ -149,8 +154,8 @@ class Recorder:
         finally:
             committed.set()
         if self.failure is None:
-            for _, then in batch:
-                then()
+            for _, on_recorded in batch:
+                on_recorded()
         self._room.wake_all()
 
     async def _write(
@@ -161,21 +166,21 @@ class Recorder:
         previous_states: Sequence[tuple[int, str]],
     ) -> None:
         if self.failure is not None:
-            self._lost += results
+            self._unrecorded += results
             return
         try:
             with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
                 if previous_states:
-                    await anyio.to_thread.run_sync(self._keep, previous_states)
+                    await anyio.to_thread.run_sync(self._record_previous, previous_states)
                 if claims or results:
                     await anyio.to_thread.run_sync(self._record, claims, results, exchanges)
                 if self._unsent and self._is_closed:
                     await anyio.to_thread.run_sync(self._release, self._unsent)
                     self._unsent = []
         except PipelineError as error:
-            self._lost += results
+            self._unrecorded += results
             self.failure = error
-            self.fails(error)
+            self.on_failure(error)
         except BaseException:
-            self._lost += results
+            self._unrecorded += results
             raise

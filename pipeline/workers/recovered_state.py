@@ -1,4 +1,4 @@
-"""What an earlier process of the same run left on record."""
+"""What earlier processes of the same run recorded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipeline.model import Status
 
 @dataclass(frozen=True, slots=True)
 class RecoveredState:
-    """What is known of the rows of a run that is carried on.
+    """The state of a resumed run's rows.
 
-    in_doubt  rows that may have been sent and have no result
-    unknown   rows whose result is `unknown`
-    overtaking  entity -> its row in doubt, which may have been sent before those in front of it
-    refused   rows that were refused with the account, and not judged -> with which status
-    ended     of these rows, those that must not be sent again and how they ended; called in a
-              thread
+    in_doubt    rows that may have been sent and have no result
+    unknown     rows whose result is `unknown`
+    refused     rows that were refused, maybe with their account, without a decision -> HTTP status
+    overtaking  entity -> its row in doubt that may have been sent before older rows of the entity
+    ended       rows -> those of them that must not be sent again, with their status; called in a
+                thread
     """
 
     in_doubt: frozenset[int] = frozenset()
@@ -29,4 +29,4 @@ class RecoveredState:
 
 
 NOTHING = RecoveredState()
-"""Of a run that begins."""
+"""The recovered state of a new run."""

@@ -1,93 +1,93 @@
-"""Whether refusals such as 401 and 403 are about an account or about single rows of it. Pure.
+"""Decides whether a 401 or 403 is about the account or about single rows. Pure.
 
-A 403 may say that the credentials have lost their rights, or that they reach all entities but this
-one. The reply does not tell; what the same credentials meet elsewhere does. A refusal is about its
-row once the vendor judged a request that left after the refusal had come. Until then it is open.
-With too many open ones the account is in question: one entity at a time is asked, and if those are
-refused too, the account is given up.
+A 403 may mean that the credentials lost their rights, or that they do not reach this one entity.
+The reply does not tell which; answers to other rows do. A refusal is about its row once the vendor
+has judged a request that was sent after the refusal arrived. Until then the refusal is open. Too
+many open refusals put the account under suspicion: other rows are sent one at a time as probes. If
+the probes are refused too, the account is given up.
 """
 
 from __future__ import annotations
 
 FIRST_SUSPECTED = 1
-"""So many open refusals put an account in question of which nothing was accepted yet ..."""
+"""Open refusals that put an account under suspicion before it has accepted anything ..."""
 
 SUSPECTED_AFTER = 4
-"""... and so many put one in question of which something was, if more have not meant nothing."""
+"""... and after; more, if more than that turned out to be about rows before."""
 
 SUSPECTED_AT_MOST = 50
-"""However many refusals were about rows before."""
+"""The limit, however many refusals were about rows before."""
 
-ASKED_MOST = 3
-"""So many further entities are asked before an account is given up; in a run that is carried on as
-many as were refused before, so that it does not take many to come to the end of such rows; and each
-time twice as many after it was shown that refusals were about rows."""
+MOST_PROBES = 3
+"""Probes that are refused before an account is given up.
+
+A resumed run sends as many as were refused in earlier processes, so that it gets past such rows.
+The number doubles each time it turns out that refusals were about rows."""
 
 
 class AccountRefusals:
-    """The refusals that one account met with its updates, or with its reads.
+    """Refusals of an account's updates, or of its reads.
 
-    refused_before  rows that were refused in earlier processes of the run, those left out that were
-                    so with a 401: that is about credentials, and many of them may lock an account
+    refused_before  rows that earlier processes of the run got refused, without 401s: a 401 is about
+                    credentials, and many of them may lock an account
 
-    is_proven    something was judged by its content: the credentials worked
-    is_given_up  the entities that were asked were refused as well
+    is_proven       True once a request was judged by its content: the credentials work
 
     >>> refusals = AccountRefusals()
-    >>> refusals.refused("a", came_s=1.0)
-    >>> refusals.is_in_question
+    >>> refusals.on_refusal("a", came_s=1.0)
+    >>> refusals.is_suspected
     True
-    >>> refusals.judged(left_s=2.0)
-    >>> refusals.is_in_question, refusals.clears(came_s=1.0)
+    >>> refusals.on_judged(sent_s=2.0)
+    >>> refusals.is_suspected, refusals.is_about_row(came_s=1.0)
     (False, True)
     """
 
-    __slots__ = ("_asked", "_asked_most", "_judged_left_s", "_most_cleared", "_open", "is_proven")
+    __slots__ = ("_judged_sent_s", "_most_cleared", "_most_probes", "_open", "_probes", "is_proven")
 
     def __init__(self, refused_before: int = 0) -> None:
-        self._asked_most = min(SUSPECTED_AT_MOST, max(ASKED_MOST, refused_before))
+        self._most_probes = min(SUSPECTED_AT_MOST, max(MOST_PROBES, refused_before))
         self._open: dict[str, float] = {}
-        self._judged_left_s = float("-inf")
+        self._judged_sent_s = float("-inf")
         self._most_cleared = 0
-        self._asked = 0
+        self._probes = 0
         self.is_proven = False
 
-    def refused(self, entity: str, came_s: float, *, is_asked: bool = False) -> None:
-        """A refusal of a request for `entity` came at `came_s`.
+    def on_refusal(self, entity: str, came_s: float, *, is_probe: bool = False) -> None:
+        """Count a refusal for `entity` that arrived at `came_s`.
 
-        is_asked  it was sent to learn whether the account works
+        is_probe  True if the request was a probe
         """
         self._open[entity] = came_s
-        self._asked += is_asked
+        self._probes += is_probe
 
-    def judged(self, left_s: float) -> None:
-        """The vendor carried out, or judged by its content, a request that left at `left_s`."""
-        self._judged_left_s = max(self._judged_left_s, left_s)
-        before, was_in_question = len(self._open), self.is_in_question
+    def on_judged(self, sent_s: float) -> None:
+        """Count a request sent at `sent_s` that the vendor applied, or judged by its content."""
+        self._judged_sent_s = max(self._judged_sent_s, sent_s)
+        before, was_in_question = len(self._open), self.is_suspected
         self.is_proven = True
         if not before:
             return
-        self._open = {entity: came_s for entity, came_s in self._open.items() if came_s > left_s}
+        self._open = {entity: came_s for entity, came_s in self._open.items() if came_s > sent_s}
         if len(self._open) < before:
             self._most_cleared = max(self._most_cleared, before - len(self._open))
-            self._asked = 0
-            if was_in_question and not self.is_in_question:
-                self._asked_most = min(SUSPECTED_AT_MOST, 2 * self._asked_most)
+            self._probes = 0
+            if was_in_question and not self.is_suspected:
+                self._most_probes = min(SUSPECTED_AT_MOST, 2 * self._most_probes)
 
-    def clears(self, came_s: float) -> bool:
-        """Whether a refusal that came at `came_s` is known to be about its row."""
-        return came_s <= self._judged_left_s
+    def is_about_row(self, came_s: float) -> bool:
+        """True if a refusal that arrived at `came_s` is known to be about its row."""
+        return came_s <= self._judged_sent_s
 
     @property
-    def is_in_question(self) -> bool:
-        """Whether it is open if the account works."""
+    def is_suspected(self) -> bool:
+        """True if open refusals leave it unknown whether the account works."""
         if not self.is_proven:
             return len(self._open) >= FIRST_SUSPECTED
-        # where many refusals at once were about rows, as many more do not mean the account
+        # if many refusals at once were about rows, that many more do not mean the account
         usual = min(SUSPECTED_AT_MOST, 2 * self._most_cleared + 1)
         return len(self._open) >= max(SUSPECTED_AFTER, usual)
 
     @property
     def is_given_up(self) -> bool:
-        """Whether enough entities were asked."""
-        return self.is_in_question and self._asked >= self._asked_most
+        """True if enough probes were refused as well."""
+        return self.is_suspected and self._probes >= self._most_probes

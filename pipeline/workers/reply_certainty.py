@@ -1,40 +1,40 @@
-"""How long a reply is held before it is believed. Pure.
+"""Decides how long a reply is held before it counts. Pure.
 
-A reply too many shows only after it came: the one that it displaced comes late, on a connection on
-which nothing more was to come. A reply that came sooner than usual is held until the usual time,
-for that is when the displaced one would come.
+A surplus reply is noticed only later, when the reply that it displaced arrives on a connection that
+has no request left. So a reply that arrives sooner than is typical is held until the typical time,
+when a displaced reply would arrive.
 """
 
 from __future__ import annotations
 
-SURE_AFTER_S = 0.025
-"""Behind the usual time, at least so long. Results wait for the disk about as long."""
+CERTAIN_AFTER_S = 0.025
+"""Added to the typical time. Results wait for their commit about as long."""
 
 MOST_EARLY_S = 1.0
-"""No reply is held longer for having come early."""
+"""The longest time that an early reply is held."""
 
-_MEMORY = 0.1  # the share of the newest in what is usual
+_MEMORY = 0.1  # the weight of the newest reply in the typical time
 
 
-def sure_at_s(now_s: float, left_s: float, usual_s: float) -> float:
-    """When a reply that came at `now_s` is believed.
+def certain_at_s(now_s: float, sent_s: float, typical_s: float) -> float:
+    """Return when a reply that arrived at `now_s` counts.
 
-    left_s   when its request left
-    usual_s  what replies take
+    sent_s     when its request was sent
+    typical_s  seconds that a reply typically takes
 
-    >>> round(sure_at_s(now_s=10.2, left_s=10.0, usual_s=0.2), 3)
+    >>> round(certain_at_s(now_s=10.2, sent_s=10.0, typical_s=0.2), 3)
     10.225
-    >>> round(sure_at_s(now_s=10.01, left_s=10.0, usual_s=0.2), 3)
+    >>> round(certain_at_s(now_s=10.01, sent_s=10.0, typical_s=0.2), 3)
     10.225
     """
-    usual_at_s = min(left_s + usual_s, now_s + MOST_EARLY_S)
-    return max(now_s, usual_at_s) + SURE_AFTER_S
+    usual_at_s = min(sent_s + typical_s, now_s + MOST_EARLY_S)
+    return max(now_s, usual_at_s) + CERTAIN_AFTER_S
 
 
-def usual(before_s: float | None, took_s: float) -> float:
-    """What replies take, once another one took `took_s`; None: it is the first.
+def update_typical_s(before_s: float | None, took_s: float) -> float:
+    """Return the typical seconds of a reply after one took `took_s`; None before the first.
 
-    >>> usual(None, 0.3), round(usual(0.3, 0.1), 3)
+    >>> update_typical_s(None, 0.3), round(update_typical_s(0.3, 0.1), 3)
     (0.3, 0.28)
     """
     return took_s if before_s is None else before_s + _MEMORY * (took_s - before_s)

@@ -1,4 +1,4 @@
-"""How rows of an account end: their results on the way to the record, and who goes next then."""
+"""Ends rows: builds their results, has them recorded, and releases the next rows."""
 
 from __future__ import annotations
 
@@ -6,60 +6,60 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from pipeline.model import Answer, Effect, RowResult, Status, Verdict
+from pipeline.model import Answer, Effect, JobRow, RowResult, Status, Verdict
 from pipeline.vendors import Account
 from pipeline.workers.answers import without_secrets
 from pipeline.workers.auth import mask_of
 from pipeline.workers.batches import Row
 from pipeline.workers.exchange_log import ExchangeLog
-from pipeline.workers.outcome import is_left_open
 from pipeline.workers.recorder import Recorder
+from pipeline.workers.retry_or_end import stays_in_doubt
 from pipeline.workers.row_queue import RowQueue
 
-BROKEN_OFF = "the run broke off"
+RUN_ENDED = "the run was interrupted"
 BEHIND_UNKNOWN = "behind_unknown"
 RESUME_SENDS_IT = (
-    "nothing was applied: once the cause of the stop is gone, `pipeline resume` sends it"
+    "nothing was applied: remove the cause of the stop, then `pipeline resume` sends the row"
 )
 
 INTERRUPTED = Answer(
     Verdict.TRANSIENT,
     Effect.MAYBE,
     code="interrupted",
-    message="the run was stopped before the answer came",
+    message="the run was stopped before an answer arrived",
     hint="look the entity up at the vendor, or send the row again",
 )
 UNREADABLE = INTERRUPTED._replace(
     code="unreadable",
-    message="an answer came, and an error of this program kept it from being read",
+    message="an answer arrived, and a bug in this program prevented reading it",
 )
-FORGOTTEN = INTERRUPTED._replace(
-    code="interrupted",
-    message="an earlier process ended before the answer came",
+INTERRUPTED_EARLIER = INTERRUPTED._replace(
+    message="an earlier process ended before an answer arrived"
 )
 
 
 COVERS = {
     Status.UPDATED: (Status.SUPERSEDED, "superseded", "was applied", "nothing to do"),
-    Status.UNCHANGED: (Status.SUPERSEDED, "superseded", "is what is there", "nothing to do"),
+    Status.UNCHANGED: (Status.SUPERSEDED, "superseded", "already matches", "nothing to do"),
     Status.UNKNOWN: (
         Status.FAILED,
         "overtaken",
         "may have been applied",
-        "compare it with the vendor; --force-order sends what is wanted",
+        "compare it with the vendor; --force-order sends the row",
     ),
 }
-"""How rows end that were covered by a row that ended so: status, code, words and hint. After any
-other end they are sent in its stead."""
+"""Status of a row -> how the rows that it covers end: status, code, message part and hint. After
+any other status they are sent instead of it."""
 
 
 class ResultWriter:
-    """Ends rows of an account.
+    """Ends rows of an account: writes their results, and releases the next rows.
 
-    clock   monotonic seconds
-    heard   is told how each row ends
-    counts  rows that have a result, per status
-    exchanges  is told of what came for rows that may not succeed
+    clock      monotonic seconds
+    on_end     called with the status of each row that ends
+
+    counts     rows that have a result, per status
+    exchanges  remembers the exchanges of rows that may not succeed
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class ResultWriter:
         queue: RowQueue,
         recorder: Recorder,
         clock: Callable[[], float],
-        heard: Callable[[Status], None] = lambda _status: None,
+        on_end: Callable[[Status], None] = lambda _status: None,
     ) -> None:
-        self._heard = heard
+        self._on_end = on_end
         self._account = account.name
         self._hide = mask_of(account).hide
         self._can_be_read = {op.name: op.reading is not None for op in account.vendor.operations}
@@ -81,8 +81,8 @@ class ResultWriter:
         self.exchanges = ExchangeLog(account)
 
     def end(self, row: Row, answer: Answer, status: Status) -> None:
-        """Record how `row` ended; the next row of its entity waits until that is done."""
-        answer = without_secrets(answer, self._hide)  # what a read showed may stand in it as well
+        """Record how `row` ended; the next row of its entity waits for the commit."""
+        answer = without_secrets(answer, self._hide)  # it may quote what a read showed
         self.counts[status] += 1
         job = row.job
         result = RowResult(
@@ -102,34 +102,38 @@ class ResultWriter:
         self._recorder.end(
             result,
             partial(self._committed, row, status),
-            exchange=self.exchanges.take(result),
+            exchange=self.exchanges.pop(result),
             is_awaited=self._queue.is_awaited(row),
         )
-        self._heard(status)
+        self._on_end(status)
         if row.covered and status in COVERS:
             self._end_covered(row, status)
 
     def _end_covered(self, row: Row, status: Status) -> None:
-        """Rows that `row` covers will not be sent: on record in one commit with its result, for
-        whoever carries the run on must not send them after it.
+        """End the rows that `row` covers, in one commit with its result.
+
+        Otherwise a resumed run would send them after it.
         """
         covered, row.covered = row.covered, []
-        result_writer, code, what, hint = COVERS[status]
+        covered_status, code, outcome, hint = COVERS[status]
+        message = f"row {row.job.row} is newer, replaces the whole entity and {outcome}"
         for job in covered:
-            self.counts[result_writer] += 1
-            self._recorder.end(
-                RowResult(
-                    row=job.row,
-                    operation=job.operation,
-                    account=self._account,
-                    status=result_writer,
-                    error_code=code,
-                    error=f"row {row.job.row} replaces the whole, is newer and {what}",
-                    hint=hint,
-                ),
-                self._queue.wake_if_done,
-            )
-            self._heard(result_writer)
+            self._end_unsent(job, covered_status, code, message, hint)
+            self._on_end(covered_status)
+
+    def _end_unsent(self, job: JobRow, status: Status, code: str, message: str, hint: str) -> None:
+        """Record how a row ended that was never given out."""
+        self.counts[status] += 1
+        result = RowResult(
+            row=job.row,
+            operation=job.operation,
+            account=self._account,
+            status=status,
+            error_code=code,
+            error=message,
+            hint=hint,
+        )
+        self._recorder.end(result, self._queue.wake_if_done)
 
     def _committed(self, row: Row, status: Status) -> None:
         self._queue.done(row, status)
@@ -137,48 +141,40 @@ class ResultWriter:
         self._queue.wake_if_done()
 
     def end_blocked(self) -> None:
-        """Rows behind one of their entity that ended `unknown` are not sent."""
+        """End the rows that wait behind a row of their entity that ended `unknown`."""
+        message = "an earlier row of the same entity ended unknown"
+        hint = "look the entity up at the vendor, then send this row again"
         for job in self._queue.take_blocked():
-            self.counts[Status.NOT_ATTEMPTED] += 1
-            self._recorder.end(
-                RowResult(
-                    row=job.row,
-                    operation=job.operation,
-                    account=self._account,
-                    status=Status.NOT_ATTEMPTED,
-                    error_code=BEHIND_UNKNOWN,
-                    error="an earlier row of the same entity ended unknown",
-                    hint="look the entity up at the vendor, then send this row again",
-                ),
-                self._queue.wake_if_done,
-            )
+            self._end_unsent(job, Status.NOT_ATTEMPTED, BEHIND_UNKNOWN, message, hint)
 
-    def leave(self, row: Row, why: str | None) -> None:
-        """What becomes of a row that was given out when the account stopped.
+    def on_stop(self, row: Row, reason: str | None) -> None:
+        """End a row that was given out when the account stopped, or leave it to `resume`.
 
-        In doubt it stays claimed on record, so that the run can be carried on to settle it. Where
-        it was certainly not applied it is `not_attempted`, whatever came to it so far.
+        A row in doubt that `resume` can resolve stays claimed on record. A row that was certainly
+        not applied ends `not_attempted`, whatever its answers were.
 
-        why  None where the run broke off
+        reason  None if the run was interrupted
         """
-        if self.is_left_open(row):
+        if self.stays_in_doubt(row):
             return
-        answer = row.answer
         if row.in_doubt:
-            answer = answer or INTERRUPTED
-            words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
-            self.end(row, answer._replace(message=words), Status.UNKNOWN)
-        elif answer is not None and answer.http_status is not None:
-            words = f"{answer.message}; no further attempt: {why or BROKEN_OFF}"
-            answer = answer._replace(message=words, hint=RESUME_SENDS_IT)
+            answer = _without_retry(row.answer or INTERRUPTED, reason)
+            self.end(row, answer, Status.UNKNOWN)
+        elif row.answer is not None and row.answer.http_status is not None:
+            answer = _without_retry(row.answer, reason)._replace(hint=RESUME_SENDS_IT)
             self.end(row, answer, Status.NOT_ATTEMPTED)
-        elif row.is_claimed:  # nothing of it ever left
-            self._recorder.unsent([row.job.row])
+        elif row.is_claimed:  # never sent
+            self._recorder.release_claims([row.job.row])
 
-    def is_left_open(self, row: Row) -> bool:
-        """Whether a stop leaves `row` in doubt, instead of ending it."""
-        return is_left_open(
+    def stays_in_doubt(self, row: Row) -> bool:
+        """True if a stop leaves `row` in doubt instead of ending it."""
+        return stays_in_doubt(
             in_doubt=row.in_doubt,
             is_repeatable=row.is_repeatable,
             can_be_read=self._can_be_read[row.job.operation],
         )
+
+
+def _without_retry(answer: Answer, reason: str | None) -> Answer:
+    message = f"{answer.message}; no further attempt: {reason or RUN_ENDED}"
+    return answer._replace(message=message)

@@ -1,4 +1,7 @@
-"""Rows as workers take them: read ahead, held until they may go, and calls to those who wait."""
+"""The queue of an account's rows: reads ahead, gives rows to workers, and wakes idle workers.
+
+`backlog.py` decides which rows are next.
+"""
 
 from __future__ import annotations
 
@@ -17,25 +20,25 @@ from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.slots import WaitList
 
 MOST_HELD = 10_000
-"""With so many rows of refused groups held back, nothing fresh is sent."""
+"""With more rows of refused groups held, nothing fresh is sent."""
 
 ANSWERED = (Status.UPDATED, Status.REJECTED)
-"""How rows end that the vendor has answered."""
+"""Statuses of rows that the vendor has answered."""
 
 OVERDUE_S, LONGEST_OVERDUE_S = 0.020, 1.0
-"""How often idle workers are called while a retry is due and every worker is busy: ever later."""
+"""First and longest interval between wake-ups while a retry is due and every worker is busy."""
 
 
 class RowQueue:
     """The rows of one account that have not ended.
 
-    backlog   decides which of them go next
-    bisector  holds those of refused groups
-    jobs      batches in row order; read in a thread
-    recovered   what an earlier process of the run left
-    clock     monotonic seconds
+    backlog    decides which rows are next
+    bisector   holds rows of refused groups
+    jobs       batches in row order; read in a thread
+    recovered  what earlier processes of the run recorded
+    clock      monotonic seconds
 
-    `ended_before`: rows that an earlier process ended, as far as they were read.
+    ended_before  rows read so far that earlier processes ended, per status
     """
 
     def __init__(
@@ -58,25 +61,25 @@ class RowQueue:
         self.wait = self._idle.wait
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
-        self.rests_on = backlog.rests_on
+        self.is_blocked_by = backlog.is_blocked_by
 
     @property
     def is_done(self) -> bool:
-        """Whether every row has ended."""
+        """True once every row has ended."""
         return self._backlog.is_done
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no row that was given out is still on its way."""
+        """True if every row that was given out has ended."""
         return self._backlog.is_untouched
 
-    def all_wait(self, held: int) -> bool:
-        """Whether rows were given out, and all that have not ended are these, which are held."""
+    def all_held(self, held: int) -> bool:
+        """True if rows were given out, and the ones that have not ended are the `held` rows."""
         return 0 < held == self._backlog.failing
 
     @property
     def has_others(self) -> bool:
-        """Whether rows that may go are here, or are being read, that this process has not sent."""
+        """True if rows that this process has not sent may be sent, or are being read."""
         return self._backlog.has_others
 
     @property
@@ -86,13 +89,13 @@ class RowQueue:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether no more rows are taken since too many wait."""
+        """True if no fresh row is sent because too many rows wait."""
         return self._backlog.is_held_up
 
     def are_at_fault(self, answered: int) -> bool:
-        """Whether the rows that fail, at the end of all patience, are at fault, not the vendor.
+        """True if the failing rows are at fault after a long outage, not the vendor.
 
-        answered  rows that the vendor carried out or refused in this process
+        answered  rows that the vendor applied or refused in this process
         """
         return are_rows_at_fault(
             answered=answered + sum(self.ended_before[status] for status in ANSWERED),
@@ -104,7 +107,7 @@ class RowQueue:
     # Reading ahead...
 
     async def feed(self, is_stopped: Callable[[], bool]) -> None:
-        """Read on whenever rows run short, until there are none or the account has stopped."""
+        """Read more rows when they run short, until the end or until the account has stopped."""
         while not is_stopped():
             batch = await anyio.to_thread.run_sync(self._read_on)
             if batch is None:
@@ -118,7 +121,7 @@ class RowQueue:
         self._idle.wake_all()
 
     def _read_on(self) -> Sequence[JobRow] | None:
-        """More rows without those that ended in an earlier process; None where there are none."""
+        """Read the next rows, without those that earlier processes ended; None at the end."""
         batch = next(self._jobs, None)
         if batch is None or self._recovered is NOTHING:
             return batch
@@ -126,13 +129,13 @@ class RowQueue:
         self.ended_before.update(ended.values())
         for job in batch:
             if job.row in self._recovered.unknown:
-                self._backlog.recall(job)
+                self._backlog.mark_unknown(job)
         return [job for job in batch if job.row not in ended]
 
     async def watch(self, probe_due_s: Callable[[], float | None]) -> None:
-        """Call an idle worker whenever a retry or a probe is due. Until cancelled.
+        """Wake an idle worker whenever a retry or a probe is due, until cancelled.
 
-        probe_due_s  when the next probe is; None where the vendor is not down
+        probe_due_s  when the next probe is due; None if the vendor is not down
         """
         overdue_s, before_s = OVERDUE_S, None
         while True:
@@ -148,7 +151,7 @@ class RowQueue:
             self._idle.wake()
 
     def look_again(self) -> None:
-        """What is due next has changed."""
+        """Notice that the next due time has changed."""
         self._news.set()
 
     # Taking and giving back...
@@ -156,11 +159,11 @@ class RowQueue:
     def next(
         self, *, may_be_first: bool, probe: int | None = None, others_first: bool = False
     ) -> Batch:
-        """The next rows that may go now together, if there are any.
+        """Take the next rows that may share a request now; empty if there are none.
 
-        may_be_first  True lets any fresh row go; False only while no other is on its way
-        others_first  rows that were not sent yet go before those that failed
-        probe         its number in an outage, from 1; None where the vendor is not down
+        may_be_first  False gives fresh rows only while no other row is being sent
+        probe         number of the probe in the outage, from 1; None if the vendor is not down
+        others_first  rows that were not sent yet go before rows that failed
         """
         fresh = may_be_first or self._backlog.is_untouched
         if len(self._bisector) >= MOST_HELD:
@@ -173,75 +176,75 @@ class RowQueue:
         if self._backlog.needs_more:
             self._hungry.set()
         if self._backlog.due_s is not None and self._backlog.due_s <= now_s:
-            self._idle.wake()  # one more is due: somebody else can take it
+            self._idle.wake()  # one more is due: another worker can take it
         return batch
 
-    def one_elsewhere(self, draw: int, avoid: Container[int]) -> Batch:
-        """One row to be sent alone, from any place of those that are read; see `Backlog`."""
-        batch = self._backlog.one_elsewhere(draw, avoid)
+    def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
+        """Take one row to be sent alone, from anywhere in the rows read; see `Backlog`."""
+        batch = self._backlog.sample_one(draw, avoid)
         if self._backlog.needs_more:
             self._hungry.set()
         return batch
 
-    def read_far(self, *, is_wished: bool) -> None:
-        """Read on as far as memory allows, so that rows of other places can be asked; or not."""
-        self._backlog.reads_far = is_wished
+    def read_far(self, *, enabled: bool) -> None:
+        """Read ahead as far as memory allows, so that `sample_one` has a choice; or not."""
+        self._backlog.reads_far = enabled
         if self._backlog.needs_more:
             self._hungry.set()
 
     @property
     def needs_more(self) -> bool:
-        """Whether more rows are being read."""
+        """True if more rows are being read."""
         return self._backlog.needs_more
 
     def put_back(self, batch: Batch) -> None:
-        """`batch` was taken and not sent."""
+        """Return a batch that was taken and not sent."""
         self._backlog.put_back(batch)
 
-    def keep(self, rows: Batch) -> None:
-        """`rows` were taken with another one and not sent; they may go later."""
-        self._backlog.keep(rows)
+    def reopen(self, rows: Batch) -> None:
+        """Return rows of a batch that is sent without them."""
+        self._backlog.reopen(rows)
 
-    def stands_in_line_again(self, batch: Batch) -> None:
-        """What kept the request of `batch` back has nothing to do with its rows."""
+    def requeue(self, batch: Batch) -> None:
+        """Return a batch whose request was not sent, for a reason that is not about its rows."""
         self._backlog.put_back(batch)
         self._idle.wake()
 
-    def goes_on(self, batch: Batch) -> None:
-        """What `batch` had to wait for is there: it goes next."""
-        self._backlog.goes_on(batch)
+    def send_next(self, batch: Batch) -> None:
+        """Send `batch` before all others: what it waited for is there."""
+        self._backlog.send_next(batch)
         self._news.set()
         self._idle.wake()
 
-    def again(self, batch: Batch, delay_s: float) -> None:
-        """The rows of `batch` want another request together, `delay_s` from now."""
-        self._backlog.again(batch, self._clock() + delay_s)
+    def retry(self, batch: Batch, delay_s: float) -> None:
+        """Send the rows of `batch` together again, after `delay_s` seconds."""
+        self._backlog.retry(batch, self._clock() + delay_s)
         self._news.set()
 
     def send_apart(self, parts: GroupParts) -> None:
-        """Let the parts of refused groups go that may go now."""
+        """Queue the parts of refused groups that may be sent now."""
         self._backlog.send_apart(parts.now)
         if parts.now or parts.later:
-            self._idle.wake_all()  # also those that found nothing while too many were held
+            self._idle.wake_all()  # also workers that found nothing while too many were held
 
     def done(self, row: Row, status: Status) -> None:
-        """The result of `row` is on record: the next row of its entity may go."""
+        """Release the next row of the entity: the result of `row` is on record."""
         self._backlog.done(row, status)
         self._idle.wake()
 
     def wake_if_done(self) -> None:
-        """Once every row has ended, workers that wait can leave."""
+        """Wake all workers once every row has ended, so that they end too."""
         if self._backlog.is_done:
             self._idle.wake_all()
 
     def wake(self, count: int) -> None:
-        """Let so many of those who wait look again."""
+        """Wake up to `count` idle workers."""
         self._idle.wake(max(0, count))
 
     def wake_all(self) -> None:
-        """Let everyone look again."""
+        """Wake all idle workers."""
         self._idle.wake_all()
 
-    def left_over(self) -> Batch:
-        """Take out the rows that were taken, have not ended and are not in flight."""
-        return [*self._backlog.left_over(), *self._bisector.ended()]
+    def drain(self) -> Batch:
+        """Take out the rows that were given out, have not ended and are not in flight."""
+        return [*self._backlog.drain(), *self._bisector.drain()]

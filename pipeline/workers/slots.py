@@ -1,4 +1,4 @@
-"""Workers that wait: for something to do, or for room, called one by one."""
+"""Wait lists and slots: workers that wait are woken one by one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 
 
 class WaitList:
-    """Who waits, in order of arrival. One event each: a wake-up stirs no more than it must."""
+    """Waiting tasks in order of arrival. Each has an event of its own, so that few are woken."""
 
     __slots__ = ("_events",)
 
@@ -17,7 +17,7 @@ class WaitList:
         self._events: deque[anyio.Event] = deque()
 
     async def wait(self) -> None:
-        """Wait until woken. Look at the state again afterwards: others may have been faster."""
+        """Wait until woken; check the state again afterwards: another task may have been faster."""
         event = anyio.Event()
         self._events.append(event)
         try:
@@ -28,17 +28,17 @@ class WaitList:
             raise
 
     def wake(self, count: int = 1) -> None:
-        """Wake the first `count` waiters, fewer where fewer wait."""
+        """Wake up to `count` tasks, the first ones first."""
         for _ in range(min(count, len(self._events))):
             self._events.popleft().set()
 
     def wake_all(self) -> None:
-        """Wake everyone."""
+        """Wake all tasks."""
         self.wake(len(self._events))
 
 
 class Slots:
-    """Room for so many at once; how many may change while they are taken."""
+    """A semaphore with a limit that may change while slots are in use."""
 
     __slots__ = ("_limit", "_taken", "_waiting")
 
@@ -49,7 +49,7 @@ class Slots:
 
     @property
     def limit(self) -> int:
-        """So many may be inside; where it falls, those inside stay."""
+        """How many slots there are; lowering the limit ends no use."""
         return self._limit
 
     @limit.setter

@@ -1,4 +1,4 @@
-"""Which answers make it pointless to send further rows to an account. Pure."""
+"""Decides when to stop an account: which answers make further rows pointless. Pure."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from pipeline.model import Answer, Verdict
 from pipeline.workers.fail_fast import FailFastCheck
 
 
-def hopeless(
+def stop_reason(
     answer: Answer,
     fail_fast: FailFastCheck | None,
     *,
-    is_asked: bool = False,
+    is_probe: bool = False,
     down_s: float = 0.0,
     throttled_s: float = 0.0,
     max_outage_s: float = math.inf,
 ) -> str | None:
-    """Why no further row should go to the account, or None.
+    """Return why the account must stop after `answer`, or None.
 
-    fail_fast          is told of the answer; None where that is no answer to an update
-    is_asked       the answer came to one that was sent to learn whether the account works
-    down_s         how long the vendor has been down; 0 where it is not
-    throttled_s    how long the vendor has refused all that it answered as too many requests
-    max_outage_s   neither is waited for longer
+    fail_fast     counts the answer; None if it does not answer an update
+    is_probe      True if the request was sent to learn whether the account works
+    down_s        seconds since the vendor went down; 0 if it is not down
+    throttled_s   seconds for which the vendor has answered nothing but 429
+    max_outage_s  the limit of both
 
-    What a vendor refuses may be a row, see `AccountRefusals`; not so what kept us from asking it.
+    A FATAL answer with an HTTP status may be about its row, see `refusals.py`; one without a status
+    says that no request can be made, and stops the account at once.
 
     >>> untrusted = Answer(Verdict.FATAL, "none", code="tls_failed", message="not trusted")
-    >>> hopeless(untrusted, FailFastCheck())
+    >>> stop_reason(untrusted, FailFastCheck())
     'tls_failed: not trusted'
-    >>> hopeless(Answer(Verdict.FATAL, "none", 401, "401013"), FailFastCheck())
+    >>> stop_reason(Answer(Verdict.FATAL, "none", 401, "401013"), FailFastCheck())
     """
     if answer.verdict is Verdict.FATAL and answer.http_status is None:
-        return in_words(answer)
-    if fail_fast is not None and fail_fast.pulls(answer, is_asked=is_asked):
-        return braked(fail_fast)
+        return describe(answer)
+    if fail_fast is not None and fail_fast.on_answer(answer, is_probe=is_probe):
+        return fail_fast_reason(fail_fast)
     if down_s > max_outage_s:
         return (
             f"the vendor has been down for {down_s:.0f} s, longer than max_outage_s = "
-            f"{max_outage_s:.0f}: {in_words(answer)}"
+            f"{max_outage_s:.0f}: {describe(answer)}"
         )
     if answer.verdict is Verdict.THROTTLED and throttled_s > max_outage_s:
         return (
             f"the vendor has refused every request for {throttled_s:.0f} s as too many, longer "
-            f"than max_outage_s = {max_outage_s:.0f}: {in_words(answer)}"
+            f"than max_outage_s = {max_outage_s:.0f}: {describe(answer)}"
         )
     return None
 
 
-def braked(fail_fast: FailFastCheck) -> str:
-    """Why the account stops where its first answers were all one refusal."""
-    what = "" if fail_fast.refusal is None else in_words(fail_fast.refusal)
+def fail_fast_reason(fail_fast: FailFastCheck) -> str:
+    """Return the reason of an account that the fail-fast check stops."""
+    what = "" if fail_fast.refusal is None else describe(fail_fast.refusal)
     return (
         f"the first {fail_fast.after} answers were all the same refusal, and so were those of "
         f"other rows: {what}. Nothing was sent after that; --no-fail-fast sends all the same"
@@ -59,19 +60,18 @@ def braked(fail_fast: FailFastCheck) -> str:
 
 
 class FirstReply:
-    """Requests without any reply, before the first reply of an account.
+    """Counts requests without a reply before the first reply of an account.
 
-    A single entity may hang at a vendor that is well; so another one is asked before the account
-    is given up. Each process of a run gets further than those before it: it asks for a row for
-    which none of them had asked in vain; where there is no such row, it goes on until one has
-    ended, behind which others wait.
+    A single entity may hang at a vendor that works, so a row of another entity is sent before the
+    account is given up. Each process of a run gets further than those before it: it gives up only
+    after it sent a row that none of them had sent in vain, or after a row has ended.
 
     >>> first = FirstReply()
-    >>> first.lost("a")
-    >>> first.asks_another, first.is_given_up(1, has_others=True)
+    >>> first.on_no_reply("a")
+    >>> first.needs_another, first.is_given_up(1, has_others=True)
     (True, False)
-    >>> first.lost("b")
-    >>> first.asks_another, first.is_given_up(2, has_others=True)
+    >>> first.on_no_reply("b")
+    >>> first.needs_another, first.is_given_up(2, has_others=True)
     (False, True)
     """
 
@@ -82,40 +82,41 @@ class FirstReply:
         self._has_news = False
         self._lost = 0
 
-    def lost(self, entity: str, *, is_known: bool = False) -> None:
-        """No reply came to a request for `entity`.
+    def on_no_reply(self, entity: str, *, is_known: bool = False) -> None:
+        """Count a request for `entity` that got no reply.
 
-        is_known  nor had any in an earlier process, and this one may have arrived
+        is_known  True if the same happened in an earlier process, and the request may have arrived
         """
         self._entities.add(entity)
         self._has_news |= not is_known
         self._lost += 1
 
     @property
-    def asks_another(self) -> bool:
-        """Whether the next request is for another entity."""
+    def needs_another(self) -> bool:
+        """True if the next request must be for another entity."""
         return len(self._entities) == 1
 
     def is_given_up(self, max_attempts: int, *, has_others: bool, has_ended: bool = False) -> bool:
-        """Whether the account is: so many requests, for two entities where there are two.
+        """True after `max_attempts` requests for two entities, or one if there is only one.
 
-        has_ended  a row has ended in this process
+        has_others  True if rows of other entities may be sent
+        has_ended   True if a row has ended in this process
 
         >>> first = FirstReply()
-        >>> first.lost("a", is_known=True)
+        >>> first.on_no_reply("a", is_known=True)
         >>> first.is_given_up(1, has_others=False)
         False
         >>> first.is_given_up(1, has_others=False, has_ended=True)
         True
         """
-        is_alone = self.asks_another and has_others
+        is_alone = self.needs_another and has_others
         if self._lost < max_attempts or is_alone:
             return False
         return self._has_news or has_ended
 
 
-def in_words(answer: Answer) -> str:
-    """What was wrong, and what to do, in one phrase."""
+def describe(answer: Answer) -> str:
+    """Return what an answer says as one phrase: status, code, message and hint."""
     status = f"HTTP {answer.http_status}" if answer.http_status is not None else ""
     parts = [part for part in (status, answer.code, answer.message, answer.hint) if part]
     return ": ".join(parts)

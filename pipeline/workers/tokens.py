@@ -86,8 +86,8 @@ async def signed_in(
     jitter  draws from [0, 1)
     raises  ConfigError where credentials or addresses cannot be used
     """
-    signs = account.vendor.authenticate(account.settings)
-    ready = None if isinstance(signs, TokenCall) else authorization(signs)
+    auth = account.vendor.authenticate(account.settings)
+    ready = None if isinstance(auth, TokenCall) else authorization(auth)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
             Transport(
@@ -98,20 +98,20 @@ async def signed_in(
                 late=late,
             )
         )
-        if not isinstance(signs, TokenCall):
+        if not isinstance(auth, TokenCall):
             yield transport.send
             return
         to_tokens = await stack.enter_async_context(
             Transport(
-                _link_to_tokens(account.link, signs),
-                authorization=authorization(signs.basic),
+                _link_to_tokens(account.link, auth),
+                authorization=authorization(auth.basic),
                 in_flight=1,
                 secrets=secrets_of(account),
             )
         )
         tokens = _Tokens(
             account,
-            signs,
+            auth,
             to_tokens.send,
             announce=announce,
             clock=clock,
@@ -174,13 +174,13 @@ class _SignedIn:
         self._held: _HeldToken | None = None
         self._newest = 0  # serial number of the last token; also when it is no longer held
         self._unused = 0
-        self._hopeless: NoReply | None = None
-        self._one_asks = anyio.Lock()
+        self._failure: NoReply | None = None
+        self._fetch_lock = anyio.Lock()
         self._signed_out: defaultdict[tuple[str, str, bytes], set[int]] = defaultdict(set)
 
     async def __call__(self, request: Request) -> Reply | NoReply:
         """What came back for this request; `lost_turn` where it is to stand in line again."""
-        if not self._is_ready() and not self._others_ask_early():
+        if not self._is_ready() and not self._is_renewed_early():
             lost: NoReply | None = LATE_SIGN_IN
             with self._while_open():
                 lost = await self._sign_in()
@@ -197,24 +197,24 @@ class _SignedIn:
             return self._refused(held, request, reply)
         held.is_accepted = True
         if self._signed_out:
-            self._signed_out.pop(_what_is_asked(request), None)
+            self._signed_out.pop(_request_key(request), None)
         return reply
 
     async def sign_in_ahead(self) -> NoReply | None:
         """Fetch a token, if there is none that holds; why there is none."""
-        async with self._one_asks:
+        async with self._fetch_lock:
             if self._is_ready():
                 return None
             granted = await self._tokens.fetch()
             if isinstance(granted, NoReply):
                 return granted
-            self._take(granted)
+            self._store(granted)
             return None
 
-    def _others_ask_early(self) -> bool:
+    def _is_renewed_early(self) -> bool:
         """Whether another one is being fetched while the old one still holds."""
         held = self._held
-        return held is not None and self._clock() < held.ends_s and self._one_asks.locked()
+        return held is not None and self._clock() < held.ends_s and self._fetch_lock.locked()
 
     def _is_ready(self) -> bool:
         return self._held is not None and self._clock() < self._held.due_s
@@ -222,48 +222,48 @@ class _SignedIn:
     async def _sign_in(self) -> NoReply | None:
         """See to it that there is a token; what becomes of the request instead."""
         # Whoever is cancelled while it asks leaves the lock to the next, who asks again.
-        async with self._one_asks:
-            if not self._is_ready() and self._hopeless is None:
-                await self._ask()
-        if self._hopeless is not None:
-            return self._hopeless
+        async with self._fetch_lock:
+            if not self._is_ready() and self._failure is None:
+                await self._fetch()
+        if self._failure is not None:
+            return self._failure
         # where that turn is lost the next one finds a token: none need be used so late
         return None if await self._late(math.inf) else LATE_SIGN_IN
 
-    async def _ask(self) -> None:
+    async def _fetch(self) -> None:
         if self._unused >= UNUSED_MOST:
-            self._hopeless = TOO_SHORT
+            self._failure = TOO_SHORT
             return
         held = self._held
         granted = await self._tokens.fetch()
         if isinstance(granted, Granted):
-            self._take(granted)
+            self._store(granted)
         elif held is not None and granted.reason == FAILED and self._clock() < held.ends_s:
             # it was asked for early: the old one holds a while longer
             held.due_s = min(held.ends_s, self._clock() + ASK_AGAIN_S)
         else:
-            self._hopeless = granted
+            self._failure = granted
 
-    def _take(self, granted: Granted) -> None:
+    def _store(self, granted: Granted) -> None:
         lifetime_s = _lifetime_s(granted.token)
         self._newest += 1
         self._unused += 1
         self._held = _HeldToken(
             self._newest,
-            due_s=granted.asked_s + renewed_after_s(lifetime_s),
-            ends_s=granted.asked_s + lifetime_s,
+            due_s=granted.requested_s + renewed_after_s(lifetime_s),
+            ends_s=granted.requested_s + lifetime_s,
         )
-        self._transport.sign(authorization(Bearer(granted.token.value)))
+        self._transport.set_authorization(authorization(Bearer(granted.token.value)))
 
     def _refused(self, held: _HeldToken, request: Request, reply: Reply) -> Reply | NoReply:
         """What a 401 comes to."""
-        asked = _what_is_asked(request)
+        asked = _request_key(request)
         serials = self._signed_out[asked]
         serials.add(held.serial)
         act = after_401(
             held.serial, self._newest, was_accepted=held.is_accepted, tokens=len(serials)
         )
-        if act is After401.STANDS:
+        if act is After401.FINAL:
             del self._signed_out[asked]
             return reply
         if act is After401.SIGN_IN:
@@ -271,7 +271,7 @@ class _SignedIn:
         return SIGNED_OUT
 
 
-def _what_is_asked(request: Request) -> tuple[str, str, bytes]:
+def _request_key(request: Request) -> tuple[str, str, bytes]:
     return request.method, request.path, request.body
 
 
@@ -295,7 +295,7 @@ class After401(Enum):
 
     SIGN_IN = "the token has ended: fetch another, then send again"
     SEND_AGAIN = "another token is there already"
-    STANDS = "the reply stands"
+    FINAL = "the reply stands"
 
 
 def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> After401:
@@ -307,13 +307,13 @@ def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> 
     tokens        under how many tokens this very request was answered so, this one included
 
     >>> after_401(1, 1, was_accepted=False, tokens=1).name
-    'STANDS'
+    'FINAL'
     """
     if tokens >= BELIEVED_AFTER:
-        return After401.STANDS
+        return After401.FINAL
     if carried < newest:
         return After401.SEND_AGAIN
-    return After401.SIGN_IN if was_accepted else After401.STANDS
+    return After401.SIGN_IN if was_accepted else After401.FINAL
 
 
 # Where the tokens come from...
@@ -323,11 +323,11 @@ def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> 
 class Granted:
     """A token.
 
-    asked_s  when the request for it left, by the clock
+    requested_s  when the request for it left, by the clock
     """
 
     token: Token
-    asked_s: float
+    requested_s: float
 
 
 class _Tokens:
@@ -368,14 +368,14 @@ class _Tokens:
         while True:
             attempt += 1
             number = await self._limiter.permit()
-            asked_s = self._clock()
+            requested_s = self._clock()
             reply = await self._send(self._call.request)
-            self._limiter.on_reply(number, asked_s, reply)
+            self._limiter.on_reply(number, requested_s, reply)
             token = _token(self._call, reply)
             if token is not None:
-                return Granted(token, asked_s)
+                return Granted(token, requested_s)
             answer = self._answer(reply)
-            self._limiter.on_answer(answer, asked_s)
+            self._limiter.on_answer(answer, requested_s)
             delay_s = next_delay_s(self._account.retry, answer, attempt, self._jitter())
             pause_s = answer.retry_after_s or 0.0
             waited_s += pause_s

@@ -1,4 +1,4 @@
-"""What an account's requests add up to: how many, since when, how fast they are answered."""
+"""Counts an account's requests: how many, how fast they are answered, which errors. Pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,55 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pipeline.model import Answer, RecentError, Verdict
 from pipeline.model.sample import LATENCY_BOUNDS_S
-from pipeline.workers.recent_errors import RecentErrors
+
+MOST_KINDS = 100
+"""Bounds the memory if a vendor gives each answer a code of its own."""
+
+SHOWN = 5
+SHORT_CHARS = 200
+
+
+class RecentErrors:
+    """Counts answers that are not OK, by code; remembers the last `MOST_KINDS` codes.
+
+    >>> from pipeline.model import Effect
+    >>> recent_errors = RecentErrors()
+    >>> for code in ("http_503", "0401-9505", "http_503"):
+    ...     recent_errors.add(Answer(Verdict.TRANSIENT, Effect.NONE, code=code, message="no"))
+    >>> [(each.code, each.times) for each in recent_errors.latest()]
+    [('http_503', 2), ('0401-9505', 1)]
+    """
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, RecentError] = {}  # the newest last
+
+    def add(self, answer: Answer) -> None:
+        """Count an answer, unless it is OK."""
+        if answer.verdict is Verdict.OK:
+            return
+        before = self._kinds.pop(answer.code, None)
+        if before is None and len(self._kinds) >= MOST_KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        times = 1 if before is None else before.times + 1
+        self._kinds[answer.code] = RecentError(answer.code, answer.message[:SHORT_CHARS], times)
+
+    def latest(self, most: int = SHOWN) -> tuple[RecentError, ...]:
+        """Return the last errors, newest first."""
+        return tuple(list(self._kinds.values())[: -most - 1 : -1])
 
 
 class Traffic:
-    """Counts requests as they leave and end.
+    """Counts requests when they are sent and when they end.
 
-    clock      monotonic seconds
-    sent       requests that left, `retries` of them not the first of their row
-    in_flight  those under way now
-    has_reply  whether something has come back
-    recent_errors   what came back that was no success
+    clock          monotonic seconds
+    sent           requests sent, `retries` of them not the first of their row
+    in_flight      requests without a reply so far
+    has_reply      True once a reply has arrived
+    recent_errors  answers that were not OK
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -32,28 +69,28 @@ class Traffic:
         self._latencies = [0] * (len(LATENCY_BOUNDS_S) + 1)
 
     @contextmanager
-    def request(self, left_s: float) -> Iterator[None]:
-        """While the block runs a request is under way that left at `left_s`."""
+    def request(self, sent_s: float) -> Iterator[None]:
+        """Count a request that is sent at `sent_s`, in flight while the block runs."""
         self.sent += 1
         self.in_flight += 1
         if self._first_s is None:
-            self._first_s = left_s
+            self._first_s = sent_s
         try:
             yield
         finally:
             self.in_flight -= 1
             self._last_s = self._clock()
 
-    def answered(self, latency_s: float) -> None:
-        """An answer came so long after its request left."""
+    def add_latency(self, latency_s: float) -> None:
+        """Count an answer that took `latency_s` seconds."""
         self._latencies[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
 
     @property
     def sending_s(self) -> float:
-        """From the first request to the last answer so far."""
+        """Seconds from the first request to the last answer so far."""
         return 0.0 if self._first_s is None else max(0.0, self._last_s - self._first_s)
 
     def take_latencies(self) -> tuple[int, ...]:
-        """How many answers came within each of LATENCY_BOUNDS_S since the last call."""
+        """Return the answers since the last call, counted per bucket of LATENCY_BOUNDS_S."""
         taken, self._latencies = self._latencies, [0] * len(self._latencies)
         return tuple(taken) if any(taken) else ()

@@ -55,7 +55,7 @@ class NeverLeftError(asyncio.CancelledError):
     """Cancelled before the request had a connection: certainly nothing was sent."""
 
 
-class _Departure:
+class _SendState:
     """The connection of one `send`, once it has one, and how its reply stands there."""
 
     __slots__ = ("standing", "wire")
@@ -65,7 +65,7 @@ class _Departure:
         self.standing = ReplyStanding()
 
 
-_departure: ContextVar[_Departure] = ContextVar("_departure")
+_send_state: ContextVar[_SendState] = ContextVar("_send_state")
 
 
 class Transport:
@@ -102,7 +102,7 @@ class Transport:
         self._headers: CIMultiDict[str]
         self._mask: Mask
         self._last_headers: tuple[Mapping[str, str], CIMultiDict[str]]
-        self.sign(authorization)
+        self.set_authorization(authorization)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -128,7 +128,7 @@ class Transport:
     ) -> None:
         await self._session.close()
 
-    def sign(self, authorization: str | None) -> None:
+    def set_authorization(self, authorization: str | None) -> None:
         """From now on requests carry this header; those under way keep theirs."""
         self._headers = self._unsigned.copy()
         if authorization is not None:
@@ -147,8 +147,8 @@ class Transport:
                 it had none yet
         """
         headers, mask = self._headers_for(request), self._mask
-        departure = _Departure()
-        _departure.set(departure)
+        send_state = _SendState()
+        _send_state.set(send_state)
         try:
             response = await self._session.request(
                 request.method,
@@ -164,19 +164,19 @@ class Transport:
             finally:
                 response.release()  # closes the connection unless the body was read whole
         except asyncio.CancelledError as error:
-            if departure.wire is not None:
+            if send_state.wire is not None:
                 raise
             raise NeverLeftError(*error.args) from error
         except _NotConnectedError as error:
             return _never_left(error.cause, self._peer, host_port(self._proxy), self._timeouts)
         except (aiohttp.ClientError, OSError, DecompressionError) as error:
-            if departure.wire is None:
+            if send_state.wire is None:
                 return _never_left(error, self._peer, host_port(self._proxy), self._timeouts)
-            first = mask.hide_bytes(departure.wire.first + b"...").removesuffix(b"...")
+            first = mask.hide_bytes(send_state.wire.first + b"...").removesuffix(b"...")
             return _in_doubt(error, self._peer, self._timeouts, _shown(first))
-        standing = departure.standing
+        standing = send_state.standing
         if standing.is_doubtful:
-            return surplus(self._peer)
+            return unmatched_reply(self._peer)
         if is_early and response.status // 100 == 2:  # noqa: PLR2004 - the class of successes
             return _too_early(self._peer)
         told = _as_unpacked(response.headers)
@@ -252,7 +252,7 @@ class _Connector(aiohttp.TCPConnector):
                 connection = await super().connect(req, traces, timeout)
                 if await self._is_usable(connection):
                     await self._still_in_time(connection, asked_s)
-                    _begin(_departure.get(), connection)
+                    _begin(_send_state.get(), connection)
                     return connection
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             raise _NotConnectedError(error) from error
@@ -303,14 +303,14 @@ def _wire_of(connection: Connection) -> CheckedConnection:
     return wire
 
 
-def _begin(departure: _Departure, connection: Connection) -> None:
+def _begin(send_state: _SendState, connection: Connection) -> None:
     """From now on what comes is for the request that is about to leave."""
     wire = _wire_of(connection)
     if wire.should_close or not wire.is_connected():  # while it waited for its turn
         connection.close()
         raise aiohttp.ServerDisconnectedError
-    wire.begins()
-    departure.wire, departure.standing = wire, wire.standing
+    wire.on_request()
+    send_state.wire, send_state.standing = wire, wire.standing
 
 
 # Before the first request: is the link as it should be?
@@ -436,7 +436,7 @@ def _refused_by_proxy(status: int, peer: str, proxy: str) -> NoReply:
     )
 
 
-def surplus(peer: str) -> NoReply:
+def unmatched_reply(peer: str) -> NoReply:
     """More came than was asked for: nobody can tell which reply is whose."""
     detail = (
         f"{peer} sent more replies than it got requests on one connection: which of them answers "

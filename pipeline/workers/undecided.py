@@ -1,4 +1,7 @@
-"""Rows whose end depends on whether their account works: refused with a 403, or never connected."""
+"""Holds rows whose end depends on whether their account works: refused, or never connected.
+
+`refusals.py` decides when an account is suspected and when it is given up.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,26 @@ from http import HTTPStatus
 from pipeline.model import Answer, Status, Verdict
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.fail_fast import FailFastCheck
-from pipeline.workers.outcome import is_judged
 from pipeline.workers.refusals import AccountRefusals
 from pipeline.workers.result_writer import INTERRUPTED, ResultWriter
+from pipeline.workers.retry_or_end import is_judged
 from pipeline.workers.row_queue import RowQueue
-from pipeline.workers.stop_reason import braked, in_words
+from pipeline.workers.stop_reason import describe, fail_fast_reason
 
 HINT_THIS_ROW = (
-    "the vendor takes other rows with these credentials: check the id of this row, and what the "
+    "the vendor accepts other rows with these credentials: check the id of this row, and what the "
     "credentials may do with it"
 )
 
 
 @dataclass(slots=True)
 class _HeldRows:
-    """Rows of one request that wait to know whether their account works.
+    """Rows of one refused request.
 
-    came_s   when the answer came
-    is_read  it answered a read
-    is_group  no row of them was sent alone
-    then     what becomes of them where it is about them
+    came_s          when the answer arrived
+    is_read         True if it answered a read
+    is_group        True if none of the rows was sent alone
+    on_row_refused  ends or splits the rows if the refusal is about them
     """
 
     rows: Batch
@@ -36,17 +39,17 @@ class _HeldRows:
     came_s: float
     is_read: bool
     is_group: bool
-    then: Callable[[Batch, Answer], None]
+    on_row_refused: Callable[[Batch, Answer], None]
 
 
 class Undecided:
-    """Holds rows back until other answers tell about the account, and says when to ask for some.
+    """Holds rows until other answers show whether the account works.
 
-    refused_before  rows that were refused so in an earlier process, which did not judge them, and
-                    by which status
+    refused_before  rows that an earlier process got refused without a decision -> HTTP status
     clock           monotonic seconds
-    asks            the batch that is under way to learn whether the account works; None: none is
-    known           a row that was updated; None: none was
+
+    probe           the batch that is being sent to learn whether the account works; None if none is
+    updated_row     a row that was updated; None if none was
     """
 
     def __init__(
@@ -69,8 +72,8 @@ class Undecided:
         self._refusal = INTERRUPTED
         self.fail_fast = fail_fast
         self.refused_before = refused_before
-        self.asks: Batch | None = None
-        self.known: Row | None = None
+        self.probe: Batch | None = None
+        self.updated_row: Row | None = None
 
     # Rows that wait...
 
@@ -78,103 +81,102 @@ class Undecided:
         self,
         rows: Batch,
         answer: Answer,
-        then: Callable[[Batch, Answer], None],
+        on_row_refused: Callable[[Batch, Answer], None],
         *,
         is_read: bool = False,
         is_group: bool = False,
     ) -> None:
-        """`rows` were refused; `then` is called with them where that is about them."""
-        self._held.append(_HeldRows(rows, answer, self._clock(), is_read, is_group, then))
+        """Hold refused rows; `on_row_refused` is called if the refusal is about them."""
+        self._held.append(_HeldRows(rows, answer, self._clock(), is_read, is_group, on_row_refused))
 
     def hold_unreached(self, row: Row) -> None:
-        """No attempt of `row` had a connection: it goes again once another request has."""
+        """Hold a row that never got a connection; it is sent again once a request gets one."""
         self._unreached.append(row)
 
     @property
     def count(self) -> int:
-        """How many rows wait."""
+        """How many rows are held."""
         return sum(len(held.rows) for held in self._held) + len(self._unreached)
 
-    # What answers teach...
+    # Answers...
 
-    def heard(
-        self, batch: Batch, answers: Sequence[Answer], left_s: float, *, is_read: bool
+    def on_answer(
+        self, batch: Batch, answers: Sequence[Answer], sent_s: float, *, is_read: bool
     ) -> None:
-        """Learn from what came to a request for `batch` that left at `left_s`."""
-        is_asked = self.asks is batch
+        """Learn from the answers to a request for `batch`, sent at `sent_s`."""
+        is_probe = self.probe is batch
         for answer in answers:
             if answer.http_status is not None:
-                self._reached()
+                self._on_connected()
             if is_judged(answer):
-                self._judged(batch, answer, left_s, is_read=is_read)
-            elif answer.verdict is Verdict.FATAL and not self._is_known_of(batch, answer):
+                self._judged(batch, answer, sent_s, is_read=is_read)
+            elif answer.verdict is Verdict.FATAL and not self._was_refused_before(batch, answer):
                 refusals = self._reads if is_read else self._updates
-                refusals.refused(batch[0].job.entity, self._clock(), is_asked=is_asked)
+                refusals.on_refusal(batch[0].job.entity, self._clock(), is_probe=is_probe)
                 self._refusal = answer
         if self._held:
             self._release()
 
-    def _judged(self, batch: Batch, answer: Answer, left_s: float, *, is_read: bool) -> None:
-        self._reads.judged(left_s)
+    def _judged(self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool) -> None:
+        self._reads.on_judged(sent_s)
         if is_read:
             return
-        self._updates.judged(left_s)
+        self._updates.on_judged(sent_s)
         if answer.verdict is Verdict.OK:
-            self.known = batch[0]
+            self.updated_row = batch[0]
 
-    def _is_known_of(self, batch: Batch, answer: Answer) -> bool:
-        """Whether it was refused before: that says nothing new. A 401 is about credentials."""
+    def _was_refused_before(self, batch: Batch, answer: Answer) -> bool:
+        """True if an earlier process got `batch` refused too, so that this says nothing new.
+
+        A 401 always counts: it is about credentials.
+        """
         was_refused = all(row.job.row in self.refused_before for row in batch)
         return was_refused and answer.http_status != HTTPStatus.UNAUTHORIZED
 
-    def _reached(self) -> None:
-        """There is a way to the vendor: rows that had none have all their attempts again."""
+    def _on_connected(self) -> None:
+        """Send held rows that never got a connection again, with all their attempts."""
         rows, self._unreached = self._unreached, []
         for row in rows:
-            row.tries = row.reads = row.unread = 0
-            self._queue.again([row], 0.0)
+            row.counted_attempts = row.reads = row.failed_prechecks = 0
+            self._queue.retry([row], 0.0)
 
     def _release(self) -> None:
-        """Let those go on whose refusal is known to be about them."""
+        """Release the rows whose refusal is known to be about them."""
         held, self._held = self._held, []
         for each in held:
             refusals = self._reads if each.is_read else self._updates
-            if refusals.clears(each.came_s):
-                each.then(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
+            if refusals.is_about_row(each.came_s):
+                each.on_row_refused(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
             else:
                 self._held.append(each)
 
     @property
-    def is_in_question(self) -> bool:
-        """Whether nothing goes but one entity at a time, to learn whether the account works."""
-        return (
-            self._updates.is_in_question
-            or self._reads.is_in_question
-            or self.fail_fast.is_in_question
-        )
+    def is_suspected(self) -> bool:
+        """True if only probes are sent, to learn whether the account works."""
+        return self._updates.is_suspected or self._reads.is_suspected or self.fail_fast.is_suspected
 
     @property
-    def why_given_up(self) -> str | None:
-        """Why the account takes no more rows: those that were asked were refused as well."""
+    def stop_reason(self) -> str | None:
+        """Why the account must stop: the probes were refused as well. None if they were not."""
         is_given_up = self._updates.is_given_up or self._reads.is_given_up
-        return self._in_words() if is_given_up else None
+        return self._refusal_reason() if is_given_up else None
 
-    def _in_words(self) -> str:
-        return f"{in_words(self._refusal)}. No other row was accepted since"
+    def _refusal_reason(self) -> str:
+        return f"{describe(self._refusal)}. No other row was accepted since"
 
     @property
     def is_about_credentials(self) -> bool:
-        """Whether the last refusal was of who asks, whatever is asked."""
+        """True if the last refusal was a 401: every request would get it."""
         return self._refusal.http_status == HTTPStatus.UNAUTHORIZED
 
-    # Asking...
+    # Probing...
 
-    def may_leave(self, batch: Batch) -> bool:
-        """Whether a batch that was taken may still go."""
-        return self.asks is batch or not self.is_in_question
+    def may_send(self, batch: Batch) -> bool:
+        """True if a batch that was taken from the queue may still be sent."""
+        return self.probe is batch or not self.is_suspected
 
-    def one_of_a_group(self) -> Batch:
-        """A row of a refused group, to be sent alone; none where no group waits."""
+    def row_of_held_group(self) -> Batch:
+        """Take one row of a refused group, to be sent alone; empty if no group is held."""
         for held in self._held:
             if held.is_group:
                 row = held.rows.pop(0)
@@ -183,55 +185,56 @@ class Undecided:
                 return [row]
         return []
 
-    # Where nothing else is left...
+    # If nothing else is left to send...
 
     @property
-    def is_refused(self) -> bool:
-        """Whether refusals, which may be about the account, put it in question."""
-        return self._updates.is_in_question or self._reads.is_in_question
+    def has_open_refusals(self) -> bool:
+        """True if refusals that may be about the account put it under suspicion."""
+        return self._updates.is_suspected or self._reads.is_suspected
 
-    def why_stuck(self) -> str | None:
-        """With nobody left to ask: why the account takes no more rows, or None."""
-        if self.is_refused:
-            return self._in_words()
+    def stuck_reason(self) -> str | None:
+        """Return why the account must stop if no row is left as a probe, or None."""
+        if self.has_open_refusals:
+            return self._refusal_reason()
         if self._held:
             return None
-        if self.fail_fast.is_in_question:
-            return braked(self.fail_fast)
+        if self.fail_fast.is_suspected:
+            return fail_fast_reason(self.fail_fast)
         if self._unreached:
-            return f"no connection was made: {in_words(self._unreached[0].answer or INTERRUPTED)}"
+            return f"no connection was made: {describe(self._unreached[0].answer or INTERRUPTED)}"
         return None
 
-    def works(self) -> None:
-        """It has just been seen that the account works: what was refused is about its rows."""
+    def account_works(self) -> None:
+        """Release the held rows: the account works, so their refusals are about them."""
         now_s = self._clock()
-        self._updates.judged(now_s)
-        self._reads.judged(now_s)
+        self._updates.on_judged(now_s)
+        self._reads.on_judged(now_s)
         self._release()
 
     def decide(self) -> None:
-        """With nobody left to ask and the account not in question: what waits ends.
+        """End the held rows: no row is left as a probe and the account is not suspected.
 
-        Where it never was in question all of it was refused in two processes, and nothing tells.
+        If nothing was ever judged, all rows were refused in two processes, and it stays unknown
+        whether the refusals are about them.
         """
         held, self._held = self._held, []
         for each in held:
             refusals = self._reads if each.is_read else self._updates
             if refusals.is_proven or each.is_group:
-                each.then(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
+                each.on_row_refused(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
             else:
                 for row in each.rows:
                     status = Status.UNKNOWN if row.in_doubt else Status.FAILED
                     self._result_writer.end(row, each.answer, status)
 
-    def leave(self, why: str | None) -> None:
-        """The account has stopped: what waits was not judged."""
+    def on_stop(self, reason: str | None) -> None:
+        """End or keep the held rows of an account that has stopped, without a judgement."""
         held, self._held = self._held, []
         for each in held:
             for row in each.rows:
                 if not row.in_doubt:
                     row.answer = each.answer
-                self._result_writer.leave(row, why)
+                self._result_writer.on_stop(row, reason)
         unreached, self._unreached = self._unreached, []
         for row in unreached:
-            self._result_writer.leave(row, why)
+            self._result_writer.on_stop(row, reason)

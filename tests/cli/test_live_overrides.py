@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.model.quota import Quota
-from pipeline.run.live_overrides import FILE, ask, read
+from pipeline.run.live_overrides import FILE, read_overrides, write_override
 from pipeline.store import Holder
 from tests.cli.command import Ended, ended, start, typed
 from tests.workplace import Simulator, configure, coupon, drop
@@ -74,7 +74,7 @@ def test_a_run_is_slowed_down_and_let_go_again(shop, vendor):
         assert rate(vendor, 1) > 50
         process.send_signal(signal.SIGINT)
         end = ended(process)
-    assert "shop: at most 4/s from now on, as was asked for" in end.words
+    assert "shop: at most 4/s from now on, as set by `pipeline runs --quota`" in end.words
     assert "shop: 100/s again, as configured" in end.words
     assert "slowed down to 4/s, as was asked for while it went" in end.words
     (told,) = (json.loads(path.read_text()) for path in shop.glob("reports/2*/summary.json"))
@@ -86,11 +86,14 @@ def test_a_run_is_slowed_down_and_let_go_again(shop, vendor):
 
 
 def test_what_is_asked_for_is_read_by_the_process_that_it_is_for(tmp_path):
-    ask(tmp_path, HOLDER, "shop", Quota(5, 1.0))
-    ask(tmp_path, HOLDER, "billing", Quota(100, 60.0, is_burst=True))
-    assert read(tmp_path, HOLDER) == {"shop": Quota(5, 1.0), "billing": Quota(100, 60.0, True)}
-    ask(tmp_path, HOLDER, "shop", None)
-    assert read(tmp_path, HOLDER) == {"billing": Quota(100, 60.0, is_burst=True)}
+    write_override(tmp_path, HOLDER, "shop", Quota(5, 1.0))
+    write_override(tmp_path, HOLDER, "billing", Quota(100, 60.0, is_burst=True))
+    assert read_overrides(tmp_path, HOLDER) == {
+        "shop": Quota(5, 1.0),
+        "billing": Quota(100, 60.0, True),
+    }
+    write_override(tmp_path, HOLDER, "shop", None)
+    assert read_overrides(tmp_path, HOLDER) == {"billing": Quota(100, 60.0, is_burst=True)}
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
@@ -104,14 +107,14 @@ def test_what_is_asked_for_is_read_by_the_process_that_it_is_for(tmp_path):
     ],
 )
 def test_another_process_is_asked_for_nothing(tmp_path, other):
-    ask(tmp_path, HOLDER, "shop", Quota(5, 1.0))
-    assert read(tmp_path, other) == {}
+    write_override(tmp_path, HOLDER, "shop", Quota(5, 1.0))
+    assert read_overrides(tmp_path, other) == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 17}'])
 def test_a_file_that_says_nothing_is_as_none(tmp_path, text):
-    assert read(tmp_path, HOLDER) == {}
+    assert read_overrides(tmp_path, HOLDER) == {}
     (tmp_path / FILE).write_text(text)
-    assert read(tmp_path, HOLDER) == {}
-    ask(tmp_path, HOLDER, "shop", Quota(5, 1.0))
-    assert read(tmp_path, HOLDER) == {"shop": Quota(5, 1.0)}
+    assert read_overrides(tmp_path, HOLDER) == {}
+    write_override(tmp_path, HOLDER, "shop", Quota(5, 1.0))
+    assert read_overrides(tmp_path, HOLDER) == {"shop": Quota(5, 1.0)}

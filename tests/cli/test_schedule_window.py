@@ -52,11 +52,11 @@ def test_at_its_end_what_is_left_is_not_attempted_and_resume_carries_on(slow_sho
     assert time.monotonic() - began_s < 6
     assert first.code == 3, first
     told = summary(slow_shop)
-    assert told["stopped"].startswith("it was to send until 20")
+    assert told["stopped"].startswith("its window ended at 20")
     assert told["statuses"]["not_attempted"] + told["statuses"]["updated"] == ROWS
     assert 0 < told["statuses"]["updated"] < ROWS
     assert vendor.stats()["requests"] == told["statuses"]["updated"]
-    assert "it was to send until" in first.words
+    assert "its window ended at" in first.words
     again = typed(slow_shop, "resume", "--yes", "--until", soon(0.5).isoformat())
     assert again.code == 3
     configure(slow_shop, vendor.base_url)
@@ -126,7 +126,7 @@ def test_a_run_that_is_called_off_sends_nothing_and_leaves_nothing(slow_shop, ve
         assert meanwhile.code == 0, meanwhile  # until shortly before, others may send there
         process.send_signal(number)
         assert process.wait(10) == code
-    assert "called off before its time" in (slow_shop / "words").read_text()
+    assert "interrupted before its start" in (slow_shop / "words").read_text()
     assert [entry["id"] for entry in vendor.get("log")] == ["c99"]
     assert len(list((slow_shop / ".pipeline/runs").iterdir())) == 1
     assert "No run is unfinished" in typed(slow_shop, "resume").err

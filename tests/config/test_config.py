@@ -137,8 +137,8 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     [
         # top level
         ("timzone = 'UTC'", "timzone: unknown key. Did you mean timezone?"),
-        ("timezone = 'Europe/Berlyn'", "timezone: is no known time zone"),
-        ("timezone = 'Europe'", "timezone: is no known time zone"),  # a folder of the database
+        ("timezone = 'Europe/Berlyn'", "timezone: is not a known time zone"),
+        ("timezone = 'Europe'", "timezone: is not a known time zone"),  # a folder of the database
         ("keep_days = 0", "keep_days: should be greater than or equal to 1: 0"),
         ("keep_days = 36501", "keep_days: should be less than or equal to 36500"),  # no such date
         ("keep_days = '90'", "keep_days: should be a valid integer"),
@@ -158,9 +158,9 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
             "projectid: unknown key. Did you mean project_id?",
         ),
         (SHOP + "verify = false", "ca_file"),
-        (SHOP.replace("shop", "sample-acme"), "belong to the samples"),
-        (SHOP.replace("shop", '"a/b"'), '[accounts."a/b"]: the name of an account'),
-        (SHOP + SHOP.replace("shop", "Shop"), "differs too little from 'shop'"),
+        (SHOP.replace("shop", "sample-acme"), "are reserved for samples"),
+        (SHOP.replace("shop", '"a/b"'), '[accounts."a/b"]: an account\'s name'),
+        (SHOP + SHOP.replace("shop", "Shop"), "is too similar to 'shop'"),
         # ranges
         (SHOP + "in_flight = 0", "in_flight: should be greater than or equal to 1: 0"),
         (SHOP + "in_flight = 10001", "should be less than or equal to 10000"),
@@ -175,28 +175,28 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         (SHOP + "quota = []", "quota: should be a text"),
         (SHOP + "quota = 20", "quota: should be a text"),
         (SHOP + "quota = '1000001/day'", "state it per shorter time"),
-        (SHOP + "quota = ['auto', '5/s']", '"auto" stands alone'),
+        (SHOP + "quota = ['auto', '5/s']", '"auto" cannot be combined'),
         (SHOP + "quota = 'Auto'", "'Auto' is not a quota"),
         (SHOP + "quota = '5/s bursts'", "'5/s bursts' is not a quota"),
         (SHOP + "max_outage_s = -1", "max_outage_s: should be greater than or equal to 0"),
         (SHOP + "pacing = 'loose'", "pacing: should be 'even' or 'strict'"),
-        (SHOP + "pacing = 'strict'\nquota = 'auto'", 'pacing: "strict" keeps a quota'),
+        (SHOP + "pacing = 'strict'\nquota = 'auto'", 'pacing: "strict" needs a quota'),
         (SHOP + DAY + "day_starts = '00:00'", "day_starts: should be a time with its offset"),
         (SHOP + DAY + "day_starts = 00:00:00", "day_starts: should be a time with its offset"),
         (SHOP + DAY + "day_starts = '24:00Z'", "day_starts: should be a time with its offset"),
-        (SHOP + "day_starts = '00:00Z'\nquota = '5/h'", "stands without a quota per day"),
-        (SHOP + "day_starts = '00:00Z'", "stands without a quota per day"),  # the default has none
-        # where it leads
+        (SHOP + "day_starts = '00:00Z'\nquota = '5/h'", "needs a quota per day"),
+        (SHOP + "day_starts = '00:00Z'", "needs a quota per day"),  # the default has none
+        # addresses
         (SHOP + "base_url = 'http://acme.example'", "should start with https://"),
         (SHOP + "base_url = 'ftp://acme.example'", "should start with https://"),
         (SHOP + "base_url = 'acme.example'", "should be scheme, host and path"),
         (SHOP + "base_url = 'https://a.example/?x=1'", "should be scheme, host and path"),
-        (SHOP + "base_url = 'https://u:p@a.example/'", "should name no user"),
-        (SHOP + "base_url = 'https://a.example:x/'", "is no URL"),
+        (SHOP + "base_url = 'https://u:p@a.example/'", "should contain no user"),
+        (SHOP + "base_url = 'https://a.example:x/'", "is not a URL"),
         (SHOP + "base_url = 'http://127.0.0.1.evil.example'", "should start with https://"),
         (SHOP + "base_url = 'http://10.0.0.1'", "should start with https://"),
-        (SHOP + "proxy = 'http://me:pw@proxy.example:3128'", "should name no user"),
-        (SHOP + "client_key = 'k.pem'", "stands without a client_cert"),
+        (SHOP + "proxy = 'http://me:pw@proxy.example:3128'", "should contain no user"),
+        (SHOP + "client_key = 'k.pem'", "needs a client_cert"),
         (SHOP + "base_url = 'https://a.example/?'", "should be scheme, host and path"),
         (SHOP + "base_url = 'https://a.example/#'", "should be scheme, host and path"),
         (SHOP + "base_url = 'https://ä.example/'", "should be scheme, host and path"),
@@ -215,7 +215,10 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         ("[input.'acme.price']\nmising = 'clear'", "Did you mean missing?"),
         ("[input.'acme.price']\nmissing = 'guess'", "should be 'refuse', 'keep' or 'clear'"),
         ("[input.'acme.price']\naccounts = ['shop']", "there is no account 'shop'"),
-        ("[input.'acme.price']\ntimezone = 'Mars'", '[input."acme.price"] timezone: is no known'),
+        (
+            "[input.'acme.price']\ntimezone = 'Mars'",
+            '[input."acme.price"] timezone: is not a known',
+        ),
     ],
 )
 def test_a_fault_is_named_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
@@ -224,7 +227,7 @@ def test_a_fault_is_named_with_its_place(tmp_path: Path, text: str, expected: st
     assert told.startswith(str(tmp_path / "pipeline.toml"))
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     told = faults(
         tmp_path, "timzone = 'UTC'" + SHOP + "in_flight = 0\nverify = false\nqota = '1/s'"
     )

@@ -1,4 +1,4 @@
-"""Set-ups that are broken, each in its own way: doctor names the fault and the mend."""
+"""Broken set-ups: doctor reports each fault with its remedy."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ BROKEN = {
     ),
     "a page that is no API": Broken(
         "vendor",
-        "no JSON object came",
+        "its reply is not a JSON object",
         "base_url",
         replies=(reply(200, "Content-Type: text/html", body=b"<html>hello</html>"),),
     ),

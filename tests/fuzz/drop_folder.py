@@ -62,8 +62,8 @@ _NO_WORDS = ("Traceback", "internal error", "never retrieved", "Exception ignore
 @contextmanager
 def drop_folder_target() -> Iterator[Target]:
     """The target, with a simulator that runs as long."""
-    pace = watching.LOOK_EVERY_S
-    watching.LOOK_EVERY_S = LOOK_EVERY_S
+    pace = watching.SCAN_EVERY_S
+    watching.SCAN_EVERY_S = LOOK_EVERY_S
     chance = random.Random(0)
     corpus = [script_of(each, each, arg=chance.randrange(256)) for each in TRICKS]
     corpus += [chance.randbytes(3 * MOST_STEPS) for _ in range(16)]
@@ -83,7 +83,7 @@ def drop_folder_target() -> Iterator[Target]:
             yield Target("drop_folder", corpus, feed, longest_s=LONGEST_S, every=8)
             runner.run(serving.__aexit__(None, None, None))
     finally:
-        watching.LOOK_EVERY_S = pace
+        watching.SCAN_EVERY_S = pace
 
 
 def _example(runner: asyncio.Runner, vendor: Running, script: bytes) -> list[str]:

@@ -15,7 +15,7 @@ from pipeline.loader.cell_error import CellError
 from pipeline.loader.cells import (
     Absent,
     CellContext,
-    _Kept,
+    _CellCache,
     cell_reader,
     column_reader,
 )
@@ -176,10 +176,15 @@ def test_a_good_cell_is_read(kind: CellKind, cell: Any, expected: Any) -> None:
         (INTEGER, "1 000", "not a whole number", "separators"),
         (INTEGER, "1.5", "not a whole number", "decimals"),
         (INTEGER, "10.", "not a whole number", "decimals"),
-        (INTEGER, "20.000", "read in two ways", "without separators"),  # twenty, or twenty thousand
-        (INTEGER, "20,000", "read in two ways", "without separators"),
-        (INTEGER, "-1.234", "read in two ways", "without separators"),
-        (INTEGER, "0.000", "read in two ways", "without separators"),
+        (
+            INTEGER,
+            "20.000",
+            "an ambiguous number",
+            "without separators",
+        ),  # twenty, or twenty thousand
+        (INTEGER, "20,000", "an ambiguous number", "without separators"),
+        (INTEGER, "-1.234", "an ambiguous number", "without separators"),
+        (INTEGER, "0.000", "an ambiguous number", "without separators"),
         (INTEGER, "1.234.567", "not a whole number", "separators"),
         # how a spreadsheet is told that a value is text
         (ID, '="007"', "notation of a spreadsheet", "the value alone"),
@@ -263,7 +268,7 @@ def test_a_bad_cell_says_what_is_wrong(
 
 @pytest.mark.parametrize("kind", [k for k in CellKind if k is not TEXT])
 def test_null_is_refused_where_the_field_cannot_be_null(kind: CellKind) -> None:
-    with pytest.raises(CellError, match="null, which this field cannot be"):
+    with pytest.raises(CellError, match="null, but the field cannot be null"):
         read(kind, "null", nullable=False)
 
 
@@ -276,7 +281,7 @@ def test_an_empty_cell_may_be_configured_to_mean_null(cell: str | None) -> None:
     assert read(INTEGER, cell, empty_is_null=True) is None
 
 
-def test_brackets_inside_text_are_no_levels() -> None:
+def test_brackets_inside_text_do_not_count_as_levels() -> None:
     text = '["' + "[" * 200 + '"]'
     assert read(LIST, text) == ["[" * 200]
 
@@ -300,10 +305,10 @@ def test_a_date_without_offset_is_read_in_the_timezone(cell: Any, expected: str)
         ("2026-03-29T02:30:00", "does not exist"),  # clocks go from 2 to 3
         ("2026-10-25T02:30:00", "happens twice"),  # clocks go from 3 to 2
         (datetime(2026, 10, 25, 2, 30), "happens twice"),  # noqa: DTZ001
-        ("1800-01-01T00:00:00", "no whole minute"),  # local mean time
+        ("1800-01-01T00:00:00", "not in whole minutes"),  # local mean time
     ],
 )
-def test_a_time_that_the_clock_change_blurs_is_refused(cell: Any, what: str) -> None:
+def test_a_time_that_a_clock_change_makes_ambiguous_is_refused(cell: Any, what: str) -> None:
     with pytest.raises(CellError) as caught:
         read(DATE, cell, timezone=BERLIN)
     assert what in caught.value.what
@@ -314,30 +319,30 @@ def test_a_time_that_the_clock_change_blurs_is_refused(cell: Any, what: str) -> 
     [
         (INTEGER, "20.000", "20 or 20000"),
         (INTEGER, "-20,000", "-20 or -20000"),
-        (INTEGER, "1.234", "1234, if that is meant"),
-        (ID, '="007"', "the value that it stands for, '007'"),
-        (ID, "'007", "the value that it stands for, '007'"),
+        (INTEGER, "1.234", "1234, if you mean that"),
+        (ID, '="007"', "the value itself, '007'"),
+        (ID, "'007", "the value itself, '007'"),
     ],
 )
-def test_what_may_be_meant_is_said(kind: CellKind, cell: str, expected: str) -> None:
+def test_an_error_names_the_possible_meaning(kind: CellKind, cell: str, expected: str) -> None:
     with pytest.raises(CellError) as caught:
         read(kind, cell)
     assert expected in str(caught.value.expected)
 
 
-def test_a_column_keeps_its_faults_in_their_places() -> None:
+def test_faults_of_a_column_are_in_place_of_values() -> None:
     values = column_reader(CELLS[DATE], CellContext(nullable=True))(["x", "null", "x", ""])
     assert [type(value) for value in values] == [CellError, type(None), CellError, Absent]
 
 
-def test_a_column_reads_more_different_cells_than_it_keeps() -> None:
+def test_a_column_may_have_more_different_cells_than_the_cache() -> None:
     cells = [f"[{number}]" for number in range(10_000)] * 2
     values = column_reader(CELLS[LIST], CellContext(nullable=True))(cells)
     assert values == [[number] for number in range(10_000)] * 2
 
 
-def test_what_is_kept_of_a_column_is_bounded() -> None:
-    kept = _Kept(len)
+def test_the_cache_of_a_column_is_bounded() -> None:
+    kept = _CellCache(len)
     for number in range(10_000):
         assert kept[str(number)] == len(str(number))
     assert len(kept) <= 4_096

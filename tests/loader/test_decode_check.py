@@ -33,25 +33,25 @@ def proved(path: Path) -> None:
         check_decodes(file.fileno(), "a.parquet", path.stat().st_size)
 
 
-def test_parquet_that_would_end_the_process_is_refused_in_words(tmp_path: Path) -> None:
+def test_parquet_that_would_end_the_process_is_refused_with_a_clear_message(tmp_path: Path) -> None:
     """A page that states two exbibytes."""
     (tmp_path / "a.parquet").write_bytes(ABORTS.read_bytes())
-    with pytest.raises(InputError, match="decoding it ends the process"):
+    with pytest.raises(InputError, match="decoding it crashes"):
         ingest(tmp_path / "a.parquet", tmp_path / "s.parquet")
 
 
 @pytest.mark.parametrize(
     ("script", "error", "words"),
     [
-        ("kill -9 $$", InputError, r"killed \(SIGKILL\), as a system does where memory runs out"),
-        ("kill -11 $$", InputError, r"ends the process \(SIGSEGV\)"),
+        ("kill -9 $$", InputError, r"killed \(SIGKILL\), as happens when memory runs out"),
+        ("kill -11 $$", InputError, r"crashes \(SIGSEGV\)"),
         ("kill -15 $$", RunAborted, "SIGTERM ended it. Nothing was sent"),  # the file is not judged
         ("kill -2 $$", RunAborted, "SIGINT ended it. Nothing was sent"),
         ("echo no room >&2; exit 1", RunAborted, r"failed \(no room\)"),
     ],
     ids=["SIGKILL", "SIGSEGV", "SIGTERM", "SIGINT", "an exit code"],
 )
-def test_how_a_decoder_ended_decides_who_is_to_blame(
+def test_the_end_of_a_decoder_decides_the_error(
     tmp_path: Path,
     decoder: Callable[[str], None],
     script: str,

@@ -17,7 +17,7 @@ from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
 from pipeline.workers.bisection import GroupParts
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.outcome import Retry
+from pipeline.workers.retry_or_end import Retry
 
 
 def _former_on_success(outage: CircuitBreaker, left_s: float, *, is_read: bool = False) -> None:
@@ -77,13 +77,13 @@ def groups_end_together(patch: pytest.MonkeyPatch) -> None:
         attempts._queue.send_apart(parts)
         for row in (row for group in parts.later for row in group):
             assert row.answer is not None
-            act = attempts._act(row, row.answer._replace(verdict=Verdict.TRANSIENT), 0.5)
-            if isinstance(act, Retry):
-                attempts._queue.again([row], act.delay_s)
+            action = attempts._next_action(row, row.answer._replace(verdict=Verdict.TRANSIENT), 0.5)
+            if isinstance(action, Retry):
+                attempts._queue.retry([row], action.delay_s)
             else:
-                attempts._end_or_read(row, row.answer, act)
+                attempts._end_or_read(row, row.answer, action)
 
-    patch.setattr(Attempts, "_go_on_with", go_on_with)
+    patch.setattr(Attempts, "_send_parts", go_on_with)
     patch.setattr("pipeline.workers.attempts.goes_apart", _only_refused)
 
 
@@ -93,7 +93,7 @@ def _only_refused(answer: Any, size: int, _tries: int, _most: int) -> bool:
 
 def who_failed_goes_first(patch: pytest.MonkeyPatch) -> None:
     """Rows that failed are tried again and again before others show whether the vendor works."""
-    patch.setattr(ConcurrencyLimiter, "is_in_question", False)
+    patch.setattr(ConcurrencyLimiter, "is_suspected", False)
 
 
 Rule = Callable[[pytest.MonkeyPatch], None]

@@ -40,7 +40,7 @@ def test_a_disk_that_fills_up_amid_a_run_costs_no_row_and_repeats_none(tmp_path)
         puts = [entry for entry in vendor.get("log") if entry["method"] == "PUT"]
     full, room, end = found["full"], found["room"], found["end"]
     assert full["code"] == 3
-    assert "the run broke off" in full["words"]
+    assert "the run ended early" in full["words"]
     assert "ledger.db cannot be used: the disk" in full["words"]
     assert 30 <= found["sent"] < ROWS - 30  # feeding stopped
     looked_at = found["looked_at"]  # it may go, may not, and is told in words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.run.anomaly import Share, unusual
+from pipeline.run.anomaly import Share, describe_anomaly
 
 CLEAN = Share(0, 1000)
 USUAL = Share(20, 1000)
@@ -30,4 +30,4 @@ TERRIBLE = Share(1000, 1000)
     ],
 )
 def test_unusual(now: Share, earlier: list[Share], is_told: bool) -> None:  # noqa: FBT001
-    assert bool(unusual(now, earlier)) is is_told
+    assert bool(describe_anomaly(now, earlier)) is is_told

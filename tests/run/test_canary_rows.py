@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.run.canary_rows import Candidate, first_of_each, picked, shares
+from pipeline.run.canary_rows import Candidate, first_rows, select_entities, shares
 
 X, Y, Z = ("a", "x"), ("a", "y"), ("b", "x")
 
@@ -36,9 +36,9 @@ def test_every_kind_has_its_share(sizes, most, expected, why):
 def test_what_is_tried_is_spread_and_never_overtakes(rows, most):
     candidates = [Candidate(n, kind, f"{kind}{e}") for n, (kind, e) in enumerate(rows, 1)]
     sizes = Counter(each.kind for each in candidates)
-    chosen = picked(iter(candidates), sizes, most)
+    chosen = select_entities(iter(candidates), sizes, most)
     assert len(chosen) <= most
-    tried = first_of_each(iter(candidates), chosen)
+    tried = first_rows(iter(candidates), chosen)
     assert len(tried) == len(chosen)
     by_row = {each.row: each for each in candidates}
     for row in tried:
@@ -51,7 +51,7 @@ def test_what_is_tried_is_spread_and_never_overtakes(rows, most):
 @pytest.mark.parametrize(("size", "most"), [(1000, 50), (999, 50), (50, 50), (7, 3), (3, 7)])
 def test_it_is_as_many_as_asked_for_and_not_just_the_first(size, most):
     candidates = [Candidate(n, X, f"e{n}") for n in range(1, size + 1)]
-    tried = sorted(first_of_each(candidates, picked(candidates, {X: size}, most)))
+    tried = sorted(first_rows(candidates, select_entities(candidates, {X: size}, most)))
     assert len(tried) == min(size, most)
     assert tried[0] == 1
     gaps = {after - before for before, after in pairwise(tried)}

@@ -20,8 +20,8 @@ U, R, F, C, N = (
 
 def stops_at(condition: str, statuses: list[Status]) -> int | None:
     """After how many rows it stops, counted from 1."""
-    wire = StopCheck([parse_stop_if(condition)])
-    return next((n for n, each in enumerate(statuses, 1) if wire.heard(each)), None)
+    check = StopCheck([parse_stop_if(condition)])
+    return next((n for n, each in enumerate(statuses, 1) if check.on_result(each)), None)
 
 
 @pytest.mark.parametrize(
@@ -57,23 +57,23 @@ def test_what_is_no_condition_is_told(text):
 
 
 def test_a_small_trial_is_judged_by_its_own_size_at_its_end():
-    wire = StopCheck([parse_stop_if("errors > 2%")])
-    assert [wire.heard(each) for each in [R, *[U] * 9]] == [None] * 10
-    assert wire.at_the_end() == "errors > 2%: 1 of the 10 rows that ended"
+    check = StopCheck([parse_stop_if("errors > 2%")])
+    assert [check.on_result(each) for each in [R, *[U] * 9]] == [None] * 10
+    assert check.at_end() == "errors > 2%: 1 of the 10 rows that ended"
 
 
 def test_it_stops_once():
-    wire = StopCheck([parse_stop_if("errors > 0")])
-    assert wire.heard(R)
-    assert wire.heard(R) is None
-    assert wire.at_the_end() is None
+    check = StopCheck([parse_stop_if("errors > 0")])
+    assert check.on_result(R)
+    assert check.on_result(R) is None
+    assert check.at_end() is None
 
 
 @given(st.lists(st.sampled_from([U, R]), max_size=300), st.integers(1, 40), st.integers(1, 80))
 def test_a_window_counts_only_its_rows(statuses, most, last):
-    wire = StopCheck([parse_stop_if(f"errors > {most} of last {last}")])
+    check = StopCheck([parse_stop_if(f"errors > {most} of last {last}")])
     for n, each in enumerate(statuses, 1):
-        if wire.heard(each):
+        if check.on_result(each):
             assert statuses[max(0, n - last) : n].count(R) > most
             return
         assert statuses[max(0, n - last) : n].count(R) <= most

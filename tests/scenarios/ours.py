@@ -17,7 +17,7 @@ from pipeline.vendors import Account, VendorSettings
 from pipeline.vendors.kit.classify import Confirmation, classify
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.dependencies import Send, SenderEnvironment
-from pipeline.workers.fail_fast import BRAKE_AFTER
+from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import RecoveredState
@@ -74,7 +74,7 @@ async def send_jobs(
     clock: Callable[[], float],
     seed: int,
     earlier: Sequence[Leg] = (),
-    fail_fast_after: int = BRAKE_AFTER,
+    fail_fast_after: int = FAIL_FAST_AFTER,
 ) -> Leg:
     """Send for `lasts_s` what `earlier` legs of the run have left."""
     leg = Leg()

@@ -436,8 +436,10 @@ def test_a_patch_is_applied_whole_or_not_at_all(steps):
 
 def ask_token(state: StoredState, body: bytes, method: str = "POST", **headers: str) -> VendorReply:
     fields = {"content-type": "application/x-www-form-urlencoded", **headers}
-    assert VENDOR.desk
-    return VENDOR.desk.answer(SimulatorOptions(), state, Call(method, fields, body, "t1", NOW_S))
+    assert VENDOR.token_endpoint
+    return VENDOR.token_endpoint.answer(
+        SimulatorOptions(), state, Call(method, fields, body, "t1", NOW_S)
+    )
 
 
 def test_a_token_call_gives_a_token_that_gets_in(state):
@@ -466,7 +468,7 @@ def test_a_token_call_gives_a_token_that_gets_in(state):
     ],
     ids=repr,
 )
-def test_a_wrong_token_call_is_told_why_and_no_secret(state, body, error):
+def test_a_wrong_token_call_gets_the_reason_and_no_secret(state, body, error):
     answer = ask_token(state, body)
     assert (answer.status, document(answer)["error"]) == (400, error)
     assert b"simulator-secret" not in answer.body

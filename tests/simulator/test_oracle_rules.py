@@ -257,9 +257,9 @@ def test_what_oracle_asks_for_is_an_option(state, auth, authorization, is_in):
 
 
 def ask_token(state: StoredState, authorization: str, method: str = "GET") -> VendorReply:
-    assert VENDOR.desk
+    assert VENDOR.token_endpoint
     made = Call(method, {"authorization": authorization}, b"", "t1", NOW_S)
-    return VENDOR.desk.answer(SimulatorOptions(), state, made)
+    return VENDOR.token_endpoint.answer(SimulatorOptions(), state, made)
 
 
 def test_a_token_call_gives_a_token_that_gets_in(state):
@@ -285,6 +285,6 @@ def test_a_wrong_token_call_gets_none(state, authorization):
     assert (answer.status, b"token" in answer.body) == (401, False)
 
 
-def test_a_token_is_asked_for_with_get(state):
+def test_a_token_is_requested_with_get(state):
     answer = ask_token(state, basic("simulator-client", "simulator-secret"), "POST")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")

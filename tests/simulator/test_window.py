@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.simulator import SimulatorError, parse_quota
-from pipeline.simulator.quota import Peak, Turnstile, rate_limit, retry_after
+from pipeline.simulator.quota import Peak, QuotaLimiter, rate_limit, retry_after
 
 
 def let_in(kind: str, quotas: tuple[str, ...], times_s: list[float]) -> list[bool]:
-    turnstile = Turnstile(tuple(parse_quota(text) for text in quotas), kind)
-    return [turnstile.admit(now_s) is None for now_s in times_s]
+    limiter = QuotaLimiter(tuple(parse_quota(text) for text in quotas), kind)
+    return [limiter.admit(now_s) is None for now_s in times_s]
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_a_fixed_window_starts_afresh_at_each_edge(quotas, times_s, expected):
     ],
 )
 def test_a_refusal_says_how_long(kind, quotas, times_s, wait_s):
-    turnstile = Turnstile(tuple(parse_quota(text) for text in quotas), kind)
-    assert [turnstile.admit(now_s) for now_s in times_s][-1] == wait_s
+    limiter = QuotaLimiter(tuple(parse_quota(text) for text in quotas), kind)
+    assert [limiter.admit(now_s) for now_s in times_s][-1] == wait_s
 
 
 @pytest.mark.parametrize(
@@ -70,27 +70,27 @@ def test_a_refusal_says_how_long(kind, quotas, times_s, wait_s):
     ],
 )
 def test_it_says_what_is_left_and_until_when(kind, times_s, now_s, left, renewed_in_s):
-    turnstile = Turnstile((parse_quota("2/s"),), kind)
+    limiter = QuotaLimiter((parse_quota("2/s"),), kind)
     for time_s in times_s:
-        turnstile.admit(time_s)
-    (standing,) = turnstile.standings(now_s)
-    assert (standing.left, standing.renewed_in_s) == (left, renewed_in_s)
+        limiter.admit(time_s)
+    (state,) = limiter.usage(now_s)
+    assert (state.left, state.renewed_in_s) == (left, renewed_in_s)
 
 
 def test_headers_tell_of_every_quota_or_of_the_fullest():
-    turnstile = Turnstile((parse_quota("5/s"), parse_quota("3/min")), "sliding")
-    turnstile.admit(0.0)
-    standings = turnstile.standings(0.5)
-    assert rate_limit("draft", standings) == {
+    limiter = QuotaLimiter((parse_quota("5/s"), parse_quota("3/min")), "sliding")
+    limiter.admit(0.0)
+    usage = limiter.usage(0.5)
+    assert rate_limit("draft", usage) == {
         "RateLimit-Policy": '"5/s";q=5;w=1, "3/min";q=3;w=60',
         "RateLimit": '"5/s";r=4;t=1, "3/min";r=2;t=60',
     }
-    assert rate_limit("x", standings) == {
+    assert rate_limit("x", usage) == {
         "X-RateLimit-Limit": "3",
         "X-RateLimit-Remaining": "2",
         "X-RateLimit-Reset": "60",
     }
-    assert rate_limit("none", standings) == rate_limit("draft", []) == {}
+    assert rate_limit("none", usage) == rate_limit("draft", []) == {}
 
 
 @given(
@@ -114,15 +114,15 @@ def test_no_window_ever_holds_more_than_the_limit(limit, kind, gaps):
 
 
 @given(gaps=st.lists(st.integers(0, 16), min_size=1, max_size=40))
-def test_waiting_as_told_always_helps(gaps):
-    turnstile, now_s = Turnstile((parse_quota("2/s"), parse_quota("5/4s")), "sliding"), 0.0
+def test_waiting_as_required_always_helps(gaps):
+    limiter, now_s = QuotaLimiter((parse_quota("2/s"), parse_quota("5/4s")), "sliding"), 0.0
     for gap in gaps:
         now_s += gap / 16
-        wait_s = turnstile.admit(now_s)
+        wait_s = limiter.admit(now_s)
         if wait_s is not None:
             assert wait_s > 0
             now_s += wait_s
-            assert turnstile.admit(now_s) is None
+            assert limiter.admit(now_s) is None
 
 
 def test_a_peak_is_the_fullest_window():

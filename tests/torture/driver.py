@@ -154,7 +154,7 @@ def _put(module: str, name: str, what: Any) -> None:
 
 def _wrap_preparation(death: Death) -> None:
     prepare = import_module("pipeline.run.prepare")
-    death.before(prepare, "take", "taking")
+    death.before(prepare, "ingest", "taking")
     death.after(prepare, "bind_snapshot", "bound")
     death.around(prepare, "save", "bound")
     death.around(prepare, "register", "bound")

@@ -51,17 +51,17 @@ ATTACKS = {
     "processing-leads-up": Attack("ln -s .. .processing", told=".processing is a link"),
     "processing-is-a-file": Attack(
         f"echo x >.processing; {ROWS} a.csv; touch a.csv.done",
-        told="a.csv cannot be taken: .processing is a link, or no folder",
+        told="a.csv cannot be claimed: .processing is a link, or not a folder",
         left=("a.csv",),
     ),
     "done-leads-out": Attack(
         f"ln -s $VICTIM .done; {ROWS} a.csv; touch a.csv.done",
         sent=("own",),
-        told="a.csv cannot be put away: .done is a link",
+        told="a.csv cannot be moved: .done is a link",
     ),
     "failed-leads-out": Attack(
         f"ln -s $VICTIM .failed; {BAD} a.csv; touch a.csv.done",
-        told="a.csv cannot be put away: .failed is a link",
+        told="a.csv cannot be moved: .failed is a link",
     ),
     "folder-leads-out": Attack("ln -s $VICTIM more", told="more is a link to a folder"),
     "folder-leads-to-root": Attack("ln -s / more", told="more is a link to a folder"),
@@ -92,11 +92,9 @@ ATTACKS = {
     "report-leads-out": Attack(
         f"mkdir -p {CLAIM}; {ROWS} {CLAIM}/a.csv; ln -s $VICTIM {CLAIM}/report", sent=("own",)
     ),
-    "second-name": Attack(
-        f"{ROWS} b; ln b a.csv; touch a.csv.done", failed="it has another name elsewhere"
-    ),
+    "second-name": Attack(f"{ROWS} b; ln b a.csv; touch a.csv.done", failed="it has a second name"),
     # what is no file
-    "pipe": Attack("mkfifo a.csv; touch a.csv.done", failed="it is no regular file"),
+    "pipe": Attack("mkfifo a.csv; touch a.csv.done", failed="it is not a regular file"),
     "pipe-as-note": Attack(
         f"mkdir -p {CLAIM}; {ROWS} {CLAIM}/a.csv; mkfifo {CLAIM}/claim.json", sent=("own",)
     ),
@@ -154,7 +152,8 @@ ATTACKS = {
     ),
     "hidden-folder": Attack(f"mkdir .x; {ROWS} .x/a.csv; touch .x/a.csv.done", left=(".x/a.csv",)),
     "deep-folders": Attack(
-        f"d=$(printf 'd/%.0s' $(seq 60)); mkdir -p $d; {ROWS} $d/a.csv", told="it lies too deep"
+        f"d=$(printf 'd/%.0s' $(seq 60)); mkdir -p $d; {ROWS} $d/a.csv",
+        told="it is nested too deeply",
     ),
     "many-claims": Attack(
         f"for i in $(seq 40); do mkdir -p .processing/$i; {BAD} .processing/$i/a.csv; done",
@@ -201,7 +200,7 @@ def applied(vendor: Simulator, first: int) -> list[str]:
 
 
 def stopped_run(shop: Path) -> str:
-    """A run on record that somebody prepared and nobody carried out."""
+    """A recorded run that was prepared and never executed."""
     table(shop / "campaign.csv", "campaign")
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     prepared = prepare(shop / "campaign.csv", config, RunOptions(operation="xsolla.coupon"))

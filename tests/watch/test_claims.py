@@ -41,7 +41,7 @@ def claimed(drops: Drops, name: str = "xsolla.coupon/a.csv") -> Claim:
 
 
 def lies_at(drops: Drops, claim: Claim) -> Path:
-    """Where a claimed file lies."""
+    """The path of a claimed file."""
     return claim.home / ".processing" / claim.name / claim.stored
 
 
@@ -53,7 +53,7 @@ def tree(drops: Drops) -> set[str]:
 CLAIM = "20260501T020000.000000Z-0000"
 
 
-def test_a_file_lies_in_one_place_all_the_way(drops, tmp_path):
+def test_a_file_is_in_one_place_all_the_way(drops, tmp_path):
     claim = claimed(drops)
     home = "xsolla.coupon/.processing"
     assert tree(drops) == {f"{home}/{CLAIM}/a.csv"}  # what is remembered of it lies elsewhere
@@ -61,11 +61,11 @@ def test_a_file_lies_in_one_place_all_the_way(drops, tmp_path):
     place = drops.done(claim, tmp_path / "reports" / "r-1")
     assert place == drops.inputs / f"xsolla.coupon/.done/{CLAIM}/a.csv"
     assert (place.parent / "report").resolve() == tmp_path / "reports" / "r-1"
-    assert not drops.left()
+    assert not drops.unfinished()
 
 
-def test_what_is_set_aside_has_its_reason_beside_it(drops):
-    place = drops.set_aside(claimed(drops), "row 3: too wide")
+def test_what_is_quarantined_has_its_reason_beside_it(drops):
+    place = drops.quarantine(claimed(drops), "row 3: too wide")
     assert place.parent.parent.name == ".failed"
     assert (place.parent / "reason.txt").read_text() == "row 3: too wide\n"
 
@@ -83,7 +83,7 @@ def test_what_is_set_aside_has_its_reason_beside_it(drops):
 def test_a_file_stays_in_its_operations_folder_and_is_known_by_where_it_was(drops, name, home):
     claim = claimed(drops, name)
     assert claim.home == drops.inputs / home
-    (left,) = drops.left()
+    (left,) = drops.unfinished()
     assert (left.file, left.run, left.is_again) == (drops.inputs / name, "", True)
     drops.give_back(left)
     assert tree(drops) == {name}
@@ -95,39 +95,39 @@ def test_a_file_is_not_put_back_over_one_that_came_meanwhile(drops):
     newer.write_text("newer")
     assert not drops.give_back(claim)
     assert newer.read_text() == "newer"
-    assert [claim.stored for claim in drops.left()] == ["a.csv"]
+    assert [claim.stored for claim in drops.unfinished()] == ["a.csv"]
 
 
 def test_of_two_that_want_a_file_one_gets_it(drops):
     file = dropped(drops)
     assert drops.claim(file, NOW) is not None
     assert drops.claim(file, NOW) is None
-    assert len(drops.left()) == 1
+    assert len(drops.unfinished()) == 1
 
 
 def test_the_run_is_known_to_the_next_process(drops):
-    drops.note_run(claimed(drops), "r-1")
-    assert [claim.run for claim in drops.left()] == ["r-1"]
+    drops.record_run(claimed(drops), "r-1")
+    assert [claim.run for claim in drops.unfinished()] == ["r-1"]
 
 
 def test_who_asks_for_one_claim_forgets_no_other_that_is_just_being_made(drops):
-    claim = drops.note_run(claimed(drops), "r-1")
+    claim = drops.record_run(claimed(drops), "r-1")
     begun = drops.inputs.parent / "state" / "20260501T020001.000000Z-abcd"
     begun.mkdir()  # its note follows
-    assert drops.as_noted(claim).run == "r-1"
+    assert drops.recorded(claim).run == "r-1"
     assert begun.exists()
 
 
 def test_the_folder_that_a_file_was_dropped_in_may_be_gone(drops):
     claim = claimed(drops, "xsolla.coupon/monday/a.csv")
     claim.file.parent.rmdir()
-    assert drops.note_run(claim, "r-1").run == "r-1"
+    assert drops.record_run(claim, "r-1").run == "r-1"
 
 
 def test_a_claim_without_a_file_leaves_nothing(drops):
     claim = claimed(drops)
     lies_at(drops, claim).unlink()
-    assert drops.left() == []
+    assert drops.unfinished() == []
     assert not lies_at(drops, claim).parent.exists()
     assert not (drops.inputs.parent / "state" / claim.name).exists()
 
@@ -139,30 +139,30 @@ def test_a_claim_whose_note_is_torn_is_known_by_its_file(drops, note):
     path.unlink()
     if note is not None:
         path.write_bytes(note)
-    (left,) = drops.left()
+    (left,) = drops.unfinished()
     assert left.file == drops.inputs / "xsolla.coupon/a.csv"
     assert left.is_adopted
     assert drops.read(left).sha256
 
 
 def test_a_note_that_was_changed_is_not_believed(drops):
-    drops.note_run(claimed(drops), "r-1")
+    drops.record_run(claimed(drops), "r-1")
     (path,) = (drops.inputs.parent / "state").glob("*/claim.json")
     path.write_text(path.read_text().replace("r-1", "r-2"))
-    assert [claim.run for claim in drops.left()] == [""]
+    assert [claim.run for claim in drops.unfinished()] == [""]
 
 
 def test_claims_are_found_in_the_order_in_which_they_were_made(drops):
     for second, name in enumerate(("b/z.csv", "a/y.csv", "x.csv")):
         drops.claim(dropped(drops, name), NOW + timedelta(seconds=second))
-    assert [claim.file.name for claim in drops.left()] == ["z.csv", "y.csv", "x.csv"]
+    assert [claim.file.name for claim in drops.unfinished()] == ["z.csv", "y.csv", "x.csv"]
 
 
 def test_a_marker_leaves_with_its_file(drops):
     marker = dropped(drops, "xsolla.coupon/a.csv.done")
     claim = claimed(drops)
     assert not marker.exists()
-    assert [look.path.name for look in drops.looks()] == []
+    assert [look.path.name for look in drops.files()] == []
     assert f"xsolla.coupon/.processing/{claim.name}/a.csv.done" in tree(drops)
 
 
@@ -171,24 +171,24 @@ def test_samples_folders_and_other_files_are_left_alone(drops):
     dropped(drops, "xsolla.coupon/notes.txt")
     (drops.inputs / "xsolla.coupon" / "folder.csv").mkdir()
     dropped(drops)
-    assert [look.path.name for look in drops.looks()] == ["a.csv"]
+    assert [look.path.name for look in drops.files()] == ["a.csv"]
 
 
-def test_what_was_done_long_ago_goes_and_what_was_set_aside_stays(drops, tmp_path):
+def test_what_was_done_long_ago_goes_and_what_was_quarantined_stays(drops, tmp_path):
     drops.done(claimed(drops), tmp_path)
-    drops.set_aside(claimed(drops, "xsolla.coupon/b.csv"), "no")
+    drops.quarantine(claimed(drops, "xsolla.coupon/b.csv"), "no")
     assert drops.prune(NOW + timedelta(days=89), older_than=timedelta(days=90)) == 0
     assert drops.prune(NOW + timedelta(days=91), older_than=timedelta(days=90)) == 1
     assert {path.rpartition("/")[2] for path in tree(drops)} == {"b.csv", "reason.txt"}
 
 
 def test_when_the_last_file_came(drops, tmp_path):
-    assert drops.last_came("xsolla.coupon") is None
+    assert drops.last_arrival("xsolla.coupon") is None
     drops.done(claimed(drops), tmp_path)
-    assert drops.last_came("xsolla.coupon") == NOW
+    assert drops.last_arrival("xsolla.coupon") == NOW
 
 
-def test_a_folder_that_cannot_be_used_is_told_in_words(tmp_path):
+def test_a_folder_that_cannot_be_used_is_reported_in_words(tmp_path):
     (tmp_path / "inputs").write_text("a file")
     with pytest.raises(RunAborted, match="the drop folder cannot be used"):
         drops_at(tmp_path / "inputs")

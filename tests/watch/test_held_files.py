@@ -56,7 +56,7 @@ def taken(drops: Drops, place: Path) -> Claim:
     with drops.copy(drops.read(claim)) as (copy, read):
         assert copy.read_text() == "first"
         assert copy.stat().st_mode & 0o077 == 0
-    return drops.note_run(read, "r-1")
+    return drops.record_run(read, "r-1")
 
 
 HOLD = "exec 3<>a.csv; echo held; read line; {}; echo through; read line"
@@ -65,11 +65,11 @@ HOLD = "exec 3<>a.csv; echo held; read line; {}; echo through; read line"
 @pytest.mark.parametrize(
     ("write", "told"),
     [
-        ("printf '%s' first-and-more >&3", "it has more now"),
-        ("printf '%s' other >&3", "it has other content now"),
+        ("printf '%s' first-and-more >&3", "it is longer now"),
+        ("printf '%s' other >&3", "its content is different now"),
         # as long as before, and with its old times
-        ("printf '%s' other >&3; touch -d @1 /proc/self/fd/3", "it has other content now"),
-        ("truncate -s 2 /proc/self/fd/3", "it has less now"),
+        ("printf '%s' other >&3; touch -d @1 /proc/self/fd/3", "its content is different now"),
+        ("truncate -s 2 /proc/self/fd/3", "it is shorter now"),
         ("printf '%s' first >&3", "it was written to again"),
         ("true", "another process has it open for writing"),
     ],
@@ -99,22 +99,22 @@ def taken_as_it_is(drops: Drops, place: Path) -> Claim:
     assert claim is not None
     with drops.copy(drops.read(claim)) as (copy, read):
         assert copy.read_text() == "first"
-    return drops.note_run(read, "r-1")
+    return drops.record_run(read, "r-1")
 
 
 def test_a_file_that_is_open_for_writing_is_not_taken_and_said_to_wait(drops, place):
     told = []
-    taker = FileIntake(drops, told.append)
+    intake = FileIntake(drops, told.append)
     file = dropped(place)
     writer = begin_as_dropper("exec 3>>a.csv; echo held; read line", place / "inputs" / "op")
     assert writer.stdout is not None
     assert writer.stdout.readline() == "held\n"
-    (look,) = drops.looks()
-    assert [taker.take(look, now_s) for now_s in (0.0, 10.0, 31.0, 60.0)] == [None] * 4
+    (look,) = drops.files()
+    assert [intake.claim(look, now_s) for now_s in (0.0, 10.0, 31.0, 60.0)] == [None] * 4
     assert [type(each) for each in told] == [FileWaiting]
-    assert taker.held == 1
+    assert intake.held == 1
     writer.communicate("\n")
-    claim = taker.take(look, 61.0)
+    claim = intake.claim(look, 61.0)
     assert claim is not None
     assert claim.file == file
 
@@ -156,16 +156,16 @@ def test_a_folder_that_is_exchanged_for_a_link_is_not_followed(drops, place, kin
     )
     assert done.returncode == 0, done.stderr
     with pytest.raises(DropError, match=f"{kind} is a link"):
-        drops.set_aside(claim, "no")
+        drops.quarantine(claim, "no")
     assert picture(place / "victim") == before
 
 
-def test_a_claim_whose_folder_was_taken_away_is_told_of_and_put_away_all_the_same(drops, place):
+def test_a_claim_whose_folder_was_removed_is_reported_and_moved_all_the_same(drops, place):
     claim = taken(drops, place)
     assert as_dropper("mv .processing moved", place / "inputs" / "op").returncode == 0
-    assert drops.change_of(claim) == "it is gone now"
-    assert [each.run for each in drops.left()] == ["r-1"]  # its run is carried on
-    put = drops.set_aside(claim, "the file changed")
+    assert drops.change_of(claim) == "it is gone"
+    assert [each.run for each in drops.unfinished()] == ["r-1"]  # its run is carried on
+    put = drops.quarantine(claim, "the file changed")
     assert (put.parent / "reason.txt").read_text() == "the file changed\n"
 
 
@@ -178,7 +178,7 @@ def test_a_place_that_is_taken_beforehand_is_left_for_another(drops, place):
     assert put.read_text() == "first"
 
 
-def test_what_is_removed_after_its_time_is_no_more_than_what_lies_there(drops, place):
+def test_what_is_removed_after_its_time_is_no_more_than_what_is_there(drops, place):
     before = picture(place / "victim")
     old = "20200101T000000.000000Z-aaaa"
     script = (
@@ -212,18 +212,18 @@ def test_a_folder_nested_without_end_keeps_no_other_from_being_removed(drops, pl
         subprocess.run(["rm", "-rf", str(done)], check=True)
 
 
-def test_a_file_that_cannot_be_moved_is_told_of_once_and_tried_again(drops, place):
+def test_a_file_that_cannot_be_moved_is_reported_once_and_tried_again(drops, place):
     """In the folder of another user, which is what a watcher that is not root meets."""
     told = []
-    taker = FileIntake(drops, told.append)
+    intake = FileIntake(drops, told.append)
     file = dropped(place)
     (file.parent / ".processing").write_text("in the way")
-    (look,) = drops.looks()
-    assert [taker.take(look, now_s) for now_s in (0.0, 1.0, 61.0)] == [None] * 3
+    (look,) = drops.files()
+    assert [intake.claim(look, now_s) for now_s in (0.0, 1.0, 61.0)] == [None] * 3
     assert [type(each) for each in told] == [FileStuck]
     (file.parent / ".processing").unlink()
-    assert taker.take(look, 119.0) is None  # its next turn is at 121
-    assert taker.take(look, 121.0) is not None
+    assert intake.claim(look, 119.0) is None  # its next turn is at 121
+    assert intake.claim(look, 121.0) is not None
 
 
 LEAST_TURNS, MOST_TURNS = 400, 500_000  # on a busy machine the other one begins late
@@ -251,7 +251,7 @@ def test_whoever_exchanges_files_and_folders_all_the_time_gains_nothing(drops, p
                     continue
                 with drops.copy(claim) as (copy, _):
                     read.add(copy.read_text())
-                drops.set_aside(claim, "no")
+                drops.quarantine(claim, "no")
             except (InputError, DropError):
                 continue
     finally:
@@ -272,9 +272,9 @@ def test_a_folder_of_inputs_that_is_exchanged_for_a_link_is_not_followed(place):
     assert as_dropper(script, place / "inputs").returncode == 0
     with pytest.raises(DropError, match="op is a link"):
         drops.done(claim, place / "reports" / "r-1")
-    assert drops.change_of(claim) == "it is gone now"
-    assert list(drops.looks()) == []
-    assert [*drops.troubles] == [place / "inputs" / "op"]
+    assert drops.change_of(claim) == "it is gone"
+    assert list(drops.files()) == []
+    assert [*drops.problems] == [place / "inputs" / "op"]
     assert picture(place / "victim") == before
 
 
@@ -289,9 +289,9 @@ def test_a_watcher_that_may_not_move_a_file_says_whose_the_folder_is(place):
     os.seteuid(DROPPER)
     try:
         drops = Drops(place / "inputs", place / ".pipeline" / "drops", letters=lambda: "abcd")
-        assert sorted(look.path.name for look in drops.looks()) == ["a.csv", "b.csv"]
-        told = drops.troubles[home / "closed"]
-        assert "cannot be looked into: Permission denied. The folder belongs to root" in told
+        assert sorted(look.path.name for look in drops.files()) == ["a.csv", "b.csv"]
+        told = drops.problems[home / "closed"]
+        assert "cannot be scanned: Permission denied. The folder belongs to root" in told
         with pytest.raises(DropError, match="Its folder belongs to root, mode 755, and nobody may"):
             drops.claim(home / "roots" / "a.csv", NOW)
         assert drops.claim(home / "b.csv", NOW) is not None

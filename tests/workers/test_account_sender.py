@@ -10,7 +10,7 @@ from pipeline.model import JobRow, RunAborted, Status
 from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.recovered_state import RecoveredState
-from pipeline.workers.refusals import ASKED_MOST, SUSPECTED_AFTER
+from pipeline.workers.refusals import MOST_PROBES, SUSPECTED_AFTER
 from tests.workers.drive import ACCOUNT, REFUSED, SILENCE, Script, drive, job
 
 
@@ -134,7 +134,7 @@ async def test_credentials_that_are_revoked_cost_what_was_under_way_and_three_mo
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
     results, sender = await drive(jobs, script := Revoked())
     assert sender.stopped is not None
-    assert len(script.order) <= 50 + SUSPECTED_AFTER + ACCOUNT.in_flight + ASKED_MOST
+    assert len(script.order) <= 50 + SUSPECTED_AFTER + ACCOUNT.in_flight + MOST_PROBES
     ended = Counter(statuses(results).values())
     assert ended == {Status.UPDATED: 50, Status.NOT_ATTEMPTED: len(script.order) - 50}
 
@@ -349,7 +349,11 @@ async def test_of_rows_that_replace_the_whole_the_last_is_sent_where_that_is_wis
     ("reply", "ends", "sent"),
     [
         (422, {4: Status.REJECTED, 3: Status.REJECTED, 2: Status.REJECTED}, 3),  # each in its turn
-        (SILENCE, {4: Status.UNKNOWN, 3: Status.FAILED, 2: Status.FAILED}, 3),  # three tries of one
+        (
+            SILENCE,
+            {4: Status.UNKNOWN, 3: Status.FAILED, 2: Status.FAILED},
+            3,
+        ),  # three attempts of one
     ],
 )
 async def test_what_becomes_of_covered_rows_where_the_last_one_fails(reply, ends, sent):

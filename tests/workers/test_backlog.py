@@ -31,7 +31,7 @@ def test_a_retrying_row_holds_up_only_its_own_entity():
     backlog = Backlog()
     backlog.add(jobs("a", "a", "b"))
     first = backlog.next(0.0)
-    backlog.again(first, due_s=5.0)
+    backlog.retry(first, due_s=5.0)
     assert backlog.due_s == 5.0
     assert numbers(backlog.next(0.0)) == [3]  # b overtakes, the second a does not
     assert backlog.next(4.9) == []
@@ -44,7 +44,7 @@ def test_a_due_retry_goes_before_fresh_rows():
     backlog = Backlog()
     backlog.add(jobs("a", "b"))
     first = backlog.next(0.0)
-    backlog.again(first, due_s=1.0)
+    backlog.retry(first, due_s=1.0)
     assert backlog.next(1.0) is first
 
 
@@ -52,7 +52,7 @@ def test_while_it_is_in_question_whether_the_vendor_works_others_go_first():
     backlog = Backlog()
     backlog.add(jobs("a", "b", "c"))
     first = sent(backlog.next(0.0))
-    backlog.again(first, due_s=1.0)
+    backlog.retry(first, due_s=1.0)
     apart = backlog.next(0.0)
     backlog.put_back(apart)
     assert backlog.next(1.0, others_first=True) is apart
@@ -79,7 +79,7 @@ def test_nothing_fresh_is_given_out_where_the_first_request_is_alone():
     backlog.add(jobs("a", "b"))
     first = backlog.next(0.0)
     assert not backlog.is_untouched
-    backlog.again(first, due_s=1.0)
+    backlog.retry(first, due_s=1.0)
     assert backlog.next(0.5, fresh=False) == []
     assert backlog.next(1.0, fresh=False) is first
 
@@ -108,10 +108,10 @@ def test_what_was_given_out_is_taken_out_and_the_rest_stays():
     backlog = Backlog()
     backlog.add(jobs("a", "b", "c"))
     first, waiting = sent(backlog.next(0.0)), backlog.next(0.0)
-    backlog.again(first, due_s=9.0)
+    backlog.retry(first, due_s=9.0)
     backlog.put_back(waiting)
-    assert backlog.left_over() == [*waiting, *first]
-    assert backlog.left_over() == []
+    assert backlog.drain() == [*waiting, *first]
+    assert backlog.drain() == []
     assert backlog.retrying == 0
     assert numbers(backlog.next(9.0)) == [3]
 
@@ -238,7 +238,7 @@ def with_failed(count: int, rows: list[JobRow], **options) -> Backlog:
     backlog = Backlog(**options)
     backlog.add(rows)
     for _ in range(count):
-        backlog.again(sent(backlog.next(0.0)), due_s=100.0)
+        backlog.retry(sent(backlog.next(0.0)), due_s=100.0)
     return backlog
 
 
@@ -264,7 +264,7 @@ def test_a_row_that_may_not_be_repeated_has_its_turn_and_no_more():
         (row,) = backlog.probe(number)
         probes[number] = row
         if row.job.is_repeatable:
-            backlog.again([row], due_s=100.0 + number)
+            backlog.retry([row], due_s=100.0 + number)
     assert [n for n, row in probes.items() if not row.job.is_repeatable] == [4, 12, 20, 28]
     assert {row.job.row for row in probes.values() if row.job.is_repeatable} == {1, 2, 3, 4, 5}
 
@@ -297,7 +297,7 @@ def test_a_group_probes_with_one_row():
 def test_what_a_probe_had_to_wait_for_lets_it_go_on_first():
     backlog = with_failed(1, jobs(*"abcdef"))
     batch = backlog.probe(1)
-    backlog.goes_on(batch)
+    backlog.send_next(batch)
     assert backlog.probe(2) is batch
 
 
@@ -318,10 +318,10 @@ def test_rows_that_are_kept_count_as_not_given_out_and_go_with_others():
     backlog = grouping()
     backlog.add(jobs(*"abcd", batch="x"))
     batch = backlog.next(0.0)
-    backlog.keep(batch[1:])
+    backlog.reopen(batch[1:])
     assert backlog.failing == 1
     assert backlog.next(0.0, fresh=False) == []  # not parts of a group that was sent
-    assert backlog.left_over() == []
+    assert backlog.drain() == []
     assert numbers(backlog.next(0.0)) == [2, 3, 4]
 
 
@@ -383,4 +383,4 @@ RESTS = {
 
 @pytest.mark.parametrize(("backlog", "held", "is_kept", "rests"), RESTS.values(), ids=RESTS.keys())
 def test_all_rests_on_held_rows_where_no_other_can_go(backlog, held, is_kept, rests):
-    assert backlog.rests_on(held, is_fresh_kept=is_kept) is rests
+    assert backlog.is_blocked_by(held, is_fresh_kept=is_kept) is rests

@@ -20,66 +20,66 @@ def told(batches: tuple[Batch, ...]) -> list[list[int]]:
 
 def test_with_evidence_a_refused_group_goes_in_two():
     bisector = Bisector()
-    bisector.heard(group(9), left_s=5.0, is_judged=True)
-    assert told(bisector.refused(group(1, 2, 3), left_s=5.0).now) == [[1], [2, 3]]
+    bisector.on_answer(group(9), sent_s=5.0, is_judged=True)
+    assert told(bisector.on_refused(group(1, 2, 3), sent_s=5.0).now) == [[1], [2, 3]]
 
 
 def test_what_left_before_the_group_is_no_evidence():
     bisector = Bisector()
-    bisector.heard(group(9), left_s=4.9, is_judged=True)
-    assert told(bisector.refused(group(1, 2, 3), left_s=5.0).now) == [[1]]  # one asks
+    bisector.on_answer(group(9), sent_s=4.9, is_judged=True)
+    assert told(bisector.on_refused(group(1, 2, 3), sent_s=5.0).now) == [[1]]  # one asks
     assert len(bisector) == 2
 
 
 def test_one_row_asks_for_all_groups_that_were_refused():
     bisector = Bisector()
-    probe = bisector.refused(group(1, 2), left_s=1.0).now[0]
-    assert bisector.refused(group(3, 4), left_s=2.0) == GroupParts()
-    assert told(bisector.heard(probe, left_s=3.0, is_judged=True).now) == [[2], [3], [4]]
+    probe = bisector.on_refused(group(1, 2), sent_s=1.0).now[0]
+    assert bisector.on_refused(group(3, 4), sent_s=2.0) == GroupParts()
+    assert told(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[2], [3], [4]]
     assert len(bisector) == 0
 
 
 def test_where_all_that_ask_fail_the_groups_go_again_whole():
     bisector = Bisector()
-    parts = bisector.refused(group(1, 2, 3, 4, 5), left_s=1.0)
-    bisector.refused(group(6, 7), left_s=2.0)
+    parts = bisector.on_refused(group(1, 2, 3, 4, 5), sent_s=1.0)
+    bisector.on_refused(group(6, 7), sent_s=2.0)
     for asked in ([1], [2]):  # either may be the bad row itself
         assert told(parts.now) == [asked]
-        parts = bisector.heard(parts.now[0], left_s=3.0, is_judged=False)
+        parts = bisector.on_answer(parts.now[0], sent_s=3.0, is_judged=False)
         assert parts.later == ()
-    parts = bisector.heard(parts.now[0], left_s=3.0, is_judged=False)
+    parts = bisector.on_answer(parts.now[0], sent_s=3.0, is_judged=False)
     assert (told(parts.now), told(parts.later)) == ([], [[4, 5], [6, 7]])
-    assert told(bisector.refused(group(8, 9), left_s=4.0).now) == [[8]]  # the next one may ask
+    assert told(bisector.on_refused(group(8, 9), sent_s=4.0).now) == [[8]]  # the next one may ask
 
 
 def test_where_one_that_asks_is_the_bad_row_the_next_one_tells():
     bisector = Bisector()
-    (probe,) = bisector.refused(group(1, 2, 3, 4), left_s=1.0).now
-    (probe,) = bisector.heard(probe, left_s=2.0, is_judged=False).now
-    assert told(bisector.heard(probe, left_s=3.0, is_judged=True).now) == [[3], [4]]
+    (probe,) = bisector.on_refused(group(1, 2, 3, 4), sent_s=1.0).now
+    (probe,) = bisector.on_answer(probe, sent_s=2.0, is_judged=False).now
+    assert told(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[3], [4]]
 
 
 def test_the_failure_of_another_request_decides_nothing():
     bisector = Bisector()
-    probe = bisector.refused(group(1, 2), left_s=1.0).now[0]
-    assert bisector.heard(group(9), left_s=2.0, is_judged=False) == GroupParts()
-    assert told(bisector.heard(probe, left_s=3.0, is_judged=True).now) == [[2]]
+    probe = bisector.on_refused(group(1, 2), sent_s=1.0).now[0]
+    assert bisector.on_answer(group(9), sent_s=2.0, is_judged=False) == GroupParts()
+    assert told(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[2]]
 
 
 def test_a_group_that_left_after_the_evidence_asks_anew():
     bisector = Bisector()
-    probe = bisector.refused(group(1, 2), left_s=1.0).now[0]
-    bisector.refused(group(3, 4), left_s=9.0)
-    parts = bisector.heard(probe, left_s=2.0, is_judged=True)
+    probe = bisector.on_refused(group(1, 2), sent_s=1.0).now[0]
+    bisector.on_refused(group(3, 4), sent_s=9.0)
+    parts = bisector.on_answer(probe, sent_s=2.0, is_judged=True)
     assert told(parts.now) == [[2], [3]]
-    assert told(bisector.heard(parts.now[1], left_s=10.0, is_judged=True).now) == [[4]]
+    assert told(bisector.on_answer(parts.now[1], sent_s=10.0, is_judged=True).now) == [[4]]
 
 
 def test_what_is_held_is_given_back_at_the_end():
     bisector = Bisector()
-    bisector.refused(group(1, 2, 3), left_s=1.0)
-    assert told((bisector.ended(),)) == [[2, 3]]
-    assert bisector.ended() == []
+    bisector.on_refused(group(1, 2, 3), sent_s=1.0)
+    assert told((bisector.drain(),)) == [[2, 3]]
+    assert bisector.drain() == []
 
 
 @settings(max_examples=200)
@@ -104,13 +104,13 @@ def test_a_vendor_that_works_gets_every_bad_row_alone(groups, in_flight):
         while line and len(flying) < in_flight:
             requests += 1
             flying.append((line.popleft(), float(requests)))
-        batch, left_s = flying.popleft()
+        batch, sent_s = flying.popleft()
         refused = any(is_bad[row.job.row] for row in batch)
         if refused and len(batch) > 1:
-            parts = bisector.refused(batch, left_s)
+            parts = bisector.on_refused(batch, sent_s)
         else:
             (alone if refused else good).extend(row.job.row for row in batch)
-            parts = bisector.heard(batch, left_s, is_judged=not refused)
+            parts = bisector.on_answer(batch, sent_s, is_judged=not refused)
         line.extend((*parts.now, *parts.later))
     assert len(bisector) == 0
     assert sorted(alone) == [n for n, bad in is_bad.items() if bad]
@@ -127,12 +127,12 @@ def test_in_an_outage_no_group_is_split(sizes, rounds):
             break
         batch = line.popleft()
         if len(batch) > 1:
-            parts = bisector.refused(batch, float(now))
+            parts = bisector.on_refused(batch, float(now))
             assert len(parts.now) <= 1
             assert all(len(part) == 1 for part in parts.now)
             line.extendleft(parts.now)
         else:
-            parts = bisector.heard(batch, float(now), is_judged=False)
+            parts = bisector.on_answer(batch, float(now), is_judged=False)
             assert all(len(part) == 1 for part in parts.now)
             assert len(parts.now) <= 1
             line.extendleft(parts.now)

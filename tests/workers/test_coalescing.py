@@ -72,7 +72,7 @@ def test_without_being_asked_for_nothing_is_covered():
 
 
 def test_rows_before_one_that_an_earlier_process_may_have_sent_wait_for_it():
-    """It had covered them: sent before it is settled, they would overwrite what is newer."""
+    """It had covered them: sent before it is resolved, they would overwrite what is newer."""
     made = backlog(
         ("whole", "a"), ("whole", "a"), ("whole", "a"), ("whole", "b"),
         in_doubt={2}, overtaking={"a": 2},

@@ -25,18 +25,18 @@ class Watched:
         self.flow = ConcurrencyLimiter(
             most,
             clock=lambda: self.now_s,
-            has_room=self.room.append,
-            is_down=self._goes_down,
+            on_room=self.room.append,
+            on_down=self._on_vendor_down,
             at_fault=lambda answered: self.answered.append(answered) or at_fault,
             patience_s=60.0,
         )
 
-    def _goes_down(self) -> None:
+    def _on_vendor_down(self) -> None:
         self.went_down += 1
 
     def fail(self, rows: int, first: int = 1) -> None:
         for number in range(first, first + rows):
-            self.flow.heard(batch(number), FAILED, left_s=self.now_s)
+            self.flow.on_answer(batch(number), FAILED, sent_s=self.now_s)
 
 
 def batch(number: int) -> list[Row]:
@@ -46,8 +46,8 @@ def batch(number: int) -> list[Row]:
 def test_no_more_is_taken_than_will_soon_leave():
     flow = Watched().flow
     taken = 0
-    while flow.may_take:
-        flow.take(batch(taken := taken + 1))
+    while flow.may_acquire:
+        flow.acquire(batch(taken := taken + 1))
     assert taken == WORKERS_PER_SLOT * START
 
 
@@ -56,14 +56,14 @@ def test_while_the_vendor_is_down_one_batch_is_taken_when_it_is_due():
     flow = watched.flow
     watched.fail(DOWN_AFTER)
     assert watched.went_down == 1
-    assert (flow.is_probing, flow.limit, flow.may_take) == (True, 1, False)
+    assert (flow.is_probing, flow.limit, flow.may_acquire) == (True, 1, False)
     watched.now_s = flow.due_s
-    assert flow.may_take
+    assert flow.may_acquire
     probe, other = batch(98), batch(99)
-    flow.take(probe)
-    assert not flow.may_take
-    assert (flow.may_leave(probe), flow.may_leave(other)) == (True, False)
-    flow.give_back(probe)
+    flow.acquire(probe)
+    assert not flow.may_acquire
+    assert (flow.may_send(probe), flow.may_send(other)) == (True, False)
+    flow.release(probe)
     assert not flow.is_probe(probe)
 
 
@@ -71,9 +71,9 @@ def test_once_it_answers_again_others_are_called():
     watched = Watched()
     watched.fail(DOWN_AFTER)
     watched.now_s = watched.flow.due_s
-    watched.flow.take(probe := batch(98))
-    left_s, watched.now_s = watched.now_s, watched.now_s + 0.1
-    watched.flow.heard(probe, OK, left_s)
+    watched.flow.acquire(probe := batch(98))
+    sent_s, watched.now_s = watched.now_s, watched.now_s + 0.1
+    watched.flow.on_answer(probe, OK, sent_s)
     assert not watched.flow.is_probing
     assert watched.room[-1] >= 1
     assert watched.flow.down_s == 0.0
@@ -83,24 +83,24 @@ def test_a_row_that_failed_before_others_were_answered_is_no_sign_of_an_outage()
     watched = Watched()
     bad = [batch(number) for number in range(DOWN_AFTER + 3)]
     for each in bad[: DOWN_AFTER - 1]:
-        watched.flow.heard(each, FAILED, left_s=0.0)
-    watched.flow.heard(batch(99), OK, left_s=1.0)
+        watched.flow.on_answer(each, FAILED, sent_s=0.0)
+    watched.flow.on_answer(batch(99), OK, sent_s=1.0)
     for each in bad:
-        watched.flow.heard(each, FAILED, left_s=2.0)
+        watched.flow.on_answer(each, FAILED, sent_s=2.0)
     assert not watched.flow.is_probing  # only four of them are new
 
 
-def tried(tries: int = 1) -> Row:
+def tried(counted_attempts: int = 1) -> Row:
     (row,) = batch(1)
-    row.attempts = row.tries = tries
+    row.attempts = row.counted_attempts = counted_attempts
     return row
 
 
 def test_while_the_vendor_is_down_no_try_is_counted():
     watched = Watched()
-    assert watched.flow.counts_as(tried(), FAILED, most=5) == 2
+    assert watched.flow.counted_attempts(tried(), FAILED, most=5) == 2
     watched.fail(DOWN_AFTER)
-    assert watched.flow.counts_as(tried(), FAILED, most=5) == 1
+    assert watched.flow.counted_attempts(tried(), FAILED, most=5) == 1
 
 
 REFUSED = FAILED._replace(effect=Effect.NONE, http_status=None)
@@ -120,21 +120,21 @@ def test_rows_that_are_at_fault_end_the_outage_and_have_one_try_left(
 ):
     watched = Watched(at_fault=at_fault)
     flow = watched.flow
-    flow.heard(batch(98) + batch(99), OK, left_s=0.0)
+    flow.on_answer(batch(98) + batch(99), OK, sent_s=0.0)
     watched.fail(DOWN_AFTER)
     watched.now_s += down_s
-    flow.heard(batch(1), answer, left_s=watched.now_s)
+    flow.on_answer(batch(1), answer, sent_s=watched.now_s)
     assert flow.is_probing is not is_over
-    assert flow.counts_as(tried(2), FAILED, most=5) == (5 if is_over else 2)
+    assert flow.counted_attempts(tried(2), FAILED, most=5) == (5 if is_over else 2)
     assert set(watched.answered) <= {2}
     if is_over:
         again = [[tried(2)] for _ in range(2 * DOWN_AFTER)]
         for number, each in enumerate(again):
             each[0].job = each[0].job._replace(entity=f"again{number}")
-            flow.heard(each, FAILED, left_s=watched.now_s)
+            flow.on_answer(each, FAILED, sent_s=watched.now_s)
         assert not flow.is_probing  # their last try is no outage
-        flow.heard(batch(97), OK, left_s=watched.now_s)
-        assert flow.counts_as(tried(2), FAILED, most=5) == 3
+        flow.on_answer(batch(97), OK, sent_s=watched.now_s)
+        assert flow.counted_attempts(tried(2), FAILED, most=5) == 3
 
 
 async def test_slots_let_in_more_or_fewer_as_their_limit_changes():

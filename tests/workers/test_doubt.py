@@ -1,4 +1,4 @@
-"""Rows that may have been applied: claimed, read back, settled, and never guessed about."""
+"""Rows that may have been applied: claimed, read back, resolved, and never guessed about."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ from pipeline.workers.exchange_text import (
     MOST_BODY_BYTES,
     MOST_REQUEST_CHARS,
     as_curl,
+    format_reply,
+    format_request,
     mask_with_headers,
     masked,
     shown_request,
-    told_reply,
-    told_request,
 )
 from tests.workers.drive import ACCOUNT, SILENCE, Script, drive, job
 from tests.workers.test_doubt import SHOP, Vendor
@@ -83,18 +83,18 @@ def test_a_request_is_a_command_that_a_shell_takes_and_names_its_secrets_only():
 def test_a_reply_that_repeats_a_secret_does_not_keep_it(secret):
     echo = json.dumps({"headers": {"x": secret}, "deep": f"a {secret} b"}).encode()
     reply = Reply(422, {"x-request-id": f"r-{secret}", "via": secret}, echo)
-    text = told_reply(masked(reply, mask_with_headers(adobe())))
+    text = format_reply(masked(reply, mask_with_headers(adobe())))
     assert secret not in text
     assert text.count("***") == 4
     torn = b"x" * (MOST_BODY_BYTES - 5) + secret.encode() + b"y" * 10
     assert secret[:4].encode() not in masked(Reply(500, {}, torn), mask_with_headers(adobe())).body
     lost = NoReply("broken_reply", f"got {secret}", may_have_arrived=True)
-    assert secret not in told_reply(masked(lost, mask_with_headers(adobe())))
+    assert secret not in format_reply(masked(lost, mask_with_headers(adobe())))
 
 
 def test_what_is_shown_of_a_reply_helps_and_is_bounded():
     headers = {"content-type": "text/html", "set-cookie": "a=b", "Retry-After": "7", "x-foo": "1"}
-    text = told_reply(
+    text = format_reply(
         masked(Reply(503, headers, b"\x1b[31mno\n\xff" + b"z" * 9_999), mask_with_headers(adobe()))
     )
     head, _, body = text.partition("\n\n")
@@ -106,7 +106,7 @@ def test_what_is_shown_of_a_reply_helps_and_is_bounded():
     assert body.endswith(f" ... (cut after {MOST_BODY_BYTES} bytes)")
     assert len(body) < MOST_BODY_BYTES + 50
     long = Request("PUT", "/a", json.dumps("x" * 99_999).encode())
-    assert len(told_request(adobe(), long, mask_with_headers(adobe()))) < MOST_REQUEST_CHARS + 50
+    assert len(format_request(adobe(), long, mask_with_headers(adobe()))) < MOST_REQUEST_CHARS + 50
 
 
 async def kept(jobs: Any, script: Any, **more: Any) -> dict[int, Exchange]:
@@ -149,11 +149,11 @@ def test_rows_that_wait_are_not_all_remembered():
     exchanges = ExchangeLog(ACCOUNT)
     rows = [Row(job(row, f"s{row}")) for row in range(1, MOST_REMEMBERED + 51)]
     for row in rows:
-        exchanges.seen([row], Reply(503, {}, b"no"))
+        exchanges.on_reply([row], Reply(503, {}, b"no"))
     ended = [
         RowResult(row.job.row, "acme.price", "shop", Status.UNKNOWN, error_code=f"{row.job.row}")
         for row in rows
     ]
-    found = [exchanges.take(each) for each in ended]
+    found = [exchanges.pop(each) for each in ended]
     assert [each is not None for each in found] == [False] * 50 + [True] * MOST_REMEMBERED
-    assert exchanges.take(ended[-1]) is None  # it is gone with its row
+    assert exchanges.pop(ended[-1]) is None  # it is gone with its row

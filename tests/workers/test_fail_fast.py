@@ -28,9 +28,9 @@ LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_
 )
 def test_brake(answers, pulled):
     fail_fast = FailFastCheck(after=3)
-    assert not any(fail_fast.pulls(answer) for answer in answers)
-    assert fail_fast.is_in_question is pulled
-    assert fail_fast.pulls_with_nobody_left() is pulled
+    assert not any(fail_fast.on_answer(answer) for answer in answers)
+    assert fail_fast.is_suspected is pulled
+    assert fail_fast.should_stop_at_end() is pulled
 
 
 @pytest.mark.parametrize(
@@ -46,17 +46,17 @@ def test_brake(answers, pulled):
 def test_others_are_asked_before_the_brake_is_pulled(asked, pulled):
     fail_fast = FailFastCheck(after=3)
     for _ in range(5):  # two more were under way
-        assert not fail_fast.pulls(NO)
-    assert any(fail_fast.pulls(answer, is_asked=True) for answer in asked) is pulled
+        assert not fail_fast.on_answer(NO)
+    assert any(fail_fast.on_answer(answer, is_probe=True) for answer in asked) is pulled
 
 
 def test_the_brake_pulls_once():
     fail_fast = FailFastCheck(after=2)
-    pulls = [fail_fast.pulls(NO, is_asked=True) for _ in range(9)]
+    pulls = [fail_fast.on_answer(NO, is_probe=True) for _ in range(9)]
     assert sum(pulls) == 1
-    assert not fail_fast.is_in_question
+    assert not fail_fast.is_suspected
 
 
 def test_zero_means_never():
     fail_fast = FailFastCheck(after=0)
-    assert not any(fail_fast.pulls(NO) for _ in range(100))
+    assert not any(fail_fast.on_answer(NO) for _ in range(100))

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 
 from pipeline.model import Link, NoReply, Reply, ReplyStanding, Status
-from pipeline.workers.held_replies import HeldReplies, sure
+from pipeline.workers.held_replies import HeldReplies, when_certain
 from pipeline.workers.transport import Transport
 from tests.workers.drive import drive, job, with_retry
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
@@ -31,11 +31,11 @@ class Proxy:
     async def talk(self, wire: Wire) -> None:
         for number in range(1_000):
             path = (await wire.request()).line.split(" ")[1]
-            is_spoilt = wire.number <= self._spoilt
-            status = 422 if is_spoilt and number else 204
+            is_desynchronized = wire.number <= self._spoilt
+            status = 422 if is_desynchronized and number else 204
             self.answers[path].append(status)
             await wire.say(REFUSED if status == 422 else NO_CONTENT)
-            if is_spoilt and not number:
+            if is_desynchronized and not number:
                 await asyncio.sleep(self._delay_s)
                 await wire.say(NO_CONTENT)
 
@@ -67,7 +67,7 @@ async def test_a_row_whose_reply_was_doubted_is_sent_again_and_no_other():
 
 async def test_nobody_is_held_where_nothing_more_can_become_known():
     held = HeldReplies(lambda: 0.0)
-    assert await sure(Reply(200, {}, b""), "peer") == Reply(200, {}, b"")
+    assert await when_certain(Reply(200, {}, b""), "peer") == Reply(200, {}, b"")
     decided: list[int] = []
     for number, at_s in enumerate((2.0, 1.0, 3.0)):
         held.hold(at_s, lambda number=number: decided.append(number))
@@ -80,9 +80,9 @@ async def test_nobody_is_held_where_nothing_more_can_become_known():
 async def test_a_read_is_believed_once_its_connection_stayed_quiet():
     standing = ReplyStanding()
     came = Reply(200, {}, b"{}", standing=standing)
-    assert await sure(came, "peer:1") == came
+    assert await when_certain(came, "peer:1") == came
     asyncio.get_running_loop().call_later(0.001, setattr, standing, "is_doubtful", True)
-    lost = await sure(came, "peer:1")
+    lost = await when_certain(came, "peer:1")
     assert isinstance(lost, NoReply)
     assert (lost.reason, lost.may_have_arrived) == ("surplus_reply", True)
     assert "peer:1" in lost.detail

@@ -15,7 +15,7 @@ from pipeline.workers.precheck import (
     PrecheckOutcome,
     PrecheckPolicy,
     conflict,
-    look_at,
+    decide,
 )
 from tests.vendors.specimens import settings_of
 
@@ -24,10 +24,10 @@ XSOLLA, ADOBE = load_vendors()["xsolla"], load_vendors()["adobe"]
 LIMITS = {"redeem_total_limit": 10, "redeem_user_limit": 10, "redeem_code_limit": None}
 HELD = {"name": {"en-US": "A", "de-DE": "B"}, "bonus": [{"sku": "s", "quantity": 1}], **LIMITS}
 
-BLINDLY = {"skips": False, "keeps": False}
+NO_PRECHECKS = {"skips": False, "keeps": False}
 KEEPS = {"skips": False, "keeps": True}
 SKIPS = {"skips": True, "keeps": False}
-REMEMBERS = BLINDLY
+REMEMBERS = NO_PRECHECKS
 
 
 def coupon(**given: Any) -> UpdateJob:
@@ -45,7 +45,7 @@ def held(**changed: Any) -> State:
 
 def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> PrecheckOutcome:
     given = {"expected": None, "in_doubt": False, **looking, **more}
-    return look_at(COUPON, settings_of(XSOLLA), job, state, **given)
+    return decide(COUPON, settings_of(XSOLLA), job, state, **given)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> P
             PrecheckAction.UNCHANGED,
             "a part that changes nothing",
         ),
-        (WHOLE, held(), BLINDLY, {"expected": held()}, PrecheckAction.SEND, "as expected"),
+        (WHOLE, held(), NO_PRECHECKS, {"expected": held()}, PrecheckAction.SEND, "as expected"),
         (
             WHOLE,
             held(bonus=None),
-            BLINDLY,
+            NO_PRECHECKS,
             {"expected": held()},
             PrecheckAction.CONFLICT,
             "not as expected",
@@ -84,7 +84,7 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> P
         (
             SAME,
             held(),
-            BLINDLY,
+            NO_PRECHECKS,
             {"expected": held()},
             PrecheckAction.UNCHANGED,
             "a plan sends no such row",
@@ -94,7 +94,7 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> P
         (
             WHOLE,
             held(redeem_user_limit=5),
-            BLINDLY,
+            NO_PRECHECKS,
             {"expected": held(), "in_doubt": True},
             PrecheckAction.APPLIED,
             "its own update is no conflict",
@@ -110,7 +110,7 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> P
         (
             WHOLE,
             held(),
-            BLINDLY,
+            NO_PRECHECKS,
             {"expected": held(), "in_doubt": True},
             PrecheckAction.SEND,
             "it was not applied: once more",
@@ -118,7 +118,7 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> P
         (
             WHOLE,
             held(redeem_user_limit=77),
-            BLINDLY,
+            NO_PRECHECKS,
             {"expected": held(), "in_doubt": True},
             PrecheckAction.MIXED,
             "neither before nor after: nobody can tell",
@@ -135,14 +135,14 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> P
 )
 def test_what_a_row_should_do(case):
     job, state, looking, more, expected, why = case
-    assert look(job, state, looking, **more).said is expected, why
+    assert look(job, state, looking, **more).action is expected, why
 
 
 def test_what_a_row_leaves_out_is_sent_as_it_is_there():
     found = look(coupon(name={"en-US": "New"}, bonus=[]), held(), KEEPS)
     assert found.job is not None
     given = found.job.given()
-    assert given["name"] == {"en-US": "New", "de-DE": "B"}, "maps are laid over key by key"
+    assert given["name"] == {"en-US": "New", "de-DE": "B"}, "maps are merged_text over key by key"
     assert given["bonus"] == [], "an empty list is a value"
     assert given["redeem_total_limit"] == 10
     assert given["redeem_code_limit"] is None
@@ -150,9 +150,9 @@ def test_what_a_row_leaves_out_is_sent_as_it_is_there():
 
 
 def test_a_conflict_tells_both_values():
-    found = look(WHOLE, held(redeem_total_limit=3), BLINDLY, expected=held())
-    assert found.found == (Difference("redeem_total_limit", 10, 3),)
-    answer = conflict(found.found)
+    found = look(WHOLE, held(redeem_total_limit=3), NO_PRECHECKS, expected=held())
+    assert found.differences == (Difference("redeem_total_limit", 10, 3),)
+    answer = conflict(found.differences)
     assert "redeem_total_limit: expected 10, found 3" in answer.message
     assert json.loads(answer.receipt) == {
         "conflict": [{"field": "redeem_total_limit", "expected": 10, "found": 3}]

@@ -196,7 +196,7 @@ GET, PATCH = "GET", "PATCH"
         ),
         # the same refusal, and the entity is as it was: it is the row that is refused
         (lambda: StateCache((422, False)), Status.REJECTED, [GET, PATCH, GET], ["old"]),
-        # nothing arrived, and somebody was faster: the refusal in doubt is settled, then sent
+        # nothing arrived, and somebody was faster: the refusal in doubt is resolved, then sent
         (
             lambda: StateCache(
                 (SILENCE, False), before=lambda s: s.put("x") if s.etag == 1 else None

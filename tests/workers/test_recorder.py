@@ -47,10 +47,10 @@ async def test_the_added_wait_is_bounded_and_an_awaited_result_does_not_wait_at_
         await anyio.sleep(COMMIT_EVERY_S * 4)
         assert disk.commits == [[1]]
         done = anyio.Event()
-        begun = time.monotonic()
+        truncated = time.monotonic()
         recorder.end(result(2), done.set, is_awaited=True)
         await done.wait()
-        assert time.monotonic() - begun < COMMIT_EVERY_S
+        assert time.monotonic() - truncated < COMMIT_EVERY_S
         recorder.close()
 
 
@@ -86,7 +86,7 @@ async def test_what_cannot_be_written_is_raised_once_all_have_come():
 
     failures: list[str] = []
     recorder = Recorder(refuse)
-    recorder.fails = lambda error: failures.append(str(error))
+    recorder.on_failure = lambda error: failures.append(str(error))
     with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises at its end
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.run)
@@ -131,6 +131,6 @@ async def test_what_was_claimed_and_never_sent_is_released_at_the_end():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
         await recorder.claim([1, 2])
-        recorder.unsent([2])
+        recorder.release_claims([2])
         recorder.close()
     assert released == [2]

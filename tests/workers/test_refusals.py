@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.workers.refusals import (
-    ASKED_MOST,
+    MOST_PROBES,
     SUSPECTED_AFTER,
     SUSPECTED_AT_MOST,
     AccountRefusals,
@@ -21,9 +21,9 @@ def heard(*events: str, refused_before: int = 0) -> AccountRefusals:
     refusals = AccountRefusals(refused_before)
     for at_s, event in enumerate(events, 1):
         if event in {"yes", "late"}:
-            refusals.judged(left_s=at_s - 0.5 if event == "yes" else 0.0)
+            refusals.on_judged(sent_s=at_s - 0.5 if event == "yes" else 0.0)
         else:
-            refusals.refused(f"e{at_s}", came_s=float(at_s), is_asked=event == "asked")
+            refusals.on_refusal(f"e{at_s}", came_s=float(at_s), is_probe=event == "asked")
     return refusals
 
 
@@ -35,13 +35,13 @@ FEW = SUSPECTED_AFTER - 1
     [
         ([], False, False),
         (["no"], True, False),  # nothing was accepted yet: another entity is asked
-        (["no", *["asked"] * (ASKED_MOST - 1)], True, False),
-        (["no", *["asked"] * ASKED_MOST], True, True),
+        (["no", *["asked"] * (MOST_PROBES - 1)], True, False),
+        (["no", *["asked"] * MOST_PROBES], True, True),
         (["no", "asked", "yes"], False, False),  # the second entity is accepted
         (["no", "asked", "asked", "yes"], False, False),  # the third
         (["yes", *["no"] * FEW], False, False),  # a few among successes
         (["yes", *["no"] * SUSPECTED_AFTER], True, False),  # as if revoked
-        (["yes", *["no"] * SUSPECTED_AFTER, *["asked"] * ASKED_MOST], True, True),
+        (["yes", *["no"] * SUSPECTED_AFTER, *["asked"] * MOST_PROBES], True, True),
         (["yes", *["no"] * SUSPECTED_AFTER, "late"], True, False),  # it had left before
         (["yes", *["no"] * SUSPECTED_AFTER, "yes"], False, False),
         (["yes", *["no", "yes"] * 30], False, False),  # every second row, for ever
@@ -50,13 +50,13 @@ FEW = SUSPECTED_AFTER - 1
         (["yes", *["no"] * 8, "yes", *["no"] * 17], True, False),
         (["yes", *["no"] * 300, "yes", *["no"] * SUSPECTED_AT_MOST], True, False),
         # it was in question once for nothing: twice as many are asked
-        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * ASKED_MOST], True, False),
-        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * 2 * ASKED_MOST], True, True),
+        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * MOST_PROBES], True, False),
+        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * 2 * MOST_PROBES], True, True),
     ],
 )
 def test_refusals(events, in_question, given_up):
     refusals = heard(*events)
-    assert (refusals.is_in_question, refusals.is_given_up) == (in_question, given_up)
+    assert (refusals.is_suspected, refusals.is_given_up) == (in_question, given_up)
 
 
 def test_a_run_that_is_carried_on_asks_as_many_as_were_refused_before():
@@ -66,19 +66,19 @@ def test_a_run_that_is_carried_on_asks_as_many_as_were_refused_before():
 
 def test_a_refusal_is_about_its_row_once_something_that_left_later_was_judged():
     refusals = heard("no", "late")
-    assert not refusals.clears(came_s=1.0)
-    refusals.judged(left_s=1.0)
-    assert refusals.clears(came_s=1.0)
-    assert not refusals.clears(came_s=1.1)
+    assert not refusals.is_about_row(came_s=1.0)
+    refusals.on_judged(sent_s=1.0)
+    assert refusals.is_about_row(came_s=1.0)
+    assert not refusals.is_about_row(came_s=1.1)
 
 
 @given(st.lists(st.sampled_from(["no", "yes", "late"]), max_size=80))
 def test_from_a_moment_on_refusals_put_every_account_in_question_soon(before):
-    assert heard(*before, *["no"] * SUSPECTED_AT_MOST).is_in_question
+    assert heard(*before, *["no"] * SUSPECTED_AT_MOST).is_suspected
 
 
 @given(st.lists(st.sampled_from(["no", "asked", "yes", "late"]), max_size=80))
 def test_no_account_is_given_up_that_was_just_seen_to_work(before):
     refusals = heard(*before, "yes")
-    assert not refusals.is_in_question
+    assert not refusals.is_suspected
     assert not refusals.is_given_up

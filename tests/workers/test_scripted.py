@@ -172,7 +172,7 @@ def test_whatever_each_row_meets_its_result_is_the_truth(plans, can_be_read, rep
             assert each.status is Status.UNKNOWN
         if not job.is_repeatable:
             assert vendor.applied[value] <= 1
-        # nothing is laid upon what nobody knows
+        # nothing is merged_text upon what nobody knows
         if each.status is Status.NOT_ATTEMPTED:
             assert not vendor.applied[value]
             assert stopped or not replaces

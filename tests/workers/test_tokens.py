@@ -164,13 +164,13 @@ def carried(calls: list[Seen]) -> list[str]:
     ("carried", "newest", "was_accepted", "tokens", "act"),
     [
         (1, 1, True, 1, After401.SIGN_IN),  # good a moment ago: it has ended
-        (1, 1, False, 1, After401.STANDS),  # never good: the credentials may do nothing here
+        (1, 1, False, 1, After401.FINAL),  # never good: the credentials may do nothing here
         (1, 2, True, 1, After401.SEND_AGAIN),  # somebody else was faster
         (1, 2, False, 1, After401.SEND_AGAIN),  # nobody knows; the newer one will tell
-        (2, 2, False, 1, After401.STANDS),  # a second one that is refused: no third
+        (2, 2, False, 1, After401.FINAL),  # a second one that is refused: no third
         (2, 2, True, 2, After401.SIGN_IN),  # twice may be chance
-        (3, 3, True, 3, After401.STANDS),  # others pass with it: it is about this row
-        (2, 3, True, 3, After401.STANDS),
+        (3, 3, True, 3, After401.FINAL),  # others pass with it: it is about this row
+        (2, 3, True, 3, After401.FINAL),
     ],
 )
 def test_what_a_401_is_about(carried, newest, was_accepted, tokens, act):

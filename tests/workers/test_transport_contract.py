@@ -1102,7 +1102,7 @@ async def test_what_is_signed_later_holds_from_then_on_and_is_hidden():
     async with talking(_echoes) as (server, sender):
         told = []
         for authorization in ("Bearer first-token", "Bearer second-token", None):
-            sender.sign(authorization)
+            sender.set_authorization(authorization)
             for _ in range(2):
                 answer = await sender.send(a_request())
                 told.append(answer.hide(answer.body.decode()))
@@ -1128,11 +1128,11 @@ async def test_a_request_keeps_what_was_signed_when_it_was_called():
         await wire.say(reply(401, body=said.encode()))
 
     async with talking(talk) as (server, sender):
-        sender.sign("Bearer first-token")
+        sender.set_authorization("Bearer first-token")
         calls = sender.send(a_request())
         task = asyncio.create_task(calls)
         await asyncio.sleep(0)  # called, and not yet connected
-        sender.sign("Bearer second-token")
+        sender.set_authorization("Bearer second-token")
         await until(lambda: len(server.seen) == 1)
         may_answer.set()
         answer = await task

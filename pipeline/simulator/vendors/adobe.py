@@ -40,7 +40,7 @@ from pipeline.simulator.vendor import (
     Entities,
     Memory,
     RequestTarget,
-    TokenDesk,
+    TokenEndpoint,
     Tokens,
     VendorReply,
 )
@@ -67,7 +67,7 @@ def _gateway(code: str) -> VendorReply:
 
 
 class _ServiceError(Exception):
-    """What the service says no to, with its status."""
+    """A refusal by the service, with its status."""
 
     def __init__(self, status: int, title: str, detail: str) -> None:
         super().__init__(detail)
@@ -139,7 +139,7 @@ def _no_token(status: int, words: str, _transaction_id: str) -> VendorReply:
 
 
 def _faults(entity: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """What is wrong with an entity whose properties have this prefix."""
+    """The faults of an entity whose properties have this prefix."""
     name, status = f"{prefix}name", f"{prefix}status"
     if not isinstance(entity.get(name), str):
         yield f"{name} must be a string"
@@ -179,7 +179,7 @@ def _within(
 
 
 def _repeats(entity: Mapping[str, Any], name: str, member: str | None = None) -> Iterator[str]:
-    """A fault where the items of an array, or this member of each, are not all different."""
+    """A fault if the items of an array, or this member of each, are not unique."""
     items = entity.get(name, [])
     if not isinstance(items, list):
         yield f"{name} must be an array"
@@ -210,7 +210,7 @@ _SOMEONE = "simulator@AdobeID"
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What sets one API apart from the other. A document is the entity as it is read.
+    """The differences between the two APIs. A document is the entity as it is read.
 
     below    what every pointer of a patch starts with
     ops      that a patch may hold
@@ -404,7 +404,7 @@ def _answer(
 
 
 def _gateway_code(options: SimulatorOptions, tokens: Tokens, call: Call) -> str | None:
-    """Why the gateway does not let a call through to any service, or None."""
+    """Why the gateway refuses a call to any service; None if it forwards it."""
     headers = call.headers
     if not headers.get("x-api-key"):
         return "403000"
@@ -504,7 +504,7 @@ _QUOTED_ETAG = re.compile(r'"[!#-~]*"')  # RFC 9110, 8.8.3, without bytes beyond
 
 
 def _check_etag(call: Call, etag: int) -> None:
-    """An etag is opaque to whoever gives it: the same text, or another one."""
+    """Refuse a call unless its If-Match is missing or is this etag, as opaque text."""
     expected = call.headers.get("if-match")
     if expected is None:
         return
@@ -530,7 +530,7 @@ def _patch(raw: bytes) -> list[dict[str, Any]]:
 def _patched(
     dialect: Dialect, document: dict[str, Any], patch: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """The document after the whole patch; the one given is left as it is."""
+    """The document after the whole patch. The argument is not changed."""
     for step in patch:
         if step.get("op") not in dialect.ops:
             raise _unprocessable(f"op {step.get('op')!r} is not one of {sorted(dialect.ops)}")
@@ -577,7 +577,7 @@ class _Test(PatchOperation):
     """The operation `test`, by JSON equality."""
 
     def apply(self, obj: Any) -> Any:
-        """The document as it is."""
+        """The current document."""
         if "value" not in self.operation:
             raise JsonPatchException("The operation does not contain a 'value' member")
         if not _same(self.pointer.resolve(obj), self.operation["value"]):
@@ -595,5 +595,5 @@ VENDOR = EmulatedVendor(
     _locate,
     _answer,
     _failure,
-    TokenDesk("/ims/token/v3", "adobe.token", _give_token, _no_token),
+    TokenEndpoint("/ims/token/v3", "adobe.token", _give_token, _no_token),
 )

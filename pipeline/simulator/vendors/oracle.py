@@ -30,7 +30,7 @@ from pipeline.simulator.vendor import (
     Entities,
     Memory,
     RequestTarget,
-    TokenDesk,
+    TokenEndpoint,
     Tokens,
     VendorReply,
 )
@@ -218,7 +218,7 @@ def _update(options: SimulatorOptions, entities: Entities, call: Call) -> Vendor
 def _refused(
     options: SimulatorOptions, entities: Entities, body: dict[str, Any]
 ) -> VendorReply | None:
-    """The 500 for the first thing that is wrong with the offers, or None: all or nothing."""
+    """The 500 for the first fault of the offers; None if all are valid: all or nothing."""
     status, offers = int(body.get("statusCode", -1)), list(_offers(body))
     if status not in range(4):
         return _unlike(f"No status {body.get('statusCode')}", "")
@@ -247,7 +247,7 @@ _NOWHERE = "666"
 def _offer_fault(
     options: SimulatorOptions, entities: Entities, offer: Offer, status: int
 ) -> str | None:
-    """Why this offer cannot get this status, or None."""
+    """Why this offer cannot get this status; None if it can."""
     match = _ID.fullmatch(offer.text)
     if match is None:
         return f"{offer.text} is not an object id"
@@ -285,7 +285,7 @@ VENDOR = EmulatedVendor(
     _locate,
     _answer,
     _failure,
-    TokenDesk(
+    TokenEndpoint(
         "/bcws/webresources/v1.0/authentication/queryAccessToken",
         "oracle.token",
         _give_token,

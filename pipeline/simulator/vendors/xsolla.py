@@ -124,7 +124,7 @@ def _object(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Chec
 
 
 def _locales(value: Any, name: str) -> Iterator[Problem]:
-    # The form of the keys stands in the description only; the schema does not enforce it.
+    # the format of the keys is in the description only; the schema does not enforce it
     if not isinstance(value, dict):
         yield name, "must be an object"
         return
@@ -161,7 +161,7 @@ def _interval(value: Any, name: str) -> Iterator[Problem]:
     yield from _object({"time": _schedule_time, **day}, ("time", *day))(value, name)
 
 
-# The operators that the server takes for numbers are documented in two ways: both are taken.
+# the operators for numbers are documented in two ways: both are accepted
 _OPERATORS = {
     "string": frozenset({"eq", "ne"}),
     "date": frozenset({"eq", "ne", "er", "lt", "ee", "le"}),
@@ -237,7 +237,7 @@ _CHECKS = {
 
 # ---- errors ----
 
-# 429 has no documented code; 0 is what the vendor gives where it has none (403, 405).
+# 429 has no documented code; the vendor writes 0 for errors without one (403, 405)
 _CODES = {500: 1000, 503: 1101}
 
 
@@ -323,7 +323,7 @@ def _is_authentic(options: SimulatorOptions, authorization: str, project_id: str
     if credentials is None:
         return False
     user, password = credentials
-    # SPEC: a merchant's number may stand in for the project's
+    # SPEC: a merchant's number is accepted in place of the project's
     is_merchant = user.isascii() and user.isdigit() and options.merchant_id in (None, user)
     is_known = user == project_id or is_merchant
     return is_known and password == options.api_key
@@ -503,7 +503,7 @@ def _resets(interval: dict[str, Any], now: datetime) -> dict[str, Any]:
 def next_reset(interval: Mapping[str, Any], now: datetime) -> datetime:
     """The first reset of a recurrent limit after `now`, in the offset of its own time.
 
-    In a month that is too short the last day stands in for `day_of_month`.
+    In a month that is too short, the last day replaces `day_of_month`.
 
     >>> monthly = {"interval_type": "monthly", "time": "01:00:00+08:00", "day_of_month": 31}
     >>> next_reset(monthly, datetime(2024, 2, 10, tzinfo=UTC)).isoformat()

@@ -32,7 +32,7 @@ NOT_CONFIRMED_SOURCE = "RFC 9110, 15.3: taken, no more; that it may have been ap
 NOT_THE_VENDOR_SOURCE = "assumed: a vendor that speaks JSON did not write it"
 WITHIN_SOURCE = "assumed: an error that the body names beats the success of the status"
 NEVER_LEFT_SOURCE = "nothing left this machine"
-SILENCE_SOURCE = "RFC 9110, 9.2.2: without a reply nobody knows whether it was carried out"
+SILENCE_SOURCE = "RFC 9110, 9.2.2: without a reply it is unknown if the request was carried out"
 
 
 class Meaning(NamedTuple):
@@ -135,12 +135,12 @@ _HINTS: Mapping[int, str] = {
     404: "check the id, and that base_url and the account are the right ones",
     405: "check base_url: this address does not take updates",
     407: "check the account's proxy: it wants credentials",
-    409: "the vendor's state stands against this update: look at it there",
+    409: "the update conflicts with the vendor's state: check the entity there",
     413: "the row is too large for the vendor",
     415: "check base_url: this address does not take JSON",
     429: "lower the account's quota if this keeps happening",
 }
-HINT_IN_DOUBT = "the update may or may not have been applied: look at it at the vendor"
+HINT_IN_DOUBT = "the update may or may not have been applied: check the entity at the vendor"
 _HINT_LATER = "send the row again later"
 _HINT_REFUSED = "correct the row"
 _HINT_MISCONFIGURED = "check the account's configuration"

@@ -4,7 +4,7 @@ A vendor is a value of class `Vendor`, built from facts, types and pure function
 class, and a vendor file does no I/O and reads no clock. To add a vendor, add one file with a
 `VENDOR` to `pipeline/vendors/`.
 
-Read from the top of the chain: a `Vendor` has `Operation`s. An `Operation` must say how a job is
+Start with `Vendor`, near the end: it has `Operation`s. An `Operation` must say how a job is
 encoded, how its reply is decoded and how the vendor confirms an update. Everything else is optional
 and adds a capability:
 

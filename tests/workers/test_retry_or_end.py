@@ -5,7 +5,7 @@ import pytest
 from pipeline.model import Answer, Effect, Status, Verdict
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.kit.classify import NOT_CONFIRMED
-from pipeline.workers.outcome import Retry, is_in_doubt, is_judged, next_act
+from pipeline.workers.retry_or_end import Retry, is_in_doubt, is_judged, next_action
 
 POLICY = RetryPolicy(max_attempts=3, base_s=1.0, cap_s=30.0)
 V, E = Verdict, Effect
@@ -18,7 +18,7 @@ V, E = Verdict, Effect
         (E.MAYBE, False, True),  # a timeout: who knows
         (E.APPLIED, False, False),
         (E.NONE, True, True),  # a 404 after a silence proves nothing about the silence
-        (E.APPLIED, True, False),  # the same request, confirmed: settled
+        (E.APPLIED, True, False),  # the same request, confirmed: resolve
     ],
 )
 def test_doubt_stays_until_it_is_applied(effect, was_in_doubt, expected):
@@ -45,7 +45,7 @@ def test_doubt_stays_until_it_is_applied(effect, was_in_doubt, expected):
     ],
 )
 def test_next_act(verdict, effect, attempt, in_doubt, repeatable, expected):  # noqa: PLR0917 - a table's columns
-    act = next_act(
+    act = next_action(
         POLICY,
         Answer(verdict, effect),
         attempt=attempt,
@@ -68,7 +68,7 @@ def test_next_act(verdict, effect, attempt, in_doubt, repeatable, expected):  # 
 )
 def test_what_is_not_confirmed_is_read_before_it_is_repeated(repeatable, can_be_read, expected):
     answer = Answer(V.TRANSIENT, E.MAYBE, 202, NOT_CONFIRMED)
-    act = next_act(
+    act = next_action(
         POLICY,
         answer,
         attempt=1,

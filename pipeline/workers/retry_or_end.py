@@ -1,7 +1,12 @@
-"""What becomes of a row after an answer: another attempt, or its end. Pure.
+"""Decides after each answer: retry the row, or end it with a status. Pure.
 
-A request that may have been applied leaves its row in doubt, and the row stays in doubt until an
-answer says `applied`: a refusal that comes after a silence proves nothing about the silence.
+`vendors/kit/classify.py` maps a reply to a verdict (a 503 is `TRANSIENT`), `model/retry.py` says
+which verdicts are retried, how often and after which delay; `next_action` here combines both with
+what is known of the row.
+
+A row is in doubt once an update may have been applied without a confirmation. It stays in doubt
+until an answer confirms the update: a refusal after a timeout proves nothing about the request that
+timed out.
 """
 
 from __future__ import annotations
@@ -14,13 +19,13 @@ from pipeline.vendors.kit.classify import NOT_CONFIRMED
 
 
 class Retry(NamedTuple):
-    """The row is sent again after `delay_s` seconds."""
+    """Send the row again after `delay_s` seconds."""
 
     delay_s: float
 
 
 def is_in_doubt(answer: Answer, *, was_in_doubt: bool) -> bool:
-    """Whether the update may have been applied without our knowing.
+    """True if the update may have been applied without a confirmation.
 
     >>> is_in_doubt(Answer(Verdict.REJECTED, Effect.NONE), was_in_doubt=True)
     True
@@ -31,9 +36,9 @@ def is_in_doubt(answer: Answer, *, was_in_doubt: bool) -> bool:
 
 
 def is_judged(answer: Answer) -> bool:
-    """Whether the vendor carried the request out, or refused the very rows in it: it works.
+    """True if the vendor applied the request, or refused the rows in it: the vendor works.
 
-    A success that it did not word as documented is its own answer all the same.
+    An unconfirmed success counts too: it is the vendor's own answer.
 
     >>> is_judged(Answer(Verdict.TRANSIENT, Effect.MAYBE, 500))
     False
@@ -42,7 +47,7 @@ def is_judged(answer: Answer) -> bool:
 
 
 def is_unconfirmed(answer: Answer) -> bool:
-    """Whether the vendor answered with a success that is not its documented confirmation.
+    """True if the answer is a success, but not the confirmation that the vendor documents.
 
     >>> is_unconfirmed(Answer(Verdict.TRANSIENT, Effect.MAYBE, 202, NOT_CONFIRMED))
     True
@@ -51,7 +56,7 @@ def is_unconfirmed(answer: Answer) -> bool:
 
 
 def is_unreached(answer: Answer) -> bool:
-    """Whether no connection was made: that says nothing about the rows it was for.
+    """True if no connection was made: such an answer says nothing about its rows.
 
     >>> is_unreached(Answer(Verdict.TRANSIENT, Effect.NONE, 503))
     False
@@ -60,7 +65,7 @@ def is_unreached(answer: Answer) -> bool:
     return is_sure and answer.http_status is None
 
 
-def next_act(
+def next_action(
     policy: RetryPolicy,
     answer: Answer,
     *,
@@ -71,24 +76,28 @@ def next_act(
     jitter: float,
     is_counted: bool = True,
 ) -> Retry | Status:
-    """Another attempt, or the status with which the row ends.
+    """Return another attempt, or the status with which the row ends.
 
-    attempt        1-based number of the attempt that brought `answer`
-    in_doubt       this answer counted in, see `is_in_doubt`
-    is_repeatable  whether sending this very request twice is harmless
-    can_be_read    whether a read may settle doubt: UNKNOWN leads to it
+    attempt        1-based number of the attempt that got `answer`
+    in_doubt       the row's doubt after `answer`, see `is_in_doubt`
+    is_repeatable  True if sending this request twice is harmless
+    can_be_read    True if a read can resolve doubt; the caller reads before it ends a row UNKNOWN
     jitter         a draw from [0, 1)
-    is_counted     False where the answer says nothing about the row
+    is_counted     False if the answer says nothing about the row: it uses up no attempt
 
-    >>> next_act(RetryPolicy(), Answer(Verdict.TRANSIENT, Effect.MAYBE), attempt=1, in_doubt=True,
-    ...          is_repeatable=False, can_be_read=True, jitter=0.5)
+    >>> unavailable = Answer(Verdict.TRANSIENT, Effect.MAYBE, 503)
+    >>> next_action(RetryPolicy(), unavailable, attempt=1, in_doubt=True,
+    ...             is_repeatable=True, can_be_read=False, jitter=0.5)
+    Retry(delay_s=0.25)
+    >>> next_action(RetryPolicy(), unavailable, attempt=1, in_doubt=True,
+    ...             is_repeatable=False, can_be_read=True, jitter=0.5)
     <Status.UNKNOWN: 'unknown'>
     """
     if answer.verdict is Verdict.OK:
         return Status.UPDATED
     if in_doubt and not is_repeatable:
         return Status.UNKNOWN
-    if is_unconfirmed(answer) and can_be_read:  # a repetition would be answered likewise
+    if is_unconfirmed(answer) and can_be_read:  # another attempt would get the same answer
         return Status.UNKNOWN
     delay_s = next_delay_s(policy, answer, attempt, jitter, is_counted=is_counted)
     if delay_s is not None:
@@ -96,17 +105,17 @@ def next_act(
     return end_without_success(answer, in_doubt=in_doubt)
 
 
-def is_left_open(*, in_doubt: bool, is_repeatable: bool, can_be_read: bool) -> bool:
-    """Whether a row that a stop meets stays in doubt on record: carried on, the run can settle it.
+def stays_in_doubt(*, in_doubt: bool, is_repeatable: bool, can_be_read: bool) -> bool:
+    """True if a row stays in doubt on record when its account stops: `resume` can resolve it.
 
-    >>> is_left_open(in_doubt=True, is_repeatable=False, can_be_read=False)
+    >>> stays_in_doubt(in_doubt=True, is_repeatable=False, can_be_read=False)
     False
     """
     return in_doubt and (is_repeatable or can_be_read)
 
 
 def end_without_success(answer: Answer, *, in_doubt: bool) -> Status:
-    """The status of a row that is not sent again although it never succeeded.
+    """Return the status of a row that is not sent again and was not confirmed.
 
     >>> end_without_success(Answer(Verdict.REJECTED, Effect.NONE), in_doubt=False)
     <Status.REJECTED: 'rejected'>

@@ -1,4 +1,4 @@
-"""What pydantic says of a value that is not as it must be, in words for people."""
+"""Plain messages for pydantic's validation errors."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _WORDS: Final = {
 }
 
 
-def wrong(text: str) -> PydanticCustomError:
-    """A complaint in these words."""
+def value_error(text: str) -> PydanticCustomError:
+    """A validation error with this message."""
     return PydanticCustomError("value", text)
 
 
@@ -39,7 +39,7 @@ _LARGEST: Final = 2**63 - 1
 
 
 def number(value: Any) -> int | float:
-    """A number of JSON as it is: 2 stays 2 and 2.0 stays 2.0. Raises PydanticCustomError.
+    """Validate a JSON number without converting it. Raises PydanticCustomError.
 
     >>> number(2), number(2.0)
     (2, 2.0)
@@ -48,41 +48,41 @@ def number(value: Any) -> int | float:
         return value
     if type(value) is float and math.isfinite(value):
         return value
-    raise wrong("expected a number of at most 64 bits")
+    raise value_error("expected a number of at most 64 bits")
 
 
-def plainly(
+def plain_errors(
     value: Any, inner: ValidatorFunctionWrapHandler, *, no_places: Collection[str] = ()
 ) -> Any:
-    """What `inner` makes of `value`; its complaints in plain words, with the place in the cell.
+    """Validate `value` with `inner`, and replace its messages by plain ones with the position.
 
-    no_places  steps of pydantic's that are no places for people, as the branch of a union
+    no_places  pydantic's steps to leave out of the position, such as the branch of a union
 
     Raises ValidationError.
     """
     try:
         return inner(value)
     except ValidationError as error:
-        told = [_in_words(detail, no_places) for detail in error.errors(include_url=False)]
-        raise ValidationError.from_exception_data("value", told) from None
+        details = [_plain_detail(detail, no_places) for detail in error.errors(include_url=False)]
+        raise ValidationError.from_exception_data("value", details) from None
 
 
-def _in_words(detail: ErrorDetails, no_places: Collection[str]) -> InitErrorDetails:
+def _plain_detail(detail: ErrorDetails, no_places: Collection[str]) -> InitErrorDetails:
     template = _WORDS.get(detail["type"])
     text = template.format_map(detail.get("ctx", {})) if template else detail["msg"]
     steps = tuple(step for step in detail["loc"] if step not in no_places)
     place = ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in steps)
-    told = wrong(f"{text} ({place})" if place else text)
-    return InitErrorDetails(type=told, loc=steps, input=detail["input"])
+    message = value_error(f"{text} ({place})" if place else text)
+    return InitErrorDetails(type=message, loc=steps, input=detail["input"])
 
 
 def matching(pattern: str, expected: str, flags: int = re.ASCII) -> AfterValidator:
-    """Refuses text in which `pattern` is not found; write the anchors into it."""
+    """A validator that refuses text in which `pattern` is not found. Include anchors in it."""
     found = re.compile(pattern, flags).search
 
     def check(text: str) -> str:
         if found(text) is None:
-            raise wrong(f"expected {expected}")
+            raise value_error(f"expected {expected}")
         return text
 
     return AfterValidator(check)

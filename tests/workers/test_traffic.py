@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pipeline.model import Answer, Effect, Verdict
-from pipeline.workers.recent_errors import MOST_KINDS, SHORT_CHARS, RecentErrors
+from pipeline.workers.traffic import MOST_KINDS, SHORT_CHARS, RecentErrors
 
 
 def refused(code: str, message: str = "no") -> Answer:
@@ -11,7 +11,7 @@ def refused(code: str, message: str = "no") -> Answer:
 def test_a_vendor_that_gives_each_answer_a_code_fills_no_memory():
     troubles = RecentErrors()
     for number in range(10 * MOST_KINDS):
-        troubles.met(refused(f"c{number}", "x" * 10_000))
+        troubles.add(refused(f"c{number}", "x" * 10_000))
     kept = troubles.latest(most=10 * MOST_KINDS)
     assert [each.code for each in kept] == [
         f"c{number}" for number in range(10 * MOST_KINDS - 1, 9 * MOST_KINDS - 1, -1)
@@ -21,7 +21,7 @@ def test_a_vendor_that_gives_each_answer_a_code_fills_no_memory():
 
 def test_the_words_are_those_of_the_last_and_success_is_no_trouble():
     troubles = RecentErrors()
-    troubles.met(refused("a", "first"))
-    troubles.met(refused("a", "second"))
-    troubles.met(Answer(Verdict.OK, Effect.APPLIED))
+    troubles.add(refused("a", "first"))
+    troubles.add(refused("a", "second"))
+    troubles.add(Answer(Verdict.OK, Effect.APPLIED))
     assert troubles.latest() == (("a", "second", 2),)

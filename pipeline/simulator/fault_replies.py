@@ -1,4 +1,4 @@
-"""Faults that are whole HTTP answers. Pure."""
+"""Faults that are complete HTTP replies. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RETRY_AFTER: dict[str, RetryAfter] = {"429-seconds": "seconds", "429-date": "da
 
 
 def throttled(failure: Failure, call: Call, kind: RetryAfter, wait_s: float) -> VendorReply:
-    """A 429 in the vendor's error shape, with a Retry-After of this kind."""
+    """A 429 in the vendor's error format, with a Retry-After of this kind."""
     answer = failure(429, _WORDS[429], call.transaction_id)
     value = retry_after(kind, wait_s, call.now_utc_s)
     if value is None:
@@ -33,10 +33,13 @@ def throttled(failure: Failure, call: Call, kind: RetryAfter, wait_s: float) -> 
     return replace(answer, headers={**answer.headers, "Retry-After": value})
 
 
-def disguise(
+def fault_reply(
     fault: InjectedFault, answer: VendorReply, failure: Failure, call: Call, raw_path: str
 ) -> VendorReply:
-    """The answer that the client gets instead of `answer`; faults of the wire leave it as it is."""
+    """The reply that the client gets instead of `answer`; `answer` itself for faults of the wire.
+
+    failure  as of EmulatedVendor
+    """
     name = fault.name
     if name in _PAGES:
         return _PAGES[name]

@@ -1,4 +1,4 @@
-"""Who is told what: the tables [log], [notify] and [metrics]."""
+"""The tables [log], [notify] and [metrics]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Table(BaseModel):
 
 
 class LogKeys(_Table):
-    """How a command speaks; `format` None: for the person who started it."""
+    """The output of commands; `format` None: for people."""
 
     format: Literal["json", "text"] | None = Field(
         default=None, description="Log lines instead of output for people."
@@ -29,7 +29,7 @@ class LogKeys(_Table):
 
 
 class NotifyKeys(_Table):
-    """The webhook: a reference to its URL, which is a secret; None if there is none."""
+    """Notifications. `webhook` is a reference to a URL, which is a secret; None: no webhook."""
 
     webhook: str | None = Field(default=None, repr=False, description="Where messages go.")
     format: Literal["slack", "teams", "json"] = Field(
@@ -45,7 +45,7 @@ class NotifyKeys(_Table):
 
 
 class MetricsKeys(_Table):
-    """Where metrics are written: a file that a textfile collector reads; None: nowhere."""
+    """Metrics. `file` is for a textfile collector; None: no metrics."""
 
     file: str | None = Field(default=None, description="Where metrics are written when a run ends.")
 
