@@ -217,7 +217,7 @@ class CommandSession:
             self._report_error(number, source, error)
             return _code_of(error)
         except Exception as error:  # noqa: BLE001 - other files are still being sent
-            why = f"{source}: the run failed with an internal error: {error!r}"
+            why = f"{source}: an internal error broke it off: {error!r}"
             self._report_error(number, source, why)
             return STOPPED
         self.outcomes[number] = summary

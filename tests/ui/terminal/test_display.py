@@ -178,8 +178,8 @@ def test_one_account_needs_no_total() -> None:
         (
             replace(DONE, rows=9, quota="auto", rate_per_s=20.0, is_probing=True),
             (
-                "tiny: 1 of 9 rows done, 0.0 of 20.0 requests/s, probing, the vendor is down; probing "
-                "with one request at a time, learning its quota"
+                "tiny: 1 of 9 rows done, 0.0 of 20.0 requests/s, probing, the vendor is down; "
+                "probing with one request at a time, learning its quota"
             ),
         ),
     ],
