@@ -186,7 +186,7 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         (SHOP + DAY + "day_starts = '24:00Z'", "day_starts: should be a time with its offset"),
         (SHOP + "day_starts = '00:00Z'\nquota = '5/h'", "needs a quota per day"),
         (SHOP + "day_starts = '00:00Z'", "needs a quota per day"),  # the default has none
-        # where it leads
+        # addresses
         (SHOP + "base_url = 'http://acme.example'", "should start with https://"),
         (SHOP + "base_url = 'ftp://acme.example'", "should start with https://"),
         (SHOP + "base_url = 'acme.example'", "should be scheme, host and path"),
@@ -227,7 +227,7 @@ def test_a_fault_is_named_with_its_place(tmp_path: Path, text: str, expected: st
     assert told.startswith(str(tmp_path / "pipeline.toml"))
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     told = faults(
         tmp_path, "timzone = 'UTC'" + SHOP + "in_flight = 0\nverify = false\nqota = '1/s'"
     )

@@ -1,4 +1,4 @@
-"""Set-ups that are broken, each in its own way: doctor names the fault and the mend."""
+"""Broken set-ups: doctor reports each fault with its remedy."""
 
 from __future__ import annotations
 

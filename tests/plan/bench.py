@@ -71,7 +71,7 @@ class Bench:
         return await carry_out(prepared, RunEnvironment(environ=ENVIRON, agree=agree))
 
     async def resume(self, run: str, agree: Any = lambda _trial: True) -> Summary:
-        """A run carried on."""
+        """Resume a run."""
         prepared = await anyio.to_thread.run_sync(reopen, run, self.config)
         return await carry_out(prepared, RunEnvironment(environ=ENVIRON, agree=agree))
 
@@ -82,7 +82,7 @@ class Bench:
         return replace(self, config=config)
 
     async def undo(self, run: str) -> tuple[MadePlan, Summary | None]:
-        """A run taken back; no summary where there was nothing to send."""
+        """Undo a run; no summary if there was nothing to send."""
         made = await self.undo_plan(run)
         return made, await self.run(made.path) if made.planned.sends else None
 

@@ -103,7 +103,7 @@ async def test_rows_that_change_nothing_are_read_and_not_sent(tmp_path):
         assert work.reads() == 201
 
 
-async def test_entities_that_do_not_exist_are_told_and_not_sent(tmp_path):
+async def test_entities_that_do_not_exist_are_reported_and_not_sent(tmp_path):
     async with bench(tmp_path, missing="keep", strict_ids=True) as work:
         path = work.file("a.csv", limits(["coupon_44056_1", "nobody"], 5))
         made = await work.plan(path, COUPON)
@@ -127,7 +127,7 @@ async def test_a_full_replace_tells_what_it_would_clear(tmp_path):
 LIMITS = ("redeem_total_limit", "redeem_user_limit", "redeem_code_limit")
 
 
-async def test_what_was_not_kept_cannot_be_taken_back_and_that_is_said(tmp_path):
+async def test_what_was_not_kept_cannot_be_undone_and_that_is_said(tmp_path):
     whole = {"name.en-US": "A", **dict.fromkeys(LIMITS, "3"), **dict.fromkeys(OTHERS, "omit")}
     rows = [{"external_id": each, **whole} for each in ids(3)]
     async with bench(tmp_path) as work:
@@ -337,7 +337,7 @@ async def test_a_plan_goes_only_where_it_was_made_for(tmp_path):
 async def test_an_operation_cannot_be_given_to_a_plan(tmp_path):
     async with bench(tmp_path, missing="keep") as work:
         made = await work.plan(work.file("a.csv", limits(ids(2), 5)), COUPON)
-        with pytest.raises(UsageError, match="stand in it"):
+        with pytest.raises(UsageError, match="which contains operation and account"):
             await work.run(made.path, COUPON)
 
 
@@ -382,13 +382,13 @@ async def test_a_plan_reads_nothing_twice_and_changes_nothing(tmp_path):
 # ------------------------------------------------------------------------------------- lists
 
 
-async def test_pages_are_read_instead_of_entities_where_that_is_cheaper(tmp_path):
+async def test_pages_are_read_instead_of_entities_if_that_is_cheaper(tmp_path):
     async with bench(tmp_path, missing="keep") as work:
         first = await work.run(work.file("a.csv", limits(ids(150), 5)), COUPON)
         before = work.reads()
         made = await work.plan(work.file("b.csv", limits(ids(160), 6)), COUPON)
         assert kinds(made) == {"changes": 160}
-        # 3 pages, the first coupon once more, and ten that stand in no list
+        # 3 pages, the first coupon once more, and ten that are in no list
         assert work.reads() - before == made.planned.requests == 3 + 1 + 10
         changes = [json.loads(each)[0]["old"] for each in pl.read_parquet(made.path)["changes"]]
         assert changes == [5] * 150 + [10] * 10
@@ -396,7 +396,7 @@ async def test_pages_are_read_instead_of_entities_where_that_is_cheaper(tmp_path
         assert (await work.verify(first.run)).drifted == 150
 
 
-async def test_what_stands_in_no_list_is_read_by_itself(tmp_path):
+async def test_what_is_in_no_list_is_read_by_itself(tmp_path):
     async with bench(tmp_path, missing="keep") as work:
         for n in range(60):
             await work.put(COUPON, f"other{n}", BEFORE)

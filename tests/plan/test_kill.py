@@ -1,4 +1,4 @@
-"""A run that looks before it sends, and its undo, are killed in the middle and carried on."""
+"""A run with prechecks, and its undo, are killed in the middle and resumed."""
 
 from __future__ import annotations
 

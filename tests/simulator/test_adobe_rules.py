@@ -468,7 +468,7 @@ def test_a_token_call_gives_a_token_that_gets_in(state):
     ],
     ids=repr,
 )
-def test_a_wrong_token_call_is_told_why_and_no_secret(state, body, error):
+def test_a_wrong_token_call_gets_the_reason_and_no_secret(state, body, error):
     answer = ask_token(state, body)
     assert (answer.status, document(answer)["error"]) == (400, error)
     assert b"simulator-secret" not in answer.body

@@ -291,7 +291,7 @@ replies = ["503", "ok"]
 """
 
 
-async def test_a_script_may_look_into_the_body(start, tmp_path: Path):
+async def test_a_script_may_search_the_body(start, tmp_path: Path):
     file = tmp_path / "rules.toml"
     file.write_text(BODY_RULE)
     running, client = await start(script=load_script(file))

@@ -285,6 +285,6 @@ def test_a_wrong_token_call_gets_none(state, authorization):
     assert (answer.status, b"token" in answer.body) == (401, False)
 
 
-def test_a_token_is_asked_for_with_get(state):
+def test_a_token_is_requested_with_get(state):
     answer = ask_token(state, basic("simulator-client", "simulator-secret"), "POST")
     assert (answer.status, answer.headers["Allow"]) == (405, "GET")

@@ -144,7 +144,7 @@ async def test_each_vendor_refuses_by_quota_in_its_own_shape(start):
     assert running.stats()["refused_by_quota"] == 2
 
 
-async def test_a_client_that_asks_before_its_body_is_told_to_go_on(start):
+async def test_a_client_that_asks_before_its_body_is_told_to_continue(start):
     _, client = await start()
     await client.send("PUT", COUPON, NAME, headers={"Expect": "100-continue"})
     assert (await client.receive()).status == 100

@@ -80,7 +80,7 @@ async def test_a_token_expires(start):
     assert running.stats()["applied"] == 3
 
 
-async def test_a_whole_lifetime_is_told_as_a_whole_number(start):
+async def test_a_whole_lifetime_is_reported_as_a_whole_number(start):
     _, client = await start(token_lifetime_s=30.0)
     seen = await client.ask("POST", ADOBE_TOKEN, form(), headers=FORM)
     assert b'"expires_in": 30}' in seen.body
@@ -132,7 +132,7 @@ async def test_a_token_call_leaves_no_secret_in_the_log(start):
     assert lines[3]["raw_path"] == ADOBE_TOKEN
 
 
-async def test_a_token_call_stands_outside_quota_and_chance(start):
+async def test_a_token_call_is_outside_quota_and_chance(start):
     running, client = await start(quotas=("1/h",), faults={"500": 1.0})
     tokens = [await client.oracle_token() for _ in range(3)]
     assert len(set(tokens)) == 3

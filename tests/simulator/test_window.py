@@ -114,7 +114,7 @@ def test_no_window_ever_holds_more_than_the_limit(limit, kind, gaps):
 
 
 @given(gaps=st.lists(st.integers(0, 16), min_size=1, max_size=40))
-def test_waiting_as_told_always_helps(gaps):
+def test_waiting_as_required_always_helps(gaps):
     limiter, now_s = QuotaLimiter((parse_quota("2/s"), parse_quota("5/4s")), "sliding"), 0.0
     for gap in gaps:
         now_s += gap / 16

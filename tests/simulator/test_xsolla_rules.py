@@ -229,7 +229,7 @@ def test_a_required_field_is_missed_by_name(state, path, field):
     assert f"The property `{field}` is required" in json.loads(answer.body)["errorMessage"]
 
 
-def test_all_faults_of_a_body_are_told_at_once(state):
+def test_all_faults_of_a_body_are_reported_at_once(state):
     assert refused_for(call(state, "PUT", BONUS, {"bonus": 1})) == ["condition", "name", "bonus"]
 
 

@@ -375,7 +375,7 @@ def check_an_id_reaches_the_vendor_alone(vendor: AnyVendor, operation: AnyOperat
             assert wanted == text or text not in well_formed, f"{text} became {wanted}"
 
 
-def check_entities_are_told_apart(vendor: AnyVendor, operation: AnyOperation) -> None:
+def check_entities_are_distinguished(vendor: AnyVendor, operation: AnyOperation) -> None:
     """What is addressed alike is one entity, and the other way round."""
     settings = settings_of(vendor)
     entities: defaultdict[tuple[Any, ...], set[str]] = defaultdict(set)
@@ -608,7 +608,7 @@ def check_confirmation(confirmation: Confirmation) -> None:
 
 
 def other_s_example(operation: AnyOperation, settings: Any, example: Reply) -> Reply | None:
-    """What confirms the update of another entity; None where that is the same."""
+    """The confirmation of another entity's update; None if it is the same."""
     other = job_of(operation, {**least(operation), id_field(operation): neighbours(operation)[-1]})
     found: Reply = operation.confirmation(settings, other).example
     return None if found == example else found
@@ -860,7 +860,7 @@ CHECKS: list[Check] = [
     check_secrets_decide_nothing,
     check_signing_in_is_decided,
     check_an_id_reaches_the_vendor_alone,
-    check_entities_are_told_apart,
+    check_entities_are_distinguished,
     check_entities_have_whole_keys,
     check_functions_are_pure,
     check_batches_can_be_sent,
@@ -1053,7 +1053,7 @@ MOST_STATES = 6
 
 
 def states_of(operation: AnyOperation, settings: Any) -> list[State]:
-    """States that some job leaves behind, and, where the row may say one, what it says."""
+    """States after some jobs and, if rows may state one, the states that they give."""
     change, jobs = operation.change, jobs_of(operation, settings)
     found = [change.after(settings, job, State({})) for job in jobs]
     found += [change.stated(settings, job) for job in jobs]
@@ -1143,7 +1143,7 @@ CHANGE_CHECKS: list[Check] = [
 """Of operations that have a `change`."""
 
 
-async def wire_check_an_update_is_foretold_and_taken_back(
+async def wire_check_an_update_is_predicted_and_undone(
     vendor: AnyVendor, operation: AnyOperation, _folder: Path
 ) -> None:
     reading, change, job = operation.reading, operation.change, sample_job(operation)

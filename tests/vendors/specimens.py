@@ -93,7 +93,7 @@ def value_of(cell: Cell, text: str) -> Any:
 
 
 def pattern_for(cell: Cell, column: str) -> str | None:
-    """The member of a spread field that a column stands for: its own name, or the longest start."""
+    """The member of a spread field that a column sets: its own name, or the longest prefix."""
     names = [name for name, _ in cell.members]
     if column in names:
         return column
@@ -128,7 +128,7 @@ def sample_values(operation: AnyOperation) -> Values:
 
 
 def job_of(operation: AnyOperation, values: Mapping[str, Any]) -> UpdateJob | None:
-    """The job, or None where the type refuses the values."""
+    """The job, or None if the type refuses the values."""
     try:
         job: UpdateJob = operation.job_type.model_validate(dict(values))
     except ValidationError:
@@ -317,7 +317,7 @@ def carried(request: Request, other: Request) -> list[str]:
 
 
 def is_sent_as_it_stands(path: str) -> bool:
-    """Whether no library and no server makes another path of it."""
+    """Return whether every library and server reads the path in the same way."""
     parts = urlsplit(f"{ORIGIN}{path}")
     as_given = URL(f"{ORIGIN}{path}", encoded=True)
     return (

@@ -38,7 +38,7 @@ def patched(*operations: dict[str, Any], **values: Any) -> FallbackOffer:
 
 
 def op(name: str, path: str, *value: Any) -> dict[str, Any]:
-    """An operation; what follows is its value, or where it comes `from`."""
+    """An operation; the next argument is its value, or its `from`."""
     members = ("op", "path", "from" if name in {"copy", "move"} else "value")
     return dict(zip(members, (name, path, *value), strict=False))
 
@@ -290,7 +290,7 @@ def test_a_complaint_names_the_column_and_what_is_expected(changes, told):
 
 
 @pytest.mark.parametrize("values", [{}, {"changes": {}}])
-def test_a_row_without_a_change_is_told_which_columns_change_something(values):
+def test_a_row_without_a_change_learns_which_columns_change_something(values):
     told = complaints({"etag": "", **values})
     assert set(told) == {"etag", "changes"}
     for column in ("status", "name", "description", "patch", "/_instance/", "add:", "remove:"):
@@ -476,7 +476,7 @@ def test_credentials_may_go_where_nobody_listens_in(url):
     assert AdobeSettings.model_validate({**DPS.model_dump(), "token_url": url}).token_url == url
 
 
-def test_all_faults_of_an_account_are_told_at_once():
+def test_all_faults_of_an_account_are_reported_at_once():
     with pytest.raises(ValidationError) as caught:
         AdobeSettings(api="xcore", **{**ACCOUNT, "access_token": None, "token_url": "http://x/y"})
     told = caught.value.errors()[0]["msg"]
@@ -497,7 +497,7 @@ SIGNED = AdobeSettings.model_validate(
 )
 
 
-def test_a_token_is_asked_for_with_the_clients_credentials():
+def test_a_token_is_requested_with_the_clients_credentials():
     """OAUTH."""
     call = VENDOR.authenticate(SIGNED)
     assert isinstance(call, TokenCall)
@@ -516,7 +516,7 @@ def test_a_token_is_asked_for_with_the_clients_credentials():
     assert "secret" not in repr(call).replace("secrets", "").replace("Secret", "")
 
 
-def test_a_token_is_asked_for_where_the_account_says():
+def test_a_token_is_requested_where_the_account_says():
     here = SIGNED.model_copy(update={"token_url": "http://127.0.0.1:8080/ims/token/v3"})
     call = VENDOR.authenticate(here)
     assert (call.base_url, call.request.path) == ("http://127.0.0.1:8080", "/ims/token/v3")
@@ -639,7 +639,7 @@ DIALECTS = [
     (DPS, offer({"/name": "x", "/name2": "y"}), None),
     # a patch may set one thing twice: it has an order of its own
     (DPS, patched(op("replace", "/name", "x"), op("replace", "/name", "y")), None),
-    # what must not be done twice gets a guard that is read, where something can be tested
+    # a harmful step gets a precondition from a read, if something can be tested
     (XCORE, offer({f"add:{ROOT}/a/-": "x"}), None),
     (XCORE, offer({f"remove:{ROOT}/a": True}), None),
     (DPS, offer({"add:/a/-": "x"}), None),
@@ -657,7 +657,7 @@ def test_what_each_of_the_two_apis_takes(account, job, told):
     assert refused is None if told is None else told in (refused or "")
 
 
-def test_all_that_an_api_does_not_take_is_told_at_once():
+def test_all_that_an_api_does_not_take_is_reported_at_once():
     job = offer({"/_instance/a": "x", "/_instance/b": "x"}, etag="1", container_id="c")
     told = FALLBACK_OFFER.refuse(DPS, job) or ""
     for place in ("etag", "container_id", "/_instance/a", "/_instance/b"):
@@ -711,7 +711,7 @@ REPEATS = [
     (DPS, patched(TAGS, APPEND, op("remove", "/tags/1")), False),
     (DPS, patched(TAGS, KEEP, APPEND, KEEP), False),
     (DPS, patched(op("test", "/tags", "a"), APPEND), False),
-    # ... or looks where things move
+    # ... or tests a place that moves
     (DPS, patched(op("test", "/tags/0", "a"), op("remove", "/tags/0")), False),
     (DPS, patched(op("test", "/tags/1", "a"), op("replace", "/tags/1", "b"), APPEND), False),
     # ... or does not come first
@@ -752,7 +752,7 @@ INNER = State({"_instance": dict(HELD.fields)}, "3")
             [op("test", "/tags", ["a"]), op("test", "/labels", ["l"])],
         ),
         ({"patch": [op("copy", "/tags/-", "/status")]}, [op("test", "/tags", ["a"])]),
-        # where the harmful place tells nothing, another one that changes does
+        # if the place of the harmful step decides nothing, another place that changes does
         (
             {"patch": [op("copy", "/status", "/n")], "description": "x", "/n": "6"},
             [op("test", "/status", "draft"), op("test", "/n", 5)],
@@ -796,7 +796,9 @@ def test_the_guard_of_xcore_is_the_etag_that_was_read():
         (["a", "x", "y"], "5", (False,)),
     ],
 )
-def test_what_a_guarded_row_left_is_told_by_what_was_there_before(account, held, tags, etag, told):
+def test_what_a_guarded_row_left_is_reported_by_what_was_there_before(
+    account, held, tags, etag, told
+):
     root = ROOT if account is XCORE else ""
     job = GUARD.guarded(account, offer({f"add:{root}/tags/-": "x"}), held)
     fields = {**HELD.fields, "tags": tags}
@@ -927,7 +929,7 @@ def answered(reply: Reply | NoReply, job: FallbackOffer, account: AdobeSettings 
     return answer
 
 
-def test_a_stale_etag_is_told_as_such():
+def test_a_stale_etag_is_reported_as_such():
     for status in (409, 412):
         stale = answered(Reply(status, {}, b""), offer(etag="1"))
         assert stale.verdict is Verdict.REJECTED
@@ -966,7 +968,7 @@ def test_the_id_of_an_exchange():
         assert answered(Reply(status, {}, b""), offer()).request_id == ""
 
 
-def test_throttling_carries_the_wait():
+def test_throttling_has_the_wait():
     answer = answered(Reply(429, {"retry-after": "2400"}, gateway("429050")), offer())
     assert (answer.verdict, answer.effect, answer.retry_after_s) == (SLOWER, Effect.NONE, 2400.0)
 
@@ -1007,7 +1009,7 @@ def test_what_is_kept_of_a_receipt(instance_id, body, account, receipt):
     assert receipt in (None, answer.receipt)
 
 
-def test_what_another_offer_s_receipt_says_is_told():
+def test_what_another_offer_s_receipt_says_is_reported():
     answer = answered(Reply(200, {}, b'{"instanceId": "SOMEBODY-ELSE", "repo:etag": 7}'), offer())
     assert answer.receipt == ""
     assert "SOMEBODY-ELSE" in answer.message

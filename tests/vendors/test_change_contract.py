@@ -35,9 +35,9 @@ def test_every_operation_that_is_planned_holds_the_contract(vendor, operation, c
 @pytest.mark.parametrize(
     ("vendor", "operation"), [(v, o) for v, o in PLANNED if o.reading], ids=lambda v: v.name
 )
-async def test_an_update_is_foretold_and_taken_back_over_the_wire(vendor, operation, tmp_path):
+async def test_an_update_is_predicted_and_undone_over_the_wire(vendor, operation, tmp_path):
     assert is_emulated(vendor)
-    await suite.wire_check_an_update_is_foretold_and_taken_back(vendor, operation, tmp_path)
+    await suite.wire_check_an_update_is_predicted_and_undone(vendor, operation, tmp_path)
 
 
 # ------------------------------------------------------------- the suite finds what is broken

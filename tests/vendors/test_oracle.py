@@ -132,7 +132,7 @@ def test_another_type_needs_a_kind(written, sent):
         assert body_of(offer(offer_id=written, kind=kind))[in_list] == [{"ref": {"id": sent}}]
 
 
-def test_all_faults_of_a_row_are_told_at_once():
+def test_all_faults_of_a_row_are_reported_at_once():
     told = complaints(
         {
             "offer_id": "0.0.0.1+-account+1",
@@ -148,7 +148,7 @@ def test_all_faults_of_a_row_are_told_at_once():
     }
 
 
-def test_a_missing_id_is_told_as_missing():
+def test_a_missing_id_is_reported_as_missing():
     with pytest.raises(ValidationError) as caught:
         OfferStatus.model_validate({"status": "active"})
     assert [(e["type"], e["loc"]) for e in caught.value.errors()] == [("missing", ("offer_id",))]
@@ -489,7 +489,7 @@ def test_what_may_be_repeated_and_so_share_a_request(values, is_repeatable):
 @pytest.mark.parametrize(
     ("status", "is_final"), [("active", False), ("inactive", False), ("3", True)]
 )
-def test_only_canceled_cannot_be_taken_back(status, is_final):
+def test_only_canceled_cannot_be_undone(status, is_final):
     assert OFFER_STATUS.irreversible(offer(status=status)) == is_final
 
 
@@ -632,7 +632,7 @@ def test_long_words_are_cut():
     assert len(answer.message) == 500
 
 
-def test_a_wait_that_is_asked_for_is_kept():
+def test_a_wait_that_is_requested_is_kept():
     for status, count in ((429, 1), (429, 3), (503, 3), (500, 3)):
         reply = Reply(status, {"retry-after": "7"}, b"")
         answers = OFFER_STATUS.decode(SITE, (offer(),) * count, reply)
@@ -658,7 +658,7 @@ ACCOUNTS = [
     ({"auth": "basic"}, {"user", "password"}),
     ({"auth": "basic", "user": "u"}, {"password"}),
     ({"auth": "basic", "password": "p"}, {"user"}),
-    # what stands there for nothing
+    # settings without effect
     ({**PAIR, "access_token": "t"}, {"access_token"}),
     ({"client_id": "c", "access_token": "t"}, {"access_token"}),
     ({**PAIR, **USER}, {"user", "password"}),
@@ -700,7 +700,7 @@ def test_no_complaint_about_an_account_shows_a_secret():
     assert secret not in str(caught.value)
 
 
-def test_a_token_is_asked_for_with_the_client():
+def test_a_token_is_requested_with_the_client():
     # TOKEN: GET with Basic client_id:client_secret
     call = VENDOR.authenticate(SITE)
     assert isinstance(call, TokenCall)

@@ -148,7 +148,7 @@ def test_a_reply_cut_short_tells_nothing():
 NAME = "/_instance/xdm:name"
 TAGS = "/_instance/xdm:tags"
 DIFFERENCES = [
-    # changes, the etag of the row, what is found, its etag; what differs, and whether that is told
+    # changes, the row's etag, the state found, its etag; differences, and if they are decided
     ({"status": "approved"}, None, {"xdm:status": "approved"}, None, {}),
     ({"status": "approved"}, None, {"xdm:status": "draft"}, None, {"status": True}),
     ({"status": "approved"}, None, {}, None, {"status": True}),
@@ -225,7 +225,7 @@ def test_a_test_before_it_says_what_was_in_a_list():
         (DPS, {"status": "draft", "name": "x"}, {"/status", "/name"}),
         (DPS, {"/status": "draft"}, {"/status"}),
         (XCORE, {f"add:{TAGS}/-": "t", f"remove:{NAME}": True}, {f"{TAGS}/-", NAME}),
-        # where it copies from, stays; a test writes nothing
+        # the source of a copy stays; a test writes nothing
         (DPS, patch(op("test", "/a", 1), {"op": "copy", "from": "/a", "path": "/b"}), {"/b"}),
         (DPS, patch(op("test", "/a", 1)), set()),
         # the document itself

@@ -195,7 +195,7 @@ def offered(name: str) -> tuple[AnyVendor, AnyOperation]:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        # a read that always says that all is well would settle doubt by a lie
+        # a read that always confirms would resolve doubts wrongly
         ({"differences": lambda _s, _job, _state: ()}, "before the update"),
         # one that never does sends rows again that have arrived
         ({"differences": lambda _s, _job, _state: (Difference("name", 1, 2),)}, "what was sent"),

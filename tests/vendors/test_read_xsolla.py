@@ -199,7 +199,7 @@ OF_BOTH = [
     ({"name": {"en-US": "x"}}, {"name": {"en-US": "x", "de-DE": None}}, []),
     ({"name": {"en-US": "x", "de-DE": "y"}}, {"name": {"de-DE": "y", "en-US": "x"}}, []),
     ({"name": {"en-US": "1"}}, {"name": {"en-US": "1.0"}}, ["name.en-US"]),
-    # gifts: no order; 1 where no quantity is given; nothing is nothing
+    # rewards: no order; quantity 1 by default; null equals an empty list
     ({"bonus": [A, B]}, {"bonus": [B, A]}, []),
     ({"bonus": [A]}, {"bonus": [{**A, "quantity": 1}]}, []),
     ({"bonus": [{**A, "quantity": 1}]}, {"bonus": [{**A, "quantity": None}]}, []),
@@ -532,7 +532,7 @@ def changed(job: Job, place: str) -> Job:
 
 
 @given(BONUSES | COUPONS, st.data())
-def test_one_field_that_differs_is_told_and_no_other(job, data):
+def test_one_field_that_differs_is_reported_and_no_other(job, data):
     places = [place for place in OTHERS if place.partition(".")[0] in type(job).model_fields]
     place = data.draw(st.sampled_from(places))
     other = changed(job, place)

@@ -489,7 +489,7 @@ def test_a_complaint_names_the_place_and_what_is_expected(job_type, field, value
     assert complaints(job_type, {**least, field: value}) == told
 
 
-def test_all_faults_of_a_row_are_told_at_once():
+def test_all_faults_of_a_row_are_reported_at_once():
     wrong = {
         "external_id": "..",
         "name": {"x": "y"},
@@ -619,7 +619,7 @@ def test_short_forms_of_cells(field, text, expected):
 
 # ------------------------------------------------------------------------------------ requests
 
-# The request samples of the two pages; where a page folds a part away, one of its own examples.
+# The request samples of the two pages; for collapsed parts, an example from the same page.
 COUPON_SAMPLE = {
     "name": {"de-DE": "Gutscheintitel", "en-US": "Coupon title"},
     "bonus": [{"sku": "elven_shield", "quantity": 1}],
@@ -866,7 +866,7 @@ def test_a_reply_cut_short_has_its_status_still():
     assert (answer.verdict, answer.code) == (Verdict.REJECTED, "http_422")
 
 
-def test_throttling_carries_the_wait():
+def test_throttling_has_the_wait():
     reply = Reply(429, {"retry-after": "7"}, error(429, 1))
     (answer,) = COUPON.decode(SHOP, (coupon(),), reply)
     assert (answer.verdict, answer.effect, answer.retry_after_s) == (

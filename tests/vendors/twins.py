@@ -361,12 +361,12 @@ TWINS = [
         job_type=OneOnly,
     ),
     of(
-        suite.check_entities_are_told_apart,
+        suite.check_entities_are_distinguished,
         "two warehouses, one entity",
         **entity_with(scope=lambda _s, _job: ""),
     ),
     of(
-        suite.check_entities_are_told_apart,
+        suite.check_entities_are_distinguished,
         "one address, an entity for each level",
         **entity_with(scope=lambda _s, job: job.warehouse + job.changes.get("level", "")),
     ),
@@ -666,14 +666,14 @@ TWINS = [
         entity=lambda s, job: price_entity(s, job)._replace(id=job.sku.upper()),
     ),
     of(
-        suite.check_entities_are_told_apart,
+        suite.check_entities_are_distinguished,
         "all are one",
         PRICE,
         entity=lambda s, job: price_entity(s, job)._replace(id="anvil"),
         encode=lambda s, batch: encode_price(s, batch)._replace(path="/v1/prices/anvil"),
     ),
     of(
-        suite.check_entities_are_told_apart,
+        suite.check_entities_are_distinguished,
         "capitals are folded",
         PRICE,
         entity=lambda s, job: price_entity(s, job)._replace(id=job.sku.casefold()),

@@ -39,7 +39,7 @@ def give(folder: Path) -> Path:
 
 
 def as_dropper(script: str, cwd: Path, **environ: object) -> subprocess.CompletedProcess[str]:
-    """Let the dropper's shell do something; its first failure ends it, and is told by its code."""
+    """Run commands in the dropper's shell, until the first failure; return the exit code."""
     return subprocess.run(
         ["sh", "-e", "-c", script],
         user=DROPPER,
@@ -69,7 +69,7 @@ def begin_as_dropper(script: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def picture(folder: Path) -> dict[str, bytes | str]:
-    """All that is in a folder: what files hold, where links lead."""
+    """The contents of a folder: content of files, targets of links."""
     found: dict[str, bytes | str] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))

@@ -125,7 +125,7 @@ def bad(inputs: Path, number: int, chance: random.Random) -> str:
 
 
 def lying(inputs: Path, kind: str) -> list[Path]:
-    """Files that lie in `.processing`, `.done` or `.failed`, beside what the watcher put there."""
+    """Dropped files in `.processing`, `.done` or `.failed`, without the watcher's own files."""
     ours = {"reason.txt", "report"}
     found = (path for home in (inputs, inputs.parent) for path in (home / kind).glob("*/*"))
     return [path for path in found if path.name not in ours and not path.name.endswith(".done")]

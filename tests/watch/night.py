@@ -156,7 +156,7 @@ def renamed(path: Path, data: bytes) -> None:
 
 
 def stalled(path: Path, data: bytes) -> None:
-    """An upload that pauses for longer than a file has to lie still."""
+    """An upload that pauses for longer than a file takes to count as complete."""
     with path.open("wb", buffering=0) as file:
         file.write(data[: len(data) // 2])
         time.sleep(3 * SETTLE_S)
@@ -278,7 +278,7 @@ def wrong(inputs: Path, night: Night, vendor: Simulator) -> Iterator[str]:
 
 
 def untold(stuck: list[Path], said: str) -> Iterator[str]:
-    """Of files that stay where they were dropped: those that are not told of exactly once."""
+    """Files that stay where they were dropped and are not reported exactly once."""
     words = " ".join(said.replace("│", " ").split())
     for path in stuck:
         if (times := words.count(f"{path.name} cannot be claimed")) != 1:

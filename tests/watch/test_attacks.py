@@ -200,7 +200,7 @@ def applied(vendor: Simulator, first: int) -> list[str]:
 
 
 def stopped_run(shop: Path) -> str:
-    """A run on record that somebody prepared and nobody carried out."""
+    """A recorded run that was prepared and never executed."""
     table(shop / "campaign.csv", "campaign")
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     prepared = prepare(shop / "campaign.csv", config, RunOptions(operation="xsolla.coupon"))

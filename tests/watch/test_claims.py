@@ -41,7 +41,7 @@ def claimed(drops: Drops, name: str = "xsolla.coupon/a.csv") -> Claim:
 
 
 def lies_at(drops: Drops, claim: Claim) -> Path:
-    """Where a claimed file lies."""
+    """The path of a claimed file."""
     return claim.home / ".processing" / claim.name / claim.stored
 
 
@@ -53,7 +53,7 @@ def tree(drops: Drops) -> set[str]:
 CLAIM = "20260501T020000.000000Z-0000"
 
 
-def test_a_file_lies_in_one_place_all_the_way(drops, tmp_path):
+def test_a_file_is_in_one_place_all_the_way(drops, tmp_path):
     claim = claimed(drops)
     home = "xsolla.coupon/.processing"
     assert tree(drops) == {f"{home}/{CLAIM}/a.csv"}  # what is remembered of it lies elsewhere
@@ -64,7 +64,7 @@ def test_a_file_lies_in_one_place_all_the_way(drops, tmp_path):
     assert not drops.unfinished()
 
 
-def test_what_is_set_aside_has_its_reason_beside_it(drops):
+def test_what_is_quarantined_has_its_reason_beside_it(drops):
     place = drops.quarantine(claimed(drops), "row 3: too wide")
     assert place.parent.parent.name == ".failed"
     assert (place.parent / "reason.txt").read_text() == "row 3: too wide\n"
@@ -174,7 +174,7 @@ def test_samples_folders_and_other_files_are_left_alone(drops):
     assert [look.path.name for look in drops.files()] == ["a.csv"]
 
 
-def test_what_was_done_long_ago_goes_and_what_was_set_aside_stays(drops, tmp_path):
+def test_what_was_done_long_ago_goes_and_what_was_quarantined_stays(drops, tmp_path):
     drops.done(claimed(drops), tmp_path)
     drops.quarantine(claimed(drops, "xsolla.coupon/b.csv"), "no")
     assert drops.prune(NOW + timedelta(days=89), older_than=timedelta(days=90)) == 0
@@ -188,7 +188,7 @@ def test_when_the_last_file_came(drops, tmp_path):
     assert drops.last_arrival("xsolla.coupon") == NOW
 
 
-def test_a_folder_that_cannot_be_used_is_told_in_words(tmp_path):
+def test_a_folder_that_cannot_be_used_is_reported_in_words(tmp_path):
     (tmp_path / "inputs").write_text("a file")
     with pytest.raises(RunAborted, match="the drop folder cannot be used"):
         drops_at(tmp_path / "inputs")

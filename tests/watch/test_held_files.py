@@ -160,7 +160,7 @@ def test_a_folder_that_is_exchanged_for_a_link_is_not_followed(drops, place, kin
     assert picture(place / "victim") == before
 
 
-def test_a_claim_whose_folder_was_taken_away_is_told_of_and_put_away_all_the_same(drops, place):
+def test_a_claim_whose_folder_was_removed_is_reported_and_moved_all_the_same(drops, place):
     claim = taken(drops, place)
     assert as_dropper("mv .processing moved", place / "inputs" / "op").returncode == 0
     assert drops.change_of(claim) == "it is gone"
@@ -178,7 +178,7 @@ def test_a_place_that_is_taken_beforehand_is_left_for_another(drops, place):
     assert put.read_text() == "first"
 
 
-def test_what_is_removed_after_its_time_is_no_more_than_what_lies_there(drops, place):
+def test_what_is_removed_after_its_time_is_no_more_than_what_is_there(drops, place):
     before = picture(place / "victim")
     old = "20200101T000000.000000Z-aaaa"
     script = (
@@ -212,7 +212,7 @@ def test_a_folder_nested_without_end_keeps_no_other_from_being_removed(drops, pl
         subprocess.run(["rm", "-rf", str(done)], check=True)
 
 
-def test_a_file_that_cannot_be_moved_is_told_of_once_and_tried_again(drops, place):
+def test_a_file_that_cannot_be_moved_is_reported_once_and_tried_again(drops, place):
     """In the folder of another user, which is what a watcher that is not root meets."""
     told = []
     intake = FileIntake(drops, told.append)

@@ -101,7 +101,7 @@ def stopped(process: subprocess.Popen[str]) -> Ended:
     return ended(process)
 
 
-def test_a_second_watcher_stands_by_and_takes_over(shop, watching):
+def test_a_second_watcher_waits_and_takes_over(shop, watching):
     first = watching(shop)
     drop(shop, "a.csv")
     until(lambda: lying(shop, ".done") == ["a.csv"])
@@ -116,7 +116,7 @@ def test_a_second_watcher_stands_by_and_takes_over(shop, watching):
     assert f"is watched by process {first.pid}" in told.err or "b.csv: taken" in told.err
 
 
-def test_what_is_under_way_at_a_signal_is_carried_on_by_the_next(shop, vendor, watching):
+def test_what_is_under_way_at_a_signal_is_resumed_by_the_next(shop, vendor, watching):
     drop(shop, "a.csv", rows=60)
     process = watching(shop)
     until(lambda: lying(shop, ".processing") and list(shop.glob(".pipeline/runs/*/run.json")))
@@ -150,7 +150,7 @@ def test_files_of_one_account_keep_their_order_over_a_restart(shop, watching, ve
     assert sent == list(range(1, count + 1))
 
 
-def test_a_run_that_ended_before_its_file_was_put_away_is_not_begun_again(shop, vendor):
+def test_a_run_that_ended_before_its_file_was_moved_is_not_begun_again(shop, vendor):
     """Killed between the report and the rename."""
     drop(shop, "a.csv")
     assert typed(shop, "run", "--yes").code == 0
@@ -174,7 +174,7 @@ def test_a_no_puts_the_file_back(shop, vendor):
 
 
 @pytest.mark.parametrize("options", [("--limit", "2"), ("--rows", "1-2")])
-def test_a_part_of_a_file_is_not_sent_from_where_files_are_put_away(shop, options):
+def test_a_part_of_a_file_is_not_sent_from_where_files_are_moved_to(shop, options):
     """The other rows would be gone with it."""
     file = drop(shop, "a.csv")
     done = typed(shop, "run", "--yes", *options)
@@ -183,7 +183,7 @@ def test_a_part_of_a_file_is_not_sent_from_where_files_are_put_away(shop, option
     assert file.exists()
 
 
-def test_a_run_that_somebody_carries_on_by_hand_is_left_to_them(shop, watching):
+def test_a_run_that_somebody_resumes_by_hand_is_left_to_them(shop, watching):
     drop(shop, "a.csv", rows=200)
     process = watching(shop)
     until(lambda: list(shop.glob(".pipeline/runs/*/run.json")))
@@ -206,7 +206,7 @@ def test_a_rehearsal_leaves_the_folder_as_it_is(shop):
     assert (shop / "inputs/xsolla.coupon/a.csv").exists()
 
 
-def test_a_stopped_account_sets_the_file_aside_and_says_how_to_go_on(shop):
+def test_a_stopped_account_quarantines_the_file_and_says_how_to_continue(shop):
     drop(shop, "a.csv")
     text = (shop / "pipeline.toml").read_text()
     (shop / "key").write_text("wrong")
@@ -232,7 +232,7 @@ def test_a_signal_after_the_last_row_keeps_nothing_back(shop):
     assert lying(shop, ".done") == ["a.csv"]
 
 
-def test_a_name_that_is_no_utf_8_is_set_aside_and_the_others_go_on(shop, watching):
+def test_a_name_that_is_no_utf_8_is_quarantined_and_the_others_continue(shop, watching):
     process = watching(shop)
     drop(shop, "\udcff.csv")
     drop(shop, "a.csv")
@@ -280,8 +280,8 @@ def test_a_missing_secret_stops_the_watcher_and_the_file_waits(shop):
     assert lying(shop, ".done") == [file.name]
 
 
-def test_a_folder_in_which_nothing_can_be_put_away_stops_no_other(shop, watching, vendor):
-    """Its file stays, and is told of once, however often it is tried."""
+def test_a_folder_in_which_nothing_can_be_moved_stops_no_other(shop, watching, vendor):
+    """Its file stays and is reported once, however often it is tried."""
     file = drop(shop, "a.csv")
     (file.parent / ".processing").write_text("in the way")
     told = typed(shop, "run", "--yes")
@@ -300,7 +300,7 @@ def test_a_folder_in_which_nothing_can_be_put_away_stops_no_other(shop, watching
     assert file.exists()
 
 
-def test_what_run_has_sent_from_there_is_put_away_and_not_sent_again(shop, vendor, watching):
+def test_what_run_has_sent_from_there_is_moved_and_not_sent_again(shop, vendor, watching):
     file = drop(shop, "a.csv")
     assert typed(shop, "run", "--yes", str(file)).code == 0
     before = vendor.stats()["requests"]
@@ -358,7 +358,7 @@ def test_a_part_that_run_has_sent_does_not_stand_for_the_whole(shop, vendor):
     assert vendor.stats()["requests"] == before + 5
 
 
-def test_a_file_that_grows_after_it_was_taken_is_set_aside(shop, vendor, watching):
+def test_a_file_that_grows_after_it_was_taken_is_quarantined(shop, vendor, watching):
     """By a writer who opens it anew, which no process can be kept from."""
     drop(shop, "a.csv", rows=80)
     process = watching(shop, "--log", "json", "--metrics-file", "metrics.prom")
@@ -374,7 +374,7 @@ def test_a_file_that_grows_after_it_was_taken_is_set_aside(shop, vendor, watchin
     (reason,) = shop.glob("inputs/*/.failed/*/reason.txt")
     assert reason.read_text() == f"{why}\n"
     events = [json.loads(line) for line in told.err.splitlines()]
-    assert [each["why"] for each in events if each["event"] == "set_aside"] == [why]
+    assert [each["why"] for each in events if each["event"] == "quarantined"] == [why]
     assert lying(shop, ".done") == []
 
 
@@ -406,7 +406,7 @@ def test_a_claim_of_an_earlier_version_is_believed_by_its_content(shop, vendor, 
     assert not list(shop.glob("inputs/*/.processing/*"))
 
 
-def test_a_claim_of_an_earlier_version_carries_its_run_on_with_the_same_options_only(shop, vendor):
+def test_a_claim_of_an_earlier_version_resumes_its_run_with_the_same_options_only(shop, vendor):
     file = drop(shop, "a.csv")
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     begun = prepare(file, config, RunOptions(allow_irreversible=True))
@@ -468,7 +468,7 @@ def panic() -> BaseException:
 
 
 @pytest.mark.parametrize("gone", ["inputs", ".pipeline", ".pipeline/ledger.db"])
-def test_what_the_watcher_stands_on_is_gone_and_it_stops_at_once(shop, watching, gone):
+def test_what_the_watcher_depends_on_is_gone_and_it_stops_at_once(shop, watching, gone):
     drop(shop, "a.csv")
     process = watching(shop)
     until(lambda: lying(shop, ".done") == ["a.csv"])
@@ -515,7 +515,7 @@ async def test_nothing_came_is_said_once(shop):
         (("--settle", "-1"), "x>=0"),
     ],
 )
-def test_wrong_options_are_told(shop, options, told):
+def test_wrong_options_are_reported(shop, options, told):
     done = typed(shop, "watch", *options)
     assert done.code == 2
     assert told in " ".join(done.err.replace("│", " ").split())

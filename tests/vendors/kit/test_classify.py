@@ -35,7 +35,7 @@ STATUSES = [
     (299, Verdict.TRANSIENT, MAYBE),
     # slow everyone down: certainly not applied
     (429, Verdict.THROTTLED, NONE),
-    # the same request may do later, and was not carried out
+    # the same request may succeed later, and was not applied
     (408, Verdict.TRANSIENT, NONE),
     (421, Verdict.TRANSIENT, NONE),
     (425, Verdict.TRANSIENT, NONE),
@@ -57,7 +57,7 @@ STATUSES = [
     # a 4xx that nobody lists is still a no to this row
     (418, Verdict.REJECTED, NONE),
     (499, Verdict.REJECTED, NONE),
-    # never followed; a 303 may stand after the deed, so nothing is certain
+    # never followed; a 303 may follow an applied update, so it is in doubt
     (301, Verdict.FATAL, MAYBE),
     (303, Verdict.FATAL, MAYBE),
     (308, Verdict.FATAL, MAYBE),
@@ -221,7 +221,7 @@ def test_retry_after(text, date, seconds):
 @pytest.mark.parametrize(
     ("status", "waits"), [(429, True), (503, True), (422, False), (401, False)]
 )
-def test_only_what_may_be_repeated_carries_the_wait(status, waits):
+def test_only_what_may_be_repeated_has_the_wait(status, waits):
     answer = classify(Reply(status, {"retry-after": "7"}, b""), DONE)
     assert answer.retry_after_s == (7.0 if waits else None)
 

@@ -165,7 +165,7 @@ def test_a_short_text_is_one_line():
         ({"of": {"n": "1"}}, {"of": {"n": "1.0"}}, []),
     ],
 )
-def test_fields_that_are_unlike_are_named(wanted, found, names):
+def test_fields_that_are_different_are_named(wanted, found, names):
     meanings = {"at": moment, "of.n": number}
     told = differences(wanted, found, ["a", "at", "of"], meanings, ["of"])
     assert [each.field for each in told] == names
@@ -302,7 +302,7 @@ def test_a_document_holds_a_patch_or_not_or_cannot_tell(steps, document, differe
     assert json.dumps([steps, document]) == before
 
 
-def test_what_was_wanted_and_what_is_there_are_told():
+def test_what_was_wanted_and_what_is_there_are_reported():
     steps = [step("replace", "/a", {"x": 1}), step("remove", "/b"), step("add", "/l/-", "x")]
     document = {"b": [1], "l": ["y"]}
     assert [each[1:3] for each in patch_differences(steps, document)] == [
@@ -341,7 +341,7 @@ NO_DOCUMENT = object()
 
 
 def patched(document: Any, operations: list[dict[str, Any]]) -> Any:
-    """The document after the patch; nothing where it does not go with it."""
+    """The document after the patch; None if it cannot be applied."""
     try:
         return apply_patch(document, operations)
     except (JsonPatchException, JsonPointerException, TypeError, KeyError, AttributeError):

@@ -1,4 +1,4 @@
-"""A patch is carried out as RFC 6902 says, and taken back to what was there."""
+"""A patch is applied as RFC 6902 says, and its inverse restores the state before."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_patch_leaves_what_the_library_leaves(patch):
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(steps, max_size=4))
-def test_what_is_taken_back_is_what_was_there(patch):
+def test_what_is_undone_is_what_was_there(patch):
     after = applied(patch, DOCUMENT)
     if after is None:
         return

@@ -30,7 +30,7 @@ def as_patch(steps: list[PatchStep]) -> list[dict[str, Any]]:
 
 
 def carried_out(steps: list[PatchStep], document: Any) -> Any:
-    """What the patch makes of a document; None where it is refused."""
+    """The document after the patch; None if it is refused."""
     try:
         return apply_patch(copy.deepcopy(document), as_patch(steps))
     except (JsonPatchException, JsonPointerException, TypeError, KeyError):
@@ -55,7 +55,7 @@ patches = st.lists(steps, min_size=1, max_size=4)
 
 @settings(max_examples=150, deadline=None)
 @given(patches, documents)
-def test_a_guarded_patch_is_carried_out_once_and_refused_the_second_time(patch, document):
+def test_a_guarded_patch_is_applied_once_and_refused_the_second_time(patch, document):
     tests = list(guards_for(patch, document, ANY_VALUE))
     assume(tests)
     assert can_be_guarded(patch)
