@@ -73,13 +73,13 @@ class ClearedField:
 class Bound:
     """The result of binding a file.
 
-    jobs          jobs files by account; only accounts that have any
-    rows          rows of the snapshot: jobs and invalid rows
-    faults        faults of the invalid rows, most frequent kind first
-    cleared       most frequent first
-    irreversible  number of jobs that cannot be undone, by operation; only operations that have any
-    keeps         operations whose jobs keep the vendor's values of fields that they leave out
-    has_befores   True if the jobs come from a plan, with the previous states of their entities
+    jobs                 jobs files by account; only accounts that have any
+    rows                 rows of the snapshot: jobs and invalid rows
+    faults               faults of the invalid rows, most frequent kind first
+    cleared              most frequent first
+    irreversible         number of jobs that cannot be undone, by operation that has any
+    keeps                operations whose jobs keep the values of fields that they leave out
+    has_previous_states  True if the jobs come from a plan
     """
 
     jobs: Mapping[str, JobsFile]
@@ -90,7 +90,7 @@ class Bound:
     cleared: tuple[ClearedField, ...] = ()
     irreversible: Mapping[str, int] = field(default_factory=dict)
     keeps: tuple[str, ...] = ()
-    has_befores: bool = False
+    has_previous_states: bool = False
 
     @property
     def repeated(self) -> int:
