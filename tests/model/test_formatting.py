@@ -75,10 +75,10 @@ def test_foreign_text_is_safe_for_a_terminal(text: str, expected: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_foreign_text_is_one_printable_line(text: str) -> None:
-    told = one_line(text)
-    assert len(told.splitlines()) <= 1
-    assert "\x1b" not in told
-    told.encode()
+    shown = one_line(text)
+    assert len(shown.splitlines()) <= 1
+    assert "\x1b" not in shown
+    shown.encode()
 
 
 @given(st.integers(0, 999_990_000))
