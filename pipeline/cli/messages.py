@@ -97,7 +97,7 @@ def _records_previous(prepared: Prepared, operation: str) -> bool:
     """Whether what rows of an operation overwrite is on record afterwards."""
     bound, options = prepared.bound, prepared.options
     is_read = options.skip_unchanged or options.record_previous or operation in bound.keeps
-    return bound.has_befores or is_read
+    return bound.has_previous_states or is_read
 
 
 def _target(prospect: AccountEstimate) -> SendTarget:

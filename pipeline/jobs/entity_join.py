@@ -103,7 +103,7 @@ def join_entities(
 def unreadable(path: Path, run: str, why: str) -> RunAborted:
     """The error for an unreadable jobs file of a run that may have newer rows."""
     return RunAborted(
-        f"{path}: the rows of run {run} cannot be read ({why}), and nobody can tell which of them "
+        f"{path}: the rows of run {run} cannot be read ({why}), and it is unknown which of them "
         f"are newer. Nothing was sent. Forget that run: `pipeline runs {run} --prune`; or send the "
         "rows as new ones: --force-order"
     )

@@ -22,11 +22,11 @@ MEANING: Mapping[Status, str] = {
     Status.UNCHANGED: "held already, or sent before; nothing to do",
     Status.SUPERSEDED: "a newer row was applied; nothing to do",
     Status.INVALID: "never became a job; nothing was sent",
-    Status.REJECTED: "the vendor said no",
+    Status.REJECTED: "the vendor refused it",
     Status.CONFLICT: "the vendor holds something else than expected; not applied",
     Status.FAILED: "gave up; certainly not applied",
     Status.UNKNOWN: "may have been applied: ask the vendor",
-    Status.NOT_ATTEMPTED: "the run stopped before it",
+    Status.NOT_ATTEMPTED: "the run stopped first",
 }
 
 

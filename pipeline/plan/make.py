@@ -35,8 +35,8 @@ from pipeline.plan.plan_summary import PlanSummary
 from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
 from pipeline.plan.rows import invalid_row, plan_row
 from pipeline.run import RunEnvironment
+from pipeline.run.binding import ingest_and_bind
 from pipeline.run.destination_locks import accounts_held
-from pipeline.run.prepare import take_and_bind
 from pipeline.runs import RunOptions
 from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import fingerprint, run_name
@@ -89,7 +89,7 @@ async def make_plan(
     out = out or default_path(config, f"plan-{path.name.split('.')[0]}")
     with _scratch(config, path) as folder:
         snapshot, bound = await anyio.to_thread.run_sync(
-            take_and_bind, path, config, options, folder
+            ingest_and_bind, path, config, options, folder
         )
         accounts = {name: config.outline(name) for name in bound.jobs}
         rows = _Rows(accounts, bound)

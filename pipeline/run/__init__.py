@@ -23,6 +23,7 @@ from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, S
 from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import recorded_latency_s
+from pipeline.run.binding import SAMPLES
 from pipeline.run.credentials import check_secrets
 from pipeline.run.destination_locks import BusyError, places_held
 from pipeline.run.execute import (
@@ -34,7 +35,6 @@ from pipeline.run.execute import (
     signals_obeyed,
 )
 from pipeline.run.prepare import (
-    SAMPLES,
     Prepared,
     discard,
     prepare,

@@ -1,14 +1,23 @@
-"""Binds the rows of a snapshot by the configuration and the options of a run."""
+"""Ingests a file and binds its rows, by the configuration and the options of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.loader import Bound, bind
-from pipeline.model import InputSettings, RowResult, Snapshot
+from pipeline.loader import Bound, bind, ingest
+from pipeline.loader.bind_plan import bind_plan
+from pipeline.loader.plan_file import planned_of
+from pipeline.model import Fault, InputError, InputSettings, RowResult, Snapshot, UsageError
+from pipeline.model.plan import Planned
 from pipeline.runs.options import RunOptions
+from pipeline.runs.record import LEDGER
+from pipeline.runs.registry import fingerprint, open_registry
+from pipeline.store import RunLedger
+
+SAMPLES = "samples"
 
 
 def folder_operation(path: Path, config: Config) -> str | None:
@@ -57,3 +66,94 @@ def bind_snapshot(
         emit=emit,
         known_runs=known_runs,
     )
+
+
+def is_sample_file(path: Path, config: Config) -> bool:
+    """True for a sample file. Raises InputError if it would reach a real account."""
+    is_sample = path.resolve().is_relative_to((config.inputs / SAMPLES).resolve())
+    if is_sample and not any(entry.is_simulated for entry in config.accounts.values()):
+        raise InputError(
+            [
+                Fault(
+                    what="a sample cannot reach a real account",
+                    file=str(path),
+                    todo="Add --simulate",
+                )
+            ]
+        )
+    return is_sample
+
+
+def ingest_and_bind(
+    path: Path,
+    config: Config,
+    options: RunOptions,
+    folder: Path,
+    *,
+    shown: Path | None = None,
+    dropped: Path | None = None,
+) -> tuple[Snapshot, Bound]:
+    """Write the snapshot and the jobs of a file to `folder`, results of invalid rows to its ledger.
+
+    shown    name of the file in the snapshot; None: its own
+    dropped  path whose folder names the operation; None: `path`
+
+    Raises InputError if the file is broken, OSError or RunAborted if files cannot be written.
+    """
+    planned = planned_of(path)
+    if planned is not None:
+        return _ingest_plan(path, planned, config, options, folder, shown=shown or path)
+    is_sample = is_sample_file(path, config)
+    placed_in = folder_operation(dropped or path, config)
+    sources = inputs_of(config, is_sample=is_sample)
+    named = options.operation or placed_in
+    delimiter = sources[named].delimiter if named is not None and named in sources else None
+    snapshot = ingest(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
+    snapshot = replace(snapshot, source=shown or path)
+    with (
+        RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
+        open_registry(config) as runs,
+    ):
+        bound = bind_snapshot(
+            snapshot,
+            folder,
+            config,
+            options,
+            placed_in=placed_in,
+            is_sample=is_sample,
+            emit=lambda results: ledger.record((), results),
+            known_runs=lambda name: runs.get(name) is not None,
+        )
+    return snapshot, bound
+
+
+def _ingest_plan(
+    path: Path,
+    planned: Planned,
+    config: Config,
+    options: RunOptions,
+    folder: Path,
+    *,
+    shown: Path,
+) -> tuple[Snapshot, Bound]:
+    """As `ingest_and_bind` for a plan, which contains operations and accounts."""
+    if options.operation or options.account:
+        raise UsageError(f"{shown} is a plan, which contains operation and account")
+    accounts = {name: config.outline(name) for name in planned.accounts}
+    for name, account in accounts.items():
+        is_rehearsal = planned.is_simulated and account.is_simulated
+        if fingerprint(account) != planned.accounts[name] and not is_rehearsal:
+            what = f"it was made for account {name} at {planned.accounts[name]}, which leads "
+            what += f"to {fingerprint(account)} now"
+            raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
+    snapshot = ingest(path, folder / "snapshot.parquet", rows=options.rows)
+    snapshot = replace(snapshot, source=shown)
+    with RunLedger.create(folder / LEDGER, run=folder.name) as ledger:
+        bound = bind_plan(
+            snapshot,
+            folder,
+            accounts=accounts,
+            allow_irreversible=options.allow_irreversible,
+            emit=lambda results: ledger.record((), results),
+        )
+    return snapshot, bound

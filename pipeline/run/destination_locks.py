@@ -11,7 +11,7 @@ import anyio
 
 from pipeline.config import Config
 from pipeline.model import RunAborted, UsageError
-from pipeline.run.prepare import Prepared, in_words
+from pipeline.run.prepare import Prepared, describe_place
 from pipeline.store import Lock
 
 CHECK_EVERY_S = 0.2
@@ -56,7 +56,7 @@ async def accounts_held(
             lock = held.enter_context(
                 Lock(folder / hashlib.sha256(place.encode()).hexdigest()[:16])
             )
-            await _acquire(lock, in_words(place), wait=wait, tell=tell)
+            await _acquire(lock, describe_place(place), wait=wait, tell=tell)
         yield
 
 

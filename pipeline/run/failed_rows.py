@@ -1,4 +1,4 @@
-"""The rows of a run that did not succeed become a run of their own, as they were bound."""
+"""Prepares a new run of the failed rows of a run, with the jobs that were bound then."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from pipeline.store import RunLedger
 from pipeline.vendors import Account
 
 DONE = SUCCESS | {Status.INVALID}
-"""Rows that ended so are not sent again: there is nothing to do, or nothing to send."""
+"""Rows with these statuses are not sent again: there is nothing to do, or no job."""
 
 
 def prepare_failed(run: str, config: Config) -> Prepared | None:
-    """A new run of the rows of `run` that did not succeed; None where all did, or are invalid.
+    """Prepare a new run of the failed rows of `run`; None if all rows succeeded or are invalid.
 
-    They keep their numbers and their place in time. Nothing is bound anew. Raises UsageError where
-    there is no such run, a process works on it or it was refused, ConfigError where an account of
-    it is gone or leads elsewhere now, RunAborted where its files or the disk cannot be used.
+    Rows keep their numbers and positions in time; nothing is bound again. Raises UsageError if
+    there is no such run, a process works on it or it was refused, ConfigError if an account is gone
+    or leads elsewhere now, RunAborted if files cannot be used.
     """
     old = reopen(run, config)
     try:
         if old.refusal is not None:
             raise UsageError(f"run {run} was refused, and none of it sent: {old.refusal}")
         with open_record(old.folder, old.commits) as ledger, _new_folder(config, run) as folder:
-            stored = _picked(old, folder, ledger)
+            stored = _subset(old, folder, ledger)
             if stored.bound.jobs:
                 register(stored, config, save(stored, folder), continues=run)
             else:
@@ -55,7 +55,7 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
 
 @contextmanager
 def _new_folder(config: Config, run: str) -> Iterator[Path]:
-    """A folder for a run that follows `run`; removed where the block raises."""
+    """Create the folder of a run that follows `run`; remove it if the block raises."""
     stem = run.partition("-")[2].rpartition("-")[0]
     folder = config.ledger_folder / "runs" / run_name(stem)
     try:
@@ -73,7 +73,7 @@ def _new_folder(config: Config, run: str) -> Iterator[Path]:
         raise
 
 
-def _picked(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
+def _subset(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
     def keep(rows: Sequence[int]) -> set[int]:
         ended = ledger.results(rows[0], rows[-1])
         return {*rows} - {result.row for result in ended if result.status in DONE}
@@ -110,7 +110,7 @@ def _bound(
     rows: int,
     accounts: Mapping[str, Account],
 ) -> Bound:
-    """What is told of the jobs before they are sent, counted again for those that are left."""
+    """Facts about the jobs that are left, counted again."""
     cleared: Counter[tuple[str, str]] = Counter()
     irreversible: Counter[str] = Counter()
     fields = [(each.operation, each.field) for each in old.bound.cleared]
@@ -126,16 +126,16 @@ def _bound(
         irreversible[job.operation] += operation.irreversible(wanted)
         if len(first) < SHOWN:
             first.append(job.row)
-    told = f"rows of run {old.run} that did not succeed; they keep their place in time"
+    text = f"rows of run {old.run} that did not succeed; they keep their position in time"
     return Bound(
         jobs=jobs,
         rows=rows,
         invalid=0,
-        warnings=(WarningKind(told, rows, tuple(first)),),
+        warnings=(WarningKind(text, rows, tuple(first)),),
         cleared=tuple(ClearedField(*key, count) for key, count in cleared.most_common()),
         irreversible=dict(+irreversible),
         keeps=old.bound.keeps,
-        has_befores=old.bound.has_befores,
+        has_previous_states=old.bound.has_previous_states,
     )
 
 
@@ -146,7 +146,7 @@ def _jobs(files: Mapping[str, JobsFile]) -> Iterator[tuple[str, JobRow]]:
 
 
 def _lacks(job: Mapping[str, Any], field: str) -> bool:
-    """Whether a job does not give a field, named as in a header.
+    """True if a job lacks a field, which is named as in a header.
 
     >>> _lacks({"limits": {"per_user": 1}}, "limits.per_user"), _lacks({}, "name")
     (False, True)

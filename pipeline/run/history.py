@@ -1,4 +1,4 @@
-"""What became of runs: which are on record, their reports, who touched an entity."""
+"""Queries and commands about recorded runs: their condition, report, process and entities."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from pipeline.store import Holder, Run, State
 from pipeline.store.checksums import check_is
 from pipeline.ui.terminal.runs_table import EntityQuery, EntityRequest, asked_of
 
-LOOK_AGAIN_S = 0.2
-"""Who holds a lock only to see whether it is free has let go of it by then."""
+CHECK_AGAIN_S = 0.2
+"""Seconds after which a process that only tested a lock has released it."""
 
 _UNFINISHED: tuple[State, ...] = tuple(state for state in get_args(State) if state in UNFINISHED)
 
@@ -44,14 +44,14 @@ Condition = Literal["finished", "refused", "unfinished", "under_way"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEntry:
-    """A run on record as it stands now.
+    """A recorded run and its present condition.
 
-    condition  refused: nothing was sent, and nothing will be until the file is mended
-    holder     the process that works on it; None where none does or it has not written that down
-    is_kept    whether its own files are there
-    report     the folder of its report; None where no summary vouches for one
-    made_of    what its rows came from; "file" where its own files are gone
-    is_rehearsal  whether it was sent to a simulator; False where its own files are gone
+    condition     refused: nothing was sent, since the file must be fixed first
+    holder        the process that works on it; None if there is none or it is not written down
+    is_kept       its own files exist
+    report        folder of its report; None without a summary
+    made_of       origin of its rows; "file" if its own files are gone
+    is_rehearsal  it was sent to a simulator; False if its own files are gone
     """
 
     run: Run
@@ -64,7 +64,7 @@ class RunEntry:
 
     @property
     def not_sent(self) -> int | None:
-        """Rows that wait to be sent; None where that was not counted, as after a kill."""
+        """Rows that are not sent yet; None if they were not counted, as after a kill."""
         if self.condition in {"finished", "refused"}:
             return 0
         return self.run.counts.get(Status.NOT_ATTEMPTED, 0) if self.run.counts else None
@@ -77,13 +77,13 @@ def entries(
     since: datetime | None = None,
     most: int | None = None,
 ) -> list[RunEntry]:
-    """Runs on record that started at `since` or later, newest first, at most `most`."""
+    """Recorded runs that started at `since` or later, newest first, at most `most`."""
     states = _UNFINISHED if only_unfinished else get_args(State)
     return [_entry(config, run) for run in _runs(config, states, since, most)]
 
 
 def entry(config: Config, name: str) -> RunEntry:
-    """The run of that name. Raises UsageError where there is none."""
+    """The run of that name. Raises UsageError if there is none."""
     run = None
     if config.ledger.exists():
         with open_registry(config) as runs:
@@ -99,7 +99,7 @@ def _runs(
     since: datetime | None = None,
     most: int | None = None,
 ) -> list[Run]:
-    if not config.ledger.exists():  # looking at nothing makes nothing
+    if not config.ledger.exists():  # a query creates no registry
         return []
     with open_registry(config) as runs:
         return runs.all(states=states, since=since, most=most)
@@ -126,7 +126,7 @@ def _entry(config: Config, run: Run) -> RunEntry:
 
 
 def _stored(config: Config, name: str) -> StoredRun | None:
-    """A run's description; None where it is gone or damaged: `resume` says which."""
+    """The content of `run.json`; None if it is gone or damaged: `resume` says which."""
     with suppress(RunAborted):
         folder = _folder(config, name)
         return load(folder) if is_stored(folder) else None
@@ -143,15 +143,14 @@ def _folder(config: Config, name: str) -> Path:
 def report_of(
     config: Config, name: str, tell: Callable[[str], None] = lambda _words: None
 ) -> tuple[Summary, bool]:
-    """The summary of a run that no process works on, and whether its report was made just now.
+    """The summary of a run that no process works on, and True if its report is new.
 
-    A report that is there stands, unless the record has more than it tells: the process that
-    carried the run on was killed. Where its record is damaged, or older than it was, a new one is
-    made of what is left of it, and then the report. Nothing is sent.
+    An existing report is used unless the record has more results, since a process that resumed the
+    run was killed. If the record is damaged or older than it was, a new record is made of what is
+    left, and then the report. Nothing is sent.
 
-    tell    is told what was wrong with the record
-    raises  UsageError where there is nothing to make a report of, else as `reopen` and
-            `report_only` do
+    tell    called with text about damage of the record
+    raises  UsageError if there is nothing to report, else as `reopen` and `report_only`
     """
     try:
         return _report_of(config, name)
@@ -168,7 +167,7 @@ def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
     known = entry(config, name)
     if known.report is not None:
         summary = read_summary(known.report / SUMMARY_NAME)
-        if known.condition != "unfinished" or _tells_all(config, known, summary):
+        if known.condition != "unfinished" or _is_complete(config, known, summary):
             return summary, False
     if not known.is_kept:
         raise UsageError(
@@ -178,12 +177,12 @@ def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
     return report_only(_reopened(config, name)), True
 
 
-def _tells_all(config: Config, known: RunEntry, summary: Summary) -> bool:
-    """Whether the record of an unfinished run has nothing that its report does not tell.
+def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
+    """True if the report of an unfinished run contains all results of its record.
 
-    Then the run is given the state that the report says: its process may have been killed between
-    the two. Results on record stay as they are, and a report may have some that could not be put
-    there: so whatever is new shows as more of a status, or as more rows.
+    Then the run gets the state that the report says: its process may have been killed between the
+    two. Recorded results do not change, and a report may include results that could not be
+    recorded. So a new result shows as more rows of a status, or as more rows.
     """
     if not known.is_kept:
         return True
@@ -192,10 +191,10 @@ def _tells_all(config: Config, known: RunEntry, summary: Summary) -> bool:
         raise UsageError(f"another process works on run {known.run.name}")
     with lock, open_record(_folder(config, known.run.name), known.run.commits) as ledger:
         before = RecordedState.of(ledger)
-        told = Counter(summary.statuses)
-        waiting = told.pop(Status.NOT_ATTEMPTED, 0)
-        has_more_rows = before.counts.total() + len(before.claimed) > told.total()
-        if has_more_rows or set(before.counts - told) - {Status.UNKNOWN}:
+        reported = Counter(summary.statuses)
+        waiting = reported.pop(Status.NOT_ATTEMPTED, 0)
+        has_more_rows = before.counts.total() + len(before.claimed) > reported.total()
+        if has_more_rows or set(before.counts - reported) - {Status.UNKNOWN}:
             return False
         is_open = (waiting or before.claimed) and summary.exit_code != NOTHING_SENT
         with open_registry(config) as runs:
@@ -210,9 +209,9 @@ def _tells_all(config: Config, known: RunEntry, summary: Summary) -> bool:
 
 
 def _reopened(config: Config, name: str) -> Prepared:
-    """The run as `reopen` gives it; where it was sent to an embedded simulator, that is gone.
+    """Reopen a run for its report, also one of an embedded simulator that is gone.
 
-    A report needs only its address.
+    A report needs only the address of the simulator.
     """
     stored = load(_folder(config, name))
     if stored.is_simulated:
@@ -226,30 +225,30 @@ def _reopened(config: Config, name: str) -> Prepared:
 
 
 def stop(config: Config, name: str) -> Holder:
-    """Tell the process that works on a run to drain it: the process that was told.
+    """Send SIGTERM to the process that works on a run, which stops it gracefully.
 
-    Raises UsageError where none works on it, or it cannot be told.
+    Raises UsageError if no process works on it, or it cannot be signalled.
     """
     holder = _holder(config, name)
-    time.sleep(LOOK_AGAIN_S)
+    time.sleep(CHECK_AGAIN_S)
     if holder is None or _holder(config, name) != holder:
         raise UsageError(f"run {name} is not under way: no process works on it")
     try:
         os.kill(holder.pid, signal.SIGTERM)
     except (ProcessLookupError, PermissionError) as error:
         raise UsageError(
-            f"process {holder.pid} ({holder.command}) works on run {name} and cannot be told: "
+            f"process {holder.pid} ({holder.command}) works on run {name} and cannot be signalled: "
             f"{error.strerror}. It may belong to another user or another container"
         ) from error
     return holder
 
 
 def slow(config: Config, name: str, account: str, quota: Quota | None) -> Holder:
-    """Ask the process that works on a run for at most `quota` on an account, within a second.
+    """Limit an account of a running run to `quota`, within a second.
 
-    quota   None takes back what was asked for
-    raises  UsageError where no process works on the run, it has no such account, or the quota is
-            more than the configured one: a run is slowed down only
+    quota   None removes the limit
+    raises  UsageError if no process works on the run, it has no such account, or the quota is more
+            than the configured one: a run can only be slowed down
     """
     holder = _holder(config, name)
     if holder is None:
@@ -272,7 +271,7 @@ def slow(config: Config, name: str, account: str, quota: Quota | None) -> Holder
 
 
 def _holder(config: Config, name: str) -> Holder | None:
-    """Who holds the lock of a run now; None where nobody does."""
+    """The process that holds the lock of a run; None if there is none."""
     folder = _folder(config, name)
     if Path(name).name != name or not folder.is_dir():
         raise UsageError(f"there is no run {name}; `pipeline runs` lists those there are")
@@ -281,7 +280,7 @@ def _holder(config: Config, name: str) -> Holder | None:
         if lock.acquire(wait=False):
             return None
     holder = lock.holder()
-    if holder is None or holder.pid <= 1:  # to lower numbers a signal means whole groups
+    if holder is None or holder.pid <= 1:  # a signal to 0 or less reaches whole groups
         raise UsageError(f"a process works on run {name} and has not written down which it is")
     return holder
 
@@ -290,10 +289,11 @@ def _holder(config: Config, name: str) -> Holder | None:
 
 
 class Touch(NamedTuple):
-    """A row that is about an entity, and what became of it.
+    """A row of an entity and its result.
 
-    status  `unknown` where it may be on its way or was when its process died
-    result  None where none is on record
+    asked   what the row asks for
+    status  `unknown` if it is in flight or was when its process ended
+    result  None if none is recorded
     """
 
     entry: RunEntry
@@ -304,9 +304,9 @@ class Touch(NamedTuple):
 
 
 def touches(config: Config, wanted: EntityQuery, tell: Callable[[str], None]) -> Iterator[Touch]:
-    """Every row of every kept run that is about an entity, oldest first.
+    """Every row of an entity in all kept runs, oldest first.
 
-    tell  is told of runs that cannot be looked into, or not to their end
+    tell  called with text about each run that cannot be read completely
     """
     for run in reversed(_runs(config)):
         if not any(_is_at(wanted.vendor, reached) for reached in run.accounts.values()):
@@ -317,7 +317,7 @@ def touches(config: Config, wanted: EntityQuery, tell: Callable[[str], None]) ->
         try:
             yield from _touches_of(_entry(config, run), _folder(config, run.name), wanted)
         except PipelineError as error:
-            tell(f"run {run.name} could not be looked into: {error}")
+            tell(f"run {run.name} could not be read: {error}")
 
 
 def _is_at(vendor: str, reached: str) -> bool:
@@ -328,7 +328,7 @@ def _touches_of(known: RunEntry, folder: Path, wanted: EntityQuery) -> Iterator[
     stored = load(folder, known.run.description)
     for file in stored.bound.jobs.values():
         check_is(folder / file.path.name, file.checksum)
-    rows = _asked(stored, folder, wanted)
+    rows = _requests(stored, folder, wanted)
     first = next(rows, None)
     if first is None:
         return
@@ -340,10 +340,10 @@ def _touches_of(known: RunEntry, folder: Path, wanted: EntityQuery) -> Iterator[
             yield Touch(known, account, asked, result.status if result else status, result)
 
 
-def _asked(
+def _requests(
     stored: StoredRun, folder: Path, wanted: EntityQuery
 ) -> Iterator[tuple[EntityRequest, str]]:
-    """What was asked, and of which account, in row order."""
+    """Requests for the entity with their accounts, in row order."""
 
     def of(account: str, path: Path) -> Iterator[tuple[EntityRequest, str]]:
         return ((asked, account) for asked in asked_of(path, wanted))

@@ -1,4 +1,4 @@
-"""What other runs on record left about the entities of a run, and what to make of damage in it."""
+"""Reads what other recorded runs sent for the entities of a run, also if records are damaged."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.runs.run_folder import is_stored, load
 from pipeline.store import Ledger, LedgerError, Run, RunLedger, Runs
 from pipeline.store.checksums import check_is
 
-Stands = Callable[[Ledger | None, frozenset[int], Sequence[JobRow]], list[str]]
-"""What is to be known of jobs, one text each: from their record and the rows claimed there; without
-a record, what can be said of rows that may have been sent."""
+ReadStates = Callable[[Ledger | None, frozenset[int], Sequence[JobRow]], list[str]]
+"""Returns one row state as text per job, from its ledger and the rows claimed there. Without a
+ledger each row may have been sent."""
 
 
 class OtherRuns:
-    """The other runs of one configuration, as far as they reach what a run of it reaches.
+    """The other runs of one configuration that reach the same destinations as a run.
 
-    registry where they are on record, open as long as this is used
-    reaches  places: vendor, origin and scope, as the text of an entity begins
-    tell     is told, once, of each whose record cannot be read though it is asked for
+    registry  open while this is used
+    reaches   vendor, origin and scope, as an entity's text begins
+    tell      called once for each run whose record is needed and cannot be read
 
-    A run whose folder is gone is as one that was pruned: nothing is known of it.
+    Nothing is known of a run whose folder is gone, as if it was pruned.
     """
 
     def __init__(
@@ -46,9 +46,11 @@ class OtherRuns:
         self._found: dict[str, list[Path]] = {}
 
     def earliest(self, jobs: Path) -> int:
-        """Sequence of the earliest run whose place a row keeps; 0 for one that is forgotten.
+        """Sequence number of the earliest origin run of a row; 0 if that is not on record.
 
-        jobs  of the run itself. Raises RunAborted where those of a run that they name are damaged.
+        jobs  jobs file of the run itself
+
+        Raises RunAborted if the jobs of an origin run are damaged.
         """
         found = self._sequence(self._run)
         seen: set[str] = set()
@@ -61,7 +63,7 @@ class OtherRuns:
         return found
 
     def since(self, earliest: int) -> list[Run]:
-        """Those from that place in time on that may have sent something."""
+        """Runs from that sequence number on that may have sent something."""
         newer = self._registry.since(earliest)
         self._runs.update((run.name, run) for run in newer)
         return [
@@ -74,8 +76,9 @@ class OtherRuns:
 
     @property
     def sequences(self) -> dict[str, int]:
-        """Places in time by name, of all that were asked about: after `since`, of every run from
-        the earliest on. Any other is older than what the run itself has to say.
+        """Sequence numbers by name: after `since`, of every run from the earliest on.
+
+        A run that is missing here is older than all of these.
         """
         return {name: self._sequence(name) for name in self._runs}
 
@@ -88,25 +91,25 @@ class OtherRuns:
             self._runs[name] = self._registry.get(name)
         return self._runs[name]
 
-    def guests(self, runs: Iterable[Run], stands: Stands) -> Iterator[JoinedFile]:
-        """Their files of jobs. A record is opened once a row of it is asked about."""
+    def jobs_files(self, runs: Iterable[Run], read_states: ReadStates) -> Iterator[JoinedFile]:
+        """The jobs files of `runs`. A record is opened when a state of it is needed."""
         for run in runs:
             with _Record(
-                self._folder.with_name(run.name), run.commits, stands, self._note
+                self._folder.with_name(run.name), run.commits, read_states, self._report_damage
             ) as record:
                 for path in self._paths(run.name):
                     yield JoinedFile(path=path, run=run.name, state=record.state)
 
-    def _note(self, folder: Path, why: str) -> None:
+    def _report_damage(self, folder: Path, why: str) -> None:
         name = folder.name
         self.damaged.add(name)
         self._tell(
-            f"the record of run {name} cannot be read: what it was to send counts as perhaps sent, "
-            f"and older rows of the same entities are held back. {why}"
+            f"the record of run {name} cannot be read: its rows count as possibly applied, and "
+            f"older rows of the same entities are not sent. {why}"
         )
 
     def _paths(self, name: str) -> list[Path]:
-        """Files of jobs of a run that may be about the same entities, as far as they are kept."""
+        """Kept jobs files of a run that may contain the same entities."""
         if name not in self._found:
             known = self._known(name)
             self._found[name] = [] if known is None else self._paths_of(known)
@@ -119,14 +122,14 @@ class OtherRuns:
             files = None if stored is None else stored.bound.jobs.values()
         except RunAborted:
             files = None
-        if files is None:  # what stands there tells by itself what it is about
+        if files is None:  # the files say which entities they contain
             return sorted(folder.glob("jobs-*.parquet"))
         found = [file for file in files if file.reaches & self._reaches]
         return [_own(name, folder / file.path.name, file.checksum) for file in found]
 
 
 def _own(run: str, path: Path, checksum: str) -> Path:
-    """A file of jobs that is the one that was written. Raises RunAborted where it is another."""
+    """The path of a jobs file that is what was written. Raises RunAborted if it is not."""
     try:
         check_is(path, checksum)
     except (DamagedError, OSError) as error:
@@ -135,34 +138,34 @@ def _own(run: str, path: Path, checksum: str) -> Path:
 
 
 class _Record:
-    """The record of a run, opened when it is needed; one that is damaged is as none.
+    """The ledger of a run, opened when it is needed; a damaged one counts as missing.
 
-    commits  number of the last one that is known from elsewhere
-    tell     is told of its folder and of what is wrong
+    commits  number of its last commit, as the registry knows it
+    tell     called with its folder and the damage
 
-    Raises RunAborted where the file is sound and cannot be used.
+    Raises RunAborted if the file is intact and cannot be used.
     """
 
     def __init__(
-        self, folder: Path, commits: int, stands: Stands, tell: Callable[[Path, str], None]
+        self, folder: Path, commits: int, read_states: ReadStates, tell: Callable[[Path, str], None]
     ) -> None:
         self._folder = folder
         self._commits = commits
-        self._stands = stands
+        self._read_states = read_states
         self._tell = tell
         self._ledger: RunLedger | None = None
         self._claimed: frozenset[int] = frozenset()
         self._is_damaged = False
 
     def state(self, jobs: Sequence[JobRow]) -> list[str]:
-        """What is to be known of these jobs, in row order."""
+        """States of these jobs, in row order."""
         if not self._is_damaged:
             try:
-                return self._stands(self._opened(), self._claimed, jobs)
+                return self._read_states(self._opened(), self._claimed, jobs)
             except LedgerError as error:
                 self._is_damaged = True
                 self._tell(self._folder, str(error))
-        return self._stands(None, frozenset(), jobs)
+        return self._read_states(None, frozenset(), jobs)
 
     def _opened(self) -> RunLedger:
         if self._ledger is None:

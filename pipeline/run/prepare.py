@@ -1,4 +1,4 @@
-"""A file becomes a prepared run: taken, bound, and all that is known before the first request."""
+"""Prepares a run: ingests and binds a file, or reopens a run on record."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.loader import Bound, ingest
-from pipeline.loader.bind_plan import bind_plan
+from pipeline.loader import Bound
 from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
     ConfigError,
@@ -24,12 +23,12 @@ from pipeline.model import (
     Status,
     UsageError,
 )
-from pipeline.model.plan import MadeOf, Planned
-from pipeline.run.binding import bind_snapshot, folder_operation, inputs_of
+from pipeline.model.plan import MadeOf
+from pipeline.run.binding import ingest_and_bind, is_sample_file
 from pipeline.run.older_files import check_older
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin, origin_of
-from pipeline.runs.record import LEDGER, forget_witnesses
+from pipeline.runs.record import forget_witnesses
 from pipeline.runs.registry import (
     UNFINISHED,
     fingerprint,
@@ -40,31 +39,30 @@ from pipeline.runs.registry import (
     run_name,
 )
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
-from pipeline.store import Holder, Lock, Run, RunLedger
+from pipeline.store import Holder, Lock, Run
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
 
-SAMPLES = "samples"
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
-_WAY_OUT = (
-    "Run {run} cannot be carried on. See what became of its rows at the vendor, and in its report, "
-    "which `pipeline runs {run}` makes as long as the copy of its input is whole; then remove it "
-    "with `pipeline runs {run} --prune` and send what is still wanted as a new file"
+_ADVICE = (
+    "Run {run} cannot be resumed. Check its rows at the vendor and in its report, which "
+    "`pipeline runs {run}` makes if the copy of its input is intact; then remove it with "
+    "`pipeline runs {run} --prune` and send the remaining rows as a new file"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A file that is taken and bound: all that is known before the first request.
+    """A run before its first request, or before its next one.
 
-    refusal     why nothing may be sent although the file itself is sound; None where it may
-    is_resumed  an earlier process carried some of it out, or may have
-    repeats     the last run of the same content to the same accounts; None where there was none
-    credentials who signs in, by account, as far as that is on record
-    commits     number of the last one to its record that was known when it was reopened
-    lock        held until it is carried out or discarded: no other process works on the run
+    refusal      why nothing may be sent although the file is sound; None if it may be sent
+    is_resumed   an earlier process sent some of its rows, or may have
+    repeats      the last run of the same content to the same accounts; None if there is none
+    credentials  account -> digest of its credential, if recorded
+    commits      number of the last commit to its record, as the registry knew it
+    lock         held until the run is carried out or discarded: no other process works on it
     """
 
     run: str
@@ -85,19 +83,19 @@ class Prepared:
 
     @property
     def accounts(self) -> tuple[Account, ...]:
-        """The accounts that rows go to, without their secrets."""
+        """The accounts of its rows, without secrets."""
         return tuple(self.config.outline(name) for name in self.bound.jobs)
 
     @property
     def looking(self) -> PrecheckPolicy:
-        """Before which rows their entity is read, beside those that expect something of it."""
+        """When an entity is read before its row is sent, by the options."""
         return PrecheckPolicy(
             skips=self.options.skip_unchanged, remembers=self.options.record_previous
         )
 
     @property
     def places(self) -> frozenset[str]:
-        """What its rows reach: vendor, origin and scope of their entities."""
+        """The destinations of its rows: vendor, origin and scope of their entities."""
         return frozenset().union(*(file.reaches for file in self.bound.jobs.values()))
 
 
@@ -109,16 +107,15 @@ def prepare(
     shown: Path | None = None,
     dropped: Path | None = None,
 ) -> Prepared:
-    """Take and bind one file: its snapshot, its jobs, what is wrong with its rows.
+    """Ingest and bind one file, or reopen the unfinished run of the same content.
 
-    shown    how people know the file, where that is not the place where it lies
-    dropped  where it was dropped, if `path` is a copy: the folder says which operation it is for
+    shown    name of the file for people; None: `path`
+    dropped  where the file was dropped, if `path` is a copy: its folder names the operation
 
-    Where an unfinished run of the same content is on record, that one is prepared to be carried on,
-    unless it has another id. From then on it has the one that this time brings.
-    Raises InputError where the file is broken, RunAborted where the disk refuses.
+    A run with another id is not reopened; a run without one gets the id of `options`.
+    Raises InputError if the file is broken, RunAborted if files cannot be written.
     """
-    is_sample = _is_sample(path, config)
+    is_sample = is_sample_file(path, config)
     origin = origin_of(path) if dropped is None else None
     if (unfinished := same_unfinished(path, config, options)) is not None:
         return _with_id(reopen(unfinished, config, options))
@@ -128,7 +125,9 @@ def prepare(
     lock.acquire(wait=False)
     try:
         check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        snapshot, bound = take_and_bind(path, config, options, folder, shown=shown, dropped=dropped)
+        snapshot, bound = ingest_and_bind(
+            path, config, options, folder, shown=shown, dropped=dropped
+        )
         _check_accounts(bound, path)
         check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
@@ -200,9 +199,9 @@ def _prepared(
 
 
 def same_finished(path: Path, config: Config, run_id: str) -> str | None:
-    """The finished run that a scheduler gave this id; None where it has to be begun or carried on.
+    """The finished run with this id; None if it must be started or resumed.
 
-    Raises UsageError where the id belongs to a run of other content.
+    Raises UsageError if the id belongs to a run of other content.
     """
     with open_registry(config) as runs:
         known = runs.by_run_id(run_id)
@@ -221,11 +220,11 @@ def _sha256(path: Path) -> str | None:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return None  # taking the file says what is wrong with it
+        return None  # ingesting the file reports the error
 
 
 def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
-    """The run of the same content, asked for in the same way, that no process finished."""
+    """The unfinished run of the same content and options; None if there is none."""
     sha256 = _sha256(path)
     if sha256 is None:
         return None
@@ -234,7 +233,7 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
             run
             for run in runs.find(sha256)
             if run.state in UNFINISHED
-            and run.continues is None  # that one has some rows only
+            and run.continues is None  # such a run has only some of the rows
             and (options.run_id is None or run.run_id in {None, options.run_id})
         ]
         for run in found:
@@ -248,9 +247,9 @@ def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | No
 
 
 def sent_before(config: Config, sha256: str, origin: Origin) -> str | None:
-    """The finished run that sent this very file, whole, from where it lies; None if there is none.
+    """The finished run that sent all of this file from its present path; None if there is none.
 
-    A file of the same content that was written, or moved there, since is another one.
+    A file of the same content that was written or moved there since is another file.
     """
     with open_registry(config) as runs:
         found = [run.name for run in runs.find(sha256) if run.state not in UNFINISHED]
@@ -261,7 +260,7 @@ def _sent(config: Config, run: str, origin: Origin) -> bool:
     folder = config.ledger_folder / "runs" / run
     try:
         stored = load(folder) if is_stored(folder) else None
-    except RunAborted:  # damaged: it says nothing
+    except RunAborted:  # damaged: unknown
         return False
     return (
         stored is not None
@@ -273,7 +272,7 @@ def _sent(config: Config, run: str, origin: Origin) -> bool:
 
 
 def _fits(stored: StoredRun, config: Config) -> bool:
-    """Whether the configuration still leads where the run was going."""
+    """True if the configuration still reaches the same accounts."""
     return all(
         name in config.accounts and fingerprint(config.outline(name)) == reached
         for name, reached in stored.accounts.items()
@@ -287,13 +286,12 @@ def reopen(
     *,
     is_for_report: bool = False,
 ) -> Prepared:
-    """A run on record, to be carried on or reported.
+    """Open a recorded run, to resume or report it.
 
-    options  of this time; None takes those of the first
-    is_for_report  nothing will be sent: its jobs may be damaged
-    raises   UsageError where there is no such run or another process works on it, ConfigError
-             where an account of it is gone or leads elsewhere now, RunAborted where its files
-             cannot be used
+    options        new options; None: those that it began with
+    is_for_report  nothing will be sent, so its jobs may be damaged
+    raises         UsageError if there is no such run or another process works on it, ConfigError if
+                   an account is gone or leads elsewhere now, RunAborted if files cannot be used
     """
     folder = config.ledger_folder / "runs" / run
     known = _known(run, folder, config)
@@ -311,14 +309,14 @@ def reopen(
         )
     lock = lock_of(config, run)
     if not lock.acquire(wait=False):
-        raise UsageError(f"another process works on run {run}{_told(lock.holder())}")
+        raise UsageError(f"another process works on run {run}{_holder_text(lock.holder())}")
     prepared = _prepared(stored, config, options or stored.options, lock, is_resumed=True)
     credentials = {**stored.credentials, **known.credentials}
     return replace(prepared, credentials=credentials, commits=known.commits)
 
 
 def _known(run: str, folder: Path, config: Config) -> Run:
-    """The run as it is on record. Raises UsageError where there is none, or its files are gone."""
+    """The entry of the registry. Raises UsageError if there is none, or the files are gone."""
     if is_stored(folder):
         with open_registry(config) as runs:
             known = runs.get(run)
@@ -328,9 +326,9 @@ def _known(run: str, folder: Path, config: Config) -> Run:
 
 
 def _described(known: Run, folder: Path, config: Config, *, with_jobs: bool = True) -> StoredRun:
-    """What its folder says of a run, all of which is compared with its checksums.
+    """Read `run.json` and compare all files of the run with their checksums.
 
-    Raises DamagedError, with what can be done, where it is not what was written.
+    Raises DamagedError, which says what to do, if a file is not what was written.
     """
     try:
         stored = load(folder, known.description)
@@ -338,17 +336,17 @@ def _described(known: Run, folder: Path, config: Config, *, with_jobs: bool = Tr
         check_older(stored, folder, config)
     except DamagedError as error:
         raise DamagedError(
-            f"{error}. Nothing was sent. {_WAY_OUT.format(run=known.name)}"
+            f"{error}. Nothing was sent. {_ADVICE.format(run=known.name)}"
         ) from error
     return stored
 
 
-def _told(holder: Holder | None) -> str:
+def _holder_text(holder: Holder | None) -> str:
     return f": {holder.pid}, {holder.command}" if holder else ""
 
 
 def discard(prepared: Prepared) -> None:
-    """Forget a run that was prepared and is not carried out; one that had begun stays."""
+    """Remove a prepared run that is not sent. A run that had begun stays."""
     if not prepared.is_resumed:
         with open_registry(prepared.config) as runs:
             runs.forget(prepared.run)
@@ -364,124 +362,33 @@ def _made_of(path: Path) -> MadeOf:
     return "plan" if planned.undoes is None else "undo"
 
 
-def _is_sample(path: Path, config: Config) -> bool:
-    """Whether the file is one of the samples, which only the simulator accepts."""
-    is_sample = path.resolve().is_relative_to((config.inputs / SAMPLES).resolve())
-    if is_sample and not any(entry.is_simulated for entry in config.accounts.values()):
-        raise InputError(
-            [
-                Fault(
-                    what="a sample cannot reach a real account",
-                    file=str(path),
-                    todo="Add --simulate",
-                )
-            ]
-        )
-    return is_sample
-
-
-def take_and_bind(
-    path: Path,
-    config: Config,
-    options: RunOptions,
-    folder: Path,
-    *,
-    shown: Path | None = None,
-    dropped: Path | None = None,
-) -> tuple[Snapshot, Bound]:
-    """The snapshot of a file, and its rows as jobs, in `folder`; how the others end in its ledger.
-
-    shown    what the snapshot calls the file; None: what it is called
-    dropped  in which folder its operation is looked for; None: where it lies
-
-    Raises InputError where the file is broken, OSError or RunAborted where the disk refuses.
-    """
-    planned = planned_of(path)
-    if planned is not None:
-        return _take_plan(path, planned, config, options, folder, shown=shown or path)
-    is_sample = _is_sample(path, config)
-    placed_in = folder_operation(dropped or path, config)
-    sources = inputs_of(config, is_sample=is_sample)
-    named = options.operation or placed_in
-    delimiter = sources[named].delimiter if named is not None and named in sources else None
-    snapshot = ingest(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
-    snapshot = replace(snapshot, source=shown or path)
-    with (
-        RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
-        open_registry(config) as runs,
-    ):
-        bound = bind_snapshot(
-            snapshot,
-            folder,
-            config,
-            options,
-            placed_in=placed_in,
-            is_sample=is_sample,
-            emit=lambda results: ledger.record((), results),
-            known_runs=lambda name: runs.get(name) is not None,
-        )
-    return snapshot, bound
-
-
-def _take_plan(
-    path: Path,
-    planned: Planned,
-    config: Config,
-    options: RunOptions,
-    folder: Path,
-    *,
-    shown: Path,
-) -> tuple[Snapshot, Bound]:
-    """The same for a plan, which says by itself what its rows ask for."""
-    if options.operation or options.account:
-        raise UsageError(f"{shown} is a plan: operation and account stand in it")
-    accounts = {name: config.outline(name) for name in planned.accounts}
-    for name, account in accounts.items():
-        is_rehearsal = planned.is_simulated and account.is_simulated
-        if fingerprint(account) != planned.accounts[name] and not is_rehearsal:
-            what = f"it was made for account {name} at {planned.accounts[name]}, which leads "
-            what += f"to {fingerprint(account)} now"
-            raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
-    snapshot = ingest(path, folder / "snapshot.parquet", rows=options.rows)
-    snapshot = replace(snapshot, source=shown)
-    with RunLedger.create(folder / LEDGER, run=folder.name) as ledger:
-        bound = bind_plan(
-            snapshot,
-            folder,
-            accounts=accounts,
-            allow_irreversible=options.allow_irreversible,
-            emit=lambda results: ledger.record((), results),
-        )
-    return snapshot, bound
-
-
 def _private(folder: Path) -> Path:
     """A new folder that only its owner can read."""
     try:
         folder.mkdir(mode=0o700, parents=True)
     except OSError as error:
         raise RunAborted(
-            f"{folder} cannot be made: {error.strerror}. Mend its permissions, or set `ledger`"
+            f"{folder} cannot be made: {error.strerror}. Fix its permissions, or set `ledger`"
         ) from error
     return folder
 
 
 def _check_writable(reports: Path) -> None:
-    """Raise RunAborted where no report could be written after the run."""
+    """Raise RunAborted if no report could be written after the run."""
     try:
         reports.mkdir(parents=True, exist_ok=True)
-        Path(tempfile.mkdtemp(prefix=".", dir=reports)).rmdir()  # as the report will be made
+        Path(tempfile.mkdtemp(prefix=".", dir=reports)).rmdir()  # as the report is created
     except OSError as error:
         raise RunAborted(
             f"reports cannot be written to {reports}: {error.strerror}. Nothing was sent; "
-            "mend its permissions, or set `reports`"
+            "fix its permissions, or set `reports`"
         ) from error
 
 
 def _check_accounts(bound: Bound, path: Path) -> None:
-    """Raise InputError where two accounts of the file reach the same entities.
+    """Raise InputError if two accounts of the file reach the same entities.
 
-    Rows of one entity keep their order within an account; account names are labels only.
+    Rows of an entity are kept in order within one account only.
     """
     reached: dict[str, str] = {}
     for name, file in bound.jobs.items():
@@ -491,7 +398,8 @@ def _check_accounts(bound: Bound, path: Path) -> None:
                     [
                         Fault(
                             what=f"accounts {reached[place]} and {name} reach the same "
-                            f"{in_words(place)}, and rows sent through both would lose their order",
+                            f"{describe_place(place)}, and rows sent through both would lose "
+                            "their order",
                             file=str(path),
                             todo="Name one of them in all rows",
                         )
@@ -500,10 +408,10 @@ def _check_accounts(bound: Bound, path: Path) -> None:
             reached[place] = name
 
 
-def in_words(place: str) -> str:
-    """A place as people read it.
+def describe_place(place: str) -> str:
+    """A destination as text.
 
-    >>> in_words("xsolla|https://store.xsolla.com|44056")
+    >>> describe_place("xsolla|https://store.xsolla.com|44056")
     '44056 of xsolla at https://store.xsolla.com'
     """
     key = EntityKey.parse(place)
@@ -512,7 +420,7 @@ def in_words(place: str) -> str:
 
 
 def _too_many(path: Path, bound: Bound, options: RunOptions) -> str | None:
-    """A plan tells beforehand how many rows change something."""
+    """Why a plan is refused: it changes more rows than `--stop-if` permits; None if not."""
     changes = sum(file.rows for file in bound.jobs.values())
     for condition in options.stop_if:
         is_of_changes = condition.counted == {Status.UPDATED} and not condition.is_share

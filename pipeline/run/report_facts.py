@@ -77,7 +77,7 @@ def report(
 
 
 def _is_whole(jobs: JobsFile) -> bool:
-    """True if the jobs file is intact: it tells the operation of rows without a result."""
+    """True if the jobs file is intact: it gives the operation of rows without a result."""
     try:
         check_whole(jobs.path, jobs.checksum)
     except DamagedError:

@@ -1,9 +1,9 @@
-"""What becomes of a row that others of its entity have passed in time. Pure.
+"""Decides about a stale row: a row with newer rows of the same entity. Pure.
 
-What an update writes is a set of JSON Pointers, None where it is the whole entity. A pointer covers
-itself and what lies below it. One with `-` or a number among its steps names a place in a list,
-which is another one after each change of the list: it is covered by what stands above that step,
-covers nothing itself, and touches the whole list.
+The writes of an update are a set of JSON Pointers; None is the whole entity. A pointer covers
+itself and all below it. A pointer with `-` or a number as a step names a position in a list, which
+changes with each change of the list: it is covered by a pointer above that step, covers nothing
+itself, and overlaps with the whole list.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Writes = frozenset[str] | None
 
 
 class NewerRow(NamedTuple):
-    """A row of the same entity whose place in time is a later one.
+    """A row of the same entity with a later position in time.
 
-    effect  MAYBE where nobody knows
+    effect  MAYBE if unknown
     """
 
     run: str
@@ -30,18 +30,18 @@ class NewerRow(NamedTuple):
 
 
 class StaleRowDecision(Enum):
-    """What becomes of an older row."""
+    """What happens to a stale row."""
 
-    SENT = "it is sent in its turn"
-    IN_DOUBT = "it is sent as one that may have been applied before"
-    UNCHANGED = "it was applied before, and nothing took its place"
-    SUPERSEDED = "what it wants was replaced by the newer row"
-    OVERTAKEN = "part of it was replaced, or may have been"
-    UNSETTLED = "it may have been applied before, and must not be repeated"
+    SENT = "it is sent"
+    IN_DOUBT = "it is sent, and may have been applied before"
+    UNCHANGED = "it was applied before and not replaced"
+    SUPERSEDED = "the newer row replaced all that it writes"
+    OVERTAKEN = "a newer row replaced a part of it, or may have"
+    UNSETTLED = "it may have been applied before and must not be repeated"
 
 
 def covers(newer: Writes, older: Writes) -> bool:
-    """Whether an update leaves nothing of what an earlier one wrote.
+    """True if `newer` replaces all that `older` wrote.
 
     >>> covers(frozenset({"/a"}), frozenset({"/a/b", "/a"})), covers(frozenset({"/a/b"}), None)
     (True, False)
@@ -59,7 +59,7 @@ def covers(newer: Writes, older: Writes) -> bool:
 
 
 def overlap(one: Writes, other: Writes) -> bool:
-    """Whether two updates write something in common.
+    """True if two updates write something in common.
 
     >>> overlap(frozenset({"/a/b"}), frozenset({"/a"})), overlap(frozenset({"/a"}), None)
     (True, True)
@@ -71,7 +71,7 @@ def overlap(one: Writes, other: Writes) -> bool:
     return _reaches(one, other) or _reaches(other, one)
 
 
-def fate_of(
+def decide_stale_row(
     writes: Writes,
     newer: Iterable[NewerRow],
     *,
@@ -79,30 +79,32 @@ def fate_of(
     is_repeatable: bool = True,
     can_be_read: bool = False,
 ) -> tuple[StaleRowDecision, NewerRow | None]:
-    """What becomes of a row, and the newer one that is to blame.
+    """The decision about a stale row, and the newer row that is the reason.
 
-    writes         what it wants to write
-    newer          rows that passed it, the newest first
-    before         what an earlier sending of this very row did
-    is_repeatable  whether sending it twice is harmless
-    can_be_read    whether its entity can be read back
+    writes         what the row writes
+    newer          newer rows of the entity, the newest first
+    before         effect of an earlier attempt of this row in another run
+    is_repeatable  sending it twice is harmless
+    can_be_read    its entity can be read
 
     >>> later = NewerRow("tuesday", 9, frozenset({"/a"}), Effect.APPLIED)
-    >>> fate_of(frozenset({"/a"}), [later])[0].name, fate_of(None, [later])[0].name
-    ('SUPERSEDED', 'OVERTAKEN')
-    >>> fate_of(frozenset({"/b"}), [later])
-    (<StaleRowDecision.SENT: 'it is sent in its turn'>, None)
+    >>> decide_stale_row(frozenset({"/a"}), [later])[0].name
+    'SUPERSEDED'
+    >>> decide_stale_row(None, [later])[0].name
+    'OVERTAKEN'
+    >>> decide_stale_row(frozenset({"/b"}), [later])
+    (<StaleRowDecision.SENT: 'it is sent'>, None)
     """
-    in_the_way = [
+    conflicting = [
         row for row in newer if row.effect is not Effect.NONE and overlap(row.writes, writes)
     ]
-    for row in in_the_way:
+    for row in conflicting:
         if row.effect is Effect.APPLIED and covers(row.writes, writes):
             return StaleRowDecision.SUPERSEDED, row
     if before is Effect.APPLIED:
         return StaleRowDecision.UNCHANGED, None
-    if in_the_way:
-        return StaleRowDecision.OVERTAKEN, in_the_way[0]
+    if conflicting:
+        return StaleRowDecision.OVERTAKEN, conflicting[0]
     if before is Effect.NONE:
         return StaleRowDecision.SENT, None
     return (
@@ -111,13 +113,13 @@ def fate_of(
 
 
 def _reaches(upper: frozenset[str], lower: frozenset[str]) -> bool:
-    """Whether a pointer of `lower` lies at or below what one of `upper` touches."""
+    """True if a pointer of `lower` is at or below one that `upper` overlaps."""
     touched = {_lasting(pointer) for pointer in upper}
     return any(above in touched for pointer in lower for above in _upwards(_lasting(pointer)))
 
 
 def _lasting(pointer: str) -> str:
-    """A pointer up to its first step that may name a place in a list.
+    """A pointer up to its first step that may name a position in a list.
 
     >>> _lasting("/tags/0/name"), _lasting("/name")
     ('/tags', '/name')
@@ -130,7 +132,7 @@ def _lasting(pointer: str) -> str:
 
 
 def _upwards(pointer: str) -> Iterable[str]:
-    """A pointer and all that it lies below, down to the whole.
+    """A pointer and all pointers above it, up to the whole.
 
     >>> list(_upwards("/a/b"))
     ['/a/b', '/a', '']

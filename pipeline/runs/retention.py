@@ -1,4 +1,4 @@
-"""What may go: old runs that are finished, and what runs left whose preparation broke off."""
+"""Removes old finished runs, and what interrupted preparations left."""
 
 from __future__ import annotations
 

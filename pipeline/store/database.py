@@ -337,7 +337,7 @@ def _owner_line(owner: str, seed: int) -> tuple[str, int, int]:
     return owner, seed, crc32(f"{owner} {seed}".encode())
 
 
-class DatabaseOwner:
+class DatabaseRecord:
     """Base of records that are kept in a database; a context manager that closes it."""
 
     _database: Database

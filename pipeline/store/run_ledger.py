@@ -27,7 +27,7 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
     OWNER,
     Database,
-    DatabaseOwner,
+    DatabaseRecord,
     create,
     damaged,
     ledger_errors,
@@ -105,7 +105,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII for any t
 _Line = tuple[int, str, int, bytes]
 
 
-class RunLedger(DatabaseOwner):
+class RunLedger(DatabaseRecord):
     """A ledger in an existing file, which is checked completely before use.
 
     run       run that the ledger belongs to; empty accepts any

@@ -24,7 +24,7 @@ from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
     WAIT_S,
     Database,
-    DatabaseOwner,
+    DatabaseRecord,
     create,
     damaged,
     ledger_errors,
@@ -172,7 +172,7 @@ class Departures(NamedTuple):
     number: int = 0
 
 
-class Runs(DatabaseOwner):
+class Runs(DatabaseRecord):
     """The registry of runs. Creates the file if there is none.
 
     witness  path of a second mark of the last commit

@@ -53,7 +53,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.model.complaints import wrong
+from pipeline.model.validation import value_error
 from pipeline.vendors.kit import compare, json_patch, preconditions
 from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
@@ -97,13 +97,13 @@ _SCOPE = re.compile(r"[!-+\--~]+")  # OAUTH: commas part them
 
 def _word(text: str) -> str:
     if not _WORD.fullmatch(text):
-        raise wrong("expected visible ASCII characters, without blanks and without |")
+        raise value_error("expected visible ASCII characters, without blanks and without |")
     return text
 
 
 def _scope_name(text: str) -> str:
     if not _SCOPE.fullmatch(text):
-        raise wrong("expected one scope each, without blanks and commas")
+        raise value_error("expected one scope each, without blanks and commas")
     return text
 
 
@@ -270,12 +270,12 @@ _NO_TEXT = "expected text; other types, and null, go through the column patch"
 def _checked(given: Any) -> dict[str, Any]:
     """Validate the columns of a row that change something; name every invalid one."""
     if given is None or given == {}:
-        raise wrong(_NO_CHANGE)
+        raise value_error(_NO_CHANGE)
     if not isinstance(given, dict):
-        raise wrong("expected an object")
+        raise value_error("expected an object")
     found = [
         InitErrorDetails(
-            type=wrong(f"{text} ({_in_words(place)})" if place else text),
+            type=value_error(f"{text} ({_in_words(place)})" if place else text),
             loc=(str(key), *place),
             input=value,
         )
@@ -409,7 +409,7 @@ ABSENT: Any = None
 def _segment(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
     if text in ("", ".", "..") or not is_whole(text):
-        raise wrong("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
+        raise value_error("expected an id, for example b3966680-13ec-11eb-9c20-8323709cfc65")
     return text
 
 
@@ -426,7 +426,7 @@ def _etag(value: Any) -> str:
     text = str(value) if type(value) is int else value
     found = _ETAG.fullmatch(text) if isinstance(text, str) else None
     if found is None:
-        raise wrong(
+        raise value_error(
             "expected the etag as Adobe gave it, as in 3: 1 to 200 visible ASCII characters"
         )
     return found[2]

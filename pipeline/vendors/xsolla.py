@@ -59,7 +59,7 @@ from pipeline.model import (
     UpdateJob,
     Verdict,
 )
-from pipeline.model.complaints import matching, number, plainly, wrong
+from pipeline.model.validation import matching, number, plain_errors, value_error
 from pipeline.vendors.kit import compare
 from pipeline.vendors.kit.classify import (
     HINT_IN_DOUBT,
@@ -137,9 +137,9 @@ _NO_PLACES: Final = ("string", "date", "number", "daily", "weekly", "monthly", "
 
 
 def _plainly(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-    found = plainly(value, inner, no_places=_NO_PLACES)
+    found = plain_errors(value, inner, no_places=_NO_PLACES)
     if not is_json(found):  # what no source names has no other check
-        raise wrong(EXPECTED)
+        raise value_error(EXPECTED)
     return found
 
 
@@ -157,7 +157,7 @@ def _id_number(value: Any) -> int:
         value = int(value)
     if type(value) is int and -_LARGEST <= value <= _LARGEST:
         return value
-    raise wrong("expected a whole number of at most 64 bits, as in 111425")
+    raise value_error("expected a whole number of at most 64 bits, as in 111425")
 
 
 @lru_cache(maxsize=4096)  # the dates of a file repeat
@@ -170,7 +170,7 @@ def _date(text: str | None) -> str | None:
     try:
         return None if text is None else compare.date_time(text)
     except ValueError as error:
-        raise wrong(f"expected {error}") from None
+        raise value_error(f"expected {error}") from None
 
 
 # ----------------------------------------------------------------- parts of the two bodies
@@ -183,7 +183,7 @@ def _locales(name: dict[str, str]) -> dict[str, str]:
     # is a locale of the form"), not in their schema; it refuses, because both say so.
     others = [key for key in name if not _LOCALE.fullmatch(key)]
     if others:
-        fault = wrong("expected a locale, as en-US or de-DE")
+        fault = value_error("expected a locale, as en-US or de-DE")
         details = [InitErrorDetails(type=fault, loc=(key,), input=key) for key in others]
         raise ValidationError.from_exception_data("name", details)
     return name
@@ -546,7 +546,7 @@ class BonusPromotion(UpdateJob):
 def _external_id(text: str) -> str:
     # `.` and `..` as a path segment mean another address to every URL parser (RFC 3986, 5.2.4)
     if text in ("", ".", ".."):
-        raise wrong("expected the id of a coupon, for example coupon_44056_1")
+        raise value_error("expected the id of a coupon, for example coupon_44056_1")
     return text
 
 

@@ -327,7 +327,7 @@ def test_a_run_under_way_is_told_and_stopped_but_not_touched(tmp_path, vendor):
 @pytest.mark.parametrize(
     ("pid", "words"),
     [
-        (4_194_305, "cannot be told: No such process"),  # above the kernel's highest number
+        (4_194_305, "cannot be signalled: No such process"),  # above the kernel's highest number
         (1, "has not written down which"),  # whoever started the machine, or the container
         (0, "has not written down which"),  # for the kernel: this whole group
         (-1, "has not written down which"),  # everybody
@@ -352,7 +352,7 @@ def test_a_signal_goes_to_one_process_or_to_none(shop, monkeypatch, pid, words):
         done = typed(shop, "runs", run, "--stop")
     assert done.code == 2
     assert words in done.words
-    assert signalled == ([pid] if "cannot be told" in words else [])
+    assert signalled == ([pid] if "cannot be signalled" in words else [])
 
 
 # Rows of an entity
@@ -391,7 +391,7 @@ def test_a_run_that_cannot_be_looked_into_is_told_and_the_others_are_shown(shop)
     done = typed(shop, "runs", "--json", "--entity", "xsolla.coupon:a")
     assert [json.loads(line)["run"] for line in done.out.splitlines()] == [whole]
     assert f"run {gone} is left out: its files are gone" in done.err
-    assert f"run {torn} could not be looked into" in done.err
+    assert f"run {torn} could not be read" in done.err
 
 
 # What may go
@@ -602,7 +602,7 @@ def test_commands_work_beside_damaged_runs(shop, damage):
     assert len(listed(shop)) == 4
     found = typed(shop, "runs", "--json", "--entity", "xsolla.coupon:c9")
     assert {whole, other} <= {json.loads(line)["run"] for line in found.out.splitlines()}
-    assert f"run {unfinished} could not be looked into" in found.err
+    assert f"run {unfinished} could not be read" in found.err
     pruned = listed(shop, "--prune")
     assert [(each["run"], each["removed"]) for each in pruned] == [
         (finished, True),

@@ -124,7 +124,7 @@ def test_the_origin_runs_of_a_file(tmp_path: Path) -> None:
     asking=st.sets(st.integers(1, 12)),
     part_rows=st.sampled_from([1, 3, 1_000]),
 )
-def test_as_a_dictionary_would_find_them(
+def test_the_join_agrees_with_a_dictionary(
     tmp_path_factory: pytest.TempPathFactory,
     own: str,
     others: list[str],

@@ -54,7 +54,7 @@ def test_the_file_is_private_and_says_its_format(tmp_path: Path) -> None:
     assert read_metadata(path)["format"] == "1"
 
 
-def test_what_was_written_is_counted(tmp_path: Path) -> None:
+def test_written_jobs_are_counted(tmp_path: Path) -> None:
     jobs = [
         *(JobRow(row, "acme.1", "e", True, "{}", "together") for row in range(1, 8)),
         *(JobRow(row, "acme.2", f"e{row}", True, "{}") for row in range(8, 10)),

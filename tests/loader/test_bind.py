@@ -76,7 +76,7 @@ def test_the_job_does_not_depend_on_the_order_of_columns(tmp_path: Path) -> None
         ({"name.en-US": "  "}, {"name": {"en-US": "  "}}),  # free text is left alone
     ],
 )
-def test_what_a_row_gives_is_what_the_job_holds(
+def test_the_job_has_the_values_of_its_row(
     tmp_path: Path, changes: dict[str, str], expected: dict[str, Any]
 ) -> None:
     found = Bind(tmp_path, [{**ROW, **changes}])
@@ -118,7 +118,7 @@ def test_a_wrong_row_is_invalid_and_says_why(
     assert (found.bound.rows, found.bound.invalid) == (2, 1)
 
 
-def test_every_fault_of_a_row_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_a_row_are_reported(tmp_path: Path) -> None:
     row = {**ROW, "gift_id": "a b", "until": "46353", "items": "", "most": "-1", "name.en-US": ""}
     (error,) = Bind(tmp_path, [row]).errors.values()
     assert error.startswith("line 2: ")
@@ -149,12 +149,12 @@ def test_an_empty_column_may_mean_null(tmp_path: Path) -> None:
     assert found.jobs[1]["limits"] == {"per_user": None, "schedule": None}
 
 
-def test_what_a_job_makes_doubtful_is_told_and_sent(tmp_path: Path) -> None:
+def test_a_doubtful_job_is_sent_with_a_warning(tmp_path: Path) -> None:
     rows = [{**ROW, "gift_id": "0", "name.en-US": "NULL"}] * 7
     found = Bind(tmp_path, rows)
     assert len(found.jobs) == 7
-    told = {kind.text: (kind.rows, kind.examples) for kind in found.bound.warnings}
-    assert told == {
+    warnings = {kind.text: (kind.rows, kind.examples) for kind in found.bound.warnings}
+    assert warnings == {
         "a gift of nothing": (7, (1, 2, 3, 4, 5)),
         "name.en-US: text that is a placeholder for a missing value elsewhere": (
             7,
@@ -183,7 +183,7 @@ FINAL = operation(
 )
 
 
-def test_a_job_says_what_it_may_share_a_request_with(tmp_path: Path) -> None:
+def test_a_job_has_its_batch_key(tmp_path: Path) -> None:
     rows = [{**SWITCH_ROW, "gift_id": name} for name in ("a", "alone", "b")]
     found = Bind(tmp_path, rows, operation=FINAL.name, operations={FINAL.name: FINAL})
     assert [job.batch for _, job in found.rows] == [
@@ -196,7 +196,7 @@ def test_a_job_says_what_it_may_share_a_request_with(tmp_path: Path) -> None:
     ]  # unless the operation says more
 
 
-def test_what_nothing_takes_back_is_sent_only_where_that_is_allowed(tmp_path: Path) -> None:
+def test_an_irreversible_job_is_sent_only_if_allowed(tmp_path: Path) -> None:
     rows = [
         SWITCH_ROW,
         {**SWITCH_ROW, "is_on": "false"},
@@ -309,7 +309,7 @@ def test_one_file_may_mix_operations(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_operation_is_what_all_agree_on(
+def test_all_sources_of_the_operation_must_agree(
     tmp_path: Path,
     cells: dict[str, str],
     arguments: dict[str, Any],
@@ -377,7 +377,7 @@ def test_a_column_that_only_looks_like_an_account_can_be_ignored_or_renamed(tmp_
     assert renamed.jobs[1]["shelf_id"] == "4711"
 
 
-def test_a_column_of_another_name_can_say_the_account(tmp_path: Path) -> None:
+def test_a_renamed_column_can_name_the_account(tmp_path: Path) -> None:
     found = Bind(tmp_path, [{**ROW, "shop": "nowhere"}], settings={"rename": {"shop": "account"}})
     assert "an account that the file is not allowed to name: 'nowhere'" in found.errors[1]
 
@@ -429,7 +429,7 @@ def test_an_old_report_may_be_sent_as_new(tmp_path: Path) -> None:
     assert [(job.origin_run, job.origin_row) for _, job in found.rows] == [("", 0)]
 
 
-def test_rows_of_an_old_report_keep_their_place_in_time(tmp_path: Path) -> None:
+def test_rows_of_an_old_report_keep_their_origin(tmp_path: Path) -> None:
     places = [("monday", "9"), ("", ""), ("sunday", "2.0")]
     rows = [{**ROW, "_run": run, "_row": row} for run, row in places]
     found = Bind(tmp_path, rows, known_runs={"monday", "sunday"}.__contains__)
@@ -445,7 +445,7 @@ def test_a_parquet_report_says_the_same(tmp_path: Path) -> None:
     assert [(job.origin_run, job.origin_row) for _, job in found.rows] == [("monday", 9), ("", 0)]
 
 
-def test_a_row_without_a_place_in_time_is_told_with_its_other_faults(tmp_path: Path) -> None:
+def test_a_missing_origin_is_reported_with_the_other_faults(tmp_path: Path) -> None:
     rows = [{**ROW, "most": "x", "_run": "monday", "_row": "9"}, {**ROW, "_run": "", "_row": "9"}]
     found = Bind(tmp_path, rows)
     assert not found.rows
@@ -455,12 +455,12 @@ def test_a_row_without_a_place_in_time_is_told_with_its_other_faults(tmp_path: P
     assert "_row is" in found.errors[2]
 
 
-def test_one_of_the_two_columns_alone_says_nothing(tmp_path: Path) -> None:
+def test_one_of_the_origin_columns_alone_has_no_effect(tmp_path: Path) -> None:
     found = Bind(tmp_path, [{**ROW, "_row": "9"}])
     assert [(job.origin_run, job.origin_row) for _, job in found.rows] == [("", 0)]
 
 
-def test_a_header_without_rows_is_no_job(tmp_path: Path) -> None:
+def test_a_header_without_rows_gives_no_job(tmp_path: Path) -> None:
     for given, column in (("acme.gift", {}), (None, {"operation": ""})):
         table = pl.DataFrame(schema=dict.fromkeys([*ROW, *column], pl.String))
         found = Bind(tmp_path, table, operation=given)

@@ -180,7 +180,7 @@ def test_a_parquet_value_that_cannot_be_read_is_a_fault_of_its_row(
 
 
 @pytest.mark.parametrize("column", ["operation", "_account"])
-def test_a_nested_column_names_nothing(tmp_path: Path, column: str) -> None:
+def test_a_nested_column_cannot_be_a_routing_column(tmp_path: Path, column: str) -> None:
     table = pl.DataFrame([FULL]).with_columns(pl.Series(column, [["x"]]))
     with pytest.raises(InputError, match="does not hold text"):
         Bind(tmp_path, table, file="gifts.parquet")

@@ -281,7 +281,7 @@ def test_an_empty_cell_may_be_configured_to_mean_null(cell: str | None) -> None:
     assert read(INTEGER, cell, empty_is_null=True) is None
 
 
-def test_brackets_inside_text_are_no_levels() -> None:
+def test_brackets_inside_text_do_not_count_as_levels() -> None:
     text = '["' + "[" * 200 + '"]'
     assert read(LIST, text) == ["[" * 200]
 
@@ -308,7 +308,7 @@ def test_a_date_without_offset_is_read_in_the_timezone(cell: Any, expected: str)
         ("1800-01-01T00:00:00", "not in whole minutes"),  # local mean time
     ],
 )
-def test_a_time_that_the_clock_change_blurs_is_refused(cell: Any, what: str) -> None:
+def test_a_time_that_a_clock_change_makes_ambiguous_is_refused(cell: Any, what: str) -> None:
     with pytest.raises(CellError) as caught:
         read(DATE, cell, timezone=BERLIN)
     assert what in caught.value.what
@@ -324,24 +324,24 @@ def test_a_time_that_the_clock_change_blurs_is_refused(cell: Any, what: str) -> 
         (ID, "'007", "the value itself, '007'"),
     ],
 )
-def test_what_may_be_meant_is_said(kind: CellKind, cell: str, expected: str) -> None:
+def test_an_error_names_the_possible_meaning(kind: CellKind, cell: str, expected: str) -> None:
     with pytest.raises(CellError) as caught:
         read(kind, cell)
     assert expected in str(caught.value.expected)
 
 
-def test_a_column_keeps_its_faults_in_their_places() -> None:
+def test_faults_of_a_column_are_in_place_of_values() -> None:
     values = column_reader(CELLS[DATE], CellContext(nullable=True))(["x", "null", "x", ""])
     assert [type(value) for value in values] == [CellError, type(None), CellError, Absent]
 
 
-def test_a_column_reads_more_different_cells_than_it_keeps() -> None:
+def test_a_column_may_have_more_different_cells_than_the_cache() -> None:
     cells = [f"[{number}]" for number in range(10_000)] * 2
     values = column_reader(CELLS[LIST], CellContext(nullable=True))(cells)
     assert values == [[number] for number in range(10_000)] * 2
 
 
-def test_what_is_kept_of_a_column_is_bounded() -> None:
+def test_the_cache_of_a_column_is_bounded() -> None:
     kept = _CellCache(len)
     for number in range(10_000):
         assert kept[str(number)] == len(str(number))

@@ -53,7 +53,7 @@ WELL = [  # text, (row, line, cells...) of each record
 
 
 @pytest.mark.parametrize(("text", "rows"), WELL)
-def test_what_is_well_formed_is_read_wherever_chunks_end(text: bytes, rows: Rows) -> None:
+def test_well_formed_text_is_read_wherever_chunks_end(text: bytes, rows: Rows) -> None:
     for size in range(1, len(text) + 1):
         assert read(text, size)[1] == rows
 
@@ -101,7 +101,7 @@ FAULTS = [  # text, row, line, part of the message
 
 
 @pytest.mark.parametrize(("text", "row", "line", "part"), FAULTS)
-def test_a_fault_is_told_with_its_place_wherever_chunks_end(
+def test_a_fault_has_its_position_wherever_chunks_end(
     text: bytes, row: int | None, line: int | None, part: str
 ) -> None:
     for size in (*range(1, 12), 1 << 20):
@@ -111,18 +111,18 @@ def test_a_fault_is_told_with_its_place_wherever_chunks_end(
         assert part in str(error)
 
 
-def test_the_first_fault_of_the_file_is_told_first() -> None:
+def test_the_first_fault_of_the_file_is_reported_first() -> None:
     text = b'a,b\n1,2,3\n4,\xff\n5,x"y\n6,\x00\n'
     assert "3 fields" in str(refusal(text))
     assert "0xFF" in str(refusal(text.replace(b"1,2,3", b"1,2")))
 
 
-def test_at_most_five_of_a_kind_are_told() -> None:
+def test_at_most_five_faults_of_a_kind_are_reported() -> None:
     faults = refusal(b"a,b\n" + b"1,2\n1\n" * 9).faults
     assert [(fault.row, fault.line) for fault in faults] == [(n, n + 1) for n in (2, 4, 6, 8, 10)]
 
 
-def test_a_value_is_shown_short_and_as_it_stands() -> None:
+def test_a_value_is_shown_short_and_unchanged() -> None:
     fault = refusal(b'a,b\n"x, ""y""",' + b"z" * 500 + b",3\n").faults[0]
     assert fault.value is not None
     assert fault.value.startswith('\'x, "y",zzz')
@@ -151,7 +151,7 @@ def test_a_stated_delimiter_decides_where_the_header_cannot() -> None:
     assert read(b"a,b;c\n1,2;3\n", delimiter=",")[1] == [(1, 2, "1", "2;3")]
 
 
-def test_what_the_start_shows() -> None:
+def test_facts_of_the_start() -> None:
     reader, _ = read(b'\xef\xbb\xbf a ;"b""c"\r\n\r\n;\r\n1;2\n')
     assert (reader.columns, reader.delimiter) == ((" a ", 'b"c'), ";")
     assert (reader.has_bom, reader.newline) == (True, "\r\n")
@@ -163,8 +163,8 @@ def test_a_cell_may_be_longer_than_the_csv_module_takes() -> None:
     assert len(str(read(text, 4096 * 16)[1][0][3])) == 200_000
 
 
-def test_a_long_cell_is_no_fault_of_the_file() -> None:
-    """Its row is told, unless the column is ignored."""
+def test_a_long_cell_is_not_a_fault_of_the_file() -> None:
+    """Its row is invalid, unless the column is ignored."""
     (row,) = read(b"a,b\n1," + b"x" * (MAX_CELL_BYTES + 1) + b"\n")[1]
     assert len(str(row[3])) == MAX_CELL_BYTES + 1
 
@@ -180,16 +180,14 @@ PADDED = [  # what stands before 100 NUL bytes, row, line
 
 @pytest.mark.parametrize(("text", "row", "line"), PADDED, ids=range(len(PADDED)))
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_nul_bytes_at_the_end_are_called_that(
-    text: bytes, row: int | None, line: int, size: int
-) -> None:
+def test_nul_bytes_at_the_end_are_named(text: bytes, row: int | None, line: int, size: int) -> None:
     fault = refusal(text + bytes(100), size).faults[0]
     assert (fault.row, fault.line) == (row, line)
     assert f"a NUL byte at offset {len(text)}: the file ends in 100 NUL bytes" in fault.what
     assert "upload it again" in str(fault.todo)
 
 
-def test_nul_bytes_before_more_text_are_no_padding() -> None:
+def test_nul_bytes_before_more_text_are_not_padding() -> None:
     fault = refusal(b"a,b\n1,2\n" + bytes(100) + b"3,4\n").faults[0]
     assert fault.what == "a NUL byte at offset 8"
 
@@ -233,7 +231,7 @@ def test_a_name_of_any_length_is_shown_short() -> None:
     assert len(message) < 300
 
 
-def test_a_file_has_so_many_columns_and_no_more() -> None:
+def test_the_number_of_columns_is_limited() -> None:
     names = [f"c{n}" for n in range(MAX_COLUMNS)]
     assert len(read(",".join(names).encode() + b"\n")[0].columns) == MAX_COLUMNS
     message = str(refusal(",".join([*names, '"x,y"']).encode() + b"\n"))
@@ -250,7 +248,7 @@ def test_a_file_has_so_many_columns_and_no_more() -> None:
         (b'a,b\n1,"', "not closed within 8 MiB", 1),
     ],
 )
-def test_a_text_without_line_ends_does_not_fill_the_memory(
+def test_text_without_line_ends_does_not_fill_the_memory(
     start: bytes, part: str, row: int | None
 ) -> None:
     read_bytes = 0

@@ -33,7 +33,7 @@ def proved(path: Path) -> None:
         check_decodes(file.fileno(), "a.parquet", path.stat().st_size)
 
 
-def test_parquet_that_would_end_the_process_is_refused_in_words(tmp_path: Path) -> None:
+def test_parquet_that_would_end_the_process_is_refused_with_a_clear_message(tmp_path: Path) -> None:
     """A page that states two exbibytes."""
     (tmp_path / "a.parquet").write_bytes(ABORTS.read_bytes())
     with pytest.raises(InputError, match="decoding it crashes"):
@@ -51,7 +51,7 @@ def test_parquet_that_would_end_the_process_is_refused_in_words(tmp_path: Path) 
     ],
     ids=["SIGKILL", "SIGSEGV", "SIGTERM", "SIGINT", "an exit code"],
 )
-def test_how_a_decoder_ended_decides_who_is_to_blame(
+def test_the_end_of_a_decoder_decides_the_error(
     tmp_path: Path,
     decoder: Callable[[str], None],
     script: str,

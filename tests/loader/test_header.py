@@ -89,7 +89,7 @@ def test_a_column_that_is_ignored_may_hold_anything() -> None:
 
 
 @pytest.mark.parametrize("header", ["etl_blob", "gift_id", "operation", "_run"])
-def test_a_column_that_is_not_read_is_refused_unless_it_is_ignored(header: str) -> None:
+def test_an_unreadable_column_is_refused_unless_it_is_ignored(header: str) -> None:
     headers = tuple(name for name in ALL if name != header)
     with pytest.raises(InputError) as caught:
         plan_header(
@@ -105,7 +105,7 @@ def test_a_column_that_is_not_read_is_refused_unless_it_is_ignored(header: str) 
     assert f'write ignore = ["{header}"]' in str(fault)
 
 
-def test_every_operation_of_a_file_must_ignore_what_is_not_read() -> None:
+def test_every_operation_of_a_file_must_ignore_an_unreadable_column() -> None:
     with pytest.raises(InputError, match=r"acme\.switch"):
         plan_header(
             (*ALL, "switch_id"),
@@ -119,15 +119,15 @@ def test_every_operation_of_a_file_must_ignore_what_is_not_read() -> None:
 
 def test_many_unknown_columns_are_one_message() -> None:
     unknown = [f"dwh_c{n}" for n in range(300)]
-    (told,) = faults(*ALL, *unknown)
-    assert "300 unknown columns: dwh_c0, dwh_c1, dwh_c2, dwh_c3, dwh_c4 and 295 more" in told
-    assert 'Under [input."acme.gift"] write ignore = ["dwh_*"]' in told
+    (messages,) = faults(*ALL, *unknown)
+    assert "300 unknown columns: dwh_c0, dwh_c1, dwh_c2, dwh_c3, dwh_c4 and 295 more" in messages
+    assert 'Under [input."acme.gift"] write ignore = ["dwh_*"]' in messages
 
 
-def test_what_may_be_misspelt_is_named_among_many() -> None:
-    told = faults(*swap("gift_id", "giftid"), *(f"dwh_c{n}" for n in range(300)))
-    assert "unknown column, perhaps gift_id" in told[0]
-    assert "300 unknown columns" in told[1]
+def test_a_possible_misspelling_is_named_among_many() -> None:
+    messages = faults(*swap("gift_id", "giftid"), *(f"dwh_c{n}" for n in range(300)))
+    assert "unknown column, perhaps gift_id" in messages[0]
+    assert "300 unknown columns" in messages[1]
 
 
 UNKNOWN = {  # names, kept ones, what to ignore
@@ -145,7 +145,7 @@ UNKNOWN = {  # names, kept ones, what to ignore
 
 
 @pytest.mark.parametrize(("names", "kept", "globs"), UNKNOWN.values(), ids=UNKNOWN)
-def test_what_to_ignore_leaves_the_others(
+def test_suggested_patterns_do_not_match_other_columns(
     names: list[str], kept: list[str], globs: list[str]
 ) -> None:
     assert ignoring(names, kept) == globs
@@ -155,20 +155,22 @@ def test_what_to_ignore_leaves_the_others(
     names=st.lists(st.text("ab_*?[.A", min_size=1, max_size=6), min_size=1, unique=True),
     kept=st.lists(st.text("ab_*?[.A", min_size=1, max_size=6)),
 )
-def test_whatever_the_names_all_are_ignored_and_no_other(names: list[str], kept: list[str]) -> None:
+def test_suggested_patterns_match_exactly_the_unknown_columns(
+    names: list[str], kept: list[str]
+) -> None:
     kept = [name for name in kept if name.casefold() not in map(str.casefold, names)]
     globs = [glob.casefold() for glob in ignoring(names, kept)]
     assert all(any(fnmatchcase(name.casefold(), glob) for glob in globs) for name in names)
     assert not any(fnmatchcase(name.casefold(), glob) for name in kept for glob in globs)
 
 
-def test_names_that_have_nothing_in_common_are_not_listed_without_end() -> None:
+def test_the_list_of_unrelated_names_is_limited() -> None:
     letters = "abcdefghijklmnopqrstuvwxyz"
     unknown = [f"{a}{b}{c}" * 4 for a in letters for b in letters for c in letters][:9_000]
-    told = "\n".join(faults(*ALL, *unknown))
-    assert len(told) < 1_500
-    assert "9000 unknown columns" in told
-    assert "leave them out of the export" in told
+    messages = "\n".join(faults(*ALL, *unknown))
+    assert len(messages) < 1_500
+    assert "9000 unknown columns" in messages
+    assert "leave them out of the export" in messages
 
 
 @pytest.mark.parametrize(
@@ -210,19 +212,21 @@ def test_names_that_have_nothing_in_common_are_not_listed_without_end() -> None:
 def test_a_wrong_header_says_what_to_do(
     headers: tuple[str, ...], settings: dict[str, Any], said: str
 ) -> None:
-    told = faults(*headers, **settings)
-    assert any(said in fault for fault in told), told
+    messages = faults(*headers, **settings)
+    assert any(said in fault for fault in messages), messages
 
 
-def test_every_fault_of_a_header_is_told_at_once() -> None:
-    told = faults("gift_id", "Gift_Id", "foo", "bar")
-    assert len([fault for fault in told if "unknown column" in fault]) == 2
-    assert any("given twice" in fault for fault in told)
-    assert any("no column for name, most:" in fault for fault in told)
-    assert any("no column for items, until, limits.per_user, limits.schedule:" in f for f in told)
+def test_all_faults_of_a_header_are_reported() -> None:
+    messages = faults("gift_id", "Gift_Id", "foo", "bar")
+    assert len([fault for fault in messages if "unknown column" in fault]) == 2
+    assert any("given twice" in fault for fault in messages)
+    assert any("no column for name, most:" in fault for fault in messages)
+    assert any(
+        "no column for items, until, limits.per_user, limits.schedule:" in f for f in messages
+    )
 
 
-def test_the_whole_object_stands_for_its_members() -> None:
+def test_a_column_of_the_whole_object_gives_its_members() -> None:
     headers = (*ALL[:-2], "limits")
     assert targets(*headers)["limits"] == "limits"
 
@@ -234,12 +238,12 @@ def test_a_struct_is_read_member_by_member() -> None:
         "limits.per_user",
         "limits.schedule",
     )
-    told = faults(*headers, structs={"LIMITS": ("per_user", "foo")})
-    assert any("LIMITS.foo is not a member" in fault for fault in told)
-    assert any("no column for limits.schedule" in fault for fault in told)
+    messages = faults(*headers, structs={"LIMITS": ("per_user", "foo")})
+    assert any("LIMITS.foo is not a member" in fault for fault in messages)
+    assert any("no column for limits.schedule" in fault for fault in messages)
 
 
-def test_what_may_be_missing_follows_from_the_operation_and_its_settings() -> None:
+def test_required_columns_depend_on_the_operation_and_its_settings() -> None:
     def empty(**settings: Any) -> dict[str, Empty]:
         columns = plan(*ALL, "shelf_id", **settings)["acme.gift"].columns
         return {column.shown: column.empty for column in columns}
@@ -258,7 +262,7 @@ def test_what_may_be_missing_follows_from_the_operation_and_its_settings() -> No
     assert is_on.empty is Empty.HARMLESS  # this operation replaces nothing
 
 
-def test_absent_columns_are_listed_where_they_may_be_missing() -> None:
+def test_allowed_missing_columns_are_listed() -> None:
     found = plan("gift_id", "name.en-US", "most", missing="clear")["acme.gift"]
     assert found.absent == ("items", "until", "limits.per_user", "limits.schedule")
 
@@ -280,7 +284,7 @@ def test_the_nearest_name_is_near(name: str, expected: str | None) -> None:
     assert nearest(name, ["name", "external_id"]) == expected
 
 
-def test_fields_know_whether_they_can_be_null() -> None:
+def test_nullable_fields() -> None:
     fields = fields_of(Gift)
     can = {name: field.is_nullable for name, field in fields.items()}
     assert can == {
@@ -304,7 +308,7 @@ def test_fields_know_whether_they_can_be_null() -> None:
     ]
 
 
-def test_an_annotation_that_says_nothing_leaves_it_to_the_job() -> None:
+def test_an_untyped_field_is_nullable() -> None:
     assert allows_none(Any)
     assert Field(("x",), Cell(CellKind.OBJECT, members=(("y", Cell(CellKind.ID)),)), False, Any)
 

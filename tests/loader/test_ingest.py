@@ -55,7 +55,7 @@ def refusal(source: Path, **options: object) -> str:
 
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 1 << 20])
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "A.CSV.GZ", "a.b [1].csv"])
-def test_a_snapshot_holds_the_rows_and_all_that_is_known(
+def test_a_snapshot_has_the_rows_and_the_facts(
     put: Callable[[str, bytes], Path], tmp_path: Path, name: str, chunk_bytes: int
 ) -> None:
     is_compressed = name.lower().endswith("gz")
@@ -171,7 +171,7 @@ def test_a_file_that_is_not_what_it_should_be_is_refused(
     assert all(part in message for part in parts), message
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     assert "there is no such file" in refusal(tmp_path / "a.csv")
     (tmp_path / "b.csv").mkdir()
     assert "is a folder" in refusal(tmp_path / "b.csv")
@@ -267,7 +267,7 @@ def test_a_selected_row_must_be_there(put: Callable[[str, bytes], Path]) -> None
         (",".join("1" * 10_001), "too many"),
     ],
 )
-def test_a_selection_that_is_none_says_why(text: str, part: str) -> None:
+def test_an_invalid_selection_names_the_reason(text: str, part: str) -> None:
     with pytest.raises(ValueError, match=part):
         parse_rows(text)
 
@@ -279,7 +279,7 @@ def test_a_selection_that_is_none_says_why(text: str, part: str) -> None:
         (None, "is not a snapshot"),
     ],
 )
-def test_what_is_no_snapshot_is_not_opened(
+def test_another_file_is_not_opened_as_a_snapshot(
     tmp_path: Path, content: bytes | None, part: str
 ) -> None:
     path = tmp_path / "s.parquet"
@@ -315,7 +315,7 @@ def test_a_parquet_file_keeps_its_types(tmp_path: Path) -> None:
     assert open_snapshot(taken.path) == taken
 
 
-def test_a_parquet_file_of_several_row_groups_is_numbered_through(tmp_path: Path) -> None:
+def test_rows_are_numbered_across_row_groups(tmp_path: Path) -> None:
     frame = pl.DataFrame({"n": range(50_000)})
     frame.write_parquet(tmp_path / "a.parquet", row_group_size=7_000)
     taken = ingest(
@@ -333,7 +333,7 @@ def test_a_parquet_file_of_several_row_groups_is_numbered_through(tmp_path: Path
         (pl.DataFrame({"a": [1], " ": [None]}).cast({" ": pl.String}).fill_null("x"), ("without",)),
     ],
 )
-def test_what_a_parquet_file_may_not_hold_is_named(
+def test_forbidden_content_of_a_parquet_file_is_named(
     tmp_path: Path, frame: pl.DataFrame, parts: tuple[str, ...]
 ) -> None:
     frame.write_parquet(tmp_path / "a.parquet")
@@ -352,7 +352,7 @@ def test_what_a_parquet_file_may_not_hold_is_named(
     ],
     ids=["bytes", "nested bytes", "a time", "a duration", "a list of times"],
 )
-def test_columns_that_are_not_read_are_left_out_and_named(
+def test_unreadable_columns_are_left_out_and_named(
     tmp_path: Path, values: list[object], what: str
 ) -> None:
     pl.DataFrame({"a": values, "b": [1]}).write_parquet(tmp_path / "a.parquet")
@@ -362,13 +362,13 @@ def test_columns_that_are_not_read_are_left_out_and_named(
     assert open_snapshot(taken.path) == taken
 
 
-def test_a_file_without_a_column_that_is_read_keeps_its_rows(tmp_path: Path) -> None:
+def test_a_file_without_readable_columns_keeps_its_rows(tmp_path: Path) -> None:
     pl.DataFrame({"a": [b"x", b"y"]}).write_parquet(tmp_path / "a.parquet")
     taken = ingest(tmp_path / "a.parquet", tmp_path / "s.parquet")
     assert (taken.rows, rows_of(taken)) == (2, [(1, None), (2, None)])
 
 
-def test_what_was_hashed_is_what_is_decoded(tmp_path: Path) -> None:
+def test_the_hashed_bytes_are_decoded(tmp_path: Path) -> None:
     """Whoever may write to the folder puts another file in its place meanwhile."""
     source, other = tmp_path / "a.parquet", tmp_path / "other.parquet"
     pl.DataFrame({"n": [1] * 40_000}).write_parquet(source)
@@ -406,7 +406,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
 """
 
 
-def test_a_cell_that_the_footer_tells_of_takes_no_memory(tmp_path: Path) -> None:
+def test_a_long_cell_in_the_footer_takes_no_memory(tmp_path: Path) -> None:
     """A decoder takes five times its size; any Parquet file takes some 110 MiB."""
     path = tmp_path / "a.parquet"
     pl.DataFrame({"id": ["1"], "a": ["x" * (100 << 20)]}).write_parquet(path)
@@ -418,7 +418,7 @@ def test_a_cell_that_the_footer_tells_of_takes_no_memory(tmp_path: Path) -> None
     assert int(peak_mib) < 250
 
 
-def test_long_values_of_a_column_that_is_not_read_are_nobodys_business(tmp_path: Path) -> None:
+def test_long_values_of_an_unreadable_column_are_allowed(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pl.DataFrame({"id": ["1"], "photo": [b"x" * (40 << 20)]}).write_parquet(path)
     taken = ingest(path, tmp_path / "s.parquet")
@@ -426,7 +426,7 @@ def test_long_values_of_a_column_that_is_not_read_are_nobodys_business(tmp_path:
     assert taken.unread["photo"][0] == "bytes"
 
 
-def test_nul_bytes_behind_a_parquet_file_are_called_that(tmp_path: Path) -> None:
+def test_nul_bytes_after_a_parquet_file_are_named(tmp_path: Path) -> None:
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
     with (tmp_path / "a.parquet").open("ab") as file:
         file.write(bytes(100))
@@ -445,7 +445,7 @@ def test_a_parquet_file_that_is_cut_anywhere_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_broken_parquet_file_is_told_in_a_library_s_words(tmp_path: Path, seed: int) -> None:
+def test_no_error_for_a_broken_parquet_file_quotes_the_library(tmp_path: Path, seed: int) -> None:
     path, chance = tmp_path / "a.parquet", random.Random(seed)
     frame = pl.DataFrame({"n": range(50), "t": ["x"] * 50, "u": [[{"v": 1.5}]] * 50})
     frame.write_parquet(path)

@@ -23,7 +23,7 @@ def test_a_panic_is_the_fault_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("column", ["operation", "account", "_operation", "_account"])
-def test_a_column_that_names_things_is_no_time(column: str, tmp_path: Path) -> None:
+def test_a_routing_column_cannot_hold_times(column: str, tmp_path: Path) -> None:
     config = configure(tmp_path, "http://127.0.0.1:9")
     cells = dict(zip(COLUMNS.split(","), coupon(1).split(","), strict=True))
     frame = pl.DataFrame(cells).with_columns(NEVER.alias(column))

@@ -126,7 +126,7 @@ def test_an_account_of_the_command_suits_the_rows_of_its_vendor(tmp_path: Path) 
     assert "account peak is one of apex, the row is for axis" in found.errors[2]
 
 
-def test_columns_are_demanded_by_operations_that_rows_ask_for(tmp_path: Path) -> None:
+def test_only_operations_of_rows_require_columns(tmp_path: Path) -> None:
     assert sorted(bound(tmp_path, [CHANGE_ROW, STATE_ROW]).jobs) == [1, 2]  # none of acme.gift
     lacking = {name: cell for name, cell in GIFT_ROW.items() if name != "until"}
     with pytest.raises(InputError, match=r"no column for until: acme\.gift replaces everything"):
@@ -141,7 +141,7 @@ def test_columns_are_demanded_by_operations_that_rows_ask_for(tmp_path: Path) ->
         )
 
 
-def test_our_own_column_asks_for_nothing_where_the_row_says_otherwise(tmp_path: Path) -> None:
+def test_a_named_operation_overrides_our_own_column(tmp_path: Path) -> None:
     rows = [{**CHANGE_ROW, "_operation": "acme.gift"}, {**CHANGE_ROW, "operation": ""}]
     found = bound(tmp_path, [rows[0], {**rows[1], "_operation": "apex.change"}])
     assert sorted(found.jobs) == [1, 2]
@@ -150,7 +150,7 @@ def test_our_own_column_asks_for_nothing_where_the_row_says_otherwise(tmp_path: 
 # ------------------------------------------------------------- one name, a whole and its parts
 
 
-def test_a_column_that_another_operation_reads_is_no_field_given_twice(tmp_path: Path) -> None:
+def test_a_column_of_another_operation_does_not_give_a_field_twice(tmp_path: Path) -> None:
     rows = [GIFT_ROW, {**CHANGE_ROW, "name": "Summer"}]
     for some in (rows, rows[::-1]):  # whichever of the columns comes first
         found = bound(tmp_path, some)
@@ -192,14 +192,14 @@ def test_a_field_given_twice_for_the_same_rows_stays_an_error(
 # ------------------------------------------------------------------------ the sources' settings
 
 
-def test_settings_of_operations_that_no_row_asks_for_do_not_matter(tmp_path: Path) -> None:
+def test_settings_of_unused_operations_have_no_effect(tmp_path: Path) -> None:
     inputs = {"acme.gift": InputSettings(rename={"status": "account"}, ignore=("/a",))}
     assert sorted(bound(tmp_path, [CHANGE_ROW, STATE_ROW], inputs=inputs).jobs) == [1, 2]
     found = bound(tmp_path, [GIFT_ROW | {"status": "shop"}], inputs=inputs)
     assert [where for where, _ in found.rows] == ["shop"]
 
 
-def test_a_column_may_say_the_operation_by_another_name(tmp_path: Path) -> None:
+def test_a_renamed_column_can_name_the_operation(tmp_path: Path) -> None:
     rows = [{"What": row.pop("operation"), **row} for row in (dict(CHANGE_ROW), dict(STATE_ROW))]
     inputs = {"apex.change": InputSettings(rename={"what": "operation"})}
     assert sorted(bound(tmp_path, rows, inputs=inputs).jobs) == [1, 2]
@@ -207,7 +207,7 @@ def test_a_column_may_say_the_operation_by_another_name(tmp_path: Path) -> None:
     assert sorted(bound(tmp_path, rows, inputs=renamed_by_another).jobs) == [1, 2]
 
 
-def test_a_column_that_one_operation_ignores_says_how_the_other_can(tmp_path: Path) -> None:
+def test_the_error_for_a_column_that_one_operation_ignores(tmp_path: Path) -> None:
     rows = [{**CHANGE_ROW, "loaded_at": "now"}, {**STATE_ROW, "loaded_at": "now"}]
     ignores = {"apex.change": InputSettings(ignore=("loaded_at",))}
     found = bound(tmp_path, rows, inputs=ignores)
@@ -217,7 +217,7 @@ def test_a_column_that_one_operation_ignores_says_how_the_other_can(tmp_path: Pa
     assert sorted(bound(tmp_path, rows, inputs=both).jobs) == [1, 2]
 
 
-def test_a_struct_of_nothing_is_an_empty_cell(tmp_path: Path) -> None:
+def test_a_struct_of_nulls_is_an_empty_cell(tmp_path: Path) -> None:
     table = pl.DataFrame(
         {
             "operation": ["acme.gift", "axis.state", "axis.state"],

@@ -24,7 +24,7 @@ def read(run: Any, row: Any) -> Any:
         (None, None, NEW),
     ],
 )
-def test_a_place_in_time(run: Any, row: Any, expected: RowOrigin) -> None:
+def test_an_origin_is_read(run: Any, row: Any, expected: RowOrigin) -> None:
     assert read(run, row) == expected
 
 
@@ -44,18 +44,18 @@ def test_a_place_in_time(run: Any, row: Any, expected: RowOrigin) -> None:
         (["a"], "5", "in the Parquet file"),
     ],
 )
-def test_what_is_no_place_in_time(run: Any, row: Any, said: str) -> None:
+def test_an_invalid_origin_is_refused(run: Any, row: Any, said: str) -> None:
     (fault,) = read(run, row)
     assert said in fault.what
 
 
-def test_the_way_out_is_named() -> None:
+def test_the_error_names_force_order() -> None:
     for run, row in (("nobody", "5"), (RUN, "")):
         (fault,) = read(run, row)
         assert "--force-order" in (fault.todo or "")
 
 
-def test_both_cells_are_told_of_at_once() -> None:
+def test_faults_of_both_cells_are_reported() -> None:
     assert [fault.column for fault in read("nobody", "x")] == ["_run", "_row"]
 
 

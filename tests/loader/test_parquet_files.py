@@ -22,7 +22,7 @@ def table() -> str:
 
 
 @pytest.mark.parametrize("written", FILES, ids=[f"{each.writer} {each.column}" for each in FILES])
-def test_a_file_becomes_what_the_page_says(written: Written, tmp_path: Path) -> None:
+def test_a_file_is_read_as_documented(written: Written, tmp_path: Path) -> None:
     assert line(written, outcome(written, tmp_path)) in table()
 
 

@@ -1,4 +1,4 @@
-"""What polars makes of broken files, and that `take` refuses each of them.
+"""What polars makes of broken files, and that `ingest` refuses each of them.
 
 The first half is why polars never reads an input itself. Where one of these tests fails after an
 upgrade, polars has changed, not we: read what it does now.

@@ -16,7 +16,7 @@ def test_a_million_faults_are_counted_and_not_kept() -> None:
     assert str(error.without_values()).endswith("more")
 
 
-def test_faults_that_say_much_are_not_all_shown() -> None:
+def test_long_faults_are_not_all_shown() -> None:
     long = "x" * 1_000_000
     every = Fault(what=long, file="a.csv", column=long, value=long, expected=long, todo=long)
     assert len(str(every)) < 6_000

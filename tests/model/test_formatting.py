@@ -22,7 +22,7 @@ from pipeline.model.formatting import MEANING, about, compact, duration, one_lin
         (360_000, "100 h", "100 h"),
     ],
 )
-def test_times_as_people_say_them(seconds: float, expected: str, guess: str) -> None:
+def test_durations(seconds: float, expected: str, guess: str) -> None:
     assert (duration(seconds), about(seconds)) == (expected, guess)
 
 
@@ -67,16 +67,16 @@ def test_rows_are_named(rows: list[int], count: int, expected: str) -> None:
         ("[bold]ü[/bold]", "[bold]ü[/bold]"),  # words stay words
     ],
 )
-def test_foreign_text_can_do_no_harm(text: str, expected: str) -> None:
+def test_foreign_text_is_safe_for_a_terminal(text: str, expected: str) -> None:
     assert one_line(text) == expected
 
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_foreign_text_is_one_printable_line(text: str) -> None:
-    told = one_line(text)
-    assert len(told.splitlines()) <= 1
-    assert "\x1b" not in told
-    told.encode()
+    shown = one_line(text)
+    assert len(shown.splitlines()) <= 1
+    assert "\x1b" not in shown
+    shown.encode()
 
 
 @given(st.integers(0, 999_990_000))

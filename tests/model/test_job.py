@@ -53,11 +53,11 @@ def test_nothing_is_guessed(given):
         ),
     ],
 )
-def test_a_fault_says_where_what_and_what_to_do(fault, line):
+def test_a_fault_has_position_message_and_advice(fault, line):
     assert str(fault) == line
 
 
-def test_an_error_tells_every_fault():
+def test_an_error_lists_all_faults():
     error = InputError([Fault(what="one"), Fault(what="two")])
     assert str(error) == "one\ntwo"
 

@@ -16,7 +16,7 @@ from pipeline.model.quota import Quota, parse_quota
         ("1000/min burst", Quota(1000, 60.0, is_burst=True)),
     ],
 )
-def test_quotas_as_people_write_them(text, expected):
+def test_quotas_are_parsed(text, expected):
     assert parse_quota(text) == expected
     assert parse_quota(str(expected)) == expected
 
@@ -24,6 +24,6 @@ def test_quotas_as_people_write_them(text, expected):
 @pytest.mark.parametrize(
     "text", ["", "20", "20/", "0/s", "1.5/s", "-1/s", "20/0s", "20/month", "20/sburst"]
 )
-def test_what_is_no_quota_says_what_is_expected(text):
+def test_an_invalid_quota_names_the_expected_form(text):
     with pytest.raises(ValueError, match="expected requests per time"):
         parse_quota(text)

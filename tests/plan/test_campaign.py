@@ -337,7 +337,7 @@ async def test_a_plan_goes_only_where_it_was_made_for(tmp_path):
 async def test_an_operation_cannot_be_given_to_a_plan(tmp_path):
     async with bench(tmp_path, missing="keep") as work:
         made = await work.plan(work.file("a.csv", limits(ids(2), 5)), COUPON)
-        with pytest.raises(UsageError, match="stand in it"):
+        with pytest.raises(UsageError, match="which contains operation and account"):
             await work.run(made.path, COUPON)
 
 

@@ -267,7 +267,7 @@ async def test_files_of_an_earlier_version_are_held_against_each_other(
             summary = await carry_out(reopen(stopped.run, config), RunEnvironment(environ=ENVIRON))
             assert summary.statuses[Status.UPDATED] == len(ROWS)
             return
-        with pytest.raises(DamagedError, match=f"row {row} asks for something else"):
+        with pytest.raises(DamagedError, match=f"row {row} is another job"):
             reopen(stopped.run, config)
         assert requests(vendor) == sent
 

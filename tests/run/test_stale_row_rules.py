@@ -10,7 +10,7 @@ from pipeline.run.stale_row_rules import (
     StaleRowDecision,
     Writes,
     covers,
-    fate_of,
+    decide_stale_row,
     overlap,
 )
 
@@ -116,7 +116,7 @@ def newer(row: int, writes: str = "*", effect: Effect = APPLIED) -> NewerRow:
 def test_what_becomes_of_an_older_row(
     writes: str, rows: list[NewerRow], fate: StaleRowDecision, by: int | None
 ) -> None:
-    found, other = fate_of(pointers(writes), rows)
+    found, other = decide_stale_row(pointers(writes), rows)
     assert (found, other and other.row) == (fate, by)
 
 
@@ -148,7 +148,7 @@ def test_what_becomes_of_a_row_that_was_sent_before(
     is_repeatable: bool,
     can_be_read: bool,
 ) -> None:
-    found, _ = fate_of(
+    found, _ = decide_stale_row(
         None, rows, before=before, is_repeatable=is_repeatable, can_be_read=can_be_read
     )
     assert found is fate

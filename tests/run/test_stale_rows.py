@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.jobs.entity_join import JoinedJob
 from pipeline.model import Status
 from pipeline.run.stale_row_rules import StaleRowDecision, Writes
-from pipeline.run.stale_rows import RowState, decide, places, read_stand
+from pipeline.run.stale_rows import RowState, decide, parse_state, positions
 
 SEQUENCES = {"mon": 1, "tue": 2, "wed": 3, "thu": 4}
 UPDATED, FAILED, UNKNOWN = Status.UPDATED, Status.FAILED, Status.UNKNOWN
@@ -79,7 +79,7 @@ MON_5 = ("mon", 5)
 def test_where_rows_stand_in_time(
     rows: list[JoinedJob], expected: list[tuple[int, int, int, int]]
 ) -> None:
-    assert [place for place, _ in places(rows, SEQUENCES)] == expected
+    assert [place for place, _ in positions(rows, SEQUENCES)] == expected
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,14 @@ def test_what_becomes_of_row_2_that_keeps_the_place_of_mondays_row_5(
     row = asking(2, since=MON_5)
     found = {each.job.row: each for each in decide([*rows, row], "thu", SEQUENCES)}
     by = found[2].by
-    assert (found[2].fate, by and by.run, by and by.row) == expected
+    assert (found[2].decision, by and by.run, by and by.row) == expected
 
 
 def test_a_row_that_is_not_sent_holds_nobody_up() -> None:
     rows = [asking(1, since=("mon", 6)), asking(2, since=MON_5), met("tue", 1, UPDATED)]
-    assert {each.fate for each in decide(rows, "thu", SEQUENCES)} == {StaleRowDecision.SUPERSEDED}
+    assert {each.decision for each in decide(rows, "thu", SEQUENCES)} == {
+        StaleRowDecision.SUPERSEDED
+    }
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_what_may_have_been_applied_is_repeated_only_where_it_can_be(
 ) -> None:
     rows = [met("mon", 5, UNKNOWN), asking(2, since=MON_5, is_repeatable=is_repeatable)]
     (found,) = decide(rows, "thu", SEQUENCES, readable)
-    assert (found.fate, found.is_in_doubt) == (fate, True)
+    assert (found.decision, found.is_in_doubt) == (fate, True)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_a_row_in_doubt_that_is_overtaken_is_not_called_failed(
 ) -> None:
     row = met("mon", 2, is_selected=True, **own)
     found = list(decide([row, other], "mon", {**SEQUENCES, "mon": 1}))
-    assert [(each.fate, each.is_in_doubt) for each in found] == [
+    assert [(each.decision, each.is_in_doubt) for each in found] == [
         (StaleRowDecision.OVERTAKEN, "is_claimed" in own)
     ]
 
@@ -185,7 +187,7 @@ def test_many_rows_of_one_entity_are_decided_in_one_pass() -> None:
     newer = [met("tue", row, UPDATED) for row in range(1, count)]
     older = [asking(row, since=("mon", row)) for row in range(1, count)]
     found = list(decide([*newer, *older], "thu", SEQUENCES))
-    assert {(each.fate, each.by and each.by.row) for each in found} == {
+    assert {(each.decision, each.by and each.by.row) for each in found} == {
         (StaleRowDecision.SUPERSEDED, count - 1)
     }
 
@@ -230,8 +232,12 @@ class History:
             key: row._replace(is_selected=key[0] == run and _stand(row).status is None)
             for key, row in self.rows.items()
         }
-        fates = {each.job.row: each.fate for each in decide([*asks.values()], run, self.sequences)}
-        order = {(each.run, each.row): at for at, each in places([*asks.values()], self.sequences)}
+        fates = {
+            each.job.row: each.decision for each in decide([*asks.values()], run, self.sequences)
+        }
+        order = {
+            (each.run, each.row): at for at, each in positions([*asks.values()], self.sequences)
+        }
         for row, fate in sorted(fates.items()):
             key = (run, row)
             if fate in {StaleRowDecision.SENT, StaleRowDecision.IN_DOUBT}:
@@ -255,7 +261,7 @@ class History:
 
 
 def _stand(row: JoinedJob) -> RowState:
-    return read_stand(row.state)
+    return parse_state(row.state)
 
 
 @st.composite

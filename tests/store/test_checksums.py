@@ -87,9 +87,7 @@ def check_all(path: Path, digest: str) -> None:
         pytest.param(lambda data: data + bytes(100), id="zeros behind it"),
     ],
 )
-def test_what_is_not_the_file_that_was_written_is_refused(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
+def test_a_changed_file_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     digest = written(path := tmp_path / "a.parquet")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedError):
@@ -98,7 +96,7 @@ def test_what_is_not_the_file_that_was_written_is_refused(
         everything(path)
 
 
-def test_another_whole_file_is_not_the_one_that_was_written(tmp_path: Path) -> None:
+def test_another_intact_file_is_refused(tmp_path: Path) -> None:
     digest = written(path := tmp_path / "a.parquet")
     other = written(tmp_path / "b.parquet", salt="another ")
     again = written(tmp_path / "c.parquet")
@@ -139,7 +137,7 @@ def test_a_file_of_an_earlier_version_carries_none_and_is_read(tmp_path: Path) -
         check_is(path, "ab")
 
 
-def test_what_was_written_anew_by_another_program_is_no_longer_ours(tmp_path: Path) -> None:
+def test_a_file_rewritten_by_another_program_has_no_checksums(tmp_path: Path) -> None:
     written(path := tmp_path / "a.parquet")
     frame = pl.read_parquet(path)
     frame.write_parquet(path, metadata={KEY: "1"})

@@ -99,13 +99,13 @@ def read(path: Path) -> tuple[list[int], list[int]]:
 
 
 def outcome(path: Path, commits: int) -> str:
-    """`whole` or `told`; anything else is a record that is silently less than it was."""
+    """`whole` or `noticed`; anything else is a record that is silently less than it was."""
     try:
         assert read(path) == (list(range(1, commits + 1)), [commits + 1])
     except LedgerError as error:
         assert "ledger.db" in str(error)  # noqa: PT017 - to be whole is fine as well
         assert "is damaged: " in str(error)  # noqa: PT017
-        return "told"
+        return "noticed"
     return "whole"
 
 
@@ -117,7 +117,7 @@ def offsets(path: Path) -> Iterator[int]:
         yield frame.at + FRAME_HEAD + number * 1009 % PAGE
 
 
-def test_a_flipped_byte_anywhere_in_the_log_is_told(tmp_path):
+def test_a_flipped_byte_anywhere_in_the_log_is_noticed(tmp_path):
     commits = 12
     path = killed(tmp_path, commits)
     assert sum(frame.is_last for frame in frames(path)) >= commits
@@ -127,11 +127,11 @@ def test_a_flipped_byte_anywhere_in_the_log_is_told(tmp_path):
         copy = copied(path, tmp_path / "copy")
         flip(log_of(copy), offset)
         left = log_of(copy).read_bytes()
-        assert outcome(copy, commits) == "told", offset
+        assert outcome(copy, commits) == "noticed", offset
         assert log_of(copy).read_bytes() == left  # nothing is lost that might be mended yet
 
 
-def test_a_flipped_byte_in_a_log_that_was_begun_anew_is_told_or_does_no_harm(tmp_path):
+def test_a_flipped_byte_in_a_restarted_log_is_noticed_or_harmless(tmp_path):
     commits = 40
     path = killed(tmp_path, commits, checkpoint=30)
     size = log_of(path).stat().st_size
@@ -141,11 +141,11 @@ def test_a_flipped_byte_in_a_log_that_was_begun_anew_is_told_or_does_no_harm(tmp
         copy = copied(path, tmp_path / "copy")
         flip(log_of(copy), offset)
         found.add(outcome(copy, commits))
-    assert found == {"told", "whole"}
+    assert found == {"noticed", "whole"}
 
 
 @pytest.mark.parametrize("place", ["head", "first frame", "first commit", "last commit"])
-def test_a_log_that_was_half_written_back_is_told(tmp_path, place):
+def test_a_partly_checkpointed_log_is_noticed(tmp_path, place):
     """The count stands in the first page, which is written back before the others."""
     commits = 12
     path = killed(tmp_path, commits)
@@ -156,11 +156,11 @@ def test_a_log_that_was_half_written_back_is_told(tmp_path, place):
         file.write(log[first.at + FRAME_HEAD :][:PAGE])
     ends = [frame.at for frame in found if frame.is_last]
     flip(log_of(path), {"head": 3, "first frame": 60}.get(place, ends[0 if "f" in place else -1]))
-    assert outcome(path, commits) == "told"
+    assert outcome(path, commits) == "noticed"
 
 
 @pytest.mark.parametrize(
-    ("lose", "told"),
+    ("lose", "noticed"),
     [
         (lambda log: log.unlink(), r"ledger\.db is damaged: it ends at commit \d, and commit"),
         (lambda log: log.write_bytes(b""), r"ledger\.db is damaged"),
@@ -170,14 +170,14 @@ def test_a_log_that_was_half_written_back_is_told(tmp_path, place):
         (lambda log: flip(log.with_name("ledger.db-mark"), 2), "the mark beside it is not what"),
     ],
 )
-def test_what_is_damaged_is_named(tmp_path, lose: Callable[[Path], None], told: str):
+def test_the_damaged_file_is_named(tmp_path, lose: Callable[[Path], None], noticed: str):
     path = killed(tmp_path, 12)
     lose(log_of(path))
-    with pytest.raises(LedgerError, match=told):
+    with pytest.raises(LedgerError, match=noticed):
         RunLedger(path)
 
 
-def test_a_torn_commit_is_none_and_the_record_opens(tmp_path):
+def test_a_record_with_a_torn_commit_opens_without_it(tmp_path):
     """Its process was killed, or the power went, before it returned: any part may be there."""
     path = killed(tmp_path, 12)
     before = copied(path, tmp_path / "before")
@@ -217,7 +217,7 @@ def test_a_torn_first_commit_opens(tmp_path):
         assert read(copy) == ([1], [])
 
 
-def test_an_older_mark_is_no_reproach(tmp_path):
+def test_an_older_mark_is_accepted(tmp_path):
     """After loss of power the mark may be as it was some time before."""
     path = killed(tmp_path, 5)
     early = path.with_name("ledger.db-mark").read_bytes()
@@ -239,10 +239,10 @@ def test_a_record_without_a_mark_is_read_and_gets_one(tmp_path):
         ledger.record([], [RowResult(4, "o", "shop", Status.UPDATED)])
         copy = copied(path, tmp_path / "copy")
     flip(log_of(copy), frames(copy)[-1].at + 700)
-    assert outcome(copy, 4) == "told"
+    assert outcome(copy, 4) == "noticed"
 
 
-def test_a_mark_that_cannot_be_written_takes_nothing_from_the_record(tmp_path):
+def test_a_commit_succeeds_if_its_mark_cannot_be_written(tmp_path):
     path = tmp_path / "ledger.db"
     with RunLedger.create(path) as ledger:
         ledger._database._mark._file.close()
@@ -271,7 +271,7 @@ START = datetime(2026, 5, 1, tzinfo=UTC)
 A_RUN = Run(name="", source="a.csv", sha256="ab", rows=3, started=START)
 
 
-def test_a_flipped_byte_in_the_log_of_the_registry_is_told(tmp_path):
+def test_a_flipped_byte_in_the_log_of_the_registry_is_noticed(tmp_path):
     path = tmp_path / "ledger.db"
     with Runs(path) as runs:
         for number in range(5):

@@ -86,7 +86,7 @@ def test_a_result_comes_back_as_it_was(tmp_path_factory, each):
         assert list(ledger.results(each.row, each.row)) == [each]
 
 
-def test_what_is_claimed_stays_so_until_its_result(ledger):
+def test_a_claim_lasts_until_the_result(ledger):
     ledger.record([3, 1, 2], [])
     assert list(ledger.claimed()) == [1, 2, 3]
     ledger.record([4], [result(2)])
@@ -97,7 +97,7 @@ def test_what_is_claimed_stays_so_until_its_result(ledger):
     assert list(ledger.claimed()) == [1, 3, 4]
 
 
-def test_a_claim_can_be_taken_back_and_made_again(ledger):
+def test_a_claim_can_be_released_and_repeated(ledger):
     ledger.record([1, 2], [])
     ledger.release([2, 7])
     assert list(ledger.claimed()) == [1]
@@ -115,7 +115,7 @@ def test_a_claim_can_be_taken_back_and_made_again(ledger):
         ([9, 2], [result(7)], 2),  # would be sent again
     ],
 )
-def test_what_ended_stays_as_it_ended(ledger, claims, results, row):
+def test_a_result_is_final(ledger, claims, results, row):
     ledger.record([1], [result(2), result(3)])
     with pytest.raises(LedgerError, match=f"^row {row} "):
         ledger.record(claims, results)
@@ -199,7 +199,7 @@ def test_latency_bounds_rise_evenly_and_reach_beyond_the_timeouts():
     assert all(1.35 < ratio < 1.45 for ratio in ratios)
 
 
-def test_of_a_leg_the_last_word_counts(ledger):
+def test_a_leg_replaces_its_earlier_entry(ledger):
     first = Leg(1, "shop", began_at_s=10.0, last_at_s=11.0, requests=5)
     other = Leg(1, "journey", began_at_s=10.0, last_at_s=11.0, requests=2, retries=1)
     ledger.sample([], [first, other])

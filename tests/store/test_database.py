@@ -28,7 +28,7 @@ def fill(path: Path, *migrations: str) -> None:
     Database(path, migrations, may_be_empty=True).close()
 
 
-def test_an_older_file_is_brought_up_to_date(path):
+def test_an_older_file_is_migrated(path):
     fill(path, FIRST)
     database = Database(path, [FIRST, SECOND])
     assert database.rows("SELECT * FROM offers") == [(1, "a;b", 10)]
@@ -57,7 +57,7 @@ def test_a_newer_ledger_of_a_run_is_refused(tmp_path):
         RunLedger(path)
 
 
-def test_half_a_migration_is_none(path):
+def test_a_failed_migration_changes_nothing(path):
     fill(path, FIRST)
     with pytest.raises(LedgerError, match="no such table: nowhere"):
         Database(path, [FIRST, SECOND, "DELETE FROM offers; DELETE FROM nowhere;"])
@@ -66,7 +66,7 @@ def test_half_a_migration_is_none(path):
     older.close()
 
 
-def test_an_error_inside_takes_everything_back(path):
+def test_an_error_inside_rolls_back(path):
     fill(path, FIRST)
     database = Database(path, [FIRST])
     with suppress(KeyboardInterrupt), database.commit() as connection:
@@ -78,7 +78,7 @@ def test_an_error_inside_takes_everything_back(path):
     database.close()
 
 
-def test_a_busy_file_is_waited_for_and_then_told(path):
+def test_a_busy_file_is_reported_after_a_wait(path):
     fill(path, FIRST)
     first, second = Database(path, [FIRST]), Database(path, [FIRST], wait_s=0.05)
     with (
@@ -95,7 +95,7 @@ def test_a_busy_file_is_waited_for_and_then_told(path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "is_damage"),
+    ("code", "message", "is_damage"),
     [
         ("SQLITE_FULL", "the disk is full", False),
         ("SQLITE_IOERR_WRITE", "the disk refuses", False),  # EIO, EDQUOT, EFBIG
@@ -113,20 +113,20 @@ def test_a_busy_file_is_waited_for_and_then_told(path):
         ("", "is damaged", True),  # Python could not read a text
     ],
 )
-def test_troubles_are_told_in_words(code, told, is_damage):
+def test_result_codes_give_clear_errors(code, message, is_damage):
     error = error_for(Path("runs/ledger.db"), code, "words of SQLite")
-    assert told in str(error)
+    assert message in str(error)
     assert str(error).startswith("runs/ledger.db ")
     assert "words of SQLite" in str(error)
     assert isinstance(error, LedgerError) == is_damage
 
 
-def test_a_folder_instead_of_a_file_is_told_in_words(tmp_path):
+def test_a_folder_instead_of_a_file_gives_a_clear_error(tmp_path):
     with pytest.raises(RunAborted, match=r"Is a directory$"):
         Database(tmp_path, [FIRST])
 
 
-def test_a_mistake_of_ours_is_not_taken_for_trouble(path):
+def test_an_error_in_our_code_is_not_converted(path):
     fill(path, FIRST)
     database = Database(path, [FIRST])
     database.close()

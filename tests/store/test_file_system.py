@@ -46,7 +46,7 @@ def test_a_network_file_system_is_known_by_its_mount(path, kind):
     assert network_file_system(MACHINE, PurePosixPath(path)) == kind
 
 
-def test_no_table_no_decision():
+def test_an_empty_mount_table_decides_nothing():
     assert network_file_system("", PurePosixPath("/srv")) is None
 
 

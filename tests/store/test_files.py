@@ -24,7 +24,7 @@ except OSError as error:
 """
 
 
-def test_the_new_content_is_there_and_nothing_beside_it(tmp_path):
+def test_a_file_is_replaced_and_no_other_is_left(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old, and longer than what comes")
     atomic_write(path, b"new")
@@ -47,7 +47,7 @@ def test_only_its_owner_may_read_it(tmp_path, before):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_whoever_has_the_old_file_open_reads_that_one_whole(tmp_path):
+def test_an_open_old_file_can_still_be_read(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"old")
     with path.open("rb") as reader:
@@ -55,7 +55,7 @@ def test_whoever_has_the_old_file_open_reads_that_one_whole(tmp_path):
         assert reader.read() == b"old"
 
 
-def test_a_link_where_it_is_written_first_is_not_followed(tmp_path):
+def test_a_link_at_the_temporary_name_is_not_followed(tmp_path):
     path, victim = tmp_path / "a.json", tmp_path / "victim"
     victim.write_text("precious")
     aside(path).symlink_to(victim)
@@ -122,7 +122,7 @@ def test_the_content_is_on_the_disk_before_the_name_and_the_name_in_the_end(tmp_
     assert calls == ["sync .a.json.part, 5", "rename .a.json.part to a.json", "sync run, folder"]
 
 
-def test_each_of_two_writers_may_have_its_own_place(tmp_path, calls):
+def test_writers_may_have_their_own_temporary_names(tmp_path, calls):
     folder = tmp_path / "run"
     folder.mkdir()
     atomic_write(folder / "a.json", b"", part=folder / "a.json.7")

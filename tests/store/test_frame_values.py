@@ -21,7 +21,7 @@ def moments(unit: str, zone: str | None, *counts: int | None) -> list[Any]:
 
 @pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "America/New_York"])
-def test_infinity_is_no_moment(unit: str, zone: str | None) -> None:
+def test_infinity_is_outside_the_calendar(unit: str, zone: str | None) -> None:
     found = moments(unit, zone, MOST, -MOST, -MOST - 1, None)
     assert found == [*map(BeyondCalendar, ["infinity", "-infinity", "-infinity"]), None]
 
@@ -37,13 +37,13 @@ def test_the_last_second_of_the_calendar_is_held(unit: str, zone: str | None) ->
     assert after == BeyondCalendar(f"{END_S * per_s} {unit} since 1970")
 
 
-def test_a_moment_keeps_its_zone_whatever_stands_beside_it() -> None:
+def test_a_time_keeps_its_zone_beside_other_values() -> None:
     beside, _ = moments("us", "Europe/Berlin", 0, MOST)
     assert beside == datetime(1970, 1, 1, 1, tzinfo=BERLIN)
     assert beside.utcoffset() == timedelta(hours=1)
 
 
-def test_a_day_outside_the_calendar_is_none() -> None:
+def test_a_day_outside_the_calendar_becomes_a_stand_in() -> None:
     days = pl.Series([2**31 - 1, -(2**31), 2_932_896, 2_932_897, None], dtype=pl.Int32)
     assert column_values(days.cast(pl.Date)) == [
         *(BeyondCalendar("infinity"), BeyondCalendar("-infinity")),
@@ -61,7 +61,7 @@ def test_infinity_inside_of_a_list_or_a_struct_is_found() -> None:
     assert column_values(nested)[1:] == [BeyondCalendar("infinity"), [], None]
 
 
-def test_text_longer_than_a_cell_is_not_handed_out() -> None:
+def test_text_longer_than_a_cell_becomes_a_stand_in() -> None:
     texts = ["x" * MAX_CELL_BYTES, "y" * (MAX_CELL_BYTES + 1), "", None]
     found = column_values(pl.Series(texts))
     assert found == [texts[0], TooLong("y" * 80), "", None]

@@ -43,7 +43,7 @@ def test_locks_of_two_files_are_two(tmp_path):
         assert second.acquire(wait=False)
 
 
-def test_who_holds_it_stands_in_the_file(tmp_path):
+def test_the_file_names_the_holder(tmp_path):
     path = tmp_path / "shop.lock"
     with Lock(path, command="pipeline run coupons.csv") as lock:
         assert lock.holder() is None
@@ -57,7 +57,7 @@ def test_who_holds_it_stands_in_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"[]", b'{"pid": 1}', b"\xff"])
-def test_a_file_that_names_nobody_is_no_obstacle(tmp_path, content):
+def test_a_file_without_a_holder_can_be_locked(tmp_path, content):
     path = tmp_path / "shop.lock"
     path.write_bytes(content)
     with Lock(path) as lock:
@@ -102,6 +102,6 @@ def test_a_lock_can_be_waited_for(tmp_path):
     waiting.release()
 
 
-def test_a_place_that_cannot_be_written_is_told_in_words(tmp_path):
+def test_a_place_that_cannot_be_written_gives_a_clear_error(tmp_path):
     with pytest.raises(RunAborted, match=r"shop\.lock cannot be used: No such file or directory$"):
         Lock(Path(tmp_path / "nowhere" / "shop.lock")).acquire(wait=False)

@@ -1,4 +1,4 @@
-"""The file of one run: what survives, who can read it, and how its troubles are told."""
+"""The file of one run: what survives, who can read it, and its error messages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ for batch in range(int(sys.argv[2]), 1_000_000):
 """
 
 
-def test_what_was_acknowledged_survives_a_kill(tmp_path):
+def test_acknowledged_records_survive_a_kill(tmp_path):
     path = tmp_path / "ledger.db"
     RunLedger.create(path).close()
     commits = 0
@@ -120,7 +120,7 @@ def test_it_serves_any_thread(tmp_path):
 # A disk that refuses
 
 
-def test_after_a_refusal_of_the_disk_the_record_goes_on(tmp_path):
+def test_the_ledger_works_again_after_a_disk_error(tmp_path):
     path = tmp_path / "ledger.db"
     with RunLedger.create(path) as ledger:
         ledger.record([1, 2], [])
@@ -151,7 +151,7 @@ def test_a_flipped_bit_in_a_result_is_named(tmp_path):
         RunLedger(path)
 
 
-def test_what_changes_under_an_open_ledger_is_noticed_as_well(tmp_path):
+def test_changes_under_an_open_ledger_are_noticed(tmp_path):
     with RunLedger(ended(tmp_path / "ledger.db", range(1, 9))) as ledger:
         ledger._database._connection.execute("UPDATE results SET status = 'failed' WHERE row = 3")
         with pytest.raises(LedgerError, match="row 3 is not what was written"):
@@ -159,7 +159,7 @@ def test_what_changes_under_an_open_ledger_is_noticed_as_well(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("UPDATE results SET row = 500 WHERE row = 5", "row 500"),  # another row's result
         ("UPDATE results SET record = 5 WHERE row = 5", "row 5"),
@@ -169,13 +169,13 @@ def test_what_changes_under_an_open_ledger_is_noticed_as_well(tmp_path):
         ("UPDATE claims SET row = 11", "the claim of row 11"),  # would free row 10
     ],
 )
-def test_a_value_that_was_changed_is_noticed_on_opening(tmp_path, change, told):
+def test_a_value_that_was_changed_is_noticed_on_opening(tmp_path, change, message):
     path = ended(tmp_path / "ledger.db", range(1, 10))
     database = sqlite3.connect(path)
     database.execute(change)
     database.commit()
     database.close()
-    with pytest.raises(LedgerError, match=told):
+    with pytest.raises(LedgerError, match=message):
         RunLedger(path)
 
 
@@ -189,7 +189,7 @@ def test_a_value_that_was_changed_is_noticed_on_opening(tmp_path, change, told):
         "UPDATE exchanges SET row = 7",
     ],
 )
-def test_an_exchange_that_was_changed_is_told(tmp_path, change):
+def test_a_changed_exchange_is_noticed(tmp_path, change):
     with RunLedger.create(tmp_path / "ledger.db") as ledger:
         ledger.record([], [result(2)], [EXCHANGE])
         ledger._database._connection.execute(change)
@@ -197,7 +197,7 @@ def test_an_exchange_that_was_changed_is_told(tmp_path, change):
             list(ledger.exchanges())
 
 
-def test_a_sample_that_was_changed_is_told(tmp_path):
+def test_a_changed_sample_is_noticed(tmp_path):
     with RunLedger.create(tmp_path / "ledger.db") as ledger:
         ledger.sample([Sample("shop", 1.0, 1.0, 1, 1, 1)])
         ledger._database._connection.execute("UPDATE samples SET latencies = '7'")
@@ -206,7 +206,7 @@ def test_a_sample_that_was_changed_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cut", "told"),
+    ("cut", "message"),
     [
         (lambda content: content[:-4096], "malformed"),  # the last page is gone
         (lambda content: b"\0" * 4096 + content[4096:], "not a database"),
@@ -221,10 +221,10 @@ def test_a_sample_that_was_changed_is_told(tmp_path):
         (lambda _content: b"", "it ends at commit 0"),  # never mistaken for a new one
     ],
 )
-def test_a_file_that_is_no_ledger_is_told_in_words(tmp_path, cut, told):
+def test_a_file_that_is_no_ledger_gives_a_clear_error(tmp_path, cut, message):
     path = ended(tmp_path / "ledger.db", range(1, 2000))
     path.write_bytes(cut(path.read_bytes()))
-    with pytest.raises(LedgerError, match=told):
+    with pytest.raises(LedgerError, match=message):
         RunLedger(path)
 
 
@@ -236,13 +236,13 @@ def test_an_empty_file_is_never_mistaken_for_a_new_one(tmp_path):
         RunLedger(path)
 
 
-def test_a_ledger_that_is_not_there_is_not_made(tmp_path):
+def test_a_missing_ledger_is_not_created(tmp_path):
     with pytest.raises(RunAborted, match="No such file"):
         RunLedger(tmp_path / "ledger.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_ledger_that_is_there_is_not_made_anew(tmp_path):
+def test_an_existing_ledger_is_not_created_again(tmp_path):
     path = ended(tmp_path / "ledger.db", range(1, 3))
     with pytest.raises(RunAborted, match="File exists"):
         RunLedger.create(path)

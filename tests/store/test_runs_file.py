@@ -62,7 +62,7 @@ def test_a_run_comes_back_as_it_was(path):
     assert {each.name for each in path.parent.iterdir()} == {"ledger.db", "ledger.db-mark"}
 
 
-def test_a_place_in_time_is_never_given_twice(runs):
+def test_a_sequence_is_never_reused(runs):
     assert [runs.add(run(name)).sequence for name in ("a", "b", "c")] == [1, 2, 3]
     runs.forget("c")
     runs.forget("never there")
@@ -70,7 +70,7 @@ def test_a_place_in_time_is_never_given_twice(runs):
     assert runs.add(run("d")).sequence == 4
 
 
-def test_a_run_moves_on_and_keeps_what_is_not_said(runs):
+def test_a_change_of_state_keeps_the_other_fields(runs):
     added = runs.add(run("a", accounts={"shop": "f1"}))
     assert runs.change_state("a", "sending") == replace(added, state="sending")
     ended = START + timedelta(minutes=1)
@@ -138,7 +138,7 @@ with Runs(Path(sys.argv[1])) as runs:
 """
 
 
-def test_processes_that_add_at_once_get_places_of_their_own(path):
+def test_concurrent_processes_get_different_sequences(path):
     children = [
         subprocess.Popen(
             [sys.executable, "-c", ADD, str(path), str(each)],
@@ -162,7 +162,7 @@ def test_processes_that_add_at_once_get_places_of_their_own(path):
         assert len(runs.departures("shop")) == 60
 
 
-def test_one_process_waits_for_another_only_so_long(path):
+def test_the_wait_for_another_process_is_limited(path):
     with Runs(path) as first, Runs(path, wait_s=0.05) as second:
         with first._database.commit(), pytest.raises(RunAborted, match="another process is busy"):
             second.add(run("a"))
@@ -225,7 +225,7 @@ def test_numbers_of_departures_rise_also_after_all_were_dropped(runs):
     assert times(runs, "shop", after=known) == [(99.0,)]
 
 
-def test_a_file_of_the_first_format_keeps_what_left(path):
+def test_a_file_of_the_first_format_keeps_its_departures(path):
     connection = sqlite3.connect(path)
     connection.executescript(_FORMAT_1 + "PRAGMA user_version = 1;")
     connection.execute("INSERT INTO departures VALUES (7, 'shop', 2.0, x'0000000000000040')")
@@ -274,7 +274,7 @@ def test_a_pause_of_an_earlier_version_has_no_origin(path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ('UPDATE runs SET accounts = \'{"shop": "f9"}\'', "run 1 is not what was written"),
         ("UPDATE runs SET sequence = 7", "run 7 is not what was written"),
@@ -282,14 +282,14 @@ def test_a_pause_of_an_earlier_version_has_no_origin(path):
         ("UPDATE runs SET counts = x'ff'", "run 1 is not what was written"),
     ],
 )
-def test_a_run_that_was_changed_is_noticed(path, change, told):
+def test_a_run_that_was_changed_is_noticed(path, change, message):
     with Runs(path) as runs:
         runs.add(run("a", accounts={"shop": "f1"}))
     database = sqlite3.connect(path)
     database.execute(change)
     database.commit()
     database.close()
-    with Runs(path) as runs, pytest.raises(LedgerError, match=told):
+    with Runs(path) as runs, pytest.raises(LedgerError, match=message):
         runs.all()
 
 
@@ -309,7 +309,7 @@ def test_half_a_send_time_is_noticed(runs):
         runs.departures("shop")
 
 
-def test_a_file_that_is_no_ledger_is_told_in_words(path):
+def test_a_file_that_is_no_ledger_gives_a_clear_error(path):
     path.write_bytes(b"name,state\n" * 1000)
     with pytest.raises(LedgerError, match=r"ledger\.db is damaged: file is not a database"):
         Runs(path)
@@ -365,7 +365,7 @@ def test_pages_are_compared_again_after_a_while_and_where_the_file_is_another_on
         Runs(path, checks=checks)
 
 
-def test_runs_are_found_by_when_they_ended_and_by_their_place(runs):
+def test_runs_are_found_by_end_and_by_sequence(runs):
     hour = timedelta(hours=1)
     runs.add(run("ended", started=START, ended=START + 3 * hour))
     runs.add(run("killed", started=START + hour))

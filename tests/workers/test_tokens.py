@@ -456,12 +456,15 @@ async def test_when_the_one_that_asks_is_cancelled_the_next_one_asks():
         (reply(403), "HTTP 403"),
         (reply(404), "HTTP 404"),
         (reply(302, "Location: https://login.example/"), "HTTP 302 Found to"),
-        (reply(204), "HTTP 204, a reply without an access token"),
-        (reply(200, body=b"{}"), "HTTP 200, a reply without an access token"),
+        (reply(204), "HTTP 204, a reply without a usable access token"),
+        (reply(200, body=b"{}"), "HTTP 200, a reply without a usable access token"),
         (reply(200, body=b"<html>log in</html>"), "a page of HTML or XML without"),
-        (reply(200, body=b'{"access_token": ""}'), "without an access token"),
-        (reply(200, body=b'{"access_token": "a\\r\\nX-Evil: 1"}'), "without an access token"),
-        (reply(200, body=b'{"access_token": "t"' + b" " * 1_100_000 + b"}"), "without an access"),
+        (reply(200, body=b'{"access_token": ""}'), "without a usable access token"),
+        (reply(200, body=b'{"access_token": "a\\r\\nX-Evil: 1"}'), "without a usable access token"),
+        (
+            reply(200, body=b'{"access_token": "t"' + b" " * 1_100_000 + b"}"),
+            "without a usable access",
+        ),
     ],
 )
 async def test_credentials_that_are_refused_are_tried_once(said, words):

@@ -207,7 +207,7 @@ def _error(reason: str) -> ssl.SSLError:
         (_error("TLSV1_ALERT_UNKNOWN_CA"), True, "Set client_cert"),
         (_error("UNEXPECTED_EOF_WHILE_READING"), False, "broke off"),  # it may be restarting
         (ConnectionResetError(104, "Connection reset by peer"), False, "Connection reset by peer"),
-        (ConnectionResetError(), False, "no word from it"),
+        (ConnectionResetError(), False, "no reason given"),
     ],
 )
 def test_a_failed_handshake_says_what_to_do(error, is_permanent, words):

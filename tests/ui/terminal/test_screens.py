@@ -115,7 +115,7 @@ def test_the_closing_page_at_80_columns() -> None:
         "",
         "  updated   24  success.csv  the vendor confirmed it",
         "  invalid    3  errors.csv   never became a job; nothing was sent",
-        "  rejected   2  errors.csv   the vendor said no",
+        "  rejected   2  errors.csv   the vendor refused it",
         "  unknown    1  errors.csv   may have been applied: ask the vendor",
         "",
         "  stopped  shop: 20 refusals in a row with code [0401]: is `project_id` right?",

@@ -1,4 +1,4 @@
-"""A field whose members' columns bear bare names: what is given, in the order of the columns."""
+"""Spread fields: columns named after a member only, and the values in column order."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_header_names_a_member(header: str, key: str, given_settings: dict[str
         (("status", "remov"), {}, "expected one of gift_id"),  # a pattern is no name to rename to
         (("status", "State"), {"rename": {"State": "status"}}, "status is given twice"),
         (("/a", "b"), {"rename": {"b": "/a"}}, "/a is given twice: '/a' and 'b'"),
-        (("status",), {"rename": {"b": "changes"}}, "a field that there is not"),
+        (("status",), {"rename": {"b": "changes"}}, "an unknown field"),
         (("status",), {"empty_is_null": ("status",)}, "a field that cannot be null"),
         (
             ("etag",),
@@ -162,8 +162,8 @@ def test_a_wrong_header_says_what_to_do(
 ) -> None:
     with pytest.raises(InputError) as caught:
         keys("gift_id", *headers, **given_settings)
-    told = [str(fault) for fault in caught.value.faults]
-    assert any(said in fault for fault in told), told
+    messages = [str(fault) for fault in caught.value.faults]
+    assert any(said in fault for fault in messages), messages
 
 
 def test_of_two_patterns_the_longer_one_fits() -> None:
@@ -194,9 +194,7 @@ def test_a_field_that_need_not_be_given_needs_no_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("row", [{}, {"status": ""}, {"status": "on"}])
-def test_what_the_job_says_of_the_whole_field_names_no_column(
-    tmp_path: Path, row: dict[str, str]
-) -> None:
+def test_a_fault_of_the_whole_field_names_no_column(tmp_path: Path, row: dict[str, str]) -> None:
     found = bound(tmp_path, [{"gift_id": "g", **row}], operation="acme.vow")
     assert found.errors == {1: "line 2: not accepted; expected a vow"}
 
@@ -220,7 +218,7 @@ ROW = {"gift_id": "g", "etag": "", "/b": "2", "status": "on", "remove:/c": "", "
         ({"limits.most": ""}, {"/b": "2", "status": "on", "/a": "1"}),
     ],
 )  # fmt: skip
-def test_what_a_row_gives_is_what_the_job_holds(
+def test_the_job_has_the_values_of_its_row(
     tmp_path: Path, changes: dict[str, str], expected: dict[str, Any]
 ) -> None:
     found = bound(tmp_path, [{**ROW, **changes}])
@@ -258,7 +256,7 @@ def test_a_wrong_cell_names_its_column(tmp_path: Path, changes: dict[str, str], 
     assert " | " not in error  # once, and nothing that follows from it
 
 
-def test_every_fault_of_a_row_is_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_of_a_row_are_reported(tmp_path: Path) -> None:
     row = {**ROW, "status": "null", "remove:/c": "false", "/flags/on": "maybe"}
     (error,) = bound(tmp_path, [row]).errors.values()
     for column in ("status", "remove:/c", "/flags/on"):
@@ -289,9 +287,9 @@ def test_given_cells_become_members_in_column_order(
     for number, row in enumerate(rows, 1):
         wanted = [(name, row[name]) for name in columns if _is_given(name, row[name])]
         if wanted and all(READS[name](cell) for name, cell in wanted):
-            told = found.jobs[number]["changes"]
-            assert list(told) == [name for name, _ in wanted]
-            assert [str(value).strip().lower() for value in told.values()] == [
+            changes = found.jobs[number]["changes"]
+            assert list(changes) == [name for name, _ in wanted]
+            assert [str(value).strip().lower() for value in changes.values()] == [
                 cell.strip() for _, cell in wanted
             ]
         else:

@@ -30,7 +30,7 @@ _WORDS: Final = {
 }
 
 
-def wrong(text: str) -> PydanticCustomError:
+def value_error(text: str) -> PydanticCustomError:
     """A validation error with this message."""
     return PydanticCustomError("value", text)
 
@@ -48,10 +48,10 @@ def number(value: Any) -> int | float:
         return value
     if type(value) is float and math.isfinite(value):
         return value
-    raise wrong("expected a number of at most 64 bits")
+    raise value_error("expected a number of at most 64 bits")
 
 
-def plainly(
+def plain_errors(
     value: Any, inner: ValidatorFunctionWrapHandler, *, no_places: Collection[str] = ()
 ) -> Any:
     """Validate `value` with `inner`, and replace its messages by plain ones with the position.
@@ -72,7 +72,7 @@ def _plain_detail(detail: ErrorDetails, no_places: Collection[str]) -> InitError
     text = template.format_map(detail.get("ctx", {})) if template else detail["msg"]
     steps = tuple(step for step in detail["loc"] if step not in no_places)
     place = ", ".join(f"item {step + 1}" if isinstance(step, int) else step for step in steps)
-    message = wrong(f"{text} ({place})" if place else text)
+    message = value_error(f"{text} ({place})" if place else text)
     return InitErrorDetails(type=message, loc=steps, input=detail["input"])
 
 
@@ -82,7 +82,7 @@ def matching(pattern: str, expected: str, flags: int = re.ASCII) -> AfterValidat
 
     def check(text: str) -> str:
         if found(text) is None:
-            raise wrong(f"expected {expected}")
+            raise value_error(f"expected {expected}")
         return text
 
     return AfterValidator(check)
