@@ -114,8 +114,8 @@ def test_reads_before_rows_count_in_the_estimate_and_runs_say_what_they_are(
     assert (done.code, json.loads(done.out)["requests"]) == (0, 60)
     assert typed(shop, "run", "--simulate", "--yes", "inputs/xsolla.coupon/next.csv").code == 0
     listed = shown(typed(shop, "runs").out)
-    assert "xsolla.coupon through shop; of a plan" in listed
-    assert "xsolla.coupon through shop; rehearsal: no vendor was contacted" in listed
+    assert "xsolla.coupon via shop; from a plan" in listed
+    assert "xsolla.coupon via shop; simulated: no vendor was contacted" in listed
 
 
 def test_of_a_short_run_no_share_of_the_quota_is_told(shop: Path, vendor: Simulator) -> None:
