@@ -399,6 +399,35 @@ def test_a_folder_says_what_belongs_there_and_what_does_not(path: Path) -> None:
     assert "\nNot here: " in others, f"{path.parent}: add a paragraph 'Not here: ...'"
 
 
+@pytest.mark.parametrize("folder", ["tests", "tools"])
+def test_what_is_imported_from_the_package_is_there(folder: str) -> None:
+    """A name that was changed in the package was changed in its tests, too."""
+    missing = [
+        f"{path.relative_to(ROOT.parent)}:{node.lineno} {node.module}.{alias.name}"
+        for path in sorted((ROOT.parent / folder).rglob("*.py"))
+        for node in ast.walk(_tree(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == ROOT.name
+        for alias in node.names
+        if not _has(node.module or "", alias.name)
+    ]
+    assert missing == []
+
+
+def _has(module: str, name: str) -> bool:
+    place = ROOT.parent.joinpath(*module.split("."))
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    if not file.exists():
+        return False
+    nodes = list(ast.walk(_tree(file)))
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom | ast.Import)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    assigned = {
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    found = {*_defined(_tree(file)), *imported, *assigned}
+    return name in found or _is_module(f"{module}.{name}", ROOT)
+
+
 def test_no_two_classes_have_the_same_name() -> None:
     names = Counter(
         node.name

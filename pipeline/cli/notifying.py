@@ -1,4 +1,4 @@
-"""How a command tells of what it does, beside what a person sees."""
+"""Log, webhook and metrics of a command."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pipeline.run.baseline import last_ends
 
 
 @contextmanager
-def telling(
+def command_notifier(
     config: Config,
     *,
     log: str | None = None,
     log_level: Level | None = None,
     metrics_file: Path | None = None,
 ) -> Iterator[Notifier]:
-    """Log, webhook and metrics as the configuration wants them, or as the command does."""
+    """Open the notifier; the command's options override the configuration."""
     with open_teller(
         config,
         os.environ,

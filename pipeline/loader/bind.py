@@ -73,13 +73,13 @@ class ClearedField:
 class Bound:
     """The result of binding a file.
 
-    jobs          jobs files by account; only accounts that have any
-    rows          rows of the snapshot: jobs and invalid rows
-    faults        faults of the invalid rows, most frequent kind first
-    cleared       most frequent first
-    irreversible  number of jobs that cannot be undone, by operation; only operations that have any
-    keeps         operations whose jobs keep the vendor's values of fields that they leave out
-    has_befores   True if the jobs come from a plan, with the previous states of their entities
+    jobs                 jobs files by account; only accounts that have any
+    rows                 rows of the snapshot: jobs and invalid rows
+    faults               faults of the invalid rows, most frequent kind first
+    cleared              most frequent first
+    irreversible         number of jobs that cannot be undone, by operation that has any
+    keeps                operations whose jobs keep the values of fields that they leave out
+    has_previous_states  True if the jobs come from a plan
     """
 
     jobs: Mapping[str, JobsFile]
@@ -90,7 +90,7 @@ class Bound:
     cleared: tuple[ClearedField, ...] = ()
     irreversible: Mapping[str, int] = field(default_factory=dict)
     keeps: tuple[str, ...] = ()
-    has_befores: bool = False
+    has_previous_states: bool = False
 
     @property
     def repeated(self) -> int:
@@ -130,8 +130,7 @@ def bind(
     file = str(snapshot.source)
     with panics_as_input_errors(file):
         _check_arguments(file, operation, folder_operation, operations, account=(account, accounts))
-        named = operation or folder_operation
-        found, routing = _routing(snapshot, named, operations, inputs)
+        found, routing = _routing(snapshot, operation or folder_operation, operations, inputs)
         if not found:
             return Bound(jobs={}, rows=0, invalid=0)
         chosen = [operations[name] for name in found]
@@ -147,9 +146,10 @@ def bind(
         if not routing.headers and (faults := router.route(RoutingCells()).faults):
             raise InputError(replace(fault, file=file) for fault in faults)
         has_origins = {RUN, ROW}.issubset(snapshot.columns) and not force_order
-        return _bind_rows(
-            snapshot,
-            folder,
+        new_binder = partial(
+            _Binder,
+            file=file,
+            folder=folder,
             readers=readers,
             accounts=accounts,
             routes=_Routes(router, routing),
@@ -157,6 +157,7 @@ def bind(
             allow_irreversible=allow_irreversible,
             emit=emit,
         )
+        return _bind_rows(snapshot.path, new_binder)
 
 
 class _Routes:
@@ -383,30 +384,10 @@ class _Binder:
         )
 
 
-def _bind_rows(
-    snapshot: Snapshot,
-    folder: Path,
-    *,
-    readers: Mapping[str, RowReader],
-    accounts: Mapping[str, Account],
-    routes: _Routes,
-    origins: OriginReader | None,
-    allow_irreversible: bool,
-    emit: Emit,
-) -> Bound:
+def _bind_rows(path: Path, new_binder: Callable[..., _Binder]) -> Bound:
     with ExitStack() as stack:
-        binder = _Binder(
-            file=str(snapshot.source),
-            folder=folder,
-            readers=readers,
-            accounts=accounts,
-            routes=routes,
-            origins=origins,
-            allow_irreversible=allow_irreversible,
-            emit=emit,
-            stack=stack,
-        )
-        for frame in read_frames(snapshot.path):
+        binder = new_binder(stack=stack)
+        for frame in read_frames(path):
             for some in frame.iter_slices(_ROWS_AT_ONCE):
                 binder.bind(some)
     return binder.bound()  # the files are closed

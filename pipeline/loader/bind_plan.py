@@ -154,7 +154,7 @@ class _PlanBinder:
             rows=self._snapshot.selected,
             invalid=self._invalid,
             irreversible=dict(self._irreversible),
-            has_befores=True,
+            has_previous_states=True,
         )
 
 

@@ -76,27 +76,39 @@ def ingest(
             file.check_is_unchanged()
             if rows:
                 _check_selection(rows, reader.rows, str(source))
-            ingested = Snapshot(
-                path=snapshot,
-                source=source,
-                kind="parquet" if content == "parquet" else "csv",
-                is_compressed=content == "gzip",
-                sha256=file.sha256,
-                size_bytes=file.size_bytes,
-                columns=reader.columns,
-                rows=reader.rows,
-                selected=writer.rows,
-                blank_lines=reader.blank_lines,
-                delimiter=reader.delimiter,
-                has_bom=reader.has_bom,
-                newline=reader.newline,
-                lacks_last_end=reader.lacks_last_end,
-                unread=dict(reader.unread),
-                offsets=dict(reader.offsets),
-                zoneless=reader.zoneless,
-            )
+            ingested = _facts(snapshot, source, content, file, reader, selected=writer.rows)
             writer.metadata |= to_metadata(ingested)
     return replace(ingested, checksum=writer.digest)
+
+
+def _facts(
+    path: Path,
+    source: Path,
+    content: Content,
+    file: Source,
+    reader: CsvReader | ParquetReader,
+    *,
+    selected: int,
+) -> Snapshot:
+    return Snapshot(
+        path=path,
+        source=source,
+        kind="parquet" if content == "parquet" else "csv",
+        is_compressed=content == "gzip",
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        columns=reader.columns,
+        rows=reader.rows,
+        selected=selected,
+        blank_lines=reader.blank_lines,
+        delimiter=reader.delimiter,
+        has_bom=reader.has_bom,
+        newline=reader.newline,
+        lacks_last_end=reader.lacks_last_end,
+        unread=dict(reader.unread),
+        offsets=dict(reader.offsets),
+        zoneless=reader.zoneless,
+    )
 
 
 @contextmanager

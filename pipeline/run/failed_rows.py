@@ -135,7 +135,7 @@ def _bound(
         cleared=tuple(ClearedField(*key, count) for key, count in cleared.most_common()),
         irreversible=dict(+irreversible),
         keeps=old.bound.keeps,
-        has_befores=old.bound.has_befores,
+        has_previous_states=old.bound.has_previous_states,
     )
 
 

@@ -6,11 +6,16 @@ import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 from zlib import crc32
 
-from pipeline.store.database import OWNER, Database, create, damaged, ledger_errors
+from pipeline.store.database import (
+    OWNER,
+    Database,
+    DatabaseRecord,
+    create,
+    damaged,
+    ledger_errors,
+)
 
 _FORMAT_1 = """
 CREATE TABLE befores (row INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, state TEXT NOT NULL);
@@ -22,7 +27,7 @@ SELECT row, checksum, state FROM befores WHERE row IN (SELECT value FROM json_ea
 """
 
 
-class PreviousStates:
+class PreviousStates(DatabaseRecord):
     """The last recorded state of each row's entity. Calls may come from any thread.
 
     run      run that the file belongs to; empty accepts any
@@ -57,18 +62,3 @@ class PreviousStates:
 
     def _checksum(self, row: int, state: str) -> int:
         return crc32(state.encode(), (row & 0xFFFF_FFFF) ^ self._database.seed)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -1,4 +1,4 @@
-"""Credentials as a header, and what of them no text may show. Pure: the vendor says whose."""
+"""Builds the Authorization header, and lists an account's secrets for masking. Pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _TOKEN = re.compile(r"[!-~]+")  # wider than RFC 6750's alphabet, and nothing th
 
 
 def authorization(value: Basic | Bearer | None) -> str | None:
-    """The `Authorization` header; None where there is none.
+    """Return the value of the `Authorization` header; None if there is none.
 
-    raises  ConfigError where the scheme cannot carry the credentials
+    raises  ConfigError if a header cannot carry the credentials
 
     >>> from pydantic import SecretStr
     >>> authorization(Basic("44056", SecretStr("open sesame")))
@@ -32,7 +32,7 @@ def authorization(value: Basic | Bearer | None) -> str | None:
 
 
 def is_token(text: str) -> bool:
-    """Whether a header can carry `text` as a bearer token.
+    """True if a header can carry `text` as a bearer token.
 
     >>> is_token("eyJhbGciOi.J9"), is_token("two words"), is_token("")
     (True, False, False)
@@ -73,7 +73,7 @@ def _has_controls(text: str) -> bool:
 
 
 def secrets_of(account: Account) -> list[str]:
-    """What an account keeps secret and a reply may repeat."""
+    """Return an account's secrets, which a reply may repeat."""
     own = (value for _, value in account.settings if isinstance(value, SecretStr))
     values = [secret.get_secret_value() for secret in (*own, *account.hidden)]
     signs = account.vendor.authenticate(account.settings)
@@ -86,5 +86,5 @@ def secrets_of(account: Account) -> list[str]:
 
 
 def mask_of(account: Account) -> Mask:
-    """Hides what an account keeps secret, in texts about it."""
+    """Return a mask for the account's secrets."""
     return Mask(*secrets_of(account))

@@ -1,7 +1,7 @@
-"""A connection that knows which of its replies may be the answer to another request.
+"""A connection that detects surplus replies: a reply may then answer another request.
 
-A reply carries no sign of the request that it answers: the order of both tells. A server, or a
-proxy before it, that sends one reply too many moves all that follow by one.
+HTTP/1.1 matches replies to requests by their order alone. A server or proxy that sends one reply
+too many shifts all later replies by one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from aiohttp.streams import StreamReader
 from pipeline.model import ReplyStanding
 
 FIRST_BYTES = 4 * 1024
-"""So much of a reply is remembered until it is understood; more than a token has."""
+"""The part of a reply that is kept for messages until it is parsed; longer than a token."""
 
-_REMEMBERED = 256  # replies of one connection whose standing may still change
+_REMEMBERED = 256  # replies of one connection that may still turn out doubtful
 _HEAD_ENDS = b"\r\n\r\n"
 _NO_BODY = frozenset({204, 304})  # RFC 9110, section 6.4.1
 _SWITCHED = 101
@@ -29,11 +29,11 @@ Message = tuple[RawResponseMessage, StreamReader]
 
 
 class CheckedConnection(ResponseHandler):
-    """aiohttp's connection, watched.
+    """aiohttp's connection, checked for surplus bytes.
 
-    standing   of the reply to the request that was begun last
-    first      how what came for that request begins, up to `FIRST_BYTES`
-    is_desynchronized  more came than was asked for: nothing that came lately can be told apart
+    standing           of the reply to the current request
+    first              the first bytes received for it, up to `FIRST_BYTES`
+    is_desynchronized  surplus bytes arrived: recent replies cannot be matched to requests
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -43,30 +43,28 @@ class CheckedConnection(ResponseHandler):
         self.is_desynchronized = False
         self._recent: deque[ReplyStanding] = deque(maxlen=_REMEMBERED)
         self._replies = 0
-        self._is_awaiting_reply = (
-            True  # until the first request is through: a proxy may be asked before it
-        )
+        self._is_awaiting_reply = True  # a proxy may reply before the first request
         self._body: StreamReader | None = None
         self._head = b""  # the last bytes of a head that has not ended
 
     def on_request(self) -> None:
-        """A request is about to be sent: what comes from now on is for it."""
+        """Note that a request is about to be sent: bytes from now on belong to its reply."""
         self.standing = ReplyStanding()
         self.first = self._head = b""
         self._replies = 0
         self._is_awaiting_reply = True
 
     def is_readable(self) -> bool:
-        """Whether something waits to be read: bytes, or the end."""
+        """True if bytes or an end of stream wait to be read."""
         sock = None if self.transport is None else self.transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return False
-        asked = select.poll()
-        asked.register(sock.fileno(), select.POLLIN)
-        return bool(asked.poll(0))
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Parse received bytes; bytes without a request desynchronize the connection."""
         if data and not self._is_awaiting_reply:
             self._desynchronize()
             return
@@ -78,7 +76,7 @@ class CheckedConnection(ResponseHandler):
             data = data[end:]
             if not data:
                 return
-        if data and not self._is_awaiting_reply:  # a reply without a body, and more behind it
+        if data and not self._is_awaiting_reply:  # a reply without a body, and bytes after it
             self._on_surplus(data)
             return
         was_asked = self._is_awaiting_reply
@@ -87,14 +85,14 @@ class CheckedConnection(ResponseHandler):
             self._on_unreadable()
 
     def _on_unreadable(self) -> None:
-        """What came could not be read: behind a reply, amid its body, or in its stead."""
+        """Handle bytes that are not HTTP: after a reply, in its body, or instead of it."""
         if not self._is_awaiting_reply:
             self._desynchronize()
         elif self._body is not None and self._body.exception() is None:
-            self._body.set_exception(ClientPayloadError())  # else whoever reads waits for ever
+            self._body.set_exception(ClientPayloadError())  # otherwise the reader waits forever
 
     def _end_of_head(self, data: bytes) -> int:
-        """Where in `data` a head ends; 0: not there."""
+        """Return the index in `data` after the end of a head; 0 if no head ends there."""
         kept, self._head = self._head, (self._head + data)[-(len(_HEAD_ENDS) - 1) :]
         found = (kept + data).find(_HEAD_ENDS)
         if found < 0:
@@ -103,14 +101,14 @@ class CheckedConnection(ResponseHandler):
         return found + len(_HEAD_ENDS) - len(kept)
 
     def _on_surplus(self, data: bytes) -> None:
-        """`data` stands behind a reply that has no body: a body all the same, or a second reply."""
+        """Handle bytes after a reply without a body: a body all the same, or a second reply."""
         if data.startswith(b"HTTP/"):
             self._desynchronize()
         else:
             self._close()
 
     def feed_data(self, data: Message, size: int = 0) -> None:
-        """A head came, and its body follows."""
+        """Count a parsed head, whose body follows."""
         message, body = data
         if message.code >= 200 or message.code == _SWITCHED:  # noqa: PLR2004 - not an interim one
             self._replies += 1

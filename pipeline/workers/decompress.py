@@ -1,21 +1,21 @@
-"""A body that came packed is unpacked as it comes, and no further than is asked for. Pure."""
+"""Decompresses a reply body as it arrives, up to a limit. Pure."""
 
 from __future__ import annotations
 
 import zlib
 
 PACKINGS = frozenset({"gzip", "x-gzip", "deflate"})
-"""What can be unpacked. br and zstd need a library that nothing else here needs."""
+"""Supported encodings. br and zstd would need a further library."""
 
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class DecompressionError(Exception):
-    """The bytes are not packed as their header says, or end too early."""
+    """The bytes are not encoded as their header says, or end too early."""
 
 
 def packing_of(content_encoding: str) -> str:
-    """What a body is packed with, as its header says; empty where it is not packed.
+    """Return the encoding that a Content-Encoding header names; empty for none.
 
     source  RFC 9110, section 8.4
 
@@ -27,7 +27,7 @@ def packing_of(content_encoding: str) -> str:
 
 
 class Decompressor:
-    """Unpacks one body.
+    """Decompresses one body.
 
     packing  one of `PACKINGS`
 
@@ -42,7 +42,7 @@ class Decompressor:
         self._is_whole = True
 
     def feed(self, data: bytes, most: int) -> bytes:
-        """What `data` brings, at most so many bytes of it: once that many came, feed no more.
+        """Decompress `data` to at most `most` bytes; feed no more once that many are returned.
 
         raises  DecompressionError
         """
@@ -63,13 +63,16 @@ class Decompressor:
         return found
 
     def end(self) -> None:
-        """No more comes. Raises DecompressionError where more should; an empty body is whole."""
+        """End the body; an empty body is complete.
+
+        raises  DecompressionError if the body is incomplete
+        """
         if not self._is_whole:
             raise DecompressionError
 
 
 def _wbits(data: bytes) -> int:
-    """Deflate has a head by RFC 9110, section 8.4.1.2; some servers leave it out.
+    """Return the window bits for deflate: some servers omit the header of RFC 9110, 8.4.1.2.
 
     >>> _wbits(zlib.compress(b"a")) > 0, _wbits(b"K") > 0
     (True, False)

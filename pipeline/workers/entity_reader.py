@@ -1,4 +1,4 @@
-"""Entities of one account read through its gate, many at a time; nothing is changed."""
+"""Reads many entities of one account within its limits, without rows: for plan and verify."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from pipeline.workers.retry_or_end import is_judged
 from pipeline.workers.stop_reason import describe, stop_reason
 
 MOST_REFUSED = 20
-"""So many reads are refused one after the other before an account is given up."""
+"""Reads that are refused in a row before the account is given up."""
 
 T = TypeVar("T")
 
 EntityQuery = tuple[Operation[Any, Any], UpdateJob]
-"""An entity to be read: what updates it, and the update."""
+"""An entity to read, named by an update of it and its operation."""
 
 
 class ReadResult(NamedTuple):
-    """What a read showed.
+    """The result of a read.
 
-    state  None where the vendor did not tell; then `why` says why
+    state  None if the vendor returned no state; `why` then has the reason
     """
 
     state: State | Missing | None
@@ -41,14 +41,14 @@ class ReadResult(NamedTuple):
 
 
 class Reader:
-    """Reads entities of one account, as many at once as it allows.
+    """Reads entities of one account, with as many concurrent requests as it allows.
 
-    send     as for updates: one request, at most once on the wire
-    account_limiter     to the gate where the account's requests wait: reads count as updates do
-    sleep    waits that many seconds
+    send             sends one request, at most once on the wire
+    account_limiter  where requests wait for permits; reads use the quota as updates do
+    sleep            waits for a number of seconds
 
-    requests  reads that left
-    stopped   why it reads no more; None while it does
+    requests  reads that were sent
+    stopped   why it reads no more; None while it reads
     """
 
     def __init__(
@@ -74,18 +74,18 @@ class Reader:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """While the block runs, a pause of the vendor's is announced, or stops the reader."""
+        """Announce pauses that the vendor asks for while the block runs, or stop the reader."""
         with self._account_limiter.watched(self._pauses.on_pause):
             yield
 
     def stop(self, why: str) -> None:
-        """Read no more; what waits is told why."""
+        """Read no more; reads that wait return the reason."""
         if self.stopped is None:
             self.stopped = why
             self._account_limiter.close()
 
     async def read(self, queries: Sequence[EntityQuery]) -> list[ReadResult]:
-        """What each entity holds, in the same order. Operations MUST have a `reading`."""
+        """Read each entity; results are in the same order."""
         found: list[ReadResult] = [ReadResult(None)] * len(queries)
 
         async def one(index: int, operation: Operation[Any, Any], job: UpdateJob) -> None:
@@ -100,7 +100,7 @@ class Reader:
     async def page(
         self, listing: Listing[Any, Any], job: UpdateJob, cursor: str
     ) -> EntityPage | None:
-        """A page of what lies where `job`'s entity does; None where the vendor did not tell."""
+        """Read a page of the listing that has `job`'s entity; None if the vendor returned none."""
         settings = self.account.settings
 
         def page(reply: Reply) -> EntityPage | None:
@@ -131,7 +131,10 @@ class Reader:
     async def _fetch(
         self, request: Request, read: Callable[[Reply], T]
     ) -> tuple[Answer | None, T | None]:
-        """The last answer, and what it told; no answer where the account has stopped."""
+        """Send a read until it succeeds; return its last answer, and what `read` found in it.
+
+        Both are None if the account has stopped.
+        """
         attempt, refusals = 0, NO_REFUSALS
         while self.stopped is None and (number := await self._account_limiter.permit()) is not None:
             permit = Permit(self._account_limiter, number, self._environment.clock())
@@ -171,7 +174,7 @@ class Reader:
         return None, None
 
     def _on_throttled(self, before: Refusals, answer: Answer) -> Refusals:
-        """After a 429; where there were no others for too long, the reader stops."""
+        """Count a 429; stop if the vendor has answered nothing else for too long."""
         now_s = self._environment.clock()
         refusals = self._throttle.refused(before, now_s)
         throttled_s = now_s - (self._throttle.since_s or now_s)
@@ -183,7 +186,7 @@ class Reader:
         return refusals
 
     def _on_refused(self, answer: Answer) -> None:
-        # a single entity may be out of reach: nothing is lost by asking for some more
+        # one entity may be out of reach: reading some more does no harm
         self._refused += 1
         if answer.http_status is None or self._refused >= MOST_REFUSED:
             self.stop(describe(answer))

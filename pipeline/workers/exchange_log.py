@@ -1,4 +1,4 @@
-"""Exchanges about rows that may not succeed: remembered while they are under way, a few kept."""
+"""Remembers the last exchange of each row that may not succeed, and keeps some for the report."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pipeline.workers.exchange_text import (
 )
 
 MOST_OF_A_KIND = 20
-"""So many are kept of rows that ended with one status and code."""
+"""Exchanges kept per status and error code."""
 
 MOST_REMEMBERED = 200
-"""Of so many rows that wait the last exchange is remembered."""
+"""Rows whose last exchange is remembered until they end."""
 
 
 class _PendingExchange(NamedTuple):
-    """An exchange as it came, its body cut; secrets are hidden in what is kept of it.
+    """An exchange before secrets are masked, its body truncated.
 
-    jobs  their JSON, those of one request
+    jobs  the jobs of the request, as JSON
     """
 
     operation: str
@@ -39,7 +39,7 @@ class _PendingExchange(NamedTuple):
 
 
 class ExchangeLog:
-    """The exchanges of one account."""
+    """Exchanges of one account."""
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -48,14 +48,14 @@ class ExchangeLog:
         self._kept: Counter[tuple[Status, str]] = Counter()
 
     def on_reply(self, batch: Batch, reply: Reply | NoReply) -> None:
-        """`reply` came to an attempt for the rows of `batch`."""
+        """Remember the reply to an attempt for the rows of `batch`."""
         jobs = tuple(row.text for row in batch)
         self._remember(
             batch, _PendingExchange(batch[0].job.operation, jobs, False, _truncated(reply))
         )
 
     def on_read(self, row: Row, reply: Reply | NoReply) -> None:
-        """`reply` came to a read; an attempt tells more."""
+        """Remember the reply to a read, unless an attempt is remembered: that shows more."""
         if row.job.row not in self._seen:
             self._remember(
                 [row], _PendingExchange(row.job.operation, (row.text,), True, _truncated(reply))
@@ -66,10 +66,10 @@ class ExchangeLog:
             self._seen.pop(row.job.row, None)
             self._seen[row.job.row] = seen
         while len(self._seen) > max(MOST_REMEMBERED, len(rows)):
-            del self._seen[next(iter(self._seen))]  # it waits longest
+            del self._seen[next(iter(self._seen))]  # the oldest
 
     def pop(self, result: RowResult) -> Exchange | None:
-        """What to keep of the row that ended so; None where nothing is."""
+        """Forget the row's exchange; return it if it is kept for the report."""
         seen = self._seen.pop(result.row, None) if self._seen else None
         kind = result.status, result.error_code
         if seen is None or result.status in SUCCESS or self._kept[kind] >= MOST_OF_A_KIND:

@@ -1,4 +1,4 @@
-"""An exchange in words that can be shown to anyone: no secret is in them. Pure."""
+"""Formats an exchange as text without secrets: the request as curl, the reply as HTTP. Pure."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 def shown_request(
     account: Account, operation: Operation[Any, Any], jobs: Sequence[str], *, is_read: bool = False
 ) -> Request:
-    """A request for people; where a secret would stand in it, the name of a variable does.
+    """Build a request to be shown, with variable names in place of secrets.
 
-    jobs     their JSON, those of one request
-    is_read  the read of the first one's entity
+    jobs     the jobs of the request, as JSON
+    is_read  build the read of the first job's entity instead of the update
     """
     settings = account.settings
     variables = {
@@ -52,7 +52,7 @@ def shown_request(
 
 
 def as_curl(account: Account, request: Request) -> str:
-    """A request of `shown_request` as a shell command; credentials stand as variables."""
+    """Format a request of `shown_request` as a shell command; credentials are variables."""
     parts = ["curl", "-X", request.method, shlex.quote(account.link.base_url + request.path)]
     for name, value in request.headers.items():
         header = f"{name}: {value}"
@@ -68,12 +68,12 @@ def as_curl(account: Account, request: Request) -> str:
 
 
 def mask_with_headers(account: Account) -> Mask:
-    """Hides what an account keeps secret: its credentials, and the headers that it adds."""
+    """Return a mask for an account's credentials and for the headers that it adds."""
     return Mask(*secrets_of(account), *account.link.headers.values())
 
 
 def format_request(account: Account, request: Request, mask: Mask) -> str:
-    """A request of `shown_request` in words."""
+    """Format a request of `shown_request`, masked and shortened."""
     text = mask.hide(as_curl(account, request))
     if len(text) <= MOST_REQUEST_CHARS:
         return text
@@ -81,7 +81,7 @@ def format_request(account: Account, request: Request, mask: Mask) -> str:
 
 
 def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
-    """What is worth keeping of a reply, without secrets.
+    """Return a reply with its secrets masked and its body shortened.
 
     >>> masked(Reply(422, {}, b"the key is sesame"), Mask("sesame")).body
     b'the key is ***'
@@ -98,7 +98,7 @@ def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
 
 
 def truncated(reply: Reply) -> Reply:
-    """A reply with as much of its body as `masked` needs: secrets are longer than what hides them.
+    """Return a reply with as much of its body as `masked` needs: masking shortens texts.
 
     >>> truncated(Reply(500, {}, bytes(99_999))).is_cut
     True
@@ -109,13 +109,13 @@ def truncated(reply: Reply) -> Reply:
 
 
 def format_reply(reply: Reply | NoReply) -> str:
-    r"""A reply of `masked` in words, or what came in its stead.
+    r"""Format a reply of `masked`, or why there is none.
 
     >>> format_reply(Reply(422, {"content-type": "text/plain", "x-secret": "s"}, b"no"))
     'HTTP 422 Unprocessable Entity\ncontent-type: text/plain\n\nno'
     """
     if isinstance(reply, NoReply):
-        arrived = "it may have arrived" if reply.may_have_arrived else "it never left"
+        arrived = "it may have arrived" if reply.may_have_arrived else "it was never sent"
         return f"no reply: {reply.reason}: {reply.detail}; {arrived}"
     headers = [f"{n}: {value}" for n, value in reply.headers.items() if _HELPFUL.fullmatch(n)]
     phrase = _PHRASES.get(reply.status, "")

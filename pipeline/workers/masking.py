@@ -1,6 +1,6 @@
-"""Secrets kept out of texts for people, in whatever form a peer repeats them. Pure.
+"""Masks secrets in texts that people see, in whatever encoding a peer repeats them. Pure.
 
-Only texts are masked. What is decoded, compared, merged or kept to be acted upon is what came.
+Only texts are masked. Replies are decoded, compared and merged as they arrived.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import NamedTuple
 HIDDEN = "***"
 
 SHORTEST_HIDDEN = 6
-"""A shorter secret would blot out half of every text: it is not hidden."""
+"""Shorter secrets are not masked: they would mask half of every text."""
 
 SHORTEST_PART = 4
-"""Of a secret that a text breaks off in, so many first characters are hidden."""
+"""A text that is cut within a secret is masked if it shows at least this many characters."""
 
 MOST_NESTED = 6
-"""Encodings within one another that are undone."""
+"""Levels of nested encodings that are decoded."""
 
 # What a page or a mail puts between the characters of a long word: blanks, line ends, the NULs of
 # UTF-16, no-break and zero-width characters, tags that allow or force a new line.
@@ -48,11 +48,11 @@ _PACKED_REST = re.compile(rb"[A-Za-z0-9+/_-]?=*")
 
 
 class Mask:
-    r"""Hides secrets in texts: debug pages and gateways show the request that they got.
+    r"""Masks secrets in texts: debug pages and gateways repeat the request that they got.
 
-    Each is found as it is, percent-encoded, with escapes of JSON or HTML, in base64 (also within a
-    longer text, as in `user:password`) and in hexadecimal; with encodings within one another; and
-    with blanks and line ends within it. Secrets shorter than `SHORTEST_HIDDEN` are left out.
+    A secret is found as it is, percent-encoded, with JSON or HTML escapes, in base64 (also within a
+    longer text, as in `user:password`) and in hexadecimal, in nested encodings, and with blanks and
+    line ends within it. Secrets shorter than `SHORTEST_HIDDEN` are not masked.
 
     >>> Mask("open/sesame").hide(r"the key is open\/sesame, or open%2Fses  ame")
     'the key is ***, or ***'
@@ -73,9 +73,7 @@ class Mask:
         self._heads = sorted({needle.text[:SHORTEST_PART] for needle in self._needles})
 
     def hide(self, text: str) -> str:
-        """A text without the secrets, and without the beginning of one before `...`, where a text
-        was cut.
-        """
+        """Return the text with secrets masked, also the start of one where `...` shows a cut."""
         if not text:
             return text
         raw = text.encode("utf-8", "surrogatepass")
@@ -83,7 +81,7 @@ class Mask:
         return text if hidden is raw else hidden.decode("utf-8", "surrogatepass")
 
     def hide_bytes(self, data: bytes) -> bytes:
-        """The same for a text in whatever code; `data` itself where nothing is hidden."""
+        """Mask a text in any character encoding; return `data` itself if nothing is masked."""
         if not self._needles:
             return data
         spans = list(self._spans(data))
@@ -92,7 +90,7 @@ class Mask:
         return _without(data, spans) if spans else data
 
     def _spans(self, data: bytes, *, joins: bool = False) -> Iterator[tuple[int, int]]:
-        """Where secrets stand in a text, after none, one, two... encodings are undone."""
+        """Yield the spans of secrets in a text, after decoding no, one, two... encodings."""
         for layers in _levels(data, joins=joins):
             text = layers[-1].text
             if any(head in text for head in self._heads):
@@ -107,9 +105,9 @@ class Mask:
 
 
 class _Needle(NamedTuple):
-    """What is looked for.
+    """A form of a secret to search for.
 
-    is_led, is_followed  it is base64 whose first or last byte shares a character with what stands
+    is_led, is_followed  it is base64, and its first or last byte shares a character with the text
                          before or after it
     """
 
@@ -119,7 +117,7 @@ class _Needle(NamedTuple):
 
 
 def _needles(secret: str) -> Iterator[_Needle]:
-    """A secret as it stands in a text without blanks."""
+    """Yield the forms that a secret takes in a text without blanks."""
     raw = secret.encode("utf-8", "surrogatepass")
     spellings = {raw, secret.replace(" ", "+").encode("utf-8", "surrogatepass")}
     packed = {raw}
@@ -138,7 +136,7 @@ def _needles(secret: str) -> Iterator[_Needle]:
 
 
 def _in_base64(data: bytes, before: int) -> Iterator[_Needle]:
-    """The characters that tell of `data` alone, `before` bytes (modulo 3) into a text."""
+    """Yield the base64 characters of `data` alone, if `before` bytes (modulo 3) precede it."""
     packed = b64encode(bytes(before) + data)
     first, last = -(-8 * before // 6), 8 * (before + len(data)) // 6
     is_followed = bool(8 * (before + len(data)) % 6)
@@ -146,11 +144,11 @@ def _in_base64(data: bytes, before: int) -> Iterator[_Needle]:
         yield _Needle(text[first:last], before > 0, is_followed)
 
 
-# What a text is without one layer of encoding, and where its parts come from...
+# Decoding one layer, and mapping positions back...
 
 
 class _Layer:
-    """A text in which something stands in the place of each match of a pattern."""
+    """A text with each match of a pattern replaced, and a map back to the original."""
 
     __slots__ = ("_before", "_by", "_edits", "_pattern", "text")
 
@@ -165,11 +163,11 @@ class _Layer:
             self.text = pattern.sub(b"", before)
 
     def came_from(self, start: int, end: int) -> tuple[int, int]:
-        """Where in the text before that stands of which `text[start:end]` was made."""
+        """Return the span of the original text from which `text[start:end]` was made."""
         return self._place(start)[0], self._place(end - 1)[1]
 
     def _place(self, at: int) -> tuple[int, int]:
-        """Where the byte at `at` comes from."""
+        """Return the original span of the byte at `at`."""
         if self._edits is None:
             self._edits = self._find_edits()
         starts, ends, places = self._edits
@@ -182,7 +180,7 @@ class _Layer:
         return at, at + 1
 
     def _find_edits(self) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-        """Of what was put in the place of something: where it begins, ends, and came from."""
+        """Return starts, ends and original spans of the replacements."""
         starts, ends, places, shift = [], [], [], 0
         for match in self._pattern.finditer(self._before):
             place = match.span()
@@ -194,16 +192,16 @@ class _Layer:
 
 
 def _origin(layers: Sequence[_Layer], span: tuple[int, int]) -> tuple[int, int]:
-    """Where a part of the last text stands in the first."""
+    """Return the span in the first text of a span in the last."""
     for layer in reversed(layers):
         span = layer.came_from(*span)
     return span
 
 
 def _levels(data: bytes, *, joins: bool = False) -> Iterator[list[_Layer]]:
-    """The layers of a text: without blanks, then without one encoding after the other.
+    """Yield the layers of a text: without blanks, then with one encoding after another decoded.
 
-    joins  a sign at a line's end that says that the line goes on is taken away as well
+    joins  also remove line continuation signs
     """
     codes = _Codes()
     layers = [_Layer(data, _SOFT_BREAK)] if joins else []
@@ -221,7 +219,7 @@ def _levels(data: bytes, *, joins: bool = False) -> Iterator[list[_Layer]]:
 
 
 class _Codes(dict[bytes, bytes]):
-    """Escapes, and what they stand for; each is worked out once."""
+    """A cache of escapes and their characters."""
 
     def __missing__(self, code: bytes) -> bytes:
         self[code] = _unescaped(code)
@@ -243,7 +241,7 @@ def _unescaped(code: bytes) -> bytes:
 
 
 def _of_entity(code: bytes) -> bytes:
-    """What `&...;` stands for, its name in any case; itself where it is none."""
+    """Return the character of `&...;`, in any case; `code` itself if it is no entity."""
     name = code.decode("ascii")
     for each in (name, name.lower()):
         if (text := html.unescape(each)) != each:
@@ -251,7 +249,7 @@ def _of_entity(code: bytes) -> bytes:
     return code
 
 
-# Where a secret stands...
+# Finding secrets...
 
 
 def _whole(text: bytes, needle: _Needle) -> Iterator[tuple[int, int]]:
@@ -267,7 +265,7 @@ def _whole(text: bytes, needle: _Needle) -> Iterator[tuple[int, int]]:
 
 
 def _cuts(text: bytes) -> Iterator[int]:
-    """Where a text was cut, with and without half an escape."""
+    """Yield the positions where a text was cut, with and without half an escape."""
     for end in (match.start() for match in _CUT.finditer(text)):
         yield end
         torn = _TORN.search(text[max(0, end - 10) : end])
@@ -276,7 +274,7 @@ def _cuts(text: bytes) -> Iterator[int]:
 
 
 def _broken_off(text: bytes, needle: bytes, ends: list[int]) -> Iterator[tuple[int, int]]:
-    """The beginnings of `needle` in which the text was cut."""
+    """Yield the spans of starts of `needle` that end at a cut."""
     for end in ends:
         at = text.find(needle[:SHORTEST_PART], max(0, end - len(needle)), end)
         while at >= 0:
@@ -287,7 +285,7 @@ def _broken_off(text: bytes, needle: bytes, ends: list[int]) -> Iterator[tuple[i
 
 
 def _without(data: bytes, spans: list[tuple[int, int]]) -> bytes:
-    """`data` with what stands in `spans`, which may overlap or touch, hidden."""
+    """Return `data` with `spans` masked; they may overlap or touch."""
     kept, done, last = bytearray(), 0, -1
     for start, end in sorted(spans):
         if start > last:

@@ -1,4 +1,4 @@
-"""Whom a link trusts and how it shows itself; and, in words, why a handshake failed."""
+"""Builds a link's TLS context, and explains failed handshakes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OUR_CERTIFICATE = ("ALERT_CERTIFICATE", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_
 
 
 def tls_context(link: Link) -> ssl.SSLContext:
-    """What the link's handshakes are made with. The peer's certificate is always checked.
+    """Return the TLS context of a link; it always checks the peer's certificate.
 
     raises  ConfigError naming the file that cannot be used
     """
@@ -81,13 +81,13 @@ def _show(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
 
 
 def _no_password() -> str:
-    """Without this OpenSSL asks at the terminal."""
+    """Fail instead of letting OpenSSL ask for a password at the terminal."""
     raise ssl.SSLError(None, "the private key is encrypted")
 
 
 @contextmanager
 def _usable(name: str, file: Path, expected: str) -> Iterator[None]:
-    """Tells every trouble with the file as one of the configuration."""
+    """Turn every error about the file into a ConfigError."""
     try:
         file.read_bytes()  # OpenSSL's errors do not say which of two files is missing
         yield
@@ -98,7 +98,7 @@ def _usable(name: str, file: Path, expected: str) -> Iterator[None]:
 
 
 def tls_failure(error: OSError, peer: str, *, may_have_arrived: bool = False) -> NoReply:
-    """A failed handshake with `peer` (host:port), in words that say what to do.
+    """Return a NoReply for a failed handshake with `peer` (host:port) that says what to do.
 
     >>> tls_failure(ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong"), "127.0.0.1:80").detail
     '127.0.0.1:80 does not speak TLS: check scheme and port of base_url'
@@ -123,12 +123,12 @@ def _broken_handshake(error: OSError, peer: str) -> tuple[str, bool]:
         return f"{peer} and we share no version or cipher of TLS. {SET_LEGACY}", True
     if any(part in reason for part in NOT_TLS):
         return f"{peer} does not speak TLS: check scheme and port of base_url", True
-    why = getattr(error, "reason", None) or error.strerror or "no word from it"
+    why = getattr(error, "reason", None) or error.strerror or "no reason given"
     return f"{peer} broke off the TLS handshake: {why}. {IF_IT_STAYS}", False
 
 
 def is_about_our_certificate(error: BaseException | None) -> bool:
-    """Whether the peer says that the certificate shown to it, or none, will not do."""
+    """True if the peer refuses our certificate, or requires one."""
     return isinstance(error, ssl.SSLError) and any(
         part in str(error).upper() for part in OUR_CERTIFICATE
     )

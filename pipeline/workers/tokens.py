@@ -1,7 +1,8 @@
-"""The way to an account's vendor, signed in: with a token, where it wants one, that is kept fresh.
+"""Sends an account's requests with its credentials, and keeps its access token fresh.
 
-One token for all requests: fetched when the first one needs it, renewed before it ends, replaced
-when it has ended. No request is sent twice here: what lost its turn stands in line again.
+One token serves all requests: fetched when the first one needs it, renewed before it expires and
+replaced once it has expired. No request is sent twice here: one that could not be sent in time gets
+a NoReply with `lost_turn`, and its rows are queued again.
 """
 
 from __future__ import annotations
@@ -38,21 +39,21 @@ from pipeline.workers.transport import Late, Transport, host_port
 
 WhileOpen = Callable[[], AbstractContextManager[None]]
 
-AHEAD_S = 300.0  # no request that leaves with a token takes longer than that
-ASK_AGAIN_S = 30.0  # where another token was not to be had while the old one holds
-AHEAD_SHARE = 0.1  # of its lifetime, at most
-UNUSED_MOST = 5  # tokens that end before a request gets its turn, one after the other
-BELIEVED_AFTER = 3  # tokens: a row that is refused under so many good ones is refused itself
+AHEAD_S = 300.0  # tokens are renewed this long before they expire; no request takes longer
+ASK_AGAIN_S = 30.0  # after a failed renewal, while the old token is valid
+AHEAD_SHARE = 0.1  # of the lifetime; limits AHEAD_S
+UNUSED_MOST = 5  # consecutive tokens that expire before a request is sent
+BELIEVED_AFTER = 3  # a request that gets 401 with so many valid tokens is refused itself
 
 SIGNED_OUT = NoReply(
     "signed_out",
-    "the access token ended; the request is sent again with another one",
+    "the access token expired; the request is sent again with a new one",
     may_have_arrived=False,
     lost_turn=True,
 )
 LATE_SIGN_IN = NoReply(
     "late_sign_in",
-    "signing in took so long that the request lost its turn",
+    "signing in took so long that the request's permit expired",
     may_have_arrived=False,
     lost_turn=True,
 )
@@ -60,7 +61,7 @@ FAILED = "sign_in_failed"
 REFUSED = "sign_in_refused"
 TOO_SHORT = NoReply(
     FAILED,
-    "the access tokens end before the account's quota lets a request leave",
+    "the access tokens expire before the account's quota allows a request",
     may_have_arrived=False,
     is_permanent=True,
 )
@@ -77,14 +78,14 @@ async def signed_in(
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     jitter: Callable[[], float] = random.random,
 ) -> AsyncIterator[Send]:
-    """What sends a request of this account and brings the reply.
+    """Yield the function that sends a request of this account.
 
-    late    asked before a request leaves that had to wait until its turn was over
-    while_open  a block that is broken off, quietly, once no request may leave any more
-    announce  is called, with words for people, where the token server is waited for
-    clock   monotonic seconds
-    jitter  draws from [0, 1)
-    raises  ConfigError where credentials or addresses cannot be used
+    late        called before a late request is sent; False: its permit has expired
+    while_open  a block that is cancelled, without an error, once no request may be sent any more
+    announce    called with a message if the token server asks for a pause
+    clock       monotonic seconds
+    jitter      draws from [0, 1)
+    raises      ConfigError if credentials or addresses cannot be used
     """
     auth = account.vendor.authenticate(account.settings)
     ready = None if isinstance(auth, TokenCall) else authorization(auth)
@@ -122,15 +123,15 @@ async def signed_in(
 
 
 async def sign_in_ahead(send: Send) -> NoReply | None:
-    """See to it that a token is there before the first request needs it, where one is needed.
+    """Fetch a token before the first request needs it, if the account uses tokens.
 
-    returns  why there is none; the first request will ask for one again
+    returns  why there is none; the first request then tries again. None on success
     """
     return await send.sign_in_ahead() if isinstance(send, _SignedIn) else None
 
 
 def _link_to_tokens(link: Link, call: TokenCall) -> Link:
-    # an account's headers may hold a key of its gateway: no other host is to see it
+    # an account's headers may hold a key for its gateway: no other host may see it
     headers = link.headers if _origin(link.base_url) == _origin(call.base_url) else {}
     return replace(link, base_url=call.base_url, headers=headers)
 
@@ -142,10 +143,11 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 @dataclass(slots=True)
 class _HeldToken:
-    """What is known of a token. Its value is the transport's alone.
+    """The state of a token; only the transport has its value.
 
-    due_s   when another is fetched in its place, by the clock
-    ends_s  when it ends
+    due_s        when it is renewed, in monotonic seconds
+    ends_s       when it expires
+    is_accepted  True once a request with it got a reply other than 401
     """
 
     serial: int
@@ -172,14 +174,14 @@ class _SignedIn:
         self._while_open = while_open
         self._clock = clock
         self._held: _HeldToken | None = None
-        self._newest = 0  # serial number of the last token; also when it is no longer held
+        self._newest = 0  # serial number of the last token, even if it is no longer held
         self._unused = 0
         self._failure: NoReply | None = None
         self._fetch_lock = anyio.Lock()
         self._signed_out: defaultdict[tuple[str, str, bytes], set[int]] = defaultdict(set)
 
     async def __call__(self, request: Request) -> Reply | NoReply:
-        """What came back for this request; `lost_turn` where it is to stand in line again."""
+        """Send `request`; a NoReply with `lost_turn` if it was not sent and may be queued again."""
         if not self._is_ready() and not self._is_renewed_early():
             lost: NoReply | None = LATE_SIGN_IN
             with self._while_open():
@@ -187,7 +189,7 @@ class _SignedIn:
             if lost is not None:
                 return lost
         held = self._held
-        if held is None:  # it ended while this request waited for another turn
+        if held is None:  # it expired while this request waited for another permit
             return SIGNED_OUT
         self._unused = 0
         reply = await self._transport.send(request)  # takes the token before it waits
@@ -201,7 +203,7 @@ class _SignedIn:
         return reply
 
     async def sign_in_ahead(self) -> NoReply | None:
-        """Fetch a token, if there is none that holds; why there is none."""
+        """Fetch a token unless there is a valid one; return why there is none."""
         async with self._fetch_lock:
             if self._is_ready():
                 return None
@@ -212,7 +214,7 @@ class _SignedIn:
             return None
 
     def _is_renewed_early(self) -> bool:
-        """Whether another one is being fetched while the old one still holds."""
+        """True if the token is being renewed and is still valid."""
         held = self._held
         return held is not None and self._clock() < held.ends_s and self._fetch_lock.locked()
 
@@ -220,14 +222,14 @@ class _SignedIn:
         return self._held is not None and self._clock() < self._held.due_s
 
     async def _sign_in(self) -> NoReply | None:
-        """See to it that there is a token; what becomes of the request instead."""
-        # Whoever is cancelled while it asks leaves the lock to the next, who asks again.
+        """Make sure that there is a token; return the NoReply for the request if there is none."""
+        # A request that is cancelled while it fetches leaves the lock to the next one.
         async with self._fetch_lock:
             if not self._is_ready() and self._failure is None:
                 await self._fetch()
         if self._failure is not None:
             return self._failure
-        # where that turn is lost the next one finds a token: none need be used so late
+        # if this permit has expired, the request finds the token with its next permit
         return None if await self._late(math.inf) else LATE_SIGN_IN
 
     async def _fetch(self) -> None:
@@ -239,7 +241,7 @@ class _SignedIn:
         if isinstance(granted, Granted):
             self._store(granted)
         elif held is not None and granted.reason == FAILED and self._clock() < held.ends_s:
-            # it was asked for early: the old one holds a while longer
+            # it was renewed early: the old one is still valid
             held.due_s = min(held.ends_s, self._clock() + ASK_AGAIN_S)
         else:
             self._failure = granted
@@ -256,15 +258,15 @@ class _SignedIn:
         self._transport.set_authorization(authorization(Bearer(granted.token.value)))
 
     def _refused(self, held: _HeldToken, request: Request, reply: Reply) -> Reply | NoReply:
-        """What a 401 comes to."""
-        asked = _request_key(request)
-        serials = self._signed_out[asked]
+        """Handle a 401: return the reply, or SIGNED_OUT if the request is to be sent again."""
+        key = _request_key(request)
+        serials = self._signed_out[key]
         serials.add(held.serial)
         act = after_401(
             held.serial, self._newest, was_accepted=held.is_accepted, tokens=len(serials)
         )
         if act is After401.FINAL:
-            del self._signed_out[asked]
+            del self._signed_out[key]
             return reply
         if act is After401.SIGN_IN:
             self._held = None
@@ -276,13 +278,16 @@ def _request_key(request: Request) -> tuple[str, str, bytes]:
 
 
 def _lifetime_s(token: Token) -> float:
-    """For ever where the reply named none, or none that can be: then only a 401 ends it."""
+    """Return the lifetime of a token; infinite if its reply names no valid one.
+
+    A 401 then shows that the token has expired.
+    """
     named_s = token.lifetime_s
     return named_s if named_s is not None and named_s > 0.0 else math.inf
 
 
 def renewed_after_s(lifetime_s: float) -> float:
-    """How long after the call that brought a token another one is fetched.
+    """Return the seconds after its request for which a token is used before it is renewed.
 
     >>> renewed_after_s(86_399.0), renewed_after_s(60.0), renewed_after_s(math.inf)
     (86099.0, 54.0, inf)
@@ -291,20 +296,20 @@ def renewed_after_s(lifetime_s: float) -> float:
 
 
 class After401(Enum):
-    """What follows when a request that carried a token was answered with 401."""
+    """The decision about a request that got 401."""
 
-    SIGN_IN = "the token has ended: fetch another, then send again"
-    SEND_AGAIN = "another token is there already"
-    FINAL = "the reply stands"
+    SIGN_IN = "the token has expired: fetch another, then send again"
+    SEND_AGAIN = "another token is there already: send again"
+    FINAL = "the reply counts"
 
 
 def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> After401:
-    """Whether a 401 is about the token, or about who we are and what we ask.
+    """Decide whether a 401 is about the token, or about the credentials or the request.
 
-    carried       serial number of the token that the request carried
-    newest        of the last one that was fetched
-    was_accepted  whether a request that carried the same token got any other reply
-    tokens        under how many tokens this very request was answered so, this one included
+    carried       serial number of the request's token
+    newest        serial number of the last token that was fetched
+    was_accepted  True if a request with the same token got a reply other than 401
+    tokens        number of tokens with which this request got 401, this one included
 
     >>> after_401(1, 1, was_accepted=False, tokens=1).name
     'FINAL'
@@ -321,10 +326,7 @@ def after_401(carried: int, newest: int, *, was_accepted: bool, tokens: int) -> 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A token.
-
-    requested_s  when the request for it left, by the clock
-    """
+    """A token, and when the request for it was sent, in monotonic seconds."""
 
     token: Token
     requested_s: float
@@ -360,9 +362,9 @@ class _Tokens:
         self._server = host_port(URL(call.base_url))
 
     async def fetch(self) -> Granted | NoReply:
-        """A token, or why there is none for this account.
+        """Fetch a token, or return why there is none.
 
-        All pauses together are waited for as long as one of the vendor's own may be.
+        The pauses that the token server asks for may add up to the account's `max_wait_s`.
         """
         attempt, waited_s = 0, 0.0
         while True:
@@ -389,14 +391,14 @@ class _Tokens:
             await self._sleep(delay_s)
 
     def _answer(self, reply: Reply | NoReply) -> Answer:
-        """What a reply without a token means."""
+        """Return what a reply without a token means."""
         if isinstance(reply, NoReply):
             return read_answer(reply)
         if reply.status // 100 != 2:  # noqa: PLR2004 - the class of what went well
             return read_answer(reply)
-        # its body is not shown: what we could not read may be a token all the same
-        came = "a page of HTML or XML" if is_html(reply) else "a reply"
-        message = f"HTTP {reply.status}, {came} without an access token that can be used"
+        # its body is not shown: a reply that cannot be read may contain a token
+        kind = "a page of HTML or XML" if is_html(reply) else "a reply"
+        message = f"HTTP {reply.status}, {kind} without a usable access token"
         return Answer(Verdict.FATAL, Effect.NONE, reply.status, "no_token", message)
 
     def _given_up(self, answer: Answer, attempt: int, waited_s: float) -> NoReply:
@@ -414,7 +416,7 @@ class _Tokens:
 
 
 def _token(call: TokenCall, reply: Reply | NoReply) -> Token | None:
-    """The token of a reply; None where there is none that a header can carry."""
+    """Return the token of a reply; None if there is none that a header can carry."""
     if isinstance(reply, NoReply) or reply.status // 100 != 2:  # noqa: PLR2004
         return None
     token = call.read(reply)

@@ -1,6 +1,6 @@
-"""The border to the wire: a request goes out, a reply or its absence comes back.
+"""Sends requests over HTTP; one send puts at most one request on the wire.
 
-Nothing above knows the library behind it. One send puts at most one request on the wire.
+The only module that knows aiohttp besides `connection.py`: its errors become values here.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from pipeline.workers.tls import is_about_our_certificate, tls_context, tls_fail
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
-SHOWN_BYTES = 100  # of an answer that cannot be understood
+SHOWN_BYTES = 100  # of a reply that cannot be parsed
 MAX_HEADER_BYTES = 32 * 1024  # of one reply header; some gateways send long policies
-LATE_S = 0.010  # what the gate's margin allows for anyway
+LATE_S = 0.010  # delays up to this are within the rate limiter's margin
 LARGE_BODY_BYTES = 1024 * 1024  # from here on aiohttp wants a stream instead of bytes
-CONNECT_SHARE = 0.9  # of a whole attempt, at most: what is cut off while connecting never left
+CONNECT_SHARE = 0.9  # of timeout_s, at most: a timeout while connecting proves nothing was sent
 
 PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII without `#`: nothing that could end the line
 
 Late = Callable[[float], Awaitable[bool]]
-"""Is told how many seconds ago the turn was."""
+"""Seconds since the permit was given -> True if the request may still be sent."""
 
 
 class NeverLeftError(asyncio.CancelledError):
@@ -56,7 +56,7 @@ class NeverLeftError(asyncio.CancelledError):
 
 
 class _SendState:
-    """The connection of one `send`, once it has one, and how its reply stands there."""
+    """The connection of one `send`, once it has one, and the standing of its reply."""
 
     __slots__ = ("standing", "wire")
 
@@ -71,13 +71,13 @@ _send_state: ContextVar[_SendState] = ContextVar("_send_state")
 class Transport:
     """Sends requests over one link. Enter it before the first `send`; safe to use concurrently.
 
-    authorization  the header's value until `sign` sets another; None sends none
-    in_flight      at most so many sends at once; one more would wait for a connection
-    secrets        what no text about a reply may show besides the authorization, for example a key
-                   in a vendor's own header
-    late           asked before a request leaves whose connection took so long that its turn is
-                   over; False: it does not leave. None asks nobody
-    raises         ConfigError where the link cannot work as configured
+    authorization  the header's value until `set_authorization` sets another; None sends none
+    in_flight      the most connections; one more send would wait for a connection
+    secrets        masked in texts about replies besides the authorization, for example a key in a
+                   vendor's own header
+    late           called before a request is sent whose connection took longer than LATE_S; None
+                   always sends
+    raises         ConfigError if the link cannot work as configured
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Transport:
             max_field_size=MAX_HEADER_BYTES,
             timeout=self._timeouts,
         )
-        # Else a PUT goes out twice when its connection dies; there is no public way to say so.
+        # Otherwise aiohttp sends a PUT twice when its connection dies; there is no public option.
         self._session._retry_connection = False  # noqa: SLF001
         return self
 
@@ -129,7 +129,7 @@ class Transport:
         await self._session.close()
 
     def set_authorization(self, authorization: str | None) -> None:
-        """From now on requests carry this header; those under way keep theirs."""
+        """Set the Authorization header of later requests; requests in flight keep theirs."""
         self._headers = self._unsigned.copy()
         if authorization is not None:
             self._headers["Authorization"] = authorization
@@ -137,14 +137,13 @@ class Transport:
         self._mask = Mask((authorization or "").rpartition(" ")[2], *self._secrets)
 
     async def send(self, request: Request) -> Reply | NoReply:
-        """What came back for this request, or how it was lost.
+        """Send `request`; return the reply, or a NoReply that says how it was lost.
 
-        It carries what was signed when it was called. The reply is what came; its `hide` takes
-        that out of texts.
+        It carries the authorization that was set when it was called. The reply is not masked; its
+        `hide` masks texts about it. If cancelled, it closes its connection.
 
-        raises  ValueError where the request's path is not encoded; nothing else for what the
-                network or the peer does. Cancelled, it closes its connection; NeverLeftError where
-                it had none yet
+        raises  ValueError if the request's path is not encoded; NeverLeftError if cancelled without
+                a connection. Nothing else for what the network or the peer does
         """
         headers, mask = self._headers_for(request), self._mask
         send_state = _SendState()
@@ -179,8 +178,8 @@ class Transport:
             return unmatched_reply(self._peer)
         if is_early and response.status // 100 == 2:  # noqa: PLR2004 - the class of successes
             return _too_early(self._peer)
-        told = _as_unpacked(response.headers)
-        return Reply(response.status, told, body, is_cut, received_s, standing, mask.hide)
+        decoded = _without_encoding(response.headers)
+        return Reply(response.status, decoded, body, is_cut, received_s, standing, mask.hide)
 
     def _url(self, path: str) -> URL:
         if PATH.fullmatch(path) is None:
@@ -196,7 +195,7 @@ class Transport:
         return headers
 
     async def _read(self, response: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-        """The body as it came, and whether it was longer than allowed."""
+        """Return the decompressed body, and True if it was longer than allowed."""
         content, limit_bytes = response.content, self._link.max_reply_bytes
         packing = packing_of(response.headers.get("Content-Encoding", ""))
         unpacker = Decompressor(packing) if packing in PACKINGS else None
@@ -220,11 +219,11 @@ class _NotConnectedError(aiohttp.ClientError):
 
 
 class _TooLateError(aiohttp.ClientError):
-    """The connection came when the request's turn was over."""
+    """The connection was made after the request's permit had expired."""
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Tells what failed before a request had a connection from what failed after."""
+    """Marks errors before a request has a connection: nothing was sent then."""
 
     def __init__(self, *, limit: int, tls: ssl.SSLContext | None, late: Late | None) -> None:
         super().__init__(
@@ -235,7 +234,7 @@ class _Connector(aiohttp.TCPConnector):
         )
         self._factory = cast(
             "partial[ResponseHandler]", partial(CheckedConnection, self._loop)
-        )  # there is no public way to watch a connection
+        )  # there is no public way to check a connection
         self._used: WeakSet[CheckedConnection] = WeakSet()
         self._late = late
 
@@ -245,7 +244,7 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own signature
     ) -> Connection:
-        """A connection that is open and on which nothing waits to be read."""
+        """Return an open connection on which no bytes wait to be read."""
         asked_s = time.monotonic()
         try:
             while True:
@@ -258,7 +257,7 @@ class _Connector(aiohttp.TCPConnector):
             raise _NotConnectedError(error) from error
 
     async def _still_in_time(self, connection: Connection, asked_s: float) -> None:
-        """A turn is for now: where the connection took long, another one is needed."""
+        """Raise _TooLateError if connecting took so long that the permit has expired."""
         late_s = time.monotonic() - asked_s
         if self._late is None or late_s < LATE_S:
             return
@@ -272,9 +271,9 @@ class _Connector(aiohttp.TCPConnector):
             raise _TooLateError
 
     async def _is_usable(self, connection: Connection) -> bool:
-        """False, and closed, where an idle connection was spoilt; raises for a new one."""
-        # A server may say something unasked on an idle connection ("408, you were too slow", or
-        # a reply too many); aiohttp would take that for the answer to the next request.
+        """True if the connection may be used; otherwise close it, and raise if it is new."""
+        # A server may send something on an idle connection (a 408, or a surplus reply); aiohttp
+        # would take it for the reply to the next request.
         wire = _wire_of(connection)
         is_used = wire in self._used
         try:
@@ -288,7 +287,7 @@ class _Connector(aiohttp.TCPConnector):
             self._used.add(wire)
             return True
         connection.close()
-        if not is_used:  # the next one would be no better
+        if not is_used:  # another new one would be the same
             raise aiohttp.ServerDisconnectedError
         return False
 
@@ -299,21 +298,21 @@ _TURNS_TO_READ = 3  # of the loop: to see that there is something, to read it, t
 def _wire_of(connection: Connection) -> CheckedConnection:
     wire = connection.protocol
     if not isinstance(wire, CheckedConnection):
-        raise TypeError("the library made a connection that nobody watches")
+        raise TypeError("aiohttp made a connection that is not a CheckedConnection")
     return wire
 
 
 def _begin(send_state: _SendState, connection: Connection) -> None:
-    """From now on what comes is for the request that is about to leave."""
+    """Bind the connection to the request that is about to be sent."""
     wire = _wire_of(connection)
-    if wire.should_close or not wire.is_connected():  # while it waited for its turn
+    if wire.should_close or not wire.is_connected():  # closed while the request waited
         connection.close()
         raise aiohttp.ServerDisconnectedError
     wire.on_request()
     send_state.wire, send_state.standing = wire, wire.standing
 
 
-# Before the first request: is the link as it should be?
+# Checking the link before the first request...
 
 
 def _checked_base_url(text: str) -> URL:
@@ -378,19 +377,22 @@ def _payload(body: bytes) -> bytes | BytesIO | None:
 
 
 def host_port(url: URL | None) -> str:
-    """How a peer is named in messages; empty for none."""
+    """Return a peer's host:port for messages; empty for None."""
     return "" if url is None else f"{url.raw_host}:{url.port}"
 
 
-# What the library raised, as a value. Words are our own: the library's may hold credentials.
+# The library's errors as values. Messages are our own: the library's may contain credentials.
 
 
 def _never_left(  # noqa: PLR0911 - one for each way to fail
     error: Exception, peer: str, proxy: str, timeouts: aiohttp.ClientTimeout
 ) -> NoReply:
-    """Why there was no connection; `peer` and `proxy` are host:port, empty for no proxy."""
+    """Explain why there was no connection.
+
+    peer, proxy  host:port; the proxy is empty for none
+    """
     match error:
-        # Where nobody listens a connection is refused; where it is reset, TLS was under way.
+        # If nothing listens, a connection is refused; if it is reset, TLS had begun.
         case (
             aiohttp.ClientSSLError() | aiohttp.ClientConnectorError(os_error=ConnectionResetError())
         ):
@@ -404,12 +406,12 @@ def _never_left(  # noqa: PLR0911 - one for each way to fail
             detail = f"no connection to {where} within {timeouts.connect:g} s"
             return NoReply("connect_timeout", detail, may_have_arrived=False)
         case _TooLateError():
-            detail = f"the connection to {peer} took so long that the request lost its turn"
+            detail = f"the connection to {peer} took so long that the request's permit expired"
             return NoReply("connect_late", detail, may_have_arrived=False)
-        case ValueError():  # a host that is no name, or an address in an old form
+        case ValueError():  # not a host name, or an address in an old form
             detail = f"{peer} cannot be looked up. Check the host in base_url and proxy"
             return NoReply("connect_failed", detail, may_have_arrived=False, is_permanent=True)
-    detail = f"{proxy or peer} broke off before there was a connection to {peer}"
+    detail = f"{proxy or peer} disconnected before there was a connection to {peer}"
     return NoReply("proxy_failed" if proxy else "connect_failed", detail, may_have_arrived=False)
 
 
@@ -437,31 +439,31 @@ def _refused_by_proxy(status: int, peer: str, proxy: str) -> NoReply:
 
 
 def unmatched_reply(peer: str) -> NoReply:
-    """More came than was asked for: nobody can tell which reply is whose."""
+    """Return the NoReply of a request whose reply may answer another request."""
     detail = (
-        f"{peer} sent more replies than it got requests on one connection: which of them answers "
-        "this one is not known"
+        f"{peer} sent more replies than it got requests on one connection: it is unknown which "
+        "of them answers this request"
     )
     return NoReply("surplus_reply", detail, may_have_arrived=True)
 
 
 def _too_early(peer: str) -> NoReply:
-    detail = f"{peer} answered with a success before it had the whole request"
+    detail = f"{peer} answered with a success before it had received the whole request"
     return NoReply("early_reply", detail, may_have_arrived=True)
 
 
 def _in_doubt(error: Exception, peer: str, timeouts: aiohttp.ClientTimeout, first: str) -> NoReply:
-    """How a request that had a connection was lost: it may have arrived.
+    """Explain how a request that had a connection was lost: it may have arrived.
 
-    first  how what came begins, for people; empty where nothing came
+    first  the start of what arrived, as text; empty if nothing arrived
     """
     refusal = error.__cause__
     match error:
         case OSError() if isinstance(refusal, OSError) and is_about_our_certificate(refusal):
-            # In TLS 1.3 a server looks at our certificate when we are already sending.
+            # In TLS 1.3 a server checks our certificate when we are already sending.
             return tls_failure(refusal, peer, may_have_arrived=True)
         case TimeoutError():
-            detail = f"no whole answer from {peer} within {timeouts.total:g} s"
+            detail = f"no complete answer from {peer} within {timeouts.total:g} s"
             return NoReply("timeout", detail, may_have_arrived=True)
     if broken := _broken(error, peer, first):
         begins = f": it begins {first}" if first else ""
@@ -471,19 +473,19 @@ def _in_doubt(error: Exception, peer: str, timeouts: aiohttp.ClientTimeout, firs
 
 
 def _broken(error: Exception, peer: str, first: str) -> str:
-    """What is wrong with an answer that came and cannot be understood; empty where none came."""
+    """Say why an answer cannot be parsed; empty if none arrived."""
     match error:
         case DecompressionError():
-            return f"{peer} sent an answer that cannot be unpacked as its Content-Encoding says"
+            return f"{peer} sent an answer that is not encoded as its Content-Encoding says"
         case aiohttp.ClientPayloadError():
-            return f"{peer} broke off its answer, or garbled it"
+            return f"{peer} sent an incomplete or malformed answer"
         case aiohttp.ClientResponseError():
             return f"the answer of {peer} is not HTTP, or its headers are too large"
-    return f"{peer} closed the connection amid its answer" if first else ""
+    return f"{peer} closed the connection in the middle of its answer" if first else ""
 
 
 def _shown(first: bytes) -> str:
-    r"""How an answer begins, in quotes and without what a terminal would obey.
+    r"""Return the start of an answer in quotes, with control characters escaped.
 
     >>> _shown(b"SSH-2.0\r\n\x1b[31m"), _shown(b"")
     ('"SSH-2.0\\r\\n\\x1b[31m"', '')
@@ -492,8 +494,8 @@ def _shown(first: bytes) -> str:
     return f'"{text}"' if text else ""
 
 
-def _as_unpacked(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers of a body that was unpacked, without those that say how it came."""
+def _without_encoding(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the headers of a decompressed body without those that describe its encoding."""
     if packing_of(headers.get("Content-Encoding", "")) not in PACKINGS:
         return headers
     left = CIMultiDict(headers)
@@ -503,7 +505,7 @@ def _as_unpacked(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _words(error: OSError) -> str:
-    """The system's own words for an error, without addresses or names.
+    """Return the system's message for an error, without addresses or names.
 
     >>> _words(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)"))
     'Connection refused'

@@ -153,8 +153,8 @@ def test_a_doubtful_job_is_sent_with_a_warning(tmp_path: Path) -> None:
     rows = [{**ROW, "gift_id": "0", "name.en-US": "NULL"}] * 7
     found = Bind(tmp_path, rows)
     assert len(found.jobs) == 7
-    told = {kind.text: (kind.rows, kind.examples) for kind in found.bound.warnings}
-    assert told == {
+    warnings = {kind.text: (kind.rows, kind.examples) for kind in found.bound.warnings}
+    assert warnings == {
         "a gift of nothing": (7, (1, 2, 3, 4, 5)),
         "name.en-US: text that is a placeholder for a missing value elsewhere": (
             7,

@@ -164,7 +164,7 @@ def test_a_cell_may_be_longer_than_the_csv_module_takes() -> None:
 
 
 def test_a_long_cell_is_not_a_fault_of_the_file() -> None:
-    """Its row is told, unless the column is ignored."""
+    """Its row is invalid, unless the column is ignored."""
     (row,) = read(b"a,b\n1," + b"x" * (MAX_CELL_BYTES + 1) + b"\n")[1]
     assert len(str(row[3])) == MAX_CELL_BYTES + 1
 

@@ -52,16 +52,16 @@ def test_what_row_groups_hold_of_each_leaf_is_known() -> None:
     stored = io.BytesIO()
     pq.write_table(table, stored, row_group_size=2)
     metadata = pq.read_metadata(stored)
-    told = [
+    stated = [
         (leaf, column.num_values, column.total_uncompressed_size)
         for group in range(metadata.num_row_groups)
         for leaf in range(metadata.num_columns)
         for column in [metadata.row_group(group).column(leaf)]
     ]
-    assert len(told) == 6
+    assert len(stated) == 6
     data = stored.getvalue()
     footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
-    assert [tuple(each) for each in chunks(footer)] == told
+    assert [tuple(each) for each in chunks(footer)] == stated
 
 
 def test_a_text_where_a_number_belongs_is_no_footer() -> None:
@@ -71,7 +71,7 @@ def test_a_text_where_a_number_belongs_is_no_footer() -> None:
 
 
 @given(st.data())
-def test_whatever_the_footer_its_row_groups_are_told_or_refused(data: st.DataObject) -> None:
+def test_whatever_the_footer_its_row_groups_are_read_or_refused(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(FOOTER) - 1))
     damaged = FOOTER[:at] + data.draw(st.binary(max_size=3)) + FOOTER[at + 1 :]
     with suppress(FooterError):
@@ -160,7 +160,7 @@ def test_what_is_no_thrift_is_refused_at_once(data: bytes) -> None:
         ("Europe/Berlin", None),
     ],
 )
-def test_an_offset_is_told_from_a_name(zone: str, expected: str | None) -> None:
+def test_an_offset_is_distinguished_from_a_name(zone: str, expected: str | None) -> None:
     assert offset(zone) == expected
 
 

@@ -162,8 +162,8 @@ def test_a_wrong_header_says_what_to_do(
 ) -> None:
     with pytest.raises(InputError) as caught:
         keys("gift_id", *headers, **given_settings)
-    told = [str(fault) for fault in caught.value.faults]
-    assert any(said in fault for fault in told), told
+    messages = [str(fault) for fault in caught.value.faults]
+    assert any(said in fault for fault in messages), messages
 
 
 def test_of_two_patterns_the_longer_one_fits() -> None:
@@ -287,9 +287,9 @@ def test_given_cells_become_members_in_column_order(
     for number, row in enumerate(rows, 1):
         wanted = [(name, row[name]) for name in columns if _is_given(name, row[name])]
         if wanted and all(READS[name](cell) for name, cell in wanted):
-            told = found.jobs[number]["changes"]
-            assert list(told) == [name for name, _ in wanted]
-            assert [str(value).strip().lower() for value in told.values()] == [
+            changes = found.jobs[number]["changes"]
+            assert list(changes) == [name for name, _ in wanted]
+            assert [str(value).strip().lower() for value in changes.values()] == [
                 cell.strip() for _, cell in wanted
             ]
         else:

@@ -31,7 +31,9 @@ def test_durations(seconds: float, expected: str, guess: str) -> None:
     [
         ({}, "No rows, so nothing was sent"),
         (dict.fromkeys(Status, 0), "No rows, so nothing was sent"),
-        ({Status.UPDATED: 1}, "The only row was updated"),
+        ({Status.UPDATED: 1}, "1 of 1 row updated"),
+        ({Status.UNCHANGED: 3}, "Nothing to change: all 3 rows already match"),
+        ({Status.UNCHANGED: 1}, "Nothing to change: the row already matches"),
         ({Status.UPDATED: 60_000}, "All 60,000 rows updated"),
         ({Status.INVALID: 1}, "0 of 1 row updated; 1 invalid"),
         (
@@ -73,10 +75,10 @@ def test_foreign_text_is_safe_for_a_terminal(text: str, expected: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=[])))
 def test_foreign_text_is_one_printable_line(text: str) -> None:
-    told = one_line(text)
-    assert len(told.splitlines()) <= 1
-    assert "\x1b" not in told
-    told.encode()
+    shown = one_line(text)
+    assert len(shown.splitlines()) <= 1
+    assert "\x1b" not in shown
+    shown.encode()
 
 
 @given(st.integers(0, 999_990_000))

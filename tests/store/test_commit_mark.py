@@ -99,13 +99,13 @@ def read(path: Path) -> tuple[list[int], list[int]]:
 
 
 def outcome(path: Path, commits: int) -> str:
-    """`whole` or `told`; anything else is a record that is silently less than it was."""
+    """`whole` or `noticed`; anything else is a record that is silently less than it was."""
     try:
         assert read(path) == (list(range(1, commits + 1)), [commits + 1])
     except LedgerError as error:
         assert "ledger.db" in str(error)  # noqa: PT017 - to be whole is fine as well
         assert "is damaged: " in str(error)  # noqa: PT017
-        return "told"
+        return "noticed"
     return "whole"
 
 
@@ -127,7 +127,7 @@ def test_a_flipped_byte_anywhere_in_the_log_is_noticed(tmp_path):
         copy = copied(path, tmp_path / "copy")
         flip(log_of(copy), offset)
         left = log_of(copy).read_bytes()
-        assert outcome(copy, commits) == "told", offset
+        assert outcome(copy, commits) == "noticed", offset
         assert log_of(copy).read_bytes() == left  # nothing is lost that might be mended yet
 
 
@@ -141,7 +141,7 @@ def test_a_flipped_byte_in_a_restarted_log_is_noticed_or_harmless(tmp_path):
         copy = copied(path, tmp_path / "copy")
         flip(log_of(copy), offset)
         found.add(outcome(copy, commits))
-    assert found == {"told", "whole"}
+    assert found == {"noticed", "whole"}
 
 
 @pytest.mark.parametrize("place", ["head", "first frame", "first commit", "last commit"])
@@ -156,11 +156,11 @@ def test_a_partly_checkpointed_log_is_noticed(tmp_path, place):
         file.write(log[first.at + FRAME_HEAD :][:PAGE])
     ends = [frame.at for frame in found if frame.is_last]
     flip(log_of(path), {"head": 3, "first frame": 60}.get(place, ends[0 if "f" in place else -1]))
-    assert outcome(path, commits) == "told"
+    assert outcome(path, commits) == "noticed"
 
 
 @pytest.mark.parametrize(
-    ("lose", "told"),
+    ("lose", "noticed"),
     [
         (lambda log: log.unlink(), r"ledger\.db is damaged: it ends at commit \d, and commit"),
         (lambda log: log.write_bytes(b""), r"ledger\.db is damaged"),
@@ -170,10 +170,10 @@ def test_a_partly_checkpointed_log_is_noticed(tmp_path, place):
         (lambda log: flip(log.with_name("ledger.db-mark"), 2), "the mark beside it is not what"),
     ],
 )
-def test_the_damaged_file_is_named(tmp_path, lose: Callable[[Path], None], told: str):
+def test_the_damaged_file_is_named(tmp_path, lose: Callable[[Path], None], noticed: str):
     path = killed(tmp_path, 12)
     lose(log_of(path))
-    with pytest.raises(LedgerError, match=told):
+    with pytest.raises(LedgerError, match=noticed):
         RunLedger(path)
 
 
@@ -239,7 +239,7 @@ def test_a_record_without_a_mark_is_read_and_gets_one(tmp_path):
         ledger.record([], [RowResult(4, "o", "shop", Status.UPDATED)])
         copy = copied(path, tmp_path / "copy")
     flip(log_of(copy), frames(copy)[-1].at + 700)
-    assert outcome(copy, 4) == "told"
+    assert outcome(copy, 4) == "noticed"
 
 
 def test_a_commit_succeeds_if_its_mark_cannot_be_written(tmp_path):

@@ -95,7 +95,7 @@ def test_a_busy_file_is_reported_after_a_wait(path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "is_damage"),
+    ("code", "message", "is_damage"),
     [
         ("SQLITE_FULL", "the disk is full", False),
         ("SQLITE_IOERR_WRITE", "the disk refuses", False),  # EIO, EDQUOT, EFBIG
@@ -113,9 +113,9 @@ def test_a_busy_file_is_reported_after_a_wait(path):
         ("", "is damaged", True),  # Python could not read a text
     ],
 )
-def test_result_codes_give_clear_errors(code, told, is_damage):
+def test_result_codes_give_clear_errors(code, message, is_damage):
     error = error_for(Path("runs/ledger.db"), code, "words of SQLite")
-    assert told in str(error)
+    assert message in str(error)
     assert str(error).startswith("runs/ledger.db ")
     assert "words of SQLite" in str(error)
     assert isinstance(error, LedgerError) == is_damage

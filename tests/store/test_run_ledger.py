@@ -1,4 +1,4 @@
-"""The file of one run: what survives, who can read it, and how its troubles are told."""
+"""The file of one run: what survives, who can read it, and its error messages."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_changes_under_an_open_ledger_are_noticed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ("UPDATE results SET row = 500 WHERE row = 5", "row 500"),  # another row's result
         ("UPDATE results SET record = 5 WHERE row = 5", "row 5"),
@@ -169,13 +169,13 @@ def test_changes_under_an_open_ledger_are_noticed(tmp_path):
         ("UPDATE claims SET row = 11", "the claim of row 11"),  # would free row 10
     ],
 )
-def test_a_value_that_was_changed_is_noticed_on_opening(tmp_path, change, told):
+def test_a_value_that_was_changed_is_noticed_on_opening(tmp_path, change, message):
     path = ended(tmp_path / "ledger.db", range(1, 10))
     database = sqlite3.connect(path)
     database.execute(change)
     database.commit()
     database.close()
-    with pytest.raises(LedgerError, match=told):
+    with pytest.raises(LedgerError, match=message):
         RunLedger(path)
 
 
@@ -206,7 +206,7 @@ def test_a_changed_sample_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cut", "told"),
+    ("cut", "message"),
     [
         (lambda content: content[:-4096], "malformed"),  # the last page is gone
         (lambda content: b"\0" * 4096 + content[4096:], "not a database"),
@@ -221,10 +221,10 @@ def test_a_changed_sample_is_noticed(tmp_path):
         (lambda _content: b"", "it ends at commit 0"),  # never mistaken for a new one
     ],
 )
-def test_a_file_that_is_no_ledger_gives_a_clear_error(tmp_path, cut, told):
+def test_a_file_that_is_no_ledger_gives_a_clear_error(tmp_path, cut, message):
     path = ended(tmp_path / "ledger.db", range(1, 2000))
     path.write_bytes(cut(path.read_bytes()))
-    with pytest.raises(LedgerError, match=told):
+    with pytest.raises(LedgerError, match=message):
         RunLedger(path)
 
 

@@ -274,7 +274,7 @@ def test_a_pause_of_an_earlier_version_has_no_origin(path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ('UPDATE runs SET accounts = \'{"shop": "f9"}\'', "run 1 is not what was written"),
         ("UPDATE runs SET sequence = 7", "run 7 is not what was written"),
@@ -282,14 +282,14 @@ def test_a_pause_of_an_earlier_version_has_no_origin(path):
         ("UPDATE runs SET counts = x'ff'", "run 1 is not what was written"),
     ],
 )
-def test_a_run_that_was_changed_is_noticed(path, change, told):
+def test_a_run_that_was_changed_is_noticed(path, change, message):
     with Runs(path) as runs:
         runs.add(run("a", accounts={"shop": "f1"}))
     database = sqlite3.connect(path)
     database.execute(change)
     database.commit()
     database.close()
-    with Runs(path) as runs, pytest.raises(LedgerError, match=told):
+    with Runs(path) as runs, pytest.raises(LedgerError, match=message):
         runs.all()
 
 
