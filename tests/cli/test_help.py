@@ -50,7 +50,7 @@ def test_operations_are_listed():
         (("operations", "xsolla.cupon"), "did you mean xsolla.coupon?"),
         (("operations", "zzz"), f"known: {', '.join(OPERATIONS)}"),
         (("operations", "--template", "csv"), "needs an operation"),
-        (("run", "--rows", "9-2"), "say 2-9"),
+        (("run", "--rows", "9-2"), "write 2-9"),
         (("run", "--rows", "x"), "17,40-60"),
         (("run", "--limit", "2", "--rows", "1"), "--limit and --rows"),
         (("run", "--strict-ids"), "--simulate"),

@@ -39,7 +39,7 @@ def sending(folder: Path, vendor: Simulator) -> Iterator[tuple[str, subprocess.P
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 20
+    end_s = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < end_s, "it never came to it"
         time.sleep(0.02)

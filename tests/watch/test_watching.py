@@ -48,7 +48,7 @@ def drop(folder: Path, name: str, rows: int = 5) -> Path:
 
 
 def until(is_so: Callable[[], object]) -> None:
-    for _ in range(1_500):
+    for _ in range(6_000):  # a minute: a busy machine is no failure
         if is_so():
             return
         time.sleep(0.01)
