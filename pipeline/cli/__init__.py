@@ -1,7 +1,7 @@
 """The command line: arguments in, one function of another folder called, an exit code out.
 
-Exit codes: 0 all rows succeeded, 1 some did not, 2 nothing was sent, 3 stopped by a check or by a
-fatal answer, 130 and 143 interrupted.
+Exit codes: 0 all rows succeeded, 1 some did not, 2 nothing was sent, 3 stopped early, 130 and 143
+interrupted.
 
 Not here: what a command does. A command without a terminal must be able to do the same through
 `run`, `plan`, `watch` or `doctor`; its tables and pages come from `ui`.
@@ -16,7 +16,7 @@ import click
 from pipeline.cli.check import check
 from pipeline.cli.doctor import doctor
 from pipeline.cli.init import init
-from pipeline.cli.messages import tell_error
+from pipeline.cli.messages import print_error
 from pipeline.cli.operations import operations
 from pipeline.cli.plan import plan, undo, verify
 from pipeline.cli.resume import resume
@@ -34,7 +34,7 @@ NOTHING_SENT, STOPPED, INTERRUPTED = 2, 3, 130
 
 
 class _Failed(click.ClickException):
-    """An error of ours as click shows it: words without a traceback, and an exit code."""
+    """A pipeline error that click shows as a message with an exit code, without a traceback."""
 
     exit_code = NOTHING_SENT
 
@@ -43,7 +43,7 @@ class _Failed(click.ClickException):
         self._error = error
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's own signature
-        tell_error(self._error)
+        print_error(self._error)
 
 
 class _Aborted(_Failed):
@@ -55,7 +55,7 @@ class _Interrupted(_Failed):
 
 
 class _Commands(click.Group):
-    """Commands whose errors are words, in the order in which people meet them."""
+    """Commands in the order of first use; pipeline errors become messages."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
         return list(self.commands)
@@ -63,7 +63,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except click.UsageError as error:  # it repeats arguments as they were typed
+        except click.UsageError as error:  # its message repeats arguments as typed
             raise click.UsageError(one_line(error.format_message()), error.ctx) from None
         except (PipelineError, SimulatorError) as error:
             failed = _Aborted if isinstance(error, RunAborted) else _Failed

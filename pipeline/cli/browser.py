@@ -1,4 +1,4 @@
-"""A page is shown in the user's browser, where there is one."""
+"""Open a page in the user's browser."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def show(page: Path) -> str:
-    """Open a page: what to tell, which names the page in any case.
+    """Open a page; return a message that names it.
 
-    Without a screen nothing is opened: a browser for terminals would take this one over, unless
-    `BROWSER` asks for it.
+    Without a display nothing is opened, since a text browser would take over this terminal, unless
+    `BROWSER` is set.
     """
     if not page.exists():
-        return f"There is no page {page}"
+        return f"No page at {page}"
     has_screen = sys.platform == "darwin" or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )
     is_open = has_screen and webbrowser.open(page.absolute().as_uri())
-    return f"{'Opened' if is_open else 'No browser can be opened here. The page:'} {page}"
+    return f"{'Opened' if is_open else 'Cannot open a browser here. Page:'} {page}"

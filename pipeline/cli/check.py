@@ -1,4 +1,4 @@
-"""`pipeline check`: what a run would do, without sending anything."""
+"""`pipeline check`: show what a run would do, and send nothing."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.console import Console
 
 from pipeline.cli.console import terminal
 from pipeline.cli.estimate import RunEstimate
-from pipeline.cli.messages import question_about, tell_error
-from pipeline.cli.schedule_options import appointed
+from pipeline.cli.messages import print_error, question_about
+from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.setup import (
     ROWS,
     AllowOption,
     embedded_simulator,
     expand,
     read_config,
-    whole,
+    uninterrupted,
 )
 from pipeline.config import Config
 from pipeline.jobs import read_jobs
@@ -41,16 +41,18 @@ ALL_GOOD, SOME_INVALID, BROKEN = 0, 1, 2
 
 @click.command()
 @click.argument("files", nargs=-1)
-@click.option("--simulate", is_flag=True, help="As a run with --simulate would see it.")
-@click.option("--operation", help="Of every row, for example xsolla.coupon.")
-@click.option("--account", help="Of every row, as named in the configuration.")
-@click.option("--rows", type=ROWS, help="Only these rows, for example 17,40-60.")
-@click.option("--force-order", is_flag=True, help="Take an earlier report's rows as new ones.")
+@click.option("--simulate", is_flag=True, help="Check as for run --simulate.")
+@click.option("--operation", help="Operation of every row, such as xsolla.coupon.")
+@click.option("--account", help="Account of every row, as the configuration names it.")
+@click.option("--rows", type=ROWS, help="Check only these rows: 17,40-60.")
+@click.option("--force-order", is_flag=True, help="Treat rows of an earlier report as new rows.")
 @click.option(
-    "--allow", type=AllowOption(), help="irreversible: take rows that nothing takes back."
+    "--allow", type=AllowOption(), help="irreversible: accept rows that cannot be undone."
 )
-@click.option("--until", metavar="TIME", help="Whether a run would be through by then.")
-@click.option("--show", type=click.IntRange(min=0), default=0, help="Print the first N jobs.")
+@click.option("--until", metavar="TIME", help="Tell whether a run would finish by this time.")
+@click.option(
+    "--show", type=click.IntRange(min=0), default=0, metavar="N", help="Print the first N jobs."
+)
 @click.pass_obj
 def check(
     config_file: Path | None,
@@ -63,17 +65,17 @@ def check(
     until: str | None,
     **options: Any,
 ) -> None:
-    """Read FILES as a run would, name every fault, send nothing.
+    """Validate FILES as a run would, report every error, send nothing.
 
-    Exit code 0: every row can be sent; 1: some cannot; 2: a file is broken.
+    Exit code 0: every row is valid; 1: some rows are invalid; 2: a file is broken.
     """
     console = terminal()
     config = read_config(config_file)
     if simulate:
         with embedded_simulator(config, strict_ids=False) as simulated:
-            config = simulated  # only bound, never sent to: it may be gone by then
+            config = simulated  # nothing is sent, so the simulator may stop here
     run_options = RunOptions(allow_irreversible=bool(allow), **options)
-    outlook = RunEstimate(appointed(config, until=until))
+    outlook = RunEstimate(schedule_window(config, until=until))
     codes = [
         _check(path, config, run_options, show=show, console=console, outlook=outlook)
         for path in expand(files, config)
@@ -91,11 +93,11 @@ def _check(
     outlook: RunEstimate,
 ) -> int:
     try:
-        prepared = whole(partial(prepare, path, config, options))
+        prepared = uninterrupted(partial(prepare, path, config, options))
     except RunAborted:
         raise
     except PipelineError as error:
-        tell_error(error)
+        print_error(error)
         return BROKEN
     try:
         show_question(console, question_about(prepared, outlook), would=True)
@@ -109,15 +111,15 @@ def _check(
 
 
 def _fault_lines(kinds: Sequence[FaultKind]) -> Iterator[str]:
-    """A few examples of each kind of fault, the most frequent first, as far as a reader goes."""
+    """Examples of each kind of fault, most frequent first, up to `_FAULTS_CHARS`."""
     chars = 0
     for number, kind in enumerate(kinds):
         if chars > _FAULTS_CHARS:
-            yield f"  ... and {len(kinds) - number} more kinds of faults"
+            yield f"  ... and {len(kinds) - number} more kinds of errors"
             return
         lines = [f"  {fault}" for fault in kind.examples]
         if kind.rows > len(kind.examples):
-            lines.append(f"  ... {kind.rows} rows in all with: {one_line(kind.what)}")
+            lines.append(f"  ... {kind.rows} rows in total with: {one_line(kind.what)}")
         chars += sum(map(len, lines))
         yield from lines
 

@@ -1,7 +1,7 @@
-"""stdout and stderr, as every command writes to them.
+"""stdout and stderr of every command.
 
-No foreign text can steer a terminal, and no run ends because somebody stopped reading: an output
-that cannot be written any more is silent from then on.
+Foreign text cannot control the terminal. An output that fails is dropped silently from then on, so
+a reader that stops ends no run.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from pipeline.ui.terminal.printable import Printable
 
 
 class ConsoleOutput(io.TextIOBase):
-    """stdout or stderr; what cannot be written is lost.
+    """stdout or stderr; text that cannot be written is lost.
 
-    A reader that went away, a full disk and a closed descriptor are the same: the descriptor leads
-    to /dev/null from then on, so that the interpreter does not stumble over it at its exit either.
+    After a failure (closed pipe, full disk, closed descriptor) the descriptor points to /dev/null,
+    so that the interpreter does not fail at its exit either.
     """
 
     def __init__(self, *, is_stderr: bool) -> None:
-        # now, and not with each line: rich puts a proxy of the console itself into their place
+        # read once: rich later replaces sys.stdout with a proxy of this console
         self._stream: TextIO | None = sys.stderr if is_stderr else sys.stdout
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Of the stream."""
+        """The encoding of the stream; UTF-8 if unknown."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether a person reads it."""
+        """True if the stream is a terminal."""
         stream = self._stream
         return stream is not None and stream.isatty()
 
     def fileno(self) -> int:
-        """Of the stream. Raises OSError where it has none."""
+        """The descriptor of the stream. Raises OSError if it has none."""
         stream = self._stream
         if stream is None:
             raise OSError("this output is closed")
         return stream.fileno()
 
     def write(self, text: str) -> int:
-        """All of `text`, or nothing."""
+        """Write `text`; return its length even if it is lost."""
         try:
             if self._stream is not None:
                 self._stream.write(text)
@@ -55,7 +55,7 @@ class ConsoleOutput(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Flush the buffer."""
         try:
             if self._stream is not None:
                 self._stream.flush()
@@ -75,7 +75,7 @@ class _Harmless(RenderHook):
 
 
 def terminal(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = False) -> Console:
-    """A console on stdout or stderr; all that is printed to it is `Printable`."""
+    """A console on stdout or stderr that prints everything as `Printable`."""
     output = ConsoleOutput(is_stderr=stderr)
     console = Console(file=output, quiet=quiet, soft_wrap=soft_wrap, highlight=False)  # type: ignore[arg-type]
     console.push_render_hook(_Harmless())
@@ -83,7 +83,7 @@ def terminal(*, stderr: bool = False, quiet: bool = False, soft_wrap: bool = Fal
 
 
 def emit(line: str) -> None:
-    """A line for a program, on stdout, as it is."""
+    """Print a line for a program to stdout, unchanged."""
     output = ConsoleOutput(is_stderr=False)
     output.write(f"{line}\n")
     output.flush()

@@ -1,4 +1,4 @@
-"""`pipeline doctor`: whether the set-up can work, and what to mend."""
+"""`pipeline doctor`: check the setup and name what to fix."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ ALL_FINE, SOME_FAULT = 0, 2
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
 
 
-@click.command(short_help="Whether the set-up can work, and what to mend.")
+@click.command(short_help="Check the setup and name what to fix.")
 @click.argument("accounts", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each finding.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per finding.")
 @click.pass_obj
 def doctor(config_file: Path | None, /, *, accounts: tuple[str, ...], as_json: bool) -> None:
-    """Look at configuration, secrets, disk, clock and each vendor of ACCOUNTS.
+    """Check configuration, secrets, disk, clock and the vendor of each of ACCOUNTS.
 
-    Nothing is changed: a vendor that wants a token is asked for one, and one harmless read is sent
-    where it has one. Without ACCOUNTS, all are examined.
+    Nothing is changed: the vendor gets a request for a token if it uses tokens, and one read if it
+    can be read. Without ACCOUNTS, all accounts are checked.
 
     Exit code 0: no fault, maybe warnings; 2: a fault.
     """

@@ -1,4 +1,4 @@
-"""The drop folder as commands see it."""
+"""Send the files of the drop folder once, and open it for `watch`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from pipeline.cli.messages import from_here, tell_error
+from pipeline.cli.messages import from_here, print_error
 from pipeline.cli.sending import BUSY, FAILED_ROWS, NOTHING_SENT, CommandSession, together
-from pipeline.cli.setup import whole
+from pipeline.cli.setup import uninterrupted
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
 from pipeline.model.formatting import one_line
@@ -42,15 +42,15 @@ from pipeline.watch import (
 )
 
 STATE = "drops"
-"""The folder beside the ledger that says which files were taken."""
+"""The folder beside the ledger that records which files were claimed."""
 
-LOOK_EVERY_S = 0.2
+POLL_S = 0.2
 MOST_WAIT_S = 5 * SETTLE_S
-"""So long a file that is being written is waited for; then it stays for the next time."""
+"""How long to wait for a file that is still being written; then it is left for the next call."""
 
 
 def drops_of(config: Config) -> Drops:
-    """The drop folder of a configuration; the samples in it are never touched."""
+    """The drop folder of a configuration, without its samples."""
 
     def letters() -> str:
         return "".join(secrets.choice(string.ascii_lowercase) for _ in range(LETTERS))
@@ -63,73 +63,76 @@ def drops_of(config: Config) -> Drops:
 def send_dropped(
     config: Config, options: RunOptions, session: CommandSession, *, is_agreed: bool
 ) -> int:
-    """Send what lies in the drop folder, once, and put it away as `watch` does: the exit code."""
+    """Send the files of the drop folder once, move them as `watch` does; return the exit code."""
     if options.rows is not None:
         raise UsageError(
-            "--limit and --rows send a part: name the file. Without one, files are put away whole"
+            "--limit and --rows need a file name: files from the drop folder are sent as a whole"
         )
     drops = drops_of(config)
     if not drops.lock.acquire(wait=False):
         who, where = drops.lock.held_by(), from_here(drops.inputs)
-        tell_error(f"nothing was sent: {who} sends what is dropped in {where}")
+        print_error(f"nothing was sent: {who} is sending the files in {where}")
         return BUSY
     with drops.lock:
-        return _OneByOne(drops, config, session).send(options, is_agreed=is_agreed)
+        return _DropSender(drops, config, session).send(options, is_agreed=is_agreed)
 
 
-class _OneByOne:
-    """Sends what was dropped. What stands in the way of one file stops no other.
+class _DropSender:
+    """Sends dropped files. A failure of one file does not stop the others.
 
-    codes  exit codes of files that were not sent, or cannot be put away
+    codes  exit codes of files that were not sent, or cannot be moved
     """
 
     def __init__(self, drops: Drops, config: Config, session: CommandSession) -> None:
         self._drops = drops
         self._config = config
         self._session = session
-        self._ground = KnownFolders(drops, config)
+        self._folders = KnownFolders(drops, config)
         self.codes: list[int] = []
 
     def send(self, options: RunOptions, *, is_agreed: bool) -> int:
-        """The exit code."""
-        claimed = [*self._drops.unfinished(), *_take(self._drops, self._session, self._hear)]
+        """Send all files; return the exit code."""
+        claimed = [
+            *self._drops.unfinished(),
+            *_claim_complete(self._drops, self._session, self._on_event),
+        ]
         claims = list(self._to_send(claimed))
         if not claims:
             if not claimed and not self.codes:
-                self._session.tell_nothing_came(from_here(self._drops.inputs))
+                self._session.report_no_files(from_here(self._drops.inputs))
             return together(self.codes or [0])
-        makes = [partial(whole, partial(self._prepared, each, options)) for each in claims]
+        makes = [partial(uninterrupted, partial(self._prepared, each, options)) for each in claims]
         files = [(each.file.name, make) for each, make in zip(claims, makes, strict=True)]
         try:
             code = self._session.run(files, is_agreed=is_agreed)
         finally:
             for number, claim in enumerate(claims):
-                with self._stuck(claim):
-                    self._put_away(claim, self._session.outcomes.get(number))
+                with self._report_stuck(claim):
+                    self._move(claim, self._session.outcomes.get(number))
         return together([code, *self.codes])
 
     def _to_send(self, claims: Iterable[Claim]) -> Iterator[Claim]:
-        """Claims whose rows have to be sent; of the others the file is put away."""
+        """Claims with rows to send; the files of finished ones are moved."""
         for claim in claims:
-            with self._stuck(claim):
+            with self._report_stuck(claim):
                 try:
-                    with self._fault_of_one(claim):
+                    with self._file_errors(claim):
                         found, summary = ended(claim, self._drops, self._config)
                 except InputError as error:
                     place = self._drops.quarantine(claim, str(error))
-                    self._hear(FileQuarantined(claim.file, place, str(error)))
+                    self._on_event(FileQuarantined(claim.file, place, str(error)))
                     continue
                 if summary is None:
                     yield found
                 else:
-                    self._hear(finish(found, self._drops, self._config, summary))
+                    self._on_event(finish(found, self._drops, self._config, summary))
 
     def _prepared(self, claim: Claim, options: RunOptions) -> Prepared:
-        with self._fault_of_one(claim):
+        with self._file_errors(claim):
             return prepare_claim(claim, self._drops, self._config, options, os.environ)
 
-    def _put_away(self, claim: Claim, outcome: Summary | str | None) -> None:
-        """Put a file to where it belongs, after all that was done for it."""
+    def _move(self, claim: Claim, outcome: Summary | str | None) -> None:
+        """Move a file according to the outcome of its run."""
         claim = self._drops.recorded(claim)
         if isinstance(outcome, str):
             self._drops.quarantine(claim, outcome)
@@ -139,42 +142,44 @@ class _OneByOne:
         elif not is_left(outcome, self._config):
             event = finish(claim, self._drops, self._config, outcome)
             if isinstance(event, FileQuarantined) and outcome.exit_code in ENDED:
-                self._hear(event)  # the file is not what was read of it
+                self._on_event(event)  # the file changed after it was read
 
     @contextmanager
-    def _fault_of_one(self, claim: Claim) -> Iterator[None]:
-        """What cannot be put on record although the disk takes it is the fault of the file."""
+    def _file_errors(self, claim: Claim) -> Iterator[None]:
+        """Treat an abort as an error of the file, unless the disk fails as well."""
         try:
             yield
         except RunAborted as error:
-            if not self._ground.fault():
+            if not self._folders.fault():
                 raise InputError(f"{claim.file}: {error}") from error
             raise
 
     @contextmanager
-    def _stuck(self, claim: Claim) -> Iterator[None]:
-        """A file that cannot be put away stops no other."""
+    def _report_stuck(self, claim: Claim) -> Iterator[None]:
+        """Report a file that cannot be moved, and continue."""
         try:
             yield
         except DropError as error:
-            self._hear(FileStuck(claim.file, str(error)))
+            self._on_event(FileStuck(claim.file, str(error)))
 
-    def _hear(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         match event:
             case FileStuck(file, reason) | FileQuarantined(file, _, reason, None):
                 self.codes.append(NOTHING_SENT)
-                self._session.tell_failure(str(from_here(file)), one_line(reason))
+                self._session.report_failure(str(from_here(file)), one_line(reason))
             case FileQuarantined(file, _, reason):
                 self.codes.append(FAILED_ROWS)
-                self._session.tell_failure(str(from_here(file)), one_line(reason))
+                self._session.report_failure(str(from_here(file)), one_line(reason))
             case FileWaiting(file, reason):
-                self._session.say(f"{from_here(file)}: {reason}: left for the next time")
+                self._session.say(f"{from_here(file)}: {reason}; left for the next run")
             case FileEnded(file, _, summary):
-                self._session.say(f"{from_here(file)}: {summary.why}, before")
+                self._session.say(f"{from_here(file)}: {summary.why} (by an earlier run)")
 
 
-def _take(drops: Drops, session: CommandSession, tell: Callable[[Event], None]) -> list[Claim]:
-    """Claim what is complete, and what becomes so soon, in the order of arrival."""
+def _claim_complete(
+    drops: Drops, session: CommandSession, tell: Callable[[Event], None]
+) -> list[Claim]:
+    """Claim complete files, and those that become complete soon, in order of arrival."""
     settling, give_up_s = Settling(), time.monotonic() + MOST_WAIT_S
     intake = FileIntake(drops, tell)
     claims: list[Claim] = []
@@ -188,6 +193,6 @@ def _take(drops: Drops, session: CommandSession, tell: Callable[[Event], None]) 
         if not waiting:
             return claims
         if now_s >= give_up_s:
-            session.say(f"{waiting} files are still being written: left for the next time")
+            session.say(f"{waiting} files are still being written; left for the next run")
             return claims
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""How long a prepared run will take, account by account, and whether it ends in time."""
+"""Estimate how long a prepared run takes per account, and whether it finishes in time."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from pipeline.vendors import Account
 
 
 class AccountEstimate(NamedTuple):
-    """What sending to one account takes.
+    """Estimate for one account.
 
-    rows       operation -> rows of it that are not on record yet
-    requests   reads that go before included
-    latency_s  of a reply, as it usually is; None where nothing on record tells
-    pause      of the vendor's, on record; None where there is none
-    pause_s    so long it lasts still
+    rows       operation -> rows without a recorded result
+    requests   including reads before rows
+    latency_s  usual latency of a reply; None if unknown
+    pause      recorded pause that the vendor asked for; None if there is none
+    pause_s    seconds left of it
     """
 
     account: Account
@@ -41,17 +41,17 @@ class AccountEstimate(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """From now on until it is through, a pause included that it waits for."""
+        """Seconds until the last row, including a pause that the account waits for."""
         return self.forecast.seconds + (0.0 if self.is_stopped else self.pause_s)
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the account would stop at once, since the pause is longer than it waits."""
+        """True if the pause is longer than the account's `max_wait_s`, so it would stop at once."""
         return self.pause_s > self.account.max_wait_s
 
     @property
-    def pause_words(self) -> str | None:
-        """What is to be said of a pause on record; None where there is none."""
+    def pause_text(self) -> str | None:
+        """A warning about a recorded pause; None if there is none."""
         if self.pause is None:
             return None
         name, most_s, now_s = self.account.name, self.account.max_wait_s, time.time()
@@ -62,50 +62,50 @@ class AccountEstimate(NamedTuple):
 
     @property
     def bound(self) -> str:
-        """Why it takes so long, where it is not the quota."""
+        """What limits the speed, if not the quota; else empty."""
         if self.forecast.bound is Bottleneck.IN_FLIGHT and self.latency_s is not None:
             usual = duration(self.latency_s)
-            return f"in_flight {self.account.in_flight}, where a reply usually takes {usual}"
+            return f"in_flight {self.account.in_flight} and a usual reply time of {usual}"
         if self.forecast.bound is Bottleneck.ENTITY and self.jobs.hottest is not None:
             rows = counted(self.jobs.hottest.jobs, "row")
-            return f"one entity with {rows}, one after the other"
-        return "" if self.account.quotas else f"{self.account.mean_per_s:.3g}/s to begin with"
+            return f"{rows} for one entity are sent one by one"
+        return "" if self.account.quotas else f"{self.account.mean_per_s:.3g}/s at the start"
 
     @property
     def warning(self) -> str | None:
-        """What is to be said of an entity that holds up the run; None where none does."""
+        """A warning if rows of one entity determine the duration; else None."""
         hottest = self.jobs.hottest
         if hottest is None or self.forecast.bound is not Bottleneck.ENTITY:
             return None
         key = EntityKey.parse(hottest.entity)
-        each = "" if self.latency_s else f" where a reply takes {ASSUMED_LATENCY_S:g} s"
+        each = "" if self.latency_s else f" if a reply takes {ASSUMED_LATENCY_S:g} s"
         return (
-            f"{key.kind}:{key.id} (first in row {hottest.row}) appears {hottest.jobs:,} times: "
-            f"one after the other, about {about(self.forecast.seconds)}{each}"
+            f"{key.kind}:{key.id} (first in row {hottest.row}) appears {hottest.jobs:,} times. "
+            f"These rows are sent one by one: about {about(self.forecast.seconds)}{each}"
         )
 
 
 class RunEstimate:
-    """Over the files of one command: those of one account go one after the other.
+    """Estimates for the files of one command; files for one account are sent one after the other.
 
-    window  when they may be sent
+    window  when rows may be sent
     """
 
     def __init__(self, window: ScheduleWindow) -> None:
-        self._appointment = window
+        self._window = window
         self._ahead_s: defaultdict[str, float] = defaultdict(float)
 
-    def prospects(self, prepared: Prepared) -> list[AccountEstimate]:
-        """What each account of a run takes."""
-        return list(_prospects(prepared))
+    def accounts(self, prepared: Prepared) -> list[AccountEstimate]:
+        """The estimate of each account of a run."""
+        return list(_estimates(prepared))
 
     def until(self, found: list[AccountEstimate]) -> tuple[str, bool]:
-        """When it stops and whether it is through by then, in words; and whether it is.
+        """When the run stops and how that fits, for messages; and True if it finishes in time.
 
-        The next files are taken to come after this one.
+        The files of earlier calls are counted as sent before this one.
         """
-        end = self._appointment.until
-        start_at = self._appointment.start_at
+        end = self._window.until
+        start_at = self._window.start_at
         for each in found:
             waits_s = self._ahead_s.get(each.account.name)
             self._ahead_s[each.account.name] += (
@@ -113,16 +113,19 @@ class RunEstimate:
             )
         if end is None or not found:
             return "", True
-        begins_s = self._appointment.utc() if start_at is None else start_at.timestamp()
+        begins_s = self._window.utc() if start_at is None else start_at.timestamp()
         needs_s = max(self._ahead_s[each.account.name] for each in found)
         spare_s = end.timestamp() - begins_s - needs_s
         when = to_the_minute(end)
         if spare_s >= 0:
-            return f"{when}: through about {about(spare_s)} before", True
-        return f"{when}: needs about {about(-spare_s)} more; the rest is for `resume`", False
+            return f"{when}: expected to finish about {about(spare_s)} earlier", True
+        return (
+            f"Will not finish by {when}: about {about(-spare_s)} more needed; "
+            "continue with `pipeline resume`"
+        ), False
 
 
-def _prospects(prepared: Prepared) -> Iterator[AccountEstimate]:
+def _estimates(prepared: Prepared) -> Iterator[AccountEstimate]:
     left = rows_left(prepared)
     for account in prepared.accounts:
         jobs = prepared.bound.jobs[account.name]
@@ -145,12 +148,12 @@ def _prospects(prepared: Prepared) -> Iterator[AccountEstimate]:
 
 
 def _hottest(jobs: JobsFile, left: int, *, coalesce: bool) -> int:
-    """Rows of one entity that go one after the other, at most; 0 where none has several."""
+    """The most rows of one entity that are sent one by one; 0 if no entity has several."""
     return 0 if jobs.hottest is None or coalesce else min(jobs.hottest.jobs, left)
 
 
 def _reads_beforehand(prepared: Prepared, account: Account, jobs: JobsFile) -> int:
-    """One for each row that is read before it is sent: what the options or the rows ask for."""
+    """Reads before rows are sent, one per row that the options or the row itself require."""
     if not (prepared.looking.skips or prepared.looking.remembers):
         return jobs.reads
     readable = {op.name for op in account.vendor.operations if op.reading and op.change}

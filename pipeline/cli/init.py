@@ -1,4 +1,4 @@
-"""`pipeline init`: the folders and a configuration to start from."""
+"""`pipeline init`: create a working folder, or print a schedule for it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,20 @@ reports = "reports"
 
 """
 
+PRINTED = {
+    "cron": "a crontab",
+    "systemd": "a systemd service and timer",
+    "kubernetes": "a Kubernetes CronJob",
+    "airflow": "an Airflow DAG",
+    "dockerfile": "a Dockerfile",
+}
+"""What each flag prints."""
+
 
 def _schedules(command: Callable[..., None]) -> Callable[..., None]:
-    """A flag per kind of schedule."""
+    """Add a flag per kind of schedule."""
     for kind in reversed(list(FILES)):
-        flag = click.option(f"--{kind}", "kind", flag_value=kind, help="Print a schedule.")
+        flag = click.option(f"--{kind}", "kind", flag_value=kind, help=f"Print {PRINTED[kind]}.")
         command = flag(command)
     return command
 
@@ -46,20 +55,23 @@ def _schedules(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--into",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write the schedule there instead.",
+    help="Write the schedule to this folder instead.",
 )
 @click.option(
-    "--file", "sent", type=click.Path(path_type=Path), help="What it sends, below the folder."
+    "--file",
+    "sent",
+    type=click.Path(path_type=Path),
+    help="File that the schedule sends, below FOLDER.",
 )
 def init(folder: Path, kind: str | None, into: Path | None, sent: Path | None) -> None:
-    """Make a working folder: pipeline.toml, inputs/, reports/. Or print a schedule for it.
+    """Create a working folder: pipeline.toml, inputs/, reports/. Or print a schedule.
 
-    Nothing that exists is changed.
+    Existing files are not changed.
     """
     if kind is None:
         _make(folder)
         return
-    found = pages(kind, _night(folder.resolve(), sent))
+    found = pages(kind, _schedule(folder.resolve(), sent))
     if into is None:
         click.echo("\n".join(_headed(name, text, of=len(found)) for name, text in found.items()))
         return
@@ -69,7 +81,7 @@ def init(folder: Path, kind: str | None, into: Path | None, sent: Path | None) -
             with (into / name).open("x", encoding="utf-8") as file:
                 file.write(text)
         except FileExistsError:
-            raise UsageError(f"{into / name} exists, and stays as it is") from None
+            raise UsageError(f"{into / name} exists and was not changed") from None
         click.echo(f"Wrote {into / name}.")
 
 
@@ -77,11 +89,11 @@ def _headed(name: str, text: str, *, of: int) -> str:
     return text.rstrip("\n") if of == 1 else f"# file: {name}\n{text}"
 
 
-def _night(folder: Path, sent: Path | None) -> ScheduleSpec:
-    """What the schedule is about, from the folder's own configuration. Raises UsageError."""
+def _schedule(folder: Path, sent: Path | None) -> ScheduleSpec:
+    """The values of a schedule, from the folder's configuration. Raises UsageError."""
     file = folder / DEFAULT_FILE
     if not file.exists():
-        raise UsageError(f"{file} does not exist: `pipeline init {folder}` makes it")
+        raise UsageError(f"{file} does not exist: create it with `pipeline init {folder}`")
     config = load_config(file, environ={}, vendors=load_vendors(), cwd=folder)
     command = Path(shutil.which("pipeline") or Path(sys.executable).parent / "pipeline")
     user = "pipeline" if os.geteuid() == 0 else getpass.getuser()  # never root
@@ -89,11 +101,11 @@ def _night(folder: Path, sent: Path | None) -> ScheduleSpec:
     for path in (folder, command, below):
         if not PLAIN_PATH.fullmatch(str(path)):
             raise UsageError(
-                f"{path}: a schedule needs a path of letters, digits and ./_-@+,= alone; "
-                "cron, systemd and shells each quote others in another way"
+                f"{path}: a schedule needs a path of only letters, digits and ./_-@+,=; "
+                "cron, systemd and shells quote other characters differently"
             )
     if below.is_absolute() or ".." in below.parts:
-        raise UsageError(f"--file {below} should be a path below {folder}")
+        raise UsageError(f"--file {below} must be a path below {folder}")
     secrets = [
         (name, key)
         for name, entry in config.accounts.items()
@@ -111,7 +123,7 @@ def _night(folder: Path, sent: Path | None) -> ScheduleSpec:
 
 
 def _operation(config: Config) -> str:
-    """What the first account is for."""
+    """The first operation of the first account's vendor."""
     vendors = [entry.vendor for entry in config.accounts.values()] or [*load_vendors().values()]
     return vendors[0].operations[0].name
 
@@ -123,10 +135,10 @@ def _make(folder: Path) -> None:
     for made in (*(folder / "inputs" / name for name in names), folder / "reports"):
         made.mkdir(parents=True, exist_ok=True)
     if file.exists():
-        click.echo(f"{file} exists and stays as it is.")
+        click.echo(f"{file} exists and was not changed.")
     else:
         tables = [toml_template(v, *(op.name for op in v.operations)) for v in vendors.values()]
         file.write_text(HEADER + "\n".join(tables), encoding="utf-8")
-        click.echo(f"Wrote {file}: fill in your account.")
+        click.echo(f"Wrote {file}: fill in your accounts.")
     click.echo(f"Drop files into {folder / 'inputs'}/<operation>/: {', '.join(names)}.")
     click.echo("Then: pipeline check FILE, and pipeline run FILE.")

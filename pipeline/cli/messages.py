@@ -1,4 +1,4 @@
-"""What commands say: an error, and what a prepared file means."""
+"""Messages of commands: errors, warnings, and the question before a run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pipeline.ui.terminal import Question, SendTarget
 EXAMPLES = 5
 
 
-def tell_error(error: object) -> None:
-    """An error on stderr, each of its lines as long as it is.
+def print_error(error: object) -> None:
+    """Print an error to stderr, without wrapping.
 
-    Only an error that is a list of faults has several: a line end in any other is foreign.
+    Only a list of faults may have several lines; a line end in any other error is foreign text.
     """
     console = terminal(stderr=True, soft_wrap=True)
     console.print("Error:", style="bold red", end=" ")
@@ -28,57 +28,57 @@ def tell_error(error: object) -> None:
     console.print(str(error) if has_lines else one_line(str(error)), markup=False)
 
 
-def warn(words: str) -> None:
-    """A warning on stderr, beside what a command says."""
+def warn(text: str) -> None:
+    """Print a warning to stderr."""
     console = terminal(stderr=True, soft_wrap=True)
     console.print("Warning:", style="bold yellow", end=" ")
-    console.print(one_line(words), markup=False)
+    console.print(one_line(text), markup=False)
 
 
-def question_about(prepared: Prepared, outlook: RunEstimate) -> Question:
-    """All that a person should know before agreeing."""
+def question_about(prepared: Prepared, estimate: RunEstimate) -> Question:
+    """What a user should know before a run is sent."""
     bound = prepared.bound
-    prospects = outlook.prospects(prepared)
-    until, is_in_time = outlook.until(prospects)
-    warnings = [*warnings_about(prepared), *filter(None, (each.warning for each in prospects))]
-    warnings += filter(None, (each.pause_words for each in prospects))
+    accounts = estimate.accounts(prepared)
+    until, is_in_time = estimate.until(accounts)
+    warnings = [*warnings_about(prepared), *filter(None, (each.warning for each in accounts))]
+    warnings += filter(None, (each.pause_text for each in accounts))
     if not is_in_time:
-        warnings.append(f"not through in time: until {until}")
+        warnings.append(until)
         until = ""
     if prepared.refusal:
         warnings.append(prepared.refusal)
     return Question(
         file=from_here(prepared.snapshot.source),
         rows=bound.rows,
-        done=bound.rows - bound.invalid - sum(sum(each.rows.values()) for each in prospects),
+        done=bound.rows - bound.invalid - sum(sum(each.rows.values()) for each in accounts),
         invalid=bound.invalid,
-        targets=tuple(map(_target, prospects)),
+        targets=tuple(map(_target, accounts)),
         blank_lines=prepared.snapshot.blank_lines,
         examples=tuple(str(kind.examples[0]) for kind in bound.faults[:EXAMPLES]),
         cleared=cleared_fields(prepared),
         warnings=tuple(warnings),
         until=until,
-        undo=tuple(_not_taken_back(prepared)),
+        undo=tuple(_not_undoable(prepared)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
     )
 
 
 def from_here(path: Path) -> Path:
-    """A path as short as it can be said: relative, where it lies below the working folder."""
+    """A path for messages: relative if it is below the working folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def cleared_fields(prepared: Prepared) -> dict[str, tuple[str, ...]]:
-    """Fields that some rows leave out and the vendor hence clears, by operation."""
+    """Operation -> fields that some rows omit, so the vendor clears them."""
     found: dict[str, list[str]] = defaultdict(list)
     for cleared in prepared.bound.cleared:
         found[cleared.operation].append(f"{cleared.field} ({counted(cleared.jobs, 'row')})")
     return {operation: tuple(fields) for operation, fields in found.items()}
 
 
-def _not_taken_back(prepared: Prepared) -> Iterator[str]:
-    """What could not be undone, said before it is done."""
+def _not_undoable(prepared: Prepared) -> Iterator[str]:
+    """Operations that cannot be undone, and why."""
     operations = {
         name: account.operation(name)
         for account in prepared.accounts
@@ -86,31 +86,31 @@ def _not_taken_back(prepared: Prepared) -> Iterator[str]:
     }
     for name, operation in sorted(operations.items()):
         if operation.change is None:
-            yield f"{name}: nothing takes it back"
+            yield f"{name} cannot be undone"
         elif operation.reading is None:
-            yield f"{name}: only rows that give previous_status can be taken back"
+            yield f"{name}: only rows with previous_status can be undone"
         elif not _records_previous(prepared, name):
             yield f"{name}: previous values are not recorded; add --record-previous to allow undo"
 
 
 def _records_previous(prepared: Prepared, operation: str) -> bool:
-    """Whether what rows of an operation overwrite is on record afterwards."""
+    """True if the run records the previous values of an operation."""
     bound, options = prepared.bound, prepared.options
     is_read = options.skip_unchanged or options.record_previous or operation in bound.keeps
     return bound.has_previous_states or is_read
 
 
-def _target(prospect: AccountEstimate) -> SendTarget:
-    account = prospect.account
+def _target(estimate: AccountEstimate) -> SendTarget:
+    account = estimate.account
     return SendTarget(
         account=account.name,
         vendor=account.vendor.name,
         host=urlsplit(account.link.base_url).netloc,
-        rows=prospect.rows,
+        rows=estimate.rows,
         scope=account.vendor.scope(account.settings),
         quota=account.quota,
         quota_is=account.quota_is,
-        requests=prospect.requests,
-        lasts_s=prospect.seconds,
-        bound=prospect.bound,
+        requests=estimate.requests,
+        lasts_s=estimate.seconds,
+        bound=estimate.bound,
     )

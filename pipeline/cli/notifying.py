@@ -1,4 +1,4 @@
-"""How a command tells of what it does, beside what a person sees."""
+"""Log, webhook and metrics of a command."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from pipeline.cli.console import ConsoleOutput
 from pipeline.cli.messages import warn
 from pipeline.config import Config
-from pipeline.notify import Notifier, open_teller
+from pipeline.notify import Notifier, open_notifier
 from pipeline.notify.events import Level
 from pipeline.run.baseline import last_ends
 
 
 @contextmanager
-def telling(
+def command_notifier(
     config: Config,
     *,
     log: str | None = None,
     log_level: Level | None = None,
     metrics_file: Path | None = None,
 ) -> Iterator[Notifier]:
-    """Log, webhook and metrics as the configuration wants them, or as the command does."""
-    with open_teller(
+    """Open the notifier; the command's options override the configuration."""
+    with open_notifier(
         config,
         os.environ,
         log=ConsoleOutput(is_stderr=True),

@@ -1,4 +1,4 @@
-"""`pipeline operations`: what can be updated, and what its columns are."""
+"""`pipeline operations`: list operations and their columns."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from pipeline.vendors import Operation, Vendor, load_vendors
 REFUSED = '"refuse"  # or "clear": a column that is left out is cleared at the vendor'
 
 
-@click.command(short_help="What can be updated: columns, types and rules.")
+@click.command(short_help="List operations and their columns, types and rules.")
 @click.argument("name", required=False)
 @click.option(
     "--template",
     type=click.Choice(["csv", "toml"]),
-    help="Print a file to start from: an example row, or the account's configuration.",
+    help="Print a template: a file with an example row, or an account's configuration.",
 )
 def operations(name: str | None, template: str | None) -> None:
-    """What can be updated: columns, types, rules, what may be repeated.
+    """Show the columns, types and rules of an operation.
 
-    NAME is one operation, for example xsolla.coupon; without it all are listed.
+    NAME is an operation, such as xsolla.coupon. Without NAME, all operations are listed.
     """
     vendors = load_vendors()
     if name is None:
@@ -53,8 +53,8 @@ def _find(vendors: dict[str, Vendor[Any]], name: str) -> tuple[Vendor[Any], Oper
     known = {op.name: (vendor, op) for vendor in vendors.values() for op in vendor.operations}
     if name not in known:
         near = nearest(name, known)
-        hint = f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
-        raise UsageError(f"{name!r} is no operation; {hint}")
+        hint = f"did you mean {near}?" if near else f"known: {', '.join(known)}"
+        raise UsageError(f"unknown operation {name!r}; {hint}")
     return known[name]
 
 
@@ -67,7 +67,7 @@ def _list(vendors: dict[str, Vendor[Any]]) -> None:
             table.add_row(operation.name, escape(operation.summary))
     console = terminal()
     console.print(table)
-    console.print("\nColumns and rules of one: pipeline operations NAME")
+    console.print("\nColumns and rules: pipeline operations NAME")
 
 
 def _describe(vendor: Vendor[Any], operation: Operation[Any, Any]) -> None:
@@ -93,60 +93,59 @@ def _describe(vendor: Vendor[Any], operation: Operation[Any, Any]) -> None:
 
 def _facts(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
     defaults = operation.defaults
-    facts = ["* is needed in every row. The word omit in a cell leaves its field out on purpose."]
+    facts = ["* is required in every row. The word omit in a cell leaves the field out on purpose."]
     facts += _rules(operation)
-    facts.append(f"Repeating it: {operation.repeat_note}.")
+    facts.append(f"Repeating a request: {operation.repeat_note}.")
     reading = operation.reading
     facts.append(
-        "Reading it back: not possible; what may have been applied and may not be repeated ends "
-        "unknown."
+        "Verification read: not possible; a row in doubt that must not be repeated ends unknown."
         if reading is None
-        else "Reading it back settles what may have been applied: at once where the vendor holds "
+        else "Verification read: resolves a row in doubt, as applied at once if the vendor holds "
         f"it, as not applied {reading.settle_after_s:g} s after the attempt began."
     )
     facts += _batches(vendor, operation)
     facts.append(
-        f"Unless the account says otherwise: {', '.join(defaults.quota)} (assumed, "
-        f"{vendor.name} states none), {defaults.in_flight} in flight, {defaults.timeout_s:g} s."
+        f"Defaults of an account: quota {', '.join(defaults.quota)} (assumed, {vendor.name} states "
+        f"none), in_flight {defaults.in_flight}, timeout {defaults.timeout_s:g} s."
     )
-    facts.append(f"A file to start from: pipeline operations {operation.name} --template csv")
+    facts.append(f"Template: pipeline operations {operation.name} --template csv")
     return facts
 
 
 def _rules(operation: Operation[Any, Any]) -> list[str]:
-    """What a row or the command must say, beside the columns with an asterisk."""
+    """Requirements beyond the columns with an asterisk."""
     rules = []
     for field in fields_of(operation.job_type).values():
         if field.cell.is_spread and field.is_required:
             labels = ", ".join(column.label for column in field.columns)
-            rules.append(f"At least one of {labels} is needed in every row.")
+            rules.append(f"At least one of {labels} is required in every row.")
         if any(column.is_pattern for column in field.columns):
-            rules.append("A name that ends in … stands for every header that starts so.")
+            rules.append("A name that ends in … stands for every header that starts with it.")
     if operation.replaces:
         rules.append(
-            "The update replaces the whole entity: a field that is left out is cleared. A file "
-            'without one of these columns is refused unless its input says missing = "clear".'
+            "The update replaces the whole entity and clears omitted fields. A file without one "
+            'of these columns is refused unless its input says missing = "clear".'
         )
     if operation.always:
-        rules.append(f"Always needed, a value or null: {', '.join(operation.always)}.")
+        rules.append(f"Always required, a value or null: {', '.join(operation.always)}.")
     if operation.irreversible is not type(operation).irreversible:
-        rules.append("A row that cannot be taken back is sent with --allow irreversible only.")
+        rules.append("A row that cannot be undone is sent only with --allow irreversible.")
     return rules
 
 
 def _batches(vendor: Vendor[Any], operation: Operation[Any, Any]) -> list[str]:
-    """Whether rows may share a request: an account of the samples may do what any may."""
+    """How many rows may share a request, judged by an account of the samples."""
     size = operation.batch_size(sample(vendor, "http://127.0.0.1").settings)
     if size <= 1:
         return []
-    most = f"{size} of them"
+    most = f"{size}"
     if setting := vendor.settings.model_fields.get("max_batch"):
-        most = f"max_batch of them, {setting.default} unless the account says otherwise"
-    return [f"Rows that ask for the same may share a request: up to {most}."]
+        most = f"max_batch of the account, {setting.default} by default"
+    return [f"Rows with the same change may share a request: up to {most}."]
 
 
 def csv_template(vendor: Vendor[Any], operation: Operation[Any, Any]) -> str:
-    """A header line and one realistic row; what the account says already is left out."""
+    """A header line and one realistic row, without columns that the account sets."""
     settings = vendor.settings.model_fields
     row = {name: cell for name, cell in operation.sample.items() if name not in settings}
     text = io.StringIO()
@@ -155,14 +154,14 @@ def csv_template(vendor: Vendor[Any], operation: Operation[Any, Any]) -> str:
 
 
 def toml_template(vendor: Vendor[Any], *operation_names: str) -> str:
-    """The tables of the configuration that operations need, ready to be filled in.
+    """The configuration tables that operations need, ready to fill in.
 
-    The account has the name of its vendor, so that the tables of several stand side by side.
+    The account is named after its vendor, so tables of several vendors can be combined.
     """
     lines = [f"[accounts.{vendor.name}]", f'vendor = "{vendor.name}"', *_settings(vendor)]
     quota = ", ".join(f'"{text}"' for text in vendor.operations[0].defaults.quota)
     lines.append(f"quota = [{quota}]  # as your contract states it; all hold at once")
-    lines.append('# quota = "auto"  # where no contract states it: learned from the replies')
+    lines.append('# quota = "auto"  # if no contract states it: learned from the replies')
     replacing = {operation.name for operation in vendor.operations if operation.replaces}
     for name in operation_names:
         if name in replacing:
@@ -172,7 +171,7 @@ def toml_template(vendor: Vendor[Any], *operation_names: str) -> str:
 
 
 def _settings(vendor: Vendor[Any]) -> list[str]:
-    """What an account must say: what has no default, and what even the samples' account says."""
+    """Required settings, and those that the samples' account sets."""
     examples = {"base_url": f"https://{vendor.name}.example.com", **vendor.simulated}
     secrets = secret_keys(vendor)
     lines = []

@@ -1,4 +1,4 @@
-"""`pipeline plan`, `verify` and `undo`: what would change, whether it stands, taking it back."""
+"""`pipeline plan`, `verify` and `undo`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from pipeline.cli.console import terminal
 from pipeline.cli.screens import show_plan, show_verified
 from pipeline.cli.sending import CommandSession
-from pipeline.cli.setup import ROWS, AllowOption, embedded_simulator, read_config, whole
+from pipeline.cli.setup import ROWS, AllowOption, embedded_simulator, read_config, uninterrupted
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
@@ -33,7 +33,7 @@ OUT = click.Path(path_type=Path, dir_okay=False)
 
 
 class _ReadOnlyOutput:
-    """Where a command that only reads tells of itself."""
+    """Console and run environment of a command that only reads."""
 
     def __init__(self, *, wait: bool = True) -> None:
         self.console = terminal(stderr=True)
@@ -43,7 +43,7 @@ class _ReadOnlyOutput:
         self.console.print(one_line(words), markup=False)
 
     def run(self, what: str, act: Callable[[Callable[[int, int], None]], Awaitable[T]]) -> T:
-        """Carry out `act`, which tells how far it is, to its end."""
+        """Run `act` with a status line; `act` gets a callback for (rows done, all rows)."""
         with self.console.status(what, spinner="dots") as status:
 
             async def main() -> T:
@@ -52,17 +52,17 @@ class _ReadOnlyOutput:
             return anyio.run(main)
 
 
-@click.command(short_help="Show what a file would change, and change nothing.")
+@click.command(short_help="Show what a file would change, without changing it.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--out", "-o", type=OUT, help="Where the plan goes, a .parquet file.")
-@click.option("--simulate", is_flag=True, help="Read from the embedded simulator instead.")
-@click.option("--operation", help="Of every row, for example xsolla.coupon.")
-@click.option("--account", help="Of every row, as named in the configuration.")
-@click.option("--rows", type=ROWS, help="Only these rows, for example 17,40-60.")
+@click.option("--out", "-o", type=OUT, help="Write the plan to this .parquet file.")
+@click.option("--simulate", is_flag=True, help="Read from the simulator.")
+@click.option("--operation", help="Operation of every row, such as xsolla.coupon.")
+@click.option("--account", help="Account of every row, as the configuration names it.")
+@click.option("--rows", type=ROWS, help="Plan only these rows: 17,40-60.")
+@click.option("--allow", type=AllowOption(), help="irreversible: plan rows that cannot be undone.")
 @click.option(
-    "--allow", type=AllowOption(), help="irreversible: plan rows that nothing takes back."
+    "--no-wait", is_flag=True, help="Exit with code 4 if another process uses the account."
 )
-@click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
 @click.pass_obj
 def plan(
     config_file: Path | None,
@@ -77,10 +77,10 @@ def plan(
     allow: bool | None,
     no_wait: bool,
 ) -> None:
-    """Read what the vendors hold and show what sending FILE would change.
+    """Read the current state at the vendors and show what sending FILE would change.
 
-    Nothing is changed. The plan is a Parquet file of rows with before and after; `pipeline run
-    PLAN` sends exactly that, but for rows whose entity somebody else has changed since.
+    Nothing is changed. The plan is a Parquet file with each row's old and new values. `pipeline run
+    PLAN` sends exactly those rows, except where an entity has changed since.
     """
     options = RunOptions(
         operation=operation, account=account, rows=rows, allow_irreversible=bool(allow)
@@ -91,7 +91,7 @@ def plan(
             config = stack.enter_context(embedded_simulator(config, strict_ids=False))
         desk = _ReadOnlyOutput(wait=not no_wait)
         made = desk.run(
-            f"Reading what the rows of {file} would change",
+            f"Reading the current state for {file}",
             lambda tell: make_plan(file, out, config, desk.way, options=options, tell=tell),
         )
     show_plan(desk.console, made)
@@ -99,14 +99,14 @@ def plan(
 
 
 def _code_of(made: MadePlan) -> int:
-    """3 where an account stopped, 1 where the vendor did not tell of some rows what it holds."""
+    """3 if an account stopped, 1 if the state of some rows could not be read, else 0."""
     if made.stopped:
         return STOPPED
     return FAILED if made.planned.kinds.get(PlanKind.UNREAD) else 0
 
 
 def named(run: str, config: Config) -> str:
-    """The run that is meant. Raises UsageError where `latest` means none."""
+    """The name of a run; `latest` is the newest. Raises UsageError if there is none."""
     if run != LATEST:
         return run
     with open_registry(config) as runs:
@@ -116,16 +116,23 @@ def named(run: str, config: Config) -> str:
     return found[0].name
 
 
-@click.command(short_help="Read back whether what a run applied still stands.")
+@click.command(short_help="Compare what a run applied with the current state.")
 @click.argument("run")
-@click.option("--sample", type=click.IntRange(min=1), help="So many entities, spread over the run.")
-@click.option("--no-wait", is_flag=True, help="Leave if another process uses the account.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Check only N entities, spread over the run.",
+)
+@click.option(
+    "--no-wait", is_flag=True, help="Exit with code 4 if another process uses the account."
+)
 @click.pass_obj
 def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait: bool) -> None:
-    """Read back what RUN has applied, and tell every field that is not as it was sent.
+    """Read what RUN applied and report every field that differs from what was sent.
 
-    RUN is a run's name, or `latest`. Exit code 0: all stands; 1: some has drifted, or could not be
-    read; 3: an account stopped.
+    RUN is the name of a run, or `latest`. Exit code 0: no drift; 1: drift, or some rows could not
+    be read; 3: an account stopped.
     """
     config, desk = read_config(config_file), _ReadOnlyOutput(wait=not no_wait)
     run = named(run, config)
@@ -136,22 +143,22 @@ def verify(config_file: Path | None, /, *, run: str, sample: int | None, no_wait
     show_verified(desk.console, run, found)
     if not found.rows and found.blind:
         raise UsageError(
-            f"nothing of {run} can be verified: we found no page that shows how its vendor is read"
+            f"run {run} cannot be verified: no documented way to read from its vendor is known"
         )
     if not found.rows:
-        raise UsageError(f"run {run} has applied nothing: there is nothing to verify")
+        raise UsageError(f"run {run} applied no row: nothing to verify")
     if found.stopped:
         sys.exit(STOPPED)
     sys.exit(FAILED if found.drifted or found.unread else 0)
 
 
-@click.command(short_help="Take a run back.")
+@click.command(short_help="Undo a run: restore the previous values.")
 @click.argument("run")
-@click.option("--out", "-o", type=OUT, help="Where the plan goes, a .parquet file.")
-@click.option("--plan-only", is_flag=True, help="Make the plan, and send nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON at the end.")
+@click.option("--out", "-o", type=OUT, help="Write the plan to this .parquet file.")
+@click.option("--plan-only", is_flag=True, help="Write the plan and send nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 @click.pass_obj
 def undo(
     config_file: Path | None,
@@ -164,20 +171,21 @@ def undo(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Put back what RUN has overwritten, where nobody else has changed the entity since.
+    """Restore what RUN overwrote, except entities that were changed since.
 
-    RUN is a run's name, or `latest`. A plan is made from what the run has kept, shown, asked about
-    and sent like any run; its report is its own, and it can be undone in turn.
+    RUN is the name of a run, or `latest`. A plan is made from the recorded previous values, shown
+    and, after a question, sent as a run of its own. That run can be undone too.
     """
     config, desk = read_config(config_file), _ReadOnlyOutput()
     run = named(run, config)
     made = desk.run(
-        f"Reading what {run} left", lambda tell: undo_plan(run, out, config, desk.way, tell=tell)
+        f"Reading the current state for {run}",
+        lambda tell: undo_plan(run, out, config, desk.way, tell=tell),
     )
     if not quiet:
         show_plan(desk.console, made, is_sent_next=not plan_only)
     if plan_only or not made.planned.sends:
         sys.exit(_code_of(made))
-    session = CommandSession(quiet=quiet, as_json=as_json, goes_on=yes)
-    make = partial(whole, partial(prepare, made.path, config, RunOptions()))
+    session = CommandSession(quiet=quiet, as_json=as_json, continues=yes)
+    make = partial(uninterrupted, partial(prepare, made.path, config, RunOptions()))
     sys.exit(session.run([(str(made.path), make)], is_agreed=yes))

@@ -1,4 +1,4 @@
-"""`pipeline resume`: a run that did not come to its end is carried on."""
+"""`pipeline resume`: continue an unfinished run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.schedule_options import appointed
+from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.sending import CommandSession
 from pipeline.cli.setup import read_config
 from pipeline.config import Config
@@ -18,13 +18,13 @@ from pipeline.run.failed_rows import prepare_failed
 from pipeline.runs import UNFINISHED, is_alive, is_rehearsal, open_registry
 
 
-@click.command(short_help="Carry on a run that was stopped or killed.")
+@click.command(short_help="Continue a run that was stopped or killed.")
 @click.argument("run", required=False)
-@click.option("--failed", is_flag=True, help="Send the rows of RUN again that did not succeed.")
-@click.option("--yes", is_flag=True, help="Do not ask. Needed where there is no terminal.")
-@click.option("--until", metavar="TIME", help="Stop then, as in 07:30 or 2026-05-01T07:30Z.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON at the end.")
+@click.option("--failed", is_flag=True, help="Send the rows of RUN that did not succeed again.")
+@click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
+@click.option("--until", metavar="TIME", help="Stop at this time: 07:30 or 2026-05-01T07:30Z.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 @click.pass_obj
 def resume(
     config_file: Path | None,
@@ -37,26 +37,26 @@ def resume(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Carry on RUN: send what is not on record, settle what is in doubt, report every row.
+    """Continue RUN: send the remaining rows, resolve rows in doubt, report every row.
 
-    Without RUN, the last one that is unfinished. The original file is not needed any more. What is
-    on record is never sent again.
+    Without RUN, the last unfinished run is continued. The original file is no longer needed. A row
+    with a recorded answer is never sent again.
 
-    With --failed, rows of RUN that did not succeed are a new run, with a report of its own. Invalid
-    rows are left out: mend them in its error file. A row that a newer one has replaced is not sent.
+    With --failed, rows of RUN that did not succeed become a new run with its own report. Invalid
+    rows are left out: fix them in the error file. Rows replaced by newer ones are not sent.
     """
     config = read_config(config_file)
     session = CommandSession(
         quiet=quiet,
         as_json=as_json,
-        goes_on=yes,
-        window=appointed(config, until=until),
+        continues=yes,
+        window=schedule_window(config, until=until),
     )
     if failed:
         sys.exit(_send_failed(run, config, session, is_agreed=yes))
     name = run or _last_unfinished(config)
     if name is None:
-        session.say("No run is unfinished: nothing to do.")
+        session.say("No unfinished run: nothing to do.")
         sys.exit(0)
     sys.exit(session.run([(name, partial(reopen, name, config))], is_agreed=yes))
 
@@ -65,10 +65,10 @@ def _send_failed(
     run: str | None, config: Config, session: CommandSession, *, is_agreed: bool
 ) -> int:
     if run is None:
-        raise UsageError("--failed needs the name of a run; `pipeline runs` lists those there are")
+        raise UsageError("--failed needs the name of a run; `pipeline runs` lists all runs")
     prepared = prepare_failed(run, config)
     if prepared is None:
-        session.say(f"Run {run} has no row to send again: nothing to do.")
+        session.say(f"Run {run} has no failed row to send again: nothing to do.")
         return 0
     return session.run([(run, lambda: prepared)], is_agreed=is_agreed)
 
@@ -79,5 +79,5 @@ def _last_unfinished(config: Config) -> str | None:
         found = [run for run in unfinished if not is_rehearsal(config, run.name)]
         dead = [run.name for run in found if not is_alive(config, run)]
     if found and not dead:
-        raise UsageError(f"run {found[0].name} is not finished, and a process works on it")
+        raise UsageError(f"run {found[0].name} is still running")
     return dead[0] if dead else None

@@ -1,4 +1,4 @@
-"""Times that people give: a date and time, or a time of day."""
+"""Times on the command line: a date and time, or a time of day."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ from pipeline.model import UsageError
 from pipeline.run import ScheduleWindow
 
 
-def appointed(config: Config, *, at: str | None = None, until: str | None = None) -> ScheduleWindow:
-    """When a run may send, as the command says it. Raises UsageError."""
+def schedule_window(
+    config: Config, *, at: str | None = None, until: str | None = None
+) -> ScheduleWindow:
+    """The schedule window of `--at` and `--until`. Raises UsageError."""
     now = datetime.now(UTC)
-    start_at = parse_moment("--at", at, now, config.timezone) if at else None
-    end = parse_moment("--until", until, start_at or now, config.timezone) if until else None
+    start_at = parse_time("--at", at, now, config.timezone) if at else None
+    end = parse_time("--until", until, start_at or now, config.timezone) if until else None
     return ScheduleWindow(start_at=start_at, until=end)
 
 
-def parse_moment(option: str, text: str, now: datetime, timezone: str | None) -> datetime:
-    """The moment that `text` means: ISO 8601, or HH:MM for the next such time from `now` on.
+def parse_time(option: str, text: str, now: datetime, timezone: str | None) -> datetime:
+    """The time that `text` means: ISO 8601, or HH:MM for the next such time after `now`.
 
-    option    that it was given with, for messages
-    timezone  where it has no offset; None: it must have one
+    option    name of the option, for messages
+    timezone  of a text without an offset; None: an offset is required
 
-    Raises UsageError where it means none, or one that is over.
+    Raises UsageError if the text is no time, or a time in the past.
 
     >>> at_noon = datetime(2026, 5, 1, 12, tzinfo=UTC)
-    >>> parse_moment("--until", "06:00", at_noon, "Europe/Berlin").isoformat()
+    >>> parse_time("--until", "06:00", at_noon, "Europe/Berlin").isoformat()
     '2026-05-02T06:00:00+02:00'
     """
     zone = ZoneInfo(timezone) if timezone is not None else None
     given = _given(text)
     if given is None:
         raise UsageError(
-            f"{option} {text!r} is no time; expected one such as 06:00 or 2026-05-01T06:00+02:00"
+            f"{option} {text!r} is not a time; expected for example 06:00 or 2026-05-01T06:00+02:00"
         )
     where = given.tzinfo or zone
     if where is None:
         raise UsageError(
-            f"{option} {text} has no offset, and the configuration no timezone: write {text}+00:00 "
-            'for UTC, or set timezone, such as "Europe/Berlin"'
+            f"{option} {text} has no offset and the configuration has no timezone: write "
+            f'{text}+00:00 for UTC, or set timezone, such as "Europe/Berlin"'
         )
     if isinstance(given, time):
         return _next(given, where, now)
     moment = given.replace(tzinfo=where)
     if moment <= now:
         shown = now.astimezone(where).isoformat(" ", "minutes")
-        raise UsageError(f"{option} {text} is not after {shown}")
+        raise UsageError(f"{option} {text} is in the past: it is {shown} now")
     return moment
 
 

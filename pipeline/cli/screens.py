@@ -1,4 +1,4 @@
-"""What plans, verifications and trials look like to a person: one screen each."""
+"""Screens for plans, verifications and canaries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FIELDS_SHOWN = 8
 
 
 def show_plan(console: Console, made: MadePlan, *, is_sent_next: bool = False) -> None:
-    """What a plan says, and how it is sent."""
+    """Show a plan and the command that sends it."""
     planned, path = made.planned, from_here(made.path)
     console.print(_text(headline(planned), "bold"))
     console.print(Padding(_kinds(planned), (1, 0, 0, 2)))
@@ -44,7 +44,7 @@ def show_plan(console: Console, made: MadePlan, *, is_sent_next: bool = False) -
 
 
 def _written(made: MadePlan) -> Path:
-    """The page of a plan, written beside it. Raises RunAborted where the disk refuses."""
+    """Write the page of a plan beside it; return its path. Raises RunAborted if that fails."""
     page = made.page
     changed = [
         ChangedField(*field, rows, page.cleared[field], *page.examples[field])
@@ -79,7 +79,7 @@ def _example(page: PlanSummary, field: FieldCount) -> Text:
     example = page.examples[field]
     text = _text(f"{example.entity}: {example.old} -> {example.new}", "dim")
     if cleared := page.cleared[field]:
-        text.append(f"\nclears it in {counted(cleared, 'row')}", "bold yellow")
+        text.append(f"\ncleared in {counted(cleared, 'row')}", "bold yellow")
     return text
 
 
@@ -101,20 +101,27 @@ def _note(row: int, entity: str, note: str) -> str:
 
 
 def show_verified(console: Console, run: str, found: Verified) -> None:
-    """Whether what a run applied still stands."""
+    """Show whether the vendors still hold what a run applied."""
     reads = counted(found.requests, "request")
     if found.rows:
         words = "no drift" if not found.drifted else f"{number(found.drifted)} drifted"
         rows = counted(found.rows, "row")
-        console.print(_text(f"{run}: {rows} read back in {reads}, {words}", "bold"))
+        console.print(_text(f"{run}: {rows} verified in {reads}, {words}", "bold"))
     notes = [("stopped", f"{account}: {why}") for account, why in found.stopped.items()]
     if found.unread:
-        notes.append(("unread", f"{counted(found.unread, 'row')}: the vendor did not tell"))
+        notes.append(
+            ("unread", f"{counted(found.unread, 'row')}: the vendor did not return the state")
+        )
     if found.untold:
-        notes.append(("untold", f"{counted(found.untold, 'row')}: a read cannot tell (a list)"))
+        notes.append(
+            ("not shown", f"{counted(found.untold, 'row')}: a read cannot show a change to a list")
+        )
     if found.blind:
         notes.append(
-            ("blind", f"{counted(found.blind, 'row')} of a vendor that we found no way to read")
+            (
+                "unreadable",
+                f"{counted(found.blind, 'row')} of a vendor without a documented way to read",
+            )
         )
     notes += [
         (
@@ -129,14 +136,16 @@ def show_verified(console: Console, run: str, found: Verified) -> None:
         console.print(_text(f"\nDrift: {from_here(found.path)}"), soft_wrap=True)
 
 
-def show_trial(console: Console, trial: CanaryResult) -> None:
-    """What came of the rows that went first."""
-    of = f"{number(trial.rows)} of {counted(trial.of, 'row')}"
+def show_canary(console: Console, canary: CanaryResult) -> None:
+    """Show the results of the rows that were sent first."""
+    of = f"{number(canary.rows)} of {counted(canary.of, 'row')}"
     counts = ", ".join(
-        f"{number(count)} {status.replace('_', ' ')}" for status, count in trial.counts.items()
+        f"{number(count)} {status.replace('_', ' ')}" for status, count in canary.counts.items()
     )
-    console.print(_text(f"Canary: {of} tried: {counts}", "bold"))
-    notes = [(f"row {number(each.row)}", f"{each.status}: {each.error}") for each in trial.failures]
+    console.print(_text(f"Canary: {of} sent: {counts}", "bold"))
+    notes = [
+        (f"row {number(each.row)}", f"{each.status}: {each.error}") for each in canary.failures
+    ]
     if notes:
         console.print(Padding(_pairs(notes), (0, 0, 0, 2)))
 
@@ -158,5 +167,5 @@ def _pairs(notes: Iterable[tuple[str, str]]) -> Table:
 
 
 def _text(foreign: str, style: str = "") -> Text:
-    """Text that rich prints as it stands, each line of it harmless."""
+    """Text without markup; each of its lines is printable."""
     return Text("\n".join(one_line(line) if line else "" for line in foreign.split("\n")), style)

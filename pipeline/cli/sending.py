@@ -1,4 +1,4 @@
-"""Prepared files are shown, asked about, sent and told of: what `run` and `resume` share."""
+"""Show prepared files, ask, send and report: shared by `run`, `resume` and `undo`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.console import Console
 
 from pipeline.cli.console import emit, terminal
 from pipeline.cli.estimate import RunEstimate
-from pipeline.cli.messages import question_about, tell_error
-from pipeline.cli.screens import show_trial
+from pipeline.cli.messages import print_error, question_about
+from pipeline.cli.screens import show_canary
 from pipeline.cli.side_by_side import RunDisplay, SideBySide
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.model.formatting import one_line
@@ -41,7 +41,7 @@ from pipeline.runs import tidy
 from pipeline.ui.terminal import LiveDisplay, PlainDisplay, closing, show_question
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
-INTERRUPTED = 128  # and above, by the number of the signal
+INTERRUPTED = 128  # plus the number of the signal
 
 Prepare = Callable[[], Prepared]
 
@@ -49,12 +49,12 @@ Prepare = Callable[[], Prepared]
 class CommandSession:
     """One command over one or more files.
 
-    goes_on      after a canary that holds nobody is asked
-    window  when rows may be sent; None: at any time
-    outcomes     of files by their number from 0: the summary of the run, or why none was begun.
-                 Nothing where somebody said no, a signal came first, the configuration was at fault
-                 or the run broke off
-    notifier       learns what happens; if it keeps a log, nothing else is shown. None: nobody does
+    continues  send the remaining rows after a canary without asking
+    window     when rows may be sent; None: at any time
+    outcomes   number of a file, from 0 -> summary of its run, or why none was started; no entry if
+               the user declined, a signal came first, the configuration was wrong or
+               the run failed
+    notifier   gets every event; if it writes a log, nothing else is printed. None: no notifications
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class CommandSession:
         quiet: bool,
         as_json: bool,
         wait: bool = True,
-        goes_on: bool = False,
+        continues: bool = False,
         window: ScheduleWindow | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self._goes_on = goes_on
+        self._continues = continues
         self._notifier = notifier
         self._has_log = notifier is not None and notifier.has_log
         self._console = terminal(stderr=True, quiet=quiet or self._has_log)
         self._as_json = as_json
         self._wait = wait
-        self._appointment = window or ScheduleWindow()
-        self._outlook = RunEstimate(self._appointment)
+        self._window = window or ScheduleWindow()
+        self._estimate = RunEstimate(self._window)
         self.outcomes: dict[int, Summary | str] = {}
 
     def run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
-        """Prepare all, ask once, send. Gives back the exit code.
+        """Prepare all files, ask once, send them; return the exit code.
 
-        files  what each is called, and what prepares it
+        files  name of each file, and a function that prepares it
         """
         found: list[Prepared | None] = []
         try:
@@ -99,34 +99,34 @@ class CommandSession:
         return code
 
     def say(self, words: str) -> None:
-        """One line for people."""
+        """Print and notify one line."""
         self._console.print(one_line(words), markup=False)
         if self._notifier is not None:
             self._notifier.said(words)
 
-    def tell_nothing_came(self, folder: Path) -> None:
-        """Nothing lies in the drop folder."""
+    def report_no_files(self, folder: Path) -> None:
+        """The drop folder is empty."""
         self.say(f"No files in {folder}: nothing to do.")
         if self._notifier is not None:
             self._notifier.nothing_arrived(str(folder))
 
-    def tell_failure(self, file: str, error: object) -> None:
-        """A file was not sent, or cannot be put away."""
+    def report_failure(self, file: str, error: object) -> None:
+        """A file was not sent, or cannot be moved."""
         if not self._has_log:
-            tell_error(error)
+            print_error(error)
         if self._notifier is not None:
             self._notifier.run_failed(file, error)
 
     async def _send_all(self, found: Sequence[Prepared | None]) -> list[int]:
-        """One event loop for all files: they share the gates of their accounts."""
+        """Send all files in one event loop, so that they share rate limiters."""
         codes = [NOTHING_SENT] * len(found)
-        self._tell_start(found)
+        self._announce_start(found)
         shared, display = Session(), RunDisplay(self._open_display)
         turns = SideBySide(() if one is None else one.places for one in found)
 
         async def send_one(number: int, one: Prepared) -> None:
             async with turns.wait_for(number):
-                codes[number] = await self._carry_out(number, one, shared, display)
+                codes[number] = await self._send_one(number, one, shared, display)
 
         async with signals_obeyed(shared), anyio.create_task_group() as tasks:
             for number, one in enumerate(found):
@@ -134,10 +134,10 @@ class CommandSession:
                     tasks.start_soon(send_one, number, one)
         return codes
 
-    def _tell_start(self, found: Sequence[Prepared | None]) -> None:
-        start_at = self._appointment.start_at
+    def _announce_start(self, found: Sequence[Prepared | None]) -> None:
+        start_at = self._window.start_at
         if start_at is not None and any(one is not None and one.refusal is None for one in found):
-            self.say(f"Waiting until {to_the_minute(start_at)}. Ctrl-C calls it off.")
+            self.say(f"Waiting until {to_the_minute(start_at)}. Press Ctrl-C to cancel.")
 
     def _prepare(self, number: int, name: str, prepare: Prepare) -> Prepared | None:
         try:
@@ -146,39 +146,39 @@ class CommandSession:
         except RunAborted:
             raise
         except PipelineError as error:
-            self._tell_why(number, name, error)
+            self._report_error(number, name, error)
             return None
         try:
             check_secrets(prepared, os.environ)
         except ConfigError as error:
             discard(prepared)
-            self._tell_why(number, name, error)
+            self._report_error(number, name, error)
             return None
-        show_question(self._console, question_about(prepared, self._outlook))
+        show_question(self._console, question_about(prepared, self._estimate))
         return prepared
 
-    def _tell_why(self, number: int, file: str, error: object) -> None:
-        if not isinstance(error, ConfigError | BusyError):  # these are not the file's fault
+    def _report_error(self, number: int, file: str, error: object) -> None:
+        if not isinstance(error, ConfigError | BusyError):  # not an error of the file
             self.outcomes[number] = str(error)
-        self.tell_failure(file, error)
+        self.report_failure(file, error)
 
     def _ask(self, ready: Sequence[Prepared]) -> None:
         if not any(one.bound.jobs and one.refusal is None for one in ready):
             return
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UsageError(
-                "nothing was sent: there is no terminal to ask at. --yes says yes beforehand, "
-                "--simulate sends to the simulator"
+                "nothing was sent: a question needs a terminal. Add --yes to send without asking, "
+                "or --simulate to send to the simulator"
             )
-        with suppress(click.Abort):  # Ctrl-C or Ctrl-D at the question is a no
+        with suppress(click.Abort):  # Ctrl-C or Ctrl-D means no
             if click.confirm("Send this?", default=False, err=True):
                 return
         raise UsageError("nothing was sent")
 
-    def _agree(self, trial: CanaryResult) -> bool:
-        """Show what came of the rows that went first; whether the others may go."""
-        show_trial(self._console, trial)
-        if self._goes_on:
+    def _agree(self, canary: CanaryResult) -> bool:
+        """Show the results of the canary; True if the remaining rows may be sent."""
+        show_canary(self._console, canary)
+        if self._continues:
             return True
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             return False
@@ -186,45 +186,45 @@ class CommandSession:
             return click.confirm("Send the rest?", default=False, err=True)
         return False
 
-    async def _carry_out(
+    async def _send_one(
         self, number: int, prepared: Prepared, shared: Session, display: RunDisplay
     ) -> int:
         source = str(prepared.snapshot.source)
         if shared.interrupted is not None:
             why = f"{source}: nothing was sent: the command was interrupted"
-            self.tell_failure(source, why)
+            self.report_failure(source, why)
             discard(prepared)
             return NOTHING_SENT
-        self._tell_begin(prepared)
+        self._notify_start(prepared)
         try:
             way = RunEnvironment(
                 watch=display.watch,
                 shared=shared,
                 wait=self._wait,
-                window=self._appointment,
+                window=self._window,
                 tell=self.say,
-                failed=self._failed(prepared.run),
+                failed=self._on_failed(prepared.run),
                 agree=self._agree,
             )
             summary: Summary = await carry_out(prepared, way)
         except CalledOffError as error:
-            self.tell_failure(source, error)
+            self.report_failure(source, error)
             return INTERRUPTED + (shared.interrupted or 0)
         except (BusyError, RunAborted) as error:
-            self.tell_failure(source, error)
+            self.report_failure(source, error)
             return _code_of(error)
         except PipelineError as error:
-            self._tell_why(number, source, error)
+            self._report_error(number, source, error)
             return _code_of(error)
-        except Exception as error:  # noqa: BLE001 - other files are being sent: they go on
+        except Exception as error:  # noqa: BLE001 - other files are still being sent
             why = f"{source}: an internal error broke it off: {error!r}"
-            self._tell_why(number, source, why)
+            self._report_error(number, source, why)
             return STOPPED
         self.outcomes[number] = summary
-        self.tell_end(summary, prepared.report_folder)
+        self.report_end(summary, prepared.report_folder)
         return summary.exit_code
 
-    def _tell_begin(self, prepared: Prepared) -> None:
+    def _notify_start(self, prepared: Prepared) -> None:
         if self._notifier is not None and prepared.refusal is None:
             bound = prepared.bound
             rows = {name: file.rows for name, file in bound.jobs.items()}
@@ -232,11 +232,11 @@ class CommandSession:
             invalid = bound.invalid
             self._notifier.run_started(prepared.run, source, invalid=invalid, accounts=rows)
 
-    def _failed(self, run: str) -> Callable[[Sequence[RowResult]], None] | None:
+    def _on_failed(self, run: str) -> Callable[[Sequence[RowResult]], None] | None:
         return None if self._notifier is None else partial(self._notifier.rows_failed, run)
 
-    def tell_end(self, summary: Summary, folder: Path) -> None:
-        """How a run ended, for people and, where they asked for it, for programs."""
+    def report_end(self, summary: Summary, folder: Path) -> None:
+        """Print, notify and, with --json, emit the end of a run."""
         closing(self._console, summary, folder)
         if self._notifier is not None:
             self._notifier.run_ended(summary, folder)
@@ -248,7 +248,7 @@ class CommandSession:
 
 
 def open_display(console: Console, poll: Progress) -> AbstractContextManager[object]:
-    """What shows the progress that `poll` tells: a table on a terminal, lines elsewhere."""
+    """A display of the progress that `poll` returns: a table on a terminal, else plain lines."""
     if console.quiet:
         return nullcontext()
     return (LiveDisplay if console.is_terminal else PlainDisplay)(console, poll)

@@ -1,4 +1,4 @@
-"""What every command starts from: the vendors, the configuration, the files that were meant."""
+"""Shared by commands: option types, the configuration, the simulator and file arguments."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
 class ParsedOption(click.ParamType[T]):
-    """A text that `parse` reads; it raises ValueError, whose words are shown, where it cannot.
+    """An option that `parse` reads. The message of its ValueError is shown.
 
-    name  what stands for the value in the help
+    name  placeholder of the value in the help
     """
 
     def __init__(self, name: str, parse: Callable[[str], T]) -> None:
@@ -43,7 +43,7 @@ class ParsedOption(click.ParamType[T]):
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:
-        """What the text means; a default is that already."""
+        """The parsed value; a default is passed through."""
         if not isinstance(value, str):
             return cast("T", value)
         try:
@@ -53,21 +53,21 @@ class ParsedOption(click.ParamType[T]):
 
 
 ROWS = ParsedOption[RowSelection]("rows", parse_rows)
-"""`17,40-60` as a selection of rows."""
+"""`17,40-60`: a selection of rows."""
 
 CONDITION = ParsedOption[StopIf]("condition", parse_stop_if)
-"""`errors > 2%` as a condition that stops a run."""
+"""`errors > 2%`: a condition that stops a run."""
 
 
 class AllowOption(click.ParamType[bool]):
-    """The one word that `--allow` takes."""
+    """The value of `--allow`, which is always `irreversible`."""
 
     name = "irreversible"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
-        """True where the word was said."""
+        """Return True. Fails on any other word."""
         if value != self.name and value is not True:
-            self.fail(f"{value!r}: only {self.name} can be allowed", param, ctx)
+            self.fail(f"{value!r}: expected {self.name}", param, ctx)
         return True
 
 
@@ -78,8 +78,8 @@ def parse_share(text: str) -> float:
     (0.01, 0.005)
     """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *%", text.strip())
-    if found is None or float(found[1]) > 100:  # noqa: PLR2004 - all of them
-        raise ValueError(f"{text!r} is no share of the rows; expected for example 1%")
+    if found is None or float(found[1]) > 100:  # noqa: PLR2004 - percent
+        raise ValueError(f"{text!r} is not a percentage; expected for example 1%")
     return float(found[1]) / 100
 
 
@@ -87,23 +87,23 @@ SHARE = ParsedOption[float]("percent", parse_share)
 
 
 def read_config(path: Path | None) -> Config:
-    """The configuration that this command works with. Raises ConfigError."""
+    """Load the configuration. Raises ConfigError."""
     return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
 
 
-def whole(prepare: Callable[[], Prepared]) -> Prepared:
-    """The same as `prepare`; a first SIGINT or SIGTERM ends the command once it is through.
+def uninterrupted(prepare: Callable[[], Prepared]) -> Prepared:
+    """Call `prepare`; a SIGINT or SIGTERM ends the command after it, a second one at once.
 
-    A second one ends it at once. Raising amid the csv module or polars, a handler's exception can
-    be lost, and a part of the file with it.
+    An exception raised by a signal handler inside the csv module or polars can be lost, and a part
+    of the file with it.
     """
     came: list[int] = []
 
-    def put_off(number: int, _frame: object) -> None:
+    def defer(number: int, _frame: object) -> None:
         came.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, put_off) for number in INTERRUPTING}
+    before = {number: signal.signal(number, defer) for number in INTERRUPTING}
     prepared = None
     try:
         prepared = prepare()
@@ -119,11 +119,11 @@ def whole(prepare: Callable[[], Prepared]) -> Prepared:
 
 @contextmanager
 def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
-    """The same configuration with every account at a simulator that lives as long as the block."""
+    """The configuration with every account at a simulator that runs while the block does."""
     options = SimulatorOptions(
         script=default_script(),
         strict_ids=strict_ids,
-        merchant_id=None,  # the account's own gets in
+        merchant_id=None,  # accept the account's own
         log_bodies=False,
     )
     with (
@@ -134,9 +134,9 @@ def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
 
 
 def expand(given: Iterable[str], config: Config) -> list[Path]:
-    """The files that paths, folders and globs mean; without any, those in the drop folder.
+    """Files of the given paths, folders and globs; without any, those in the drop folder.
 
-    Raises UsageError where a path or glob means no file.
+    Raises UsageError if a folder or glob contains no file.
     """
     texts = list(given)
     if not texts:
@@ -144,17 +144,17 @@ def expand(given: Iterable[str], config: Config) -> list[Path]:
         samples = config.inputs / SAMPLES
         own = [path for path in found if not path.is_relative_to(samples)]
         return [path for path in own if not _is_linked(path, config.inputs)]
-    files = [path for text in texts for path in _meant_by(text)]
+    files = [path for text in texts for path in _files_of(text)]
     return list(dict.fromkeys(files))
 
 
 def _is_linked(path: Path, above: Path) -> bool:
-    """Whether a link leads to the file from the folder above, which its dropper may have made."""
+    """True if a symbolic link leads from `above` to the file; a dropper may have made it."""
     steps = (path, *path.parents)
     return any(each.is_symlink() for each in steps if each != above and each.is_relative_to(above))
 
 
-def _meant_by(text: str) -> list[Path]:
+def _files_of(text: str) -> list[Path]:
     path = Path(text)
     if path.is_dir():
         found = _in_folder(path)
@@ -162,9 +162,9 @@ def _meant_by(text: str) -> list[Path]:
         return [path]
     else:
         found = sorted(Path(name) for name in glob.glob(text, recursive=True))  # noqa: PTH207 - takes absolute patterns too
-        found = [path for path in found if path.is_file() and not _is_beside(path, text)]
+        found = [path for path in found if path.is_file() and not _is_hidden_part(path, text)]
     if not found:
-        raise UsageError(f"{text}: no file of {', '.join(DATA)} there")
+        raise UsageError(f"{text}: no file matches ({', '.join(DATA)})")
     return found
 
 
@@ -178,13 +178,13 @@ def _in_folder(folder: Path) -> list[Path]:
     )
 
 
-def _is_beside(path: Path, pattern: str) -> bool:
-    """Whether a job wrote it beside its data, and the pattern does not ask for such names.
+def _is_hidden_part(path: Path, pattern: str) -> bool:
+    """True if the path has hidden parts that the pattern does not name, such as `_temporary`.
 
-    >>> _is_beside(Path("out/_temporary/a.csv"), "out/**/*.csv")
+    >>> _is_hidden_part(Path("out/_temporary/a.csv"), "out/**/*.csv")
     True
-    >>> _is_beside(Path("_out/a.csv"), "_out/*.csv"), _is_beside(Path("out/_a.csv"), "out/_*.csv")
-    (False, False)
+    >>> _is_hidden_part(Path("_out/a.csv"), "_out/*.csv")
+    False
     """
     asked = [part for part in Path(pattern).parts if is_hidden(part)]
     hidden = [part for part in path.parts if is_hidden(part) and part not in {".", ".."}]

@@ -1,4 +1,4 @@
-"""`pipeline simulator`: the emulated vendors as a server, for rehearsals."""
+"""`pipeline simulator`: serve the emulated vendors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipeline.simulator import (
 
 
 class FaultChance(click.ParamType[tuple[str, float]]):
-    """`503=0.01`: a fault and how likely it is."""
+    """`503=0.01`: a fault and its probability."""
 
     name = "fault=chance"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, float]:
-        """A fault's name and a number from 0 to 1."""
+        """The fault's name and its probability, 0 to 1."""
         if isinstance(value, tuple):
             return value
         name, _, chance = str(value).partition("=")
@@ -39,34 +39,50 @@ class FaultChance(click.ParamType[tuple[str, float]]):
     short_help="Serve emulated vendors, for rehearsals.",
     epilog=f"Faults: {', '.join(FAULTS)}.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8080, show_default=True, help="0 takes any free one.")
-@click.option("--quota", "quotas", multiple=True, help='For example "20/s". May be repeated.')
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--window", type=click.Choice(["sliding", "fixed"]), default="sliding", show_default=True
+    "--port", default=8080, show_default=True, help="Port to listen on; 0: any free port."
+)
+@click.option("--quota", "quotas", multiple=True, help='Rate limit, such as "20/s". Repeatable.')
+@click.option(
+    "--window",
+    type=click.Choice(["sliding", "fixed"]),
+    default="sliding",
+    show_default=True,
+    help="How the quota is counted.",
 )
 @click.option(
     "--retry-after",
     type=click.Choice(["none", "seconds", "date"]),
     default="seconds",
     show_default=True,
-    help="What a 429 by quota tells.",
+    help="Retry-After of a 429.",
 )
 @click.option(
     "--rate-limit",
     type=click.Choice(["none", "draft", "x"]),
     default="none",
     show_default=True,
-    help="Headers that tell what is left: RateLimit or X-RateLimit-*.",
+    help="RateLimit or X-RateLimit-* headers.",
 )
-@click.option("--latency-ms", default=0.0, help="Round trip.")
-@click.option("--jitter-ms", default=0.0, help="The round trip varies by plus or minus this.")
-@click.option("--fault", "faults", type=FaultChance(), multiple=True, help="For example 503=0.01.")
-@click.option("--script", type=click.Path(path_type=Path), help="TOML file of rules per id.")
-@click.option("--seed", default=0, help="Of faults and jitter.")
+@click.option("--latency-ms", default=0.0, help="Round trip time.")
+@click.option("--jitter-ms", default=0.0, help="The round trip time varies by up to this much.")
+@click.option(
+    "--fault",
+    "faults",
+    type=FaultChance(),
+    multiple=True,
+    help="Such as 503=0.01. Repeatable.",
+)
+@click.option("--script", type=click.Path(path_type=Path), help="Rules per id, a TOML file.")
+@click.option("--seed", default=0, help="Seed of faults and jitter.")
 @click.option("--strict-ids", is_flag=True, help="Only the vendor's sample ids exist.")
-@click.option("--token-lifetime-s", type=float, help="Of every token; else the vendor's own.")
-@click.option("--log", type=click.Path(path_type=Path), help="Keep the log of requests there.")
+@click.option(
+    "--token-lifetime-s", type=float, help="Lifetime of tokens. Default: the vendor's own."
+)
+@click.option(
+    "--log", type=click.Path(path_type=Path), help="Write the log of requests to this file."
+)
 def simulator(
     *,
     latency_ms: float,
@@ -76,7 +92,7 @@ def simulator(
     log: Path | None,
     **options: Any,
 ) -> None:
-    """Serve emulated vendors, strict and with faults, for rehearsals.
+    """Serve emulated vendors, with strict checks and faults, for rehearsals.
 
     The log of every request is at /_simulator/log, the state at /_simulator/state.
     """
@@ -94,4 +110,4 @@ def simulator(
 def _announce(running: Running) -> None:
     for vendor, base_url in running.base_urls.items():
         click.echo(f"{vendor}: {base_url}")
-    click.echo(f"log: {running.url}/_simulator/log  (Ctrl-C ends)")
+    click.echo(f"log: {running.url}/_simulator/log  (press Ctrl-C to stop)")

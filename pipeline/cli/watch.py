@@ -1,4 +1,4 @@
-"""`pipeline watch`: whatever is dropped is sent, until it is told to stop."""
+"""`pipeline watch`: send each file that is dropped, until stopped."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rich.console import Console
 
 from pipeline.cli.console import terminal
 from pipeline.cli.drops import drops_of
-from pipeline.cli.messages import from_here, tell_error, warn
-from pipeline.cli.notifying import telling
+from pipeline.cli.messages import from_here, print_error, warn
+from pipeline.cli.notifying import command_notifier
 from pipeline.cli.sending import open_display
 from pipeline.cli.setup import ParsedOption, read_config
 from pipeline.cli.side_by_side import RunDisplay
@@ -45,14 +45,14 @@ from pipeline.watch import (
 )
 
 
-@click.command(short_help="Send whatever is dropped, until told to stop.")
+@click.command(short_help="Send each file dropped in inputs/, until stopped.")
 @click.option(
     "--expect",
     "expected",
     type=ParsedOption("expectation", parse_expectation),
     multiple=True,
     metavar="TEXT",
-    help='"xsolla.coupon by 03:00": say so when nothing came.',
+    help='Warn if no file arrived: "xsolla.coupon by 03:00".',
 )
 @click.option(
     "--settle",
@@ -61,28 +61,41 @@ from pipeline.watch import (
     default=SETTLE_S,
     show_default=True,
     metavar="SECONDS",
-    help="Unchanged for so long, a file is complete.",
+    help="A file unchanged for this long is complete.",
 )
-@click.option("--poll", is_flag=True, hidden=True, help="Has no effect: folders are polled.")
+@click.option("--poll", is_flag=True, hidden=True, help="No effect: folders are always polled.")
 @click.option(
     "--max-invalid",
     type=click.FloatRange(0, 100),
     default=50.0,
     metavar="PERCENT",
     show_default=False,
-    help="Of a file with more rows invalid send nothing (50).",
+    help="Send nothing of a file if more are invalid [50].",
 )
 @click.option(
-    "--record-previous", is_flag=True, help="Read first; keep what is overwritten, for undo."
+    "--record-previous", is_flag=True, help="Read first; record previous values for undo."
 )
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
-@click.option("--log", type=click.Choice(["json", "text"]), help="Log lines instead of words.")
-@click.option("--log-level", type=click.Choice(LEVELS), help="row: each failed row, too.")
-@click.option("--metrics-file", type=click.Path(path_type=Path), help="For Prometheus, per run.")
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option(
-    "--metrics-port", type=click.IntRange(0, 65_535), help="Serve /metrics and /healthz there."
+    "--log", type=click.Choice(["json", "text"]), help="Write log lines instead of messages."
 )
-@click.option("--metrics-host", default="127.0.0.1", show_default=True, help="Or 0.0.0.0.")
+@click.option("--log-level", type=click.Choice(LEVELS), help="row: log each failed row too.")
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path),
+    help="Write Prometheus metrics after each run.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65_535),
+    help="Serve /metrics and /healthz on this port.",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address of --metrics-port, such as 0.0.0.0.",
+)
 @click.pass_obj
 def watch(
     config_file: Path | None,
@@ -90,7 +103,7 @@ def watch(
     *,
     expected: tuple[Expectation, ...],
     settle_s: float,
-    poll: bool,  # noqa: ARG001 - of earlier versions
+    poll: bool,  # noqa: ARG001 - kept for earlier versions
     max_invalid: float,
     record_previous: bool,
     quiet: bool,
@@ -98,30 +111,30 @@ def watch(
     metrics_host: str,
     **told: Any,
 ) -> None:
-    """Watch the drop folder and send, without asking, each file that is complete.
+    """Watch the drop folder and send each complete file without asking.
 
-    A file is taken once, by a rename into .processing, and goes to .done or .failed beside it, with
-    a link to its report or the reason. a.csv.done says at once that a.csv is complete. Ctrl-C or
-    SIGTERM lets finish what is under way; the next start goes on with it. A second watcher stands
-    by.
+    A file is claimed once, by a rename into .processing, and ends in .done or .failed with a link
+    to its report or the reason. A file a.csv.done marks a.csv as complete at once. Ctrl-C or
+    SIGTERM finishes requests in flight; the next start resumes the rest. A second watcher waits for
+    the first one to end.
     """
     config = read_config(config_file)
-    with telling(config, **told) as notifier:
+    with command_notifier(config, **told) as notifier:
         console = terminal(stderr=True, quiet=quiet or notifier.has_log)
         watcher = Watcher(
             drops_of(config),
             config,
             RunOptions(max_invalid=max_invalid / 100, record_previous=record_previous),
             environ=os.environ,
-            tell=Listener(console, notifier, config.reports).hear,
-            say=lambda words: _say(console, notifier, words),
+            tell=WatchOutput(console, notifier, config.reports).on_event,
+            say=partial(_say, console, notifier),
             show=RunDisplay(lambda poll: open_display(console, poll)).watch,
             failed=notifier.rows_failed,
             settle_s=settle_s,
             expected=expected,
             zone=_zone(config, expected),
         )
-        _say(console, notifier, f"Watching {from_here(config.inputs)}. Ctrl-C stops it.")
+        _say(console, notifier, f"Watching {from_here(config.inputs)}. Press Ctrl-C to stop.")
         sys.exit(anyio.run(partial(_watch, watcher, notifier, metrics_host, metrics_port, console)))
 
 
@@ -131,13 +144,13 @@ async def _watch(
     if port is None:
         return await watcher.run()
     async with serve_metrics(host, port, notifier) as bound:
-        _say(console, notifier, f"Metrics are at http://{host}:{bound}/metrics")
+        _say(console, notifier, f"Metrics: http://{host}:{bound}/metrics")
         return await watcher.run()
 
 
-def _say(console: Console, notifier: Notifier, words: str) -> None:
-    console.print(words, markup=False, soft_wrap=True)
-    notifier.said(words)
+def _say(console: Console, notifier: Notifier, text: str) -> None:
+    console.print(text, markup=False, soft_wrap=True)
+    notifier.said(text)
 
 
 def _zone(config: Config, expected: tuple[Expectation, ...]) -> tzinfo:
@@ -148,10 +161,10 @@ def _zone(config: Config, expected: tuple[Expectation, ...]) -> tzinfo:
     return UTC
 
 
-class Listener:
-    """Says what happens in a drop folder, a line for each event, and tells whoever is to be told.
+class WatchOutput:
+    """Prints a line per event of a drop folder, and notifies.
 
-    reports  the folder of all reports
+    reports  folder of all reports
     """
 
     def __init__(self, console: Console, notifier: Notifier, reports: Path) -> None:
@@ -159,20 +172,20 @@ class Listener:
         self._notifier = notifier
         self._reports = reports
 
-    def hear(self, event: Event) -> None:
-        """One event."""
-        self._tell(event)
-        words = one_line(in_words(event))  # names of files may hold anything
-        if self._notifier.has_log or not words:
+    def on_event(self, event: Event) -> None:
+        """Print and notify one event."""
+        self._notify(event)
+        text = one_line(describe(event))  # file names are foreign text
+        if self._notifier.has_log or not text:
             return
         if isinstance(event, FileQuarantined | ExpectedFileMissing | FileStuck):
-            tell_error(words)
+            print_error(text)
         elif isinstance(event, FileStarted):
-            warn(words)
+            warn(text)
         else:
-            self._console.print(words, markup=False, soft_wrap=True)
+            self._console.print(text, markup=False, soft_wrap=True)
 
-    def _tell(self, event: Event) -> None:
+    def _notify(self, event: Event) -> None:
         match event:
             case FileStarted(file, run, rows, invalid):
                 self._notifier.run_started(run, file, invalid=invalid, accounts=rows)
@@ -181,55 +194,55 @@ class Listener:
             case FileQuarantined(file, _, reason, summary, safe):
                 if summary is not None:
                     self._notifier.run_ended(summary, self._reports / summary.run)
-                self._notifier.set_aside(file, safe or reason)
+                self._notifier.quarantined(file, safe or reason)
             case Heartbeat():
                 self._notifier.beat()
             case _:
-                self._tell_rest(event)
+                self._notify_rest(event)
 
-    def _tell_rest(self, event: Event) -> None:
+    def _notify_rest(self, event: Event) -> None:
         match event:
             case FileStuck(file, reason):
                 self._notifier.run_failed(str(file), reason)
             case ExpectedFileMissing(expected):
                 self._notifier.nothing_arrived(expected.folder, str(expected))
             case FileEnded() | FileWaiting() | FileLeft():
-                self._notifier.said(in_words(event))
+                self._notifier.said(describe(event))
 
 
-def in_words(event: Event) -> str:
-    """An event for people; empty where it is not worth a word."""
+def describe(event: Event) -> str:
+    """One line for people; empty if the event is not printed."""
     match event:
         case FileTaken(file, is_again):
-            return f"{from_here(file)}: {'going on with it' if is_again else 'taken'}"
+            return f"{from_here(file)}: {'resumed' if is_again else 'claimed'}"
         case FileQuarantined(file, place, reason):
-            return f"{from_here(file)} is set aside in {from_here(place.parent)}: {reason}"
+            return f"{from_here(file)} was moved to {from_here(place.parent)}: {reason}"
         case FileStarted() | FileEnded():
-            return _of_run(event)
+            return _run_text(event)
         case ExpectedFileMissing(expected):
-            return f"nothing came: {expected}"
-    return _of_waiting(event)
+            return f"No file arrived: {expected}"
+    return _waiting_text(event)
 
 
-def _of_run(event: FileStarted | FileEnded) -> str:
+def _run_text(event: FileStarted | FileEnded) -> str:
     file = from_here(event.file)
-    if isinstance(event, FileStarted):  # a log has them at the end of the run
+    if isinstance(event, FileStarted):  # a log gets the warnings at the end of the run
         return f"{file}: {'; '.join(event.warnings)}" if event.warnings else ""
     place = from_here(event.place)
     if event.is_earlier:
         return (
-            f"{file}: run {event.summary.run} sent it from there before, and it has not changed "
-            f"since: nothing was sent. Moved to {place}"
+            f"{file}: already sent by run {event.summary.run} and unchanged since. Nothing was "
+            f"sent. Moved to {place}"
         )
-    return f"{file}: {event.summary.why}. It lies in {place}"
+    return f"{file}: {event.summary.why}. Moved to {place}"
 
 
-def _of_waiting(event: Event) -> str:
+def _waiting_text(event: Event) -> str:
     match event:
         case FileLeft(file, reason):
-            return f"{from_here(file)}: {reason}; the next start goes on with it"
+            return f"{from_here(file)}: {reason}; the next start resumes it"
         case FileStuck(_, reason):
             return reason
         case FileWaiting(file, reason):
-            return f"{from_here(file)} waits: {reason}"
+            return f"{from_here(file)} is waiting: {reason}"
     return ""

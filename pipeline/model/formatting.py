@@ -134,7 +134,10 @@ def verdict(counts: Mapping[Status, int]) -> str:
     if not total:
         return "No rows, so nothing was sent"
     if updated == total:
-        return f"All {number(total)} rows updated" if total > 1 else "The only row was updated"
+        return f"All {number(total)} rows updated" if total > 1 else "1 of 1 row updated"
+    if counts.get(Status.UNCHANGED) == total:
+        rows = f"all {number(total)} rows already match" if total > 1 else "the row already matches"
+        return f"Nothing to change: {rows}"
     others = ", ".join(
         f"{number(counts[status])} {status.replace('_', ' ')}"
         for status in Status

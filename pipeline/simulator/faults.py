@@ -33,7 +33,7 @@ FAULTS: Mapping[str, str] = {
     "html": "not applied; 502 with an HTML page",
     "html-200": "not applied; 200 with an HTML login page",
     "redirect": "not applied; 307 to /elsewhere on this server",
-    "endless-body": "applied; 200 (422 where the request is wrong) with a body that never ends",
+    "endless-body": "applied; 200 (422 if the request is wrong) with a body that never ends",
     "garbage": "not applied; bytes that are not HTTP, then the connection is closed",
 }
 

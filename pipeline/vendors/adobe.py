@@ -837,12 +837,12 @@ def _receipt(body: Mapping[str, Any]) -> str:
     """
     of_etag = body.get("repo:etag", body.get("etag"))  # UPDATE, DPS
     ids = map(compare.short, (body.get("instanceId"), body.get("@id"), body.get("id")))
-    kept = {
+    members = {
         "etag": of_etag if type(of_etag) is int else _etag_or_none(of_etag) or "",
         "id": next(filter(None, ids), ""),
     }
-    told = {name: value for name, value in kept.items() if value != ""}
-    return to_json(told).decode() if told else ""
+    receipt = {name: value for name, value in members.items() if value != ""}
+    return to_json(receipt).decode() if receipt else ""
 
 
 def _explained(

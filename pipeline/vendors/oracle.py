@@ -522,11 +522,11 @@ class OfferStatus(UpdateJob):
     @classmethod
     def _has_a_list(cls, values: Any, inner: ModelWrapValidatorHandler[Self]) -> Self:
         """A validator around all others, so that its fault is reported with theirs."""
-        told = list(_list_faults(values))
+        faults = list(_list_faults(values))
         try:
             job = inner(values)
         except ValidationError as error:
-            told += [
+            faults += [
                 InitErrorDetails(
                     type=PydanticCustomError(fault["type"], fault["msg"]),
                     loc=fault["loc"],
@@ -534,25 +534,25 @@ class OfferStatus(UpdateJob):
                 )
                 for fault in error.errors(include_url=False)
             ]
-        if told:
-            raise ValidationError.from_exception_data("OfferStatus", told)
+        if faults:
+            raise ValidationError.from_exception_data("OfferStatus", faults)
         return job
 
 
 def _list_faults(values: Any) -> Iterator[InitErrorDetails]:
-    """Return whether neither the id nor `kind` says which list the offer belongs to."""
+    """Yield a fault if neither the id nor `kind` says which list the offer belongs to."""
     text = values.get("offer_id") if isinstance(values, dict) and "kind" not in values else None
     try:
         is_open = isinstance(text, str) and object_id(text).type not in _KIND_OF_TYPE
     except ValueError:
         is_open = False  # no id at all has a fault of its own
     if is_open:
-        told = _wrong(
+        fault = _wrong(
             "expected purchased_product as the type, which goes to chargeOffers, or "
             "purchased_discount, which goes to discountOffers; an offer of another type needs a "
             "column kind that says charge or discount"
         )
-        yield InitErrorDetails(type=told, loc=("offer_id",), input=text)
+        yield InitErrorDetails(type=fault, loc=("offer_id",), input=text)
 
 
 def offer_key(job: OfferStatus) -> ObjectId:

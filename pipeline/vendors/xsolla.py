@@ -183,8 +183,8 @@ def _locales(name: dict[str, str]) -> dict[str, str]:
     # is a locale of the form"), not in their schema; it refuses, because both say so.
     others = [key for key in name if not _LOCALE.fullmatch(key)]
     if others:
-        told = value_error("expected a locale, as en-US or de-DE")
-        details = [InitErrorDetails(type=told, loc=(key,), input=key) for key in others]
+        fault = value_error("expected a locale, as en-US or de-DE")
+        details = [InitErrorDetails(type=fault, loc=(key,), input=key) for key in others]
         raise ValidationError.from_exception_data("name", details)
     return name
 
@@ -870,8 +870,8 @@ def _verdict(answer: Answer, status: int, codes: tuple[int, ...]) -> Verdict:
 def _hint(answer: Answer, status: int, codes: tuple[int, ...]) -> str:
     if answer.effect is Effect.MAYBE:
         return answer.hint
-    told = [code for code in codes if status != _NOT_FOUND or code not in _OUTAGES]
-    known = [_HINTS[code] for code in told if code in _HINTS]
+    relevant = [code for code in codes if status != _NOT_FOUND or code not in _OUTAGES]
+    known = [_HINTS[code] for code in relevant if code in _HINTS]
     return known[0] if known else _HINTS_BY_STATUS.get(status, answer.hint)
 
 

@@ -1,7 +1,19 @@
 """The worker pool: jobs become results, one sender per account.
 
-Queue, requests, retries, verification reads, tokens and the transport are here.
+| question | file |
+| --- | --- |
+| How does a row get from the jobs file to a worker? | `row_queue`, `backlog`, `entity_order` |
+| What is known of a row while it is sent? | `batches.Row` |
+| Who sends it, and with which permits? | `account_sender`, `attempts`, `transport`, `tokens` |
+| Is a 503 retried, or does the row end? | `retry_or_end` (delays: `model/retry`) |
+| Was a row in doubt applied? | `verification_read`, `read_outcome` |
+| What is read before a row is sent? | `prechecks`, `precheck`, `preconditions` |
+| Is a 403 about the row or the account? | `refusals`, `undecided` |
+| When does an account stop? | `stop_reason`, `fail_fast`, `pauses` |
+| How many requests are in flight? | `concurrency_limiter`, `slots` |
+| When is a refused group split? | `bisection` |
+| How does a result get on record? | `result_writer`, `recorder` |
 
-Not here: when a request may leave (`pacing`), what a reply means (`vendors`) and how a result is
+Not here: when a request may be sent (`pacing`), what a reply means (`vendors`) and how a result is
 made durable (`store`).
 """

@@ -43,9 +43,7 @@ class CheckedConnection(ResponseHandler):
         self.is_desynchronized = False
         self._recent: deque[ReplyStanding] = deque(maxlen=_REMEMBERED)
         self._replies = 0
-        self._is_awaiting_reply = (
-            True  # true from the start: a proxy may be asked before the first request
-        )
+        self._is_awaiting_reply = True  # a proxy may reply before the first request
         self._body: StreamReader | None = None
         self._head = b""  # the last bytes of a head that has not ended
 

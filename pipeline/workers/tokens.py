@@ -259,14 +259,14 @@ class _SignedIn:
 
     def _refused(self, held: _HeldToken, request: Request, reply: Reply) -> Reply | NoReply:
         """Handle a 401: return the reply, or SIGNED_OUT if the request is to be sent again."""
-        asked = _request_key(request)
-        serials = self._signed_out[asked]
+        key = _request_key(request)
+        serials = self._signed_out[key]
         serials.add(held.serial)
         act = after_401(
             held.serial, self._newest, was_accepted=held.is_accepted, tokens=len(serials)
         )
         if act is After401.FINAL:
-            del self._signed_out[asked]
+            del self._signed_out[key]
             return reply
         if act is After401.SIGN_IN:
             self._held = None

@@ -48,7 +48,7 @@ def start(folder: Path, *arguments: str, **more: Any) -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str], timeout_s: float = 40) -> Ended:
+def ended(process: subprocess.Popen[str], timeout_s: float = 90) -> Ended:
     """Waits for it. Whatever a user does wrong, no traceback is the answer."""
     try:
         out, err = process.communicate(timeout=timeout_s)

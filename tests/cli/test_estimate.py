@@ -22,10 +22,11 @@ def soon(seconds: float) -> str:
 def test_an_entity_that_bounds_the_run_is_named(shop):
     drop(shop, *map(coupon, range(1, 11)), *(coupon(row, "hot") for row in range(11, 411)))
     told = said(typed(shop, "check"))
-    assert "410 requests, about 2 min: one entity with 400 rows, one after the other" in told
+    assert "410 requests, about 2 min: 400 rows for one entity are sent one by one" in told
     assert (
-        "coupon:hot (first in row 11) appears 400 times: one after the other, about 2 min "
-        "where a reply takes 0.25 s"
+        "coupon:hot (first in row 11) appears 400 times. "
+        "These rows are sent one by one: about 2 min "
+        "if a reply takes 0.25 s"
     ) in told
 
 
@@ -43,17 +44,17 @@ def test_it_is_told_whether_a_run_is_through_in_time(shop, vendor):
     drop(shop, *map(coupon, range(101, 201)), name="b.csv")
     told = said(typed(shop, "check", "--until", soon(80)))
     first, second = told.split("Would send")[1:]
-    assert "through about 30 s before" in first or "through about 29 s before" in first, first
-    assert "not through in time" not in first
-    assert "not through in time" in second  # it comes after the first
-    assert "the rest is for `resume`" in second
+    assert "finish about 30 s earlier" in first or "finish about 29 s earlier" in first, first
+    assert "Will not finish by" not in first
+    assert "Will not finish by" in second  # it comes after the first
+    assert "continue with `pipeline resume`" in second
 
 
 def test_a_learned_quota_says_how_it_begins(shop, vendor):
     configure(shop, vendor.base_url, quota='"auto"')
     drop(shop, *map(coupon, range(1, 21)))
     told = said(typed(shop, "check"))
-    assert "20 requests, about 2 s: 10/s to begin with; quota auto (learned)" in told
+    assert "20 requests, about 2 s: 10/s at the start; quota auto (learned)" in told
     done = typed(shop, "run", "--yes")
     assert done.code == 0, done
     assert "shop: learned from the replies; " in done.words
@@ -73,7 +74,7 @@ def test_how_long_replies_took_is_taken_from_the_last_run(shop, vendor):
     connection.close()
     drop(shop, *map(coupon, range(1, 101)), name="next.csv")
     told = said(typed(shop, "check", "inputs/xsolla.coupon/next.csv"))
-    assert "about 3 min: in_flight 1, where a reply usually takes 1.7 s; quota 100000/s" in told
+    assert "about 3 min: in_flight 1 and a usual reply time of 1.7 s; quota 100000/s" in told
     ledger.write_bytes(b"damaged")
     told = said(typed(shop, "check", "inputs/xsolla.coupon/next.csv"))
     assert "100 requests, about 1 s at 100000/s" in told

@@ -48,9 +48,9 @@ def test_operations_are_listed():
         (("runn",), "Did you mean one of: 'run', 'runs'?"),
         (("run", "--lmit", "3"), "'--limit'"),
         (("operations", "xsolla.cupon"), "did you mean xsolla.coupon?"),
-        (("operations", "zzz"), f"there are: {', '.join(OPERATIONS)}"),
+        (("operations", "zzz"), f"known: {', '.join(OPERATIONS)}"),
         (("operations", "--template", "csv"), "needs an operation"),
-        (("run", "--rows", "9-2"), "say 2-9"),
+        (("run", "--rows", "9-2"), "write 2-9"),
         (("run", "--rows", "x"), "17,40-60"),
         (("run", "--limit", "2", "--rows", "1"), "--limit and --rows"),
         (("run", "--strict-ids"), "--simulate"),
@@ -104,5 +104,5 @@ def test_init_makes_a_folder_and_changes_nothing_that_exists(tmp_path):
     file.write_text(written + "# mine\n")
     again = typed(tmp_path, "init", "work")
     assert again.code == 0
-    assert "stays as it is" in again.out
+    assert "exists and was not changed" in again.out
     assert file.read_text() == written + "# mine\n"

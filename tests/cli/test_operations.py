@@ -109,26 +109,26 @@ def test_members_with_columns_of_their_own_are_listed(capsys: Any, monkeypatch: 
     assert "status keyword On or off. on" in text
     assert "add:/… text What is added. x" in text
     assert "changes" not in text
-    assert "At least one of status, add:/… is needed in every row." in text
-    assert "A name that ends in … stands for every header that starts so." in text
+    assert "At least one of status, add:/… is required in every row." in text
+    assert "A name that ends in … stands for every header that starts with it." in text
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({}, None),
-        ({"batch_size": lambda s: s.max_batch}, "up to max_batch of them, 2 unless the account"),
+        ({"batch_size": lambda s: s.max_batch}, "up to max_batch of the account, 2 by default"),
         ({"batch_size": lambda _s: 1}, None),  # whatever the account says
         ({"irreversible": lambda job: job.changes == {}}, "--allow irreversible"),
         ({"replaces": True}, "The update replaces the whole entity"),
-        ({"always": ("status",)}, "Always needed, a value or null: status."),
+        ({"always": ("status",)}, "Always required, a value or null: status."),
     ],
 )
 def test_a_rule_is_told_where_it_holds(
     capsys: Any, monkeypatch: Any, changes: dict[str, Any], said: str | None
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    rules = ("up to max_batch", "--allow irreversible", "replaces the whole", "Always needed")
+    rules = ("up to max_batch", "--allow irreversible", "replaces the whole", "Always required")
     text = told(gifts(**changes), capsys)
     assert [rule for rule in rules if rule in text] == [
         rule for rule in rules if said and rule in said

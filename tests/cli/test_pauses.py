@@ -127,7 +127,7 @@ def test_a_pause_that_is_too_long_ends_each_command_at_once_until_it_is_lifted(t
         lifted = typed(tmp_path, "runs", "--lift-pause", "shop")
         assert lifted.code == 0
         assert f"HTTP {status}, Retry-After: 3600" in lifted.out
-        assert "no pause is on record" in typed(tmp_path, "runs", "--lift-pause", "shop").out
+        assert "no pause is recorded" in typed(tmp_path, "runs", "--lift-pause", "shop").out
         assert typed(tmp_path, "resume", run[0], "--yes").code == 0
         assert statuses(tmp_path) == {"updated": 3}
 
@@ -304,5 +304,5 @@ def test_a_pause_is_lifted_without_the_secret_where_it_can_be_no_other(tmp_path)
         assert send(tmp_path, "one", "a").code == 3
         lifted = pipeline(tmp_path, "runs", "--lift-pause", "shop", SHOP_KEY="")
         assert lifted.code == 0
-        assert "its pause is lifted" in lifted.out
+        assert "the pause is lifted" in lifted.out
         assert typed(tmp_path, "resume", "--yes").code == 0

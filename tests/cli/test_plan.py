@@ -56,7 +56,7 @@ def test_a_campaign_from_plan_to_undo(folder, vendor):
 
     unasked = typed(folder, "run", "a.parquet")
     assert unasked.code == 2
-    assert "no terminal to ask at" in unasked.words
+    assert "a question needs a terminal" in unasked.words
     sent = typed(folder, "run", "--yes", "a.parquet")
     assert sent.code == 0, sent
     assert typed(folder, "verify", "latest").code == 0
@@ -116,7 +116,7 @@ def test_what_could_not_be_taken_back_is_said_before_the_run(folder):
 def test_without_a_terminal_a_canary_stops_unless_yes_was_said(folder):
     tried = typed(folder, "run", "--yes", "--canary", "2", "--operation", "xsolla.coupon", "a.csv")
     assert tried.code == 0, tried
-    assert "Canary: 2 of 10 rows tried" in tried.words
+    assert "Canary: 2 of 10 rows sent" in tried.words
 
 
 @pytest.mark.parametrize("command", ["verify", "undo"])

@@ -247,7 +247,7 @@ def test_files_are_meant_by_path_folder_and_glob_and_taken_once(shop, vendor):
     assert sorted(entry["id"] for entry in vendor.get("log")) == ["c1", "c2"]
     none = typed(shop, "run", "--yes", f"{folder}/x*.csv")
     assert none.code == 2
-    assert f"{folder}/x*.csv: no file of" in none.words
+    assert f"{folder}/x*.csv: no file matches" in none.words
 
 
 # Trying before sending...

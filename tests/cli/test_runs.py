@@ -88,7 +88,7 @@ def test_looking_at_nothing_makes_nothing(tmp_path):
     done = typed(tmp_path, "runs")
     assert (done.code, done.out) == (0, "No runs yet.\n")
     assert listed(tmp_path) == []
-    assert "nothing to remove" in typed(tmp_path, "runs", "--prune").out
+    assert "Nothing to remove" in typed(tmp_path, "runs", "--prune").out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,7 +101,7 @@ def test_runs_are_listed_newest_first_in_words_that_fit_80_columns(shop):
     text = "\n".join(lines)
     assert text.index(third) < text.index(second) < text.index(first)
     words = " ".join(text.split())
-    assert "first.csv xsolla.coupon through shop finished: All 3 rows updated" in words
+    assert "first.csv xsolla.coupon via shop finished: All 3 rows updated" in words
     assert "finished: 2 of 3 rows updated; 1 invalid" in words
     assert "refused: nothing was sent" in words
     found = listed(shop)
@@ -124,7 +124,7 @@ def test_runs_are_listed_newest_first_in_words_that_fit_80_columns(shop):
 def test_the_list_is_as_long_as_was_asked(shop):
     names = [sent(shop, coupon(row), name=f"{row}.csv") for row in (1, 2, 3)]
     assert [each["run"] for each in listed(shop, "--most", "2")] == [names[2], names[1]]
-    assert "--most shows more than 2" in typed(shop, "runs", "--most", "2").out
+    assert "use --most to list more than 2" in typed(shop, "runs", "--most", "2").out
     assert "--most" not in typed(shop, "runs", "--most", "3").out
     with registry(shop) as runs:
         runs.change_state(names[1], "sending", counts={})
@@ -147,25 +147,25 @@ def test_a_time_without_an_offset_is_that_of_the_configured_zone(shop, since, zo
     given = (datetime.now(UTC) + since).replace(tzinfo=None).isoformat()
     assert len(listed(shop, "--since", given)) == count
     if not count:
-        assert typed(shop, "runs", "--since", given).out == "No such run is on record.\n"
+        assert typed(shop, "runs", "--since", given).out == "No matching run.\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("r", "--prune", "--older-than", "3"), "--older-than is about all runs: leave r out"),
+        (("r", "--prune", "--older-than", "3"), "--older-than applies to all runs: leave out r"),
         (("no-such-run", "--prune"), "there is no run no-such-run"),
-        (("r", "--entity", "xsolla.coupon:a"), "--entity is about all runs"),
-        (("r", "--most", "3"), "--most does not go with RUN"),
+        (("r", "--entity", "xsolla.coupon:a"), "--entity applies to all runs"),
+        (("r", "--most", "3"), "--most cannot be combined with RUN"),
         (("--stop",), "--stop needs RUN"),
-        (("--prune", "--stop"), "--stop does not go with --prune"),
-        (("--older-than", "0"), "--older-than does not go with the list of runs"),
-        (("r", "--stop", "--dry-run"), "--dry-run does not go with --stop"),
-        (("--since", "May"), "--since 'May' is no date"),
-        (("--since", "0001-01-01T00:00+05:00"), "is no date"),  # before there was time
+        (("--prune", "--stop"), "--stop cannot be combined with --prune"),
+        (("--older-than", "0"), "--older-than cannot be combined with the list of runs"),
+        (("r", "--stop", "--dry-run"), "--dry-run cannot be combined with --stop"),
+        (("--since", "May"), "--since 'May' is not a date"),
+        (("--since", "0001-01-01T00:00+05:00"), "is not a date"),  # before there was time
         (("--entity", "xsolla.cupon:a"), "did you mean xsolla.coupon?"),
-        (("--entity", "zzz:a"), "there are: adobe.fallback-offer"),
-        (("--entity", "xsolla.coupon"), "as in xsolla.coupon:ID"),
+        (("--entity", "zzz:a"), "known: adobe.fallback-offer"),
+        (("--entity", "xsolla.coupon"), "the operation: xsolla.coupon:ID"),
         (("no-such-run",), "there is no run no-such-run"),
         (("no-such-run", "--stop"), "there is no run no-such-run"),
         (("../runs", "--stop"), "there is no run ../runs"),
@@ -191,7 +191,7 @@ def test_a_report_that_is_there_is_shown_and_left_as_it_is(shop):
     assert done.code == 0, done
     assert "1 of 2 rows updated; 1 invalid" in done.out
     assert f"Report: {shop / 'reports' / run}" in done.out
-    assert "made now" not in done.out
+    assert "has been written" not in done.out
     (told,) = listed(shop, run)
     assert told.keys() == KEYS | {"summary"}
     assert told["summary"]["run"] == run
@@ -202,7 +202,7 @@ def test_the_report_of_a_finished_run_is_made_again_where_it_is_gone(shop, vendo
     run = sent(shop, *map(coupon, range(1, 11)))
     shutil.rmtree(shop / "reports")
     assert listed(shop)[0]["report"] is None
-    assert "made now; nothing was sent" in typed(shop, "runs", run).out
+    assert "has been written. Nothing was sent" in typed(shop, "runs", run).out
     assert json.loads((shop / "reports" / run / "summary.json").read_text())["statuses"][
         "updated"
     ] == len(list(vendor.get("log")))
@@ -211,7 +211,7 @@ def test_the_report_of_a_finished_run_is_made_again_where_it_is_gone(shop, vendo
 def test_of_a_run_whose_files_are_gone_no_report_can_be_made(shop):
     run = sent(shop, coupon(1))
     shutil.rmtree(folder_of(shop, run))
-    assert "All" in typed(shop, "runs", run).out or "only row" in typed(shop, "runs", run).out
+    assert "1 of 1 row updated" in typed(shop, "runs", run).out
     shutil.rmtree(shop / "reports")
     done = typed(shop, "runs", run)
     assert done.code == 2
@@ -226,8 +226,8 @@ def test_a_killed_run_gets_its_report_and_every_row_one_status(tmp_path):
         requests = vendor.stats()["requests"]
         done = typed(tmp_path, "runs", run)
         assert done.code == 0, done
-        assert "made now; nothing was sent" in done.out
-        assert f"`pipeline resume {run}` carries it on." in done.out
+        assert "has been written. Nothing was sent" in done.out
+        assert f"Continue with `pipeline resume {run}`." in done.out
         assert vendor.stats()["requests"] == requests
         status = reported(tmp_path)
         page = (tmp_path / "reports" / run / "report.html").read_text(encoding="utf-8")
@@ -239,7 +239,7 @@ def test_a_killed_run_gets_its_report_and_every_row_one_status(tmp_path):
         (found,) = listed(tmp_path)
         assert found["not_sent"] == list(status.values()).count("not_attempted")
         assert f"{found['not_sent']} rows not sent" in typed(tmp_path, "runs").out
-        assert "made now" not in typed(tmp_path, "runs", run).out  # the second time
+        assert "has been written" not in typed(tmp_path, "runs", run).out  # the second time
         for row in (1, ROWS, *(row for row in status if status[row] == "unknown")):
             (touch,) = listed(tmp_path, "--entity", f"xsolla.coupon:c{row}")
             assert (touch["row"], touch["status"]) == (row, status[row])
@@ -265,11 +265,11 @@ def test_a_report_from_before_a_killed_resume_is_made_anew(tmp_path, vendor):
         assert stop(process, signal.SIGTERM).code == 143
     before = reported(tmp_path)
     (found,) = listed(tmp_path)
-    assert "made now" not in typed(tmp_path, "runs", found["run"]).out
+    assert "has been written" not in typed(tmp_path, "runs", found["run"]).out
     requests = vendor.stats()["requests"]
     with started(tmp_path, "resume", "--yes"):
         until(lambda: vendor.stats()["requests"] >= requests + 40)
-    assert "made now" in typed(tmp_path, "runs", found["run"]).out
+    assert "has been written" in typed(tmp_path, "runs", found["run"]).out
     after = reported(tmp_path)
     assert_is_the_truth(after, vendor)
     assert list(after.values()).count("updated") > list(before.values()).count("updated")
@@ -280,7 +280,7 @@ def test_a_run_killed_once_its_report_was_there_is_finished(shop):
     with registry(shop) as runs:
         runs.change_state(run, "sending", counts={})
     assert listed(shop)[0]["state"] == "unfinished"
-    assert "made now" not in typed(shop, "runs", run).out
+    assert "has been written" not in typed(shop, "runs", run).out
     found = listed(shop)[0]
     assert (found["state"], found["counts"]["updated"]) == ("finished", 2)
 
@@ -305,16 +305,16 @@ def test_a_run_under_way_is_told_and_stopped_but_not_touched(tmp_path, vendor):
         (found,) = listed(tmp_path)
         run = found["run"]
         assert (found["state"], found["pid"]) == ("under_way", process.pid)
-        assert f"under way (process {process.pid})" in typed(tmp_path, "runs").out
+        assert f"running (process {process.pid})" in typed(tmp_path, "runs").out
         told = typed(tmp_path, "runs", run)
         assert told.code == 0
-        assert "Its report comes when it ends" in told.out
+        assert "The report is written at the end" in told.out
         assert "run --yes" in told.out
         assert listed(tmp_path, run)[0]["summary"] is None
         assert not list(tmp_path.glob("reports/*"))
         stopped = typed(tmp_path, "runs", run, "--stop")
         assert stopped.code == 0, stopped
-        assert f"Told process {process.pid}" in stopped.out
+        assert f"Stopping process {process.pid}" in stopped.out
         assert ended(process).code == 143
         status = reported(tmp_path)
         assert set(status.values()) == {"updated", "not_attempted"}
@@ -381,7 +381,7 @@ def test_an_entity_is_the_whole_id_and_nothing_else(shop):
         assert [each["row"] for each in listed(shop, "--entity", f"xsolla.coupon:{id_}")] == [row]
     assert listed(shop, "--entity", "xsolla.bonus-promotion:a") == []
     none = typed(shop, "runs", "--entity", "xsolla.coupon:|a")
-    assert "No kept run has a row about the coupon |a" in none.out
+    assert "No recorded run has a row for the coupon |a" in none.out
 
 
 def test_a_run_that_cannot_be_looked_into_is_told_and_the_others_are_shown(shop):
@@ -486,7 +486,7 @@ def test_what_never_came_to_be_a_run_goes_after_a_day(shop):
         assert all((runs / name).exists() for name in torn)
         done = typed(shop, "runs", "--prune")
     assert "20260501T000000Z-old-abcd" in done.out
-    assert "it was never prepared to its end" in done.out
+    assert "it was not fully prepared" in done.out
     assert [name for name in torn if not (runs / name).exists()] == ["20260501T000000Z-old-abcd"]
 
 
@@ -641,7 +641,7 @@ def test_what_a_row_met_is_shown_in_full_and_without_secrets(tmp_path):
     [
         (["--exchange", "1"], "no exchange of row 1"),  # it succeeded
         (["--exchange", "9"], "row 9 of run"),  # there is no such row
-        (["--exchange", "1", "--stop"], "does not go with"),
+        (["--exchange", "1", "--stop"], "cannot be combined with"),
     ],
 )
 def test_why_nothing_can_be_shown_of_a_row_is_told(shop, arguments, told):
@@ -684,6 +684,4 @@ def test_without_a_screen_the_page_is_named(tmp_path):
     }
     done = ended(start(tmp_path, "runs", run, "--open", env=bare))
     assert done.code == 0
-    assert f"No browser can be opened here. The page: {tmp_path}/reports/{run}/report.html" in (
-        done.words
-    )
+    assert f"Cannot open a browser here. Page: {tmp_path}/reports/{run}/report.html" in (done.words)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.cli.schedule_options import parse_moment
+from pipeline.cli.schedule_options import parse_time
 from pipeline.model import UsageError
 
 NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
@@ -28,27 +28,27 @@ NOON = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
     ],
 )
 def test_a_time_means_a_moment(text: str, timezone: str | None, expected: str) -> None:
-    assert parse_moment("--until", text, NOON, timezone).isoformat() == expected
+    assert parse_time("--until", text, NOON, timezone).isoformat() == expected
 
 
 @pytest.mark.parametrize(
     ("text", "timezone", "told"),
     [
-        ("06:00", None, "--until 06:00 has no offset, and the configuration no timezone"),
+        ("06:00", None, "--until 06:00 has no offset and the configuration has no timezone"),
         ("2026-05-02T06:00", None, "has no offset"),
-        ("tomorrow", "UTC", "--until 'tomorrow' is no time; expected one such as 06:00"),
-        ("6:00", "UTC", "is no time"),
-        ("0600", "UTC", "is no time"),  # ISO 8601 has it, and a year could be meant
-        ("2026-05-02", "UTC", "is no time"),  # the start of a day is not said
-        ("", "UTC", "is no time"),
-        ("25:00", "UTC", "is no time"),
-        ("2026-05-01T11:59Z", None, "is not after 2026-05-01 12:00+00:00"),
-        ("2026-05-01T14:00", "Europe/Berlin", "is not after 2026-05-01 14:00+02:00"),
+        ("tomorrow", "UTC", "--until 'tomorrow' is not a time; expected for example 06:00"),
+        ("6:00", "UTC", "is not a time"),
+        ("0600", "UTC", "is not a time"),  # ISO 8601 has it, and a year could be meant
+        ("2026-05-02", "UTC", "is not a time"),  # the start of a day is not said
+        ("", "UTC", "is not a time"),
+        ("25:00", "UTC", "is not a time"),
+        ("2026-05-01T11:59Z", None, "is in the past: it is 2026-05-01 12:00+00:00 now"),
+        ("2026-05-01T14:00", "Europe/Berlin", "is in the past: it is 2026-05-01 14:00+02:00 now"),
     ],
 )
 def test_what_means_none_is_refused_with_a_word(text: str, timezone: str | None, told: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_moment("--until", text, NOON, timezone)
+        parse_time("--until", text, NOON, timezone)
     assert told in str(caught.value)
 
 
@@ -60,5 +60,5 @@ def test_what_means_none_is_refused_with_a_word(text: str, timezone: str | None,
     ],
 )
 def test_a_time_that_the_clock_change_skips_or_repeats(now: str, expected: str) -> None:
-    found = parse_moment("--at", "02:30", datetime.fromisoformat(now), "Europe/Berlin")
+    found = parse_time("--at", "02:30", datetime.fromisoformat(now), "Europe/Berlin")
     assert found.isoformat() == expected

@@ -290,7 +290,7 @@ def test_idle_connections_cost_the_listener_and_nobody_else(shop: Path) -> None:
         assert idle.stdout is not None
         assert idle.stdout.readline() == "held\n"
         (drops / "a.csv").write_text(f"{COLUMNS}\n{coupon(1)}\n")
-        for _ in range(600):
+        for _ in range(1_200):
             if list(shop.glob("reports/2*/summary.json")):
                 break
             time.sleep(0.05)

@@ -24,8 +24,8 @@ from pathlib import Path
 import pipeline.watch.watcher as watching
 from pipeline.cli.console import terminal
 from pipeline.cli.drops import drops_of
-from pipeline.cli.notifying import telling
-from pipeline.cli.watch import Listener
+from pipeline.cli.notifying import command_notifier
+from pipeline.cli.watch import WatchOutput
 from pipeline.config import Config
 from pipeline.run import RunOptions
 from pipeline.simulator import Running, serve
@@ -156,12 +156,12 @@ def without_privileges() -> Iterator[None]:
 async def play(stage: Stage, config: Config, script: bytes) -> int:
     """Let one watcher watch while a script is played, until it comes to rest: its exit code."""
     told: list[Event] = []
-    with telling(config) as notifier:
-        listener = Listener(terminal(stderr=True), notifier, config.reports)
+    with command_notifier(config) as notifier:
+        listener = WatchOutput(terminal(stderr=True), notifier, config.reports)
 
         def hear(event: Event) -> None:
             told.append(event)
-            listener.hear(event)
+            listener.on_event(event)
 
         watcher = Watcher(
             drops_of(config),

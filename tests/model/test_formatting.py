@@ -31,7 +31,9 @@ def test_durations(seconds: float, expected: str, guess: str) -> None:
     [
         ({}, "No rows, so nothing was sent"),
         (dict.fromkeys(Status, 0), "No rows, so nothing was sent"),
-        ({Status.UPDATED: 1}, "The only row was updated"),
+        ({Status.UPDATED: 1}, "1 of 1 row updated"),
+        ({Status.UNCHANGED: 3}, "Nothing to change: all 3 rows already match"),
+        ({Status.UNCHANGED: 1}, "Nothing to change: the row already matches"),
         ({Status.UPDATED: 60_000}, "All 60,000 rows updated"),
         ({Status.INVALID: 1}, "0 of 1 row updated; 1 invalid"),
         (

@@ -19,11 +19,11 @@ NOTED = Moment("a", 100.0, 1_000.0)
         pytest.param(Moment("", 1_060.0, 1_060.0), 62.0, id="a boot without a name"),
     ],
 )
-def test_how_old_what_is_on_record_is(now, expected_s):
+def test_age_of_a_recorded_time(now, expected_s):
     assert age_s(98.0, NOTED, now) == expected_s
 
 
-def test_of_a_boot_without_a_name_the_wall_clock_tells():
+def test_without_a_boot_name_the_wall_clock_is_used():
     old = Moment("", 1_000.0, 1_000.0)
     assert age_s(990.0, old, Moment("b", 20.0, 1_060.0)) == 70.0
     assert age_s(990.0, old, Moment("", 1_060.0, 1_060.0)) == 70.0

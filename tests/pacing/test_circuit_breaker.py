@@ -37,7 +37,7 @@ def test_several_entities_that_fail_are_an_outage(entities, is_down):
     assert breaker.is_down is is_down
 
 
-def test_an_answer_of_a_working_vendor_between_them_starts_the_count_anew():
+def test_a_success_between_failures_restarts_the_count():
     breaker = CircuitBreaker()
     for row in range(10 * DOWN_AFTER):
         breaker.on_failure(f"e{row}", left_s=row, now_s=row + 0.5)
@@ -46,7 +46,7 @@ def test_an_answer_of_a_working_vendor_between_them_starts_the_count_anew():
     assert not breaker.is_down
 
 
-def test_an_answer_to_what_left_before_all_that_ends_no_outage():
+def test_a_success_of_a_request_sent_before_the_failures_ends_no_outage():
     breaker = down(at_s=10.0)
     breaker.on_success(left_s=8.0)
     assert breaker.is_down
@@ -70,7 +70,7 @@ def test_probes_come_ever_later_up_to_the_longest_wait():
     assert len(times_s) <= 75  # in ten minutes
 
 
-def test_whenever_the_vendor_comes_back_it_is_seen_soon():
+def test_the_end_of_an_outage_is_detected_soon():
     """At the latest after half of its absence, and after the longest wait."""
     for back_s in (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0):
         breaker = down(at_s=0.0)
@@ -104,7 +104,7 @@ def fail(breaker: CircuitBreaker, entities: str, left_s: float, **more) -> None:
         (20.0, 11.0, True),  # they failed before, but nothing was carried out since
     ],
 )
-def test_what_the_rows_are_at_fault_for_is_no_outage(left_s, before_s, is_down):
+def test_failures_that_rows_cause_are_no_outage(left_s, before_s, is_down):
     breaker = CircuitBreaker()
     breaker.on_success(left_s=10.0)
     fail(breaker, "abcdefgh", left_s, before_s=before_s)
@@ -119,7 +119,7 @@ def test_what_the_rows_are_at_fault_for_is_no_outage(left_s, before_s, is_down):
         ("abc", "de", True),
     ],
 )
-def test_a_read_that_is_answered_says_nothing_about_updates(reads, updates, is_down_after_a_read):
+def test_an_answered_read_proves_nothing_about_updates(reads, updates, is_down_after_a_read):
     breaker = CircuitBreaker()
     fail(breaker, reads, 1.0, is_read=True)
     fail(breaker, updates, 1.0)
@@ -146,7 +146,7 @@ def test_bad_reads_among_good_ones_are_no_outage():
     assert not breaker.is_down
 
 
-def test_after_a_read_the_row_that_it_was_for_asks_at_once():
+def test_an_answered_read_allows_a_probe_at_once():
     breaker = down(at_s=10.0)
     breaker.on_probe(10.5)
     breaker.probe_now(10.6)
@@ -200,7 +200,7 @@ def test_it_is_in_question_from_the_first_failure_until_something_is_answered():
         ([*[None] * 5, "a", None, "a"], False, "that none was made between them proves nothing"),
     ],
 )
-def test_connections_that_were_not_made_are_about_no_row(
+def test_failed_connections_are_about_no_row(
     fails: list[str | None],
     is_down: bool,  # noqa: FBT001
     reason: str,

@@ -86,7 +86,7 @@ async def test_a_429_without_a_time_slows_everyone_too():
     assert 0.15 < tested.pause_left_s() <= 0.2
 
 
-async def test_closing_a_door_lets_nobody_wait_there():
+async def test_closing_an_account_limiter_ends_its_waits():
     tested = AccountLimiter(limiter_of(Quota(1, 3600.0)))
     assert await tested.permit() is not None
     told: list[int | None] = []
@@ -104,7 +104,7 @@ async def test_closing_a_door_lets_nobody_wait_there():
     assert await tested.permit() is None
 
 
-async def test_a_closed_door_leaves_the_gate_open_to_others():
+async def test_a_closed_account_limiter_leaves_the_shared_limiter_open():
     shared = limiter_of(Quota(50, 1.0))
     closed, other = AccountLimiter(shared), AccountLimiter(shared)
     closed.close()
@@ -112,7 +112,7 @@ async def test_a_closed_door_leaves_the_gate_open_to_others():
     assert [await other.permit() for _ in range(5)] == [0, 1, 2, 3, 4]
 
 
-async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
+async def test_closing_an_account_limiter_cancels_its_blocks():
     account_limiter, seen = AccountLimiter(limiter_of(Quota(50, 1.0))), []
 
     async def waiter() -> None:
@@ -129,7 +129,7 @@ async def test_what_waits_behind_a_door_is_broken_off_when_it_closes():
     assert seen == ["broken off"]
 
 
-async def test_what_left_before_counts_and_so_does_the_pause():
+async def test_earlier_requests_and_the_recorded_pause_count():
     tested = limiter_of(Quota(2, 0.4))
     tested.close()
     tested.open([0.3, 0.1], AskedPause(time.time() + 0.15, time.time()))
@@ -140,7 +140,7 @@ async def test_what_left_before_counts_and_so_does_the_pause():
     assert time.monotonic() - start >= 0.3
 
 
-async def test_what_is_told_to_others_is_from_when_on_requests_count():
+async def test_recorded_times_are_those_from_which_requests_count():
     tested = limiter_of(Quota(100, 1.0))
     numbers = [await tested.permit() for _ in range(4)]
     left_s = time.monotonic() - 0.5
@@ -156,7 +156,7 @@ async def test_what_is_told_to_others_is_from_when_on_requests_count():
     assert len(tested.take_ages_s()) == 1
 
 
-async def test_what_is_under_way_for_long_is_passed_on_as_arriving_late(monkeypatch):
+async def test_long_requests_in_flight_are_recorded_as_arriving_late(monkeypatch):
     monkeypatch.setattr(limiter_module, "HAND_OVER_S", 0.05)
     tested = limiter_of(Quota(100, 1.0))
     number = await tested.permit()
@@ -171,7 +171,7 @@ async def test_what_is_under_way_for_long_is_passed_on_as_arriving_late(monkeypa
     assert tested.take_ages_s(is_all=True) == []
 
 
-async def test_a_reply_lets_the_next_one_go():
+async def test_a_reply_frees_the_next_permit():
     tested = limiter_of(Quota(1, 0.1))
     number, left_s = await tested.permit(), time.monotonic()
 
@@ -186,7 +186,7 @@ async def test_a_reply_lets_the_next_one_go():
     assert time.monotonic() - left_s >= 0.3
 
 
-async def test_no_more_leaves_off_the_record_than_may():
+async def test_requests_off_the_record_are_bounded():
     tested = limiter_of(Quota(1000, 1.0))
     tested.close()
     tested.open(most_unrecorded=2)
@@ -204,7 +204,7 @@ async def test_no_more_leaves_off_the_record_than_may():
         await tested.permit()
 
 
-async def test_of_a_pause_it_is_told_at_once():
+async def test_a_pause_is_reported_at_once():
     told: list[str] = []
     tested = RateLimiter(
         LimiterSettings(quotas=(Quota(1000, 1.0),)),
@@ -222,7 +222,7 @@ async def test_of_a_pause_it_is_told_at_once():
     assert told == ["paused"]
 
 
-async def test_a_closed_gate_lets_nobody_out_until_it_is_opened():
+async def test_a_closed_limiter_gives_no_permit_until_it_is_opened():
     tested = limiter_of(Quota(100, 1.0))
     tested.close()
     with anyio.move_on_after(0.05):
@@ -233,7 +233,7 @@ async def test_a_closed_gate_lets_nobody_out_until_it_is_opened():
         await tested.permit()
 
 
-async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
+async def test_lost_requests_count_and_are_recorded():
     tested = limiter_of(Quota(3, 0.3))
     tested.close()
     tested.open(unrecorded=3)
@@ -243,7 +243,7 @@ async def test_what_may_have_left_unrecorded_counts_and_is_put_on_record():
     assert len(tested.take_ages_s()) == 4
 
 
-async def test_those_who_wait_at_a_door_can_be_sent_away():
+async def test_waits_for_a_permit_can_be_cancelled():
     account_limiter, told = AccountLimiter(limiter_of(Quota(1, 3600.0))), []
     assert await account_limiter.permit() == 0
 
@@ -259,7 +259,7 @@ async def test_those_who_wait_at_a_door_can_be_sent_away():
     assert told == [None] * 3
 
 
-async def test_counted_from_the_reply_no_way_to_the_vendor_matters():
+async def test_counting_from_replies_holds_for_any_latency():
     tested, left, returned = limiter_of(Quota(2, 0.1), is_strict=True), [], []
 
     async def request() -> None:
@@ -282,7 +282,7 @@ async def test_counted_from_the_reply_no_way_to_the_vendor_matters():
         {"x-ratelimit-limit": "50", "x-ratelimit-reset": "1"},
     ],
 )
-async def test_a_limit_that_replies_state_is_taken_over_where_none_is_configured(headers):
+async def test_a_stated_limit_is_adopted_if_none_is_configured(headers):
     learning, told = limiter_of(starts_per_s=1000.0), limiter_of(Quota(1000, 1.0))
     for limiter in (learning, told):
         number = await limiter.permit()
@@ -291,7 +291,7 @@ async def test_a_limit_that_replies_state_is_taken_over_where_none_is_configured
     assert told.per_second == 1000.0  # a configured quota is what the contract says
 
 
-async def test_where_nothing_remains_it_waits_until_the_window_is_renewed():
+async def test_an_empty_window_pauses_until_it_is_renewed():
     tested = limiter_of(starts_per_s=1000.0)
     number = await tested.permit()
     headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
@@ -309,7 +309,7 @@ async def permits_in(limiter: RateLimiter, seconds: float) -> int:
     return count
 
 
-async def test_who_asks_for_less_gets_less_until_it_is_taken_back():
+async def test_a_cap_holds_until_it_is_removed():
     tested = limiter_of(Quota(1000, 1.0))
     tested.slow("one", 20.0)
     tested.slow("other", 50.0)
@@ -322,7 +322,7 @@ async def test_who_asks_for_less_gets_less_until_it_is_taken_back():
     assert await permits_in(tested, 0.25) > 100
 
 
-async def test_nobody_asks_for_more_than_the_quota():
+async def test_a_cap_above_the_quota_changes_nothing():
     tested = limiter_of(Quota(20, 1.0))
     tested.slow("one", 500.0)
     assert tested.per_second == 20.0
@@ -335,7 +335,7 @@ async def test_a_quota_that_is_no_rate_can_be_slowed_too():
     assert await permits_in(tested, 0.25) <= 7
 
 
-async def test_whoever_waits_long_at_a_slow_rate_leaves_as_soon_as_it_is_taken_back():
+async def test_a_long_wait_at_a_capped_rate_ends_with_the_cap():
     tested = limiter_of(Quota(1000, 1.0))
     tested.slow("one", 0.001)
     await tested.permit()
@@ -352,7 +352,7 @@ async def test_whoever_waits_long_at_a_slow_rate_leaves_as_soon_as_it_is_taken_b
 THROTTLED_LONG = Answer(Verdict.THROTTLED, Effect.NONE, retry_after_s=600.0)
 
 
-async def test_whoever_watches_hears_of_a_pause_with_its_origin():
+async def test_a_watcher_gets_each_pause_with_its_origin():
     tested = limiter_of(Quota(1000, 1.0))
     found: list[AskedPause] = []
 
@@ -386,7 +386,7 @@ async def test_a_pause_is_to_be_recorded_once():
     assert tested.is_pause_on_record
 
 
-async def test_a_lifted_pause_keeps_nobody_waiting():
+async def test_a_lifted_pause_ends_all_waits():
     tested = limiter_of(Quota(1000, 1.0))
     tested.on_answer(THROTTLED_LONG, 0.0)
     async with anyio.create_task_group() as tasks:
@@ -397,7 +397,7 @@ async def test_a_lifted_pause_keeps_nobody_waiting():
     assert tested.pause_left_s() == 0
 
 
-async def test_what_is_gone_from_the_record_was_lifted():
+async def test_a_pause_that_disappears_from_the_record_was_lifted():
     tested = limiter_of(Quota(1000, 1.0))
     tested.open((), AskedPause(time.time() + 600.0))
     assert tested.pause_left_s() > 590
@@ -409,20 +409,20 @@ async def test_what_is_gone_from_the_record_was_lifted():
 
 
 @pytest.mark.parametrize("until_s", [float("inf"), float("nan"), 1e300, 253402300799.0])
-async def test_whatever_stands_on_record_a_pause_is_finite(until_s):
+async def test_a_recorded_pause_is_always_finite(until_s):
     tested = limiter_of(Quota(1000, 1.0))
     tested.open((), AskedPause(until_s))
     assert 0 < tested.pause_left_s() <= LONGEST_S
 
 
-async def test_a_pause_without_a_time_is_no_longer_than_the_account_waits():
+async def test_a_pause_without_a_time_is_at_most_max_wait_s():
     tested = limiter_of(Quota(1000, 1.0), max_wait_s=0.5)
     for _ in range(20):
         tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
     assert 0 < tested.pause_left_s() <= 0.5
 
 
-async def test_a_pause_that_was_lifted_while_the_gate_was_closed_reaches_nobody():
+async def test_a_pause_lifted_while_the_limiter_was_closed_is_not_reported():
     tested = limiter_of(Quota(1000, 1.0))
     asked = AskedPause(time.time() + 600.0)
     tested.open((), asked)

@@ -24,7 +24,7 @@ def test_at_first_a_request_counts_from_its_reply():
     assert margin.deducted_s == 0.0
 
 
-def test_once_replies_were_steady_what_each_takes_is_deducted():
+def test_after_steady_replies_the_shortest_round_trip_is_deducted():
     margin = Margin()
     now_s = replies(margin, STRETCH_S + 1.0, 0.4)
     assert margin.deducted_s == pytest.approx(0.4 - FLOOR_S)
@@ -38,14 +38,14 @@ def test_strict_never_deducts():
     assert margin.on_reply(now_s, now_s + 0.4) == now_s + 0.4
 
 
-def test_few_replies_in_a_long_time_tell_too_little():
+def test_few_replies_allow_no_deduction():
     margin = Margin()
     for n in range(40):
         margin.on_reply(float(n), n + 0.4)
     assert margin.deducted_s == 0.0
 
 
-def test_after_a_time_without_replies_nothing_is_known():
+def test_a_time_without_replies_ends_the_deduction():
     margin = Margin()
     now_s = replies(margin, STRETCH_S + 1.0, 0.4)
     left_s = now_s + 0.4 + IDLE_S
@@ -81,7 +81,7 @@ def test_refusals_that_are_more_than_a_few_end_it(refused, is_known):
     assert (margin.deducted_s > 0.0) is is_known
 
 
-def test_what_was_quick_is_remembered_for_some_stretches():
+def test_the_shortest_round_trip_is_remembered_for_some_stretches():
     margin = Margin()
     now_s = replies(margin, STRETCH_S + 1.0, 0.1)
     now_s = replies(margin, STRETCH_S * (STRETCHES - 1), 0.4, from_s=now_s)

@@ -32,12 +32,12 @@ REMAINING = [
     [each[:2] for each in REMAINING],
     ids=[each[2] for each in REMAINING],
 )
-def test_how_long_it_still_lasts(asked, left_s):
+def test_remaining_seconds(asked, left_s):
     assert remaining_s(asked, NOW_S) == left_s
 
 
 @given(st.floats(), st.floats(), st.floats(0, 1e11), st.text())
-def test_it_is_finite_and_can_be_said_whatever_stands_on_record(until_s, asked_s, now_s, words):
+def test_any_recorded_pause_is_finite_and_can_be_described(until_s, asked_s, now_s, words):
     asked = AskedPause(until_s, asked_s, "a-run", words)
     assert 0 <= remaining_s(asked, now_s) <= LONGEST_S
     assert describe(asked, now_s).startswith("until ")

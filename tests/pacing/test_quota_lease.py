@@ -59,11 +59,11 @@ def lease_of(folder: Path, *quotas: Quota, now=this_moment) -> QuotaLease:
         (2.0, [], 0),  # nothing is stated: the vendor says when it is too much
     ],
 )
-def test_how_many_may_leave_off_the_record(seconds, quotas, most):
+def test_most_requests_off_the_record(seconds, quotas, most):
     assert most_in(seconds, LimiterSettings(quotas=tuple(quotas))) == most
 
 
-def test_one_at_a_time_and_the_first_in_line_is_the_next(tmp_path):
+def test_one_process_holds_the_lease_and_the_first_in_line_is_next(tmp_path):
     first, second, third = (lease_of(tmp_path) for _ in range(3))
     assert first.acquire()
     assert not first.is_wanted()
@@ -88,7 +88,7 @@ def test_two_groups_do_not_wait_for_each_other(tmp_path):
     assert other.acquire()
 
 
-def test_whoever_waits_may_give_up(tmp_path):
+def test_a_waiting_process_may_give_up(tmp_path):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.acquire()
     assert not second.acquire()
@@ -98,7 +98,7 @@ def test_whoever_waits_may_give_up(tmp_path):
     assert first.acquire()
 
 
-def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path, monkeypatch):
+def test_a_stopped_process_that_is_first_in_line_delays_others_briefly(tmp_path, monkeypatch):
     monkeypatch.setattr(quota_lease, "FIRST_WITHIN_S", 0.2)
     first, stopped = lease_of(tmp_path), lease_of(tmp_path)
     assert first.acquire()
@@ -111,7 +111,7 @@ def test_one_that_is_first_in_line_and_stopped_holds_nobody_up_for_long(tmp_path
     assert not stopped.acquire()
 
 
-def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_path, runs):
+def test_a_handover_has_each_request_of_others_once_and_none_of_its_own(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.acquire()
     assert first.take_over(runs) == ([], None, 0)
@@ -132,7 +132,7 @@ def test_each_is_told_once_what_others_sent_and_never_what_it_sent_itself(tmp_pa
     assert second.take_over(runs).ages_s == []
 
 
-def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
+def test_requests_that_may_still_arrive_are_recorded(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.acquire()
     first.record(runs, [-0.05, -40.0])
@@ -143,7 +143,7 @@ def test_what_may_still_arrive_is_on_record_as_well(tmp_path, runs):
     assert later_s == -MOST_WAY_S  # a machine that was set back keeps nobody waiting for longer
 
 
-def test_what_no_window_needs_any_more_is_not_told(tmp_path, runs):
+def test_requests_older_than_every_window_are_left_out(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.acquire()
     first.record(runs, [1.5, 0.9])
@@ -172,7 +172,9 @@ def test_a_step_of_the_wall_clock_changes_nothing(tmp_path, runs, step_s):
         (900.0, 20.0, []),
     ],
 )
-def test_what_another_boot_left_is_as_old_as_can_be_told(tmp_path, runs, since_s, up_s, ages_s):
+def test_requests_of_another_boot_get_their_age_from_the_wall_clock(
+    tmp_path, runs, since_s, up_s, ages_s
+):
     first = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("a", 500.0, 1e9))
     second = lease_of(tmp_path, Quota(20, 60.0), now=lambda: Moment("b", up_s, 1e9 + since_s))
     assert first.acquire()
@@ -182,14 +184,14 @@ def test_what_another_boot_left_is_as_old_as_can_be_told(tmp_path, runs, since_s
     assert second.take_over(runs).ages_s == ages_s
 
 
-def test_the_clock_of_this_machine_goes_on_and_its_boot_stays():
+def test_the_clock_advances_and_the_boot_is_constant():
     before, after = this_moment(), this_moment()
     assert before.boot == after.boot
     assert before.boot_s <= after.boot_s
     assert (before.boot == "") is (sys.platform != "linux")
 
 
-def test_a_pause_is_known_to_others_with_who_asked_for_it(tmp_path, runs):
+def test_a_handover_has_the_pause_and_its_origin(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.acquire()
     asked = AskedPause(time.time() + 60.0, time.time(), "a-run", "HTTP 429, Retry-After: 60")
@@ -199,7 +201,7 @@ def test_a_pause_is_known_to_others_with_who_asked_for_it(tmp_path, runs):
     assert second.take_over(runs).pause == asked
 
 
-def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, runs):
+def test_lost_requests_of_a_killed_process_count(tmp_path, runs):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
@@ -218,7 +220,7 @@ def test_of_one_that_was_killed_as_much_counts_as_it_may_have_sent(tmp_path, run
     assert mine.take_over(runs).unrecorded == 0  # this one was let go
 
 
-def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs):
+def test_requests_in_flight_of_a_killed_process_count(tmp_path, runs):
     runs.depart("group", Departures("a", 1.0, 1.0, (), under_way=7), longest_s=60.0)
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -232,7 +234,7 @@ def test_of_one_that_was_killed_what_was_under_way_counts_as_well(tmp_path, runs
     assert mine.take_over(runs).unrecorded == mine.most_unrecorded + 7
 
 
-def test_whoever_holds_the_quota_for_long_is_named_once(tmp_path):
+def test_a_process_that_holds_the_quota_for_long_is_named_once(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )

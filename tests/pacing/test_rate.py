@@ -126,7 +126,7 @@ def test_a_limit_over_a_longer_time_is_found_too():
     assert len(refused) <= 0.06 * len(accepted)
 
 
-def test_what_the_vendor_states_holds_downward_at_once_and_upward_by_and_by():
+def test_a_stated_limit_lowers_the_rate_at_once_and_raises_it_step_by_step():
     rate = Rate(10.0)
     rate.set_limit(4.0, now_s=1.0)
     assert rate.per_s == 4.0
@@ -169,7 +169,7 @@ def test_refusals_that_come_as_regularly_as_a_limit_do_not_end_it_either():
     assert lowest >= 20.0
 
 
-def test_where_all_is_refused_of_a_sudden_it_is_halved_and_tried_upward_soon():
+def test_a_sudden_refusal_of_everything_halves_the_rate_for_a_short_time():
     rate = Rate(100.0, most_per_s=100.0)
     for n in range(200):
         rate.on_sent(n / 100)

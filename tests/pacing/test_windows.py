@@ -77,7 +77,7 @@ def test_no_window_at_the_vendor_ever_holds_more_than_the_limit(
     ids=lambda each: each if isinstance(each, str) else "",
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_nor_does_it_once_there_is_something_learned(there_s, reason, seed):
+def test_no_window_holds_more_than_the_limit_after_learning(there_s, reason, seed):
     chance, quota = random.Random(seed), Quota(20, 1.0)
     arrivals = greedy(
         quota,
@@ -97,7 +97,7 @@ def test_nor_does_it_once_there_is_something_learned(there_s, reason, seed):
         (20, (0.29, 0.31), 0.96),  # what all of them need costs nothing
     ],
 )
-def test_what_is_paid_for_a_way_that_varies_little_is_its_mean(limit, there_s, least):
+def test_a_steady_latency_costs_its_mean(limit, there_s, least):
     chance, count = random.Random(1), 60 * limit
     arrivals = greedy(
         Quota(limit, 1.0),
@@ -110,7 +110,7 @@ def test_what_is_paid_for_a_way_that_varies_little_is_its_mean(limit, there_s, l
     assert (len(later) - limit) / (later[-1] - later[0]) / limit >= least - limit / len(later)
 
 
-def test_what_is_kept_of_a_window_is_bounded_and_nothing_that_counts_is_lost():
+def test_memory_of_a_window_is_bounded_and_complete():
     log, chance = WindowLog(Quota(10, 1.0)), random.Random(2)
     counts_from_s = [n + chance.uniform(0.0, 50.0) for n in range(5_000)]
     for n, from_s in enumerate(counts_from_s):
@@ -121,7 +121,7 @@ def test_what_is_kept_of_a_window_is_bounded_and_nothing_that_counts_is_lost():
     assert len(log._latest_s) < 300
 
 
-def test_a_day_that_begins_at_a_time_is_used_up_and_begins_anew():
+def test_a_fixed_day_is_used_up_and_starts_again():
     log = DayLog(Quota(2, DAY_S), started_s=100.0)
     log.on_sent(50.0, 50.0)  # yesterday
     log.on_reply(0, 51.0)
@@ -142,7 +142,7 @@ def test_a_day_that_begins_at_a_time_is_used_up_and_begins_anew():
         (None, False),  # not answered yet
     ],
 )
-def test_what_is_under_way_when_a_day_begins_counts_for_both(reply_s, is_free):
+def test_a_request_in_flight_when_a_day_begins_counts_for_both(reply_s, is_free):
     log = DayLog(Quota(1, DAY_S), started_s=0.0)
     log.on_sent(DAY_S + 8.0, left_s=DAY_S - 2.0)
     if reply_s is not None:

@@ -64,7 +64,7 @@ def two_sides(folder: Path, *options: str, rows: int) -> Iterator[tuple[Simulato
 
 
 def until(is_so: Callable[[], object]) -> None:
-    for _ in range(2_000):
+    for _ in range(6_000):  # a minute: a busy machine is no failure
         if is_so():
             return
         time.sleep(0.01)

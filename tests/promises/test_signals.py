@@ -36,7 +36,7 @@ def sending(folder: Path, vendor: Simulator, *names: str) -> Iterator[subprocess
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(1_000):
+    for _ in range(3_000):  # a minute: a busy machine is no failure
         if is_so():
             return
         time.sleep(0.02)

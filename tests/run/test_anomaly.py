@@ -12,7 +12,7 @@ TERRIBLE = Share(1000, 1000)
 
 
 @pytest.mark.parametrize(
-    ("now", "earlier", "is_told"),
+    ("now", "earlier", "is_reported"),
     [
         (Share(300, 1000), [USUAL] * 6, True),  # fifteen times as many
         (Share(300, 1000), [USUAL] * 4, False),  # too few runs are no habit
@@ -29,5 +29,5 @@ TERRIBLE = Share(1000, 1000)
         (Share(300, 1000), [Share(0, 0)] * 9, False),  # nor in the runs before
     ],
 )
-def test_unusual(now: Share, earlier: list[Share], is_told: bool) -> None:  # noqa: FBT001
-    assert bool(describe_anomaly(now, earlier)) is is_told
+def test_anomaly(now: Share, earlier: list[Share], is_reported: bool) -> None:  # noqa: FBT001
+    assert bool(describe_anomaly(now, earlier)) is is_reported

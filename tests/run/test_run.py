@@ -376,7 +376,7 @@ async def test_a_quota_holds_across_runs_that_follow_each_other(tmp_path):
     assert min(each for each in arrived if each > paused) - paused >= 1.0
 
 
-async def test_an_account_that_is_hopeless_is_not_asked_again_for_the_next_file(tmp_path):
+async def test_a_stopped_account_gets_no_requests_for_the_next_file(tmp_path):
     paths = [drop(tmp_path, *map(coupon, range(n, n + 5)), name=f"{n}.csv") for n in (1, 11)]
     async with serve() as vendor:
         config = configure(tmp_path, vendor.base_urls["xsolla"])

@@ -113,7 +113,7 @@ def newer(row: int, writes: str = "*", effect: Effect = APPLIED) -> NewerRow:
         ("", [newer(9)], StaleRowDecision.SENT, None),
     ],
 )
-def test_what_becomes_of_an_older_row(
+def test_decision_about_a_stale_row(
     writes: str, rows: list[NewerRow], fate: StaleRowDecision, by: int | None
 ) -> None:
     found, other = decide_stale_row(pointers(writes), rows)
@@ -140,7 +140,7 @@ def test_what_becomes_of_an_older_row(
         (NONE, [], False, False, StaleRowDecision.SENT),
     ],
 )
-def test_what_becomes_of_a_row_that_was_sent_before(
+def test_decision_about_a_row_that_was_sent_before(
     before: Effect,
     rows: list[NewerRow],
     fate: StaleRowDecision,

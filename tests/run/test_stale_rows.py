@@ -76,7 +76,7 @@ MON_5 = ("mon", 5)
         ),
     ],
 )
-def test_where_rows_stand_in_time(
+def test_positions_in_time(
     rows: list[JoinedJob], expected: list[tuple[int, int, int, int]]
 ) -> None:
     assert [place for place, _ in positions(rows, SEQUENCES)] == expected
@@ -142,7 +142,7 @@ def test_what_becomes_of_row_2_that_keeps_the_place_of_mondays_row_5(
     assert (found[2].decision, by and by.run, by and by.row) == expected
 
 
-def test_a_row_that_is_not_sent_holds_nobody_up() -> None:
+def test_a_row_that_is_not_sent_delays_no_other() -> None:
     rows = [asking(1, since=("mon", 6)), asking(2, since=MON_5), met("tue", 1, UPDATED)]
     assert {each.decision for each in decide(rows, "thu", SEQUENCES)} == {
         StaleRowDecision.SUPERSEDED

@@ -51,7 +51,7 @@ def test_it_stops_when_the_condition_says(condition, statuses, expected, why):
     "text",
     ["", "errors", "errors > ", "errors >= 2", "eros > 2%", "errors > -1", "errors > 2% of last 0"],
 )
-def test_what_is_no_condition_is_told(text):
+def test_text_that_is_no_condition_is_refused(text):
     with pytest.raises(ValueError, match="expected"):
         parse_stop_if(text)
 

@@ -27,13 +27,13 @@ async def test_every_row_is_sent_once_and_ends_updated():
     assert sender.progress().done == {Status.UPDATED: 50}
 
 
-async def test_the_first_request_goes_alone():
+async def test_the_first_request_is_sent_alone():
     jobs = [job(row, f"s{row}") for row in range(1, 9)]
     _, _ = await drive(jobs, script := Script({"s1": [0.05]}))
     assert script.at_first_reply == 1
 
 
-async def test_an_empty_lane_ends():
+async def test_a_sender_without_rows_ends():
     results, sender = await drive([], Script())
     assert results == []
     assert sender.stopped is None
@@ -101,7 +101,7 @@ async def test_a_refusal_is_about_its_row_where_others_are_accepted():
     assert len(results) == len(script.order) == 199
 
 
-async def test_a_file_that_begins_with_many_refused_rows_is_asked_further_on():
+async def test_if_many_refused_rows_come_first_rows_further_on_are_probed():
     """Far beyond the rows that are read ahead otherwise."""
     account = replace(ACCOUNT, in_flight=64)
     jobs = [job(row, f"s{row}") for row in range(1, 15_001)]
@@ -139,7 +139,7 @@ async def test_credentials_that_are_revoked_cost_what_was_under_way_and_three_mo
     assert ended == {Status.UPDATED: 50, Status.NOT_ATTEMPTED: len(script.order) - 50}
 
 
-async def test_the_brake():
+async def test_equal_refusals_at_the_start_stop_the_account():
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
     wrong = {f"s{row}": [404] for row in range(1, 200)}
     results, sender = await drive(jobs, script := Script(wrong))
@@ -187,7 +187,7 @@ async def test_a_first_row_that_gets_no_reply_holds_up_no_other():
     assert statuses(results) == dict.fromkeys(range(2, 50), Status.UPDATED) | {1: Status.UNKNOWN}
 
 
-async def test_a_row_without_a_connection_goes_again_while_others_have_one():
+async def test_a_row_without_a_connection_is_retried_while_others_have_one():
     """Three attempts of it met no connection: that says nothing about the row."""
     jobs = [job(row, f"s{row}") for row in range(1, 500)]
     results, sender = await drive(jobs, script := Script({"s7": [REFUSED] * 5 + [204]}))
@@ -196,7 +196,7 @@ async def test_a_row_without_a_connection_goes_again_while_others_have_one():
     assert len(script.asked["s7"]) == 6
 
 
-async def test_where_no_connection_is_to_be_had_for_what_is_left_the_account_stops():
+async def test_if_no_remaining_row_gets_a_connection_the_account_stops():
     account = replace(ACCOUNT, max_outage_s=0.3)
     jobs = [job(1, "a"), job(2, "b")]
     results, sender = await drive(jobs, Script({"b": [REFUSED]}), account=account)
@@ -251,7 +251,7 @@ async def test_a_second_stop_does_not_wait_for_the_grace():
     assert sorted(set(claims) - set(released)) == [1, 2, 3, 4, 5]
 
 
-async def test_what_nothing_could_settle_ends_unknown_when_it_is_broken_off():
+async def test_an_interrupted_row_that_nothing_can_resolve_ends_unknown():
     async def stop_twice(pool, script):
         while not script.order:
             await anyio.sleep(0.001)
@@ -288,7 +288,7 @@ async def test_the_next_row_of_an_entity_waits_for_the_record_not_for_the_reply(
     assert asked_when_recorded[-3:] == [1, 2, 3]  # never one ahead of the record
 
 
-async def test_a_row_in_doubt_that_waits_at_the_gate_is_not_lost_when_the_run_breaks_off():
+async def test_a_row_in_doubt_that_waits_for_a_permit_is_not_lost_if_the_run_is_interrupted():
     """Its retry was already given out: it stays claimed, while the row that met the bug ends."""
 
     class Broken(Script):
@@ -376,7 +376,7 @@ async def test_covered_rows_are_on_record_in_one_commit_with_the_row_that_covers
     assert {2, 3, 4, 5} in [commit - {1} for commit in commits]
 
 
-async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_have_covered_it():
+async def test_a_resumed_run_sends_no_row_before_one_that_may_have_covered_it():
     jobs = [job(1, "first"), *(job(row, "a") for row in range(2, 5))]
     earlier = RecoveredState(in_doubt=frozenset({4}), overtaking={"a": 4})
     results, _ = await drive(jobs, script := Script(), coalesce=True, recovered=earlier)
@@ -396,7 +396,7 @@ async def test_a_run_that_is_carried_on_sends_no_row_in_front_of_one_that_may_ha
         ((), 0.0, 1.2),  # learned: it grew from 1.0 with the first one
     ],
 )
-async def test_how_fast_an_account_may_go_is_told(quotas, quota_per_s, rate_per_s):
+async def test_progress_shows_the_rate_of_an_account(quotas, quota_per_s, rate_per_s):
     account = replace(ACCOUNT, quotas=quotas)
     _, sender = await drive([job(1, "a")], Script(), account=account)
     progress = sender.progress()

@@ -36,13 +36,13 @@ def _answers(answer: Answer, reply: Reply | NoReply) -> tuple[list[object], Answ
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_vendor_decodes_what_came_and_no_text_of_its_answer_shows_a_secret(text, form):
     reply = Reply(422, {"x-request-id": SECRET}, form(SECRET).encode(), hide=HIDE)
-    told = Answer(Verdict.REJECTED, Effect.NONE, 422, **{text: f"({form(SECRET)})"})
-    given, found = _answers(told, reply)
+    decoded = Answer(Verdict.REJECTED, Effect.NONE, 422, **{text: f"({form(SECRET)})"})
+    given, found = _answers(decoded, reply)
     assert given == [reply]
     assert given[0] is reply
     assert "***" in getattr(found, text)
     assert len(getattr(found, text)) <= len('(\\"***\\")')
-    assert found._replace(**{text: getattr(told, text)}) == told
+    assert found._replace(**{text: getattr(decoded, text)}) == decoded
 
 
 def test_what_was_lost_has_words_of_its_own_and_a_success_stays_as_it_is():

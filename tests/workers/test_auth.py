@@ -39,7 +39,7 @@ def test_what_basic_cannot_carry_is_refused_without_showing_it(user, password, w
     assert "hush" not in str(refused.value)
 
 
-def test_a_password_stands_in_no_repr():
+def test_no_repr_shows_a_password():
     value = Basic("44056", SecretStr("open sesame"))
     assert "sesame" not in repr(value) + str(value)
 

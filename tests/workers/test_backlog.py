@@ -40,7 +40,7 @@ def test_a_retrying_row_holds_up_only_its_own_entity():
     assert numbers(backlog.next(5.0)) == [2]
 
 
-def test_a_due_retry_goes_before_fresh_rows():
+def test_a_due_retry_is_sent_before_fresh_rows():
     backlog = Backlog()
     backlog.add(jobs("a", "b"))
     first = backlog.next(0.0)
@@ -95,7 +95,7 @@ def test_it_is_done_when_all_are_done_and_no_more_come():
     assert not Backlog().is_done  # more may come
 
 
-def test_it_asks_for_more_before_it_runs_dry():
+def test_it_needs_more_rows_before_it_is_empty():
     backlog = Backlog()
     assert backlog.needs_more
     backlog.add(jobs(*map(str, range(LOW_WATER))))
@@ -242,7 +242,7 @@ def with_failed(count: int, rows: list[JobRow], **options) -> Backlog:
     return backlog
 
 
-def test_probes_are_by_turns_new_rows_and_such_as_failed():
+def test_probes_alternate_between_new_rows_and_failed_rows():
     backlog = with_failed(2, jobs(*"abcdef"))
     assert probed(backlog, range(1, 8)) == [5, 3, 1, 6, 4, 2, 0]
 

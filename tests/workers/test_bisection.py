@@ -14,71 +14,73 @@ def group(*numbers: int) -> Batch:
     return [Row(JobRow(n, "op", f"e{n}", True, "{}", "x")) for n in numbers]
 
 
-def told(batches: tuple[Batch, ...]) -> list[list[int]]:
+def numbers(batches: tuple[Batch, ...]) -> list[list[int]]:
     return [[row.job.row for row in batch] for batch in batches]
 
 
-def test_with_evidence_a_refused_group_goes_in_two():
+def test_with_evidence_a_refused_group_is_split():
     bisector = Bisector()
     bisector.on_answer(group(9), sent_s=5.0, is_judged=True)
-    assert told(bisector.on_refused(group(1, 2, 3), sent_s=5.0).now) == [[1], [2, 3]]
+    assert numbers(bisector.on_refused(group(1, 2, 3), sent_s=5.0).now) == [[1], [2, 3]]
 
 
-def test_what_left_before_the_group_is_no_evidence():
+def test_a_request_sent_before_the_group_is_no_evidence():
     bisector = Bisector()
     bisector.on_answer(group(9), sent_s=4.9, is_judged=True)
-    assert told(bisector.on_refused(group(1, 2, 3), sent_s=5.0).now) == [[1]]  # one asks
+    assert numbers(bisector.on_refused(group(1, 2, 3), sent_s=5.0).now) == [[1]]  # one asks
     assert len(bisector) == 2
 
 
-def test_one_row_asks_for_all_groups_that_were_refused():
+def test_one_row_is_the_probe_for_all_refused_groups():
     bisector = Bisector()
     probe = bisector.on_refused(group(1, 2), sent_s=1.0).now[0]
     assert bisector.on_refused(group(3, 4), sent_s=2.0) == GroupParts()
-    assert told(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[2], [3], [4]]
+    assert numbers(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[2], [3], [4]]
     assert len(bisector) == 0
 
 
-def test_where_all_that_ask_fail_the_groups_go_again_whole():
+def test_if_all_probes_fail_the_groups_are_retried_whole():
     bisector = Bisector()
     parts = bisector.on_refused(group(1, 2, 3, 4, 5), sent_s=1.0)
     bisector.on_refused(group(6, 7), sent_s=2.0)
     for asked in ([1], [2]):  # either may be the bad row itself
-        assert told(parts.now) == [asked]
+        assert numbers(parts.now) == [asked]
         parts = bisector.on_answer(parts.now[0], sent_s=3.0, is_judged=False)
         assert parts.later == ()
     parts = bisector.on_answer(parts.now[0], sent_s=3.0, is_judged=False)
-    assert (told(parts.now), told(parts.later)) == ([], [[4, 5], [6, 7]])
-    assert told(bisector.on_refused(group(8, 9), sent_s=4.0).now) == [[8]]  # the next one may ask
+    assert (numbers(parts.now), numbers(parts.later)) == ([], [[4, 5], [6, 7]])
+    assert numbers(bisector.on_refused(group(8, 9), sent_s=4.0).now) == [
+        [8]
+    ]  # the next one may ask
 
 
-def test_where_one_that_asks_is_the_bad_row_the_next_one_tells():
+def test_if_a_probe_is_the_bad_row_the_next_one_decides():
     bisector = Bisector()
     (probe,) = bisector.on_refused(group(1, 2, 3, 4), sent_s=1.0).now
     (probe,) = bisector.on_answer(probe, sent_s=2.0, is_judged=False).now
-    assert told(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[3], [4]]
+    assert numbers(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[3], [4]]
 
 
 def test_the_failure_of_another_request_decides_nothing():
     bisector = Bisector()
     probe = bisector.on_refused(group(1, 2), sent_s=1.0).now[0]
     assert bisector.on_answer(group(9), sent_s=2.0, is_judged=False) == GroupParts()
-    assert told(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[2]]
+    assert numbers(bisector.on_answer(probe, sent_s=3.0, is_judged=True).now) == [[2]]
 
 
-def test_a_group_that_left_after_the_evidence_asks_anew():
+def test_a_group_sent_after_the_evidence_needs_a_new_probe():
     bisector = Bisector()
     probe = bisector.on_refused(group(1, 2), sent_s=1.0).now[0]
     bisector.on_refused(group(3, 4), sent_s=9.0)
     parts = bisector.on_answer(probe, sent_s=2.0, is_judged=True)
-    assert told(parts.now) == [[2], [3]]
-    assert told(bisector.on_answer(parts.now[1], sent_s=10.0, is_judged=True).now) == [[4]]
+    assert numbers(parts.now) == [[2], [3]]
+    assert numbers(bisector.on_answer(parts.now[1], sent_s=10.0, is_judged=True).now) == [[4]]
 
 
 def test_what_is_held_is_given_back_at_the_end():
     bisector = Bisector()
     bisector.on_refused(group(1, 2, 3), sent_s=1.0)
-    assert told((bisector.drain(),)) == [[2, 3]]
+    assert numbers((bisector.drain(),)) == [[2, 3]]
     assert bisector.drain() == []
 
 

@@ -29,7 +29,7 @@ def taken(made: Backlog) -> tuple[int, list[int]] | None:
     return (batch[0].job.row, [job.row for job in batch[0].covered]) if batch else None
 
 
-def test_of_rows_that_wait_the_last_one_goes():
+def test_of_waiting_rows_the_last_one_is_sent():
     made = backlog(("whole", "a"), ("whole", "b"), ("whole", "a"), ("part", "a"), ("whole", "a"))
     assert taken(made) == (2, [])
     assert taken(made) == (5, [1, 3, 4])
@@ -53,7 +53,7 @@ def test_a_row_under_way_is_not_covered_and_those_behind_it_are():
     assert taken(made) == (4, [2, 3])
 
 
-def test_what_was_covered_goes_where_the_later_one_was_not_applied():
+def test_covered_rows_are_sent_if_the_newer_one_was_not_applied():
     made = backlog(("whole", "a"), ("whole", "a"), ("whole", "a"))
     (last,) = made.next(0.0)
     assert [job.row for job in last.covered] == [1, 2]
@@ -65,7 +65,7 @@ def test_what_was_covered_goes_where_the_later_one_was_not_applied():
     assert made.is_done
 
 
-def test_without_being_asked_for_nothing_is_covered():
+def test_without_the_option_nothing_is_covered():
     made = Backlog(replaces=REPLACES)
     made.add(jobs(("whole", "a"), ("whole", "a")))
     assert taken(made) == (1, [])

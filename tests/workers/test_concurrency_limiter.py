@@ -15,14 +15,14 @@ FAILED = Answer(Verdict.TRANSIENT, Effect.MAYBE, 503)
 
 
 class Watched:
-    """A flow whose time is set by hand; what it called for."""
+    """A limiter whose time is set by hand; what it called for."""
 
     def __init__(self, most: int = 64, *, at_fault: bool = False) -> None:
         self.now_s = 0.0
         self.answered: list[int] = []
         self.room: list[int] = []
         self.went_down = 0
-        self.flow = ConcurrencyLimiter(
+        self.limiter = ConcurrencyLimiter(
             most,
             clock=lambda: self.now_s,
             on_room=self.room.append,
@@ -36,7 +36,7 @@ class Watched:
 
     def fail(self, rows: int, first: int = 1) -> None:
         for number in range(first, first + rows):
-            self.flow.on_answer(batch(number), FAILED, sent_s=self.now_s)
+            self.limiter.on_answer(batch(number), FAILED, sent_s=self.now_s)
 
 
 def batch(number: int) -> list[Row]:
@@ -44,50 +44,50 @@ def batch(number: int) -> list[Row]:
 
 
 def test_no_more_is_taken_than_will_soon_leave():
-    flow = Watched().flow
+    limiter = Watched().limiter
     taken = 0
-    while flow.may_acquire:
-        flow.acquire(batch(taken := taken + 1))
+    while limiter.may_acquire:
+        limiter.acquire(batch(taken := taken + 1))
     assert taken == WORKERS_PER_SLOT * START
 
 
 def test_while_the_vendor_is_down_one_batch_is_taken_when_it_is_due():
     watched = Watched()
-    flow = watched.flow
+    limiter = watched.limiter
     watched.fail(DOWN_AFTER)
     assert watched.went_down == 1
-    assert (flow.is_probing, flow.limit, flow.may_acquire) == (True, 1, False)
-    watched.now_s = flow.due_s
-    assert flow.may_acquire
+    assert (limiter.is_probing, limiter.limit, limiter.may_acquire) == (True, 1, False)
+    watched.now_s = limiter.due_s
+    assert limiter.may_acquire
     probe, other = batch(98), batch(99)
-    flow.acquire(probe)
-    assert not flow.may_acquire
-    assert (flow.may_send(probe), flow.may_send(other)) == (True, False)
-    flow.release(probe)
-    assert not flow.is_probe(probe)
+    limiter.acquire(probe)
+    assert not limiter.may_acquire
+    assert (limiter.may_send(probe), limiter.may_send(other)) == (True, False)
+    limiter.release(probe)
+    assert not limiter.is_probe(probe)
 
 
 def test_once_it_answers_again_others_are_called():
     watched = Watched()
     watched.fail(DOWN_AFTER)
-    watched.now_s = watched.flow.due_s
-    watched.flow.acquire(probe := batch(98))
+    watched.now_s = watched.limiter.due_s
+    watched.limiter.acquire(probe := batch(98))
     sent_s, watched.now_s = watched.now_s, watched.now_s + 0.1
-    watched.flow.on_answer(probe, OK, sent_s)
-    assert not watched.flow.is_probing
+    watched.limiter.on_answer(probe, OK, sent_s)
+    assert not watched.limiter.is_probing
     assert watched.room[-1] >= 1
-    assert watched.flow.down_s == 0.0
+    assert watched.limiter.down_s == 0.0
 
 
 def test_a_row_that_failed_before_others_were_answered_is_no_sign_of_an_outage():
     watched = Watched()
     bad = [batch(number) for number in range(DOWN_AFTER + 3)]
     for each in bad[: DOWN_AFTER - 1]:
-        watched.flow.on_answer(each, FAILED, sent_s=0.0)
-    watched.flow.on_answer(batch(99), OK, sent_s=1.0)
+        watched.limiter.on_answer(each, FAILED, sent_s=0.0)
+    watched.limiter.on_answer(batch(99), OK, sent_s=1.0)
     for each in bad:
-        watched.flow.on_answer(each, FAILED, sent_s=2.0)
-    assert not watched.flow.is_probing  # only four of them are new
+        watched.limiter.on_answer(each, FAILED, sent_s=2.0)
+    assert not watched.limiter.is_probing  # only four of them are new
 
 
 def tried(counted_attempts: int = 1) -> Row:
@@ -98,9 +98,9 @@ def tried(counted_attempts: int = 1) -> Row:
 
 def test_while_the_vendor_is_down_no_try_is_counted():
     watched = Watched()
-    assert watched.flow.counted_attempts(tried(), FAILED, most=5) == 2
+    assert watched.limiter.counted_attempts(tried(), FAILED, most=5) == 2
     watched.fail(DOWN_AFTER)
-    assert watched.flow.counted_attempts(tried(), FAILED, most=5) == 1
+    assert watched.limiter.counted_attempts(tried(), FAILED, most=5) == 1
 
 
 REFUSED = FAILED._replace(effect=Effect.NONE, http_status=None)
@@ -119,22 +119,22 @@ def test_rows_that_are_at_fault_end_the_outage_and_have_one_try_left(
     at_fault, down_s, answer, is_over
 ):
     watched = Watched(at_fault=at_fault)
-    flow = watched.flow
-    flow.on_answer(batch(98) + batch(99), OK, sent_s=0.0)
+    limiter = watched.limiter
+    limiter.on_answer(batch(98) + batch(99), OK, sent_s=0.0)
     watched.fail(DOWN_AFTER)
     watched.now_s += down_s
-    flow.on_answer(batch(1), answer, sent_s=watched.now_s)
-    assert flow.is_probing is not is_over
-    assert flow.counted_attempts(tried(2), FAILED, most=5) == (5 if is_over else 2)
+    limiter.on_answer(batch(1), answer, sent_s=watched.now_s)
+    assert limiter.is_probing is not is_over
+    assert limiter.counted_attempts(tried(2), FAILED, most=5) == (5 if is_over else 2)
     assert set(watched.answered) <= {2}
     if is_over:
         again = [[tried(2)] for _ in range(2 * DOWN_AFTER)]
         for number, each in enumerate(again):
             each[0].job = each[0].job._replace(entity=f"again{number}")
-            flow.on_answer(each, FAILED, sent_s=watched.now_s)
-        assert not flow.is_probing  # their last try is no outage
-        flow.on_answer(batch(97), OK, sent_s=watched.now_s)
-        assert flow.counted_attempts(tried(2), FAILED, most=5) == 3
+            limiter.on_answer(each, FAILED, sent_s=watched.now_s)
+        assert not limiter.is_probing  # their last try is no outage
+        limiter.on_answer(batch(97), OK, sent_s=watched.now_s)
+        assert limiter.counted_attempts(tried(2), FAILED, most=5) == 3
 
 
 async def test_slots_let_in_more_or_fewer_as_their_limit_changes():

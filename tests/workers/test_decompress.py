@@ -12,7 +12,7 @@ BOMB = gzip.compress(b"z" * 20_000_000, mtime=0)
 
 
 @pytest.mark.parametrize("most", [1, 1_000, 1_048_577])
-def test_no_more_is_unpacked_than_is_asked_for(most):
+def test_no_more_is_decompressed_than_the_limit(most):
     assert len(Decompressor("gzip").feed(BOMB, most)) == most
 
 
@@ -21,7 +21,7 @@ def test_a_second_member_does_not_exceed_the_bound():
     assert Decompressor("gzip").feed(twice, 4) == b"abca"
 
 
-def test_what_ends_early_is_told_at_the_end():
+def test_an_incomplete_body_is_an_error_at_the_end():
     unpacker = Decompressor("gzip")
     unpacker.feed(gzip.compress(b"abc", mtime=0)[:-1], 100)
     with pytest.raises(DecompressionError):

@@ -63,12 +63,12 @@ class Vendor:
 
     def _answer(self, _sku: str) -> Reply | NoReply:
         self.read += 1
-        told = self._reads.pop(0) if self._reads else self.held
-        if isinstance(told, NoReply):
-            return told
-        if isinstance(told, int):
-            return Reply(told, {}, b"")
-        return Reply(200, {}, told.encode())
+        reply = self._reads.pop(0) if self._reads else self.held
+        if isinstance(reply, NoReply):
+            return reply
+        if isinstance(reply, int):
+            return Reply(reply, {}, b"")
+        return Reply(200, {}, reply.encode())
 
     def _update(self, request: Request) -> Reply | NoReply:
         status, is_applied = self._meets[min(self.sent, len(self._meets) - 1)]
@@ -183,7 +183,7 @@ async def test_a_row_that_an_earlier_process_may_have_sent(held, repeatable, sta
     assert (result.status, vendor.sent, vendor.read) == (status, sent, read)
 
 
-async def test_an_earlier_doubt_that_nothing_can_settle_is_told_and_not_sent():
+async def test_an_earlier_doubt_that_nothing_can_resolve_is_reported_and_not_sent():
     script = Script()
     results, _ = await drive(
         [job(1, "a", repeatable=False)], script, recovered=RecoveredState(in_doubt=frozenset({1}))
@@ -201,7 +201,7 @@ async def test_what_is_on_record_is_not_sent_again():
     assert len(script.order) == 10
 
 
-async def test_a_row_is_claimed_on_record_before_it_leaves():
+async def test_a_row_is_claimed_on_record_before_it_is_sent():
     claims: list[int] = []
 
     class Watched(Script):
@@ -232,7 +232,7 @@ async def test_what_was_claimed_and_never_sent_is_released():
     assert set(claims) - set(released) == sent
 
 
-async def test_where_nothing_can_be_claimed_nothing_leaves():
+async def test_if_nothing_can_be_claimed_nothing_is_sent():
     script = Script()
 
     def refuse(_claims, _results, _exchanges):
@@ -267,13 +267,13 @@ async def stopped_in_doubt(
 @pytest.mark.parametrize(
     ("account", "repeatable", "results", "open_rows"),
     [
-        (SHOP, False, 0, [1]),  # a read settles it
+        (SHOP, False, 0, [1]),  # a read resolves it
         (SHOP, True, 0, [1]),
         (ACCOUNT, True, 0, [1]),  # repeating it does
         (ACCOUNT, False, 1, []),  # nothing does: it ends unknown
     ],
 )
-async def test_a_stop_leaves_in_doubt_what_can_still_be_settled(
+async def test_a_stop_leaves_in_doubt_what_can_still_be_resolved(
     account, repeatable, results, open_rows
 ):
     slow = replace(account, retry=replace(account.retry, max_attempts=9, base_s=9.0, cap_s=9.0))
@@ -287,7 +287,7 @@ async def test_a_stop_leaves_in_doubt_what_can_still_be_settled(
     assert vendor.sent == 1  # the second row of the entity never left
 
 
-async def test_a_row_that_a_stop_left_in_doubt_is_settled_by_the_next_process_and_sent_once():
+async def test_a_row_that_a_stop_left_in_doubt_is_resolved_by_the_next_process_and_sent_once():
     vendor = Vendor((503, True), reads=(503,))
     account = replace(SHOP, retry=replace(SHOP.retry, max_attempts=9, base_s=9.0, cap_s=9.0))
     _, still_open = await stopped_in_doubt(
@@ -322,13 +322,13 @@ async def test_a_fatal_answer_leaves_doubt_to_a_process_with_better_credentials(
     assert sender.stopped is not None
 
 
-async def test_a_refused_repetition_is_settled_by_a_read_that_is_not_refused():
+async def test_a_refused_repetition_is_resolved_by_a_read_that_is_not_refused():
     vendor = Vendor((503, True), (401, False))
     (result,), _ = await drive([job(1, "a")], vendor, account=SHOP)
     assert (result.status, vendor.sent) == (Status.UPDATED, 2)
 
 
-async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
+async def test_a_vendor_that_never_answers_resolves_nothing_and_loses_nothing():
     """Carried on while the vendor is down: the account stops, rows in doubt stay so on record."""
     vendor = Vendor((SILENCE, False), reads=(SILENCE,) * 99)
     jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 6)]
@@ -341,7 +341,7 @@ async def test_a_vendor_that_answers_nobody_settles_nothing_and_loses_nothing():
 
 
 async def test_refused_reads_are_no_refused_updates():
-    """Thirty of them at the start of a run that is carried on: the brake stays where it is."""
+    """Thirty of them at the start of a resumed run do not stop the account."""
     reading = replace(
         READING, state=lambda _s, _job, reply: None if reply.status == 404 else MISSING
     )

@@ -20,7 +20,7 @@ def test_a_row_waits_only_behind_its_own_entity():
 
 
 @given(st.lists(st.sampled_from("abc")), st.data())
-def test_every_row_goes_once_and_in_order_whatever_ends_first(entities, data):
+def test_every_row_is_given_out_once_and_in_order_whatever_ends_first(entities, data):
     order: EntityOrder[int] = EntityOrder()
     under_way: dict[str, int] = {}
     went: dict[str, list[int]] = defaultdict(list)

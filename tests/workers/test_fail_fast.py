@@ -26,7 +26,7 @@ LOGIN_PAGE = Answer(Verdict.TRANSIENT, Effect.MAYBE, http_status=200, code="not_
         ([LOGIN_PAGE] * 3, True),  # a proxy answers for the vendor
     ],
 )
-def test_brake(answers, pulled):
+def test_fail_fast(answers, pulled):
     fail_fast = FailFastCheck(after=3)
     assert not any(fail_fast.on_answer(answer) for answer in answers)
     assert fail_fast.is_suspected is pulled
@@ -43,14 +43,14 @@ def test_brake(answers, pulled):
         ([BUSY, SILENCE, NO, NO, NO], True),  # patience tells nothing
     ],
 )
-def test_others_are_asked_before_the_brake_is_pulled(asked, pulled):
+def test_other_rows_are_probed_before_the_account_stops(asked, pulled):
     fail_fast = FailFastCheck(after=3)
     for _ in range(5):  # two more were under way
         assert not fail_fast.on_answer(NO)
     assert any(fail_fast.on_answer(answer, is_probe=True) for answer in asked) is pulled
 
 
-def test_the_brake_pulls_once():
+def test_the_check_stops_the_account_once():
     fail_fast = FailFastCheck(after=2)
     pulls = [fail_fast.on_answer(NO, is_probe=True) for _ in range(9)]
     assert sum(pulls) == 1

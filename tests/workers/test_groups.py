@@ -147,7 +147,7 @@ async def test_a_forbidden_row_costs_its_group_some_requests_and_no_row(count, b
     assert vendor.applied == {f"s{n}": 1 for n in range(1, count + 1) if n not in bad}
 
 
-async def test_a_group_that_was_refused_before_goes_apart_when_nothing_else_is_left():
+async def test_a_group_that_was_refused_before_is_split_when_nothing_else_is_left():
     vendor = Vendor(lambda skus, _n: 403 if "s2" in skus else 200)
     earlier = RecoveredState(refused=dict.fromkeys(range(1, 9), 403))
     results, sender = await drive(rows(8), vendor, account=SHOP, batch_rows=8, recovered=earlier)
@@ -175,7 +175,7 @@ async def test_in_an_outage_no_group_is_split():
     assert whole + sizes[1] == len(vendor.asked[5:39])  # a few rows asked, and no halves
 
 
-async def test_a_group_that_fails_once_goes_again_as_it_is():
+async def test_a_group_that_fails_once_is_retried_as_it_is():
     vendor = Vendor(lambda _skus, n: 503 if n in {2, 5} else 200)
     results, _ = await drive(rows(100), vendor, account=PATIENT, batch_rows=100)
     assert set(statuses(results).values()) == {Status.UPDATED}
@@ -196,7 +196,7 @@ async def test_a_row_that_is_never_answered_costs_no_other_of_its_group(meets, a
 
 
 async def test_a_dead_vendor_stops_the_account_and_leaves_its_rows_in_doubt():
-    """They stay claimed: a run that is carried on may settle them."""
+    """They stay claimed: a resumed run may resolve them."""
     vendor, claims = Vendor(lambda _skus, _n: 500), []
     account = replace(SHOP, max_outage_s=0.7)
     results, sender = await drive(rows(60), vendor, account=account, batch_rows=60, claims=claims)
@@ -255,7 +255,7 @@ async def test_behind_an_unknown_row_nothing_of_its_entity_is_sent():
         }
 
 
-async def test_what_lost_its_turn_stands_in_line_again_and_no_attempt_is_counted():
+async def test_a_request_without_a_valid_permit_is_queued_again_and_no_attempt_is_counted():
     lost = NoReply("signed_out", "the token had ended", may_have_arrived=False, lost_turn=True)
     vendor = Vendor(lambda _skus, n: lost if n in {2, 3, 4} else 200)
     account = replace(SHOP, retry=replace(SHOP.retry, max_attempts=1))
@@ -280,13 +280,15 @@ async def test_while_too_many_rows_are_held_nothing_fresh_is_sent(monkeypatch):
     released: list[bool] = []
     seen: list[int] = []
 
-    async def look(_pool, vendor):
+    async def observe(_pool, vendor):
         await asked_alone.wait()
         await anyio.sleep(0.2)
         seen.append(sum(len(skus) for skus in vendor.asked))
         released.append(True)
 
-    results, _ = await drive(rows(2000), vendor, account=PATIENT, meanwhile=look, batch_rows=2000)
+    results, _ = await drive(
+        rows(2000), vendor, account=PATIENT, meanwhile=observe, batch_rows=2000
+    )
     assert set(statuses(results).values()) == {Status.UPDATED}
     assert seen[0] <= 100 + SIZE * 2 * (PATIENT.in_flight + 1)  # those put on record already
 

@@ -1,4 +1,4 @@
-"""What a look at an entity says about the row that is to update it."""
+"""A precheck decides from the state of an entity what happens to its row."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def held(**changed: Any) -> State:
     return State({**HELD, **changed})
 
 
-def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> PrecheckOutcome:
-    given = {"expected": None, "in_doubt": False, **looking, **more}
+def decision(job: UpdateJob, state: Any, policy: dict[str, bool], **more: Any) -> PrecheckOutcome:
+    given = {"expected": None, "in_doubt": False, **policy, **more}
     return decide(COUPON, settings_of(XSOLLA), job, state, **given)
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        (WHOLE, held(), REMEMBERS, {}, PrecheckAction.SEND, "a look alone stops nothing"),
+        (WHOLE, held(), REMEMBERS, {}, PrecheckAction.SEND, "a precheck alone stops nothing"),
         (SAME, held(), REMEMBERS, {}, PrecheckAction.SEND, "nor does what changes nothing"),
         (SAME, held(), SKIPS, {}, PrecheckAction.UNCHANGED, "unless that is asked for"),
         (WHOLE, held(), SKIPS, {}, PrecheckAction.SEND, "a change goes"),
@@ -134,12 +134,12 @@ def look(job: UpdateJob, state: Any, looking: dict[str, bool], **more: Any) -> P
     ],
 )
 def test_what_a_row_should_do(case):
-    job, state, looking, more, expected, why = case
-    assert look(job, state, looking, **more).action is expected, why
+    job, state, policy, more, expected, why = case
+    assert decision(job, state, policy, **more).action is expected, why
 
 
 def test_what_a_row_leaves_out_is_sent_as_it_is_there():
-    found = look(coupon(name={"en-US": "New"}, bonus=[]), held(), KEEPS)
+    found = decision(coupon(name={"en-US": "New"}, bonus=[]), held(), KEEPS)
     assert found.job is not None
     given = found.job.given()
     assert given["name"] == {"en-US": "New", "de-DE": "B"}, "maps are merged_text over key by key"
@@ -150,7 +150,7 @@ def test_what_a_row_leaves_out_is_sent_as_it_is_there():
 
 
 def test_a_conflict_tells_both_values():
-    found = look(WHOLE, held(redeem_total_limit=3), NO_PRECHECKS, expected=held())
+    found = decision(WHOLE, held(redeem_total_limit=3), NO_PRECHECKS, expected=held())
     assert found.differences == (Difference("redeem_total_limit", 10, 3),)
     answer = conflict(found.differences)
     assert "redeem_total_limit: expected 10, found 3" in answer.message
@@ -163,7 +163,7 @@ ROW = JobRow(1, "", "", is_repeatable=True, text="{}")
 
 
 @pytest.mark.parametrize(
-    ("operation", "looking", "row", "expected"),
+    ("operation", "policy", "row", "expected"),
     [
         (COUPON, PrecheckPolicy(), ROW, False),
         (COUPON, PrecheckPolicy(), ROW._replace(expects="{}"), True),
@@ -173,5 +173,5 @@ ROW = JobRow(1, "", "", is_repeatable=True, text="{}")
         (load_vendors()["oracle"].operations[0], PrecheckPolicy(skips=True), ROW, False),
     ],
 )
-def test_who_is_looked_at(operation, looking, row, expected):
-    assert looking.is_due(operation, row) is expected
+def test_which_rows_are_prechecked(operation, policy, row, expected):
+    assert policy.is_due(operation, row) is expected

@@ -125,11 +125,11 @@ class StateCache:
         return self.read() if request.method == "GET" else self.patch(request)
 
     def read(self) -> Reply | NoReply:
-        told = self.reads.pop(0) if self.reads else 200
-        if isinstance(told, NoReply):
-            return told
-        if told != 200:
-            return Reply(told, {}, b"")
+        status = self.reads.pop(0) if self.reads else 200
+        if isinstance(status, NoReply):
+            return status
+        if status != 200:
+            return Reply(status, {}, b"")
         etag = {"etag": str(self.etag)} if self.has_etags else {}
         return Reply(200, etag, json.dumps({"items": self.items}).encode())
 
@@ -138,12 +138,12 @@ class StateCache:
         meets, gets_through = self.meets.pop(0) if self.meets else (204, True)
         if gets_through:
             if request.headers["if"] not in ("", str(self.etag)):
-                return Reply(409, {}, b"") if meets == 204 else self.told(meets)
+                return Reply(409, {}, b"") if meets == 204 else self.reply_to(meets)
             self.put(request.path[1:])
-        return self.told(meets)
+        return self.reply_to(meets)
 
     @staticmethod
-    def told(meets: int | NoReply) -> Reply | NoReply:
+    def reply_to(meets: int | NoReply) -> Reply | NoReply:
         return meets if isinstance(meets, NoReply) else Reply(meets, {}, b"")
 
 
@@ -236,7 +236,7 @@ async def test_a_conflict_gives_both_values():
     assert "expected etag 3, found etag 4" in result.error
 
 
-async def test_what_cannot_be_guarded_is_not_sent():
+async def test_a_row_that_can_get_no_precondition_is_not_sent():
     shelf = StateCache()
     shelf.has_etags = False
     result = await ends(shelf)
@@ -244,7 +244,7 @@ async def test_what_cannot_be_guarded_is_not_sent():
     assert (result.attempts, result.seconds) == (0, 0.0)
 
 
-async def test_rows_of_one_entity_read_their_guards_in_turn():
+async def test_rows_of_one_entity_read_their_preconditions_one_after_the_other():
     shelf = StateCache((SILENCE, True))
     results, sender = await drive([item(n, f"n{n}") for n in range(1, 5)], shelf, account=SHELF)
     assert {each.status for each in results} == {Status.UPDATED}
@@ -275,7 +275,7 @@ async def test_after_a_stop_between_read_and_attempt_nothing_is_in_doubt():
         (["old"], Status.UPDATED, [GET, GET, GET, PATCH]),  # not yet, still not, its guard, sent
     ],
 )
-async def test_a_row_whose_guard_died_with_its_process_is_read_back(held, status, asked):
+async def test_a_row_whose_precondition_was_lost_with_its_process_is_read(held, status, asked):
     shelf = StateCache()
     shelf.items = held
     result = await ends(shelf, recovered=RecoveredState(in_doubt=frozenset({1})))
@@ -298,7 +298,7 @@ async def test_a_read_that_fails_leaves_no_doubt_about_an_update():
     assert "nothing was sent" in result.hint
 
 
-async def test_a_read_that_the_grace_breaks_off_leaves_its_row_untouched():
+async def test_a_read_that_is_cancelled_after_the_grace_leaves_its_row_untouched():
     class Hanging(StateCache):
         async def send(self, request: Request) -> Reply | NoReply:
             self.asked.append(request.method)
@@ -326,7 +326,7 @@ async def test_a_read_that_the_grace_breaks_off_leaves_its_row_untouched():
     assert (results, claims, released) == ([], [1], [1])
 
 
-async def test_a_stop_after_a_refused_guard_leaves_a_row_that_was_certainly_not_applied():
+async def test_a_stop_after_a_refused_precondition_leaves_a_row_that_was_certainly_not_applied():
     shelf = StateCache(before=meanwhile("theirs"))
 
     async def stop(pool: Any, _script: Any) -> None:

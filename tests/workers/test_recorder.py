@@ -25,16 +25,16 @@ class Disk:
         self.commits.append([each.row for each in results] if results else [-row for row in claims])
 
 
-async def test_many_results_go_in_one_commit_and_nobody_is_told_before_it():
-    disk, told = Disk(), []
+async def test_many_results_share_one_commit_and_callbacks_run_after_it():
+    disk, called = Disk(), []
     recorder = Recorder(disk.write)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
         for row in range(1, 101):
-            recorder.end(result(row), lambda row=row: told.append((row, len(disk.commits))))
+            recorder.end(result(row), lambda row=row: called.append((row, len(disk.commits))))
         recorder.close()
     assert disk.commits == [list(range(1, 101))]
-    assert told == [(row, 1) for row in range(1, 101)]
+    assert called == [(row, 1) for row in range(1, 101)]
 
 
 async def test_the_added_wait_is_bounded_and_an_awaited_result_does_not_wait_at_all():

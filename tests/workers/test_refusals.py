@@ -12,7 +12,7 @@ from pipeline.workers.refusals import (
 )
 
 
-def heard(*events: str, refused_before: int = 0) -> AccountRefusals:
+def after(*events: str, refused_before: int = 0) -> AccountRefusals:
     """One event a second.
 
     `no` is a refusal, `asked` one of a row that was asked, `yes` a success whose request had just
@@ -55,17 +55,17 @@ FEW = SUSPECTED_AFTER - 1
     ],
 )
 def test_refusals(events, in_question, given_up):
-    refusals = heard(*events)
+    refusals = after(*events)
     assert (refusals.is_suspected, refusals.is_given_up) == (in_question, given_up)
 
 
-def test_a_run_that_is_carried_on_asks_as_many_as_were_refused_before():
-    assert not heard("no", *["asked"] * 7, refused_before=8).is_given_up
-    assert heard("no", *["asked"] * 8, refused_before=8).is_given_up
+def test_a_resumed_run_probes_as_many_as_were_refused_before():
+    assert not after("no", *["asked"] * 7, refused_before=8).is_given_up
+    assert after("no", *["asked"] * 8, refused_before=8).is_given_up
 
 
-def test_a_refusal_is_about_its_row_once_something_that_left_later_was_judged():
-    refusals = heard("no", "late")
+def test_a_refusal_is_about_its_row_once_a_later_request_was_judged():
+    refusals = after("no", "late")
     assert not refusals.is_about_row(came_s=1.0)
     refusals.on_judged(sent_s=1.0)
     assert refusals.is_about_row(came_s=1.0)
@@ -74,11 +74,11 @@ def test_a_refusal_is_about_its_row_once_something_that_left_later_was_judged():
 
 @given(st.lists(st.sampled_from(["no", "yes", "late"]), max_size=80))
 def test_from_a_moment_on_refusals_put_every_account_in_question_soon(before):
-    assert heard(*before, *["no"] * SUSPECTED_AT_MOST).is_suspected
+    assert after(*before, *["no"] * SUSPECTED_AT_MOST).is_suspected
 
 
 @given(st.lists(st.sampled_from(["no", "asked", "yes", "late"]), max_size=80))
 def test_no_account_is_given_up_that_was_just_seen_to_work(before):
-    refusals = heard(*before, "yes")
+    refusals = after(*before, "yes")
     assert not refusals.is_suspected
     assert not refusals.is_given_up

@@ -135,7 +135,7 @@ async def _drive(
 
 @given(plans=st.lists(PLANS, max_size=12), can_be_read=st.booleans(), replaces=st.booleans())
 @settings(max_examples=50, deadline=None)
-def test_whatever_each_row_meets_its_result_is_the_truth(plans, can_be_read, replaces):
+def test_whatever_answers_each_row_gets_its_result_is_the_truth(plans, can_be_read, replaces):
     at = account(can_be_read=can_be_read, replaces=replaces)
     vendor, jobs, results, stopped = anyio.run(_drive, plans, at)
     # the last rows may have met no connection at all: nothing else is left that shows a way
@@ -215,10 +215,10 @@ class Crowded(StateCache):
                 self.put(name)
             elif step.meets == 204:
                 return Reply(409, {}, b"")
-        return self.told(step.meets)
+        return self.reply_to(step.meets)
 
     @staticmethod
-    def told(meets: int | NoReply) -> Reply | NoReply:
+    def reply_to(meets: int | NoReply) -> Reply | NoReply:
         if isinstance(meets, NoReply):
             return meets
         return Reply(meets, {"retry-after": "0.001"} if meets == 429 else {}, b"")
@@ -237,7 +237,7 @@ async def _crowd(plans: Sequence[tuple[Meddler, ...]]) -> tuple[Crowded, list[Ro
 
 @given(GUARDED)
 @settings(max_examples=50, deadline=None)
-def test_whatever_a_guarded_row_meets_it_happens_at_most_once(plans):
+def test_whatever_answers_a_row_with_a_precondition_gets_it_is_applied_at_most_once(plans):
     shelf, results = anyio.run(_crowd, plans)
     assert sorted(each.row for each in results) == list(range(1, len(plans) + 2))
     happened = Counter(shelf.items)

@@ -237,7 +237,7 @@ async def test_a_token_is_renewed_by_time(lifetime_s, passes_s, calls):
     assert carried(vendor.api_calls)[-1] == f"token-{calls}"
 
 
-async def test_the_lifetime_counts_from_when_the_call_left():
+async def test_the_lifetime_counts_from_when_the_call_was_sent():
     vendor, clock = Vendor(100.0, hold_token=asyncio.Event()), Clock()
     async with sending(vendor, clock=clock) as send:
         waiting = asyncio.create_task(send(ROW))
@@ -334,7 +334,7 @@ async def test_a_row_that_passes_after_all_starts_anew():
             assert (await send(ROW)).lost_turn
 
 
-async def test_rows_in_a_lane_do_not_notice_that_tokens_end():
+async def test_rows_do_not_notice_that_tokens_expire():
     vendor = Vendor()
 
     class Tiring:
@@ -366,7 +366,7 @@ async def test_rows_in_a_lane_do_not_notice_that_tokens_end():
 # A turn is for now
 
 
-async def test_whoever_waited_for_a_token_asks_for_another_turn():
+async def test_a_request_that_waited_for_a_token_needs_another_permit():
     vendor, turns = Vendor(), []
 
     async def late(_late_s: float) -> bool:
@@ -381,7 +381,7 @@ async def test_whoever_waited_for_a_token_asks_for_another_turn():
     assert turns == [1]  # after the token came; who finds one there keeps its turn
 
 
-async def test_tokens_that_end_before_each_turn_are_not_fetched_for_ever():
+async def test_tokens_that_expire_before_each_permit_are_not_fetched_forever():
     vendor, clock = Vendor(1.0), Clock()
 
     async def late(_late_s: float) -> bool:
@@ -395,7 +395,7 @@ async def test_tokens_that_end_before_each_turn_are_not_fetched_for_ever():
     assert len(vendor.token_calls) == 5
 
 
-async def test_a_token_that_ends_while_a_request_waits_for_its_turn():
+async def test_a_token_that_expires_while_a_request_waits_for_its_permit():
     vendor = Vendor()
     turn = asyncio.Event()
     waits = []
@@ -432,7 +432,7 @@ async def test_a_waiter_that_is_cancelled_takes_nothing_from_the_others():
     assert len(vendor.token_calls) == 1
 
 
-async def test_when_the_one_that_asks_is_cancelled_the_next_one_asks():
+async def test_if_the_request_that_fetches_is_cancelled_the_next_one_fetches():
     vendor = Vendor(hold_token=asyncio.Event())
     async with sending(vendor) as send:
         asking, waiting = (asyncio.create_task(send(ROW)) for _ in range(2))
@@ -594,11 +594,11 @@ async def test_no_secret_comes_back_in_any_text(caplog, basic, status):
             account, late=in_time, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5
         ) as send:
             lost = await send(ROW)
-            told = [repr(lost), repr(send), repr(vars(send)), caplog.text]
+            texts = [repr(lost), repr(send), repr(vars(send)), caplog.text]
     pair = b64encode(f"me:{SECRET}".encode()).decode()
     form = urlencode({"": SECRET})[1:]
     assert lost.is_permanent
-    for text in told:
+    for text in texts:
         for secret in (SECRET, form, form.lower(), pair, "s3cret"):
             assert secret not in text
 
@@ -672,7 +672,7 @@ async def test_a_ready_token_that_is_refused_is_no_business_of_ours():
 
 
 async def test_a_stop_while_signing_in_sends_nothing_and_does_not_wait():
-    """The token server accepts and never answers; the door closes: the request never left."""
+    """The token server accepts and never answers; the run stops: the request was never sent."""
     vendor = Vendor(hold_token=asyncio.Event())
     account_limiter = AccountLimiter(limiter_of(Quota(100, 1.0)))
     async with sending(

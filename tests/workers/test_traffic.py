@@ -9,19 +9,19 @@ def refused(code: str, message: str = "no") -> Answer:
 
 
 def test_a_vendor_that_gives_each_answer_a_code_fills_no_memory():
-    troubles = RecentErrors()
+    recent_errors = RecentErrors()
     for number in range(10 * MOST_KINDS):
-        troubles.add(refused(f"c{number}", "x" * 10_000))
-    kept = troubles.latest(most=10 * MOST_KINDS)
+        recent_errors.add(refused(f"c{number}", "x" * 10_000))
+    kept = recent_errors.latest(most=10 * MOST_KINDS)
     assert [each.code for each in kept] == [
         f"c{number}" for number in range(10 * MOST_KINDS - 1, 9 * MOST_KINDS - 1, -1)
     ]
     assert {len(each.words) for each in kept} == {SHORT_CHARS}
 
 
-def test_the_words_are_those_of_the_last_and_success_is_no_trouble():
-    troubles = RecentErrors()
-    troubles.add(refused("a", "first"))
-    troubles.add(refused("a", "second"))
-    troubles.add(Answer(Verdict.OK, Effect.APPLIED))
-    assert troubles.latest() == (("a", "second", 2),)
+def test_the_message_is_the_last_one_and_success_is_no_error():
+    recent_errors = RecentErrors()
+    recent_errors.add(refused("a", "first"))
+    recent_errors.add(refused("a", "second"))
+    recent_errors.add(Answer(Verdict.OK, Effect.APPLIED))
+    assert recent_errors.latest() == (("a", "second", 2),)

@@ -70,7 +70,7 @@ def test_headers_that_frame_the_message_are_not_the_account_s_to_set(name):
         a_transport(headers={name: "hush"})
 
 
-def test_every_wrong_header_is_told_at_once_and_no_value():
+def test_every_wrong_header_is_reported_at_once_without_its_value():
     wrong = {
         "Host": "hush",
         "X Y": "hush",
@@ -181,7 +181,7 @@ def test_old_versions_are_off_unless_asked_for():
     assert old.options & 0x4
 
 
-def test_a_named_authority_stands_instead_of_the_system_s(authority):
+def test_a_named_authority_replaces_the_system_s(authority):
     context = tls_context(Link(base_url="https://api.example", ca_file=authority.ca_file))
     assert len(context.get_ca_certs()) == 1
 

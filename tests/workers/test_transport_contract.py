@@ -187,7 +187,7 @@ async def test_a_path_goes_out_byte_for_byte(path):
         "/é",  # not encoded
     ],
 )
-async def test_a_path_that_is_not_encoded_never_leaves(path):
+async def test_a_path_that_is_not_encoded_is_never_sent(path):
     async with talking(answering(OK)) as (server, sender):
         with pytest.raises(ValueError, match="percent-encoded"):
             await sender.send(a_request("PUT", path))
@@ -267,7 +267,7 @@ async def test_neither_proxy_nor_netrc_of_the_environment_is_used(monkeypatch, t
 # What comes back
 
 
-async def test_a_reply_is_told_whole():
+async def test_a_reply_is_returned_whole():
     said = reply(422, "X-Request-Id: a", "X-REQUEST-ID: b", "Date: now", body=b"\xff no JSON")
     async with talking(answering(said)) as (_, sender):
         answer = await sender.send(a_request())
@@ -361,7 +361,7 @@ UNASKED = [
 
 
 @pytest.mark.parametrize("what", UNASKED)
-async def test_what_a_server_says_unasked_is_not_the_next_answer(what):
+async def test_unsolicited_bytes_are_not_the_next_answer(what):
     speaks = asyncio.Event()
 
     async def talk(wire: Wire) -> None:
@@ -377,7 +377,7 @@ async def test_what_a_server_says_unasked_is_not_the_next_answer(what):
         assert first.standing.is_doubtful  # whose answer it was, nobody can say now
 
 
-async def test_what_lies_unread_is_seen_before_the_next_request_leaves():
+async def test_unread_bytes_are_noticed_before_the_next_request_is_sent():
     """It came while this process was busy elsewhere: the loop has not read it yet."""
 
     async def talk(wire: Wire) -> None:
@@ -574,7 +574,7 @@ async def test_an_empty_body_needs_no_unpacking():
     ],
     ids=["text", "cut", "cut by a byte", "checksum", "more", "deflate cut", "more", "no deflate"],
 )
-async def test_what_cannot_be_unpacked_is_a_broken_reply(encoding, body):
+async def test_what_cannot_be_decompressed_is_a_broken_reply(encoding, body):
     async with talking(answering(reply(200, f"Content-Encoding: {encoding}", body=body))) as (
         server,
         sender,
@@ -739,7 +739,7 @@ async def test_a_lost_answer_leaves_the_request_in_doubt(talk, reason):
         ("a" * 64 + ".example", True, "cannot be looked up"),  # no name may be so long
     ],
 )
-async def test_without_a_connection_nothing_has_left(host, is_permanent, words):
+async def test_without_a_connection_nothing_was_sent(host, is_permanent, words):
     port = refused_port()
     link = Link(base_url="http://" + host.format(port=port), timeout_s=20)
     async with Transport(link, authorization=AUTHORIZATION, in_flight=1) as sender:
@@ -765,9 +765,7 @@ async def deaf():
         (0.1, 0.1, "0.09 s"),
     ],
 )
-async def test_a_connection_that_takes_too_long_carried_nothing(
-    timeout_s, connect_timeout_s, within
-):
+async def test_a_connection_that_takes_too_long_sent_nothing(timeout_s, connect_timeout_s, within):
     async with deaf() as server:
         link = Link(
             base_url=f"https://127.0.0.1:{server.port}",
@@ -1066,7 +1064,7 @@ async def test_nothing_is_left_open(authority):
     assert [str(one.message) for one in said] == []
 
 
-async def test_nothing_secret_stands_in_what_a_transport_says_of_itself():
+async def test_no_repr_of_a_transport_shows_a_secret():
     link = Link(base_url="http://127.0.0.1:1", proxy="http://carol:hush@127.0.0.1:1")
     sender = Transport(link, authorization="Basic aHVzaA==", in_flight=1)
     assert "hush" not in repr(sender)
@@ -1100,12 +1098,12 @@ async def _echoes(wire: Wire) -> None:
 
 async def test_what_is_signed_later_holds_from_then_on_and_is_hidden():
     async with talking(_echoes) as (server, sender):
-        told = []
+        shown = []
         for authorization in ("Bearer first-token", "Bearer second-token", None):
             sender.set_authorization(authorization)
             for _ in range(2):
                 answer = await sender.send(a_request())
-                told.append(answer.hide(answer.body.decode()))
+                shown.append(answer.hide(answer.body.decode()))
     assert [seen.headers.get("authorization") for seen in server.seen] == [
         *(
             "Bearer first-token",
@@ -1116,7 +1114,7 @@ async def test_what_is_signed_later_holds_from_then_on_and_is_hidden():
             None,
         )
     ]
-    assert told == ["Bearer ***"] * 4 + ["none"] * 2
+    assert shown == ["Bearer ***"] * 4 + ["none"] * 2
 
 
 async def test_a_request_keeps_what_was_signed_when_it_was_called():
@@ -1142,7 +1140,7 @@ async def test_a_request_keeps_what_was_signed_when_it_was_called():
 
 
 @pytest.mark.parametrize("is_permitted", [True, False])
-async def test_a_request_whose_connection_was_slow_asks_again_before_it_leaves(
+async def test_a_request_whose_connection_was_slow_checks_its_permit_before_it_is_sent(
     monkeypatch, is_permitted
 ):
     monkeypatch.setattr(transport, "LATE_S", -1.0)  # every connection counts as slow

@@ -1,4 +1,4 @@
-"""Schedules to start from: the templates beside this file, filled in with the user's own paths.
+"""Schedule templates, filled in with the user's paths.
 
 Not here: the times at which a run begins and ends (`run/schedule_window.py`).
 """
@@ -19,10 +19,10 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "airflow": ("offer_pipeline_dag.py",),
     "dockerfile": ("Dockerfile",),
 }
-"""Per kind of schedule the names of its files."""
+"""Kind of schedule -> names of its files."""
 
 PLAIN_PATH = re.compile(r"[\w./@+,=-]+", re.ASCII)
-"""What stands in every one of the files without quotes."""
+"""A path that needs no quotes in any of the files."""
 
 
 class _UnitPage(Template):
@@ -32,14 +32,14 @@ class _UnitPage(Template):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSpec:
-    """What a schedule is about.
+    """The values of a schedule.
 
-    folder    the working folder, absolute
-    pipeline  the command, absolute
+    folder    working folder, absolute
+    pipeline  the command, absolute path
     user      who runs it
-    file      what is sent, below `folder`
-    at        `HH:MM`, when it begins
-    until     when it stops at the latest, as `--until` takes it
+    file      the file to send, below `folder`
+    at        `HH:MM`, start of the run
+    until     end of the run, as for `--until`
     secrets   (account, key) of the secrets that the configuration names
     """
 
@@ -52,9 +52,9 @@ class ScheduleSpec:
     secrets: Sequence[tuple[str, str]]
 
 
-def pages(kind: str, night: ScheduleSpec) -> dict[str, str]:
+def pages(kind: str, spec: ScheduleSpec) -> dict[str, str]:
     """The files of a kind of schedule: name -> text."""
-    values = _values(night)
+    values = _values(spec)
     folder = resources.files(__name__) / "templates"
     return {
         name: _UnitPage((folder / f"{name}.in").read_text(encoding="utf-8")).substitute(values)
@@ -62,14 +62,14 @@ def pages(kind: str, night: ScheduleSpec) -> dict[str, str]:
     }
 
 
-def _values(night: ScheduleSpec) -> dict[str, str]:
-    hour, _, minute = night.at.partition(":")
-    names = [(f"{account}_{key}", _variable(account, key)) for account, key in night.secrets]
+def _values(spec: ScheduleSpec) -> dict[str, str]:
+    hour, _, minute = spec.at.partition(":")
+    names = [(f"{account}_{key}", _variable(account, key)) for account, key in spec.secrets]
     systemd = [
         line
         for name, variable in names
         for line in (
-            f"LoadCredential={name}:{night.folder}/secrets/{name}",
+            f"LoadCredential={name}:{spec.folder}/secrets/{name}",
             f"Environment={variable}=file:%d/{name}",
         )
     ]
@@ -81,19 +81,19 @@ def _values(night: ScheduleSpec) -> dict[str, str]:
             f"                  value: file:/secrets/{name}",
         )
     ]
-    keys = "".join(f" --from-file={night.folder}/secrets/{name}" for name, _ in names)
+    keys = "".join(f" --from-file={spec.folder}/secrets/{name}" for name, _ in names)
     docker = "".join(f" \\\n#   -e {variable}=file:/secrets/{name}" for name, variable in names)
     return {
-        "folder": str(night.folder),
-        "pipeline": str(night.pipeline),
-        "user": night.user,
-        "file": str(night.folder / night.file),
-        "file_below": str(night.file),
-        "at": night.at,
+        "folder": str(spec.folder),
+        "pipeline": str(spec.pipeline),
+        "user": spec.user,
+        "file": str(spec.folder / spec.file),
+        "file_below": str(spec.file),
+        "at": spec.at,
         "hour": str(int(hour)),
         "minute": str(int(minute)),
-        "until": night.until,
-        "protect_home": "no" if night.folder.is_relative_to("/home") else "yes",
+        "until": spec.until,
+        "protect_home": "no" if spec.folder.is_relative_to("/home") else "yes",
         "systemd_secrets": "\n".join(systemd) or "# (pipeline.toml names none)",
         "kubernetes_secret": f"# kubectl create secret generic offer-pipeline{keys}",
         "kubernetes_env": "\n".join(env) or "                # pipeline.toml names no secrets",

@@ -1,7 +1,7 @@
-"""A run while it goes: a live table on a terminal, plain lines elsewhere.
+"""The progress of a run: a live table on a terminal, else plain lines.
 
-Both only read. They ask `poll` from a thread of their own, a few times a second, so it must be
-cheap and safe to call beside the engine.
+Both only read. They call `poll` from their own thread a few times a second, so it must be cheap and
+thread-safe.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from pipeline.ui.terminal.printable import Printable
 REFRESH_PER_S = 5
 PLAIN_EVERY_S = 10.0
 PLAIN_AT_LEAST_S = 60.0
-SHOWN_TROUBLES = 5
+SHOWN_ERRORS = 5
 _BAR_CHARS = 24
 _CODE_CHARS = 20
 _NAME_CHARS = 24
-_CLEARLY = 0.99  # of the quota: what is less than that is worth a word
+_CLEARLY = 0.99  # share of the quota; a lower rate is remarked on
 
 Poll = Callable[[], Sequence[AccountProgress]]
 Clock = Callable[[], float]
 
 
 class LiveDisplay:
-    """A table that keeps itself up to date on a terminal while its block runs, and then goes.
+    """A live table on a terminal, shown while its block runs.
 
-    clock  seconds of a clock that never goes back
+    clock  monotonic, in seconds
     """
 
     def __init__(self, console: Console, poll: Poll, clock: Clock = time.monotonic) -> None:
@@ -55,7 +55,7 @@ class LiveDisplay:
             get_renderable=lambda: Printable(self._render()),
             refresh_per_second=REFRESH_PER_S,
             transient=True,
-            redirect_stdout=False,  # a program may be reading it
+            redirect_stdout=False,  # a program may read it
         )
 
     def __enter__(self) -> Self:
@@ -73,7 +73,7 @@ class LiveDisplay:
     def _render(self) -> Group:
         try:
             progress = tuple(self._poll())
-        except RuntimeError:  # the engine changed a dict under our eyes; the next look will do
+        except RuntimeError:  # the workers changed a dict meanwhile; the next poll will do
             return self._shown
         now_s = self._clock()
         paces = self._paces.at(now_s, progress)
@@ -83,9 +83,9 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """A line per account that moved, every `every_s` seconds, while its block runs.
+    """A line per account with progress, every `every_s` seconds, while its block runs.
 
-    One that waits gets a line a minute: nothing waits in silence.
+    A waiting account gets a line a minute.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class PlainDisplay:
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
     def __enter__(self) -> Self:
-        self._look()
+        self._update()
         self._thread.start()
         return self
 
@@ -121,18 +121,18 @@ class PlainDisplay:
 
     def _watch(self) -> None:
         while not self._over.wait(self._every_s):
-            self._look()
+            self._update()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         try:
             progress = tuple(self._poll())
-        except RuntimeError:  # the engine changed a dict under our eyes; the next look will do
+        except RuntimeError:  # the workers changed a dict meanwhile; the next poll will do
             return
         now_s = self._clock()
         for pace in self._paces.at(now_s, progress):
-            self._tell(pace, now_s)
+            self._print(pace, now_s)
 
-    def _tell(self, pace: Pace, now_s: float) -> None:
+    def _print(self, pace: Pace, now_s: float) -> None:
         name, stopped = pace.progress.account, pace.progress.stopped
         now = (pace.done, pace.progress.sent, stopped)
         before = self._last.get(name, (0, 0, None))
@@ -145,11 +145,11 @@ class PlainDisplay:
 
 
 def live_view(paces: Sequence[Pace], marks: Sequence[float], width: int) -> Group:
-    """The table, and below it how far all is, how fast it went of late, and what went wrong last.
+    """The table; below it the total progress, recent throughput and recent errors.
 
-    marks  requests per second of late, oldest first
+    marks  recent requests per second, oldest first
     """
-    return Group(live_table(paces), *_course(paces, marks, width), *_troubles(paces))
+    return Group(live_table(paces), *_course(paces, marks, width), *_recent_errors(paces))
 
 
 def _course(paces: Sequence[Pace], marks: Sequence[float], width: int) -> Iterator[RenderableType]:
@@ -162,7 +162,7 @@ def _course(paces: Sequence[Pace], marks: Sequence[float], width: int) -> Iterat
 
 
 def _share(every: Pace) -> Text:
-    """How much is done, rounded down: 100 % is all."""
+    """Share done, rounded down, so 100 % means all."""
     return Text(f"{100 * every.done // every.progress.rows} %")
 
 
@@ -170,38 +170,38 @@ def _busiest(marks: Sequence[float]) -> Text:
     return Text(f"up to {_per_s(max(marks))}/s" if any(marks) else "", style="dim")
 
 
-def _troubles(paces: Sequence[Pace]) -> Iterator[RenderableType]:
+def _recent_errors(paces: Sequence[Pace]) -> Iterator[RenderableType]:
     ranks = zip_longest(
         *(pace.progress.recent_errors for pace in paces)
-    )  # of each account its newest
+    )  # newest of each account first
     names = [pace.progress.account for pace in paces]
     found = [pair for rank in ranks for pair in zip(names, rank, strict=True) if pair[1]]
     if not found:
         return
     lines = [
-        _trouble(name if len(paces) > 1 else "", each) for name, each in found[:SHOWN_TROUBLES]
+        _error_cells(name if len(paces) > 1 else "", each) for name, each in found[:SHOWN_ERRORS]
     ]
     times, codes, _ = ([len(cell) for cell in column] for column in zip(*lines, strict=True))
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right", no_wrap=True, width=max(times))
     table.add_column(no_wrap=True, width=min(max(codes), _CODE_CHARS))
-    table.add_column()  # the one that gives way
+    table.add_column()  # shrinks first
     for line in lines:
         shown = (Text(cell, style="dim", no_wrap=True, overflow="ellipsis") for cell in line)
         table.add_row(*shown)
-    yield Text("last answers that were no success", style="dim")
+    yield Text("recent errors", style="dim")
     yield table
 
 
-def _trouble(name: str, trouble: RecentError) -> tuple[str, str, str]:
-    words = f"{name}: {trouble.words}" if name else trouble.words
-    return f"{compact(trouble.times)}x", one_line(trouble.code), one_line(words)
+def _error_cells(name: str, error: RecentError) -> tuple[str, str, str]:
+    words = f"{name}: {error.words}" if name else error.words
+    return f"{compact(error.times)}x", one_line(error.code), one_line(words)
 
 
 def live_table(paces: Sequence[Pace]) -> Group:
-    """One line per account, one for all of them, and what holds some up; fits 80 columns."""
+    """A line per account, a total, and remarks on slow accounts; fits 80 columns."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("account", max_width=_NAME_CHARS)  # the one that gives way
+    table.add_column("account", max_width=_NAME_CHARS)  # shrinks first
     for heading in ("rows done", "wrong", "requests/s", "in flight", "retrying", "time left"):
         table.add_column(heading, justify="right", no_wrap=True)
     for pace in paces:
@@ -251,15 +251,15 @@ def _notes(paces: Sequence[Pace]) -> Iterator[Text]:
 
 
 def _remarks(account: AccountProgress) -> Iterator[str]:
-    """Why an account goes no faster than it does."""
+    """Reasons why an account is slow."""
     if account.is_probing:
-        yield "the vendor is down, one request at a time asks for it"
+        yield "the vendor is down; probing with one request at a time"
     if 0 < account.rate_per_s < _CLEARLY * account.quota_per_s:
-        yield f"slower than its quota of {_per_s(account.quota_per_s)}/s"
+        yield f"below its quota of {_per_s(account.quota_per_s)}/s"
     if account.quota and not account.quota_per_s:
-        yield "its quota is learned"
+        yield "learning its quota"
     if account.is_held_up:
-        yield "reads no further, too many rows wait for others"
+        yield "reading is paused: too many rows wait for others"
 
 
 def _rate(pace: Pace, between: str) -> str:

@@ -1,7 +1,7 @@
-"""How fast a run goes and when it will be through. Pure: the time is an argument.
+"""The throughput of a run and the time left. Pure: the time is an argument.
 
-A pause of the vendor's says nothing of how fast rows go before and after it: the time left is what
-they take while they go, and the rest of the pause.
+A vendor's pause says nothing about the speed before and after it. The time left is the time that
+rows take while they are sent, plus the rest of the pause.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 def eta_s(
     remaining: int, rate_per_s: float, quota_per_s: float, pause_left_s: float = 0.0
 ) -> float | None:
-    """Seconds until `remaining` rows are done, None where nothing tells.
+    """Seconds until `remaining` rows are done, None if unknown.
 
-    rate_per_s   rows per second of late; 0 where none ended yet, then the quota stands in
-    quota_per_s  rows per second that the quota allows, which none is faster than; 0 for no quota
+    rate_per_s   recent rows per second; 0 before the first result: the quota is used
+    quota_per_s  rows per second that the quota allows, an upper bound; 0: no quota
 
     >>> eta_s(600, rate_per_s=12.0, quota_per_s=20.0)
     50.0
@@ -42,12 +42,12 @@ def eta_s(
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """One account, or all of them, at one moment.
+    """One account, or all accounts, at one time.
 
-    progress     as the engine tells it
-    done, wrong  rows that have a result, from an earlier process, too; those that did not succeed
-    sent_per_s   requests per second of late, pauses included
-    left_s       seconds until its last row is done; None where nothing tells, or its vendor is down
+    progress     as reported by the workers
+    done, wrong  rows with a result, also of earlier processes; of them, not successful
+    sent_per_s   recent requests per second, pauses included
+    left_s       seconds until the last row is done; None if unknown or the vendor is down
     """
 
     progress: AccountProgress
@@ -67,10 +67,7 @@ class _Sample(NamedTuple):
 
 
 class _Course:
-    """What is remembered of one account: the last `WINDOW_S` in which it went, a sample a second.
-
-    held_s  so long from the last look on it would rest
-    """
+    """Samples of one account over its last `WINDOW_S` of sending, one per second."""
 
     def __init__(self, now_s: float) -> None:
         self.samples: deque[_Sample] = deque()
@@ -91,19 +88,19 @@ class _Course:
         return sample
 
     def before(self, now_s: float) -> _Sample:
-        """The last look that is `WINDOW_S` ago, or the first there is."""
+        """The last sample that is `WINDOW_S` old, else the first."""
         old = [each for each in self.samples if now_s - each.at_s >= WINDOW_S]
         return old[-1] if old else self.samples[0]
 
 
 class Paces:
-    """Turns progress into pace, look by look."""
+    """Turns successive progress into pace."""
 
     def __init__(self) -> None:
         self._courses: dict[str, _Course] = {}
 
     def at(self, now_s: float, accounts: Iterable[AccountProgress]) -> tuple[Pace, ...]:
-        """The pace of each account; `now_s` of a clock that never goes back."""
+        """The pace of each account; `now_s` is monotonic."""
         return tuple(self._pace(now_s, account) for account in accounts)
 
     def _pace(self, now_s: float, account: AccountProgress) -> Pace:
@@ -123,7 +120,7 @@ class Paces:
 
 
 def total(paces: Sequence[Pace]) -> Pace:
-    """All accounts together; they go side by side, so the slowest says when the run is through."""
+    """All accounts together. They run concurrently, so the slowest determines the time left."""
     parts = [pace.progress for pace in paces]
     left = [pace.left_s for pace in paces]
     return Pace(
@@ -144,15 +141,15 @@ def total(paces: Sequence[Pace]) -> Pace:
 
 
 class Throughput:
-    """Requests per second of all accounts, a mark for every `MARK_S`, the last `MOST_MARKS`."""
+    """Requests per second of all accounts: a mark per `MARK_S`, the last `MOST_MARKS` of them."""
 
     def __init__(self) -> None:
         self.marks: deque[float] = deque(maxlen=MOST_MARKS)
         self._since: tuple[float, int] | None = None
 
     def look(self, now_s: float, sent: int) -> None:
-        """`sent`: requests so far. A mark that is drawn does not change any more."""
-        if self._since is None or sent < self._since[1]:  # runs that are through are not counted
+        """Add `sent`, the requests so far. Marks do not change once drawn."""
+        if self._since is None or sent < self._since[1]:  # finished runs are no longer counted
             self._since = now_s, sent
         since_s, before = self._since
         if now_s - since_s >= MARK_S:
@@ -161,7 +158,7 @@ class Throughput:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Values from 0 to the highest of them, as a line of blocks.
+    """Values as a line of blocks, from 0 to their maximum.
 
     >>> sparkline([0.0, 1.0, 4.0, 8.0]), sparkline([]), sparkline([0.0])
     ('▁▂▅█', '', '▁')
@@ -180,6 +177,6 @@ def _left_s(account: AccountProgress, remaining: int, done_per_s: float) -> floa
     if account.is_probing and remaining > 0:
         return None
     done_now = sum(account.done.values())
-    rows_each = max(1.0, done_now / account.sent) if account.sent else 1.0  # one may carry more
+    rows_each = max(1.0, done_now / account.sent) if account.sent else 1.0  # a batch has several
     bounds = [each for each in (account.rate_per_s, account.quota_per_s) if each]
     return eta_s(remaining, done_per_s, min(bounds, default=0.0) * rows_each, account.pause_left_s)

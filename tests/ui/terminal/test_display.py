@@ -80,10 +80,10 @@ def test_what_holds_an_account_up_stands_below_the_table() -> None:
         "shop          1,234/60,000     34      13.0/4.8      16/16         3  3 h 27 min",
         "a-very-long…   1.00M/9.00M      0  10,004/1,000    128/256     1,203     probing",
         "total          1.00M/9.06M     34        10,017    144/272     1,206",
-        "shop: slower than its quota of 16.7/s",
-        "shop: reads no further, too many rows wait for others",
-        "a-very-long-account-name: the vendor is down, one request at a time asks for it",
-        "a-very-long-account-name: its quota is learned",
+        "shop: below its quota of 16.7/s",
+        "shop: reading is paused: too many rows wait for others",
+        "a-very-long-account-name: the vendor is down; probing with one request at a time",
+        "a-very-long-account-name: learning its quota",
     ]
     assert max(map(len, lines)) <= 80
 
@@ -107,7 +107,7 @@ def view(width: int, *accounts: AccountProgress, marks: tuple[float, ...] = ()) 
             80,
             [
                 f"{'━━╸':<24}  11 %  ▁▄█  up to 16.7/s",
-                "last answers that were no success",
+                "recent errors",
                 "1,204x  429050          a-very-long-account-name: Too many requests",
                 "   34x  0401-9505/1102  shop: Can not update the coupon: bonus[0].sku is not in…",
             ],
@@ -116,7 +116,7 @@ def view(width: int, *accounts: AccountProgress, marks: tuple[float, ...] = ()) 
             120,
             [
                 f"{'━━╸':<24}  11 %  ▁▄█  up to 16.7/s",
-                "last answers that were no success",
+                "recent errors",
                 "1,204x  429050          a-very-long-account-name: Too many requests",
                 (
                     "   34x  0401-9505/1102  shop: Can not update the coupon: bonus[0].sku is not "
@@ -127,7 +127,10 @@ def view(width: int, *accounts: AccountProgress, marks: tuple[float, ...] = ()) 
     ],
 )
 def test_below_the_table_stand_the_course_and_what_went_wrong_last(width, lines) -> None:
-    europe, shop = replace(EUROPE, troubles=(THROTTLED,)), replace(SHOP, troubles=(REFUSED,))
+    europe, shop = (
+        replace(EUROPE, recent_errors=(THROTTLED,)),
+        replace(SHOP, recent_errors=(REFUSED,)),
+    )
     assert view(width, europe, shop, marks=(0.0, 8.0, 16.7))[-4:] == lines
 
 
@@ -168,15 +171,15 @@ def test_one_account_needs_no_total() -> None:
         (
             replace(DONE, rows=9, quota="20/s", quota_per_s=20.0, rate_per_s=4.75, is_held_up=True),
             (
-                "tiny: 1 of 9 rows done, 0.0 of 4.8 requests/s, 14 min left, slower than its quota "
-                "of 20.0/s, reads no further, too many rows wait for others"
+                "tiny: 1 of 9 rows done, 0.0 of 4.8 requests/s, 14 min left, below its quota "
+                "of 20.0/s, reading is paused: too many rows wait for others"
             ),
         ),
         (
             replace(DONE, rows=9, quota="auto", rate_per_s=20.0, is_probing=True),
             (
-                "tiny: 1 of 9 rows done, 0.0 of 20.0 requests/s, probing, the vendor is down, one "
-                "request at a time asks for it, its quota is learned"
+                "tiny: 1 of 9 rows done, 0.0 of 20.0 requests/s, probing, the vendor is down; "
+                "probing with one request at a time, learning its quota"
             ),
         ),
     ],

@@ -204,16 +204,18 @@ TARGET = QUESTION.targets[0]
             "59,988 requests, about 1 h: in_flight 4, as replies take 2 s; quota 5/s",
         ),
         (
-            replace(TARGET, quota="auto", quota_is="learned", bound="5/s to begin with"),
-            "59,988 requests, about 1 h: 5/s to begin with; quota auto (learned)",
+            replace(TARGET, quota="auto", quota_is="learned", bound="5/s at the start"),
+            "59,988 requests, about 1 h: 5/s at the start; quota auto (learned)",
         ),
     ],
 )
 def test_what_an_account_takes(target: SendTarget, line: str) -> None:
-    question = replace(QUESTION, targets=(target,), until="06:00Z: through about 1 h before")
+    question = replace(
+        QUESTION, targets=(target,), until="06:00Z: expected to finish about 1 h earlier"
+    )
     page = printed(lambda console: show_question(console, question), 120)
     assert any(line in each for each in page), page
-    assert any("until    06:00Z: through about 1 h before" in each for each in page)
+    assert any("until    06:00Z: expected to finish about 1 h earlier" in each for each in page)
 
 
 @pytest.mark.parametrize(
