@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.cli.console import ConsoleOutput
 from pipeline.cli.messages import warn
 from pipeline.config import Config
-from pipeline.notify import Notifier, open_teller
+from pipeline.notify import Notifier, open_notifier
 from pipeline.notify.events import Level
 from pipeline.run.baseline import last_ends
 
@@ -24,7 +24,7 @@ def command_notifier(
     metrics_file: Path | None = None,
 ) -> Iterator[Notifier]:
     """Open the notifier; the command's options override the configuration."""
-    with open_teller(
+    with open_notifier(
         config,
         os.environ,
         log=ConsoleOutput(is_stderr=True),

@@ -194,7 +194,7 @@ class WatchOutput:
             case FileQuarantined(file, _, reason, summary, safe):
                 if summary is not None:
                     self._notifier.run_ended(summary, self._reports / summary.run)
-                self._notifier.set_aside(file, safe or reason)
+                self._notifier.quarantined(file, safe or reason)
             case Heartbeat():
                 self._notifier.beat()
             case _:

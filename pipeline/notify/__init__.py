@@ -4,7 +4,7 @@ Not here: what a person sees in a terminal or on a page (`ui`).
 """
 
 from pipeline.notify.metrics import Metrics
-from pipeline.notify.notifier import Notifier, open_teller
+from pipeline.notify.notifier import Notifier, open_notifier
 from pipeline.notify.server import serve_metrics
 
-__all__ = ["Metrics", "Notifier", "open_teller", "serve_metrics"]
+__all__ = ["Metrics", "Notifier", "open_notifier", "serve_metrics"]

@@ -37,7 +37,7 @@ def name_of(event: Event) -> str:
 
 
 def level_of(event: Event) -> Level:
-    """How much it matters: the end of a run that did not go well is an error or a warning."""
+    """The severity of an event; the end of a failed run is a warning or an error."""
     if isinstance(event, RunEnded):
         if event.exit_code == 0:
             return "warning" if event.unusual else "info"
@@ -46,7 +46,7 @@ def level_of(event: Event) -> Level:
 
 
 def occasion_of(event: Event) -> Literal["end", "failure", "stopped", "nothing_arrived"] | None:
-    """Under which name a webhook asks for it; None where it is never sent.
+    """The `notify.on` value that selects an event; None if it is never sent.
 
     >>> occasion_of(NothingArrived(where="inputs"))
     'nothing_arrived'
@@ -89,7 +89,7 @@ def _head(event: Event, now: datetime) -> dict[str, str]:
 
 
 def _fields(event: Event) -> dict[str, Any]:
-    """Its fields; texts on one line and not too long, counts of nothing left out."""
+    """The fields of an event: text on one line and shortened, zero counts left out."""
     fields: dict[str, Any] = {}
     for key, value in asdict(event).items():
         if isinstance(value, str):
@@ -109,10 +109,10 @@ def _plain(value: object) -> str:
 
 
 def message(event: Event) -> str:
-    """What a person reads in a chat, a few lines.
+    """The text of a chat message, a few lines.
 
     >>> message(Quarantined(file="a.csv", why="it is empty"))
-    'a.csv was set aside: it is empty'
+    'a.csv was quarantined: it is empty'
     """
     match event:
         case RunEnded():
@@ -120,12 +120,12 @@ def message(event: Event) -> str:
             lines += [event.unusual, event.stopped and f"stopped: {event.stopped}"]
             unknown = event.statuses.get("unknown")
             if unknown:
-                lines.append(f"{number(unknown)} rows are unknown: they may have been applied")
+                lines.append(f"{number(unknown)} rows may have been applied (unknown)")
             lines.append(f"run {event.run}, exit code {event.exit_code}, report {event.report}")
         case RunFailed():
             lines = [f"{event.file} was not sent, or not all of it: {event.why}"]
         case Quarantined():
-            lines = [f"{event.file} was set aside: {event.why}"]
+            lines = [f"{event.file} was quarantined: {event.why}"]
         case NothingArrived():
             more = f", expected {event.expected}" if event.expected else ""
             lines = [f"Nothing arrived in {event.where}{more}"]
@@ -136,25 +136,25 @@ def message(event: Event) -> str:
 
 def _verdict(event: RunEnded) -> str:
     if event.exit_code == 0:
-        return "All well" if not event.unusual else "Unusual"
+        return "Succeeded" if not event.unusual else "Unusual result"
     if event.exit_code == STOPPED_CODE:
         return "Stopped"
     return "Some rows did not succeed" if event.exit_code == 1 else "Not sent or interrupted"
 
 
 def body(event: Event, now: datetime, kind: Body) -> bytes:
-    """The body of a message, UTF-8 JSON.
+    """The body of a webhook request, UTF-8 JSON.
 
-    slack  `{"text": ...}`, which Mattermost and Google Chat take too
-    teams  a message with an adaptive card, as the workflows of Teams take it
+    slack  `{"text": ...}`, also for Mattermost and Google Chat
+    teams  a message with an adaptive card, for Teams workflows
     json   every field, with `text`
     """
     text = message(event)
-    told: dict[str, Any] = {"text": for_chat(text)}
+    payload: dict[str, Any] = {"text": for_chat(text)}
     if kind == "json":
-        told = {**_head(event, now), **_fields(event), "text": text}
+        payload = {**_head(event, now), **_fields(event), "text": text}
     elif kind == "teams":
-        # of the blocks of a card only this one takes text as it is; TextBlock reads Markdown
+        # RichTextBlock shows text literally; TextBlock interprets Markdown
         lines = [
             {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": line}]}
             for line in text.split("\n")
@@ -166,14 +166,17 @@ def body(event: Event, now: datetime, kind: Body) -> bytes:
             "body": lines,
         }
         kind_of_card = "application/vnd.microsoft.card.adaptive"
-        told = {"type": "message", "attachments": [{"contentType": kind_of_card, "content": card}]}
-    return json.dumps(told).encode()
+        payload = {
+            "type": "message",
+            "attachments": [{"contentType": kind_of_card, "content": card}],
+        }
+    return json.dumps(payload).encode()
 
 
 def for_chat(text: str) -> str:
-    """A text that calls nobody and makes no link or picture, in Slack, Mattermost, Google Chat.
+    """Text without mentions, links or pictures in Slack, Mattermost and Google Chat.
 
-    A zero-width space breaks what cannot be escaped: a mention, a link in Markdown, a bare address.
+    A zero-width space breaks what cannot be escaped: mentions, Markdown links, bare URLs.
 
     >>> for_chat("<!channel> & co")
     '&lt;!channel&gt; &amp; co'

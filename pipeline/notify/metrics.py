@@ -21,13 +21,13 @@ SINGLE = {
     "last_run_unusual": "1 if unusually many rows of the last run failed",
     "last_loop_timestamp_seconds": "When the drop folder was last searched",
 }
-"""Metrics without labels, which are there once they are known."""
+"""Metrics without labels, present once their value is known."""
 
 
 class Metrics:
-    """What the last runs did. A registry of its own, so that two of them never meet.
+    """Metrics of the last runs, in a registry of their own.
 
-    What is not known is left out: a 0 would be a run that ended in 1970. All times are UTC seconds
+    Unknown values are left out: a 0 would mean a run that ended in 1970. Times are UTC seconds
     since 1970.
     """
 
@@ -53,7 +53,9 @@ class Metrics:
         self._stopped = gauge("last_run_stopped", "1 if the account stopped", "account")
         self._runs = counter("runs_total", "Runs since the start by exit_code", "exit_code")
         self._not_sent = counter("files_not_sent_total", "Files not or not completely sent")
-        self._set_aside = counter("files_quarantined_total", "Dropped files that were quarantined")
+        self._quarantined = counter(
+            "files_quarantined_total", "Dropped files that were quarantined"
+        )
         self._nothing = counter("nothing_arrived_total", "Expected files that did not come")
 
     def known(self, *, ended_s: float | None = None, well_s: float | None = None) -> None:
@@ -70,7 +72,7 @@ class Metrics:
         self._single[name].set(value)
 
     def ended(self, summary: Summary, now_s: float) -> None:
-        """The last run is this one."""
+        """Set the metrics of the last run."""
         for each in (self._rows, self._requests, self._retries, self._stopped):
             each.clear()
         for account, counts, operation in _outcomes(summary):
@@ -87,27 +89,27 @@ class Metrics:
         self._runs.labels(str(summary.exit_code)).inc()
 
     def not_sent(self) -> None:
-        """A file was not sent, or its run broke off: there is no summary of it."""
+        """A file was not sent, or its run failed without a summary."""
         self._not_sent.inc()
 
-    def set_aside(self) -> None:
-        """A dropped file was set aside."""
-        self._set_aside.inc()
+    def quarantined(self) -> None:
+        """A dropped file was quarantined."""
+        self._quarantined.inc()
 
     def nothing_arrived(self) -> None:
-        """An expected file was missing."""
+        """An expected file did not arrive."""
         self._nothing.inc()
 
     def beat(self, now_s: float) -> None:
-        """The drop folder was looked at."""
+        """The drop folder was searched."""
         self._set("last_loop_timestamp_seconds", now_s)
 
     def text(self) -> bytes:
-        """All of them in the format of Prometheus."""
+        """All metrics in the Prometheus text format."""
         return generate_latest(self._registry)
 
     def write(self, path: Path) -> None:
-        """The same as a file, whole or not at all. Raises OSError."""
+        """Write all metrics to a file atomically. Raises OSError."""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_to_textfile(str(path), self._registry)
 

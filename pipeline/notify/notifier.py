@@ -1,4 +1,4 @@
-"""Tells events to those who asked for them: a log, a webhook, metrics."""
+"""Sends events of runs to the log, the webhook and the metrics."""
 
 from __future__ import annotations
 
@@ -34,28 +34,28 @@ from pipeline.notify.webhook import Webhook
 from pipeline.reporter import Summary
 
 ROWS_PER_S = 20
-"""So many failed rows are told one by one in a second; the others are counted."""
+"""Failed rows logged one by one per second; the others are counted."""
 
 _CODE_CHARS = 64
 
 
 class LogStream(Protocol):
-    """Where lines of a log go: what `print` needs of a file."""
+    """The target of log lines: the part of a file that `print` needs."""
 
     def write(self, text: str, /) -> object:
         """Append `text`."""
 
     def flush(self) -> object:
-        """Let go of what is buffered."""
+        """Write what is buffered."""
 
 
 class Notifier:
-    """Safe to call from any thread; no call waits for a receiver or raises because of one.
+    """Thread-safe. No call waits for a receiver, or raises if one fails.
 
-    config   says what a webhook is told
-    log      where lines go; None: there is no log
-    webhook  None: there is none
-    warn     is told of what could not be told, where there is no log
+    config   decides which events go to the webhook
+    log      target of log lines; None: no log
+    webhook  None: no webhook
+    warn     receives notification failures if there is no log
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Notifier:
         is_json: bool = False,
         webhook: Webhook | None = None,
         metrics_file: Path | None = None,
-        warn: Callable[[str], None] = lambda _words: None,
+        warn: Callable[[str], None] = lambda _text: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.metrics = Metrics()
@@ -82,18 +82,18 @@ class Notifier:
         self._clock = clock
         self._lock = threading.Lock()
         self._counting = threading.Lock()
-        self._is_lost = False  # the log
+        self._is_lost = False  # the log failed
         self._second = 0.0
-        self._told_rows = 0
+        self._logged_rows = 0
         self._left_out: dict[str, int] = {}
 
     @property
     def has_log(self) -> bool:
-        """Whether lines are written in place of what a person sees."""
+        """True if log lines replace the output for people."""
         return self._log is not None
 
-    def tell(self, event: Event) -> None:
-        """To the log and, where its occasion was asked for, to the webhook."""
+    def notify(self, event: Event) -> None:
+        """Write an event to the log and, if configured, send it to the webhook."""
         now = datetime.now(UTC)
         if self._log is not None and LEVELS.index(level_of(event)) <= self._most:
             self._write(self._render(event, now))
@@ -101,7 +101,7 @@ class Notifier:
             self.webhook.send(body(event, now, self._config.notify.format))
 
     def _write(self, line: str) -> None:
-        """To the log, as long as it can be written: a full disk or a closed pipe stops no run."""
+        """Write to the log until that fails: a full disk or a closed pipe stops no run."""
         with self._lock:
             if self._is_lost or self._log is None:
                 return
@@ -111,59 +111,60 @@ class Notifier:
                 self._is_lost = True
                 self._warn(f"the log cannot be written: {getattr(error, 'strerror', error)}")
 
-    def warn(self, words: str) -> None:
-        """Something could not be told."""
+    def warn(self, text: str) -> None:
+        """Log a failed notification, or pass it to `warn`."""
         if self.has_log:
-            self.tell(Warned(what=words))
+            self.notify(Warned(what=text))
         else:
-            self._warn(words)
+            self._warn(text)
 
-    def said(self, words: str) -> None:
-        """A line for people."""
-        self.tell(Output(what=words))
+    def said(self, text: str) -> None:
+        """Notify a line of the output for people."""
+        self.notify(Output(what=text))
 
     def run_started(
         self, run: str, file: Path, *, invalid: int, accounts: Mapping[str, int]
     ) -> None:
         """A prepared file is about to be sent; `accounts` are rows by account."""
         rows = sum(accounts.values())
-        told = RunStarted(run=run, file=str(file), rows=rows, invalid=invalid, accounts=accounts)
-        self.tell(told)
+        self.notify(
+            RunStarted(run=run, file=str(file), rows=rows, invalid=invalid, accounts=accounts)
+        )
 
     def rows_failed(self, run: str, results: Sequence[RowResult]) -> None:
-        """Rows that leave something to do, at the level `row`."""
+        """Log failed rows at level `row`, at most `ROWS_PER_S`."""
         if self._log is None or self._most < LEVELS.index("row"):
             return
         for result in results:
-            if result.status is not Status.NOT_ATTEMPTED and self._may_tell_row(run):
-                self.tell(_row_failed(run, result))
+            if result.status is not Status.NOT_ATTEMPTED and self._may_log_row(run):
+                self.notify(_row_failed(run, result))
 
-    def _may_tell_row(self, run: str) -> bool:
-        """Whether there is room in this second; runs side by side share it."""
+    def _may_log_row(self, run: str) -> bool:
+        """True if this second has room for a row; concurrent runs share it."""
         now_s = self._clock()
         with self._counting:
             is_new = now_s - self._second >= 1.0
             if is_new:
-                self._second, self._told_rows = now_s, 0
-            self._told_rows += 1
-            has_room = self._told_rows <= ROWS_PER_S
+                self._second, self._logged_rows = now_s, 0
+            self._logged_rows += 1
+            has_room = self._logged_rows <= ROWS_PER_S
             if not has_room:
                 self._left_out[run] = self._left_out.get(run, 0) + 1
         if is_new:
-            self._tell_left_out(run)
+            self._log_left_out(run)
         return has_room
 
-    def _tell_left_out(self, run: str) -> None:
+    def _log_left_out(self, run: str) -> None:
         with self._counting:
             left = self._left_out.pop(run, 0)
         if left:
-            self.tell(RowsLeftOut(run=run, rows=left))
+            self.notify(RowsLeftOut(run=run, rows=left))
 
     def run_ended(self, summary: Summary, report: Path) -> None:
-        """A run has its report: per account, warnings, metrics, and in the end the whole."""
-        self._tell_left_out(summary.run)
+        """Notify the end of a run: accounts, warnings, metrics, then the run itself."""
+        self._log_left_out(summary.run)
         for name, account in summary.accounts.items():
-            self.tell(
+            self.notify(
                 AccountEnded(
                     run=summary.run,
                     account=name,
@@ -176,30 +177,30 @@ class Notifier:
                 )
             )
         for warning in summary.warnings:
-            self.tell(Warned(run=summary.run, what=warning))
+            self.notify(Warned(run=summary.run, what=warning))
         self.metrics.ended(summary, time.time())
         self._write_metrics()
-        self.tell(_run_ended(summary, report))
+        self.notify(_run_ended(summary, report))
 
     def run_failed(self, file: str, why: object) -> None:
-        """A file was not sent, or its run broke off."""
+        """A file was not sent, or its run failed."""
         self.metrics.not_sent()
         self._write_metrics()
-        words = why.without_values() if isinstance(why, PipelineError) else str(why)
-        self.tell(RunFailed(file=file, why=words))
+        text = why.without_values() if isinstance(why, PipelineError) else str(why)
+        self.notify(RunFailed(file=file, why=text))
 
-    def set_aside(self, file: Path, why: str) -> None:
-        """A dropped file was put away, and nothing of it was sent, or not all."""
-        self.metrics.set_aside()
-        self.tell(Quarantined(file=str(file), why=why))
+    def quarantined(self, file: Path, why: str) -> None:
+        """A dropped file was quarantined: it was not or not completely sent."""
+        self.metrics.quarantined()
+        self.notify(Quarantined(file=str(file), why=why))
 
     def nothing_arrived(self, where: str, expected: str = "") -> None:
-        """No file lay where one was expected."""
+        """An expected file did not arrive."""
         self.metrics.nothing_arrived()
-        self.tell(NothingArrived(where=where, expected=expected))
+        self.notify(NothingArrived(where=where, expected=expected))
 
     def beat(self) -> None:
-        """The loop of a watcher went round."""
+        """A watcher completed a loop."""
         self.beat_s = self._clock()
         self.metrics.beat(time.time())
 
@@ -213,7 +214,7 @@ class Notifier:
 
 
 @contextmanager
-def open_teller(
+def open_notifier(
     config: Config,
     environ: Mapping[str, str],
     *,
@@ -221,13 +222,13 @@ def open_teller(
     log_format: str | None = None,
     level: Level | None = None,
     metrics_file: Path | None = None,
-    warn: Callable[[str], None] = lambda _words: None,
+    warn: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Notifier]:
-    """A teller as the configuration wants it; in the end what waits is still told, for a while.
+    """Open a notifier; on exit, waiting messages are sent for a limited time.
 
-    A webhook whose URL cannot be read is warned of: who is told of a night must not stop it.
+    A webhook whose URL cannot be read causes a warning: notifications must not stop a run.
 
-    log_format, level, metrics_file  what the command says; None: the configuration's
+    log_format, level, metrics_file  given by the command; None: by the configuration
     """
     chosen = log_format or config.log.format
     notifier = Notifier(
@@ -242,7 +243,7 @@ def open_teller(
         url = config.webhook_url(environ)
     except ConfigError as error:
         url = None
-        notifier.warn(f"nobody is told by webhook: {error}")
+        notifier.warn(f"the webhook is off: {error}")
     if url is not None:
         notifier.webhook = Webhook(url, config.notify.timeout_s, notifier.warn)
     try:

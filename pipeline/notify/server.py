@@ -1,4 +1,4 @@
-"""/metrics and /healthz over HTTP, while something runs that can be asked."""
+"""/metrics and /healthz over HTTP while a watcher runs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pipeline.notify.metrics import CONTENT_TYPE
 from pipeline.notify.notifier import Notifier
 
 STALE_AFTER_S = 60.0
-"""A loop that was last through so long ago hangs."""
+"""A watcher whose last loop is older than this hangs."""
 
 MOST_CONNECTIONS = 32
-"""So many at once; one more is closed as it comes. Whoever asks needs one for a moment."""
+"""Connections at once; further ones are closed immediately."""
 
 MOST_TAKEN = 16
-"""So many are taken in one go; those that are one too many hold a descriptor until the next."""
+"""Backlog of the listener: each waiting connection holds a descriptor."""
 
 CONNECTION_S = 5.0
-"""A connection is closed so long after it was made, whatever it has asked or read until then."""
+"""Lifetime of a connection, whatever it has sent or read."""
 
 
 @asynccontextmanager
@@ -36,12 +36,12 @@ async def serve_metrics(
     connection_s: float = CONNECTION_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[int]:
-    """While the block runs `/metrics` and `/healthz` are served; gives the port, also of port 0.
+    """Serve `/metrics` and `/healthz` while the block runs; yields the port, also for port 0.
 
     /healthz is 200 while the last `beat` is at most `stale_after_s` old, else 503. The server's
-    start counts as a beat. Each connection has one request and at most `connection_s`, and there
-    are at most MOST_CONNECTIONS: who is not asked for a credential must not be able to take all
-    descriptors of the process. Raises UsageError where the address cannot be used.
+    start counts as a beat. A connection serves one request within `connection_s`, and there are at
+    most MOST_CONNECTIONS, so that clients without credentials cannot exhaust the descriptors of the
+    process. Raises UsageError if the address cannot be used.
     """
     started_s = clock()
 
@@ -49,11 +49,11 @@ async def serve_metrics(
         if request.path == "/metrics":
             return _once(web.Response(body=notifier.metrics.text(), headers=_METRICS_HEAD))
         if request.path != "/healthz":
-            return _once(web.Response(status=404, text="there are /metrics and /healthz\n"))
+            return _once(web.Response(status=404, text="not found; try /metrics or /healthz\n"))
         age_s = clock() - max(started_s, notifier.beat_s or started_s)
         is_well = age_s <= stale_after_s
-        told = {"status": "ok" if is_well else "stale", "last_loop_age_s": round(age_s, 3)}
-        return _once(web.json_response(told, status=200 if is_well else 503))
+        health = {"status": "ok" if is_well else "stale", "last_loop_age_s": round(age_s, 3)}
+        return _once(web.json_response(health, status=200 if is_well else 503))
 
     server = web.Server(answer, access_log=None)
     loop = asyncio.get_running_loop()
@@ -73,20 +73,20 @@ _METRICS_HEAD = {"Content-Type": CONTENT_TYPE}
 
 
 def _once(response: web.Response) -> web.Response:
-    """The last one on its connection."""
+    """Close the connection after this response."""
     response.force_close()
     return response
 
 
 class _Bounded:
-    """Makes the protocol of each connection: aiohttp's own, with an end, while there are few."""
+    """Protocol factory: aiohttp's handler with a time limit, or a refusal if there are too many."""
 
     def __init__(self, server: web.Server, connection_s: float) -> None:
         self._server = server
         self._connection_s = connection_s
 
     def __call__(self) -> asyncio.Protocol:
-        """One connection."""
+        """The protocol of a new connection."""
         if len(self._server.connections) >= MOST_CONNECTIONS:
             return _Refused()
         handler = self._server()

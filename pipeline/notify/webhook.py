@@ -1,4 +1,4 @@
-"""Messages to a webhook, from a thread of their own: a dead or slow receiver delays no run."""
+"""Sends messages to a webhook from a thread, so that a slow receiver delays no run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 
 ATTEMPTS = 2
 MOST_WAITING = 100
-"""With more messages waiting, the next is dropped with a word."""
+"""If more messages are waiting, new ones are dropped with a warning."""
 
 _OK = range(200, 300)
 
 
 class Webhook:
-    """Sends bodies, one after the other. The URL is a secret: no word of it in what is said.
+    """Sends bodies one after the other. The URL is a secret and never part of a warning.
 
     timeout_s  for one attempt
-    warn       is told, in the thread, of a message that did not arrive
+    warn       called in the thread for a message that did not arrive
     """
 
     def __init__(self, url: str, timeout_s: float, warn: Callable[[str], None]) -> None:
@@ -33,14 +33,14 @@ class Webhook:
         self._thread.start()
 
     def send(self, body: bytes) -> None:
-        """Returns at once."""
+        """Queue a body; returns at once."""
         try:
             self._waiting.put_nowait(body)
         except queue.Full:
             self._warn("the webhook is too slow: a message was dropped")
 
     def close(self) -> None:
-        """Wait for what waits, at most as long as one message may take."""
+        """Send waiting messages, for at most the time that one message may take."""
         try:
             self._waiting.put_nowait(None)
         except queue.Full:
@@ -57,10 +57,10 @@ class Webhook:
                 if not why:
                     break
             if why:
-                self._warn(f"the webhook was not told: {why}")
+                self._warn(f"the webhook message was not delivered: {why}")
 
     def _attempt(self, body: bytes) -> str:
-        """Why it did not arrive; empty where it did. Redirects are not followed."""
+        """Send once; return why it failed, empty on success. Redirects are not followed."""
         ends_s = time.monotonic() + self._timeout_s
         try:
             connection, path = self._connection()
@@ -74,7 +74,7 @@ class Webhook:
         except TimeoutError:
             return f"no answer within {self._timeout_s:g} s"
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return type(error).__name__  # its words may show the URL
+            return type(error).__name__  # its message may contain the URL
         return "" if status in _OK else f"it answered {status}"
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:

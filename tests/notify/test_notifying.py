@@ -281,7 +281,7 @@ def test_a_good_end_is_told_to_those_who_ask_for_it(shop):
         assert told == []
         (shop / "pipeline.toml").write_text((shop / "pipeline.toml").read_text() + 'on = ["end"]\n')
         typed(shop, "run", "--yes", str(path))
-    assert "All well" in json.loads(told[0])["text"]
+    assert "Succeeded" in json.loads(told[0])["text"]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_a_receiver_in_trouble_delays_and_fails_nothing(shop, status, delay_s, i
         done = typed(shop, "run", "--yes", str(path))
         assert time.monotonic() - began_s < 10
     assert done.code == 1
-    assert f"the webhook was not told: {told}" in done.words
+    assert f"the webhook message was not delivered: {told}" in done.words
     assert "secret" not in done.err
 
 
@@ -336,7 +336,7 @@ def test_a_webhook_without_its_secret_is_warned_of_and_the_rows_are_sent(shop, v
     )
     done = typed(shop, "run", "--yes", str(path))
     assert done.code == 0, done
-    assert "Warning: nobody is told by webhook" in done.words
+    assert "Warning: the webhook is off" in done.words
     assert "NO_SUCH is not set" in done.words
     assert vendor.stats()["requests"] > before
 

@@ -15,7 +15,7 @@ from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
 from tests.make_samples import frames
 
-SAMPLES = Path(__file__).parents[1] / "inputs" / "samples"
+SAMPLES = Path(__file__).parents[2] / "inputs" / "samples"
 FINISHED = {"updated", "invalid", "rejected", "failed", "unknown"}
 FEWER = {
     # a read settles what the others are in doubt about
