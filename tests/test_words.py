@@ -46,6 +46,7 @@ REPLACED = {
 """A word in lower case, and what is used instead. Two words also stand for `one_two`."""
 
 KEPT = {
+    ("pipeline/cli/__init__.py", "brake"): "a former flag, which is taken and told of",
     ("pipeline/run/report_facts.py", "brake"): "use_brake is a key of stored summaries",
     ("pipeline/runs/record.py", "befores"): "befores.db is a file in the folders of stored runs",
     ("pipeline/store/previous_states.py", "befores"): "the table in that file",

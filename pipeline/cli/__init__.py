@@ -33,6 +33,10 @@ __all__ = ["main"]
 NOTHING_SENT, STOPPED, INTERRUPTED = 2, 3, 130
 
 
+FORMER_FLAGS = {"--no-brake": "--no-fail-fast", "--keep-before": "--record-previous"}
+"""Flags of version 0.1, which schedules may still give, and their names since."""
+
+
 class _Failed(click.ClickException):
     """A pipeline error that click shows as a message with an exit code, without a traceback."""
 
@@ -59,6 +63,13 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
         return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for former in FORMER_FLAGS.keys() & set(args):
+            click.echo(
+                f"{former} is now {FORMER_FLAGS[former]}: change it where you call", err=True
+            )
+        return super().parse_args(ctx, [FORMER_FLAGS.get(arg, arg) for arg in args])
 
     def invoke(self, ctx: click.Context) -> object:
         try:

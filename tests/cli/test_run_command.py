@@ -58,6 +58,19 @@ def test_a_good_file_is_sent_and_the_exit_code_is_0(shop, vendor):
     assert max(map(len, ended.err.splitlines())) <= max(80, len(str(shop)) + 80)
 
 
+def test_former_flags_are_taken_and_their_new_names_told(shop, vendor):
+    drop(shop, coupon(1))
+    run = pipeline(shop, "run", "--yes", "--no-brake", "--keep-before")
+    assert run.code == 0, run
+    for former, new in {
+        "--no-brake": "--no-fail-fast",
+        "--keep-before": "--record-previous",
+    }.items():
+        assert f"{former} is now {new}" in run.err
+    assert counted(summary_of(shop)) == {"updated": 1}
+    assert "add --record-previous" not in run.words
+
+
 def test_wrong_rows_make_the_exit_code_1(shop, vendor):
     drop(shop, coupon(1), refused(2), invalid(3), coupon(4))
     ended = typed(shop, "run", "--yes")
