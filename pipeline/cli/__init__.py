@@ -33,7 +33,7 @@ __all__ = ["main"]
 NOTHING_SENT, STOPPED, INTERRUPTED = 2, 3, 130
 
 
-FORMER_FLAGS = {"--no-brake": "--no-fail-fast", "--keep-before": "--record-previous"}
+_FORMER_FLAGS = {"--no-brake": "--no-fail-fast", "--keep-before": "--record-previous"}
 """Flags of version 0.1, which schedules may still give, and their names since."""
 
 
@@ -65,11 +65,11 @@ class _Commands(click.Group):
         return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        for former in FORMER_FLAGS.keys() & set(args):
+        for former in _FORMER_FLAGS.keys() & set(args):
             click.echo(
-                f"{former} is now {FORMER_FLAGS[former]}: change it where you call", err=True
+                f"{former} is now {_FORMER_FLAGS[former]}: change it where you call", err=True
             )
-        return super().parse_args(ctx, [FORMER_FLAGS.get(arg, arg) for arg in args])
+        return super().parse_args(ctx, [_FORMER_FLAGS.get(arg, arg) for arg in args])
 
     def invoke(self, ctx: click.Context) -> object:
         try:

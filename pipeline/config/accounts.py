@@ -62,6 +62,10 @@ def read_accounts(
             yield name, entry
 
 
+_FORMER_KEYS = {"guard": "preconditions"}
+"""Keys of version 0.1 and their names since: configurations keep them."""
+
+
 def _name_fault(name: str) -> str | None:
     if name.lower().startswith(SAMPLE_PREFIX):
         return f"names that start with {SAMPLE_PREFIX} are reserved for samples; choose another"
@@ -79,6 +83,7 @@ def _entry(
     path = ("accounts", name)
     vendor = vendors.get(str(values.get("vendor")))
     own = vendor.settings.model_fields if vendor else {}
+    values = {_FORMER_KEYS.get(key, key) if key not in own else key: v for key, v in values.items()}
     given = {key: value for key, value in values.items() if key in own}
     general = {key: v for key, v in values.items() if key not in own and key != "verify"}
     if "verify" in values:

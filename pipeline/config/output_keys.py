@@ -9,8 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 Occasion = Literal["end", "failure", "stopped", "nothing_arrived"]
 
 
+_FORMER_STOPPED = "gate"
+"""The name of "stopped" in version 0.1: configurations keep it."""
+
+
 def _occasions(given: object) -> object:
-    return tuple(given) if isinstance(given, list) else given
+    if not isinstance(given, list):
+        return given
+    return tuple("stopped" if each == _FORMER_STOPPED else each for each in given)
 
 
 class _Table(BaseModel):

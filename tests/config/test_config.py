@@ -80,6 +80,26 @@ def faults(folder: Path, text: str, **environ: str) -> str:
 # Where it is read
 
 
+def test_keys_of_version_0_1_keep_their_meaning(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.toml").write_text(
+        """
+[notify]
+on = ["gate", "end"]
+[accounts.offers]
+vendor = "adobe"
+api = "dps"
+ims_org = "AAAABBBBCCCCDDDDEEEEFFFF@AdobeOrg"
+sandbox_name = "prod"
+client_id = "env:ID"
+access_token = "env:TOKEN"
+guard = false
+"""
+    )
+    config = load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)
+    assert config.notify.on == ("stopped", "end")
+    assert config.accounts["offers"].settings.preconditions is False
+
+
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert config.file is None
