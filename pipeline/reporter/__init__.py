@@ -1,6 +1,6 @@
-"""The reporter: results become two files and a summary that vouches for them.
+"""The reporter writes two result files and a summary that holds their checksums.
 
-Not here: pages and tables for people, which `ui` makes from the values here.
+Not here: pages and tables for people, which `ui` makes from the same values.
 """
 
 from pipeline.reporter.errors import ReconciliationError, ReportError

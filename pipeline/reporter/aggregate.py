@@ -1,4 +1,4 @@
-"""What a page shows besides the summary: kept in bounded memory while the one pass goes. Pure."""
+"""Figures and example rows of a page that the summary lacks, in bounded memory. Pure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FEW_ATTEMPTS = 1
 
 @dataclass(frozen=True, slots=True)
 class ExampleRow:
-    """A row as it stood in the input: its first filled cells, shortened.
+    """A row of the input: its first filled cells, shortened.
 
-    line  None where the input has no lines
+    line  None if the input has no lines
     """
 
     row: int
@@ -32,10 +32,10 @@ class ExampleRow:
 
 
 class Aggregate:
-    """Rows of an input that are worth showing, and how often rows were sent.
+    """Example rows of an input, and how often rows were sent.
 
-    attempts  how often -> rows that were sent so often; 0 for those that never were
-    examples  row -> the row
+    attempts  number of attempts, from 0 -> rows with that number
+    examples  row number -> the row
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -47,9 +47,9 @@ class Aggregate:
         self._for_errors: set[int] = set()
 
     def add(self, frame: pl.DataFrame, results: pl.DataFrame, shown: Sequence[int]) -> None:
-        """Take in rows of the snapshot and their results, in the same order.
+        """Add rows of the snapshot and their results, in the same order.
 
-        shown  those of them which stand for a kind of error
+        shown  numbers of those rows that are examples of a kind of error
         """
         for attempts, count in results.group_by("_attempts").len().iter_rows():
             self.attempts[attempts] += count
@@ -63,12 +63,12 @@ class Aggregate:
 
     @property
     def slowest(self) -> list[dict[str, Any]]:
-        """Rows that took longest from their first attempt to their end, slowest first."""
+        """Rows with the longest time from first attempt to end, slowest first."""
         return self._slowest.rows()
 
     @property
     def most_retried(self) -> list[dict[str, Any]]:
-        """Rows that were sent more than once, most often first."""
+        """Rows that were sent more than once, most attempts first."""
         return self._retried.rows()
 
     def _keep(self, frame: pl.DataFrame, rows: Collection[int]) -> None:
@@ -83,9 +83,9 @@ class Aggregate:
 
 
 class _Top:
-    """The rows of results with the highest values of a column.
+    """The rows of results with the highest values of one column.
 
-    Of equal ones those that are higher in another one, then the earliest.
+    A second column breaks ties, then the lower row number.
     """
 
     def __init__(self, first: str, second: str) -> None:
@@ -93,7 +93,7 @@ class _Top:
         self._held: pl.DataFrame | None = None
 
     def add(self, results: pl.DataFrame) -> set[int]:
-        """The numbers of those of `results` that are among the highest so far."""
+        """Add results; return the numbers of those that are now among the highest."""
         new = results.select(_SHOWN)
         if self._held is not None and self._held.height == MOST_ROWS:
             first, second = map(pl.col, self._by)
@@ -108,7 +108,7 @@ class _Top:
 
     @property
     def numbers(self) -> set[int]:
-        """Of the rows that are held."""
+        """Numbers of the rows with the highest values."""
         return set() if self._held is None else set(self._held["_row"])
 
     def rows(self) -> list[dict[str, Any]]:

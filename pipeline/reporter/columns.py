@@ -1,7 +1,7 @@
-"""Results as columns beside the input's own. Pure.
+"""Adds results as columns to the input's own. Pure.
 
-Our own text is one line without control characters, so that the file can be read again, and starts
-with nothing that a spreadsheet would run. The input's cells are not touched.
+The added text is one line without control characters, so that the file can be read again. It never
+starts with a character that makes a spreadsheet run it. The input's cells are not changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RESULT_SCHEMA: Mapping[str, pl.DataType] = {
     "_receipt": pl.String(),
 }
 MAX_TEXT_CHARS = 4_000  # a spreadsheet's cell holds 32,767
-_FIELDS = RESULT_COLUMNS[1:]  # as they stand in RowResult
+_FIELDS = RESULT_COLUMNS[1:]  # in the order of RowResult
 _OWN_TEXT = ("_error_code", "_error", "_hint", "_request_id", "_receipt")
 _NOT_EMPTY = ("_operation", "_account", *_OWN_TEXT)
 
@@ -48,12 +48,12 @@ def result_frame(results: Iterable[RowResult], run: str) -> pl.DataFrame:
     )
     return frame.select(
         pl.lit(run).alias("_run"),
-        *(harmless(name) if name in _NOT_EMPTY else pl.col(name) for name in _FIELDS),
+        *(safe_text(name) if name in _NOT_EMPTY else pl.col(name) for name in _FIELDS),
     )
 
 
-def harmless(name: str) -> pl.Expr:
-    """The text column `name`, null where empty; our own text made safe to open and read again."""
+def safe_text(name: str) -> pl.Expr:
+    """The text column `name` with null for empty; text of `_OWN_TEXT` is safe in a spreadsheet."""
     column = pl.col(name)
     given = pl.when(column != "").then(column)
     return (_neutral(given) if name in _OWN_TEXT else given).alias(name)
@@ -64,7 +64,7 @@ def _neutral(text: pl.Expr) -> pl.Expr:
         text.str.replace_all(r"\s*[\r\n\x{2028}\x{2029}]+\s*", " | ")
         .str.replace_all(r"\x1b\[[0-?]*[ -/]*[@-~]", "")
         .str.replace_all(r"\p{Cc}", " ")
-        .str.replace(r"^[\p{Z}\p{Cf}]+", "")  # they would hide what follows from the next line
+        .str.replace(r"^[\p{Z}\p{Cf}]+", "")  # they would hide what follows
         .str.replace(r"^([=+\-@＝＋－＠])", "'${1}")  # noqa: RUF001 - spreadsheets take the wide ones too
         .str.head(MAX_TEXT_CHARS)
     )
@@ -73,7 +73,7 @@ def _neutral(text: pl.Expr) -> pl.Expr:
 def _series(name: str, values: Sequence[object]) -> pl.Series:
     try:
         return pl.Series(name, values, dtype=RESULT_SCHEMA[name])
-    except UnicodeEncodeError:  # a lone surrogate out of a vendor's JSON
+    except UnicodeEncodeError:  # a lone surrogate in a vendor's JSON
         return pl.Series(name, [_encodable(value) for value in values], dtype=RESULT_SCHEMA[name])
 
 
@@ -82,18 +82,18 @@ def _encodable(value: object) -> object:
 
 
 class InputColumns:
-    """The input's own columns; those that an earlier run added are left out.
+    """The input's own columns, without those that an earlier run added.
 
-    header  names as in the input, then ours
-    schema  of the frames that go to the result files
+    header  names as in the input, then those of `RESULT_COLUMNS`
+    schema  of the frames in the result files
     """
 
     def __init__(self, snapshot: Snapshot, stored: Mapping[str, pl.DataType]) -> None:
-        """`stored` is the schema of the snapshot. Raises ReportError where it lacks a column."""
+        """`stored` is the schema of the snapshot. Raises ReportError if a column is missing."""
         names = [name for name in stored if name not in (ROW_COLUMN, LINE_COLUMN)]
         if len(names) != len(snapshot.columns):
             raise ReportError(
-                f"{snapshot.path}: the snapshot holds {len(names)} columns, "
+                f"{snapshot.path}: the snapshot has {len(names)} columns, "
                 f"the input had {len(snapshot.columns)}"
             )
         own = {
@@ -107,7 +107,7 @@ class InputColumns:
         self.header = (*own.values(), *RESULT_COLUMNS)
         self.schema = {self._renamed[name]: stored[name] for name in own} | dict(RESULT_SCHEMA)
 
-    def beside(self, frame: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
-        """Rows of the snapshot with their results, both in the same order."""
+    def join(self, frame: pl.DataFrame, results: pl.DataFrame) -> pl.DataFrame:
+        """Join rows of the snapshot with their results, both in the same order."""
         own = frame.select(pl.col(name).alias(title) for name, title in self._renamed.items())
         return own.hstack(results)

@@ -1,4 +1,4 @@
-"""What can go wrong with a report.
+"""Errors of the reporter.
 
 PipelineError
 └── ReportError                a report cannot be written or read
@@ -19,9 +19,9 @@ class ReportError(PipelineError):
 
 
 class ReconciliationError(ReportError):
-    """Rows in and results out do not agree, so that no report may be believed.
+    """Rows and results do not agree, so the report would be wrong.
 
-    rows  some of the rows that it is about, at most 20; empty where only counts differ
+    rows  at most 20 of the affected rows; empty if only counts differ
     """
 
     def __init__(self, what: str, rows: Sequence[int] = ()) -> None:

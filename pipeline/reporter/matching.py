@@ -1,4 +1,4 @@
-"""A run's rows and their results side by side, in one pass over both."""
+"""Joins the rows of a run with their results, in one pass over both."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from pipeline.store.parquet import read_frames
 LAST_ROW = 2**63 - 1
 UNSENT_CODE = "not_sent"
 _UNSENT_ERROR = "the run ended before this row was sent"
-FORGOTTEN_CODE = "interrupted"
-_FORGOTTEN_ERROR = "the process ended before the answer to this row was on record"
-_OPEN_ERROR = "it may have been applied, and the run stopped before that was settled"
+INTERRUPTED_CODE = "interrupted"
+_KILLED_ERROR = "the process ended before the reply to this row was recorded"
+_STOPPED_ERROR = "it may have been applied, and the run stopped before that was resolved"
 _NO_ROWS = pl.Series(dtype=pl.Int64)
 
 
-def matched(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Frames of the snapshot, each with the results of its rows, in the same order.
+def match_results(source: ReportSource) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield frames of the snapshot, each with the results of its rows in the same order.
 
-    A row without a result gets one: `unknown` where it may have been sent, else `not_attempted`.
-    Raises ReconciliationError.
+    A row without a result gets one: `unknown` if it may have been sent, else `not_attempted`.
+    Raises ReconciliationError if rows and results do not agree.
     """
     routes = [AccountRows(account, path) for account, path in source.routes.items()]
-    asked = 0
+    last_read = 0
     for frame in read_frames(source.snapshot.path):
         rows = frame[ROW_COLUMN].cast(pl.Int64)
-        check_rows(rows, after=asked)
+        check_rows(rows, after=last_read)
         last = int(rows[-1])
-        results = _results(source, asked + 1, last, most=len(rows))
+        results = _results(source, last_read + 1, last, most=len(rows))
         if not results["_row"].equals(rows):
             check_results(rows, results["_row"])
             results = _completed(source, rows, results, routes)
         yield frame, results
-        asked = last
-    check_results(_NO_ROWS, _results(source, asked + 1, LAST_ROW, most=0)["_row"])
+        last_read = last
+    check_results(_NO_ROWS, _results(source, last_read + 1, LAST_ROW, most=0)["_row"])
 
 
 def _results(source: ReportSource, first: int, last: int, most: int) -> pl.DataFrame:
-    # a few more than fit are enough to see that there are too many, and to name them
+    # a few more than expected: enough to detect surplus results and to name them
     return result_frame(islice(source.results(first, last), most + SHOWN_ROWS + 1), source.run)
 
 
@@ -72,8 +72,8 @@ def _unsent(source: ReportSource, row: int, operation: str, account: str) -> Row
             operation,
             account,
             Status.UNKNOWN,
-            error_code=FORGOTTEN_CODE,
-            error=f"{_OPEN_ERROR}: {why}" if why else _FORGOTTEN_ERROR,
+            error_code=INTERRUPTED_CODE,
+            error=f"{_STOPPED_ERROR}: {why}" if why else _KILLED_ERROR,
             hint=_hint(source, "resolves what can be resolved"),
         )
     return RowResult(
@@ -88,16 +88,16 @@ def _unsent(source: ReportSource, row: int, operation: str, account: str) -> Row
 
 
 def _hint(source: ReportSource, does: str) -> str:
-    """What to do about a row of a run that ended before it: one way for all of its rows."""
+    """What to do about a row that the run did not finish."""
     if source.facts.exit_code == NOTHING_SENT:
         return "nothing was sent: remove the cause, then run the file again"
-    if source.facts.is_simulated:  # the simulator that it went to is gone
+    if source.facts.is_simulated:  # its simulator ended with the run
         return "this was a rehearsal: run the file again"
     return f"once the cause is gone: `pipeline resume {source.run}` {does}"
 
 
 class AccountRows:
-    """The rows that were meant for one account. Read forward only, and only as far as asked."""
+    """The rows of one account's jobs file, read forward and only as far as needed."""
 
     def __init__(self, account: str, path: Path) -> None:
         self.account = account
@@ -106,9 +106,9 @@ class AccountRows:
         self._is_read = False
 
     def of(self, rows: pl.Series) -> pl.DataFrame:
-        """`row` and `operation` of those of `rows` that it has; each call asks for later ones.
+        """Return `row` and `operation` of those of `rows` that are in the file.
 
-        rows  rising, at least one
+        rows  at least one, ascending, and after those of the call before
         """
         found = [self._part(rows)]
         while not self._is_read and (self._held.is_empty() or self._held["row"][-1] < rows[-1]):

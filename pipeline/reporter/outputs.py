@@ -1,4 +1,4 @@
-"""Result files, written in batches: CSV in the input's manner, or Parquet with its types."""
+"""Writes result files in batches: CSV in the input's dialect, or Parquet with its types."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pipeline.model import Snapshot
 from pipeline.store.files import sync_file
 from pipeline.store.parquet import ROW_GROUP_ROWS, ParquetWriter, fitting_rows, read_frames
 
-_PART_BYTES = 4 << 20  # of long cells, held several times over while they become lines
+_PART_BYTES = 4 << 20  # long cells are in memory several times while they become lines
 
 
 class ResultFile(Protocol):
-    """A file that takes frames of one schema and is on disk once its block has been left."""
+    """A file for frames of one schema; leaving its block syncs it to disk."""
 
     rows: int
 
@@ -35,12 +35,12 @@ class ResultFile(Protocol):
     ) -> None: ...
 
     def write(self, frame: pl.DataFrame) -> None:
-        """Append `frame`. Raises OSError where the disk does not take it."""
+        """Append `frame`. Raises OSError if it cannot be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CsvLayout:
-    """How a CSV is written."""
+    """The dialect of a CSV file."""
 
     delimiter: str
     newline: str
@@ -48,7 +48,7 @@ class CsvLayout:
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> Self:
-        """As the input was; where it shows neither (one column, no rows), comma and line feed."""
+        """The dialect of the input; comma and line feed if unknown (one column, no rows)."""
         return cls(
             delimiter=snapshot.delimiter or ",",
             newline=snapshot.newline or "\n",
@@ -59,8 +59,8 @@ class CsvLayout:
 class CsvWriter:
     """Writes frames of text and numbers to a CSV file that only its owner can read.
 
-    A cell is quoted only where it must be, so that every CSV reader gives the same text back; an
-    empty text and a null both become an empty cell.
+    A cell is quoted only if a CSV reader needs it to return the same text. An empty text and a null
+    both become an empty cell.
     """
 
     def __init__(self, path: Path, header: Sequence[str], layout: CsvLayout) -> None:
@@ -71,7 +71,7 @@ class CsvWriter:
         self._file.write(csv_header(header, layout))
 
     def write(self, frame: pl.DataFrame) -> None:
-        """Append `frame`. Raises OSError where the disk does not take it."""
+        """Append `frame`. Raises OSError if it cannot be written."""
         size_bytes = max(1, int(frame.estimated_size()))
         part_rows = max(1, frame.height * _PART_BYTES // size_bytes)
         for part in frame.iter_slices(part_rows):
@@ -103,7 +103,7 @@ def csv_header(names: Sequence[str], layout: CsvLayout) -> bytes:
 
 
 def csv_lines(frame: pl.DataFrame, layout: CsvLayout) -> memoryview:
-    """The rows of `frame` as a CSV file holds them."""
+    """The rows of `frame` as lines of a CSV file."""
     text = io.BytesIO()
     frame.with_columns(_emptied(frame.schema)).write_csv(
         text,
@@ -119,7 +119,7 @@ def csv_lines(frame: pl.DataFrame, layout: CsvLayout) -> memoryview:
 def open_output(
     snapshot: Snapshot, path: Path, header: Sequence[str], schema: Mapping[str, pl.DataType]
 ) -> ResultFile:
-    """A writer of the input's kind; `header` names the columns of `schema` as people see them."""
+    """Open a writer of the input's kind; `header` names the columns of `schema` in a CSV file."""
     if snapshot.kind == "csv":
         return CsvWriter(path, header, CsvLayout.of(snapshot))
     return ParquetWriter(path, schema, row_group_rows=_row_group_rows(snapshot.path))
@@ -131,6 +131,6 @@ def _row_group_rows(snapshot: Path) -> int:
 
 
 def _emptied(schema: pl.Schema) -> list[pl.Expr]:
-    # polars writes an empty text as "", a null as nothing; the input had nothing there
+    # polars writes an empty text as "", a null as nothing; an empty cell of the input has no quotes
     texts = [pl.col(name) for name, dtype in schema.items() if dtype == pl.String]
     return [pl.when(text != "").then(text) for text in texts]

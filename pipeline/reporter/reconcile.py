@@ -1,4 +1,4 @@
-"""Whether rows and results agree. Pure: each check raises ReconciliationError or does nothing."""
+"""Checks that rows and results agree. Pure: each check raises ReconciliationError if not."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from pipeline.reporter.errors import ReconciliationError
 
 
 def check_rows(rows: pl.Series, after: int) -> None:
-    """Row numbers rise from one to the next, all of them above `after`.
+    """Check that row numbers ascend, without repeats, and are above `after`.
 
     >>> check_rows(pl.Series([3, 4, 9]), after=2)
     >>> check_rows(pl.Series([3, 4, 4]), after=2)
     Traceback (most recent call last):
-    pipeline.reporter.errors.ReconciliationError: The snapshot holds rows twice or out of order...
+    pipeline.reporter.errors.ReconciliationError: The snapshot has rows twice or out of order...
     """
     wrong = rows.filter(rows <= rows.shift(1).fill_null(after))
     if len(wrong):
-        raise ReconciliationError("The snapshot holds rows twice or out of order", wrong.to_list())
+        raise ReconciliationError("The snapshot has rows twice or out of order", wrong.to_list())
 
 
 def check_results(rows: pl.Series, results: pl.Series) -> None:
-    """Every result is for one of `rows`, and the only one for it; both are row numbers.
+    """Check that each of `rows` has at most one result, and no other row has one.
+
+    Both series hold row numbers.
 
     >>> check_results(pl.Series([1, 2, 3]), pl.Series([1, 3]))
     >>> check_results(pl.Series([1, 2]), pl.Series([2, 2]))
@@ -40,17 +42,18 @@ def check_results(rows: pl.Series, results: pl.Series) -> None:
 
 
 def check_totals(*, selected: int, stored: int, with_result: int, written: int) -> None:
-    """The reader's count, the snapshot's footer, the results and the files agree."""
+    """Check that the reader's count, the snapshot's footer, results and files agree."""
     if not selected == stored == with_result == written:
         raise ReconciliationError(
-            f"The reader counted {selected} rows, the snapshot holds {stored}, "
+            f"The reader counted {selected} rows, the snapshot has {stored}, "
             f"{with_result} have a result, {written} were written"
         )
 
 
 def check_recorded(recorded: Mapping[Status, int], found: Mapping[Status, int]) -> None:
-    """As many results of each status as were recorded; rows that nobody recorded are added in
-    `found` as not attempted.
+    """Check that each status has as many results as were recorded.
+
+    `found` may have more that are not attempted: rows without a recorded result.
     """
     for status in Status:
         expected, count = recorded.get(status, 0), found.get(status, 0)

@@ -1,6 +1,6 @@
-"""A run's snapshot and results become two result files, a page and a summary.
+"""Writes the report of a run: two result files, a page and a summary.
 
-Each row of the snapshot stands in exactly one of the two files, or there is no summary.
+Each row of the snapshot is in exactly one of the two files, or there is no summary.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pipeline.model import SUCCESS, DamagedError, Status
 from pipeline.reporter.aggregate import Aggregate
 from pipeline.reporter.columns import InputColumns
 from pipeline.reporter.errors import ReportError
-from pipeline.reporter.matching import matched
+from pipeline.reporter.matching import match_results
 from pipeline.reporter.outputs import open_output
-from pipeline.reporter.publish import file_sha256, point_latest, private_folder, withdraw
+from pipeline.reporter.publish import file_sha256, point_latest, private_folder, remove
 from pipeline.reporter.reconcile import check_recorded, check_totals
 from pipeline.reporter.source import ReportSource
 from pipeline.reporter.summarise import summarise
@@ -29,7 +29,7 @@ from pipeline.store.parquet import row_count
 
 
 class Pages(Protocol):
-    """Whatever shows a report to people; it stands beside the result files."""
+    """Writes the pages that show reports to people."""
 
     def publish_page(
         self,
@@ -39,14 +39,14 @@ class Pages(Protocol):
         tally: Tally,
         aggregate: Aggregate,
     ) -> Summary:
-        """Write the page of a run into `folder`; return the summary that vouches for it.
+        """Write the page of a run into `folder`; return the summary with its checksum.
 
         Raises OSError.
         """
         ...
 
     def publish_index(self, reports: Path, run: str) -> None:
-        """Rewrite the list of runs in `reports`, on behalf of `run`. Never fails."""
+        """Rewrite the list of runs in `reports`; `run` names the temporary file. Never raises."""
         ...
 
 
@@ -54,11 +54,10 @@ _SUCCESSES = [status.value for status in Status if status in SUCCESS]
 
 
 def write_report(source: ReportSource, folder: Path, pages: Pages) -> Summary:
-    """Write the report of a run into `folder`, `summary.json` last, and let `latest` name it.
+    """Write the report of a run into `folder`, `summary.json` last, and point `latest` to it.
 
-    A report that stands there already is replaced. Raises ReconciliationError where rows and
-    results do not agree, ReportError where a file cannot be read or written; no summary is left
-    then.
+    An existing report is replaced. Raises ReconciliationError if rows and results do not agree,
+    ReportError if a file cannot be read or written; no summary is left then.
     """
     try:
         return _write_report(source, folder, pages)
@@ -75,7 +74,7 @@ def _not_written(folder: Path, why: str) -> ReportError:
 def _write_report(source: ReportSource, folder: Path, pages: Pages) -> Summary:
     private_folder(folder)
     for name in (SUMMARY_NAME, PAGE_NAME):
-        withdraw(folder / name)
+        remove(folder / name)
     names = [folder / f"{stem}.{source.snapshot.kind}" for stem in ("success", "errors")]
     parts = [aside(name) for name in names]
     with removed_on_error(*parts):
@@ -96,7 +95,7 @@ def _write_report(source: ReportSource, folder: Path, pages: Pages) -> Summary:
 
 
 def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, Aggregate, list[int]]:
-    """Write the two files under the names in `parts`; what they add up to, and rows in each."""
+    """Write the two files to `parts`; return their totals, figures and numbers of rows."""
     columns = InputColumns(source.snapshot, _stored_schema(source.snapshot.path))
     tally, aggregate = Tally(), Aggregate(source.snapshot)
     with ExitStack() as stack:
@@ -104,9 +103,9 @@ def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, Ag
             stack.enter_context(open_output(source.snapshot, part, columns.header, columns.schema))
             for part in parts
         )
-        for frame, results in matched(source):
+        for frame, results in match_results(source):
             tally.add(results)
-            rows = columns.beside(frame, results)
+            rows = columns.join(frame, results)
             is_success = rows["_status"].is_in(_SUCCESSES)
             if is_success.all():
                 success.write(rows)
@@ -120,7 +119,7 @@ def _write_parts(source: ReportSource, parts: Sequence[Path]) -> tuple[Tally, Ag
 
 
 def _stored_schema(path: Path) -> pl.Schema:
-    with path.open("rb") as file:  # by its name polars would read `[` and `*` as a pattern
+    with path.open("rb") as file:  # polars reads `[` and `*` in a name as a pattern
         return pl.Schema(pl.read_parquet_schema(file))
 
 

@@ -1,4 +1,4 @@
-"""All that a report is made from, as plain values."""
+"""The values that a report is made from."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Exchanges = Callable[[], Iterable[Exchange]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSource:
-    """A run's snapshot, its results and what else is known about it.
+    """A run's snapshot, results and facts.
 
-    results   (first, last) -> the results with first <= row <= last, in row order; asked for
-              ranges that follow each other from 1 to `LAST_ROW`. A row without a result is absent
-    routes    account -> its Parquet file of jobs, with `row` and `operation`, in row order; they
-              name what a row without a result was meant for
-    stopped   account -> why it took no more rows
-    claimed   rows that may have been sent and have no result: they are `unknown`
-    recorded  results per status, as counted when they were recorded; None where nobody counted
-    samples   how fast it went, in the order in which that was noted
-    exchanges what rows that did not succeed met, as far as it is kept
+    results    (first, last) -> the results with first <= row <= last, in row order; called with
+               consecutive ranges from 1 to `LAST_ROW`. A row without a result is absent
+    routes     account -> its Parquet file of jobs, with `row` and `operation`, in row order; they
+               give the account and operation of a row without a result
+    stopped    account -> why it stopped
+    claimed    rows that may have been sent and have no result: they are `unknown`
+    recorded   results per status, counted when they were recorded; None if they were not counted
+    samples    samples of the throughput, in the order of their times
+    exchanges  requests and replies of rows that did not succeed, as far as they are stored
     """
 
     snapshot: Snapshot

@@ -1,4 +1,4 @@
-"""The summary of a run from what is known about it and what its results add up to. Pure."""
+"""Makes the summary of a run from its facts and the totals of its results. Pure."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from pipeline.reporter.summary import (
 from pipeline.reporter.tally import Tally
 
 SHORTEST_S = 2.0
-"""Who sent for less than this has used no share of its quota that means anything: what a window
-lets through at once is most of it."""
+"""An account that sent for less time has no meaningful share of its quota: most of it was the
+initial burst of a window."""
 
 UNSENT = (Status.UNCHANGED, Status.SUPERSEDED, Status.INVALID, Status.NOT_ATTEMPTED)
 
 
 def summarise(source: ReportSource, tally: Tally, outputs: dict[str, OutputSummary]) -> Summary:
-    """The whole summary; `outputs` are the files that it will vouch for."""
+    """Make the whole summary; `outputs` are the files whose checksums it holds."""
     facts, counts = source.facts, tally.counts()
     legs = _legs(facts)
     seconds = sum(leg.seconds for leg in legs) or _seconds(facts.started, facts.ended)
@@ -72,7 +72,7 @@ def _seconds(started: datetime, ended: datetime) -> float:
 
 
 def _legs(facts: RunFacts) -> tuple[LegSummary, ...]:
-    """Accounts together; the report belongs to the last process, if that one sent rows."""
+    """One leg per process, all accounts together, in order."""
     numbers = sorted({leg.number for leg in facts.legs})
     return tuple(_leg([leg for leg in facts.legs if leg.number == each]) for each in numbers)
 
@@ -100,7 +100,7 @@ def _operations(tally: Tally) -> dict[str, Counts]:
 
 
 def _rows_sent(counts: Mapping[Status, int]) -> int:
-    """Rows for which a request left."""
+    """Number of rows for which a request was sent."""
     return sum(counts.values()) - sum(counts.get(status, 0) for status in UNSENT)
 
 
@@ -127,7 +127,7 @@ def _account_summaries(source: ReportSource, tally: Tally) -> dict[str, AccountS
 
 
 def _legs_with(source: ReportSource, account: str) -> int:
-    """How many processes sent requests of an account."""
+    """Number of processes that sent requests for an account."""
     return sum(leg.requests > 0 for leg in source.facts.legs if leg.account == account)
 
 
@@ -136,7 +136,7 @@ def _account_summary(
 ) -> AccountSummary:
     counts = tally.counts(account.name)
     allowed = account.quota_per_s * account.sending_s if account.sending_s >= SHORTEST_S else 0.0
-    between = account.requests - max(1, legs)  # of each leg what left after the first
+    between = account.requests - max(1, legs)  # without the first request of each leg
     return AccountSummary(
         vendor=account.vendor,
         host=account.host,

@@ -1,4 +1,4 @@
-"""`summary.json`: what a run did, as values. It vouches for the result files beside it."""
+"""`summary.json`: the figures of a run, and the checksums of the files beside it."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ Counts = dict[Status, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountFacts:
-    """What the run knows about one account, without secrets.
+    """Facts about one account of a run, without secrets.
 
-    scope            project, container or the like; empty where the vendor has none
-    quota            as configured, for example "20/s, 1000/min"; `quota_assumed` where it was not
-    quota_per_s      the mean rate which that allows; 0 where it is learned
-    rate_per_s       in force at the end; 0 where nothing bounded it
-    slowed_to        the slowest quota that another terminal asked for; empty where none did
-    requests         that left, retries included; `retries` of them were not the first of their row
-    sending_s        seconds from the first request to the last answer
+    scope          project, container or the like; empty if the vendor has none
+    quota          as configured, for example "20/s, 1000/min", or a default: `quota_assumed`
+    quota_per_s    mean rate that it allows; 0 if it is learned
+    rate_per_s     rate in force at the end; 0 if nothing limited it
+    slowed_to      lowest quota set from another terminal during the run; empty if none was set
+    requests       requests sent; `retries` of them were not the first of their row
+    sending_s      seconds from the first request to the last reply
     """
 
     name: str
@@ -55,17 +55,17 @@ class AccountFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What a report says about a run beside its rows.
+    """Facts about a run, besides its rows.
 
-    started, ended  with their offset; of a resumed run `started` is when its first process began
-    legs            what each process did for each account
-    stopped_by      why the whole run ended early ("interrupted by SIGTERM"); empty where it did not
+    started, ended  with time zone; `started` of a resumed run is the start of its first process
+    legs            each process and account
+    stopped_by      why the whole run ended early ("interrupted by SIGTERM"); empty if it did not
     cleared         operation -> fields that were left out and hence cleared
-    kept            operations whose rows were laid over what the vendor holds
+    kept            operations whose rows were merged with the state at the vendor
     settings        JSON values, without secrets
-    tolerance       share of rows, 0 to 1, that may fail without an exit code of 1
-    exit_code       None where it follows from the rows: 0 or 1
-    unusual         that far more rows failed than in earlier runs; empty where that is not so
+    tolerance       share of rows, 0 to 1, that may fail without exit code 1
+    exit_code       None if it follows from the rows: 0 or 1
+    unusual         a warning if far more rows failed than in earlier runs, else empty
     """
 
     started: datetime
@@ -90,7 +90,7 @@ class _Stored(BaseModel):
 
 
 class InputSummary(_Stored):
-    """The input as it stood on disk. `selected` of its `rows` were asked for."""
+    """The input file. `selected` of its `rows` belong to the run."""
 
     file: str
     kind: Literal["csv", "parquet"]
@@ -102,7 +102,7 @@ class InputSummary(_Stored):
 
 
 class OutputSummary(_Stored):
-    """A result file, by its name in the report's folder."""
+    """A result file; `name` is relative to the report's folder."""
 
     name: str
     rows: int
@@ -119,12 +119,12 @@ class PageSummary(_Stored):
 
 
 class LegSummary(_Stored):
-    """What one process did: a run that was resumed has several.
+    """The part of one process: a resumed run has several.
 
-    started, ended  UTC, ISO 8601; of a process that was killed `ended` is its last sign of life
-    seconds         between the two
-    requests        that left, `retries` of them not the first of their row
-    was_killed      whether it ended without saying so; what it did after `ended` is not counted
+    started, ended  UTC, ISO 8601; `ended` of a killed process is its last recorded time
+    seconds         from `started` to `ended`
+    requests        requests sent, `retries` of them not the first of their row
+    was_killed      True if its end is not recorded; requests after `ended` are not counted
     """
 
     started: str
@@ -136,10 +136,10 @@ class LegSummary(_Stored):
 
 
 class ErrorSummary(_Stored):
-    """One kind of error: rows of one status and code whose words differ in names and numbers only.
+    """A kind of error: rows of one status and code; messages differ in names and numbers.
 
     message, hint  of the first such row
-    rows           the first few
+    rows           numbers of the first few rows
     """
 
     status: Status
@@ -153,11 +153,11 @@ class ErrorSummary(_Stored):
 class AccountSummary(_Stored):
     """One account in this run.
 
-    quota       "auto" where it was learned
-    quota_used  share of the allowance while it sent, 1 is all of it; None where unknown
-    rate_per_s  in force at the end; None where nothing bounded it or nothing was sent
-    slowed_to   the slowest quota that another terminal asked for; None where none did
-    stopped     why it took no more rows; None where it did not stop
+    quota       "auto" if it was learned
+    quota_used  share of the quota while it sent, 0 to 1; None if unknown
+    rate_per_s  rate in force at the end; None if nothing limited it or nothing was sent
+    slowed_to   lowest quota set from another terminal during the run; None if none was set
+    stopped     why it stopped; None if it did not
     """
 
     vendor: str
@@ -175,14 +175,14 @@ class AccountSummary(_Stored):
     rate_per_s: float | None = None
     slowed_to: str | None = None
 
-    def about_quota(self) -> Iterator[str]:
-        """What is worth knowing of the pace that was kept."""
+    def quota_notes(self) -> Iterator[str]:
+        """Yield notes about the quota: assumed, learned or changed during the run."""
         if self.quota_assumed:
             yield f"{self.quota} is assumed; set `quota` to what your contract states"
         if self.quota == _LEARNED and self.rate_per_s is not None:
             yield f"learned from the replies; {self.rate_per_s:,.1f} requests/s at the end"
         if self.slowed_to is not None:
-            yield f"slowed down to {self.slowed_to}, as was asked for while it went"
+            yield f"slowed down to {self.slowed_to} by `pipeline runs --quota`"
 
 
 class Summary(_Stored):
@@ -190,18 +190,19 @@ class Summary(_Stored):
 
     why               one sentence
     statuses          every status, zeros included; their sum is `rows`
-    without_account   the part of them that belongs to no account
-    operations        the same per operation; "" for rows that named none
+    without_account   statuses of the rows that have no account
+    operations        statuses per operation; "" for rows that name none
     started, ended    UTC, ISO 8601
-    seconds           in which a process worked on it: the legs together
-    rows_per_s        rows for which a request left, per second of those
-    legs              what each process did, in order; one unless the run was resumed
+    seconds           sum over the legs
+    rows_per_s        rows for which a request was sent, per second of `seconds`
+    legs              each process, in order; one unless the run was resumed
     errors            most frequent kinds first; rows of other kinds are only counted in
                       `errors_not_listed`
     outputs           `success` and `errors`
-    unusual           that far more rows failed than in earlier runs; a warning says it too
-    page              None in a report that has none
-    made_of           what its rows came from
+    unusual           a warning if far more rows failed than in earlier runs, else empty; it is
+                      among `warnings` too
+    page              None if the report has none
+    made_of           the source of its rows
     """
 
     format: Literal[1] = 1
@@ -236,16 +237,18 @@ class Summary(_Stored):
     versions: dict[str, str]
 
     def text(self) -> str:
-        """The summary as it stands in its file."""
+        """The content of `summary.json`."""
         return self.model_dump_json(indent=2) + "\n"
 
     def one_line(self) -> str:
-        """The summary as one line of JSON, for a program that reads it."""
+        """The summary as one line of JSON, for programs."""
         return json.dumps(self.model_dump(mode="json"), separators=(",", ":"))
 
 
 def exit_code(counts: Mapping[Status, int], tolerance: float = 0.0) -> int:
-    """0 where all rows succeeded, or at most that share did not and none of them is unknown.
+    """Return 0 if all rows succeeded, or if at most `tolerance` of them failed and none is unknown.
+
+    tolerance  share of all rows, 0 to 1
 
     >>> exit_code({Status.UPDATED: 99, Status.REJECTED: 1}, tolerance=0.01)
     0
@@ -260,11 +263,11 @@ def exit_code(counts: Mapping[Status, int], tolerance: float = 0.0) -> int:
 
 
 def read_summary(path: Path) -> Summary:
-    """The summary of a report, from its file. Raises ReportError where it is none."""
+    """Read the summary of a report. Raises ReportError if the file is none."""
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise ReportError(f"{path}: no summary can be read: {error.strerror}") from error
+        raise ReportError(f"{path}: the summary cannot be read: {error.strerror}") from error
     try:
         return Summary.model_validate_json(text)
     except ValidationError as error:

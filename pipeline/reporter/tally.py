@@ -1,4 +1,4 @@
-"""What the results of a run add up to, batch by batch and in bounded memory. Pure."""
+"""Counts the results of a run, batch by batch and in bounded memory. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pipeline.reporter.summary import Counts, ErrorSummary
 MAX_KINDS = 1_000
 SHOWN_ROWS = 5
 _KIND_CHARS = 200
-# what differs between two messages of one kind: quoted values, and words with a digit in them
+# the parts in which messages of one kind may differ: quoted values and words with a digit
 _PARTICULAR = r"'[^']*'|\"[^\"]*\"|[\w.:/-]*\d[\w.:/-]*"
 
 
 class ErrorKind(NamedTuple):
-    """What two errors have in common that are told as one."""
+    """A kind of error: status, code and the message without names and numbers."""
 
     status: str
     code: str
@@ -37,8 +37,8 @@ class _KindCount:
 class Tally:
     """Counts per status and account, and kinds of errors.
 
-    The counts are exact. So are those of the first `MAX_KINDS` kinds of errors; rows of a kind that
-    shows up later are counted as not listed only.
+    Counts per status are exact, as are those of the first `MAX_KINDS` kinds. Rows of later kinds
+    are only counted as not listed.
     """
 
     def __init__(self) -> None:
@@ -47,19 +47,19 @@ class Tally:
 
     @property
     def rows(self) -> int:
-        """Results seen so far."""
+        """Number of results so far."""
         return self.by_operation.total()
 
     def add(self, results: pl.DataFrame) -> None:
-        """Count a frame of `RESULT_SCHEMA`, later rows than all before it."""
+        """Count a frame of `RESULT_SCHEMA`."""
         groups = results.group_by("_account", "_operation", "_status").len()
         for account, operation, status, count in groups.iter_rows():
             self.by_operation[account or "", operation or "", Status(status)] += count
 
     def add_errors(self, errors: pl.DataFrame) -> list[int]:
-        """Sort the rows of a frame of `RESULT_SCHEMA` that did not succeed into kinds.
+        """Count failed rows by kind; return the numbers of those that are examples of it.
 
-        Gives back those of them that stand for their kind.
+        errors  a frame of `RESULT_SCHEMA`, with rows after all earlier ones
         """
         shown: list[int] = []
         for status, code, words, message, hint, count, rows in _kinds(errors).iter_rows():
@@ -69,7 +69,10 @@ class Tally:
         return shown
 
     def counts(self, account: str | None = None) -> Counts:
-        """Rows per status, zeros included; of one account, or of all."""
+        """Rows per status, zeros included.
+
+        account  "" counts rows without an account, None all rows
+        """
         counts: Counts = dict.fromkeys(Status, 0)
         for (name, _, status), count in self.by_operation.items():
             if account is None or name == account:
@@ -77,7 +80,7 @@ class Tally:
         return counts
 
     def outcomes(self) -> dict[tuple[str, str], Counts]:
-        """(account, operation) -> rows per status, in alphabetical order; either may be empty."""
+        """(account, operation) -> rows per status, in alphabetical order; both may be empty."""
         found: dict[tuple[str, str], Counts] = {}
         for (account, operation, status), count in sorted(self.by_operation.items()):
             empty: Counts = dict.fromkeys(Status, 0)
@@ -85,11 +88,11 @@ class Tally:
         return found
 
     def accounts(self) -> tuple[str, ...]:
-        """Accounts that have a row, in alphabetical order; rows without one are left out."""
+        """Accounts that have a row, in alphabetical order."""
         return tuple(sorted({name for name, _, _ in self.by_operation if name}))
 
     def errors(self, most: int = 10) -> tuple[ErrorSummary, ...]:
-        """The most frequent kinds, of equal ones the one that showed up first."""
+        """The most frequent kinds; the earlier one first if equally frequent."""
         ranked = sorted(self._kinds.items(), key=lambda item: (-item[1].count, item[1].rows[0]))
         return tuple(
             ErrorSummary(
@@ -104,7 +107,7 @@ class Tally:
         )
 
     def errors_not_listed(self, most: int = 10) -> int:
-        """Rows that did not succeed and that `errors(most)` does not speak of."""
+        """Number of failed rows that `errors(most)` does not include."""
         wrong = sum(n for (*_, status), n in self.by_operation.items() if status not in SUCCESS)
         return wrong - sum(error.count for error in self.errors(most))
 

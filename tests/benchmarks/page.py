@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.reporter.aggregate import Aggregate  # noqa: E402
-from pipeline.reporter.matching import matched  # noqa: E402
+from pipeline.reporter.matching import match_results  # noqa: E402
 from pipeline.reporter.reporter import write_report  # noqa: E402
 from pipeline.reporter.summarise import summarise  # noqa: E402
 from pipeline.reporter.summary import OutputSummary  # noqa: E402
@@ -41,7 +41,7 @@ def main() -> None:
         folder = Path(name)
         source = source_of(folder / "own", rows, seconds=10_800)
         tally, aggregate, in_pass_s = Tally(), Aggregate(source.snapshot), 0.0
-        for frame, results in matched(source):
+        for frame, results in match_results(source):
             tally.add(results)
             started_s = time.perf_counter()
             wrong = results.filter(

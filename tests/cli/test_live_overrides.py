@@ -76,7 +76,7 @@ def test_a_run_is_slowed_down_and_let_go_again(shop, vendor):
         end = ended(process)
     assert "shop: at most 4/s from now on, as set by `pipeline runs --quota`" in end.words
     assert "shop: 100/s again, as configured" in end.words
-    assert "slowed down to 4/s, as was asked for while it went" in end.words
+    assert "slowed down to 4/s by `pipeline runs --quota`" in end.words
     (told,) = (json.loads(path.read_text()) for path in shop.glob("reports/2*/summary.json"))
     assert told["accounts"]["shop"]["slowed_to"] == "4/s"
     assert asked(shop, run, "shop", "4/s").code == 2  # no process works on it

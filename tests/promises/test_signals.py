@@ -106,7 +106,7 @@ def test_a_second_signal_ends_at_once_and_what_was_in_flight_is_in_doubt(tmp_pat
         assert "unknown" in status.values()
         assert set(status.values()) == {"updated", "unknown", "not_attempted"}
         assert_is_the_truth(status, vendor)
-        why = "it may have been applied, and the run stopped before that was settled"
+        why = "it may have been applied, and the run stopped before that was resolved"
         assert errors_of(tmp_path, "unknown") == {f"{why}: interrupted by SIGINT"}
         assert "unfinished" in typed(tmp_path, "runs").out
 

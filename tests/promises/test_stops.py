@@ -87,7 +87,7 @@ async def test_a_stop_while_a_row_waits_to_be_read_back_is_no_end(tmp_path: Path
         )
         assert statuses(before, config) == {1: "updated", 2: "unknown", 3: "not_attempted"}
         told = cells(before, config, "_error")[2]
-        assert "the run stopped before that was settled: interrupted by SIGTERM" in told
+        assert "the run stopped before that was resolved: interrupted by SIGTERM" in told
         assert "pipeline resume" in cells(before, config, "_hint")[2]
         assert (before.exit_code, state_of(config, before.run)) == (143, "sending")
         with RunLedger(config.ledger_folder / "runs" / before.run / LEDGER) as ledger:

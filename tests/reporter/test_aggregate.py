@@ -1,6 +1,6 @@
 from pipeline.model import RowResult, Status
 from pipeline.reporter.aggregate import MOST_ROWS, Aggregate
-from pipeline.reporter.matching import matched
+from pipeline.reporter.matching import match_results
 from tests.reporter.runs import snapshot, source, text_frame
 
 CELLS = {"sku": [f"s{row}" for row in range(1, 101)], "name": ["x" * 500] * 100}
@@ -10,7 +10,7 @@ def aggregate_of(tmp_path, results, shown=(), cells=CELLS, size=7):
     """Rows pass by a few at a time, as they do in a large file."""
     taken = snapshot(tmp_path, text_frame(cells))
     aggregate = Aggregate(taken)
-    for frame, results_of in matched(source(taken, results)):
+    for frame, results_of in match_results(source(taken, results)):
         for start in range(0, frame.height, size):
             part = results_of.slice(start, size)
             here = [row for row in shown if row in set(part["_row"])]

@@ -79,7 +79,7 @@ def test_columns_of_an_earlier_run_are_dropped_by_their_exact_names(tmp_path: Pa
     frame = text_frame({name: ["x"] for name in header})
     columns = InputColumns(snapshot(tmp_path, frame), frame.schema)
     assert columns.header == ("sku", "_Status", "_custom", *RESULT_COLUMNS)
-    rows = columns.beside(frame, result_frame([updated(1)], "new"))
+    rows = columns.join(frame, result_frame([updated(1)], "new"))
     assert rows.columns[:4] == ["sku", "_Status", "_custom", "_run"]
     assert rows["_run"].item() == "new"
 
@@ -92,7 +92,7 @@ def test_columns_without_a_name_keep_their_place(tmp_path: Path) -> None:
 
 def test_a_snapshot_that_lacks_a_column_is_refused(tmp_path: Path) -> None:
     frame = text_frame({"sku": ["x"]})
-    with pytest.raises(ReportError, match="holds 1 columns, the input had 2"):
+    with pytest.raises(ReportError, match="has 1 columns, the input had 2"):
         InputColumns(snapshot(tmp_path, frame, columns=("sku", "name")), frame.schema)
 
 
@@ -100,5 +100,5 @@ def test_a_parquet_file_keeps_its_header(tmp_path: Path) -> None:
     frame = pl.DataFrame({"sku": [1]})
     taken = snapshot(tmp_path, frame, columns=(" sku",), kind="parquet")
     columns = InputColumns(taken, frame.schema)
-    assert columns.beside(frame, result_frame([updated(1)], "r")).columns[0] == " sku"
+    assert columns.join(frame, result_frame([updated(1)], "r")).columns[0] == " sku"
     assert columns.schema[" sku"] == pl.Int64

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from pipeline.model import RowResult, Status
 from pipeline.reporter import ReconciliationError
-from pipeline.reporter.matching import UNSENT_CODE, AccountRows, matched
+from pipeline.reporter.matching import UNSENT_CODE, AccountRows, match_results
 from pipeline.reporter.reconcile import check_recorded, check_results, check_totals
 from tests.reporter.runs import FACTS, jobs, snapshot, source, text_frame, updated
 
 
 def results_of(given_source: object) -> pl.DataFrame:
-    return pl.concat([results for _, results in matched(given_source)])  # type: ignore[arg-type]
+    return pl.concat([results for _, results in match_results(given_source)])  # type: ignore[arg-type]
 
 
 def skus(count: int) -> pl.DataFrame:
@@ -27,7 +27,7 @@ def skus(count: int) -> pl.DataFrame:
 def test_each_row_stands_beside_its_result(tmp_path: Path) -> None:
     taken = snapshot(tmp_path, skus(40_000))
     rows = 0
-    for frame, results in matched(source(taken, map(updated, range(1, 40_001)))):
+    for frame, results in match_results(source(taken, map(updated, range(1, 40_001)))):
         assert frame["__row"].to_list() == results["_row"].to_list()
         rows += len(frame)
     assert rows == 40_000

@@ -72,5 +72,5 @@ def test_what_is_no_summary_is_told(tmp_path: Path, content: bytes, message: str
 
 
 def test_a_missing_summary_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="no summary can be read: No such file"):
+    with pytest.raises(ReportError, match="the summary cannot be read: No such file"):
         read_summary(tmp_path / "summary.json")

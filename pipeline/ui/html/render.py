@@ -131,7 +131,7 @@ def _notes(summary: Summary) -> list[str]:
         f"{name}: {words}"
         for name, account in summary.accounts.items()
         if account.requests
-        for words in account.about_quota()
+        for words in account.quota_notes()
     ]
     return [*summary.warnings, *quotas]
 

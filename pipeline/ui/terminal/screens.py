@@ -183,7 +183,7 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
     for name, account in summary.accounts.items():
         if account.stopped is not None:
             yield "stopped", f"{name}: {account.stopped}"
-        for words in account.about_quota() if account.requests else ():
+        for words in account.quota_notes() if account.requests else ():
             yield "quota", f"{name}: {words}"
 
 

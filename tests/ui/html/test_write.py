@@ -45,7 +45,7 @@ def test_a_page_tells_of_a_pace_that_was_learned_or_slowed(tmp_path):
     write_report(source(taken, [updated(1)], facts=facts), tmp_path / "reports" / "r")
     page = (tmp_path / "reports" / "r" / "report.html").read_text(encoding="utf-8")
     assert "shop: learned from the replies; 41.5 requests/s at the end" in page
-    assert "shop: slowed down to 5/s, as was asked for while it went" in page
+    assert "shop: slowed down to 5/s by `pipeline runs --quota`" in page
 
 
 def test_a_page_stays_small_where_everything_is_different_and_long(tmp_path):

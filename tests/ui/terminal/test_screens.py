@@ -224,7 +224,7 @@ def test_what_an_account_takes(target: SendTarget, line: str) -> None:
         ({"quota": "auto", "quota_assumed": False, "rate_per_s": 41.96},
          "quota    shop: learned from the replies; 42.0 requests/s at the end"),
         ({"quota_assumed": False, "slowed_to": "5/s"},
-         "quota    shop: slowed down to 5/s, as was asked for while it went"),
+         "quota    shop: slowed down to 5/s by `pipeline runs --quota`"),
     ],
 )  # fmt: skip
 def test_what_became_of_a_quota(more: dict[str, object], line: str) -> None:
