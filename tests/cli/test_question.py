@@ -58,7 +58,7 @@ def test_a_yes_sends(shop, vendor):
     code, shown = at_a_terminal(shop, b"y\n", "run")
     assert code == 0
     assert "1 row of xsolla.coupon" in shown
-    assert "was updated" in shown
+    assert "1 of 1 row updated" in shown
     assert vendor.stats()["requests"] == 1
 
 

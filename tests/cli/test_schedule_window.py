@@ -129,7 +129,7 @@ def test_a_run_that_is_called_off_sends_nothing_and_leaves_nothing(slow_shop, ve
     assert "interrupted before its start" in (slow_shop / "words").read_text()
     assert [entry["id"] for entry in vendor.get("log")] == ["c99"]
     assert len(list((slow_shop / ".pipeline/runs").iterdir())) == 1
-    assert "No run is unfinished" in typed(slow_shop, "resume").err
+    assert "No unfinished run" in typed(slow_shop, "resume").err
 
 
 @pytest.mark.quiet("a request must leave within 0.3 s of its time")

@@ -63,5 +63,5 @@ def test_a_fault_that_is_planted_is_found(feed, words):
 )
 def test_what_was_found_in_configurations_stays_mended(tmp_path, text):
     (tmp_path / "pipeline.toml").write_text(text)
-    with pytest.raises(ConfigError, match=r"pipeline\.toml: holds a number that is too long"):
+    with pytest.raises(ConfigError, match=r"pipeline\.toml: contains a number that is too long"):
         load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)

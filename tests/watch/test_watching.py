@@ -113,7 +113,7 @@ def test_a_second_watcher_waits_and_takes_over(shop, watching):
     until(lambda: lying(shop, ".done") == ["a.csv", "b.csv"])
     told = stopped(second)
     assert told.code == 143
-    assert f"is watched by process {first.pid}" in told.err or "b.csv: taken" in told.err
+    assert f"is watched by process {first.pid}" in told.err or "b.csv: claimed" in told.err
 
 
 def test_what_is_under_way_at_a_signal_is_resumed_by_the_next(shop, vendor, watching):
@@ -179,7 +179,7 @@ def test_a_part_of_a_file_is_not_sent_from_where_files_are_moved_to(shop, option
     file = drop(shop, "a.csv")
     done = typed(shop, "run", "--yes", *options)
     assert done.code == 2
-    assert "name the file" in done.words
+    assert "need a file name" in done.words
     assert file.exists()
 
 
@@ -191,7 +191,7 @@ def test_a_run_that_somebody_resumes_by_hand_is_left_to_them(shop, watching):
     process.kill()
     process.communicate()
     by_hand = start(shop, "resume", "--yes")
-    until(lambda: "under way" in typed(shop, "runs").out)
+    until(lambda: "running (process " in typed(shop, "runs").out)
     typed(shop, "run", "--yes")
     assert lying(shop, ".failed") == []
     assert lying(shop, ".processing") == ["a.csv"]
