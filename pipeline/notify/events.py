@@ -1,6 +1,7 @@
 """Events for logs and webhooks. Values: no cell of a row, no secret.
 
-`LEVEL` is how much it matters, `OCCASION` under which name a webhook asks for it.
+`LEVEL` is how much it matters. `formatting.occasion_of` names the setting that sends it to a
+webhook.
 """
 
 from __future__ import annotations
