@@ -32,7 +32,7 @@ from pipeline.run.pauses import lift_pause
 from pipeline.runs.exchanges import exchange_of
 from pipeline.runs.retention import prune, remove
 from pipeline.ui.html.write import INDEX_NAME
-from pipeline.ui.terminal import closing
+from pipeline.ui.terminal import show_result
 from pipeline.ui.terminal.runs_table import EntityQuery, RunLine, moment, runs_table
 
 FORMAT = 1
@@ -288,7 +288,7 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
     if is_new:
         output.say("\nThe report was missing and has been written. Nothing was sent.")
     output.say("")
-    closing(output.console, summary, config.reports / name)
+    show_result(output.console, summary, config.reports / name)
     if known.condition == "unfinished" and known.is_kept:
         output.say(f"Continue with `pipeline resume {name}`.")
 
@@ -410,14 +410,14 @@ def _entity(config: Config, text: str) -> EntityQuery:
 
 
 def _show_touch(touch: Touch, output: _RunsOutput) -> None:
-    run, asked, result = touch.entry.run, touch.asked, touch.result
-    row = Text(f"{run.name}  row {number(asked.row)}  ", style="bold")
+    run, request, result = touch.entry.run, touch.request, touch.result
+    row = Text(f"{run.name}  row {number(request.row)}  ", style="bold")
     row.append(touch.status.replace("_", " "))
     if touch.entry.condition == "under_way" and result is None:
         row.append(" yet: the run is not finished", style="not bold")
     output.console.print(row, soft_wrap=True)
-    where = f"{moment(run.started)}  {touch.account}  {asked.operation}"
-    lines = [where, _shortened(asked.job)]
+    where = f"{moment(run.started)}  {touch.account}  {request.operation}"
+    lines = [where, _shortened(request.job)]
     if result is not None and result.error:
         lines.append(_shortened(f"{result.error_code}: {result.error}"))
     words = Text("\n".join(map(one_line, lines)), style="dim", overflow="fold")
@@ -429,21 +429,21 @@ def _shortened(text: str) -> str:
 
 
 def _touch_facts(touch: Touch) -> dict[str, Any]:
-    run, asked, result = touch.entry.run, touch.asked, touch.result
+    run, request, result = touch.entry.run, touch.request, touch.result
     return {
         "sequence": run.sequence,
         "run": run.name,
         "started": _iso(run.started),
         "state": touch.entry.condition,
-        "row": asked.row,
-        "operation": asked.operation,
+        "row": request.row,
+        "operation": request.operation,
         "account": touch.account,
-        "entity": asked.entity,
+        "entity": request.entity,
         "status": touch.status,
         "http_status": result.http_status if result else None,
         "error_code": result.error_code if result else "",
         "error": result.error if result else "",
-        "job": json.loads(asked.job),
+        "job": json.loads(request.job),
     }
 
 

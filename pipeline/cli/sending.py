@@ -38,7 +38,7 @@ from pipeline.run import (
 )
 from pipeline.run.canary import CanaryResult
 from pipeline.runs import tidy
-from pipeline.ui.terminal import LiveDisplay, PlainDisplay, closing, show_question
+from pipeline.ui.terminal import LiveDisplay, PlainDisplay, show_question, show_result
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
 INTERRUPTED = 128  # plus the number of the signal
@@ -217,7 +217,7 @@ class CommandSession:
             self._report_error(number, source, error)
             return _code_of(error)
         except Exception as error:  # noqa: BLE001 - other files are still being sent
-            why = f"{source}: an internal error broke it off: {error!r}"
+            why = f"{source}: stopped by an internal error: {error!r}"
             self._report_error(number, source, why)
             return STOPPED
         self.outcomes[number] = summary
@@ -237,7 +237,7 @@ class CommandSession:
 
     def report_end(self, summary: Summary, folder: Path) -> None:
         """Print, notify and, with --json, emit the end of a run."""
-        closing(self._console, summary, folder)
+        show_result(self._console, summary, folder)
         if self._notifier is not None:
             self._notifier.run_ended(summary, folder)
         if self._as_json:

@@ -1,7 +1,6 @@
-"""Events for logs and webhooks. Values: no cell of a row, no secret.
+"""Events for logs and webhooks, without cells of rows and without secrets.
 
-`LEVEL` is how much it matters. `formatting.occasion_of` names the setting that sends it to a
-webhook.
+`LEVEL` is the log level.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "info", "row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunStarted:
-    """A file is prepared; `rows` of it are sent, `invalid` are not."""
+    """A run starts: `rows` of the file are sent, `invalid` are not."""
 
     LEVEL: ClassVar[Level] = "info"
     run: str
@@ -28,7 +27,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFailed:
-    """A row to act on. The vendor's words are in the report only."""
+    """A row failed. The vendor's message is in the report only."""
 
     LEVEL: ClassVar[Level] = "row"
     run: str
@@ -53,7 +52,7 @@ class RowsLeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountEnded:
-    """The results of one account. `stopped`: why, if it took no more rows."""
+    """The results of one account. `stopped`: why it stopped, if it did."""
 
     LEVEL: ClassVar[Level] = "info"
     run: str
@@ -68,7 +67,7 @@ class AccountEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Warned:
-    """A doubt that stops nothing."""
+    """A warning; the run continues."""
 
     LEVEL: ClassVar[Level] = "warning"
     what: str
@@ -77,7 +76,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
-    """A run ended, with a report. `stopped`: why before all rows were sent."""
+    """A run ended, with a report. `stopped`: why it stopped early, if it did."""
 
     LEVEL: ClassVar[Level] = "info"
     run: str
@@ -96,7 +95,7 @@ class RunEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFailed:
-    """A file was not sent, its run broke off, or it cannot be moved."""
+    """A file was not sent, its run failed, or it cannot be moved."""
 
     LEVEL: ClassVar[Level] = "error"
     file: str
@@ -114,7 +113,7 @@ class Quarantined:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NothingArrived:
-    """An expected file did not come."""
+    """An expected file did not arrive."""
 
     LEVEL: ClassVar[Level] = "warning"
     where: str

@@ -163,7 +163,7 @@ FEW = 10
 
 
 def are_rows_at_fault(
-    *, answered: int, failing: int, may_others_go: bool, is_carried_on: bool = False
+    *, answered: int, failing: int, may_others_go: bool, is_resumed: bool = False
 ) -> bool:
     """True if rows that failed for the whole `max_outage_s` are at fault, not the vendor.
 
@@ -174,12 +174,12 @@ def are_rows_at_fault(
     answered       rows of the run that the vendor applied or refused
     failing        rows that failed and have not ended
     may_others_go  there are rows that were not sent yet
-    is_carried_on  an earlier process of the run left rows in doubt
+    is_resumed     an earlier process of the run left rows in doubt
 
     >>> are_rows_at_fault(answered=288, failing=12, may_others_go=False)
     True
     >>> are_rows_at_fault(answered=60, failing=20, may_others_go=False)
     False
     """
-    enough = 1 if is_carried_on else FEW * failing
+    enough = 1 if is_resumed else FEW * failing
     return not may_others_go and failing > 0 and answered >= enough

@@ -10,10 +10,10 @@ MOST_RUNS = 20
 """Earlier runs that are compared."""
 
 FEWEST_RUNS = 5
-"""Fewer earlier runs are no baseline."""
+"""Fewer earlier runs give no baseline."""
 
 _CHANCE = 3.0  # standard deviations of a count that may be chance
-_FEWEST_ROWS = 5  # so few are no anomaly, however clean the earlier runs were
+_FEWEST_ROWS = 5  # fewer failed rows are no anomaly
 
 
 class Share(NamedTuple):
@@ -26,10 +26,10 @@ class Share(NamedTuple):
 def describe_anomaly(now: Share, earlier: Sequence[Share]) -> str:
     """A warning if far more rows failed than in earlier runs; empty if not.
 
-    The worst of the earlier runs is ignored: one bad night is no baseline.
+    The worst of the earlier runs is ignored: one bad run is no baseline.
 
     >>> describe_anomaly(Share(300, 1000), [Share(2, 1000)] * 6)
-    'unusually many failures: 30.0 %; at most 0.2 % in the last 6 similar runs, except one'
+    'unusually many failures: 30 %, usually at most 0.2 %'
     >>> describe_anomaly(Share(3, 1000), [Share(2, 1000)] * 6)
     ''
     """
@@ -40,7 +40,12 @@ def describe_anomaly(now: Share, earlier: Sequence[Share]) -> str:
     expected = baseline * now.rows
     if now.failed <= expected + _CHANCE * math.sqrt(expected) + _FEWEST_ROWS:
         return ""
+    most = "at most " if baseline else ""
     return (
-        f"unusually many failures: {100 * now.failed / now.rows:.1f} %; at most "
-        f"{100 * baseline:.1f} % in the last {len(shares)} similar runs, except one"
+        f"unusually many failures: {_percent(now.failed / now.rows)}, "
+        f"usually {most}{_percent(baseline)}"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}".removesuffix(".0") + " %"

@@ -32,7 +32,7 @@ from pipeline.runs.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Holder, Run, State
 from pipeline.store.checksums import check_is
-from pipeline.ui.terminal.runs_table import EntityQuery, EntityRequest, asked_of
+from pipeline.ui.terminal.runs_table import EntityQuery, EntityRequest, requests_of
 
 CHECK_AGAIN_S = 0.2
 """Seconds after which a process that only tested a lock has released it."""
@@ -291,14 +291,14 @@ def _holder(config: Config, name: str) -> Holder | None:
 class Touch(NamedTuple):
     """A row of an entity and its result.
 
-    asked   what the row asks for
-    status  `unknown` if it is in flight or was when its process ended
-    result  None if none is recorded
+    request  the update of the row
+    status   `unknown` if it is in flight or was when its process ended
+    result   None if none is recorded
     """
 
     entry: RunEntry
     account: str
-    asked: EntityRequest
+    request: EntityRequest
     status: Status
     result: RowResult | None
 
@@ -334,10 +334,10 @@ def _touches_of(known: RunEntry, folder: Path, wanted: EntityQuery) -> Iterator[
         return
     with open_record(folder, known.run.commits) as ledger:
         claimed = frozenset(ledger.claimed())
-        for asked, account in chain([first], rows):
-            result = next(iter(ledger.results(asked.row, asked.row)), None)
-            status = Status.UNKNOWN if asked.row in claimed else Status.NOT_ATTEMPTED
-            yield Touch(known, account, asked, result.status if result else status, result)
+        for request, account in chain([first], rows):
+            result = next(iter(ledger.results(request.row, request.row)), None)
+            status = Status.UNKNOWN if request.row in claimed else Status.NOT_ATTEMPTED
+            yield Touch(known, account, request, result.status if result else status, result)
 
 
 def _requests(
@@ -346,7 +346,7 @@ def _requests(
     """Requests for the entity with their accounts, in row order."""
 
     def of(account: str, path: Path) -> Iterator[tuple[EntityRequest, str]]:
-        return ((asked, account) for asked in asked_of(path, wanted))
+        return ((request, account) for request in requests_of(path, wanted))
 
     found = [
         of(account, folder / jobs.path.name)

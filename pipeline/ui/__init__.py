@@ -1,4 +1,4 @@
-"""What people look at. `terminal` has tables, questions and closing lines; `html` has pages.
+"""Output for people: `terminal` has tables and prompts, `html` has pages.
 
 Not here: decisions and requests. All values come from the caller.
 """

@@ -225,11 +225,11 @@ class Watcher:
         except PipelineError as error:
             self._quarantine(claim, str(error), error.without_values())
         except Exception as error:  # noqa: BLE001 - runs of other files must continue
-            self._quarantine(claim, f"an internal error broke it off: {error!r}")
+            self._quarantine(claim, f"stopped by an internal error: {error!r}")
         except BaseException as error:
             if not is_panic(error):
                 raise
-            self._quarantine(claim, f"a library failed, which broke it off: {error!r}")
+            self._quarantine(claim, f"stopped by an error in a library: {error!r}")
         finally:
             self._in_progress[claim.home] -= 1
 

@@ -101,7 +101,7 @@ class RowQueue:
             answered=answered + sum(self.ended_before[status] for status in ANSWERED),
             failing=self._backlog.failing,
             may_others_go=self._backlog.has_unsent(),
-            is_carried_on=bool(self._recovered.in_doubt),
+            is_resumed=bool(self._recovered.in_doubt),
         )
 
     # Reading ahead...

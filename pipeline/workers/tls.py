@@ -124,7 +124,7 @@ def _broken_handshake(error: OSError, peer: str) -> tuple[str, bool]:
     if any(part in reason for part in NOT_TLS):
         return f"{peer} does not speak TLS: check scheme and port of base_url", True
     why = getattr(error, "reason", None) or error.strerror or "no reason given"
-    return f"{peer} broke off the TLS handshake: {why}. {IF_IT_STAYS}", False
+    return f"{peer} ended the TLS handshake early: {why}. {IF_IT_STAYS}", False
 
 
 def is_about_our_certificate(error: BaseException | None) -> bool:

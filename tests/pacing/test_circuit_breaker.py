@@ -157,7 +157,7 @@ def test_an_answered_read_allows_a_probe_at_once():
 
 
 @pytest.mark.parametrize(
-    ("answered", "failing", "may_others_go", "is_carried_on", "expected"),
+    ("answered", "failing", "may_others_go", "is_resumed", "expected"),
     [
         (120, 12, False, False, True),
         (119, 12, False, False, False),  # more than a few of what was answered
@@ -168,12 +168,12 @@ def test_an_answered_read_allows_a_probe_at_once():
         (9999, 12, True, True, False),
     ],
 )
-def test_when_rows_are_at_fault(answered, failing, may_others_go, is_carried_on, expected):
+def test_when_rows_are_at_fault(answered, failing, may_others_go, is_resumed, expected):
     assert expected is are_rows_at_fault(
         answered=answered,
         failing=failing,
         may_others_go=may_others_go,
-        is_carried_on=is_carried_on,
+        is_resumed=is_resumed,
     )
 
 

@@ -22,7 +22,7 @@ from tests.workers.drive import ACCOUNT, ACME, PRICE, REFUSED, SILENCE, drive
 from tests.workers.test_doubt import READING
 from tests.workers.test_preconditions import SHELF, StateCache, item
 
-CUT = NoReply("broken_reply", "the reply broke off", may_have_arrived=True)
+CUT = NoReply("broken_reply", "the reply was cut off", may_have_arrived=True)
 LOST_TURN = NoReply("signed_out", "the token ended", may_have_arrived=False, lost_turn=True)
 NEVER_APPLIED = {Status.REJECTED, Status.FAILED, Status.CONFLICT, Status.NOT_ATTEMPTED}
 TRIES = ACCOUNT.retry.max_attempts

@@ -205,7 +205,11 @@ def _error(reason: str) -> ssl.SSLError:
         (_error("RECORD_LAYER_FAILURE"), True, "does not speak TLS"),  # OpenSSL 3.2 and newer
         (_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"), True, "Set client_cert"),
         (_error("TLSV1_ALERT_UNKNOWN_CA"), True, "Set client_cert"),
-        (_error("UNEXPECTED_EOF_WHILE_READING"), False, "broke off"),  # it may be restarting
+        (
+            _error("UNEXPECTED_EOF_WHILE_READING"),
+            False,
+            "ended the TLS handshake early",
+        ),  # it may be restarting
         (ConnectionResetError(104, "Connection reset by peer"), False, "Connection reset by peer"),
         (ConnectionResetError(), False, "no reason given"),
     ],

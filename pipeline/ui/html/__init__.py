@@ -1,4 +1,4 @@
 """The page of a run and the list of runs: self-contained files without scripts or network.
 
-Not here: figures that the summary lacks (`reporter`).
+Not here: the figures that they show (`reporter`).
 """

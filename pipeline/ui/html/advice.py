@@ -1,4 +1,4 @@
-"""What a reader is to do after a run, most urgent first. Pure."""
+"""Next steps after a run, most urgent first. Pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Tone = Literal["good", "attention", "bad"]
 _REFUSED, _STOPPED, _INTERRUPTED = 2, 3, 128
 _MOST_HINTS = 3
 _MOST_NAMED = 4
-_TO_MEND = (Status.INVALID, Status.REJECTED)
+_TO_FIX = (Status.INVALID, Status.REJECTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
-    """One thing to do.
+    """One step.
 
-    words    may hold a vendor's
-    command  to paste; empty where there is none
-    anchor   of the part of the page that tells more; empty likewise
+    words    may contain text of a vendor
+    command  for a shell; empty if there is none
+    anchor   id of the part of the page with details; empty if there is none
     """
 
     words: str
@@ -34,7 +34,7 @@ class NextStep:
 
 
 def tone_of(exit_code: int) -> Tone:
-    """Whether a run went well, needs a look, or was broken off.
+    """Tone of a run: good, bad if it stopped early or nothing was sent, else attention.
 
     >>> tone_of(0), tone_of(1), tone_of(130)
     ('good', 'attention', 'bad')
@@ -45,7 +45,7 @@ def tone_of(exit_code: int) -> Tone:
 
 
 def ended(summary: Summary) -> str:
-    """The end of a run in two or three words."""
+    """Describe the end of a run in a few words."""
     if summary.exit_code >= _INTERRUPTED:
         return "Interrupted"
     names = {0: "Succeeded", _REFUSED: "Nothing was sent", _STOPPED: "Stopped early"}
@@ -53,7 +53,7 @@ def ended(summary: Summary) -> str:
 
 
 def headline(why: str, counts: Mapping[Status, int]) -> str:
-    """The verdict in one short sentence: `why`, unless it names too many statuses for that.
+    """Return `why`, or a shorter sentence if it names more than four statuses.
 
     >>> headline("3 of 4 rows updated; 1 invalid", {Status.UPDATED: 3, Status.INVALID: 1})
     '3 of 4 rows updated; 1 invalid'
@@ -67,7 +67,7 @@ def headline(why: str, counts: Mapping[Status, int]) -> str:
 
 
 def steps(summary: Summary) -> tuple[NextStep, ...]:
-    """All that is to be done; nothing where every row succeeded."""
+    """List all steps; none if every row succeeded."""
     return tuple(_steps(summary))
 
 
@@ -80,31 +80,31 @@ def _steps(summary: Summary) -> Iterator[NextStep]:
     if summary.statuses.get(Status.UNKNOWN):
         rows = counted(summary.statuses[Status.UNKNOWN], "row")
         yield NextStep(
-            words=f"Look up {rows} at the vendor: they may have been applied", anchor="why"
+            words=f"Check {rows} at the vendor: they may have been applied", anchor="why"
         )
     yield from _hints(summary)
-    if any(summary.statuses.get(status) for status in _TO_MEND):
-        words = "Fix the error file's rows and send it again"
+    if any(summary.statuses.get(status) for status in _TO_FIX):
+        words = "Fix the rows in the error file and send it again"
         if summary.made_of != "file":
-            words = "Fix the file that the plan was made of, and make a new plan"
+            words = "Fix the plan's input file and make a new plan"
         yield NextStep(words=words, anchor="why")
     if summary.exit_code != _REFUSED and not summary.is_simulated:
         yield from _again(summary)
 
 
 def commands(summary: Summary) -> tuple[str, ...]:
-    """The commands among the steps."""
+    """List the commands of the steps."""
     return tuple(step.command for step in steps(summary) if step.command)
 
 
 def _hints(summary: Summary) -> Iterator[NextStep]:
-    """What the most frequent kinds of errors ask for, each hint once."""
-    told: set[str] = set()
-    for place, error in enumerate(summary.errors, start=1):
-        if error.hint and error.hint not in told and len(told) < _MOST_HINTS:
-            told.add(error.hint)
+    """Hints of the most frequent kinds of errors, each hint once."""
+    shown: set[str] = set()
+    for index, error in enumerate(summary.errors, start=1):
+        if error.hint and error.hint not in shown and len(shown) < _MOST_HINTS:
+            shown.add(error.hint)
             what = f"{counted(error.count, 'row')} {error.status.replace('_', ' ')}"
-            yield NextStep(words=f"{what}: {error.hint}", anchor=f"kind-{place}")
+            yield NextStep(words=f"{what}: {error.hint}", anchor=f"kind-{index}")
 
 
 def _again(summary: Summary) -> Iterator[NextStep]:
@@ -112,11 +112,11 @@ def _again(summary: Summary) -> Iterator[NextStep]:
     if summary.statuses.get(Status.NOT_ATTEMPTED):
         rows = counted(summary.statuses[Status.NOT_ATTEMPTED], "row")
         yield NextStep(
-            words=f"Then send {rows} that waited, and settle those in doubt",
+            words=f"Then send the remaining {rows} and resolve rows in doubt",
             command=f"pipeline resume {run}",
         )
     elif summary.statuses.get(Status.FAILED):
         yield NextStep(
-            words="Then send again what needs no correction",
+            words="Then send the failed rows again",
             command=f"pipeline resume --failed {run}",
         )

@@ -1,7 +1,7 @@
-"""Charts as SVG that any width may stretch: shapes only, the words stand beside them as HTML.
+"""Charts as SVG that stretches to any width. The SVG has shapes only; the text is HTML beside it.
 
-Colours are classes of the page's style, so that light, dark and paper each have their own. Nothing
-that came from a file or a vendor goes into a chart.
+Colours are CSS classes: light, dark and print each have their own. A chart contains nothing from a
+file or a vendor.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.ui.html.scale import clock, latency, plain, ticks, time_ticks_s
 from pipeline.ui.html.timeline import Break, Point, percentile_s
 
 _WIDTH, _HEIGHT = 1000.0, 100.0
-_LIMIT_IN_SIGHT = 3.0  # times the highest value; a limit above would press that flat
+_MAX_LIMIT_RATIO = 3.0  # times the highest value; a higher limit would flatten the curve
 _MARK_SHARE = 0.12
 _DECADES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 PERCENTILES = (0.5, 0.9, 0.99)
@@ -25,122 +25,126 @@ PERCENTILES = (0.5, 0.9, 0.99)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A picture and the words around it.
+    """An SVG and the text around it.
 
     picture  the `svg` element
-    says     what it shows, for those who do not see it
-    up       (place in percent from below, label) of the lines behind it
-    along    (place in percent from the left, label)
-    keys     (class, words) of what is drawn
-    note     what it leaves out; empty where nothing
+    label    a description for screen readers
+    y_axis   (position in percent from the bottom, label) of the grid lines
+    x_axis   (position in percent from the left, label)
+    legend   (class, text) of what is drawn
+    note     what the chart leaves out; empty if nothing
     """
 
     picture: Markup
-    says: str
-    up: tuple[tuple[float, str], ...]
-    along: tuple[tuple[float, str], ...]
-    keys: tuple[tuple[str, str], ...]
+    label: str
+    y_axis: tuple[tuple[float, str], ...]
+    x_axis: tuple[tuple[float, str], ...]
+    legend: tuple[tuple[str, str], ...]
     note: str = ""
 
 
 def rate_chart(
     points: Sequence[Point], total_s: float, breaks: Sequence[Break], quota_per_s: float
 ) -> Chart:
-    """Requests per second over the run, below what was allowed at that moment.
+    """Draw requests per second over the run, and the rate allowed at each time.
 
-    quota_per_s  holds where the samples do not tell it; 0 for no quota
+    quota_per_s  allowed rate for samples without one; 0 for no quota
     """
     highest = max((point.sent_per_s for point in points), default=0.0)
     allowed = [point.allowed_per_s or quota_per_s for point in points]
-    is_seen = 0 < max(allowed) <= highest * _LIMIT_IN_SIGHT
-    lines = ticks(max(highest, *allowed) if is_seen else highest)
-    y = _upwards(lines[-1])
-    shapes = [*_behind(points, total_s, breaks, lines)]
+    shows_limit = 0 < max(allowed) <= highest * _MAX_LIMIT_RATIO
+    lines = ticks(max(highest, *allowed) if shows_limit else highest)
+    y = _y_scale(lines[-1])
+    shapes = [*_background(points, total_s, breaks, lines)]
     shapes += _curve(points, total_s, lambda point: y(point.sent_per_s), "rate", is_filled=True)
-    if is_seen:
+    if shows_limit:
         shapes += _curve(
             points, total_s, lambda point: y(point.allowed_per_s or quota_per_s), "limit"
         )
-    shapes += _throttled(points, total_s)
+    shapes += _throttle_marks(points, total_s)
     limit = f"{plain(round(min(allowed), 2))}/s"
     if min(allowed) < max(allowed):
         limit = f"{plain(round(min(allowed), 2))} to {plain(round(max(allowed), 2))}/s"
     return Chart(
         picture=_picture(shapes),
-        says=f"Requests per second over {clock(total_s)}, at most {plain(highest)}",
-        up=_labels_up(lines),
-        along=_labels_along(total_s),
-        keys=(
+        label=f"Requests per second over {clock(total_s)}, at most {plain(highest)}",
+        y_axis=_y_labels(lines),
+        x_axis=_x_labels(total_s),
+        legend=(
             ("rate", "requests per second"),
-            *([("limit", f"allowed, {limit}")] if is_seen else []),
-            *_marks(points, breaks),
+            *([("limit", f"allowed, {limit}")] if shows_limit else []),
+            *_legend_marks(points, breaks),
         ),
         note=""
-        if is_seen or not max(allowed)
-        else f"What was allowed, {limit}, lies above the picture.",
+        if shows_limit or not max(allowed)
+        else f"The allowed rate, {limit}, is above the top of the chart.",
     )
 
 
 def flight_chart(points: Sequence[Point], total_s: float, breaks: Sequence[Break]) -> Chart:
-    """Requests in flight over the run, below the limit of that moment."""
+    """Draw requests in flight over the run, and the limit at each time."""
     highest = max((point.in_flight for point in points), default=0)
     limits = [point.in_flight_limit for point in points]
     lines = ticks(max(highest, *limits, 1), whole=True)
-    y = _upwards(lines[-1])
-    shapes = [*_behind(points, total_s, breaks, lines)]
+    y = _y_scale(lines[-1])
+    shapes = [*_background(points, total_s, breaks, lines)]
     shapes += _curve(points, total_s, lambda point: y(point.in_flight), "flight", is_filled=True)
     shapes += _curve(points, total_s, lambda point: y(point.in_flight_limit), "limit")
-    shapes += _throttled(points, total_s)
+    shapes += _throttle_marks(points, total_s)
     return Chart(
         picture=_picture(shapes),
-        says=f"Requests in flight over {clock(total_s)}, at most {highest} of {max(limits)}",
-        up=_labels_up(lines),
-        along=_labels_along(total_s),
-        keys=(("flight", "requests in flight"), ("limit", "limit"), *_marks(points, breaks)),
+        label=f"Requests in flight over {clock(total_s)}, at most {highest} of {max(limits)}",
+        y_axis=_y_labels(lines),
+        x_axis=_x_labels(total_s),
+        legend=(
+            ("flight", "requests in flight"),
+            ("limit", "limit"),
+            *_legend_marks(points, breaks),
+        ),
     )
 
 
 def latency_chart(counts: Sequence[int]) -> Chart:
-    """How many replies took how long, on a logarithmic axis, with percentiles."""
+    """Draw the distribution of latencies on a logarithmic axis, with percentiles."""
     used = [number for number, count in enumerate(counts) if count]
     first, last = max(0, used[0] - 2), min(len(counts) - 1, used[-1] + 2)
     width = _WIDTH / (last - first + 1)
     lines = ticks(max(counts), whole=True)
-    y = _upwards(lines[-1])
+    y = _y_scale(lines[-1])
     shapes: list[svg.Element] = [*_grid(lines)]
     shapes += [
         svg.Rect(
             class_=["bar"],
-            x=_short((number - first) * width + width * 0.08),
-            y=_short(y(counts[number])),
-            width=_short(width * 0.84),
-            height=_short(_HEIGHT - y(counts[number])),
+            x=_rounded((number - first) * width + width * 0.08),
+            y=_rounded(y(counts[number])),
+            width=_rounded(width * 0.84),
+            height=_rounded(_HEIGHT - y(counts[number])),
         )
         for number in used
     ]
-    keys = [("bar", "replies")]
+    legend = [("bar", "replies")]
     for share in PERCENTILES:
         bound_s = percentile_s(tuple(counts), share)
         if bound_s is not None:
             place = (LATENCY_BOUNDS_S.index(bound_s) + 1 - first) * width
-            shapes.append(_upright(place, "percentile"))
-    keys.append(("percentile", ", ".join(f"p{share * 100:.0f}" for share in PERCENTILES)))
-    along = tuple(
+            shapes.append(_vertical_line(place, "percentile"))
+    legend.append(("percentile", ", ".join(f"p{share * 100:.0f}" for share in PERCENTILES)))
+    x_axis = tuple(
         (100 * (_bound_number(decade) + 1 - first) * width / _WIDTH, latency(decade))
         for decade in _DECADES
         if first - 1 <= _bound_number(decade) <= last
     )
     return Chart(
         picture=_picture(shapes),
-        says=f"Latency of {sum(counts):,} replies",
-        up=_labels_up(lines),
-        along=along,
-        keys=tuple(keys),
+        label=f"Latency of {sum(counts):,} replies",
+        y_axis=_y_labels(lines),
+        x_axis=x_axis,
+        legend=tuple(legend),
     )
 
 
 def _bound_number(seconds: float) -> float:
-    """Where a latency lies among LATENCY_BOUNDS_S, which double every second step."""
+    """Fractional index of a latency in LATENCY_BOUNDS_S, which double every second step."""
     number = min(range(len(LATENCY_BOUNDS_S)), key=lambda at: abs(LATENCY_BOUNDS_S[at] - seconds))
     low = LATENCY_BOUNDS_S[number]
     return number + (seconds / low - 1) / (2**0.5 - 1)
@@ -153,31 +157,31 @@ def _picture(shapes: Sequence[svg.Element]) -> Markup:
         elements=list(shapes),
     )
     text = drawn.as_str().replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    return Markup(text)  # noqa: S704 - numbers and our own words only
+    return Markup(text)  # noqa: S704 - numbers and fixed text only
 
 
-def _behind(
+def _background(
     points: Sequence[Point], total_s: float, breaks: Sequence[Break], lines: Sequence[float]
 ) -> Iterator[svg.Element]:
     yield from _grid(lines)
     yield from _bands(points, total_s, "pause", lambda point: point.paused_s)
     yield from _bands(points, total_s, "probe", lambda point: point.probing_s)
     for each in breaks:
-        yield _upright(each.elapsed_s / total_s * _WIDTH, "break")
+        yield _vertical_line(each.elapsed_s / total_s * _WIDTH, "break")
 
 
-def _throttled(points: Sequence[Point], total_s: float) -> Iterator[svg.Element]:
-    """A short line at the top wherever the vendor said that there were too many requests."""
+def _throttle_marks(points: Sequence[Point], total_s: float) -> Iterator[svg.Element]:
+    """A short line at the top for each point with throttled replies."""
     for point in points:
         if point.throttled:
-            x = _short((point.start_s + point.end_s) / 2 / total_s * _WIDTH)
+            x = _rounded((point.start_s + point.end_s) / 2 / total_s * _WIDTH)
             yield svg.Line(class_=["refused"], x1=x, x2=x, y1=0, y2=_HEIGHT * _MARK_SHARE)
 
 
 def _bands(
     points: Sequence[Point], total_s: float, name: str, held_s: Callable[[Point], float]
 ) -> Iterator[svg.Element]:
-    """Where something held for at least a part of a point, neighbours as one."""
+    """Bands over the points in which a state held for some time; adjacent points share one band."""
     start_s: float | None = None
     for point in points:
         if held_s(point) > 0:
@@ -192,9 +196,9 @@ def _bands(
 def _band(start_s: float, end_s: float, total_s: float, name: str) -> svg.Element:
     return svg.Rect(
         class_=[name],
-        x=_short(start_s / total_s * _WIDTH),
+        x=_rounded(start_s / total_s * _WIDTH),
         y=0,
-        width=_short((end_s - start_s) / total_s * _WIDTH),
+        width=_rounded((end_s - start_s) / total_s * _WIDTH),
         height=_HEIGHT,
     )
 
@@ -207,17 +211,19 @@ def _curve(
     *,
     is_filled: bool = False,
 ) -> Iterator[svg.Element]:
-    """Steps, for a point tells of a stretch of time and of nothing within it."""
+    """A step curve: each point has one value for its whole time."""
     if not points:
         return
     path: list[svg.PathData] = []
     for number, point in enumerate(points):
-        x = _short(point.start_s / total_s * _WIDTH)
-        path += [svg.M(x, _short(y(point)))] if not number else [svg.H(x), svg.V(_short(y(point)))]
-    end = _short(points[-1].end_s / total_s * _WIDTH)
+        x = _rounded(point.start_s / total_s * _WIDTH)
+        path += (
+            [svg.M(x, _rounded(y(point)))] if not number else [svg.H(x), svg.V(_rounded(y(point)))]
+        )
+    end = _rounded(points[-1].end_s / total_s * _WIDTH)
     path.append(svg.H(end))
     if is_filled:
-        start = _short(points[0].start_s / total_s * _WIDTH)
+        start = _rounded(points[0].start_s / total_s * _WIDTH)
         below: list[svg.PathData] = [svg.V(_HEIGHT), svg.H(start), svg.Z()]
         yield svg.Path(class_=[f"{name}-area"], d=[*path, *below])
     yield svg.Path(class_=[name], d=path)
@@ -225,39 +231,39 @@ def _curve(
 
 def _grid(lines: Sequence[float]) -> Iterator[svg.Element]:
     for value in lines:
-        y = _short(_HEIGHT - value / lines[-1] * _HEIGHT)
+        y = _rounded(_HEIGHT - value / lines[-1] * _HEIGHT)
         yield svg.Line(class_=["grid"], x1=0, x2=_WIDTH, y1=y, y2=y)
 
 
-def _upright(x: float, name: str) -> svg.Element:
-    return svg.Line(class_=[name], x1=_short(x), x2=_short(x), y1=0, y2=_HEIGHT)
+def _vertical_line(x: float, name: str) -> svg.Element:
+    return svg.Line(class_=[name], x1=_rounded(x), x2=_rounded(x), y1=0, y2=_HEIGHT)
 
 
-def _upwards(highest: float) -> Callable[[float], float]:
+def _y_scale(highest: float) -> Callable[[float], float]:
     return lambda value: _HEIGHT - value / highest * _HEIGHT
 
 
-def _labels_up(lines: Sequence[float]) -> tuple[tuple[float, str], ...]:
+def _y_labels(lines: Sequence[float]) -> tuple[tuple[float, str], ...]:
     return tuple((round(100 * value / lines[-1], 2), plain(value)) for value in lines)
 
 
-def _labels_along(total_s: float) -> tuple[tuple[float, str], ...]:
+def _x_labels(total_s: float) -> tuple[tuple[float, str], ...]:
     return tuple((round(100 * at / total_s, 2), clock(at)) for at in time_ticks_s(total_s))
 
 
-def _marks(points: Sequence[Point], breaks: Sequence[Break]) -> Iterator[tuple[str, str]]:
+def _legend_marks(points: Sequence[Point], breaks: Sequence[Break]) -> Iterator[tuple[str, str]]:
     if any(point.paused_s for point in points):
         yield "pause", "the vendor asked for a pause"
     if any(point.probing_s for point in points):
-        yield "probe", "the vendor was down: one request at a time asked for it"
+        yield "probe", "the vendor was down: one probe request at a time"
     throttled = sum(point.throttled for point in points)
     if throttled:
-        yield "refused", f"too many requests, said {throttled:,} answers"
+        yield "refused", f"throttled replies: {throttled:,}"
     if breaks:
-        yield "break", "carried on"
+        yield "break", "resumed"
 
 
-def _short(value: float) -> float:
-    """As many digits as a screen shows."""
+def _rounded(value: float) -> float:
+    """Round to a tenth; an int if whole."""
     rounded = round(value, 1)
     return int(rounded) if rounded == int(rounded) else rounded

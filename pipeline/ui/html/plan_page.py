@@ -1,4 +1,4 @@
-"""The page of a plan: what sending it would change."""
+"""The page of a plan: the changes that sending it would make."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ MOST_FIELDS = 200
 
 MEANING: Mapping[PlanKind, str] = {
     PlanKind.CHANGES: "would be sent",
-    PlanKind.BLIND: "would be sent without a look: "
-    "we found no page that shows how this vendor is read",
-    PlanKind.UNCHANGED: "held already; not sent",
+    PlanKind.BLIND: "would be sent without a comparison: "
+    "no documentation shows how to read the entity",
+    PlanKind.UNCHANGED: "already up to date; not sent",
     PlanKind.MISSING: "the vendor has no such entity; not sent",
-    PlanKind.UNREAD: "the vendor did not tell what it holds; not sent",
+    PlanKind.UNREAD: "the current values could not be read; not sent",
     PlanKind.CONFLICT: "changed by somebody else since; not sent",
-    PlanKind.FINAL: "cannot be taken back; not sent",
+    PlanKind.FINAL: "cannot be undone; not sent",
     PlanKind.INVALID: "never became a job; not sent",
 }
 
 
 class ChangedField(NamedTuple):
-    """A field that rows of an operation change, and one of them.
+    """A field that rows of an operation change, with one entity as example.
 
-    cleared  of these rows, those that leave nothing in it
+    rows     number of rows that change it; `cleared` of them empty it
     """
 
     operation: str
@@ -42,7 +42,7 @@ class ChangedField(NamedTuple):
 
 
 class PlanNote(NamedTuple):
-    """A row that needs words."""
+    """A row of a plan with a note."""
 
     kind: PlanKind
     row: int
@@ -51,8 +51,8 @@ class PlanNote(NamedTuple):
 
 
 def headline(planned: Planned) -> str:
-    """A plan in one sentence."""
-    what = f"Plan to take back {planned.source}" if planned.undoes else f"Plan of {planned.source}"
+    """Describe a plan in one sentence."""
+    what = f"Plan to undo {planned.source}" if planned.undoes else f"Plan of {planned.source}"
     where = " at the simulator" if planned.is_simulated else ""
     return f"{what}{where}: {counted(planned.rows, 'row')}, {number(planned.sends)} would be sent"
 
@@ -64,16 +64,16 @@ def publish_plan_page(
     noted: Sequence[PlanNote],
     stopped: Mapping[str, str],
 ) -> Path:
-    """Write the page of a plan beside its file; where it is. Raises OSError.
+    """Write the page of a plan beside its file; return its path. Raises OSError.
 
-    changed  fields, those that most rows change first
-    stopped  account -> why it was read no further
+    changed  fields, most rows first
+    stopped  account -> why reading it stopped
     """
-    # a command that makes no page does not wait for templates
-    from pipeline.ui.html.render import filled  # noqa: PLC0415
+    # commands without a page start faster without jinja2
+    from pipeline.ui.html.render import render  # noqa: PLC0415
 
     page = plan.with_suffix(".html")
-    text = filled(
+    text = render(
         "plan.html",
         headline=headline(planned),
         planned=planned,

@@ -1,4 +1,4 @@
-"""Pages out of what is known about runs: templates filled in, every foreign text escaped."""
+"""Renders pages from templates; every text is escaped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.model.sample import LATENCY_BOUNDS_S
 from pipeline.reporter.aggregate import Aggregate, ExampleRow
 from pipeline.reporter.summary import Counts, ErrorSummary, Summary
 from pipeline.ui.html.advice import ended, headline, steps, tone_of
-from pipeline.ui.html.run_index import Card, card_of, compared, earlier
+from pipeline.ui.html.run_index import Card, card_of, comparison, earlier
 from pipeline.ui.html.scale import clock, latency
 from pipeline.ui.html.timeline import Point, Timelines, percentile_s
 from pipeline.ui.terminal.runs_table import moment
@@ -41,7 +41,7 @@ _MOST_ATTEMPTS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of the rows of one operation through one account; either may be empty."""
+    """Rows per status of one operation and account; both names may be empty."""
 
     account: str
     operation: str
@@ -49,38 +49,38 @@ class Outcome:
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """Number of rows."""
         return sum(self.statuses.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageFacts:
-    """All that a page shows.
+    """The values of a page.
 
-    kinds       of errors, most frequent first, at most MOST_KINDS
-    not_listed  rows whose kind is not among them
-    met         place among `kinds` -> what one of its rows met
+    kinds       kinds of errors, most frequent first, at most MOST_KINDS
+    not_listed  number of failed rows of other kinds
+    exchanges   index in `kinds` -> request and reply of one of its rows
     allowed     account -> requests per second that its quota allows; 0 for none
-    shelf       other reports beside this one, newest first
+    cards       other reports in the same folder, newest first
     """
 
     summary: Summary
     outcomes: Sequence[Outcome]
     kinds: Sequence[ErrorSummary]
     not_listed: int
-    met: Mapping[int, Exchange]
+    exchanges: Mapping[int, Exchange]
     aggregate: Aggregate
     timelines: Timelines
     allowed: Mapping[str, float]
-    shelf: Iterable[Card]
+    cards: Iterable[Card]
 
 
 def report_page(facts: PageFacts) -> str:
-    """The page of a run."""
+    """Render the page of a run."""
     summary = facts.summary
     this = card_of(summary)
-    before = earlier(facts.shelf, this)
-    return filled(
+    before = earlier(facts.cards, this)
+    return render(
         "report.html",
         summary=summary,
         file_name=posixpath.basename(summary.input.file),
@@ -95,7 +95,7 @@ def report_page(facts: PageFacts) -> str:
         outcomes=facts.outcomes,
         kinds=facts.kinds,
         not_listed=facts.not_listed,
-        met=facts.met,
+        exchanges=facts.exchanges,
         run_quoted=shlex.quote(summary.run),
         most_in_full=MOST_IN_FULL,
         examples_of=facts.aggregate.examples,
@@ -103,7 +103,7 @@ def report_page(facts: PageFacts) -> str:
         most_retried=facts.aggregate.most_retried,
         attempts=_attempts(facts.aggregate),
         cards=[this, *before] if before else [],
-        compared=compared(this, before),
+        comparison=comparison(this, before),
         settings=list(_flat(summary.settings)),
         **_curves(facts),
         latencies=list(_latencies(facts.timelines)),
@@ -111,9 +111,9 @@ def report_page(facts: PageFacts) -> str:
 
 
 def index_page(cards: Sequence[Card]) -> str:
-    """The page that lists runs, newest first; of more than MOST_INDEXED the newest."""
+    """Render the list of runs, newest first, at most MOST_INDEXED of them."""
     shown = cards[:MOST_INDEXED]
-    return filled(
+    return render(
         "index.html",
         cards=shown,
         is_cut=len(cards) > MOST_INDEXED,
@@ -122,11 +122,11 @@ def index_page(cards: Sequence[Card]) -> str:
     )
 
 
-# What the parts of a page show
+# Values of the parts of a page
 
 
 def _notes(summary: Summary) -> list[str]:
-    """Warnings, and what is worth knowing of the pace."""
+    """Warnings, and notes about quotas."""
     quotas = [
         f"{name}: {words}"
         for name, account in summary.accounts.items()
@@ -137,17 +137,14 @@ def _notes(summary: Summary) -> list[str]:
 
 
 def _attempts(aggregate: Aggregate) -> list[tuple[int, int]]:
-    """How often rows were sent, where any was sent twice; rare ones beyond the first few left out.
-
-    Nothing where no row was sent again.
-    """
+    """(number of attempts, rows), the first few; empty if no row was sent twice."""
     found = sorted(aggregate.attempts.items())
     return found[:_MOST_ATTEMPTS] if found and found[-1][0] > 1 else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Curve:
-    """An account over time; the charts are None where there is too little to draw."""
+    """One account over time; the charts are None if there are too few points."""
 
     account: str
     rate: Any
@@ -175,7 +172,7 @@ def _curve(account: str, points: Sequence[Point], lines: Timelines, allowed: flo
     table = list(_thinned(points))
     if len(points) < _FEW_POINTS:
         return _Curve(account=account, rate=None, flight=None, table=table)
-    # only where something is drawn: a run of a moment does not wait for a library
+    # short runs without a chart start faster without svg
     from pipeline.ui.html.charts import flight_chart, rate_chart  # noqa: PLC0415
 
     return _Curve(
@@ -187,14 +184,14 @@ def _curve(account: str, points: Sequence[Point], lines: Timelines, allowed: flo
 
 
 def _thinned(points: Sequence[Point]) -> Iterator[Point]:
-    """Neighbours together until a reader can take them in."""
+    """Merge adjacent points, to at most _MOST_TABLE_POINTS."""
     each = -(-len(points) // _MOST_TABLE_POINTS)
     for start in range(0, len(points), each):
         first, *others = points[start : start + each]
-        together = Point(first.start_s, first.end_s)
+        merged = Point(first.start_s, first.end_s)
         for point in (first, *others):
-            together.take(point)
-        yield together
+            merged.merge(point)
+        yield merged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,8 +247,8 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
 # Templates
 
 
-def filled(template: str, **values: Any) -> str:
-    """A template with values in it, each text of them escaped."""
+def render(template: str, **values: Any) -> str:
+    """Render a template; each text among the values is escaped."""
     examples: Mapping[int, ExampleRow] = values.get("examples_of", {})
     environment = _environment()
     return environment.get_template(template).render(
@@ -268,7 +265,7 @@ def _environment() -> Environment:
         loader=PackageLoader("pipeline.ui.html"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_seen,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -292,8 +289,8 @@ def _environment() -> Environment:
     return environment
 
 
-def _seen(value: Any) -> Any:
-    """What goes onto a page: text without control and direction marks, all on one line."""
+def _printable(value: Any) -> Any:
+    """Remove control and direction marks from a text, and put it on one line."""
     return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -302,5 +299,5 @@ def _shortened(text: str, most: int = _MESSAGE_CHARS) -> str:
 
 
 def _lines(text: str) -> Markup:
-    """A text of several lines, which stay lines."""
+    """Escape a text of several lines and keep its line breaks."""
     return Markup("\n").join(map(one_line, _shortened(text, _EXCHANGE_CHARS).splitlines()))

@@ -1,4 +1,4 @@
-"""The reports that lie beside each other, as their summaries tell of them."""
+"""The runs of a folder of reports, read from their summaries."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Page(BaseModel):
 
 
 class Card(BaseModel):
-    """As much of a summary as a list of runs shows."""
+    """The part of a summary that the list of runs shows."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,44 +54,43 @@ class Card(BaseModel):
 
     @property
     def has_page(self) -> bool:
-        """Whether a page lies beside the summary."""
+        """True if the report has a page."""
         return self.page is not None
 
     @property
     def headline(self) -> str:
-        """The verdict, short."""
+        """The result in one short sentence."""
         return headline(self.why, self.statuses)
 
     @property
     def tone(self) -> Tone:
-        """How the run went."""
+        """Good, attention or bad."""
         return tone_of(self.exit_code)
 
     @property
     def wrong(self) -> int:
-        """Rows that did not succeed."""
+        """Number of rows that did not succeed."""
         return sum(count for status, count in self.statuses.items() if status not in SUCCESS)
 
 
 def card_of(summary: Summary) -> Card:
-    """The card of a summary that is not on disk yet."""
+    """Make the card of a summary that is not on disk yet."""
     return Card.model_validate_json(summary.model_dump_json())
 
 
 def cards_in(reports: Path, most: int = MOST_RUNS) -> Iterator[Card]:
-    """Cards of the newest reports in a folder, newest first, at most `most`, read one by one.
+    """Yield the cards of the newest reports in a folder, newest first, at most `most`.
 
-    Folders without a summary that can be read are left out. Raises OSError where `reports` itself
-    cannot be read.
+    Folders without a readable summary are left out. Raises OSError if `reports` cannot be read.
     """
     with os.scandir(reports) as entries:  # there may be tens of thousands
         names = (each.name for each in entries if each.is_dir(follow_symlinks=False))
-        newest = heapq.nlargest(most, names)  # they begin with the time
+        newest = heapq.nlargest(most, names)  # names begin with the time
     yield from filter(None, (_read(reports / name) for name in newest))
 
 
-def read_shelf(reports: Path, most: int = MOST_RUNS) -> list[Card]:
-    """All of `cards_in`, by when they started."""
+def read_cards(reports: Path, most: int = MOST_RUNS) -> list[Card]:
+    """Read all of `cards_in`, sorted by start time, newest first."""
     return sorted(cards_in(reports, most), key=attrgetter("started"), reverse=True)
 
 
@@ -102,14 +101,14 @@ def _read(folder: Path) -> Card | None:
         return None
 
 
-def earlier(shelf: Iterable[Card], this: Card, most: int = MOST_COMPARED) -> list[Card]:
-    """The last runs before `this` that asked for the same operations, newest first.
+def earlier(cards: Iterable[Card], this: Card, most: int = MOST_COMPARED) -> list[Card]:
+    """The last runs before `this` with the same operations, newest first.
 
-    Rehearsals are compared with rehearsals only, and runs that sent nothing with none.
+    Simulated runs are compared with simulated runs only. Runs that sent nothing are left out.
     """
     alike = (
         card
-        for card in shelf
+        for card in cards
         if card.started < this.started
         and card.run != this.run
         and card.requests
@@ -119,18 +118,15 @@ def earlier(shelf: Iterable[Card], this: Card, most: int = MOST_COMPARED) -> lis
     return [card for card, _ in zip(alike, range(most), strict=False)]
 
 
-def compared(this: Card, before: Sequence[Card]) -> str:
-    """One sentence on how a run did beside those before it, of which the median counts.
-
-    Empty without any.
-    """
+def comparison(this: Card, before: Sequence[Card]) -> str:
+    """Compare a run with the median of earlier ones, in one sentence; empty if there are none."""
     if not before:
         return ""
-    usual = median(card.wrong / card.rows if card.rows else 0.0 for card in before)
+    baseline = median(card.wrong / card.rows if card.rows else 0.0 for card in before)
     share = this.wrong / this.rows if this.rows else 0.0
-    usual_pace = median(card.rows_per_s for card in before)
-    runs = f"the last {len(before)} runs" if len(before) > 1 else "the run before"
+    baseline_pace = median(card.rows_per_s for card in before)
+    runs = f"Median of the last {len(before)} runs" if len(before) > 1 else "The run before"
     return (
-        f"{share:.1%} of the rows did not succeed, {usual:.1%} in {runs}; "
-        f"{this.rows_per_s:,.1f} rows/s, {usual_pace:,.1f} then."
+        f"{share:.1%} of the rows did not succeed, at {this.rows_per_s:,.1f} rows/s. "
+        f"{runs}: {baseline:.1%}, at {baseline_pace:,.1f} rows/s."
     )

@@ -1,4 +1,4 @@
-"""Which exchange shows best what a kind of error is. Pure."""
+"""Selects an example exchange for each kind of error. Pure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pipeline.model.exchange import Exchange
 from pipeline.reporter.summary import ErrorSummary
 
 
-def met(kinds: Sequence[ErrorSummary], kept: Iterable[Exchange]) -> dict[int, Exchange]:
-    """Place among `kinds` -> what one of its rows met.
+def sample_exchanges(
+    kinds: Sequence[ErrorSummary], stored: Iterable[Exchange]
+) -> dict[int, Exchange]:
+    """Index in `kinds` -> the exchange of one of its rows.
 
-    The first of its own rows of which an exchange is kept; else another row that ended with the
-    same status and code, for an exchange names its row. Kinds without either are left out.
+    The first of the rows that the kind names and that have a stored exchange; else another row with
+    the same status and code. Kinds without either are left out.
     """
     of_row: dict[int, Exchange] = {}
     of_code: dict[tuple[str, str], Exchange] = {}
-    for exchange in kept:
+    for exchange in stored:
         of_row[exchange.row] = exchange
         of_code.setdefault((exchange.status, exchange.error_code), exchange)
     found = {}
-    for place, kind in enumerate(kinds):
+    for number, kind in enumerate(kinds):
         own = (of_row[row] for row in kind.rows if row in of_row)
         best = next(own, of_code.get((kind.status, kind.code)))
         if best is not None:
-            found[place] = best
+            found[number] = best
     return found

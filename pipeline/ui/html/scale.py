@@ -1,4 +1,4 @@
-"""Where the lines behind a chart stand, and what is written beside them. Pure."""
+"""Grid lines and axis labels of charts. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _TIME_STEPS_S = (
 
 
 def ticks(highest: float, most: int = 4, *, whole: bool = False) -> tuple[float, ...]:
-    """Round values from 0 to the first that is not below `highest`, at most `most` above 0.
+    """Round values from 0 to the first that is at least `highest`, at most `most` above 0.
 
-    whole  for counts, which have no values between them
+    whole  True for counts: whole numbers only
 
     >>> ticks(17.0), ticks(0.9), ticks(1.0, whole=True), ticks(0.0)
     ((0.0, 5.0, 10.0, 15.0, 20.0), (0.0, 0.5, 1.0), (0.0, 1.0), (0.0, 1.0))
@@ -32,7 +32,7 @@ def ticks(highest: float, most: int = 4, *, whole: bool = False) -> tuple[float,
 
 
 def time_ticks_s(total_s: float, most: int = 6) -> tuple[float, ...]:
-    """Times from 0 to at most `total_s`, as far apart as clocks are read.
+    """Times from 0 to at most `total_s`, in steps of whole seconds, minutes or hours.
 
     >>> time_ticks_s(95.0), time_ticks_s(2.4)
     ((0.0, 30.0, 60.0, 90.0), (0.0, 1.0, 2.0))
@@ -44,7 +44,7 @@ def time_ticks_s(total_s: float, most: int = 6) -> tuple[float, ...]:
 
 
 def clock(seconds: float) -> str:
-    """A time since the start, as it stands below a chart.
+    """Format a time since the start for the axis of a chart.
 
     >>> clock(0), clock(45), clock(90), clock(5400)
     ('0', '45 s', '1:30 min', '1:30 h')
@@ -58,7 +58,7 @@ def clock(seconds: float) -> str:
 
 
 def plain(value: float) -> str:
-    """A value without digits that say nothing.
+    """Format a value without trailing zeros.
 
     >>> plain(2000.0), plain(0.5), plain(12.345)
     ('2,000', '0.5', '12.35')
@@ -67,7 +67,7 @@ def plain(value: float) -> str:
 
 
 def latency(seconds: float | None) -> str:
-    """A latency's bound in the unit that fits; None is beyond the last.
+    """Format the bound of a latency; None is beyond the last.
 
     >>> latency(0.0453), latency(1.448), latency(92.68), latency(None)
     ('45 ms', '1.4 s', '93 s', 'over 3 min')

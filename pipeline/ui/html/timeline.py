@@ -1,4 +1,4 @@
-"""Samples become curves of at most some hundred points each, whatever the length of a run. Pure."""
+"""Merges samples into curves of at most MOST_POINTS points, for runs of any length. Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 
 MOST_POINTS = 240
 _FIRST_WIDTH_S = 1.0
-_GAP_S = 30.0  # samples come once a second: whoever is so late was not running
+_GAP_S = 30.0  # samples come once a second: after such a gap no process was running
 _MOST_BREAKS = 20
 
 
 @dataclass(slots=True)
 class Point:
-    """One account over a stretch of the run.
+    """One account over a part of the run.
 
     start_s, end_s   seconds of sending since the first sample
-    seconds          of them, those that samples tell of
-    sent             requests that left
-    in_flight        the most that were under way, of at most `in_flight_limit`
-    paused_s         in which the vendor's pause held
-    allowed_per_s    the highest rate in force; 0 where nothing bounds it
-    throttled        answers that said: too many requests
-    probing_s        in which the vendor was down, and asked with one request at a time
+    seconds          sum of the samples' lengths
+    sent             requests sent
+    in_flight        highest number of requests in flight, at most `in_flight_limit`
+    paused_s         seconds in which a pause of the vendor was in force
+    allowed_per_s    highest rate in force; 0 if nothing limits it
+    throttled        replies that said: too many requests
+    probing_s        seconds in which the vendor was down, with one probe request at a time
     """
 
     start_s: float
@@ -46,8 +46,8 @@ class Point:
         """Requests per second."""
         return self.sent / self.seconds if self.seconds > 0 else 0.0
 
-    def take(self, later: Point) -> None:
-        """Become one point together with `later`."""
+    def merge(self, later: Point) -> None:
+        """Merge `later` into this point."""
         self.start_s = min(self.start_s, later.start_s)
         self.end_s = max(self.end_s, later.end_s)
         self.seconds += later.seconds
@@ -61,7 +61,7 @@ class Point:
 
 
 class Break(NamedTuple):
-    """The run went on at `at_s` (UTC seconds since 1970) after nothing had run for `gap_s`."""
+    """The run was resumed at `at_s` (UTC seconds since 1970), after no process ran for `gap_s`."""
 
     elapsed_s: float
     at_s: float
@@ -69,11 +69,11 @@ class Break(NamedTuple):
 
 
 class Timelines:
-    """Curves per account over one axis, on which time that nothing ran in is left out.
+    """Curves per account over one time axis, which leaves out time without a running process.
 
-    seconds    the length of the axis
-    breaks     where time was left out, the first `_MOST_BREAKS`
-    latencies  account -> replies within each of LATENCY_BOUNDS_S, the last beyond them
+    seconds    length of the axis
+    breaks     gaps that were left out, the first `_MOST_BREAKS`
+    latencies  account -> number of replies per bound of LATENCY_BOUNDS_S, the last beyond them
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Timelines:
         self._last_at_s: float | None = None
 
     def add(self, sample: Sample) -> None:
-        """Take a sample in; samples come in the order in which they were taken."""
+        """Add a sample; samples come in the order of their times."""
         self._move_to(sample)
         start_s = max(0.0, self.seconds - sample.seconds)
         point = Point(
@@ -106,14 +106,14 @@ class Timelines:
             self.latencies[sample.account] = tuple(map(add, known, sample.latencies))
 
     def points(self) -> Mapping[str, list[Point]]:
-        """Account -> its points in order, accounts in the order in which they appeared."""
+        """Account -> its points in order of time, accounts in the order of their first sample."""
         return {
             account: [points[number] for number in sorted(points)]
             for account, points in self._points.items()
         }
 
     def _move_to(self, sample: Sample) -> None:
-        """Let the axis reach the end of a sample; those of several accounts have the same end."""
+        """Extend the axis to the end of a sample; samples of several accounts have the same end."""
         if sample.at_s == self._last_at_s:
             return
         gap_s = 0.0 if self._last_at_s is None else sample.at_s - self._last_at_s - sample.seconds
@@ -139,13 +139,13 @@ class Timelines:
 def _put(points: dict[int, Point], number: int, point: Point) -> None:
     known = points.setdefault(number, point)
     if known is not point:
-        known.take(point)
+        known.merge(point)
 
 
 def percentile_s(counts: tuple[int, ...], share: float) -> float | None:
-    """What `share` of the replies did not take longer than: a bound of LATENCY_BOUNDS_S.
+    """Percentile of latencies, as a bound of LATENCY_BOUNDS_S.
 
-    None without replies, and where it lies beyond the last bound.
+    None without replies, and if it is beyond the last bound.
 
     >>> percentile_s((0, 8, 1, 1, *(0,) * 33), 0.5), percentile_s((0,) * 37, 0.5)
     (0.0014, None)

@@ -1,4 +1,4 @@
-"""Pages onto the disk: a run's own beside its result files, and the list of runs above them."""
+"""Writes pages: that of a run beside its result files, and the list of runs above them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pipeline.reporter.source import ReportSource
 from pipeline.reporter.summary import PAGE_NAME, PageSummary, Summary
 from pipeline.reporter.tally import Tally
 from pipeline.store.files import atomic_write
-from pipeline.ui.html.run_index import cards_in, read_shelf
-from pipeline.ui.html.sample_exchanges import met
+from pipeline.ui.html.run_index import cards_in, read_cards
+from pipeline.ui.html.sample_exchanges import sample_exchanges
 from pipeline.ui.html.timeline import Timelines
 
 INDEX_NAME = "index.html"
@@ -21,11 +21,11 @@ INDEX_NAME = "index.html"
 def publish_page(
     folder: Path, summary: Summary, source: ReportSource, tally: Tally, aggregate: Aggregate
 ) -> Summary:
-    """Write the page of a run into `folder`; the summary that vouches for it.
+    """Write the page of a run into `folder`; return the summary with its checksum.
 
     Raises OSError.
     """
-    # a command that makes no report does not wait for templates
+    # commands without a report start faster without jinja2
     from pipeline.ui.html.render import (  # noqa: PLC0415
         MOST_IN_FULL,
         MOST_KINDS,
@@ -46,11 +46,11 @@ def publish_page(
         ],
         kinds=kinds,
         not_listed=tally.errors_not_listed(MOST_KINDS),
-        met=met(kinds[:MOST_IN_FULL], source.exchanges()),
+        exchanges=sample_exchanges(kinds[:MOST_IN_FULL], source.exchanges()),
         aggregate=aggregate,
         timelines=timelines,
         allowed={account.name: account.quota_per_s for account in source.facts.accounts},
-        shelf=cards_in(folder.parent),
+        cards=cards_in(folder.parent),
     )
     path = folder / PAGE_NAME
     atomic_write(path, report_page(facts).encode())
@@ -59,17 +59,17 @@ def publish_page(
 
 
 def publish_index(reports: Path, run: str) -> None:
-    """Make the list of runs anew; `run` is whoever asks, for two processes may at once."""
+    """Rewrite the list of runs; `run` keeps temporary files of parallel processes apart."""
     from pipeline.ui.html.render import MOST_INDEXED, index_page  # noqa: PLC0415
 
-    with suppress(OSError):  # a convenience, as `latest` is: each report is whole without it
-        cards = read_shelf(reports, MOST_INDEXED + 1)
+    with suppress(OSError):  # a convenience like `latest`: reports are complete without it
+        cards = read_cards(reports, MOST_INDEXED + 1)
         part = reports / f".{INDEX_NAME}.{run}"
         atomic_write(reports / INDEX_NAME, index_page(cards).encode(), part=part)
 
 
 class HtmlPages:
-    """The pages that a report has: its own, and the list of runs above it."""
+    """Writes the pages of a report."""
 
     publish_page = staticmethod(publish_page)
     publish_index = staticmethod(publish_index)

@@ -1,4 +1,4 @@
-"""The record of runs for people: the runs as a table, and what was asked of one entity."""
+"""Recorded runs as a table, and the rows of one entity."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pipeline.store.parquet import read_frames
 class RunLine:
     """One run in the table.
 
-    source     of its input, as short as it can be said
-    about      operations, accounts, and what kind of run it is
-    started    with its offset
-    state      what became of it, in words
-    exit_code  None while it is not known
+    source     source of its rows, shortened
+    about      operations, accounts and kind of the run
+    started    with time zone
+    state      its state, in words
+    exit_code  None until it is known
     """
 
     sequence: int
@@ -40,24 +40,24 @@ class RunLine:
 
 
 def runs_table(lines: Iterable[RunLine]) -> Table:
-    """Runs in the given order, each name on a line of its own, so that it can be copied."""
+    """Make a table of runs; each name has its own line, so that it can be copied."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("no.", justify="right", no_wrap=True, style="dim")
     table.add_column("run", overflow="fold", ratio=1)
     table.add_column("rows", justify="right", no_wrap=True)
     table.add_column("exit", justify="right", no_wrap=True)
     for line in lines:
-        told = Text(line.name, style="bold")
-        told.append(f"\n{moment(line.started)}  {one_line(line.source)}", style="not bold dim")
-        told.append(f"\n{one_line(line.about)}", style="not bold dim")
-        told.append(f"\n{one_line(line.state)}", style="not bold")
+        text = Text(line.name, style="bold")
+        text.append(f"\n{moment(line.started)}  {one_line(line.source)}", style="not bold dim")
+        text.append(f"\n{one_line(line.about)}", style="not bold dim")
+        text.append(f"\n{one_line(line.state)}", style="not bold")
         exit_code = "" if line.exit_code is None else str(line.exit_code)
-        table.add_row(str(line.sequence), told, compact(line.rows), exit_code)
+        table.add_row(str(line.sequence), text, compact(line.rows), exit_code)
     return table
 
 
 def moment(time: datetime) -> str:
-    """A time as people read it.
+    """Format a time in UTC, to the minute.
 
     >>> moment(datetime(2026, 5, 1, 12, 30, tzinfo=UTC))
     '2026-05-01 12:30 UTC'
@@ -66,9 +66,9 @@ def moment(time: datetime) -> str:
 
 
 class EntityQuery(NamedTuple):
-    """What rows may be about, whatever its origin and scope.
+    """An entity in any origin and scope.
 
-    id  as `EntityKey` has it
+    id  the id of its `EntityKey`
     """
 
     vendor: str
@@ -77,7 +77,7 @@ class EntityQuery(NamedTuple):
 
 
 class EntityRequest(NamedTuple):
-    """What one row asked for.
+    """The update of one row.
 
     entity  the whole key as text
     job     canonical JSON
@@ -89,10 +89,10 @@ class EntityRequest(NamedTuple):
     job: str
 
 
-def asked_of(path: Path, wanted: EntityQuery) -> Iterator[EntityRequest]:
-    """The rows of a jobs file that are about an entity, in row order.
+def requests_of(path: Path, wanted: EntityQuery) -> Iterator[EntityRequest]:
+    """Yield the rows of a jobs file for an entity, in row order.
 
-    Holds the matching rows of one stretch of the file. Raises ReportError where it cannot be read.
+    Raises ReportError if the file cannot be read.
     """
     entity = pl.col("entity").str
     is_near = entity.starts_with(f"{wanted.vendor}|")
@@ -100,10 +100,10 @@ def asked_of(path: Path, wanted: EntityQuery) -> Iterator[EntityRequest]:
     try:
         for frame in read_frames(path, columns=EntityRequest._fields):
             near = frame.filter(is_near).select(EntityRequest._fields)
-            for asked in map(EntityRequest._make, near.iter_rows()):
-                key = EntityKey.parse(asked.entity)
-                if (key.vendor, key.kind, key.id) == wanted:  # else its end is part of a longer id
-                    yield asked
+            for request in map(EntityRequest._make, near.iter_rows()):
+                key = EntityKey.parse(request.entity)
+                if (key.vendor, key.kind, key.id) == wanted:  # else its id only ends alike
+                    yield request
     except (OSError, DamagedError, pl.exceptions.PolarsError) as error:
         why = str(error).partition("\n")[0]
         raise ReportError(f"{path}: the jobs cannot be read: {why}") from error

@@ -1,4 +1,4 @@
-"""What a person reads before a run and after it."""
+"""Text in the terminal before and after a run."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _MESSAGE_CHARS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendTarget:
-    """What one account would be sent.
+    """The rows that a run sends through one account, and an estimate.
 
-    rows       operation -> rows of it
-    host       that requests go to
-    scope      for example "project 44056"; empty where the vendor has none
-    quota_is   "assumed", "learned", or empty where the contract states it
-    requests   that carry them; None where nobody counted
-    lasts_s    how long that takes at least; None where nothing tells
-    bound      why so long, where it is not the quota
+    rows       operation -> number of rows
+    host       host of the requests
+    scope      for example "project 44056"; empty if the vendor has none
+    quota_is   "assumed", "learned", or empty if it is configured
+    requests   number of requests; None if unknown
+    lasts_s    least time in seconds; None if unknown
+    bound      what limits the rate, if it is not the quota; else empty
     """
 
     account: str
@@ -66,13 +66,13 @@ class SendTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a person is asked to agree to.
+    """The facts about a run that a person confirms before it starts.
 
-    done      rows of a resumed run that are on record and not sent again
-    invalid   rows that will not be sent, with a few of their messages in `examples`
+    done      rows of a resumed run that have a result and are not sent again
+    invalid   rows that are not sent; `examples` has some of their messages
     cleared   operation -> fields that are left out and hence cleared at the vendor
-    undo      what of it could not be taken back, a line each
-    until     when it stops, and whether it is through by then; empty where no time is set
+    undo      limits of an undo, a line each
+    until     when it stops, and whether it will finish by then; empty if no time is set
     """
 
     file: Path
@@ -90,7 +90,7 @@ class Question:
 
 
 def show_question(console: Console, question: Question, *, would: bool = False) -> None:
-    """Show what a run is about to do, or would do. Whoever wants an answer asks."""
+    """Show what a run will send, or would send; the caller reads the answer."""
     table = _pairs()
     table.add_row("file", _text(str(question.file)))
     table.add_row("rows", _rows_text(question))
@@ -111,8 +111,8 @@ def show_question(console: Console, question: Question, *, would: bool = False) 
     console.print(Panel(table, title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
 
 
-def closing(console: Console, summary: Summary, folder: Path) -> None:
-    """Show how a run ended and where its report is."""
+def show_result(console: Console, summary: Summary, folder: Path) -> None:
+    """Show the result of a run and the path of its report."""
     console.print(_headline(summary))
     console.print()
     console.print(Padding(_status_table(summary), (0, 0, 0, 2)))
@@ -124,7 +124,7 @@ def closing(console: Console, summary: Summary, folder: Path) -> None:
         console.print(Text("\nMost frequent errors", style="bold"))
         console.print(Padding(_errors(summary), (0, 0, 0, 2)))
     console.print()
-    # never wrapped, so that it can be copied
+    # not wrapped, so that it can be copied
     console.print(Text(f"Report: {one_line(str(folder))}"), soft_wrap=True)
     for command in commands(summary):
         console.print(Text(f"Next: {command}"), soft_wrap=True)
@@ -141,7 +141,7 @@ def _headline(summary: Summary) -> Text:
 
 
 def _effort(summary: Summary) -> str:
-    again = f", {number(summary.retries)} of them repeats" if summary.retries else ""
+    again = f", {number(summary.retries)} of them retries" if summary.retries else ""
     rate = f"{summary.rows_per_s:,.1f} rows/s"
     legs = f", in {len(summary.legs)} parts" if len(summary.legs) > 1 else ""
     took = f"{duration(summary.seconds)}{legs}"
@@ -149,7 +149,7 @@ def _effort(summary: Summary) -> str:
 
 
 def _leg(number_: int, leg: LegSummary) -> str:
-    """One process's part of a resumed run."""
+    """Describe one leg of a resumed run."""
     began = datetime.fromisoformat(leg.started)
     end = ", then its process was killed" if leg.was_killed else ""
     requests = counted(leg.requests, "request")
@@ -220,7 +220,7 @@ def _error_text(error: ErrorSummary) -> Text:
 def _rows_text(question: Question) -> Text:
     text = Text(number(question.rows))
     if question.done:
-        text.append(f", {number(question.done)} of them done: not sent again")
+        text.append(f", {number(question.done)} of them done and not sent again")
     if question.invalid:
         text.append(f", {number(question.invalid)} of them invalid and not sent", style="yellow")
     if question.blank_lines:
@@ -257,5 +257,5 @@ def _pairs() -> Table:
 
 
 def _text(foreign: str, style: str = "") -> Text:
-    """Text that rich prints as it stands: no markup, no escape sequence."""
+    """Make text that rich prints unchanged: no markup, no escape sequences."""
     return Text(one_line(foreign), style=style)

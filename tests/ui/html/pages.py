@@ -70,7 +70,7 @@ def result(row: int) -> RowResult:  # noqa: PLR0911 - one for each status
                 status=Status.UNKNOWN,
                 http_status=None,
                 error_code="no_reply",
-                error="the connection broke off after the request had left",
+                error="the connection was lost after the request was sent",
                 hint="ask Oracle whether the status was set",
                 attempts=2,
             )

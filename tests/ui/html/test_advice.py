@@ -19,7 +19,7 @@ def test_the_hint_of_the_most_frequent_error_leads_to_it(tmp_path):
     summary = summary_of(tmp_path, [rejected(1), rejected(2), updated(3)])
     assert steps(summary) == (
         NextStep(words="2 rows rejected: check the id", anchor="kind-1"),
-        NextStep(words="Fix the error file's rows and send it again", anchor="why"),
+        NextStep(words="Fix the rows in the error file and send it again", anchor="why"),
     )
 
 
@@ -33,7 +33,7 @@ def test_stops_and_doubt_come_first_and_the_command_last(tmp_path):
     faulty = source_of(tmp_path / "own", 500, run="a b", stopped_by="interrupted by SIGTERM")
     found = steps(write_report(faulty, tmp_path / "reports" / "a b"))
     assert found[0].words == "The run ended early: interrupted by SIGTERM"
-    assert found[1].words.startswith("Look up 5 rows at the vendor")
+    assert found[1].words.startswith("Check 5 rows at the vendor")
     assert found[-1].command == "pipeline resume 'a b'"
 
 

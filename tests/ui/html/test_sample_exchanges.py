@@ -3,7 +3,7 @@ import pytest
 from pipeline.model import Status
 from pipeline.model.exchange import Exchange
 from pipeline.reporter.summary import ErrorSummary
-from pipeline.ui.html.sample_exchanges import met
+from pipeline.ui.html.sample_exchanges import sample_exchanges
 
 
 def kind(*rows: int, code: str = "a", status: Status = Status.REJECTED) -> ErrorSummary:
@@ -25,5 +25,5 @@ def kept(row: int, code: str = "a") -> Exchange:
         ([kind(3)], [], {}),
     ],
 )
-def test_a_kind_shows_what_its_own_rows_met(kinds, exchanges, rows):
-    assert {place: each.row for place, each in met(kinds, exchanges).items()} == rows
+def test_a_kind_shows_an_exchange_of_its_own_rows(kinds, exchanges, rows):
+    assert {place: each.row for place, each in sample_exchanges(kinds, exchanges).items()} == rows

@@ -57,7 +57,7 @@ def test_what_held_in_part_of_a_point_is_told_of_it():
     first = second(1.0, 10, pause_left_s=0.25, allowed_per_s=20.0, throttled=2)
     lines = lines_of(first, second(2.0, 0, allowed_per_s=5.0, is_probing=True))
     together, other = lines.points()["shop"]
-    together.take(other)
+    together.merge(other)
     assert (together.paused_s, together.probing_s, together.throttled) == (0.25, 1.0, 2)
     assert (together.allowed_per_s, together.sent_per_s) == (20.0, 5.0)
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.model import RowResult, Status
 from pipeline.reporter import ReportError
 from pipeline.ui.html import run_index
-from pipeline.ui.html.run_index import Card, card_of, earlier, read_shelf
+from pipeline.ui.html.run_index import Card, card_of, earlier, read_cards
 from tests.reporter.runs import FACTS, rejected, snapshot, source, text_frame, updated, write_report
 from tests.ui.html.pages import STARTED, source_of
 
@@ -34,8 +34,8 @@ def test_the_summary_vouches_for_the_page(tmp_path):
 def test_the_page_names_what_was_cleared_and_what_was_kept(tmp_path):
     write(tmp_path, "r", rows=200)
     page = (tmp_path / "reports" / "r" / "report.html").read_text(encoding="utf-8")
-    assert page.index("What was cleared") < page.index("<code>date_end</code>")
-    assert page.index("What was kept") < page.index("<code>oracle.offer-status</code>")
+    assert page.index("Cleared fields") < page.index("<code>date_end</code>")
+    assert page.index("Kept fields") < page.index("<code>oracle.offer-status</code>")
 
 
 def test_a_page_tells_of_a_pace_that_was_learned_or_slowed(tmp_path):
@@ -93,7 +93,7 @@ def test_the_list_leaves_out_what_is_no_report(tmp_path):
         (tmp_path / "reports" / name).mkdir()
         (tmp_path / "reports" / name / "summary.json").write_text(text)
     (tmp_path / "reports" / "a file").write_text("")
-    assert [card.run for card in read_shelf(tmp_path / "reports")] == ["good"]
+    assert [card.run for card in read_cards(tmp_path / "reports")] == ["good"]
 
 
 def test_a_summary_of_before_there_were_pages_is_listed(tmp_path):
@@ -109,7 +109,7 @@ def test_a_summary_of_before_there_were_pages_is_listed(tmp_path):
 def test_only_the_newest_reports_are_read(tmp_path, monkeypatch):
     for day in range(4):
         write(tmp_path, f"2026110{day}T", rows=3, started=STARTED + timedelta(days=day))
-    assert [card.run for card in read_shelf(tmp_path / "reports", most=2)] == [
+    assert [card.run for card in read_cards(tmp_path / "reports", most=2)] == [
         *("20261103T", "20261102T")
     ]
     assert run_index.MOST_RUNS >= 100

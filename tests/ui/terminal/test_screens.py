@@ -16,7 +16,7 @@ from pipeline.reporter.summary import (
     InputSummary,
     OutputSummary,
 )
-from pipeline.ui.terminal import Question, SendTarget, closing, show_question
+from pipeline.ui.terminal import Question, SendTarget, show_question, show_result
 
 QUESTION = Question(
     file=Path("inputs/xsolla.coupon/campaign-2025-11.csv"),
@@ -107,10 +107,10 @@ def printed(show: Callable[[Console], None], width: int) -> list[str]:
 FOLDER = Path("reports/20251122T164000Z-a-file-whose-name-is-much-longer-than-usual-2025-11-abcd")
 
 
-def test_the_closing_page_at_80_columns() -> None:
-    assert printed(lambda console: closing(console, summary(), FOLDER), 80) == [
+def test_the_result_at_80_columns() -> None:
+    assert printed(lambda console: show_result(console, summary(), FOLDER), 80) == [
         "24 of 30 rows updated; 3 invalid, 2 rejected, 1 unknown.",
-        "31 requests, 4 of them repeats, 2.5 s, 12.0 rows/s",
+        "31 requests, 4 of them retries, 2.5 s, 12.0 rows/s",
         "Simulated: no vendor was contacted.",
         "",
         "  updated   24  success.csv  the vendor confirmed it",
@@ -147,7 +147,7 @@ def test_a_run_without_a_fault_says_little() -> None:
         retries=0,
         requests=24,
     )
-    assert printed(lambda console: closing(console, fine, Path("reports/r")), 80) == [
+    assert printed(lambda console: show_result(console, fine, Path("reports/r")), 80) == [
         "All 24 rows updated.",
         "24 requests, 2.5 s, 12.0 rows/s",
         "",
@@ -177,7 +177,7 @@ def test_the_question_at_80_columns() -> None:
 def test_nothing_is_wider_than_the_terminal_but_the_path(width: int) -> None:
     pages = [
         *printed(lambda console: show_question(console, QUESTION), width),
-        *printed(lambda console: closing(console, summary(), FOLDER), width)[:-1],
+        *printed(lambda console: show_result(console, summary(), FOLDER), width)[:-1],
     ]
     assert max(map(len, pages)) <= width
 
@@ -231,6 +231,6 @@ def test_what_became_of_a_quota(more: dict[str, object], line: str) -> None:
     told = summary()
     account = told.accounts["shop"].model_copy(update=more)
     told = told.model_copy(update={"accounts": {"shop": account}})
-    page = printed(lambda console: closing(console, told, FOLDER), 80)
+    page = printed(lambda console: show_result(console, told, FOLDER), 80)
     assert f"  {line}" in page
     assert not any("assumed" in each for each in page)
