@@ -229,7 +229,7 @@ class Session:
                 lease.limiter.close()
         # at the end also those that this process waits for
         leaving = [each for each in self.leases.values() if is_last or _may_pass_on(each)]
-        records = [_Record.of(each, is_leaving=each in leaving) for each in held]
+        records = [_LeaseRecord.of(each, is_leaving=each in leaving) for each in held]
         leases = self.leases.values()
         pauses = [(each, pause) for each in leases if (pause := each.limiter.unrecorded_pause)]
         if not (held or leaving or pauses):
@@ -280,7 +280,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class _Record:
+class _LeaseRecord:
     """Requests of one lease on their way to the registry."""
 
     lease: QuotaLease
@@ -289,7 +289,7 @@ class _Record:
     is_taken: bool = False
 
     @classmethod
-    def of(cls, lease: QuotaLease, *, is_leaving: bool) -> _Record:
+    def of(cls, lease: QuotaLease, *, is_leaving: bool) -> _LeaseRecord:
         ages_s = lease.limiter.take_ages_s(is_all=is_leaving)
         return cls(lease, ages_s, 0 if is_leaving else lease.limiter.under_way)
 
@@ -303,7 +303,7 @@ class _Record:
 
 
 def _write_records(
-    config: Config, records: Sequence[_Record], pauses: Sequence[tuple[QuotaLease, AskedPause]]
+    config: Config, records: Sequence[_LeaseRecord], pauses: Sequence[tuple[QuotaLease, AskedPause]]
 ) -> list[QuotaLease]:
     """Write all to the registry; the leases whose pause somebody has lifted since."""
     paused = [each.lease for each in records if each.lease.limiter.is_pause_on_record]
