@@ -75,9 +75,9 @@ def check(
         with embedded_simulator(config, strict_ids=False) as simulated:
             config = simulated  # nothing is sent, so the simulator may stop here
     run_options = RunOptions(allow_irreversible=bool(allow), **options)
-    outlook = RunEstimate(schedule_window(config, until=until))
+    estimate = RunEstimate(schedule_window(config, until=until))
     codes = [
-        _check(path, config, run_options, show=show, console=console, outlook=outlook)
+        _check(path, config, run_options, show=show, console=console, estimate=estimate)
         for path in expand(files, config)
     ]
     sys.exit(max(codes, default=ALL_GOOD))
@@ -90,7 +90,7 @@ def _check(
     *,
     show: int,
     console: Console,
-    outlook: RunEstimate,
+    estimate: RunEstimate,
 ) -> int:
     try:
         prepared = uninterrupted(partial(prepare, path, config, options))
@@ -100,7 +100,7 @@ def _check(
         print_error(error)
         return BROKEN
     try:
-        show_question(console, question_about(prepared, outlook), would=True)
+        show_question(console, question_about(prepared, estimate), would=True)
         for line in _fault_lines(prepared.bound.faults):
             console.print(line, markup=False, soft_wrap=True)
         for line in _samples(prepared, show):

@@ -154,7 +154,7 @@ def _hottest(jobs: JobsFile, left: int, *, coalesce: bool) -> int:
 
 def _reads_beforehand(prepared: Prepared, account: Account, jobs: JobsFile) -> int:
     """Reads before rows are sent, one per row that the options or the row itself require."""
-    if not (prepared.looking.skips or prepared.looking.remembers):
+    if not (prepared.prechecks.skips or prepared.prechecks.remembers):
         return jobs.reads
     readable = {op.name for op in account.vendor.operations if op.reading and op.change}
     return sum(rows for name, rows in jobs.operations.items() if name in readable)

@@ -141,7 +141,7 @@ def run(
         canary=canary or 0,
         **options,
     )
-    told: dict[str, Any] = {"log": log, "log_level": log_level, "metrics_file": metrics_file}
+    outputs: dict[str, Any] = {"log": log, "log_level": log_level, "metrics_file": metrics_file}
     with ExitStack() as stack:
         config = read_config(config_file)
         if simulate:
@@ -152,7 +152,7 @@ def run(
             wait=not no_wait,
             continues=yes or simulate,
             window=schedule_window(config, at=at, until=until),
-            notifier=stack.enter_context(command_notifier(config, **told)),
+            notifier=stack.enter_context(command_notifier(config, **outputs)),
         )
         if run_options.run_id is not None and len(files) != 1:
             raise UsageError("--run-id identifies one run: give exactly one file")

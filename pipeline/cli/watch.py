@@ -109,7 +109,7 @@ def watch(
     quiet: bool,
     metrics_port: int | None,
     metrics_host: str,
-    **told: Any,
+    **outputs: Any,
 ) -> None:
     """Watch the drop folder and send each complete file without asking.
 
@@ -119,7 +119,7 @@ def watch(
     the first one to end.
     """
     config = read_config(config_file)
-    with command_notifier(config, **told) as notifier:
+    with command_notifier(config, **outputs) as notifier:
         console = terminal(stderr=True, quiet=quiet or notifier.has_log)
         watcher = Watcher(
             drops_of(config),

@@ -200,12 +200,12 @@ def _without_clashes(resolved: Sequence[_Resolved]) -> list[_Resolved]:
         for header, some in found.items()
         if some and header not in names
     }
-    settled: list[_Resolved] = []
+    unclashed: list[_Resolved] = []
     for found, pairs in zip(resolved, clashes, strict=True):
         shared = [{one.header, other.header} & elsewhere for one, other in pairs]
         foreign = {header for headers in shared if len(headers) == 1 for header in headers}
-        settled.append({h: None if h in foreign else some for h, some in found.items()})
-    return settled
+        unclashed.append({h: None if h in foreign else some for h, some in found.items()})
+    return unclashed
 
 
 def _clashes(columns: Iterable[Column]) -> Iterator[tuple[Column, Column]]:

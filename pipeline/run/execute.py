@@ -174,8 +174,8 @@ async def send_or_refuse(
 
 def _previous_states(prepared: Prepared) -> AbstractContextManager[PreviousStates | None]:
     """Previous states of entities; None if the run records none."""
-    looking = prepared.looking
-    if not (prepared.bound.keeps or looking.skips or looking.remembers):
+    prechecks = prepared.prechecks
+    if not (prepared.bound.keeps or prechecks.skips or prechecks.remembers):
         return nullcontext()
     return open_previous_states(prepared.folder)
 
@@ -317,7 +317,7 @@ class _Stretch:
             jitter=random.random,
             fail_fast_after=FAIL_FAST_AFTER if options.fail_fast else 0,
             coalesce=options.coalesce,
-            prechecks=self.prepared.looking,
+            prechecks=self.prepared.prechecks,
             previous_state=self._previous_state,
             on_end=partial(self._on_result, stop_check),
         )

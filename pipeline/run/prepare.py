@@ -87,7 +87,7 @@ class Prepared:
         return tuple(self.config.outline(name) for name in self.bound.jobs)
 
     @property
-    def looking(self) -> PrecheckPolicy:
+    def prechecks(self) -> PrecheckPolicy:
         """When an entity is read before its row is sent, by the options."""
         return PrecheckPolicy(
             skips=self.options.skip_unchanged, remembers=self.options.record_previous

@@ -1,4 +1,4 @@
-"""Settles stale rows of a run against newer rows of the same entities.
+"""Decides which rows of a run are stale: newer rows of the same entities exist.
 
 The position of a row in time is (sequence number of its run, row); a row of an earlier report keeps
 the position that it had there. A position can have several versions of a row: each payload is as

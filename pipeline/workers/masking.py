@@ -101,7 +101,7 @@ class Mask:
         for needle in self._needles:
             if needle.text[:SHORTEST_PART] in text:
                 yield from _whole(text, needle)
-                yield from _broken_off(text, needle.text, cuts)
+                yield from _cut_prefixes(text, needle.text, cuts)
 
 
 class _Needle(NamedTuple):
@@ -273,7 +273,7 @@ def _cuts(text: bytes) -> Iterator[int]:
             yield end - len(torn.group())
 
 
-def _broken_off(text: bytes, needle: bytes, ends: list[int]) -> Iterator[tuple[int, int]]:
+def _cut_prefixes(text: bytes, needle: bytes, ends: list[int]) -> Iterator[tuple[int, int]]:
     """Yield the spans of starts of `needle` that end at a cut."""
     for end in ends:
         at = text.find(needle[:SHORTEST_PART], max(0, end - len(needle)), end)

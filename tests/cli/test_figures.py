@@ -74,7 +74,7 @@ def test_figures_of_a_resumed_run_are_those_of_the_whole(
     assert "in 2 parts" in words
     assert "then its process was killed" in words
     page = (folder / "reports" / run / "report.html").read_text()
-    assert "It was resumed" in page
+    assert "The run was resumed" in page
 
 
 def test_before_a_resume_only_what_is_left_is_estimated(shop: Path, vendor: Simulator) -> None:

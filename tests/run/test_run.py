@@ -306,7 +306,7 @@ async def test_the_page_counts_the_answers_that_throttled(tmp_path):
         summary = await send(drop(tmp_path, *map(coupon, range(1, 61))), config)
         assert vendor.stats()["statuses"]["429"] == 2
     page = (config.reports / summary.run / "report.html").read_text(encoding="utf-8")
-    assert "too many requests, said 2 answers" in page
+    assert "throttled replies: 2" in page
 
 
 async def test_a_disk_without_room_for_the_run_is_told_before_anything_is_sent(
