@@ -153,7 +153,7 @@ def _put(module: str, name: str, what: Any) -> None:
 
 
 def _wrap_preparation(death: Death) -> None:
-    binding, prepare = (import_module(f"pipeline.run.{name}") for name in ("binding", "prepare"))
+    prepare, binding = map(import_module, ("pipeline.run.prepare", "pipeline.run.binding"))
     death.before(binding, "ingest", "taking")
     death.after(binding, "bind_snapshot", "bound")
     death.around(prepare, "save", "bound")
