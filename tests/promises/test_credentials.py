@@ -141,7 +141,7 @@ async def test_another_merchant_does_not_carry_a_run_on(tmp_path):
         assert again is not None
         with pytest.raises(ConfigError, match=f"as somebody else than run {again.run} began"):
             check_secrets(again, ENVIRON)
-        with pytest.raises(ConfigError, match="a new password, secret or token does no harm"):
+        with pytest.raises(ConfigError, match="a new password, secret or token is fine"):
             await carry_out(again, way(never))
 
 
