@@ -29,7 +29,7 @@ run: .venv/project ## send the samples to the embedded simulator and show the re
 	if [ $$code -ne 1 ] || [ ! reports/latest/summary.json -nt .venv/started ]; then \
 	  echo "make run: expected a report and exit code 1, got $$code" >&2; exit 1; \
 	fi; \
-	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv tells which."
+	echo "Exit code 1 as expected: some of the samples fail on purpose, and errors.csv shows which."
 
 # Most tests wait for clocks and processes: four at once keep two cores busy. Byte code is written,
 # because tests start the command hundreds of times.

@@ -21,7 +21,7 @@ The folders, in the order in which a row travels:
     model      the values that all folders share
     simulator  emulated vendors, for rehearsals
 
-Not here: code. This file exports the public API, each name from the folder that defines it.
+Not here: logic. This file exports the public API, each name from the folder that defines it.
 """
 
 from importlib import import_module

@@ -40,7 +40,7 @@ MAY_USE: dict[str, set[str]] = {
     "pacing": {"model", "vendors", "store", "aiolimiter", "anyio"},
     "workers": {
         *("model", "pacing", "vendors"),
-        *("aiohttp", "anyio", "multidict", "pydantic", "yarl"),
+        *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
     },
     "store": {"model", "pydantic_core", "polars"},
     "reporter": {
@@ -136,8 +136,8 @@ DECISIONS = {
         "ui/terminal": "pace",
         "watch": "expected_files names settling",
         "workers": (
-            "answers auth backlog batches bisection coalescing decompress entity_order "
-            "exchange_text fail_fast masking precheck read_outcome refusals reply_certainty "
+            "answers auth backlog backoff batches bisection coalescing decompress entity_order "
+            "exchange_text fail_fast http1 masking precheck read_outcome refusals reply_certainty "
             "retry_or_end stop_reason traffic"
         ),
     }.items()
@@ -462,12 +462,13 @@ def test_imports_point_down_only() -> None:
 def test_each_outside_library_stays_in_its_rooms() -> None:
     rooms = {
         library: {room for room, may in MAY_USE.items() if library in may}
-        for library in ("polars", "aiolimiter", "aiohttp", "click", "rich")
+        for library in ("polars", "aiolimiter", "aiohttp", "httptools", "click", "rich")
     }
     assert rooms == {
         "polars": {"jobs", "loader", "reporter", "store", "ui"},
         "aiolimiter": {"pacing"},
         "aiohttp": {"workers", "simulator", "notify"},
+        "httptools": {"workers"},
         "click": {"cli"},
         "rich": {"cli", "ui"},
     }

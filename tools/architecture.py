@@ -68,7 +68,7 @@ ARROWS = (
     ((255, 360), (255, 342)),  # store to reporter
     ((170, 312), (124, 312)),  # reporter to reports/
 )
-"""The way of a row, from and to."""
+"""The path of a row, from and to."""
 
 STYLE = """
     svg { font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; }
@@ -101,12 +101,12 @@ def picture() -> str:
     """The picture as SVG, readable on light and on dark pages: it has its own background."""
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        "<title>The folders of the pipeline, and the way of a row through them</title>",
+        "<title>The folders of the pipeline, and the path of a row through them</title>",
         f"<style>{STYLE}</style>",
         f"<defs>{HEAD}</defs>",
         f'<rect class="page" width="{WIDTH}" height="{HEIGHT}" rx="8"/>',
         _note(170, 28, "Imports point down, or right in a row."),
-        _note(578, 28, "Arrows and numbers: the way of a row."),
+        _note(578, 28, "Arrows and numbers: the path of a row."),
         *(_box(box, "folder") for box in FOLDERS),
         *(_box(box, "outside") for box in OUTSIDE),
         *(_arrow(*arrow) for arrow in ARROWS),

@@ -1,7 +1,7 @@
 """The command line: arguments in, one function of another folder called, an exit code out.
 
-Exit codes: 0 all rows succeeded, 1 some did not, 2 nothing was sent, 3 stopped early, 130 and 143
-interrupted.
+Exit codes: 0 no row is left to do, 1 some are, 2 nothing was sent, 3 stopped early, 4 another
+process sends, 130 and 143 interrupted.
 
 Not here: what a command does. A command without a terminal must be able to do the same through
 `run`, `plan`, `watch` or `doctor`; its tables and pages come from `ui`.
@@ -67,7 +67,7 @@ class _Commands(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for former in _FORMER_FLAGS.keys() & set(args):
             click.echo(
-                f"{former} is now {_FORMER_FLAGS[former]}: change it where you call", err=True
+                f"{former} was renamed to {_FORMER_FLAGS[former]}; update your command", err=True
             )
         return super().parse_args(ctx, [_FORMER_FLAGS.get(arg, arg) for arg in args])
 

@@ -59,7 +59,7 @@ from pipeline.runs import RunOptions
     help="Send nothing if there are fewer rows.",
 )
 @click.option(
-    "--no-fail-fast", is_flag=True, help="Continue if the first 20 replies are one refusal."
+    "--no-fail-fast", is_flag=True, help="Continue if the first 20 replies are equal refusals."
 )
 @click.option("--force-order", is_flag=True, help="Send rows of an earlier report as new rows.")
 @click.option("--allow", type=AllowOption(), help="irreversible: send rows that cannot be undone.")

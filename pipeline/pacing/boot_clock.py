@@ -5,8 +5,8 @@ the wall clock do not change it. It is valid within one boot, so it is recorded 
 boot. The age of a time from another boot follows from the wall clock; it is at least the time since
 the current boot.
 
-A machine that was restored to an earlier state of its memory has records of future times. They
-count as of now.
+A machine that was restored to an earlier state of its memory has records of future times: their
+ages are negative.
 """
 
 from __future__ import annotations

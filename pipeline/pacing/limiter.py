@@ -395,7 +395,7 @@ class RateLimiter:
 
         ages_s           seconds since requests of other processes count, oldest first
         pause            the vendor's pause on record; None if there is none
-        unrecorded       requests that a killed process may have sent off the record: they count
+        unrecorded       requests that a killed process may have sent unrecorded: they count
                          from now, and their quota returns one window later
         most_unrecorded  requests that may be sent before `recorded` is called
         """

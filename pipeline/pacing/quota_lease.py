@@ -5,9 +5,9 @@ second, with the recorded send times, so no window is exceeded.
 
 A killed process loses its lease at once: the lock is freed by the system. What it sent in its last
 moments is not on record. So the next holder counts the quota of that time as used: the most that
-the killed process may have sent off the record, and what it had in flight (`_lost_requests`). They
+the killed process may have sent unrecorded, and what it had in flight (`_lost_requests`). They
 count from the handover, since its connections are closed by then, and that part of the quota comes
-back one window later.
+back one window later (a quota with `day_starts`: at the next day).
 
 A process that is stopped (Ctrl-Z) and not killed keeps the lease: the others wait for it.
 """
@@ -36,13 +36,13 @@ REMEMBER_EVERY_S = 1.0
 waits."""
 
 UNRECORDED_S = 2.0 * REMEMBER_EVERY_S
-"""Requests of at most this time are sent off the record, however long the disk takes."""
+"""At most this many seconds of quota may be unrecorded, however long the disk takes."""
 
 FIRST_WITHIN_S = 1.0
 """Seconds for which a former holder leaves the lease to the first in line, which may be stopped."""
 
 MOST_UNRECORDED = 5_000
-"""Most requests that are sent off the record, whatever the quota."""
+"""Most requests that may be unrecorded, whatever the quota."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE = Path("/proc/self/ns/time")  # a container may count from another moment
@@ -54,7 +54,7 @@ class Handover(NamedTuple):
     ages_s      seconds since requests of other processes count, oldest first; negative if they may
                 still arrive
     pause       the vendor's pause on record; None if there is none
-    unrecorded  requests that a killed process may have sent off the record
+    unrecorded  requests that a killed process may have sent unrecorded
     """
 
     ages_s: list[float]
@@ -90,6 +90,7 @@ class QuotaLease:
         self._next = Lock(folder / f"quota-{name}-next")
         self._now = now or this_moment
         self._noted = 0
+        self._kept: list[float] = []  # boot times of requests that are not on record yet
         self._was_held = False
         self._released_s = -math.inf
         self._waits_since_s: float | None = None
@@ -132,7 +133,7 @@ class QuotaLease:
         )
 
     def _lost_requests(self, entries: list[Departures]) -> int:
-        """Requests that a killed holder may have sent off the record; else 0."""
+        """Requests that a killed holder may have sent unrecorded; else 0."""
         if not self._was_held or self.most_unrecorded == math.inf:
             return 0
         return int(self.most_unrecorded) + (entries[-1].under_way if entries else 0)
@@ -144,15 +145,21 @@ class QuotaLease:
         return False
 
     def record(self, runs: Runs, ages_s: list[float], *, under_way: int = 0) -> None:
-        """Put requests on record, with the seconds since they count.
+        """Put requests on record, with the seconds since they count, and those of `keep`.
 
-        under_way  requests in flight besides: when they count from is not known yet
+        under_way  requests also in flight: from when they count is not known yet
         """
+        self.keep(ages_s)
         now = self._now()
-        times = tuple(now.boot_s - each_s for each_s in ages_s)
-        entry = Departures(now.boot, now.boot_s, now.utc_s, times, under_way)
+        entry = Departures(now.boot, now.boot_s, now.utc_s, tuple(self._kept), under_way)
         number = runs.depart(self.group, entry, longest_s=self.limiter.terms.longest_s)
+        self._kept.clear()
         self._noted = max(self._noted, number)
+
+    def keep(self, ages_s: list[float]) -> None:
+        """Keep requests for the next record, with the seconds since they count."""
+        now = self._now()
+        self._kept += (now.boot_s - each_s for each_s in ages_s)
 
     def release(self) -> None:
         """Let other processes acquire the lease."""

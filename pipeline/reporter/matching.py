@@ -92,7 +92,7 @@ def _hint(source: ReportSource, does: str) -> str:
     if source.facts.exit_code == NOTHING_SENT:
         return "nothing was sent: remove the cause, then run the file again"
     if source.facts.is_simulated:  # its simulator ended with the run
-        return "this was a rehearsal: run the file again"
+        return "this was a simulated run: run the file again"
     return f"once the cause is gone: `pipeline resume {source.run}` {does}"
 
 

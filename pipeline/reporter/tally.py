@@ -14,7 +14,7 @@ from pipeline.reporter.summary import Counts, ErrorSummary
 MAX_KINDS = 1_000
 SHOWN_ROWS = 5
 _KIND_CHARS = 200
-# the parts in which messages of one kind may differ: quoted values and words with a digit
+# the parts in which messages of one kind may differ: quoted values, words with a digit
 _PARTICULAR = r"'[^']*'|\"[^\"]*\"|[\w.:/-]*\d[\w.:/-]*"
 
 
@@ -23,7 +23,7 @@ class ErrorKind(NamedTuple):
 
     status: str
     code: str
-    words: str
+    pattern: str
 
 
 @dataclass(slots=True)
@@ -62,9 +62,9 @@ class Tally:
         errors  a frame of `RESULT_SCHEMA`, with rows after all earlier ones
         """
         shown: list[int] = []
-        for status, code, words, message, hint, count, rows in _kinds(errors).iter_rows():
+        for status, code, pattern, message, hint, count, rows in _kinds(errors).iter_rows():
             shown += self._add_kind(
-                ErrorKind(status, code, words), _KindCount(message, hint, count, rows)
+                ErrorKind(status, code, pattern), _KindCount(message, hint, count, rows)
             )
         return shown
 
@@ -126,10 +126,10 @@ class Tally:
 
 def _kinds(errors: pl.DataFrame) -> pl.DataFrame:
     text = [pl.col(name).fill_null("") for name in ("_error_code", "_error", "_hint")]
-    words = pl.col("_error").fill_null("").str.head(_KIND_CHARS).str.replace_all(_PARTICULAR, "…")
+    pattern = pl.col("_error").fill_null("").str.head(_KIND_CHARS).str.replace_all(_PARTICULAR, "…")
     return (
-        errors.select("_row", "_status", *text, words=words)
-        .group_by("_status", "_error_code", "words", maintain_order=True)
+        errors.select("_row", "_status", *text, pattern=pattern)
+        .group_by("_status", "_error_code", "pattern", maintain_order=True)
         .agg(
             pl.col("_error").first(),
             pl.col("_hint").first(),

@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.model import AccountProgress, RowResult, RunAborted
+from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
 from pipeline.run.destination_locks import lock_folder
 from pipeline.runs.registry import open_registry
-from pipeline.store import LedgerError
+from pipeline.store import LedgerError, Runs
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
 from pipeline.workers.pool import WorkerPool
 
@@ -79,6 +81,7 @@ class Session:
     _users: int = 0
     _keeper: anyio.Lock = field(default_factory=anyio.Lock)
     _news: anyio.Event = field(default_factory=anyio.Event)
+    _is_behind: bool = False  # the last attempt to record failed
 
     def limiter(self, account: Account, config: Config) -> RateLimiter:
         """The limiter of an account's quota group; it opens while `kept` runs."""
@@ -149,7 +152,7 @@ class Session:
             while True:
                 recorded_s = time.monotonic()
                 self._news = anyio.Event()
-                await self._record(config)
+                await self._record(config, announce)
                 while not self._is_record_due(recorded_s):
                     await self._acquire_leases(config)
                     self._announce_holders(announce)
@@ -204,10 +207,19 @@ class Session:
                 for lease, handover in await anyio.to_thread.run_sync(acquire):
                     lease.limiter.open(*handover, most_unrecorded=lease.most_unrecorded)
 
-    async def _record(self, config: Config, *, is_last: bool = False) -> None:
+    async def _record(
+        self,
+        config: Config,
+        announce: Callable[[str], None] = lambda _words: None,
+        *,
+        is_last: bool = False,
+    ) -> None:
         """Put send times and pauses on record, and pass on the leases that others wait for.
 
         is_last  pass on every lease
+
+        If the registry cannot be written, that is announced once and nothing is passed on. What was
+        not recorded is recorded later; the limiters bound how much that can be.
 
         Raises LedgerError if the registry is damaged.
         """
@@ -217,39 +229,36 @@ class Session:
                 lease.limiter.close()
         # at the end also those that this process waits for
         leaving = [each for each in self.leases.values() if is_last or _may_pass_on(each)]
-        times = [
-            (
-                each,
-                each.limiter.take_ages_s(is_all=each in leaving),
-                0 if each in leaving else each.limiter.under_way,
-            )
-            for each in held
-        ]
+        records = [_LeaseRecord.of(each, is_leaving=each in leaving) for each in held]
         leases = self.leases.values()
         pauses = [(each, pause) for each in leases if (pause := each.limiter.unrecorded_pause)]
-        paused = [each for each in held if each.limiter.is_pause_on_record]
-
-        def record() -> list[QuotaLease]:
-            lifted: list[QuotaLease] = []
-            try:
-                with _unless_damaged(), open_registry(config) as runs:
-                    for lease, ages_s, under_way in times:
-                        lease.record(runs, ages_s, under_way=under_way)
-                    for lease, pause in pauses:
-                        runs.pause(lease.group, pause)
-                        lease.limiter.recorded_pause(pause)
-                    lifted += [each for each in paused if runs.pause_of(each.group) is None]
-            finally:
-                for lease in leaving:
-                    lease.release()
-            return lifted
-
-        if held or leaving or pauses:
+        if not (held or leaving or pauses):
+            return
+        write = partial(_write_records, config, records, pauses)
+        try:
             with anyio.CancelScope(shield=True):
-                for lease in await anyio.to_thread.run_sync(record):
-                    lease.limiter.lift_pause()
-            for lease in held:
-                lease.limiter.recorded()
+                lifted = await anyio.to_thread.run_sync(write)
+        except LedgerError:
+            _release(leaving)
+            raise
+        except RunAborted as error:
+            # a lease that is not released makes the next holder count what is not on record
+            for record in records:
+                record.keep()
+            self._announce_failure(error, announce)
+            return
+        _release(leaving)
+        self._is_behind = False
+        for lease in lifted:
+            lease.limiter.lift_pause()
+        for lease in held:
+            lease.limiter.recorded()
+
+    def _announce_failure(self, error: RunAborted, announce: Callable[[str], None]) -> None:
+        """Announce once that send times cannot be recorded."""
+        if not self._is_behind:
+            announce(f"send times cannot be recorded: {error}. Sending waits after some seconds")
+        self._is_behind = True
 
     @contextmanager
     def interruptible(self, outcome: RunOutcome) -> Iterator[None]:
@@ -270,15 +279,46 @@ class Session:
                 outcome.pool.stop(f"interrupted by {number.name}")
 
 
-@contextmanager
-def _unless_damaged() -> Iterator[None]:
-    """Drop a RunAborted that is no damage: the recorder reports the same disk."""
-    try:
-        yield
-    except LedgerError:
-        raise
-    except RunAborted:
-        pass
+@dataclass(slots=True)
+class _LeaseRecord:
+    """Requests of one lease on their way to the registry."""
+
+    lease: QuotaLease
+    ages_s: list[float]
+    under_way: int
+    is_taken: bool = False
+
+    @classmethod
+    def of(cls, lease: QuotaLease, *, is_leaving: bool) -> _LeaseRecord:
+        ages_s = lease.limiter.take_ages_s(is_all=is_leaving)
+        return cls(lease, ages_s, 0 if is_leaving else lease.limiter.under_way)
+
+    def write(self, runs: Runs) -> None:
+        self.is_taken = True
+        self.lease.record(runs, self.ages_s, under_way=self.under_way)
+
+    def keep(self) -> None:
+        if not self.is_taken:
+            self.lease.keep(self.ages_s)
+
+
+def _write_records(
+    config: Config, records: Sequence[_LeaseRecord], pauses: Sequence[tuple[QuotaLease, AskedPause]]
+) -> list[QuotaLease]:
+    """Write all to the registry; the leases whose pause somebody has lifted since."""
+    paused = [each.lease for each in records if each.lease.limiter.is_pause_on_record]
+    with open_registry(config) as runs:
+        for record in records:
+            record.write(runs)
+        for lease, pause in pauses:
+            runs.pause(lease.group, pause)
+            lease.limiter.recorded_pause(pause)
+        return [each for each in paused if runs.pause_of(each.group) is None]
+
+
+def _release(leases: Iterable[QuotaLease]) -> None:
+    for lease in leases:
+        lease.release()
 
 
 def _may_pass_on(lease: QuotaLease) -> bool:

@@ -23,7 +23,9 @@ class WaitList:
         try:
             await event.wait()
         except BaseException:
-            if event in self._events:
+            if event.is_set():
+                self.wake()  # cancelled when it was woken already: the next one has its turn
+            else:
                 self._events.remove(event)
             raise
 
@@ -57,10 +59,28 @@ class Slots:
         self._limit = limit
         self._waiting.wake(limit - self._taken)
 
-    async def __aenter__(self) -> None:
-        while self._taken >= self._limit:
-            await self._waiting.wait()
+    @property
+    def has_room(self) -> bool:
+        """Return whether one more may be taken without a wait."""
+        return self._taken < self._limit
+
+    def take(self) -> None:
+        """Take one. Only if there is room."""
         self._taken += 1
+
+    def leave(self) -> None:
+        """Give back one that was taken."""
+        self._taken -= 1
+        self._waiting.wake(self._limit - self._taken)
+
+    async def enter(self) -> None:
+        """Wait for room and take it. Leave afterwards."""
+        while not self.has_room:
+            await self._waiting.wait()
+        self.take()
+
+    async def __aenter__(self) -> None:
+        await self.enter()
 
     async def __aexit__(
         self,
@@ -68,5 +88,4 @@ class Slots:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._taken -= 1
-        self._waiting.wake(self._limit - self._taken)
+        self.leave()

@@ -66,7 +66,7 @@ def test_former_flags_are_taken_and_their_new_names_told(shop, vendor):
         "--no-brake": "--no-fail-fast",
         "--keep-before": "--record-previous",
     }.items():
-        assert f"{former} is now {new}" in run.err
+        assert f"{former} was renamed to {new}" in run.err
     assert counted(summary_of(shop)) == {"updated": 1}
     assert "add --record-previous" not in run.words
 

@@ -201,6 +201,17 @@ def test_a_handover_has_the_pause_and_its_origin(tmp_path, runs):
     assert second.take_over(runs).pause == asked
 
 
+def test_what_could_not_be_recorded_goes_on_record_with_the_next(tmp_path, runs):
+    first, second = lease_of(tmp_path), lease_of(tmp_path)
+    assert first.acquire()
+    first.keep([0.5])
+    first.record(runs, [0.2])
+    first.record(runs, [])
+    first.release()
+    assert second.acquire()
+    assert len(second.take_over(runs).ages_s) == 2
+
+
 def test_lost_requests_of_a_killed_process_count(tmp_path, runs):
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True

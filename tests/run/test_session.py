@@ -99,3 +99,28 @@ async def test_a_registry_that_cannot_be_opened_ends_the_wait_for_a_quota(tmp_pa
         await limiter.permit()
 
     assert "cannot be used" in await kept(session, config, wait_for_a_permit)
+
+
+async def test_send_times_that_cannot_be_recorded_are_told_and_recorded_later(
+    tmp_path: Path,
+) -> None:
+    config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"')
+    config.ledger_folder.mkdir()
+    session, announced = Session(), list[str]()
+    limiter = session.limiter(config.account("shop", ENVIRON), config)
+    away = config.ledger.with_suffix(".away")
+    with anyio.fail_after(20):
+        async with session.kept(config, announced.append):
+            while not limiter.is_open:
+                await anyio.sleep(0.01)
+            config.ledger.rename(away)
+            config.ledger.mkdir()  # nothing can be recorded
+            left = 0
+            with anyio.move_on_after(4):
+                while True:
+                    await limiter.permit()
+                    left += 1
+            assert left <= session.leases.popitem()[1].most_unrecorded
+            assert "cannot be recorded" in "".join(announced)
+            config.ledger.rmdir()
+            away.rename(config.ledger)

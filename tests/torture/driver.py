@@ -153,9 +153,9 @@ def _put(module: str, name: str, what: Any) -> None:
 
 
 def _wrap_preparation(death: Death) -> None:
-    prepare = import_module("pipeline.run.prepare")
-    death.before(prepare, "ingest", "taking")
-    death.after(prepare, "bind_snapshot", "bound")
+    prepare, binding = map(import_module, ("pipeline.run.prepare", "pipeline.run.binding"))
+    death.before(binding, "ingest", "taking")
+    death.after(binding, "bind_snapshot", "bound")
     death.around(prepare, "save", "bound")
     death.around(prepare, "register", "bound")
     death.around(Runs, "change_state", "noting")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.model import ConfigError, Link
+from pipeline.model import ConfigError, Link, Request
 from pipeline.workers.tls import tls_context, tls_failure
 from pipeline.workers.transport import Transport
 from tests.workers.tls_files import Authority
@@ -36,6 +36,7 @@ def a_transport(**link) -> Transport:
         ({"proxy": "proxy:3128"}, "proxy is not a usable URL; expected http://host:port"),
         ({"proxy": "socks5://eve:hush@proxy:1"}, "proxy is not a usable URL"),
         ({"proxy": "https://eve:hush@proxy:1"}, "proxy is not a usable URL"),  # TLS within TLS
+        ({"proxy": "http://eve%3Ax:hush@proxy:1"}, "a user name with a colon"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused_without_showing_it(link, words):
@@ -89,9 +90,9 @@ def test_every_wrong_header_is_reported_at_once_without_its_value():
 @given(entity_id=st.text(max_size=40))
 def test_an_id_stays_one_segment_of_the_one_host(entity_id):
     path = f"/coupon/{quote(entity_id, safe='')}"
-    url = a_transport(base_url="http://api.example")._url(path)
-    assert url.raw_path_qs == path
-    assert (url.host, url.port, url.raw_fragment) == ("api.example", 80, "")
+    head = a_transport(base_url="http://api.example")._head(Request("PUT", path))
+    assert head.startswith(f"PUT {path} HTTP/1.1\r\nHost: api.example\r\n".encode())
+    assert head.count(b"\r\n\r\n") == 1
 
 
 # Files

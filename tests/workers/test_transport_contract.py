@@ -227,7 +227,7 @@ async def test_headers_are_the_account_s_and_the_request_s_and_no_more():
     assert seen.head.lower().count(b"x-trace") == 1
 
 
-@pytest.mark.parametrize("size", [0, 1, 70_000, 2_500_000])  # beyond 1 MiB it is a stream
+@pytest.mark.parametrize("size", [0, 1, 70_000, 2_500_000])  # beyond 64 KiB in pieces
 async def test_a_body_of_any_size_goes_out_whole_with_its_length(size):
     body = b"x" * size
     async with talking(answering(OK)) as (server, sender):

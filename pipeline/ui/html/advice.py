@@ -23,12 +23,12 @@ _TO_FIX = (Status.INVALID, Status.REJECTED)
 class NextStep:
     """One step.
 
-    words    may contain text of a vendor
+    text     may contain text of a vendor
     command  for a shell; empty if there is none
     anchor   id of the part of the page with details; empty if there is none
     """
 
-    words: str
+    text: str
     command: str = ""
     anchor: str = ""
 
@@ -74,20 +74,18 @@ def steps(summary: Summary) -> tuple[NextStep, ...]:
 def _steps(summary: Summary) -> Iterator[NextStep]:
     for name, account in summary.accounts.items():
         if account.stopped is not None:
-            yield NextStep(words=f"Account {name} stopped: {account.stopped}", anchor="outcomes")
+            yield NextStep(text=f"Account {name} stopped: {account.stopped}", anchor="outcomes")
     if summary.stopped:
-        yield NextStep(words=f"The run ended early: {summary.stopped}")
+        yield NextStep(text=f"The run ended early: {summary.stopped}")
     if summary.statuses.get(Status.UNKNOWN):
         rows = counted(summary.statuses[Status.UNKNOWN], "row")
-        yield NextStep(
-            words=f"Check {rows} at the vendor: they may have been applied", anchor="why"
-        )
+        yield NextStep(text=f"Check {rows} at the vendor: they may have been applied", anchor="why")
     yield from _hints(summary)
     if any(summary.statuses.get(status) for status in _TO_FIX):
-        words = "Fix the rows in the error file and send it again"
+        text = "Fix the rows in the error file and send it again"
         if summary.made_of != "file":
-            words = "Fix the plan's input file and make a new plan"
-        yield NextStep(words=words, anchor="why")
+            text = "Fix the plan's input file and make a new plan"
+        yield NextStep(text=text, anchor="why")
     if summary.exit_code != _REFUSED and not summary.is_simulated:
         yield from _again(summary)
 
@@ -104,7 +102,7 @@ def _hints(summary: Summary) -> Iterator[NextStep]:
         if error.hint and error.hint not in shown and len(shown) < _MOST_HINTS:
             shown.add(error.hint)
             what = f"{counted(error.count, 'row')} {error.status.replace('_', ' ')}"
-            yield NextStep(words=f"{what}: {error.hint}", anchor=f"kind-{index}")
+            yield NextStep(text=f"{what}: {error.hint}", anchor=f"kind-{index}")
 
 
 def _again(summary: Summary) -> Iterator[NextStep]:
@@ -112,11 +110,11 @@ def _again(summary: Summary) -> Iterator[NextStep]:
     if summary.statuses.get(Status.NOT_ATTEMPTED):
         rows = counted(summary.statuses[Status.NOT_ATTEMPTED], "row")
         yield NextStep(
-            words=f"Then send the remaining {rows} and resolve rows in doubt",
+            text=f"Then send the remaining {rows} and resolve rows in doubt",
             command=f"pipeline resume {run}",
         )
     elif summary.statuses.get(Status.FAILED):
         yield NextStep(
-            words="Then send the failed rows again",
+            text="Then send the failed rows again",
             command=f"pipeline resume --failed {run}",
         )

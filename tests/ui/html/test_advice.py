@@ -18,22 +18,22 @@ def test_where_all_went_well_nothing_is_to_be_done(tmp_path):
 def test_the_hint_of_the_most_frequent_error_leads_to_it(tmp_path):
     summary = summary_of(tmp_path, [rejected(1), rejected(2), updated(3)])
     assert steps(summary) == (
-        NextStep(words="2 rows rejected: check the id", anchor="kind-1"),
-        NextStep(words="Fix the rows in the error file and send it again", anchor="why"),
+        NextStep(text="2 rows rejected: check the id", anchor="kind-1"),
+        NextStep(text="Fix the rows in the error file and send it again", anchor="why"),
     )
 
 
 def test_a_hint_is_told_once(tmp_path):
     summary = summary_of(tmp_path, [rejected(1, code="a"), rejected(2, code="b")])
-    assert [step.words for step in steps(summary)].count("1 row rejected: check the id") == 1
+    assert [step.text for step in steps(summary)].count("1 row rejected: check the id") == 1
 
 
 def test_stops_and_doubt_come_first_and_the_command_last(tmp_path):
     """A name with a blank is quoted: the command is to be pasted."""
     faulty = source_of(tmp_path / "own", 500, run="a b", stopped_by="interrupted by SIGTERM")
     found = steps(write_report(faulty, tmp_path / "reports" / "a b"))
-    assert found[0].words == "The run ended early: interrupted by SIGTERM"
-    assert found[1].words.startswith("Check 5 rows at the vendor")
+    assert found[0].text == "The run ended early: interrupted by SIGTERM"
+    assert found[1].text.startswith("Check 5 rows at the vendor")
     assert found[-1].command == "pipeline resume 'a b'"
 
 

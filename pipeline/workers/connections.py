@@ -1,0 +1,189 @@
+"""The connection pool of one link: aiohttp opens the connections, HttpConnection uses them.
+
+aiohttp resolves names, connects, does the TLS handshake and asks proxies for a tunnel. It sends no
+request to a vendor and reads no reply of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp.client_reqrep import ClientRequest
+from yarl import URL
+
+from pipeline.workers.backoff import ConnectBackoff
+from pipeline.workers.connection import HttpConnection
+from pipeline.workers.slots import Slots
+
+IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
+DNS_TTL_S = 60
+
+_TURNS_TO_READ = 3  # of the loop: to see that there is something, to read it, to close
+_UNLIMITED = aiohttp.ClientTimeout()
+
+
+class NotConnectedError(Exception):
+    """No connection was obtained, hence nothing was sent. `cause` says why."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+class Connections:
+    """Gives out open connections on which no bytes wait to be read.
+
+    Enter it before use. Every connection that it gave out must be given back.
+
+    url    where requests go; only scheme, host and port count
+    proxy  an HTTP proxy, its credentials included; None connects directly
+    tls    None for plain HTTP
+    limit  how many connections may be given out at once; one more waits
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        proxy: URL | None,
+        tls: ssl.SSLContext | None,
+        limit: int,
+        max_body_bytes: int,
+    ) -> None:
+        self._url, self._proxy, self._tls = url, proxy, tls
+        self._max_body_bytes = max_body_bytes
+        self._slots = Slots(limit)
+        self._backoff = ConnectBackoff()
+        self._idle: deque[HttpConnection] = deque()  # the one used last at the right
+        self._open: set[HttpConnection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._connector: aiohttp.TCPConnector
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=True if self._tls is None else self._tls,
+            force_close=True,  # what it opens is kept here
+            ttl_dns_cache=DNS_TTL_S,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self._idle.clear()
+        for connection in tuple(self._open):
+            connection.close()
+        await self._connector.close()
+
+    def at_once(self) -> HttpConnection | None:
+        """Return an idle connection that can be used at once, or None."""
+        if not self._idle or not self._slots.has_room:
+            return None
+        connection = self._idle[-1]
+        if not connection.is_open or connection.is_readable() or self._is_old(connection):
+            return None
+        self._idle.pop()
+        self._slots.take()
+        return connection
+
+    async def obtain(self) -> HttpConnection:
+        """Wait for room, and return an idle connection or open one.
+
+        raises  NotConnectedError
+        """
+        await self._slots.enter()
+        try:
+            return await self._ready_one() or await self._open_one()
+        except BaseException:
+            self._slots.leave()
+            raise
+
+    def give_back(self, connection: HttpConnection) -> None:
+        """Keep `connection` for another request if it is still open."""
+        self._slots.leave()
+        now_s = self._loop.time()
+        if connection.has_replied:
+            self._backoff.worked()
+        elif not connection.is_open:
+            self._backoff.failed(connection.opened_s, now_s)
+        if connection.is_open:
+            connection.idle_since_s = now_s
+            self._idle.append(connection)
+            self._sweep_later(IDLE_S)
+
+    async def _ready_one(self) -> HttpConnection | None:
+        # A server may send something on an idle connection (a 408, or a surplus reply): it is
+        # read first, and closes the connection.
+        while self._idle:
+            connection = self._idle.pop()
+            if self._is_old(connection):
+                connection.close()
+            try:
+                for _ in range(_TURNS_TO_READ):
+                    if not connection.is_open or not connection.is_readable():
+                        break
+                    await asyncio.sleep(0)
+            except BaseException:
+                connection.close()
+                raise
+            if connection.is_open:
+                return connection
+        return None
+
+    async def _open_one(self) -> HttpConnection:
+        if wait_s := self._backoff.delay_s(self._loop.time()):
+            await asyncio.sleep(wait_s)
+        began_s = self._loop.time()
+        try:
+            return await self._connect()
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            self._backoff.failed(began_s, self._loop.time())
+            raise NotConnectedError(error) from error
+
+    async def _connect(self) -> HttpConnection:
+        request = ClientRequest(
+            "GET", self._url, loop=self._loop, proxy=self._proxy, ssl=self._tls or True
+        )
+        opened = await self._connector.connect(request, [], _UNLIMITED)
+        handler, transport = opened.protocol, opened.transport
+        if handler is None or transport is None or transport.is_closing() or handler.should_close:
+            opened.close()  # closed, or the server sent something before the request
+            raise aiohttp.ServerDisconnectedError
+
+        def ended(error: Exception | None) -> None:
+            # aiohttp waits for its own handler to learn of the end
+            handler.connection_lost(error)
+            opened.close()
+            self._open.discard(connection)
+
+        connection = HttpConnection(transport, max_body_bytes=self._max_body_bytes, on_end=ended)
+        self._open.add(connection)
+        return connection
+
+    def _is_old(self, connection: HttpConnection) -> bool:
+        return self._loop.time() - connection.idle_since_s > IDLE_S
+
+    def _sweep_later(self, wait_s: float) -> None:
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(wait_s, self._sweep_idle)
+
+    def _sweep_idle(self) -> None:
+        """Close what has been idle for too long."""
+        self._sweep = None
+        while self._idle and (not self._idle[0].is_open or self._is_old(self._idle[0])):
+            self._idle.popleft().close()
+        if self._idle:
+            self._sweep_later(self._idle[0].idle_since_s + IDLE_S - self._loop.time())
