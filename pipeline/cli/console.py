@@ -64,8 +64,9 @@ class ConsoleOutput(io.TextIOBase):
 
     def _give_up(self) -> None:
         with suppress(OSError, ValueError):
+            descriptor = self.fileno()  # first: a stream without one must not leak /dev/null
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
+            os.dup2(nowhere, descriptor)
             os.close(nowhere)
 
 

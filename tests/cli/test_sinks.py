@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.cli.console import ConsoleOutput
 from pipeline.notify.events import RunFailed
 from pipeline.notify.formatting import as_json, as_text, body
 from tests.cli.command import Ended, environment, start, typed
@@ -301,3 +303,14 @@ def test_idle_connections_cost_the_listener_and_nobody_else(shop: Path) -> None:
         watcher.send_signal(signal.SIGTERM)
         _, words = watcher.communicate(timeout=60)
     assert "Traceback" not in words
+
+
+def test_an_output_whose_stream_is_closed_leaves_no_descriptor_open() -> None:
+    stream = io.StringIO()
+    with redirect_stderr(stream):
+        output = ConsoleOutput(is_stderr=True)
+    stream.close()
+    before = sorted(Path("/proc/self/fd").iterdir())
+    assert output.write("lost") == 4
+    output.flush()
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
