@@ -54,6 +54,13 @@ def test_a_fault_that_is_planted_is_found(feed, words):
     assert words in wrong
 
 
+def test_an_earlier_peak_of_memory_hides_none():
+    _gorge(b"")
+    wrong = driver.feed_one(Target("any", (b"",), _gorge, 20.0), b"")
+    assert wrong is not None
+    assert "the peak of memory grew" in wrong
+
+
 @pytest.mark.parametrize(
     "text",
     [
