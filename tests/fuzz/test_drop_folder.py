@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.watch import Watcher
+from pipeline.watch.notes import Claim
 from tests.fuzz import driver, tricks
 from tests.fuzz.drop_folder import drop_folder_target
 from tests.fuzz.mutate import mutated
@@ -103,3 +105,12 @@ def test_a_fault_that_is_planted_is_found(monkeypatch, target, trick: Trick, wor
     monkeypatch.setattr(tricks, "TRICKS", (trick,))
     with HELD, pytest.raises(Exception, match=words):
         target.feed(b"\0\0\0")
+
+
+def test_an_internal_error_is_found_by_the_watchers_own_words(monkeypatch, target):
+    async def fails(_watcher: Watcher, _claim: Claim) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Watcher, "_send", fails)
+    with pytest.raises(AssertionError, match="it said 'internal error'"):
+        target.feed(script_of(tricks.good))
