@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import defaultdict
@@ -129,9 +128,9 @@ def _estimates(prepared: Prepared) -> Iterator[AccountEstimate]:
     left = rows_left(prepared)
     for account in prepared.accounts:
         jobs = prepared.bound.jobs[account.name]
-        share = left[account.name].total() / jobs.rows
         latency_s = recorded_latency_s(prepared.config, account)
-        requests = math.ceil(share * (jobs.requests + _reads_beforehand(prepared, account, jobs)))
+        requests = jobs.requests + _reads_beforehand(prepared, account, jobs)
+        requests = _share_of(requests, left[account.name].total(), jobs.rows)
         lasts = estimate_sending(
             requests,
             _hottest(jobs, left[account.name].total(), coalesce=prepared.options.coalesce),
@@ -145,6 +144,15 @@ def _estimates(prepared: Prepared) -> Iterator[AccountEstimate]:
         yield AccountEstimate(
             account, jobs, left[account.name], requests, lasts, latency_s, pause, pause_s
         )
+
+
+def _share_of(requests: int, left: int, rows: int) -> int:
+    """Requests for `left` of `rows` rows, rounded up in whole numbers: 62 of 120 are not 63.
+
+    >>> _share_of(120, 62, 120), _share_of(7, 62, 120)
+    (62, 4)
+    """
+    return -(-requests * left // rows)
 
 
 def _hottest(jobs: JobsFile, left: int, *, coalesce: bool) -> int:
