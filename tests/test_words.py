@@ -52,6 +52,7 @@ REPLACED = {
     "lies": "is",
     "lies in": "is in",
     "looking": "precheck",
+    "mend": "fix",
     "mended": "fixed",
     "mending": "fixing",
     "mends": "fixes",

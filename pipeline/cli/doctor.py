@@ -60,5 +60,5 @@ def _tell(console: Console, finding: Finding) -> None:
         (f"{finding.level.value:<8}", STYLES[finding.level]), f"{where}: {finding.what}"
     )
     console.print(line, soft_wrap=True)
-    if finding.mend:
-        console.print(Text(f"        -> {finding.mend}"), soft_wrap=True)
+    if finding.fix:
+        console.print(Text(f"        -> {finding.fix}"), soft_wrap=True)

@@ -66,6 +66,12 @@ _FORMER_KEYS = {"guard": "preconditions"}
 """Keys of version 0.1 and their names since: configurations keep them."""
 
 
+def _name_now(key: str, own: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """The name of a key of 0.1 since; unchanged, and so refused, if both names are given."""
+    now = _FORMER_KEYS.get(key, key)
+    return now if now in own and now not in values else key
+
+
 def _name_fault(name: str) -> str | None:
     if name.lower().startswith(SAMPLE_PREFIX):
         return f"names that start with {SAMPLE_PREFIX} are reserved for samples; choose another"
@@ -83,7 +89,7 @@ def _entry(
     path = ("accounts", name)
     vendor = vendors.get(str(values.get("vendor")))
     own = vendor.settings.model_fields if vendor else {}
-    values = {_FORMER_KEYS.get(key, key) if key not in own else key: v for key, v in values.items()}
+    values = {_name_now(key, own, values): value for key, value in values.items()}
     given = {key: value for key, value in values.items() if key in own}
     general = {key: v for key, v in values.items() if key not in own and key != "verify"}
     if "verify" in values:

@@ -64,8 +64,8 @@ def _accounts(config: Config) -> Finding:
     if config.accounts:
         what = f"{config.file or 'the environment'} is right"
         return Finding(level=Level.OK, check="configuration", what=what)
-    what, mend = "there is no account, so only --simulate can work", "Begin with: pipeline init"
-    return Finding(level=Level.WARNING, check="configuration", what=what, mend=mend)
+    what, fix = "there is no account, so only --simulate can work", "Begin with: pipeline init"
+    return Finding(level=Level.WARNING, check="configuration", what=what, fix=fix)
 
 
 async def _account(
@@ -85,7 +85,7 @@ async def _account(
             level=Level.WARNING,
             check="vendor",
             what=doubt.what,
-            mend=doubt.advice,
+            fix=doubt.advice,
             account=name,
         )
     paused = _pause(config, account, environ, now_s())
@@ -112,6 +112,6 @@ def _pause(
         level=Level.WARNING,
         check="pause",
         what=f"paused {describe(pause, now_s)}. A run {does} (max_wait_s = {most_s:.0f})",
-        mend=f"Wait. If the vendor cannot have meant it: {lift_command(account.name)}",
+        fix=f"Wait. If the vendor cannot have meant it: {lift_command(account.name)}",
         account=account.name,
     )

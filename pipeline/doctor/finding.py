@@ -23,23 +23,23 @@ class Finding:
 
     check    the subject: "configuration", "clock", "credentials", ...
     what     the result, a phrase without a full stop
-    mend     what to do about it; empty if nothing
+    fix     what to do about it; empty if nothing
     account  None if it concerns the machine or all accounts
     """
 
     level: Level
     check: str
     what: str
-    mend: str = ""
+    fix: str = ""
     account: str | None = None
 
 
 def of_faults(
-    faults: Iterable[Fault], check: str, mend: str, account: str | None = None
+    faults: Iterable[Fault], check: str, fix: str, account: str | None = None
 ) -> tuple[Finding, ...]:
-    """Faults of the configuration as findings; `mend` is for faults without a remedy of their own.
+    """Faults of the configuration as findings; `fix` is for faults without a remedy of their own.
 
-    >>> of_faults([Fault(what="is not set")], "secrets", "Set it")[0].mend
+    >>> of_faults([Fault(what="is not set")], "secrets", "Set it")[0].fix
     'Set it'
     """
     return tuple(
@@ -47,7 +47,7 @@ def of_faults(
             level=Level.FAULT,
             check=check,
             what=_without_todo(fault),
-            mend=fault.todo or mend,
+            fix=fault.todo or fix,
             account=account,
         )
         for fault in faults

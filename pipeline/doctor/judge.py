@@ -39,7 +39,7 @@ def judge_clock(date: str | None, here_s: float, account: str) -> Finding | None
         level=Level.FAULT if abs(off_s) > CLOCK_WRONG_S else Level.WARNING,
         check="clock",
         what=f"this clock is {abs(off_s):,.0f} s {side} that of the vendor",
-        mend=SET_CLOCK,
+        fix=SET_CLOCK,
         account=account,
     )
 
@@ -53,8 +53,8 @@ def judge_certificate(ends_s: float, now_s: float, peer: str, account: str) -> F
     left_s = ends_s - now_s
     what = f"the certificate of {peer} ends in {left_s / 86_400:.0f} days"
     if left_s < CERTIFICATE_SOON_S:
-        mend = "Ask its owner to renew it: after it ends, nothing can be sent"
-        return Finding(level=Level.WARNING, check="tls", what=what, mend=mend, account=account)
+        fix = "Ask its owner to renew it: after it ends, nothing can be sent"
+        return Finding(level=Level.WARNING, check="tls", what=what, fix=fix, account=account)
     what = f"{peer} is trusted; its certificate ends in {left_s / 86_400:.0f} days"
     return Finding(level=Level.OK, check="tls", what=what, account=account)
 
@@ -66,7 +66,7 @@ def judge_lost(lost: NoReply, account: str) -> Finding:
         level=Level.FAULT,
         check=check,
         what=lost.detail,
-        mend=_MEND_BY_CHECK[check],
+        fix=_FIX_BY_CHECK[check],
         account=account,
     )
 
@@ -76,7 +76,7 @@ _CHECK_BY_REASON = {
     "sign_in_refused": "credentials",
     "sign_in_failed": "credentials",
 }
-_MEND_BY_CHECK = {
+_FIX_BY_CHECK = {
     "tls": "See the words above; certificates are always verified",
     "credentials": "Check client id, secret, scopes and token_url with the vendor",
     "reachability": "Check base_url, proxy, firewall and name server",
@@ -93,7 +93,7 @@ def judge_reply(account: Account, reply: Reply) -> Finding:
         level=level,
         check=check,
         what=reply.hide(result.what),
-        mend=reply.hide(result.fix),
+        fix=reply.hide(result.fix),
         account=account.name,
     )
 

@@ -33,20 +33,20 @@ def _file_system(config: Config) -> Finding:
         level=Level.FAULT,
         check="file system",
         what=f"the ledger {config.ledger} is on a network file system ({kind})",
-        mend="Set `ledger` to a path on a local disk: locks do not hold between machines",
+        fix="Set `ledger` to a path on a local disk: locks do not hold between machines",
     )
 
 
 def _folder(name: str, folder: Path) -> Finding:
     there = _existing(folder)
     if not there.is_dir():
-        what, mend = f"{name}: {there} is not a folder", f"Remove the file, or set `{name}`"
+        what, fix = f"{name}: {there} is not a folder", f"Remove the file, or set `{name}`"
     elif not os.access(there, os.W_OK | os.X_OK):
         what = f"{name}: no permission to write to {there}"
-        mend = f"Give this user the permission, or set `{name}` to a folder of its own"
+        fix = f"Give this user the permission, or set `{name}` to a folder of its own"
     else:
         return Finding(level=Level.OK, check="folders", what=f"{name}: {folder} can be written to")
-    return Finding(level=Level.FAULT, check="folders", what=what, mend=mend)
+    return Finding(level=Level.FAULT, check="folders", what=what, fix=fix)
 
 
 def _disk(config: Config) -> Finding:
@@ -58,7 +58,7 @@ def _disk(config: Config) -> Finding:
         return Finding(level=Level.OK, check="disk", what=what)
     what = f"{config.ledger_folder}: {wrong}"
     return Finding(
-        level=Level.FAULT, check="disk", what=what, mend="Free space, or set `ledger` elsewhere"
+        level=Level.FAULT, check="disk", what=what, fix="Free space, or set `ledger` elsewhere"
     )
 
 
@@ -74,22 +74,22 @@ def _sizes_bytes(folder: Path) -> Iterator[int]:
 def _writers(config: Config) -> Iterator[Finding]:
     """Check who else may add input files or write the configuration."""
     if not config.inputs.is_dir():
-        what, mend = f"there is no folder {config.inputs}", "Create it: pipeline init"
-        yield Finding(level=Level.WARNING, check="permissions", what=what, mend=mend)
+        what, fix = f"there is no folder {config.inputs}", "Create it: pipeline init"
+        yield Finding(level=Level.WARNING, check="permissions", what=what, fix=fix)
     for path in (config.inputs, *_subfolders(config.inputs)):
         if _mode(path) & stat.S_IWOTH:
             yield Finding(
                 level=Level.WARNING,
                 check="permissions",
                 what=f"every user of this machine may put files into {path}, and have them sent",
-                mend=f"chmod o-w {path}",
+                fix=f"chmod o-w {path}",
             )
     if config.file is not None and _mode(config.file) & stat.S_IWOTH:
         yield Finding(
             level=Level.FAULT,
             check="permissions",
             what=f"every user of this machine may write {config.file}, and so run commands as you",
-            mend=f"chmod o-w {config.file}",
+            fix=f"chmod o-w {config.file}",
         )
 
 
@@ -111,7 +111,7 @@ def examine_secret_files(config: Config, name: str) -> Iterator[Finding]:
                 level=Level.WARNING,
                 check="secrets",
                 what=f"every user of this machine may read {path}, which holds a secret",
-                mend=f"chmod 600 {path}",
+                fix=f"chmod 600 {path}",
                 account=name,
             )
 

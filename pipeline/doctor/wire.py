@@ -65,7 +65,7 @@ def _connection(account: Account, now_s: Callable[[], float]) -> Finding:
                 level=Level.OK if account.is_simulated or _is_loopback(host) else Level.WARNING,
                 check="tls",
                 what=f"{peer} is reached without TLS",
-                mend="" if _is_loopback(host) else "Write https:// in base_url",
+                fix="" if _is_loopback(host) else "Write https:// in base_url",
                 account=account.name,
             )
         try:

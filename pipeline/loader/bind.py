@@ -22,8 +22,8 @@ from pipeline.loader.header import (
     plan_header,
 )
 from pipeline.loader.issue_counts import FaultKind, IssueCounts, WarningKind
-from pipeline.loader.library_panics import panics_as_input_errors
 from pipeline.loader.origin_columns import NEW, ROW, RUN, OriginReader, RowOrigin
+from pipeline.loader.panics import panics_as_input_errors
 from pipeline.loader.route import SAY_OPERATION, Route, Router, RoutingCells
 from pipeline.loader.rows import ReadRow, RowReader, fault_text, hint_text
 from pipeline.loader.suggestions import nearest

@@ -17,7 +17,7 @@ from pipeline.jobs.snapshot_file import to_metadata
 from pipeline.loader.csv_reader import CsvReader
 from pipeline.loader.decode_check import check_decodes
 from pipeline.loader.file_kind import HEAD_BYTES, sniff
-from pipeline.loader.library_panics import panics_as_input_errors
+from pipeline.loader.panics import panics_as_input_errors
 from pipeline.loader.parquet_file import decodable, descriptor_path, footer_of
 from pipeline.loader.parquet_reader import ParquetReader
 from pipeline.loader.selection import RowSelection

@@ -26,6 +26,9 @@ from pipeline.store import LedgerError, Runs
 from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
 from pipeline.workers.pool import WorkerPool
 
+BEHIND_S = 60.0
+"""So long sending goes on, within its bound, while send times cannot be recorded."""
+
 CHECK_EVERY_S = 0.01
 """Seconds between two attempts to acquire a quota that another process holds."""
 
@@ -81,7 +84,7 @@ class Session:
     _users: int = 0
     _keeper: anyio.Lock = field(default_factory=anyio.Lock)
     _news: anyio.Event = field(default_factory=anyio.Event)
-    _is_behind: bool = False  # the last attempt to record failed
+    _behind_since_s: float | None = None  # monotonic; no attempt to record succeeded since
 
     def limiter(self, account: Account, config: Config) -> RateLimiter:
         """The limiter of an account's quota group; it opens while `kept` runs."""
@@ -119,6 +122,8 @@ class Session:
         damaged: no request gets a permit after that.
         """
         failures: list[RunAborted] = []
+
+        self._behind_since_s = None  # whoever listens now was told nothing yet
 
         async def keep() -> None:
             try:
@@ -219,7 +224,8 @@ class Session:
         is_last  pass on every lease
 
         If the registry cannot be written, that is announced once and nothing is passed on. What was
-        not recorded is recorded later; the limiters bound how much that can be.
+        not recorded is recorded later; the limiters bound how much that can be, and after BEHIND_S
+        the error is raised.
 
         Raises LedgerError if the registry is damaged.
         """
@@ -245,20 +251,26 @@ class Session:
             # a lease that is not released makes the next holder count what is not on record
             for record in records:
                 record.keep()
-            self._announce_failure(error, announce)
+            self._wait_or_fail(error, announce)
             return
         _release(leaving)
-        self._is_behind = False
+        self._behind_since_s = None
         for lease in lifted:
             lease.limiter.lift_pause()
         for lease in held:
             lease.limiter.recorded()
 
-    def _announce_failure(self, error: RunAborted, announce: Callable[[str], None]) -> None:
-        """Announce once that send times cannot be recorded."""
-        if not self._is_behind:
-            announce(f"send times cannot be recorded: {error}. Sending waits after some seconds")
-        self._is_behind = True
+    def _wait_or_fail(self, error: RunAborted, announce: Callable[[str], None]) -> None:
+        """Announce once that send times cannot be recorded; raise `error` after BEHIND_S of it."""
+        now_s = time.monotonic()
+        if self._behind_since_s is None:
+            self._behind_since_s = now_s
+            announce(
+                f"send times cannot be recorded: {error}. The run stops if that lasts "
+                f"{BEHIND_S:g} s"
+            )
+        elif now_s >= self._behind_since_s + BEHIND_S:
+            raise error
 
     @contextmanager
     def interruptible(self, outcome: RunOutcome) -> Iterator[None]:

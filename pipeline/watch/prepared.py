@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.config import Config
 from pipeline.model import Fault, InputError, Status, UsageError
 from pipeline.model.formatting import counted
+from pipeline.model.panics import is_panic
 from pipeline.reporter import Summary
 from pipeline.run import (
     BusyError,
@@ -26,7 +27,6 @@ from pipeline.runs.origin import path_of
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import FileEnded, FileQuarantined
 from pipeline.watch.notes import Claim
-from pipeline.watch.panic import is_panic
 
 ENDED = (0, 1)
 """Exit codes of runs that have nothing left to send."""

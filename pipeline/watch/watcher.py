@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted
+from pipeline.model.panics import is_panic
 from pipeline.reporter import Summary
 from pipeline.run import (
     BusyError,
@@ -47,7 +48,6 @@ from pipeline.watch.events import (
 from pipeline.watch.expected_files import Expectation, is_late
 from pipeline.watch.intake import FileIntake
 from pipeline.watch.notes import Claim
-from pipeline.watch.panic import is_panic
 from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare_claim
 from pipeline.watch.problems import DropError
 from pipeline.watch.settling import SETTLE_S, Settling

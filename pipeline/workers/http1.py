@@ -33,7 +33,6 @@ _FRAMING = frozenset(
 _WITHOUT_LENGTH = frozenset({"GET", "OPTIONS", "TRACE"})
 _FRAMED_OTHERWISE = frozenset({"HEAD", "CONNECT"})  # their replies: RFC 9112, section 6.3
 _NO_BODY = frozenset({204, 304})  # RFC 9110, section 6.4.1
-_SWITCHING_PROTOCOLS = 101
 _VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -168,10 +167,8 @@ class ReplyParser:
         if not self.is_whole:
             self._fail()
         elif self.status in _NO_BODY and b"\nHTTP/" not in data:
-            self.keeps_alive = (
-                False  # a body all the same: it is dropped, and its connection closed
-            )
-            self.has_surplus = False
+            # a body all the same: it is dropped, and its connection closed
+            self.keeps_alive = self.has_surplus = False
         else:
             self.has_surplus = True
 
@@ -216,7 +213,6 @@ class ReplyParser:
             not self.first.lstrip(b"\r\n").startswith(b"HTTP/")
             or self._parser.get_http_version() not in _VERSIONS
             or status < 100  # noqa: PLR2004 - the least status
-            or status == _SWITCHING_PROTOCOLS
             or len(fields) > MAX_HEADERS
             or (
                 self._head_bytes > MAX_HEAD_BYTES

@@ -98,6 +98,10 @@ guard = false
     config = load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)
     assert config.notify.on == ("stopped", "end")
     assert config.accounts["offers"].settings.preconditions is False
+    with (tmp_path / "pipeline.toml").open("a") as file:
+        file.write("preconditions = true\n")
+    with pytest.raises(ConfigError, match="guard: unknown key"):
+        load_config(None, environ={}, vendors=load_vendors(), cwd=tmp_path)
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def write(folder: Path, base_url: str, more: str = "") -> None:
 
 
 def faults(found: list[Finding], level: Level = Level.FAULT) -> list[tuple[str, str, str]]:
-    return [(each.check, each.what, each.mend) for each in found if each.level is level]
+    return [(each.check, each.what, each.fix) for each in found if each.level is level]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Broken:
 
     check: str
     what: str
-    mend: str
+    fix: str
     level: Level = Level.FAULT
     replies: tuple[bytes, ...] = (GOOD,)
     change: Callable[[Path], object] = lambda _folder: None
@@ -167,10 +167,10 @@ async def test_a_broken_set_up_is_reported_with_its_remedy(tmp_path, broken):
         found = await examined(tmp_path)
     told = faults(found, broken.level)
     assert len(told) == 1, found
-    check, what, mend = told[0]
+    check, what, fix = told[0]
     assert check == broken.check
     assert broken.what in what
-    assert broken.mend in mend
+    assert broken.fix in fix
     if broken.level is not Level.FAULT:
         assert faults(found) == []
     assert "simulator-key" not in repr(found)
@@ -193,8 +193,8 @@ async def test_an_authority_that_is_not_trusted_and_a_certificate_that_ends(tmp_
     async with serving(answering(GOOD), tls=context) as server:
         write(tmp_path, server.url, f'ca_file = "{authority.ca_file}"')
         found = await examined(tmp_path)
-    ((check, what, mend),) = faults(found, Level.WARNING)
-    assert (check, "ends in 3 days" in what, "renew" in mend) == ("tls", True, True)
+    ((check, what, fix),) = faults(found, Level.WARNING)
+    assert (check, "ends in 3 days" in what, "renew" in fix) == ("tls", True, True)
 
 
 def test_a_ledger_on_a_network_file_system(tmp_path, monkeypatch):
@@ -203,8 +203,8 @@ def test_a_ledger_on_a_network_file_system(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.store.file_system.MOUNTS", mounts)
     write(tmp_path, "http://127.0.0.1:9")
     told = list(machine.examine_machine(_config(tmp_path)))
-    ((check, what, mend),) = faults(told)
-    assert (check, "nfs4" in what, "local disk" in mend) == ("file system", True, True)
+    ((check, what, fix),) = faults(told)
+    assert (check, "nfs4" in what, "local disk" in fix) == ("file system", True, True)
 
 
 def _config(folder: Path):

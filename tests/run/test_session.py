@@ -108,6 +108,7 @@ async def test_send_times_that_cannot_be_recorded_are_told_and_recorded_later(
     config.ledger_folder.mkdir()
     session, announced = Session(), list[str]()
     limiter = session.limiter(config.account("shop", ENVIRON), config)
+    (lease,) = session.leases.values()
     away = config.ledger.with_suffix(".away")
     with anyio.fail_after(20):
         async with session.kept(config, announced.append):
@@ -118,9 +119,27 @@ async def test_send_times_that_cannot_be_recorded_are_told_and_recorded_later(
             left = 0
             with anyio.move_on_after(4):
                 while True:
-                    await limiter.permit()
+                    limiter.on_reply(await limiter.permit(), limiter.now_s(), None)
                     left += 1
-            assert left <= session.leases.popitem()[1].most_unrecorded
+            assert left <= lease.most_unrecorded < 4 * 20
             assert "cannot be recorded" in "".join(announced)
             config.ledger.rmdir()
             away.rename(config.ledger)
+
+
+async def test_send_times_that_stay_unrecorded_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.run.session.BEHIND_S", 1.0)
+    config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"')
+    config.ledger_folder.mkdir()
+    session = Session()
+    limiter = session.limiter(config.account("shop", ENVIRON), config)
+
+    async def lose_the_registry() -> None:
+        while not limiter.is_open:
+            await anyio.sleep(0.01)
+        config.ledger.rename(config.ledger.with_suffix(".away"))
+        config.ledger.mkdir()
+
+    assert "cannot be used" in await kept(session, config, lose_the_registry)

@@ -18,12 +18,12 @@ import pytest
 
 from pipeline.cli.drops import drops_of
 from pipeline.config import load_config
+from pipeline.model.panics import is_panic
 from pipeline.run import prepare
 from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
 from pipeline.watch import Event, ExpectedFileMissing, Heartbeat, Watcher, parse_expectation
 from pipeline.watch.notes import Claim, FileIdentity, Notes
-from pipeline.watch.panic import is_panic
 from tests.cli.command import Ended, ended, environment, start, typed
 from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, row_of, simulator
 

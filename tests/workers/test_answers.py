@@ -62,7 +62,7 @@ def test_a_read_and_the_doctor_show_none(status):
         assert SECRET not in repr(read_answer(reply))
         assert "Pl%2F" not in repr(read_answer(reply))
         finding = judge_reply(ACCOUNT, reply)
-        shown = finding.what + finding.mend
+        shown = finding.what + finding.fix
         assert not any(part in shown for part in ("Pl/ant", "Pl%2F"))
         if status >= 300:
             assert "***" in finding.what
@@ -75,4 +75,4 @@ def test_what_a_vendor_says_of_its_probe_is_hidden_as_well():
     )
     account = replace(ACCOUNT, vendor=replace(ACCOUNT.vendor, probe=probe))
     finding = judge_reply(account, Reply(400, {}, f"no {SECRET}".encode(), hide=HIDE))
-    assert (finding.what, finding.mend) == ("no ***", "use ***")
+    assert (finding.what, finding.fix) == ("no ***", "use ***")

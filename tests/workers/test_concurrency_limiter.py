@@ -170,3 +170,13 @@ async def test_a_slot_that_nobody_took_in_the_end_is_given_to_the_next():
     with anyio.fail_after(1):
         async with slots:
             pass
+
+
+def test_a_connection_that_was_not_made_uses_up_no_attempt_once_one_was():
+    unreached = Answer(Verdict.TRANSIENT, Effect.NONE)
+    (row,) = batch(1)
+    limiter = Watched().limiter
+    assert limiter.is_counted(row, unreached)  # nothing tells that the vendor can be reached
+    limiter.on_answer(batch(2), OK, sent_s=0.0)
+    assert not limiter.is_counted(row, unreached)
+    assert limiter.is_counted(row, FAILED)

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.loader.library_panics import panics_as_input_errors
+from pipeline.loader.panics import panics_as_input_errors
 from pipeline.model import InputError
 from pipeline.run import prepare
 from pipeline.runs import RunOptions

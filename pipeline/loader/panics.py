@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import polars as pl
-
 from pipeline.model import Fault, InputError
+from pipeline.model.panics import is_panic
 
 
 @contextmanager
 def panics_as_input_errors(file: str) -> Iterator[None]:
-    """Raise InputError if polars panics. Its panics are not subclasses of `Exception`."""
+    """Raise InputError if polars panics; any other error passes."""
     try:
         yield
-    except pl.exceptions.PanicException:
+    except BaseException as error:
+        if not is_panic(error):
+            raise
         raise InputError(
             [
                 Fault(
