@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent / "pipeline"
 
 MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 600
-LEAST_WORDS = 4  # of a folder's first line
+MIN_WORDS = 4  # of a folder's first line
 MAX_VENDOR_LINES = 1210  # a vendor is one file, its facts and their sources included
 
 # A folder, or a file beside the folders: which folders, or files, of ours it may use, then which
@@ -395,7 +395,7 @@ def test_the_map_of_folders_names_each_of_them() -> None:
 @pytest.mark.parametrize("path", FOLDERS, ids=lambda path: str(path.parent.relative_to(ROOT)))
 def test_a_folder_says_what_belongs_there_and_what_does_not(path: Path) -> None:
     first, _, others = _docstring(path).partition("\n")
-    assert len(first.split()) >= LEAST_WORDS, path.parent
+    assert len(first.split()) >= MIN_WORDS, path.parent
     assert "\nNot here: " in others, f"{path.parent}: add a paragraph 'Not here: ...'"
 
 

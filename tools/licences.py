@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "reference" / "licences.md"
 LOCK = ROOT / "requirements" / "run.txt"
 
 _PREFIX = "License :: OSI Approved :: "
-_MOST_CHARS = 60
+_MAX_CHARS = 60
 
 
 def licence_of(name: str) -> str:
@@ -28,7 +28,7 @@ def licence_of(name: str) -> str:
     if classified:
         return ", ".join(each.removeprefix(_PREFIX) for each in classified)
     text = str(about.get("license") or "not stated").strip().splitlines()[0]
-    return text[:_MOST_CHARS]
+    return text[:_MAX_CHARS]
 
 
 def page() -> str:

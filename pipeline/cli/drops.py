@@ -45,7 +45,7 @@ STATE = "drops"
 """The folder beside the ledger that records which files were claimed."""
 
 POLL_S = 0.2
-MOST_WAIT_S = 5 * SETTLE_S
+MAX_WAIT_S = 5 * SETTLE_S
 """How long to wait for a file that is still being written; then it is left for the next call."""
 
 
@@ -180,7 +180,7 @@ def _claim_complete(
     drops: Drops, session: CommandSession, tell: Callable[[Event], None]
 ) -> list[Claim]:
     """Claim complete files, and those that become complete soon, in order of arrival."""
-    settling, give_up_s = Settling(), time.monotonic() + MOST_WAIT_S
+    settling, give_up_s = Settling(), time.monotonic() + MAX_WAIT_S
     intake = FileIntake(drops, tell)
     claims: list[Claim] = []
     while True:

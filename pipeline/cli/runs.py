@@ -20,7 +20,7 @@ from pipeline.cli.console import emit, terminal
 from pipeline.cli.messages import from_here
 from pipeline.cli.setup import read_config
 from pipeline.config import Config
-from pipeline.config.keys import MOST_DAYS
+from pipeline.config.keys import MAX_DAYS
 from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
@@ -82,7 +82,7 @@ _NEED_RUN = {
 @click.option("--prune", is_flag=True, help="Remove old finished runs, or RUN; keep reports.")
 @click.option(
     "--older-than",
-    type=click.IntRange(0, MOST_DAYS),
+    type=click.IntRange(0, MAX_DAYS),
     metavar="DAYS",
     help="With --prune: minimum age. Default: keep_days.",
 )

@@ -19,7 +19,7 @@ AUTO = "auto"
 """In place of a quota: the rate is learned from the vendor's replies."""
 
 MAX_WINDOW = 1_000_000  # the limiter keeps that many send times per quota: 8 MB
-MOST_DAYS = 36_500  # dates can be computed that far back
+MAX_DAYS = 36_500  # dates can be computed that far back
 _PEER = re.compile(r"(.*@)?(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")  # a host, or [IPv6]
 REFERENCE = re.compile(r"\s*(env|file|command):\s*(\S.*?)\s*", re.DOTALL)
 
@@ -244,7 +244,7 @@ class TopLevel(BaseModel):
         default=".pipeline/ledger.db",
         description="The file that runs share; not below reports or inputs.",
     )
-    keep_days: Annotated[int, Field(ge=1, le=MOST_DAYS)] = Field(
+    keep_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = Field(
         default=90, description="Days after which finished runs may be removed."
     )
     timezone: Annotated[str, AfterValidator(known_zone)] | None = Field(

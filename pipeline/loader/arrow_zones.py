@@ -19,7 +19,7 @@ _TIMESTAMP = 10
 _HEADER, _FIELDS, _NAME, _KIND, _TYPE, _CHILDREN, _ZONE = 2, 1, 0, 2, 3, 5, 1
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)?")
 _UTC = b"UTC\0"
-_MOST_FIELDS = 40_000
+_MAX_FIELDS = 40_000
 
 
 class Zone(NamedTuple):
@@ -78,7 +78,7 @@ def _zones(data: bytes) -> Iterator[Zone]:
     while waiting:
         field, above = waiting.pop()
         count += 1
-        if count > _MOST_FIELDS:
+        if count > _MAX_FIELDS:
             raise ValueError("too many fields")
         at = field.text_at(_NAME)
         path = (*above, _text(data, at) if at else "")
@@ -120,7 +120,7 @@ class _FlatTable:
         place = self.text_at(field)
         if place is None:
             return
-        for index in range(min(_number(self.data, place), _MOST_FIELDS)):
+        for index in range(min(_number(self.data, place), _MAX_FIELDS)):
             entry = place + 4 + 4 * index
             yield _FlatTable(self.data, entry + _number(self.data, entry))
 

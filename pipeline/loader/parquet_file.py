@@ -37,7 +37,7 @@ _COPIED_BYTES = 1 << 20
 _PADDING_READ_BYTES = 1 << 20
 _ENCRYPTED = b"PARE"
 _SURELY_TOO_LONG_BYTES = 4 * MAX_RECORD_BYTES
-_MOST_CHUNKS = 20_000  # whose sizes are checked: half a second
+_MAX_CHUNKS = 20_000  # whose sizes are checked: half a second
 AGAIN = "Write or copy the file again"
 
 
@@ -84,7 +84,7 @@ def check_stated_sizes(descriptor: int, footer: Footer, read: Collection[str], f
     """
     names = [node.name for node in footer.columns for _ in node.leaves]
     with suppress(FooterError, IndexError):  # the decoder reports the fault
-        for chunk in islice(chunks(_footer_bytes(descriptor, file)), _MOST_CHUNKS):
+        for chunk in islice(chunks(_footer_bytes(descriptor, file)), _MAX_CHUNKS):
             mean_bytes = chunk.unpacked_bytes // max(1, chunk.values)
             if mean_bytes > _SURELY_TOO_LONG_BYTES and names[chunk.leaf] in read:
                 what = f"cells of {mean_bytes} bytes on average in one row group"

@@ -22,8 +22,8 @@ _CHUNKS, _META, _VALUES, _UNPACKED_BYTES = 1, 3, 5, 6  # of a row group, of one 
 _PHYSICAL, _NAME, _CHILDREN, _CONVERTED, _LOGICAL = 1, 4, 5, 6, 10
 _ARROW_SCHEMA = b"ARROW:schema"
 _TEXT_FIELD = 0x18  # the next field, a text
-_MOST_LEVELS = 40
-_MOST_ELEMENTS = 40_000  # of a schema, nested ones counted
+_MAX_LEVELS = 40
+_MAX_ELEMENTS = 40_000  # of a schema, nested ones counted
 
 INT96 = 3
 _INTERVAL, _JSON = 21, 19
@@ -113,7 +113,7 @@ class Footer:
 def read_footer(footer: bytes) -> Footer:
     """Read a footer. Raises FooterError."""
     try:
-        reader = ThriftReader(footer, most=_MOST_ELEMENTS)
+        reader = ThriftReader(footer, most=_MAX_ELEMENTS)
         found = reader.struct({_SCHEMA, _ROWS}, end=_ROW_GROUPS)
         elements = found[_SCHEMA]
         columns = tuple(_nodes(elements))
@@ -188,7 +188,7 @@ def _nodes(elements: Sequence[Struct]) -> Iterator[Node]:
 
 def _end_of(elements: Sequence[Struct], at: int, level: int = 0) -> int:
     """The index after the element at `at` and everything nested in it."""
-    if level > _MOST_LEVELS:
+    if level > _MAX_LEVELS:
         raise FooterError("nested too deep")
     after = at + 1
     for _ in range(elements[at].get(_CHILDREN) or 0):

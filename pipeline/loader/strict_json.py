@@ -12,10 +12,10 @@ from typing import Any
 from pipeline.loader.cell_error import CellError
 from pipeline.loader.dates import read_timestamp
 
-MOST_CHARS = 1_000_000
+MAX_CHARS = 1_000_000
 """Limit on the JSON in one cell: more than any update needs."""
 
-MOST_LEVELS = 32
+MAX_LEVELS = 32
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 _FLOAT_EXACT = 2**53  # from here on a float cannot hold every whole number
 _DIGITS_MOST = 25  # beyond 64 bits; longer ones are not converted
@@ -32,9 +32,9 @@ def read_json(text: str) -> Any:
     >>> read_json('[{"sku": "elven_shield", "quantity": 2}]')
     [{'sku': 'elven_shield', 'quantity': 2}]
     """
-    if len(text) > MOST_CHARS:
-        raise CellError(f"JSON of more than {MOST_CHARS:,} characters")
-    if text.count("[") + text.count("{") > MOST_LEVELS:
+    if len(text) > MAX_CHARS:
+        raise CellError(f"JSON of more than {MAX_CHARS:,} characters")
+    if text.count("[") + text.count("{") > MAX_LEVELS:
         _check_depth(text)
     try:
         value = json.loads(
@@ -81,8 +81,8 @@ def _scalar(value: Any) -> Any:
         case None | bool():
             return value
         case str():
-            if len(value) > MOST_CHARS:
-                raise CellError(f"text of more than {MOST_CHARS:,} characters in a list or struct")
+            if len(value) > MAX_CHARS:
+                raise CellError(f"text of more than {MAX_CHARS:,} characters in a list or struct")
             _check_texts(value)
             return value
         case int():
@@ -204,8 +204,8 @@ def _check_depth(text: str) -> None:
     level = 0
     for char in re.sub(r"[^\[\]{}]", "", _STRING.sub("", text)):
         level += 1 if char in "[{" else -1
-        if level > MOST_LEVELS:
-            raise CellError(f"JSON nested deeper than {MOST_LEVELS} levels")
+        if level > MAX_LEVELS:
+            raise CellError(f"JSON nested deeper than {MAX_LEVELS} levels")
 
 
 def _check_texts(value: Any) -> None:

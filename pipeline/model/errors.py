@@ -21,7 +21,7 @@ SHOWN_VALUE_CHARS = 60
 SHOWN_FAULTS = 100
 """Most faults of one error; further ones are only counted."""
 SHOWN_FAULTS_CHARS = 12_000
-_MOST_CHARS = {"where": 300, "what": 600, "value": 200, "expected": 1_500, "todo": 3_000}
+_MAX_CHARS = {"where": 300, "what": 600, "value": 200, "expected": 1_500, "todo": 3_000}
 """Limits on the parts of a fault's text, because a part may quote the whole file."""
 
 
@@ -110,14 +110,14 @@ class Fault:
         "row 3 (line 4), column limit: not a whole number: 'x'"
         """
         where = ", ".join(self._places())
-        what = clipped(self.what, _MOST_CHARS["what"])
+        what = clipped(self.what, _MAX_CHARS["what"])
         text = f"{where}: {what}" if where else what
         if self.value is not None:
-            text += f": {clipped(self.value, _MOST_CHARS['value'])}"
+            text += f": {clipped(self.value, _MAX_CHARS['value'])}"
         if self.expected:
-            text += f"; expected {clipped(self.expected, _MOST_CHARS['expected'])}"
+            text += f"; expected {clipped(self.expected, _MAX_CHARS['expected'])}"
         if self.todo:
-            text += f". {clipped(self.todo, _MOST_CHARS['todo'])}"
+            text += f". {clipped(self.todo, _MAX_CHARS['todo'])}"
         return _visible(text)
 
     def _places(self) -> Iterable[str]:
@@ -128,7 +128,7 @@ class Fault:
         elif self.line is not None:
             yield f"line {self.line}"
         if self.column is not None:
-            yield f"column {clipped(self.column, _MOST_CHARS['where'])}"
+            yield f"column {clipped(self.column, _MAX_CHARS['where'])}"
 
 
 class PipelineError(Exception):

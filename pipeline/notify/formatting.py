@@ -23,7 +23,7 @@ Body = Literal["slack", "teams", "json"]
 
 STOPPED_CODE = 3
 _BUSY_CODE = 4
-_MOST_CHARS = 500
+_MAX_CHARS = 500
 _GAP = "\u200b"
 
 
@@ -93,7 +93,7 @@ def _fields(event: Event) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in asdict(event).items():
         if isinstance(value, str):
-            fields[key] = one_line(value)[:_MOST_CHARS]
+            fields[key] = one_line(value)[:_MAX_CHARS]
         elif isinstance(value, Mapping):
             fields[key] = {str(name): count for name, count in value.items() if count}
         else:
@@ -131,7 +131,7 @@ def message(event: Event) -> str:
             lines = [f"Nothing arrived in {event.where}{more}"]
         case _:
             lines = [name_of(event)]
-    return "\n".join(one_line(line)[:_MOST_CHARS] for line in lines if line)
+    return "\n".join(one_line(line)[:_MAX_CHARS] for line in lines if line)
 
 
 def _verdict(event: RunEnded) -> str:

@@ -16,10 +16,10 @@ from pipeline.notify.notifier import Notifier
 STALE_AFTER_S = 60.0
 """A watcher whose last loop is older than this hangs."""
 
-MOST_CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 """Connections at once; further ones are closed immediately."""
 
-MOST_TAKEN = 16
+MAX_TAKEN = 16
 """Backlog of the listener: each waiting connection holds a descriptor."""
 
 CONNECTION_S = 5.0
@@ -40,7 +40,7 @@ async def serve_metrics(
 
     /healthz is 200 while the last `beat` is at most `stale_after_s` old, else 503. The server's
     start counts as a beat. A connection serves one request within `connection_s`, and there are at
-    most MOST_CONNECTIONS, so that clients without credentials cannot exhaust the descriptors of the
+    most MAX_CONNECTIONS, so that clients without credentials cannot exhaust the descriptors of the
     process. Raises UsageError if the address cannot be used.
     """
     started_s = clock()
@@ -59,7 +59,7 @@ async def serve_metrics(
     loop = asyncio.get_running_loop()
     try:
         bounded = _Bounded(server, connection_s)
-        listening = await loop.create_server(bounded, host, port, backlog=MOST_TAKEN)
+        listening = await loop.create_server(bounded, host, port, backlog=MAX_TAKEN)
     except OSError as error:
         raise UsageError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from error
     try:
@@ -87,7 +87,7 @@ class _Bounded:
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
-        if len(self._server.connections) >= MOST_CONNECTIONS:
+        if len(self._server.connections) >= MAX_CONNECTIONS:
             return _Refused()
         handler = self._server()
         asyncio.get_running_loop().call_later(self._connection_s, _end, handler)

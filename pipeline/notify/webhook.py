@@ -11,7 +11,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 ATTEMPTS = 2
-MOST_WAITING = 100
+MAX_WAITING = 100
 """If more messages are waiting, new ones are dropped with a warning."""
 
 _OK = range(200, 300)
@@ -28,7 +28,7 @@ class Webhook:
         self._url = url
         self._timeout_s = timeout_s
         self._warn = warn
-        self._waiting: queue.Queue[bytes | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(MAX_WAITING)
         self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
         self._thread.start()
 

@@ -9,16 +9,16 @@ import anyio
 
 from pipeline.model import Answer, Reply
 from pipeline.pacing.limiter import RateLimiter
-from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.vendors.kit.numbers import shown
 
 LATE_MOST_S = 1.0
 """Seconds for which an open connection waits for a second permit."""
 
-MOST_LATE_S = MOST_WAY_S / 2
+MAX_LATE_S = MAX_WAY_S / 2
 """Seconds after its permit at which a request may still be sent with it, if a second permit would
 take longer than LATE_MOST_S: otherwise the connection would be closed each time. Until its reply
-the request counts from MOST_WAY_S after its permit: it has arrived by then."""
+the request counts from MAX_WAY_S after its permit: it has arrived by then."""
 
 
 class AccountLimiter:
@@ -118,7 +118,7 @@ def is_late(late_s: float, per_s: float) -> bool:
     >>> is_late(0.3, per_s=20.0), is_late(0.3, per_s=1 / 6), is_late(9.0, per_s=1 / 6)
     (True, False, True)
     """
-    return per_s * LATE_MOST_S >= 1.0 or late_s > MOST_LATE_S
+    return per_s * LATE_MOST_S >= 1.0 or late_s > MAX_LATE_S
 
 
 class Permit:

@@ -26,7 +26,7 @@ LESS = 0.9
 """Share of the limit that remains after a push-back."""
 
 DEVIATIONS = 2.5
-LEAST_RISE = 1.25
+MIN_RISE = 1.25
 """Answers are slower if their mean exceeds the moving mean by this many deviations and this
 factor."""
 
@@ -168,7 +168,7 @@ class Concurrency:
         if self._mean_s is None or self._count < FEWEST:
             return False
         baseline_s = self._mean_s + DEVIATIONS * self._deviation_s
-        return mean_s > max(baseline_s, LEAST_RISE * self._mean_s)
+        return mean_s > max(baseline_s, MIN_RISE * self._mean_s)
 
     def _update_mean(self, mean_s: float) -> None:
         if self._mean_s is None:

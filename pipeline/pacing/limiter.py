@@ -14,7 +14,7 @@ from pipeline.model import Answer, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing.limit_headers import SHORTEST_S, Allowance, StatedRate, allowance
-from pipeline.pacing.margin import MOST_WAY_S, Margin
+from pipeline.pacing.margin import MAX_WAY_S, Margin
 from pipeline.pacing.pause import LONGEST_BLIND_S, Pause, remaining_s
 from pipeline.pacing.rate import Rate, in_force
 from pipeline.pacing.windows import log_of
@@ -242,7 +242,7 @@ class RateLimiter:
         now_s = self._clock()
         if self._rate is not None:
             self._rate.on_sent(now_s)
-        counts_from_s = now_s + MOST_WAY_S
+        counts_from_s = now_s + MAX_WAY_S
         number = self._add_to_logs(counts_from_s, now_s)
         self._unrecorded[number] = counts_from_s
         self._under_way.add(number)

@@ -39,7 +39,7 @@ triangle."""
 FEW = 0.01
 """If a larger share of requests is refused, and more than one, the deduction may be the cause."""
 
-MOST_WAY_S = 10.0
+MAX_WAY_S = 10.0
 """Latest arrival, in seconds after the send time, that is assumed of a request without a reply: a
 packet that is lost five times in a row takes 6 to 31 s, and the request then counts from its
 reply."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-FIRST_AHEAD, MOST_AHEAD = 1_000, 16_000
+FIRST_AHEAD, MAX_AHEAD = 1_000, 16_000
 """Rows that are searched for a probe: at first, and at most."""
 
 
@@ -53,7 +53,7 @@ def ahead(number: int) -> int:
     >>> [ahead(number) for number in (1, 7, 8, 99)]
     [1000, 1000, 2000, 16000]
     """
-    return min(FIRST_AHEAD << min(number // 8, 9), MOST_AHEAD)
+    return min(FIRST_AHEAD << min(number // 8, 9), MAX_AHEAD)
 
 
 def place(draw: int, rows: int) -> int:

@@ -27,7 +27,7 @@ from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.boot_clock import Moment, age_s
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter, spacing
-from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.store import Departures, Lock, Runs
 
@@ -41,7 +41,7 @@ UNRECORDED_S = 2.0 * REMEMBER_EVERY_S
 FIRST_WITHIN_S = 1.0
 """Seconds for which a former holder leaves the lease to the first in line, which may be stopped."""
 
-MOST_UNRECORDED = 5_000
+MAX_UNRECORDED = 5_000
 """Most requests that may be unrecorded, whatever the quota."""
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -84,7 +84,7 @@ class QuotaLease:
         name = hashlib.sha256(group.encode()).hexdigest()[:16]
         self.limiter = limiter
         most = most_in(UNRECORDED_S, limiter.terms)
-        self.most_unrecorded = min(most, MOST_UNRECORDED) if most else math.inf
+        self.most_unrecorded = min(most, MAX_UNRECORDED) if most else math.inf
         self.group = group
         self._lock = Lock(folder / f"quota-{name}")
         self._next = Lock(folder / f"quota-{name}-next")
@@ -124,7 +124,7 @@ class QuotaLease:
         now = self._now()
         entries = runs.departures(self.group, after=self._noted)
         self._noted = max([self._noted, *(entry.number for entry in entries)])
-        ages_s = (max(-MOST_WAY_S, each_s) for entry in entries for each_s in _ages_s(entry, now))
+        ages_s = (max(-MAX_WAY_S, each_s) for entry in entries for each_s in _ages_s(entry, now))
         longest_s = self.limiter.terms.longest_s
         return Handover(
             ages_s=sorted((each_s for each_s in ages_s if each_s <= longest_s), reverse=True),

@@ -41,7 +41,7 @@ of the largest) are a limit: by accident this happens once in ten thousand times
 SETTLE_S = 1.0
 """Seconds after a fall of the rate in which the vendor's window empties."""
 
-LEAST_HOLD_S, FIRM_HOLD_S, MOST_HOLD_S, PAUSES = 6.0, 30.0, 300.0, 8
+MIN_HOLD_S, FIRM_HOLD_S, MAX_HOLD_S, PAUSES = 6.0, 30.0, 300.0, 8
 """Seconds for which the rate stays below the refused one: PAUSES times the pause that a refusal
 costs, longer if it was refused at about the same rate before."""
 
@@ -89,7 +89,7 @@ class Rate:
         self._ceiling_per_s: float | None = None
         self._stretch_s = SHORT_S
         self._cut_s = -math.inf
-        self._hold_s = LEAST_HOLD_S
+        self._hold_s = MIN_HOLD_S
         self._hold_until_s = -math.inf
         self._rise_s = -math.inf
         self._suspicion = Suspicion()
@@ -164,11 +164,11 @@ class Rate:
             self._stretch_s = min(LONG_S, 2.0 * self._stretch_s)
 
     def _next_hold_s(self, accepted_per_s: float, pause_s: float) -> float:
-        hold_s = LEAST_HOLD_S
+        hold_s = MIN_HOLD_S
         ceiling_per_s = self._ceiling_per_s
         if ceiling_per_s is not None and abs(accepted_per_s / ceiling_per_s - 1.0) < 1.0 - BELOW:
             hold_s = min(2.0 * self._hold_s, FIRM_HOLD_S)
-        return min(max(PAUSES * pause_s, hold_s), MOST_HOLD_S)
+        return min(max(PAUSES * pause_s, hold_s), MAX_HOLD_S)
 
     def _cut(self, ceiling_per_s: float, share: float, now_s: float, *, hold_s: float) -> None:
         self._ceiling_per_s = min(ceiling_per_s, self.per_s)

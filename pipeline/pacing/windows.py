@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pipeline.model.quota import UNITS_S, Quota
 
-LEAST_SPARE = 100
+MIN_SPARE = 100
 """Requests that are remembered beyond the limit: a reply may show that one counts from earlier."""
 
 
@@ -63,7 +63,7 @@ class WindowLog:
         self._passed_s = float("-inf")  # the latest time that was dropped
         self._under_way: dict[int, float] = {}
         self._count = 0
-        self._spare = LEAST_SPARE + quota.limit // 8
+        self._spare = MIN_SPARE + quota.limit // 8
 
     def free_at_s(self, now_s: float) -> float:  # noqa: ARG002 - see DepartureLog
         """One window after the N-th latest request."""

@@ -10,7 +10,7 @@ from pipeline.model import UpdateJob
 from pipeline.vendors.kit.contract import EntityPage, Listing, State
 from pipeline.workers.entity_reader import Reader
 
-_MOST_PAGES = 100_000
+_MAX_PAGES = 100_000
 """A longer listing is taken for a loop."""
 
 
@@ -78,7 +78,7 @@ async def load_listing(
     Returns False, with nothing in the cache, if it is not cheaper or if a page cannot be read.
     """
     cursor = ""
-    for number in range(_MOST_PAGES):
+    for number in range(_MAX_PAGES):
         page = await reader.page(listing, job, cursor)
         if page is None or (number == 0 and not is_cheaper(page, wanted)):
             break

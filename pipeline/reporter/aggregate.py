@@ -12,8 +12,8 @@ import polars as pl
 from pipeline.model import LINE_COLUMN, RESULT_COLUMNS, ROW_COLUMN, Snapshot
 from pipeline.store.frame_values import column_values
 
-MOST_ROWS = 10
-_MOST_CELLS = 8
+MAX_ROWS = 10
+_MAX_CELLS = 8
 _CELL_CHARS = 80
 _SHOWN = ("_row", "_operation", "_account", "_status", "_http_status", "_attempts", "_seconds")
 _FEW_ATTEMPTS = 1
@@ -95,7 +95,7 @@ class _Top:
     def add(self, results: pl.DataFrame) -> set[int]:
         """Add results; return the numbers of those that are now among the highest."""
         new = results.select(_SHOWN)
-        if self._held is not None and self._held.height == MOST_ROWS:
+        if self._held is not None and self._held.height == MAX_ROWS:
             first, second = map(pl.col, self._by)
             least, least_second = self._held.select(self._by).row(-1)
             new = new.filter((first > least) | ((first == least) & (second > least_second)))
@@ -103,7 +103,7 @@ class _Top:
             return set()
         together = new if self._held is None else pl.concat([self._held, new])
         ranked = together.sort(*self._by, "_row", descending=[True, True, False])
-        self._held = ranked.head(MOST_ROWS)
+        self._held = ranked.head(MAX_ROWS)
         return self.numbers & set(new["_row"])
 
     @property
@@ -122,7 +122,7 @@ def _example(values: Mapping[str, Any], titles: Sequence[str]) -> ExampleRow:
         for title, value in zip(titles, own, strict=False)
         if value is not None and value != "" and title.strip() not in RESULT_COLUMNS
     ]
-    return ExampleRow(values[ROW_COLUMN], values[LINE_COLUMN], tuple(filled[:_MOST_CELLS]))
+    return ExampleRow(values[ROW_COLUMN], values[LINE_COLUMN], tuple(filled[:_MAX_CELLS]))
 
 
 def _shortened(text: str) -> str:

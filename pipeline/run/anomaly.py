@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MOST_RUNS = 20
+MAX_RUNS = 20
 """Earlier runs that are compared."""
 
 FEWEST_RUNS = 5

@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from pipeline.config import Config
 from pipeline.model import SUCCESS, PipelineError, Status
-from pipeline.run.anomaly import MOST_RUNS, Share, describe_anomaly
+from pipeline.run.anomaly import MAX_RUNS, Share, describe_anomaly
 from pipeline.run.estimate import mean_latency_s
 from pipeline.run.prepare import Prepared
 from pipeline.runs.record import LEDGER
@@ -82,7 +82,7 @@ def failure_anomaly(prepared: Prepared, counts: Mapping[Status, int]) -> str:
         and run.operations.keys() == operations
         and set(run.accounts.values()) == reached
     ]
-    return describe_anomaly(_share(counts), [share for share in like if share.rows][:MOST_RUNS])
+    return describe_anomaly(_share(counts), [share for share in like if share.rows][:MAX_RUNS])
 
 
 def _share(counts: Mapping[Status, int]) -> Share:

@@ -10,7 +10,7 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 
-MOST_EXCHANGE_CHARS = 4_000_000
+MAX_EXCHANGE_CHARS = 4_000_000
 """Limit on the text of all exchanges of a run."""
 
 
@@ -41,7 +41,7 @@ class Ledger(Protocol):
 
         Claiming a claimed row again changes nothing. A result ends the claim. A result is final:
         another result or claim for its row raises LedgerError, which names the row. Only
-        `not_attempted` can be replaced by either. Exchanges beyond MOST_EXCHANGE_CHARS in total are
+        `not_attempted` can be replaced by either. Exchanges beyond MAX_EXCHANGE_CHARS in total are
         left out. If this raises, nothing is recorded.
         """
 

@@ -31,7 +31,7 @@ CREATE TABLE owner (name TEXT NOT NULL, seed INTEGER NOT NULL, checksum INTEGER 
 """
 
 _CHECKPOINT_PAGES = 2000  # 8 MB: a checkpoint every second or two, not in every commit
-_MOST_LOG_BYTES = 32 << 20
+_MAX_LOG_BYTES = 32 << 20
 _RETRY_S = 0.02
 
 _ROOM = "Make room"
@@ -261,7 +261,7 @@ class Database:
         execute = self._connection.execute
         execute("PRAGMA synchronous = FULL")
         execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
+        execute(f"PRAGMA journal_size_limit = {_MAX_LOG_BYTES}")
         give_up_s = time.monotonic() + wait_s
         while True:
             try:

@@ -10,7 +10,7 @@ from zlib import crc32
 
 from pipeline.model import Status
 from pipeline.model.exchange import Exchange
-from pipeline.store.contract import MOST_EXCHANGE_CHARS
+from pipeline.store.contract import MAX_EXCHANGE_CHARS
 from pipeline.store.database import Database, damaged
 
 TABLE = """
@@ -32,14 +32,14 @@ def size_of(exchange: Exchange) -> int:
 
 
 def keep(connection: Connection, exchanges: Sequence[Exchange], seed: int) -> None:
-    """Add exchanges, up to MOST_EXCHANGE_CHARS in total.
+    """Add exchanges, up to MAX_EXCHANGE_CHARS in total.
 
     seed  seed of the database's checksums
     """
     for exchange in exchanges:
         row, *values = exchange
         record = _encode(values).encode()
-        line = row, size_of(exchange), _checksum(row, record, seed), record, MOST_EXCHANGE_CHARS
+        line = row, size_of(exchange), _checksum(row, record, seed), record, MAX_EXCHANGE_CHARS
         connection.execute(_KEEP, line)
 
 

@@ -9,7 +9,7 @@ from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
-from pipeline.store.contract import MOST_EXCHANGE_CHARS, LedgerError
+from pipeline.store.contract import MAX_EXCHANGE_CHARS, LedgerError
 from pipeline.store.exchanges import size_of
 
 
@@ -50,7 +50,7 @@ class MemoryLedger:
         self._claims.update(claims)
         self._claims.difference_update(new)
         for exchange in exchanges:
-            room = MOST_EXCHANGE_CHARS - sum(map(size_of, self._exchanges.values()))
+            room = MAX_EXCHANGE_CHARS - sum(map(size_of, self._exchanges.values()))
             if size_of(exchange) <= room:
                 self._exchanges[exchange.row] = exchange
 

@@ -11,8 +11,8 @@ from typing import Any
 
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 _LONG_FORM = 15
-_MOST_LEVELS = 40
-_MOST_VARINT_BITS = 70
+_MAX_LEVELS = 40
+_MAX_VARINT_BITS = 70
 
 
 class ThriftError(ValueError):
@@ -66,7 +66,7 @@ class ThriftReader:
         >>> found, found.places
         ({1: 5, 2: b'hi'}, {1: 1, 2: 3})
         """
-        if level > _MOST_LEVELS:
+        if level > _MAX_LEVELS:
             raise ThriftError("nested too deep")
         found = Struct()
         last = 0
@@ -136,7 +136,7 @@ class ThriftReader:
         return self._byte() == _TRUE if kind in {_TRUE, _FALSE} else self._value(kind, level)
 
     def _skip(self, kind: int, level: int) -> None:
-        if level > _MOST_LEVELS:
+        if level > _MAX_LEVELS:
             raise ThriftError("nested too deep")
         if kind in {_I16, _I32, _I64}:
             self._unsigned()
@@ -199,7 +199,7 @@ class ThriftReader:
         while (byte := self._byte()) & 0x80:
             value |= (byte & 0x7F) << bits
             bits += 7
-            if bits > _MOST_VARINT_BITS:
+            if bits > _MAX_VARINT_BITS:
                 raise ThriftError("a number without end")
         return value | byte << bits
 

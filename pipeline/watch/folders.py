@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-MOST_LEVELS = 16
+MAX_LEVELS = 16
 """Deepest nesting of folders. Each level costs a descriptor."""
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -113,7 +113,7 @@ def write_new(name: str, data: bytes, *, at: int) -> None:
         file.write(data)
 
 
-def remove_tree(name: str, *, at: int, levels: int = MOST_LEVELS) -> None:
+def remove_tree(name: str, *, at: int, levels: int = MAX_LEVELS) -> None:
     """Remove a folder and all that is in it; of a link, the link itself.
 
     levels  deepest nesting that is removed: each level costs a descriptor, and whoever may write

@@ -6,7 +6,7 @@ import hashlib
 
 from pipeline.watch.settling import KINDS, REFUSED_KINDS
 
-MOST_BYTES = 200
+MAX_BYTES = 200
 """Less than the limit of file systems (255), so that the suffix of a marker still fits."""
 
 _DIGEST_CHARS = 8
@@ -30,7 +30,7 @@ def safe_name(name: str) -> str:
     seen = "".join(each if _is_plain(each) else _escaped(each) for each in name)
     if seen.startswith("-"):
         seen = _escaped("-") + seen[1:]
-    return seen if len(seen.encode()) <= MOST_BYTES else _shortened(seen, name)
+    return seen if len(seen.encode()) <= MAX_BYTES else _shortened(seen, name)
 
 
 def _is_plain(character: str) -> bool:
@@ -46,5 +46,5 @@ def _shortened(seen: str, name: str) -> str:
     lower = seen.lower()
     endings = (each for each in KINDS + REFUSED_KINDS if lower.endswith(each))
     rest = f"~{digest}{next(endings, '')}"
-    kept = seen.encode()[: MOST_BYTES - len(rest)]
+    kept = seen.encode()[: MAX_BYTES - len(rest)]
     return kept.decode(errors="ignore") + rest

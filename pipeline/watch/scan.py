@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.watch.folders import MOST_LEVELS, opened, owner_of, stat_of
+from pipeline.watch.folders import MAX_LEVELS, opened, owner_of, stat_of
 from pipeline.watch.notes import FileIdentity
 from pipeline.watch.settling import MARKER, ObservedFile, is_candidate, is_hidden
 
@@ -65,7 +65,7 @@ class FolderScan:
     def _inside(self, folder: int, name: str, path: Path, depth: int) -> Iterator[ObservedFile]:
         if self._is_left_out(path):
             return
-        if depth == MOST_LEVELS:
+        if depth == MAX_LEVELS:
             self.problems[path] = f"{path} is not scanned: it is nested too deeply"
             return
         try:

@@ -52,7 +52,7 @@ from pipeline.watch.prepared import INTERRUPTED, ended, finish, is_left, prepare
 from pipeline.watch.problems import DropError
 from pipeline.watch.settling import SETTLE_S, Settling
 
-MOST_AT_ONCE = 32
+MAX_AT_ONCE = 32
 """Most files of one folder that are claimed at once; the others stay where they were dropped. A
 vendor that hangs delays its own folder only."""
 
@@ -167,7 +167,7 @@ class Watcher:
             self._session.interrupt(signal.SIGTERM)
 
     async def _scan(self, tasks: TaskGroup) -> None:
-        """Claim complete files, up to MOST_AT_ONCE per folder."""
+        """Claim complete files, up to MAX_AT_ONCE per folder."""
         now = datetime.now(UTC)
         await anyio.to_thread.run_sync(self._folders.check)
         files = await anyio.to_thread.run_sync(lambda: list(self._drops.files()))
@@ -175,7 +175,7 @@ class Watcher:
         waiting = 0
         for file in self._settling.complete(files, time.monotonic()):
             claim = None
-            if self._in_progress[self._drops.home(file.path)] < MOST_AT_ONCE:
+            if self._in_progress[self._drops.home(file.path)] < MAX_AT_ONCE:
                 make_claim = partial(self._intake.claim, file, time.monotonic())
                 claim = await anyio.to_thread.run_sync(make_claim)
             if claim is None:

@@ -23,16 +23,16 @@ LOOK_AHEAD = 50_000
 LOW_WATER = 4_000
 """With fewer fresh rows the next batch is read ..."""
 
-MOST_FRESH_CHARS = 4_000_000
+MAX_FRESH_CHARS = 4_000_000
 """... unless their text is longer than this, which bounds the memory."""
 
-MOST_WAITING_CHARS = 64_000_000
+MAX_WAITING_CHARS = 64_000_000
 """Bounds the text of waiting rows: fewer than `look_ahead` rows wait if they are long."""
 
-MOST_OPEN_CHARS = 16_000_000
+MAX_OPEN_CHARS = 16_000_000
 """Bounds the text of rows that are opened to choose a probe."""
 
-MOST_OPEN = 2_000
+MAX_OPEN = 2_000
 """Bounds the rows that are searched for ones that may share a request."""
 
 
@@ -106,9 +106,9 @@ class Backlog:
     @property
     def needs_more(self) -> bool:
         """True if more rows should be read now."""
-        most, most_chars = LOW_WATER, MOST_FRESH_CHARS
+        most, most_chars = LOW_WATER, MAX_FRESH_CHARS
         if self.reads_far:
-            most, most_chars = self._look_ahead, MOST_WAITING_CHARS
+            most, most_chars = self._look_ahead, MAX_WAITING_CHARS
         return not self._is_fed and len(self._fresh) < most and self._fresh.chars < most_chars
 
     @property
@@ -181,7 +181,7 @@ class Backlog:
 
     def _open_ahead(self, rows: int) -> None:
         """Open fresh rows until `rows` rows are open."""
-        while len(self._open) < rows and self._open.chars < MOST_OPEN_CHARS:
+        while len(self._open) < rows and self._open.chars < MAX_OPEN_CHARS:
             row = self._enter_next()
             if row is None:
                 return
@@ -290,7 +290,7 @@ class Backlog:
                 return []
             batch = [row]
         self._open.join(batch)
-        while self._open.room(batch) and len(self._open) < MOST_OPEN:
+        while self._open.room(batch) and len(self._open) < MAX_OPEN:
             row = self._enter_next()
             if row is None:
                 break
@@ -334,7 +334,7 @@ class Backlog:
 
     def _too_many_wait(self) -> bool:
         waiting = self._order.waiting + self.retrying + self._covered_rows
-        return waiting >= self._look_ahead or self._waiting_chars >= MOST_WAITING_CHARS
+        return waiting >= self._look_ahead or self._waiting_chars >= MAX_WAITING_CHARS
 
     def retry(self, batch: Batch, due_s: float) -> None:
         """Send the rows of `batch` together again, not before `due_s`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 FIRST_S = 0.005
-MOST_S = 0.5
+MAX_S = 0.5
 
 
 class ConnectBackoff:
@@ -39,5 +39,5 @@ class ConnectBackoff:
         """Return the seconds until another connection may be opened."""
         if not self._rounds:
             return 0.0
-        pause_s = min(MOST_S, FIRST_S * 2.0 ** min(self._rounds - 1, 30))
+        pause_s = min(MAX_S, FIRST_S * 2.0 ** min(self._rounds - 1, 30))
         return max(0.0, self._failed_s + pause_s - now_s)

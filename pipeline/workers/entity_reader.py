@@ -21,7 +21,7 @@ from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.retry_or_end import is_judged
 from pipeline.workers.stop_reason import describe, stop_reason
 
-MOST_REFUSED = 20
+MAX_REFUSED = 20
 """Reads that are refused in a row before the account is given up."""
 
 T = TypeVar("T")
@@ -188,5 +188,5 @@ class Reader:
     def _on_refused(self, answer: Answer) -> None:
         # one entity may be out of reach: reading some more does no harm
         self._refused += 1
-        if answer.http_status is None or self._refused >= MOST_REFUSED:
+        if answer.http_status is None or self._refused >= MAX_REFUSED:
             self.stop(describe(answer))

@@ -19,10 +19,10 @@ from pipeline.workers.exchange_text import (
     truncated,
 )
 
-MOST_OF_A_KIND = 20
+MAX_OF_A_KIND = 20
 """Exchanges kept per status and error code."""
 
-MOST_REMEMBERED = 200
+MAX_REMEMBERED = 200
 """Rows whose last exchange is remembered until they end."""
 
 
@@ -65,14 +65,14 @@ class ExchangeLog:
         for row in rows:
             self._seen.pop(row.job.row, None)
             self._seen[row.job.row] = seen
-        while len(self._seen) > max(MOST_REMEMBERED, len(rows)):
+        while len(self._seen) > max(MAX_REMEMBERED, len(rows)):
             del self._seen[next(iter(self._seen))]  # the oldest
 
     def pop(self, result: RowResult) -> Exchange | None:
         """Forget the row's exchange; return it if it is kept for the report."""
         seen = self._seen.pop(result.row, None) if self._seen else None
         kind = result.status, result.error_code
-        if seen is None or result.status in SUCCESS or self._kept[kind] >= MOST_OF_A_KIND:
+        if seen is None or result.status in SUCCESS or self._kept[kind] >= MAX_OF_A_KIND:
             return None
         self._kept[kind] += 1
         operation = self._account.operation(seen.operation)

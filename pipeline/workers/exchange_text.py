@@ -17,9 +17,9 @@ from pipeline.vendors import Account, Basic, Bearer, Operation, TokenCall
 from pipeline.workers.auth import secrets_of
 from pipeline.workers.masking import Mask
 
-MOST_BODY_BYTES = 4 * 1024
-MOST_SEEN_BYTES = 16 * 1024
-MOST_REQUEST_CHARS = 16 * 1024
+MAX_BODY_BYTES = 4 * 1024
+MAX_SEEN_BYTES = 16 * 1024
+MAX_REQUEST_CHARS = 16 * 1024
 
 _HELPFUL = re.compile(
     r"content-type|date|retry-after|location|allow|etag|server|via|www-authenticate"
@@ -75,9 +75,9 @@ def mask_with_headers(account: Account) -> Mask:
 def format_request(account: Account, request: Request, mask: Mask) -> str:
     """Format a request of `shown_request`, masked and shortened."""
     text = mask.hide(as_curl(account, request))
-    if len(text) <= MOST_REQUEST_CHARS:
+    if len(text) <= MAX_REQUEST_CHARS:
         return text
-    return f"{text[:MOST_REQUEST_CHARS]} ... ({len(text)} characters in all)"
+    return f"{text[:MAX_REQUEST_CHARS]} ... ({len(text)} characters in all)"
 
 
 def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
@@ -93,8 +93,8 @@ def masked(reply: Reply | NoReply, mask: Mask) -> Reply | NoReply:
     text = reply.body.decode("utf-8", "surrogateescape") + ("..." if reply.is_cut else "")
     hidden = mask.hide(reply.hide(text)).encode("utf-8", "surrogateescape")
     body = hidden.removesuffix(b"...") if reply.is_cut else hidden
-    is_cut = reply.is_cut or len(body) > MOST_BODY_BYTES
-    return reply._replace(headers=CIMultiDict(headers), body=body[:MOST_BODY_BYTES], is_cut=is_cut)
+    is_cut = reply.is_cut or len(body) > MAX_BODY_BYTES
+    return reply._replace(headers=CIMultiDict(headers), body=body[:MAX_BODY_BYTES], is_cut=is_cut)
 
 
 def truncated(reply: Reply) -> Reply:
@@ -103,9 +103,9 @@ def truncated(reply: Reply) -> Reply:
     >>> truncated(Reply(500, {}, bytes(99_999))).is_cut
     True
     """
-    if len(reply.body) <= MOST_SEEN_BYTES:
+    if len(reply.body) <= MAX_SEEN_BYTES:
         return reply
-    return reply._replace(body=reply.body[:MOST_SEEN_BYTES], is_cut=True)
+    return reply._replace(body=reply.body[:MAX_SEEN_BYTES], is_cut=True)
 
 
 def format_reply(reply: Reply | NoReply) -> str:

@@ -7,7 +7,7 @@ the same way, so a few other rows are sent as probes, one at a time, before the 
 from __future__ import annotations
 
 from pipeline.model import Answer, Effect, Verdict
-from pipeline.workers.refusals import MOST_PROBES
+from pipeline.workers.refusals import MAX_PROBES
 
 FAIL_FAST_AFTER = 20
 
@@ -25,7 +25,7 @@ class FailFastCheck:
     >>> no = Answer(Verdict.REJECTED, Effect.NONE, http_status=404, code="9802")
     >>> fail_fast.on_answer(no), fail_fast.on_answer(no), fail_fast.is_suspected
     (False, False, True)
-    >>> [fail_fast.on_answer(no, is_probe=True) for _ in range(MOST_PROBES)]
+    >>> [fail_fast.on_answer(no, is_probe=True) for _ in range(MAX_PROBES)]
     [False, False, True]
     """
 
@@ -59,7 +59,7 @@ class FailFastCheck:
         self._code, self.refusal = code, answer
         self._probes += is_probe and self.is_suspected
         self._equal += 1
-        return self._end(self._probes >= MOST_PROBES)
+        return self._end(self._probes >= MAX_PROBES)
 
     def should_stop_at_end(self) -> bool:
         """True if the account is suspected and no row is left as a probe."""

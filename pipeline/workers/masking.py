@@ -20,7 +20,7 @@ SHORTEST_HIDDEN = 6
 SHORTEST_PART = 4
 """A text that is cut within a secret is masked if it shows at least this many characters."""
 
-MOST_NESTED = 6
+MAX_NESTED = 6
 """Levels of nested encodings that are decoded."""
 
 # What a page or a mail puts between the characters of a long word: blanks, line ends, the NULs of
@@ -207,7 +207,7 @@ def _levels(data: bytes, *, joins: bool = False) -> Iterator[list[_Layer]]:
     layers = [_Layer(data, _SOFT_BREAK)] if joins else []
     layers.append(_Layer(layers[-1].text if joins else data, _BLANKS))
     yield layers
-    for _ in range(MOST_NESTED):
+    for _ in range(MAX_NESTED):
         undone = _Layer(layers[-1].text, _ESCAPE, codes)
         if undone.text == layers[-1].text:
             return

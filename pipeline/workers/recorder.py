@@ -17,7 +17,7 @@ from pipeline.workers.slots import WaitList
 COMMIT_EVERY_S = 0.020
 """The longest time a result waits for others to share its commit."""
 
-MOST_PENDING = 10_000
+MAX_PENDING = 10_000
 """With more uncommitted results, no further row is sent."""
 
 Record = Callable[[Sequence[int], Sequence[RowResult], Sequence[Exchange]], None]
@@ -109,7 +109,7 @@ class Recorder:
     @property
     def is_full(self) -> bool:
         """True if too many results wait for their commit."""
-        return len(self._results) >= MOST_PENDING
+        return len(self._results) >= MAX_PENDING
 
     async def wait_for_room(self) -> None:
         """Return once few enough results wait for their commit (back-pressure)."""

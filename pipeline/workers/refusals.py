@@ -18,7 +18,7 @@ SUSPECTED_AFTER = 4
 SUSPECTED_AT_MOST = 50
 """The limit, however many refusals were about rows before."""
 
-MOST_PROBES = 3
+MAX_PROBES = 3
 """Probes that are refused before an account is given up.
 
 A resumed run sends as many as were refused in earlier processes, so that it gets past such rows.
@@ -45,7 +45,7 @@ class AccountRefusals:
     __slots__ = ("_judged_sent_s", "_most_cleared", "_most_probes", "_open", "_probes", "is_proven")
 
     def __init__(self, refused_before: int = 0) -> None:
-        self._most_probes = min(SUSPECTED_AT_MOST, max(MOST_PROBES, refused_before))
+        self._most_probes = min(SUSPECTED_AT_MOST, max(MAX_PROBES, refused_before))
         self._open: dict[str, float] = {}
         self._judged_sent_s = float("-inf")
         self._most_cleared = 0

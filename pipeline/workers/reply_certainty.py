@@ -10,7 +10,7 @@ from __future__ import annotations
 CERTAIN_AFTER_S = 0.025
 """Added to the typical time. Results wait for their commit about as long."""
 
-MOST_EARLY_S = 1.0
+MAX_EARLY_S = 1.0
 """The longest time that an early reply is held."""
 
 _MEMORY = 0.1  # the weight of the newest reply in the typical time
@@ -27,7 +27,7 @@ def certain_at_s(now_s: float, sent_s: float, typical_s: float) -> float:
     >>> round(certain_at_s(now_s=10.01, sent_s=10.0, typical_s=0.2), 3)
     10.225
     """
-    usual_at_s = min(sent_s + typical_s, now_s + MOST_EARLY_S)
+    usual_at_s = min(sent_s + typical_s, now_s + MAX_EARLY_S)
     return max(now_s, usual_at_s) + CERTAIN_AFTER_S
 
 

@@ -19,7 +19,7 @@ from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.slots import WaitList
 
-MOST_HELD = 10_000
+MAX_HELD = 10_000
 """With more rows of refused groups held, nothing fresh is sent."""
 
 ANSWERED = (Status.UPDATED, Status.REJECTED)
@@ -166,7 +166,7 @@ class RowQueue:
         others_first  rows that were not sent yet go before rows that failed
         """
         fresh = may_be_first or self._backlog.is_untouched
-        if len(self._bisector) >= MOST_HELD:
+        if len(self._bisector) >= MAX_HELD:
             fresh = False
         now_s = self._clock()
         if probe is not None:

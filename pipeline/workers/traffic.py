@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pipeline.model import Answer, RecentError, Verdict
 from pipeline.model.sample import LATENCY_BOUNDS_S
 
-MOST_KINDS = 100
+MAX_KINDS = 100
 """Bounds the memory if a vendor gives each answer a code of its own."""
 
 SHOWN = 5
@@ -17,7 +17,7 @@ SHORT_CHARS = 200
 
 
 class RecentErrors:
-    """Counts answers that are not OK, by code; remembers the last `MOST_KINDS` codes.
+    """Counts answers that are not OK, by code; remembers the last `MAX_KINDS` codes.
 
     >>> from pipeline.model import Effect
     >>> recent_errors = RecentErrors()
@@ -37,7 +37,7 @@ class RecentErrors:
         if answer.verdict is Verdict.OK:
             return
         before = self._kinds.pop(answer.code, None)
-        if before is None and len(self._kinds) >= MOST_KINDS:
+        if before is None and len(self._kinds) >= MAX_KINDS:
             del self._kinds[next(iter(self._kinds))]
         times = 1 if before is None else before.times + 1
         self._kinds[answer.code] = RecentError(answer.code, answer.message[:SHORT_CHARS], times)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.workplace import COLUMNS, ENVIRON, coupon
 
-MOST_CHARS = 20_000
-MOST_BYTES = 200 << 20
+MAX_CHARS = 20_000
+MAX_BYTES = 200 << 20
 _LONG = b"x" * (1 << 20)
 
 # By a small process: what is started by a large one counts as having been as large.
@@ -66,6 +66,6 @@ def test_what_is_said_is_bounded(shop: Path, pieces, code: int) -> None:
         )  # fmt: skip
     said = (shop / "words").read_text()
     assert done.returncode == code, said[:2_000]
-    assert len(said) < MOST_CHARS
+    assert len(said) < MAX_CHARS
     assert "Traceback" not in said
-    assert int((shop / "peak").read_text()) << 10 < MOST_BYTES
+    assert int((shop / "peak").read_text()) << 10 < MAX_BYTES

@@ -49,7 +49,7 @@ from tests.workplace import ENVIRON, configure
 
 SETTLE_S = 0.06
 LOOK_EVERY_S = 0.03
-MOST_STEPS = 16
+MAX_STEPS = 16
 REST_S = 0.3
 REST_LOOKS = 4
 LONGEST_S = 60.0
@@ -66,7 +66,7 @@ def drop_folder_target() -> Iterator[Target]:
     watching.SCAN_EVERY_S = LOOK_EVERY_S
     chance = random.Random(0)
     corpus = [script_of(each, each, arg=chance.randrange(256)) for each in TRICKS]
-    corpus += [chance.randbytes(3 * MOST_STEPS) for _ in range(16)]
+    corpus += [chance.randbytes(3 * MAX_STEPS) for _ in range(16)]
     try:
         with asyncio.Runner() as runner:
             serving = serve()
@@ -77,7 +77,7 @@ def drop_folder_target() -> Iterator[Target]:
             descriptors = open_descriptors()
 
             def feed(data: bytes) -> None:
-                faults = _example(runner, vendor, data[: 3 * MOST_STEPS])
+                faults = _example(runner, vendor, data[: 3 * MAX_STEPS])
                 faults += leaked(runner, descriptors)
                 assert not faults, "\n".join(faults)
 

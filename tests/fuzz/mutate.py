@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-MOST_BYTES = 256 << 10
+MAX_BYTES = 256 << 10
 TOKENS = (
     *(b"\0", b"\xff", b"\xef\xbb\xbf", b"\r\n", b"\n", b"\r", b'"', b'""', b",", b";", b"\t", b"|"),
     *(b"'", b"[", b"]", b"{", b"}", b"=", b".", b":", b"-", b"\\", b"\\u0000", b"\\ud800", b"#"),
@@ -23,7 +23,7 @@ def mutated(chance: random.Random, corpus: Sequence[bytes]) -> bytes:
     """One of the corpus, changed one to eight times."""
     data = chance.choice(corpus)
     for _ in range(chance.choice((1, 1, 2, 3, 8))):
-        data = chance.choice(ACTS)(chance, data, corpus)[:MOST_BYTES]
+        data = chance.choice(ACTS)(chance, data, corpus)[:MAX_BYTES]
     return data
 
 

@@ -19,7 +19,7 @@ from pipeline.loader.cells import (
     cell_reader,
     column_reader,
 )
-from pipeline.loader.strict_json import MOST_CHARS, MOST_LEVELS
+from pipeline.loader.strict_json import MAX_CHARS, MAX_LEVELS
 from pipeline.model import BeyondCalendar, Cell, CellKind, TooLong
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -197,7 +197,7 @@ def test_a_good_cell_is_read(kind: CellKind, cell: Any, expected: Any) -> None:
         (DATE, TooLong("xxx"), "the cell is too long", None),
         (LIST, TooLong("xxx"), "the cell is too long", None),
         (LIST, BeyondCalendar("infinity"), "outside the years", "null"),
-        (LIST, ["x" * (MOST_CHARS + 1)], "text of more than", None),
+        (LIST, ["x" * (MAX_CHARS + 1)], "text of more than", None),
         (INTEGER, "\uff11\uff12", "not a whole number", "0 to 9"),  # full-width
         (INTEGER, "\u0661", "not a whole number", "0 to 9"),  # Arabic-Indic
         (INTEGER, "ten", "not a whole number", None),
@@ -244,9 +244,9 @@ def test_a_good_cell_is_read(kind: CellKind, cell: Any, expected: Any) -> None:
         (LIST, "[" + "9" * 5000 + "]", "beyond 64 bits", None),
         (LIST, "[1,]", "not JSON", None),
         (LIST, "[1] x", "not JSON", None),
-        (LIST, "[" * (MOST_LEVELS + 1) + "]" * (MOST_LEVELS + 1), "nested deeper", None),
+        (LIST, "[" * (MAX_LEVELS + 1) + "]" * (MAX_LEVELS + 1), "nested deeper", None),
         (LIST, "[" * 100_000, "nested deeper", None),
-        (LIST, '["' + "x" * MOST_CHARS + '"]', "more than", None),
+        (LIST, '["' + "x" * MAX_CHARS + '"]', "more than", None),
         (LIST, '{"a": 1}', "another kind", None),
         (MAP, "[]", "another kind", None),
         (MAP, "en-US", "does not start with {", None),

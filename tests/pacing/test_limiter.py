@@ -11,7 +11,7 @@ from pipeline.model.quota import Quota
 from pipeline.pacing import limiter as limiter_module
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter, spacing
-from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.workers.drive import limiter_of
 
@@ -166,7 +166,7 @@ async def test_long_requests_in_flight_are_recorded_as_arriving_late(monkeypatch
     await anyio.sleep(0.06)
     assert tested.is_settled
     (age_s,) = tested.take_ages_s(is_all=True)
-    assert -MOST_WAY_S <= age_s < 1.0 - MOST_WAY_S
+    assert -MAX_WAY_S <= age_s < 1.0 - MAX_WAY_S
     tested.on_reply(number, time.monotonic() - 0.1, REPLY)
     assert tested.take_ages_s(is_all=True) == []
 

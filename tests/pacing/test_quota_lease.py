@@ -15,7 +15,7 @@ from pipeline.model.quota import Quota
 from pipeline.pacing import quota_lease
 from pipeline.pacing.boot_clock import Moment
 from pipeline.pacing.limiter import LimiterSettings
-from pipeline.pacing.margin import MOST_WAY_S
+from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.quota_lease import QuotaLease, most_in, this_moment
 from pipeline.store import Departures, Runs
@@ -140,7 +140,7 @@ def test_requests_that_may_still_arrive_are_recorded(tmp_path, runs):
     assert second.acquire()
     later_s, sooner_s = sorted(second.take_over(runs).ages_s)
     assert -0.05 <= sooner_s < 0.1
-    assert later_s == -MOST_WAY_S  # a machine that was set back keeps nobody waiting for longer
+    assert later_s == -MAX_WAY_S  # a machine that was set back keeps nobody waiting for longer
 
 
 def test_requests_older_than_every_window_are_left_out(tmp_path, runs):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.pacing.rate import LEAST_HOLD_S, Rate
+from pipeline.pacing.rate import MIN_HOLD_S, Rate
 
 PAUSE_S = 0.2
 
@@ -195,5 +195,5 @@ def test_it_never_passes_the_quota(seed, most_per_s):
         if chance.random() < 0.05:
             rate.refused(now_s, now_s)
         if chance.random() < 0.1:
-            now_s += LEAST_HOLD_S
+            now_s += MIN_HOLD_S
         assert 0 < rate.per_s <= most_per_s

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model.quota import Quota
-from pipeline.pacing.margin import MOST_WAY_S, Margin
+from pipeline.pacing.margin import MAX_WAY_S, Margin
 from pipeline.pacing.windows import DayLog, WindowLog, log_of
 
 DAY_S = 86400.0
@@ -27,7 +27,7 @@ def greedy(quota: Quota, margin: Margin, count: int, there_s, back_s) -> list[fl
             now_s = max(now_s, reply_s)
             log.on_reply(which, margin.on_reply(left_s, reply_s))
         now_s = until_s
-        log.on_sent(now_s + MOST_WAY_S, now_s)
+        log.on_sent(now_s + MAX_WAY_S, now_s)
         arrivals.append(now_s + there_s(now_s))
         heappush(under_way, (arrivals[-1] + back_s(now_s), number, now_s))
     return sorted(arrivals)

@@ -20,7 +20,7 @@ from tests.scenarios.ours import Leg, send_jobs
 FACTOR = 3.0
 PER_BAD_S = 20.0
 BEGIN_S = 60.0
-MOST_LEGS, LEGS_PER_BAD = 20, 2
+MAX_LEGS, LEGS_PER_BAD = 20, 2
 RESUMED_AFTER_S = 10.0
 DONE = 204
 TOO_FEW = 12
@@ -56,7 +56,7 @@ def play(case: Case, stops_s: Sequence[float] = ()) -> Run:
         clock = asyncio.get_running_loop().time
         shop = Shop(case.terms, case.lines, clock)
         legs: list[Leg] = []
-        most_legs = MOST_LEGS + LEGS_PER_BAD * sum(bool(line.bad) for line in case.lines)
+        most_legs = MAX_LEGS + LEGS_PER_BAD * sum(bool(line.bad) for line in case.lines)
         while len(legs) <= len(stops_s) or (legs[-1].stopped and len(legs) < most_legs):
             leg = await send_jobs(
                 account(case.terms),

@@ -22,7 +22,7 @@ from pipeline.model import Status
 from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.runs import RunOptions, open_registry
-from pipeline.workers.refusals import MOST_PROBES, SUSPECTED_AFTER
+from pipeline.workers.refusals import MAX_PROBES, SUSPECTED_AFTER
 from tests.run.test_old_rows import resume, statuses
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
 from tests.workplace import ENVIRON, configure, coupon, drop, quick_vendors
@@ -185,7 +185,7 @@ async def test_a_wrong_project_still_stops_the_account(tmp_path: Path) -> None:
     shop = Shop(refused=dict.fromkeys(range(1, 301), 404))
     (summary,), config = await carried_on(tmp_path, shop, 300)
     assert summary.exit_code == 3
-    assert len(shop.asked) <= 20 + 2 * 8 + MOST_PROBES
+    assert len(shop.asked) <= 20 + 2 * 8 + MAX_PROBES
     assert ends(summary, config) == {
         "rejected": len(shop.asked),
         "not_attempted": 300 - len(shop.asked),
@@ -211,7 +211,7 @@ async def test_whatever_rows_are_refused_a_run_comes_to_its_end(
     assert set(ended.values()) <= ENDED, [each.exit_code for each in found]
     assert {row for row, status in ended.items() if status == "updated"} == set(shop.held)
     assert set(shop.held) == set(range(1, 41)) - refused.keys()
-    if len(refused) <= MOST_PROBES:
+    if len(refused) <= MAX_PROBES:
         assert len(found) == 1
 
 
@@ -227,7 +227,7 @@ async def test_revoked_credentials_stop_soon_and_judge_no_row(
 
     def renewed(summary: Summary) -> None:
         assert summary.exit_code == 3
-        assert len(shop.asked) <= after + SUSPECTED_AFTER + 8 + MOST_PROBES
+        assert len(shop.asked) <= after + SUSPECTED_AFTER + 8 + MAX_PROBES
         left = {Status.UPDATED: after, Status.NOT_ATTEMPTED: 60 - after}
         assert {status: n for status, n in summary.statuses.items() if n} == {
             status: n for status, n in left.items() if n
@@ -242,7 +242,7 @@ async def test_revoked_credentials_stop_soon_and_judge_no_row(
         asked = len(shop.asked)
         again = await resume(before.run, config)  # nobody has renewed them yet
         assert again.exit_code == 3
-        assert len(shop.asked) <= asked + max(1 + MOST_PROBES, 1 + asked - after)
+        assert len(shop.asked) <= asked + max(1 + MAX_PROBES, 1 + asked - after)
         assert set(shop.asked[asked:]).isdisjoint(shop.asked[:asked])
         shop.is_well = True
         last = await resume(before.run, config)

@@ -1,5 +1,5 @@
 from pipeline.model import RowResult, Status
-from pipeline.reporter.aggregate import MOST_ROWS, Aggregate
+from pipeline.reporter.aggregate import MAX_ROWS, Aggregate
 from pipeline.reporter.matching import match_results
 from tests.reporter.runs import snapshot, source, text_frame
 
@@ -25,7 +25,7 @@ def sent(row, seconds, attempts=1):
 def test_the_slowest_rows_are_found_wherever_they_stand(tmp_path):
     took = {row: (row * 37) % 101 / 10 for row in range(1, 101)}
     aggregate = aggregate_of(tmp_path, [sent(row, took[row]) for row in took])
-    slowest = sorted(took, key=lambda row: -took[row])[:MOST_ROWS]
+    slowest = sorted(took, key=lambda row: -took[row])[:MAX_ROWS]
     assert [each["_row"] for each in aggregate.slowest] == slowest
     assert [aggregate.examples[row].cells[0] for row in slowest] == [
         ("sku", f"s{row}") for row in slowest

@@ -22,7 +22,7 @@ from pipeline.run import RunEnvironment, Session, carry_out, prepare, reopen, si
 from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, load_script, serve
 from pipeline.store import RunLedger
-from pipeline.workers.refusals import MOST_PROBES
+from pipeline.workers.refusals import MAX_PROBES
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
 TWIN = """
@@ -382,7 +382,7 @@ async def test_a_stopped_account_gets_no_requests_for_the_next_file(tmp_path):
         config = configure(tmp_path, vendor.base_urls["xsolla"])
         way = RunEnvironment(environ={"SHOP_KEY": "wrong"})
         summaries = [await carry_out(prepare(path, config, RunOptions()), way) for path in paths]
-        assert vendor.stats()["requests"] == 1 + MOST_PROBES  # all of them for the first file
+        assert vendor.stats()["requests"] == 1 + MAX_PROBES  # all of them for the first file
     assert [summary.exit_code for summary in summaries] == [3, 3]
     assert summaries[1].statuses[Status.NOT_ATTEMPTED] == 5
 

@@ -15,7 +15,7 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 from pipeline.store import LedgerError, MemoryLedger, RunLedger
-from pipeline.store.contract import MOST_EXCHANGE_CHARS, Ledger
+from pipeline.store.contract import MAX_EXCHANGE_CHARS, Ledger
 
 LAST = 10**9
 
@@ -180,7 +180,7 @@ def test_exchanges_come_with_the_results_of_their_rows(ledger):
 
 
 def test_exchanges_of_a_run_are_bounded(ledger):
-    big = "x" * (MOST_EXCHANGE_CHARS // 4)
+    big = "x" * (MAX_EXCHANGE_CHARS // 4)
     for row in range(1, 6):
         ledger.record([], [result(row, Status.FAILED)], [exchange(row, reply=big)])
     assert [each.row for each in ledger.exchanges()] == [1, 2, 3]

@@ -47,7 +47,7 @@ PAUSING = ("429-seconds", "429-date")
 CHANCE, CHANCE_OF_A_PAUSE = 0.004, 0.0005
 LATENCY_MS, JITTER_MS = 4, 3
 RUNS_PER_SIMULATOR = 15
-MOST_MORE_LIVES = 8
+MAX_MORE_LIVES = 8
 ENOUGH_WRONG = 50
 SHOWN_CHARS = 600
 LONGEST_LIFE_S = 60.0
@@ -56,10 +56,10 @@ SHARE_OF_SURPRISES = 0.2  # kills at any time, beside those at a point
 # First come kills while the file is prepared, then while it is sent, then while it is reported.
 EARLY, LATE = ("taking", "bound"), ("noting", "reporting", "renaming")
 AMID = tuple(point for point in POINTS if point not in {*EARLY, *LATE})
-MOST_NTH = {"bound": 5, "recording": 120, "recorded": 40, "renaming": 4, "noting": 4}
-MOST_DELAY_S = {"taking": 0.08, "sent": 0.008, "recording": 0.003, "reporting": 0.04}
-MOST_NTH_AMID = 50
-MOST_UNTIL_SURPRISE_S = 1.2
+MAX_NTH = {"bound": 5, "recording": 120, "recorded": 40, "renaming": 4, "noting": 4}
+MAX_DELAY_S = {"taking": 0.08, "sent": 0.008, "recording": 0.003, "reporting": 0.04}
+MAX_NTH_AMID = 50
+MAX_UNTIL_SURPRISE_S = 1.2
 
 
 class Driver:
@@ -271,7 +271,7 @@ class Judged:
         kills: list[Kill] = []
         told = ""
         for life in count():
-            if life == len(plan) + MOST_MORE_LIVES:
+            if life == len(plan) + MAX_MORE_LIVES:
                 return kills, [f"it is not done after {life} lives: {told[-SHOWN_CHARS // 2 :]}"]
             point = plan[life] if life < len(plan) else ""
             code, told = self._live(place, point)
@@ -294,11 +294,11 @@ class Judged:
             folder=str(place.folder),
             arguments=self._arguments(place),
             point=point,
-            nth=self._chance.randint(1, MOST_NTH.get(point, MOST_NTH_AMID if point in AMID else 1)),
-            delay_s=self._chance.uniform(0.0, MOST_DELAY_S.get(point, 0.0)),
+            nth=self._chance.randint(1, MAX_NTH.get(point, MAX_NTH_AMID if point in AMID else 1)),
+            delay_s=self._chance.uniform(0.0, MAX_DELAY_S.get(point, 0.0)),
             checkpoint_pages=self._chance.choice((None, 4)),
         )
-        after_s = self._chance.uniform(0.0, MOST_UNTIL_SURPRISE_S) if point == RANDOM else None
+        after_s = self._chance.uniform(0.0, MAX_UNTIL_SURPRISE_S) if point == RANDOM else None
         return driver.obey(orders, after_s), driver.told()
 
     def _arguments(self, place: Workplace) -> list[str]:

@@ -1048,7 +1048,7 @@ def check_any_reply_is_a_page_or_nothing(vendor: AnyVendor, operation: AnyOperat
         assert page.states or not page.next, f"an endless list at {told(reply)}"
 
 
-MOST_STATES = 6
+MAX_STATES = 6
 """Each is met by every job."""
 
 
@@ -1058,7 +1058,7 @@ def states_of(operation: AnyOperation, settings: Any) -> list[State]:
     found = [change.after(settings, job, State({})) for job in jobs]
     found += [change.stated(settings, job) for job in jobs]
     states = [state for state in found if state is not None]
-    return states[:: len(states) // MOST_STATES + 1]
+    return states[:: len(states) // MAX_STATES + 1]
 
 
 def check_an_update_leaves_what_it_says(vendor: AnyVendor, operation: AnyOperation) -> None:

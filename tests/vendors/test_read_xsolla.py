@@ -20,23 +20,23 @@ from pipeline.vendors.kit.contract import MISSING, State
 from pipeline.vendors.xsolla import BONUS_PROMOTION, COUPON, BonusPromotion, Coupon, XsollaSettings
 
 SHOP = XsollaSettings(project_id=44056, api_key="simulator-key")
-LEAST_BONUS: dict[str, Any] = {
+SMALLEST_BONUS: dict[str, Any] = {
     "promotion_id": "111425",
     "name": {"en-US": "Bonus"},
     "condition": None,
     "bonus": None,
 }
-LEAST_COUPON: dict[str, Any] = {"external_id": "coupon_44056_1", "name": {"en-US": "Coupon"}}
+SMALLEST_COUPON: dict[str, Any] = {"external_id": "coupon_44056_1", "name": {"en-US": "Coupon"}}
 OPERATIONS: dict[Any, Any] = {BonusPromotion: BONUS_PROMOTION, Coupon: COUPON}
 Job = BonusPromotion | Coupon
 
 
 def bonus(**values: Any) -> BonusPromotion:
-    return BonusPromotion.model_validate({**LEAST_BONUS, **values})
+    return BonusPromotion.model_validate({**SMALLEST_BONUS, **values})
 
 
 def coupon(**values: Any) -> Coupon:
-    return Coupon.model_validate({**LEAST_COUPON, **values})
+    return Coupon.model_validate({**SMALLEST_COUPON, **values})
 
 
 def state(job: Job, body: Any, status: int = 200, *, is_cut: bool = False) -> Any:

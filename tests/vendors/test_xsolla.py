@@ -23,8 +23,8 @@ from pipeline.vendors.xsolla import (
 )
 
 SHOP = XsollaSettings(project_id=44056, api_key="k-very-secret")
-LEAST_COUPON: dict[str, Any] = {"external_id": "coupon_44056_1", "name": {"en-US": "Coupon"}}
-LEAST_BONUS: dict[str, Any] = {
+SMALLEST_COUPON: dict[str, Any] = {"external_id": "coupon_44056_1", "name": {"en-US": "Coupon"}}
+SMALLEST_BONUS: dict[str, Any] = {
     "promotion_id": "111425",
     "name": {"en-US": "Bonus"},
     "condition": None,
@@ -33,11 +33,11 @@ LEAST_BONUS: dict[str, Any] = {
 
 
 def coupon(**values: Any) -> Coupon:
-    return Coupon.model_validate({**LEAST_COUPON, **values})
+    return Coupon.model_validate({**SMALLEST_COUPON, **values})
 
 
 def bonus(**values: Any) -> BonusPromotion:
-    return BonusPromotion.model_validate({**LEAST_BONUS, **values})
+    return BonusPromotion.model_validate({**SMALLEST_BONUS, **values})
 
 
 def is_accepted(job_type: type[UpdateJob], values: dict[str, Any]) -> bool:
@@ -311,26 +311,26 @@ EXTERNAL_IDS = [
 ]
 
 TABLES = [
-    (Coupon, LEAST_COUPON, "external_id", EXTERNAL_IDS),
-    (Coupon, LEAST_COUPON, "name", NAMES),
-    (Coupon, LEAST_COUPON, "bonus", REWARDS),
-    (Coupon, LEAST_COUPON, "date_start", DATES),
-    (Coupon, LEAST_COUPON, "date_end", DATES),
-    (Coupon, LEAST_COUPON, "redeem_total_limit", LIMITS_OF_COUPONS),
-    (Coupon, LEAST_COUPON, "redeem_user_limit", LIMITS_OF_COUPONS),
-    (Coupon, LEAST_COUPON, "redeem_code_limit", LIMITS_OF_COUPONS),
-    (Coupon, LEAST_COUPON, "attribute_conditions", CONDITIONS_ON_ATTRIBUTES),
-    (BonusPromotion, LEAST_BONUS, "promotion_id", PROMOTION_IDS),
-    (BonusPromotion, LEAST_BONUS, "project_id", PROMOTION_IDS),
-    (BonusPromotion, LEAST_BONUS, "name", NAMES),
-    (BonusPromotion, LEAST_BONUS, "condition", CONDITIONS),
-    (BonusPromotion, LEAST_BONUS, "bonus", REWARDS),
-    (BonusPromotion, LEAST_BONUS, "date_start", DATES),
-    (BonusPromotion, LEAST_BONUS, "date_end", DATES),
-    (BonusPromotion, LEAST_BONUS, "attribute_conditions", CONDITIONS_ON_ATTRIBUTES),
-    (BonusPromotion, LEAST_BONUS, "limits", LIMITS),
-    (BonusPromotion, LEAST_BONUS, "price_conditions", PRICES),
-    (BonusPromotion, LEAST_BONUS, "excluded_promotions", EXCLUDED),
+    (Coupon, SMALLEST_COUPON, "external_id", EXTERNAL_IDS),
+    (Coupon, SMALLEST_COUPON, "name", NAMES),
+    (Coupon, SMALLEST_COUPON, "bonus", REWARDS),
+    (Coupon, SMALLEST_COUPON, "date_start", DATES),
+    (Coupon, SMALLEST_COUPON, "date_end", DATES),
+    (Coupon, SMALLEST_COUPON, "redeem_total_limit", LIMITS_OF_COUPONS),
+    (Coupon, SMALLEST_COUPON, "redeem_user_limit", LIMITS_OF_COUPONS),
+    (Coupon, SMALLEST_COUPON, "redeem_code_limit", LIMITS_OF_COUPONS),
+    (Coupon, SMALLEST_COUPON, "attribute_conditions", CONDITIONS_ON_ATTRIBUTES),
+    (BonusPromotion, SMALLEST_BONUS, "promotion_id", PROMOTION_IDS),
+    (BonusPromotion, SMALLEST_BONUS, "project_id", PROMOTION_IDS),
+    (BonusPromotion, SMALLEST_BONUS, "name", NAMES),
+    (BonusPromotion, SMALLEST_BONUS, "condition", CONDITIONS),
+    (BonusPromotion, SMALLEST_BONUS, "bonus", REWARDS),
+    (BonusPromotion, SMALLEST_BONUS, "date_start", DATES),
+    (BonusPromotion, SMALLEST_BONUS, "date_end", DATES),
+    (BonusPromotion, SMALLEST_BONUS, "attribute_conditions", CONDITIONS_ON_ATTRIBUTES),
+    (BonusPromotion, SMALLEST_BONUS, "limits", LIMITS),
+    (BonusPromotion, SMALLEST_BONUS, "price_conditions", PRICES),
+    (BonusPromotion, SMALLEST_BONUS, "excluded_promotions", EXCLUDED),
 ]
 
 
@@ -361,9 +361,9 @@ def test_what_a_row_must_give(job_type, required):
 
 
 def test_the_body_has_no_id_and_no_activation():
-    assert not is_accepted(BonusPromotion, {**LEAST_BONUS, "id": 111425})
-    assert not is_accepted(BonusPromotion, {**LEAST_BONUS, "is_enabled": True})
-    assert not is_accepted(Coupon, {**LEAST_COUPON, "is_enabled": True})
+    assert not is_accepted(BonusPromotion, {**SMALLEST_BONUS, "id": 111425})
+    assert not is_accepted(BonusPromotion, {**SMALLEST_BONUS, "is_enabled": True})
+    assert not is_accepted(Coupon, {**SMALLEST_COUPON, "is_enabled": True})
 
 
 ORDERS = [
@@ -485,7 +485,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("job_type", "field", "value", "told"), WORDS)
 def test_a_complaint_names_the_place_and_what_is_expected(job_type, field, value, told):
-    least = LEAST_COUPON if job_type is Coupon else LEAST_BONUS
+    least = SMALLEST_COUPON if job_type is Coupon else SMALLEST_BONUS
     assert complaints(job_type, {**least, field: value}) == told
 
 
@@ -614,7 +614,7 @@ def test_short_forms_of_cells(field, text, expected):
     simple = [tuple(v.values()) if isinstance(v, dict) else v for v in read(text)]
     flat = [v[0] if isinstance(v, tuple) and len(v) == 1 else v for v in simple]
     assert flat == expected
-    assert is_accepted(BonusPromotion, {**LEAST_BONUS, field: read(text)})
+    assert is_accepted(BonusPromotion, {**SMALLEST_BONUS, field: read(text)})
 
 
 # ------------------------------------------------------------------------------------ requests

@@ -33,7 +33,7 @@ ROWS = 6
 SETTLE_S = 0.4
 LONGEST_S = 300.0
 SHARE_OF_BAD = 0.2
-MOST_AGAIN = 4
+MAX_AGAIN = 4
 STOPPED = {143, -signal.SIGTERM}  # the second: one that had just been started
 
 
@@ -238,7 +238,7 @@ def wrong(
     for entity, count in times.items():
         rows = applied.pop(entity, [])
         # what was in flight at a kill may have been repeated, never more
-        if sorted(set(rows)) != list(range(1, ROWS + 1)) or len(rows) > count * ROWS + MOST_AGAIN:
+        if sorted(set(rows)) != list(range(1, ROWS + 1)) or len(rows) > count * ROWS + MAX_AGAIN:
             yield f"{entity}: rows {rows} were applied"
     yield from (f"{entity} was sent" for entity in applied)
 

@@ -226,7 +226,7 @@ def test_a_file_that_cannot_be_moved_is_reported_once_and_tried_again(drops, pla
     assert intake.claim(look, 121.0) is not None
 
 
-LEAST_TURNS, MOST_TURNS = 400, 500_000  # on a busy machine the other one begins late
+MIN_TURNS, MAX_TURNS = 400, 500_000  # on a busy machine the other one begins late
 SWAPS = """
 while [ ! -e stop ]; do
   ln -s $VICTIM link; mv -T link .processing; rm -f .processing
@@ -242,8 +242,8 @@ def test_whoever_exchanges_files_and_folders_all_the_time_gains_nothing(drops, p
     swapper = begin_as_dropper(SWAPS.replace("$VICTIM", str(place / "victim")), home)
     read = set()
     try:
-        for turn in range(MOST_TURNS):
-            if turn > LEAST_TURNS and read:
+        for turn in range(MAX_TURNS):
+            if turn > MIN_TURNS and read:
                 break
             try:
                 claim = drops.claim(home / "a.csv", NOW)

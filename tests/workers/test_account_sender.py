@@ -10,7 +10,7 @@ from pipeline.model import JobRow, RunAborted, Status
 from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.recovered_state import RecoveredState
-from pipeline.workers.refusals import MOST_PROBES, SUSPECTED_AFTER
+from pipeline.workers.refusals import MAX_PROBES, SUSPECTED_AFTER
 from tests.workers.drive import ACCOUNT, REFUSED, SILENCE, Script, drive, job
 
 
@@ -134,7 +134,7 @@ async def test_credentials_that_are_revoked_cost_what_was_under_way_and_three_mo
     jobs = [job(row, f"s{row}") for row in range(1, 200)]
     results, sender = await drive(jobs, script := Revoked())
     assert sender.stopped is not None
-    assert len(script.order) <= 50 + SUSPECTED_AFTER + ACCOUNT.in_flight + MOST_PROBES
+    assert len(script.order) <= 50 + SUSPECTED_AFTER + ACCOUNT.in_flight + MAX_PROBES
     ended = Counter(statuses(results).values())
     assert ended == {Status.UPDATED: 50, Status.NOT_ATTEMPTED: len(script.order) - 50}
 

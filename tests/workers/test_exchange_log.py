@@ -15,10 +15,10 @@ from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors import Account, load_vendors
 from pipeline.workers.batches import Row
-from pipeline.workers.exchange_log import MOST_OF_A_KIND, MOST_REMEMBERED, ExchangeLog
+from pipeline.workers.exchange_log import MAX_OF_A_KIND, MAX_REMEMBERED, ExchangeLog
 from pipeline.workers.exchange_text import (
-    MOST_BODY_BYTES,
-    MOST_REQUEST_CHARS,
+    MAX_BODY_BYTES,
+    MAX_REQUEST_CHARS,
     as_curl,
     format_reply,
     format_request,
@@ -86,7 +86,7 @@ def test_a_reply_that_repeats_a_secret_does_not_keep_it(secret):
     text = format_reply(masked(reply, mask_with_headers(adobe())))
     assert secret not in text
     assert text.count("***") == 4
-    torn = b"x" * (MOST_BODY_BYTES - 5) + secret.encode() + b"y" * 10
+    torn = b"x" * (MAX_BODY_BYTES - 5) + secret.encode() + b"y" * 10
     assert secret[:4].encode() not in masked(Reply(500, {}, torn), mask_with_headers(adobe())).body
     lost = NoReply("broken_reply", f"got {secret}", may_have_arrived=True)
     assert secret not in format_reply(masked(lost, mask_with_headers(adobe())))
@@ -103,10 +103,10 @@ def test_what_is_shown_of_a_reply_helps_and_is_bounded():
         *["content-type: text/html", "Retry-After: 7"],
     ]
     assert body.startswith("\ufffd[31mno\n\ufffd")
-    assert body.endswith(f" ... (cut after {MOST_BODY_BYTES} bytes)")
-    assert len(body) < MOST_BODY_BYTES + 50
+    assert body.endswith(f" ... (cut after {MAX_BODY_BYTES} bytes)")
+    assert len(body) < MAX_BODY_BYTES + 50
     long = Request("PUT", "/a", json.dumps("x" * 99_999).encode())
-    assert len(format_request(adobe(), long, mask_with_headers(adobe()))) < MOST_REQUEST_CHARS + 50
+    assert len(format_request(adobe(), long, mask_with_headers(adobe()))) < MAX_REQUEST_CHARS + 50
 
 
 async def kept(jobs: Any, script: Any, **more: Any) -> dict[int, Exchange]:
@@ -133,7 +133,7 @@ async def test_of_rows_that_end_alike_only_the_first_are_kept():
     script = Script({f"s{row}": [422 if row % 2 else 404] for row in range(1, 101)})
     found = await kept(jobs, script, fail_fast_after=0)
     assert Counter(each.error_code for each in found.values()) == dict.fromkeys(
-        ("422", "404"), MOST_OF_A_KIND
+        ("422", "404"), MAX_OF_A_KIND
     )
 
 
@@ -147,7 +147,7 @@ async def test_of_a_row_that_was_read_back_the_attempt_is_kept():
 
 def test_rows_that_wait_are_not_all_remembered():
     exchanges = ExchangeLog(ACCOUNT)
-    rows = [Row(job(row, f"s{row}")) for row in range(1, MOST_REMEMBERED + 51)]
+    rows = [Row(job(row, f"s{row}")) for row in range(1, MAX_REMEMBERED + 51)]
     for row in rows:
         exchanges.on_reply([row], Reply(503, {}, b"no"))
     ended = [
@@ -155,5 +155,5 @@ def test_rows_that_wait_are_not_all_remembered():
         for row in rows
     ]
     found = [exchanges.pop(each) for each in ended]
-    assert [each is not None for each in found] == [False] * 50 + [True] * MOST_REMEMBERED
+    assert [each is not None for each in found] == [False] * 50 + [True] * MAX_REMEMBERED
     assert exchanges.pop(ended[-1]) is None  # it is gone with its row

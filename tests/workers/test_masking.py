@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.workers.masking import MOST_NESTED, SHORTEST_HIDDEN, SHORTEST_PART, Mask
+from pipeline.workers.masking import MAX_NESTED, SHORTEST_HIDDEN, SHORTEST_PART, Mask
 
 SECRET = 'Pl/ant+ed=K3y&of <the>"shop"\\é~'
 USER = "44056"
@@ -255,7 +255,7 @@ def test_a_longer_text_costs_in_proportion(piece):
 
 def test_encodings_are_undone_only_so_deep():
     shown = SECRET
-    for _ in range(MOST_NESTED):
+    for _ in range(MAX_NESTED):
         shown = quote(shown, safe="")
     assert Mask(SECRET).hide(shown) == "***"
     assert Mask(SECRET).hide(quote(shown, safe="")) != "***"

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from pipeline.model import RowResult, RunAborted, Status
-from pipeline.workers.recorder import COMMIT_EVERY_S, MOST_PENDING, Recorder
+from pipeline.workers.recorder import COMMIT_EVERY_S, MAX_PENDING, Recorder
 
 
 def result(row: int) -> RowResult:
@@ -71,13 +71,13 @@ async def test_a_slow_disk_holds_the_senders_back():
     recorder = Recorder(disk.write)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
-        for row in range(1, MOST_PENDING + 1):
+        for row in range(1, MAX_PENDING + 1):
             recorder.end(result(row), lambda: None)
         assert recorder.is_full
         await recorder.wait_for_room()
         assert not recorder.is_full
         recorder.close()
-    assert sum(map(len, disk.commits)) == MOST_PENDING
+    assert sum(map(len, disk.commits)) == MAX_PENDING
 
 
 async def test_what_cannot_be_written_is_raised_once_all_have_come():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.workers.refusals import (
-    MOST_PROBES,
+    MAX_PROBES,
     SUSPECTED_AFTER,
     SUSPECTED_AT_MOST,
     AccountRefusals,
@@ -35,13 +35,13 @@ FEW = SUSPECTED_AFTER - 1
     [
         ([], False, False),
         (["no"], True, False),  # nothing was accepted yet: another entity is asked
-        (["no", *["asked"] * (MOST_PROBES - 1)], True, False),
-        (["no", *["asked"] * MOST_PROBES], True, True),
+        (["no", *["asked"] * (MAX_PROBES - 1)], True, False),
+        (["no", *["asked"] * MAX_PROBES], True, True),
         (["no", "asked", "yes"], False, False),  # the second entity is accepted
         (["no", "asked", "asked", "yes"], False, False),  # the third
         (["yes", *["no"] * FEW], False, False),  # a few among successes
         (["yes", *["no"] * SUSPECTED_AFTER], True, False),  # as if revoked
-        (["yes", *["no"] * SUSPECTED_AFTER, *["asked"] * MOST_PROBES], True, True),
+        (["yes", *["no"] * SUSPECTED_AFTER, *["asked"] * MAX_PROBES], True, True),
         (["yes", *["no"] * SUSPECTED_AFTER, "late"], True, False),  # it had left before
         (["yes", *["no"] * SUSPECTED_AFTER, "yes"], False, False),
         (["yes", *["no", "yes"] * 30], False, False),  # every second row, for ever
@@ -50,8 +50,8 @@ FEW = SUSPECTED_AFTER - 1
         (["yes", *["no"] * 8, "yes", *["no"] * 17], True, False),
         (["yes", *["no"] * 300, "yes", *["no"] * SUSPECTED_AT_MOST], True, False),
         # it was in question once for nothing: twice as many are asked
-        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * MOST_PROBES], True, False),
-        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * 2 * MOST_PROBES], True, True),
+        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * MAX_PROBES], True, False),
+        (["no", "yes", *["no"] * SUSPECTED_AFTER, *["asked"] * 2 * MAX_PROBES], True, True),
     ],
 )
 def test_refusals(events, in_question, given_up):

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.workers.reply_certainty import (
     CERTAIN_AFTER_S,
-    MOST_EARLY_S,
+    MAX_EARLY_S,
     certain_at_s,
     update_typical_s,
 )
@@ -19,7 +19,7 @@ from pipeline.workers.reply_certainty import (
         (0.9, 0.2, CERTAIN_AFTER_S),  # late: the usual time is over
         (0.0, 0.2, 0.2 + CERTAIN_AFTER_S),  # early: what it displaced may come at the usual time
         (0.15, 0.2, 0.05 + CERTAIN_AFTER_S),
-        (0.0, 60.0, MOST_EARLY_S + CERTAIN_AFTER_S),  # bounded
+        (0.0, 60.0, MAX_EARLY_S + CERTAIN_AFTER_S),  # bounded
     ],
     ids=["usual", "late", "at once", "early", "bounded"],
 )

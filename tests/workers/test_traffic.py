@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pipeline.model import Answer, Effect, Verdict
-from pipeline.workers.traffic import MOST_KINDS, SHORT_CHARS, RecentErrors
+from pipeline.workers.traffic import MAX_KINDS, SHORT_CHARS, RecentErrors
 
 
 def refused(code: str, message: str = "no") -> Answer:
@@ -10,11 +10,11 @@ def refused(code: str, message: str = "no") -> Answer:
 
 def test_a_vendor_that_gives_each_answer_a_code_fills_no_memory():
     recent_errors = RecentErrors()
-    for number in range(10 * MOST_KINDS):
+    for number in range(10 * MAX_KINDS):
         recent_errors.add(refused(f"c{number}", "x" * 10_000))
-    kept = recent_errors.latest(most=10 * MOST_KINDS)
+    kept = recent_errors.latest(most=10 * MAX_KINDS)
     assert [each.code for each in kept] == [
-        f"c{number}" for number in range(10 * MOST_KINDS - 1, 9 * MOST_KINDS - 1, -1)
+        f"c{number}" for number in range(10 * MAX_KINDS - 1, 9 * MAX_KINDS - 1, -1)
     ]
     assert {len(each.words) for each in kept} == {SHORT_CHARS}
 

@@ -440,7 +440,7 @@ def _serve(
     return _update(entities, call, dialect, target, document)
 
 
-_MOST_LISTED = 100
+_MAX_LISTED = 100
 
 
 def _listed(entities: Entities, call: Call, target: RequestTarget) -> VendorReply:
@@ -451,7 +451,7 @@ def _listed(entities: Entities, call: Call, target: RequestTarget) -> VendorRepl
     limit = query.get("limit", ["20"])[0]
     if not re.fullmatch(r"[1-9][0-9]{0,5}", limit):
         raise _ServiceError(400, "Bad Request", "limit is no whole number")
-    most = min(int(limit), _MOST_LISTED)
+    most = min(int(limit), _MAX_LISTED)
     start = query.get("start", [""])[0]
     found = entities.page(target.kind, target.scope, start, most + 1)
     shown = found[:most]

@@ -430,7 +430,7 @@ def _read(
 
 
 _LISTS = {COUPON: "items", BONUS: "promotions"}
-_MOST_LISTED = 50
+_MAX_LISTED = 50
 
 
 def _listed(entities: Entities, call: Call, target: RequestTarget) -> VendorReply:
@@ -443,7 +443,7 @@ def _listed(entities: Entities, call: Call, target: RequestTarget) -> VendorRepl
         return _wrong_body(call, [("limit", "and offset must be whole numbers")])
     limit, offset = (int(text[0]) for text in texts)
     after = entities.skip(target.kind, target.scope, offset)
-    found = entities.page(target.kind, target.scope, after, min(limit, _MOST_LISTED))
+    found = entities.page(target.kind, target.scope, after, min(limit, _MAX_LISTED))
     now = datetime.fromtimestamp(call.now_utc_s, UTC)
     bodies = [
         _read_coupon(body, entity_id)

@@ -14,8 +14,8 @@ from pipeline.reporter.summary import Summary
 Tone = Literal["good", "attention", "bad"]
 
 _REFUSED, _STOPPED, _INTERRUPTED = 2, 3, 128
-_MOST_HINTS = 3
-_MOST_NAMED = 4
+_MAX_HINTS = 3
+_MAX_NAMED = 4
 _TO_FIX = (Status.INVALID, Status.REJECTED)
 
 
@@ -60,7 +60,7 @@ def headline(why: str, counts: Mapping[Status, int]) -> str:
     >>> headline("...", dict.fromkeys(Status, 1)).partition(" of ")[0]
     '3'
     """
-    if sum(count > 0 for count in counts.values()) <= _MOST_NAMED:
+    if sum(count > 0 for count in counts.values()) <= _MAX_NAMED:
         return why
     rows, good = sum(counts.values()), sum(counts.get(status, 0) for status in SUCCESS)
     return f"{number(good)} of {counted(rows, 'row')} succeeded, {number(rows - good)} did not"
@@ -99,7 +99,7 @@ def _hints(summary: Summary) -> Iterator[NextStep]:
     """Hints of the most frequent kinds of errors, each hint once."""
     shown: set[str] = set()
     for index, error in enumerate(summary.errors, start=1):
-        if error.hint and error.hint not in shown and len(shown) < _MOST_HINTS:
+        if error.hint and error.hint not in shown and len(shown) < _MAX_HINTS:
             shown.add(error.hint)
             what = f"{counted(error.count, 'row')} {error.status.replace('_', ' ')}"
             yield NextStep(text=f"{what}: {error.hint}", anchor=f"kind-{index}")

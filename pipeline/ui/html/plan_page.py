@@ -11,7 +11,7 @@ from pipeline.model.formatting import counted, number
 from pipeline.model.plan import SENT_KINDS, PlanKind, Planned
 from pipeline.store.files import atomic_write
 
-MOST_FIELDS = 200
+MAX_FIELDS = 200
 
 MEANING: Mapping[PlanKind, str] = {
     PlanKind.CHANGES: "would be sent",
@@ -82,8 +82,8 @@ def publish_plan_page(
         meaning=MEANING,
         kinds={kind: planned.kinds[kind] for kind in PlanKind if planned.kinds.get(kind)},
         sent_kinds=SENT_KINDS,
-        changed=changed[:MOST_FIELDS],
-        left_out=max(0, len(changed) - MOST_FIELDS),
+        changed=changed[:MAX_FIELDS],
+        left_out=max(0, len(changed) - MAX_FIELDS),
         noted=noted,
         stopped=stopped,
         tone="bad" if stopped else "attention" if any(each.cleared for each in changed) else "good",

@@ -25,18 +25,18 @@ from pipeline.ui.html.scale import clock, latency
 from pipeline.ui.html.timeline import Point, Timelines, percentile_s
 from pipeline.ui.terminal.runs_table import moment
 
-MOST_KINDS = 50
-MOST_IN_FULL = 20
+MAX_KINDS = 50
+MAX_IN_FULL = 20
 """Kinds of errors with example rows and an exchange."""
-MOST_INDEXED = 500
-_MOST_CURVES = 12
-_MOST_TABLE_POINTS = 60
+MAX_INDEXED = 500
+_MAX_CURVES = 12
+_MAX_TABLE_POINTS = 60
 _FEW_POINTS = 5
 _FEW_REPLIES = 30
 _SHOWN_EXAMPLES = 3
 _MESSAGE_CHARS = 1_000
 _EXCHANGE_CHARS = 3_000
-_MOST_ATTEMPTS = 12
+_MAX_ATTEMPTS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Outcome:
 class PageFacts:
     """The values of a page.
 
-    kinds       kinds of errors, most frequent first, at most MOST_KINDS
+    kinds       kinds of errors, most frequent first, at most MAX_KINDS
     not_listed  number of failed rows of other kinds
     exchanges   index in `kinds` -> request and reply of one of its rows
     allowed     account -> requests per second that its quota allows; 0 for none
@@ -97,7 +97,7 @@ def report_page(facts: PageFacts) -> str:
         not_listed=facts.not_listed,
         exchanges=facts.exchanges,
         run_quoted=shlex.quote(summary.run),
-        most_in_full=MOST_IN_FULL,
+        most_in_full=MAX_IN_FULL,
         examples_of=facts.aggregate.examples,
         slowest=facts.aggregate.slowest,
         most_retried=facts.aggregate.most_retried,
@@ -111,12 +111,12 @@ def report_page(facts: PageFacts) -> str:
 
 
 def index_page(cards: Sequence[Card]) -> str:
-    """Render the list of runs, newest first, at most MOST_INDEXED of them."""
-    shown = cards[:MOST_INDEXED]
+    """Render the list of runs, newest first, at most MAX_INDEXED of them."""
+    shown = cards[:MAX_INDEXED]
     return render(
         "index.html",
         cards=shown,
-        is_cut=len(cards) > MOST_INDEXED,
+        is_cut=len(cards) > MAX_INDEXED,
         failing=sum(card.wrong > 0 for card in shown),
         latest_tone=shown[0].tone if shown else "good",
     )
@@ -139,7 +139,7 @@ def _notes(summary: Summary) -> list[str]:
 def _attempts(aggregate: Aggregate) -> list[tuple[int, int]]:
     """(number of attempts, rows), the first few; empty if no row was sent twice."""
     found = sorted(aggregate.attempts.items())
-    return found[:_MOST_ATTEMPTS] if found and found[-1][0] > 1 else []
+    return found[:_MAX_ATTEMPTS] if found and found[-1][0] > 1 else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +160,9 @@ def _curves(facts: PageFacts) -> dict[str, Any]:
     return {
         "curves": [
             _curve(account, points, lines, facts.allowed.get(account, 0.0))
-            for account, points in sending[:_MOST_CURVES]
+            for account, points in sending[:_MAX_CURVES]
         ],
-        "curves_left_out": max(0, len(sending) - _MOST_CURVES),
+        "curves_left_out": max(0, len(sending) - _MAX_CURVES),
         "breaks": lines.breaks,
         "began": f"{began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
     }
@@ -184,8 +184,8 @@ def _curve(account: str, points: Sequence[Point], lines: Timelines, allowed: flo
 
 
 def _thinned(points: Sequence[Point]) -> Iterator[Point]:
-    """Merge adjacent points, to at most _MOST_TABLE_POINTS."""
-    each = -(-len(points) // _MOST_TABLE_POINTS)
+    """Merge adjacent points, to at most _MAX_TABLE_POINTS."""
+    each = -(-len(points) // _MAX_TABLE_POINTS)
     for start in range(0, len(points), each):
         first, *others = points[start : start + each]
         merged = Point(first.start_s, first.end_s)
@@ -205,7 +205,7 @@ class _Latency:
 
 def _latencies(lines: Timelines) -> Iterator[_Latency]:
     busiest = sorted(lines.latencies.items(), key=lambda item: -sum(item[1]))
-    for account, counts in busiest[:_MOST_CURVES]:
+    for account, counts in busiest[:_MAX_CURVES]:
         replies = sum(counts)
         shares = ((0.5, "half"), (0.9, "90 %"), (0.99, "99 %"), (1.0, "all"))
         drawn = None

@@ -16,8 +16,8 @@ from pipeline.model import SUCCESS
 from pipeline.reporter.summary import SUMMARY_NAME, Counts, Summary
 from pipeline.ui.html.advice import Tone, headline, tone_of
 
-MOST_RUNS = 500
-MOST_COMPARED = 5
+MAX_RUNS = 500
+MAX_COMPARED = 5
 
 
 class _Input(BaseModel):
@@ -78,7 +78,7 @@ def card_of(summary: Summary) -> Card:
     return Card.model_validate_json(summary.model_dump_json())
 
 
-def cards_in(reports: Path, most: int = MOST_RUNS) -> Iterator[Card]:
+def cards_in(reports: Path, most: int = MAX_RUNS) -> Iterator[Card]:
     """Yield the cards of the newest reports in a folder, newest first, at most `most`.
 
     Folders without a readable summary are left out. Raises OSError if `reports` cannot be read.
@@ -89,7 +89,7 @@ def cards_in(reports: Path, most: int = MOST_RUNS) -> Iterator[Card]:
     yield from filter(None, (_read(reports / name) for name in newest))
 
 
-def read_cards(reports: Path, most: int = MOST_RUNS) -> list[Card]:
+def read_cards(reports: Path, most: int = MAX_RUNS) -> list[Card]:
     """Read all of `cards_in`, sorted by start time, newest first."""
     return sorted(cards_in(reports, most), key=attrgetter("started"), reverse=True)
 
@@ -101,7 +101,7 @@ def _read(folder: Path) -> Card | None:
         return None
 
 
-def earlier(cards: Iterable[Card], this: Card, most: int = MOST_COMPARED) -> list[Card]:
+def earlier(cards: Iterable[Card], this: Card, most: int = MAX_COMPARED) -> list[Card]:
     """The last runs before `this` with the same operations, newest first.
 
     Simulated runs are compared with simulated runs only. Runs that sent nothing are left out.

@@ -1,4 +1,4 @@
-"""Merges samples into curves of at most MOST_POINTS points, for runs of any length. Pure."""
+"""Merges samples into curves of at most MAX_POINTS points, for runs of any length. Pure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 
-MOST_POINTS = 240
+MAX_POINTS = 240
 _FIRST_WIDTH_S = 1.0
 _GAP_S = 30.0  # samples come once a second: after such a gap no process was running
-_MOST_BREAKS = 20
+_MAX_BREAKS = 20
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Timelines:
     """Curves per account over one time axis, which leaves out time without a running process.
 
     seconds    length of the axis
-    breaks     gaps that were left out, the first `_MOST_BREAKS`
+    breaks     gaps that were left out, the first `_MAX_BREAKS`
     latencies  account -> number of replies per bound of LATENCY_BOUNDS_S, the last beyond them
     """
 
@@ -117,11 +117,11 @@ class Timelines:
         if sample.at_s == self._last_at_s:
             return
         gap_s = 0.0 if self._last_at_s is None else sample.at_s - self._last_at_s - sample.seconds
-        if gap_s > _GAP_S and len(self.breaks) < _MOST_BREAKS:
+        if gap_s > _GAP_S and len(self.breaks) < _MAX_BREAKS:
             self.breaks.append(Break(self.seconds, sample.at_s - sample.seconds, gap_s))
         self._last_at_s = sample.at_s
         self.seconds += sample.seconds
-        while self.seconds > self._width_s * MOST_POINTS:
+        while self.seconds > self._width_s * MAX_POINTS:
             self._widen()
 
     def _number(self, start_s: float, end_s: float) -> int:

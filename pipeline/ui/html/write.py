@@ -27,8 +27,8 @@ def publish_page(
     """
     # commands without a report start faster without jinja2
     from pipeline.ui.html.render import (  # noqa: PLC0415
-        MOST_IN_FULL,
-        MOST_KINDS,
+        MAX_IN_FULL,
+        MAX_KINDS,
         Outcome,
         PageFacts,
         report_page,
@@ -37,7 +37,7 @@ def publish_page(
     timelines = Timelines()
     for sample in source.samples():
         timelines.add(sample)
-    kinds = tally.errors(MOST_KINDS)
+    kinds = tally.errors(MAX_KINDS)
     facts = PageFacts(
         summary=summary,
         outcomes=[
@@ -45,8 +45,8 @@ def publish_page(
             for (account, operation), counts in tally.outcomes().items()
         ],
         kinds=kinds,
-        not_listed=tally.errors_not_listed(MOST_KINDS),
-        exchanges=sample_exchanges(kinds[:MOST_IN_FULL], source.exchanges()),
+        not_listed=tally.errors_not_listed(MAX_KINDS),
+        exchanges=sample_exchanges(kinds[:MAX_IN_FULL], source.exchanges()),
         aggregate=aggregate,
         timelines=timelines,
         allowed={account.name: account.quota_per_s for account in source.facts.accounts},
@@ -60,10 +60,10 @@ def publish_page(
 
 def publish_index(reports: Path, run: str) -> None:
     """Rewrite the list of runs; `run` keeps temporary files of parallel processes apart."""
-    from pipeline.ui.html.render import MOST_INDEXED, index_page  # noqa: PLC0415
+    from pipeline.ui.html.render import MAX_INDEXED, index_page  # noqa: PLC0415
 
     with suppress(OSError):  # a convenience like `latest`: reports are complete without it
-        cards = read_cards(reports, MOST_INDEXED + 1)
+        cards = read_cards(reports, MAX_INDEXED + 1)
         part = reports / f".{INDEX_NAME}.{run}"
         atomic_write(reports / INDEX_NAME, index_page(cards).encode(), part=part)
 

@@ -16,7 +16,7 @@ from pipeline.model import SUCCESS, AccountProgress
 
 WINDOW_S = 30.0
 MARK_S = 3.0
-MOST_MARKS = 40
+MAX_MARKS = 40
 _APART_S = 1.0
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -141,10 +141,10 @@ def total(paces: Sequence[Pace]) -> Pace:
 
 
 class Throughput:
-    """Requests per second of all accounts: a mark per `MARK_S`, the last `MOST_MARKS` of them."""
+    """Requests per second of all accounts: a mark per `MARK_S`, the last `MAX_MARKS` of them."""
 
     def __init__(self) -> None:
-        self.marks: deque[float] = deque(maxlen=MOST_MARKS)
+        self.marks: deque[float] = deque(maxlen=MAX_MARKS)
         self._since: tuple[float, int] | None = None
 
     def look(self, now_s: float, sent: int) -> None:

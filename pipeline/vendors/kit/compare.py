@@ -18,14 +18,14 @@ from pipeline.vendors.kit.contract import Difference
 
 # ----------------------------------------------------------------------------- meaning of values
 
-_MOST_LEVELS = 128  # more than any update holds; a reply may nest until the parser gives up
+_MAX_LEVELS = 128  # more than any update holds; a reply may nest until the parser gives up
 
 Meaning = Callable[[Any], Hashable]
 """Turns a JSON value into something that is equal for values of equal meaning."""
 
 
 def meaning(
-    value: Any, text: Callable[[str], Hashable] = str, levels: int = _MOST_LEVELS
+    value: Any, text: Callable[[str], Hashable] = str, levels: int = _MAX_LEVELS
 ) -> Hashable:
     """The meaning of a JSON value: numbers compare by value, members in any order.
 

@@ -9,7 +9,7 @@ EXPECTED: Final = "expected JSON: numbers of 64 bits, whole characters, 100 leve
 """The condition of `is_json` in words."""
 
 _LARGEST = 2**63 - 1
-_MOST_LEVELS = 100  # every JSON parser has a limit; ours is 200
+_MAX_LEVELS = 100  # every JSON parser has a limit; ours is 200
 
 
 def is_json(value: Any) -> bool:
@@ -21,7 +21,7 @@ def is_json(value: Any) -> bool:
     left = [(value, 1)]
     while left:
         one, level = left.pop()
-        if level > _MOST_LEVELS:
+        if level > _MAX_LEVELS:
             return False
         if isinstance(one, dict):
             if not all(isinstance(key, str) and is_whole(key) for key in one):

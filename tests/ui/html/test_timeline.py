@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
-from pipeline.ui.html.timeline import MOST_POINTS, Timelines, percentile_s
+from pipeline.ui.html.timeline import MAX_POINTS, Timelines, percentile_s
 
 BEYOND = len(LATENCY_BOUNDS_S) + 1
 
@@ -28,7 +28,7 @@ def test_nothing_that_was_sent_is_lost_however_long_the_run(sent, apart_s):
     )
     points = lines.points()["shop"]
     assert sum(point.sent for point in points) == sum(sent)
-    assert len(points) <= MOST_POINTS
+    assert len(points) <= MAX_POINTS
     starts = [point.start_s for point in points]
     assert starts == sorted(starts)
     assert points[-1].end_s <= lines.seconds + 1e-6

@@ -16,7 +16,7 @@ from pipeline.ui.html.run_index import Card, card_of, earlier, read_cards
 from tests.reporter.runs import FACTS, rejected, snapshot, source, text_frame, updated, write_report
 from tests.ui.html.pages import STARTED, source_of
 
-MOST_BYTES = 2_000_000
+MAX_BYTES = 2_000_000
 
 
 def write(tmp_path, run, **about):
@@ -58,7 +58,7 @@ def test_a_page_stays_small_where_everything_is_different_and_long(tmp_path):
     ]
     taken = snapshot(tmp_path, text_frame(cells))
     summary = write_report(source(taken, results), tmp_path / "reports" / "r")
-    assert summary.page.bytes < MOST_BYTES
+    assert summary.page.bytes < MAX_BYTES
 
 
 def test_a_page_is_made_from_texts_that_no_page_can_hold(tmp_path):
@@ -112,7 +112,7 @@ def test_only_the_newest_reports_are_read(tmp_path, monkeypatch):
     assert [card.run for card in read_cards(tmp_path / "reports", most=2)] == [
         *("20261103T", "20261102T")
     ]
-    assert run_index.MOST_RUNS >= 100
+    assert run_index.MAX_RUNS >= 100
 
 
 def card(run: str, days_ago: int = 1, **changed: object) -> Card:
