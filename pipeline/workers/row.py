@@ -410,6 +410,8 @@ def _ready(row: Row, readied: Readied, retry: RetryPolicy) -> Action:
             return Finish(Status.REJECTED, row.answer or GONE)
         if row.counted_attempts >= retry.max_attempts:
             return Finish(Status.CONFLICT, MOVING)
+    if row.in_doubt and not (row.job.is_repeatable or readied.guarded):
+        return _read(row)  # the state offers no precondition that would refuse a second update
     row.merged_text = readied.text
     row.guarded_text, row.refused_text = readied.guarded, ""
     row.is_prechecked = True
