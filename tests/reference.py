@@ -69,7 +69,7 @@ SILENCES = (
 
 def commands() -> str:
     top = click.Context(main, info_name="pipeline")
-    named = [(name, main.commands[name]) for name in main.list_commands(top)]
+    named = [(name, main.load(name)) for name in main.list_commands(top)]
     about = (
         "Every command also tells this itself: `pipeline COMMAND --help`. `--config FILE` stands "
         "before the command."

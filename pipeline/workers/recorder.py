@@ -5,7 +5,9 @@ A claim records that a row may be sent from now on. Nothing is sent before its c
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -50,15 +52,37 @@ class Recorder:
         self.on_failure: Callable[[PipelineError], None] = lambda _error: None
         self.failure: PipelineError | None = None
         self._claims: list[int] = []
+        self._on_claimed: list[Callable[[bool], None]] = []
         self._unsent: list[int] = []
         self._results: list[tuple[RowResult, Callable[[], None]]] = []
         self._exchanges: list[Exchange] = []
-        self._committed = anyio.Event()
         self._news = anyio.Event()
         self._hurry = anyio.Event()
         self._room = WaitList()
         self._is_closed = False
         self._unrecorded: list[RowResult] = []
+
+    def claim_then(
+        self,
+        rows: Sequence[int],
+        previous_states: Sequence[tuple[int, str]],
+        on_recorded: Callable[[bool], None],
+    ) -> None:
+        """Record that `rows` may be sent from now on, then call `on_recorded` in the event loop.
+
+        previous_states  rows and what their entities hold, recorded before the claims
+        on_recorded      called once, never before this returns: with True once all of it is
+                         durable, with False if the record has failed
+        """
+        if self.failure is not None or not (rows or previous_states):
+            loop = asyncio.get_running_loop()
+            loop.call_soon(on_recorded, self.failure is None)
+            return
+        self._claims += rows
+        self._previous_states += previous_states
+        self._on_claimed.append(on_recorded)
+        self._news.set()
+        self._hurry.set()
 
     async def claim(
         self, rows: Sequence[int], previous_states: Sequence[tuple[int, str]] = ()
@@ -67,15 +91,9 @@ class Recorder:
 
         previous_states  rows and what their entities hold, recorded before the claims
         """
-        if self.failure is not None:
-            return False
-        if rows or previous_states:
-            self._claims += rows
-            self._previous_states += previous_states
-            self._news.set()
-            self._hurry.set()
-            await self._committed.wait()
-        return self.failure is None
+        recorded: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.claim_then(rows, previous_states, partial(_resolve, recorded))
+        return await recorded
 
     def release_claims(self, rows: Sequence[int]) -> None:
         """Release claims of rows that were certainly never sent."""
@@ -144,18 +162,21 @@ class Recorder:
         previous_states, self._previous_states = self._previous_states, []
         batch, self._results = self._results, []
         exchanges, self._exchanges = self._exchanges, []
-        committed, self._committed = self._committed, anyio.Event()
+        on_claimed, self._on_claimed = self._on_claimed, []
         if not self._is_closed:
             self._news = anyio.Event()
             self._hurry = anyio.Event()
         results = [result for result, _ in batch]
+        is_recorded = False
         try:
             await self._write(claims, results, exchanges, previous_states)
+            is_recorded = self.failure is None
         finally:
-            committed.set()
-        if self.failure is None:
-            for _, on_recorded in batch:
-                on_recorded()
+            for on_recorded in on_claimed:
+                on_recorded(is_recorded)
+        if is_recorded:
+            for _, on_end in batch:
+                on_end()
         self._room.wake_all()
 
     async def _write(
@@ -184,3 +205,11 @@ class Recorder:
         except BaseException:
             self._unrecorded += results
             raise
+
+
+def _resolve(
+    recorded: asyncio.Future[bool],
+    is_recorded: bool,  # noqa: FBT001 - as every `on_recorded` is called
+) -> None:
+    if not recorded.done():  # else its task was cancelled
+        recorded.set_result(is_recorded)

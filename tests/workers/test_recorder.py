@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import time
+from threading import get_ident
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from pipeline.model import RowResult, RunAborted, Status
@@ -110,6 +112,38 @@ async def test_a_claim_is_on_record_before_it_is_answered():
         assert await recorder.claim([])  # nothing to claim, nothing to wait for
         recorder.close()
     assert len(disk.commits) == 1
+
+
+async def test_who_claims_is_called_back_in_the_loop_and_never_within_the_call():
+    disk, called = Disk(slow_s=0.02), []
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        for rows in ([7, 8], [9], []):
+            recorder.claim_then(rows, (), lambda *got: called.append((*got, get_ident())))
+            assert not called
+        await anyio.lowlevel.checkpoint()
+        assert [got for got, _ in called] == [True]  # nothing to claim, nothing to wait for
+        await recorder.claim([10])
+        assert called == [(True, get_ident())] * 3
+        recorder.close()
+    assert disk.commits == [[-7, -8, -9, -10]]
+
+
+@pytest.mark.parametrize("error", [RunAborted("disk full"), ZeroDivisionError()], ids=str)
+async def test_a_claim_that_cannot_be_recorded_is_answered_so(error):
+    def refuse(*_what) -> None:
+        raise error
+
+    called: list[bool] = []
+    recorder = Recorder(refuse)
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises at its end
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.run)
+            recorder.claim_then([1], (), called.append)
+            recorder.close()
+    assert caught.value.exceptions == (error,)
+    assert called == [False]
 
 
 async def test_claims_that_wait_go_together():
