@@ -13,6 +13,7 @@ from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestS
 from pipeline.workers.held_replies import HeldReplies
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
+from pipeline.workers.requests import request_for
 from pipeline.workers.row import (
     Facts,
     Hold,
@@ -48,7 +49,7 @@ class Attempts(RequestStep):
             with self._deps.traffic.request(permit.left_s):
                 self._count_attempt(batch, permit.left_s)
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
-                reply = await self._deps.send(operation.encode(settings, jobs))
+                reply = await self._deps.send(request_for(operation, settings, batch, jobs))
                 permit.on_reply(reply)
                 answers = update_answers(operation, settings, jobs, reply)
         except Exception:
