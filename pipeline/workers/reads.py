@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.model import Answer, NoReply, Reply, UpdateJob, Verdict
 from pipeline.pacing.account_limiter import Permit
@@ -20,6 +20,7 @@ from pipeline.workers.held_replies import when_certain
 from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.precheck import PrecheckOutcome, PrecheckPolicy, decide
 from pipeline.workers.row import (
+    Action,
     Finish,
     FoundState,
     GuardOutcome,
@@ -37,6 +38,17 @@ from pipeline.workers.row import (
 
 FRESH_S = 10.0
 """Seconds for which a prechecked state counts as current, besides the wait for a permit."""
+
+
+class _Read(NamedTuple):
+    """A read that was answered; `state` is None if the reply shows none."""
+
+    row: Row
+    operation: Operation[Any, Any]
+    job: UpdateJob
+    reply: Reply | NoReply
+    answer: Answer
+    state: State | Missing | None
 
 
 class Reads(RequestStep):
@@ -96,12 +108,24 @@ class Reads(RequestStep):
             return None
         answer = read_answer(reply)
         self._deps.on_answer(permit, [row], reply, answer, is_read=True)
-        if step is Step.PRECHECK:
-            return self._on_precheck(row, operation, job, reply, answer)
-        self._result_writer.exchanges.on_read(row, reply)
-        if step is Step.GUARD_READ:
-            return self._on_guard_read(row, operation, job, reply, answer)
-        return self._on_verification(row, operation, job, reply, answer)
+        settings = self._account.settings
+        state = reading.state(settings, job, reply) if isinstance(reply, Reply) else None
+        return self._on_reply(_Read(row, operation, job, reply, answer, state), step)
+
+    def _on_reply(self, read: _Read, step: Step) -> RequestOutcome:
+        if step is not Step.PRECHECK:
+            self._result_writer.exchanges.on_read(read.row, read.reply)
+        if step is Step.VERIFICATION:
+            action = self._after_verification(read)
+        elif step is Step.PRECHECK:
+            action = self._after_precheck(read)
+        elif isinstance(read.state, State):
+            guard = self._guard(read, read.state)
+            action = after_guard_read(read.row, guard, self._account.retry)
+        else:
+            return self._on_unread_guard(read)
+        self._perform(read.row, step, action)
+        return RequestOutcome((read.answer,), is_read=True)
 
     async def can_read_now(self, row: Row, permit: Permit) -> bool:
         """Read the entity of an updated row; True if the vendor still returns its state."""
@@ -113,117 +137,73 @@ class Reads(RequestStep):
         reply = await self._exchange(reading.request(settings, job), permit)
         return isinstance(reply, Reply) and reading.state(settings, job, reply) is not None
 
-    def _state(
-        self, operation: Operation[Any, Any], job: UpdateJob, reply: Reply | NoReply
-    ) -> State | Missing | None:
-        """Return the state in a reply; None if it shows none."""
-        if isinstance(reply, NoReply) or operation.reading is None:
-            return None
-        return operation.reading.state(self._account.settings, job, reply)
-
-    def _on_verification(
-        self,
-        row: Row,
-        operation: Operation[Any, Any],
-        job: UpdateJob,
-        reply: Reply | NoReply,
-        answer: Answer,
-    ) -> RequestOutcome:
-        action = after_verification(
-            row,
-            self._compare(operation, job, self._state(operation, job, reply)),
-            answer,
-            self._facts(row, answer, self._jitter()),
-            since_attempt_s=self._clock() - row.last_sent_s,
-        )
-        self._perform(row, Step.VERIFICATION, action)
-        return RequestOutcome((answer,), is_read=True)
-
-    def _compare(
-        self, operation: Operation[Any, Any], job: UpdateJob, state: State | Missing | None
-    ) -> FoundState | None:
-        """Compare `state` with what `job` writes; None if there is none."""
-        reading = operation.reading
-        if state is None or reading is None:
-            return None
-        if isinstance(state, Missing):
-            return FoundState(is_held=False, can_tell=True, settle_after_s=reading.settle_after_s)
-        differences = reading.differences(self._account.settings, job, state)
-        return FoundState(
-            is_held=not differences,
-            can_tell=any(each.is_decided for each in differences),
-            settle_after_s=reading.settle_after_s,
-            receipt=_receipt(state),
-        )
-
-    def _on_guard_read(
-        self,
-        row: Row,
-        operation: Operation[Any, Any],
-        job: UpdateJob,
-        reply: Reply | NoReply,
-        answer: Answer,
-    ) -> RequestOutcome:
-        state = self._state(operation, job, reply)
-        if isinstance(state, State):
-            guard = self._guard(row, operation, job, state)
-            self._perform(row, Step.GUARD_READ, after_guard_read(row, guard, self._account.retry))
-            return RequestOutcome((answer,), is_read=True)
-        if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
-            # the vendor's message
-            (answer,) = update_answers(operation, self._account.settings, (job,), reply)
-        facts = self._facts(row, answer, self._jitter())
-        action = after_unread_guard(row, answer, facts, is_missing=state is MISSING)
-        self._perform(row, Step.GUARD_READ, action)
-        # a refused read refuses the row: a wrong project shows here
-        return RequestOutcome((answer,), is_read=not isinstance(action, Finish))
-
-    def _guard(
-        self, row: Row, operation: Operation[Any, Any], job: UpdateJob, state: State
-    ) -> GuardOutcome:
-        """Return the precondition of `row` on `state`."""
-        settings, guard = self._account.settings, operation.guard
-        guarded = None if guard is None else guard.guarded(settings, job, state)
-        if guard is None or guarded is None:
-            return GuardOutcome("")
-        if not row.refused_text:
-            return GuardOutcome(guarded.canonical_json())
-        expected = guard.expected(settings, _job(operation, row.refused_text))
-        found = guard.expected(settings, guarded)
-        return GuardOutcome(guarded.canonical_json(), f"expected {expected}, found {found}")
-
     def is_fresh(self, row: Row) -> bool:
         """True if the state that a precheck read still counts as current."""
         in_line_s = 2 * self._account.in_flight / self._per_second()
         return self._clock() - row.prechecked_s <= FRESH_S + in_line_s
 
-    def _on_precheck(
-        self,
-        row: Row,
-        operation: Operation[Any, Any],
-        job: UpdateJob,
-        reply: Reply | NoReply,
-        answer: Answer,
-    ) -> RequestOutcome:
-        state = self._state(operation, job, reply)
-        if state is None:
-            facts = self._facts(row, answer, self._jitter())
-            action = after_failed_precheck(row, answer, facts)
-        else:
-            outcome = self._decide(row, operation, job, state)
-            action = after_precheck(
-                row,
-                outcome,
-                self._account.retry,
-                readied=self._readied(operation, outcome.job, state),
-                receipt=_receipt(state),
-            )
-        self._perform(row, Step.PRECHECK, action)
-        return RequestOutcome((answer,), is_read=True)
+    # To resolve doubt...
 
-    def _decide(
-        self, row: Row, operation: Operation[Any, Any], job: UpdateJob, state: State | Missing
-    ) -> PrecheckOutcome:
+    def _after_verification(self, read: _Read) -> Action:
+        row = read.row
+        since_s = self._clock() - row.last_sent_s
+        facts = self._facts(row, read.answer, self._jitter())
+        return after_verification(
+            row, self._compare(read), read.answer, facts, since_attempt_s=since_s
+        )
+
+    def _compare(self, read: _Read) -> FoundState | None:
+        """Compare the state with what the job writes; None if there is none."""
+        reading, state = read.operation.reading, read.state
+        if state is None or reading is None:
+            return None
+        settle_after_s = reading.settle_after_s
+        if isinstance(state, Missing):
+            return FoundState(is_held=False, can_tell=True, settle_after_s=settle_after_s)
+        differences = reading.differences(self._account.settings, read.job, state)
+        can_tell = any(each.is_decided for each in differences)
+        return FoundState(not differences, can_tell, settle_after_s, _receipt(state))
+
+    # For a precondition...
+
+    def _guard(self, read: _Read, state: State) -> GuardOutcome:
+        """Return the precondition on `state`."""
+        settings, guard = self._account.settings, read.operation.guard
+        guarded = None if guard is None else guard.guarded(settings, read.job, state)
+        if guard is None or guarded is None:
+            return GuardOutcome("")
+        text, refused_text = guarded.canonical_json(), read.row.refused_text
+        if not refused_text:
+            return GuardOutcome(text)
+        expected = guard.expected(settings, _job(read.operation, refused_text))
+        return GuardOutcome(text, f"expected {expected}, found {guard.expected(settings, guarded)}")
+
+    def _on_unread_guard(self, read: _Read) -> RequestOutcome:
+        row, answer, reply = read.row, read.answer, read.reply
+        if isinstance(reply, Reply) and answer.verdict is not Verdict.OK:
+            # the vendor's message
+            settings = self._account.settings
+            (answer,) = update_answers(read.operation, settings, (read.job,), reply)
+        facts = self._facts(row, answer, self._jitter())
+        action = after_unread_guard(row, answer, facts, is_missing=read.state is MISSING)
+        self._perform(row, Step.GUARD_READ, action)
+        # a refused read refuses the row: a wrong project shows here
+        return RequestOutcome((answer,), is_read=not isinstance(action, Finish))
+
+    # Before an attempt...
+
+    def _after_precheck(self, read: _Read) -> Action:
+        row, state = read.row, read.state
+        if state is None:
+            facts = self._facts(row, read.answer, self._jitter())
+            return after_failed_precheck(row, read.answer, facts)
+        outcome = self._decide(read, state)
+        readied = self._readied(read.operation, outcome.job, state)
+        retry = self._account.retry
+        return after_precheck(row, outcome, retry, readied=readied, receipt=_receipt(state))
+
+    def _decide(self, read: _Read, state: State | Missing) -> PrecheckOutcome:
+        row = read.row
         before = row.job.expects
         if row.in_doubt and not before:
             row.previous_state = (
@@ -231,9 +211,9 @@ class Reads(RequestStep):
             )
             before = row.previous_state
         return decide(
-            operation,
+            read.operation,
             self._account.settings,
-            job,
+            read.job,
             state,
             skips=self._policy.skips,
             keeps=row.job.keeps,
