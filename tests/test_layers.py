@@ -138,7 +138,7 @@ DECISIONS = {
         "workers": (
             "answers auth backlog backoff batches bisection coalescing decompress entity_order "
             "exchange_text fail_fast http1 masking precheck read_outcome refusals reply_certainty "
-            "retry_or_end stop_reason traffic"
+            "requests retry_or_end stop_reason traffic"
         ),
     }.items()
     for name in names.split()

@@ -17,6 +17,7 @@ from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestS
 from pipeline.workers.held_replies import HeldReplies
 from pipeline.workers.preconditions import Preconditions
 from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
+from pipeline.workers.requests import request_for
 from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
 from pipeline.workers.retry_or_end import Retry, is_in_doubt, is_judged, next_action
 from pipeline.workers.transport import NeverLeftError, unmatched_reply
@@ -49,7 +50,7 @@ class Attempts(RequestStep):
             with self._deps.traffic.request(permit.left_s):
                 self._count_attempt(batch, permit.left_s)
                 jobs = [operation.job_type.trusted(row.text) for row in batch]
-                reply = await self._deps.send(operation.encode(settings, jobs))
+                reply = await self._deps.send(request_for(operation, settings, batch, jobs))
                 permit.on_reply(reply)
                 answers = update_answers(operation, settings, jobs, reply)
         except Exception:

@@ -85,6 +85,11 @@ class Row:
         return self.guarded_text or self.merged_text or self.job.text
 
     @property
+    def is_as_bound(self) -> bool:
+        """True if it is sent as bound: without a precondition, and not merged into a state."""
+        return not (self.guarded_text or self.merged_text)
+
+    @property
     def was_sent(self) -> bool:
         """True if it was sent, or may have been sent by an earlier process."""
         return self.in_doubt or self.attempts > 0
