@@ -152,13 +152,13 @@ def is_late(late_s: float, per_s: float) -> bool:
 class Permit:
     """The permit of one request; the limiter learns of its end once.
 
-    number  of the permit
+    number  of the permit; None for a request that got no connection: it needed none
     left_s  when the request was sent, by the sender's clock
     """
 
     __slots__ = ("_account_limiter", "_has_ended", "_number", "_reason", "left_s")
 
-    def __init__(self, account_limiter: AccountLimiter, number: int, left_s: float) -> None:
+    def __init__(self, account_limiter: AccountLimiter, number: int | None, left_s: float) -> None:
         self._account_limiter = account_limiter
         self._number = number
         self._has_ended = False
@@ -173,7 +173,8 @@ class Permit:
         if not self._has_ended:
             self._has_ended = True
             self._reason = pause_reason(reply) if isinstance(reply, Reply) else ""
-            self._account_limiter.on_reply(self._number, self.left_s, reply)
+            if self._number is not None:
+                self._account_limiter.on_reply(self._number, self.left_s, reply)
 
     def on_answer(self, answer: Answer) -> None:
         """The decoded reply."""

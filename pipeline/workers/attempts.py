@@ -27,7 +27,8 @@ from pipeline.workers.row import (
     on_lost_turn,
     on_sent,
 )
-from pipeline.workers.transport import NeverLeftError, unmatched_reply
+from pipeline.workers.transport import unmatched_reply
+from pipeline.workers.wire import OnReply
 
 
 class Attempts(RequestStep):
@@ -40,28 +41,45 @@ class Attempts(RequestStep):
         self._typical_s: float | None = None
         self.held_replies = HeldReplies(self._clock)
 
-    async def send(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
-        """Send one request for the rows of `batch`; None if it was not sent."""
-        settings = self._account.settings
+    def start(self, batch: Batch, permit: Permit, connection: object, on_reply: OnReply) -> None:
+        """Send one request for the rows of `batch` on `connection`.
+
+        on_reply  called later; the caller then calls `on_end`
+        raises    what a bug raises: the rows have ended then, for the bug would occur again
+        """
+        self._deps.traffic.on_sent(permit.left_s)
+        self._count_attempt(batch, permit.left_s)
         operation = self._account.operation(batch[0].job.operation)
-        reply: Reply | NoReply | None = None
         try:
-            with self._deps.traffic.request(permit.left_s):
-                self._count_attempt(batch, permit.left_s)
-                jobs = [operation.job_type.trusted(row.text) for row in batch]
-                reply = await self._deps.send(request_for(operation, settings, batch, jobs))
-                permit.on_reply(reply)
-                answers = update_answers(operation, settings, jobs, reply)
+            request = request_for(operation, self._account.settings, batch)
+            self._deps.wire.start(connection, request, on_reply)
         except Exception:
-            # a bug in our code would occur again: end these rows instead of sending them again
-            for row in batch:
-                end = after_bug(row, Step.UPDATE, was_answered=reply is not None)
-                self._perform(row, Step.UPDATE, end)
+            self._deps.traffic.on_end()
+            self._end_after_bug(batch, was_answered=False)
             raise
-        except BaseException as error:
-            for row in batch:
-                on_cut_off(row, may_have_left=not isinstance(error, NeverLeftError))
-                self._result_writer.on_stop(row, INTERRUPTED.message)
+
+    def on_unreached(self, batch: Batch, permit: Permit, lost: NoReply) -> RequestOutcome | None:
+        """Act on an attempt that got no connection."""
+        self._deps.traffic.on_sent(permit.left_s)
+        self._count_attempt(batch, permit.left_s)
+        return self.on_end(batch, permit, lost)
+
+    def on_end(
+        self, batch: Batch, permit: Permit, reply: Reply | NoReply | Exception
+    ) -> RequestOutcome | None:
+        """Act on what came of a request; None if it was not sent.
+
+        raises  the exception that it is given, and as `start`
+        """
+        self._deps.traffic.on_end()
+        if isinstance(reply, Exception):
+            self._end_after_bug(batch, was_answered=False)
+            raise reply
+        permit.on_reply(reply)
+        try:
+            answers = self._answers(batch, reply)
+        except Exception:
+            self._end_after_bug(batch, was_answered=True)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
@@ -69,6 +87,23 @@ class Attempts(RequestStep):
             self._queue.requeue(batch)
             return None
         return self._on_reply(batch, permit, reply, answers)
+
+    def on_abort(self, batch: Batch) -> None:
+        """End or keep the rows of a request that was aborted: it may have arrived."""
+        self._deps.traffic.on_end()
+        for row in batch:
+            on_cut_off(row)
+            self._result_writer.on_stop(row, INTERRUPTED.message)
+
+    def _answers(self, batch: Batch, reply: Reply | NoReply) -> tuple[Answer, ...]:
+        operation = self._account.operation(batch[0].job.operation)
+        jobs = [operation.job_type.trusted(row.text) for row in batch]
+        return update_answers(operation, self._account.settings, jobs, reply)
+
+    def _end_after_bug(self, batch: Batch, *, was_answered: bool) -> None:
+        for row in batch:
+            end = after_bug(row, Step.UPDATE, was_answered=was_answered)
+            self._perform(row, Step.UPDATE, end)
 
     def _count_attempt(self, batch: Batch, now_s: float) -> None:
         self._deps.concurrency.on_sent(self._deps.traffic.in_flight)
@@ -114,11 +149,8 @@ class Attempts(RequestStep):
 
     def _unmatched_answers(self, batch: Batch) -> tuple[Answer, ...]:
         """Return the answers to `batch` if its reply may answer another request."""
-        settings = self._account.settings
-        operation = self._account.operation(batch[0].job.operation)
-        jobs = [operation.job_type.trusted(row.text) for row in batch]
         reply = unmatched_reply(self._deps.peer)
-        answers = update_answers(operation, settings, jobs, reply)
+        answers = self._answers(batch, reply)
         self._result_writer.exchanges.on_reply(batch, reply)
         self._deps.traffic.recent_errors.add(answers[0])
         return answers

@@ -158,9 +158,9 @@ def on_lost_turn(row: Row) -> None:
     row.attempts -= 1
 
 
-def on_cut_off(row: Row, *, may_have_left: bool) -> None:
-    """Note that an update was cancelled before its answer arrived."""
-    row.in_doubt |= may_have_left
+def on_cut_off(row: Row) -> None:
+    """Note that an update was aborted before its answer arrived."""
+    row.in_doubt = True
 
 
 # After an update...
