@@ -326,6 +326,9 @@ class AccountSender:
 
     def _stop_if_pointless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
         fail_fast = self._undecided.fail_fast
+        is_ok = answer.verdict is Verdict.OK
+        if is_ok and fail_fast.is_over and not self._concurrency.is_probing:
+            return
         reason = stop_reason(
             answer,
             None if is_read else fail_fast,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.model import Answer, NoReply, Reply, ReplyStanding, Verdict
+from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import Permit
-from pipeline.workers.answers import is_judged, update_answers
+from pipeline.workers.answers import is_judged, is_plain_success, update_answers
 from pipeline.workers.batches import Batch
 from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
@@ -97,6 +97,8 @@ class Attempts(RequestStep):
 
     def _answers(self, batch: Batch, reply: Reply | NoReply) -> tuple[Answer, ...]:
         operation = self._account.operation(batch[0].job.operation)
+        if is_plain_success(operation, reply):
+            return (Answer(Verdict.OK, Effect.APPLIED, operation.plain_success),) * len(batch)
         jobs = [operation.job_type.trusted(row.text) for row in batch]
         return update_answers(operation, self._account.settings, jobs, reply)
 
@@ -118,8 +120,8 @@ class Attempts(RequestStep):
         took_s = self._clock() - permit.left_s
         self._deps.traffic.add_latency(took_s)
         self._deps.on_answer(permit, batch, reply, answers[0])
-        distinct = tuple(dict.fromkeys(answers))
-        if any(answer.verdict is not Verdict.OK for answer in answers):
+        distinct = tuple(dict.fromkeys(answers)) if len(answers) > 1 else tuple(answers)
+        if any(answer.verdict is not Verdict.OK for answer in distinct):
             self._result_writer.exchanges.on_reply(batch, reply)
             for answer in distinct:
                 self._deps.traffic.recent_errors.add(answer)
@@ -193,7 +195,7 @@ class Attempts(RequestStep):
             self._queue.retry(group, delay_s)
 
 
-_HELD_VERDICTS = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})
+_HELD_VERDICTS = (Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED)  # few: no hash is quicker
 
 
 def _is_held(answers: Sequence[Answer]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Reversible, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,6 +25,12 @@ from pipeline.workers.dependencies import Dependencies, RequestOutcome
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.row import Finish, Step
+
+CONNECT_AHEAD_S = 0.1
+"""Connections are opened at the same time for as many requests as get their permits within this."""
+
+_Planned = tuple[Batch, Step | Finish]
+"""A batch that was taken, and its next request."""
 
 
 class Owner(Protocol):
@@ -87,11 +93,12 @@ class Pump:
         self._owner = owner
         self.failure: BaseException | None = None
         self._ahead = ClaimAhead()
-        self._claiming: dict[int, list[Batch]] = {}  # id -> window
+        self._claiming: dict[int, list[_Planned]] = {}  # id -> window
         self._claiming_batches = 0
-        self._ready: deque[Batch] = deque()
+        self._ready: deque[_Planned] = deque()
         self._in_flight: set[_InFlight] = set()
         self._busy = 0  # places in use: requests in flight, reads, connections being opened
+        self._connecting = 0
         self._waits_for_permit = False
         self._admitted = 0  # of the ready batches: they wait for a permit and have a place
         self._is_called_soon = False
@@ -181,33 +188,35 @@ class Pump:
     def _take(self) -> None:
         """Take batches, and claim those together that are not claimed yet."""
         limit = self._concurrency.limit
-        window: list[Batch] = []
+        window: list[_Planned] = []
         if not self._ahead.is_low(limit, len(self._ready) + self._claiming_batches):
             return
         ahead = self._ahead.rows(limit)
         while batch := self._owner.next_batch(ahead):
-            if self._reads.next_step(batch) is Step.PRECHECK:
+            step = self._reads.next_step(batch)
+            if step is Step.PRECHECK:
                 batch[0].is_prechecked = False  # anew before each attempt
-                self._make_ready(batch)
+                self._make_ready((batch, step))
             elif all(row.is_claimed for row in batch):
-                self._make_ready(batch)
+                self._make_ready((batch, step))
             else:
-                window.append(batch)
+                window.append((batch, step))
         if window:
             self._claim(window)
 
-    def _make_ready(self, batch: Batch) -> None:
+    def _make_ready(self, planned: _Planned) -> None:
+        batch, _ = planned
         if self._concurrency.is_probe(batch) or self._undecided.probe is batch:
-            self._ready.appendleft(batch)
+            self._ready.appendleft(planned)
         else:
-            self._ready.append(batch)
+            self._ready.append(planned)
 
-    def _claim(self, window: list[Batch]) -> None:
+    def _claim(self, window: list[_Planned]) -> None:
         """Record that the batches of `window` may be sent, and their previous states."""
-        rows = [row for batch in window for row in batch if not row.is_claimed]
+        rows = [row for batch, _ in window for row in batch if not row.is_claimed]
         previous_states = [
             (row.job.row, row.previous_state)
-            for batch in window
+            for batch, _ in window
             for row in batch
             if row.previous_state and not row.in_doubt
         ]
@@ -221,7 +230,12 @@ class Pump:
             partial(self._guarded, self._on_claimed, window, rows),
         )
 
-    def _on_claimed(self, window: list[Batch], rows: Sequence[Row], is_recorded: bool) -> None:  # noqa: FBT001
+    def _on_claimed(
+        self,
+        window: list[_Planned],
+        rows: Sequence[Row],
+        is_recorded: bool,  # noqa: FBT001 - as the recorder calls it
+    ) -> None:
         if self._claiming.pop(id(window), None) is None:
             return  # they were put back meanwhile
         self._claiming_batches -= len(window)
@@ -231,13 +245,13 @@ class Pump:
             self._put_back(window)
             return
         self._ahead.on_claimed(self._concurrency.limit, len(self._ready))
-        for batch in window:
-            self._make_ready(batch)
+        for planned in window:
+            self._make_ready(planned)
         self._pump()
 
-    def _put_back(self, batches: Sequence[Batch] | deque[Batch]) -> None:
-        """Return batches that are not sent now."""
-        for batch in reversed(batches):
+    def _put_back(self, planned: Reversible[_Planned]) -> None:
+        """Return batches that are not sent now to the queue."""
+        for batch, _ in reversed(planned):
             self._give_back(batch)
             self._queue.put_back(batch)
 
@@ -254,32 +268,31 @@ class Pump:
         ready, concurrency = self._ready, self._concurrency
         limit = concurrency.limit
         while ready:
-            batch = ready[0]
+            batch, step = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
             if self._busy >= limit and not self._admitted and not concurrency.is_probe(batch):
                 return
             if not self._may_send(batch):
                 self._put_back([ready.popleft()])
                 self.call_soon()
-            elif not self._make_request(batch):
-                return
+            elif step is Step.UPDATE or self._is_prechecked(batch, step):
+                if not self._send(batch):
+                    return
+            else:
+                self._read_first(*ready.popleft())
         if self._busy < limit and self._claiming:
             self._ahead.on_ran_out()
 
-    def _make_request(self, batch: Batch) -> bool:
-        """Make the next request for the first ready batch; False if it has to wait."""
-        step = self._reads.next_step(batch)
-        if step is Step.UPDATE or self._is_prechecked(batch, step):
-            return self._send(batch)
-        self._ready.popleft()
+    def _read_first(self, batch: Batch, step: Step | Finish) -> None:
+        """Make a request for `batch` that is no update, or end it."""
         if isinstance(step, Finish):
             self._result_writer.end(batch[0], step.answer, step.status)
             self._give_back(batch)
+            self.call_soon()
         else:
             self._busy += 1
             read = self._precheck if step is Step.PRECHECK else self._read
             self._tasks.start_soon(read, batch, step)
-        return True
 
     def _is_prechecked(self, batch: Batch, step: Step | Finish) -> bool:
         row = batch[0]
@@ -291,10 +304,7 @@ class Pump:
             return False
         connection = self._wire.at_once()
         if connection is None:
-            self._ready.popleft()
-            self._busy += 1
-            self._tasks.start_soon(self._connect, batch)
-            return True
+            return self._connect_first()
         number = self._account_limiter.try_permit()
         if number is None:
             self._wire.give_back(connection)
@@ -302,6 +312,18 @@ class Pump:
             return False
         self._ready.popleft()
         self._start(batch, number, connection)
+        return True
+
+    def _connect_first(self) -> bool:
+        """Have a connection opened for the first ready batch; False if that has to wait."""
+        if not self._account_limiter.is_free:
+            self._wait_for_permit()
+            return False
+        if self._connecting >= max(1.0, self._account_limiter.per_second * CONNECT_AHEAD_S):
+            return False
+        self._busy += 1
+        self._connecting += 1
+        self._tasks.start_soon(self._connect, *self._ready.popleft())
         return True
 
     def _wait_for_permit(self) -> None:
@@ -347,7 +369,7 @@ class Pump:
 
     # In tasks...
 
-    async def _connect(self, batch: Batch) -> None:
+    async def _connect(self, batch: Batch, step: Step | Finish) -> None:
         """Open a connection, and send `batch` on it; without one the attempt has failed."""
         is_unsent = True
         left_s = self._clock()
@@ -361,8 +383,9 @@ class Pump:
                 self._give_back(batch)
         finally:
             self._busy -= 1
+            self._connecting -= 1
             if is_unsent:
-                self._ready.appendleft(batch)
+                self._ready.appendleft((batch, step))
         if is_unsent:
             self._send_on(batch, connection)
         self.call_soon()
@@ -397,7 +420,7 @@ class Pump:
         finally:
             self._busy -= 1
             if permit is None:
-                self._put_back([batch])
+                self._put_back([(batch, step)])
             else:
                 self._give_back(batch)
                 permit.on_reply()
@@ -419,11 +442,11 @@ class Pump:
             if permit is not None:
                 permit.on_reply()
             if is_unsent:
-                self._put_back([batch])
+                self._put_back([(batch, step)])
             elif not row.is_prechecked:
                 self._give_back(batch)
         if row.is_prechecked:
-            self._claim([batch])
+            self._claim([(batch, step)])
         self.call_soon()
 
     async def _permit(self, batch: Batch) -> Permit | None:
