@@ -17,7 +17,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 ROW = "pipeline/workers/row.py"
 TABLE = "tests/workers/test_row.py", "-k", "follows or next_request"
-WALK = "tests/workers/test_row.py", "-k", "promises_hold"
+WALK = ("tests/workers/test_row_walk.py",)
 DOUBT, GROUPS, SCRIPTED, SENDER, GUARDS = (
     f"tests/workers/test_{name}.py"
     for name in ("doubt", "groups", "scripted", "account_sender", "preconditions")
