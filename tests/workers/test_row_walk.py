@@ -37,6 +37,8 @@ from pipeline.workers.row import (
 )
 from tests.workers.test_row import ANSWERS, MOST, READ_ANSWERS, RETRY, E, name_of
 
+FAILURES = ("throttled", "early", "failed", "silence")
+
 
 class World:
     """A vendor and an account that do what `draw` says; knows what really happened to the row."""
@@ -65,7 +67,7 @@ class World:
             can_be_read=self.can_be_read,
             jitter=0.5,
             is_counted=self.is_counted,
-            is_last_call=self.draw(False, False, True),
+            is_last_call=self.draw(*[False] * 9, True),
             has_reply=self.draw(True, False),
             refuses_guard=lambda answer: self.has_guard and answer.http_status == 409,
         )
@@ -98,7 +100,7 @@ class World:
         assert row.is_repeatable or not row.in_doubt, "sent again in doubt"
         assert not self.is_confirmed, "sent again after a confirmation"
         others = [each for each in ANSWERS if each not in {"ok", "conflict", "split"}]
-        name = self.draw("ok", *others)
+        name = self.draw("ok", *others, *FAILURES, *FAILURES)
         is_current = not row.guarded_text or row.guarded_text == f"guard {self.etag}"
         if name == "ok" and not is_current:
             name = "conflict"
@@ -158,14 +160,20 @@ class World:
     st.sampled_from(["safe", "once", "guarded"]),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 12),
 )
-@settings(max_examples=400, deadline=None)
-def test_whatever_a_row_meets_the_promises_hold(data, kind, can_be_read, prechecks, healthy_after):
+@settings(max_examples=600, deadline=None)
+def test_whatever_a_row_meets_the_promises_hold(  # noqa: PLR0917 - what hypothesis draws
+    data, kind, can_be_read, prechecks, is_recovered, healthy_after
+):
     """Until turn `healthy_after` anything may happen, then the vendor works: the row must end."""
     can_be_read = can_be_read or kind == "guarded"
     world = World(data.draw, kind=kind, can_be_read=can_be_read, prechecks=prechecks)
     row = world.row
+    if is_recovered:  # an earlier process may have sent it
+        row.in_doubt = row.is_claimed = world.is_unsure = True
+        world.applied = world.draw(0, 1)
     step: Step | Finish = Step.UPDATE
     action: Action = Then.FORGET
     for turn in range(60):
@@ -185,7 +193,7 @@ def test_whatever_a_row_meets_the_promises_hold(data, kind, can_be_read, prechec
             return
         assert not world.is_unsure or row.in_doubt, "doubt is forgotten"
         assert world.counted <= MOST, "an attempt too many"
-        if not world.is_healthy and world.draw(False, False, False, False, False, True):
+        if not world.is_healthy and world.draw(*[False] * 11, True):
             judge_stop(world)
             return
     raise AssertionError("it never ends")
