@@ -20,6 +20,7 @@ from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
+from pipeline.pacing.unrecorded import AgeCount
 from pipeline.run.destination_locks import lock_folder
 from pipeline.runs.registry import open_registry
 from pipeline.store import LedgerError, Runs
@@ -296,22 +297,22 @@ class _LeaseRecord:
     """Requests of one lease on their way to the registry."""
 
     lease: QuotaLease
-    ages_s: list[float]
+    ages: list[AgeCount]
     under_way: int
     is_taken: bool = False
 
     @classmethod
     def of(cls, lease: QuotaLease, *, is_leaving: bool) -> _LeaseRecord:
-        ages_s = lease.limiter.take_ages_s(is_all=is_leaving)
-        return cls(lease, ages_s, 0 if is_leaving else lease.limiter.under_way)
+        ages = lease.limiter.take_unrecorded(is_all=is_leaving)
+        return cls(lease, ages, 0 if is_leaving else lease.limiter.under_way)
 
     def write(self, runs: Runs) -> None:
         self.is_taken = True
-        self.lease.record(runs, self.ages_s, under_way=self.under_way)
+        self.lease.record(runs, self.ages, under_way=self.under_way)
 
     def keep(self) -> None:
         if not self.is_taken:
-            self.lease.keep(self.ages_s)
+            self.lease.keep(self.ages)
 
 
 def _write_records(
