@@ -18,9 +18,12 @@ ROOT = Path(__file__).parents[2]
 ROW = "pipeline/workers/row.py"
 TABLE = "tests/workers/test_row.py", "-k", "follows or next_request"
 WALK = ("tests/workers/test_row_walk.py",)
-DOUBT, GROUPS, SCRIPTED, SENDER, GUARDS = (
+DOUBT, GROUPS, SCRIPTED, SENDER, GUARDS, LIMITER = (
     f"tests/workers/test_{name}.py"
-    for name in ("doubt", "groups", "scripted", "account_sender", "preconditions")
+    for name in (
+        *("doubt", "groups", "scripted", "account_sender", "preconditions"),
+        "concurrency_limiter",
+    )
 )
 
 
@@ -122,7 +125,7 @@ MUTATIONS = (
         "a throttled account uses up its rows' attempts",
         "    if not facts.is_counted:\n        return row.counted_attempts\n",
         "",
-        (SENDER,),
+        (LIMITER,),
     ),
     Mutation(
         "a 403 ends its row before it is known whether the account works",
@@ -136,7 +139,6 @@ MUTATIONS = (
         "    if not row.in_doubt and is_unreached(answer):\n        return Then.AWAIT_CONNECTION\n"
         "    return Finish(status, answer)",
         "    return Finish(status, answer)",
-        (SENDER,),
     ),
 )
 

@@ -242,6 +242,9 @@ def test_what_follows_from_every_answer_to_an_update():
         facts = facts_of(row, attempts, reads)
         action = after_update(row, ANSWERS[answer], facts, size=1 if size == "alone" else 20)
         judge("After an update", case, action, row)
+        if size == "alone" and answer != "ok":
+            counted = {"left": 1, "last": MOST, "uncounted": MOST - 1, "last_call": MOST}
+            assert row.counted_attempts == counted[attempts]
         count += 1
     assert count == (5 + 2) * len(ANSWERS) * 4 * 3
 
@@ -286,6 +289,8 @@ def test_what_follows_from_every_read_for_a_precondition():
         row.counted_attempts = MOST if attempts == "last" else 1
         action = after_guard_read(row, GuardOutcome(GUARDS[offered], "expected 1, found 2"), RETRY)
         judge("After a read for a precondition", case, action, row)
+        if action is Then.SEND:
+            assert row.text == GUARDS[offered]
     for case in cases(["once", "stale"], READ_ANSWERS, YES_NO, READS_LEFT):
         state, answer, is_missing, reads = case
         row = row_in(state)
