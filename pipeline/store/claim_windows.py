@@ -22,7 +22,8 @@ CREATE TABLE claim_windows (
 );
 """
 _RESULTS_IN = """
-FROM json_each(?) AS range JOIN results ON row BETWEEN range.value ->> 0 AND range.value ->> 1
+FROM json_each(?) AS range JOIN results
+ON row BETWEEN json_extract(range.value, '$[0]') AND json_extract(range.value, '$[1]')
 """
 _STATUSES_IN = f"SELECT row, status {_RESULTS_IN}"
 _ROWS_IN = f"SELECT row {_RESULTS_IN}"
