@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-page bench-ledger bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long browser test-browser check bench bench-page bench-ledger bench-runs pacing judge memory torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -87,6 +87,9 @@ torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; 
 
 flips: .venv/dev ## damage every file of three runs and judge what comes of it (FLIPS=2000; 15 minutes)
 	@$(BIN)/python -m tests.torture.flips --flips $(or $(FLIPS),2000)
+
+mutations: .venv/dev ## break the rules of a row's life one at a time, and see that tests notice (20 minutes)
+	@$(BIN)/python -m tests.workers.mutate_row
 
 fuzz: .venv/dev ## feed made-up files, configurations, replies and drop folders (SECONDS=3600)
 	@$(BIN)/python -m tests.fuzz.driver --seconds $(or $(SECONDS),3600)

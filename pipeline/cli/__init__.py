@@ -13,20 +13,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.check import check
-from pipeline.cli.doctor import doctor
-from pipeline.cli.init import init
-from pipeline.cli.messages import print_error
-from pipeline.cli.operations import operations
-from pipeline.cli.plan import plan, undo, verify
-from pipeline.cli.resume import resume
-from pipeline.cli.run import run
-from pipeline.cli.runs import runs
-from pipeline.cli.simulate import simulator
-from pipeline.cli.watch import watch
-from pipeline.model import PipelineError, RunAborted
-from pipeline.model.formatting import one_line
-from pipeline.simulator import SimulatorError
+from pipeline.cli.lazy_commands import CommandPlace, LazyGroup
 
 __all__ = ["main"]
 
@@ -47,6 +34,8 @@ class _Failed(click.ClickException):
         self._error = error
 
     def show(self, file: object = None) -> None:  # noqa: ARG002 - click's own signature
+        from pipeline.cli.messages import print_error  # noqa: PLC0415 - only a failure needs it
+
         print_error(self._error)
 
 
@@ -58,11 +47,8 @@ class _Interrupted(_Failed):
     exit_code = INTERRUPTED
 
 
-class _Commands(click.Group):
+class _Commands(LazyGroup):
     """Commands in the order of first use; pipeline errors become messages."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
-        return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         for former in _FORMER_FLAGS.keys() & set(args):
@@ -75,12 +61,37 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:  # its message repeats arguments as typed
-            raise click.UsageError(one_line(error.format_message()), error.ctx) from None
-        except (PipelineError, SimulatorError) as error:
-            failed = _Aborted if isinstance(error, RunAborted) else _Failed
-            raise failed(error) from None
+            raise click.UsageError(_on_one_line(error.format_message()), error.ctx) from None
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if isinstance(error, _our_errors()):
+                raise _failed(error) from None
+            raise
         except KeyboardInterrupt:
             raise _Interrupted("interrupted") from None
+
+
+# What only a failure needs is imported when a command fails.
+
+
+def _our_errors() -> tuple[type[Exception], ...]:
+    from pipeline.model import PipelineError  # noqa: PLC0415
+    from pipeline.simulator import SimulatorError  # noqa: PLC0415
+
+    return PipelineError, SimulatorError
+
+
+def _failed(error: Exception) -> _Failed:
+    from pipeline.model import RunAborted  # noqa: PLC0415
+
+    return _Aborted(error) if isinstance(error, RunAborted) else _Failed(error)
+
+
+def _on_one_line(text: str) -> str:
+    from pipeline.model.formatting import one_line  # noqa: PLC0415
+
+    return one_line(text)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,7 +107,41 @@ def main(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = config
 
 
-for _command in (
-    *(run, plan, check, verify, undo, watch, resume, runs, doctor, operations, init, simulator),
-):
-    main.add_command(_command)
+main.add_places(
+    (
+        CommandPlace(
+            "run", "pipeline.cli.run", help="Send the rows of FILES and report what became of each."
+        ),
+        CommandPlace(
+            "plan", "pipeline.cli.plan", "Show what a file would change, without changing it."
+        ),
+        CommandPlace(
+            "check",
+            "pipeline.cli.check",
+            help="Validate FILES as a run would, report every error, send nothing.",
+        ),
+        CommandPlace(
+            "verify", "pipeline.cli.plan", "Compare what a run applied with the current state."
+        ),
+        CommandPlace("undo", "pipeline.cli.plan", "Undo a run: restore the previous values."),
+        CommandPlace(
+            "watch", "pipeline.cli.watch", "Send each file dropped in inputs/, until stopped."
+        ),
+        CommandPlace("resume", "pipeline.cli.resume", "Continue a run that was stopped or killed."),
+        CommandPlace("runs", "pipeline.cli.runs", "List recorded runs, their results and reports."),
+        CommandPlace("doctor", "pipeline.cli.doctor", "Check the setup and name what to fix."),
+        CommandPlace(
+            "operations",
+            "pipeline.cli.operations",
+            "List operations and their columns, types and rules.",
+        ),
+        CommandPlace(
+            "init",
+            "pipeline.cli.init",
+            help="Create a working folder: pipeline.toml, inputs/, reports/. Or print a schedule.",
+        ),
+        CommandPlace(
+            "simulator", "pipeline.cli.simulate", "Serve emulated vendors, for rehearsals."
+        ),
+    )
+)

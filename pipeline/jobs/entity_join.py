@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipeline.jobs.jobs_file import job_rows
+from pipeline.jobs.jobs_file import WITHOUT_REQUEST, job_rows
 from pipeline.jobs.partition import Partition
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.store.parquet import read_frames
@@ -135,7 +135,7 @@ def _is_selected(frame: pl.DataFrame, select: Select) -> pl.Series:
 
 
 def _spread(file: JoinedFile, wanted: pl.Series | None, parts: Partition, select: Select) -> None:
-    for frame in _frames(file.path, file.run):
+    for frame in _frames(file.path, file.run, WITHOUT_REQUEST):
         hashes = frame["entity"].hash()
         if wanted is not None:
             is_wanted = hashes.is_in(wanted.implode())

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
 
 from pipeline.jobs.repeats import BusiestEntity, find_repeats
-from pipeline.model import JobRow
-from pipeline.store.parquet import ParquetWriter, read_frames
-from pipeline.vendors import Account
+from pipeline.model import JobRow, UpdateJob
+from pipeline.store.parquet import ParquetWriter, read_frames, read_metadata
+from pipeline.vendors import Account, Operation, VendorSettings
 
 JOBS_SCHEMA = MappingProxyType(
     {
@@ -29,8 +30,13 @@ JOBS_SCHEMA = MappingProxyType(
         "since_row": pl.Int64(),
         "expects": pl.String(),  # null if the entity may hold anything
         "keeps": pl.Boolean(),
+        "path": pl.String(),  # null if the request is built when it is sent, as is body
+        "body": pl.Binary(),
     }
 )
+WITHOUT_REQUEST = tuple(name for name in JOBS_SCHEMA if name not in {"path", "body"})
+_ENCODES_WITH = "encodes_with"
+"""Metadata entry: `encodes_with` of the account that the requests were written for."""
 READ_ROWS = 8_192
 
 
@@ -76,6 +82,7 @@ class JobsWriter:
 
     batch_size     returns the most jobs that one request of an operation carries
     is_read_first  True if the entity of a job is read before it is sent
+    encodes_with   of the account, if jobs may have a path and a body
 
     A context manager, as ParquetWriter is. Raises OSError if the file cannot be written.
     """
@@ -85,10 +92,12 @@ class JobsWriter:
         path: Path,
         batch_size: Callable[[str], int],
         is_read_first: Callable[[JobRow], bool] = lambda _job: False,
+        encodes_with: str = "",
     ) -> None:
         self._is_read_first = is_read_first
         self._reads = 0
-        self._writer = ParquetWriter(path, JOBS_SCHEMA, is_checked=True)
+        metadata = {_ENCODES_WITH: encodes_with} if encodes_with else {}
+        self._writer = ParquetWriter(path, JOBS_SCHEMA, metadata=metadata, is_checked=True)
         self._batch_size = batch_size
         self._operations: Counter[str] = Counter()
         self._groups: Counter[tuple[str, str]] = Counter()
@@ -136,6 +145,12 @@ class JobsWriter:
         self._writer.__exit__(kind, error, trace)
 
 
+def encodes_with(account: Account) -> str:
+    """A digest of what decides the path and body of a request, beside the job."""
+    text = f"{account.vendor.name} {account.settings.model_dump_json()}"  # secrets decide nothing
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def is_read_first(account: Account, job: JobRow) -> bool:
     """True if the entity is read first: to compare it, to keep its fields, or for a guard."""
     if job.is_repeatable and not (job.keeps or job.expects):
@@ -151,7 +166,7 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
     """Jobs as a frame of `JOBS_SCHEMA`.
 
     >>> jobs_frame([JobRow(1, "xsolla.coupon", "e", True, "{}")]).rows()
-    [(1, 'xsolla.coupon', 'e', True, '{}', '', None, None, None, False)]
+    [(1, 'xsolla.coupon', 'e', True, '{}', '', None, None, None, False, None, None)]
     """
     columns = zip(*jobs, strict=True) if jobs else ((),) * len(JOBS_SCHEMA)
     frame = pl.DataFrame(
@@ -167,10 +182,43 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
     )
 
 
-def read_jobs(path: Path, *, batch_rows: int = READ_ROWS) -> Iterator[list[JobRow]]:
-    """The jobs of a file in row order, in batches. Raises as `read_frames` does."""
-    for frame in read_frames(path, batch_rows=batch_rows):
+def read_jobs(
+    path: Path, *, encodes_with: str = "", batch_rows: int = READ_ROWS
+) -> Iterator[list[JobRow]]:
+    """The jobs of a file in row order, in batches. Raises as `read_frames` does.
+
+    encodes_with  of the account that sends them: jobs have their path and body only if those were
+                  written for the same; empty: they have none
+    """
+    has_requests = encodes_with and encodes_with == written_for(path)
+    columns = tuple(JOBS_SCHEMA) if has_requests else WITHOUT_REQUEST
+    for frame in read_frames(path, columns=columns, batch_rows=batch_rows):
         yield job_rows(frame)
+
+
+def written_for(path: Path) -> str:
+    """`encodes_with` of the account that the requests of a jobs file are for; empty if it has none.
+
+    Raises as `read_frames` does.
+    """
+    return read_metadata(path).get(_ENCODES_WITH, "")
+
+
+def bound_request(
+    operation: Operation[Any, Any], settings: VendorSettings, job: UpdateJob, *, keeps: bool = False
+) -> tuple[str, bytes] | tuple[None, None]:
+    """The path and body of a job's request; None if they are known only when it is sent.
+
+    keeps  as in a JobRow
+    """
+    if operation.head is None or keeps:
+        return None, None
+    if operation.batch_size(settings) > 1 and operation.batch_key(settings, job):
+        return None, None  # other rows may join it
+    request, head = operation.encode(settings, (job,)), operation.head(settings)
+    if (request.method, request.headers) != head:
+        return None, None
+    return request.path, request.body
 
 
 def read_operations(path: Path) -> Iterator[tuple[list[int], list[str]]]:
@@ -190,9 +238,10 @@ def entities_of(path: Path, rows: Collection[int]) -> dict[str, int]:
 
 
 def job_rows(frame: pl.DataFrame) -> list[JobRow]:
-    """A frame of `JOBS_SCHEMA` as jobs; frames of an earlier version lack the last two columns."""
-    missing = {"expects": pl.lit(""), "keeps": pl.lit(value=False)}
-    frame = frame.with_columns(**{n: v for n, v in missing.items() if n not in frame.columns})
+    """A frame of `JOBS_SCHEMA` as jobs; frames of an earlier version lack the last columns."""
+    missing = {"expects": "", "keeps": False, "path": None, "body": None}
+    lacking = {n: pl.lit(v) for n, v in missing.items() if n not in frame.columns}
+    frame = frame.with_columns(**lacking)
     texts = ("since_run", "expects")
     frame = frame.with_columns(pl.col(texts).fill_null(""), pl.col("since_row").fill_null(0))
     columns = (frame[name].to_list() for name in JOBS_SCHEMA)

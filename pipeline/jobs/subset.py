@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.jobs.jobs_file import JobsFile, JobsWriter, jobs_path, read_jobs
+from pipeline.jobs.jobs_file import JobsFile, JobsWriter, jobs_path, read_jobs, written_for
 from pipeline.jobs.snapshot_file import to_metadata
 from pipeline.model import ROW_COLUMN, JobRow, Snapshot
 from pipeline.store.parquet import ParquetWriter, fitting_rows, read_frames
@@ -54,8 +54,9 @@ def subset_jobs(
     found: dict[str, JobsFile] = {}
     for account, file in jobs.items():
         decisions = partial(batch_size, account), partial(is_read_first, account)
-        with JobsWriter(jobs_path(folder, account), *decisions) as writer:
-            for some in _kept(file.path, keep):
+        encodes_with = written_for(file.path)
+        with JobsWriter(jobs_path(folder, account), *decisions, encodes_with) as writer:
+            for some in _kept(file.path, keep, encodes_with):
                 writer.write([_with_origin(job, run) for job in some])
         subset = writer.file()
         if subset.rows:
@@ -65,8 +66,8 @@ def subset_jobs(
     return found
 
 
-def _kept(path: Path, keep: Keep) -> Iterator[list[JobRow]]:
-    for jobs in read_jobs(path):
+def _kept(path: Path, keep: Keep, encodes_with: str) -> Iterator[list[JobRow]]:
+    for jobs in read_jobs(path, encodes_with=encodes_with):
         wanted = keep([job.row for job in jobs])
         yield [job for job in jobs if job.row in wanted]
 

@@ -13,7 +13,14 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from pipeline.jobs.jobs_file import JobsFile, JobsWriter, is_read_first, jobs_path
+from pipeline.jobs.jobs_file import (
+    JobsFile,
+    JobsWriter,
+    bound_request,
+    encodes_with,
+    is_read_first,
+    jobs_path,
+)
 from pipeline.loader.cells import BLANKS_AROUND
 from pipeline.loader.header import (
     Routing,
@@ -262,7 +269,7 @@ class _Binder:
         operation = reader.plan.operation
         settings = self._accounts[route.account].settings
         entity, repeatable = operation.entity, operation.repeatable
-        warn, batch_key = operation.warn, operation.batch_key
+        warn, batch_key, keeps = operation.warn, operation.batch_key, reader.plan.keeps
         jobs: list[JobRow] = []
         cells = cells_of(frame, reader.sources)
         read = reader.read(cells, cells_of(frame, reader.foreign_sources))
@@ -288,7 +295,8 @@ class _Binder:
                         batch_key(settings, job),
                         *origin,
                         "",
-                        reader.plan.keeps,
+                        keeps,
+                        *bound_request(operation, settings, job, keeps=keeps),
                     )
                 )
             )
@@ -355,7 +363,8 @@ class _Binder:
         if writer is None:
             path, batch_size = jobs_path(self._folder, account), self._batch_size(account)
             is_first = partial(is_read_first, self._accounts[account])
-            writer = self._stack.enter_context(JobsWriter(path, batch_size, is_first))
+            digest = encodes_with(self._accounts[account])
+            writer = self._stack.enter_context(JobsWriter(path, batch_size, is_first, digest))
             self._writers[account] = writer
         writer.write(jobs)
 

@@ -11,7 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.jobs.jobs_file import JobsWriter, is_read_first, jobs_path
+from pipeline.jobs.jobs_file import (
+    JobsWriter,
+    bound_request,
+    encodes_with,
+    is_read_first,
+    jobs_path,
+)
 from pipeline.loader.bind import IRREVERSIBLE, Bound, Emit
 from pipeline.loader.plan_file import plan_rows
 from pipeline.loader.rows import fault_text
@@ -124,6 +130,8 @@ class _PlanBinder:
             row.origin_run,
             row.origin_row,
             row.before if row.kind is PlanKind.CHANGES else "",
+            False,
+            *bound_request(operation, settings, job),
         )
 
     def _trusted(self, row: PlanRow) -> tuple[Operation[Any, Any], UpdateJob]:
@@ -142,8 +150,9 @@ class _PlanBinder:
     def _writer(self, account: str) -> JobsWriter:
         if account not in self._writers:
             path = jobs_path(self._folder, account)
-            is_first = partial(is_read_first, self._accounts[account])
-            writer = JobsWriter(path, self._accounts[account].batch_size, is_first)
+            sender = self._accounts[account]
+            is_first = partial(is_read_first, sender)
+            writer = JobsWriter(path, sender.batch_size, is_first, encodes_with(sender))
             self._writers[account] = self._stack.enter_context(writer)
         return self._writers[account]
 

@@ -98,6 +98,7 @@ class JobRow(NamedTuple):
                    row
     expects        state that its entity must have when it is sent, as `State.text`; empty for any
     keeps          True if the job is partial and keeps the other fields of its entity
+    path, body     of its request, as bound; None if the request is built when it is sent
     """
 
     row: int
@@ -110,6 +111,8 @@ class JobRow(NamedTuple):
     origin_row: int = 0
     expects: str = ""
     keeps: bool = False
+    path: str | None = None
+    body: bytes | None = None
 
 
 class UpdateJob(BaseModel):

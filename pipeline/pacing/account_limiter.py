@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import anyio
 
@@ -40,6 +42,7 @@ class AccountLimiter:
         self._run = run
         self._blocks: set[anyio.CancelScope] = set()
         self._waiting: set[anyio.CancelScope] = set()
+        self._callbacks: dict[Callable[[], None], Callable[[], None]] = {}  # -> what removes it
         self._is_closed = False
         self.watched = limiter.watched
         self.on_reply = limiter.on_reply
@@ -72,13 +75,34 @@ class AccountLimiter:
             finally:
                 scopes.discard(scope)
 
+    def try_permit(self) -> int | None:
+        """Count one request if it may be sent now: its number. None if it may not.
+
+        After None, `call_when_free` tells when to try again: others may be waiting.
+        """
+        return None if self._is_closed else self._limiter.try_permit()
+
+    def call_when_free(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, in the event loop, when it is worth calling `try_permit` again.
+
+        Also if this limiter is closed or `cancel_waits` is called meanwhile; once it is closed,
+        `callback` is not called. While it waits, a further call changes nothing. One that is called
+        in its turn may take one permit if others wait, and all there are if nobody does.
+        """
+        if not self._is_closed and callback not in self._callbacks:
+            self._callbacks[callback] = self._limiter.call_when_free(partial(self._call, callback))
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        del self._callbacks[callback]
+        callback()
+
     async def permit(self) -> int | None:
         """Wait until one request may be sent, and count it: its number.
 
         None if this limiter was closed or `cancel_waits` was called.
         """
-        if self._is_closed:
-            return None
+        if (number := self.try_permit()) is not None or self._is_closed:
+            return number
         with self._registered_in(self._waiting):
             return await self._limiter.permit()
         return None
@@ -99,6 +123,10 @@ class AccountLimiter:
 
     def cancel_waits(self) -> None:
         """End every wait for a permit without one."""
+        callbacks, self._callbacks = self._callbacks, {}
+        for callback, remove in callbacks.items():
+            remove()
+            asyncio.get_running_loop().call_soon(callback)
         for scope in tuple(self._waiting):
             scope.cancel()
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import anyio
-from aiolimiter import AsyncLimiter
 
 from pipeline.model import Answer, NoReply, Reply, Verdict
 from pipeline.model.pause import AskedPause
@@ -16,13 +15,10 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.limit_headers import SHORTEST_S, Allowance, StatedRate, allowance
 from pipeline.pacing.margin import MAX_WAY_S, Margin
 from pipeline.pacing.pause import LONGEST_BLIND_S, Pause, remaining_s
+from pipeline.pacing.permit_queue import MAX_SLEEP_S, PermitQueue
 from pipeline.pacing.rate import Rate, in_force
+from pipeline.pacing.spacing import SpacingBucket, spacing
 from pipeline.pacing.windows import log_of
-
-CATCH_UP_S = 0.050
-LEARNED_CATCH_UP_S = 0.020
-"""Seconds of missed slots that are made up for after a late timer; the windows hold all the same.
-Less if the rate is learned, since no window holds then."""
 
 HAND_OVER_S = 1.0
 """Seconds for which a closed limiter waits for replies before another process may have the
@@ -31,24 +27,11 @@ quota."""
 ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
 """Verdicts of a vendor that did not throttle the request."""
 
+GRAIN_S = 0.001
+"""Seconds that a callback waits at least: permits that come meanwhile are used together. No reply
+frees a permit sooner."""
+
 _LONG_WAIT_S = 0.1  # a reply or a lifted pause may end a longer wait
-_LONGEST_SLEEP_S = 3600.0  # then the wait is computed again
-
-
-def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
-    """The two arguments of AsyncLimiter that spread requests evenly.
-
-    is_learned  no window bounds the burst, so it is kept small
-    returns     requests at once, seconds in which the bucket empties
-
-    >>> spacing(100.0), spacing(20.0, is_learned=True)
-    ((5, 0.05), (1, 0.05))
-    """
-    if is_learned:
-        at_once = max(1, math.ceil(per_second * LEARNED_CATCH_UP_S))
-    else:
-        at_once = max(2, math.ceil(per_second * CATCH_UP_S))
-    return at_once, at_once / per_second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +104,13 @@ class RateLimiter:
         elif terms.even_per_s < math.inf:
             self._rate = Rate(terms.even_per_s, terms.even_per_s)
         self._stated = StatedRate(terms.max_wait_s)
-        self._limiter: AsyncLimiter | None = None
+        self._bucket: SpacingBucket | None = None
         self._limited_per_s = 0.0
         self._caps: dict[str, float] = {}
         self._spacing: anyio.CancelScope | None = None
-        self._turn = anyio.Lock(fast_acquire=True)
-        self._waiting = 0
-        self._replied = anyio.Event()
+        self._queue = PermitQueue(self._turn_in_s)
+        self._changed = anyio.Event()
         self.is_open = True
-        self._opened = anyio.Event()
         self._count = 0
         self._unrecorded: dict[int, float] = {}  # number -> when it counts from
         self._under_way: set[int] = set()
@@ -158,79 +139,103 @@ class RateLimiter:
             self._caps.pop(who, None)
         else:
             self._caps[who] = per_s
-        if (
-            self._spacing is not None
-        ):  # a request that waits for a slot of the old rate starts again
+        if self._spacing is not None:  # who waits for a slot of the old rate starts again
             self._spacing.cancel()
+        self._queue.look_again()
 
     def now_s(self) -> float:
         """The time by its clock."""
         return self._clock()
 
+    def try_permit(self) -> int | None:
+        """Count one request if it may be sent now: its number. None if it may not.
+
+        None also if others wait, unless it is the turn of the callback that calls.
+        """
+        queue = self._queue
+        if not (queue.is_empty or queue.has_turn) or self._wait_s() > 0:
+            return None
+        bucket = self._current_bucket()
+        if bucket is not None and not bucket.try_acquire():
+            return None
+        queue.has_turn = False
+        return self._count_sent()
+
+    def call_when_free(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback` once, in the event loop, when it is worth trying again.
+
+        It stands in line with the coroutines that wait in `permit`. Returns a function that takes
+        it out of the line.
+        """
+        return self._queue.call_when_free(callback)
+
     async def permit(self) -> int:
         """Wait until one request may be sent, and count it: its number."""
-        if not self._waiting and self.is_open and self._wait_s() <= 0:
-            limiter = await self._bucket()
-            if limiter is None or limiter.has_capacity():
-                if limiter is not None:
-                    await limiter.acquire()
-                return self._count_sent()
-        self._waiting += 1
-        try:
-            async with self._turn:
-                await self._wait_for_turn()
-                return self._count_sent()
-        finally:
-            self._waiting -= 1
+        number = self.try_permit()
+        if number is not None:
+            return number
+        async with self._queue.turn():
+            await self._wait_for_slot()
+            while (wait_s := self._wait_s()) > 0:
+                if wait_s < _LONG_WAIT_S:
+                    await self._sleep(wait_s)
+                else:
+                    await self._wait_for_change(wait_s)
+            return self._count_sent()
 
-    async def _bucket(self) -> AsyncLimiter | None:
+    def _current_bucket(self) -> SpacingBucket | None:
         """The bucket that spreads requests at the effective rate; None if nothing bounds it."""
         per_s = self.per_second
         if per_s != self._limited_per_s:
-            was_limited = self._limiter is not None
+            was_limited = self._bucket is not None
             self._limited_per_s = per_s
-            self._limiter = None
+            self._bucket = None
             if per_s < math.inf:
                 is_learned = per_s < self.terms.even_per_s
-                self._limiter = AsyncLimiter(*spacing(per_s, is_learned=is_learned))
-                if was_limited:  # a new bucket is empty and would allow a burst
-                    await self._limiter.acquire(self._limiter.max_rate)
-        return self._limiter
+                self._bucket = SpacingBucket(*spacing(per_s, is_learned=is_learned))
+                if was_limited:
+                    self._bucket.fill()
+        return self._bucket
 
-    async def _wait_for_turn(self) -> None:
-        await self._wait_for_slot()
-        while not self.is_open or (wait_s := self._wait_s()) > 0:
-            if not self.is_open:
-                await self._opened.wait()
-            elif wait_s < _LONG_WAIT_S:
-                await self._sleep(wait_s)
-            else:
-                await self._wait_for_reply(wait_s)
-
-    async def _wait_for_reply(self, most_s: float) -> None:
-        """Wait at most `most_s`, or until a reply comes, which may free a permit sooner."""
-        self._replied = anyio.Event()
+    async def _wait_for_change(self, most_s: float) -> None:
+        """Wait at most `most_s`, or until something changes that may free a permit sooner."""
+        self._changed = anyio.Event()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._end_with_reply, tasks.cancel_scope)
-            await self._sleep(min(most_s, _LONGEST_SLEEP_S))
+            tasks.start_soon(self._end_with_change, tasks.cancel_scope)
+            await self._sleep(min(most_s, MAX_SLEEP_S))
             tasks.cancel_scope.cancel()
 
-    async def _end_with_reply(self, waiting: anyio.CancelScope) -> None:
-        await self._replied.wait()
+    async def _end_with_change(self, waiting: anyio.CancelScope) -> None:
+        await self._changed.wait()
         waiting.cancel()
+
+    def _change(self, after_s: float = 0.0) -> None:
+        self._changed.set()
+        self._queue.look_again(after_s)
 
     async def _wait_for_slot(self) -> None:
         try:
-            while (limiter := await self._bucket()) is not None:
+            while (bucket := self._current_bucket()) is not None:
                 with anyio.CancelScope() as self._spacing:
-                    await limiter.acquire()
+                    await bucket.acquire()
                 if not self._spacing.cancelled_caught:
                     break
         finally:
             self._spacing = None
 
+    def _turn_in_s(self) -> float:
+        """Seconds until a callback may take a permit."""
+        wait_s, bucket = self._wait_s(), self._current_bucket()
+        if bucket is not None:
+            wait_s = max(wait_s, bucket.free_in_s())
+            if bucket.max_rate > 1:  # else a late slot is lost
+                return wait_s if wait_s <= 0 else max(wait_s, GRAIN_S)
+        return wait_s
+
     def _wait_s(self) -> float:
-        if self._since_record + self._being_recorded >= self._most_unrecorded:
+        """Seconds until pause, windows and record allow a request; 0 or less if they do now."""
+        off_record = self._since_record + self._being_recorded
+        if not self.is_open or off_record >= self._most_unrecorded:
             return math.inf
         now_s = self._clock()
         free_at_s = self._pause.until_s
@@ -268,7 +273,7 @@ class RateLimiter:
         self._under_way.discard(number)
         if number in self._unrecorded:
             self._unrecorded[number] = counts_from_s
-        self._replied.set()
+        self._change(GRAIN_S)
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
 
@@ -335,7 +340,7 @@ class RateLimiter:
         """End the vendor's pause."""
         self._pause.lift()
         self._asked = None
-        self._replied.set()
+        self._change()
 
     @contextmanager
     def watched(self, on_pause: OnPause) -> Iterator[None]:
@@ -382,7 +387,6 @@ class RateLimiter:
         if self.is_open:
             self.is_open = False
             self._closed_s = self._clock()
-            self._opened = anyio.Event()
 
     def open(
         self,
@@ -411,7 +415,7 @@ class RateLimiter:
         self._adopt_pause(pause)
         self._most_unrecorded = most_unrecorded
         self.is_open = True
-        self._opened.set()
+        self._change()
         self._notify()
 
     @property
@@ -445,4 +449,4 @@ class RateLimiter:
     def recorded(self) -> None:
         """All that `take_ages_s` returned is on record for the next process."""
         self._being_recorded = 0
-        self._replied.set()
+        self._change()

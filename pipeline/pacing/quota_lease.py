@@ -26,9 +26,10 @@ from typing import NamedTuple
 from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.boot_clock import Moment, age_s
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter, spacing
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
+from pipeline.pacing.spacing import spacing
 from pipeline.store import Departures, Lock, Runs
 
 REMEMBER_EVERY_S = 1.0

@@ -24,7 +24,7 @@ import anyio.abc
 import anyio.to_thread
 
 from pipeline.jobs import read_jobs
-from pipeline.jobs.jobs_file import entities_of
+from pipeline.jobs.jobs_file import encodes_with, entities_of
 from pipeline.model import (
     SUCCESS,
     AccountProgress,
@@ -348,7 +348,7 @@ class _Stretch:
             )
         return AccountSender(
             account,
-            subset(read_jobs(file.path), rows),
+            subset(read_jobs(file.path, encodes_with=encodes_with(account)), rows),
             file.rows if rows is None else len(rows),
             send=send,
             account_limiter=account_limiter,

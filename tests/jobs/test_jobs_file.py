@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import SecretStr
 
 from pipeline.jobs.jobs_file import (
     JOBS_SCHEMA,
     JobsWriter,
+    bound_request,
+    encodes_with,
+    job_rows,
     jobs_frame,
     jobs_path,
     read_jobs,
+    written_for,
 )
 from pipeline.jobs.partition import Partition
 from pipeline.jobs.repeats import HOT, find_repeats
-from pipeline.model import DamagedError, JobRow
+from pipeline.model import DamagedError, JobRow, Link
+from pipeline.model.retry import RetryPolicy
 from pipeline.store.parquet import read_metadata
+from pipeline.vendors import Account, RequestHead
+from tests import acme
 
 JOBS = [
     JobRow(
@@ -46,6 +57,90 @@ def test_jobs_are_read_back_in_order_and_in_batches(tmp_path: Path) -> None:
     assert [job for batch in batches for job in batch] == JOBS
     assert [len(batch) for batch in batches] == [32, 32, 32, 4]
     assert isinstance(batches[0][0], JobRow)
+
+
+SENT = [
+    JobRow(1, "op", "e1", True, "{}", path="/a%20b", body=b'{"n":"\xc3\xa4"}'),
+    JobRow(2, "op", "e2", True, "{}"),
+    JobRow(3, "op", "e3", True, "{}", path="/c", body=b""),
+]
+
+
+def with_requests(path: Path, jobs: list[JobRow], encodes_with: str) -> Path:
+    with JobsWriter(path, lambda _operation: 1, encodes_with=encodes_with) as writer:
+        writer.write(jobs)
+    return path
+
+
+def test_requests_are_read_by_the_account_that_they_were_written_for(tmp_path: Path) -> None:
+    path = with_requests(tmp_path / "jobs", SENT, "these settings")
+    bare = [job._replace(path=None, body=None) for job in SENT]
+    assert written_for(path) == "these settings"
+    assert list(chain.from_iterable(read_jobs(path, encodes_with="these settings"))) == SENT
+    assert list(chain.from_iterable(read_jobs(path, encodes_with="others"))) == bare
+    assert list(chain.from_iterable(read_jobs(path))) == bare
+
+
+def test_without_settings_on_record_no_request_is_read(tmp_path: Path) -> None:
+    path = with_requests(tmp_path / "jobs", SENT, "")
+    assert written_for(path) == ""
+    (found,) = read_jobs(path, encodes_with="these settings")
+    assert all(job.path is job.body is None for job in found)
+
+
+def test_jobs_of_earlier_versions_have_no_request() -> None:
+    """The first version had neither states to expect nor fields to keep."""
+    first = jobs_frame(SENT).drop("path", "body", "expects", "keeps")
+    assert job_rows(first) == [job._replace(path=None, body=None) for job in SENT]
+
+
+ACCOUNT = Account(
+    name="shop",
+    vendor=acme.ACME,
+    settings=acme.Settings(base_url="https://acme.example", **acme.ACME.simulated),
+    link=Link(base_url="https://acme.example"),
+    quotas=(),
+    is_assumed=False,
+    in_flight=1,
+    retry=RetryPolicy(),
+)
+
+
+def with_settings(**changes: Any) -> Account:
+    return replace(ACCOUNT, settings=ACCOUNT.settings.model_copy(update=changes))
+
+
+def test_settings_that_decide_a_request_are_told_apart_and_secrets_are_not() -> None:
+    known = encodes_with(ACCOUNT)
+    assert encodes_with(with_settings(client_secret=SecretStr("new"))) == known
+    assert encodes_with(replace(ACCOUNT, name="other")) == known
+    assert encodes_with(with_settings(warehouse="south")) != known
+
+
+STOCK = acme.Stock.model_validate({"sku": "a b", "changes": {"level": "low"}})
+MEMO = acme.Stock.model_validate({"sku": "a b", "changes": {"memo": "Seen"}})
+BOUND = replace(acme.STOCK, head=lambda _s: RequestHead("PUT", acme.HEADERS))
+OTHER_HEADERS = replace(acme.STOCK, head=lambda _s: RequestHead("PUT", {"If-Match": "1"}))
+
+
+@pytest.mark.parametrize(
+    ("operation", "job", "max_batch", "keeps", "is_bound"),
+    [
+        (BOUND, STOCK, 1, False, True),
+        (BOUND, STOCK, 20, False, False),  # other rows may join it
+        (BOUND, MEMO, 20, False, True),  # none may
+        (BOUND, STOCK, 1, True, False),  # what is sent is known after a read
+        (acme.STOCK, STOCK, 1, False, False),
+        (OTHER_HEADERS, STOCK, 1, False, False),  # the job has headers of its own
+    ],
+)
+def test_the_request_of_a_job_is_bound_if_the_job_decides_it(
+    operation, job, max_batch, keeps, is_bound
+):
+    settings = with_settings(max_batch=max_batch).settings
+    request = operation.encode(settings, (job,))
+    expected = (request.path, request.body) if is_bound else (None, None)
+    assert bound_request(operation, settings, job, keeps=keeps) == expected
 
 
 def test_the_file_is_private_and_says_its_format(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing import limiter as limiter_module
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter, spacing
+from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.margin import MAX_WAY_S
+from pipeline.pacing.spacing import spacing
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.workers.drive import limiter_of
 

@@ -67,8 +67,8 @@ class Readers:
     def __init__(self) -> None:
         self.read: Counter[str] = Counter()
 
-    def __call__(self, path: Path) -> Iterator[Sequence[JobRow]]:
-        for batch in read_jobs(path):
+    def __call__(self, path: Path, **options: str) -> Iterator[Sequence[JobRow]]:
+        for batch in read_jobs(path, **options):
             self.read[batch[0].operation] += len(batch)
             yield batch
 

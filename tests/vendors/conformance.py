@@ -267,6 +267,17 @@ def check_request_can_be_sent(vendor: AnyVendor, operation: AnyOperation) -> Non
             raise AssertionError(f"the body is no JSON: {request.body!r}") from error
 
 
+def check_the_head_is_that_of_a_request(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """The path and body of a job sent alone are kept; its method and headers come from `head`."""
+    if operation.head is None:
+        return
+    settings = settings_of(vendor)
+    head = operation.head(settings)
+    requests = [operation.encode(settings, (job,)) for job in jobs_of(operation, settings)]
+    heads = [(request.method, request.headers) for request in requests]
+    assert head in heads, f"no request has the head {head}, as {heads[0]} does not"
+
+
 SHOWS_WHO_ASKS = {"x-api-key"}
 """Headers that may hold a secret of the settings; what shows a request to people hides them."""
 
@@ -856,6 +867,7 @@ CHECKS: list[Check] = [
     check_sample_can_be_loaded,
     check_job_and_text_never_differ,
     check_request_can_be_sent,
+    check_the_head_is_that_of_a_request,
     check_no_credential_in_sight,
     check_secrets_decide_nothing,
     check_signing_in_is_decided,

@@ -28,6 +28,7 @@ from pipeline.vendors import (
     Basic,
     Bearer,
     Defaults,
+    RequestHead,
     Token,
     TokenCall,
 )
@@ -265,6 +266,11 @@ TWINS = [
         "reading adds one",
         PRICE,
         job_type=price_of(Annotated[int, BeforeValidator(lambda cents: cents + 1), PLAIN_CENTS]),
+    ),
+    of(
+        suite.check_the_head_is_that_of_a_request,
+        "another method",
+        head=lambda _s: RequestHead("POST", HEADERS),
     ),
     of(
         suite.check_request_can_be_sent,

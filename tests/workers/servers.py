@@ -88,6 +88,8 @@ class Server:
 
 Talk = Callable[[Wire], Awaitable[None]]
 
+_TURNS_TO_ACCEPT = 5  # of the loop: to accept a connection, and to begin to serve it
+
 
 @asynccontextmanager
 async def serving(
@@ -115,6 +117,9 @@ async def serving(
     try:
         yield state
     finally:
+        # asyncio leaves a connection open that it was accepting when its server closed
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
         server.close()
         for task in list(under_way):
             task.cancel()

@@ -130,6 +130,13 @@ class TokenCall:
     quota: tuple[str, ...] = ("1/s",)
 
 
+class RequestHead(NamedTuple):
+    """Method and headers of a request."""
+
+    method: str
+    headers: Mapping[str, str]
+
+
 Authentication = Basic | Bearer | TokenCall | None
 """How requests authenticate; None: they do not."""
 
@@ -334,6 +341,9 @@ class Operation(Generic[S, J]):
                   MUST be equal for jobs that the vendor applies to the same entity
     encode        (settings, jobs) -> one request for a batch: jobs of one `batch_key`, no entity
                   twice. MUST percent-encode every path segment
+    head          settings -> method and headers that `encode` gives a request for one job, unless
+                  the job itself changes them (a precondition). Path and body of such a request are
+                  written when its row is bound. None: all requests are encoded when they are sent
     batch_key     (settings, job) -> jobs with equal keys may share a request; empty: the job is
                   sent alone. MUST be empty if the job is not `repeatable`, because the refusal of
                   a batch does not say which of its rows were applied
@@ -389,6 +399,7 @@ class Operation(Generic[S, J]):
     reading: EntityRead[S, J] | None = None
     change: Change[S, J] | None = None
     guard: Guard[S, J] | None = None
+    head: Callable[[S], RequestHead] | None = None
     writes: Callable[[S, J], frozenset[str] | None] = lambda _settings, _job: None
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1

@@ -1,0 +1,59 @@
+"""The bucket that spreads requests evenly: aiolimiter's, with a way to take a slot at once.
+
+Coroutines wait for a slot with `acquire`, which serves them in order; a sender that is called back
+takes one with `try_acquire`. Both draw on one bucket.
+"""
+
+from __future__ import annotations
+
+import math
+
+from aiolimiter import AsyncLimiter
+
+CATCH_UP_S = 0.050
+LEARNED_CATCH_UP_S = 0.020
+"""Seconds of missed slots that are made up for after a late timer; the windows hold all the same.
+Less if the rate is learned, since no window holds then."""
+
+
+def spacing(per_second: float, *, is_learned: bool = False) -> tuple[float, float]:
+    """The two arguments of AsyncLimiter that spread requests evenly.
+
+    is_learned  no window bounds the burst, so it is kept small
+    returns     requests at once, seconds in which the bucket empties
+
+    >>> spacing(100.0), spacing(20.0, is_learned=True)
+    ((5, 0.05), (1, 0.05))
+    """
+    if is_learned:
+        at_once = max(1, math.ceil(per_second * LEARNED_CATCH_UP_S))
+    else:
+        at_once = max(2, math.ceil(per_second * CATCH_UP_S))
+    return at_once, at_once / per_second
+
+
+class SpacingBucket(AsyncLimiter):
+    """A leaky bucket. Use it within an event loop.
+
+    It reads the level of aiolimiter's bucket, which has no public way to take a slot without
+    waiting: `tests/pacing/test_spacing.py` guards what this relies on.
+    """
+
+    def try_acquire(self) -> bool:
+        """Take a slot if there is one now; False if there is none."""
+        if self._level + 1.0 > self.max_rate:
+            self._leak()
+            if self._level + 1.0 > self.max_rate:
+                return False
+        self._level += 1.0
+        return True
+
+    def free_in_s(self) -> float:
+        """Seconds until there is a slot; 0 if there is one now."""
+        self._leak()
+        return max(0.0, self._level + 1.0 - self.max_rate) / self._rate_per_sec
+
+    def fill(self) -> None:
+        """Take every slot: a new bucket would allow a burst."""
+        self._leak()
+        self._level = self.max_rate

@@ -1,0 +1,96 @@
+"""What a command imports before it does anything: counted, not timed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from pipeline.cli import main
+from pipeline.cli.lazy_commands import LazyGroup
+
+LISTED = """\
+import json, sys
+sys.argv = ["pipeline", *json.loads(sys.argv[1])]
+from pipeline.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+HEAVY = {
+    *("polars", "aiohttp", "pydantic", "prometheus_client", "jinja2", "rich", "anyio", "asyncio"),
+    *("sqlite3", "httptools", "pipeline.model"),
+}
+"""Nothing that only lists or rejects words needs one of these."""
+MAX_MODULES = 200
+"""Of a listing: 120 with Python 3.11, 171 for the version (metadata), most of them click's."""
+
+
+def imported(*arguments: str, env: dict[str, str] | None = None) -> set[str]:
+    """The modules of a command that has ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", LISTED, json.dumps(arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=env,
+    )
+    assert done.returncode in {0, 2}, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("-h",), (), ("--version",)])
+def test_a_listing_imports_no_engine(arguments):
+    modules = imported(*arguments)
+    assert modules & HEAVY == set()
+    assert len(modules) < MAX_MODULES, len(modules)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_listing_says_what_each_command_says_of_itself(width):
+    top = click.Context(main, info_name="pipeline", terminal_width=width)
+    complete = click.Group("pipeline", help=main.help, params=main.params)
+    complete.list_commands = lambda _ctx: list(complete.commands)
+    for name in main.commands:
+        complete.add_command(main.load(name), name)
+    own = click.Context(complete, info_name="pipeline", terminal_width=width)
+    own.help_option_names = top.help_option_names = ["-h", "--help"]
+    assert main.get_help(top) == complete.get_help(own)
+
+
+def test_a_command_has_the_name_under_which_it_is_listed():
+    assert {name: main.load(name).name for name in main.commands} == {n: n for n in main.commands}
+
+
+def test_a_command_that_is_there_already_is_used_as_it_is():
+    group = LazyGroup("any")
+    command = click.Command("ready", callback=lambda: None)
+    group.add_command(command)
+    assert group.load("ready") is command
+    assert group.resolve_command(click.Context(group), ["ready"]) == ("ready", command, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("pipeline ru", {"run", "runs"}),  # names
+        ("pipeline run --str", {"--strict"}),  # options of a command
+    ],
+)
+def test_a_shell_completes_names_and_options(words, found):
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main(prog_name='pipeline')"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "_PIPELINE_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        },
+    )
+    assert {line.rpartition(",")[2] for line in done.stdout.split()} == found
