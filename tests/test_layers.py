@@ -124,7 +124,7 @@ DECISIONS = {
         "notify": "formatting",
         "pacing": (
             "boot_clock circuit_breaker concurrency limit_headers margin pause probes rate "
-            "suspicion throttle windows"
+            "suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",

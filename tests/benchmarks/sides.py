@@ -29,10 +29,9 @@ import aiohttp
 import anyio
 from yarl import URL
 
-import pipeline.run
 from pipeline.config import load_config
 from pipeline.jobs import read_jobs
-from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts
+from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts, whole_run
 from pipeline.runs import RunOptions, run_folder
 from pipeline.store import MemoryLedger, parquet, run_ledger
 from pipeline.store.checksums import Checksums
@@ -102,7 +101,7 @@ class ForgetfulLedger(MemoryLedger):
 
 def memory_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
     """The pipeline with its ledger in memory."""
-    pipeline.run.open_record = ForgetfulLedger
+    whole_run.open_record = ForgetfulLedger
     return pipeline_side(file, url, in_flight, folder)
 
 
