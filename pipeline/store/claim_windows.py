@@ -37,7 +37,7 @@ _FORMER = "SELECT row, negative FROM claims"
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class Window(NamedTuple):
+class ClaimWindow(NamedTuple):
     """A window that was added to the file.
 
     number  of its line; 0 if all of its rows were claimed already
@@ -68,7 +68,7 @@ class ClaimWindows:
         for number, rows in self._windows():
             unfinished = rows - self._with_result(rows) - self._window_of.keys()
             if unfinished:
-                self._keep(Window(number, list(unfinished)))
+                self._keep(ClaimWindow(number, list(unfinished)))
             else:
                 self._finished.append(number)
 
@@ -92,7 +92,7 @@ class ClaimWindows:
             rows |= window - self._with_result(window)
         return sorted(rows)
 
-    def claim(self, connection: Connection, rows: Sequence[int]) -> Window:
+    def claim(self, connection: Connection, rows: Sequence[int]) -> ClaimWindow:
         """Add a window of those of `rows` that are not claimed yet.
 
         Deletes results `not_attempted` of the rows. Raises LedgerError if a row has another one.
@@ -108,16 +108,16 @@ class ClaimWindows:
             connection.execute(_UNATTEMPT, (_encode([row for row, _ in found]),))
         fresh = {row for row in rows if row not in self._window_of}
         if not fresh:
-            return Window(0, ())
+            return ClaimWindow(0, ())
         number = connection.execute(_ADD, self._line(fresh)).lastrowid
-        return Window(number or 0, list(fresh))
+        return ClaimWindow(number or 0, list(fresh))
 
     def prune(self, connection: Connection) -> None:
         """Delete the windows whose rows all have results."""
         if self._finished:
             connection.execute(_DELETE, (_encode(self._finished),))
 
-    def recorded(self, window: Window | None, ended: Iterable[int]) -> None:
+    def recorded(self, window: ClaimWindow | None, ended: Iterable[int]) -> None:
         """Note what was committed: a window, pruning, and then results of the rows `ended`."""
         self._finished = []
         if window is not None:
@@ -134,7 +134,7 @@ class ClaimWindows:
             else:
                 connection.execute(_DELETE, (_encode([number]),))
 
-    def _keep(self, window: Window) -> None:
+    def _keep(self, window: ClaimWindow) -> None:
         if window.number:
             self._left[window.number] = len(window.rows)
             self._window_of.update(dict.fromkeys(window.rows, window.number))
