@@ -43,10 +43,10 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "a claim is skipped",
-        "rows = [row for row in batch if not row.is_claimed]",
-        "rows = [row for row in batch if row.in_doubt]",
+        "self.is_claimed = False",
+        "self.is_claimed = True",
         (SENDER,),
-        "pipeline/workers/account_sender.py",
+        "pipeline/workers/batches.py",
     ),
     Mutation(
         "doubt is forgotten after a refusal",
@@ -70,8 +70,7 @@ MUTATIONS = (
     Mutation(
         "a row that must not be repeated is sent again in doubt",
         "may_repeat = row.is_repeatable or not row.in_doubt",
-        "may_repeat = True",
-        (DOUBT,),
+        "may_repeat = True",  # `next_step` has it read all the same
     ),
     Mutation(
         "a row in doubt of an earlier process is sent again without a read",
