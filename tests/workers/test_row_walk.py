@@ -191,7 +191,7 @@ def test_whatever_a_row_meets_the_promises_hold(  # noqa: PLR0917 - what hypothe
         if isinstance(action, Finish):
             world.judge_end(action)
             return
-        assert not world.is_unsure or row.in_doubt, "doubt is forgotten"
+        assert row.in_doubt is world.is_unsure, "doubt is forgotten, or made up"
         assert world.counted <= MOST, "an attempt too many"
         if not world.is_healthy and world.draw(*[False] * 11, True):
             judge_stop(world)
