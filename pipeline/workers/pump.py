@@ -24,7 +24,7 @@ from pipeline.workers.claim_ahead import ClaimAhead
 from pipeline.workers.dependencies import Dependencies, RequestOutcome
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
-from pipeline.workers.row import Finish, Step
+from pipeline.workers.row import Finish, Step, forget_precheck
 
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
@@ -195,7 +195,7 @@ class Pump:
         while batch := self._owner.next_batch(ahead):
             step = self._reads.next_step(batch)
             if step is Step.PRECHECK:
-                batch[0].is_prechecked = False  # anew before each attempt
+                forget_precheck(batch[0])
                 self._make_ready((batch, step))
             elif all(row.is_claimed for row in batch):
                 self._make_ready((batch, step))
@@ -430,7 +430,8 @@ class Pump:
         """Precheck a row; it is then claimed and sent if it is to be sent."""
         (row,) = batch
         permit: Permit | None = None
-        is_unsent, row.is_prechecked = True, False
+        is_unsent = True
+        forget_precheck(row)
         try:
             permit = await self._permit(batch)
             if permit is not None:
