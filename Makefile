@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-runs pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-ledger bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -74,8 +74,14 @@ peers: .venv/run ## install reqstorm for `make bench`; curl, hey, vegeta and the
 bench-page: .venv/dev ## what the page of a run of 1,000,000 rows costs (a minute)
 	@$(BIN)/python tests/benchmarks/page.py
 
+bench-ledger: .venv/dev ## what a row costs in the ledger (a minute; ARGS="--sizes 64")
+	@$(BIN)/python -m tests.benchmarks.ledger $(ARGS)
+
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
 	@$(BIN)/python -m tests.benchmarks.many_runs $(ARGS)
+
+bench-accounts: .venv/dev ## what 50 accounts at 20/s each use of their quotas in one process, and its CPU (two minutes)
+	@$(BIN)/python -m tests.benchmarks.many_accounts $(ARGS)
 
 pacing: .venv/dev ## measure how much of a quota is used, and that none is passed (ARGS="--seconds 15 200/s"; half an hour)
 	@$(BIN)/python -m tests.benchmarks.pacing $(ARGS)

@@ -11,7 +11,7 @@
 | When does an account stop? | `stop_reason`, `fail_fast`, `pauses` |
 | How many requests are in flight? | `concurrency_limiter`, `slots` |
 | When is a refused group split? | `bisection` |
-| How does a result get on record? | `result_writer`, `recorder` |
+| How does a result get on record? | `result_writer`, `recorder`, `writer_thread` |
 
 Not here: when a request may be sent (`pacing`), what a reply means (`vendors`) and how a result is
 made durable (`store`).

@@ -130,13 +130,17 @@ def test_a_handover_has_each_request_of_others_once_and_none_of_its_own(tmp_path
     first.release()
     assert second.acquire()
     taken = second.take_over(runs)
-    assert seconds(taken) == pytest.approx([0.5, 0.25, 0.2], abs=0.1)
+    later_s = [
+        age_s - each_s for age_s, each_s in zip(seconds(taken), [0.5, 0.25, 0.2], strict=True)
+    ]
+    assert all(-0.001 < each_s < 1.0 for each_s in later_s)  # as old as it takes here, or less
     assert taken.unrecorded == 0
     second.record(runs, [])
     second.record(runs, ages(0.1))
     second.release()
     assert first.acquire()
-    assert seconds(first.take_over(runs)) == pytest.approx([0.1], abs=0.1)
+    (age_s,) = seconds(first.take_over(runs))
+    assert 0.099 < age_s < 1.0
     first.release()
     assert second.acquire()
     assert seconds(second.take_over(runs)) == []
