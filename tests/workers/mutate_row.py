@@ -17,10 +17,13 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 ROW = "pipeline/workers/row.py"
 TABLE = "tests/workers/test_row.py", "-k", "follows or next_request"
-WALK = "tests/workers/test_row.py", "-k", "promises_hold"
-DOUBT, GROUPS, SCRIPTED, SENDER, GUARDS = (
+WALK = ("tests/workers/test_row_walk.py",)
+DOUBT, GROUPS, SCRIPTED, SENDER, GUARDS, LIMITER = (
     f"tests/workers/test_{name}.py"
-    for name in ("doubt", "groups", "scripted", "account_sender", "preconditions")
+    for name in (
+        *("doubt", "groups", "scripted", "account_sender", "preconditions"),
+        "concurrency_limiter",
+    )
 )
 
 
@@ -40,10 +43,10 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "a claim is skipped",
-        "rows = [row for row in batch if not row.is_claimed]",
-        "rows = [row for row in batch if row.in_doubt]",
+        "self.is_claimed = False",
+        "self.is_claimed = True",
         (SENDER,),
-        "pipeline/workers/account_sender.py",
+        "pipeline/workers/batches.py",
     ),
     Mutation(
         "doubt is forgotten after a refusal",
@@ -67,8 +70,7 @@ MUTATIONS = (
     Mutation(
         "a row that must not be repeated is sent again in doubt",
         "may_repeat = row.is_repeatable or not row.in_doubt",
-        "may_repeat = True",
-        (DOUBT,),
+        "may_repeat = True",  # `next_step` has it read all the same
     ),
     Mutation(
         "a row in doubt of an earlier process is sent again without a read",
@@ -122,7 +124,7 @@ MUTATIONS = (
         "a throttled account uses up its rows' attempts",
         "    if not facts.is_counted:\n        return row.counted_attempts\n",
         "",
-        (SENDER,),
+        (LIMITER,),
     ),
     Mutation(
         "a 403 ends its row before it is known whether the account works",
@@ -136,7 +138,6 @@ MUTATIONS = (
         "    if not row.in_doubt and is_unreached(answer):\n        return Then.AWAIT_CONNECTION\n"
         "    return Finish(status, answer)",
         "    return Finish(status, answer)",
-        (SENDER,),
     ),
 )
 

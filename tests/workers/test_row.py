@@ -1,16 +1,16 @@
-"""The life of a row: the tables of `row_table.md`, complete, and random walks against promises."""
+"""The life of a row, case by case: the tables of `row_table.md`, complete."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+import pipeline.workers
 from pipeline.model import Answer, Effect, JobRow, Status, Verdict
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.kit.classify import NOT_CONFIRMED
@@ -29,7 +29,6 @@ from pipeline.workers.row import (
     Then,
     Wait,
     after_bug,
-    after_connection,
     after_failed_precheck,
     after_guard_read,
     after_precheck,
@@ -46,6 +45,7 @@ from pipeline.workers.row import (
     on_sent,
 )
 
+WORKERS = Path(pipeline.workers.__file__).parent
 MOST = 3
 RETRY = RetryPolicy(max_attempts=MOST, base_s=1.0, cap_s=30.0)
 V, E = Verdict, Effect
@@ -242,6 +242,9 @@ def test_what_follows_from_every_answer_to_an_update():
         facts = facts_of(row, attempts, reads)
         action = after_update(row, ANSWERS[answer], facts, size=1 if size == "alone" else 20)
         judge("After an update", case, action, row)
+        if size == "alone" and answer != "ok":
+            counted = {"left": 1, "last": MOST, "uncounted": MOST - 1, "last_call": MOST}
+            assert row.counted_attempts == counted[attempts]
         count += 1
     assert count == (5 + 2) * len(ANSWERS) * 4 * 3
 
@@ -286,6 +289,8 @@ def test_what_follows_from_every_read_for_a_precondition():
         row.counted_attempts = MOST if attempts == "last" else 1
         action = after_guard_read(row, GuardOutcome(GUARDS[offered], "expected 1, found 2"), RETRY)
         judge("After a read for a precondition", case, action, row)
+        if action is Then.SEND:
+            assert row.text == GUARDS[offered]
     for case in cases(["once", "stale"], READ_ANSWERS, YES_NO, READS_LEFT):
         state, answer, is_missing, reads = case
         row = row_in(state)
@@ -359,6 +364,37 @@ def test_the_tables_name_nothing_but_cases_and_give_each_line_a_reason():
         for line in lines:
             assert {name for cell in line[:size] for name in cell.split(" / ")} <= names, line
             assert line[-1], line
+
+
+# Nothing decides beside it
+
+DECIDED = {
+    *("attempts", "counted_attempts", "answer", "in_doubt", "needs_read", "reads", "guarded_text"),
+    *("refused_text", "is_prechecked", "failed_prechecks", "merged_text"),
+}
+"""What `row.py` alone writes. Others note what they know: that a row is claimed, or throttled."""
+
+OTHERS = sorted(path for path in WORKERS.glob("*.py") if path.name not in {"row.py", "batches.py"})
+
+
+@pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
+def test_no_other_file_changes_a_row_or_says_how_it_ends(path):
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found += [
+                ast.unparse(each)
+                for target in targets
+                for each in ast.walk(target)
+                if isinstance(each, ast.Attribute)
+                and each.attr in DECIDED
+                and ast.unparse(each.value) != "self"
+            ]
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".end"):
+            found += [each for each in map(ast.unparse, node.args) if each.startswith("Status.")]
+    # the doubt of an earlier process is on record
+    assert found == (["row.in_doubt"] if path.stem == "backlog" else [])
 
 
 # Single rules
@@ -447,179 +483,3 @@ def test_rows_that_are_covered_end_with_the_row_that_covers_them_unless_it_was_n
         Status.UNCHANGED: Status.SUPERSEDED,
         Status.UNKNOWN: Status.FAILED,
     }
-
-
-# Walks
-
-
-class World:
-    """A vendor and an account that do what `draw` says; knows what really happened to the row."""
-
-    def __init__(self, draw: Any, *, kind: str, can_be_read: bool, prechecks: bool) -> None:
-        self._draw = draw
-        self.is_healthy = False
-        self.row = Row(JobRow(1, "op", "e", kind == "safe", "job"))
-        self.has_guard = kind == "guarded"
-        self.can_be_read = can_be_read
-        self.prechecks = prechecks
-        self.etag = 1
-        self.applied = 0
-        self.is_unsure = False  # an update may have been applied, and nothing has told since
-        self.is_confirmed = False
-        self.counted = 0
-        self.now_s = 0.0
-
-    def draw(self, *choices: Any) -> Any:
-        return choices[0] if self.is_healthy else self._draw(st.sampled_from(choices))
-
-    def facts(self) -> Facts:
-        self.is_counted = self.draw(True, True, True, False)
-        return Facts(
-            RETRY,
-            can_be_read=self.can_be_read,
-            jitter=0.5,
-            is_counted=self.is_counted,
-            is_last_call=self.draw(False, False, True),
-            has_reply=self.draw(True, False),
-            refuses_guard=lambda answer: self.has_guard and answer.http_status == 409,
-        )
-
-    def step(self) -> Step | Finish:
-        return next_step(
-            self.row,
-            can_be_read=self.can_be_read,
-            is_prechecked_first=self.prechecks and self.can_be_read,
-            needs_guard=lambda: self.has_guard,
-        )
-
-    def take(self, step: Step | Finish) -> Action:
-        """Make a request; return what follows."""
-        self.now_s += 1.0
-        if isinstance(step, Finish):
-            return step
-        on_sent(self.row, step, self.now_s)
-        if step is Step.UPDATE:
-            return self._update()
-        answer = ANSWERS[self.draw("ok", *READ_ANSWERS)]
-        if step is Step.VERIFICATION:
-            return self._verify(answer)
-        if step is Step.GUARD_READ:
-            return self._read_guard(answer)
-        return self._precheck(answer)
-
-    def _update(self) -> Action:
-        row = self.row
-        assert row.is_repeatable or not row.in_doubt, "sent again in doubt"
-        assert not self.is_confirmed, "sent again after a confirmation"
-        others = [each for each in ANSWERS if each not in {"ok", "conflict", "split"}]
-        name = self.draw("ok", *others)
-        is_current = not row.guarded_text or row.guarded_text == f"guard {self.etag}"
-        if name == "ok" and not is_current:
-            name = "conflict"
-        if name == "ok" or (ANSWERS[name].effect is E.MAYBE and self.draw(False, True)):
-            self.applied += is_current
-            self.etag += is_current
-        elif self.draw(False, False, True):
-            self.etag += 1  # someone else
-        self.is_confirmed = name == "ok"
-        self.is_unsure = self.is_unsure or ANSWERS[name].effect is E.MAYBE
-        facts = self.facts()
-        self.counted += facts.is_counted
-        return after_update(row, ANSWERS[name], facts)
-
-    def _verify(self, answer: Answer) -> Action:
-        found = None
-        if answer is ANSWERS["ok"]:
-            can_tell = self.draw(True, True, False)
-            found = FoundState(bool(self.applied) and can_tell, can_tell, self.draw(0.0, 5.0))
-        since_s = self.now_s - self.row.last_sent_s
-        action = after_verification(self.row, found, answer, self.facts(), since_attempt_s=since_s)
-        if found is not None and found.can_tell and since_s >= found.settle_after_s:
-            self.is_unsure, self.is_confirmed = False, bool(self.applied)
-        elif found is not None and found.is_held:
-            self.is_confirmed = True
-        return action
-
-    def _read_guard(self, answer: Answer) -> Action:
-        if answer is ANSWERS["ok"] and self.draw(True, False):
-            return after_guard_read(self.row, GuardOutcome(f"guard {self.etag}"), RETRY)
-        return after_unread_guard(self.row, answer, self.facts(), is_missing=False)
-
-    def _precheck(self, answer: Answer) -> Action:
-        if answer is not ANSWERS["ok"]:
-            return after_failed_precheck(self.row, answer, self.facts())
-        if self.row.in_doubt and self.applied:
-            self.is_confirmed = True
-            outcome = PrecheckOutcome(PrecheckAction.APPLIED)
-            return after_precheck(self.row, outcome, RETRY, readied=None, receipt="")
-        guard = f"guard {self.etag}" if self.has_guard else ""
-        readied = Readied("job", guard, "before")
-        outcome = PrecheckOutcome(PrecheckAction.SEND)
-        return after_precheck(self.row, outcome, RETRY, readied=readied, receipt="")
-
-    def judge_end(self, end: Finish) -> None:
-        """Compare how the row ended with what happened."""
-        if end.status is Status.UPDATED:
-            assert self.is_confirmed
-            assert self.applied
-        elif end.status is not Status.UNKNOWN:
-            assert not self.applied, "applied, and not said so"
-            assert not self.is_unsure, "doubt is forgotten"
-
-
-HOLDS = (Hold, Then.AWAIT_CONNECTION)
-
-
-@given(
-    st.data(),
-    st.sampled_from(["safe", "once", "guarded"]),
-    st.booleans(),
-    st.booleans(),
-    st.integers(0, 12),
-)
-@settings(max_examples=400, deadline=None)
-def test_whatever_a_row_meets_the_promises_hold(data, kind, can_be_read, prechecks, healthy_after):
-    can_be_read = can_be_read or kind == "guarded"
-    world = World(data.draw, kind=kind, can_be_read=can_be_read, prechecks=prechecks)
-    row, held, action = world.row, None, Then.FORGET
-    step: Step | Finish = Step.UPDATE
-    for turn in range(60):
-        world.is_healthy = turn >= healthy_after
-        if held is None:
-            is_ready = action is Then.SEND and step is Step.PRECHECK
-            step = Step.UPDATE if is_ready else world.step()
-            action = world.take(step)
-        elif held is Then.AWAIT_CONNECTION:
-            world.counted, action, held = 0, after_connection(row), None
-        else:
-            refused, step_held = held
-            is_about_row = world.draw(True, False)
-            held = None
-            action = after_refusal(
-                row, step_held, refused, was_in_group=False, is_about_row=is_about_row
-            )
-        if isinstance(action, Finish):
-            world.judge_end(action)
-            return
-        assert not world.is_unsure or row.in_doubt, "doubt is forgotten"
-        assert world.counted <= MOST, "an attempt too many"
-        if isinstance(action, Hold):
-            held = action.answer, step
-        elif action is Then.AWAIT_CONNECTION:
-            held = action
-        if not world.is_healthy and world.draw(False, False, False, False, False, True):
-            judge_stop(world)
-            return
-    raise AssertionError("it never ends")
-
-
-def judge_stop(world: World) -> None:
-    """A stop leaves in doubt exactly what may have been applied, and can be resolved."""
-    row = world.row
-    action = after_stop(row, None, can_be_read=world.can_be_read)
-    if world.is_unsure:
-        can_be_resolved = row.is_repeatable or world.can_be_read
-        assert name_of(action, row) == ("keep" if can_be_resolved else "finish unknown")
-    else:
-        assert action in {Then.RELEASE, Then.FORGET} or action.status is Status.NOT_ATTEMPTED
-        assert not world.applied
