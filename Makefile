@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-page bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long browser test-browser check bench bench-page bench-load bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -65,6 +65,9 @@ bench: .venv/dev ## measure throughput, CPU time and memory
 
 bench-page: .venv/dev ## what the page of a run of 1,000,000 rows costs (a minute)
 	@$(BIN)/python tests/benchmarks/page.py
+
+bench-load: .venv/dev ## CPU time of taking and binding a file, row by row and by columns
+	@$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
 	@$(BIN)/python -m tests.benchmarks.many_runs $(ARGS)
