@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-page bench-load bench-runs pacing judge memory torture flips fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,8 +60,16 @@ check: .venv/dev ## lint, formatting, types and layer rules
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: .venv/dev ## measure throughput, CPU time and memory
-	@$(BIN)/python tests/benchmarks/run.py
+bench: .venv/dev ## compare speed, CPU time and memory with other tools (ARGS="--rows 100000 --rounds 5")
+	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+bench-docs: .venv/dev ## write the figures of the last `make bench` into docs/benchmarks.md
+	@$(BIN)/python -m tests.benchmarks.figures
+
+# Apart from what the project needs, and of whatever version is current: they are only compared with.
+peers: .venv/run ## install reqstorm for `make bench`; curl, hey, vegeta and the like come from the system
+	@$(BIN)/python -m venv .venv/peers
+	@.venv/peers/bin/python -m pip --quiet --disable-pip-version-check --no-input install reqstorm
 
 bench-page: .venv/dev ## what the page of a run of 1,000,000 rows costs (a minute)
 	@$(BIN)/python tests/benchmarks/page.py
@@ -69,8 +77,14 @@ bench-page: .venv/dev ## what the page of a run of 1,000,000 rows costs (a minut
 bench-load: .venv/dev ## CPU time of taking and binding a file, row by row and by columns
 	@$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
+bench-ledger: .venv/dev ## what a row costs in the ledger (a minute; ARGS="--sizes 64")
+	@$(BIN)/python -m tests.benchmarks.ledger $(ARGS)
+
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
 	@$(BIN)/python -m tests.benchmarks.many_runs $(ARGS)
+
+bench-accounts: .venv/dev ## what 50 accounts at 20/s each use of their quotas in one process, and its CPU (two minutes)
+	@$(BIN)/python -m tests.benchmarks.many_accounts $(ARGS)
 
 pacing: .venv/dev ## measure how much of a quota is used, and that none is passed (ARGS="--seconds 15 200/s"; half an hour)
 	@$(BIN)/python -m tests.benchmarks.pacing $(ARGS)
@@ -87,6 +101,9 @@ torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; 
 
 flips: .venv/dev ## damage every file of three runs and judge what comes of it (FLIPS=2000; 15 minutes)
 	@$(BIN)/python -m tests.torture.flips --flips $(or $(FLIPS),2000)
+
+mutations: .venv/dev ## break the rules of a row's life one at a time, and see that tests notice (20 minutes)
+	@$(BIN)/python -m tests.workers.mutate_row
 
 fuzz: .venv/dev ## feed made-up files, configurations, replies and drop folders (SECONDS=3600)
 	@$(BIN)/python -m tests.fuzz.driver --seconds $(or $(SECONDS),3600)

@@ -28,7 +28,7 @@ from pipeline.config.keys import AccountKeys, TopLevel
 from pipeline.config.output_keys import TABLES
 from pipeline.config.secrets import secret_keys
 from pipeline.loader.fields import fields_of
-from pipeline.model import Answer, NoReply, Reply, Status, Verdict
+from pipeline.model import Answer, JobRow, NoReply, Reply, Status, Verdict
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors import Operation, Vendor, load_vendors
 from pipeline.vendors.kit.classify import (
@@ -40,8 +40,9 @@ from pipeline.vendors.kit.classify import (
     classify_read,
     meaning,
 )
-from pipeline.workers import precheck, result_writer
-from pipeline.workers.retry_or_end import Retry, is_in_doubt, next_action
+from pipeline.workers import own_answers
+from pipeline.workers.batches import Row
+from pipeline.workers.row import COVERED, Facts, Finish, Wait, after_update
 from tests.loader.parquet_outcomes import outcomes
 from tests.markdown import HEADER_LINES, code, page, table
 from tests.reference_monitoring import monitoring
@@ -284,9 +285,9 @@ def _without_reply() -> list[str]:
 
 
 def _of_ours() -> list[str]:
-    said = [each for module in (result_writer, precheck) for each in vars(module).values()]
+    said = vars(own_answers).values()
     told = {each.code: each.hint for each in said if isinstance(each, Answer) and each.code}
-    told |= {name: hint for _status, name, _what, hint in result_writer.COVERS.values()}
+    told |= {name: hint for _status, name, _what, hint in COVERED.values()}
     rows = [(code(name), hint) for name, hint in sorted(told.items())]
     return ["## Of the pipeline itself", "", *table(["code", "hint"], rows)]
 
@@ -408,23 +409,16 @@ def _becomes(said: PrecheckAction, *, can_be_read: bool) -> tuple[str, ...]:
 
 
 def _act(answer: Answer, *, is_repeatable: bool, can_be_read: bool) -> str:
-    in_doubt = is_in_doubt(answer, was_in_doubt=False)
-    act = next_action(
-        RetryPolicy(),
-        answer,
-        attempt=1,
-        in_doubt=in_doubt,
-        is_repeatable=is_repeatable,
-        can_be_read=can_be_read,
-        jitter=0.5,
-    )
-    if answer.verdict is Verdict.FATAL and not in_doubt:
-        ends = Status.REJECTED if answer.http_status else Status.NOT_ATTEMPTED
-    elif isinstance(act, Retry):
+    row = Row(JobRow(1, "", "", is_repeatable, "{}"))
+    action = after_update(row, answer, Facts(RetryPolicy(), can_be_read=can_be_read))
+    if row.needs_read:
+        word = "is read"
+    elif answer.verdict is Verdict.FATAL and not row.in_doubt:
+        word = code((Status.REJECTED if answer.http_status else Status.NOT_ATTEMPTED).value)
+    elif isinstance(action, Wait):
         return "is repeated"
     else:
-        ends = act
-    word = "is read" if ends is Status.UNKNOWN and can_be_read else code(ends.value)
+        word = code((action.status if isinstance(action, Finish) else Status.UNKNOWN).value)
     return f"{word}, or the account stops" if answer.verdict is Verdict.FATAL else word
 
 

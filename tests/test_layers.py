@@ -124,7 +124,7 @@ DECISIONS = {
         "notify": "formatting",
         "pacing": (
             "boot_clock circuit_breaker concurrency limit_headers margin pause probes rate "
-            "suspicion throttle windows"
+            "suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
@@ -137,8 +137,8 @@ DECISIONS = {
         "watch": "expected_files names settling",
         "workers": (
             "answers auth backlog backoff batches bisection coalescing decompress entity_order "
-            "exchange_text fail_fast http1 masking precheck read_outcome refusals reply_certainty "
-            "requests retry_or_end stop_reason traffic"
+            "exchange_text fail_fast http1 masking own_answers precheck refusals reply_certainty "
+            "requests row stop_reason traffic"
         ),
     }.items()
     for name in names.split()

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
-from anyio.from_thread import start_blocking_portal
 
 from pipeline.config import Config, load_config
 from pipeline.loader import RowSelection, parse_rows
 from pipeline.model import UsageError
+from pipeline.model.file_names import is_hidden
 from pipeline.run import SAMPLES, Prepared, discard
 from pipeline.runs.stop_if import StopIf, parse_stop_if
-from pipeline.simulator import SimulatorOptions, default_script, serve
 from pipeline.vendors import load_vendors
-from pipeline.watch import is_hidden
 
 DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
@@ -120,6 +118,11 @@ def uninterrupted(prepare: Callable[[], Prepared]) -> Prepared:
 @contextmanager
 def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
     """The configuration with every account at a simulator that runs while the block does."""
+    # only --simulate needs a server and an event loop
+    from anyio.from_thread import start_blocking_portal  # noqa: PLC0415
+
+    from pipeline.simulator import SimulatorOptions, default_script, serve  # noqa: PLC0415
+
     options = SimulatorOptions(
         script=default_script(),
         strict_ids=strict_ids,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from pipeline.pacing.pause import LONGEST_BLIND_S, Pause, remaining_s
 from pipeline.pacing.permit_queue import MAX_SLEEP_S, PermitQueue
 from pipeline.pacing.rate import Rate, in_force
 from pipeline.pacing.spacing import SpacingBucket, spacing
+from pipeline.pacing.unrecorded import AgeCount, Unrecorded
 from pipeline.pacing.windows import log_of
 
 HAND_OVER_S = 1.0
@@ -27,10 +28,14 @@ quota."""
 ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
 """Verdicts of a vendor that did not throttle the request."""
 
+MAX_BLOCK = 256
+"""Most requests that are allowed at once, and replies that are learned from together."""
+
 GRAIN_S = 0.001
 """Seconds that a callback waits at least: permits that come meanwhile are used together. No reply
 frees a permit sooner."""
 
+MIN_WAIT_S = 1e-4
 _LONG_WAIT_S = 0.1  # a reply or a lifted pause may end a longer wait
 
 
@@ -112,9 +117,13 @@ class RateLimiter:
         self._changed = anyio.Event()
         self.is_open = True
         self._count = 0
-        self._unrecorded: dict[int, float] = {}  # number -> when it counts from
-        self._under_way: set[int] = set()
-        self._since_record = self._being_recorded = 0  # requests
+        self._room = 0  # requests that pause, windows and record allow without another look
+        self._in_flight: dict[int, float] = {}  # number -> when it got its permit
+        self._replies: list[tuple[float, float]] = []  # left and came, not looked at yet
+        self._can_reply_free = False
+        self._unrecorded = Unrecorded()
+        self._recorded_in_flight: set[int] = set()
+        self._on_record = self._being_recorded = 0  # of `_count`
         self._most_unrecorded: float = math.inf
         self._closed_s = -math.inf
         day_started_s = terms.day_started_s
@@ -139,6 +148,7 @@ class RateLimiter:
             self._caps.pop(who, None)
         else:
             self._caps[who] = per_s
+        self._room = 0
         if self._spacing is not None:  # who waits for a slot of the old rate starts again
             self._spacing.cancel()
         self._queue.look_again()
@@ -153,10 +163,9 @@ class RateLimiter:
         None also if others wait, unless it is the turn of the callback that calls.
         """
         queue = self._queue
-        if not (queue.is_empty or queue.has_turn) or self._wait_s() > 0:
+        if not (queue.is_empty or queue.has_turn) or (self._room <= 0 and not self._find_room()):
             return None
-        bucket = self._current_bucket()
-        if bucket is not None and not bucket.try_acquire():
+        if self._bucket is not None and not self._bucket.try_acquire():
             return None
         queue.has_turn = False
         return self._count_sent()
@@ -189,7 +198,7 @@ class RateLimiter:
         if per_s != self._limited_per_s:
             was_limited = self._bucket is not None
             self._limited_per_s = per_s
-            self._bucket = None
+            self._room, self._bucket = 0, None
             if per_s < math.inf:
                 is_learned = per_s < self.terms.even_per_s
                 self._bucket = SpacingBucket(*spacing(per_s, is_learned=is_learned))
@@ -233,32 +242,47 @@ class RateLimiter:
         return wait_s
 
     def _wait_s(self) -> float:
-        """Seconds until pause, windows and record allow a request; 0 or less if they do now."""
-        off_record = self._since_record + self._being_recorded
-        if not self.is_open or off_record >= self._most_unrecorded:
+        """Seconds until pause, windows and record allow a request; 0 if they do now."""
+        self._can_reply_free = False
+        if self._room > 0 or self._find_room():
+            return 0.0
+        if not self.is_open or self._off_record_room <= 0:
             return math.inf
-        now_s = self._clock()
-        free_at_s = self._pause.until_s
-        for log in self._logs:
-            free_at_s = max(free_at_s, log.free_at_s(now_s))
-        return free_at_s - now_s
+        now_s, in_flight = self._clock(), self._in_flight.values()
+        free_s = [log.free_at_s(now_s, in_flight) for log in self._logs]
+        wait_s = max(self._pause.until_s, *free_s, now_s + MIN_WAIT_S) - now_s
+        self._can_reply_free = wait_s >= _LONG_WAIT_S
+        return wait_s
+
+    @property
+    def _off_record_room(self) -> float:
+        return self._on_record + self._most_unrecorded - self._count
+
+    def _find_room(self) -> bool:
+        """Compute `_room`, for some requests at once; False if there is none.
+
+        It holds for any time: until then replies can only add to it, but for late ones.
+        """
+        self._room, now_s = 0, self._clock()
+        if not self.is_open or now_s < self._pause.until_s:
+            return False
+        self._learn_from_replies()
+        bucket, in_flight = self._current_bucket(), self._in_flight.values()
+        room = min(MAX_BLOCK, self._off_record_room)
+        if bucket is not None:  # the rate may have changed when they were sent
+            room = min(room, bucket.max_rate)
+        self._room = int(min([room, *(log.room(now_s, in_flight) for log in self._logs)]))
+        return self._room > 0
 
     def _count_sent(self) -> int:
         now_s = self._clock()
         if self._rate is not None:
             self._rate.on_sent(now_s)
-        counts_from_s = now_s + MAX_WAY_S
-        number = self._add_to_logs(counts_from_s, now_s)
-        self._unrecorded[number] = counts_from_s
-        self._under_way.add(number)
-        self._since_record += 1
-        return number
-
-    def _add_to_logs(self, counts_from_s: float, left_s: float) -> int:
-        for log in self._logs:
-            log.on_sent(counts_from_s, left_s)
+        number = self._count
+        self._in_flight[number] = now_s
         self._count += 1
-        return self._count - 1
+        self._room -= 1
+        return number
 
     def on_reply(self, number: int, left_s: float, reply: object) -> None:
         """The request of a permit ended. MUST be called once per permit.
@@ -267,15 +291,36 @@ class RateLimiter:
         reply   a Reply or a NoReply; anything else if no reply was awaited
         """
         now_s = self._clock()
-        counts_from_s = self._counts_from_s(left_s, now_s, reply)
-        for log in self._logs:
-            log.on_reply(number, counts_from_s)
-        self._under_way.discard(number)
-        if number in self._unrecorded:
-            self._unrecorded[number] = counts_from_s
-        self._change(GRAIN_S)
+        if now_s > self._in_flight.pop(number) + MAX_WAY_S:
+            self._room = 0  # it counted no more, and does now
+        if number in self._recorded_in_flight:
+            self._recorded_in_flight.discard(number)
+            self._learn_from_replies()
+            self._log(left_s, self._counts_from_s(left_s, now_s, reply))
+        elif isinstance(reply, Reply):
+            self._replies.append((left_s, now_s))
+            if len(self._replies) >= MAX_BLOCK:
+                self._learn_from_replies()
+        else:
+            counts_from_s = self._counts_from_s(left_s, now_s, reply)
+            self._log(left_s, counts_from_s)
+            self._unrecorded.add(counts_from_s)
+        if self._can_reply_free:
+            self._change(GRAIN_S)
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
+
+    def _learn_from_replies(self) -> None:
+        """Count the requests that got replies from when they count, in the order of the replies."""
+        replies, self._replies = self._replies, []
+        for left_s, came_s in replies:
+            counts_from_s = self._margin.on_reply(left_s, came_s)
+            self._log(left_s, counts_from_s)
+            self._unrecorded.add(counts_from_s)
+
+    def _log(self, left_s: float, counts_from_s: float, count: int = 1) -> None:
+        for log in self._logs:
+            log.add(left_s, counts_from_s, count)
 
     def _counts_from_s(self, left_s: float, now_s: float, reply: object) -> float:
         if isinstance(reply, Reply):
@@ -295,6 +340,7 @@ class RateLimiter:
         per_s = self._stated.per_s(stated, now_s)
         if per_s is not None:
             self._rate.set_limit(per_s, now_s)
+            self._room = 0
 
     def on_answer(self, answer: Answer, left_s: float, words: str = "", run: str = "") -> None:
         """Learn from the answer to a request sent at `left_s`: throttling, the pause it asks for.
@@ -303,7 +349,8 @@ class RateLimiter:
         run    name of the run that sent the request
         """
         if answer.verdict is Verdict.THROTTLED:
-            now_s = self._clock()
+            now_s, self._room = self._clock(), 0
+            self._learn_from_replies()
             self._margin.on_throttled(now_s)
             self._start_pause(answer.retry_after_s, left_s, words, run)
             if self._rate is not None:
@@ -321,6 +368,7 @@ class RateLimiter:
         now_s, before_s = self._clock(), self._pause.until_s
         self._pause.on_refusal(seconds, left_s, now_s)
         if self._pause.until_s > before_s:
+            self._room = 0
             at_s = self._utc()
             asked = AskedPause(at_s + self._pause.left_s(now_s), at_s, run, words)
             self._asked, self._is_noted = asked, False
@@ -378,6 +426,7 @@ class RateLimiter:
         elif left_s > self.pause_left_s():
             now_s = self._clock()
             self._pause.on_refusal(left_s, now_s, now_s)
+            self._room = 0
             self._asked, self._is_noted = asked, True
 
     # Sharing with other processes, which know only recorded send times...
@@ -385,33 +434,30 @@ class RateLimiter:
     def close(self) -> None:
         """Give no permit until it is opened again."""
         if self.is_open:
-            self.is_open = False
+            self.is_open, self._room = False, 0
             self._closed_s = self._clock()
 
     def open(
         self,
-        ages_s: Sequence[float] = (),
+        ages: Iterable[AgeCount] = (),
         pause: AskedPause | None = None,
         unrecorded: int = 0,
         most_unrecorded: float = math.inf,
     ) -> None:
         """Give permits.
 
-        ages_s           seconds since requests of other processes count, oldest first
+        ages             requests of other processes
         pause            the vendor's pause on record; None if there is none
         unrecorded       requests that a killed process may have sent unrecorded: they count
                          from now, and their quota returns one window later
         most_unrecorded  requests that may be sent before `recorded` is called
         """
-        now_s = self._clock()
-        for age_s in ages_s:
-            number = self._add_to_logs(now_s - age_s, now_s - max(0.0, age_s))
-            for log in self._logs:
-                log.on_reply(number, now_s - age_s)
-        for _ in range(unrecorded):
-            self._unrecorded[self._add_to_logs(now_s, now_s)] = now_s
-            for log in self._logs:
-                log.on_reply(self._count - 1, now_s)
+        now_s, self._room = self._clock(), 0
+        for age_s, count in ages:
+            self._log(now_s - max(0.0, age_s), now_s - age_s, count)
+        if unrecorded:
+            self._log(now_s, now_s, unrecorded)
+            self._unrecorded.add(now_s, unrecorded)
         self._adopt_pause(pause)
         self._most_unrecorded = most_unrecorded
         self.is_open = True
@@ -421,7 +467,7 @@ class RateLimiter:
     @property
     def under_way(self) -> int:
         """Requests in flight: when they count from is not known yet."""
-        return len(self._under_way)
+        return len(self._in_flight)
 
     @property
     def is_settled(self) -> bool:
@@ -429,24 +475,23 @@ class RateLimiter:
 
         Nothing is in flight, or HAND_OVER_S have passed since it was closed.
         """
-        return not self._under_way or self._clock() >= self._closed_s + HAND_OVER_S
+        return not self._in_flight or self._clock() >= self._closed_s + HAND_OVER_S
 
-    def take_ages_s(self, *, is_all: bool = False) -> list[float]:
-        """Seconds since requests count that no earlier call returned, oldest first.
+    def take_unrecorded(self, *, is_all: bool = False) -> list[AgeCount]:
+        """Requests that no earlier call returned, oldest first.
 
         The caller puts them on record and then calls `recorded`. Requests in flight are left for a
         later call; with `is_all` they count from the latest future time at which they may arrive.
         """
-        now_s = self._clock()
-        kept = frozenset() if is_all else self._under_way
-        taken = {n: from_s for n, from_s in self._unrecorded.items() if n not in kept}
-        for number in taken:
-            del self._unrecorded[number]
-        self._being_recorded += self._since_record
-        self._since_record = 0
-        return sorted((now_s - from_s for from_s in taken.values()), reverse=True)
+        self._learn_from_replies()
+        if is_all:
+            for number in self._in_flight.keys() - self._recorded_in_flight:
+                self._unrecorded.add(self._in_flight[number] + MAX_WAY_S)
+            self._recorded_in_flight.update(self._in_flight)
+        self._being_recorded = self._count
+        return self._unrecorded.take(self._clock())
 
     def recorded(self) -> None:
-        """All that `take_ages_s` returned is on record for the next process."""
-        self._being_recorded = 0
+        """All that `take_unrecorded` returned is on record for the next process."""
+        self._on_record = self._being_recorded
         self._change()

@@ -18,7 +18,7 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,7 @@ from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.spacing import spacing
+from pipeline.pacing.unrecorded import AgeCount, joined
 from pipeline.store import Departures, Lock, Runs
 
 REMEMBER_EVERY_S = 1.0
@@ -42,9 +43,6 @@ UNRECORDED_S = 2.0 * REMEMBER_EVERY_S
 FIRST_WITHIN_S = 1.0
 """Seconds for which a former holder leaves the lease to the first in line, which may be stopped."""
 
-MAX_UNRECORDED = 5_000
-"""Most requests that may be unrecorded, whatever the quota."""
-
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_NAMESPACE = Path("/proc/self/ns/time")  # a container may count from another moment
 
@@ -52,13 +50,12 @@ _TIME_NAMESPACE = Path("/proc/self/ns/time")  # a container may count from anoth
 class Handover(NamedTuple):
     """What a limiter needs to know when it opens.
 
-    ages_s      seconds since requests of other processes count, oldest first; negative if they may
-                still arrive
+    ages        requests of other processes, oldest first
     pause       the vendor's pause on record; None if there is none
     unrecorded  requests that a killed process may have sent unrecorded
     """
 
-    ages_s: list[float]
+    ages: list[AgeCount]
     pause: AskedPause | None
     unrecorded: int
 
@@ -84,14 +81,13 @@ class QuotaLease:
     ) -> None:
         name = hashlib.sha256(group.encode()).hexdigest()[:16]
         self.limiter = limiter
-        most = most_in(UNRECORDED_S, limiter.terms)
-        self.most_unrecorded = min(most, MAX_UNRECORDED) if most else math.inf
+        self.most_unrecorded: float = most_in(UNRECORDED_S, limiter.terms) or math.inf
         self.group = group
         self._lock = Lock(folder / f"quota-{name}")
         self._next = Lock(folder / f"quota-{name}-next")
         self._now = now or this_moment
         self._noted = 0
-        self._kept: list[float] = []  # boot times of requests that are not on record yet
+        self._kept: list[tuple[float, int]] = []  # boot times of requests not on record, and counts
         self._was_held = False
         self._released_s = -math.inf
         self._waits_since_s: float | None = None
@@ -125,10 +121,10 @@ class QuotaLease:
         now = self._now()
         entries = runs.departures(self.group, after=self._noted)
         self._noted = max([self._noted, *(entry.number for entry in entries)])
-        ages_s = (max(-MAX_WAY_S, each_s) for entry in entries for each_s in _ages_s(entry, now))
         longest_s = self.limiter.terms.longest_s
+        ages = (each for entry in entries for each in _ages(entry, now) if each.age_s <= longest_s)
         return Handover(
-            ages_s=sorted((each_s for each_s in ages_s if each_s <= longest_s), reverse=True),
+            ages=joined(ages),
             pause=runs.pause_of(self.group),
             unrecorded=self._lost_requests(entries),
         )
@@ -145,22 +141,23 @@ class QuotaLease:
             return not self._next.acquire(wait=False)
         return False
 
-    def record(self, runs: Runs, ages_s: list[float], *, under_way: int = 0) -> None:
-        """Put requests on record, with the seconds since they count, and those of `keep`.
+    def record(self, runs: Runs, ages: Iterable[AgeCount], *, under_way: int = 0) -> None:
+        """Put requests on record, and those of `keep`.
 
         under_way  requests also in flight: from when they count is not known yet
         """
-        self.keep(ages_s)
+        self.keep(ages)
         now = self._now()
-        entry = Departures(now.boot, now.boot_s, now.utc_s, tuple(self._kept), under_way)
+        times, counts = zip(*self._kept, strict=True) if self._kept else ((), ())
+        entry = Departures(now.boot, now.boot_s, now.utc_s, times, counts, under_way)
         number = runs.depart(self.group, entry, longest_s=self.limiter.terms.longest_s)
         self._kept.clear()
         self._noted = max(self._noted, number)
 
-    def keep(self, ages_s: list[float]) -> None:
-        """Keep requests for the next record, with the seconds since they count."""
+    def keep(self, ages: Iterable[AgeCount]) -> None:
+        """Keep requests for the next record."""
         now = self._now()
-        self._kept += (now.boot_s - each_s for each_s in ages_s)
+        self._kept += ((now.boot_s - age_s, count) for age_s, count in ages)
 
     def release(self) -> None:
         """Let other processes acquire the lease."""
@@ -170,9 +167,10 @@ class QuotaLease:
         self._lock.release()
 
 
-def _ages_s(entry: Departures, now: Moment) -> list[float]:
+def _ages(entry: Departures, now: Moment) -> Iterator[AgeCount]:
     noted = Moment(entry.boot, entry.noted_s, entry.noted_utc_s)
-    return [age_s(each_s, noted, now) for each_s in entry.times]
+    for at_s, count in zip(entry.times, entry.counts, strict=True):
+        yield AgeCount(max(-MAX_WAY_S, age_s(at_s, noted, now)), count)
 
 
 def this_moment() -> Moment:

@@ -41,10 +41,8 @@ class SpacingBucket(AsyncLimiter):
 
     def try_acquire(self) -> bool:
         """Take a slot if there is one now; False if there is none."""
-        if self._level + 1.0 > self.max_rate:
-            self._leak()
-            if self._level + 1.0 > self.max_rate:
-                return False
+        if not self.has_capacity():
+            return False
         self._level += 1.0
         return True
 

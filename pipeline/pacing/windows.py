@@ -1,42 +1,51 @@
-"""When the windows of a quota permit one more request. Pure: the time is an argument.
+"""How many requests the windows of a quota permit now. Pure: the time is an argument.
 
 The vendor counts arrivals; the pipeline knows send times and replies. `margin.py` gives the time
-from which a request counts: it has arrived by then. A request without a reply counts from a future
-time.
+from which a request counts: it has arrived by then. A request in flight has none yet: it counts
+until MAX_WAY_S after it left, and the window after that.
 
 Times are seconds of any one clock that never goes back.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, insort
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterator
+from heapq import merge
+from itertools import takewhile
 from typing import Protocol
 
 from pipeline.model.quota import UNITS_S, Quota
+from pipeline.pacing.margin import MAX_WAY_S
 
-MIN_SPARE = 100
-"""Requests that are remembered beyond the limit: a reply may show that one counts from earlier."""
+GRAINS = 2_000
+"""Requests are counted per such part of a window, and count from its end on. So the memory is
+bounded whatever the limit, for half of it, 0.025 % of the quota."""
 
 
 class DepartureLog(Protocol):
-    """The requests that count for one quota, numbered from 0 in the order they were sent."""
+    """The requests that count for one quota. Those in flight are kept by the caller."""
 
     @property
     def quota(self) -> Quota:
         """The quota."""
 
-    def free_at_s(self, now_s: float) -> float:
-        """When the next request may be sent; a past time if it may be sent now.
+    def room(self, now_s: float, in_flight: Collection[float]) -> int:
+        """Requests that may be sent from now on without asking again; 0 or less if none.
 
-        A reply before then may bring it forward.
+        in_flight  when each request without a reply left, in order
         """
 
-    def on_sent(self, counts_from_s: float, left_s: float) -> None:
-        """A request is sent at `left_s`; until its reply it counts from `counts_from_s` on."""
+    def free_at_s(self, now_s: float, in_flight: Collection[float]) -> float:
+        """When there is room for a request. A reply before then may bring it forward."""
 
-    def on_reply(self, number: int, counts_from_s: float) -> None:
-        """Request `number` got its reply, or will get none: it counts from `counts_from_s` on."""
+    def add(self, left_s: float, counts_from_s: float, count: int = 1) -> None:
+        """`count` requests that left at `left_s` count from `counts_from_s` on.
+
+        They got their replies, or will get none.
+        """
 
 
 class WindowLog:
@@ -46,53 +55,73 @@ class WindowLog:
     sent last: all others in it count from less than a window before it was sent, and there were at
     most N - 1 of them.
 
+    Room only grows until a request is sent, so it need not be computed for each.
+
     >>> log = WindowLog(Quota(1, 1.0))
-    >>> log.on_sent(20.0, left_s=10.0)
-    >>> log.free_at_s(now_s=10.5)
-    21.0
-    >>> log.on_reply(0, 10.25)
-    >>> log.free_at_s(now_s=10.5)
-    11.25
+    >>> log.room(10.0, []), log.room(10.5, [10.0]), log.free_at_s(10.5, [10.0])
+    (1, 0, 21.0)
+    >>> log.add(10.0, counts_from_s=10.25)
+    >>> log.room(10.5, []), log.free_at_s(10.5, [])
+    (0, 11.25)
     """
 
-    __slots__ = ("_count", "_latest_s", "_passed_s", "_spare", "_under_way", "quota")
+    __slots__ = ("_counts", "_ends", "_first", "_grain_s", "_total", "quota")
 
     def __init__(self, quota: Quota) -> None:
         self.quota = quota
-        self._latest_s = array("d")  # when the latest requests count from, sorted
-        self._passed_s = float("-inf")  # the latest time that was dropped
-        self._under_way: dict[int, float] = {}
-        self._count = 0
-        self._spare = MIN_SPARE + quota.limit // 8
+        self._grain_s = quota.per_s / GRAINS
+        self._ends: list[int] = []  # the ends of grains, in grains, ascending; and their requests
+        self._counts: list[int] = []
+        self._first = 0  # the first of them that is in the window
+        self._total = 0
 
-    def free_at_s(self, now_s: float) -> float:  # noqa: ARG002 - see DepartureLog
-        """One window after the N-th latest request."""
-        latest_s, limit = self._latest_s, self.quota.limit
-        if len(latest_s) < limit:
-            return float("-inf")
-        return latest_s[len(latest_s) - limit] + self.quota.per_s
+    def room(self, now_s: float, in_flight: Collection[float]) -> int:
+        """See DepartureLog."""
+        over_s = now_s - self.quota.per_s
+        self._forget_until(over_s)
+        over = sum(1 for _ in takewhile(lambda left_s: left_s + MAX_WAY_S <= over_s, in_flight))
+        return self.quota.limit - self._total - len(in_flight) + over
 
-    def on_sent(self, counts_from_s: float, left_s: float) -> None:  # noqa: ARG002 - see DepartureLog
-        """One more request counts."""
-        self._under_way[self._count] = counts_from_s
-        self._count += 1
-        self._add(counts_from_s)
-        if len(self._latest_s) > self.quota.limit + 2 * self._spare:
-            dropped = len(self._latest_s) - self.quota.limit - self._spare
-            self._passed_s = self._latest_s[dropped - 1]
-            del self._latest_s[:dropped]
+    def free_at_s(self, now_s: float, in_flight: Collection[float]) -> float:
+        """See DepartureLog."""
+        excess = 1 - self.room(now_s, in_flight)
+        if excess <= 0:
+            return now_s
+        over_s = now_s - self.quota.per_s
+        arrivals = (each for left_s in in_flight if (each := left_s + MAX_WAY_S) > over_s)
+        for counts_from_s, count in merge(self._logged(), ((each_s, 1) for each_s in arrivals)):
+            excess -= count
+            if excess <= 0:
+                return counts_from_s + self.quota.per_s
+        return math.inf
 
-    def on_reply(self, number: int, counts_from_s: float) -> None:
-        """Correct the time of a request, if it is still remembered."""
-        before_s = self._under_way.pop(number)
-        place = bisect_left(self._latest_s, before_s)
-        if self._latest_s[place] == before_s:
-            del self._latest_s[place]
-            self._add(counts_from_s)
+    def add(self, left_s: float, counts_from_s: float, count: int = 1) -> None:  # noqa: ARG002
+        """See DepartureLog."""
+        ends, end = self._ends, math.ceil(counts_from_s / self._grain_s)
+        self._total += count
+        if not ends or end > ends[-1]:
+            ends.append(end)
+            self._counts.append(count)
+            return
+        place = bisect_left(ends, end, self._first)
+        if place < len(ends) and ends[place] == end:
+            self._counts[place] += count
+        else:
+            ends.insert(place, end)
+            self._counts.insert(place, count)
 
-    def _add(self, counts_from_s: float) -> None:
-        # so all times kept are later than all dropped
-        insort(self._latest_s, max(counts_from_s, self._passed_s))
+    def _logged(self) -> Iterator[tuple[float, int]]:
+        for place in range(self._first, len(self._ends)):
+            yield self._ends[place] * self._grain_s, self._counts[place]
+
+    def _forget_until(self, over_s: float) -> None:
+        ends, over = self._ends, math.floor(over_s / self._grain_s)
+        while self._first < len(ends) and ends[self._first] <= over:
+            self._total -= self._counts[self._first]
+            self._first += 1
+        if self._first > GRAINS or self._first == len(ends):
+            del ends[: self._first], self._counts[: self._first]
+            self._first = 0
 
 
 class DayLog:
@@ -103,43 +132,38 @@ class DayLog:
     started_s  when a day began, in seconds of the clock
 
     >>> log = DayLog(Quota(1, 86400.0), started_s=1000.0)
-    >>> log.on_sent(2010.0, left_s=2000.0)
-    >>> log.free_at_s(2001.0)
-    87400.0
+    >>> log.add(2000.0, counts_from_s=2010.0)
+    >>> log.room(2020.0, []), log.free_at_s(2020.0, [])
+    (0, 87400.0)
     """
 
-    __slots__ = ("_count", "_next", "_started_s", "_under_way", "quota")
+    __slots__ = ("_counts", "_started_s", "quota")
 
     def __init__(self, quota: Quota, started_s: float) -> None:
         self.quota = quota
         self._started_s = started_s
-        self._count = 0
-        self._next = 0  # requests that arrived in the next day
-        self._under_way = 0
+        self._counts = Counter[int]()  # per day since then
 
-    def free_at_s(self, now_s: float) -> float:
+    def room(self, now_s: float, in_flight: Collection[float]) -> int:
+        """See DepartureLog."""
+        today = self._day(now_s)
+        for day in [each for each in self._counts if each < today]:
+            del self._counts[day]
+        return self.quota.limit - self._counts[today] - len(in_flight)
+
+    def free_at_s(self, now_s: float, in_flight: Collection[float]) -> float:
         """Now, or the start of the next day if the limit of this one is reached."""
-        self._move_to(now_s)
-        if self._count < self.quota.limit:
+        if self.room(now_s, in_flight) > 0:
             return now_s
-        return self._started_s + self.quota.per_s
+        return self._started_s + (self._day(now_s) + 1) * self.quota.per_s
 
-    def on_sent(self, counts_from_s: float, left_s: float) -> None:
-        """One more request today; one that arrived on an earlier day does not count."""
-        self._move_to(left_s)
-        self._count += counts_from_s >= self._started_s
-        self._under_way += 1
+    def add(self, left_s: float, counts_from_s: float, count: int = 1) -> None:
+        """See DepartureLog."""
+        for day in {self._day(left_s), self._day(counts_from_s)}:
+            self._counts[day] += count
 
-    def on_reply(self, number: int, counts_from_s: float) -> None:  # noqa: ARG002 - see DepartureLog
-        """The request arrived, possibly in the next day."""
-        self._under_way -= 1
-        self._next += counts_from_s >= self._started_s + self.quota.per_s
-
-    def _move_to(self, now_s: float) -> None:
-        days = int((now_s - self._started_s) // self.quota.per_s)
-        if days > 0:
-            self._started_s += days * self.quota.per_s
-            self._count, self._next = self._next + self._under_way, 0
+    def _day(self, at_s: float) -> int:
+        return math.floor((at_s - self._started_s) / self.quota.per_s)
 
 
 def log_of(quota: Quota, *, day_started_s: float | None = None) -> DepartureLog:

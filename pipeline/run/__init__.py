@@ -8,32 +8,12 @@ Not here: how each of them works, several files at once (`cli`, `watch`), and ru
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import anyio
-import anyio.to_thread
-
-from pipeline.config import Config, load_config
-from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
-from pipeline.reporter import ReconciliationError, ReportError, Summary
-from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import recorded_latency_s
 from pipeline.run.binding import SAMPLES
 from pipeline.run.credentials import check_secrets
-from pipeline.run.destination_locks import BusyError, places_held
-from pipeline.run.execute import (
-    Progress,
-    RunEnvironment,
-    Watch,
-    await_window,
-    send_or_refuse,
-    signals_obeyed,
-)
 from pipeline.run.prepare import (
     Prepared,
     discard,
@@ -43,17 +23,15 @@ from pipeline.run.prepare import (
     same_unfinished,
     sent_before,
 )
-from pipeline.run.recorded_state import RecordedState, rows_left
-from pipeline.run.report_facts import report, warnings_about
+from pipeline.run.recorded_state import rows_left
 from pipeline.run.schedule_window import CalledOffError, ScheduleWindow, to_the_minute
-from pipeline.run.session import RunOutcome, Session
-from pipeline.run.stale_rows import settle_stale_rows
-from pipeline.runs.options import RunOptions
-from pipeline.runs.record import open_record
-from pipeline.runs.registry import open_registry
-from pipeline.runs.retention import tidy
-from pipeline.store import Ledger, State
-from pipeline.vendors import load_vendors
+from pipeline.run.warnings import warnings_about
+
+if TYPE_CHECKING:
+    from pipeline.run.destination_locks import BusyError
+    from pipeline.run.execute import Progress, RunEnvironment, Watch, signals_obeyed
+    from pipeline.run.session import Session
+    from pipeline.run.whole_run import carry_out, report_only, run_file, run_file_async
 
 __all__ = [
     "SAMPLES",
@@ -83,174 +61,23 @@ __all__ = [
     "warnings_about",
 ]
 
-_STOPPED = 3  # the exit code
-_KILLED = "its process was killed"
+_SENDING = {
+    "BusyError": "destination_locks",
+    "Progress": "execute",
+    "RunEnvironment": "execute",
+    "Session": "session",
+    "Watch": "execute",
+    "carry_out": "whole_run",
+    "report_only": "whole_run",
+    "run_file": "whole_run",
+    "run_file_async": "whole_run",
+    "signals_obeyed": "execute",
+}
+"""Name -> the file that defines it. A check of a file needs no engine, so these are imported when
+they are first used."""
 
 
-async def run_file_async(
-    path: str | Path,
-    *,
-    config: Config | None = None,
-    options: RunOptions | None = None,
-    confirm: bool = False,
-) -> Summary:
-    """Send the rows of one file, write the report, then remove old runs.
-
-    config   the configuration; None reads it as the command does
-    confirm  must be True if an account is not simulated: it replaces the question of the command
-
-    Raises InputError or ConfigError if nothing was sent, RunAborted if results could not be
-    written.
-    """
-    config = config or load_config(None, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
-    prepared = await anyio.to_thread.run_sync(prepare, Path(path), config, options or RunOptions())
-    if not confirm and not all(account.is_simulated for account in prepared.accounts):
-        raise InputError("nothing was sent: pass confirm=True to send to real accounts")
-    summary = await carry_out(prepared)
-    await anyio.to_thread.run_sync(tidy, config, lambda _words: None)
-    return summary
-
-
-def run_file(
-    path: str | Path,
-    *,
-    config: Config | None = None,
-    options: RunOptions | None = None,
-    confirm: bool = False,
-) -> Summary:
-    """`run_file_async` for code without an event loop."""
-
-    async def main() -> Summary:
-        return await run_file_async(path, config=config, options=options, confirm=confirm)
-
-    return anyio.run(main)
-
-
-async def carry_out(prepared: Prepared, environment: RunEnvironment | None = None) -> Summary:
-    """Send the rows of a prepared run that have no result, unless it is refused; write the report.
-
-    Raises ConfigError, BusyError or CalledOffError if nothing was sent, ReportError if the report
-    could not be written, RunAborted if the run ended early; a report is written then as well.
-    """
-    environment = environment or RunEnvironment()
-    outcome = RunOutcome()
-    with _opened(prepared) as ledger:
-        before = RecordedState.of(ledger)
-        try:
-            with environment.shared.interruptible(outcome):
-                before = await _sent(prepared, environment, ledger, outcome, before)
-        except (BusyError, CalledOffError, ConfigError):
-            discard(prepared)
-            raise
-        _record_late(ledger, outcome)
-        try:
-            summary = await _reported(prepared, outcome, ledger, before)
-        except ReportError as error:
-            _note_unreported(prepared, ledger)
-            if isinstance(error, ReconciliationError):
-                raise
-            raise ReportError(
-                f"{error}. All results are on record. Fix the cause, then `pipeline runs "
-                f"{prepared.run}` makes the report"
-            ) from error
-        _change_state(prepared, _state_after(summary, ledger), ledger, summary)
-    return summary
-
-
-def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
-    """Record how rows ended although there is no report."""
-    counts = ledger.counts()
-    counts[Status.UNKNOWN] = counts.get(Status.UNKNOWN, 0) + sum(1 for _ in ledger.claimed())
-    ended = sum(counts.values()) - counts.get(Status.NOT_ATTEMPTED, 0)
-    counts[Status.NOT_ATTEMPTED] = prepared.bound.rows - ended
-    with open_registry(prepared.config) as runs:
-        runs.change_state(
-            prepared.run, "sending", counts=counts, exit_code=_STOPPED, commits=ledger.commits
-        )
-
-
-async def _sent(
-    prepared: Prepared,
-    environment: RunEnvironment,
-    ledger: Ledger,
-    outcome: RunOutcome,
-    before: RecordedState,
-) -> RecordedState:
-    """Send within the schedule window; the recorded state when sending began."""
-    off = CalledOffError("nothing was sent: the run was interrupted before its start")
-    if not await await_window(prepared, environment, outcome):
-        raise off
-    async with places_held(prepared, wait=environment.may_wait, tell=environment.tell):
-        _change_state(prepared, "sending", ledger)
-        before = await anyio.to_thread.run_sync(
-            settle_stale_rows, prepared, ledger, before, environment.tell
-        )
-        await send_or_refuse(prepared, environment, ledger, before, outcome)
-    if outcome.is_off:
-        raise off
-    return before
-
-
-def _record_late(ledger: Ledger, outcome: RunOutcome) -> None:
-    """Try again to put results on record for which there was no disk space."""
-    if outcome.unrecorded:
-        with suppress(RunAborted):
-            ledger.record((), outcome.unrecorded)
-            outcome.unrecorded = []
-
-
-def report_only(prepared: Prepared) -> Summary:
-    """Write the report of a recorded run without sending anything.
-
-    A row that may have been sent and has no result is `unknown`. Raises as `carry_out` does.
-    """
-    with _opened(prepared) as ledger:
-        summary = report(prepared, RunOutcome(over=_KILLED), ledger, RecordedState.of(ledger))
-        _change_state(prepared, _state_after(summary, ledger), ledger, summary)
-    return summary
-
-
-@contextmanager
-def _opened(prepared: Prepared) -> Iterator[Ledger]:
-    """Open the run's ledger; release the run's lock at the end."""
-    try:
-        with open_record(prepared.folder, prepared.commits) as ledger:
-            yield ledger
-    finally:
-        prepared.lock.release()
-
-
-def _state_after(summary: Summary, ledger: Ledger) -> State:
-    """Unfinished while a row is not sent or in doubt; a refused run is finished."""
-    is_open = bool(summary.statuses[Status.NOT_ATTEMPTED]) or any(True for _ in ledger.claimed())
-    return "sending" if is_open and summary.exit_code != NOTHING_SENT else "reported"
-
-
-def _change_state(
-    prepared: Prepared, state: State, ledger: Ledger, summary: Summary | None = None
-) -> None:
-    with open_registry(prepared.config) as runs:
-        runs.change_state(
-            prepared.run,
-            state,
-            ended=None if summary is None else datetime.now(UTC),
-            counts=None if summary is None else summary.statuses,
-            exit_code=None if summary is None else summary.exit_code,
-            commits=ledger.commits,
-        )
-
-
-async def _reported(
-    prepared: Prepared, outcome: RunOutcome, ledger: Ledger, before: RecordedState
-) -> Summary:
-    write = partial(report, prepared, outcome, ledger, before)
-    if outcome.failure is None:
-        return await anyio.to_thread.run_sync(write)
-    where = "there is no report"
-    with suppress(PipelineError):  # the failure of the run comes first
-        await anyio.to_thread.run_sync(write)
-        where = f"the report is in {prepared.report_folder}"
-    why = outcome.failure if isinstance(outcome.failure, PipelineError) else repr(outcome.failure)
-    raise RunAborted(
-        f"the run ended early: {why}; {where}. `pipeline resume {prepared.run}` continues it"
-    ) from outcome.failure
+def __getattr__(name: str) -> Any:
+    if name not in _SENDING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_SENDING[name]}"), name)

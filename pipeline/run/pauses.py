@@ -8,7 +8,7 @@ from pipeline.config import Config
 from pipeline.model import ConfigError
 from pipeline.model.pause import AskedPause
 from pipeline.pacing.pause import remaining_s
-from pipeline.run.session import group_prefix, quota_group
+from pipeline.run.quota_groups import group_prefix, quota_group
 from pipeline.runs.registry import open_registry
 
 

@@ -16,17 +16,17 @@ from urllib.parse import urlsplit
 
 from pipeline.config import public_settings
 from pipeline.jobs import JobsFile
-from pipeline.model import DamagedError, RowResult, Snapshot, Status
+from pipeline.model import DamagedError, RowResult, Status
 from pipeline.model.leg import Leg
 from pipeline.reporter import AccountFacts, ReportSource, RunFacts, Summary, write_report
 from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import failure_anomaly
 from pipeline.run.legs import legs_of
-from pipeline.run.prepare import CUT_LAST_LINE, Prepared
+from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.session import RunOutcome
-from pipeline.runs.registry import fingerprint, is_alive, is_rehearsal, open_registry
-from pipeline.store import Ledger, Run
+from pipeline.run.warnings import warnings_about
+from pipeline.store import Ledger
 from pipeline.store.checksums import check_whole
 from pipeline.ui.html.write import HtmlPages
 
@@ -149,66 +149,6 @@ def _account_facts(
             retries=sum(leg.retries for leg in parts),
             sending_s=round(sum(leg.sending_s for leg in parts), 3),
         )
-
-
-def warnings_about(prepared: Prepared) -> Iterator[str]:
-    """Warnings about a run, which do not stop it."""
-    if prepared.is_resumed:
-        yield f"resumes run {prepared.run}: rows with a recorded result are not sent again"
-    if prepared.repeats:
-        yield f"the same content was sent before: {prepared.repeats}"
-    yield from _unfinished_others(prepared)
-    yield from _about_file(prepared.snapshot)
-    if prepared.bound.repeated:
-        yield (
-            f"{prepared.bound.repeated} rows share their entity with another row: "
-            "they are sent one after the other, in row order"
-        )
-    for operation, rows in prepared.bound.irreversible.items():
-        yield f"{rows} rows of {operation} cannot be undone"
-    for warning in prepared.bound.warnings:
-        places = list(map(str, warning.examples))
-        if warning.rows > len(places):
-            places.append("...")
-        yield f"{warning.text} ({warning.rows} rows: {', '.join(places)})"
-    for account in prepared.accounts:
-        for doubt in account.vendor.doubts(account.settings):
-            yield f"account {account.name}: {doubt.what}. {doubt.advice}"
-        if account.link.tls == "legacy":
-            yield f'account {account.name} uses tls = "legacy": old, weak encryption is allowed'
-
-
-_SHOWN = 5
-
-
-def _about_file(snapshot: Snapshot) -> Iterator[str]:
-    if snapshot.lacks_last_end:
-        yield CUT_LAST_LINE
-    if snapshot.zoneless:
-        yield (
-            f"timestamps of 96 bits ({', '.join(snapshot.zoneless[:_SHOWN])}) do not say their "
-            "zone and are read in `timezone`, but Spark and Hive write them in UTC"
-        )
-    if not snapshot.rows:
-        yield "the file has no rows"
-
-
-def _unfinished_others(prepared: Prepared) -> Iterator[str]:
-    """Unfinished runs to the same accounts that no process works on."""
-    config = prepared.config
-    with open_registry(config) as runs:
-        found = runs.unfinished(map(fingerprint, prepared.accounts))
-    for run in found:
-        if run.name == prepared.run or is_alive(config, run) or is_rehearsal(config, run.name):
-            continue
-        yield f"run {run.name} is not finished ({_how_far(run)}): `pipeline resume {run.name}`"
-
-
-def _how_far(run: Run) -> str:
-    rows = run.counts.get(Status.NOT_ATTEMPTED)
-    if rows is None:
-        return "it was killed"
-    return f"{rows} rows were not sent" if rows else "rows are in doubt"
 
 
 def _cleared(prepared: Prepared) -> dict[str, tuple[str, ...]]:

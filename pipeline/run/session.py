@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -20,10 +19,12 @@ from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
+from pipeline.pacing.unrecorded import AgeCount
 from pipeline.run.destination_locks import lock_folder
+from pipeline.run.quota_groups import quota_group
 from pipeline.runs.registry import open_registry
 from pipeline.store import LedgerError, Runs
-from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
+from pipeline.vendors import Account
 from pipeline.workers.pool import WorkerPool
 
 BEHIND_S = 60.0
@@ -296,22 +297,22 @@ class _LeaseRecord:
     """Requests of one lease on their way to the registry."""
 
     lease: QuotaLease
-    ages_s: list[float]
+    ages: list[AgeCount]
     under_way: int
     is_taken: bool = False
 
     @classmethod
     def of(cls, lease: QuotaLease, *, is_leaving: bool) -> _LeaseRecord:
-        ages_s = lease.limiter.take_ages_s(is_all=is_leaving)
-        return cls(lease, ages_s, 0 if is_leaving else lease.limiter.under_way)
+        ages = lease.limiter.take_unrecorded(is_all=is_leaving)
+        return cls(lease, ages, 0 if is_leaving else lease.limiter.under_way)
 
     def write(self, runs: Runs) -> None:
         self.is_taken = True
-        self.lease.record(runs, self.ages_s, under_way=self.under_way)
+        self.lease.record(runs, self.ages, under_way=self.under_way)
 
     def keep(self) -> None:
         if not self.is_taken:
-            self.lease.keep(self.ages_s)
+            self.lease.keep(self.ages)
 
 
 def _write_records(
@@ -347,25 +348,3 @@ def _limiter_settings(account: Account) -> LimiterSettings:
         day_started_s=starts_s,  # on 1970-01-01; later days begin at the same time
         max_wait_s=account.max_wait_s,
     )
-
-
-def quota_group(account: Account) -> str:
-    """The group of accounts that share a quota: same vendor, origin and credential."""
-    signs: Authentication = account.vendor.authenticate(account.settings)
-    match signs:
-        case Basic():
-            who = signs.user
-        case Bearer():
-            who = signs.token.get_secret_value()
-        case TokenCall():
-            basic = [signs.basic.user] if signs.basic else []
-            who = "|".join([*basic, *(secret.get_secret_value() for secret in signs.secrets)])
-        case None:
-            who = ""
-    digest = hashlib.sha256(who.encode()).hexdigest()[:16]
-    return f"{group_prefix(account)}{digest}"
-
-
-def group_prefix(account: Account) -> str:
-    """The start of an account's quota group, without the credential."""
-    return f"{account.vendor.name}|{account.settings.origin}|"

@@ -20,6 +20,9 @@ from pipeline.runs.run_folder import is_stored
 from pipeline.store import Run
 
 TORN_AFTER = timedelta(days=1)
+TIDY_EVERY = timedelta(hours=1)
+"""With tens of thousands of runs on record, pruning costs a tenth of a short run."""
+
 NAMED = 5
 """Old unfinished runs that a command about something else names."""
 
@@ -88,12 +91,19 @@ def remove(config: Config, name: str, *, is_dry: bool = False) -> RetentionResul
 
 
 def tidy(config: Config, tell: Callable[[str], None]) -> None:
-    """Prune runs older than `keep_days`. Errors are reported and not raised.
+    """Prune runs older than `keep_days`, at most once per TIDY_EVERY or when `keep_days` changed.
+
+    Errors are reported and not raised.
 
     tell  called with text about removed runs, old unfinished runs and errors
     """
+    now, limit = datetime.now(UTC), f"{config.keep_days}\n"
+    tidied = config.ledger_folder / "tidied"
     try:
+        if _was_tidied(tidied, limit, now):
+            return
         pruned = prune(config, older_than=timedelta(days=config.keep_days))
+        tidied.write_text(limit)
     except (PipelineError, OSError) as error:
         tell(f"Old runs could not be removed: {error}")
         return
@@ -102,6 +112,15 @@ def tidy(config: Config, tell: Callable[[str], None]) -> None:
         tell(f"Removed from the record ({limit}; reports stay): {_named(pruned.gone)}")
     if pruned.unfinished:
         tell(f"Not finished, so they stay ({limit}): {_named(pruned.unfinished)}")
+
+
+def _was_tidied(note: Path, limit: str, now: datetime) -> bool:
+    """True if the runs were pruned by the same limit less than TIDY_EVERY ago."""
+    try:
+        age_s = now.timestamp() - note.stat().st_mtime
+        return 0 <= age_s < TIDY_EVERY.total_seconds() and note.read_text() == limit
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
 
 
 def _named(some: Sequence[RemovedRun | Run]) -> str:

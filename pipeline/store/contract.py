@@ -39,8 +39,9 @@ class Ledger(Protocol):
     ) -> None:
         """Record, in one commit, claims of rows to send, results, and exchanges of these results.
 
-        Claiming a claimed row again changes nothing. A result ends the claim. A result is final:
-        another result or claim for its row raises LedgerError, which names the row. Only
+        The claims are one window: a line, however many rows, that is short if they are
+        consecutive. Claiming a claimed row again changes nothing. A result ends the claim. A result
+        is final: another result or claim for its row raises LedgerError, which names the row. Only
         `not_attempted` can be replaced by either. Exchanges beyond MAX_EXCHANGE_CHARS in total are
         left out. If this raises, nothing is recorded.
         """

@@ -1,7 +1,8 @@
 """The ledger of one run in a SQLite file.
 
 A row of `results` has the row's number, its status, the rest of the result as JSON, and a checksum.
-`claims` only holds rows without a result, so it stays small.
+`claim_windows` holds the rows that may have been sent; `claims` held them in earlier versions, and
+has been empty since.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import starmap
+from functools import lru_cache
+from itertools import chain, starmap
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Self
@@ -22,7 +25,9 @@ from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
+from pipeline.store import claim_windows
 from pipeline.store import exchanges as exchanges_table
+from pipeline.store.claim_windows import ClaimWindows
 from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
     OWNER,
@@ -65,20 +70,22 @@ _CHECKSUMS = """
 ALTER TABLE samples ADD COLUMN checksum INTEGER;
 ALTER TABLE legs ADD COLUMN checksum INTEGER;
 """  # null in earlier rows
-_MIGRATIONS = (_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER, _CHECKSUMS)
+_MIGRATIONS = (
+    *(_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER, _CHECKSUMS),
+    claim_windows.TABLE,
+)
 
 _END = """
-INSERT INTO results (row, status, checksum, record) VALUES (?, ?, ?, ?)
+INSERT INTO results (row, status, checksum, record) VALUES {}
 ON CONFLICT (row) DO UPDATE
 SET status = excluded.status, checksum = excluded.checksum, record = excluded.record
 WHERE status = 'not_attempted'
 """
-_CLAIM = """
-INSERT OR IGNORE INTO claims (row, negative)
-SELECT ?1, -(?1 + ?2) WHERE NOT EXISTS (SELECT 1 FROM results WHERE row = ?1)
-"""
-_UNATTEMPT = "DELETE FROM results WHERE row = ? AND status = 'not_attempted'"
-_UNCLAIM = "DELETE FROM claims WHERE row = ?"
+# Few texts, so that each is prepared once; many rows in one step, because every step gives up the
+# interpreter, and a busy event loop is slow to hand it back.
+_ENDS = {
+    size: _END.format(", ".join(["(?, ?, ?, ?)"] * size)) for size in (128, 64, 32, 16, 8, 4, 2, 1)
+}
 _READ = """
 SELECT row, status, checksum, record FROM results WHERE row BETWEEN ? AND ? ORDER BY row LIMIT ?
 """
@@ -120,11 +127,11 @@ class RunLedger(DatabaseRecord):
     ) -> None:
         self._path = path
         self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
+        self._claims = ClaimWindows(self._database)
         try:
             for _ in self._lines(-_LAST_ROW, _LAST_ROW):
                 pass
-            for _ in self.claimed():
-                pass
+            self._claims.load()
         except BaseException:
             self._database.close()
             raise
@@ -156,28 +163,22 @@ class RunLedger(DatabaseRecord):
         """Claims, then results, then exchanges, in one commit."""
         lines = [_line(result, self._database.seed) for result in results]
         with self._database.commit() as connection:
-            if claims:
-                self._claim(connection, claims)
-            if lines:
-                self._end(connection, lines)
+            window = self._claims.claim(connection, claims) if claims else None
+            self._end(connection, lines)
             exchanges_table.keep(connection, exchanges, self._database.seed)
-
-    def _claim(self, connection: Connection, claims: Sequence[int]) -> None:
-        rows = [(row,) for row in claims]
-        connection.executemany(_UNATTEMPT, rows)
-        lines = [(row, self._database.seed) for row in claims]
-        if connection.executemany(_CLAIM, lines).rowcount != len(rows):
-            ended = self.ended(claims)
-            if ended:
-                raise LedgerError(
-                    f"row {min(ended)} has a result in {self._path} and was about to be sent again"
-                )
+            self._claims.prune(connection)
+        self._claims.recorded(window, [line[0] for line in lines])
 
     def _end(self, connection: Connection, lines: Sequence[_Line]) -> None:
-        if connection.executemany(_END, lines).rowcount != len(lines):
+        first = written = 0
+        for size, statement in _ENDS.items():
+            while first + size <= len(lines):
+                values = [*chain.from_iterable(lines[first : first + size])]
+                written += connection.execute(statement, values).rowcount
+                first += size
+        if written != len(lines):
             self._database.roll_back()  # else the new results would hide the existing one
             raise LedgerError(f"row {self._second(lines)} has a result already in {self._path}")
-        connection.executemany(_UNCLAIM, [line[:1] for line in lines])
 
     def _second(self, lines: Sequence[_Line]) -> int:
         """The first row of `lines` that already had a result."""
@@ -190,9 +191,10 @@ class RunLedger(DatabaseRecord):
         raise AssertionError  # pragma: no cover - only called if there is one
 
     def release(self, rows: Sequence[int]) -> None:
-        """Delete the claims."""
+        """Take the rows out of their windows."""
         with self._database.commit() as connection:
-            connection.executemany(_UNCLAIM, [(row,) for row in rows])
+            self._claims.release(connection, rows)
+        self._claims.load()
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """Read in chunks; each row's checksum is checked again."""
@@ -211,15 +213,8 @@ class RunLedger(DatabaseRecord):
             first = lines[-1][0] + 1
 
     def claimed(self) -> Iterator[int]:
-        """Read in chunks."""
-        query = "SELECT row, negative FROM claims WHERE row >= ? ORDER BY row LIMIT ?"
-        first = -_LAST_ROW
-        while rows := self._database.rows(query, (first, _CHUNK_ROWS)):
-            for row, negative in rows:
-                if negative != -(row + self._database.seed):
-                    raise damaged(self._path, f"the claim of row {row} is not what was written")
-                yield row
-            first = rows[-1][0] + 1
+        """Read at once: they are few."""
+        return iter(self._claims.claimed())
 
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """Looked up in one query."""
@@ -338,9 +333,22 @@ _STATUSES = {status.value: status for status in Status}
 
 
 def _line(result: RowResult, seed: int) -> _Line:
-    row, operation, account, status, *rest = result
-    record = _encode((operation, account, *rest)).encode()
-    return row, status.value, _checksum(row, status.value, record, seed), record
+    row, operation, account, _, http_status, code, error, hint, attempts, seconds, *more = result
+    status = str(result.status)
+    if code or error or hint:
+        text = _encode((operation, account, *result[4:]))
+    else:  # the same, made faster: most rows
+        request_id, receipt = more
+        start = _start(operation, account, http_status)
+        text = f"{start}{attempts},{seconds!r},{_quoted(request_id)},{_quoted(receipt)}]"
+    record = text.encode()
+    return row, status, _checksum(row, status, record, seed), record
+
+
+@lru_cache(256)
+def _start(operation: str, account: str, http_status: int | None) -> str:
+    """The record of a plain success up to its attempts, as `_encode` writes it."""
+    return _encode((operation, account, http_status, "", "", ""))[:-1] + ","
 
 
 def _checksum(row: int, status: str, record: bytes, seed: int = 0) -> int:

@@ -98,9 +98,10 @@ CREATE INDEX departures_by_group ON departures (quota_group, number);
 _DEPARTURES_BEAR_CHECKSUMS = (
     "ALTER TABLE departures ADD COLUMN checksum INTEGER;"  # null in earlier rows
 )
+_DEPARTURES_ARE_COUNTED = "ALTER TABLE departures ADD COLUMN counts BLOB;"  # null: one at each time
 _MIGRATIONS = (
     *(_FORMAT_1, _FORMAT_2, _FORMAT_3, _FORMAT_4, _PAUSES_BEAR_CHECKSUMS),
-    *(_FORMAT_6, _DEPARTURES_BEAR_CHECKSUMS),
+    *(_FORMAT_6, _DEPARTURES_BEAR_CHECKSUMS, _DEPARTURES_ARE_COUNTED),
 )
 _NAMES = ", ".join(_COLUMNS)
 _MARKS = ", ".join("?" * len(_COLUMNS))
@@ -159,7 +160,8 @@ class Departures(NamedTuple):
 
     boot       boot whose clock the times refer to; empty: they are UTC seconds since 1970
     noted_s    when it was recorded, by that clock; `noted_utc_s` by the wall clock
-    times      times from which the requests count
+    times      times from which requests count
+    counts     number of requests of each time
     under_way  number of further requests without a known time
     number     position in the record, ascending from 1; 0 before it is recorded
     """
@@ -168,6 +170,7 @@ class Departures(NamedTuple):
     noted_s: float
     noted_utc_s: float
     times: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
     under_way: int = 0
     number: int = 0
 
@@ -353,15 +356,16 @@ class Runs(DatabaseRecord):
         """
         if not entry.times and not entry.under_way:
             return 0
-        boot, noted_s, noted_utc_s, times, under_way, _number = entry
+        boot, noted_s, noted_utc_s, times, counts, under_way, _number = entry
         forgotten = group, boot, noted_s - longest_s, boot, noted_utc_s - longest_s
         last_s = max(times, default=noted_s)
-        packed = struct.pack(f"<{len(times)}d", *times)
+        packed = struct.pack(f"<{len(times)}d", *times), struct.pack(f"<{len(times)}I", *counts)
         with self._database.commit() as connection:
             connection.execute(_FORGET_DEPARTURES, forgotten)
-            values = group, boot, noted_s, noted_utc_s, last_s, under_way, packed
+            values = group, boot, noted_s, noted_utc_s, last_s, under_way, *packed
             cursor = connection.execute(
-                "INSERT INTO departures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO departures (quota_group, boot, noted_s, noted_utc_s, last_s, "
+                "under_way, times, counts, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, sum_of(values)),
             )
         return int(cursor.lastrowid or 0)
@@ -372,21 +376,27 @@ class Runs(DatabaseRecord):
         after  number of the last known entry
         """
         query = """
-        SELECT number, checksum, quota_group, boot, noted_s, noted_utc_s, last_s, under_way, times
-        FROM departures WHERE quota_group = ? AND number > ? ORDER BY number
+        SELECT number, checksum, quota_group, boot, noted_s, noted_utc_s, last_s, under_way, times,
+        counts FROM departures WHERE quota_group = ? AND number > ? ORDER BY number
         """
         rows = self._database.rows(query, (group, after))
         return [self._departures(number, checksum, line) for number, checksum, *line in rows]
 
     def _departures(self, number: int, checksum: int | None, line: Sequence[Any]) -> Departures:
-        if checksum is not None and checksum != sum_of(line):
+        *former, packed = line
+        summed = former if packed is None else line  # an earlier version recorded no counts
+        if checksum is not None and checksum != sum_of(summed):
             raise damaged(self._path, "send times are not what was written")
-        _group, boot, noted_s, noted_utc_s, _last_s, under_way, times = line
-        return Departures(boot, noted_s, noted_utc_s, self._times(times), under_way, number)
+        _group, boot, noted_s, noted_utc_s, _last_s, under_way, packed_times = former
+        times = self._unpacked("d", 8, packed_times)
+        counts = (1,) * len(times) if packed is None else self._unpacked("I", 4, packed)
+        if len(counts) != len(times):
+            raise damaged(self._path, "send times are not what was written")
+        return Departures(boot, noted_s, noted_utc_s, times, counts, under_way, number)
 
-    def _times(self, packed: bytes) -> tuple[float, ...]:
+    def _unpacked(self, kind: str, size: int, packed: bytes) -> tuple[Any, ...]:
         try:
-            return struct.unpack(f"<{len(packed) // 8}d", packed)
+            return struct.unpack(f"<{len(packed) // size}{kind}", packed)
         except (struct.error, TypeError) as error:
             raise damaged(self._path, "send times are not what was written") from error
 

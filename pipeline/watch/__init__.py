@@ -22,7 +22,7 @@ from pipeline.watch.intake import FileIntake
 from pipeline.watch.notes import LETTERS, Claim
 from pipeline.watch.prepared import ENDED, ended, finish, is_begun, is_left, prepare_claim
 from pipeline.watch.problems import DropError
-from pipeline.watch.settling import SETTLE_S, Settling, is_hidden
+from pipeline.watch.settling import SETTLE_S, Settling
 from pipeline.watch.watcher import Watcher
 
 __all__ = [
@@ -50,7 +50,6 @@ __all__ = [
     "ended",
     "finish",
     "is_begun",
-    "is_hidden",
     "is_left",
     "parse_expectation",
     "prepare_claim",

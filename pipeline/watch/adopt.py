@@ -13,8 +13,9 @@ import stat
 from contextlib import suppress
 from pathlib import PurePath
 
+from pipeline.model.file_names import is_hidden
 from pipeline.watch.folders import names_in, open_file, opened, stat_of
-from pipeline.watch.settling import MARKER, is_candidate, is_hidden
+from pipeline.watch.settling import MARKER, is_candidate
 
 _NOTE = "claim.json"
 _LEFTOVERS = (_NOTE, f"{_NOTE}.new", "reason.txt", "report")

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipeline.model import RunAborted
+from pipeline.model.file_names import is_hidden
 from pipeline.store import Lock
 from pipeline.store.disk_space import check_room
 from pipeline.watch.adopt import adoptable, noted_by_earlier_version, remove_leftovers
@@ -50,7 +51,7 @@ from pipeline.watch.notes import (
 )
 from pipeline.watch.problems import DropError, dropped, in_words, why_not_taken
 from pipeline.watch.scan import FolderScan
-from pipeline.watch.settling import MARKER, ObservedFile, is_hidden
+from pipeline.watch.settling import MARKER, ObservedFile
 
 PROCESSING, DONE, FAILED = ".processing", ".done", ".failed"
 REPORT, REASON = "report", "reason.txt"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.model.file_names import is_hidden
 from pipeline.watch.folders import MAX_LEVELS, opened, owner_of, stat_of
 from pipeline.watch.notes import FileIdentity
-from pipeline.watch.settling import MARKER, ObservedFile, is_candidate, is_hidden
+from pipeline.watch.settling import MARKER, ObservedFile, is_candidate
 
 
 class FolderScan:

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.model.file_names import is_hidden
+
 SETTLE_S = 2.0
 """Seconds without a change after which a file counts as complete."""
 
@@ -29,15 +31,6 @@ def is_candidate(name: str) -> bool:
     if is_hidden(lower) or lower.startswith("~") or lower.endswith(_TEMPORARY):
         return False
     return lower.endswith(KINDS + REFUSED_KINDS)
-
-
-def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is ignored, such as files written beside data.
-
-    >>> [is_hidden(name) for name in ("_temporary", "_SUCCESS", ".staging", "2026_05")]
-    [True, True, True, False]
-    """
-    return name.startswith((".", "_"))
 
 
 @dataclass(frozen=True, slots=True)

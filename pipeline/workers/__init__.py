@@ -5,14 +5,13 @@
 | How does a row get from the jobs file to a worker? | `row_queue`, `backlog`, `entity_order` |
 | What is known of a row while it is sent? | `batches.Row` |
 | Who sends it, and with which permits? | `account_sender`, `attempts`, `transport`, `tokens` |
-| Is a 503 retried, or does the row end? | `retry_or_end` (delays: `model/retry`) |
-| Was a row in doubt applied? | `verification_read`, `read_outcome` |
-| What is read before a row is sent? | `prechecks`, `precheck`, `preconditions` |
+| Is a 503 retried? How does a row end? | `row` (delays: `model/retry`) |
+| What is read of an entity, and when? | `row`, `reads`; `precheck` decides from the state |
 | Is a 403 about the row or the account? | `refusals`, `undecided` |
 | When does an account stop? | `stop_reason`, `fail_fast`, `pauses` |
 | How many requests are in flight? | `concurrency_limiter`, `slots` |
 | When is a refused group split? | `bisection` |
-| How does a result get on record? | `result_writer`, `recorder` |
+| How does a result get on record? | `result_writer`, `recorder`, `writer_thread` |
 
 Not here: when a request may be sent (`pacing`), what a reply means (`vendors`) and how a result is
 made durable (`store`).

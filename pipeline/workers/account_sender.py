@@ -1,7 +1,7 @@
 """Sends one account's rows. Each account has a sender of its own.
 
-`attempts` makes requests and decides what follows from them, `verification_read` resolves doubt,
-`preconditions` and `prechecks` read before a row is sent, `result_writer` ends rows.
+`row` decides what becomes of a row, `attempts` sends updates, `reads` reads entities,
+`result_writer` ends rows.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from pipeline.workers.concurrency_limiter import WORKERS_PER_SLOT, ConcurrencyLi
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, Send, SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pauses import PauseHandler
-from pipeline.workers.prechecks import Prechecks
-from pipeline.workers.preconditions import Preconditions
+from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.result_writer import ResultWriter
+from pipeline.workers.row import Finish, Step
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
-from pipeline.workers.verification_read import VerificationRead
 
 
 class AccountSender:
@@ -93,11 +92,8 @@ class AccountSender:
             result_writer=self._result_writer,
             undecided=self._undecided,
         )
-        self._preconditions = Preconditions(deps)
-        self._verification_read = VerificationRead(deps, self._preconditions)
-        self._attempts = Attempts(deps, self._preconditions, self._verification_read, bisector)
-        policy, rate = environment.prechecks, lambda: account_limiter.per_second
-        self._prechecks = Prechecks(deps, policy, self._verification_read, rate)
+        self._attempts = Attempts(deps, bisector)
+        self._reads = Reads(deps, environment.prechecks, lambda: account_limiter.per_second)
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
         self._is_deciding = False
@@ -275,13 +271,14 @@ class AccountSender:
             return False
         permit = Permit(self._account_limiter, number, self._clock())
         try:
-            return await self._verification_read.can_read_now(row, permit)
+            return await self._reads.can_read_now(row, permit)
         finally:
             permit.on_reply()
 
     async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
         """Claim `batch`, wait for a permit, send it; without a permit the batch is put back."""
-        if self._prechecks.is_due(batch):
+        step = self._reads.next_step(batch)
+        if step is Step.PRECHECK:
             await self._precheck_and_send(batch, tasks)
             return
         permit: Permit | None = None
@@ -294,7 +291,10 @@ class AccountSender:
                     permit = await self._permit(batch)
                     if permit is not None:
                         self._on_outcome(
-                            await self._make_request(batch, permit), batch, permit.left_s, tasks
+                            await self._make_request(batch, step, permit),
+                            batch,
+                            permit.left_s,
+                            tasks,
                         )
         finally:
             self._give_back(batch)
@@ -327,7 +327,7 @@ class AccountSender:
             ):
                 if (permit := await self._permit(batch)) is not None:
                     permits.append(permit)
-                    outcome = await self._prechecks.read(row, permit)
+                    outcome = await self._reads.read(row, Step.PRECHECK, permit)
                     self._on_outcome(outcome, batch, permit.left_s, tasks)
                     is_unsent = row.is_prechecked
                     if is_unsent and await self._claim(batch):
@@ -344,7 +344,7 @@ class AccountSender:
                 permit.on_reply()
 
     async def _send_if_fresh(self, batch: Batch, permit: Permit, tasks: TaskGroup) -> None:
-        if self._prechecks.is_fresh(batch[0]):
+        if self._reads.is_fresh(batch[0]):
             self._on_outcome(await self._attempts.send(batch, permit), batch, permit.left_s, tasks)
         else:
             self._queue.requeue(batch)
@@ -364,13 +364,16 @@ class AccountSender:
             row.is_claimed = is_recorded
         return is_recorded
 
-    async def _make_request(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
-        (row, *others) = batch
-        if not others and self._verification_read.is_due(row):
-            return await self._verification_read.read(row, permit)
-        if not others and self._preconditions.is_due(row):
-            return await self._preconditions.read(row, permit)
-        return await self._attempts.send(batch, permit)
+    async def _make_request(
+        self, batch: Batch, step: Step | Finish, permit: Permit
+    ) -> RequestOutcome | None:
+        if step is Step.UPDATE:
+            return await self._attempts.send(batch, permit)
+        (row,) = batch
+        if isinstance(step, Step):
+            return await self._reads.read(row, step, permit)
+        self._result_writer.end(row, step.answer, step.status)
+        return None
 
     def _on_vendor_down(self) -> None:
         """Send rows that wait for permits back: from now on only probes are sent."""

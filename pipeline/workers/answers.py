@@ -1,4 +1,4 @@
-"""Turns replies into answers without secrets, and builds the engine's own answers. Pure.
+"""Turns replies into answers without secrets, and tells kinds of answers apart. Pure.
 
 This is the only place that interprets replies: the vendor's `decode` and `classify.py` see the
 reply as it came, and secrets that it repeats are masked in the answer.
@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.model import Answer, Effect, NoReply, Reply, UpdateJob, Verdict
 from pipeline.vendors import Operation
-from pipeline.vendors.kit.classify import classify_read
+from pipeline.vendors.kit.classify import NOT_CONFIRMED, classify_read
 from pipeline.vendors.kit.contract import VendorSettings
 
 
@@ -54,8 +54,31 @@ def without_secrets(answer: Answer, hide: Callable[[str], str]) -> Answer:
     )
 
 
-def rejection(code: str, message: str, *, hint: str, receipt: str = "") -> Answer:
-    """Return the answer for a row that we refuse ourselves: certainly nothing was applied."""
-    return Answer(
-        Verdict.REJECTED, Effect.NONE, code=code, message=message, hint=hint, receipt=receipt
-    )
+def is_judged(answer: Answer) -> bool:
+    """True if the vendor applied the request, or refused the rows in it: the vendor works.
+
+    An unconfirmed success counts too: it is the vendor's own answer.
+
+    >>> is_judged(Answer(Verdict.TRANSIENT, Effect.MAYBE, 500))
+    False
+    """
+    return answer.verdict in {Verdict.OK, Verdict.REJECTED} or is_unconfirmed(answer)
+
+
+def is_unconfirmed(answer: Answer) -> bool:
+    """True if the answer is a success, but not the confirmation that the vendor documents.
+
+    >>> is_unconfirmed(Answer(Verdict.TRANSIENT, Effect.MAYBE, 202, NOT_CONFIRMED))
+    True
+    """
+    return answer.code == NOT_CONFIRMED
+
+
+def is_unreached(answer: Answer) -> bool:
+    """True if no connection was made: such an answer says nothing about its rows.
+
+    >>> is_unreached(Answer(Verdict.TRANSIENT, Effect.NONE, 503))
+    False
+    """
+    is_sure = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
+    return is_sure and answer.http_status is None

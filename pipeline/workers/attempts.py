@@ -1,43 +1,42 @@
-"""Sends update requests and acts on the answers: ends rows, or sends them again or apart.
-
-The decision about a row is `retry_or_end.next_action`.
-"""
+"""Sends update requests and does what `row.py` decides after the answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.model import Answer, NoReply, Reply, ReplyStanding, Status, Verdict
-from pipeline.model.retry import ceiling_s
+from pipeline.model import Answer, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import Permit
-from pipeline.workers.answers import update_answers
-from pipeline.workers.batches import Batch, Row, halves
-from pipeline.workers.bisection import Bisector, GroupParts, goes_apart
+from pipeline.workers.answers import is_judged, update_answers
+from pipeline.workers.batches import Batch
+from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.held_replies import HeldReplies
-from pipeline.workers.preconditions import Preconditions
+from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.requests import request_for
-from pipeline.workers.result_writer import INTERRUPTED, UNREADABLE
-from pipeline.workers.retry_or_end import Retry, is_in_doubt, is_judged, next_action
+from pipeline.workers.row import (
+    Facts,
+    Hold,
+    Step,
+    Then,
+    Wait,
+    after_bug,
+    after_update,
+    group_delay_s,
+    on_cut_off,
+    on_lost_turn,
+    on_sent,
+)
 from pipeline.workers.transport import NeverLeftError, unmatched_reply
-from pipeline.workers.verification_read import VerificationRead
 
 
 class Attempts(RequestStep):
     """Sends batches of one account."""
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        preconditions: Preconditions,
-        verification_read: VerificationRead,
-        bisector: Bisector,
-    ) -> None:
+    def __init__(self, deps: Dependencies, bisector: Bisector) -> None:
         super().__init__(deps)
-        self._preconditions = preconditions
-        self._verification_read = verification_read
         self._bisector = bisector
+        self._no_facts = Facts(deps.account.retry)
         self._typical_s: float | None = None
         self.held_replies = HeldReplies(self._clock)
 
@@ -56,18 +55,17 @@ class Attempts(RequestStep):
         except Exception:
             # a bug in our code would occur again: end these rows instead of sending them again
             for row in batch:
-                self._result_writer.end(
-                    row, INTERRUPTED if reply is None else UNREADABLE, Status.UNKNOWN
-                )
+                end = after_bug(row, Step.UPDATE, was_answered=reply is not None)
+                self._perform(row, Step.UPDATE, end)
             raise
         except BaseException as error:
             for row in batch:
-                row.in_doubt |= not isinstance(error, NeverLeftError)
+                on_cut_off(row, may_have_left=not isinstance(error, NeverLeftError))
                 self._result_writer.on_stop(row, INTERRUPTED.message)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
-                row.attempts -= 1
+                on_lost_turn(row)
             self._queue.requeue(batch)
             return None
         return self._on_reply(batch, permit, reply, answers)
@@ -77,10 +75,7 @@ class Attempts(RequestStep):
         if batch[0].attempts:
             self._deps.traffic.retries += 1
         for row in batch:
-            if not row.attempts:
-                row.first_sent_s = now_s
-            row.attempts += 1
-            row.last_sent_s = now_s
+            on_sent(row, Step.UPDATE, now_s)
 
     def _on_reply(
         self, batch: Batch, permit: Permit, reply: Reply | NoReply, answers: Sequence[Answer]
@@ -131,82 +126,39 @@ class Attempts(RequestStep):
     def _decide(self, batch: Batch, answers: Sequence[Answer], sent_s: float) -> None:
         """End each row, or send it again: with its batch, apart from it, or after a read."""
         jitter = self._jitter()  # one for all: rows of a batch stay together
-        refused: Batch = []
-        fatal: Batch = []
+        apart: Batch = []
+        held: Batch = []
         again: Batch = []
         delay_s = 0.0
         for row, answer in zip(batch, answers, strict=True):
-            row.answer = answer
-            row.in_doubt = is_in_doubt(answer, was_in_doubt=row.in_doubt)
-            if self._is_sent_apart(row, answer, len(batch)):
-                refused.append(row)
-            elif answer.verdict is Verdict.FATAL and len(batch) > 1:
-                fatal.append(row)
-            elif isinstance(action := self._next_action(row, answer, jitter), Retry):
+            is_plain = answer.verdict is Verdict.OK
+            facts = self._no_facts if is_plain else self._facts(row, answer, jitter)
+            action = after_update(row, answer, facts, size=len(batch))
+            if action is Then.APART:
+                apart.append(row)
+            elif isinstance(action, Hold) and len(batch) > 1:
+                held.append(row)
+            elif isinstance(action, Wait) and not action.is_alone:
                 again.append(row)
                 delay_s = max(delay_s, action.delay_s)
             else:
-                self._end_or_read(row, answer, action)
+                self._perform(row, Step.UPDATE, action)
         if again:
             self._queue.retry(again, delay_s)
-        if fatal and fatal[0].answer is not None:
-            self._deps.undecided.hold(fatal, fatal[0].answer, self._split, is_group=True)
-        if refused:
-            parts = self._bisector.on_refused(refused, sent_s)
+        if held and held[0].answer is not None:
+            self._deps.undecided.hold(held, Step.UPDATE, held[0].answer, is_group=True)
+        if apart:
+            parts = self._bisector.on_refused(apart, sent_s)
         else:
             parts = self._bisector.on_answer(batch, sent_s, is_judged=is_judged(answers[0]))
         self._send_parts(parts)
-
-    def _is_sent_apart(self, row: Row, answer: Answer, size: int) -> bool:
-        """True if `row` is sent apart from its batch: one of the rows may be at fault."""
-        most = self._account.retry.max_attempts
-        counted = self._deps.concurrency.counted_attempts(row, answer, most)
-        return goes_apart(answer, size, max(row.counted_attempts + 1, counted), most)
-
-    def _next_action(self, row: Row, answer: Answer, jitter: float) -> Retry | Status:
-        """Count the attempt if it says something about the row, and decide."""
-        concurrency, most = self._deps.concurrency, self._account.retry.max_attempts
-        is_counted = concurrency.is_counted(row, answer)
-        row.counted_attempts = concurrency.counted_attempts(row, answer, most)
-        return next_action(
-            self._account.retry,
-            answer,
-            attempt=row.throttles.attempt(row.counted_attempts, is_counted=is_counted),
-            is_counted=is_counted,
-            in_doubt=row.in_doubt,
-            is_repeatable=row.is_repeatable,
-            can_be_read=self._verification_read.can_read(row),
-            jitter=jitter,
-        )
-
-    def _end_or_read(self, row: Row, answer: Answer, status: Status) -> None:
-        """End `row` with `status`, unless a read or other answers may change that."""
-        if status is Status.REJECTED and self._preconditions.may_be_stale(row, answer):
-            self._preconditions.read_again(row)
-        elif status is Status.UNKNOWN and self._verification_read.can_read(row):
-            self._verification_read.schedule_read(row)
-        elif answer.verdict is Verdict.FATAL:
-            self._deps.undecided.hold([row], answer, self._reject)
-        elif status is Status.FAILED and answer.http_status is None:
-            self._deps.undecided.hold_unreached(row)
-        else:
-            self._result_writer.end(row, answer, status)
-
-    def _split(self, rows: Batch, _answer: Answer) -> None:
-        """Split a group that was refused because of some of its rows."""
-        self._queue.send_apart(GroupParts(now=tuple(halves(rows))))
-
-    def _reject(self, rows: Batch, answer: Answer) -> None:
-        """End a row whose refusal is about the row, not the account."""
-        status = Status.UNKNOWN if rows[0].in_doubt else Status.REJECTED
-        self._result_writer.end(rows[0], answer, status)
 
     def _send_parts(self, parts: GroupParts) -> None:
         """Send the parts of refused groups; retry the groups that stay whole."""
         self._queue.send_apart(parts)
         for group in parts.later:
-            ceiling = ceiling_s(self._account.retry, max(1, group[0].counted_attempts))
-            self._queue.retry(group, ceiling * self._jitter())
+            delay_s = group_delay_s(group[0], self._account.retry, self._jitter())
+            self._queue.retry(group, delay_s)
 
 
 _HELD_VERDICTS = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})

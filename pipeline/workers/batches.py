@@ -16,7 +16,7 @@ class Row:
     """The mutable state of one row, from the moment it leaves the backlog until it ends.
 
     A row is queued, claimed on record, prechecked if that is due, then sent, until an answer or a
-    verification read ends it. `retry_or_end.next_action` decides after each answer.
+    verification read ends it. `row.py` decides after each answer.
 
     job              what is sent, as bound from the input
     covered          older rows of the entity that are not sent if this one succeeds, in row order
@@ -41,7 +41,6 @@ class Row:
                      empty
 
     is_prechecked    its entity was read, and it may be sent once
-    prechecks        how often its entity was read before an attempt
     failed_prechecks  consecutive counted prechecks that showed no state
     prechecked_s     when the last precheck was sent
     merged_text      the job merged into the state that was read, as JSON; empty if sent as it is
@@ -52,7 +51,7 @@ class Row:
         *("job", "covered", "is_claimed"),
         *("attempts", "counted_attempts", "answer", "first_sent_s", "last_sent_s", "failed_s"),
         *("throttles", "in_doubt", "needs_read", "reads", "guarded_text", "refused_text"),
-        *("is_prechecked", "prechecks", "failed_prechecks", "prechecked_s", "merged_text"),
+        *("is_prechecked", "failed_prechecks", "prechecked_s", "merged_text"),
         "previous_state",
     )
 
@@ -73,7 +72,6 @@ class Row:
         self.guarded_text = ""
         self.refused_text = ""
         self.is_prechecked = False
-        self.prechecks = 0
         self.failed_prechecks = 0
         self.prechecked_s = 0.0
         self.merged_text = ""

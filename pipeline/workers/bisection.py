@@ -1,4 +1,4 @@
-"""Decides which refused groups are split in halves, and when. Pure.
+"""Decides which refused groups are split in halves, and when; `row.py` which are refused. Pure.
 
 A refused group may hold one wrong row, or the vendor may be failing: some vendors answer 500 to
 both. So a group is split only on evidence that the vendor works: an answer that judged a request
@@ -12,30 +12,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.model import Answer, Effect, Verdict
-from pipeline.model.retry import RETRYABLE
 from pipeline.workers.batches import Batch, Row, halves
-from pipeline.workers.retry_or_end import is_unconfirmed
 
 PROBES = 3
-
-
-def goes_apart(answer: Answer, size: int, counted_attempts: int, most: int) -> bool:
-    """True if a request for `size` rows is not sent again as it was.
-
-    counted_attempts  attempts of its rows, this one included
-    most              attempts that a row may use
-
-    >>> silence = Answer(Verdict.TRANSIENT, Effect.MAYBE)
-    >>> [goes_apart(silence, 20, counted_attempts, most=5) for counted_attempts in (1, 2, 5)]
-    [False, True, True]
-    """
-    if size == 1 or answer.verdict is Verdict.SPLIT:
-        return size > 1
-    never_left = answer.verdict is Verdict.TRANSIENT and answer.effect is Effect.NONE
-    if never_left or is_unconfirmed(answer):
-        return False
-    return answer.verdict in RETRYABLE and counted_attempts >= min(2, most)
 
 
 class GroupParts(NamedTuple):

@@ -14,8 +14,8 @@ from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.pacing.circuit_breaker import CircuitBreaker
 from pipeline.pacing.concurrency import Concurrency
 from pipeline.pacing.throttle import Throttle
+from pipeline.workers.answers import is_judged, is_unreached
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.retry_or_end import is_judged, is_unreached
 from pipeline.workers.slots import Slots
 
 WORKERS_PER_SLOT = 2
@@ -226,16 +226,10 @@ class ConcurrencyLimiter:
             self._breaker.close()
             self._is_last_call = True
 
-    def counted_attempts(self, row: Row, answer: Answer, most: int) -> int:
-        """Return `row.counted_attempts` after the answer that just arrived.
-
-        most  the limit; it is used up at once if only rows that fail are left
-        """
-        if not self.is_counted(row, answer):
-            return row.counted_attempts
-        if answer.verdict is Verdict.THROTTLED and self._is_last_refusal:
-            return most
-        return most if self._is_last_call and row.attempts > 1 else row.counted_attempts + 1
+    def is_last_call(self, row: Row, answer: Answer) -> bool:
+        """True if the answer that just arrived is `row`'s last: only rows that fail are left."""
+        is_refusal = answer.verdict is Verdict.THROTTLED and self._is_last_refusal
+        return is_refusal or (self._is_last_call and row.attempts > 1)
 
     def take_throttled(self) -> int:
         """Return the number of 429 answers since the last call."""

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from yarl import URL
 
 from pipeline.model import Answer, NoReply, Reply, Request, Status
-from pipeline.model.retry import next_delay_s
 from pipeline.model.wire import UNSURE_WHOSE
 from pipeline.pacing.account_limiter import Permit
 from pipeline.vendors import Account
@@ -18,6 +17,7 @@ from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.precheck import NO_PRECHECKS, PrecheckPolicy
 from pipeline.workers.result_writer import ResultWriter
+from pipeline.workers.row import Action, Facts, Finish, Hold, Step, Then, Wait
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.transport import host_port
@@ -100,16 +100,32 @@ class RequestStep:
             permit.on_reply(reply)
         return reply
 
-    def _read_delay_s(self, row: Row, answer: Answer, reads: int) -> float | None:
-        """Return the seconds until `row` is read again; None if `answer` was the last read's.
-
-        reads  reads of the row that count toward `max_attempts`, this one included
-        """
-        is_counted = self._deps.concurrency.is_counted(row, answer)
-        attempt = row.throttles.attempt(reads, is_counted=is_counted)
-        return next_delay_s(
-            self._account.retry, answer, attempt, self._jitter(), is_counted=is_counted
+    def _facts(self, row: Row, answer: Answer, jitter: float) -> Facts:
+        """Return what the account knows, now that `answer` has arrived for `row`."""
+        operation, settings = self._account.operation(row.job.operation), self._account.settings
+        guard, concurrency = operation.guard, self._deps.concurrency
+        return Facts(
+            self._account.retry,
+            can_be_read=operation.reading is not None,
+            jitter=jitter,
+            is_counted=concurrency.is_counted(row, answer),
+            is_last_call=concurrency.is_last_call(row, answer),
+            has_reply=self._deps.traffic.has_reply,
+            refuses_guard=lambda answer: guard is not None and guard.refusal(settings, answer),
         )
+
+    def _perform(self, row: Row, step: Step, action: Action) -> None:
+        """Carry out what follows from the answer to the request `step` for `row` alone."""
+        if isinstance(action, Finish):
+            self._result_writer.end(row, action.answer, action.status)
+        elif isinstance(action, Wait):
+            self._queue.retry([row], action.delay_s)
+        elif isinstance(action, Hold):
+            self._deps.undecided.hold([row], step, action.answer)
+        elif action is Then.AWAIT_CONNECTION:
+            self._deps.undecided.hold_unreached(row)
+        elif step is Step.GUARD_READ:  # a prechecked row is sent where it was prechecked
+            self._queue.send_next([row])
 
 
 class RequestOutcome(NamedTuple):

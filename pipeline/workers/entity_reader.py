@@ -15,10 +15,9 @@ from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
-from pipeline.workers.answers import read_answer
+from pipeline.workers.answers import is_judged, read_answer
 from pipeline.workers.dependencies import Send, SenderEnvironment
 from pipeline.workers.pauses import PauseHandler
-from pipeline.workers.retry_or_end import is_judged
 from pipeline.workers.stop_reason import describe, stop_reason
 
 MAX_REFUSED = 20

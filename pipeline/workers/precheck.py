@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from pipeline.model import Answer, Effect, JobRow, UpdateJob, Verdict
+from pipeline.model import JobRow, UpdateJob
 from pipeline.vendors import Operation
 from pipeline.vendors.kit.contract import Difference, Missing, State, VendorSettings
-from pipeline.workers.answers import rejection
-
-_SHOWN_MOST = 3
-_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,52 +96,3 @@ def decide(
     if skips and not reading.differences(settings, sent, state):
         return PrecheckOutcome(PrecheckAction.APPLIED if in_doubt else PrecheckAction.UNCHANGED)
     return PrecheckOutcome(PrecheckAction.SEND, sent)
-
-
-# The decisions as answers...
-
-HELD = Answer(Verdict.OK, Effect.NONE, message="the vendor holds it already", hint="nothing to do")
-GONE = rejection(
-    "missing",
-    "the vendor has no such entity",
-    hint="check the id, and the account's settings that say where it is",
-)
-MOVING = rejection(
-    "changed_meanwhile",
-    "the entity was changed between each read and update",
-    hint="something else changes this entity: check it at the vendor, then send the row again",
-)
-MIXED = Answer(
-    Verdict.TRANSIENT,
-    Effect.MAYBE,
-    code="mixed",
-    message="it may have been applied, and the entity was changed by something else since",
-    hint="look the entity up at the vendor; send a new row with what is missing",
-)
-
-
-def conflict(differences: tuple[Difference, ...]) -> Answer:
-    """Return the answer for a row whose entity does not hold the expected values.
-
-    The message names the first differences, the receipt has all of them.
-    """
-    shown = [
-        f"{each.field}: expected {_shown(each.wanted)}, found {_shown(each.found)}"
-        for each in differences[:_SHOWN_MOST]
-    ]
-    if len(differences) > _SHOWN_MOST:
-        shown.append(f"and {len(differences) - _SHOWN_MOST} more")
-    fields = [
-        {"field": each.field, "expected": each.wanted, "found": each.found} for each in differences
-    ]
-    return rejection(
-        "changed_since",
-        f"the entity was changed since it was read: {'; '.join(shown)}",
-        hint="check whether the change is still right, then make a new plan",
-        receipt=json.dumps({"conflict": fields}),
-    )
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."

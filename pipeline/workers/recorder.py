@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
-import anyio.to_thread
 
 from pipeline.model import PipelineError, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.workers.slots import WaitList
+from pipeline.workers.writer_thread import WriterThread
 
 COMMIT_EVERY_S = 0.020
 """The longest time a result waits for others to share its commit."""
@@ -27,10 +28,25 @@ Release = Callable[[Sequence[int]], None]
 RecordPrevious = Callable[[Sequence[tuple[int, str]]], None]
 
 
-class Recorder:
-    """Group commits.
+@dataclass(slots=True)
+class _Batch:
+    """What one commit records, and who is called back."""
 
-    Each callable runs in a thread, one call at a time, and MUST return only once its data is
+    claims: list[int] = field(default_factory=list)
+    previous_states: list[tuple[int, str]] = field(default_factory=list)
+    on_claimed: list[Callable[[bool], None]] = field(default_factory=list)
+    results: list[tuple[RowResult, Callable[[], None]]] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.on_claimed or self.results)
+
+
+class Recorder:
+    """Group commits, written by a thread that lives as long as `run`.
+
+    Each callable runs in that thread, one call at a time, and MUST return only once its data is
     durable. After a PipelineError nothing more is recorded: `on_failure` is called with it once,
     and `run` raises it at the end.
 
@@ -46,21 +62,23 @@ class Recorder:
         record_previous: RecordPrevious = lambda _previous_states: None,
     ) -> None:
         self._record = record
-        self._record_previous = record_previous
-        self._previous_states: list[tuple[int, str]] = []
         self._release = release
+        self._record_previous = record_previous
         self.on_failure: Callable[[PipelineError], None] = lambda _error: None
         self.failure: PipelineError | None = None
-        self._claims: list[int] = []
-        self._on_claimed: list[Callable[[bool], None]] = []
+        self._bug: BaseException | None = None
+        self._pending = _Batch()
         self._unsent: list[int] = []
-        self._results: list[tuple[RowResult, Callable[[], None]]] = []
-        self._exchanges: list[Exchange] = []
-        self._news = anyio.Event()
-        self._hurry = anyio.Event()
-        self._room = WaitList()
-        self._is_closed = False
         self._unrecorded: list[RowResult] = []
+        self._room = WaitList()
+        self._thread: WriterThread | None = None  # only while `run` runs
+        self._is_committing = False
+        self._is_urgent = False
+        self._next: asyncio.Handle | None = None  # begins the next commit
+        self._is_closed = False
+        self._is_over = False
+        self._end_of_run = anyio.Event()
+        self._commit_over = anyio.Event()
 
     def claim_then(
         self,
@@ -70,19 +88,22 @@ class Recorder:
     ) -> None:
         """Record that `rows` may be sent from now on, then call `on_recorded` in the event loop.
 
+        After a kill, all rows of a window count as sent unless they have a result. So a window of
+        rows that may not be repeated should hold no more rows than can be in flight.
+
         previous_states  rows and what their entities hold, recorded before the claims
         on_recorded      called once, never before this returns: with True once all of it is
                          durable, with False if the record has failed
         """
-        if self.failure is not None or not (rows or previous_states):
-            loop = asyncio.get_running_loop()
-            loop.call_soon(on_recorded, self.failure is None)
+        if self.failure is not None or self._is_over or not (rows or previous_states):
+            is_recorded = self.failure is None and not self._is_over
+            asyncio.get_running_loop().call_soon(on_recorded, is_recorded)
             return
-        self._claims += rows
-        self._previous_states += previous_states
-        self._on_claimed.append(on_recorded)
-        self._news.set()
-        self._hurry.set()
+        pending = self._pending
+        pending.claims += rows
+        pending.previous_states += previous_states
+        pending.on_claimed.append(on_recorded)
+        self._hurry()
 
     async def claim(
         self, rows: Sequence[int], previous_states: Sequence[tuple[int, str]] = ()
@@ -112,22 +133,23 @@ class Recorder:
         exchange    recorded with it
         is_awaited  True commits at once: a row waits for this result
         """
-        self._results.append((result, on_recorded))
+        self._pending.results.append((result, on_recorded))
         if exchange is not None:
-            self._exchanges.append(exchange)
-        self._news.set()
+            self._pending.exchanges.append(exchange)
         if is_awaited:
-            self._hurry.set()
+            self._hurry()
+        elif self._next is None:
+            self._schedule()
 
     @property
     def unrecorded(self) -> list[RowResult]:
         """Results that could not be recorded, and all results after them."""
-        return [*self._unrecorded, *(result for result, _ in self._results)]
+        return [*self._unrecorded, *(result for result, _ in self._pending.results)]
 
     @property
     def is_full(self) -> bool:
         """True if too many results wait for their commit."""
-        return len(self._results) >= MAX_PENDING
+        return len(self._pending.results) >= MAX_PENDING
 
     async def wait_for_room(self) -> None:
         """Return once few enough results wait for their commit (back-pressure)."""
@@ -137,74 +159,106 @@ class Recorder:
     def close(self) -> None:
         """Accept no more results; `run` ends once all are recorded."""
         self._is_closed = True
-        self._news.set()
-        self._hurry.set()
+        self._end_of_run.set()
 
     async def run(self) -> None:
         """Commit until closed; if cancelled, commit the rest first.
 
         raises  the PipelineError that a callable raised
         """
+        self._thread = WriterThread("recorder")
         try:
-            while not self._is_closed:
-                await self._news.wait()
-                with anyio.move_on_after(COMMIT_EVERY_S):
-                    await self._hurry.wait()
-                await self._commit()
+            self._schedule()
+            await self._end_of_run.wait()
         finally:
             with anyio.CancelScope(shield=True):
-                await self._commit()
-        if self.failure is not None:
-            raise self.failure
+                await self._commit_rest()
+            self._is_over = True
+            self._thread.close()
+            self._thread = None
+        if (error := self._bug or self.failure) is not None:
+            raise error
 
-    async def _commit(self) -> None:
-        claims, self._claims = self._claims, []
-        previous_states, self._previous_states = self._previous_states, []
-        batch, self._results = self._results, []
-        exchanges, self._exchanges = self._exchanges, []
-        on_claimed, self._on_claimed = self._on_claimed, []
-        if not self._is_closed:
-            self._news = anyio.Event()
-            self._hurry = anyio.Event()
-        results = [result for result, _ in batch]
-        is_recorded = False
-        try:
-            await self._write(claims, results, exchanges, previous_states)
-            is_recorded = self.failure is None
-        finally:
-            for on_recorded in on_claimed:
-                on_recorded(is_recorded)
-        if is_recorded:
-            for _, on_end in batch:
-                on_end()
-        self._room.wake_all()
+    # Commits begin in the event loop, and are over in it...
 
-    async def _write(
-        self,
-        claims: Sequence[int],
-        results: Sequence[RowResult],
-        exchanges: Sequence[Exchange],
-        previous_states: Sequence[tuple[int, str]],
-    ) -> None:
-        if self.failure is not None:
-            self._unrecorded += results
+    def _hurry(self) -> None:
+        """Begin a commit as soon as the others that are ready now have added theirs."""
+        if not self._is_urgent:
+            self._is_urgent = True
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """Plan the next commit; after one that is under way, this is done again."""
+        if self._thread is None or self._is_committing or self._pending.is_empty:
             return
+        if self._next is not None:
+            self._next.cancel()
+        if self._is_urgent:
+            self._next = self._thread.loop.call_soon(self._commit)
+        else:
+            self._next = self._thread.loop.call_later(COMMIT_EVERY_S, self._commit)
+
+    def _commit(self) -> None:
+        if self._thread is None:
+            return
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        batch, self._pending = self._pending, _Batch()
+        self._is_committing, self._is_urgent = True, False
+        on_done = partial(self._on_commit, batch)
+        if self.failure is None:
+            self._thread.put(partial(self._write, batch), on_done)
+        else:
+            self._thread.loop.call_soon(on_done, self.failure)
+
+    def _write(self, batch: _Batch) -> None:
+        """Runs in the thread."""
+        if batch.previous_states:
+            self._record_previous(batch.previous_states)
+        if batch.claims or batch.results:
+            self._record(batch.claims, [result for result, _ in batch.results], batch.exchanges)
+
+    def _on_commit(self, batch: _Batch, error: BaseException | None) -> None:
+        """Tell everybody who waited for this commit; then plan the next one."""
+        if error is not None:
+            self._unrecorded += [result for result, _ in batch.results]
+            self._note(error)
         try:
-            with anyio.CancelScope(shield=True):  # a commit is never cancelled half-way
-                if previous_states:
-                    await anyio.to_thread.run_sync(self._record_previous, previous_states)
-                if claims or results:
-                    await anyio.to_thread.run_sync(self._record, claims, results, exchanges)
-                if self._unsent and self._is_closed:
-                    await anyio.to_thread.run_sync(self._release, self._unsent)
-                    self._unsent = []
-        except PipelineError as error:
-            self._unrecorded += results
+            for on_claimed in batch.on_claimed:
+                on_claimed(error is None)
+            if error is None:
+                for _, on_recorded in batch.results:
+                    on_recorded()
+        except Exception as raised:  # noqa: BLE001 - `run` raises it
+            self._note(raised)
+        self._is_committing = False
+        self._room.wake_all()
+        self._commit_over.set()
+        self._schedule()
+
+    def _note(self, error: BaseException) -> None:
+        if not isinstance(error, PipelineError):
+            self._bug = error
+            self._end_of_run.set()
+        elif self.failure is None:
             self.failure = error
             self.on_failure(error)
-        except BaseException:
-            self._unrecorded += results
-            raise
+
+    async def _commit_rest(self) -> None:
+        """Commit what is left, then release claims of rows that were never sent."""
+        while self._is_committing or not self._pending.is_empty:
+            self._commit_over = anyio.Event()
+            if not self._is_committing:
+                self._commit()
+            await self._commit_over.wait()
+        if self._unsent and self._is_closed and self.failure is None and self._thread is not None:
+            self._is_committing = True
+            self._commit_over = anyio.Event()
+            release = partial(self._release, self._unsent)
+            self._thread.put(release, partial(self._on_commit, _Batch()))
+            await self._commit_over.wait()
+            self._unsent = []
 
 
 def _resolve(

@@ -9,37 +9,33 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from pipeline.model import Answer, Status, Verdict
-from pipeline.workers.batches import Batch, Row
+from pipeline.model import Answer, Verdict
+from pipeline.workers.answers import is_judged
+from pipeline.workers.batches import Batch, Row, halves
+from pipeline.workers.bisection import GroupParts
 from pipeline.workers.fail_fast import FailFastCheck
+from pipeline.workers.own_answers import INTERRUPTED
 from pipeline.workers.refusals import AccountRefusals
-from pipeline.workers.result_writer import INTERRUPTED, ResultWriter
-from pipeline.workers.retry_or_end import is_judged
+from pipeline.workers.result_writer import ResultWriter
+from pipeline.workers.row import Finish, Step, after_connection, after_refusal
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import describe, fail_fast_reason
-
-HINT_THIS_ROW = (
-    "the vendor accepts other rows with these credentials: check the id of this row, and what the "
-    "credentials may do with it"
-)
 
 
 @dataclass(slots=True)
 class _HeldRows:
     """Rows of one refused request.
 
-    came_s          when the answer arrived
-    is_read         True if it answered a read
-    is_group        True if none of the rows was sent alone
-    on_row_refused  ends or splits the rows if the refusal is about them
+    step      what the request was
+    came_s    when the answer arrived
+    is_group  True if none of the rows was sent alone
     """
 
     rows: Batch
+    step: Step
     answer: Answer
     came_s: float
-    is_read: bool
     is_group: bool
-    on_row_refused: Callable[[Batch, Answer], None]
 
 
 class Undecided:
@@ -77,17 +73,9 @@ class Undecided:
 
     # Rows that wait...
 
-    def hold(
-        self,
-        rows: Batch,
-        answer: Answer,
-        on_row_refused: Callable[[Batch, Answer], None],
-        *,
-        is_read: bool = False,
-        is_group: bool = False,
-    ) -> None:
-        """Hold refused rows; `on_row_refused` is called if the refusal is about them."""
-        self._held.append(_HeldRows(rows, answer, self._clock(), is_read, is_group, on_row_refused))
+    def hold(self, rows: Batch, step: Step, answer: Answer, *, is_group: bool = False) -> None:
+        """Hold refused rows."""
+        self._held.append(_HeldRows(rows, step, answer, self._clock(), is_group))
 
     def hold_unreached(self, row: Row) -> None:
         """Hold a row that never got a connection; it is sent again once a request gets one."""
@@ -134,21 +122,37 @@ class Undecided:
         return was_refused and answer.http_status != HTTPStatus.UNAUTHORIZED
 
     def _on_connected(self) -> None:
-        """Send held rows that never got a connection again, with all their attempts."""
+        """Send held rows that never got a connection again."""
         rows, self._unreached = self._unreached, []
         for row in rows:
-            row.counted_attempts = row.reads = row.failed_prechecks = 0
-            self._queue.retry([row], 0.0)
+            self._queue.retry([row], after_connection(row).delay_s)
 
     def _release(self) -> None:
         """Release the rows whose refusal is known to be about them."""
         held, self._held = self._held, []
         for each in held:
-            refusals = self._reads if each.is_read else self._updates
-            if refusals.is_about_row(each.came_s):
-                each.on_row_refused(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
+            if self._refusals_of(each).is_about_row(each.came_s):
+                self._decide(each, is_about_row=True)
             else:
                 self._held.append(each)
+
+    def _refusals_of(self, held: _HeldRows) -> AccountRefusals:
+        return self._updates if held.step is Step.UPDATE else self._reads
+
+    def _decide(self, held: _HeldRows, *, is_about_row: bool) -> None:
+        """End the rows of one request, or split them."""
+        for row in held.rows:
+            action = after_refusal(
+                row,
+                held.step,
+                held.answer,
+                was_in_group=held.is_group,
+                is_about_row=is_about_row,
+            )
+            if not isinstance(action, Finish):
+                self._queue.send_apart(GroupParts(now=tuple(halves(held.rows))))
+                return
+            self._result_writer.end(row, action.answer, action.status)
 
     @property
     def is_suspected(self) -> bool:
@@ -219,22 +223,14 @@ class Undecided:
         """
         held, self._held = self._held, []
         for each in held:
-            refusals = self._reads if each.is_read else self._updates
-            if refusals.is_proven or each.is_group:
-                each.on_row_refused(each.rows, each.answer._replace(hint=HINT_THIS_ROW))
-            else:
-                for row in each.rows:
-                    status = Status.UNKNOWN if row.in_doubt else Status.FAILED
-                    self._result_writer.end(row, each.answer, status)
+            self._decide(each, is_about_row=self._refusals_of(each).is_proven)
 
     def on_stop(self, reason: str | None) -> None:
         """End or keep the held rows of an account that has stopped, without a judgement."""
         held, self._held = self._held, []
         for each in held:
             for row in each.rows:
-                if not row.in_doubt:
-                    row.answer = each.answer
-                self._result_writer.on_stop(row, reason)
+                self._result_writer.on_stop(row, reason, each.answer)
         unreached, self._unreached = self._unreached, []
         for row in unreached:
             self._result_writer.on_stop(row, reason)

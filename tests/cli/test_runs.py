@@ -56,6 +56,8 @@ def age(folder, run, days):
     with registry(folder) as runs:
         found = runs.get(run)
         runs.change_state(run, found.state, ended=datetime.now(UTC) - timedelta(days=days))
+    tidied = folder / ".pipeline" / "tidied"
+    os.utime(tidied, times=(0, time.time() - min(days, 1) * 86_400))
 
 
 @contextmanager
@@ -543,6 +545,19 @@ def test_old_runs_go_by_themselves_once_a_command_has_sent(shop, command):
     assert f"Removed from the record (keep_days = 90; reports stay): {old}" in done.words
     assert not folder_of(shop, old).exists()
     assert (shop / "reports" / old / "summary.json").exists()
+
+
+def test_old_runs_are_looked_for_once_an_hour_or_after_keep_days_changed(shop):
+    old = sent(shop, coupon(1))
+    age(shop, old, 60)
+    os.utime(shop / ".pipeline" / "tidied")
+    path = shop / "pipeline.toml"
+    sent(shop, coupon(2), name="2.csv")
+    assert folder_of(shop, old).exists()
+    path.write_text(f"keep_days = 59\n{path.read_text()}")
+    done = typed(shop, "run", "--yes", str(drop(shop, coupon(3), name="3.csv")))
+    assert f"Removed from the record (keep_days = 59; reports stay): {old}" in done.words
+    assert not folder_of(shop, old).exists()
 
 
 def test_what_cannot_be_removed_fails_no_run(shop, monkeypatch: pytest.MonkeyPatch):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
 
 from pipeline.cli import main
 from pipeline.cli.lazy_commands import LazyGroup
+from tests.cli.command import environment
+from tests.workplace import configure, coupon, drop
 
 LISTED = """\
 import json, sys
@@ -30,14 +33,22 @@ MAX_MODULES = 200
 """Of a listing: 120 with Python 3.11, 171 for the version (metadata), most of them click's."""
 
 
-def imported(*arguments: str, env: dict[str, str] | None = None) -> set[str]:
+OF_SENDING = {
+    *("aiohttp", "asyncio", "httptools", "prometheus_client", "jinja2", "pipeline.simulator"),
+    *("pipeline.workers.pool", "pipeline.reporter"),
+}
+"""Nothing that only reads a file needs one of these."""
+
+
+def imported(*arguments: str, folder: Path | None = None) -> set[str]:
     """The modules of a command that has ended."""
     done = subprocess.run(
         [sys.executable, "-c", LISTED, json.dumps(arguments)],
         capture_output=True,
         text=True,
         check=False,
-        env=env,
+        cwd=folder,
+        env=environment(),
     )
     assert done.returncode in {0, 2}, done.stderr
     return set(json.loads(done.stderr.splitlines()[-1]))
@@ -48,6 +59,17 @@ def test_a_listing_imports_no_engine(arguments):
     modules = imported(*arguments)
     assert modules & HEAVY == set()
     assert len(modules) < MAX_MODULES, len(modules)
+
+
+def test_a_check_of_a_file_imports_nothing_that_sends(tmp_path):
+    configure(tmp_path, "http://127.0.0.1:1")
+    drop(tmp_path, *map(coupon, range(1, 11)))
+    assert imported("check", folder=tmp_path) & OF_SENDING == set()
+
+
+@pytest.mark.parametrize("command", ["operations", "init"])
+def test_a_command_without_a_file_or_a_request_imports_nothing_that_sends(command):
+    assert imported(command, "--help") & OF_SENDING == set()
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

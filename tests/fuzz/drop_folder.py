@@ -27,7 +27,8 @@ from pipeline.cli.drops import drops_of
 from pipeline.cli.notifying import command_notifier
 from pipeline.cli.watch import WatchOutput
 from pipeline.config import Config
-from pipeline.run import RunOptions
+from pipeline.model.file_names import is_hidden
+from pipeline.runs import RunOptions
 from pipeline.simulator import Running, serve
 from pipeline.watch import (
     Event,
@@ -40,7 +41,7 @@ from pipeline.watch import (
     Heartbeat,
     Watcher,
 )
-from pipeline.watch.settling import is_candidate, is_hidden
+from pipeline.watch.settling import is_candidate
 from tests.fuzz.targets import Target
 from tests.fuzz.tricks import TRICKS, Stage, good, play_one, script_of, steps
 from tests.watch.dropper import picture, reachable_folder

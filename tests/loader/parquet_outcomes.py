@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 
 from pipeline.jobs import read_jobs
 from pipeline.model import Fault, InputError
-from pipeline.run import RunOptions, discard, prepare
+from pipeline.run import discard, prepare
+from pipeline.runs import RunOptions
 from tests.loader.parquet_files import FILES, Written
 from tests.workplace import configure
 

@@ -13,6 +13,7 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.spacing import spacing
+from pipeline.pacing.unrecorded import AgeCount
 from pipeline.vendors.kit.numbers import LONGEST_S
 from tests.workers.drive import limiter_of
 
@@ -133,7 +134,7 @@ async def test_closing_an_account_limiter_cancels_its_blocks():
 async def test_earlier_requests_and_the_recorded_pause_count():
     tested = limiter_of(Quota(2, 0.4))
     tested.close()
-    tested.open([0.3, 0.1], AskedPause(time.time() + 0.15, time.time()))
+    tested.open([AgeCount(0.3), AgeCount(0.1)], AskedPause(time.time() + 0.15, time.time()))
     start = time.monotonic()
     await tested.permit()
     assert time.monotonic() - start >= 0.15
@@ -148,13 +149,15 @@ async def test_recorded_times_are_those_from_which_requests_count():
     tested.on_reply(numbers[0], left_s, REPLY)
     tested.on_reply(numbers[1], left_s, LOST)
     tested.on_reply(numbers[2], left_s, NEVER_LEFT)
-    never_left_s, *answered_s = tested.take_ages_s()
-    assert 0.5 <= never_left_s < 0.6  # since it should have left
-    assert all(0 <= each_s < 0.1 for each_s in answered_s)  # they may have arrived until now
+    never_left, *answered = tested.take_unrecorded()
+    assert never_left.many == 1
+    assert 0.49 <= never_left.age_s < 0.6  # since it should have left
+    assert sum(each.many for each in answered) == 2
+    assert all(-0.01 <= each.age_s < 0.1 for each in answered)  # they may have arrived until now
     assert tested.under_way == 1
-    assert tested.take_ages_s() == []
+    assert tested.take_unrecorded() == []
     tested.on_reply(numbers[3], left_s, REPLY)
-    assert len(tested.take_ages_s()) == 1
+    assert [each.many for each in tested.take_unrecorded()] == [1]
 
 
 async def test_long_requests_in_flight_are_recorded_as_arriving_late(monkeypatch):
@@ -163,13 +166,14 @@ async def test_long_requests_in_flight_are_recorded_as_arriving_late(monkeypatch
     number = await tested.permit()
     tested.close()
     assert not tested.is_settled
-    assert tested.take_ages_s() == []
+    assert tested.take_unrecorded() == []
     await anyio.sleep(0.06)
     assert tested.is_settled
-    (age_s,) = tested.take_ages_s(is_all=True)
-    assert -MAX_WAY_S <= age_s < 1.0 - MAX_WAY_S
+    ((age_s, count),) = tested.take_unrecorded(is_all=True)
+    assert count == 1
+    assert -MAX_WAY_S - 0.01 <= age_s < 1.0 - MAX_WAY_S
     tested.on_reply(number, time.monotonic() - 0.1, REPLY)
-    assert tested.take_ages_s(is_all=True) == []
+    assert tested.take_unrecorded(is_all=True) == []
 
 
 async def test_a_reply_frees_the_next_permit():
@@ -196,7 +200,7 @@ async def test_requests_off_the_record_are_bounded():
     with anyio.move_on_after(0.05):
         await tested.permit()
         raise AssertionError
-    assert len(tested.take_ages_s()) == 2
+    assert sum(each.many for each in tested.take_unrecorded()) == 2
     with anyio.move_on_after(0.05):  # told, and not yet on the disk
         await tested.permit()
         raise AssertionError
@@ -241,7 +245,7 @@ async def test_lost_requests_count_and_are_recorded():
     start = time.monotonic()
     tested.on_reply(await tested.permit(), time.monotonic(), REPLY)
     assert time.monotonic() - start >= 0.3
-    assert len(tested.take_ages_s()) == 4
+    assert sum(each.many for each in tested.take_unrecorded()) == 4
 
 
 async def test_waits_for_a_permit_can_be_cancelled():

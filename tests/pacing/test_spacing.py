@@ -48,3 +48,15 @@ def test_a_bucket_that_was_filled_is_as_one_that_was_used():
         assert bucket.free_in_s() == pytest.approx(0.1)
 
     virtual_time.run(main)
+
+
+@pytest.mark.parametrize("rest_s", [0.0, 0.05, 10.0])
+def test_a_rest_allows_no_more_at_once_than_the_bucket_holds(rest_s):
+    async def main() -> None:
+        bucket = SpacingBucket(5, 0.05)
+        for _ in range(2):
+            await anyio.sleep(rest_s)
+            assert sum(bucket.try_acquire() for _ in range(20)) == 5
+            await anyio.sleep(0.051)
+
+    virtual_time.run(main)

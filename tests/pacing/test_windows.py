@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model.quota import Quota
-from pipeline.pacing.margin import MAX_WAY_S, Margin
-from pipeline.pacing.windows import DayLog, WindowLog, log_of
+from pipeline.pacing.margin import Margin
+from pipeline.pacing.windows import GRAINS, DayLog, WindowLog, log_of
 
 DAY_S = 86400.0
 
@@ -17,17 +17,18 @@ DAY_S = 86400.0
 def greedy(quota: Quota, margin: Margin, count: int, there_s, back_s) -> list[float]:
     """Leaves as soon as it may: when its requests arrived. Replies are heard of as they come."""
     log = WindowLog(quota)
-    now_s, arrivals, under_way = 0.0, [], []
+    now_s, arrivals, under_way, left = 0.0, [], [], {}
     for number in range(count):
-        while True:
-            until_s = max(now_s, log.free_at_s(now_s))
-            if not under_way or under_way[0][0] > until_s:
-                break
-            reply_s, which, left_s = heappop(under_way)
-            now_s = max(now_s, reply_s)
-            log.on_reply(which, margin.on_reply(left_s, reply_s))
-        now_s = until_s
-        log.on_sent(now_s + MAX_WAY_S, now_s)
+        while log.room(now_s, left.values()) <= 0:
+            until_s = max(now_s, log.free_at_s(now_s, left.values()))
+            if under_way and under_way[0][0] <= until_s:
+                reply_s, which, left_s = heappop(under_way)
+                now_s = max(now_s, reply_s)
+                del left[which]
+                log.add(left_s, margin.on_reply(left_s, reply_s))
+            else:
+                now_s = until_s + 1e-6
+        left[number] = now_s
         arrivals.append(now_s + there_s(now_s))
         heappush(under_way, (arrivals[-1] + back_s(now_s), number, now_s))
     return sorted(arrivals)
@@ -110,28 +111,54 @@ def test_a_steady_latency_costs_its_mean(limit, there_s, least):
     assert (len(later) - limit) / (later[-1] - later[0]) / limit >= least - limit / len(later)
 
 
-def test_memory_of_a_window_is_bounded_and_complete():
-    log, chance = WindowLog(Quota(10, 1.0)), random.Random(2)
-    counts_from_s = [n + chance.uniform(0.0, 50.0) for n in range(5_000)]
+@pytest.mark.parametrize(("limit", "per_s"), [(10, 1.0), (1_000_000, DAY_S)])
+def test_memory_of_a_window_is_bounded_and_no_request_leaves_it_early(limit, per_s):
+    """However many it holds, in whatever order: a grain late at the latest."""
+    log, chance, grain_s = WindowLog(Quota(limit, per_s)), random.Random(2), per_s / GRAINS
+    every_s = per_s / 3_000
+    counts_from_s = [n * every_s + chance.uniform(0.0, per_s / 3) for n in range(15_000)]
     for n, from_s in enumerate(counts_from_s):
-        log.on_sent(from_s + chance.uniform(0.0, 1.0), float(n))
-        log.on_reply(n, from_s)
-        exact_s = sorted(counts_from_s[: n + 1])[-10] + 1.0 if n >= 9 else float("-inf")
-        assert log.free_at_s(float(n)) == exact_s
-    assert len(log._latest_s) < 300
+        log.add(n * every_s, from_s)
+        now_s = n * every_s + per_s
+        room = log.room(now_s, [])
+        if n % 50 == 0:
+            known = counts_from_s[: n + 1]
+            exact, later = (sum(each > now_s - per_s - s for each in known) for s in (0, grain_s))
+            assert limit - later <= room <= limit - exact
+    assert len(log._ends) < 3 * GRAINS
 
 
-def test_a_fixed_day_is_used_up_and_starts_again():
+@given(
+    left=st.lists(st.floats(0.0, 5.0), max_size=8).map(sorted),
+    known=st.lists(st.floats(0.0, 5.0), max_size=8),
+    limit=st.integers(1, 6),
+    now_s=st.floats(5.0, 30.0),
+)
+def test_room_that_is_announced_is_there_then_and_not_before(left, known, limit, now_s):
+    """Replies may bring it forward; of those in flight for long none counts any more."""
+    quota = Quota(limit, 1.0)
+    log = WindowLog(quota)
+    for from_s in known:
+        log.add(from_s, from_s)
+    free_s = log.free_at_s(now_s, left)
+    if log.room(now_s, left) > 0:
+        assert free_s == now_s
+    else:
+        assert log.room(max(now_s, free_s - 0.01), left) <= 0 or free_s < now_s + 0.01
+        assert log.room(free_s + 1e-6, left) > 0
+
+
+def test_a_day_that_is_used_up_starts_again():
     log = DayLog(Quota(2, DAY_S), started_s=100.0)
-    log.on_sent(50.0, 50.0)  # yesterday
-    log.on_reply(0, 51.0)
-    for number, now_s in enumerate((200.0, 300.0), 1):
-        assert log.free_at_s(now_s) <= now_s
-        log.on_sent(now_s + 10.0, now_s)
-        log.on_reply(number, now_s + 1.0)
-    assert log.free_at_s(400.0) == 100.0 + DAY_S
-    assert log.free_at_s(101.0 + DAY_S) <= 101.0 + DAY_S
-    assert log.free_at_s(101.0 + 5 * DAY_S) <= 101.0 + 5 * DAY_S
+    log.add(50.0, 51.0)  # yesterday
+    for now_s in (200.0, 300.0):
+        assert log.room(now_s, []) > 0
+        assert log.free_at_s(now_s, []) == now_s
+        log.add(now_s, now_s + 1.0)
+    assert log.room(400.0, []) == 0
+    assert log.free_at_s(400.0, []) == 100.0 + DAY_S
+    assert log.room(101.0 + DAY_S, []) == 2
+    assert log.free_at_s(101.0 + 5 * DAY_S, [101.0 + 5 * DAY_S]) == 101.0 + 5 * DAY_S
 
 
 @pytest.mark.parametrize(
@@ -143,12 +170,13 @@ def test_a_fixed_day_is_used_up_and_starts_again():
     ],
 )
 def test_a_request_in_flight_when_a_day_begins_counts_for_both(reply_s, is_free):
-    log = DayLog(Quota(1, DAY_S), started_s=0.0)
-    log.on_sent(DAY_S + 8.0, left_s=DAY_S - 2.0)
+    log, left_s = DayLog(Quota(1, DAY_S), started_s=0.0), DAY_S - 2.0
+    in_flight = [left_s] if reply_s is None else []
     if reply_s is not None:
-        log.on_reply(0, DAY_S + reply_s)
-    assert (log.free_at_s(DAY_S + 2.0) <= DAY_S + 2.0) is is_free
-    assert log.free_at_s(2 * DAY_S + 2.0) <= 2 * DAY_S + 2.0 or reply_s is None
+        log.add(left_s, DAY_S + reply_s)
+    assert log.room(DAY_S - 1.0, in_flight) == 0
+    assert (log.room(DAY_S + 2.0, in_flight) > 0) is is_free
+    assert log.room(2 * DAY_S + 2.0, []) > 0
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
 from pipeline.workers.bisection import GroupParts
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
-from pipeline.workers.retry_or_end import Retry
+from pipeline.workers.row import Step, after_update
 
 
 def _former_on_success(outage: CircuitBreaker, left_s: float, *, is_read: bool = False) -> None:
@@ -77,14 +77,12 @@ def groups_end_together(patch: pytest.MonkeyPatch) -> None:
         attempts._queue.send_apart(parts)
         for row in (row for group in parts.later for row in group):
             assert row.answer is not None
-            action = attempts._next_action(row, row.answer._replace(verdict=Verdict.TRANSIENT), 0.5)
-            if isinstance(action, Retry):
-                attempts._queue.retry([row], action.delay_s)
-            else:
-                attempts._end_or_read(row, row.answer, action)
+            answer = row.answer._replace(verdict=Verdict.TRANSIENT)
+            action = after_update(row, answer, attempts._facts(row, answer, 0.5))
+            attempts._perform(row, Step.UPDATE, action)
 
     patch.setattr(Attempts, "_send_parts", go_on_with)
-    patch.setattr("pipeline.workers.attempts.goes_apart", _only_refused)
+    patch.setattr("pipeline.workers.row.goes_apart", _only_refused)
 
 
 def _only_refused(answer: Any, size: int, _tries: int, _most: int) -> bool:

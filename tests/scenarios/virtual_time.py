@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import anyio
 import anyio.lowlevel
 from anyio._backends import _asyncio as anyio_on_asyncio
+
+from pipeline.workers.writer_thread import WriterThread
 
 T = TypeVar("T")
 
@@ -27,8 +30,8 @@ class StuckError(RuntimeError):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """`time()` is 0 at the start. While a thread of anyio's works, time stands still, and so does
-    the loop: what the thread brings is there before anything else goes on.
+    """`time()` is 0 at the start. While a thread of anyio's or the recorder's works, time stands
+    still, and so does the loop: what the thread brings is there before anything else goes on.
 
     Real sockets and processes work, but no time passes for them.
     """
@@ -53,13 +56,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @property
     def busy_threads(self) -> int:
-        """Calls of `anyio.to_thread` that are under way."""
+        """Calls of `anyio.to_thread` and of the recorder that are under way."""
         # There is no public way to ask. A worker is put on the idle list in this loop's thread, by
         # the very callback that brings its result.
         known: dict[Any, Any] = anyio.lowlevel._run_vars.get(self, {})
         workers = known.get(anyio_on_asyncio._threadpool_workers, ())
         idle = known.get(anyio_on_asyncio._threadpool_idle_workers, ())
-        return len(workers) - len(idle)
+        writers = [each for each in threading.enumerate() if isinstance(each, WriterThread)]
+        writing = sum(each.is_busy for each in writers if each.loop is self)
+        return len(workers) - len(idle) + writing
 
     @property
     def has_brought(self) -> bool:
@@ -68,9 +73,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         Two threads that end at once wake the loop once: whoever waited for the second would wait
         for ever.
         """
-        brings = anyio_on_asyncio.WorkerThread._report_result
+        brings = (anyio_on_asyncio.WorkerThread._report_result, WriterThread._report)
         ready: Any = self._ready  # type: ignore[attr-defined]
-        return any(getattr(each._callback, "__func__", None) is brings for each in list(ready))
+        return any(getattr(each._callback, "__func__", None) in brings for each in list(ready))
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         """Not here: whether such a thread works, this loop cannot tell."""

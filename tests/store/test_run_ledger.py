@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import shutil
 import sqlite3
@@ -9,9 +10,12 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
@@ -166,7 +170,11 @@ def test_changes_under_an_open_ledger_are_noticed(tmp_path):
         ("UPDATE results SET checksum = 'x' WHERE row = 5", "row 5"),
         ("UPDATE results SET status = 'gone' WHERE row = 5", "row 5"),
         ("UPDATE results SET status = CAST(x'ff' AS TEXT) WHERE row = 5", "UTF-8"),
-        ("UPDATE claims SET row = 11", "the claim of row 11"),  # would free row 10
+        ("UPDATE claim_windows SET ranges = '[[11,11]]'", "claims"),  # would free row 10
+        ("UPDATE claim_windows SET ranges = 5", "claims"),
+        ("UPDATE claim_windows SET ranges = x'5b5d'", "claims"),
+        ("UPDATE claim_windows SET checksum = 'x'", "claims"),
+        ("INSERT INTO claims VALUES (11, -12)", "the claim of row 11"),  # as earlier versions did
     ],
 )
 def test_a_value_that_was_changed_is_noticed_on_opening(tmp_path, change, message):
@@ -279,6 +287,58 @@ def test_format_1_is_read(tmp_path):
         assert ledger.legs() == [Leg(1, "shop", 6.0, 7.0, 20, 0, 1.0, is_over=True)]
         ledger.record([], [result(2)], [EXCHANGE])
         assert list(ledger.exchanges()) == [EXCHANGE]
+
+
+def test_claims_of_format_6_become_a_window_once(tmp_path):
+    """Its claims were a row each, with the seed of the run."""
+    path = tmp_path / "ledger.db"
+    create(path)
+    Database(path, module._MIGRATIONS[:6], may_be_empty=True, owner="monday").close()
+    database = sqlite3.connect(path)
+    ((seed,),) = database.execute("SELECT seed FROM owner")
+    lines = [(row, -(row + seed)) for row in (2, 3, 9)]
+    database.executemany("INSERT INTO claims VALUES (?, ?)", lines)
+    database.commit()
+    database.close()
+    for _ in range(2):
+        with RunLedger(path, run="monday") as ledger:
+            assert list(ledger.claimed()) == [2, 3, 9]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT ranges FROM claim_windows").fetchall() == [
+            ("[[2,3],[9,9]]",)
+        ]
+        assert database.execute("SELECT * FROM claims").fetchall() == []
+    with RunLedger(path, run="monday") as ledger:
+        ledger.release([2])
+        ledger.record([2, 3], [result(9)])
+        assert list(ledger.claimed()) == [2, 3]
+
+
+texts = st.just("") | st.text(st.characters(codec=None) | st.just("\ud800"), max_size=9)
+
+
+@given(
+    st.builds(
+        RowResult,
+        row=st.integers(1, 2**40),
+        operation=texts,
+        account=texts,
+        status=st.sampled_from(Status),
+        http_status=st.none() | st.integers(100, 599),
+        error_code=texts,
+        error=texts,
+        hint=texts,
+        attempts=st.integers(0, 99),
+        seconds=st.floats(0, 1e9),
+        request_id=texts,
+        receipt=texts,
+    )
+)
+def test_the_quick_record_of_a_success_is_the_one_of_all(each):
+    row, operation, account, status, *rest = each
+    record = json.dumps([operation, account, *rest], separators=(",", ":")).encode()
+    checksum = module._checksum(row, str(status), record, 7)
+    assert module._line(each, 7) == (row, str(status), checksum, record)
 
 
 def test_the_checksum_never_changes():

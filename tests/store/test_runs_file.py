@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import chain
@@ -134,7 +135,7 @@ with Runs(Path(sys.argv[1])) as runs:
         name = f"{sys.argv[2]}-{number}"
         run = Run(name=name, source="a", sha256="b", rows=1, started=datetime.now(UTC))
         print(runs.add(run).sequence, flush=True)
-        runs.depart("shop", Departures("a", 1.0, 1.0, (float(number),)), longest_s=60.0)
+        runs.depart("shop", Departures("a", 1.0, 1.0, (float(number),), (1,)), longest_s=60.0)
 """
 
 
@@ -173,7 +174,8 @@ def test_the_wait_for_another_process_is_limited(path):
 
 
 def left(*times: float, boot: str = "a", under_way: int = 0, noted_s: float = 110.0) -> Departures:
-    return Departures(boot, noted_s, 1000.0 + noted_s, times, under_way)
+    counts = tuple(range(1, len(times) + 1))
+    return Departures(boot, noted_s, 1000.0 + noted_s, times, counts, under_way)
 
 
 def times(runs: Runs, group: str, after: int = 0) -> list[tuple[float, ...]]:
@@ -232,8 +234,32 @@ def test_a_file_of_the_first_format_keeps_its_departures(path):
     connection.commit()
     connection.close()
     with Runs(path) as runs:
-        assert runs.departures("shop") == [Departures("", 2.0, 2.0, (2.0,), 0, 7)]
+        assert runs.departures("shop") == [Departures("", 2.0, 2.0, (2.0,), (1,), 0, 7)]
         assert runs.depart("shop", left(3.0), longest_s=1e9) == 8
+
+
+OF_THE_VERSION_BEFORE = """
+DELETE FROM departures;
+INSERT INTO departures
+(quota_group, boot, noted_s, noted_utc_s, last_s, under_way, times, checksum)
+VALUES ('shop', 'a', 3.0, 1003.0, 2.0, 4, x'000000000000F03F0000000000000040', 2049042329);
+ALTER TABLE departures DROP COLUMN counts;
+PRAGMA user_version = 7;
+"""
+
+
+def test_departures_that_the_version_before_recorded_are_read_and_compared_with_their_sum(path):
+    """It recorded each time of its own, without a count."""
+    Runs(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OF_THE_VERSION_BEFORE)
+    with Runs(path) as runs:
+        assert runs.departures("shop")[0][:6] == ("a", 3.0, 1003.0, (1.0, 2.0), (1, 1), 4)
+        runs.depart("shop", left(3.0), longest_s=600.0)
+        assert [entry.counts for entry in runs.departures("shop")] == [(1, 1), (1,)]
+        runs._database._connection.execute("UPDATE departures SET under_way = 5")
+        with pytest.raises(LedgerError, match="send times are not what was written"):
+            runs.departures("shop")
 
 
 def test_nobody_shortens_a_pause_and_the_longest_keeps_its_origin(runs):
@@ -302,9 +328,18 @@ def test_a_table_that_is_gone_is_noticed(path):
         Runs(path)
 
 
-def test_half_a_send_time_is_noticed(runs):
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE departures SET times = x'0102'",
+        "UPDATE departures SET counts = x'01'",
+        "UPDATE departures SET counts = x'02000000'",
+        "UPDATE departures SET counts = NULL",
+    ],
+)
+def test_a_send_time_or_count_that_was_changed_is_noticed(runs, change):
     runs.depart("shop", left(1.0), longest_s=60.0)
-    runs._database._connection.execute("UPDATE departures SET times = x'0102'")
+    runs._database._connection.execute(change)
     with pytest.raises(LedgerError, match="send times are not what was written"):
         runs.departures("shop")
 

@@ -10,13 +10,8 @@ import pytest
 from pipeline.model import JobRow, UpdateJob
 from pipeline.vendors import load_vendors
 from pipeline.vendors.kit.contract import MISSING, Difference, State
-from pipeline.workers.precheck import (
-    PrecheckAction,
-    PrecheckOutcome,
-    PrecheckPolicy,
-    conflict,
-    decide,
-)
+from pipeline.workers.own_answers import conflict
+from pipeline.workers.precheck import PrecheckAction, PrecheckOutcome, PrecheckPolicy, decide
 from tests.vendors.specimens import settings_of
 
 XSOLLA, ADOBE = load_vendors()["xsolla"], load_vendors()["adobe"]

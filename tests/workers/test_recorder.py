@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 from threading import get_ident
 
 import anyio
@@ -9,6 +11,7 @@ import pytest
 
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.workers.recorder import COMMIT_EVERY_S, MAX_PENDING, Recorder
+from pipeline.workers.writer_thread import WriterThread
 
 
 def result(row: int) -> RowResult:
@@ -19,10 +22,12 @@ class Disk:
     """Remembers every commit; takes `slow_s` for each."""
 
     def __init__(self, slow_s: float = 0.0) -> None:
+        self.begun = 0
         self.commits: list[list[int]] = []
         self._slow_s = slow_s
 
     def write(self, claims, results, _exchanges) -> None:
+        self.begun += 1
         time.sleep(self._slow_s)
         self.commits.append([each.row for each in results] if results else [-row for row in claims])
 
@@ -62,7 +67,8 @@ async def test_results_that_wait_when_it_is_cancelled_are_still_written():
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
         recorder.end(result(1), lambda: None)
-        await anyio.sleep(COMMIT_EVERY_S * 2)
+        while not disk.begun:
+            await anyio.sleep(0.001)
         recorder.end(result(2), lambda: None)
         tasks.cancel_scope.cancel()
     assert disk.commits == [[1], [2]]
@@ -168,3 +174,74 @@ async def test_what_was_claimed_and_never_sent_is_released_at_the_end():
         recorder.release_claims([2])
         recorder.close()
     assert released == [2]
+
+
+def writers() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if isinstance(each, WriterThread)]
+
+
+@pytest.mark.parametrize("end", ["closed", "cancelled", "failed"])
+async def test_one_thread_writes_everything_and_ends_with_the_run(end):
+    """However the run ends; and a callback comes once per commit, in the loop's thread."""
+    threads: set[int] = set()
+
+    def write(*_what) -> None:
+        threads.add(get_ident())
+        if end == "failed" and len(called) == 10:
+            raise RunAborted("disk full")
+
+    called: list[int] = []
+    recorder = Recorder(write, write, write)
+    with suppress(ExceptionGroup):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.run)
+            for row in range(1, 11):
+                assert await recorder.claim([row], [(row, "{}")])
+                recorder.end(result(row), lambda: called.append(get_ident()), is_awaited=True)
+            await anyio.sleep(0.05)
+            assert len(writers()) == 1
+            recorder.end(result(11), lambda: None)
+            recorder.release_claims([12])
+            if end == "cancelled":
+                tasks.cancel_scope.cancel()
+            else:
+                recorder.close()
+    assert called == [get_ident()] * 10
+    assert len(threads) == 1
+    assert threads != {get_ident()}
+    assert writers() == []
+    assert recorder.unrecorded == ([result(11)] if end == "failed" else [])
+
+
+async def test_results_that_come_while_the_last_commit_is_written_are_written_too():
+    """When a run is cancelled, its senders end their rows at the same time."""
+    disk = Disk(slow_s=0.05)
+    recorder = Recorder(disk.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(recorder.run)
+        recorder.end(result(1), lambda: recorder.end(result(2), lambda: None))
+        await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    assert disk.commits == [[1], [2]]
+    assert recorder.unrecorded == []
+
+
+async def test_a_claim_after_the_end_is_refused():
+    recorder = Recorder(Disk().write)
+    recorder.close()
+    await recorder.run()
+    assert not await recorder.claim([1])
+
+
+async def test_an_error_in_a_callback_ends_the_run_and_loses_no_result():
+    disk = Disk()
+    recorder = Recorder(disk.write)
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - the group raises at its end
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.run)
+            recorder.end(result(1), {}.popitem)
+            await anyio.sleep(10)
+            pytest.fail("it went on")
+    assert caught.group_contains(KeyError)
+    assert disk.commits == [[1]]
+    assert writers() == []

@@ -3,8 +3,16 @@
 Not here: the arguments and exit codes of commands (`cli`).
 """
 
-from pipeline.ui.terminal.display import LiveDisplay, PlainDisplay
-from pipeline.ui.terminal.screens import Question, SendTarget, show_question, show_result
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pipeline.ui.terminal.question import Question, SendTarget, show_question
+
+if TYPE_CHECKING:
+    from pipeline.ui.terminal.display import LiveDisplay, PlainDisplay
+    from pipeline.ui.terminal.result import show_result
 
 __all__ = [
     "LiveDisplay",
@@ -14,3 +22,13 @@ __all__ = [
     "show_question",
     "show_result",
 ]
+
+_SENDING = {"LiveDisplay": "display", "PlainDisplay": "display", "show_result": "result"}
+"""Name -> the file that defines it. A check of a file sends nothing, so these are imported when
+they are first used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SENDING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_SENDING[name]}"), name)

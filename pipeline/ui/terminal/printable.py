@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
-from pipeline.model.formatting import printable
+from pipeline.model.formatting import one_line, printable
 
 
 class Printable:
@@ -28,3 +30,16 @@ class Printable:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """As wide as what it wraps."""
         return Measurement.get(console, options, self._shown)
+
+
+def pairs() -> Table:
+    """An empty table of labels and what they stand for."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    return table
+
+
+def plain_text(foreign: str, style: str = "") -> Text:
+    """Make text that rich prints unchanged: no markup, no escape sequences."""
+    return Text(one_line(foreign), style=style)

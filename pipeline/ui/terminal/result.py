@@ -1,23 +1,19 @@
-"""Text in the terminal before and after a run."""
+"""The result of a run, in the terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.model import SUCCESS, Status
 from pipeline.model.formatting import (
     MEANING,
-    about,
     counted,
     duration,
     number,
@@ -26,6 +22,7 @@ from pipeline.model.formatting import (
 )
 from pipeline.reporter.summary import ErrorSummary, LegSummary, Summary
 from pipeline.ui.html.advice import commands
+from pipeline.ui.terminal.printable import pairs, plain_text
 from pipeline.ui.terminal.runs_table import moment
 
 _STYLE: Mapping[Status, str] = {
@@ -37,78 +34,6 @@ _STYLE: Mapping[Status, str] = {
 }
 _ERROR_STYLE = "red"
 _MESSAGE_CHARS = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendTarget:
-    """The rows that a run sends through one account, and an estimate.
-
-    rows       operation -> number of rows
-    host       host of the requests
-    scope      for example "project 44056"; empty if the vendor has none
-    quota_is   "assumed", "learned", or empty if it is configured
-    requests   number of requests; None if unknown
-    lasts_s    least time in seconds; None if unknown
-    bound      what limits the rate, if it is not the quota; else empty
-    """
-
-    account: str
-    vendor: str
-    host: str
-    rows: Mapping[str, int]
-    scope: str = ""
-    quota: str = ""
-    quota_is: str = ""
-    requests: int | None = None
-    lasts_s: float | None = None
-    bound: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """The facts about a run that a person confirms before it starts.
-
-    done      rows of a resumed run that have a result and are not sent again
-    invalid   rows that are not sent; `examples` has some of their messages
-    cleared   operation -> fields that are left out and hence cleared at the vendor
-    undo      limits of an undo, a line each
-    until     when it stops, and whether it will finish by then; empty if no time is set
-    """
-
-    file: Path
-    rows: int
-    invalid: int
-    targets: tuple[SendTarget, ...]
-    done: int = 0
-    blank_lines: int = 0
-    examples: tuple[str, ...] = ()
-    cleared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    undo: tuple[str, ...] = ()
-    until: str = ""
-    is_simulated: bool = False
-
-
-def show_question(console: Console, question: Question, *, would: bool = False) -> None:
-    """Show what a run will send, or would send; the caller reads the answer."""
-    table = _pairs()
-    table.add_row("file", _text(str(question.file)))
-    table.add_row("rows", _rows_text(question))
-    for example in question.examples:
-        table.add_row("", _text(example, "dim"))
-    for target in question.targets:
-        table.add_row("account", _target_text(target))
-    for operation, fields in question.cleared.items():
-        table.add_row("clears", _text(f"{operation}: {', '.join(fields)}", "bold yellow"))
-    for line in question.undo:
-        table.add_row("undo", _text(line, "dim"))
-    if question.until:
-        table.add_row("until", _text(question.until))
-    for warning in question.warnings:
-        table.add_row("warning", _text(warning, "yellow"))
-    title = "Would send" if would else "About to send"
-    title += " to the simulator" if question.is_simulated else ""
-    console.print(Panel(table, title=title, title_align="left", box=box.ROUNDED, padding=(0, 1)))
 
 
 def show_result(console: Console, summary: Summary, folder: Path) -> None:
@@ -132,7 +57,7 @@ def show_result(console: Console, summary: Summary, folder: Path) -> None:
 
 def _headline(summary: Summary) -> Text:
     style = "bold green" if summary.exit_code == 0 else "bold"
-    headline = _text(f"{summary.why}.", style)
+    headline = plain_text(f"{summary.why}.", style)
     if summary.requests:
         headline.append(f"\n{_effort(summary)}", style="not bold dim")
     if summary.is_simulated:
@@ -188,9 +113,9 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
 
 
 def _notes(notes: Iterable[tuple[str, str]]) -> Table:
-    table = _pairs()
+    table = pairs()
     for label, text in notes:
-        table.add_row(label, _text(text, "" if label in {"quota", "part"} else "yellow"))
+        table.add_row(label, plain_text(text, "" if label in {"quota", "part"} else "yellow"))
     return table
 
 
@@ -209,53 +134,9 @@ def _errors(summary: Summary) -> RenderableType:
 def _error_text(error: ErrorSummary) -> Text:
     words = error.message[:_MESSAGE_CHARS]
     code = "" if error.code == error.status else f" {error.code}"
-    text = _text(f"{error.status.replace('_', ' ')}{code}", "bold")
+    text = plain_text(f"{error.status.replace('_', ' ')}{code}", "bold")
     if words:
         text.append(f": {one_line(words)}", style="not bold")
     if error.hint:
         text.append(f"\n-> {one_line(error.hint)}", style="not bold cyan")
     return text.append(f"\n{row_list(error.rows, error.count)}", style="not bold dim")
-
-
-def _rows_text(question: Question) -> Text:
-    text = Text(number(question.rows))
-    if question.done:
-        text.append(f", {number(question.done)} of them done and not sent again")
-    if question.invalid:
-        text.append(f", {number(question.invalid)} of them invalid and not sent", style="yellow")
-    if question.blank_lines:
-        text.append(f"; {counted(question.blank_lines, 'blank line')} left out", style="dim")
-    return text
-
-
-def _target_text(target: SendTarget) -> Text:
-    text = _text(target.account, "bold")
-    scope = f", {target.scope}" if target.scope else ""
-    text.append(f"  {one_line(f'{target.vendor} at {target.host}{scope}')}", style="not bold")
-    for operation, rows in target.rows.items():
-        text.append(f"\n{counted(rows, 'row')} of {one_line(operation)}", style="not bold")
-    if target.quota:
-        text.append(f"\n{one_line(_lasting(target))}", style="not bold")
-    return text
-
-
-def _lasting(target: SendTarget) -> str:
-    requests = "" if target.requests is None else f"{counted(target.requests, 'request')}, "
-    quota = f"{target.quota} ({target.quota_is})" if target.quota_is else target.quota
-    if target.lasts_s is None:
-        return f"{requests}quota {quota}"
-    if target.bound:
-        return f"{requests}about {about(target.lasts_s)}: {target.bound}; quota {quota}"
-    return f"{requests}about {about(target.lasts_s)} at {quota}"
-
-
-def _pairs() -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    return table
-
-
-def _text(foreign: str, style: str = "") -> Text:
-    """Make text that rich prints unchanged: no markup, no escape sequences."""
-    return Text(one_line(foreign), style=style)
