@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-page bench-ledger bench-runs bench-accounts pacing judge memory torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,11 +60,22 @@ check: .venv/dev ## lint, formatting, types and layer rules
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: .venv/dev ## measure throughput, CPU time and memory
-	@$(BIN)/python tests/benchmarks/run.py
+bench: .venv/dev ## compare speed, CPU time and memory with other tools (ARGS="--rows 100000 --rounds 5")
+	@$(BIN)/python -m tests.benchmarks.run $(ARGS)
+
+bench-docs: .venv/dev ## write the figures of the last `make bench` into docs/benchmarks.md
+	@$(BIN)/python -m tests.benchmarks.figures
+
+# Apart from what the project needs, and of whatever version is current: they are only compared with.
+peers: .venv/run ## install reqstorm for `make bench`; curl, hey, vegeta and the like come from the system
+	@$(BIN)/python -m venv .venv/peers
+	@.venv/peers/bin/python -m pip --quiet --disable-pip-version-check --no-input install reqstorm
 
 bench-page: .venv/dev ## what the page of a run of 1,000,000 rows costs (a minute)
 	@$(BIN)/python tests/benchmarks/page.py
+
+bench-load: .venv/dev ## CPU time of taking and binding a file, row by row and by columns
+	@$(BIN)/python -m tests.benchmarks.load $(ARGS)
 
 bench-ledger: .venv/dev ## what a row costs in the ledger (a minute; ARGS="--sizes 64")
 	@$(BIN)/python -m tests.benchmarks.ledger $(ARGS)

@@ -105,12 +105,21 @@ class JobsWriter:
 
     def write(self, jobs: Sequence[JobRow]) -> None:
         """Append `jobs`."""
-        frame = jobs_frame(jobs)
+        self.write_frame(jobs_frame(jobs), sum(map(self._is_read_first, jobs)))
+
+    def write_frame(self, frame: pl.DataFrame, reads: int) -> None:
+        """Append jobs in a frame of `JOBS_SCHEMA`.
+
+        reads  how many of them are read first
+        """
         self._writer.write(frame)
         self._reaches.update(frame["entity"].str.extract(_REACHED).drop_nulls().unique())
-        self._reads += sum(map(self._is_read_first, jobs))
-        self._operations.update(job.operation for job in jobs)
-        self._groups.update((job.operation, job.batch) for job in jobs if job.batch)
+        self._reads += reads
+        counts = frame.group_by("operation", "batch", maintain_order=True).len()
+        for operation, batch, jobs in counts.rows():
+            self._operations[operation] += jobs
+            if batch:
+                self._groups[operation, batch] += jobs
 
     def file(self) -> JobsFile:
         """The written file. Call it after leaving the context."""

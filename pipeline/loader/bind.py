@@ -16,9 +16,9 @@ import polars as pl
 from pipeline.jobs.jobs_file import (
     JobsFile,
     JobsWriter,
-    bound_request,
     encodes_with,
     is_read_first,
+    jobs_frame,
     jobs_path,
 )
 from pipeline.loader.cells import BLANKS_AROUND
@@ -29,10 +29,12 @@ from pipeline.loader.header import (
     plan_header,
 )
 from pipeline.loader.issue_counts import FaultKind, IssueCounts, WarningKind
+from pipeline.loader.make_job import JobMaker
 from pipeline.loader.origin_columns import NEW, ROW, RUN, OriginReader, RowOrigin
 from pipeline.loader.panics import panics_as_input_errors
+from pipeline.loader.plain_rows import PlainBinder
 from pipeline.loader.route import SAY_OPERATION, Route, Router, RoutingCells
-from pipeline.loader.rows import ReadRow, RowReader, fault_text, hint_text
+from pipeline.loader.rows import RowReader, fault_text, hint_text
 from pipeline.loader.suggestions import nearest
 from pipeline.model import (
     LINE_COLUMN,
@@ -45,21 +47,16 @@ from pipeline.model import (
     RowResult,
     Snapshot,
     Status,
-    UpdateJob,
     UsageError,
 )
 from pipeline.model.errors import shorten
 from pipeline.store.frame_values import cells_of
 from pipeline.store.parquet import read_frames
-from pipeline.vendors.kit.contract import Account, Operation, VendorSettings
+from pipeline.vendors.kit.contract import Account, Operation
 
 _ROWS_AT_ONCE = 4_096  # Python values take far more memory than the frame
 _ROUTES_KEPT = 4_096
 _NAME_CHARS = 1_000  # longer than any name; a cut name is unknown anyway
-
-IRREVERSIBLE = Fault(
-    what="cannot be taken back", todo="Check the row; --allow irreversible sends it"
-)
 
 Emit = Callable[[Sequence[RowResult]], None]
 
@@ -120,6 +117,7 @@ def bind(
     allow_irreversible: bool,
     emit: Emit,
     known_runs: Callable[[str], bool] = lambda _name: False,
+    by_columns: bool = True,
 ) -> Bound:
     """Write a jobs file per account into `folder`, and emit the invalid rows, both in row order.
 
@@ -130,6 +128,7 @@ def bind(
     allow_irreversible  send rows that cannot be undone; otherwise they are invalid
     emit                called with some invalid rows at a time
     known_runs          returns True if a run of that name is on record, so its rows have an order
+    by_columns          bind plain rows by columns; the result is the same without, but slower
 
     Raises UsageError, ConfigError or InputError if the file as a whole cannot be sent; then no jobs
     file is left. A corrupt snapshot raises `polars.exceptions.PolarsError`, a full disk OSError.
@@ -140,8 +139,7 @@ def bind(
         found, routing = _routing(snapshot, operation or folder_operation, operations, inputs)
         if not found:
             return Bound(jobs={}, rows=0, invalid=0)
-        chosen = [operations[name] for name in found]
-        readers = _row_readers(snapshot, routing, chosen, inputs, timezone)
+        readers = _row_readers(snapshot, routing, _named(operations, found), inputs, timezone)
         router = Router(
             operations=tuple(operations),
             accounts=accounts,
@@ -152,19 +150,18 @@ def bind(
         )
         if not routing.headers and (faults := router.route(RoutingCells()).faults):
             raise InputError(replace(fault, file=file) for fault in faults)
-        has_origins = {RUN, ROW}.issubset(snapshot.columns) and not force_order
-        new_binder = partial(
-            _Binder,
+        return _bind_rows(
+            snapshot.path,
             file=file,
             folder=folder,
             readers=readers,
             accounts=accounts,
             routes=_Routes(router, routing),
-            origins=OriginReader(known_runs) if has_origins else None,
+            origins=None if force_order else _origin_reader(snapshot, known_runs),
             allow_irreversible=allow_irreversible,
             emit=emit,
+            by_columns=by_columns,
         )
-        return _bind_rows(snapshot.path, new_binder)
 
 
 class _Routes:
@@ -211,6 +208,16 @@ class _Position(NamedTuple):
     line: int | None
 
 
+class _Jobs(NamedTuple):
+    """Jobs in row order, a frame of `JOBS_SCHEMA`.
+
+    reads  how many of them are read first
+    """
+
+    frame: pl.DataFrame
+    reads: int
+
+
 class _Binder:
     """Binds one frame after another. Keeps writers, counts and a few examples."""
 
@@ -225,6 +232,7 @@ class _Binder:
         origins: OriginReader | None,
         allow_irreversible: bool,
         emit: Emit,
+        by_columns: bool,
         stack: ExitStack,
     ) -> None:
         self._file = file
@@ -235,8 +243,10 @@ class _Binder:
         self._origin_reader = origins
         self._allow_irreversible = allow_irreversible
         self._emit = emit
+        self._by_columns = by_columns and origins is None
         self._stack = stack
         self._writers: dict[str, JobsWriter] = {}
+        self._makers: dict[tuple[str, str], tuple[JobMaker, PlainBinder]] = {}
         self._rows = 0
         self._invalid: list[RowResult] = []
         self._invalid_rows = 0
@@ -248,95 +258,83 @@ class _Binder:
     def bind(self, frame: pl.DataFrame) -> None:
         """Write each row of a frame to its account's jobs file, or emit it as invalid."""
         self._rows += frame.height
-        jobs: dict[str, list[JobRow]] = {}
-        groups = self._routes.groups(frame)
-        for route, indexes in groups.items():
+        jobs: dict[str, list[_Jobs]] = {}
+        for route, indexes in self._routes.groups(frame).items():
             part = frame if indexes is None else frame[indexes]
             if route.faults:
                 self._refuse_all(part, route)
-            else:
-                jobs.setdefault(route.account, []).extend(self._jobs(part, route))
+            elif found := self._jobs(part, route):
+                jobs.setdefault(route.account, []).extend(found)
         for account, some in jobs.items():
-            if some:
-                self._write(account, some if len(groups) == 1 else sorted(some))
+            self._write(account, some)
         if self._invalid:
             self._emit(sorted(self._invalid))
             self._invalid_rows += len(self._invalid)
             self._invalid = []
 
-    def _jobs(self, frame: pl.DataFrame, route: Route) -> list[JobRow]:
-        reader = self._readers[route.operation]
-        operation = reader.plan.operation
-        settings = self._accounts[route.account].settings
-        entity, repeatable = operation.entity, operation.repeatable
-        warn, batch_key, keeps = operation.warn, operation.batch_key, reader.plan.keeps
+    def _jobs(self, frame: pl.DataFrame, route: Route) -> list[_Jobs]:
+        """The jobs of a frame whose rows have one route."""
+        maker, plain_binder = self._maker(route)
+        plain = plain_binder.bind(frame) if self._by_columns else None
+        found: list[_Jobs] = []
+        cleared: dict[str, tuple[int, int, int]] = {}
+        if plain is not None:
+            cleared = plain.cleared
+            if plain.jobs.height:
+                found.append(_Jobs(plain.jobs, plain.reads))
+            frame = frame[plain.others] if plain.jobs.height else frame
+        if jobs := self._careful_jobs(frame, route, maker, cleared):
+            is_first = partial(is_read_first, self._accounts[route.account])
+            found.append(_Jobs(jobs_frame(jobs), sum(map(is_first, jobs))))
+        for name, (_, _, rows) in sorted(cleared.items(), key=lambda each: each[1][:2]):
+            self._cleared[route.operation, name] += rows
+        for name in maker.reader.plan.absent:
+            self._cleared[route.operation, name] += sum(each.frame.height for each in found)
+        return found
+
+    def _maker(self, route: Route) -> tuple[JobMaker, PlainBinder]:
+        key = route.operation, route.account
+        if key not in self._makers:
+            account = self._accounts[route.account]
+            reader = self._readers[route.operation]
+            maker = JobMaker(reader, account.settings, allow_irreversible=self._allow_irreversible)
+            self._makers[key] = maker, PlainBinder(maker, partial(is_read_first, account))
+        return self._makers[key]
+
+    def _careful_jobs(
+        self,
+        frame: pl.DataFrame,
+        route: Route,
+        maker: JobMaker,
+        cleared: dict[str, tuple[int, int, int]],
+    ) -> list[JobRow]:
+        """The jobs of a frame, made one by one.
+
+        cleared  as in PlainRows, counted on
+        """
+        reader = maker.reader
         jobs: list[JobRow] = []
         cells = cells_of(frame, reader.sources)
         read = reader.read(cells, cells_of(frame, reader.foreign_sources))
         for place, row, origin in zip(_positions(frame), read, self._origins(frame), strict=True):
-            job = reader.job(row)
-            faults = () if isinstance(origin, RowOrigin) else origin
-            if isinstance(job, tuple) or (
-                faults := self._job_faults(operation, settings, job, faults)
-            ):
-                self._refuse(place, route, (*job, *faults) if isinstance(job, tuple) else faults)
+            made = maker.make(place.row, row, origin)
+            if made.job is None:
+                self._refuse(place, route, made.faults)
                 continue
-            warnings = warn(job)
-            if warnings or row.cleared or row.warnings:
-                self._note(place, operation.name, row, warnings)
-            jobs.append(
-                JobRow._make(
-                    (
-                        place.row,
-                        operation.name,
-                        entity(settings, job).text(),
-                        repeatable(settings, job),
-                        job.canonical_json(),
-                        batch_key(settings, job),
-                        *origin,
-                        "",
-                        keeps,
-                        *bound_request(operation, settings, job, keeps=keeps),
-                    )
-                )
-            )
-        for name in reader.plan.absent:
-            self._cleared[operation.name, name] += len(jobs)
+            for text in made.warnings:
+                self._warnings.add(text, place.row)
+            for at, name in enumerate(row.cleared):
+                first, before, rows = cleared.get(name, (place.row, at, 0))
+                cleared[name] = (*min((first, before), (place.row, at)), rows + 1)
+            if made.is_irreversible:
+                self._irreversible[route.operation] += 1
+            jobs.append(made.job)
         return jobs
 
     def _origins(self, frame: pl.DataFrame) -> Sequence[RowOrigin | tuple[Fault, ...]]:
         if self._origin_reader is None:
             return [NEW] * frame.height
         return self._origin_reader.read(*cells_of(frame, [(RUN, None), (ROW, None)]))
-
-    def _job_faults(
-        self,
-        operation: Operation[Any, Any],
-        settings: VendorSettings,
-        job: UpdateJob,
-        faults: tuple[Fault, ...],
-    ) -> tuple[Fault, ...]:
-        """The faults of a row with a valid job; counts jobs that cannot be undone.
-
-        faults  known faults of the row
-        """
-        if (why := operation.refuse(settings, job)) is not None:
-            faults = (Fault(what=why), *faults)
-        if not operation.irreversible(job):
-            return faults
-        if not self._allow_irreversible:
-            return (*faults, IRREVERSIBLE)
-        if not faults:
-            self._irreversible[operation.name] += 1
-        return faults
-
-    def _note(
-        self, place: _Position, operation: str, row: ReadRow, warnings: Sequence[str]
-    ) -> None:
-        for name in row.cleared:
-            self._cleared[operation, name] += 1
-        for text in (*row.warnings, *warnings):
-            self._warnings.add(text, place.row)
 
     def _refuse_all(self, frame: pl.DataFrame, route: Route) -> None:
         for place in _positions(frame):
@@ -358,7 +356,7 @@ class _Binder:
             )
         )
 
-    def _write(self, account: str, jobs: Sequence[JobRow]) -> None:
+    def _write(self, account: str, jobs: Sequence[_Jobs]) -> None:
         writer = self._writers.get(account)
         if writer is None:
             path, batch_size = jobs_path(self._folder, account), self._batch_size(account)
@@ -366,7 +364,10 @@ class _Binder:
             digest = encodes_with(self._accounts[account])
             writer = self._stack.enter_context(JobsWriter(path, batch_size, is_first, digest))
             self._writers[account] = writer
-        writer.write(jobs)
+        frame = jobs[0].frame
+        if len(jobs) > 1:
+            frame = pl.concat(each.frame for each in jobs).sort("row")
+        writer.write_frame(frame, sum(each.reads for each in jobs))
 
     def _batch_size(self, account: str) -> Callable[[str], int]:
         settings, readers = self._accounts[account].settings, self._readers
@@ -393,9 +394,19 @@ class _Binder:
         )
 
 
-def _bind_rows(path: Path, new_binder: Callable[..., _Binder]) -> Bound:
+def _named(
+    operations: Mapping[str, Operation[Any, Any]], names: Iterable[str]
+) -> list[Operation[Any, Any]]:
+    return [operations[name] for name in names]
+
+
+def _origin_reader(snapshot: Snapshot, known_runs: Callable[[str], bool]) -> OriginReader | None:
+    return OriginReader(known_runs) if {RUN, ROW}.issubset(snapshot.columns) else None
+
+
+def _bind_rows(path: Path, **options: Any) -> Bound:
     with ExitStack() as stack:
-        binder = new_binder(stack=stack)
+        binder = _Binder(stack=stack, **options)
         for frame in read_frames(path):
             for some in frame.iter_slices(_ROWS_AT_ONCE):
                 binder.bind(some)

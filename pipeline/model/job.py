@@ -39,6 +39,9 @@ class Cell:
     is_spread for a MAP: the columns of its members have only the name of their key (`status`, not
               `changes.status`). A member that ends in `*` matches every header with that start
               (`add:/*`). Keys are in the order of the columns; the field itself has no column
+    is_opaque the job only carries the value: no rule, doubt or decision depends on what it says, as
+              far as `loader/opaque_cells.py` tells for each kind. Rows that differ only in such
+              values are bound together. MUST be False if in doubt: it only makes binding faster
     """
 
     kind: CellKind
@@ -47,6 +50,7 @@ class Cell:
     short: Callable[[str], Any] | None = None
     members: tuple[tuple[str, Cell], ...] = ()
     is_spread: bool = False
+    is_opaque: bool = False
 
 
 class EntityKey(NamedTuple):

@@ -440,6 +440,10 @@ def _etag_or_none(value: Any) -> str | None:
         return None
 
 
+def _text_cell(help_: str, example: str) -> Cell:
+    return Cell(CellKind.TEXT, help=help_, example=example, is_opaque=True)
+
+
 class FallbackOffer(UpdateJob):
     """Changes of one fallback offer.
 
@@ -454,6 +458,7 @@ class FallbackOffer(UpdateJob):
             CellKind.ID,
             help="The offer to update: its id (dps), its instance id (xcore).",
             example="b3966680-13ec-11eb-9c20-8323709cfc65",
+            is_opaque=True,
         ),
     ]
     container_id: Annotated[
@@ -488,11 +493,8 @@ class FallbackOffer(UpdateJob):
                     "status",
                     Cell(CellKind.KEYWORD, help="draft, approved or archived.", example="approved"),
                 ),
-                ("name", Cell(CellKind.TEXT, help="dps: the name.", example="Summer")),
-                (
-                    "description",
-                    Cell(CellKind.TEXT, help="dps: the description.", example="For everyone"),
-                ),
+                ("name", _text_cell("dps: the name.", "Summer")),
+                ("description", _text_cell("dps: the description.", "For everyone")),
                 (
                     PATCH,
                     Cell(
@@ -503,19 +505,14 @@ class FallbackOffer(UpdateJob):
                 ),
                 (
                     "/*",
-                    Cell(
-                        CellKind.TEXT,
-                        help="A header such as /name, in xcore /_instance/xdm:name: replaces it.",
-                        example="Summer",
+                    _text_cell(
+                        "A header such as /name, in xcore /_instance/xdm:name: replaces it.",
+                        "Summer",
                     ),
                 ),
                 (
                     "add:/*",
-                    Cell(
-                        CellKind.TEXT,
-                        help="A header such as add:/labels/-: adds this text there.",
-                        example="summer",
-                    ),
+                    _text_cell("A header such as add:/labels/-: adds this text there.", "summer"),
                 ),
                 (
                     "remove:/*",

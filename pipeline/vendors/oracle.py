@@ -466,6 +466,7 @@ class OfferStatus(UpdateJob):
             CellKind.ID,
             help="The purchased offer; or as BRM prints it: 0.0.0.1 /purchased_product 209130 12.",
             example="0.0.0.1+-purchased_product+209130",
+            is_opaque=True,
         ),
     ]
     status: Annotated[

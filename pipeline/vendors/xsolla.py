@@ -417,13 +417,16 @@ ProjectId = Annotated[
         example="44056",
     ),
 ]
+_IN_ONE_LANGUAGE = Cell(
+    CellKind.TEXT, help="The name in this language.", example="Bonus", is_opaque=True
+)
 NameField = Annotated[
     Name,
     Cell(
         CellKind.MAP,
         help="The name shown to players, by locale; a column per locale, such as name.en-US.",
         example='{"en-US": "Summer bonus", "de-DE": "Sommerbonus"}',
-        members=(("*", Cell(CellKind.TEXT, help="The name in this language.", example="Bonus")),),
+        members=(("*", _IN_ONE_LANGUAGE),),
     ),
 ]
 BonusField = Annotated[
@@ -438,7 +441,9 @@ BonusField = Annotated[
 DateStart = Annotated[
     str | None,
     AfterValidator(_date),
-    Cell(CellKind.DATE, help="When it begins.", example="2027-06-01T00:00:00+02:00"),
+    Cell(
+        CellKind.DATE, help="When it begins.", example="2027-06-01T00:00:00+02:00", is_opaque=True
+    ),
 ]
 DateEnd = Annotated[
     str | None,
@@ -447,6 +452,7 @@ DateEnd = Annotated[
         CellKind.DATE,
         help="When it ends; null: never.",
         example="2027-09-01T00:00:00+02:00",
+        is_opaque=True,
     ),
 ]
 AttributeConditionsField = Annotated[
@@ -464,7 +470,7 @@ AttributeConditionsField = Annotated[
 
 
 def _redeem_limit(help_: str) -> Cell:
-    return Cell(CellKind.INTEGER, help=help_, example="10")
+    return Cell(CellKind.INTEGER, help=help_, example="10", is_opaque=True)
 
 
 class BonusPromotion(UpdateJob):
@@ -476,7 +482,7 @@ class BonusPromotion(UpdateJob):
     promotion_id: Annotated[
         int,
         BeforeValidator(_id_number),
-        Cell(CellKind.ID, help="The promotion to update.", example="111425"),
+        Cell(CellKind.ID, help="The promotion to update.", example="111425", is_opaque=True),
     ]
     project_id: ProjectId = ABSENT
     name: NameField
@@ -502,7 +508,12 @@ class BonusPromotion(UpdateJob):
             members=(
                 (
                     "per_user",
-                    Cell(CellKind.INTEGER, help="Times per player; null: no limit.", example="5"),
+                    Cell(
+                        CellKind.INTEGER,
+                        help="Times per player; null: no limit.",
+                        example="5",
+                        is_opaque=True,
+                    ),
                 ),
                 (
                     "recurrent_schedule",
@@ -561,7 +572,7 @@ class Coupon(UpdateJob):
     external_id: Annotated[
         Text,
         AfterValidator(_external_id),
-        Cell(CellKind.ID, help="The coupon to update.", example="coupon_44056_1"),
+        Cell(CellKind.ID, help="The coupon to update.", example="coupon_44056_1", is_opaque=True),
     ]
     project_id: ProjectId = ABSENT
     name: NameField

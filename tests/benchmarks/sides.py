@@ -1,33 +1,29 @@
-"""The sides of the benchmarks, each a process of its own: the pipeline, and what it is held to.
+"""The pipeline as sides of the benchmarks, each a process of its own.
 
     python -m tests.benchmarks.sides pipeline FILE URL IN_FLIGHT FOLDER
-    python -m tests.benchmarks.sides bare FILE URL IN_FLIGHT FOLDER
     python -m tests.benchmarks.sides memory FILE URL IN_FLIGHT FOLDER
     python -m tests.benchmarks.sides checksums FILE URL IN_FLIGHT FOLDER
 
 `memory` is the pipeline with a ledger that forgets; `checksums` is the pipeline, and tells what
 part of its CPU time goes into checksums.
 
-Each prints one line of JSON. The bare loop sends the very bytes that the pipeline would send, in
-the same order, over one aiohttp session with as many workers.
+Each prints one line of JSON. `encoded_requests` gives the others the very bytes that the pipeline
+sends.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-import resource
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import aiohttp
 import anyio
-from yarl import URL
 
 from pipeline.config import load_config
 from pipeline.jobs import read_jobs
@@ -64,7 +60,8 @@ def measured(into: dict[str, Any], name: str) -> Iterator[None]:
 
 def _prepared(file: Path, url: str, in_flight: int, folder: Path) -> Prepared:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pipeline.toml").write_text(CONFIG.format(url=url, in_flight=in_flight))
+    if not (folder / "pipeline.toml").exists():
+        (folder / "pipeline.toml").write_text(CONFIG.format(url=url, in_flight=in_flight))
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
     return prepare(file, config, RunOptions(operation="xsolla.coupon"))
 
@@ -82,6 +79,7 @@ def pipeline_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[st
     found["send_s"] = sending
     found["report_s"] = found["send_and_report_s"] - sending
     found["send_cpu_s"] = found.pop("after_sending_cpu_s") - cpu
+    found["report_cpu_s"] = found["send_and_report_cpu_s"] - found["send_cpu_s"]
     found["rows"] = prepared.snapshot.rows
     return found
 
@@ -136,7 +134,7 @@ def checksums_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[s
         setattr(owner, name, timed(name, getattr(owner, name)))
     cpu = time.process_time()
     found = pipeline_side(file, url, in_flight, folder)
-    found["cpu_s"] = time.process_time() - cpu
+    found["run_cpu_s"] = time.process_time() - cpu
     found["checksums_cpu_s"] = sum(spent.values())
     return found
 
@@ -150,41 +148,26 @@ async def _carry_out(prepared: Prepared, found: dict[str, Any]) -> Any:
     return await carry_out(prepared, RunEnvironment(watch=watch, environ=ENVIRON))
 
 
-def bare_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
-    """A bare loop over the same bytes."""
+def encoded_requests(
+    file: Path, url: str, in_flight: int, folder: Path
+) -> tuple[dict[str, str], Iterator[tuple[str, bytes]]]:
+    """The headers, and path and body of each request that the pipeline would send, in its order."""
     prepared = _prepared(file, url, in_flight, folder)
-    config = prepared.config
-    account = config.account("shop", ENVIRON)
-    requests = []
-    for batch in read_jobs(prepared.bound.jobs["shop"].path):
-        for job in batch:
-            operation = next(o for o in account.vendor.operations if o.name == job.operation)
-            typed = operation.job_type.trusted(job.text)
-            request = operation.encode(account.settings, (typed,))
-            requests.append((url + request.path, request.body))
-            headers = dict(request.headers)
-    headers["Authorization"] = authorization(account.vendor.authenticate(account.settings))
-    found: dict[str, Any] = {"rows": len(requests)}
-    with measured(found, "send"):
-        anyio.run(_bare_loop, requests, headers, in_flight)
-    return found
+    account = prepared.config.account("shop", ENVIRON)
+    headers = {"Authorization": authorization(account.vendor.authenticate(account.settings)) or ""}
 
+    def requests() -> Iterator[tuple[str, bytes]]:
+        for batch in read_jobs(prepared.bound.jobs["shop"].path):
+            for job in batch:
+                operation = account.operation(job.operation)
+                typed = operation.job_type.trusted(job.text)
+                request = operation.encode(account.settings, (typed,))
+                headers.update(request.headers)
+                yield request.path, request.body
 
-async def _bare_loop(
-    requests: list[tuple[str, bytes]], headers: dict[str, str], in_flight: int
-) -> None:
-    following = iter(requests)
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=in_flight), headers=headers
-    ) as session:
-
-        async def worker() -> None:
-            for url, body in following:
-                async with session.put(URL(url, encoded=True), data=body) as response:
-                    await response.read()
-                    assert response.status == 204
-
-        await asyncio.gather(*(worker() for _ in range(in_flight)))
+    every = requests()
+    first = next(every)  # brings the headers
+    return headers, chain([first], every)
 
 
 def main() -> None:
@@ -192,12 +175,10 @@ def main() -> None:
     side, file, url, in_flight, folder = sys.argv[1:]
     run = {
         "pipeline": pipeline_side,
-        "bare": bare_side,
         "memory": memory_side,
         "checksums": checksums_side,
     }[side]
     found = run(Path(file), url, int(in_flight), Path(folder))
-    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(found))
 
 
