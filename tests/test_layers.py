@@ -136,9 +136,9 @@ DECISIONS = {
         "ui/terminal": "pace",
         "watch": "expected_files names settling",
         "workers": (
-            "answers auth backlog backoff batches bisection coalescing decompress entity_order "
-            "exchange_text fail_fast http1 masking own_answers precheck refusals reply_certainty "
-            "requests row stop_reason traffic"
+            "answers auth backlog backoff batches bisection claim_ahead coalescing decompress "
+            "entity_order exchange_text fail_fast http1 masking own_answers precheck refusals "
+            "reply_certainty requests row stop_reason traffic"
         ),
     }.items()
     for name in names.split()

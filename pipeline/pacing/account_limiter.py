@@ -9,7 +9,7 @@ from functools import partial
 
 import anyio
 
-from pipeline.model import Answer, Reply
+from pipeline.model import Answer, Reply, Verdict
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.vendors.kit.numbers import shown
@@ -82,6 +82,11 @@ class AccountLimiter:
         """
         return None if self._is_closed else self._limiter.try_permit()
 
+    @property
+    def is_free(self) -> bool:
+        """True if `try_permit` would give a permit now."""
+        return not self._is_closed and self._limiter.is_free
+
     def call_when_free(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, in the event loop, when it is worth calling `try_permit` again.
 
@@ -152,17 +157,17 @@ def is_late(late_s: float, per_s: float) -> bool:
 class Permit:
     """The permit of one request; the limiter learns of its end once.
 
-    number  of the permit
+    number  of the permit; None for a request that got no connection: it needed none
     left_s  when the request was sent, by the sender's clock
     """
 
-    __slots__ = ("_account_limiter", "_has_ended", "_number", "_reason", "left_s")
+    __slots__ = ("_account_limiter", "_has_ended", "_number", "_reply", "left_s")
 
-    def __init__(self, account_limiter: AccountLimiter, number: int, left_s: float) -> None:
+    def __init__(self, account_limiter: AccountLimiter, number: int | None, left_s: float) -> None:
         self._account_limiter = account_limiter
         self._number = number
         self._has_ended = False
-        self._reason = ""
+        self._reply: object = None
         self.left_s = left_s
 
     def on_reply(self, reply: object = None) -> None:
@@ -172,12 +177,21 @@ class Permit:
         """
         if not self._has_ended:
             self._has_ended = True
-            self._reason = pause_reason(reply) if isinstance(reply, Reply) else ""
-            self._account_limiter.on_reply(self._number, self.left_s, reply)
+            self._reply = reply
+            if self._number is not None:
+                self._account_limiter.on_reply(self._number, self.left_s, reply)
 
     def on_answer(self, answer: Answer) -> None:
         """The decoded reply."""
-        self._account_limiter.on_answer(answer, self.left_s, self._reason)
+        reason = ""
+        if isinstance(self._reply, Reply) and may_ask_for_pause(answer):
+            reason = pause_reason(self._reply)
+        self._account_limiter.on_answer(answer, self.left_s, reason)
+
+
+def may_ask_for_pause(answer: Answer) -> bool:
+    """True if a pause may follow from `answer`; only then its reason matters."""
+    return answer.verdict is Verdict.THROTTLED or answer.retry_after_s is not None
 
 
 def pause_reason(reply: Reply) -> str:

@@ -170,6 +170,14 @@ class RateLimiter:
         queue.has_turn = False
         return self._count_sent()
 
+    @property
+    def is_free(self) -> bool:
+        """True if `try_permit` would give a permit now."""
+        queue = self._queue
+        if not (queue.is_empty or queue.has_turn) or (self._room <= 0 and not self._find_room()):
+            return False
+        return self._bucket is None or self._bucket.free_in_s() <= 0
+
     def call_when_free(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` once, in the event loop, when it is worth trying again.
 

@@ -18,6 +18,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.abc
@@ -52,25 +53,24 @@ from pipeline.store import Ledger
 from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
-from pipeline.workers.dependencies import Send, SenderEnvironment
+from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.tokens import REFUSED, sign_in_ahead, signed_in
+from pipeline.workers.wire import Wire
 
 SAMPLE_EVERY_S = 1.0
 
 Progress = Callable[[], Sequence[AccountProgress]]
 Watch = Callable[[Progress], AbstractContextManager[object]]
-OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Send]]
+OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Wire[Any]]]
 
 
 @asynccontextmanager
-async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Send]:
-    """Open the connection to an account's vendor: a function that sends a request and returns its
-    reply.
-    """
+async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Wire[Any]]:
+    """Open the way to an account's vendor."""
     late, while_open, announce = (
         account_limiter.permit_again,
         account_limiter.while_open,
@@ -155,14 +155,14 @@ async def send_or_refuse(
     accounts = [prepared.config.account(name, environment.environ) for name in prepared.bound.jobs]
     await anyio.to_thread.run_sync(keep_credentials, prepared, accounts)
     async with AsyncExitStack() as stack:
-        links: list[tuple[Account, AccountLimiter, Send]] = []
+        links: list[tuple[Account, AccountLimiter, Wire[Any]]] = []
         for account in accounts:
             limiter = environment.shared.limiter(account, prepared.config)
             account_limiter = AccountLimiter(limiter, prepared.run, announce=environment.tell)
-            send = await stack.enter_async_context(environment.open_link(account, account_limiter))
-            links.append((account, account_limiter, send))
+            wire = await stack.enter_async_context(environment.open_link(account, account_limiter))
+            links.append((account, account_limiter, wire))
             if environment.window.start_at is not None:
-                await sign_in_ahead(send)
+                await sign_in_ahead(wire)
         previous_states = stack.enter_context(_previous_states(prepared))
         outcome.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
         stretch = _Stretch(
@@ -242,7 +242,7 @@ class _Stretch:
 
     prepared: Prepared
     environment: RunEnvironment
-    links: Sequence[tuple[Account, AccountLimiter, Send]]
+    links: Sequence[tuple[Account, AccountLimiter, Wire[Any]]]
     ledger: SerializedLedger
     previous_states: PreviousStates | None
     outcome: RunOutcome
@@ -330,13 +330,13 @@ class _Stretch:
 
     def _sender(
         self,
-        link: tuple[Account, AccountLimiter, Send],
+        link: tuple[Account, AccountLimiter, Wire[Any]],
         recorder: Recorder,
         environment: SenderEnvironment,
         before: RecordedState,
         rows: frozenset[int] | None,
     ) -> AccountSender:
-        account, account_limiter, send = link
+        account, account_limiter, wire = link
         recovered = NOTHING
         file = self.prepared.bound.jobs[account.name]
         if not before.is_nothing:
@@ -350,7 +350,7 @@ class _Stretch:
             account,
             subset(read_jobs(file.path, encodes_with=encodes_with(account)), rows),
             file.rows if rows is None else len(rows),
-            send=send,
+            wire=wire,
             account_limiter=account_limiter,
             recorder=recorder,
             environment=environment,

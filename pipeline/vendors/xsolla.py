@@ -1115,6 +1115,7 @@ def _operation(job_type: type[Job], id_in_reads: str, **own: Any) -> Operation[X
         head=lambda _s: RequestHead("PUT", _HEADERS),
         confirmation=lambda _s, _job: _CONFIRMATION,
         decode=_decode,
+        plain_success=_NO_CONTENT,
         known=_KNOWN,
         refuse=_refuse,
         repeatable=lambda _s, _job: True,

@@ -1,6 +1,7 @@
 """Sends one account's rows. Each account has a sender of its own.
 
-`row` decides what becomes of a row, `attempts` sends updates, `reads` reads entities,
+It chooses which rows are next, and stops the account if its answers require it. `pump` claims and
+sends them, `row` decides what becomes of a row, `attempts` sends updates, `reads` reads entities,
 `result_writer` ends rows.
 """
 
@@ -8,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
+import anyio.abc
 
 from pipeline.model import AccountProgress, Answer, Effect, JobRow, Status, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
@@ -20,19 +21,20 @@ from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch
 from pipeline.workers.bisection import Bisector
-from pipeline.workers.concurrency_limiter import WORKERS_PER_SLOT, ConcurrencyLimiter
-from pipeline.workers.dependencies import Dependencies, RequestOutcome, Send, SenderEnvironment
+from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
+from pipeline.workers.dependencies import Dependencies, RequestOutcome, SenderEnvironment
 from pipeline.workers.fail_fast import FailFastCheck
 from pipeline.workers.pauses import PauseHandler
+from pipeline.workers.pump import Pump
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from pipeline.workers.result_writer import ResultWriter
-from pipeline.workers.row import Finish, Step
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.undecided import Undecided
+from pipeline.workers.wire import Wire
 
 
 class AccountSender:
@@ -40,6 +42,7 @@ class AccountSender:
 
     jobs             batches in row order; read in a thread
     total            number of jobs, for the display
+    wire             sends its requests
     account_limiter  where its requests wait for permits
     recovered        what earlier processes of the run recorded
 
@@ -54,7 +57,7 @@ class AccountSender:
         jobs: Iterator[Sequence[JobRow]],
         total: int,
         *,
-        send: Send,
+        wire: Wire[Any],
         account_limiter: AccountLimiter,
         recorder: Recorder,
         environment: SenderEnvironment,
@@ -75,7 +78,7 @@ class AccountSender:
         self._concurrency = ConcurrencyLimiter(
             account.in_flight,
             clock=clock,
-            on_room=queue.wake,
+            on_room=self._pump_soon,
             on_down=self._on_vendor_down,
             at_fault=queue.are_at_fault,
             patience_s=account.max_outage_s,
@@ -84,7 +87,7 @@ class AccountSender:
         self._undecided = Undecided(queue, self._result_writer, fail_fast, clock, recovered.refused)
         deps = Dependencies(
             account=account,
-            send=send,
+            wire=wire,
             concurrency=self._concurrency,
             environment=environment,
             traffic=self._traffic,
@@ -94,6 +97,8 @@ class AccountSender:
         )
         self._attempts = Attempts(deps, bisector)
         self._reads = Reads(deps, environment.prechecks, lambda: account_limiter.per_second)
+        self._pump = Pump(deps, account_limiter, recorder, self._attempts, self._reads, owner=self)
+        queue.on_news = self._pump.call_soon
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
         self._is_deciding = False
@@ -101,7 +106,7 @@ class AccountSender:
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         self._is_open = False
-        self._workers = 0
+        self._tasks: anyio.abc.TaskGroup
         self.take_latencies = self._traffic.take_latencies
         self.take_throttled = self._concurrency.take_throttled
 
@@ -117,10 +122,13 @@ class AccountSender:
                     tasks.start_soon(self._queue.feed, lambda: self.stopped is not None)
                     tasks.start_soon(self._queue.watch, lambda: self._concurrency.due_s)
                     tasks.start_soon(self._attempts.held_replies.run)
-                    self._start_worker(tasks)
+                    self._tasks = tasks
+                    await self._pump.run(tasks)
+                    tasks.cancel_scope.cancel()
             if self._undecided.fail_fast.should_stop_at_end():
                 self.stop(fail_fast_reason(self._undecided.fail_fast))
         finally:
+            self._pump.release()
             self._attempts.held_replies.release()
             for row in self._queue.drain():
                 self._result_writer.on_stop(row, self.stopped)
@@ -136,7 +144,7 @@ class AccountSender:
             self.stopped = reason
             self.is_permanent = is_permanent
             self._account_limiter.close()
-            self._queue.wake_all()
+            self._pump.stop()
 
     def progress(self) -> AccountProgress:
         """Return the progress of the account."""
@@ -162,24 +170,24 @@ class AccountSender:
             recent_errors=traffic.recent_errors.latest(),
         )
 
-    # Workers...
+    # Choosing rows...
 
-    def _start_worker(self, tasks: TaskGroup) -> None:
-        self._workers += 1
-        tasks.start_soon(self._work, tasks)
+    def next_batch(self, ahead: int) -> Batch:
+        """Take the next rows that may share a request now; empty if there are none.
 
-    async def _work(self, tasks: TaskGroup) -> None:
-        while batch := self._next() or await self._wait_for_rows():
-            await self._serve(batch, tasks)
-        self._workers -= 1
-        if self._workers == 0:
-            tasks.cancel_scope.cancel()
-
-    def _next(self) -> Batch:
-        """Take the next rows that may share a request now; empty if there are none."""
-        if self.stopped is not None or self._recorder.is_full or not self._concurrency.may_acquire:
+        ahead  how many batches may wait claimed
+        """
+        if self.stopped is not None or self._recorder.is_full:
             return []
-        if self._undecided.is_suspected:
+        is_suspected = self._undecided.is_suspected
+        concurrency = self._concurrency
+        if not self._is_open and (concurrency.taken or self._is_deciding):
+            return []  # before the first reply one request at a time
+        if not self._is_open or is_suspected or concurrency.is_suspected:
+            ahead = 0
+        if not concurrency.may_acquire(ahead):
+            return []
+        if is_suspected:
             batch = self._next_probe()
         elif not self._is_open and (self._first.needs_another or self._undecided.refused_before):
             batch = self._next_first()
@@ -188,16 +196,19 @@ class AccountSender:
             # row that was given out is held
             batch = self._queue.next(
                 may_be_first=self._is_open or self._queue.all_held(self._undecided.count),
-                probe=self._concurrency.next_probe,
-                others_first=self._concurrency.is_suspected,
+                probe=concurrency.next_probe,
+                others_first=concurrency.is_suspected,
             )
         self._result_writer.end_blocked()
         if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
             # a group that gets no reply is split, and its many rows would all end late
             self._queue.reopen(batch[1:])
             batch = batch[:1]
+        if batch and not (concurrency.may_acquire() or _may_wait_claimed(batch)):
+            self._queue.put_back(batch)
+            return []
         if batch:
-            self._concurrency.acquire(batch)
+            concurrency.acquire(batch)
         return batch
 
     def _next_probe(self) -> Batch:
@@ -230,17 +241,14 @@ class AccountSender:
                 return batch
         return self._queue.next(may_be_first=all_held, probe=self._concurrency.next_probe)
 
-    async def _wait_for_rows(self) -> Batch:
-        """Wait for the next rows; empty once no more will be sent."""
-        while self.stopped is None and not self._queue.is_done:
-            await self._recorder.wait_for_room()
-            if batch := self._next():
-                return batch
-            if self._is_stuck:
-                await self._decide_account()
-            else:
-                await self._queue.wait()
-        return []
+    def on_idle(self) -> None:
+        """Let the sender end, or decide the account if nothing can be sent before that."""
+        if self.stopped is not None or self._queue.is_done:
+            if not self._is_deciding:
+                self._pump.end()
+        elif not self._recorder.is_full and self._is_stuck:
+            self._is_deciding = True
+            self._tasks.start_soon(self._decide_account)
 
     @property
     def _is_stuck(self) -> bool:
@@ -252,7 +260,6 @@ class AccountSender:
 
     async def _decide_account(self) -> None:
         """Stop the account or end its held rows: no row is left as a probe."""
-        self._is_deciding = True
         try:
             if self._undecided.has_open_refusals and await self._can_read_known_row():
                 self._undecided.account_works()
@@ -262,7 +269,7 @@ class AccountSender:
                 self._undecided.decide()
         finally:
             self._is_deciding = False
-            self._queue.wake_all()
+            self._pump_soon()
 
     async def _can_read_known_row(self) -> bool:
         """Read the entity of an updated row; True if the credentials still work for reads."""
@@ -275,117 +282,16 @@ class AccountSender:
         finally:
             permit.on_reply()
 
-    async def _serve(self, batch: Batch, tasks: TaskGroup) -> None:
-        """Claim `batch`, wait for a permit, send it; without a permit the batch is put back."""
-        step = self._reads.next_step(batch)
-        if step is Step.PRECHECK:
-            await self._precheck_and_send(batch, tasks)
-            return
-        permit: Permit | None = None
-        try:
-            if await self._claim(batch):
-                # requests in flight may hang while the vendor is down: a probe needs no slot
-                async with (
-                    nullcontext() if self._concurrency.is_probe(batch) else self._concurrency.slots
-                ):
-                    permit = await self._permit(batch)
-                    if permit is not None:
-                        self._on_outcome(
-                            await self._make_request(batch, step, permit),
-                            batch,
-                            permit.left_s,
-                            tasks,
-                        )
-        finally:
-            self._give_back(batch)
-            if permit is None:
-                self._queue.put_back(batch)
-            else:
-                permit.on_reply()
-
-    def _give_back(self, batch: Batch) -> None:
-        """Release what `batch` holds: it was sent, or is not sent now."""
-        self._concurrency.release(batch)
-        if self._undecided.probe is batch:
-            self._undecided.probe = None
-
-    async def _permit(self, batch: Batch) -> Permit | None:
-        """Wait for a permit for one request; None if `batch` may not be sent now."""
-        if not (self._concurrency.may_send(batch) and self._undecided.may_send(batch)):
-            return None
-        number = await self._account_limiter.permit()
-        return None if number is None else Permit(self._account_limiter, number, self._clock())
-
-    async def _precheck_and_send(self, batch: Batch, tasks: TaskGroup) -> None:
-        """Precheck a row, then send it if it is to be sent and gets a permit."""
-        (row,) = batch
-        permits: list[Permit] = []
-        is_unsent = True
-        try:
-            async with (
-                nullcontext() if self._concurrency.is_probe(batch) else self._concurrency.slots
-            ):
-                if (permit := await self._permit(batch)) is not None:
-                    permits.append(permit)
-                    outcome = await self._reads.read(row, Step.PRECHECK, permit)
-                    self._on_outcome(outcome, batch, permit.left_s, tasks)
-                    is_unsent = row.is_prechecked
-                    if is_unsent and await self._claim(batch):
-                        attempt = await self._permit(batch)
-                        if attempt is not None:
-                            permits.append(attempt)
-                            is_unsent = False
-                            await self._send_if_fresh(batch, attempt, tasks)
-        finally:
-            self._give_back(batch)
-            if is_unsent:
-                self._queue.put_back(batch)
-            for permit in permits:
-                permit.on_reply()
-
-    async def _send_if_fresh(self, batch: Batch, permit: Permit, tasks: TaskGroup) -> None:
-        if self._reads.is_fresh(batch[0]):
-            self._on_outcome(await self._attempts.send(batch, permit), batch, permit.left_s, tasks)
-        else:
-            self._queue.requeue(batch)
-
-    async def _claim(self, batch: Batch) -> bool:
-        """Record that `batch` may be sent, and its previous states; False if recording failed."""
-        rows = [row for row in batch if not row.is_claimed]
-        previous_states = [
-            (row.job.row, row.previous_state)
-            for row in batch
-            if row.previous_state and not row.in_doubt
-        ]
-        for row in rows:
-            row.is_claimed = True  # if cancelled, the claim may be on record or not
-        is_recorded = await self._recorder.claim([row.job.row for row in rows], previous_states)
-        for row in rows:
-            row.is_claimed = is_recorded
-        return is_recorded
-
-    async def _make_request(
-        self, batch: Batch, step: Step | Finish, permit: Permit
-    ) -> RequestOutcome | None:
-        if step is Step.UPDATE:
-            return await self._attempts.send(batch, permit)
-        (row,) = batch
-        if isinstance(step, Step):
-            return await self._reads.read(row, step, permit)
-        self._result_writer.end(row, step.answer, step.status)
-        return None
-
     def _on_vendor_down(self) -> None:
-        """Send rows that wait for permits back: from now on only probes are sent."""
+        """Put the rows that wait to be sent back: from now on only probes are sent."""
+        self._pump.put_back_ready()
         self._account_limiter.cancel_waits()
         self._queue.look_again()
 
     # Starts and stops...
 
-    def _on_outcome(
-        self, outcome: RequestOutcome | None, batch: Batch, sent_s: float, tasks: TaskGroup
-    ) -> None:
-        """Start the other workers after the first reply; stop if an answer requires it."""
+    def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
+        """Let other rows go after the first reply; stop if an answer requires it."""
         if outcome is None:
             return
         if not self._traffic.has_reply:
@@ -393,8 +299,6 @@ class AccountSender:
         elif not self._is_open:
             self._is_open = True
             self._queue.read_far(enabled=self._undecided.is_suspected)
-            for _ in range(WORKERS_PER_SLOT * self.account.in_flight - 1):
-                self._start_worker(tasks)
         was_suspected = self._undecided.is_suspected
         self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
         for answer in outcome.answers:
@@ -422,6 +326,9 @@ class AccountSender:
 
     def _stop_if_pointless(self, answer: Answer, batch: Batch, *, is_read: bool) -> None:
         fail_fast = self._undecided.fail_fast
+        is_ok = answer.verdict is Verdict.OK
+        if is_ok and fail_fast.is_over and not self._concurrency.is_probing:
+            return
         reason = stop_reason(
             answer,
             None if is_read else fail_fast,
@@ -438,14 +345,17 @@ class AccountSender:
         elif (reason := self._undecided.stop_reason) is not None:
             self.stop(reason, is_permanent=self._undecided.is_about_credentials)
 
+    def _pump_soon(self) -> None:
+        self._pump.call_soon()
+
     def _on_suspicion(self, *, is_suspected: bool) -> None:
         """Send only probes while the account is suspected, then everything again."""
         self._queue.read_far(enabled=is_suspected)
         if is_suspected:
-            self._account_limiter.cancel_waits()  # rows that wait for permits go back
+            self._pump.put_back_ready()
+            self._account_limiter.cancel_waits()  # reads that wait for permits go back
             self._queue.look_again()
-        else:
-            self._queue.wake_all()
+        self._pump_soon()
 
 
 def _backlog(
@@ -458,3 +368,8 @@ def _backlog(
         coalesce=environment.coalesce,
         overtaking=recovered.overtaking,
     )
+
+
+def _may_wait_claimed(batch: Batch) -> bool:
+    """True if being in doubt after a kill costs the batch little: it is repeated then."""
+    return len(batch) == 1 and batch[0].is_repeatable

@@ -28,6 +28,16 @@ def update_answers(
     return tuple(without_secrets(answer, reply.hide) for answer in answers)
 
 
+def is_plain_success(operation: Operation[Any, Any], reply: Reply | NoReply) -> bool:
+    """True if `reply` is the one that the operation declares as its plain success."""
+    return (
+        isinstance(reply, Reply)
+        and reply.status == operation.plain_success
+        and not reply.body
+        and not reply.is_cut
+    )
+
+
 def read_answer(reply: Reply | NoReply) -> Answer:
     """Return what `reply` to a read means."""
     answer = classify_read(reply)
@@ -62,7 +72,8 @@ def is_judged(answer: Answer) -> bool:
     >>> is_judged(Answer(Verdict.TRANSIENT, Effect.MAYBE, 500))
     False
     """
-    return answer.verdict in {Verdict.OK, Verdict.REJECTED} or is_unconfirmed(answer)
+    verdict = answer.verdict
+    return verdict is Verdict.OK or verdict is Verdict.REJECTED or is_unconfirmed(answer)
 
 
 def is_unconfirmed(answer: Answer) -> bool:

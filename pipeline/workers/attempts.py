@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.model import Answer, NoReply, Reply, ReplyStanding, Verdict
+from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import Permit
-from pipeline.workers.answers import is_judged, update_answers
+from pipeline.workers.answers import is_judged, is_plain_success, update_answers
 from pipeline.workers.batches import Batch
 from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
@@ -27,7 +27,8 @@ from pipeline.workers.row import (
     on_lost_turn,
     on_sent,
 )
-from pipeline.workers.transport import NeverLeftError, unmatched_reply
+from pipeline.workers.transport import unmatched_reply
+from pipeline.workers.wire import OnReply
 
 
 class Attempts(RequestStep):
@@ -40,28 +41,45 @@ class Attempts(RequestStep):
         self._typical_s: float | None = None
         self.held_replies = HeldReplies(self._clock)
 
-    async def send(self, batch: Batch, permit: Permit) -> RequestOutcome | None:
-        """Send one request for the rows of `batch`; None if it was not sent."""
-        settings = self._account.settings
+    def start(self, batch: Batch, permit: Permit, connection: object, on_reply: OnReply) -> None:
+        """Send one request for the rows of `batch` on `connection`.
+
+        on_reply  called later; the caller then calls `on_end`
+        raises    what a bug raises: the rows have ended then, for the bug would occur again
+        """
+        self._deps.traffic.on_sent(permit.left_s)
+        self._count_attempt(batch, permit.left_s)
         operation = self._account.operation(batch[0].job.operation)
-        reply: Reply | NoReply | None = None
         try:
-            with self._deps.traffic.request(permit.left_s):
-                self._count_attempt(batch, permit.left_s)
-                jobs = [operation.job_type.trusted(row.text) for row in batch]
-                reply = await self._deps.send(request_for(operation, settings, batch, jobs))
-                permit.on_reply(reply)
-                answers = update_answers(operation, settings, jobs, reply)
+            request = request_for(operation, self._account.settings, batch)
+            self._deps.wire.start(connection, request, on_reply)
         except Exception:
-            # a bug in our code would occur again: end these rows instead of sending them again
-            for row in batch:
-                end = after_bug(row, Step.UPDATE, was_answered=reply is not None)
-                self._perform(row, Step.UPDATE, end)
+            self._deps.traffic.on_end()
+            self._end_after_bug(batch, was_answered=False)
             raise
-        except BaseException as error:
-            for row in batch:
-                on_cut_off(row, may_have_left=not isinstance(error, NeverLeftError))
-                self._result_writer.on_stop(row, INTERRUPTED.message)
+
+    def on_unreached(self, batch: Batch, permit: Permit, lost: NoReply) -> RequestOutcome | None:
+        """Act on an attempt that got no connection."""
+        self._deps.traffic.on_sent(permit.left_s)
+        self._count_attempt(batch, permit.left_s)
+        return self.on_end(batch, permit, lost)
+
+    def on_end(
+        self, batch: Batch, permit: Permit, reply: Reply | NoReply | Exception
+    ) -> RequestOutcome | None:
+        """Act on what came of a request; None if it was not sent.
+
+        raises  the exception that it is given, and as `start`
+        """
+        self._deps.traffic.on_end()
+        if isinstance(reply, Exception):
+            self._end_after_bug(batch, was_answered=False)
+            raise reply
+        permit.on_reply(reply)
+        try:
+            answers = self._answers(batch, reply)
+        except Exception:
+            self._end_after_bug(batch, was_answered=True)
             raise
         if isinstance(reply, NoReply) and reply.lost_turn:
             for row in batch:
@@ -69,6 +87,25 @@ class Attempts(RequestStep):
             self._queue.requeue(batch)
             return None
         return self._on_reply(batch, permit, reply, answers)
+
+    def on_abort(self, batch: Batch) -> None:
+        """End or keep the rows of a request that was aborted: it may have arrived."""
+        self._deps.traffic.on_end()
+        for row in batch:
+            on_cut_off(row)
+            self._result_writer.on_stop(row, INTERRUPTED.message)
+
+    def _answers(self, batch: Batch, reply: Reply | NoReply) -> tuple[Answer, ...]:
+        operation = self._account.operation(batch[0].job.operation)
+        if is_plain_success(operation, reply):
+            return (Answer(Verdict.OK, Effect.APPLIED, operation.plain_success),) * len(batch)
+        jobs = [operation.job_type.trusted(row.text) for row in batch]
+        return update_answers(operation, self._account.settings, jobs, reply)
+
+    def _end_after_bug(self, batch: Batch, *, was_answered: bool) -> None:
+        for row in batch:
+            end = after_bug(row, Step.UPDATE, was_answered=was_answered)
+            self._perform(row, Step.UPDATE, end)
 
     def _count_attempt(self, batch: Batch, now_s: float) -> None:
         self._deps.concurrency.on_sent(self._deps.traffic.in_flight)
@@ -83,8 +120,8 @@ class Attempts(RequestStep):
         took_s = self._clock() - permit.left_s
         self._deps.traffic.add_latency(took_s)
         self._deps.on_answer(permit, batch, reply, answers[0])
-        distinct = tuple(dict.fromkeys(answers))
-        if any(answer.verdict is not Verdict.OK for answer in answers):
+        distinct = tuple(dict.fromkeys(answers)) if len(answers) > 1 else tuple(answers)
+        if any(answer.verdict is not Verdict.OK for answer in distinct):
             self._result_writer.exchanges.on_reply(batch, reply)
             for answer in distinct:
                 self._deps.traffic.recent_errors.add(answer)
@@ -114,11 +151,8 @@ class Attempts(RequestStep):
 
     def _unmatched_answers(self, batch: Batch) -> tuple[Answer, ...]:
         """Return the answers to `batch` if its reply may answer another request."""
-        settings = self._account.settings
-        operation = self._account.operation(batch[0].job.operation)
-        jobs = [operation.job_type.trusted(row.text) for row in batch]
         reply = unmatched_reply(self._deps.peer)
-        answers = update_answers(operation, settings, jobs, reply)
+        answers = self._answers(batch, reply)
         self._result_writer.exchanges.on_reply(batch, reply)
         self._deps.traffic.recent_errors.add(answers[0])
         return answers
@@ -161,7 +195,7 @@ class Attempts(RequestStep):
             self._queue.retry(group, delay_s)
 
 
-_HELD_VERDICTS = frozenset({Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED})
+_HELD_VERDICTS = (Verdict.OK, Verdict.REJECTED, Verdict.THROTTLED)  # few: no hash is quicker
 
 
 def _is_held(answers: Sequence[Answer]) -> bool:

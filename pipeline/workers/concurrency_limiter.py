@@ -16,22 +16,20 @@ from pipeline.pacing.concurrency import Concurrency
 from pipeline.pacing.throttle import Throttle
 from pipeline.workers.answers import is_judged, is_unreached
 from pipeline.workers.batches import Batch, Row
-from pipeline.workers.slots import Slots
-
-WORKERS_PER_SLOT = 2
-"""While one batch is sent, another one is claimed on record."""
 
 
 class ConcurrencyLimiter:
-    """Slots for concurrent requests; one probe at a time while the vendor is down.
+    """The limit of concurrent requests; one probe at a time while the vendor is down.
 
     most        the upper limit of concurrent requests
     clock       monotonic seconds
-    on_room     called with the number of further batches that may be acquired
+    on_room     called if more batches may be acquired
     on_down     called when the vendor goes down
     at_fault    rows that the vendor has answered -> True if the failing rows are at fault, not the
                 vendor
     patience_s  seconds after which failing rows may be at fault while the vendor is down
+
+    taken       batches that were acquired and not released
     """
 
     def __init__(
@@ -39,7 +37,7 @@ class ConcurrencyLimiter:
         most: int,
         *,
         clock: Callable[[], float],
-        on_room: Callable[[int], None],
+        on_room: Callable[[], None],
         on_down: Callable[[], None],
         at_fault: Callable[[int], bool] = lambda _answered: False,
         patience_s: float = math.inf,
@@ -56,10 +54,10 @@ class ConcurrencyLimiter:
         self._was_reached = False
         self._is_last_call = False
         self._is_last_refusal = False
+        self._most = most
         self._probe: Batch | None = None
-        self._taken = 0
+        self.taken = 0
         self._throttled = 0
-        self.slots = Slots(self._concurrency.limit)
 
     @property
     def limit(self) -> int:
@@ -94,23 +92,26 @@ class ConcurrencyLimiter:
 
     # Acquiring and releasing...
 
-    @property
-    def may_acquire(self) -> bool:
-        """True if one more batch may be acquired."""
+    def may_acquire(self, ahead: int = 0) -> bool:
+        """True if one more batch may be acquired.
+
+        ahead  how many may wait claimed besides those in flight; at least as many as those
+        """
         if self._breaker.is_down:
-            return self._breaker.may_probe(self._clock())
-        return self._taken < WORKERS_PER_SLOT * self._concurrency.limit
+            return self.taken < 2 * self._most and self._breaker.may_probe(self._clock())
+        limit = self._concurrency.limit
+        return self.taken < limit + max(limit, ahead)
 
     def acquire(self, batch: Batch) -> None:
         """Count `batch`; while the vendor is down it is the probe."""
-        self._taken += 1
+        self.taken += 1
         if self._breaker.is_down:
             self._probe = batch
             self._breaker.on_probe(self._clock())
 
     def release(self, batch: Batch) -> None:
         """Stop counting `batch`: it was sent, or is not sent now."""
-        self._taken -= 1
+        self.taken -= 1
         if self._probe is batch:
             self._probe = None
 
@@ -237,8 +238,5 @@ class ConcurrencyLimiter:
         return taken
 
     def _adjust(self, before: int) -> None:
-        limit = self.limit
-        if limit != before:
-            self.slots.limit = limit
-        if limit > before:
-            self._on_room(WORKERS_PER_SLOT * limit - self._taken)
+        if self.limit > before:
+            self._on_room()

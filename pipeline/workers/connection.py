@@ -7,6 +7,7 @@ too many shifts all later replies by one.
 from __future__ import annotations
 
 import asyncio
+import math
 import select
 import time
 from collections import deque
@@ -62,13 +63,17 @@ class LostReplyError(Exception):
         self.cause = cause
 
 
+OnDone = Callable[["Received | LostReplyError"], None]
+"""Called once with what came of a request. The connection is free then, or closed."""
+
+
 class HttpConnection(asyncio.Protocol):
     """Sends requests over one open transport, one after the other.
 
     max_body_bytes  a longer reply is cut, and its connection closed
     on_end          called once, when the transport has closed; with the error that closed it
     opened_s, idle_since_s  by the loop's clock; the second is the caller's
-    has_replied     the last exchange brought a reply; False before the first
+    has_replied     the last request brought a reply; False before the first
     """
 
     def __init__(
@@ -82,16 +87,18 @@ class HttpConnection(asyncio.Protocol):
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser(max_body_bytes)
-        self._reply: asyncio.Future[LostReplyError | None] | None = None
+        self._on_done: OnDone | None = None  # None: no request is under way
+        self._until_s = math.inf
+        self._timer: asyncio.TimerHandle | None = None
         self._standing = ReplyStanding()
         self._recent: deque[ReplyStanding] = deque(maxlen=_REMEMBERED)
         self._received_s = 0.0
         self._unsent = memoryview(b"")
-        self._is_paused = self._is_early = self._is_closed = False
+        self._is_paused = self._is_closed = False
         self._poll = select.poll()
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self.opened_s = self._loop.time()
-        self.idle_since_s = 0.0
+        self.idle_since_s = self.opened_s
         self.has_replied = False
         transport.set_write_buffer_limits(PIECE_BYTES)
         transport.set_protocol(self)
@@ -105,46 +112,52 @@ class HttpConnection(asyncio.Protocol):
         """True if bytes or an end of stream wait to be read. Only while open."""
         return bool(self._poll.poll(0))
 
-    async def exchange(self, head: bytes, body: bytes, until_s: float) -> Received:
-        """Send one request and return its reply. Only while open, and one at a time.
+    def start(self, head: bytes, body: bytes, until_s: float, on_done: OnDone) -> None:
+        """Send one request; `on_done` is called later. Only while open, and one at a time.
 
-        until_s  by the loop's clock
-        raises   LostReplyError; cancelled, it closes the connection
+        until_s  by the loop's clock: the reply is lost if it is not complete then
         """
         self._standing = ReplyStanding()
         self._received_s = 0.0
         self.has_replied = False
-        self._reply = reply = self._loop.create_future()
-        timer = self._loop.call_at(until_s, self._end_time)
+        self._on_done = on_done
+        self._expect_until(until_s)
+        self._write(head, body)
+
+    async def exchange(self, head: bytes, body: bytes, until_s: float) -> Received:
+        """As `start`: send one request and return its reply.
+
+        raises  LostReplyError; cancelled, it closes the connection
+        """
+        done: asyncio.Future[Received | LostReplyError] = self._loop.create_future()
+
+        def on_done(came: Received | LostReplyError) -> None:
+            if not done.done():  # else the task was cancelled
+                done.set_result(came)
+
         try:
-            self._write(head, body)
-            lost = await reply
+            self.start(head, body, until_s, on_done)
+            came = await done
         except BaseException:
-            self.close()
+            self.abandon()
             raise
-        finally:
-            timer.cancel()
-        if lost is not None:
-            raise lost
-        parser = self._parser
-        received = Received(
-            parser.first,
-            parser.status,
-            parser.headers,
-            parser.body,
-            parser.is_too_long,
-            self._is_early,
-            self._received_s,
-            self._standing,
-        )
-        parser.begin()  # an idle connection keeps no body
-        return received
+        if isinstance(came, LostReplyError):
+            raise came
+        return came
 
     def close(self) -> None:
-        """Close now; bytes not written yet are dropped."""
+        """Close now; bytes not written yet are dropped. A request under way gets no reply."""
         self._is_closed = True
         self._unsent = memoryview(b"")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
+
+    def abandon(self) -> None:
+        """Close now; `on_done` of a request under way is not called."""
+        self._on_done = None
+        self.close()
 
     def _write(self, head: bytes, body: bytes) -> None:
         self._transport.write(head + body[:PIECE_BYTES])
@@ -159,28 +172,56 @@ class HttpConnection(asyncio.Protocol):
         if not self._unsent:
             self._unsent = memoryview(b"")  # an empty slice would keep the body
 
-    def _finish(
-        self, reply: asyncio.Future[LostReplyError | None], cause: Exception | None = None
-    ) -> None:
-        """Complete the current exchange: its reply is complete, or never will be."""
+    def _finish(self, on_done: OnDone, cause: Exception | None = None) -> None:
+        """End the current request: its reply is complete, or never will be."""
+        self._on_done = None
         parser = self._parser
-        self._is_early = bool(self._unsent) or self._transport.get_write_buffer_size() > 0
+        is_early = bool(self._unsent) or self._transport.get_write_buffer_size() > 0
         if parser.fault is not None:
-            reply.set_result(LostReplyError(parser.fault, parser.first, cause))
             self.close()
+            on_done(LostReplyError(parser.fault, parser.first, cause))
             return
         self.has_replied = True
-        self._recent.append(self._standing)
+        standing = self._standing
+        self._recent.append(standing)
         if parser.has_surplus:
             self._desynchronize()
-        elif self._is_early or not parser.is_whole or not parser.keeps_alive:
+        elif is_early or not parser.is_whole or not parser.keeps_alive:
             self.close()
-        reply.set_result(None)
+        received = Received(
+            parser.first,
+            parser.status,
+            parser.headers,
+            parser.body,
+            parser.is_too_long,
+            is_early,
+            self._received_s,
+            standing,
+        )
+        parser.begin()  # an idle connection keeps no body
+        on_done(received)
 
-    def _end_time(self) -> None:
-        if self._reply is not None and not self._reply.done():
-            self._reply.set_result(LostReplyError(None, self._parser.first))
-            self.close()
+    # One timer serves many requests: it is set again only once it has rung.
+
+    def _expect_until(self, until_s: float) -> None:
+        self._until_s = until_s
+        if self._timer is not None and self._timer.when() > until_s:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(until_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        on_done = self._on_done
+        if on_done is None:
+            return
+        if self._loop.time() < self._until_s:
+            self._expect_until(self._until_s)
+            return
+        self._on_done = None
+        self.close()
+        on_done(LostReplyError(None, self._parser.first))
 
     def _desynchronize(self) -> None:
         """Surplus bytes arrived: recent replies cannot be matched to requests."""
@@ -195,18 +236,15 @@ class HttpConnection(asyncio.Protocol):
         """Parse received bytes; bytes without a request desynchronize the connection."""
         if self._is_closed:
             return
-        reply, parser = self._reply, self._parser
-        if reply is not None and reply.cancelled():
-            self.close()  # the reply to a cancelled request: others are not affected
-            return
-        if reply is None or reply.done():
+        on_done, parser = self._on_done, self._parser
+        if on_done is None:
             self._desynchronize()
             return
         parser.feed(data)
         if parser.status and not self._received_s:
             self._received_s = time.time()
         if parser.is_over:
-            self._finish(reply)
+            self._finish(on_done)
 
     def pause_writing(self) -> None:
         """Stop writing: the peer reads too slowly."""
@@ -220,8 +258,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End the current exchange: the transport has closed."""
         self._is_closed = True
-        reply = self._reply
-        if reply is not None and not reply.done():
+        on_done = self._on_done
+        if on_done is not None:
             self._parser.end(is_clean=exc is None)
-            self._finish(reply, exc)
+            self._finish(on_done, exc)
         self._on_end(exc)

@@ -124,6 +124,13 @@ class Connections:
             self._idle.append(connection)
             self._sweep_later(IDLE_S)
 
+    def give_back_unused(self, connection: HttpConnection) -> None:
+        """Keep a connection that carried no request: it is as old as it was."""
+        self._slots.leave()
+        if connection.is_open:
+            self._idle.append(connection)
+            self._sweep_later(IDLE_S)
+
     async def _ready_one(self) -> HttpConnection | None:
         # A server may send something on an idle connection (a 408, or a surplus reply): it is
         # read first, and closes the connection.

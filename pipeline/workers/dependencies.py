@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from yarl import URL
 
@@ -22,8 +22,7 @@ from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.traffic import Traffic
 from pipeline.workers.transport import host_port
 from pipeline.workers.undecided import Undecided
-
-Send = Callable[[Request], Awaitable[Reply | NoReply]]
+from pipeline.workers.wire import Wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ class Dependencies:
     """Shared dependencies of one account's request steps."""
 
     account: Account
-    send: Send
+    wire: Wire[Any]
     concurrency: ConcurrencyLimiter
     environment: SenderEnvironment
     traffic: Traffic
@@ -96,7 +95,7 @@ class RequestStep:
     async def _exchange(self, request: Request, permit: Permit) -> Reply | NoReply:
         """Send a read and count it as traffic."""
         with self._deps.traffic.request(permit.left_s):
-            reply = await self._deps.send(request)
+            reply = await self._deps.wire(request)
             permit.on_reply(reply)
         return reply
 

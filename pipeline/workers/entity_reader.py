@@ -16,9 +16,10 @@ from pipeline.pacing.throttle import NO_REFUSALS, Refusals, Throttle
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import EntityPage, Listing, Missing, State
 from pipeline.workers.answers import is_judged, read_answer
-from pipeline.workers.dependencies import Send, SenderEnvironment
+from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.pauses import PauseHandler
 from pipeline.workers.stop_reason import describe, stop_reason
+from pipeline.workers.wire import Send
 
 MAX_REFUSED = 20
 """Reads that are refused in a row before the account is given up."""

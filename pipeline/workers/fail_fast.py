@@ -40,6 +40,11 @@ class FailFastCheck:
         self.refusal: Answer | None = None
 
     @property
+    def is_over(self) -> bool:
+        """True if no further answer counts."""
+        return self._released
+
+    @property
     def is_suspected(self) -> bool:
         """True if probes decide now whether the account stops."""
         return not self._released and self._equal >= self.after

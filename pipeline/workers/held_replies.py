@@ -19,6 +19,9 @@ from pipeline.workers.transport import unmatched_reply
 
 Decide = Callable[[], None]
 
+GRAIN_S = 0.004
+"""The shortest time between two rounds: decisions that are due meanwhile are made together."""
+
 
 class HeldReplies:
     """Calls decisions once their reply is certain.
@@ -34,7 +37,7 @@ class HeldReplies:
 
     def hold(self, certain_at_s: float, decide: Decide) -> None:
         """Call `decide` at `certain_at_s`, or when all is released."""
-        if not self._held or certain_at_s < self._held[0][0]:
+        if not self._held or certain_at_s < self._held[0][0] - GRAIN_S:
             self._sooner.set()
         heapq.heappush(self._held, (certain_at_s, next(self._numbers), decide))
 
@@ -42,7 +45,7 @@ class HeldReplies:
         """Make decisions when they are due, until cancelled."""
         while True:
             wait_s = self._held[0][0] - self._clock() if self._held else None
-            with anyio.move_on_after(None if wait_s is None else max(0.0, wait_s)):
+            with anyio.move_on_after(None if wait_s is None else max(GRAIN_S, wait_s)):
                 await self._sooner.wait()
             self._sooner = anyio.Event()
             until_s = self._clock()

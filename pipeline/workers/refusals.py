@@ -81,6 +81,8 @@ class AccountRefusals:
     @property
     def is_suspected(self) -> bool:
         """True if open refusals leave it unknown whether the account works."""
+        if not self._open:
+            return False
         if not self.is_proven:
             return len(self._open) >= FIRST_SUSPECTED
         # if many refusals at once were about rows, that many more do not mean the account

@@ -90,12 +90,11 @@ class ResultWriter:
             error=answer.message,
             hint=answer.hint,
         )
-        self._recorder.end(result, self._queue.wake_if_done)
+        self._recorder.end(result, self._queue.on_news)
 
     def _committed(self, row: Row, status: Status) -> None:
         self._queue.done(row, status)
         self.end_blocked()
-        self._queue.wake_if_done()
 
     def end_blocked(self) -> None:
         """End the rows that wait behind a row of their entity that ended `unknown`."""

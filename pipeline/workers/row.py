@@ -153,14 +153,19 @@ def on_sent(row: Row, step: Step, now_s: float) -> None:
         row.prechecked_s = now_s
 
 
+def forget_precheck(row: Row) -> None:
+    """Note that `row` is prechecked anew before it may be sent."""
+    row.is_prechecked = False
+
+
 def on_lost_turn(row: Row) -> None:
     """Note that an update was not sent after all, for a reason that is not about the row."""
     row.attempts -= 1
 
 
-def on_cut_off(row: Row, *, may_have_left: bool) -> None:
-    """Note that an update was cancelled before its answer arrived."""
-    row.in_doubt |= may_have_left
+def on_cut_off(row: Row) -> None:
+    """Note that an update was aborted before its answer arrived."""
+    row.in_doubt = True
 
 
 # After an update...

@@ -1,4 +1,4 @@
-"""The queue of an account's rows: reads ahead, gives rows to workers, and wakes idle workers.
+"""The queue of an account's rows: reads ahead, gives out rows, and says when there are more.
 
 `backlog.py` decides which rows are next.
 """
@@ -17,7 +17,6 @@ from pipeline.workers.backlog import Backlog
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
-from pipeline.workers.slots import WaitList
 
 MAX_HELD = 10_000
 """With more rows of refused groups held, nothing fresh is sent."""
@@ -26,7 +25,7 @@ ANSWERED = (Status.UPDATED, Status.REJECTED)
 """Statuses of rows that the vendor has answered."""
 
 OVERDUE_S, LONGEST_OVERDUE_S = 0.020, 1.0
-"""First and longest interval between wake-ups while a retry is due and every worker is busy."""
+"""First and longest interval between two calls of `on_news` while a retry is due."""
 
 
 class RowQueue:
@@ -39,6 +38,8 @@ class RowQueue:
     clock      monotonic seconds
 
     ended_before  rows read so far that earlier processes ended, per status
+    on_news       called if there may be rows to send that there were not before, or if all have
+                  ended
     """
 
     def __init__(
@@ -54,11 +55,10 @@ class RowQueue:
         self._jobs = jobs
         self._recovered = recovered
         self._clock = clock
-        self._idle = WaitList()
         self._hungry = anyio.Event()
         self._news = anyio.Event()
         self.ended_before: Counter[Status] = Counter()
-        self.wait = self._idle.wait
+        self.on_news: Callable[[], None] = lambda: None
         self.is_awaited = backlog.is_awaited
         self.take_blocked = backlog.take_blocked
         self.is_blocked_by = backlog.is_blocked_by
@@ -113,12 +113,12 @@ class RowQueue:
             if batch is None:
                 break
             self._backlog.add(batch)
-            self._idle.wake(len(batch))
+            self.on_news()
             while not self._backlog.needs_more:
                 self._hungry = anyio.Event()
                 await self._hungry.wait()
         self._backlog.end()
-        self._idle.wake_all()
+        self.on_news()
 
     def _read_on(self) -> Sequence[JobRow] | None:
         """Read the next rows, without those that earlier processes ended; None at the end."""
@@ -133,7 +133,7 @@ class RowQueue:
         return [job for job in batch if job.row not in ended]
 
     async def watch(self, probe_due_s: Callable[[], float | None]) -> None:
-        """Wake an idle worker whenever a retry or a probe is due, until cancelled.
+        """Call `on_news` whenever a retry or a probe is due, until cancelled.
 
         probe_due_s  when the next probe is due; None if the vendor is not down
         """
@@ -148,7 +148,7 @@ class RowQueue:
             with anyio.move_on_after(wait_s):
                 await self._news.wait()
             self._news = anyio.Event()
-            self._idle.wake()
+            self.on_news()
 
     def look_again(self) -> None:
         """Notice that the next due time has changed."""
@@ -175,8 +175,6 @@ class RowQueue:
             batch = self._backlog.next(now_s, fresh=fresh, others_first=others_first)
         if self._backlog.needs_more:
             self._hungry.set()
-        if self._backlog.due_s is not None and self._backlog.due_s <= now_s:
-            self._idle.wake()  # one more is due: another worker can take it
         return batch
 
     def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
@@ -208,13 +206,13 @@ class RowQueue:
     def requeue(self, batch: Batch) -> None:
         """Return a batch whose request was not sent, for a reason that is not about its rows."""
         self._backlog.put_back(batch)
-        self._idle.wake()
+        self.on_news()
 
     def send_next(self, batch: Batch) -> None:
         """Send `batch` before all others: what it waited for is there."""
         self._backlog.send_next(batch)
         self._news.set()
-        self._idle.wake()
+        self.on_news()
 
     def retry(self, batch: Batch, delay_s: float) -> None:
         """Send the rows of `batch` together again, after `delay_s` seconds."""
@@ -225,25 +223,12 @@ class RowQueue:
         """Queue the parts of refused groups that may be sent now."""
         self._backlog.send_apart(parts.now)
         if parts.now or parts.later:
-            self._idle.wake_all()  # also workers that found nothing while too many were held
+            self.on_news()
 
     def done(self, row: Row, status: Status) -> None:
         """Release the next row of the entity: the result of `row` is on record."""
         self._backlog.done(row, status)
-        self._idle.wake()
-
-    def wake_if_done(self) -> None:
-        """Wake all workers once every row has ended, so that they end too."""
-        if self._backlog.is_done:
-            self._idle.wake_all()
-
-    def wake(self, count: int) -> None:
-        """Wake up to `count` idle workers."""
-        self._idle.wake(max(0, count))
-
-    def wake_all(self) -> None:
-        """Wake all idle workers."""
-        self._idle.wake_all()
+        self.on_news()
 
     def drain(self) -> Batch:
         """Take out the rows that were given out, have not ended and are not in flight."""

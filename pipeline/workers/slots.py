@@ -1,9 +1,8 @@
-"""Wait lists and slots: workers that wait are woken one by one."""
+"""Wait lists and slots: tasks that wait are woken one by one."""
 
 from __future__ import annotations
 
 from collections import deque
-from types import TracebackType
 
 import anyio
 
@@ -40,7 +39,7 @@ class WaitList:
 
 
 class Slots:
-    """A semaphore with a limit that may change while slots are in use."""
+    """A semaphore that can be taken at once if there is room."""
 
     __slots__ = ("_limit", "_taken", "_waiting")
 
@@ -48,16 +47,6 @@ class Slots:
         self._limit = limit
         self._taken = 0
         self._waiting = WaitList()
-
-    @property
-    def limit(self) -> int:
-        """How many slots there are; lowering the limit ends no use."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, limit: int) -> None:
-        self._limit = limit
-        self._waiting.wake(limit - self._taken)
 
     @property
     def has_room(self) -> bool:
@@ -78,14 +67,3 @@ class Slots:
         while not self.has_room:
             await self._waiting.wait()
         self.take()
-
-    async def __aenter__(self) -> None:
-        await self.enter()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.leave()

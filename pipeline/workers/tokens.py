@@ -34,8 +34,9 @@ from pipeline.vendors.kit.classify import is_html
 from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall
 from pipeline.workers.answers import read_answer
 from pipeline.workers.auth import authorization, is_token, secrets_of
-from pipeline.workers.dependencies import Send
+from pipeline.workers.connection import HttpConnection
 from pipeline.workers.transport import Late, Transport, host_port
+from pipeline.workers.wire import OnReply, Send, Wire
 
 WhileOpen = Callable[[], AbstractContextManager[None]]
 
@@ -77,8 +78,8 @@ async def signed_in(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     jitter: Callable[[], float] = random.random,
-) -> AsyncIterator[Send]:
-    """Yield the function that sends a request of this account.
+) -> AsyncIterator[Wire[HttpConnection]]:
+    """Yield what sends the requests of this account.
 
     late        called before a late request is sent; False: its permit has expired
     while_open  a block that is cancelled, without an error, once no request may be sent any more
@@ -100,7 +101,7 @@ async def signed_in(
             )
         )
         if not isinstance(auth, TokenCall):
-            yield transport.send
+            yield transport
             return
         to_tokens = await stack.enter_async_context(
             Transport(
@@ -182,17 +183,56 @@ class _SignedIn:
 
     async def __call__(self, request: Request) -> Reply | NoReply:
         """Send `request`; a NoReply with `lost_turn` if it was not sent and may be queued again."""
-        if not self._is_ready() and not self._is_renewed_early():
-            lost: NoReply | None = LATE_SIGN_IN
-            with self._while_open():
-                lost = await self._sign_in()
-            if lost is not None:
-                return lost
+        lost = await self._sign_in_if_due(self._permitted_again)
         held = self._held
+        if lost is not None:
+            return lost
         if held is None:  # it expired while this request waited for another permit
             return SIGNED_OUT
         self._unused = 0
         reply = await self._transport.send(request)  # takes the token before it waits
+        return self._judged(held, request, reply)
+
+    def at_once(self) -> HttpConnection | None:
+        """Take an idle connection; None if there is none, or no token to send with."""
+        if self._is_ready() or self._is_renewed_early():
+            return self._transport.at_once()
+        return None
+
+    async def connect(self) -> HttpConnection | NoReply:
+        """Make sure that there is a token, and take a connection; return why there is none."""
+        if (lost := await self._sign_in_if_due(_nothing_to_wait_for)) is not None:
+            return lost
+        connection = await self._transport.connect()
+        if self._held is None and isinstance(connection, HttpConnection):
+            self._transport.give_back(connection)  # meanwhile the token was refused
+            return SIGNED_OUT
+        return connection
+
+    def give_back(self, connection: HttpConnection) -> None:
+        """Give back a connection that was taken and not used."""
+        self._transport.give_back(connection)
+
+    def start(self, connection: HttpConnection, request: Request, on_reply: OnReply) -> None:
+        """Send `request` with the token on a connection that was taken just before."""
+        held = self._held
+        if held is None:
+            raise AssertionError("a connection is taken only with a token")
+        self._unused = 0
+
+        def on_done(reply: Reply | NoReply | Exception) -> None:
+            on_reply(reply if isinstance(reply, Exception) else self._judged(held, request, reply))
+
+        self._transport.start(connection, request, on_done)
+
+    def abort(self, connection: HttpConnection) -> None:
+        """End a request that was started, without a call."""
+        self._transport.abort(connection)
+
+    def _judged(
+        self, held: _HeldToken, request: Request, reply: Reply | NoReply
+    ) -> Reply | NoReply:
+        """Learn from a reply about the token; a NoReply if the request is to be sent again."""
         if isinstance(reply, NoReply):
             return reply
         if reply.status == HTTPStatus.UNAUTHORIZED:
@@ -221,16 +261,31 @@ class _SignedIn:
     def _is_ready(self) -> bool:
         return self._held is not None and self._clock() < self._held.due_s
 
+    async def _sign_in_if_due(self, may_send: Callable[[], Awaitable[bool]]) -> NoReply | None:
+        """Fetch a token unless there is one; return the NoReply for the request if there is none.
+
+        may_send  called after a token was fetched: False if the request may not be sent now
+        """
+        if self._is_ready() or self._is_renewed_early():
+            return None
+        lost: NoReply | None = LATE_SIGN_IN
+        with self._while_open():
+            lost = await self._sign_in()
+            if lost is None and not await may_send():
+                lost = LATE_SIGN_IN
+        return lost
+
+    async def _permitted_again(self) -> bool:
+        # if this permit has expired, the request finds the token with its next permit
+        return await self._late(math.inf)
+
     async def _sign_in(self) -> NoReply | None:
         """Make sure that there is a token; return the NoReply for the request if there is none."""
         # A request that is cancelled while it fetches leaves the lock to the next one.
         async with self._fetch_lock:
             if not self._is_ready() and self._failure is None:
                 await self._fetch()
-        if self._failure is not None:
-            return self._failure
-        # if this permit has expired, the request finds the token with its next permit
-        return None if await self._late(math.inf) else LATE_SIGN_IN
+        return self._failure
 
     async def _fetch(self) -> None:
         if self._unused >= UNUSED_MOST:
@@ -271,6 +326,10 @@ class _SignedIn:
         if act is After401.SIGN_IN:
             self._held = None
         return SIGNED_OUT
+
+
+async def _nothing_to_wait_for() -> bool:
+    return True
 
 
 def _request_key(request: Request) -> tuple[str, str, bytes]:

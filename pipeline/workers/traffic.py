@@ -71,15 +71,23 @@ class Traffic:
     @contextmanager
     def request(self, sent_s: float) -> Iterator[None]:
         """Count a request that is sent at `sent_s`, in flight while the block runs."""
+        self.on_sent(sent_s)
+        try:
+            yield
+        finally:
+            self.on_end()
+
+    def on_sent(self, sent_s: float) -> None:
+        """Count a request that is sent at `sent_s`."""
         self.sent += 1
         self.in_flight += 1
         if self._first_s is None:
             self._first_s = sent_s
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            self._last_s = self._clock()
+
+    def on_end(self) -> None:
+        """Count the end of a request that was counted as sent."""
+        self.in_flight -= 1
+        self._last_s = self._clock()
 
     def add_latency(self, latency_s: float) -> None:
         """Count an answer that took `latency_s` seconds."""

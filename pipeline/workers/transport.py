@@ -6,9 +6,11 @@ What fails below becomes a value here: nothing above knows a library's errors.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
@@ -26,6 +28,7 @@ from pipeline.workers.decompress import PACKINGS, DecompressionError, Decompress
 from pipeline.workers.http1 import ReplyFault, check_request_line, header_lines, request_head
 from pipeline.workers.masking import Mask
 from pipeline.workers.tls import is_about_our_certificate, tls_context, tls_failure
+from pipeline.workers.wire import OnReply
 
 SHOWN_BYTES = 100  # of a reply that cannot be parsed
 LATE_S = 0.010  # delays up to this are within the rate limiter's margin
@@ -33,10 +36,6 @@ CONNECT_SHARE = 0.9  # of timeout_s, at most: a timeout while connecting proves 
 
 Late = Callable[[float], Awaitable[bool]]
 """Seconds since the permit was given -> True if the request may still be sent."""
-
-
-class NeverLeftError(asyncio.CancelledError):
-    """Cancelled before the request had a connection: certainly nothing was sent."""
 
 
 class Transport:
@@ -73,12 +72,14 @@ class Transport:
         self._connections = Connections(
             url, proxy=proxy, tls=tls, limit=in_flight, max_body_bytes=link.max_reply_bytes
         )
+        self._loop: asyncio.AbstractEventLoop
         self._headers: CIMultiDict[str]
         self._mask: Mask
         self._last_lines: tuple[Mapping[str, str], str]
         self.set_authorization(authorization)
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         await self._connections.__aenter__()
         return self
 
@@ -104,27 +105,79 @@ class Transport:
         It carries the authorization that was set when it was called. The reply is not masked; its
         `hide` masks texts about it. If cancelled, it closes its connection.
 
-        raises  ValueError if the method, the path or a header cannot be written; NeverLeftError if
-                cancelled without a connection. Nothing else for what the network or the peer does
+        raises  ValueError if the method, the path or a header cannot be written. Nothing for what
+                the network or the peer does
         """
         head, mask = self._head(request), self._mask
         until_s = asyncio.get_running_loop().time() + self._timeout_s
         connection = self._connections.at_once()
         if connection is None:
             try:
-                connection = await self._connect(until_s)
-            except asyncio.CancelledError as error:
-                raise NeverLeftError(*error.args) from error
+                connection = await self._connect_in_time(until_s)
             except NotConnectedError as error:
-                return _never_left(error.cause, self._peer, self._proxy, self._connect_s)
+                return self._not_connected(error)
+        came: Received | LostReplyError
         try:
             came = await connection.exchange(head, request.body, until_s)
         except LostReplyError as lost:
-            first = _shown(mask, lost.first)
-            return _in_doubt(lost, self._peer, self._timeout_s, first)
+            came = lost
         finally:
             self._connections.give_back(connection)
-        return self._reply(came, mask)
+        return self._outcome(came, mask)
+
+    __call__ = send
+
+    # For a sender that has a connection in hand before it has a permit...
+
+    def at_once(self) -> HttpConnection | None:
+        """Take an idle connection that can be used at once, or None."""
+        return self._connections.at_once()
+
+    async def connect(self) -> HttpConnection | NoReply:
+        """Take an idle connection or open one; return why there is none."""
+        try:
+            return await self._connect(math.inf)
+        except NotConnectedError as error:
+            return self._not_connected(error)
+
+    def give_back(self, connection: HttpConnection) -> None:
+        """Give back a connection that was taken and not used."""
+        self._connections.give_back_unused(connection)
+
+    def start(self, connection: HttpConnection, request: Request, on_reply: OnReply) -> None:
+        """Send `request`, as `send` does, on a connection that was taken.
+
+        It is given back before `on_reply` is called.
+        """
+        mask = self._mask
+        try:
+            head = self._head(request)
+        except BaseException:
+            self.give_back(connection)
+            raise
+        until_s = self._loop.time() + self._timeout_s
+        connection.start(
+            head, request.body, until_s, partial(self._on_done, connection, mask, on_reply)
+        )
+
+    def abort(self, connection: HttpConnection) -> None:
+        """End a request that was started: its connection is closed, and nobody is called."""
+        connection.abandon()
+        self._connections.give_back(connection)
+
+    def _on_done(
+        self,
+        connection: HttpConnection,
+        mask: Mask,
+        on_reply: OnReply,
+        came: Received | LostReplyError,
+    ) -> None:
+        self._connections.give_back(connection)
+        try:
+            reply: Reply | NoReply | Exception = self._outcome(came, mask)
+        except Exception as error:  # noqa: BLE001 - whoever sent decides about the rows
+            reply = error
+        on_reply(reply)
 
     def _head(self, request: Request) -> bytes:
         check_request_line(request.method, request.path)
@@ -137,18 +190,25 @@ class Transport:
         return request_head(request.method, self._target + request.path, lines, len(request.body))
 
     async def _connect(self, until_s: float) -> HttpConnection:
+        """Return an open connection. Raise NotConnectedError."""
+        asked_s = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(min(until_s, asked_s + self._connect_s)):
+                return await self._connections.obtain()
+        except TimeoutError as error:
+            raise NotConnectedError(error) from error
+
+    def _not_connected(self, error: NotConnectedError) -> NoReply:
+        return _never_left(error.cause, self._peer, self._proxy, self._connect_s)
+
+    async def _connect_in_time(self, until_s: float) -> HttpConnection:
         """Return an open connection; ask `late` if it took longer than LATE_S.
 
         raises  NotConnectedError
         """
-        loop = asyncio.get_running_loop()
-        asked_s = loop.time()
-        try:
-            async with asyncio.timeout_at(min(until_s, asked_s + self._connect_s)):
-                connection = await self._connections.obtain()
-        except TimeoutError as error:
-            raise NotConnectedError(error) from error
-        late_s = loop.time() - asked_s
+        asked_s = asyncio.get_running_loop().time()
+        connection = await self._connect(until_s)
+        late_s = asyncio.get_running_loop().time() - asked_s
         if self._late is None or late_s < LATE_S:
             return connection
         is_ready = False
@@ -165,7 +225,9 @@ class Transport:
                 self._connections.give_back(connection)
         return connection
 
-    def _reply(self, came: Received, mask: Mask) -> Reply | NoReply:
+    def _outcome(self, came: Received | LostReplyError, mask: Mask) -> Reply | NoReply:
+        if isinstance(came, LostReplyError):
+            return _in_doubt(came, self._peer, self._timeout_s, _shown(mask, came.first))
         if came.standing.is_doubtful:
             return unmatched_reply(self._peer)
         if came.is_early and came.status // 100 == 2:  # noqa: PLR2004 - the class of successes

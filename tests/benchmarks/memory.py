@@ -30,9 +30,9 @@ from pipeline.model import Reply, Request  # noqa: E402
 from pipeline.run import RunEnvironment, carry_out, prepare  # noqa: E402
 from pipeline.runs import RunOptions  # noqa: E402
 from pipeline.vendors import Account, load_vendors  # noqa: E402
-from pipeline.workers.dependencies import Send  # noqa: E402
 from tests.benchmarks.files import WRITERS  # noqa: E402
 from tests.benchmarks.sides import CONFIG, ENVIRON  # noqa: E402
+from tests.workers.wires import CalledBack  # noqa: E402
 
 LIMIT_MB, GROWTH = 300, 1.2
 
@@ -54,14 +54,14 @@ class Sampler(threading.Thread):
 
 
 @asynccontextmanager
-async def stub_link(_account: Account, _late: object) -> AsyncIterator[Send]:
+async def stub_link(_account: Account, _late: object) -> AsyncIterator[CalledBack]:
     """Answers every request with 204 after one turn of the event loop."""
 
     async def send(_request: Request) -> Reply:
         await anyio.lowlevel.checkpoint()
         return Reply(204, {}, b"")
 
-    yield send
+    yield CalledBack(send)
 
 
 def child(file: Path, folder: Path) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -25,7 +26,7 @@ from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.run.execute import over_http
 from pipeline.runs import RunOptions
 from pipeline.vendors import Account, load_vendors
-from pipeline.workers.dependencies import Send
+from pipeline.workers.wire import OnReply, Wire
 from tests.workplace import ENVIRON
 
 
@@ -36,17 +37,24 @@ class Notes:
         self.times: list[tuple[str, float, float]] = []
 
     @asynccontextmanager
-    async def link(self, account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Send]:
+    async def link(
+        self, account: Account, account_limiter: AccountLimiter
+    ) -> AsyncIterator[Wire[Any]]:
         """Over HTTP, taking notes."""
-        async with over_http(account, account_limiter) as send:
+        async with over_http(account, account_limiter) as wire:
+            start = wire.start
 
-            async def noting(request: Request) -> Reply | NoReply:
+            def noting(connection: Any, request: Request, on_reply: OnReply) -> None:
                 left_s = time.monotonic()
-                reply = await send(request)
-                self.times.append((request.path, left_s, time.monotonic()))
-                return reply
 
-            yield noting
+                def replied(reply: Reply | NoReply | Exception) -> None:
+                    self.times.append((request.path, left_s, time.monotonic()))
+                    on_reply(reply)
+
+                start(connection, request, replied)
+
+            wire.start = noting  # type: ignore[method-assign]
+            yield wire
 
 
 async def run(config: Config, file: Path) -> Notes:

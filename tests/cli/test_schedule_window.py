@@ -19,6 +19,7 @@ from pipeline.model import Reply
 from pipeline.run import RunEnvironment, ScheduleWindow, carry_out, prepare
 from pipeline.runs import RunOptions
 from tests.cli.command import ended, environment, start, typed
+from tests.workers.wires import CalledBack
 from tests.workplace import ENVIRON, Simulator, configure, configure_all, coupon, drop, simulator
 
 ROWS = 400
@@ -214,7 +215,7 @@ async def test_what_was_under_way_when_the_time_came_may_have_been_the_last(tmp_
             await anyio.sleep(0.3)
             return Reply(204, {}, b"")
 
-        yield send
+        yield CalledBack(send)
 
     window = ScheduleWindow(
         until=soon_after(60), utc=lambda: clock.now_s, sleep=lambda _s: anyio.sleep(0.01)

@@ -20,8 +20,8 @@ from pipeline.run.credentials import credential_of
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.runs import RunOptions, open_registry
 from pipeline.vendors import Account, load_vendors
-from pipeline.workers.account_sender import Send
 from tests.run.test_old_rows import table
+from tests.workers.wires import CalledBack
 from tests.workplace import coupon, drop
 
 SHOP = 'vendor = "xsolla"\nproject_id = 44056\napi_key = "env:KEY"\n'
@@ -84,7 +84,7 @@ def test_the_simulator_asks_nobody(tmp_path):
 
 
 @asynccontextmanager
-async def shut_once(_account: Account, _account_limiter: Any) -> AsyncIterator[Send]:
+async def shut_once(_account: Account, _account_limiter: Any) -> AsyncIterator[CalledBack]:
     """At the second request the way in is shut: the account stops, two rows are not sent."""
     sent: list[Request] = []
 
@@ -94,23 +94,23 @@ async def shut_once(_account: Account, _account_limiter: Any) -> AsyncIterator[S
             return NoReply("sign_in_refused", "no", may_have_arrived=False, is_permanent=True)
         return Reply(204, {}, b"")
 
-    yield send
+    yield CalledBack(send)
 
 
 @asynccontextmanager
-async def accepted(_account: Account, _account_limiter: Any) -> AsyncIterator[Send]:
+async def accepted(_account: Account, _account_limiter: Any) -> AsyncIterator[CalledBack]:
     async def send(_request: Request) -> Reply:
         return Reply(204, {}, b"")
 
-    yield send
+    yield CalledBack(send)
 
 
 @asynccontextmanager
-async def never(_account: Account, _account_limiter: Any) -> AsyncIterator[Send]:
+async def never(_account: Account, _account_limiter: Any) -> AsyncIterator[CalledBack]:
     async def send(request: Request) -> Reply:
         raise AssertionError(request)
 
-    yield send
+    yield CalledBack(send)
 
 
 MERCHANT = SHOP + "merchant_id = 7\nin_flight = 1\n"

@@ -23,6 +23,7 @@ from pipeline.runs import RunOptions
 from pipeline.simulator import SimulatorOptions, load_script, serve
 from pipeline.store import RunLedger
 from pipeline.workers.refusals import MAX_PROBES
+from tests.workers.wires import CalledBack
 from tests.workplace import COLUMNS, ENVIRON, configure, coupon, drop, row_of, simulator
 
 TWIN = """
@@ -232,7 +233,7 @@ async def test_a_bug_in_our_own_code_still_leaves_a_report(tmp_path):
                 raise RuntimeError("a bug")
             return Reply(204, {}, b"")
 
-        yield send
+        yield CalledBack(send)
 
     path = drop(tmp_path, *map(coupon, range(1, 30)))
     config = configure(tmp_path, "http://127.0.0.1:9", in_flight=1)

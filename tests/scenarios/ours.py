@@ -16,14 +16,16 @@ from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.vendors import Account, VendorSettings
 from pipeline.vendors.kit.classify import Confirmation, classify
 from pipeline.workers.account_sender import AccountSender
-from pipeline.workers.dependencies import Send, SenderEnvironment
+from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.pool import WorkerPool
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import RecoveredState
+from pipeline.workers.wire import Send
 from tests.acme import Price
 from tests.scenarios.scenario import Settings
 from tests.workers.drive import ACCOUNT, ACME, PRICE
+from tests.workers.wires import CalledBack
 
 STARTS_PER_S = 10.0
 """Where the limit is to be learned: what the vendor files assume."""
@@ -89,7 +91,7 @@ async def send_jobs(
         used,
         iter([jobs]),
         len(jobs),
-        send=send,
+        wire=CalledBack(send),
         account_limiter=AccountLimiter(RateLimiter(terms, clock=clock, utc=clock)),
         recorder=recorder,
         environment=SenderEnvironment(

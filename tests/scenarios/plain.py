@@ -10,7 +10,7 @@ from aiolimiter import AsyncLimiter
 
 from pipeline.model import NoReply, Request
 from pipeline.model.quota import parse_quota
-from pipeline.workers.dependencies import Send
+from pipeline.workers.wire import Send
 from tests.scenarios.scenario import GUESS, Settings
 
 ATTEMPTS = 5

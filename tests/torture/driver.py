@@ -28,7 +28,7 @@ from pipeline.run.execute import over_http
 from pipeline.store import RunLedger, Runs
 from pipeline.store.database import Database
 from pipeline.vendors import Account
-from pipeline.workers.dependencies import Send
+from pipeline.workers.wire import OnReply, Wire
 from tests.torture.rows import WRITES
 from tests.workplace import quick_vendors
 
@@ -218,22 +218,37 @@ def _write_line(file: int, value: object) -> None:
 
 def _link(death: Death) -> Callable[..., Any]:
     @asynccontextmanager
-    async def link(account: Account, late: Any) -> AsyncIterator[Send]:
+    async def link(account: Account, late: Any) -> AsyncIterator[Wire[Any]]:
         async with over_http(account, late) as inner:
-
-            async def send(request: Request) -> Reply | NoReply:
-                is_write = request.method in WRITES
-                if is_write:
-                    death.at("claimed")
-                    death.at("sent")
-                reply = await inner(request)
-                if is_write:
-                    death.at("replied")
-                return reply
-
-            yield send
+            yield _Deadly(inner, death)
 
     return link
+
+
+class _Deadly:
+    """A wire on which an update may be the last act."""
+
+    def __init__(self, inner: Wire[Any], death: Death) -> None:
+        self._inner = inner
+        self._death = death
+        self.at_once, self.connect, self.give_back = inner.at_once, inner.connect, inner.give_back
+        self.abort = inner.abort
+
+    async def __call__(self, request: Request) -> Reply | NoReply:
+        return await self._inner(request)
+
+    def start(self, connection: Any, request: Request, on_reply: OnReply) -> None:
+        death, is_write = self._death, request.method in WRITES
+
+        def replied(reply: Reply | NoReply | Exception) -> None:
+            if is_write:
+                death.at("replied")
+            on_reply(reply)
+
+        if is_write:
+            death.at("claimed")
+            death.at("sent")
+        self._inner.start(connection, request, replied)
 
 
 def obey(orders: LiveOverrides) -> None:

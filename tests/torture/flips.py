@@ -39,6 +39,7 @@ from pipeline.runs.exchanges import exchanges_of
 from pipeline.runs.record import has_previous_states, open_previous_states, open_record
 from pipeline.ui.terminal.runs_table import EntityQuery
 from pipeline.vendors import load_vendors
+from tests.workers.wires import CalledBack
 from tests.workplace import COLUMNS, ENVIRON, coupon
 
 ROWS, KILLED_AT = 40, 17
@@ -87,7 +88,7 @@ class Wire:
             is_refused = any(each in request.path.encode() for each in self.refuses)
             return Reply(422, {}, REFUSED) if is_refused else Reply(204, {}, b"")
 
-        yield send
+        yield CalledBack(send)
 
 
 def csv_of(folder: Path, name: str, *rows: str) -> Path:

@@ -644,6 +644,19 @@ def odd(example: Reply) -> Iterator[Reply]:
 HAS_NO_BODY = {204, 205}
 
 
+def check_the_plain_success_is_what_decode_says(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """The sender then asks nobody: whatever the headers, and for each job."""
+    status = operation.plain_success
+    if status is None:
+        return
+    settings = settings_of(vendor)
+    plain = Answer(Verdict.OK, Effect.APPLIED, status)
+    for batch in [(sample_job(operation),), *batches_of(vendor, operation)[:1]]:
+        for headers in ({}, *(reply.headers for reply in replies() if reply.headers)):
+            answers = decoded(operation, settings, batch, Reply(status, headers, b""))
+            assert answers == (plain,) * len(batch), f"{answers} with {dict(headers)}"
+
+
 def check_no_reply_has_an_answer(vendor: AnyVendor, operation: AnyOperation) -> None:
     settings = settings_of(vendor)
     for batch in [(sample_job(operation),), *batches_of(vendor, operation)[:1]]:
@@ -878,6 +891,7 @@ CHECKS: list[Check] = [
     check_batches_can_be_sent,
     check_any_reply_has_an_answer,
     check_only_the_confirmation_counts,
+    check_the_plain_success_is_what_decode_says,
     check_no_reply_has_an_answer,
     check_one_answer_for_each_job,
 ]

@@ -495,6 +495,11 @@ TWINS = [
         ),
     ),
     of(
+        suite.check_the_plain_success_is_what_decode_says,
+        "an empty reply is called a success, and decode waits for a receipt",
+        plain_success=200,
+    ),
+    of(
         suite.check_no_reply_has_an_answer,
         "a refused connection that may have done something",
         **if_silent(effect=Effect.MAYBE),

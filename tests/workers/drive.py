@@ -35,6 +35,7 @@ from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
 from tests import acme
 from tests.acme import Price
+from tests.workers.wires import CalledBack
 
 SILENCE = NoReply("timeout", "no reply in time", may_have_arrived=True)
 REFUSED = NoReply("connect_failed", "connection refused", may_have_arrived=False)
@@ -166,7 +167,7 @@ async def drive(
         account,
         batches,
         len(jobs),
-        send=script.send,
+        wire=CalledBack(script.send),
         account_limiter=AccountLimiter(limiter or limiter_of(*account.quotas)),
         recorder=recorder,
         environment=SenderEnvironment(

@@ -37,7 +37,6 @@ def row(job: JobRow = JOB, **slots: str) -> Row:
     ],
 )
 def test_the_bound_request_is_sent_if_the_row_is_sent_as_bound(operation, rows, is_bound):
-    jobs = [operation.job_type.trusted(each.text) for each in rows]
     bound = Request("PUT", "/bound", rows[0].job.body or b"", HEADERS)
-    request = request_for(operation, ACCOUNT.settings, rows, jobs)
+    request = request_for(operation, ACCOUNT.settings, rows)
     assert request == (bound if is_bound else Request("PUT", "/a"))

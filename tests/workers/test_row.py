@@ -432,13 +432,11 @@ def test_a_row_that_was_not_sent_after_all_has_used_no_attempt():
     assert (row.attempts, row.first_sent_s, row.last_sent_s) == (1, 2.0, 2.0)
 
 
-@pytest.mark.parametrize("may_have_left", [True, False])
-def test_a_row_whose_request_was_cut_off_is_in_doubt_if_it_may_have_left(may_have_left):
-    row = row_in("once")
-    on_cut_off(row, may_have_left=may_have_left)
-    assert row.in_doubt is may_have_left
-    on_cut_off(row, may_have_left=False)
-    assert row.in_doubt is may_have_left  # doubt stays
+def test_a_row_whose_request_was_aborted_is_in_doubt():
+    row = row_in("safe")
+    on_sent(row, Step.UPDATE, 1.0)
+    on_cut_off(row)
+    assert row.in_doubt
 
 
 def test_a_row_of_an_earlier_process_counts_from_its_first_read():

@@ -361,6 +361,9 @@ class Operation(Generic[S, J]):
                   and any bytes. MUST trust the status over the body. MUST NOT answer APPLIED
                   unless `confirmation` holds. SPLIT, for a batch of two or more only, sends its
                   jobs again in smaller batches
+    plain_success  a status: with it and without a body, a reply means that every job was applied,
+                  whatever its headers. MUST be what `decode` says, which is not asked then. None:
+                  `decode` is always asked
     known         replies that mean more than their status, for the reference
 
     What is safe:
@@ -404,6 +407,7 @@ class Operation(Generic[S, J]):
     batch_key: Callable[[S, J], str] = lambda _settings, _job: ""
     batch_size: Callable[[S], int] = lambda _settings: 1
     warn: Callable[[J], tuple[str, ...]] = lambda _job: ()
+    plain_success: int | None = None
     known: tuple[KnownReply, ...] = ()
     always: tuple[str, ...] = ()
     sample: Mapping[str, str] = field(default_factory=dict)
