@@ -76,7 +76,7 @@ class StopCheck:
 
     def on_result(self, status: Status) -> str | None:
         """Count a row. Returns why the run stops now, or None; only the first condition counts."""
-        if status in {Status.NOT_ATTEMPTED, Status.INVALID}:
+        if not self._counters or status in {Status.NOT_ATTEMPTED, Status.INVALID}:
             return None
         reasons = [each.on_result(status) for each in self._counters]
         return self._first(reasons)

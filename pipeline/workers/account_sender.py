@@ -301,8 +301,12 @@ class AccountSender:
             self._queue.read_far(enabled=self._undecided.is_suspected)
         was_suspected = self._undecided.is_suspected
         self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
+        is_ok = True
         for answer in outcome.answers:
+            is_ok = is_ok and answer.verdict is Verdict.OK
             self._stop_if_pointless(answer, batch, is_read=outcome.is_read)
+        if is_ok and not was_suspected:
+            return  # a success raises no suspicion
         if self._undecided.is_suspected != was_suspected:
             self._on_suspicion(is_suspected=not was_suspected)
 

@@ -189,7 +189,8 @@ class Attempts(RequestStep):
 
     def _send_parts(self, parts: GroupParts) -> None:
         """Send the parts of refused groups; retry the groups that stay whole."""
-        self._queue.send_apart(parts)
+        if parts.now or parts.later:
+            self._queue.send_apart(parts)
         for group in parts.later:
             delay_s = group_delay_s(group[0], self._account.retry, self._jitter())
             self._queue.retry(group, delay_s)

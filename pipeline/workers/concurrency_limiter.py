@@ -30,6 +30,7 @@ class ConcurrencyLimiter:
     patience_s  seconds after which failing rows may be at fault while the vendor is down
 
     taken       batches that were acquired and not released
+    limit       how many requests may be in flight; 1 while the vendor is down
     """
 
     def __init__(
@@ -58,11 +59,7 @@ class ConcurrencyLimiter:
         self._probe: Batch | None = None
         self.taken = 0
         self._throttled = 0
-
-    @property
-    def limit(self) -> int:
-        """How many requests may be in flight."""
-        return 1 if self._breaker.is_down else self._concurrency.limit
+        self.limit = self._concurrency.limit  # both change only with an answer
 
     @property
     def is_probing(self) -> bool:
@@ -99,8 +96,7 @@ class ConcurrencyLimiter:
         """
         if self._breaker.is_down:
             return self.taken < 2 * self._most and self._breaker.may_probe(self._clock())
-        limit = self._concurrency.limit
-        return self.taken < limit + max(limit, ahead)
+        return self.taken < self.limit + max(self.limit, ahead)
 
     def acquire(self, batch: Batch) -> None:
         """Count `batch`; while the vendor is down it is the probe."""
@@ -153,8 +149,11 @@ class ConcurrencyLimiter:
         self._concurrency.on_answer(Verdict.OK if works else answer.verdict, sent_s, now_s)
         if was_down and not self._breaker.is_down:
             self._concurrency.restart(down_since_s, now_s)
-        self._adjust(before)
-        if self._breaker.is_down and not was_down:
+        is_down = self._breaker.is_down
+        self.limit = 1 if is_down else self._concurrency.limit
+        if self.limit > before:
+            self._on_room()
+        if is_down and not was_down:
             self._on_down()
 
     def _on_success(self, batch: Batch, sent_s: float, now_s: float, *, is_read: bool) -> None:
@@ -236,7 +235,3 @@ class ConcurrencyLimiter:
         """Return the number of 429 answers since the last call."""
         taken, self._throttled = self._throttled, 0
         return taken
-
-    def _adjust(self, before: int) -> None:
-        if self.limit > before:
-            self._on_room()

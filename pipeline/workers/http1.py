@@ -24,13 +24,13 @@ FIRST_BYTES = 4 * 1024
 """The part of a reply that is kept for messages until it is parsed; longer than a token."""
 
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PATH = re.compile(r"/[!\"$-~]*")  # visible ASCII without `#`: nothing that ends the line
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _FRAMING = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer"}
     | {"upgrade", "expect"}
 )
 _WITHOUT_LENGTH = frozenset({"GET", "OPTIONS", "TRACE"})
+_USUAL = frozenset({"GET", "PUT", "PATCH", "POST", "DELETE"})
 _FRAMED_OTHERWISE = frozenset({"HEAD", "CONNECT"})  # their replies: RFC 9112, section 6.3
 _NO_BODY = frozenset({204, 304})  # RFC 9110, section 6.4.1
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -73,8 +73,12 @@ def request_head(method: str, target: str, lines: str, body_bytes: int) -> bytes
 
 def check_request_line(method: str, path: str) -> None:
     """Raise ValueError for a method that cannot be sent and a path that is not percent-encoded."""
-    if _PATH.fullmatch(path) is None:
+    # visible ASCII without `#`: nothing that ends the line
+    is_visible = path.isascii() and path.isprintable() and " " not in path and "#" not in path
+    if not (is_visible and path.startswith("/")):
         raise ValueError(f"a path starts with / and is percent-encoded, not {path!r}")
+    if method in _USUAL:
+        return
     if _METHOD.fullmatch(method) is None or method in _FRAMED_OTHERWISE:
         raise ValueError(f"{method!r} is not a method that can be sent")
 

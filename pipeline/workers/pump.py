@@ -265,14 +265,17 @@ class Pump:
 
     def _send_ready(self) -> None:
         """Send what may be sent now."""
-        ready, concurrency = self._ready, self._concurrency
-        limit = concurrency.limit
+        ready, concurrency, undecided = self._ready, self._concurrency, self._undecided
+        limit, are_probes_alone = (
+            concurrency.limit,
+            undecided.is_suspected or concurrency.is_probing,
+        )
         while ready:
             batch, step = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
             if self._busy >= limit and not self._admitted and not concurrency.is_probe(batch):
                 return
-            if not self._may_send(batch):
+            if are_probes_alone and not self._may_send(batch):
                 self._put_back([ready.popleft()])
                 self.call_soon()
             elif step is Step.UPDATE or self._is_prechecked(batch, step):
