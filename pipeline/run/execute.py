@@ -320,6 +320,7 @@ class _Stretch:
             prechecks=self.prepared.prechecks,
             previous_state=self._previous_state,
             on_end=partial(self._on_result, stop_check),
+            is_gated=stop_check.has_conditions,
         )
         senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
         for sender in senders:

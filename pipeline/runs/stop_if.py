@@ -74,6 +74,11 @@ class StopCheck:
         self._counters = [_Counter(each) for each in conditions]
         self._is_met = False
 
+    @property
+    def has_conditions(self) -> bool:
+        """True if a result may stop the run."""
+        return bool(self._counters)
+
     def on_result(self, status: Status) -> str | None:
         """Count a row. Returns why the run stops now, or None; only the first condition counts."""
         if not self._counters or status in {Status.NOT_ATTEMPTED, Status.INVALID}:

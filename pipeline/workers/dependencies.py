@@ -37,6 +37,7 @@ class SenderEnvironment:
     previous_state   row in doubt -> what its entity held before the first attempt; None if that is
                      not on record
     on_end           called with the status of each row that ends
+    is_gated         True if `on_end` may stop the account: few rows are undecided at a time then
     """
 
     clock: Callable[[], float]
@@ -46,6 +47,7 @@ class SenderEnvironment:
     prechecks: PrecheckPolicy = NO_PRECHECKS
     previous_state: Callable[[int], str | None] = lambda _row: None
     on_end: Callable[[Status], None] = lambda _status: None
+    is_gated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

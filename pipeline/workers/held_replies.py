@@ -27,13 +27,20 @@ class HeldReplies:
     """Calls decisions once their reply is certain.
 
     clock  monotonic seconds
+
+    on_release  called after decisions were made
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.on_release: Callable[[], None] = lambda: None
         self._held: list[tuple[float, int, Decide]] = []
         self._numbers = count()
         self._sooner = anyio.Event()
+
+    def __len__(self) -> int:
+        """Return the number of replies that are held."""
+        return len(self._held)
 
     def hold(self, certain_at_s: float, decide: Decide) -> None:
         """Call `decide` at `certain_at_s`, or when all is released."""
@@ -54,8 +61,11 @@ class HeldReplies:
 
     def release(self, until_s: float = math.inf) -> None:
         """Make the decisions that are due until `until_s`."""
+        before = len(self._held)
         while self._held and self._held[0][0] <= until_s:
             heapq.heappop(self._held)[2]()
+        if len(self._held) < before:
+            self.on_release()
 
 
 async def when_certain(reply: Reply | NoReply, peer: str) -> Reply | NoReply:

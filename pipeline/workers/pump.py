@@ -29,6 +29,10 @@ from pipeline.workers.row import Finish, Step, forget_precheck
 CONNECT_AHEAD_S = 0.1
 """Connections are opened at the same time for as many requests as get their permits within this."""
 
+UNDECIDED_PER_PLACE = 2
+"""Requests in flight, and replies that are held, per place in flight, if a result may stop the
+account: so many rows may still be changed after the one that stops it."""
+
 _Planned = tuple[Batch, Step | Finish]
 """A batch that was taken, and its next request."""
 
@@ -91,6 +95,9 @@ class Pump:
         self._reads = reads
         self._result_writer = deps.result_writer
         self._owner = owner
+        self._is_gated = deps.environment.is_gated
+        if self._is_gated:
+            attempts.held_replies.on_release = self.call_soon
         self.failure: BaseException | None = None
         self._ahead = ClaimAhead()
         self._claiming: dict[int, list[_Planned]] = {}  # id -> window
@@ -273,7 +280,8 @@ class Pump:
         while ready:
             batch, step = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
-            if self._busy >= limit and not self._admitted and not concurrency.is_probe(batch):
+            is_full = self._busy >= limit and not self._admitted
+            if (is_full or self._has_many_undecided) and not concurrency.is_probe(batch):
                 return
             if are_probes_alone and not self._may_send(batch):
                 self._put_back([ready.popleft()])
@@ -285,6 +293,13 @@ class Pump:
                 self._read_first(*ready.popleft())
         if self._busy < limit and self._claiming:
             self._ahead.on_ran_out()
+
+    @property
+    def _has_many_undecided(self) -> bool:
+        if not self._is_gated:
+            return False
+        undecided = self._busy + len(self._attempts.held_replies)
+        return undecided >= UNDECIDED_PER_PLACE * self._concurrency.limit
 
     def _read_first(self, batch: Batch, step: Step | Finish) -> None:
         """Make a request for `batch` that is no update, or end it."""
