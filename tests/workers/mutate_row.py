@@ -43,10 +43,10 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "a claim is skipped",
-        "self.is_claimed = False",
-        "self.is_claimed = True",
+        "row.in_doubt = row.is_claimed = job.row in self._in_doubt",
+        "row.is_claimed, row.in_doubt = True, job.row in self._in_doubt",
         (SENDER,),
-        "pipeline/workers/batches.py",
+        "pipeline/workers/backlog.py",
     ),
     Mutation(
         "doubt is forgotten after a refusal",
