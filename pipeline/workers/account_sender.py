@@ -177,7 +177,7 @@ class AccountSender:
 
         ahead  how many batches may wait claimed
         """
-        if self.stopped is not None or self._recorder.is_full:
+        if self.stopped is not None:
             return []
         is_suspected = self._undecided.is_suspected
         concurrency = self._concurrency

@@ -198,6 +198,9 @@ class Pump:
         window: list[_Planned] = []
         if not self._ahead.is_low(limit, len(self._ready) + self._claiming_batches):
             return
+        if self._recorder.is_full:  # maybe with results of other accounts
+            self._recorder.call_when_room(self.call_soon)
+            return
         ahead = self._ahead.rows(limit)
         while batch := self._owner.next_batch(ahead):
             step = self._reads.next_step(batch)

@@ -14,7 +14,6 @@ import anyio
 
 from pipeline.model import PipelineError, RowResult
 from pipeline.model.exchange import Exchange
-from pipeline.workers.slots import WaitList
 from pipeline.workers.writer_thread import WriterThread
 
 COMMIT_EVERY_S = 0.020
@@ -70,7 +69,7 @@ class Recorder:
         self._pending = _Batch()
         self._unsent: list[int] = []
         self._unrecorded: list[RowResult] = []
-        self._room = WaitList()
+        self._on_room: set[Callable[[], None]] = set()
         self._thread: WriterThread | None = None  # only while `run` runs
         self._is_committing = False
         self._is_urgent = False
@@ -104,17 +103,6 @@ class Recorder:
         pending.previous_states += previous_states
         pending.on_claimed.append(on_recorded)
         self._hurry()
-
-    async def claim(
-        self, rows: Sequence[int], previous_states: Sequence[tuple[int, str]] = ()
-    ) -> bool:
-        """Record that `rows` may be sent from now on; False if the record has failed.
-
-        previous_states  rows and what their entities hold, recorded before the claims
-        """
-        recorded: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self.claim_then(rows, previous_states, partial(_resolve, recorded))
-        return await recorded
 
     def release_claims(self, rows: Sequence[int]) -> None:
         """Release claims of rows that were certainly never sent."""
@@ -151,10 +139,9 @@ class Recorder:
         """True if too many results wait for their commit."""
         return len(self._pending.results) >= MAX_PENDING
 
-    async def wait_for_room(self) -> None:
-        """Return once few enough results wait for their commit (back-pressure)."""
-        while self.is_full:
-            await self._room.wait()
+    def call_when_room(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once, after the next commit: fewer results may wait then."""
+        self._on_room.add(callback)
 
     def close(self) -> None:
         """Accept no more results; `run` ends once all are recorded."""
@@ -233,7 +220,9 @@ class Recorder:
         except Exception as raised:  # noqa: BLE001 - `run` raises it
             self._note(raised)
         self._is_committing = False
-        self._room.wake_all()
+        on_room, self._on_room = self._on_room, set()
+        for callback in on_room:
+            callback()
         self._commit_over.set()
         self._schedule()
 
@@ -259,11 +248,3 @@ class Recorder:
             self._thread.put(release, partial(self._on_commit, _Batch()))
             await self._commit_over.wait()
             self._unsent = []
-
-
-def _resolve(
-    recorded: asyncio.Future[bool],
-    is_recorded: bool,  # noqa: FBT001 - as every `on_recorded` is called
-) -> None:
-    if not recorded.done():  # else its task was cancelled
-        recorded.set_result(is_recorded)

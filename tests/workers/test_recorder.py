@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from contextlib import suppress
@@ -16,6 +17,18 @@ from pipeline.workers.writer_thread import WriterThread
 
 def result(row: int) -> RowResult:
     return RowResult(row, "acme.price", "shop", Status.UPDATED)
+
+
+async def claim(recorder, rows, previous_states=()) -> bool:
+    """Claim `rows`, and wait for the commit."""
+    recorded: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def on_recorded(is_recorded: bool) -> None:  # noqa: FBT001 - as the recorder calls it
+        if not recorded.done():  # else its task was cancelled
+            recorded.set_result(is_recorded)
+
+    recorder.claim_then(rows, previous_states, on_recorded)
+    return await recorded
 
 
 class Disk:
@@ -82,8 +95,11 @@ async def test_a_slow_disk_holds_the_senders_back():
         for row in range(1, MAX_PENDING + 1):
             recorder.end(result(row), lambda: None)
         assert recorder.is_full
-        await recorder.wait_for_room()
-        assert not recorder.is_full
+        has_room: list[bool] = []
+        recorder.call_when_room(lambda: has_room.append(not recorder.is_full))
+        while not has_room:
+            await anyio.sleep(0.001)
+        assert has_room == [True]  # called once
         recorder.close()
     assert sum(map(len, disk.commits)) == MAX_PENDING
 
@@ -99,13 +115,13 @@ async def test_what_cannot_be_written_is_raised_once_all_have_come():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.run)
             recorder.end(result(1), lambda: pytest.fail("it is not on record"))
-            assert not await recorder.claim([2])
+            assert not await claim(recorder, [2])
             recorder.end(result(3), lambda: pytest.fail("it is not on record"))
             recorder.close()
     assert caught.group_contains(RunAborted)
     assert failures == ["disk full"]
     assert recorder.unrecorded == [result(1), result(3)]  # not forgotten: the report tells them
-    assert not await recorder.claim([4])
+    assert not await claim(recorder, [4])
 
 
 async def test_a_claim_is_on_record_before_it_is_answered():
@@ -113,9 +129,9 @@ async def test_a_claim_is_on_record_before_it_is_answered():
     recorder = Recorder(disk.write)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
-        assert await recorder.claim([7, 8])
+        assert await claim(recorder, [7, 8])
         assert disk.commits == [[-7, -8]]
-        assert await recorder.claim([])  # nothing to claim, nothing to wait for
+        assert await claim(recorder, [])  # nothing to claim, nothing to wait for
         recorder.close()
     assert len(disk.commits) == 1
 
@@ -130,7 +146,7 @@ async def test_who_claims_is_called_back_in_the_loop_and_never_within_the_call()
             assert not called
         await anyio.lowlevel.checkpoint()
         assert [got for got, _ in called] == [True]  # nothing to claim, nothing to wait for
-        await recorder.claim([10])
+        await claim(recorder, [10])
         assert called == [(True, get_ident())] * 3
         recorder.close()
     assert disk.commits == [[-7, -8, -9, -10]]
@@ -159,7 +175,7 @@ async def test_claims_that_wait_go_together():
         tasks.start_soon(recorder.run)
         async with anyio.create_task_group() as claiming:
             for row in range(1, 51):
-                claiming.start_soon(recorder.claim, [row])
+                claiming.start_soon(claim, recorder, [row])
         recorder.close()
     assert len(disk.commits) <= 2
     assert sorted(-row for rows in disk.commits for row in rows) == list(range(1, 51))
@@ -170,7 +186,7 @@ async def test_what_was_claimed_and_never_sent_is_released_at_the_end():
     recorder = Recorder(Disk().write, released.extend)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(recorder.run)
-        await recorder.claim([1, 2])
+        await claim(recorder, [1, 2])
         recorder.release_claims([2])
         recorder.close()
     assert released == [2]
@@ -196,7 +212,7 @@ async def test_one_thread_writes_everything_and_ends_with_the_run(end):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.run)
             for row in range(1, 11):
-                assert await recorder.claim([row], [(row, "{}")])
+                assert await claim(recorder, [row], [(row, "{}")])
                 recorder.end(result(row), lambda: called.append(get_ident()), is_awaited=True)
             await anyio.sleep(0.05)
             assert len(writers()) == 1
@@ -230,7 +246,7 @@ async def test_a_claim_after_the_end_is_refused():
     recorder = Recorder(Disk().write)
     recorder.close()
     await recorder.run()
-    assert not await recorder.claim([1])
+    assert not await claim(recorder, [1])
 
 
 async def test_an_error_in_a_callback_ends_the_run_and_loses_no_result():
