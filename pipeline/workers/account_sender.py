@@ -29,6 +29,7 @@ from pipeline.workers.pump import Pump
 from pipeline.workers.reads import Reads
 from pipeline.workers.recorder import Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
+from pipeline.workers.refusals import MAX_PROBES
 from pipeline.workers.result_writer import ResultWriter
 from pipeline.workers.row_queue import RowQueue
 from pipeline.workers.stop_reason import FirstReply, describe, fail_fast_reason, stop_reason
@@ -105,6 +106,8 @@ class AccountSender:
         self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
+        sizes = (account.batch_size(op.name) for op in account.vendor.operations)
+        self._last_rows = MAX_PROBES + max(sizes, default=1)
         self._is_open = False
         self._tasks: anyio.abc.TaskGroup
         self.take_latencies = self._traffic.take_latencies
@@ -194,8 +197,9 @@ class AccountSender:
         else:
             # the first request is sent alone: nothing fresh before the first reply, unless every
             # row that was given out is held
+            may_be_first = self._is_open and not self._keeps_last_rows
             batch = self._queue.next(
-                may_be_first=self._is_open or self._queue.all_held(self._undecided.count),
+                may_be_first=may_be_first or self._queue.all_held(self._undecided.count),
                 probe=concurrency.next_probe,
                 others_first=concurrency.is_suspected,
             )
@@ -210,6 +214,16 @@ class AccountSender:
         if batch:
             concurrency.acquire(batch)
         return batch
+
+    @property
+    def _keeps_last_rows(self) -> bool:
+        """True while the last rows are kept: refused rows may need them as probes.
+
+        If nothing but refused rows is left, nothing shows whether the account works.
+        """
+        if not (self._undecided.had_refusals and self._concurrency.taken):
+            return False
+        return self._queue.has_few_unsent(self._last_rows)
 
     def _next_probe(self) -> Batch:
         """Take one row to learn whether the account works; empty while another one is in flight."""

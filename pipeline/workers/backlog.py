@@ -116,6 +116,10 @@ class Backlog:
         """True if no fresh row may be sent because too many others wait."""
         return bool(self._fresh) and self._too_many_wait()
 
+    def has_few_unsent(self, most: int) -> bool:
+        """True if all rows are read, and at most `most` of them were not given out yet."""
+        return self._is_fed and len(self._fresh) + len(self._open) <= most
+
     @property
     def is_done(self) -> bool:
         """True once every row has ended and no more will be added."""

@@ -32,6 +32,7 @@ class AccountRefusals:
                     credentials, and many of them may lock an account
 
     is_proven       True once a request was judged by its content: the credentials work
+    had_any         True once a request was refused
 
     >>> refusals = AccountRefusals()
     >>> refusals.on_refusal("a", came_s=1.0)
@@ -42,7 +43,10 @@ class AccountRefusals:
     (False, True)
     """
 
-    __slots__ = ("_judged_sent_s", "_most_cleared", "_most_probes", "_open", "_probes", "is_proven")
+    __slots__ = (
+        *("_judged_sent_s", "_most_cleared", "_most_probes", "_open", "_probes"),
+        *("had_any", "is_proven"),
+    )
 
     def __init__(self, refused_before: int = 0) -> None:
         self._most_probes = min(SUSPECTED_AT_MOST, max(MAX_PROBES, refused_before))
@@ -51,12 +55,14 @@ class AccountRefusals:
         self._most_cleared = 0
         self._probes = 0
         self.is_proven = False
+        self.had_any = False
 
     def on_refusal(self, entity: str, came_s: float, *, is_probe: bool = False) -> None:
         """Count a refusal for `entity` that arrived at `came_s`.
 
         is_probe  True if the request was a probe
         """
+        self.had_any = True
         self._open[entity] = came_s
         self._probes += is_probe
 

@@ -177,6 +177,10 @@ class RowQueue:
             self._hungry.set()
         return batch
 
+    def has_few_unsent(self, most: int) -> bool:
+        """True if at most `most` rows of the account were not given out yet."""
+        return self._backlog.has_few_unsent(most)
+
     def sample_one(self, draw: int, avoid: Container[int]) -> Batch:
         """Take one row to be sent alone, from anywhere in the rows read; see `Backlog`."""
         batch = self._backlog.sample_one(draw, avoid)

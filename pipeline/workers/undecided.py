@@ -160,6 +160,11 @@ class Undecided:
         return self._updates.is_suspected or self._reads.is_suspected or self.fail_fast.is_suspected
 
     @property
+    def had_refusals(self) -> bool:
+        """True if an update got a refusal that may be about its row or about the account."""
+        return self._updates.had_any
+
+    @property
     def stop_reason(self) -> str | None:
         """Why the account must stop: the probes were refused as well. None if they were not."""
         is_given_up = self._updates.is_given_up or self._reads.is_given_up

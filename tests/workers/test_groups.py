@@ -130,7 +130,7 @@ async def test_of_each_group_exactly_the_bad_row_is_refused(status, ends):
         (8, {1}),
         (20, {1, 20}),
         (400, set(range(10, 400, 20))),  # one in each group
-        (400, set(range(1, 41))),
+        (400, set(range(1, 41))),  # their parts are refused last: some rows are kept as probes
         (2, {1}),
         (2, {2}),
     ],
