@@ -118,6 +118,8 @@ class ThriftReader:
         return found, self._at - len(found)
 
     def _value(self, kind: int, level: int) -> Any:
+        if level > _MAX_LEVELS:
+            raise ThriftError("nested too deep")
         if kind in {_I16, _I32, _I64}:
             return self._signed()
         if kind == _BINARY:
@@ -126,7 +128,7 @@ class ThriftReader:
             inner, count = self._list_head()
             if count > self._most:
                 raise TooManyError(count)
-            return [self._element(inner, level) for _ in range(count)]
+            return [self._element(inner, level + 1) for _ in range(count)]
         if kind == _STRUCT:
             return self.struct(level=level)
         self._skip(kind, level)
