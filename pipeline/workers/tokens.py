@@ -195,17 +195,15 @@ class _SignedIn:
 
     def at_once(self) -> HttpConnection | None:
         """Take an idle connection; None if there is none, or no token to send with."""
-        if self._is_ready() or self._is_renewed_early():
-            return self._transport.at_once()
-        return None
+        return self._transport.at_once() if self._is_usable() else None
 
     async def connect(self) -> HttpConnection | NoReply:
         """Make sure that there is a token, and take a connection; return why there is none."""
         if (lost := await self._sign_in_if_due(_nothing_to_wait_for)) is not None:
             return lost
         connection = await self._transport.connect()
-        if self._held is None and isinstance(connection, HttpConnection):
-            self._transport.give_back(connection)  # meanwhile the token was refused
+        if isinstance(connection, HttpConnection) and not self._is_usable():
+            self._transport.give_back(connection)  # meanwhile the token was refused, or expired
             return SIGNED_OUT
         return connection
 
@@ -258,6 +256,10 @@ class _SignedIn:
         held = self._held
         return held is not None and self._clock() < held.ends_s and self._fetch_lock.locked()
 
+    def _is_usable(self) -> bool:
+        """True if a request may be sent with the token now."""
+        return self._is_ready() or self._is_renewed_early()
+
     def _is_ready(self) -> bool:
         return self._held is not None and self._clock() < self._held.due_s
 
@@ -266,7 +268,7 @@ class _SignedIn:
 
         may_send  called after a token was fetched: False if the request may not be sent now
         """
-        if self._is_ready() or self._is_renewed_early():
+        if self._is_usable():
             return None
         lost: NoReply | None = LATE_SIGN_IN
         with self._while_open():
