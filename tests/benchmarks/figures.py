@@ -27,8 +27,8 @@ MARKED = re.compile(r"(<!-- make bench-docs -->\n).*?(<!-- /make bench-docs -->\
 README_LINES = re.compile(r"(?<=\n)\| speed without a quota, .*?\n\| compared with .*?\n")
 BARE, OURS = "bare aiohttp loop", "pipeline, sending"
 MAX_LOAD = 2.0
-"""Of a machine with two cores that has just come to rest: what was measured on a busier one does not
-go into the README."""
+"""Of a machine with two cores that has just come to rest: what was measured on a busier one does
+not go into the README."""
 KINDS = {
     "sending": "sending alone, without start-up, reading and report",
     "whole": "the whole process, from its start to its end",
