@@ -1,9 +1,12 @@
-"""How long to wait before another connection is opened. Pure."""
+"""When another connection is opened, and when one is used again. Pure."""
 
 from __future__ import annotations
 
 FIRST_S = 0.005
 MAX_S = 0.5
+
+REST_S = 0.05
+"""A peer that closes each connection after its reply has done so by then."""
 
 
 class ConnectBackoff:
@@ -41,3 +44,37 @@ class ConnectBackoff:
             return 0.0
         pause_s = min(MAX_S, FIRST_S * 2.0 ** min(self._rounds - 1, 30))
         return max(0.0, self._failed_s + pause_s - now_s)
+
+
+class ReuseRest:
+    """The rest of a connection between two requests: none, unless the peer closes unannounced.
+
+    Some servers close each connection after its reply and do not say so. What is sent before that
+    is noticed is lost in doubt. So once a reused connection is cut off, a connection rests before
+    it is used again; once one that has rested brings a reply, none rests any more. If any was
+    reused before, it takes two in a row: a single one may be an accident.
+
+    >>> rest = ReuseRest()
+    >>> rest.cut_off()
+    >>> before = rest.rest_s
+    >>> rest.worked()
+    >>> before, rest.rest_s
+    (0.05, 0.0)
+    """
+
+    def __init__(self) -> None:
+        self._cut_off = 0  # in a row
+        self._most = 1
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds from a reply to the next request on the same connection."""
+        return REST_S if self._cut_off >= self._most else 0.0
+
+    def worked(self) -> None:
+        """A reused connection brought a reply."""
+        self._cut_off, self._most = 0, 2
+
+    def cut_off(self) -> None:
+        """A reused connection was closed by its peer without a reply."""
+        self._cut_off += 1

@@ -74,6 +74,8 @@ class HttpConnection(asyncio.Protocol):
     on_end          called once, when the transport has closed; with the error that closed it
     opened_s, idle_since_s  by the loop's clock; the second is the caller's
     has_replied     the last request brought a reply; False before the first
+    is_reused       it carried another request before the last one; the pool's
+    was_cut_off     the peer closed it before any byte of a reply
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class HttpConnection(asyncio.Protocol):
         self.opened_s = self._loop.time()
         self.idle_since_s = self.opened_s
         self.has_replied = False
+        self.is_reused = self.was_cut_off = False
         transport.set_write_buffer_limits(PIECE_BYTES)
         transport.set_protocol(self)
 
@@ -260,6 +263,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_closed = True
         on_done = self._on_done
         if on_done is not None:
+            self.was_cut_off = not self._parser.first
             self._parser.end(is_clean=exc is None)
             self._finish(on_done, exc)
         self._on_end(exc)

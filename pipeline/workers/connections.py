@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp.client_reqrep import ClientRequest
 from yarl import URL
 
-from pipeline.workers.backoff import ConnectBackoff
+from pipeline.workers.backoff import ConnectBackoff, ReuseRest
 from pipeline.workers.connection import HttpConnection
 from pipeline.workers.slots import Slots
 
@@ -59,6 +59,7 @@ class Connections:
         self._max_body_bytes = max_body_bytes
         self._slots = Slots(limit)
         self._backoff = ConnectBackoff()
+        self._rest = ReuseRest()
         self._idle: deque[HttpConnection] = deque()  # the one used last at the right
         self._open: set[HttpConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -92,11 +93,14 @@ class Connections:
         """Return an idle connection that can be used at once, or None."""
         if not self._idle or not self._slots.has_room:
             return None
-        connection = self._idle[-1]
+        if self._rest.rest_s and not self._oldest_has_rested():
+            return None
+        connection = self._idle[0] if self._rest.rest_s else self._idle[-1]
         if not connection.is_open or connection.is_readable() or self._is_old(connection):
             return None
-        self._idle.pop()
+        self._take_idle()
         self._slots.take()
+        connection.is_reused = True
         return connection
 
     async def obtain(self) -> HttpConnection:
@@ -115,6 +119,10 @@ class Connections:
         """Keep `connection` for another request if it is still open."""
         self._slots.leave()
         now_s = self._loop.time()
+        if connection.is_reused and connection.has_replied:
+            self._rest.worked()
+        elif connection.is_reused and connection.was_cut_off:
+            self._rest.cut_off()
         if connection.has_replied:
             self._backoff.worked()
         elif not connection.is_open:
@@ -135,7 +143,9 @@ class Connections:
         # A server may send something on an idle connection (a 408, or a surplus reply): it is
         # read first, and closes the connection.
         while self._idle:
-            connection = self._idle.pop()
+            if self._rest.rest_s and not self._oldest_has_rested():
+                return None
+            connection = self._take_idle()
             if self._is_old(connection):
                 connection.close()
             try:
@@ -147,8 +157,20 @@ class Connections:
                 connection.close()
                 raise
             if connection.is_open:
+                connection.is_reused = True
                 return connection
         return None
+
+    def _oldest_has_rested(self) -> bool:
+        """True if the connection that is idle for longest has rested; drop those that closed."""
+        while self._idle and not self._idle[0].is_open:
+            self._idle.popleft()
+        if not self._idle:
+            return False
+        return self._loop.time() - self._idle[0].idle_since_s >= self._rest.rest_s
+
+    def _take_idle(self) -> HttpConnection:
+        return self._idle.popleft() if self._rest.rest_s else self._idle.pop()
 
     async def _open_one(self) -> HttpConnection:
         if wait_s := self._backoff.delay_s(self._loop.time()):

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.model import Link, NoReply, Reply, Request
 from pipeline.workers import connections, transport
-from pipeline.workers.backoff import FIRST_S, MAX_S, ConnectBackoff
+from pipeline.workers.backoff import FIRST_S, MAX_S, REST_S, ConnectBackoff, ReuseRest
 from pipeline.workers.connection import PIECE_BYTES, HttpConnection
 from pipeline.workers.slots import Slots
 from pipeline.workers.transport import Transport
@@ -410,6 +410,38 @@ async def test_a_server_that_is_back_is_used_at_full_speed():
         assert (await sender.send(a_request())).status == 204
         assert sender._connections._backoff.delay_s(0.0) == 0.0
         assert server.connections == 4
+
+
+async def test_a_server_that_closes_unannounced_after_each_reply_loses_few_requests():
+    async def talk(wire: Wire) -> None:
+        await wire.request()
+        await wire.say(NO_CONTENT)
+        await asyncio.sleep(0.01)  # its close comes after the next request
+
+    async with talking(talk) as (_, sender):
+        replies = [await sender.send(a_request()) for _ in range(20)]
+    lost = [each for each in replies if isinstance(each, NoReply)]
+    assert 1 <= len(lost) <= 4, lost  # 10 if connections never rested; a stall looks like a rest
+
+
+async def test_a_server_that_keeps_connections_is_used_without_rest():
+    async with talking(answering(NO_CONTENT)) as (server, sender):
+        began_s = time.monotonic()
+        for _ in range(200):
+            assert isinstance(await sender.send(a_request()), Reply)
+        assert server.connections == 1
+        assert time.monotonic() - began_s < 200 * REST_S
+
+
+def test_one_accident_makes_no_connection_rest_once_any_was_reused():
+    rest = ReuseRest()
+    rest.worked()
+    rest.cut_off()
+    assert rest.rest_s == 0
+    rest.cut_off()
+    assert rest.rest_s == REST_S
+    rest.worked()
+    assert rest.rest_s == 0
 
 
 def test_the_delay_doubles_with_each_round_of_failures_up_to_its_most():
