@@ -299,7 +299,7 @@ async def test_no_request_leaves_before_the_reply_to_the_one_before_it():
 
 
 async def test_a_connection_that_was_idle_for_long_is_closed_and_not_used(monkeypatch):
-    monkeypatch.setattr(connections, "IDLE_S", 0.1)
+    monkeypatch.setattr(connections, "IDLE_S", 0.5)
     async with talking(answering(OK)) as (server, sender):
         await sender.send(a_request())
         await until(lambda: server.closed == 1)
