@@ -137,7 +137,8 @@ def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_
 def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path):
     (tmp_path / "script.toml").write_text(PAUSE_RULE)
     script = ("--script", str(tmp_path / "script.toml"))
-    with two_sides(tmp_path, *script, rows=PER_S) as (vendor, begin):
+    # so many rows that "b" has some left when "a" comes to its 40th, whoever is slow
+    with two_sides(tmp_path, *script, rows=4 * PER_S) as (vendor, begin):
         first = begin("a")
         until(lambda: vendor.stats()["requests"] > 5)
         other = begin("b")
@@ -148,7 +149,7 @@ def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_pa
         log = log_of(vendor)
     paused_s = next(at_s for at_s, _, status in log if status == 429)
     after_s = [at_s - paused_s for at_s, _, _ in log if at_s > paused_s]
-    assert not [each for each in after_s if 0.2 < each < 3.0]  # before that it was under way
+    assert not [each for each in after_s if 0.6 < each < 3.0]  # before that it was under way
     assert max(after_s) > 3.0
 
 
