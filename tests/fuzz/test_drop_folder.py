@@ -97,7 +97,8 @@ def _holds(_stage: Stage, _arg: int) -> None:
         (_breaks_out, "outside of the drop folder changed"),
         (_removes, "'a.csv' is lost"),
         (_forgets_the_reason, "was set aside without a reason"),
-        (_takes_the_folder, "was replaced by another folder"),
+        # or it is looked at between the two steps
+        (_takes_the_folder, "was replaced by another folder|inputs: No such file"),
         (_holds, "left open.*/dev/null"),
     ],
 )
