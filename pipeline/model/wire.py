@@ -55,7 +55,8 @@ class Link:
     """Connection settings of a vendor's API.
 
     base_url     scheme, host, port and path prefix, without a slash at the end
-    timeout_s    for a whole attempt, including connecting
+    timeout_s    for a whole request; connecting counts if a read waits for it, and for an update
+                 only `connect_timeout_s` bounds it: no permit is taken before
     ca_file      trusted instead of the system's authorities; None trusts the system's
     client_cert  PEM file of the client certificate, with its key in `client_key` (None: same file)
     proxy        URL of an HTTP proxy; None uses none, and ignores the environment

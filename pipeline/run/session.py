@@ -124,7 +124,7 @@ class Session:
         """
         failures: list[RunAborted] = []
 
-        self._behind_since_s = None  # whoever listens now was told nothing yet
+        self._behind_since_s = None  # `announce` may be another one: it has announced nothing
 
         async def keep() -> None:
             try:

@@ -190,19 +190,7 @@ class AccountSender:
             ahead = 0
         if not concurrency.may_acquire(ahead):
             return []
-        if is_suspected:
-            batch = self._next_probe()
-        elif not self._is_open and (self._first.needs_another or self._undecided.refused_before):
-            batch = self._next_first()
-        else:
-            # the first request is sent alone: nothing fresh before the first reply, unless every
-            # row that was given out is held
-            may_be_first = self._is_open and not self._keeps_last_rows
-            batch = self._queue.next(
-                may_be_first=may_be_first or self._queue.all_held(self._undecided.count),
-                probe=concurrency.next_probe,
-                others_first=concurrency.is_suspected,
-            )
+        batch = self._next_probe() if is_suspected else self._next_rows()
         self._result_writer.end_blocked()
         if not self._is_open and len(batch) > 1 and self._was_sent_before(batch):
             # a group that gets no reply is split, and its many rows would all end late
@@ -215,15 +203,39 @@ class AccountSender:
             concurrency.acquire(batch)
         return batch
 
+    def _next_rows(self) -> Batch:
+        if not self._is_open and (self._first.needs_another or self._undecided.refused_before):
+            return self._next_first()
+        if self._keeps_last_rows:
+            return self._next_amid_refusals()
+        # the first request is sent alone: nothing fresh before the first reply, unless every row
+        # that was given out is held
+        return self._queue.next(
+            may_be_first=self._is_open or self._queue.all_held(self._undecided.count),
+            probe=self._concurrency.next_probe,
+            others_first=self._concurrency.is_suspected,
+        )
+
     @property
     def _keeps_last_rows(self) -> bool:
-        """True while the last rows are kept: refused rows may need them as probes.
+        """True while the last rows are sent sparingly: refused rows may need them as probes.
 
         If nothing but refused rows is left, nothing shows whether the account works.
         """
-        if not (self._undecided.had_refusals and self._concurrency.taken):
+        concurrency, undecided = self._concurrency, self._undecided
+        if not (self._is_open and undecided.had_refusals):
             return False
-        return self._queue.has_few_unsent(self._last_rows)
+        if concurrency.is_probing or concurrency.is_suspected:
+            return False  # an outage is told from failing rows by others
+        is_amid = concurrency.taken or undecided.count
+        return bool(is_amid) and self._queue.has_few_unsent(self._last_rows)
+
+    def _next_amid_refusals(self) -> Batch:
+        """Take rows that were sent before; if there is nothing else, one that was not, alone."""
+        batch = self._queue.next(may_be_first=False)
+        if batch or self._concurrency.taken:
+            return batch
+        return self._queue.sample_one(self._next_draw(), ())
 
     def _next_probe(self) -> Batch:
         """Take one row to learn whether the account works; empty while another one is in flight."""

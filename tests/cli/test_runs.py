@@ -549,14 +549,14 @@ def test_old_runs_go_by_themselves_once_a_command_has_sent(shop, command):
 
 def test_old_runs_are_looked_for_once_an_hour_or_after_keep_days_changed(shop):
     old = sent(shop, coupon(1))
-    age(shop, old, 60)
+    age(shop, old, 91)
     os.utime(shop / ".pipeline" / "tidied")
     path = shop / "pipeline.toml"
     sent(shop, coupon(2), name="2.csv")
     assert folder_of(shop, old).exists()
-    path.write_text(f"keep_days = 59\n{path.read_text()}")
+    path.write_text(f"keep_days = 89\n{path.read_text()}")
     done = typed(shop, "run", "--yes", str(drop(shop, coupon(3), name="3.csv")))
-    assert f"Removed from the record (keep_days = 59; reports stay): {old}" in done.words
+    assert f"Removed from the record (keep_days = 89; reports stay): {old}" in done.words
     assert not folder_of(shop, old).exists()
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
@@ -24,6 +23,7 @@ from pipeline.model.sample import Sample
 from pipeline.store import LedgerError, RunLedger
 from pipeline.store import run_ledger as module
 from pipeline.store.database import Database, create
+from tests.store.test_contract import RESULTS
 
 LAST = 10**9
 EXCHANGE = Exchange(2, Status.REJECTED, "0401", "curl -X PUT https://a.example", "HTTP 422")
@@ -314,26 +314,7 @@ def test_claims_of_format_6_become_a_window_once(tmp_path):
         assert list(ledger.claimed()) == [2, 3]
 
 
-texts = st.just("") | st.text(st.characters(codec=None) | st.just("\ud800"), max_size=9)
-
-
-@given(
-    st.builds(
-        RowResult,
-        row=st.integers(1, 2**40),
-        operation=texts,
-        account=texts,
-        status=st.sampled_from(Status),
-        http_status=st.none() | st.integers(100, 599),
-        error_code=texts,
-        error=texts,
-        hint=texts,
-        attempts=st.integers(0, 99),
-        seconds=st.floats(0, 1e9),
-        request_id=texts,
-        receipt=texts,
-    )
-)
+@given(RESULTS)
 def test_the_quick_record_of_a_success_is_the_one_of_all(each):
     row, operation, account, status, *rest = each
     record = json.dumps([operation, account, *rest], separators=(",", ":")).encode()

@@ -19,6 +19,7 @@ from pipeline.model import (
     Reply,
     Request,
     RowResult,
+    Status,
     Verdict,
 )
 from pipeline.model.exchange import Exchange
@@ -142,6 +143,8 @@ async def drive(
     released: list[int] | None = None,
     exchanges: list[Exchange] | None = None,
     coalesce: bool = False,
+    is_gated: bool = False,
+    on_end: Callable[[Status], None] = lambda _status: None,
     record_with: Record | None = None,
 ) -> tuple[list[RowResult], AccountSender]:
     """Send `jobs` and give back the results in the order in which they were recorded."""
@@ -175,6 +178,8 @@ async def drive(
             jitter=lambda: 0.5,
             fail_fast_after=fail_fast_after,
             coalesce=coalesce,
+            is_gated=is_gated,
+            on_end=on_end,
         ),
         recovered=recovered,
     )

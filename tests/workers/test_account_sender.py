@@ -6,9 +6,10 @@ from dataclasses import replace
 import anyio
 import pytest
 
-from pipeline.model import JobRow, RunAborted, Status
+from pipeline.model import JobRow, NoReply, Reply, ReplyStanding, Request, RunAborted, Status
 from pipeline.model.quota import Quota
 from pipeline.workers.backlog import Backlog
+from pipeline.workers.pump import UNDECIDED_PER_PLACE
 from pipeline.workers.recovered_state import RecoveredState
 from pipeline.workers.refusals import MAX_PROBES, SUSPECTED_AFTER
 from tests.workers.drive import ACCOUNT, REFUSED, SILENCE, Script, drive, job
@@ -402,3 +403,27 @@ async def test_progress_shows_the_rate_of_an_account(quotas, quota_per_s, rate_p
     progress = sender.progress()
     assert (progress.quota_per_s, progress.rate_per_s) == (quota_per_s, rate_per_s)
     assert not progress.is_held_up
+
+
+async def test_if_results_may_stop_the_account_few_rows_are_undecided():
+    """Each reply is held for a while: without a bound all would be sent before the first counts."""
+    asked, ended, most = 0, 0, 0
+
+    class Quick(Script):
+        async def send(self, _request: Request) -> Reply | NoReply:
+            nonlocal asked, most
+            asked += 1
+            most = max(most, asked - ended)
+            return Reply(204, {}, b"", standing=ReplyStanding())
+
+    def on_end(_status: Status) -> None:
+        nonlocal ended
+        ended += 1
+
+    jobs = [job(n, f"s{n}") for n in range(1, 201)]
+    results, _ = await drive(jobs, Quick(), is_gated=True, on_end=on_end, batch_rows=200)
+    assert len(results) == 200
+    assert most <= UNDECIDED_PER_PLACE * ACCOUNT.in_flight
+    asked = ended = most = 0
+    await drive(jobs, Quick(), on_end=on_end, batch_rows=200)
+    assert most > 4 * ACCOUNT.in_flight  # else this test shows nothing

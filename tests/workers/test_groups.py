@@ -58,8 +58,11 @@ PATIENT = replace(SHOP, retry=replace(SHOP.retry, max_attempts=5))
 class Vendor:
     """Answers a group as a whole, after what `meets` says of the skus in it."""
 
-    def __init__(self, meets: Callable[[list[str], int], int | NoReply]) -> None:
+    def __init__(
+        self, meets: Callable[[list[str], int], int | NoReply], refuses_after_s: float = 0.0005
+    ) -> None:
         self._meets = meets
+        self._refuses_after_s = refuses_after_s
         self.asked: list[list[str]] = []
         self.applied: Counter[str] = Counter()
 
@@ -67,7 +70,7 @@ class Vendor:
         skus = request.path[1:].split(",")
         self.asked.append(skus)
         met = self._meets(skus, len(self.asked))
-        await anyio.sleep(0.0005)
+        await anyio.sleep(0.0005 if met == 200 else self._refuses_after_s)
         if isinstance(met, NoReply):
             return met
         if met == 200:
@@ -145,6 +148,20 @@ async def test_a_forbidden_row_costs_its_group_some_requests_and_no_row(count, b
     assert {row for row, how in found.items() if how is Status.REJECTED} == bad
     assert len(found) == count
     assert vendor.applied == {f"s{n}": 1 for n in range(1, count + 1) if n not in bad}
+
+
+@pytest.mark.parametrize(("count", "bad"), [(400, 20), (120, 40)])
+async def test_forbidden_rows_that_are_refused_last_stop_no_account_that_works(count, bad):
+    """Refusals take longer than all the others: the last rows are kept to tell what they mean."""
+    names = {f"s{n}" for n in range(1, bad + 1)}
+    vendor = Vendor(lambda skus, _n: 403 if names & set(skus) else 200, refuses_after_s=0.02)
+    with anyio.fail_after(60):
+        results, sender = await drive(rows(count), vendor, account=SHOP, batch_rows=count)
+    assert sender.stopped is None
+    assert Counter(statuses(results).values()) == {
+        Status.UPDATED: count - bad,
+        Status.REJECTED: bad,
+    }
 
 
 async def test_a_group_that_was_refused_before_is_split_when_nothing_else_is_left():

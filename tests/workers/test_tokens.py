@@ -22,6 +22,7 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.vendors import Account, Basic, Bearer, Token, TokenCall
 from pipeline.vendors.kit.classify import json_object
+from pipeline.workers.connection import HttpConnection
 from pipeline.workers.tokens import After401, after_401, renewed_after_s, signed_in
 from tests.workers.drive import ACCOUNT, ACME, drive, job, limiter_of
 from tests.workers.servers import OK, Seen, Server, Wire, refused_port, reply, serving
@@ -414,6 +415,20 @@ async def test_a_token_that_expires_while_a_request_waits_for_its_permit():
         turn.set()
         assert (await second).reason == "signed_out"
     assert len(vendor.api_calls) == 2
+
+
+async def test_a_token_that_expires_while_a_connection_is_awaited_is_not_used():
+    vendor, clock = Vendor(100.0), Clock()
+    async with sending(vendor, clock=clock) as wire:
+        taken = [await wire.connect() for _ in range(16)]  # as many as there may be
+        waiting = asyncio.create_task(wire.connect())
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        clock.now_s += 101.0
+        wire.give_back(taken.pop())
+        assert (await waiting).reason == "signed_out"
+        assert isinstance(await wire.connect(), HttpConnection)
+    assert len(vendor.token_calls) == 2
 
 
 # Cancelled
