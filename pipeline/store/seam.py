@@ -28,7 +28,7 @@ class LeaseLostError(LedgerError):
     """Another process holds the lease by now. The call recorded nothing."""
 
 
-class Holder(NamedTuple):
+class LeaseHolder(NamedTuple):
     """The process that holds a lease.
 
     host   name of its machine
@@ -68,7 +68,7 @@ class Lease(Protocol):
     def is_wanted(self) -> bool:
         """True if another process wants it, by its calls of `take`."""
 
-    def holder(self) -> Holder | None:
+    def holder(self) -> LeaseHolder | None:
         """Who holds it, or held it if nobody does; None if nobody ever did, or it was released."""
 
     def release(self) -> None:
@@ -92,7 +92,7 @@ class Departed(NamedTuple):
     under_way: int
 
 
-class Pause(NamedTuple):
+class StoredPause(NamedTuple):
     """A pause that a vendor asked for, at the moment of the call.
 
     left_s  seconds until its end; negative if it is over
@@ -127,13 +127,13 @@ class Quotas(Protocol):
     def since(self, group: str, *, after: int) -> list[Departed]:
         """The entries with a higher number than `after`, in the order in which they were made."""
 
-    def pause(self, group: str, pause: Pause) -> None:
+    def pause(self, group: str, pause: StoredPause) -> None:
         """Record a pause, unless a longer one is on record."""
 
-    def pauses(self, prefix: str) -> dict[str, Pause]:
+    def pauses(self, prefix: str) -> dict[str, StoredPause]:
         """The last pause of each group whose name begins so; they may be over."""
 
-    def lift_pause(self, group: str) -> Pause | None:
+    def lift_pause(self, group: str) -> StoredPause | None:
         """Remove the pause of a group and return it; None if there is none."""
 
 
@@ -200,7 +200,7 @@ class ShareState(NamedTuple):
     progress: str
 
 
-class Runs(Protocol):
+class Registry(Protocol):
     """The registry: which runs there are."""
 
     def add(self, run: Run) -> Run:
@@ -308,7 +308,7 @@ class Store(Protocol):
     """All that runs share. Opened once per command; `close` ends its connections."""
 
     @property
-    def runs(self) -> Runs:
+    def runs(self) -> Registry:
         """The registry of runs."""
 
     @property
