@@ -35,12 +35,12 @@ _CODECS = {0, 1, 2, 6}  # none, Snappy, gzip, Zstandard
 _ENCODINGS = {0, 2, 3, 8}  # plain, dictionary, runs: the others state counts of their own
 
 
-class _Chunk(NamedTuple):
+class _StatedChunk(NamedTuple):
     start: int
     end: int
 
 
-class _Page(NamedTuple):
+class _StatedPage(NamedTuple):
     end: int
     unpacked: int
     values: int
@@ -99,14 +99,14 @@ def _is_nested(column: Struct) -> bool:
     return bool(column.get(_CHILDREN)) or column.get(_REPETITION) == _REPEATED
 
 
-def _chunk(meta: Struct) -> _Chunk:
+def _chunk(meta: Struct) -> _StatedChunk:
     if meta[_PHYSICAL] == _FIXED_LENGTH or meta[_CODEC] not in _CODECS:
         raise _NotProvedError
     start = min(at for at in (meta.get(_DICTIONARY_AT), meta[_DATA_AT]) if at)
-    return _Chunk(start, start + meta[_PACKED])
+    return _StatedChunk(start, start + meta[_PACKED])
 
 
-def _pages(descriptor: int, chunk: _Chunk) -> Iterator[_Page]:
+def _pages(descriptor: int, chunk: _StatedChunk) -> Iterator[_StatedPage]:
     at = chunk.start
     while at < chunk.end:
         data = os.pread(descriptor, min(_HEADER_BYTES, chunk.end - at), at)
@@ -118,7 +118,7 @@ def _pages(descriptor: int, chunk: _Chunk) -> Iterator[_Page]:
         at = page.end
 
 
-def _page(header: Struct, body_at: int) -> _Page:
+def _page(header: Struct, body_at: int) -> _StatedPage:
     kind = header[_KIND]
     details = header[_DETAILS[kind]]
     unpacked, packed, count = header[_PAGE_UNPACKED], header[_PAGE_PACKED], details[1]
@@ -128,4 +128,4 @@ def _page(header: Struct, body_at: int) -> _Page:
         if count > unpacked:  # each value takes a byte at least
             raise _NotProvedError
         count = 0
-    return _Page(body_at + packed, unpacked, count)
+    return _StatedPage(body_at + packed, unpacked, count)
