@@ -116,6 +116,7 @@ DECISIONS = {
     f"{folder}/{name}"
     for folder, names in {
         "doctor": "judge",
+        "jobs": "shares",
         "loader": (
             "cells columns csv_header csv_quotes dates fields file_kind header job_template "
             "make_job opaque_cells origin_columns parquet_footer parquet_types route rows "
