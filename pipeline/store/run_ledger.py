@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import lru_cache
 from itertools import chain, starmap
@@ -27,6 +27,7 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.store import claim_windows
 from pipeline.store import exchanges as exchanges_table
+from pipeline.store import previous_states as states_table
 from pipeline.store.claim_windows import ClaimWindows
 from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
@@ -39,6 +40,7 @@ from pipeline.store.database import (
     read_only,
     sum_of,
 )
+from pipeline.store.previous_states import FormerPreviousStates
 
 _FORMAT_1 = """
 CREATE TABLE results (
@@ -72,7 +74,7 @@ ALTER TABLE legs ADD COLUMN checksum INTEGER;
 """  # null in earlier rows
 _MIGRATIONS = (
     *(_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER, _CHECKSUMS),
-    claim_windows.TABLE,
+    *(claim_windows.TABLE, states_table.TABLE),
 )
 
 _END = """
@@ -118,14 +120,23 @@ class RunLedger(DatabaseRecord):
     run       run that the ledger belongs to; empty accepts any
     witness   path of a second mark of the last commit
     at_least  number of a commit that is known to be in the file
+    former    opens the previous states that an earlier version recorded elsewhere; None: it did not
 
     Raises RunAborted if the file cannot be used, LedgerError if it is damaged.
     """
 
     def __init__(
-        self, path: Path, *, run: str = "", witness: Path | None = None, at_least: int = 0
+        self,
+        path: Path,
+        *,
+        run: str = "",
+        witness: Path | None = None,
+        at_least: int = 0,
+        former: Callable[[], FormerPreviousStates] | None = None,
     ) -> None:
         self._path = path
+        self._open_former = former
+        self._former: FormerPreviousStates | None = None
         self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
         self._claims = ClaimWindows(self._database)
         try:
@@ -159,13 +170,16 @@ class RunLedger(DatabaseRecord):
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
+        previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Claims, then results, then exchanges, in one commit."""
+        """Claims, then results, exchanges and previous states, in one commit."""
         lines = [_line(result, self._database.seed) for result in results]
         with self._database.commit() as connection:
             window = self._claims.claim(connection, claims) if claims else None
             self._end(connection, lines)
             exchanges_table.keep(connection, exchanges, self._database.seed)
+            if previous_states:
+                states_table.keep(connection, previous_states, self._database.seed)
             self._claims.prune(connection)
         self._claims.recorded(window, [line[0] for line in lines])
 
@@ -229,6 +243,29 @@ class RunLedger(DatabaseRecord):
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
         """Read at once: they are few."""
         return exchanges_table.kept(self._database, row)
+
+    def previous_states(self, rows: Sequence[int]) -> dict[int, str]:
+        """Looked up in one query; in another file those that an earlier version recorded."""
+        found = states_table.kept(self._database, rows)
+        former = self._opened_former()
+        if former is None or len(found) == len(rows):
+            return found
+        return {**former.of(rows), **found}
+
+    def has_previous_states(self) -> bool:
+        """Opens and checks what an earlier version recorded."""
+        return self._opened_former() is not None or states_table.are_kept(self._database)
+
+    def _opened_former(self) -> FormerPreviousStates | None:
+        if self._former is None and self._open_former is not None:
+            self._former = self._open_former()
+        return self._former
+
+    def close(self) -> None:
+        """Close the files; all records are on the disk."""
+        if self._former is not None:
+            self._former.close()
+        super().close()
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
         """Append samples and replace legs, in one commit."""
@@ -294,6 +331,24 @@ def sound_results(path: Path, run: str) -> Iterator[RowResult]:
             row, status, checksum, record = line
             if any(_is_sound(row, status, checksum, record, seed) for seed in seeds):
                 yield _result(row, status, checksum, record)
+
+
+def sound_previous_states(path: Path, run: str) -> Iterator[tuple[int, str]]:
+    """The intact previous states of a damaged ledger; as `sound_results` otherwise."""
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(read_only(path)) as connection:
+        seed = _seed(connection, run)
+        for line in connection.execute("SELECT row, checksum, state FROM previous_states"):
+            row, checksum, state = line
+            if seed is not None and states_table.is_sound(row, checksum, state, seed):
+                yield row, state
+
+
+def _seed(connection: Connection, run: str) -> int | None:
+    """Seed of the checksums of a ledger; None if it belongs to another run."""
+    owners = connection.execute("SELECT name, seed FROM owner").fetchall()
+    if any(name != run for name, _ in owners):
+        return None
+    return next((int(seed) for _, seed in owners), 0)
 
 
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:

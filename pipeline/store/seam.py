@@ -20,18 +20,23 @@ from typing import NamedTuple, Protocol, Self
 
 from pipeline.model import Status
 from pipeline.model.quota import Quota
+from pipeline.model.sample import Sample
 from pipeline.store.contract import Ledger, LedgerError
-from pipeline.store.runs_file import Run, State
+from pipeline.store.run_entry import Run, State
 
 
 class LeaseLostError(LedgerError):
     """Another process holds the lease by now. The call recorded nothing."""
 
 
+class LostRecordError(LedgerError):
+    """The record of a run is damaged, gone, or older than it was; the message says what to do."""
+
+
 class LeaseHolder(NamedTuple):
     """The process that holds a lease.
 
-    host   name of its machine
+    host   name of its machine; empty if it can only be this one
     since  UTC, by the store's clock
     """
 
@@ -39,6 +44,71 @@ class LeaseHolder(NamedTuple):
     pid: int
     command: str
     since: datetime
+
+    @property
+    def text(self) -> str:
+        """The process, for messages.
+
+        >>> LeaseHolder("", 17, "pipeline run", datetime(2026, 5, 1)).text
+        'process 17 (pipeline run)'
+        >>> LeaseHolder("worker-2", 17, "pipeline run", datetime(2026, 5, 1)).text
+        'process 17 on worker-2 (pipeline run)'
+        """
+        where = f" on {self.host}" if self.host else ""
+        return f"process {self.pid}{where} ({self.command})"
+
+
+class Share(NamedTuple):
+    """A part of a run: the rows of an account, or a part of its entities.
+
+    number  from 0
+    of      how many parts the account has
+    """
+
+    account: str
+    number: int = 0
+    of: int = 1
+
+    @property
+    def name(self) -> str:
+        """The name in records and messages.
+
+        >>> Share("shop").name, Share("shop", 2, 4).name
+        ('shop', 'shop 3 of 4')
+        """
+        return self.account if self.of == 1 else f"{self.account} {self.number + 1} of {self.of}"
+
+
+class LeaseName(NamedTuple):
+    """The name of a lease. The functions below make those that there are.
+
+    kind  "run", "share", "quota" or "place"
+    text  any text
+    """
+
+    kind: str
+    text: str
+    share: Share | None = None
+
+
+def run_lease(run: str) -> LeaseName:
+    """The lease of the process that works on a whole run."""
+    return LeaseName("run", run)
+
+
+def share_lease(run: str, share: Share) -> LeaseName:
+    """The lease of the process that works on a share of a run."""
+    return LeaseName("share", run, share)
+
+
+def quota_lease(group: str) -> LeaseName:
+    """The lease of the process that sends at the whole quota of a group."""
+    return LeaseName("quota", group)
+
+
+def place_lease(place: str) -> LeaseName:
+    """The lease of the process that sends to a vendor's project, sandbox or site."""
+    return LeaseName("place", place)
 
 
 class Lease(Protocol):
@@ -60,6 +130,9 @@ class Lease(Protocol):
     def take(self) -> bool:
         """Take the lease, without waiting. False if another holds it: then the holder hears, within
         a second, that it is wanted, as long as this is called again at least once a second.
+
+        Of those that call again so, the first in line gets it: the others, and whoever released
+        it, are refused meanwhile. Who stopped calling loses the place within seconds.
         """
 
     def renew(self) -> bool:
@@ -67,6 +140,9 @@ class Lease(Protocol):
 
     def is_wanted(self) -> bool:
         """True if another process wants it, by its calls of `take`."""
+
+    def is_held(self) -> bool:
+        """True if a process holds it, this one included. Asking is no wish to have it."""
 
     def holder(self) -> LeaseHolder | None:
         """Who holds it, or held it if nobody does; None if nobody ever did, or it was released."""
@@ -159,27 +235,6 @@ class Orders(Protocol):
 
     def clear(self, run: str) -> None:
         """Forget the order of a run: it ended, or a new process begins with it."""
-
-
-class Share(NamedTuple):
-    """A part of a run: the rows of an account, or a part of its entities.
-
-    number  from 0
-    of      how many parts the account has
-    """
-
-    account: str
-    number: int = 0
-    of: int = 1
-
-    @property
-    def name(self) -> str:
-        """The name in records and messages.
-
-        >>> Share("shop").name, Share("shop", 2, 4).name
-        ('shop', 'shop 3 of 4')
-        """
-        return self.account if self.of == 1 else f"{self.account} {self.number + 1} of {self.of}"
 
 
 class ShareState(NamedTuple):
@@ -292,16 +347,34 @@ class Registry(Protocol):
 class Files(Protocol):
     """The files of one run: the copy of its input, its jobs, its description."""
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the run on this machine: files are written here before they are put, and
+        `fetch` leaves its copies here.
+        """
+
+    def make_folder(self) -> Path:
+        """Make the folder of a new run, readable by its owner only, and return it.
+
+        Raises RunAborted if it exists or cannot be made.
+        """
+
+    def has(self, name: str) -> bool:
+        """True if a file of this name was put."""
+
     def put(self, path: Path) -> None:
-        """Keep a file under its name. It does not change afterwards."""
+        """Keep a file of the folder under its name. It does not change afterwards."""
 
     def fetch(self, name: str) -> Path:
         """Path of a copy of the file that was kept, for reading. Raises RunAborted if there is
         none, DamagedError if it is not what was put.
         """
 
+    def size_bytes(self) -> int:
+        """Disk space of all files and of the record of the run."""
+
     def remove(self) -> None:
-        """Remove all files of the run."""
+        """Remove all files and the record of the run."""
 
 
 class Store(Protocol):
@@ -319,19 +392,47 @@ class Store(Protocol):
     def orders(self) -> Orders:
         """Orders for running runs."""
 
-    def lease(self, name: str) -> Lease:
-        """The lease of this name: any text. Two objects of one name exclude each other."""
+    def lease(self, name: LeaseName) -> Lease:
+        """The lease of this name. Two objects of one name exclude each other."""
+
+    def new_ledger(self, run: str) -> AbstractContextManager[Ledger]:
+        """Make the record of a new run, and open it to write. Raises RunAborted if there is one."""
 
     def ledger(
         self, run: str, share: Share | None, held: Lease | None, *, commits: int = 0
     ) -> AbstractContextManager[Ledger]:
-        """Open the record of a share, to write; or of the whole run, to read.
+        """Open the record of a share, or of the whole run.
 
-        share    None: of all shares together; nothing can be recorded then
-        held     the lease of the share: with it lost, `record` raises LeaseLostError and records
-                 nothing
+        share    the part whose rows are recorded, in a record that nobody else writes; None: the
+                 whole run. What is read is of all shares together then, in row order
+        held     the lease of the share, or of the run if `share` is None: with it lost, `record`
+                 raises LeaseLostError and records nothing. None: to read, nothing can be recorded
         commits  number of its last commit, as the registry knows it; 0: unknown
+
+        Raises LostRecordError if a recorded commit is missing or damaged.
         """
+
+    def ended_among(self, run: str, rows: Sequence[int]) -> set[int]:
+        """The rows with a final result; none if the record cannot be read.
+
+        The record is not checked, which takes long: for estimates, never to decide what is sent.
+        """
+
+    def recent_samples(self, run: str, account: str, *, most: int) -> list[Sample]:
+        """The last samples of an account, newest first; unchecked, as with `ended_among`."""
+
+    def torn(self) -> list[str]:
+        """Names of runs with files and without an entry in the registry, whose preparation was
+        interrupted a day ago or earlier.
+        """
+
+    def together(self) -> AbstractContextManager[object]:
+        """Calls in the block, by this thread, share what it costs to begin one: it is no
+        transaction. Calls by other threads may wait for its end.
+        """
+
+    def check(self) -> None:
+        """Raise RunAborted if what the store keeps was removed or replaced since it was opened."""
 
     def files(self, run: str) -> Files:
         """The files of a run."""

@@ -190,6 +190,18 @@ def test_exchanges_of_a_run_are_bounded(ledger):
     assert [each.row for each in ledger.exchanges()] == [1, 2, 3, 7]
 
 
+def test_previous_states_come_with_the_claims_of_their_rows(ledger):
+    assert not ledger.has_previous_states()
+    ledger.record([1, 2], [], [], [(1, '{"é": "\\ud800"}'), (2, "old")])
+    ledger.record([2], [result(1)], [], [(2, "newer")])
+    assert ledger.has_previous_states()
+    assert ledger.previous_states([2, 1, 3]) == {1: '{"é": "\\ud800"}', 2: "newer"}
+    assert ledger.previous_states([]) == {}
+    with pytest.raises(LedgerError):  # nor is a state kept of what is not
+        ledger.record([], [result(1)], [], [(4, "old")])
+    assert ledger.previous_states([4]) == {}
+
+
 def test_a_ledger_error_ends_a_run():
     assert issubclass(LedgerError, RunAborted)
 
