@@ -284,9 +284,9 @@ class _Binder:
                 found.append(_Jobs(plain.jobs, plain.reads))
             frame = frame[plain.others] if plain.jobs.height else frame
         is_first = partial(is_read_first, self._accounts[route.account])
-        for some in frame.iter_slices(_CAREFUL_ROWS):
-            if jobs := self._careful_jobs(some, route, maker, cleared):
-                found.append(_Jobs(jobs_frame(jobs), sum(map(is_first, jobs))))
+        slices = frame.iter_slices(_CAREFUL_ROWS)
+        made = (self._careful_jobs(some, route, maker, cleared) for some in slices)
+        found += [_Jobs(jobs_frame(jobs), sum(map(is_first, jobs))) for jobs in made if jobs]
         for name, (_, _, rows) in sorted(cleared.items(), key=lambda each: each[1][:2]):
             self._cleared[route.operation, name] += rows
         for name in maker.reader.plan.absent:

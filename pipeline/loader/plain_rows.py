@@ -47,6 +47,8 @@ _WORTH_IT = 8  # one row in so many is plain, else some frames go the careful wa
 _MAX_SHAPES = 64
 _PER_SHAPE = 1 << 32  # more than there are templates
 
+_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # the last is no Exception
+
 Key = tuple[Any, ...]
 _Shape = tuple[Gaps | None, ...]
 
@@ -154,7 +156,17 @@ class PlainBinder:
         self._shaped: list[_Shaped] = []
 
     def bind(self, frame: pl.DataFrame) -> PlainRows | None:
-        """The jobs of the plain rows; None if no row of the frame was looked at."""
+        """The jobs of the plain rows; None if no row of the frame was looked at.
+
+        If polars fails, this frame and all later ones go the careful way, which needs less of it.
+        """
+        try:
+            return self._plain_rows(frame)
+        except _FAILURES:
+            self._is_usable = False
+            return None
+
+    def _plain_rows(self, frame: pl.DataFrame) -> PlainRows | None:
         if self._is_usable and self._is_new:
             self._start(frame)
         if not self._is_usable:
