@@ -41,7 +41,7 @@ def keep(connection: Connection, states: Sequence[tuple[int, str]], seed: int) -
     seed  seed of the database's checksums
     """
     connection.executemany(
-        _KEEP, [(row, _checksum(row, state, seed), state) for row, state in states]
+        _KEEP, [(row, checksum_of(row, state, seed), state) for row, state in states]
     )
 
 
@@ -58,7 +58,7 @@ def are_kept(database: Database) -> bool:
 def is_sound(row: Any, checksum: Any, state: Any, seed: int) -> bool:
     """True if a line is intact. The values of a damaged line may be of any type."""
     try:
-        return bool(_checksum(row, state, seed) == checksum)
+        return bool(checksum_of(row, state, seed) == checksum)
     except (TypeError, AttributeError, ValueError):
         return False
 
@@ -92,5 +92,6 @@ def _checked(database: Database, lines: Sequence[tuple[Any, ...]]) -> dict[int, 
     return {row: state for row, _, state in lines}
 
 
-def _checksum(row: int, state: str, seed: int) -> int:
+def checksum_of(row: int, state: str, seed: int) -> int:
+    """Checksum of the previous state of a row."""
     return crc32(state.encode(), (row & 0xFFFF_FFFF) ^ seed)

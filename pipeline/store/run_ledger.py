@@ -11,15 +11,10 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from functools import lru_cache
 from itertools import chain, starmap
-from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Self
-from zlib import crc32
-
-from pydantic_core import from_json
 
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
@@ -41,6 +36,7 @@ from pipeline.store.database import (
     sum_of,
 )
 from pipeline.store.previous_states import FormerPreviousStates
+from pipeline.store.result_lines import STATUSES, Line, is_sound, line_of, result_of
 
 _FORMAT_1 = """
 CREATE TABLE results (
@@ -97,6 +93,8 @@ SELECT row, status FROM results
 WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
 """
 
+_NOT_ATTEMPTED = "SELECT row FROM results WHERE status = 'not_attempted' ORDER BY row"
+
 _SAMPLE = ", ".join(Sample._fields)
 _LEG = ", ".join(Leg._fields)
 # ruff: disable[S608] - made of the names above
@@ -111,16 +109,15 @@ _CHUNK_ROWS = 4096
 _LAST_ROW = 2**62
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII for any text
 
-_Line = tuple[int, str, int, bytes]
-
 
 class RunLedger(DatabaseRecord):
     """A ledger in an existing file, which is checked completely before use.
 
-    run       run that the ledger belongs to; empty accepts any
-    witness   path of a second mark of the last commit
-    at_least  number of a commit that is known to be in the file
-    former    opens the previous states that an earlier version recorded elsewhere; None: it did not
+    run         run that the ledger belongs to; empty accepts any
+    witness     path of a second mark of the last commit
+    at_least    number of a commit that is known to be in the file
+    former      opens the previous states that an earlier version recorded; None if it did not
+    may_record  called before each commit of rows; it raises if they must not be recorded
 
     Raises RunAborted if the file cannot be used, LedgerError if it is damaged.
     """
@@ -133,8 +130,10 @@ class RunLedger(DatabaseRecord):
         witness: Path | None = None,
         at_least: int = 0,
         former: Callable[[], FormerPreviousStates] | None = None,
+        may_record: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
+        self._may_record = may_record
         self._open_former = former
         self._former: FormerPreviousStates | None = None
         self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
@@ -173,7 +172,8 @@ class RunLedger(DatabaseRecord):
         previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
         """Claims, then results, exchanges and previous states, in one commit."""
-        lines = [_line(result, self._database.seed) for result in results]
+        self._may_record()
+        lines = [line_of(result, self._database.seed) for result in results]
         with self._database.commit() as connection:
             window = self._claims.claim(connection, claims) if claims else None
             self._end(connection, lines)
@@ -183,7 +183,7 @@ class RunLedger(DatabaseRecord):
             self._claims.prune(connection)
         self._claims.recorded(window, [line[0] for line in lines])
 
-    def _end(self, connection: Connection, lines: Sequence[_Line]) -> None:
+    def _end(self, connection: Connection, lines: Sequence[Line]) -> None:
         first = written = 0
         for size, statement in _ENDS.items():
             while first + size <= len(lines):
@@ -194,7 +194,7 @@ class RunLedger(DatabaseRecord):
             self._database.roll_back()  # else the new results would hide the existing one
             raise LedgerError(f"row {self._second(lines)} has a result already in {self._path}")
 
-    def _second(self, lines: Sequence[_Line]) -> int:
+    def _second(self, lines: Sequence[Line]) -> int:
         """The first row of `lines` that already had a result."""
         ended = set(self.ended([line[0] for line in lines]))
         for row, status, _, _ in lines:
@@ -206,20 +206,21 @@ class RunLedger(DatabaseRecord):
 
     def release(self, rows: Sequence[int]) -> None:
         """Take the rows out of their windows."""
+        self._may_record()
         with self._database.commit() as connection:
             self._claims.release(connection, rows)
         self._claims.load()
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """Read in chunks; each row's checksum is checked again."""
-        yield from starmap(_result, self._lines(first, last))
+        yield from starmap(result_of, self._lines(first, last))
 
-    def _lines(self, first: int, last: int) -> Iterator[_Line]:
+    def _lines(self, first: int, last: int) -> Iterator[Line]:
         seed = self._database.seed
         while True:
             lines = self._database.rows(_READ, (first, last, _CHUNK_ROWS))
             for row, status, checksum, record in lines:
-                if not _is_sound(row, status, checksum, record, seed):
+                if not is_sound(row, status, checksum, record, seed):
                     raise damaged(self._path, f"the result of row {row} is not what was written")
                 yield row, status, checksum, record
             if len(lines) < _CHUNK_ROWS:
@@ -233,12 +234,16 @@ class RunLedger(DatabaseRecord):
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """Looked up in one query."""
         found = self._database.rows(_ENDED, (_encode(list(rows)),))
-        return {row: _STATUSES[status] for row, status in found}
+        return {row: STATUSES[status] for row, status in found}
+
+    def not_attempted(self) -> list[int]:
+        """The rows with the result `not_attempted`, ascending."""
+        return [row for (row,) in self._database.rows(_NOT_ATTEMPTED)]
 
     def counts(self) -> dict[Status, int]:
         """Counted in the file: seconds at ten million rows."""
         query = "SELECT status, count(*) FROM results GROUP BY status"
-        return {_STATUSES[status]: count for status, count in self._database.rows(query)}
+        return {STATUSES[status]: count for status, count in self._database.rows(query)}
 
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
         """Read at once: they are few."""
@@ -329,8 +334,8 @@ def sound_results(path: Path, run: str) -> Iterator[RowResult]:
             seeds = {seed for _, seed in owners} or {0}
         for line in connection.execute("SELECT row, status, checksum, record FROM results"):
             row, status, checksum, record = line
-            if any(_is_sound(row, status, checksum, record, seed) for seed in seeds):
-                yield _result(row, status, checksum, record)
+            if any(is_sound(row, status, checksum, record, seed) for seed in seeds):
+                yield result_of(row, status, checksum, record)
 
 
 def sound_previous_states(path: Path, run: str) -> Iterator[tuple[int, str]]:
@@ -382,49 +387,3 @@ def _sample(values: Sequence[Any]) -> Sample:
 def _summed(values: Sequence[object], seed: int) -> tuple[object, ...]:
     """The values and their checksum."""
     return *values, sum_of(values, seed)
-
-
-_STATUSES = {status.value: status for status in Status}
-
-
-def _line(result: RowResult, seed: int) -> _Line:
-    row, operation, account, _, http_status, code, error, hint, attempts, seconds, *more = result
-    status = str(result.status)
-    if code or error or hint:
-        text = _encode((operation, account, *result[4:]))
-    else:  # the same, made faster: most rows
-        request_id, receipt = more
-        start = _start(operation, account, http_status)
-        text = f"{start}{attempts},{seconds!r},{_quoted(request_id)},{_quoted(receipt)}]"
-    record = text.encode()
-    return row, status, _checksum(row, status, record, seed), record
-
-
-@lru_cache(256)
-def _start(operation: str, account: str, http_status: int | None) -> str:
-    """The record of a plain success up to its attempts, as `_encode` writes it."""
-    return _encode((operation, account, http_status, "", "", ""))[:-1] + ","
-
-
-def _checksum(row: int, status: str, record: bytes, seed: int = 0) -> int:
-    return crc32(record, crc32(status.encode(), (row & 0xFFFF_FFFF) ^ seed))
-
-
-def _is_sound(row: Any, status: Any, checksum: Any, record: Any, seed: int) -> bool:
-    """True if a line is intact. The values of a damaged line may be of any type."""
-    try:
-        return status in _STATUSES and _checksum(row, status, record, seed) == checksum
-    except (TypeError, ValueError, AttributeError):
-        return False
-
-
-def _result(row: int, status: str, _checksum: int, record: bytes) -> RowResult:
-    operation, account, *rest = _values(record)
-    return RowResult(row, operation, account, _STATUSES[status], *rest)
-
-
-def _values(record: bytes) -> list[Any]:
-    try:
-        return list(from_json(record))
-    except ValueError:  # half a surrogate pair in a vendor's text, which the slower parser accepts
-        return list(json.loads(record))
