@@ -158,9 +158,16 @@ def run(
             raise UsageError("--run-id identifies one run: give exactly one file")
         if files or simulate:
             sys.exit(_send(files, config, run_options, session, is_agreed=yes or simulate))
-        from pipeline.cli.drops import send_dropped  # noqa: PLC0415 - only this needs the folder
+        sys.exit(_send_dropped(config, run_options, session, is_agreed=yes))
 
-        sys.exit(send_dropped(config, run_options, session, is_agreed=yes))
+
+def _send_dropped(
+    config: Config, options: RunOptions, session: CommandSession, *, is_agreed: bool
+) -> int:
+    """Send the files of the drop folder; returns the exit code."""
+    from pipeline.cli.drops import send_dropped  # noqa: PLC0415 - a given file needs no drop folder
+
+    return send_dropped(config, options, session, is_agreed=is_agreed)
 
 
 def _send(
