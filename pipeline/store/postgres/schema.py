@@ -181,6 +181,12 @@ create table pipeline.pieces (
 alter table pipeline.pieces alter column data set storage external;
 """  # the pieces are compressed already
 
+_DIGEST: LiteralString = """
+create function pipeline.digest(a_text text) returns bigint language sql immutable as $$
+    select ('x' || encode(substr(sha256(convert_to(a_text, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
+$$;
+"""
+
 _FENCE: LiteralString = """
 create function pipeline.fence(a_lease text, an_epoch bigint) returns void language plpgsql as $$
 begin
@@ -371,6 +377,7 @@ create function pipeline.release_lease(
 ) returns void language plpgsql as $$
 begin
     perform pipeline.fence(null, 0);
+    delete from pipeline.lease_queue q where q.name = a_name and q.token = a_token;
     update pipeline.leases l set until = null, token = '', since = null
     where l.name = a_name and l.epoch = an_epoch and l.token = a_token;
 end $$;
@@ -400,6 +407,6 @@ end $$;
 """
 
 MIGRATIONS: tuple[LiteralString, ...] = (
-    _TABLES + _FENCE + _RECORD + _RECORD_MORE + _SAMPLE + _LEASES + _LEFT,
+    _TABLES + _DIGEST + _FENCE + _RECORD + _RECORD_MORE + _SAMPLE + _LEASES + _LEFT,
 )
 """Number n makes the tables of version n those of version n + 1. New ones are only appended."""
