@@ -124,8 +124,8 @@ DECISIONS = {
         ),
         "notify": "formatting",
         "pacing": (
-            "boot_clock circuit_breaker concurrency limit_headers margin pause probes rate "
-            "suspicion throttle unrecorded windows"
+            "circuit_breaker concurrency limit_headers margin pause probes "
+            "quota_parts rate suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
@@ -133,6 +133,7 @@ DECISIONS = {
         "runs": "stop_if",
         "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
+        "store/on_files": "boot_clock",
         "ui/html": "advice sample_exchanges scale timeline",
         "ui/terminal": "pace",
         "watch": "expected_files names settling",
