@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import uuid
+from contextlib import suppress
 from datetime import UTC
 from typing import Any, LiteralString, NamedTuple, Self
 
+from pipeline.model import RunAborted
 from pipeline.store.postgres.connections import PgConnection, PgConnections
 from pipeline.store.postgres.schema import WANTED_S
 from pipeline.store.postgres.text import stored, unstored
@@ -126,8 +128,10 @@ class PgLease:
             return
         self._has_asked = False
         self._sure_until_s = -math.inf
-        values = (self.key, self._token, self._epoch)
-        self._connections.call("pipeline.release_lease(%s, %s, %s)", values)
+        query: LiteralString = "select pipeline.release_lease(%s, %s, %s)"
+        values = self.key, self._token, self._epoch
+        with suppress(RunAborted):  # without the database it ends by itself
+            self._connections.do(lambda it: it.execute(query, values), most_s=self.ttl_s)
 
     def __enter__(self) -> Self:
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, LiteralString, NamedTuple, Self
 from zlib import crc32
@@ -22,7 +23,7 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.store import exchanges as exchanges_table
 from pipeline.store.contract import MAX_EXCHANGE_CHARS, LedgerError
-from pipeline.store.postgres.connections import PgConnection, PgConnections, damaged
+from pipeline.store.postgres.connections import PgConnection, PgConnections, PgRow, damaged
 from pipeline.store.postgres.schema import CLAIM_OF_RESULT, LEASE_LOST, RESULT_EXISTS
 from pipeline.store.postgres.text import array, lines, stored
 from pipeline.store.previous_states import checksum_of
@@ -30,7 +31,6 @@ from pipeline.store.result_lines import STATUSES, Line, is_sound, line_of, resul
 from pipeline.store.seam import LeaseLostError
 
 _PAGE_ROWS = 4096
-_LAST_ROW = 2**62
 _COMMIT: LiteralString = """(
     %s, %s::smallint, %s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
     %s::bigint[], %s
@@ -70,12 +70,13 @@ and claims_digest is distinct from pipeline.digest(concat_ws(' ',
 """
 _SAMPLE = """
 select pipeline.sample(
-    %s, %s::smallint, %s, %s, %s, %s::bigint[], %s, %s::bigint[], %s, %s::bigint[], %s
+    %s, %s::smallint, %s, %s, %s, %s::float8[], %s::bigint[], %s, %s::bigint[], %s, %s::bigint[], %s
 )
 """
 _SAMPLES = """
-select number, checksum, record from pipeline.samples
-where ledger = %s and (%s::smallint is null or part = %s) and number > %s order by number limit %s
+select at_s, number, checksum, record from pipeline.samples
+where ledger = %s and (%s::smallint is null or part = %s) and (at_s, number) > (%s, %s)
+order by at_s, number limit %s
 """
 _LEGS = """
 select checksum, record from pipeline.legs
@@ -186,8 +187,7 @@ class PgLedger:
         found: Sequence[Line],
         more: tuple[object, ...],
     ) -> None:
-        if self._fence is None:
-            raise AssertionError("opened to read")
+        fence = self._writable()
         part, number = self._part, self._commits + 1
         claimed = array(dict.fromkeys(claims))
         freed = None if released is None else array(released)
@@ -196,7 +196,7 @@ class PgLedger:
         digest = _digest(self._seed, claimed, freed, *content[1:3], *more)
         claims_digest = _digest(self._seed, part.number, number, claimed, freed)
         values = (
-            *(part.ledger, part.number, number, *self._fence, digest, claims_digest),
+            *(part.ledger, part.number, number, *fence, digest, claims_digest),
             *(claimed, freed, *content, *more),
         )
         query = _RECORD_ALL if more else _RECORD
@@ -208,7 +208,7 @@ class PgLedger:
             try:
                 connection.execute(query, values)
             except errors.UniqueViolation as error:
-                if tries == 1 or not self._is_ours(connection, number, digest):
+                if tries == 1 or self._committed(connection, number) != (fence.epoch, digest):
                     raise self._foreign(number) from error
             except psycopg.Error as error:
                 self._explain(error)
@@ -217,12 +217,15 @@ class PgLedger:
         self._connections.do(step)
         self._commits = number
 
-    def _is_ours(self, connection: PgConnection, number: int, digest: int) -> bool:
-        """True if the commit was made, and only its answer was lost."""
-        assert self._fence is not None  # noqa: S101 - for the type
+    def _writable(self) -> Fence:
+        if self._fence is None:
+            raise LedgerError(f"the record of run {self._run} was opened to read")
+        return self._fence
+
+    def _committed(self, connection: PgConnection, number: int) -> PgRow | None:
+        """Epoch and digest of a commit, which may be ours, with an answer that was lost."""
         values = self._part.ledger, self._part.number, number
-        found = connection.execute(_COMMITTED, values).fetchone()
-        return found == (self._fence.epoch, digest)
+        return connection.execute(_COMMITTED, values).fetchone()
 
     def _foreign(self, number: int) -> LedgerError:
         return LedgerError(
@@ -335,13 +338,12 @@ class PgLedger:
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
         """Append samples and replace legs, in one commit, unless the lease is lost."""
-        if self._fence is None:
-            raise AssertionError("opened to read")
+        fence = self._writable()
         texts = [_encode(sample) for sample in samples]
         leg_texts = [_encode(leg) for leg in legs]
         values = (
-            *(self._part.ledger, self._part.number, *self._fence),
-            "\n".join(stored(sample.account) for sample in samples),
+            *(self._part.ledger, self._part.number, *fence),
+            *("\n".join(stored(sample.account) for sample in samples), [s.at_s for s in samples]),
             *(array(map(self._sum, texts)), "\n".join(texts), array(leg.number for leg in legs)),
             "\n".join(stored(leg.account) for leg in legs),
             *(array(map(self._sum, leg_texts)), "\n".join(leg_texts)),
@@ -357,17 +359,17 @@ class PgLedger:
         self._connections.do(step)
 
     def samples(self) -> Iterator[Sample]:
-        """Read in pages."""
-        last = -_LAST_ROW
+        """Read in pages, by time."""
+        last = -math.inf, 0
         part = self._read_part
         while True:
-            values = self._part.ledger, part, part, last, _PAGE_ROWS
+            values = self._part.ledger, part, part, *last, _PAGE_ROWS
             found = self._connections.rows(_SAMPLES, values)
-            for _, checksum, record in found:
+            for _, _, checksum, record in found:
                 yield sample_of(self._checked(checksum, record, "a sample"))
             if len(found) < _PAGE_ROWS:
                 return
-            last = found[-1][0]
+            last = found[-1][:2]
 
     def legs(self) -> list[Leg]:
         """Read at once: they are few."""

@@ -148,9 +148,10 @@ create table pipeline.samples (
     number bigint generated always as identity,
     part smallint not null,
     account text not null,
+    at_s float8 not null,
     checksum bigint not null,
     record text not null,
-    primary key (ledger, number)
+    primary key (ledger, at_s, number)
 );
 create table pipeline.legs (
     ledger int not null,
@@ -303,16 +304,16 @@ end $$;
 _SAMPLE: LiteralString = """
 create function pipeline.sample(
     a_ledger int, a_part smallint, a_lease text, an_epoch bigint,
-    sample_accounts text, sample_checksums bigint[], sample_records text,
+    sample_accounts text, sample_times_s float8[], sample_checksums bigint[], sample_records text,
     leg_numbers bigint[], leg_accounts text, leg_checksums bigint[], leg_records text
 ) returns void language plpgsql as $$
 begin
     perform pipeline.fence(a_lease, an_epoch);
-    insert into pipeline.samples (ledger, part, account, checksum, record)
-    select a_ledger, a_part, u.account, u.checksum, u.record from unnest(
-        string_to_array(sample_accounts, E'\\n'), sample_checksums,
+    insert into pipeline.samples (ledger, part, account, at_s, checksum, record)
+    select a_ledger, a_part, u.account, u.at_s, u.checksum, u.record from unnest(
+        string_to_array(sample_accounts, E'\\n'), sample_times_s, sample_checksums,
         string_to_array(sample_records, E'\\n')
-    ) with ordinality u (account, checksum, record, place) order by u.place;
+    ) with ordinality u (account, at_s, checksum, record, place) order by u.place;
     insert into pipeline.legs select a_ledger, a_part, u.* from unnest(
         leg_numbers, string_to_array(leg_accounts, E'\\n'), leg_checksums,
         string_to_array(leg_records, E'\\n')

@@ -201,7 +201,7 @@ class PgStore:
         """The last samples of an account, newest first, unchecked."""
         query = """
         select s.record from pipeline.samples s join pipeline.ledgers l on l.number = s.ledger
-        where l.run = %s and s.account = %s order by s.number desc limit %s
+        where l.run = %s and s.account = %s order by s.at_s desc, s.number desc limit %s
         """
         found = self._connections.rows(query, (stored(run), stored(account), most))
         return [sample_of(json.loads(record)) for (record,) in found]
