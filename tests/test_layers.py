@@ -42,7 +42,7 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "pacing", "vendors"),
         *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
     },
-    "store": {"model", "pydantic_core", "polars"},
+    "store": {"model", "pydantic_core", "polars", "psycopg"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
         *("polars", "pydantic"),
