@@ -42,7 +42,7 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "pacing", "vendors"),
         *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
     },
-    "store": {"model", "pydantic_core", "polars"},
+    "store": {"model", "pydantic_core", "polars", "psycopg"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
         *("polars", "pydantic"),
@@ -124,7 +124,7 @@ DECISIONS = {
         ),
         "notify": "formatting",
         "pacing": (
-            "boot_clock circuit_breaker concurrency limit_headers margin pause probes "
+            "circuit_breaker concurrency limit_headers margin pause probes "
             "quota_parts rate suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
@@ -133,6 +133,7 @@ DECISIONS = {
         "runs": "stop_if",
         "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
+        "store/on_files": "boot_clock",
         "ui/html": "advice sample_exchanges scale timeline",
         "ui/terminal": "pace",
         "watch": "expected_files names settling",

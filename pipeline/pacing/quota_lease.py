@@ -25,7 +25,6 @@ from typing import NamedTuple
 
 from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.boot_clock import Moment, age_s
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
@@ -33,6 +32,7 @@ from pipeline.pacing.quota_parts import QuotaPart, part_of_ages
 from pipeline.pacing.spacing import spacing
 from pipeline.pacing.unrecorded import AgeCount, joined
 from pipeline.store import Departures, Lock, Runs
+from pipeline.store.on_files.boot_clock import Moment, age_s
 
 REMEMBER_EVERY_S = 1.0
 """Seconds between two records of send times, and until the lease is passed on if another process

@@ -93,6 +93,8 @@ SELECT row, status FROM results
 WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
 """
 
+_NOT_ATTEMPTED = "SELECT row FROM results WHERE status = 'not_attempted' ORDER BY row"
+
 _SAMPLE = ", ".join(Sample._fields)
 _LEG = ", ".join(Leg._fields)
 # ruff: disable[S608] - made of the names above
@@ -111,10 +113,11 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII for any t
 class RunLedger(DatabaseRecord):
     """A ledger in an existing file, which is checked completely before use.
 
-    run       run that the ledger belongs to; empty accepts any
-    witness   path of a second mark of the last commit
-    at_least  number of a commit that is known to be in the file
-    former    opens the previous states that an earlier version recorded elsewhere; None: it did not
+    run         run that the ledger belongs to; empty accepts any
+    witness     path of a second mark of the last commit
+    at_least    number of a commit that is known to be in the file
+    former      opens the previous states that an earlier version recorded; None if it did not
+    may_record  called before each commit of rows; it raises if they must not be recorded
 
     Raises RunAborted if the file cannot be used, LedgerError if it is damaged.
     """
@@ -127,8 +130,10 @@ class RunLedger(DatabaseRecord):
         witness: Path | None = None,
         at_least: int = 0,
         former: Callable[[], FormerPreviousStates] | None = None,
+        may_record: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
+        self._may_record = may_record
         self._open_former = former
         self._former: FormerPreviousStates | None = None
         self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
@@ -167,6 +172,7 @@ class RunLedger(DatabaseRecord):
         previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
         """Claims, then results, exchanges and previous states, in one commit."""
+        self._may_record()
         lines = [line_of(result, self._database.seed) for result in results]
         with self._database.commit() as connection:
             window = self._claims.claim(connection, claims) if claims else None
@@ -200,6 +206,7 @@ class RunLedger(DatabaseRecord):
 
     def release(self, rows: Sequence[int]) -> None:
         """Take the rows out of their windows."""
+        self._may_record()
         with self._database.commit() as connection:
             self._claims.release(connection, rows)
         self._claims.load()
@@ -228,6 +235,10 @@ class RunLedger(DatabaseRecord):
         """Looked up in one query."""
         found = self._database.rows(_ENDED, (_encode(list(rows)),))
         return {row: STATUSES[status] for row, status in found}
+
+    def not_attempted(self) -> list[int]:
+        """The rows with the result `not_attempted`, ascending."""
+        return [row for (row,) in self._database.rows(_NOT_ATTEMPTED)]
 
     def counts(self) -> dict[Status, int]:
         """Counted in the file: seconds at ten million rows."""

@@ -13,7 +13,6 @@ import pytest
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing import quota_lease
-from pipeline.pacing.boot_clock import Moment
 from pipeline.pacing.limiter import LimiterSettings
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
@@ -21,6 +20,7 @@ from pipeline.pacing.quota_lease import Handover, QuotaLease, most_in, this_mome
 from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.store import Departures, Runs
+from pipeline.store.on_files.boot_clock import Moment
 from tests.workers.drive import limiter_of
 
 QUOTA = Quota(20, 1.0)
