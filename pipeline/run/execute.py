@@ -40,7 +40,7 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.canary import Agree, canary_result, canary_rows, conditions, subset
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.legs import LegCounter, legs_of, merge_progress
-from pipeline.run.links import AccountLinks, Link, OpenLink, open_links, over_http, shares_of
+from pipeline.run.links import AccountLinks, OpenLink, ShareLink, open_links, over_http, shares_of
 from pipeline.run.live_overrides import LiveOverrides
 from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
@@ -354,7 +354,7 @@ class _Stretch:
 
     def _sender(
         self,
-        link: Link,
+        link: ShareLink,
         recorder: Recorder,
         environment: SenderEnvironment,
         before: RecordedState,

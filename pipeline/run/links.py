@@ -30,7 +30,7 @@ async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncI
         yield send
 
 
-class Link(NamedTuple):
+class ShareLink(NamedTuple):
     """How one share of an account's rows is sent.
 
     account  with the limits of the share
@@ -50,7 +50,7 @@ class AccountLinks(NamedTuple):
     """
 
     account: Account
-    shares: Sequence[Link]
+    shares: Sequence[ShareLink]
 
 
 def shares_of(account: Account, jobs: JobsFile) -> list[Share]:
@@ -75,14 +75,14 @@ async def open_links(
     """Open the links of an account's shares while the block runs."""
     announce = announce if len(shares) == 1 else _once(announce)
     async with AsyncExitStack() as stack:
-        links: list[Link] = []
+        links: list[ShareLink] = []
         for share in shares:
             part, account_limiter = (
                 account.part(share.number),
                 limiter(account, share.number, announce),
             )
             wire = await stack.enter_async_context(open_link(part, account_limiter))
-            links.append(Link(part, share, account_limiter, wire))
+            links.append(ShareLink(part, share, account_limiter, wire))
         yield AccountLinks(account, links)
 
 

@@ -68,10 +68,9 @@ class AccountSender:
     ) -> None:
         self.account = account
         self.stopped: str | None = None
-        self.is_permanent = False
-        self.was_done_at_stop = False
-        self.on_open: Callable[[], None] = lambda: None
-        self.on_stop: Callable[[], None] = lambda: None
+        self.is_permanent = self.was_done_at_stop = False
+        self.on_open: Callable[[], None] = _nothing
+        self.on_stop: Callable[[], None] = _nothing
         self._total = total
         self._recorder = recorder
         self._account_limiter = account_limiter
@@ -106,13 +105,12 @@ class AccountSender:
         queue.on_news = self._pump.call_soon
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
-        self._is_deciding = False
+        self._is_deciding = self._is_open = False
         self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
         self._last_rows = MAX_PROBES + max(sizes, default=1)
-        self._is_open = False
         self._tasks: anyio.abc.TaskGroup
         self.take_latencies = self._traffic.take_latencies
         self.take_throttled = self._concurrency.take_throttled
@@ -416,3 +414,7 @@ def _backlog(
 def _may_wait_claimed(batch: Batch) -> bool:
     """True if being in doubt after a kill costs the batch little: it is repeated then."""
     return len(batch) == 1 and batch[0].is_repeatable
+
+
+def _nothing() -> None:
+    pass
