@@ -49,7 +49,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "ui": {
         *("model", "reporter", "store.files", "store.parquet", "polars", "pydantic", "rich"),
-        *("jinja2", "markupsafe", "svg"),  # the pages
+        *("jinja2", "markupsafe"),  # the pages
     },
     "config": {"model", "vendors", "store", "pydantic"},
     "runs": {"model", "vendors", "store", "loader", "config", "pydantic"},
