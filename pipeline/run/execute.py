@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
@@ -18,7 +17,6 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.abc
@@ -42,42 +40,28 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.canary import Agree, canary_result, canary_rows, conditions, subset
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.legs import LegCounter, legs_of, merge_progress
+from pipeline.run.links import AccountLinks, OpenLink, ShareLink, open_links, over_http, shares_of
 from pipeline.run.live_overrides import LiveOverrides
 from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.schedule_window import READY_AHEAD_S, ScheduleWindow
 from pipeline.run.session import RunOutcome, Session
-from pipeline.runs.record import open_previous_states
 from pipeline.runs.stop_if import StopCheck
 from pipeline.store import Ledger
-from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
+from pipeline.workers.account_shares import AccountShares
 from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
-from pipeline.workers.pool import WorkerPool
+from pipeline.workers.pool import Sender, WorkerPool
 from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
-from pipeline.workers.tokens import REFUSED, sign_in_ahead, signed_in
-from pipeline.workers.wire import Wire
+from pipeline.workers.tokens import REFUSED, sign_in_ahead
 
 SAMPLE_EVERY_S = 1.0
 
 Progress = Callable[[], Sequence[AccountProgress]]
 Watch = Callable[[Progress], AbstractContextManager[object]]
-OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Wire[Any]]]
-
-
-@asynccontextmanager
-async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Wire[Any]]:
-    """Open the way to an account's vendor."""
-    late, while_open, announce = (
-        account_limiter.permit_again,
-        account_limiter.while_open,
-        account_limiter.announce,
-    )
-    async with signed_in(account, late=late, while_open=while_open, announce=announce) as send:
-        yield send
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +115,8 @@ async def await_window(
         return True
     for name in prepared.bound.jobs:
         account = prepared.config.account(name, environment.environ)
-        limiter = environment.shared.limiter(account, prepared.config)
-        account_limiter = AccountLimiter(limiter, prepared.run, announce=environment.tell)
-        async with environment.open_link(account, account_limiter) as send:
+        limiter = _limiter(prepared, environment, account, 0, environment.tell)
+        async with environment.open_link(account.part(0), limiter) as send:
             refused = await sign_in_ahead(send)
         if refused is not None and refused.reason == REFUSED:
             raise ConfigError([Fault(what=f"account {name} cannot sign in: {refused.detail}")])
@@ -155,29 +138,44 @@ async def send_or_refuse(
     accounts = [prepared.config.account(name, environment.environ) for name in prepared.bound.jobs]
     await anyio.to_thread.run_sync(keep_credentials, prepared, accounts)
     async with AsyncExitStack() as stack:
-        links: list[tuple[Account, AccountLimiter, Wire[Any]]] = []
+        links: list[AccountLinks] = []
         for account in accounts:
-            limiter = environment.shared.limiter(account, prepared.config)
-            account_limiter = AccountLimiter(limiter, prepared.run, announce=environment.tell)
-            wire = await stack.enter_async_context(environment.open_link(account, account_limiter))
-            links.append((account, account_limiter, wire))
+            jobs = prepared.bound.jobs[account.name]
+            shares = await anyio.to_thread.run_sync(shares_of, account, jobs)
+            limiter = partial(_limiter, prepared, environment)
+            opened = open_links(
+                account,
+                shares,
+                open_link=environment.open_link,
+                limiter=limiter,
+                announce=environment.tell,
+            )
+            links.append(await stack.enter_async_context(opened))
             if environment.window.start_at is not None:
-                await sign_in_ahead(wire)
-        previous_states = stack.enter_context(_previous_states(prepared))
+                await sign_in_ahead(links[-1].shares[0].wire)
+        if _records_previous_states(prepared):
+            ledger.has_previous_states()  # raises if those of an earlier process are damaged
         outcome.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
-        stretch = _Stretch(
-            prepared, environment, links, SerializedLedger(ledger), previous_states, outcome
-        )
+        stretch = _Stretch(prepared, environment, links, SerializedLedger(ledger), outcome)
         if await environment.await_start(outcome) and await _passes_canary(stretch, before, ledger):
             await stretch.send(RecordedState.of(ledger) if prepared.options.canary else before)
 
 
-def _previous_states(prepared: Prepared) -> AbstractContextManager[PreviousStates | None]:
-    """Previous states of entities; None if the run records none."""
+def _limiter(
+    prepared: Prepared,
+    environment: RunEnvironment,
+    account: Account,
+    number: int,
+    announce: Callable[[str], None],
+) -> AccountLimiter:
+    """The limiter of one share of an account. Raises ConfigError as `Session.limiter` does."""
+    limiter = environment.shared.limiter(account, prepared.config, number)
+    return AccountLimiter(limiter, prepared.run, announce=announce)
+
+
+def _records_previous_states(prepared: Prepared) -> bool:
     prechecks = prepared.prechecks
-    if not (prepared.bound.keeps or prechecks.skips or prechecks.remembers):
-        return nullcontext()
-    return open_previous_states(prepared.folder)
+    return bool(prepared.bound.keeps) or prechecks.skips or prechecks.remembers
 
 
 async def _passes_canary(stretch: _Stretch, before: RecordedState, ledger: Ledger) -> bool:
@@ -215,10 +213,16 @@ class SerializedLedger:
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange],
+        previous_states: Sequence[tuple[int, str]],
     ) -> None:
         """As the ledger does."""
         with self._lock:
-            self._ledger.record(claims, results, exchanges)
+            self._ledger.record(claims, results, exchanges, previous_states)
+
+    def previous_state(self, row: int) -> str | None:
+        """The previous state of a row; None if none is recorded."""
+        with self._lock:
+            return self._ledger.previous_states([row]).get(row)
 
     def release(self, rows: Sequence[int]) -> None:
         """As the ledger does."""
@@ -242,9 +246,8 @@ class _Stretch:
 
     prepared: Prepared
     environment: RunEnvironment
-    links: Sequence[tuple[Account, AccountLimiter, Wire[Any]]]
+    links: Sequence[AccountLinks]
     ledger: SerializedLedger
-    previous_states: PreviousStates | None
     outcome: RunOutcome
 
     async def send(self, before: RecordedState, rows: frozenset[int] | None = None) -> StopCheck:
@@ -259,7 +262,7 @@ class _Stretch:
         record: Record = self.ledger.record
         if environment.failed is not None:
             record = with_callback(record, environment.failed)
-        recorder = Recorder(record, self.ledger.release, self._keep)
+        recorder = Recorder(record, self.ledger.release)
         senders = self._senders(recorder, stop_check, before, rows)
         earlier = outcome.progress
         outcome.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
@@ -277,7 +280,9 @@ class _Stretch:
 
     async def _run(self, pool: WorkerPool) -> None:
         prepared, environment = self.prepared, self.environment
-        limiters = [(account, account_limiter) for account, account_limiter, _ in self.links]
+        limiters = [
+            (each.account, [link.account_limiter for link in each.shares]) for each in self.links
+        ]
         overrides = LiveOverrides(
             prepared, limiters, environment.window, environment.tell, self.outcome.slowed
         )
@@ -290,7 +295,7 @@ class _Stretch:
         ):
             await pool.run()
 
-    def _note_stops(self, senders: Sequence[AccountSender]) -> None:
+    def _note_stops(self, senders: Sequence[Sender]) -> None:
         over = self.environment.window.over
         stopped = [(each, each.stopped) for each in senders if each.stopped]
         self.outcome.stopped = {
@@ -309,7 +314,7 @@ class _Stretch:
         stop_check: StopCheck,
         before: RecordedState,
         rows: frozenset[int] | None,
-    ) -> list[AccountSender]:
+    ) -> list[Sender]:
         """One sender per account; those that an earlier run of the command stopped are stopped."""
         options = self.prepared.options
         environment = SenderEnvironment(
@@ -318,26 +323,44 @@ class _Stretch:
             fail_fast_after=FAIL_FAST_AFTER if options.fail_fast else 0,
             coalesce=options.coalesce,
             prechecks=self.prepared.prechecks,
-            previous_state=self._previous_state,
+            previous_state=self.ledger.previous_state,
             on_end=partial(self._on_result, stop_check),
             is_gated=stop_check.has_conditions,
         )
-        senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
+        senders = [
+            self._account_sender(links, recorder, environment, before, rows) for links in self.links
+        ]
         for sender in senders:
             reason = self.environment.shared.stop_reasons.get(sender.account.name)
             if reason is not None:
                 sender.stop(reason, is_permanent=True)
         return senders
 
+    def _account_sender(
+        self,
+        links: AccountLinks,
+        recorder: Recorder,
+        environment: SenderEnvironment,
+        before: RecordedState,
+        rows: frozenset[int] | None,
+    ) -> Sender:
+        senders = [self._sender(link, recorder, environment, before, rows) for link in links.shares]
+        if len(senders) == 1 and links.account.shares == 1:
+            return senders[0]
+        return AccountShares(links.account, senders, self._total(links.account, rows))
+
+    def _total(self, account: Account, rows: frozenset[int] | None) -> int:
+        return self.prepared.bound.jobs[account.name].rows if rows is None else len(rows)
+
     def _sender(
         self,
-        link: tuple[Account, AccountLimiter, Wire[Any]],
+        link: ShareLink,
         recorder: Recorder,
         environment: SenderEnvironment,
         before: RecordedState,
         rows: frozenset[int] | None,
     ) -> AccountSender:
-        account, account_limiter, wire = link
+        account, share, account_limiter, wire = link
         recovered = NOTHING
         file = self.prepared.bound.jobs[account.name]
         if not before.is_nothing:
@@ -347,23 +370,19 @@ class _Stretch:
                 *(before.claimed, before.unknown, before.refused, overtaking),
                 ended=self.ledger.ended,
             )
+        jobs = read_jobs(
+            file.path, encodes_with=encodes_with(account), number=share.number, of=share.of
+        )
         return AccountSender(
             account,
-            subset(read_jobs(file.path, encodes_with=encodes_with(account)), rows),
-            file.rows if rows is None else len(rows),
+            subset(jobs, rows),
+            self._total(account, rows),
             wire=wire,
             account_limiter=account_limiter,
             recorder=recorder,
             environment=environment,
             recovered=recovered,
         )
-
-    def _keep(self, previous_states: Sequence[tuple[int, str]]) -> None:
-        if self.previous_states is not None:
-            self.previous_states.keep(previous_states)
-
-    def _previous_state(self, row: int) -> str | None:
-        return None if self.previous_states is None else self.previous_states.of([row]).get(row)
 
     def _on_result(self, stop_check: StopCheck, status: Status) -> None:
         reason = stop_check.on_result(status)
@@ -431,9 +450,12 @@ def with_callback(record: Record, failed: Callable[[Sequence[RowResult]], None])
     """
 
     def record_and_call(
-        claims: Sequence[int], results: Sequence[RowResult], exchanges: Sequence[Exchange]
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange],
+        previous_states: Sequence[tuple[int, str]],
     ) -> None:
-        record(claims, results, exchanges)
+        record(claims, results, exchanges, previous_states)
         wrong = [result for result in results if result.status not in SUCCESS]
         if wrong:
             with suppress(Exception):
