@@ -110,9 +110,7 @@ class AccountSender:
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
-        self._largest = max(sizes, default=1)
-        self._last_rows = MAX_PROBES + self._largest
-        self._is_gated = environment.is_gated
+        self._last_rows = MAX_PROBES + max(sizes, default=1)
         self._tasks: anyio.abc.TaskGroup
         self.take_latencies = self._traffic.take_latencies
         self.take_throttled = self._concurrency.take_throttled
@@ -220,7 +218,7 @@ class AccountSender:
         if self.stopped is not None or most <= 0:
             return []
         if self._undecided.had_refusals and self._queue.has_few_unsent(
-            self._last_rows + most * self._largest
+            self._last_rows * (1 + most)
         ):
             return []  # the last of these may be kept as probes
         batches = self._queue.next_many(most, concurrency.room())
@@ -344,12 +342,7 @@ class AccountSender:
     @property
     def is_calm(self) -> bool:
         """True if all that was answered lately was a success: another one changes only counts."""
-        return (
-            self._is_open
-            and not self._is_gated
-            and self._concurrency.is_calm
-            and self._undecided.is_calm
-        )
+        return self._is_open and self._concurrency.is_calm and self._undecided.is_calm
 
     def on_successes(self, last: Row, latest_s: float) -> None:
         """As `on_outcome` for updates of one row that were OK, while `is_calm`."""

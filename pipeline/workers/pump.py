@@ -187,6 +187,11 @@ class Pump:
         if not self._concurrency.taken:
             self._owner.on_idle()
 
+    @property
+    def _is_calm(self) -> bool:
+        """True if another plain success changes only counts, so that many are acted on at once."""
+        return not self._is_gated and self._owner.is_calm and self._account_limiter.is_plain
+
     def _guarded(self, act: Callable[..., None], *given: Any) -> None:
         """Call `act`; an error of it ends `run`, for nobody awaits a callback."""
         try:
@@ -219,7 +224,7 @@ class Pump:
             self._claim(window)
 
     def _next_batches(self, ahead: int) -> Iterator[Batch]:
-        if self._owner.is_calm:
+        if self._is_calm:
             yield from self._owner.next_batches(ahead)
         while batch := self._owner.next_batch(ahead):
             yield batch
@@ -338,7 +343,7 @@ class Pump:
         decides how many.
         """
         ready = self._ready
-        if not self._owner.is_calm or self._waits_for_permit or self._admitted:
+        if not self._is_calm or self._waits_for_permit or self._admitted:
             return
         most = min(len(ready), self._concurrency.limit - self._busy)
         most = self._account_limiter.free(most) if most > 0 else 0
@@ -429,7 +434,7 @@ class Pump:
     def _act_on_ends(self) -> None:
         """Act on what came of requests, in its order: on plain successes together."""
         ended, plain = self._ended_requests, list[InFlight]()
-        is_calm = self._owner.is_calm and self._account_limiter.is_plain
+        is_calm = self._is_calm
         while ended:
             if is_calm and self._attempts.is_plain(ended[0]):
                 plain.append(ended.popleft())
@@ -437,7 +442,7 @@ class Pump:
             self._on_successes(plain)
             plain = []
             self._on_end(ended.popleft())
-            is_calm = self._owner.is_calm and self._account_limiter.is_plain
+            is_calm = self._is_calm
         self._on_successes(plain)
 
     def _on_successes(self, requests: Sequence[InFlight]) -> None:
