@@ -16,6 +16,7 @@ from pipeline.runs.stop_if import parse_stop_if
 from pipeline.simulator import serve
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
 from pipeline.workers.refusals import MAX_PROBES
+from tests.cli.command import typed
 from tests.run.test_run import send, watch_the_clock
 from tests.workplace import ENVIRON, configure, coupon, drop, row_of, simulator
 
@@ -164,3 +165,16 @@ async def test_a_few_rows_are_sent_as_one_share(tmp_path):
         )
         summary = await send(path, config)
     assert summary.statuses[Status.UPDATED] == 6
+
+
+async def test_verification_reads_each_entity_once_at_the_quota_of_its_share(tmp_path):
+    path = drop(tmp_path, *map(coupon, range(1, 91)))
+    with simulator("--quota", "60/s") as vendor:
+        config = configure(tmp_path, vendor.base_url, quota='"60/s"', more="shares = 4")
+        await send(path, config)
+        verified = await anyio.to_thread.run_sync(typed, tmp_path, "verify", "latest")
+        log = list(vendor.get("log"))
+    assert verified.code == 0, verified.words
+    read = [entry["id"] for entry in log if entry["method"] == "GET"]
+    assert sorted(read) == sorted(f"c{row}" for row in range(1, 91))
+    assert 429 not in {entry["status"] for entry in log}
