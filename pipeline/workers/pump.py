@@ -422,7 +422,8 @@ class Pump:
     def _on_ended(self, request: InFlight) -> None:
         """Act soon on what came of a request, together with the others of this turn of the loop."""
         self._ended_requests.append(request)
-        self.call_soon()
+        if not self._is_called_soon:
+            self.call_soon()
 
     def _act_on_ends(self) -> None:
         """Act on what came of requests, in its order: on plain successes together."""
