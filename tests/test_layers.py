@@ -42,14 +42,14 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "pacing", "vendors"),
         *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
     },
-    "store": {"model", "pydantic_core", "polars"},
+    "store": {"model", "pydantic_core", "polars", "psycopg"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
         *("polars", "pydantic"),
     },
     "ui": {
         *("model", "reporter", "store.files", "store.parquet", "polars", "pydantic", "rich"),
-        *("jinja2", "markupsafe", "svg"),  # the pages
+        *("jinja2", "markupsafe"),  # the pages
     },
     "config": {"model", "vendors", "store", "pydantic"},
     "runs": {"model", "vendors", "store", "loader", "config", "pydantic"},

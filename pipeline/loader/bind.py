@@ -54,7 +54,7 @@ from pipeline.store.frame_values import cells_of
 from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Account, Operation
 
-_ROWS_AT_ONCE = 4_096  # Python values take far more memory than the frame
+_CAREFUL_ROWS = 4_096  # Python values take far more memory than the frame
 _ROUTES_KEPT = 4_096
 _NAME_CHARS = 1_000  # longer than any name; a cut name is unknown anyway
 
@@ -139,7 +139,7 @@ def bind(
         found, routing = _routing(snapshot, operation or folder_operation, operations, inputs)
         if not found:
             return Bound(jobs={}, rows=0, invalid=0)
-        readers = _row_readers(snapshot, routing, _named(operations, found), inputs, timezone)
+        readers = _row_readers(snapshot, routing, operations, found, inputs=(inputs, timezone))
         router = Router(
             operations=tuple(operations),
             accounts=accounts,
@@ -283,9 +283,10 @@ class _Binder:
             if plain.jobs.height:
                 found.append(_Jobs(plain.jobs, plain.reads))
             frame = frame[plain.others] if plain.jobs.height else frame
-        if jobs := self._careful_jobs(frame, route, maker, cleared):
-            is_first = partial(is_read_first, self._accounts[route.account])
-            found.append(_Jobs(jobs_frame(jobs), sum(map(is_first, jobs))))
+        is_first = partial(is_read_first, self._accounts[route.account])
+        slices = frame.iter_slices(_CAREFUL_ROWS)
+        made = (self._careful_jobs(some, route, maker, cleared) for some in slices)
+        found += [_Jobs(jobs_frame(jobs), sum(map(is_first, jobs))) for jobs in made if jobs]
         for name, (_, _, rows) in sorted(cleared.items(), key=lambda each: each[1][:2]):
             self._cleared[route.operation, name] += rows
         for name in maker.reader.plan.absent:
@@ -394,22 +395,19 @@ class _Binder:
         )
 
 
-def _named(
-    operations: Mapping[str, Operation[Any, Any]], names: Iterable[str]
-) -> list[Operation[Any, Any]]:
-    return [operations[name] for name in names]
-
-
 def _origin_reader(snapshot: Snapshot, known_runs: Callable[[str], bool]) -> OriginReader | None:
-    return OriginReader(known_runs) if {RUN, ROW}.issubset(snapshot.columns) else None
+    return OriginReader(known_runs) if _is_ours(snapshot) else None
+
+
+def _is_ours(snapshot: Snapshot) -> bool:
+    return {RUN, ROW}.issubset(snapshot.columns)
 
 
 def _bind_rows(path: Path, **options: Any) -> Bound:
     with ExitStack() as stack:
         binder = _Binder(stack=stack, **options)
         for frame in read_frames(path):
-            for some in frame.iter_slices(_ROWS_AT_ONCE):
-                binder.bind(some)
+            binder.bind(frame)
     return binder.bound()  # the files are closed
 
 
@@ -429,22 +427,30 @@ def _structs(schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
 def _row_readers(
     snapshot: Snapshot,
     routing: Routing,
-    operations: Sequence[Operation[Any, Any]],
-    inputs: Mapping[str, InputSettings],
-    timezone: str | None,
+    known: Mapping[str, Operation[Any, Any]],
+    found: Sequence[str],
+    *,
+    inputs: tuple[Mapping[str, InputSettings], str | None],
 ) -> dict[str, RowReader]:
-    """A reader for the rows of each operation. Raises InputError for faults of the header."""
+    """A reader for the rows of each operation. Raises InputError for faults of the header.
+
+    found   operations of the rows
+    inputs  settings by operation, and the time zone of dates if they have none
+    """
+    settings, timezone = inputs
+    others = [] if not _is_ours(snapshot) else [name for name in known if name not in found]
     plans = plan_header(
         snapshot.columns,
         routing,
-        operations,
-        inputs,
+        [known[name] for name in found],
+        settings,
         file=str(snapshot.source),
         structs=_structs(pl.read_parquet_schema(snapshot.path)),
         unread=snapshot.unread,
+        elsewhere=[known[name] for name in others],  # a row of theirs may have been in the file
     )
     return {
-        name: RowReader(plan, timezone=_zone(name, inputs, timezone), offsets=snapshot.offsets)
+        name: RowReader(plan, timezone=_zone(name, settings, timezone), offsets=snapshot.offsets)
         for name, plan in plans.items()
     }
 

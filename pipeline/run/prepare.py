@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 from pipeline.config import Config
 from pipeline.loader import Bound
@@ -37,11 +38,13 @@ from pipeline.runs.registry import (
     run_name,
 )
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
-from pipeline.store import Run
+from pipeline.store import Run, State
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.store.seam import Files, Lease, LeaseHolder
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
+
+_UNFINISHED_STATES = tuple(state for state in get_args(State) if state in UNFINISHED)
 
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
@@ -229,10 +232,12 @@ def _sha256(path: Path) -> str | None:
 
 def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
     """The unfinished run of the same content and options; None if there is none."""
-    sha256 = _sha256(path)
+    store = open_store(config)
+    # the file is read here only if that may matter: ingesting reads it anyway
+    is_any = store.runs.all(states=_UNFINISHED_STATES, most=1)
+    sha256 = _sha256(path) if is_any else None
     if sha256 is None:
         return None
-    store = open_store(config)
     found = [
         run
         for run in store.runs.find(sha256)

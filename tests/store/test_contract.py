@@ -16,6 +16,7 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 from pipeline.store import LedgerError, MemoryLedger, RunLedger
 from pipeline.store.contract import MAX_EXCHANGE_CHARS, Ledger
+from pipeline.store.postgres.store import PgStore
 
 LAST = 10**9
 
@@ -24,11 +25,20 @@ def result(row: int, status: Status = Status.UPDATED, **fields) -> RowResult:
     return RowResult(row, "xsolla.coupon", "shop", status, **fields)
 
 
-@pytest.fixture(params=["file", "memory"])
+def in_postgres(request: pytest.FixtureRequest) -> Ledger:
+    store = PgStore(request.getfixturevalue("database"), environ={})
+    request.addfinalizer(store.close)
+    return store.new_ledger("monday")
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    each: Ledger = (
-        RunLedger.create(tmp_path / "ledger.db") if request.param == "file" else MemoryLedger()
-    )
+    make = {
+        "file": lambda: RunLedger.create(tmp_path / "ledger.db"),
+        "memory": MemoryLedger,
+        "postgres": lambda: in_postgres(request),
+    }
+    each: Ledger = make[request.param]()
     yield each
     each.close()
 

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any
@@ -161,9 +162,9 @@ def _counted(counts: Counter[str]) -> str:
 class Workplace:
     """The folder of one file, and what is on record there."""
 
-    def __init__(self, folder: Path, vendor: Simulator, file: File) -> None:
+    def __init__(self, folder: Path, vendor: Simulator, file: File, shares: int = 1) -> None:
         self.folder = folder
-        more = "timeout_s = 1.0\nattempts = 4"
+        more = f"timeout_s = 1.0\nattempts = 4\nshares = {shares}"
         texts = (
             CONFIG.format(base_url=vendor.base_url, quota='"100000/s"', in_flight=8, more=more),
             JOURNEY.format(url=vendor.url, in_flight=8, more=f"{more}\npreconditions = false"),
@@ -214,8 +215,11 @@ def report_in(folder: Path) -> tuple[list[tuple[int, str]], list[str]]:
 class Judged:
     """One simulator and the files that are sent to it."""
 
-    def __init__(self, vendor: Simulator, folder: Path, figures: Figures, seed: int) -> None:
+    def __init__(
+        self, vendor: Simulator, folder: Path, figures: Figures, seed: int, shares: int = 1
+    ) -> None:
         self._vendor = vendor
+        self._shares = shares
         self._folder = folder
         self._figures = figures
         self._chance = random.Random(seed)
@@ -234,7 +238,7 @@ class Judged:
         folder = self._folder / f"run-{number}"
         folder.mkdir()
         file = file_of(number, self._chance.getrandbits(32))
-        place = Workplace(folder, self._vendor, file)
+        place = Workplace(folder, self._vendor, file, self._shares)
         kills, wrong = self._lives(place, self._plan()[:left])
         log = self._log()
         reported: list[tuple[int, str]] = []
@@ -333,7 +337,9 @@ def mark_in_log(vendor: Simulator) -> int:
     return next(int(each["seq"]) for each in vendor.get("log") if each["raw_path"] == name)
 
 
-def loop(kills: int, folder: Path, seed: int, tell: Callable[[str], None]) -> Figures:
+def loop(
+    kills: int, folder: Path, seed: int, tell: Callable[[str], None], *, shares: int = 1
+) -> Figures:
     """Kill that often; `tell` is told now and then how far it is."""
     figures, numbers = Figures(), count()
     chances = dict.fromkeys(FAULTS, CHANCE) | dict.fromkeys(PAUSING, CHANCE_OF_A_PAUSE)
@@ -343,7 +349,7 @@ def loop(kills: int, folder: Path, seed: int, tell: Callable[[str], None]) -> Fi
         own = seed + figures.files
         with (
             simulator(*options, "--seed", str(own)) as vendor,
-            closing(Judged(vendor, folder, figures, own)) as judged,
+            closing(Judged(vendor, folder, figures, own, shares)) as judged,
         ):
             for _ in range(RUNS_PER_SIMULATOR):
                 if not _is_enough(figures, kills):
@@ -361,11 +367,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--shares", type=int, default=1, help="of each account")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     started_s = time.monotonic()
-    figures = loop(given.kills, folder, given.seed, lambda words: print(words, flush=True))
+    tell = partial(print, flush=True)
+    figures = loop(given.kills, folder, given.seed, tell, shares=given.shares)
     print("\n".join(figures.lines()))
     print(f"took {time.monotonic() - started_s:.0f} s")
     if figures.wrong:

@@ -148,9 +148,10 @@ create table pipeline.samples (
     number bigint generated always as identity,
     part smallint not null,
     account text not null,
+    at_s float8 not null,
     checksum bigint not null,
     record text not null,
-    primary key (ledger, number)
+    primary key (ledger, at_s, number)
 );
 create table pipeline.legs (
     ledger int not null,
@@ -180,6 +181,12 @@ create table pipeline.pieces (
 );
 alter table pipeline.pieces alter column data set storage external;
 """  # the pieces are compressed already
+
+_DIGEST: LiteralString = """
+create function pipeline.digest(a_text text) returns bigint language sql immutable as $$
+    select ('x' || encode(substr(sha256(convert_to(a_text, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint
+$$;
+"""
 
 _FENCE: LiteralString = """
 create function pipeline.fence(a_lease text, an_epoch bigint) returns void language plpgsql as $$
@@ -297,16 +304,16 @@ end $$;
 _SAMPLE: LiteralString = """
 create function pipeline.sample(
     a_ledger int, a_part smallint, a_lease text, an_epoch bigint,
-    sample_accounts text, sample_checksums bigint[], sample_records text,
+    sample_accounts text, sample_times_s float8[], sample_checksums bigint[], sample_records text,
     leg_numbers bigint[], leg_accounts text, leg_checksums bigint[], leg_records text
 ) returns void language plpgsql as $$
 begin
     perform pipeline.fence(a_lease, an_epoch);
-    insert into pipeline.samples (ledger, part, account, checksum, record)
-    select a_ledger, a_part, u.account, u.checksum, u.record from unnest(
-        string_to_array(sample_accounts, E'\\n'), sample_checksums,
+    insert into pipeline.samples (ledger, part, account, at_s, checksum, record)
+    select a_ledger, a_part, u.account, u.at_s, u.checksum, u.record from unnest(
+        string_to_array(sample_accounts, E'\\n'), sample_times_s, sample_checksums,
         string_to_array(sample_records, E'\\n')
-    ) with ordinality u (account, checksum, record, place) order by u.place;
+    ) with ordinality u (account, at_s, checksum, record, place) order by u.place;
     insert into pipeline.legs select a_ledger, a_part, u.* from unnest(
         leg_numbers, string_to_array(leg_accounts, E'\\n'), leg_checksums,
         string_to_array(leg_records, E'\\n')
@@ -371,6 +378,7 @@ create function pipeline.release_lease(
 ) returns void language plpgsql as $$
 begin
     perform pipeline.fence(null, 0);
+    delete from pipeline.lease_queue q where q.name = a_name and q.token = a_token;
     update pipeline.leases l set until = null, token = '', since = null
     where l.name = a_name and l.epoch = an_epoch and l.token = a_token;
 end $$;
@@ -400,6 +408,6 @@ end $$;
 """
 
 MIGRATIONS: tuple[LiteralString, ...] = (
-    _TABLES + _FENCE + _RECORD + _RECORD_MORE + _SAMPLE + _LEASES + _LEFT,
+    _TABLES + _DIGEST + _FENCE + _RECORD + _RECORD_MORE + _SAMPLE + _LEASES + _LEFT,
 )
 """Number n makes the tables of version n those of version n + 1. New ones are only appended."""

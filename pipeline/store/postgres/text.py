@@ -26,7 +26,7 @@ def unstored(text: str) -> str:
     return str(json.loads(f'"{text}"'))
 
 
-def array(numbers: Iterable[int]) -> str:
+def array(numbers: Iterable[int] | Iterable[str]) -> str:
     """Whole numbers, or words of letters, as an array of the database.
 
     >>> array([1, 2]), array([])

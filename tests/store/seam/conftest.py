@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.model import RowResult, Status
 from pipeline.store.on_files import FileStore
+from pipeline.store.postgres.store import PgStore
 from pipeline.store.run_entry import Run
 from pipeline.store.seam import Store
 
@@ -26,16 +27,18 @@ START = datetime(2026, 5, 1, 2, 0, 0, 250_000, tzinfo=UTC)
 class StoreMaker:
     """Makes stores of one kind.
 
-    name     in the names of tests
-    open     opens the store in a folder; two of one folder stand for two processes
-    source   lines of Python that open the store in the folder `sys.argv[1]` as `store`
-    frees_s  seconds after which the lease of a killed process is free
+    name         in the names of tests
+    open         opens the store in a folder; two of one folder stand for two processes
+    source       lines of Python that open the store in the folder `sys.argv[1]` as `store`
+    frees_s      seconds after which the lease of a killed process is free
+    in_database  True if the folder holds the URL of an empty database
     """
 
     name: str
     open: Callable[[Path], Store]
     source: str
     frees_s: float
+    in_database: bool = False
 
 
 FILES = StoreMaker(
@@ -45,16 +48,32 @@ FILES = StoreMaker(
 import sys
 from pathlib import Path
 from pipeline.store.on_files import FileStore
+from pipeline.store.postgres.store import PgStore
 store = FileStore(Path(sys.argv[1]) / ".pipeline" / "ledger.db")
 """,
     frees_s=0.0,
 )
-MAKERS = [FILES]
+TTL_S = 2.0
+POSTGRES = StoreMaker(
+    name="postgres",
+    open=lambda folder: PgStore((folder / "url").read_text(), environ={}, ttl_s=TTL_S),
+    source=f"""
+import sys
+from pathlib import Path
+from pipeline.store.postgres.store import PgStore
+store = PgStore((Path(sys.argv[1]) / "url").read_text(), environ={{}}, ttl_s={TTL_S})
+""",
+    frees_s=TTL_S,
+    in_database=True,
+)
+MAKERS = [FILES, POSTGRES]
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: str(maker.name))
-def maker(request: pytest.FixtureRequest) -> StoreMaker:
+def maker(request: pytest.FixtureRequest, tmp_path: Path) -> StoreMaker:
     made: StoreMaker = request.param
+    if made.in_database:
+        (tmp_path / "url").write_text(request.getfixturevalue("database"))
     return made
 
 
