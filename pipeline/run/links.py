@@ -73,7 +73,7 @@ async def open_links(
     announce: Callable[[str], None],
 ) -> AsyncIterator[AccountLinks]:
     """Open the links of an account's shares while the block runs."""
-    announce = announce if len(shares) == 1 else _once(announce)
+    announce = announce if len(shares) == 1 else announce_once(announce)
     async with AsyncExitStack() as stack:
         links: list[ShareLink] = []
         for share in shares:
@@ -86,7 +86,7 @@ async def open_links(
         yield AccountLinks(account, links)
 
 
-def _once(announce: Callable[[str], None]) -> Callable[[str], None]:
+def announce_once(announce: Callable[[str], None]) -> Callable[[str], None]:
     """`announce`, but not what was announced just before: each share hears of a pause."""
     last = ""
 
