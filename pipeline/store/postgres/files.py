@@ -103,7 +103,7 @@ class PgFiles:
         """The path of a copy in the folder; one that is there already is checked, too."""
         known = self._known(name)
         if known is None:
-            raise RunAborted(f"run {self._run} has no file {name}")
+            raise DamagedError(f"run {self._run} has no file {name}")
         number, bytes_, sha256 = known
         path = self._folder / name
         try:
