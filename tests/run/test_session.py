@@ -21,6 +21,7 @@ from pipeline.model import Answer, Effect, RunAborted, Verdict
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import RateLimiter
 from pipeline.pacing.quota_lease import QuotaLease
+from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.plan.readers import open_states
 from pipeline.run import RunEnvironment, Session
@@ -280,3 +281,19 @@ async def test_a_lease_that_another_process_took_is_acquired_again(tmp_path: Pat
             other.release()
             await opened(limiter)
             assert limiter.free(20) == 5
+
+
+def test_what_is_recorded_after_a_loss_hides_nothing_that_others_recorded(tmp_path: Path) -> None:
+    store = EndingStore(tmp_path / "ledger.db")
+    quota, part = Quota(20, 60.0, is_burst=True), QuotaPart("group")
+    late, other = (QuotaLease(part, limiter_of(quota), store) for _ in range(2))
+    assert late.acquire()
+    store.leases[0].release()  # as one that ended
+    assert other.acquire()
+    other.record([AgeCount(0.5, 15)])
+    late.renew()
+    assert not late.is_held
+    late.record([AgeCount(0.4, 1)])  # these left before
+    other.release()
+    assert late.acquire()
+    assert sum(each.many for each in late.take_over().ages) == 15 + 1
