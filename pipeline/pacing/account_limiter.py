@@ -131,7 +131,8 @@ class AccountLimiter:
         False if there is none soon: the request should wait for a new permit without a connection.
         """
         if not is_late(late_s, self._limiter.mean_per_s):
-            return not self._is_closed and self._limiter.pause_left_s() <= 0
+            is_paused = self._limiter.pause_left_s() > 0
+            return self._limiter.is_sure and not (self._is_closed or is_paused)
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()
             if number is not None:

@@ -127,6 +127,7 @@ class RateLimiter:
         self._on_record = self._being_recorded = 0  # of `_count`
         self._most_unrecorded: float = math.inf
         self._closed_s = -math.inf
+        self._sure_until_s = math.inf
         day_started_s = terms.day_started_s
         if day_started_s is not None:
             day_started_s += clock() - utc()
@@ -166,7 +167,7 @@ class RateLimiter:
         queue = self._queue
         if not queue.is_empty:
             most = min(most, int(queue.has_turn))
-        if most <= 0 or (self._room <= 0 and not self._find_room()):
+        if most <= 0 or not self.is_sure or (self._room <= 0 and not self._find_room()):
             return 0
         most = min(most, self._room)
         return most if self._bucket is None else self._bucket.free(most)
@@ -259,6 +260,8 @@ class RateLimiter:
     def _wait_s(self) -> float:
         """Seconds until pause, windows and record allow a request; 0 if they do now."""
         self._can_reply_free = False
+        if not self.is_sure:
+            return math.inf
         if self._room > 0 or self._find_room():
             return 0.0
         if not self.is_open or self._off_record_room <= 0:
@@ -490,6 +493,20 @@ class RateLimiter:
         if self.is_open:
             self.is_open, self._room = False, 0
             self._closed_s = self._clock()
+
+    def hold_until(self, sure_until_s: float) -> None:
+        """Give no permit from this time on, by its clock, until this is called with a later one.
+
+        It is checked whenever a request is about to leave: a process that was stopped for a while
+        sends nothing after it, since another may have the quota by then. Infinity: for ever.
+        """
+        self._sure_until_s = sure_until_s
+        self._change()
+
+    @property
+    def is_sure(self) -> bool:
+        """True if no other process can have the quota yet."""
+        return self._sure_until_s == math.inf or self._clock() < self._sure_until_s
 
     def open(
         self,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from bisect import bisect
 from collections import Counter
+from itertools import count
 
 import anyio
 import pytest
 
+from pipeline.jobs.shares import share_of
 from pipeline.model import ConfigError, Status
 from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.runs import RunOptions
@@ -28,7 +30,7 @@ retry_after_s = 2
 """
 HANGS = """
 [[rule]]
-path = "/coupon/c1$"
+path = "/coupon/hangs"
 replies = ["timeout-after"]
 """
 
@@ -39,20 +41,34 @@ async def test_a_run_is_resumed_with_the_shares_that_it_began_with(tmp_path):
         base_url = vendor.base_urls["xsolla"]
         config = configure(tmp_path, base_url, more="shares = 4")
         prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-        prepared.lock.release()
+        prepared.lease.release()
         changed = configure(tmp_path, base_url, more="shares = 2")
         with pytest.raises(ConfigError, match="began with shares = 4 for account shop"):
             prepare(path, changed, RunOptions())  # the same content would be resumed
-        reopen(prepared.run, changed, is_for_report=True).lock.release()  # nothing is sent
+        reopen(prepared.run, changed, is_for_report=True).lease.release()  # nothing is sent
         summary = await carry_out(reopen(prepared.run, config), RunEnvironment(environ=ENVIRON))
     assert summary.exit_code == 0
+
+
+async def test_other_shares_wait_until_unfinished_runs_of_the_account_are_done(tmp_path):
+    first = drop(tmp_path, coupon(1))
+    config = configure(tmp_path, "http://127.0.0.1:9", more="shares = 4")
+    unfinished = await anyio.to_thread.run_sync(prepare, first, config, RunOptions())
+    unfinished.lease.release()
+    changed = configure(tmp_path, "http://127.0.0.1:9", more="shares = 2")
+    other = drop(tmp_path, coupon(2), name="other.csv")
+    with pytest.raises(ConfigError, match="is unfinished and began with shares = 4"):
+        prepare(other, changed, RunOptions())
+    (run,) = (tmp_path / ".pipeline" / "runs").iterdir()  # nothing is left of the other one
+    assert run.name == unfinished.run
+    prepare(other, config, RunOptions()).lease.release()
 
 
 async def test_a_run_of_before_there_were_shares_had_one(tmp_path):
     path = drop(tmp_path, coupon(1))
     config = configure(tmp_path, "http://127.0.0.1:9")
     prepared = await anyio.to_thread.run_sync(prepare, path, config, RunOptions())
-    prepared.lock.release()
+    prepared.lease.release()
     assert not json.loads((prepared.folder / "run.json").read_bytes())["shares"]
     changed = configure(tmp_path, "http://127.0.0.1:9", more="shares = 2")
     with pytest.raises(ConfigError, match="began with shares = 1 for account shop"):
@@ -156,15 +172,17 @@ async def test_the_order_of_each_entity_holds_in_shares(tmp_path):
 
 
 async def test_a_few_rows_are_sent_as_one_share(tmp_path):
-    """One row that hangs is no reason to give up an account that answers others."""
+    """A row that hangs, alone in its share, is no reason to give up an account that works."""
     (tmp_path / "script.toml").write_text(HANGS)
-    path = drop(tmp_path, *map(coupon, range(1, 8)))
     with simulator("--script", str(tmp_path / "script.toml")) as vendor:
         config = configure(
             tmp_path, vendor.base_url, more="shares = 4\nattempts = 1\ntimeout_s = 1"
         )
-        summary = await send(path, config)
-    assert summary.statuses[Status.UPDATED] == 6
+        entities = f"xsolla|{vendor.url}|44056|coupon|"
+        hangs = next(f"hangs{n}" for n in count() if share_of(f"{entities}hangs{n}", 4) == 0)
+        works = next(f"c{n}" for n in count() if share_of(f"{entities}c{n}", 4) == 1)
+        summary = await send(drop(tmp_path, coupon(1, hangs), coupon(2, works)), config)
+    assert summary.statuses[Status.UPDATED] == 1
 
 
 async def test_verification_reads_each_entity_once_at_the_quota_of_its_share(tmp_path):

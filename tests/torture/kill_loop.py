@@ -32,7 +32,8 @@ from itertools import count, islice
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.store import Run, RunLedger, Runs
+from pipeline.store import Run, RunLedger
+from pipeline.store.on_files import FileStore
 from tests.torture.driver import POINTS, LiveOverrides
 from tests.torture.judge import Case, Kill, sent, sent_again, sent_twice, violations
 from tests.torture.rows import File, file_of, marks_held
@@ -177,8 +178,7 @@ class Workplace:
         path = self.folder / ".pipeline" / "ledger.db"
         if not path.exists():
             return []
-        with closing(Runs(path)) as runs:
-            return runs.all()
+        return FileStore(path).runs.all()
 
     def kill(self, point: str, mark: int, number: int) -> Kill:
         """What a kill left, read off a copy."""
