@@ -111,6 +111,7 @@ class Pump:
         self._waits_for_permit = False
         self._admitted = 0  # of the ready batches: they wait for a permit and have a place
         self._is_called_soon = False
+        self._seen_ends = 0  # of `_ended_requests`, in the last turn of the loop
         self._is_running = self._is_stopping = False
         self._ended = anyio.Event()
         self._tasks: TaskGroup
@@ -171,6 +172,12 @@ class Pump:
             self._loop.call_soon(self._guarded, self._on_call)
 
     def _on_call(self) -> None:
+        ended = len(self._ended_requests)
+        if ended > self._seen_ends:  # more may come in the next turn, and many cost little more
+            self._seen_ends = ended
+            self._loop.call_soon(self._guarded, self._on_call)
+            return
+        self._seen_ends = 0
         self._is_called_soon = False
         self._act_on_ends()
         self._pump()
@@ -420,7 +427,7 @@ class Pump:
             self._queue.put_back(request.batch)
 
     def _on_ended(self, request: InFlight) -> None:
-        """Act soon on what came of a request, together with the others of this turn of the loop."""
+        """Act on what came of a request, with others, once a turn of the loop brings no more."""
         self._ended_requests.append(request)
         if not self._is_called_soon:
             self.call_soon()
