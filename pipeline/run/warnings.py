@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.model import Snapshot, Status
 from pipeline.run.prepare import CUT_LAST_LINE, Prepared
-from pipeline.runs.registry import fingerprint, is_alive, is_rehearsal, open_registry
+from pipeline.runs.registry import fingerprint, is_alive, is_simulated, open_registry
 from pipeline.store import Run
 
 
@@ -58,7 +58,7 @@ def _unfinished_others(prepared: Prepared) -> Iterator[str]:
     with open_registry(config) as runs:
         found = runs.unfinished(map(fingerprint, prepared.accounts))
     for run in found:
-        if run.name == prepared.run or is_alive(config, run) or is_rehearsal(config, run.name):
+        if run.name == prepared.run or is_alive(config, run) or is_simulated(config, run.name):
             continue
         yield f"run {run.name} is not finished ({_how_far(run)}): `pipeline resume {run.name}`"
 

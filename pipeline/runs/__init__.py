@@ -5,7 +5,7 @@ Not here: how a run is sent (`run`) and how its ledger is stored (`store`).
 
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin
-from pipeline.runs.registry import UNFINISHED, is_alive, is_rehearsal, open_registry
+from pipeline.runs.registry import UNFINISHED, is_alive, is_simulated, open_registry
 from pipeline.runs.retention import tidy
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "Origin",
     "RunOptions",
     "is_alive",
-    "is_rehearsal",
+    "is_simulated",
     "open_registry",
     "tidy",
 ]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pipeline.config import Config
 from pipeline.model import PipelineError, RunAborted, UsageError
 from pipeline.runs.record import forget_witnesses
-from pipeline.runs.registry import UNFINISHED, is_alive, is_rehearsal, lock_of, open_registry
+from pipeline.runs.registry import UNFINISHED, is_alive, is_simulated, lock_of, open_registry
 from pipeline.runs.run_folder import is_stored
 from pipeline.store import Run
 
@@ -65,7 +65,7 @@ def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Ret
     now = datetime.now(UTC)
     old = _older_than(config, now - older_than)
     is_open = {
-        run.name: run.state in UNFINISHED and not is_rehearsal(config, run.name) for run in old
+        run.name: run.state in UNFINISHED and not is_simulated(config, run.name) for run in old
     }
     gone = [_removed_run(config, run, is_dry=is_dry) for run in old if not is_open[run.name]]
     gone += [_removed_torn(config, name, is_dry=is_dry) for name in _torn(config, now)]

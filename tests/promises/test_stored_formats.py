@@ -91,7 +91,7 @@ class Stored:
 
     def newest(self) -> str:
         """The run that was begun last."""
-        return str(self.told("runs", "--most", "1")[0]["run"])
+        return str(self.told("runs", "--limit", "1")[0]["run"])
 
     def updates(self) -> Counter[str]:
         """How often the simulator was sent an update of each entity."""

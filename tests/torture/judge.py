@@ -18,7 +18,7 @@ ATTEMPTS = 4
 Entry = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Kill:
     """What was on record when the process was dead.
 
@@ -328,10 +328,11 @@ def not_restored(
     undone         entity and status of each row of the undo
     """
     unsure = {row.entity for row in case.rows if case.status.get(row.number) == "unknown"}
+    sure = {"updated", "unchanged", "conflict"}
+    unsure |= {entity for entity, status in undone if status not in sure}
     for entity, status in undone:
-        if status not in {"updated", "unchanged"}:
-            if status == "conflict" and entity not in unsure:
-                yield f"the undo of {entity} is a conflict, and nobody else has changed it"
+        if status == "conflict" and entity not in unsure:
+            yield f"the undo of {entity} is a conflict, and nobody else has changed it"
             unsure.add(entity)
     for entity in sorted(before.keys() - unsure):
         if before[entity] != after.get(entity):

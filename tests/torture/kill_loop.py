@@ -55,6 +55,7 @@ LATENCY_MS, JITTER_MS = 4, 3
 RUNS_PER_SIMULATOR = 15
 MAX_MORE_LIVES = 8
 ENOUGH_WRONG = 50
+MOST_SHOWN = 8  # of one run
 SHOWN_CHARS = 600
 SHARE_OF_SURPRISES = 0.2  # kills at any time, beside those at a point
 
@@ -171,14 +172,18 @@ class Judged:
         self._figures.add(case)
         if shape.records_previous and not wrong:
             wrong += self._undone(place, file, case, before, left - len(kills))
-        self._keep_or_remove(folder, [*case.log, *self._log()], wrong)
+        self._keep_or_remove(folder, shape, [*case.log, *self._log()], wrong)
 
-    def _keep_or_remove(self, folder: Path, log: Sequence[Entry], wrong: Sequence[str]) -> None:
+    def _keep_or_remove(
+        self, folder: Path, shape: Shape, log: Sequence[Entry], wrong: Sequence[str]
+    ) -> None:
         if not wrong:
             shutil.rmtree(folder)
             return
         (folder / "log.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in log))
-        self._figures.wrong += [f"{folder.name}: {each}" for each in wrong]
+        (folder / "wrong.txt").write_text("\n".join(wrong))
+        name = f"{folder.name} ({shape.name})"
+        self._figures.wrong += [f"{name}: {each}" for each in wrong[:MOST_SHOWN]]
 
     def _prepared(self, place: Place, file: File) -> dict[str, Any]:
         """Give each entity of the file something to hold; what the vendor holds then."""

@@ -17,7 +17,7 @@ from tests.torture.rows import (
 )
 from tests.workplace import BILLING, CONFIG, JOURNEY, Simulator
 
-MORE = f"timeout_s = 1.0\nattempts = {ATTEMPTS}"
+MORE = f"timeout_s = 1.0\nattempts = {ATTEMPTS}\nmax_outage_s = 2.0"
 IN_FLIGHT = 8
 MAX_BATCH = 5
 
