@@ -196,12 +196,22 @@ class AccountSender:
             # a group that gets no reply is split, and its many rows would all end late
             self._queue.reopen(batch[1:])
             batch = batch[:1]
-        if batch and not (concurrency.may_acquire() or _may_wait_claimed(batch)):
+        if batch and not self._may_be_claimed(batch):
             self._queue.put_back(batch)
             return []
         if batch:
             concurrency.acquire(batch)
         return batch
+
+    def _may_be_claimed(self, batch: Batch) -> bool:
+        """True if `batch` may be claimed now, though it may be sent some time later.
+
+        Each row that must not be sent twice may end `unknown` after a kill, so no more of them are
+        claimed than can be in flight. Being in doubt costs other rows a repetition.
+        """
+        if not batch[0].is_repeatable:
+            return self._concurrency.has_place
+        return len(batch) == 1 or self._concurrency.may_acquire()
 
     def _next_rows(self) -> Batch:
         if not self._is_open and (self._first.needs_another or self._undecided.refused_before):
@@ -398,8 +408,3 @@ def _backlog(
         coalesce=environment.coalesce,
         overtaking=recovered.overtaking,
     )
-
-
-def _may_wait_claimed(batch: Batch) -> bool:
-    """True if being in doubt after a kill costs the batch little: it is repeated then."""
-    return len(batch) == 1 and batch[0].is_repeatable

@@ -98,6 +98,11 @@ class ConcurrencyLimiter:
             return self.taken < 2 * self._most and self._breaker.may_probe(self._clock())
         return self.taken < self.limit + max(self.limit, ahead)
 
+    @property
+    def has_place(self) -> bool:
+        """True if one more batch can be sent without waiting for another one to end."""
+        return self._breaker.is_down or self.taken < self.limit
+
     def acquire(self, batch: Batch) -> None:
         """Count `batch`; while the vendor is down it is the probe."""
         self.taken += 1

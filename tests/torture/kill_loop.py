@@ -166,7 +166,7 @@ class Judged:
             reported=statuses_in(lines),
             held=_marks(held),
             first=_marks(before),
-            previous=place.kill("", 0, self._figures.lives + 1).previous,
+            previous=place.kill("", 0).previous,
         )
         wrong += [*faults, *violations(case)]
         self._figures.add(case)
@@ -244,7 +244,7 @@ class Judged:
             if code == -signal.SIGKILL:
                 self._figures.kills[point] += 1
                 self._figures.kills_of[place.shape.name] += 1
-                kills.append(place.kill(point, mark_in_log(self._vendor), self._figures.lives))
+                kills.append(place.kill(point, mark_in_log(self._vendor)))
                 continue
             if point:
                 self._figures.missed[point] += 1
@@ -326,7 +326,7 @@ def loop(kills: int, folder: Path, seed: int, tell: Callable[[str], None]) -> Fi
             for _ in range(RUNS_PER_SIMULATOR):
                 if not _is_enough(figures, kills):
                     judged.run(next(numbers), kills - figures.kills.total(), next(shapes))
-        tell(f"{figures.kills.total()} kills, {len(figures.wrong)} violations")
+                    tell(f"{figures.kills.total()} kills, {len(figures.wrong)} violations")
     return figures
 
 

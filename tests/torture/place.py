@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -34,6 +35,7 @@ class Place:
         self.folder = folder
         self.shape = shape
         self.known: set[str] = set()
+        self._numbers = count()
         (folder / "pipeline.toml").write_text(shape.config(vendor))
         self.path = file.write(folder / "inputs" / "launch.csv")
 
@@ -50,15 +52,16 @@ class Place:
         with closing(Runs(path)) as runs:
             return [run for run in runs.all() if run.name not in self.known]
 
-    def kill(self, point: str, mark: int, number: int) -> Kill:
+    def kill(self, point: str, mark: int) -> Kill:
         """What a kill left, read off a copy."""
+        copies = self.folder / "copies" / str(next(self._numbers))
         claimed: set[int] = set()
         statuses: dict[int, str] = {}
         previous: dict[int, frozenset[str]] = {}
         for each in (self.folder / ".pipeline" / "runs").glob("*/run.json"):
             if each.parent.name in self.known:
                 continue
-            copy = self.folder / "copies" / f"{number}-{each.parent.name}"
+            copy = copies / each.parent.name
             copy.mkdir(parents=True)
             for name in ("ledger.db", BEFORES):
                 for file in each.parent.glob(f"{name}*"):
