@@ -1,9 +1,12 @@
 """What every test may rely on."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests.postgres import PostgresServer, postgres_server
 
 # a busy machine is no failure; nothing is kept between runs
 settings.register_profile("quiet", deadline=None, database=None)
@@ -22,3 +25,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
         monkeypatch.delenv(variable)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL that runs: of this process, shared by its tests. A test never stops it."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> str:
+    """The URL of an empty database."""
+    return postgres.new_database()

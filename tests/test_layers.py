@@ -42,14 +42,14 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "pacing", "vendors"),
         *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
     },
-    "store": {"model", "pydantic_core", "polars"},
+    "store": {"model", "pydantic_core", "polars", "psycopg"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
         *("polars", "pydantic"),
     },
     "ui": {
         *("model", "reporter", "store.files", "store.parquet", "polars", "pydantic", "rich"),
-        *("jinja2", "markupsafe", "svg"),  # the pages
+        *("jinja2", "markupsafe"),  # the pages
     },
     "config": {"model", "vendors", "store", "pydantic"},
     "runs": {"model", "vendors", "store", "loader", "config", "pydantic"},
@@ -116,6 +116,7 @@ DECISIONS = {
     f"{folder}/{name}"
     for folder, names in {
         "doctor": "judge",
+        "jobs": "shares",
         "loader": (
             "cells columns csv_header csv_quotes dates fields file_kind header job_template "
             "make_job opaque_cells origin_columns parquet_footer parquet_types route rows "
@@ -123,8 +124,8 @@ DECISIONS = {
         ),
         "notify": "formatting",
         "pacing": (
-            "boot_clock circuit_breaker concurrency limit_headers margin pause probes rate "
-            "suspicion throttle unrecorded windows"
+            "circuit_breaker concurrency limit_headers margin pause probes "
+            "quota_parts rate suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
@@ -132,6 +133,7 @@ DECISIONS = {
         "runs": "stop_if",
         "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
+        "store/on_files": "boot_clock",
         "ui/html": "advice sample_exchanges scale timeline",
         "ui/terminal": "pace",
         "watch": "expected_files names settling",

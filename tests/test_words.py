@@ -92,6 +92,7 @@ KEPT = {
     ("pipeline/config/output_keys.py", "gate"): "a former name in configurations",
     ("pipeline/run/report_facts.py", "brake"): "use_brake is a key of stored summaries",
     ("pipeline/runs/record.py", "befores"): "befores.db is a file in the folders of stored runs",
+    ("pipeline/store/on_files/records.py", "befores"): "befores.db is a file of older runs",
     ("pipeline/store/previous_states.py", "befores"): "the table in that file",
     ("docs/howto/fix-and-redrop.md", "door"): "a SKU of the samples",
     ("docs/howto/from-python.md", "door"): "a SKU of the samples",

@@ -108,7 +108,9 @@ def _target(estimate: AccountEstimate) -> SendTarget:
         host=urlsplit(account.link.base_url).netloc,
         rows=estimate.rows,
         scope=account.vendor.scope(account.settings),
-        quota=account.quota,
+        quota=f"{account.quota} in {account.shares} shares"
+        if account.shares > 1
+        else account.quota,
         quota_is=account.quota_is,
         requests=estimate.requests,
         lasts_s=estimate.seconds,

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.cli.drops import send_dropped
+from pipeline import run as engine
 from pipeline.cli.notifying import command_notifier
 from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.sending import CommandSession
@@ -29,7 +29,7 @@ from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.notify.events import LEVELS, Level
 from pipeline.reporter import SUMMARY_NAME, read_summary
-from pipeline.run import prepare, reopen, report_only, same_finished
+from pipeline.run import prepare, reopen, same_finished
 from pipeline.runs import RunOptions
 
 
@@ -158,7 +158,16 @@ def run(
             raise UsageError("--run-id identifies one run: give exactly one file")
         if files or simulate:
             sys.exit(_send(files, config, run_options, session, is_agreed=yes or simulate))
-        sys.exit(send_dropped(config, run_options, session, is_agreed=yes))
+        sys.exit(_send_dropped(config, run_options, session, is_agreed=yes))
+
+
+def _send_dropped(
+    config: Config, options: RunOptions, session: CommandSession, *, is_agreed: bool
+) -> int:
+    """Send the files of the drop folder; returns the exit code."""
+    from pipeline.cli.drops import send_dropped  # noqa: PLC0415 - a given file needs no drop folder
+
+    return send_dropped(config, options, session, is_agreed=is_agreed)
 
 
 def _send(
@@ -191,7 +200,7 @@ def _leave_if_finished(path: Path, config: Config, run_id: str, session: Command
     folder = config.reports / name
     session.say(f"Run {name} already finished with this id. Nothing was sent.")
     if not (folder / SUMMARY_NAME).exists():  # users may remove reports
-        report_only(reopen(name, config))
+        engine.report_only(reopen(name, config))
     summary = read_summary(folder / SUMMARY_NAME)
     session.report_end(summary, folder)
     sys.exit(summary.exit_code)

@@ -13,32 +13,27 @@ import anyio
 import click
 from rich.console import Console
 
+from pipeline import run as engine  # its parts that send are imported when they are first used
 from pipeline.cli.console import emit, terminal
 from pipeline.cli.estimate import RunEstimate
 from pipeline.cli.messages import print_error, question_about
-from pipeline.cli.screens import show_canary
 from pipeline.cli.side_by_side import RunDisplay, SideBySide
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.model.formatting import one_line
 from pipeline.notify import Notifier
 from pipeline.reporter import Summary
 from pipeline.run import (
-    BusyError,
     CalledOffError,
     Prepared,
-    Progress,
-    RunEnvironment,
     ScheduleWindow,
-    Session,
-    carry_out,
     check_secrets,
     discard,
-    signals_obeyed,
     to_the_minute,
 )
 from pipeline.run.canary import CanaryResult
 from pipeline.runs import tidy
-from pipeline.ui.terminal import LiveDisplay, PlainDisplay, show_question, show_result
+from pipeline.ui import terminal as screen
+from pipeline.ui.terminal import show_question
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
 INTERRUPTED = 128  # plus the number of the signal
@@ -121,14 +116,14 @@ class CommandSession:
         """Send all files in one event loop, so that they share rate limiters."""
         codes = [NOTHING_SENT] * len(found)
         self._announce_start(found)
-        shared, display = Session(), RunDisplay(self._open_display)
+        shared, display = engine.Session(), RunDisplay(self._open_display)
         turns = SideBySide(() if one is None else one.places for one in found)
 
         async def send_one(number: int, one: Prepared) -> None:
             async with turns.wait_for(number):
                 codes[number] = await self._send_one(number, one, shared, display)
 
-        async with signals_obeyed(shared), anyio.create_task_group() as tasks:
+        async with engine.signals_obeyed(shared), anyio.create_task_group() as tasks:
             for number, one in enumerate(found):
                 if one is not None:
                     tasks.start_soon(send_one, number, one)
@@ -158,7 +153,7 @@ class CommandSession:
         return prepared
 
     def _report_error(self, number: int, file: str, error: object) -> None:
-        if not isinstance(error, ConfigError | BusyError):  # not an error of the file
+        if not isinstance(error, ConfigError | engine.BusyError):  # not an error of the file
             self.outcomes[number] = str(error)
         self.report_failure(file, error)
 
@@ -177,6 +172,8 @@ class CommandSession:
 
     def _agree(self, canary: CanaryResult) -> bool:
         """Show the results of the canary; True if the remaining rows may be sent."""
+        from pipeline.cli.screens import show_canary  # noqa: PLC0415 - needs what makes plans
+
         show_canary(self._console, canary)
         if self._continues:
             return True
@@ -187,7 +184,7 @@ class CommandSession:
         return False
 
     async def _send_one(
-        self, number: int, prepared: Prepared, shared: Session, display: RunDisplay
+        self, number: int, prepared: Prepared, shared: engine.Session, display: RunDisplay
     ) -> int:
         source = str(prepared.snapshot.source)
         if shared.interrupted is not None:
@@ -197,7 +194,7 @@ class CommandSession:
             return NOTHING_SENT
         self._notify_start(prepared)
         try:
-            way = RunEnvironment(
+            way = engine.RunEnvironment(
                 watch=display.watch,
                 shared=shared,
                 wait=self._wait,
@@ -206,11 +203,11 @@ class CommandSession:
                 failed=self._on_failed(prepared.run),
                 agree=self._agree,
             )
-            summary: Summary = await carry_out(prepared, way)
+            summary: Summary = await engine.carry_out(prepared, way)
         except CalledOffError as error:
             self.report_failure(source, error)
             return INTERRUPTED + (shared.interrupted or 0)
-        except (BusyError, RunAborted) as error:
+        except (engine.BusyError, RunAborted) as error:
             self.report_failure(source, error)
             return _code_of(error)
         except PipelineError as error:
@@ -237,25 +234,25 @@ class CommandSession:
 
     def report_end(self, summary: Summary, folder: Path) -> None:
         """Print, notify and, with --json, emit the end of a run."""
-        show_result(self._console, summary, folder)
+        screen.show_result(self._console, summary, folder)
         if self._notifier is not None:
             self._notifier.run_ended(summary, folder)
         if self._as_json:
             emit(summary.one_line())
 
-    def _open_display(self, poll: Progress) -> AbstractContextManager[object]:
+    def _open_display(self, poll: engine.Progress) -> AbstractContextManager[object]:
         return open_display(self._console, poll)
 
 
-def open_display(console: Console, poll: Progress) -> AbstractContextManager[object]:
+def open_display(console: Console, poll: engine.Progress) -> AbstractContextManager[object]:
     """A display of the progress that `poll` returns: a table on a terminal, else plain lines."""
     if console.quiet:
         return nullcontext()
-    return (LiveDisplay if console.is_terminal else PlainDisplay)(console, poll)
+    return (screen.LiveDisplay if console.is_terminal else screen.PlainDisplay)(console, poll)
 
 
 def _code_of(error: PipelineError) -> int:
-    if isinstance(error, BusyError):
+    if isinstance(error, engine.BusyError):
         return BUSY
     return NOTHING_SENT if isinstance(error, ConfigError) else STOPPED
 

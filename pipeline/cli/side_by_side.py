@@ -9,10 +9,13 @@ from contextlib import (
     ExitStack,
     contextmanager,
 )
+from typing import TYPE_CHECKING
 
 from pipeline.model import AccountProgress
-from pipeline.run import Progress
 from pipeline.run.keyed_queue import KeyedQueue
+
+if TYPE_CHECKING:
+    from pipeline.run import Progress  # brings all that sends
 
 
 class SideBySide:

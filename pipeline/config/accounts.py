@@ -229,6 +229,7 @@ def _account(
         max_wait_s=keys.max_wait_s,
         max_outage_s=keys.max_outage_s,
         is_simulated=entry.is_simulated,
+        shares=keys.shares,
     )
 
 
@@ -272,6 +273,7 @@ def public_settings(account: Account) -> dict[str, Any]:
         "pacing": "strict" if account.is_strict else "even",
         "day_starts": _day_starts(account),
         "in_flight": account.in_flight,
+        "shares": account.shares,
         "attempts": account.retry.max_attempts,
         "timeout_s": link.timeout_s,
         "connect_timeout_s": link.connect_timeout_s,

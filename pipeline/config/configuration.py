@@ -21,6 +21,7 @@ from pipeline.config.findings import Findings, checked, did_you_mean, one_of
 from pipeline.config.keys import REFERENCE, TopLevel, absolute, known_zone, url_fault
 from pipeline.config.output_keys import TABLES, LogKeys, MetricsKeys, NotifyKeys
 from pipeline.config.secrets import Secrets
+from pipeline.config.shares import check_shares
 from pipeline.config.simulated import at_simulator, sample
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
@@ -162,6 +163,7 @@ def load_config(
     top = checked(TopLevel, table, (), findings) or TopLevel()
     tables = _tables(table, "accounts")
     accounts = dict(read_accounts(tables, vendors, findings))
+    check_shares(accounts, folder, findings)
     sources = dict(_read_inputs(_tables(table, "input"), set(tables), vendors, findings))
     output = _output_tables(table, findings)
     config = Config(

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from pipeline.model.quota import UNITS_S, Quota, parse_quota
+from pipeline.model.quota import MAX_SHARES, UNITS_S, Quota, parse_quota
 from pipeline.model.wire import header_fault
 
 AUTO = "auto"
@@ -179,6 +179,14 @@ class AccountKeys(BaseModel):
     )
     in_flight: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
         default=None, description="Most concurrent requests."
+    )
+    shares: Annotated[int, Field(ge=1, le=MAX_SHARES)] = Field(
+        default=1,
+        description=(
+            "Parts of the account's entities that are sent apart, each with its part of every "
+            "quota and of in_flight. Needs a stated quota. Change it while no run of the account "
+            "is unfinished."
+        ),
     )
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] | None = Field(
         default=None, description="For a whole attempt, connecting included."

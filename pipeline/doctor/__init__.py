@@ -80,6 +80,8 @@ async def _account(
             yield finding
         return
     yield Finding(level=Level.OK, check="secrets", what="all can be read", account=name)
+    if account.shares > 1:
+        yield _shares(account)
     for doubt in account.vendor.doubts(account.settings):
         yield Finding(
             level=Level.WARNING,
@@ -93,6 +95,13 @@ async def _account(
         yield paused
     async for finding in examine_account(account, now_s):
         yield finding
+
+
+def _shares(account: Account) -> Finding:
+    """What the smallest share of an account may use."""
+    part = account.part(0)
+    what = f"{account.shares}, each of at least {part.quota} and {part.in_flight} in flight"
+    return Finding(level=Level.OK, check="shares", what=what, account=account.name)
 
 
 def _pause(

@@ -14,6 +14,7 @@ from typing import Any, Self
 import polars as pl
 
 from pipeline.jobs.repeats import BusiestEntity, find_repeats
+from pipeline.jobs.shares import is_in_share
 from pipeline.model import JobRow, UpdateJob
 from pipeline.store.parquet import ParquetWriter, read_frames, read_metadata
 from pipeline.vendors import Account, Operation, VendorSettings
@@ -192,17 +193,22 @@ def jobs_frame(jobs: Sequence[JobRow]) -> pl.DataFrame:
 
 
 def read_jobs(
-    path: Path, *, encodes_with: str = "", batch_rows: int = READ_ROWS
+    path: Path, *, encodes_with: str = "", number: int = 0, of: int = 1, batch_rows: int = READ_ROWS
 ) -> Iterator[list[JobRow]]:
     """The jobs of a file in row order, in batches. Raises as `read_frames` does.
 
+    number, of    only those of this share of the entities
     encodes_with  of the account that sends them: jobs have their path and body only if those were
                   written for the same; empty: they have none
     """
     has_requests = encodes_with and encodes_with == written_for(path)
     columns = tuple(JOBS_SCHEMA) if has_requests else WITHOUT_REQUEST
     for frame in read_frames(path, columns=columns, batch_rows=batch_rows):
-        yield job_rows(frame)
+        yield job_rows(frame if of == 1 else _in_share(frame, number, of))
+
+
+def _in_share(frame: pl.DataFrame, number: int, of: int) -> pl.DataFrame:
+    return frame.filter(pl.Series(is_in_share(frame["entity"].to_list(), number, of)))
 
 
 def written_for(path: Path) -> str:

@@ -54,7 +54,7 @@ from pipeline.store.frame_values import cells_of
 from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Account, Operation
 
-_ROWS_AT_ONCE = 4_096  # Python values take far more memory than the frame
+_CAREFUL_ROWS = 4_096  # Python values take far more memory than the frame
 _ROUTES_KEPT = 4_096
 _NAME_CHARS = 1_000  # longer than any name; a cut name is unknown anyway
 
@@ -283,9 +283,10 @@ class _Binder:
             if plain.jobs.height:
                 found.append(_Jobs(plain.jobs, plain.reads))
             frame = frame[plain.others] if plain.jobs.height else frame
-        if jobs := self._careful_jobs(frame, route, maker, cleared):
-            is_first = partial(is_read_first, self._accounts[route.account])
-            found.append(_Jobs(jobs_frame(jobs), sum(map(is_first, jobs))))
+        is_first = partial(is_read_first, self._accounts[route.account])
+        slices = frame.iter_slices(_CAREFUL_ROWS)
+        made = (self._careful_jobs(some, route, maker, cleared) for some in slices)
+        found += [_Jobs(jobs_frame(jobs), sum(map(is_first, jobs))) for jobs in made if jobs]
         for name, (_, _, rows) in sorted(cleared.items(), key=lambda each: each[1][:2]):
             self._cleared[route.operation, name] += rows
         for name in maker.reader.plan.absent:
@@ -408,8 +409,7 @@ def _bind_rows(path: Path, **options: Any) -> Bound:
     with ExitStack() as stack:
         binder = _Binder(stack=stack, **options)
         for frame in read_frames(path):
-            for some in frame.iter_slices(_ROWS_AT_ONCE):
-                binder.bind(some)
+            binder.bind(frame)
     return binder.bound()  # the files are closed
 
 

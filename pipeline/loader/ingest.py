@@ -18,7 +18,7 @@ from pipeline.loader.csv_reader import CsvReader
 from pipeline.loader.decode_check import check_decodes
 from pipeline.loader.file_kind import HEAD_BYTES, sniff
 from pipeline.loader.panics import panics_as_input_errors
-from pipeline.loader.parquet_file import decodable, descriptor_path, footer_of
+from pipeline.loader.parquet_file import decodable, descriptor_path, footer_of, is_small
 from pipeline.loader.parquet_reader import ParquetReader
 from pipeline.loader.selection import RowSelection
 from pipeline.loader.source import Source, check_expansion
@@ -118,13 +118,20 @@ def _parquet_reader(file: Source, source: Path, folder: Path) -> Iterator[Parque
     name = str(source)
     footer = footer_of(file.descriptor, name)
     with decodable(file.descriptor, footer, folder) as descriptor:
-        check_decodes(descriptor, name, file.size_bytes)
-        yield ParquetReader(
-            descriptor_path(descriptor),
-            footer,
-            file=name,
-            check_expansion=partial(check_expansion, name, file.size_bytes, kind="Parquet"),
-        )
+        is_harmless = is_small(descriptor, name)
+        if not is_harmless:
+            check_decodes(descriptor, name, file.size_bytes)
+        try:
+            yield ParquetReader(
+                descriptor_path(descriptor),
+                footer,
+                file=name,
+                check_expansion=partial(check_expansion, name, file.size_bytes, kind="Parquet"),
+            )
+        except InputError:
+            if is_harmless:
+                check_decodes(descriptor, name, file.size_bytes)  # names the broken columns
+            raise
 
 
 def _csv_reader(

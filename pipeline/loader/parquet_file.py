@@ -30,6 +30,7 @@ from pipeline.loader.parquet_footer import (
     key_values,
     read_footer,
 )
+from pipeline.loader.parquet_pages import are_pages_small
 from pipeline.model import Fault, InputError
 from pipeline.model.errors import shorten
 
@@ -71,6 +72,14 @@ def footer_of(descriptor: int, file: str) -> Footer:
     if twice:
         raise InputError(twice)
     return footer
+
+
+def is_small(descriptor: int, file: str) -> bool:
+    """True if decoding the file needs little memory, whatever it contains; False if unknown.
+
+    Raises InputError as `footer_of` does.
+    """
+    return are_pages_small(descriptor, _footer_bytes(descriptor, file))
 
 
 def check_stated_sizes(descriptor: int, footer: Footer, read: Collection[str], file: str) -> None:

@@ -47,6 +47,8 @@ _WORTH_IT = 8  # one row in so many is plain, else some frames go the careful wa
 _MAX_SHAPES = 64
 _PER_SHAPE = 1 << 32  # more than there are templates
 
+_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)  # the last is no Exception
+
 Key = tuple[Any, ...]
 _Shape = tuple[Gaps | None, ...]
 
@@ -148,13 +150,23 @@ class PlainBinder:
 
     def _forget(self) -> None:
         self._templates: dict[Key, _Known | None] = {}
-        self._seen: dict[Key, int] = {}
+        self._seen: dict[int, int] = {}
         self._forms: set[tuple[OpaqueCell, ...]] = set()
         self._shapes: dict[_Shape, int] = {}
         self._shaped: list[_Shaped] = []
 
     def bind(self, frame: pl.DataFrame) -> PlainRows | None:
-        """The jobs of the plain rows; None if no row of the frame was looked at."""
+        """The jobs of the plain rows; None if no row of the frame was looked at.
+
+        If polars fails, this frame and all later ones go the careful way, which needs less of it.
+        """
+        try:
+            return self._plain_rows(frame)
+        except _FAILURES:
+            self._is_usable = False
+            return None
+
+    def _plain_rows(self, frame: pl.DataFrame) -> PlainRows | None:
         if self._is_usable and self._is_new:
             self._start(frame)
         if not self._is_usable:
@@ -185,12 +197,13 @@ class PlainBinder:
         keyed = self._keyed(frame, cells)
         names = [name for name in keyed.columns if name[0] in "kfr"]
         groups = keyed.filter("is_candidate").group_by(names, maintain_order=True).agg("index")
+        groups = groups[self._frequent(groups.select(names), groups["index"].list.len())]
         keys: list[Key] = groups.select(names).rows()
-        sizes = groups["index"].list.len().to_list()
         firsts = groups["index"].list.first()
-        self._learn(names, keys, sizes, frame[firsts])
+        self._learn(names, keys, frame, firsts)
         plain = PlainRows(pl.DataFrame(schema=JOBS_SCHEMA), ())
         rows = frame[ROW_COLUMN][firsts].to_list()
+        sizes = groups["index"].list.len().to_list()
         chosen = [
             self._choose(self._templates.get(key), plain, row, size)
             for key, row, size in zip(keys, rows, sizes, strict=True)
@@ -213,26 +226,33 @@ class PlainBinder:
             plain.cleared[name] = (*min((first, before), (row, place)), count + rows)
         return known.shape * _PER_SHAPE + known.number
 
-    def _learn(
-        self, names: Sequence[str], keys: Sequence[Key], sizes: Sequence[int], rows: pl.DataFrame
-    ) -> None:
-        """Make the templates of keys that were seen often enough.
+    def _frequent(self, keys: pl.DataFrame, sizes: pl.Series) -> list[int]:
+        """The numbers of the keys that were seen often enough to have a template.
 
-        rows  one for each key
+        Keys are counted by their hashes: two that are taken for one get a template too early.
         """
-        new: list[int] = []
-        for number, (key, size) in enumerate(zip(keys, sizes, strict=True)):
-            if key not in self._templates:
-                seen = self._seen.pop(key, 0) + size
-                if seen >= MIN_ALIKE:
-                    new.append(number)
-                else:
-                    self._seen[key] = seen
+        frequent = []
+        hashes = keys.hash_rows().to_list()
+        for number, (key, size) in enumerate(zip(hashes, sizes.to_list(), strict=True)):
+            seen = self._seen.get(key, 0) + size
+            if seen >= MIN_ALIKE:
+                frequent.append(number)
+            self._seen[key] = min(seen, MIN_ALIKE)
         if len(self._seen) > _MAX_SEEN:
-            self._seen.clear()
+            self._seen = {key: seen for key, seen in self._seen.items() if seen >= MIN_ALIKE}
+        return frequent
+
+    def _learn(
+        self, names: Sequence[str], keys: Sequence[Key], frame: pl.DataFrame, firsts: pl.Series
+    ) -> None:
+        """Make the templates of new keys.
+
+        firsts  index of a row of each key
+        """
+        new = [number for number, key in enumerate(keys) if key not in self._templates]
         if not new:
             return
-        cells = cells_of(rows[new], self._sources)
+        cells = cells_of(frame[firsts[new]], self._sources)
         named = [dict(zip(names, keys[number], strict=True)) for number in new]
         for number, template in zip(new, self._made(named, cells), strict=True):
             self._templates[keys[number]] = None if template is None else self._known(template)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+MAX_SHARES = 16
+"""Most shares of an account. Whoever sends looks up what went under any other number of shares."""
 
 UNITS_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
 _QUOTA = re.compile(r"\s*(\d+)\s*/\s*(\d*)\s*(s|min|h|day)(\s+burst)?\s*")
@@ -35,6 +38,23 @@ class Quota:
     def per_second(self) -> float:
         """The mean rate."""
         return self.limit / self.per_s
+
+    def part(self, number: int, of: int) -> Quota:
+        """Part `number`, from 0, of `of`; see `part_of`. Together they admit what the whole does.
+
+        >>> [str(Quota(10, 1.0).part(number, 4)) for number in range(4)]
+        ['2/s', '3/s', '2/s', '3/s']
+        """
+        return replace(self, limit=part_of(self.limit, number, of))
+
+
+def part_of(amount: int, number: int, of: int) -> int:
+    """Part `number`, from 0, of `of` parts that add up to `amount` and differ by 1 at most.
+
+    >>> [part_of(10, number, 4) for number in range(4)]
+    [2, 3, 2, 3]
+    """
+    return amount * (number + 1) // of - amount * number // of
 
 
 def parse_quota(text: str) -> Quota:

@@ -425,8 +425,23 @@ class RateLimiter:
         """`asked` was put on record."""
         self._is_noted = self._is_noted or self._asked is asked
 
-    def _adopt_pause(self, asked: AskedPause | None) -> None:
+    def hear_pause(self, asked: AskedPause) -> None:
+        """Keep a pause that was asked of another limiter of the same quota."""
+        left_s, now_s = remaining_s(asked, self._utc()), self._clock()
+        if left_s > self.pause_left_s():
+            self._pause.on_refusal(left_s, now_s, now_s)
+            self._room = 0
+            self._asked, self._is_noted = asked, False
+            self._notify()
+
+    def adopt_pause(self, asked: AskedPause | None) -> None:
         """Adopt the recorded pause, which another process may have changed."""
+        known = self._asked
+        self._adopt_pause(asked)
+        if self._asked is not known:
+            self._notify()
+
+    def _adopt_pause(self, asked: AskedPause | None) -> None:
         left_s = 0.0 if asked is None else remaining_s(asked, self._utc())
         if asked is None or left_s <= 0:
             if self.is_pause_on_record:

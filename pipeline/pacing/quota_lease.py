@@ -25,13 +25,14 @@ from typing import NamedTuple
 
 from pipeline.model import RunAborted
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.boot_clock import Moment, age_s
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
+from pipeline.pacing.quota_parts import QuotaPart, part_of_ages
 from pipeline.pacing.spacing import spacing
 from pipeline.pacing.unrecorded import AgeCount, joined
 from pipeline.store import Departures, Lock, Runs
+from pipeline.store.on_files.boot_clock import Moment, age_s
 
 REMEMBER_EVERY_S = 1.0
 """Seconds between two records of send times, and until the lease is passed on if another process
@@ -61,9 +62,8 @@ class Handover(NamedTuple):
 
 
 class QuotaLease:
-    """This process's lease of the quota of one group.
+    """This process's lease of a quota, or of the part that one share of an account may use.
 
-    group   name of the group, as on record
     folder  of the locks
     now     reads all clocks
 
@@ -73,20 +73,21 @@ class QuotaLease:
 
     def __init__(
         self,
-        group: str,
+        part: QuotaPart,
         limiter: RateLimiter,
         folder: Path,
         *,
         now: Callable[[], Moment] | None = None,
     ) -> None:
-        name = hashlib.sha256(group.encode()).hexdigest()[:16]
+        name = hashlib.sha256(part.name.encode()).hexdigest()[:16]
         self.limiter = limiter
         self.most_unrecorded: float = most_in(UNRECORDED_S, limiter.terms) or math.inf
-        self.group = group
+        self.part = part
         self._lock = Lock(folder / f"quota-{name}")
         self._next = Lock(folder / f"quota-{name}-next")
         self._now = now or this_moment
         self._noted = 0
+        self._has_read_others = False
         self._kept: list[tuple[float, int]] = []  # boot times of requests not on record, and counts
         self._was_held = False
         self._released_s = -math.inf
@@ -119,15 +120,30 @@ class QuotaLease:
     def take_over(self, runs: Runs) -> Handover:
         """Read what other processes sent, to open the limiter with. The lease MUST be held."""
         now = self._now()
-        entries = runs.departures(self.group, after=self._noted)
+        entries = runs.departures(self.part.name, after=self._noted)
         self._noted = max([self._noted, *(entry.number for entry in entries)])
-        longest_s = self.limiter.terms.longest_s
-        ages = (each for entry in entries for each in _ages(entry, now) if each.age_s <= longest_s)
+        ages = [*self._ages(entries, now), *self._ages_otherwise(runs, now)]
         return Handover(
             ages=joined(ages),
-            pause=runs.pause_of(self.group),
+            pause=runs.pause_of(self.part.group),
             unrecorded=self._lost_requests(entries),
         )
+
+    def _ages(self, entries: Iterable[Departures], now: Moment) -> Iterator[AgeCount]:
+        longest_s = self.limiter.terms.longest_s
+        for entry in entries:
+            yield from (each for each in _ages(entry, now) if each.age_s <= longest_s)
+
+    def _ages_otherwise(self, runs: Runs, now: Moment) -> list[AgeCount]:
+        """Requests of when the accounts had another number of shares; read once: that is over."""
+        if self._has_read_others:
+            return []
+        others = (runs.departures(part.name) for part in self.part.otherwise())
+        found = part_of_ages(
+            (each for some in others for each in self._ages(some, now)), self.part.of
+        )
+        self._has_read_others = True
+        return found
 
     def _lost_requests(self, entries: list[Departures]) -> int:
         """Requests that a killed holder may have sent unrecorded; else 0."""
@@ -150,7 +166,7 @@ class QuotaLease:
         now = self._now()
         times, counts = zip(*self._kept, strict=True) if self._kept else ((), ())
         entry = Departures(now.boot, now.boot_s, now.utc_s, times, counts, under_way)
-        number = runs.depart(self.group, entry, longest_s=self.limiter.terms.longest_s)
+        number = runs.depart(self.part.name, entry, longest_s=self.limiter.terms.longest_s)
         self._kept.clear()
         self._noted = max(self._noted, number)
 

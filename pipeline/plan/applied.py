@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline.jobs import JobsFile
@@ -12,10 +12,9 @@ from pipeline.jobs.jobs_file import job_rows
 from pipeline.model import JobRow, RowResult, Status
 from pipeline.plan.rows import AppliedRow
 from pipeline.run import Prepared
-from pipeline.runs.record import has_previous_states, open_previous_states, open_record
-from pipeline.store import RunLedger
+from pipeline.runs.record import open_record
+from pipeline.store import Ledger
 from pipeline.store.parquet import read_back_frames
-from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
 
@@ -26,14 +25,10 @@ Ended = tuple[JobRow, RowResult]
 
 
 class AppliedRun:
-    """The record of a run.
+    """The record of a run."""
 
-    previous_states  None if the run recorded none
-    """
-
-    def __init__(self, ledger: RunLedger, previous_states: PreviousStates | None) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._previous_states = previous_states
 
     def backwards(self, file: JobsFile, rows: int) -> Iterator[list[Ended]]:
         """Yield the jobs of a file with their results, last row first, at most `rows` at a time.
@@ -52,7 +47,7 @@ class AppliedRun:
     ) -> list[AppliedRow]:
         """Return each row with the state it overwrote and the state it left."""
         rows = [job.row for job, _ in ended]
-        previous = self._previous_states.of(rows) if self._previous_states else {}
+        previous = self._ledger.previous_states(rows)
         return [
             self._one(
                 account, account.operation(job.operation), job, result, previous.get(job.row, "")
@@ -97,8 +92,6 @@ def _etag(receipt: str) -> str | None:
 @contextmanager
 def record_of(prepared: Prepared) -> Iterator[AppliedRun]:
     """Open the record of a run while the block runs. Raises RunAborted or LedgerError."""
-    states: AbstractContextManager[PreviousStates | None] = nullcontext()
-    if has_previous_states(prepared.folder):
-        states = open_previous_states(prepared.folder)
-    with open_record(prepared.folder) as ledger, states as previous_states:
-        yield AppliedRun(ledger, previous_states)
+    with open_record(prepared.folder) as ledger:
+        ledger.has_previous_states()  # damage is reported before anything is read at a vendor
+        yield AppliedRun(ledger)

@@ -16,21 +16,21 @@ _CHANCE = 3.0  # standard deviations of a count that may be chance
 _FEWEST_ROWS = 5  # fewer failed rows are no anomaly
 
 
-class Share(NamedTuple):
+class FailureRate(NamedTuple):
     """Failed rows of a run among those that it tried."""
 
     failed: int
     rows: int
 
 
-def describe_anomaly(now: Share, earlier: Sequence[Share]) -> str:
+def describe_anomaly(now: FailureRate, earlier: Sequence[FailureRate]) -> str:
     """A warning if far more rows failed than in earlier runs; empty if not.
 
     The worst of the earlier runs is ignored: one bad run is no baseline.
 
-    >>> describe_anomaly(Share(300, 1000), [Share(2, 1000)] * 6)
+    >>> describe_anomaly(FailureRate(300, 1000), [FailureRate(2, 1000)] * 6)
     'unusually many failures: 30 %, usually at most 0.2 %'
-    >>> describe_anomaly(Share(3, 1000), [Share(2, 1000)] * 6)
+    >>> describe_anomaly(FailureRate(3, 1000), [FailureRate(2, 1000)] * 6)
     ''
     """
     shares = sorted(share.failed / share.rows for share in earlier if share.rows)

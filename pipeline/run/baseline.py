@@ -8,7 +8,7 @@ from operator import itemgetter
 
 from pipeline.config import Config
 from pipeline.model import SUCCESS, PipelineError, Status
-from pipeline.run.anomaly import MAX_RUNS, Share, describe_anomaly
+from pipeline.run.anomaly import MAX_RUNS, FailureRate, describe_anomaly
 from pipeline.run.estimate import mean_latency_s
 from pipeline.run.prepare import Prepared
 from pipeline.runs.record import LEDGER
@@ -85,7 +85,7 @@ def failure_anomaly(prepared: Prepared, counts: Mapping[Status, int]) -> str:
     return describe_anomaly(_share(counts), [share for share in like if share.rows][:MAX_RUNS])
 
 
-def _share(counts: Mapping[Status, int]) -> Share:
+def _share(counts: Mapping[Status, int]) -> FailureRate:
     tried = Counter(counts)
     tried[Status.NOT_ATTEMPTED] = 0
-    return Share(sum(n for s, n in tried.items() if s not in SUCCESS), tried.total())
+    return FailureRate(sum(n for s, n in tried.items() if s not in SUCCESS), tried.total())

@@ -47,10 +47,8 @@ from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.schedule_window import READY_AHEAD_S, ScheduleWindow
 from pipeline.run.session import RunOutcome, Session
-from pipeline.runs.record import open_previous_states
 from pipeline.runs.stop_if import StopCheck
 from pipeline.store import Ledger
-from pipeline.store.previous_states import PreviousStates
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.dependencies import SenderEnvironment
@@ -163,21 +161,17 @@ async def send_or_refuse(
             links.append((account, account_limiter, wire))
             if environment.window.start_at is not None:
                 await sign_in_ahead(wire)
-        previous_states = stack.enter_context(_previous_states(prepared))
+        if _records_previous_states(prepared):
+            ledger.has_previous_states()  # raises if those of an earlier process are damaged
         outcome.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
-        stretch = _Stretch(
-            prepared, environment, links, SerializedLedger(ledger), previous_states, outcome
-        )
+        stretch = _Stretch(prepared, environment, links, SerializedLedger(ledger), outcome)
         if await environment.await_start(outcome) and await _passes_canary(stretch, before, ledger):
             await stretch.send(RecordedState.of(ledger) if prepared.options.canary else before)
 
 
-def _previous_states(prepared: Prepared) -> AbstractContextManager[PreviousStates | None]:
-    """Previous states of entities; None if the run records none."""
+def _records_previous_states(prepared: Prepared) -> bool:
     prechecks = prepared.prechecks
-    if not (prepared.bound.keeps or prechecks.skips or prechecks.remembers):
-        return nullcontext()
-    return open_previous_states(prepared.folder)
+    return bool(prepared.bound.keeps) or prechecks.skips or prechecks.remembers
 
 
 async def _passes_canary(stretch: _Stretch, before: RecordedState, ledger: Ledger) -> bool:
@@ -215,10 +209,16 @@ class SerializedLedger:
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange],
+        previous_states: Sequence[tuple[int, str]],
     ) -> None:
         """As the ledger does."""
         with self._lock:
-            self._ledger.record(claims, results, exchanges)
+            self._ledger.record(claims, results, exchanges, previous_states)
+
+    def previous_state(self, row: int) -> str | None:
+        """The previous state of a row; None if none is recorded."""
+        with self._lock:
+            return self._ledger.previous_states([row]).get(row)
 
     def release(self, rows: Sequence[int]) -> None:
         """As the ledger does."""
@@ -244,7 +244,6 @@ class _Stretch:
     environment: RunEnvironment
     links: Sequence[tuple[Account, AccountLimiter, Wire[Any]]]
     ledger: SerializedLedger
-    previous_states: PreviousStates | None
     outcome: RunOutcome
 
     async def send(self, before: RecordedState, rows: frozenset[int] | None = None) -> StopCheck:
@@ -259,7 +258,7 @@ class _Stretch:
         record: Record = self.ledger.record
         if environment.failed is not None:
             record = with_callback(record, environment.failed)
-        recorder = Recorder(record, self.ledger.release, self._keep)
+        recorder = Recorder(record, self.ledger.release)
         senders = self._senders(recorder, stop_check, before, rows)
         earlier = outcome.progress
         outcome.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
@@ -318,7 +317,7 @@ class _Stretch:
             fail_fast_after=FAIL_FAST_AFTER if options.fail_fast else 0,
             coalesce=options.coalesce,
             prechecks=self.prepared.prechecks,
-            previous_state=self._previous_state,
+            previous_state=self.ledger.previous_state,
             on_end=partial(self._on_result, stop_check),
             is_gated=stop_check.has_conditions,
         )
@@ -357,13 +356,6 @@ class _Stretch:
             environment=environment,
             recovered=recovered,
         )
-
-    def _keep(self, previous_states: Sequence[tuple[int, str]]) -> None:
-        if self.previous_states is not None:
-            self.previous_states.keep(previous_states)
-
-    def _previous_state(self, row: int) -> str | None:
-        return None if self.previous_states is None else self.previous_states.of([row]).get(row)
 
     def _on_result(self, stop_check: StopCheck, status: Status) -> None:
         reason = stop_check.on_result(status)
@@ -431,9 +423,12 @@ def with_callback(record: Record, failed: Callable[[Sequence[RowResult]], None])
     """
 
     def record_and_call(
-        claims: Sequence[int], results: Sequence[RowResult], exchanges: Sequence[Exchange]
+        claims: Sequence[int],
+        results: Sequence[RowResult],
+        exchanges: Sequence[Exchange],
+        previous_states: Sequence[tuple[int, str]],
     ) -> None:
-        record(claims, results, exchanges)
+        record(claims, results, exchanges, previous_states)
         wrong = [result for result in results if result.status not in SUCCESS]
         if wrong:
             with suppress(Exception):

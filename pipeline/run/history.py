@@ -27,11 +27,12 @@ from pipeline.run.live_overrides import write_override
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.recover import recover
-from pipeline.runs.record import LostRecordError, open_record
+from pipeline.runs.record import open_record
 from pipeline.runs.registry import UNFINISHED, is_alive, lock_of, open_registry
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Holder, Run, State
 from pipeline.store.checksums import check_is
+from pipeline.store.seam import LostRecordError
 from pipeline.ui.terminal.runs_table import EntityQuery, EntityRequest, requests_of
 
 CHECK_AGAIN_S = 0.2

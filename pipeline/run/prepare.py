@@ -143,6 +143,7 @@ def prepare(
             made_of=_made_of(path),
             is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
             origin=origin,
+            shares=_shares(config, bound),
         )
         repeats = register(stored, config, save(stored, folder))
     except OSError as error:
@@ -307,12 +308,35 @@ def reopen(
                 )
             ]
         )
+    if not is_for_report:
+        _check_shares(stored, config)
     lock = lock_of(config, run)
     if not lock.acquire(wait=False):
         raise UsageError(f"another process works on run {run}{_holder_text(lock.holder())}")
     prepared = _prepared(stored, config, options or stored.options, lock, is_resumed=True)
     credentials = {**stored.credentials, **known.credentials}
     return replace(prepared, credentials=credentials, commits=known.commits)
+
+
+def _shares(config: Config, bound: Bound) -> dict[str, int]:
+    """The number of shares of each account that has several."""
+    numbers = {name: config.outline(name).shares for name in bound.jobs}
+    return {name: shares for name, shares in numbers.items() if shares > 1}
+
+
+def _check_shares(stored: StoredRun, config: Config) -> None:
+    """Raise ConfigError if an account has another number of shares than when the run began."""
+    faults = [
+        Fault(
+            what=f"run {stored.run} began with shares = {before} for account {name}, and the "
+            f"configuration says {now}",
+            todo=f"Resume it with shares = {before}; later runs may have another number",
+        )
+        for name in stored.accounts
+        if (now := config.outline(name).shares) != (before := stored.shares_of(name))
+    ]
+    if faults:
+        raise ConfigError(faults)
 
 
 def _known(run: str, folder: Path, config: Config) -> Run:

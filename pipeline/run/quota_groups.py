@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import hashlib
 
-from pipeline.vendors import Account, Authentication, Basic, Bearer, TokenCall
+from pipeline.vendors import Account
+from pipeline.vendors.kit.contract import credential_text
 
 
 def quota_group(account: Account) -> str:
     """The group of accounts that share a quota: same vendor, origin and credential."""
-    signs: Authentication = account.vendor.authenticate(account.settings)
-    match signs:
-        case Basic():
-            who = signs.user
-        case Bearer():
-            who = signs.token.get_secret_value()
-        case TokenCall():
-            basic = [signs.basic.user] if signs.basic else []
-            who = "|".join([*basic, *(secret.get_secret_value() for secret in signs.secrets)])
-        case None:
-            who = ""
+    who = credential_text(account.vendor.authenticate(account.settings))
     digest = hashlib.sha256(who.encode()).hexdigest()[:16]
     return f"{group_prefix(account)}{digest}"
 

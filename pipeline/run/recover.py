@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.jobs import read_jobs
 from pipeline.jobs.snapshot_file import row_numbers
@@ -22,7 +23,7 @@ from pipeline.store import RunLedger
 from pipeline.store.checksums import check_whole
 from pipeline.store.commit_mark import commits_in, mark_of
 from pipeline.store.files import publish
-from pipeline.store.run_ledger import sound_results
+from pipeline.store.run_ledger import sound_previous_states, sound_results
 
 CODE = "record_lost"
 _LOST = "the record of this row was lost: it may have been sent"
@@ -33,6 +34,8 @@ _HINT = (
 )
 _HINT_NEVER_SENT = "`pipeline check` shows its faults"
 _AT_ONCE = 2_000
+
+_Line = TypeVar("_Line")
 
 
 def recover(prepared: Prepared, commits: int) -> int:
@@ -54,6 +57,8 @@ def recover(prepared: Prepared, commits: int) -> int:
         with RunLedger.create(aside, run=prepared.run) as ledger:
             for some in _batches(_kept(path, prepared)):
                 _put(ledger, some)
+            for states in _batches(sound_previous_states(path, prepared.run)):
+                ledger.record((), (), (), states)
             unknown = _put_lost(ledger, prepared)
             ledger.go_on_after(known)
         _keep_copies(path)
@@ -118,8 +123,8 @@ def _never_sent(row: int) -> RowResult:
     )
 
 
-def _batches(results: Iterable[RowResult]) -> Iterator[list[RowResult]]:
-    left = iter(results)
+def _batches(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
+    left = iter(lines)
     while some := list(islice(left, _AT_ONCE)):
         yield some
 

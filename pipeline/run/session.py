@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -14,11 +15,13 @@ import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.model import AccountProgress, RowResult, RunAborted
+from pipeline.config.shares import unlike_shares
+from pipeline.model import AccountProgress, ConfigError, Fault, RowResult, RunAborted
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
+from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.run.destination_locks import lock_folder
 from pipeline.run.quota_groups import quota_group
@@ -32,6 +35,10 @@ BEHIND_S = 60.0
 
 CHECK_EVERY_S = 0.01
 """Seconds between two attempts to acquire a quota that another process holds."""
+
+
+PAUSES_EVERY_S = 0.05
+"""Seconds between two looks at the pauses on record, if others send at parts of the same quota."""
 
 
 @dataclass(slots=True)
@@ -73,7 +80,8 @@ class RunOutcome:
 class Session:
     """State shared by the runs of one command, in one event loop.
 
-    leases        quota group -> the lease of its limiter, shared by accounts and files
+    leases        name of a quota group, or of a part of it -> the lease of its limiter, shared by
+                  accounts and files
     stop_reasons  account -> why no further run of the command sends to it
     interrupted   the signal that interrupted the command; None while there was none
     """
@@ -81,25 +89,44 @@ class Session:
     leases: dict[str, QuotaLease] = field(default_factory=dict)
     stop_reasons: dict[str, str] = field(default_factory=dict)
     interrupted: signal.Signals | None = None
+    _accounts: dict[str, Account] = field(default_factory=dict)  # the first of each quota group
     _sending: list[RunOutcome] = field(default_factory=list)
     _users: int = 0
     _keeper: anyio.Lock = field(default_factory=anyio.Lock)
     _news: anyio.Event = field(default_factory=anyio.Event)
     _behind_since_s: float | None = None  # monotonic; no attempt to record succeeded since
+    _adopted_s: float = -math.inf  # when pauses were read, monotonic
 
-    def limiter(self, account: Account, config: Config) -> RateLimiter:
-        """The limiter of an account's quota group; it opens while `kept` runs."""
+    def limiter(self, account: Account, config: Config, number: int = 0) -> RateLimiter:
+        """The limiter of an account's quota group; it opens while `kept` runs.
+
+        number  of the share that sends at its part of the quota
+
+        Raises ConfigError if accounts of the group differ in shares, or in the quota of each.
+        """
         group = quota_group(account)
-        if group not in self.leases:
+        other = self._accounts.setdefault(group, account)
+        if not account.is_simulated and (unlike := unlike_shares(account, other)):
+            raise ConfigError([Fault(what=unlike)])
+        part = QuotaPart(group, number, account.shares)
+        if part.name not in self.leases:
             limiter = RateLimiter(
-                _limiter_settings(account),
+                _limiter_settings(account.part(number)),
                 clock=time.monotonic,
                 utc=time.time,
-                paused=self._record_now,
+                paused=partial(self._on_pause, part),
             )
             limiter.close()
-            self.leases[group] = QuotaLease(group, limiter, lock_folder(config))
-        return self.leases[group].limiter
+            self.leases[part.name] = QuotaLease(part, limiter, lock_folder(config))
+        return self.leases[part.name].limiter
+
+    def _on_pause(self, part: QuotaPart) -> None:
+        """Let all parts of the quota keep a pause that was asked of one, and put it on record."""
+        asked = self.leases[part.name].limiter.unrecorded_pause
+        for lease in self.leases.values():
+            if asked is not None and lease.part.group == part.group and lease.part != part:
+                lease.limiter.hear_pause(asked)
+        self._record_now()
 
     def _record_now(self) -> None:
         self._news.set()
@@ -161,6 +188,7 @@ class Session:
                 await self._record(config, announce)
                 while not self._is_record_due(recorded_s):
                     await self._acquire_leases(config)
+                    await self._adopt_pauses(config)
                     self._announce_holders(announce)
                     with anyio.move_on_after(self._rest_s(recorded_s)):
                         await self._news.wait()
@@ -176,11 +204,28 @@ class Session:
             return CHECK_EVERY_S
         return recorded_s + REMEMBER_EVERY_S - time.monotonic()
 
+    async def _adopt_pauses(self, config: Config) -> None:
+        """Every PAUSES_EVERY_S, adopt the pauses of quotas of which another process has a part."""
+        leases, now_s = self.leases.values(), time.monotonic()
+        groups = {each.part.group for each in leases if each.part.of > 1 and not each.is_held}
+        if not groups or now_s < self._adopted_s + PAUSES_EVERY_S:
+            return
+        self._adopted_s = now_s
+
+        def read() -> dict[str, AskedPause | None]:
+            with open_registry(config) as runs:
+                return {group: runs.pause_of(group) for group in groups}
+
+        for group, asked in (await anyio.to_thread.run_sync(read)).items():
+            for lease in self.leases.values():
+                if lease.part.group == group and lease.limiter.unrecorded_pause is None:
+                    lease.limiter.adopt_pause(asked)
+
     def _announce_holders(self, announce: Callable[[str], None]) -> None:
-        for group, lease in self.leases.items():
+        for lease in self.leases.values():
             who = lease.held_by_another()
             if who is not None:
-                vendor, origin, _ = group.split("|", 2)
+                vendor, origin, _ = lease.part.group.split("|", 2)
                 announce(
                     f"{who} holds the quota of {vendor} at {origin}: waiting until it passes it on "
                     "or ends. If it is stopped, continue or end it"
@@ -324,9 +369,9 @@ def _write_records(
         for record in records:
             record.write(runs)
         for lease, pause in pauses:
-            runs.pause(lease.group, pause)
+            runs.pause(lease.part.group, pause)
             lease.limiter.recorded_pause(pause)
-        return [each for each in paused if runs.pause_of(each.group) is None]
+        return [each for each in paused if runs.pause_of(each.part.group) is None]
 
 
 def _release(leases: Iterable[QuotaLease]) -> None:

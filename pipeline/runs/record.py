@@ -7,19 +7,17 @@ begins and ends).
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pipeline.store import LedgerError, RunLedger
 from pipeline.store.commit_mark import commits_in
-from pipeline.store.previous_states import PreviousStates
+from pipeline.store.previous_states import FormerPreviousStates
+from pipeline.store.seam import LostRecordError
 
 LEDGER = "ledger.db"
 BEFORES = "befores.db"
 WITNESSES = "marks"
-
-
-class LostRecordError(LedgerError):
-    """The record of a run is damaged, gone, or older than it was; the message says what to do."""
 
 
 def witness_of(path: Path) -> Path:
@@ -43,7 +41,13 @@ def open_record(folder: Path, commits: int = 0) -> RunLedger:
     if not path.exists():
         raise _lost(folder, f"{path} is gone")
     try:
-        return RunLedger(path, run=folder.name, witness=witness_of(path), at_least=commits)
+        return RunLedger(
+            path,
+            run=folder.name,
+            witness=witness_of(path),
+            at_least=commits,
+            former=partial(_former_states, folder) if _has_former_states(folder) else None,
+        )
     except LedgerError as error:
         raise _lost(folder, str(error)) from error
 
@@ -55,19 +59,18 @@ def _lost(folder: Path, why: str) -> LostRecordError:
     )
 
 
-def open_previous_states(folder: Path) -> PreviousStates:
-    """Open the previous states of the entities that the run in `folder` wrote to.
+def _former_states(folder: Path) -> FormerPreviousStates:
+    """Open the previous states that an earlier version recorded in a file of their own.
 
     Raises LedgerError if they are not complete, RunAborted if they cannot be used.
     """
     path = folder / BEFORES
-    if not path.exists() and commits_in(witness_of(path)):
+    if not path.exists():
         raise LedgerError(f"{path} is gone: the previous states of the run are lost")
-    return PreviousStates(path, run=folder.name, witness=witness_of(path))
+    return FormerPreviousStates(path, run=folder.name, witness=witness_of(path))
 
 
-def has_previous_states(folder: Path) -> bool:
-    """True if previous states were recorded."""
+def _has_former_states(folder: Path) -> bool:
     path = folder / BEFORES
     return path.exists() or commits_in(witness_of(path)) > 0
 

@@ -15,6 +15,7 @@ from pipeline.model import RunAborted
 from pipeline.runs.record import WITNESSES
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import LedgerError, Lock, Run, Runs
+from pipeline.store.on_files.registry_file import DamagedRegistryError
 from pipeline.vendors import Account
 
 UNFINISHED = frozenset({"prepared", "sending"})
@@ -51,10 +52,6 @@ def open_registry(config: Config) -> Iterator[Runs]:
             yield runs
         finally:
             runs.close()
-
-
-class DamagedRegistryError(LedgerError):
-    """The registry of runs is damaged; the message says what to do."""
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class StoredRun:
                   see `run/credentials.py`
     origin        the file when the run was prepared; None for a dropped file, which is moved, and
                   for runs of earlier versions
+    shares        number of shares of each account that has several
     """
 
     format: int
@@ -47,6 +48,11 @@ class StoredRun:
     credentials: dict[str, str] = field(default_factory=dict)
     origin: Origin | None = None
     made_of: MadeOf = "file"
+    shares: dict[str, int] = field(default_factory=dict)
+
+    def shares_of(self, account: str) -> int:
+        """The number of shares in which the run sends an account."""
+        return self.shares.get(account, 1)
 
 
 _ADAPTER = TypeAdapter(StoredRun)

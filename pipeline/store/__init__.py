@@ -7,8 +7,9 @@ from pipeline.store.contract import Ledger, LedgerError
 from pipeline.store.locks import Holder, Lock
 from pipeline.store.memory_ledger import MemoryLedger
 from pipeline.store.page_checks import PageChecks
+from pipeline.store.run_entry import Run, State
 from pipeline.store.run_ledger import RunLedger, ended_among, recent_samples
-from pipeline.store.runs_file import Departures, Run, Runs, State
+from pipeline.store.runs_file import Departures, Runs
 
 __all__ = [
     "Departures",

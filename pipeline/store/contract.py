@@ -36,14 +36,17 @@ class Ledger(Protocol):
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
+        previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Record, in one commit, claims of rows to send, results, and exchanges of these results.
+        """Record, in one commit, claims of rows to send, results, exchanges of these results, and
+        what the entities of rows held before they are sent.
 
         The claims are one window: a line, however many rows, that is short if they are
         consecutive. Claiming a claimed row again changes nothing. A result ends the claim. A result
         is final: another result or claim for its row raises LedgerError, which names the row. Only
         `not_attempted` can be replaced by either. Exchanges beyond MAX_EXCHANGE_CHARS in total are
-        left out. If this raises, nothing is recorded.
+        left out. A previous state replaces that of the same row. If this raises, nothing is
+        recorded.
         """
 
     def release(self, rows: Sequence[int]) -> None:
@@ -66,6 +69,12 @@ class Ledger(Protocol):
 
         row  only of this row; None for all
         """
+
+    def previous_states(self, rows: Sequence[int]) -> dict[int, str]:
+        """The recorded previous states, by row, of those of these rows that have one."""
+
+    def has_previous_states(self) -> bool:
+        """True if a previous state was recorded."""
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
         """Add samples, and add or replace legs."""

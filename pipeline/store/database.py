@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
@@ -296,13 +297,8 @@ class Database:
 
         With one flipped bit in the word INTEGER of a key, every query would find nothing.
         """
-        made = sqlite3.connect(":memory:")
-        try:
-            made.executescript("".join(migrations))
-            if _tables(made) != _tables(self._connection):
-                raise damaged(self.path, "its tables are not those that were made")
-        finally:
-            made.close()
+        if _tables_made(tuple(migrations)) != _tables(self._connection):
+            raise damaged(self.path, "its tables are not those that were made")
 
     def _check_pages(self, checks: PageChecks) -> None:
         """Raise LedgerError if pages, the order of their rows, or indexes are inconsistent."""
@@ -377,6 +373,14 @@ def _commits(connection: sqlite3.Connection) -> int:
 def _tables(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     query = "SELECT name, sql FROM sqlite_master ORDER BY name"
     return connection.execute(query).fetchall()
+
+
+@lru_cache
+def _tables_made(migrations: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The tables of a new file."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.executescript("".join(migrations))
+        return _tables(made)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -37,10 +37,14 @@ def keep(connection: Connection, exchanges: Sequence[Exchange], seed: int) -> No
     seed  seed of the database's checksums
     """
     for exchange in exchanges:
-        row, *values = exchange
-        record = _encode(values).encode()
-        line = row, size_of(exchange), _checksum(row, record, seed), record, MAX_EXCHANGE_CHARS
-        connection.execute(_KEEP, line)
+        connection.execute(_KEEP, (*line_of(exchange, seed), MAX_EXCHANGE_CHARS))
+
+
+def line_of(exchange: Exchange, seed: int) -> tuple[int, int, int, bytes]:
+    """Row, characters, checksum and record of an exchange; the record is pure ASCII."""
+    row, *values = exchange
+    record = _encode(values).encode()
+    return row, size_of(exchange), _checksum(row, record, seed), record
 
 
 def kept(database: Database, row: int | None) -> Iterator[Exchange]:
@@ -49,13 +53,13 @@ def kept(database: Database, row: int | None) -> Iterator[Exchange]:
     row  only of this row; None for all
     """
     for number, checksum, record in database.rows(_READ, (row,)):
-        exchange = _read(number, checksum, record, database.seed)
+        exchange = exchange_of(number, checksum, record, database.seed)
         if exchange is None:
             raise damaged(database.path, f"the exchange of row {number} is not what was written")
         yield exchange
 
 
-def _read(row: Any, checksum: Any, record: Any, seed: int) -> Exchange | None:
+def exchange_of(row: Any, checksum: Any, record: Any, seed: int) -> Exchange | None:
     """The exchange of a row; None if the row was changed. Its values may be of any type."""
     try:
         if _checksum(row, record, seed) != checksum:

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -42,10 +43,11 @@ class Lock:
         self._command = shlex.join(sys.argv) if command is None else command
         self._file: int | None = None
 
-    def acquire(self, *, wait: bool) -> bool:
+    def acquire(self, *, wait: bool, unless: Callable[[], bool] = lambda: False) -> bool:
         """Acquire the lock. Return False if another holds it.
 
-        wait  wait until it is free; this cannot be cancelled in a thread
+        wait    wait until it is free; this cannot be cancelled in a thread
+        unless  called once no other holds it: if it returns True, the lock is left as it was
         """
         if self._file is not None:
             return True
@@ -53,6 +55,9 @@ class Lock:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                if unless():
+                    os.close(file)
+                    return False
                 _write(file, self._command)
             except BlockingIOError:
                 os.close(file)
@@ -75,6 +80,17 @@ class Lock:
             )
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def is_locked(self) -> bool:
+        """True if a process holds the lock. Those that only ask do not disturb each other."""
+        try:
+            with self._path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def is_in_place(self) -> bool:
         """True if the lock is held and its file still has its path."""

@@ -22,6 +22,7 @@ class MemoryLedger:
         self._exchanges: dict[int, Exchange] = {}
         self._samples: list[Sample] = []
         self._legs: dict[tuple[int, str], Leg] = {}
+        self._previous_states: dict[int, str] = {}
 
     @property
     def commits(self) -> int:
@@ -33,6 +34,7 @@ class MemoryLedger:
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
+        previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
         """Check everything, then change it."""
         ended = self.ended(claims)
@@ -53,6 +55,7 @@ class MemoryLedger:
             room = MAX_EXCHANGE_CHARS - sum(map(size_of, self._exchanges.values()))
             if size_of(exchange) <= room:
                 self._exchanges[exchange.row] = exchange
+        self._previous_states.update(previous_states)
 
     def release(self, rows: Sequence[int]) -> None:
         """Drop the claims."""
@@ -79,6 +82,14 @@ class MemoryLedger:
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
         """Sorted on each call."""
         return iter(tuple(e for n, e in sorted(self._exchanges.items()) if row in (None, n)))
+
+    def previous_states(self, rows: Sequence[int]) -> dict[int, str]:
+        """Look up each row."""
+        return {row: self._previous_states[row] for row in rows if row in self._previous_states}
+
+    def has_previous_states(self) -> bool:
+        """True if there are any."""
+        return bool(self._previous_states)
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
         """Append."""

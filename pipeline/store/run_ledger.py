@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from functools import lru_cache
 from itertools import chain, starmap
-from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Self
-from zlib import crc32
-
-from pydantic_core import from_json
 
 from pipeline.model import RowResult, Status
 from pipeline.model.exchange import Exchange
@@ -27,6 +22,7 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
 from pipeline.store import claim_windows
 from pipeline.store import exchanges as exchanges_table
+from pipeline.store import previous_states as states_table
 from pipeline.store.claim_windows import ClaimWindows
 from pipeline.store.contract import LedgerError
 from pipeline.store.database import (
@@ -39,6 +35,8 @@ from pipeline.store.database import (
     read_only,
     sum_of,
 )
+from pipeline.store.previous_states import FormerPreviousStates
+from pipeline.store.result_lines import STATUSES, Line, is_sound, line_of, result_of
 
 _FORMAT_1 = """
 CREATE TABLE results (
@@ -72,7 +70,7 @@ ALTER TABLE legs ADD COLUMN checksum INTEGER;
 """  # null in earlier rows
 _MIGRATIONS = (
     *(_FORMAT_1, exchanges_table.TABLE, _SAMPLES_TELL_MORE, _LEGS, OWNER, _CHECKSUMS),
-    claim_windows.TABLE,
+    *(claim_windows.TABLE, states_table.TABLE),
 )
 
 _END = """
@@ -95,6 +93,8 @@ SELECT row, status FROM results
 WHERE row IN (SELECT value FROM json_each(?)) AND status <> 'not_attempted'
 """
 
+_NOT_ATTEMPTED = "SELECT row FROM results WHERE status = 'not_attempted' ORDER BY row"
+
 _SAMPLE = ", ".join(Sample._fields)
 _LEG = ", ".join(Leg._fields)
 # ruff: disable[S608] - made of the names above
@@ -109,23 +109,33 @@ _CHUNK_ROWS = 4096
 _LAST_ROW = 2**62
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # pure ASCII for any text
 
-_Line = tuple[int, str, int, bytes]
-
 
 class RunLedger(DatabaseRecord):
     """A ledger in an existing file, which is checked completely before use.
 
-    run       run that the ledger belongs to; empty accepts any
-    witness   path of a second mark of the last commit
-    at_least  number of a commit that is known to be in the file
+    run         run that the ledger belongs to; empty accepts any
+    witness     path of a second mark of the last commit
+    at_least    number of a commit that is known to be in the file
+    former      opens the previous states that an earlier version recorded; None if it did not
+    may_record  called before each commit of rows; it raises if they must not be recorded
 
     Raises RunAborted if the file cannot be used, LedgerError if it is damaged.
     """
 
     def __init__(
-        self, path: Path, *, run: str = "", witness: Path | None = None, at_least: int = 0
+        self,
+        path: Path,
+        *,
+        run: str = "",
+        witness: Path | None = None,
+        at_least: int = 0,
+        former: Callable[[], FormerPreviousStates] | None = None,
+        may_record: Callable[[], None] = lambda: None,
     ) -> None:
         self._path = path
+        self._may_record = may_record
+        self._open_former = former
+        self._former: FormerPreviousStates | None = None
         self._database = Database(path, _MIGRATIONS, owner=run, witness=witness, at_least=at_least)
         self._claims = ClaimWindows(self._database)
         try:
@@ -159,17 +169,21 @@ class RunLedger(DatabaseRecord):
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
+        previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
-        """Claims, then results, then exchanges, in one commit."""
-        lines = [_line(result, self._database.seed) for result in results]
+        """Claims, then results, exchanges and previous states, in one commit."""
+        self._may_record()
+        lines = [line_of(result, self._database.seed) for result in results]
         with self._database.commit() as connection:
             window = self._claims.claim(connection, claims) if claims else None
             self._end(connection, lines)
             exchanges_table.keep(connection, exchanges, self._database.seed)
+            if previous_states:
+                states_table.keep(connection, previous_states, self._database.seed)
             self._claims.prune(connection)
         self._claims.recorded(window, [line[0] for line in lines])
 
-    def _end(self, connection: Connection, lines: Sequence[_Line]) -> None:
+    def _end(self, connection: Connection, lines: Sequence[Line]) -> None:
         first = written = 0
         for size, statement in _ENDS.items():
             while first + size <= len(lines):
@@ -180,7 +194,7 @@ class RunLedger(DatabaseRecord):
             self._database.roll_back()  # else the new results would hide the existing one
             raise LedgerError(f"row {self._second(lines)} has a result already in {self._path}")
 
-    def _second(self, lines: Sequence[_Line]) -> int:
+    def _second(self, lines: Sequence[Line]) -> int:
         """The first row of `lines` that already had a result."""
         ended = set(self.ended([line[0] for line in lines]))
         for row, status, _, _ in lines:
@@ -192,20 +206,21 @@ class RunLedger(DatabaseRecord):
 
     def release(self, rows: Sequence[int]) -> None:
         """Take the rows out of their windows."""
+        self._may_record()
         with self._database.commit() as connection:
             self._claims.release(connection, rows)
         self._claims.load()
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """Read in chunks; each row's checksum is checked again."""
-        yield from starmap(_result, self._lines(first, last))
+        yield from starmap(result_of, self._lines(first, last))
 
-    def _lines(self, first: int, last: int) -> Iterator[_Line]:
+    def _lines(self, first: int, last: int) -> Iterator[Line]:
         seed = self._database.seed
         while True:
             lines = self._database.rows(_READ, (first, last, _CHUNK_ROWS))
             for row, status, checksum, record in lines:
-                if not _is_sound(row, status, checksum, record, seed):
+                if not is_sound(row, status, checksum, record, seed):
                     raise damaged(self._path, f"the result of row {row} is not what was written")
                 yield row, status, checksum, record
             if len(lines) < _CHUNK_ROWS:
@@ -219,16 +234,43 @@ class RunLedger(DatabaseRecord):
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """Looked up in one query."""
         found = self._database.rows(_ENDED, (_encode(list(rows)),))
-        return {row: _STATUSES[status] for row, status in found}
+        return {row: STATUSES[status] for row, status in found}
+
+    def not_attempted(self) -> list[int]:
+        """The rows with the result `not_attempted`, ascending."""
+        return [row for (row,) in self._database.rows(_NOT_ATTEMPTED)]
 
     def counts(self) -> dict[Status, int]:
         """Counted in the file: seconds at ten million rows."""
         query = "SELECT status, count(*) FROM results GROUP BY status"
-        return {_STATUSES[status]: count for status, count in self._database.rows(query)}
+        return {STATUSES[status]: count for status, count in self._database.rows(query)}
 
     def exchanges(self, row: int | None = None) -> Iterator[Exchange]:
         """Read at once: they are few."""
         return exchanges_table.kept(self._database, row)
+
+    def previous_states(self, rows: Sequence[int]) -> dict[int, str]:
+        """Looked up in one query; in another file those that an earlier version recorded."""
+        found = states_table.kept(self._database, rows)
+        former = self._opened_former()
+        if former is None or len(found) == len(rows):
+            return found
+        return {**former.of(rows), **found}
+
+    def has_previous_states(self) -> bool:
+        """Opens and checks what an earlier version recorded."""
+        return self._opened_former() is not None or states_table.are_kept(self._database)
+
+    def _opened_former(self) -> FormerPreviousStates | None:
+        if self._former is None and self._open_former is not None:
+            self._former = self._open_former()
+        return self._former
+
+    def close(self) -> None:
+        """Close the files; all records are on the disk."""
+        if self._former is not None:
+            self._former.close()
+        super().close()
 
     def sample(self, samples: Sequence[Sample], legs: Sequence[Leg] = ()) -> None:
         """Append samples and replace legs, in one commit."""
@@ -292,8 +334,26 @@ def sound_results(path: Path, run: str) -> Iterator[RowResult]:
             seeds = {seed for _, seed in owners} or {0}
         for line in connection.execute("SELECT row, status, checksum, record FROM results"):
             row, status, checksum, record = line
-            if any(_is_sound(row, status, checksum, record, seed) for seed in seeds):
-                yield _result(row, status, checksum, record)
+            if any(is_sound(row, status, checksum, record, seed) for seed in seeds):
+                yield result_of(row, status, checksum, record)
+
+
+def sound_previous_states(path: Path, run: str) -> Iterator[tuple[int, str]]:
+    """The intact previous states of a damaged ledger; as `sound_results` otherwise."""
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(read_only(path)) as connection:
+        seed = _seed(connection, run)
+        for line in connection.execute("SELECT row, checksum, state FROM previous_states"):
+            row, checksum, state = line
+            if seed is not None and states_table.is_sound(row, checksum, state, seed):
+                yield row, state
+
+
+def _seed(connection: Connection, run: str) -> int | None:
+    """Seed of the checksums of a ledger; None if it belongs to another run."""
+    owners = connection.execute("SELECT name, seed FROM owner").fetchall()
+    if any(name != run for name, _ in owners):
+        return None
+    return next((int(seed) for _, seed in owners), 0)
 
 
 def recent_samples(path: Path, account: str, *, most: int) -> list[Sample]:
@@ -327,49 +387,3 @@ def _sample(values: Sequence[Any]) -> Sample:
 def _summed(values: Sequence[object], seed: int) -> tuple[object, ...]:
     """The values and their checksum."""
     return *values, sum_of(values, seed)
-
-
-_STATUSES = {status.value: status for status in Status}
-
-
-def _line(result: RowResult, seed: int) -> _Line:
-    row, operation, account, _, http_status, code, error, hint, attempts, seconds, *more = result
-    status = str(result.status)
-    if code or error or hint:
-        text = _encode((operation, account, *result[4:]))
-    else:  # the same, made faster: most rows
-        request_id, receipt = more
-        start = _start(operation, account, http_status)
-        text = f"{start}{attempts},{seconds!r},{_quoted(request_id)},{_quoted(receipt)}]"
-    record = text.encode()
-    return row, status, _checksum(row, status, record, seed), record
-
-
-@lru_cache(256)
-def _start(operation: str, account: str, http_status: int | None) -> str:
-    """The record of a plain success up to its attempts, as `_encode` writes it."""
-    return _encode((operation, account, http_status, "", "", ""))[:-1] + ","
-
-
-def _checksum(row: int, status: str, record: bytes, seed: int = 0) -> int:
-    return crc32(record, crc32(status.encode(), (row & 0xFFFF_FFFF) ^ seed))
-
-
-def _is_sound(row: Any, status: Any, checksum: Any, record: Any, seed: int) -> bool:
-    """True if a line is intact. The values of a damaged line may be of any type."""
-    try:
-        return status in _STATUSES and _checksum(row, status, record, seed) == checksum
-    except (TypeError, ValueError, AttributeError):
-        return False
-
-
-def _result(row: int, status: str, _checksum: int, record: bytes) -> RowResult:
-    operation, account, *rest = _values(record)
-    return RowResult(row, operation, account, _STATUSES[status], *rest)
-
-
-def _values(record: bytes) -> list[Any]:
-    try:
-        return list(from_json(record))
-    except ValueError:  # half a surrogate pair in a vendor's text, which the slower parser accepts
-        return list(json.loads(record))

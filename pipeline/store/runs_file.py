@@ -11,11 +11,11 @@ import sqlite3
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 from zlib import crc32
 
 from pipeline.model import Status, UsageError
@@ -31,8 +31,7 @@ from pipeline.store.database import (
     sum_of,
 )
 from pipeline.store.page_checks import PageChecks
-
-State = Literal["prepared", "sending", "ended", "reported"]
+from pipeline.store.run_entry import Run, State
 
 _COLUMNS = (
     *("name", "source", "sha256", "rows", "operations", "accounts", "run_id", "repeats"),
@@ -114,45 +113,6 @@ _FORGET_DEPARTURES = """
 DELETE FROM departures WHERE quota_group = ?
 AND ((boot = ? AND last_s < ?) OR (boot <> ? AND noted_utc_s < ?))
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """The registry's entry of a run.
-
-    source      path of the input as the user named it; `sha256` is the digest of its bytes
-    operations  rows per operation
-    accounts    fingerprint of each account that rows go to, by name
-    started     UTC, as is `ended`, which is None while the run is unfinished
-    run_id      idempotency key from the scheduler; unique
-    repeats     name of the earlier run with the same content
-    continues   name of the run that this one continues
-    counts      results per status, once ended
-    exit_code   of the command, once ended
-    sequence    position in time from 1, set by `add` and never reused; 0 before
-    description checksum of the description in its folder; empty if there is none
-    credentials digest of the credentials by account, once something was sent through it
-    commits     last known commit of its own ledger; 0 if none is known
-    """
-
-    name: str
-    source: str
-    sha256: str
-    rows: int
-    started: datetime
-    operations: Mapping[str, int] = field(default_factory=dict)
-    accounts: Mapping[str, str] = field(default_factory=dict)
-    run_id: str | None = None
-    repeats: str | None = None
-    continues: str | None = None
-    state: State = "prepared"
-    ended: datetime | None = None
-    counts: Mapping[Status, int] = field(default_factory=dict)
-    exit_code: int | None = None
-    sequence: int = 0
-    description: str = ""
-    credentials: Mapping[str, str] = field(default_factory=dict)
-    commits: int = 0
 
 
 class Departures(NamedTuple):

@@ -41,14 +41,14 @@ class Struct(dict[int, Any]):
 
 
 class ThriftReader:
-    """Reads structs from bytes, starting at `at`.
+    """Reads structs from bytes, starting at `at`, which moves on as they are read.
 
     most  elements of a list that is not skipped; a longer one raises TooManyError
     """
 
     def __init__(self, data: bytes, at: int = 0, *, most: int = 1_000_000) -> None:
         self._data = data
-        self._at = at
+        self.at = at
         self._most = most
 
     def struct(
@@ -80,7 +80,7 @@ class ThriftReader:
             elif wanted is not None and last not in wanted:
                 self._skip(kind, level + 1)
             else:
-                found.places[last] = self._at
+                found.places[last] = self.at
                 found[last] = self._value(kind, level + 1)
         return found
 
@@ -115,7 +115,7 @@ class ThriftReader:
     def text(self) -> tuple[bytes, int]:
         """The text at the current position, and the byte at which it begins."""
         found = self._taken(self._unsigned())
-        return found, self._at - len(found)
+        return found, self.at - len(found)
 
     def _value(self, kind: int, level: int) -> Any:
         if level > _MAX_LEVELS:
@@ -180,21 +180,21 @@ class ThriftReader:
 
     def _counted(self, count: int) -> int:
         """`count`, checked: every element takes at least one byte."""
-        if count > len(self._data) - self._at:
+        if count > len(self._data) - self.at:
             raise ThriftError("a count beyond the end")
         return count
 
     def _byte(self) -> int:
-        if self._at >= len(self._data):
+        if self.at >= len(self._data):
             raise ThriftError("the end is missing")
-        self._at += 1
-        return self._data[self._at - 1]
+        self.at += 1
+        return self._data[self.at - 1]
 
     def _taken(self, count: int) -> bytes:
-        start, self._at = self._at, self._at + count
-        if self._at > len(self._data):
+        start, self.at = self.at, self.at + count
+        if self.at > len(self._data):
             raise ThriftError("a length beyond the end")
-        return self._data[start : self._at]
+        return self._data[start : self.at]
 
     def _unsigned(self) -> int:
         value = bits = 0

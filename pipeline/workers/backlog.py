@@ -24,13 +24,13 @@ LOW_WATER = 4_000
 """With fewer fresh rows the next batch is read ..."""
 
 MAX_FRESH_CHARS = 4_000_000
-"""... unless their text is longer than this, which bounds the memory."""
+"""... unless they are longer than this (`JobRow.length`), which bounds the memory."""
 
 MAX_WAITING_CHARS = 64_000_000
-"""Bounds the text of waiting rows: fewer than `look_ahead` rows wait if they are long."""
+"""Bounds the length of waiting rows: fewer than `look_ahead` of them wait if they are long."""
 
 MAX_OPEN_CHARS = 16_000_000
-"""Bounds the text of rows that are opened to choose a probe."""
+"""Bounds the length of rows that are opened to choose a probe."""
 
 MAX_OPEN = 2_000
 """Bounds the rows that are searched for ones that may share a request."""
@@ -318,11 +318,11 @@ class Backlog:
 
     def _enqueue(self, job: JobRow) -> None:
         """Let `job` wait behind a row of its entity, in place of the rows that it covers."""
-        self._waiting_chars += len(job.text)
+        self._waiting_chars += job.length
         if self._coalesce and self._covers(job):
             earlier = self._order.take_waiting(job.entity)[:-1]
             self._order.put_first(job.entity, job)
-            self._waiting_chars -= sum(len(each.text) for each in earlier)
+            self._waiting_chars -= sum(each.length for each in earlier)
             covered = [one for each in earlier for one in (*self._uncover(each), each)]
             self._cover(job, [*covered, *self._uncover(job)])
 
@@ -372,7 +372,7 @@ class Backlog:
         if row.covered:
             self._requeue_covered(row)
         while (job := self._order.leave(row.job.entity)) is not None:
-            self._waiting_chars -= len(job.text)
+            self._waiting_chars -= job.length
             if not self._is_blocked(job):
                 self._open.add(self._row(job))
                 return
@@ -386,7 +386,7 @@ class Backlog:
         else:
             *covered, job = row.covered
             self._order.put_first(job.entity, job)
-            self._waiting_chars += len(job.text)
+            self._waiting_chars += job.length
             self._cover(job, covered)
 
     def _row(self, job: JobRow) -> Row:

@@ -119,7 +119,7 @@ class OpenRows:
         self.chars = 0
 
     def __len__(self) -> int:
-        """Return the number of rows; `chars` is the total length of their jobs."""
+        """Return the number of rows; `chars` is their total length."""
         return self._count
 
     def __iter__(self) -> Iterator[Row]:
@@ -135,7 +135,7 @@ class OpenRows:
         """Add a row that may be sent."""
         self._rows.setdefault(_kind(row.job), deque()).append(row)
         self._count += 1
-        self.chars += len(row.job.text)
+        self.chars += row.job.length
 
     def take(self) -> Batch:
         """Take the next rows that share a request; empty if there are none."""
@@ -177,7 +177,7 @@ class OpenRows:
 
     def _on_removed(self, row: Row) -> None:
         self._count -= 1
-        self.chars -= len(row.job.text)
+        self.chars -= row.job.length
 
     def _pop(self, kind: tuple[str, str]) -> Row:
         rows = self._rows[kind]

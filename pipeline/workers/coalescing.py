@@ -55,13 +55,13 @@ class FreshRows:
         if self._does_cover is not None and not self._takes(job):
             return
         self._queue.append(job)
-        self.chars += len(job.text)
+        self.chars += job.length
 
     def pop(self) -> tuple[JobRow, list[JobRow]] | None:
         """Take the next row and the rows that it covers, in row order; None if there is none."""
         while self._queue:
             job = self._queue.popleft()
-            self.chars -= len(job.text)
+            self.chars -= job.length
             if job.row in self._gone:
                 self._gone.remove(job.row)
             elif self._does_cover is None:
@@ -96,7 +96,7 @@ class FreshRows:
         index = firsts[place(len(firsts))]
         job = self._queue[index]
         del self._queue[index]
-        self.chars -= len(job.text)
+        self.chars -= job.length
         if self._does_cover is None:
             return job, []
         self._forget(job)

@@ -22,9 +22,10 @@ COMMIT_EVERY_S = 0.020
 MAX_PENDING = 10_000
 """With more uncommitted results, no further row is sent."""
 
-Record = Callable[[Sequence[int], Sequence[RowResult], Sequence[Exchange]], None]
+Record = Callable[
+    [Sequence[int], Sequence[RowResult], Sequence[Exchange], Sequence[tuple[int, str]]], None
+]
 Release = Callable[[Sequence[int]], None]
-RecordPrevious = Callable[[Sequence[tuple[int, str]]], None]
 
 
 @dataclass(slots=True)
@@ -49,20 +50,13 @@ class Recorder:
     durable. After a PipelineError nothing more is recorded: `on_failure` is called with it once,
     and `run` raises it at the end.
 
-    record           writes claims, results and exchanges
-    release          removes claims of rows that were never sent
-    record_previous  writes what the entities of rows held, before the rows are claimed
+    record   writes claims, results, exchanges and previous states
+    release  removes claims of rows that were never sent
     """
 
-    def __init__(
-        self,
-        record: Record,
-        release: Release = lambda _rows: None,
-        record_previous: RecordPrevious = lambda _previous_states: None,
-    ) -> None:
+    def __init__(self, record: Record, release: Release = lambda _rows: None) -> None:
         self._record = record
         self._release = release
-        self._record_previous = record_previous
         self.on_failure: Callable[[PipelineError], None] = lambda _error: None
         self.failure: PipelineError | None = None
         self._bug: BaseException | None = None
@@ -90,7 +84,7 @@ class Recorder:
         After a kill, all rows of a window count as sent unless they have a result. So a window of
         rows that may not be repeated should hold no more rows than can be in flight.
 
-        previous_states  rows and what their entities hold, recorded before the claims
+        previous_states  rows and what their entities hold
         on_recorded      called once, never before this returns: with True once all of it is
                          durable, with False if the record has failed
         """
@@ -201,10 +195,8 @@ class Recorder:
 
     def _write(self, batch: _Batch) -> None:
         """Runs in the thread."""
-        if batch.previous_states:
-            self._record_previous(batch.previous_states)
-        if batch.claims or batch.results:
-            self._record(batch.claims, [result for result, _ in batch.results], batch.exchanges)
+        results = [result for result, _ in batch.results]
+        self._record(batch.claims, results, batch.exchanges, batch.previous_states)
 
     def _on_commit(self, batch: _Batch, error: BaseException | None) -> None:
         """Tell everybody who waited for this commit; then plan the next one."""

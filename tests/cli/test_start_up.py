@@ -72,6 +72,12 @@ def test_a_command_without_a_file_or_a_request_imports_nothing_that_sends(comman
     assert imported(command, "--help") & OF_SENDING == set()
 
 
+def test_a_run_imports_what_sends_once_its_file_is_read():
+    """And never what only other commands need."""
+    others = {"aiohttp.web", "pipeline.plan", "pipeline.watch", "pipeline.simulator", "jinja2"}
+    assert imported("run", "--help") & {*others, "aiohttp", "pipeline.workers.pool"} == set()
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_the_listing_says_what_each_command_says_of_itself(width):
     top = click.Context(main, info_name="pipeline", terminal_width=width)

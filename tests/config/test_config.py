@@ -37,6 +37,7 @@ api_key = "env:ACME_KEY"
 
 
 DAY = "quota = '50/day'\n"
+SHARED = SHOP + "shares = 4\n" + SHOP.replace("shop", "twin")
 
 
 class AcmeSettings(VendorSettings):
@@ -210,6 +211,16 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         (SHOP + DAY + "day_starts = '24:00Z'", "day_starts: should be a time with its offset"),
         (SHOP + "day_starts = '00:00Z'\nquota = '5/h'", "needs a quota per day"),
         (SHOP + "day_starts = '00:00Z'", "needs a quota per day"),  # the default has none
+        (SHOP + "shares = 0", "shares: should be greater than or equal to 1"),
+        (SHOP + "shares = 17", "shares: should be less than or equal to 16"),
+        (SHOP + "shares = 2\nquota = 'auto'", "shares: a learned quota cannot be divided: 2"),
+        (SHOP + "shares = 4\nquota = ['9/s', '3/min']", "shares: quota 3/min is too small"),
+        (SHOP + "shares = 6", "shares: quota 5/s (the default) is too small"),
+        (SHOP + "shares = 4\nin_flight = 3", "shares: in_flight = 3 is too small"),
+        (SHOP + "shares = 5", "shares: in_flight = 4 is too small"),  # the default
+        (SHARED + "shares = 2", "twin and shop have one credential, and so one quota, and need"),
+        (SHARED + "shares = 4\nquota = '4/s'", "need the same quota in both"),
+        (SHARED + "shares = 4\npacing = 'strict'", "need the same pacing in both"),
         # addresses
         (SHOP + "base_url = 'http://acme.example'", "should start with https://"),
         (SHOP + "base_url = 'ftp://acme.example'", "should start with https://"),
@@ -487,6 +498,30 @@ def test_no_secret_shows_in_any_text(tmp_path: Path) -> None:
 
 
 # How requests are paced
+
+
+def test_the_limits_of_the_shares_add_up_to_those_of_the_account(tmp_path: Path) -> None:
+    text = SHOP + "shares = 3\nquota = ['200/s', '1000/min burst']\nin_flight = 16"
+    account = load(tmp_path, text).outline("shop")
+    parts = [account.part(number) for number in range(3)]
+    assert [part.in_flight for part in parts] == [5, 5, 6]
+    assert [part.quota for part in parts] == [
+        "66/s, 333/min burst",
+        "67/s, 333/min burst",
+        "67/s, 334/min burst",
+    ]
+    assert public_settings(account)["shares"] == 3
+
+
+def test_an_account_has_one_share_unless_it_says_otherwise(tmp_path: Path) -> None:
+    account = load(tmp_path, SHOP).outline("shop")
+    assert account.part(0) is account
+
+
+def test_accounts_of_two_credentials_may_differ_in_shares(tmp_path: Path) -> None:
+    other = SHOP.replace("shop", "other").replace("= 7", "= 8")
+    config = load(tmp_path, SHOP + "shares = 4" + other)
+    assert [config.outline(name).shares for name in ("shop", "other")] == [4, 1]
 
 
 def test_what_says_nothing_of_its_pace_is_paced_by_the_vendors_careful_guess(

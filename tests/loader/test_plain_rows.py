@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from pipeline.jobs.jobs_file import is_read_first
 from pipeline.loader import bind, ingest
+from pipeline.loader import plain_rows as plain_rows_module
 from pipeline.loader.header import find_routing, plan_header
 from pipeline.loader.make_job import JobMaker
 from pipeline.loader.plain_rows import PlainBinder
@@ -265,6 +267,36 @@ def test_a_file_of_several_operations_becomes_the_same_jobs(tmp_path):
     inputs = {"xsolla.coupon": InputSettings(missing="clear")}
     path = write_csv(tmp_path / "rows.csv", [{**columns, **row} for row in rows])
     check_is_same(path, tmp_path, inputs=inputs)
+
+
+def missing_column() -> pl.Expr:
+    return pl.col("no such column")
+
+
+def panic() -> pl.Expr:
+    return pl.lit(pl.Series([2**63 - 1]).cast(pl.Datetime("us")).to_list()[0])
+
+
+@pytest.mark.parametrize("fail", [missing_column, panic], ids=["an error", "a panic"])
+@pytest.mark.parametrize("frames_before", [0, 1])
+def test_where_polars_fails_all_rows_go_the_careful_way(fail, frames_before, monkeypatch, tmp_path):
+    """Nothing in a file is known to make it fail here, so the failure is put in its way."""
+    pl.DataFrame(rows_of("xsolla.coupon", 3_000, odd=0.01)).write_parquet(tmp_path / "a.parquet")
+    careful = outcome(
+        tmp_path / "a.parquet", tmp_path / "1", by_columns=False, operation="xsolla.coupon"
+    )
+    frames = count()
+    moments = plain_rows_module.moments
+
+    def failing(cell: pl.Expr) -> pl.Expr:
+        return moments(cell) if next(frames) < 2 * frames_before else fail()  # two dates a frame
+
+    monkeypatch.setattr(plain_rows_module, "moments", failing)
+    by_columns = outcome(
+        tmp_path / "a.parquet", tmp_path / "2", by_columns=True, operation="xsolla.coupon"
+    )
+    assert next(frames) <= 2 * (frames_before + 1)  # no frame after that was tried
+    assert by_columns == careful
 
 
 # --------------------------------------------------------------------------- which rows are plain

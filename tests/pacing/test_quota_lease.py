@@ -13,13 +13,14 @@ import pytest
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing import quota_lease
-from pipeline.pacing.boot_clock import Moment
 from pipeline.pacing.limiter import LimiterSettings
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.quota_lease import Handover, QuotaLease, most_in, this_moment
+from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
 from pipeline.store import Departures, Runs
+from pipeline.store.on_files.boot_clock import Moment
 from tests.workers.drive import limiter_of
 
 QUOTA = Quota(20, 1.0)
@@ -28,9 +29,10 @@ import sys, time
 from pathlib import Path
 from pipeline.model.quota import Quota
 from pipeline.pacing.quota_lease import QuotaLease
+from pipeline.pacing.quota_parts import QuotaPart
 from tests.workers.drive import limiter_of
 
-held = QuotaLease("group", limiter_of(Quota(20, 1.0)), Path(sys.argv[1]))
+held = QuotaLease(QuotaPart("group"), limiter_of(Quota(20, 1.0)), Path(sys.argv[1]))
 assert held.acquire()
 print("held", flush=True)
 time.sleep(600)
@@ -53,7 +55,7 @@ def seconds(handover: Handover) -> list[float]:
 
 
 def lease_of(folder: Path, *quotas: Quota, now=this_moment) -> QuotaLease:
-    return QuotaLease("group", limiter_of(*(quotas or (QUOTA,))), folder, now=now)
+    return QuotaLease(QuotaPart("group"), limiter_of(*(quotas or (QUOTA,))), folder, now=now)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +95,43 @@ def test_one_process_holds_the_lease_and_the_first_in_line_is_next(tmp_path):
 
 def test_two_groups_do_not_wait_for_each_other(tmp_path):
     first = lease_of(tmp_path)
-    other = QuotaLease("another", limiter_of(QUOTA), tmp_path)
+    other = QuotaLease(QuotaPart("another"), limiter_of(QUOTA), tmp_path)
     assert first.acquire()
     assert other.acquire()
+
+
+def test_parts_do_not_wait_for_each_other_and_have_records_of_their_own(tmp_path, runs):
+    quota = Quota(20, 1.0)
+    first, second, again = (
+        QuotaLease(QuotaPart("group", number, 2), limiter_of(quota), tmp_path)
+        for number in (0, 1, 0)
+    )
+    assert first.acquire()
+    assert second.acquire()
+    assert not again.acquire()
+    first.record(runs, ages(0.5, 0.25))
+    first.release()
+    assert second.take_over(runs).ages == []
+    assert again.acquire()
+    assert len(again.take_over(runs).ages) == 2
+
+
+def test_requests_of_when_there_was_another_number_of_shares_count(tmp_path, runs):
+    """In each part those of the last window, divided by their number and rounded up; once."""
+    whole = lease_of(tmp_path)
+    assert whole.acquire()
+    whole.record(runs, ages(0.5, 0.4, 0.3, 0.2, 0.1))
+    whole.release()
+    for number in range(4):
+        part = QuotaLease(QuotaPart("group", number, 4), limiter_of(QUOTA), tmp_path)
+        assert part.acquire()
+        assert len(part.take_over(runs).ages) == 2
+        part.record(runs, ages(0.05))
+        assert part.take_over(runs).ages == []
+        part.release()
+    later = lease_of(tmp_path)
+    assert later.acquire()
+    assert len(later.take_over(runs).ages) == 5 + 4
 
 
 def test_a_waiting_process_may_give_up(tmp_path):
@@ -209,7 +245,7 @@ def test_a_handover_has_the_pause_and_its_origin(tmp_path, runs):
     first, second = lease_of(tmp_path), lease_of(tmp_path)
     assert first.acquire()
     asked = AskedPause(time.time() + 60.0, time.time(), "a-run", "HTTP 429, Retry-After: 60")
-    runs.pause(first.group, asked)
+    runs.pause(first.part.group, asked)
     first.release()
     assert second.acquire()
     assert second.take_over(runs).pause == asked

@@ -21,10 +21,11 @@ from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.history import entry, report_of
 from pipeline.run.recover import CODE
 from pipeline.runs import RunOptions, open_registry
-from pipeline.runs.record import LEDGER, LostRecordError, witness_of
+from pipeline.runs.record import LEDGER, witness_of
 from pipeline.runs.retention import remove
 from pipeline.store import LedgerError
 from pipeline.store.parquet import ParquetWriter, read_metadata
+from pipeline.store.seam import LostRecordError
 from pipeline.vendors import load_vendors
 from tests.run.test_old_rows import cells, drop, requests, statuses, workplace
 from tests.run.test_run import send

@@ -82,7 +82,7 @@ async def send_jobs(
     leg = Leg()
     terms = LimiterSettings(quotas=used.quotas, starts_per_s=used.starts_per_s)
 
-    def record(claims: Sequence[int], results: Sequence[RowResult], _exchanges: object) -> None:
+    def record(claims: Sequence[int], results: Sequence[RowResult], *_more: object) -> None:
         leg.claimed.update(claims)
         leg.results.extend(results)
 

@@ -16,6 +16,7 @@ from pipeline.model.leg import Leg
 from pipeline.model.sample import LATENCY_BOUNDS_S, Sample
 from pipeline.store import LedgerError, MemoryLedger, RunLedger
 from pipeline.store.contract import MAX_EXCHANGE_CHARS, Ledger
+from pipeline.store.postgres.store import PgStore
 
 LAST = 10**9
 
@@ -24,11 +25,20 @@ def result(row: int, status: Status = Status.UPDATED, **fields) -> RowResult:
     return RowResult(row, "xsolla.coupon", "shop", status, **fields)
 
 
-@pytest.fixture(params=["file", "memory"])
+def in_postgres(request: pytest.FixtureRequest) -> Ledger:
+    store = PgStore(request.getfixturevalue("database"), environ={})
+    request.addfinalizer(store.close)
+    return store.new_ledger("monday")
+
+
+@pytest.fixture(params=["file", "memory", "postgres"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    each: Ledger = (
-        RunLedger.create(tmp_path / "ledger.db") if request.param == "file" else MemoryLedger()
-    )
+    make = {
+        "file": lambda: RunLedger.create(tmp_path / "ledger.db"),
+        "memory": MemoryLedger,
+        "postgres": lambda: in_postgres(request),
+    }
+    each: Ledger = make[request.param]()
     yield each
     each.close()
 
@@ -188,6 +198,18 @@ def test_exchanges_of_a_run_are_bounded(ledger):
     assert [each.row for each in ledger.exchanges()] == [1, 2, 3]
     ledger.record([], [result(7, Status.FAILED)], [exchange(7)])  # there is room for a small one
     assert [each.row for each in ledger.exchanges()] == [1, 2, 3, 7]
+
+
+def test_previous_states_come_with_the_claims_of_their_rows(ledger):
+    assert not ledger.has_previous_states()
+    ledger.record([1, 2], [], [], [(1, '{"é": "\\ud800"}'), (2, "old")])
+    ledger.record([2], [result(1)], [], [(2, "newer")])
+    assert ledger.has_previous_states()
+    assert ledger.previous_states([2, 1, 3]) == {1: '{"é": "\\ud800"}', 2: "newer"}
+    assert ledger.previous_states([]) == {}
+    with pytest.raises(LedgerError):  # nor is a state kept of what is not
+        ledger.record([], [result(1)], [], [(4, "old")])
+    assert ledger.previous_states([4]) == {}
 
 
 def test_a_ledger_error_ends_a_run():

@@ -20,7 +20,7 @@ from pipeline.model import RowResult, RunAborted, Status
 from pipeline.model.exchange import Exchange
 from pipeline.model.leg import Leg
 from pipeline.model.sample import Sample
-from pipeline.store import LedgerError, RunLedger
+from pipeline.store import LedgerError, RunLedger, result_lines
 from pipeline.store import run_ledger as module
 from pipeline.store.database import Database, create
 from tests.store.test_contract import RESULTS
@@ -271,7 +271,7 @@ def test_format_1_is_read(tmp_path):
     record = b'["xsolla.coupon","shop",204,"","","",1,0.5,"r-1",""]'
     database.execute(
         "INSERT INTO results VALUES (1, 'updated', ?, ?)",
-        (module._checksum(1, "updated", record), record),
+        (result_lines._checksum(1, "updated", record), record),
     )
     database.execute("INSERT INTO claims VALUES (2, -2)")
     database.execute("INSERT INTO samples VALUES (1, 'shop', 7.0, 1.0, 20, 3, 16, 0.0, '[4]')")
@@ -318,12 +318,12 @@ def test_claims_of_format_6_become_a_window_once(tmp_path):
 def test_the_quick_record_of_a_success_is_the_one_of_all(each):
     row, operation, account, status, *rest = each
     record = json.dumps([operation, account, *rest], separators=(",", ":")).encode()
-    checksum = module._checksum(row, str(status), record, 7)
-    assert module._line(each, 7) == (row, str(status), checksum, record)
+    checksum = result_lines._checksum(row, str(status), record, 7)
+    assert result_lines.line_of(each, 7) == (row, str(status), checksum, record)
 
 
 def test_the_checksum_never_changes():
-    assert module._checksum(1, "updated", b'["xsolla.coupon","shop"]') == 3_887_732_389
+    assert result_lines._checksum(1, "updated", b'["xsolla.coupon","shop"]') == 3_887_732_389
 
 
 def test_a_copy_of_a_closed_ledger_is_a_ledger(tmp_path):

@@ -36,7 +36,7 @@ from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.history import entries, touches
 from pipeline.runs import RunOptions, open_registry
 from pipeline.runs.exchanges import exchanges_of
-from pipeline.runs.record import has_previous_states, open_previous_states, open_record
+from pipeline.runs.record import open_record
 from pipeline.ui.terminal.runs_table import EntityQuery
 from pipeline.vendors import load_vendors
 from tests.workers.wires import CalledBack
@@ -110,8 +110,9 @@ async def build(folder: Path) -> None:
     config = config_in(folder)
     first = csv_of(folder, "first.csv", *map(coupon, range(1, 7)))
     run = await _send(first, config, Wire(refuses=(b"/c2", b"/c3")))
-    with open_previous_states(config.ledger_folder / "runs" / run) as previous_states:
-        previous_states.keep([(row, f'{{"fields": {{"n": {row}}}}}') for row in range(1, 7)])
+    with open_record(config.ledger_folder / "runs" / run) as ledger:
+        states = [(row, f'{{"fields": {{"n": {row}}}}}') for row in range(1, 7)]
+        ledger.record((), (), (), states)
     shutil.copytree(config.reports / run, folder / "of-first")
     await _send(csv_of(folder, "newer.csv", coupon(1, "c2"), coupon(2, "x")), config, Wire())
     with open_registry(config) as runs:
@@ -177,9 +178,7 @@ def _look(config: Config, outcome: Outcome, names: tuple[str, ...]) -> None:
         folder = config.ledger_folder / "runs" / name
         with open_record(folder) as ledger:
             outcome.seen += (exchanges_of(config, name), [*ledger.samples()], ledger.legs())
-        if has_previous_states(folder):
-            with open_previous_states(folder) as previous_states:
-                outcome.seen += (previous_states.of(range(1, 9)),)
+            outcome.seen += (ledger.previous_states(range(1, 9)),)
 
 
 async def _resume(config: Config, outcome: Outcome, name: str) -> None:

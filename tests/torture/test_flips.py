@@ -39,7 +39,7 @@ def test_the_sound_workplace_has_all_there_is(base: Base) -> None:
     assert {row["_status"] for row in resume.seen} == {"updated", "invalid"}
     assert {row["_status"] for row in again.seen} == {"superseded", "updated"}
     kinds = {Path(path).name for path in base.files}
-    assert kinds >= {"run.json", "jobs-shop.parquet", "snapshot.parquet", "befores.db"}
+    assert kinds >= {"run.json", "jobs-shop.parquet", "snapshot.parquet", "ledger.db"}
     assert kinds >= {"ledger.db", "ledger.db-wal", "ledger.db-mark"}
 
 

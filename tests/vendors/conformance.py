@@ -27,6 +27,7 @@ from yarl import URL
 from pipeline.config import load_config
 from pipeline.config.secrets import secret_keys
 from pipeline.jobs import read_jobs
+from pipeline.jobs.jobs_file import encodes_with
 from pipeline.loader import bind, ingest
 from pipeline.model import (
     Answer,
@@ -80,6 +81,7 @@ from tests.vendors.specimens import (
     jobs_of,
     least,
     neighbours,
+    opaque_rows,
     place_of,
     replies,
     sample_job,
@@ -183,7 +185,7 @@ def check_sample_can_be_loaded(vendor: AnyVendor, operation: AnyOperation) -> No
     settings = settings_of(vendor)
     with TemporaryDirectory() as folder:
         try:
-            jobs, faults = loaded(vendor, operation, settings, Path(folder))
+            jobs, faults = loaded(vendor, operation, settings, Path(folder), operation.sample)
         except InputError as error:
             raise AssertionError(f"the loader refuses the sample: {error}") from error
     assert not faults, f"the loader refuses the sample: {faults[0].error}"
@@ -196,11 +198,34 @@ def check_sample_can_be_loaded(vendor: AnyVendor, operation: AnyOperation) -> No
         text=job.canonical_json(),
         batch=operation.batch_key(settings, job),
     )
+    jobs = [each._replace(path=None, body=None) for each in jobs]  # other checks are about these
     assert jobs == [by_hand], f"the loader makes {jobs} of the sample, not {by_hand}"
 
 
+def check_opaque_cells_decide_nothing(vendor: AnyVendor, operation: AnyOperation) -> None:
+    """Rows that differ in such cells only are bound together; the jobs are those of each alone."""
+    rows = opaque_rows(operation)
+    if not rows:
+        return
+    settings = settings_of(vendor)
+    with TemporaryDirectory() as one, TemporaryDirectory() as other:
+        apart = loaded(vendor, operation, settings, Path(one), *rows, by_columns=False)
+        together = loaded(vendor, operation, settings, Path(other), *rows, by_columns=True)
+    for job, expected in zip(*(found[0] for found in (together, apart)), strict=False):
+        assert job == expected, (
+            f"a cell decides although it is declared opaque: of {rows[job.row - 1]} becomes "
+            f"{expected} alone, and {job} beside rows that differ in opaque cells"
+        )
+    assert together == apart, "a cell decides if a row becomes a job although it is opaque"
+
+
 def loaded(
-    vendor: AnyVendor, operation: AnyOperation, settings: Any, folder: Path
+    vendor: AnyVendor,
+    operation: AnyOperation,
+    settings: Any,
+    folder: Path,
+    *rows: Mapping[str, str],
+    by_columns: bool = True,
 ) -> tuple[list[JobRow], list[RowResult]]:
     account = Account(
         name="main",
@@ -214,7 +239,7 @@ def loaded(
     )
     faults: list[RowResult] = []
     bound = bind(
-        ingest(csv_file(folder, operation.sample), folder / "snapshot.parquet"),
+        ingest(csv_file(folder, *rows), folder / "snapshot.parquet"),
         folder,
         operations={operation.name: operation},
         accounts={account.name: account},
@@ -224,10 +249,17 @@ def loaded(
         account=account.name,
         timezone=None,
         force_order=False,
-        allow_irreversible=False,
+        allow_irreversible=len(rows) > 1,
         emit=faults.extend,
+        by_columns=by_columns,
     )
-    jobs = [row for file in bound.jobs.values() for rows in read_jobs(file.path) for row in rows]
+    digest = encodes_with(account)
+    jobs = [
+        row
+        for file in bound.jobs.values()
+        for some in read_jobs(file.path, encodes_with=digest)
+        for row in some
+    ]
     return jobs, faults
 
 
@@ -878,6 +910,7 @@ CHECKS: list[Check] = [
     check_every_field_is_explained,
     check_sample_is_whole_and_right,
     check_sample_can_be_loaded,
+    check_opaque_cells_decide_nothing,
     check_job_and_text_never_differ,
     check_request_can_be_sent,
     check_the_head_is_that_of_a_request,

@@ -195,6 +195,67 @@ def examples(operation: AnyOperation) -> Iterator[tuple[str, Any]]:
             yield name, {key: value_of(inner, inner.example)}
 
 
+OPAQUE: Mapping[CellKind, Sequence[str]] = {
+    CellKind.ID: (
+        "7",
+        "12",
+        "x",
+        "Ab_9-z",
+        "a" * 64,
+        "007",
+        "12-5",
+        "a.b",
+        *map(str, range(95, 105)),
+    ),
+    CellKind.TEXT: (
+        "Ü",
+        "12",
+        "a b",
+        "%2F/?#&=+",
+        "漢字 🙂",
+        "x" * 255,
+        "x" * 257,
+        'say "hi"',
+        "null",
+    ),
+    CellKind.INTEGER: tuple(
+        str(number + step)
+        for number in (*(10**n for n in range(10)), *(2**n for n in range(3, 31, 3)))
+        for step in (-1, 0, 1)
+    ),
+    CellKind.DATE: tuple(
+        f"{day}T{hour}:30:00{offset}"
+        for day in ("2000-01-01", "2026-02-28", "2027-06-01", "2027-09-30", "2099-12-31")
+        for hour, offset in (("00", "+00:00"), ("12", "+02:00"), ("23", "-11:00"), ("12", "Z"))
+    ),
+}
+"""Cells of every form, among them those at which somebody may draw a line."""
+
+
+def opaque_rows(operation: AnyOperation) -> list[dict[str, str]]:
+    """Rows like the sample that differ in opaque cells: in one of them, then in all."""
+    columns = {
+        column: (*OPAQUE[cell.kind], *(_counted(text) if cell.kind is CellKind.ID else ()))
+        for column, text in operation.sample.items()
+        if (cell := place_of(operation.job_type, column)[2]).is_opaque
+    }
+    rows = [{**operation.sample, n: text} for n, texts in columns.items() for text in texts]
+    turns = max(map(len, columns.values()), default=0)
+    for turn in range(3 * turns):
+        changes = {
+            name: texts[(turn * (2 * place + 1)) % len(texts)]
+            for place, (name, texts) in enumerate(columns.items())
+        }
+        rows.append({**operation.sample, **changes})
+    return rows
+
+
+def _counted(text: str) -> list[str]:
+    """Ids that are built as another one is, with another number at the end."""
+    stem = text.rstrip("0123456789")
+    return [stem + number for number in ("1", "9", "10", "11", "99", "100", "999", "1" * 15)]
+
+
 def jobs_of(operation: AnyOperation, settings: Any, ids: Iterable[str] = ()) -> list[UpdateJob]:
     """Every variant that may be sent, as the sample's entity or with each of the ids."""
     name, found = id_field(operation), []

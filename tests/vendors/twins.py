@@ -48,6 +48,7 @@ from tests.acme import (
     encode_price,
     encode_stock,
     is_repeatable,
+    no_dots,
     price_entity,
     stock_entity,
 )
@@ -184,6 +185,18 @@ class Doubled(Stock):
 
 class OneOnly(Price):
     sku: Annotated[Literal["anvil-1"], Cell(CellKind.ID, help="The article.", example="anvil-1")]
+
+
+class Carried(Price):
+    """Says of both fields that nothing depends on them."""
+
+    sku: Annotated[
+        str,
+        Field(min_length=1, max_length=64),
+        AfterValidator(no_dots),
+        Cell(CellKind.ID, help="The article.", example="anvil-7", is_opaque=True),
+    ]
+    cents: Annotated[int, Cell(CellKind.INTEGER, help="The price.", example="995", is_opaque=True)]
 
 
 class Shown(Settings):
@@ -341,6 +354,23 @@ TWINS = [
         suite.check_signing_in_is_decided,
         "no way that the engine knows",
         vendor=acme(authenticate=lambda s: ("user", s.client_secret)),
+    ),
+    of(
+        suite.check_opaque_cells_decide_nothing,
+        "some prices may not be sent twice",
+        PRICE,
+        job_type=Carried,
+        repeatable=lambda _s, job: not 1_000 <= job.cents < 1_050,
+    ),
+    of(
+        suite.check_opaque_cells_decide_nothing,
+        "some articles have a path of their own",
+        PRICE,
+        job_type=Carried,
+        head=lambda _s: RequestHead("PATCH", HEADERS),
+        **with_path(
+            lambda job: f"/v1/{'few' if len(job.sku) == 7 else 'prices'}/{quote(job.sku, safe='')}"
+        ),
     ),
     of(
         suite.check_an_id_reaches_the_vendor_alone,

@@ -151,7 +151,7 @@ async def drive(
     results: list[RowResult] = []
 
     def record(
-        claimed: Sequence[int], batch: Sequence[RowResult], kept: Sequence[Exchange]
+        claimed: Sequence[int], batch: Sequence[RowResult], kept: Sequence[Exchange], *_more: object
     ) -> None:
         if write is not None and batch:
             write(batch)

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model import JobRow, Status
-from pipeline.workers.backlog import LOW_WATER, Backlog
+from pipeline.workers.backlog import (
+    LOW_WATER,
+    MAX_FRESH_CHARS,
+    MAX_OPEN_CHARS,
+    MAX_WAITING_CHARS,
+    Backlog,
+)
 from pipeline.workers.batches import Batch, Row
 
 OK = Status.UPDATED
@@ -102,6 +108,37 @@ def test_it_needs_more_rows_before_it_is_empty():
     assert not backlog.needs_more
     backlog.next(0.0)
     assert backlog.needs_more
+
+
+LONG = 1_000_000
+
+
+def of_length(entity: str, part: str, row: int = 1) -> JobRow:
+    """A row that is long because of one of its parts."""
+    values = {"text": "x" * LONG, "path": "x" * LONG, "body": b"x" * LONG}
+    return JobRow(row, "op", entity, True, "{}")._replace(**{part: values[part]})
+
+
+@pytest.mark.parametrize("part", ["text", "path", "body"])
+def test_long_rows_are_bounded_whichever_part_is_long(part: str):
+    fresh, waiting, opened = Backlog(), Backlog(), Backlog()
+    fresh.add(of_length(str(row), part, row) for row in range(MAX_FRESH_CHARS // LONG + 1))
+    assert not fresh.needs_more
+    fresh.next(0.0)
+    fresh.next(0.0)
+    assert fresh.needs_more  # they no longer count
+
+    long = of_length("a", part)
+    waiting.add(long._replace(row=row) for row in range(MAX_WAITING_CHARS // LONG + 3))
+    (first,) = waiting.next(0.0)
+    assert waiting.next(0.0) == []
+    assert waiting.is_held_up
+    waiting.done(first, OK)
+    assert not waiting.is_held_up
+
+    opened.add(of_length(str(row), part, row) for row in range(2 * MAX_OPEN_CHARS // LONG))
+    opened.probe(1)
+    assert not opened.needs_more  # not all were opened to choose from
 
 
 def test_what_was_given_out_is_taken_out_and_the_rest_stays():

@@ -39,7 +39,7 @@ class Disk:
         self.commits: list[list[int]] = []
         self._slow_s = slow_s
 
-    def write(self, claims, results, _exchanges) -> None:
+    def write(self, claims, results, _exchanges, _previous_states) -> None:
         self.begun += 1
         time.sleep(self._slow_s)
         self.commits.append([each.row for each in results] if results else [-row for row in claims])
@@ -105,7 +105,7 @@ async def test_a_slow_disk_holds_the_senders_back():
 
 
 async def test_what_cannot_be_written_is_raised_once_all_have_come():
-    def refuse(_claims, _results, _exchanges) -> None:
+    def refuse(*_what) -> None:
         raise RunAborted("disk full")
 
     failures: list[str] = []
@@ -207,7 +207,7 @@ async def test_one_thread_writes_everything_and_ends_with_the_run(end):
             raise RunAborted("disk full")
 
     called: list[int] = []
-    recorder = Recorder(write, write, write)
+    recorder = Recorder(write, write)
     with suppress(ExceptionGroup):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(recorder.run)

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import svg
 from markupsafe import Markup
 
 from pipeline.model.sample import LATENCY_BOUNDS_S
 from pipeline.ui.html.scale import clock, latency, plain, ticks, time_ticks_s
 from pipeline.ui.html.timeline import Break, Point, percentile_s
 
-_WIDTH, _HEIGHT = 1000.0, 100.0
+_WIDTH, _HEIGHT = 1000, 100
 _MAX_LIMIT_RATIO = 3.0  # times the highest value; a higher limit would flatten the curve
 _MARK_SHARE = 0.12
 _DECADES = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -111,10 +110,11 @@ def latency_chart(counts: Sequence[int]) -> Chart:
     width = _WIDTH / (last - first + 1)
     lines = ticks(max(counts), whole=True)
     y = _y_scale(lines[-1])
-    shapes: list[svg.Element] = [*_grid(lines)]
+    shapes: list[str] = [*_grid(lines)]
     shapes += [
-        svg.Rect(
-            class_=["bar"],
+        _shape(
+            "rect",
+            "bar",
             x=_rounded((number - first) * width + width * 0.08),
             y=_rounded(y(counts[number])),
             width=_rounded(width * 0.84),
@@ -150,19 +150,25 @@ def _bound_number(seconds: float) -> float:
     return number + (seconds / low - 1) / (2**0.5 - 1)
 
 
-def _picture(shapes: Sequence[svg.Element]) -> Markup:
-    drawn = svg.SVG(
-        viewBox=svg.ViewBoxSpec(0, 0, _WIDTH, _HEIGHT),
-        preserveAspectRatio=svg.PreserveAspectRatio("none"),
-        elements=list(shapes),
-    )
-    text = drawn.as_str().replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
-    return Markup(text)  # noqa: S704 - numbers and fixed text only
+def _picture(shapes: Sequence[str]) -> Markup:
+    box = f'viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none"'
+    drawn = f'<svg aria-hidden="true" focusable="false" {box}>{"".join(shapes)}</svg>'
+    return Markup(drawn)  # noqa: S704 - numbers and fixed text only
+
+
+def _shape(tag: str, name: str, **attributes: float | str) -> str:
+    """An element of a class. Its values are numbers and paths of numbers, so none needs escapes.
+
+    >>> _shape("line", "grid", x1=0, y1=2.5)
+    '<line class="grid" x1="0" y1="2.5"/>'
+    """
+    values = "".join(f' {attribute}="{value}"' for attribute, value in attributes.items())
+    return f'<{tag} class="{name}"{values}/>'
 
 
 def _background(
     points: Sequence[Point], total_s: float, breaks: Sequence[Break], lines: Sequence[float]
-) -> Iterator[svg.Element]:
+) -> Iterator[str]:
     yield from _grid(lines)
     yield from _bands(points, total_s, "pause", lambda point: point.paused_s)
     yield from _bands(points, total_s, "probe", lambda point: point.probing_s)
@@ -170,17 +176,17 @@ def _background(
         yield _vertical_line(each.elapsed_s / total_s * _WIDTH, "break")
 
 
-def _throttle_marks(points: Sequence[Point], total_s: float) -> Iterator[svg.Element]:
+def _throttle_marks(points: Sequence[Point], total_s: float) -> Iterator[str]:
     """A short line at the top for each point with throttled replies."""
     for point in points:
         if point.throttled:
             x = _rounded((point.start_s + point.end_s) / 2 / total_s * _WIDTH)
-            yield svg.Line(class_=["refused"], x1=x, x2=x, y1=0, y2=_HEIGHT * _MARK_SHARE)
+            yield _shape("line", "refused", x1=x, x2=x, y1=0, y2=_HEIGHT * _MARK_SHARE)
 
 
 def _bands(
     points: Sequence[Point], total_s: float, name: str, held_s: Callable[[Point], float]
-) -> Iterator[svg.Element]:
+) -> Iterator[str]:
     """Bands over the points in which a state held for some time; adjacent points share one band."""
     start_s: float | None = None
     for point in points:
@@ -193,9 +199,10 @@ def _bands(
         yield _band(start_s, points[-1].end_s, total_s, name)
 
 
-def _band(start_s: float, end_s: float, total_s: float, name: str) -> svg.Element:
-    return svg.Rect(
-        class_=[name],
+def _band(start_s: float, end_s: float, total_s: float, name: str) -> str:
+    return _shape(
+        "rect",
+        name,
         x=_rounded(start_s / total_s * _WIDTH),
         y=0,
         width=_rounded((end_s - start_s) / total_s * _WIDTH),
@@ -210,33 +217,29 @@ def _curve(
     name: str,
     *,
     is_filled: bool = False,
-) -> Iterator[svg.Element]:
+) -> Iterator[str]:
     """A step curve: each point has one value for its whole time."""
     if not points:
         return
-    path: list[svg.PathData] = []
+    path = ""
     for number, point in enumerate(points):
-        x = _rounded(point.start_s / total_s * _WIDTH)
-        path += (
-            [svg.M(x, _rounded(y(point)))] if not number else [svg.H(x), svg.V(_rounded(y(point)))]
-        )
-    end = _rounded(points[-1].end_s / total_s * _WIDTH)
-    path.append(svg.H(end))
+        x, height = _rounded(point.start_s / total_s * _WIDTH), _rounded(y(point))
+        path += f"H{x}V{height}" if number else f"M{x},{height}"
+    path += f"H{_rounded(points[-1].end_s / total_s * _WIDTH)}"
     if is_filled:
         start = _rounded(points[0].start_s / total_s * _WIDTH)
-        below: list[svg.PathData] = [svg.V(_HEIGHT), svg.H(start), svg.Z()]
-        yield svg.Path(class_=[f"{name}-area"], d=[*path, *below])
-    yield svg.Path(class_=[name], d=path)
+        yield _shape("path", f"{name}-area", d=f"{path}V{_HEIGHT}H{start}Z")
+    yield _shape("path", name, d=path)
 
 
-def _grid(lines: Sequence[float]) -> Iterator[svg.Element]:
+def _grid(lines: Sequence[float]) -> Iterator[str]:
     for value in lines:
         y = _rounded(_HEIGHT - value / lines[-1] * _HEIGHT)
-        yield svg.Line(class_=["grid"], x1=0, x2=_WIDTH, y1=y, y2=y)
+        yield _shape("line", "grid", x1=0, x2=_WIDTH, y1=y, y2=y)
 
 
-def _vertical_line(x: float, name: str) -> svg.Element:
-    return svg.Line(class_=[name], x1=_rounded(x), x2=_rounded(x), y1=0, y2=_HEIGHT)
+def _vertical_line(x: float, name: str) -> str:
+    return _shape("line", name, x1=_rounded(x), x2=_rounded(x), y1=0, y2=_HEIGHT)
 
 
 def _y_scale(highest: float) -> Callable[[float], float]:

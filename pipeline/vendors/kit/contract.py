@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -41,7 +41,7 @@ from pipeline.model import (
     Request,
     UpdateJob,
 )
-from pipeline.model.quota import Quota
+from pipeline.model.quota import Quota, part_of
 from pipeline.model.retry import RetryPolicy
 from pipeline.vendors.kit.classify import Confirmation
 
@@ -139,6 +139,24 @@ class RequestHead(NamedTuple):
 
 Authentication = Basic | Bearer | TokenCall | None
 """How requests authenticate; None: they do not."""
+
+
+def credential_text(signs: Authentication) -> str:
+    """The credential that a vendor counts requests by: a user, a token or a client. A secret.
+
+    >>> credential_text(Basic("44056", SecretStr("key"))), credential_text(None)
+    ('44056', '')
+    """
+    match signs:
+        case Basic():
+            return signs.user
+        case Bearer():
+            return signs.token.get_secret_value()
+        case TokenCall():
+            basic = [signs.basic.user] if signs.basic else []
+            return "|".join([*basic, *(secret.get_secret_value() for secret in signs.secrets)])
+        case None:
+            return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,6 +514,7 @@ class Account:
     max_outage_s  a longer outage stops the account
     is_simulated  True if the base URL is the simulator's
     hidden        secrets in custom headers, to be masked in replies too
+    shares        parts of its entities that are sent apart, each at its part of the limits
     """
 
     name: str
@@ -513,6 +532,17 @@ class Account:
     max_outage_s: float = 900.0
     is_simulated: bool = False
     hidden: tuple[SecretStr, ...] = ()
+    shares: int = 1
+
+    def part(self, number: int) -> Account:
+        """The account with the limits of one of its shares, by number from 0.
+
+        Those of all shares add up to the whole. Itself if it has one share.
+        """
+        if self.shares == 1:
+            return self
+        quotas = tuple(quota.part(number, self.shares) for quota in self.quotas)
+        return replace(self, quotas=quotas, in_flight=part_of(self.in_flight, number, self.shares))
 
     @property
     def quota(self) -> str:

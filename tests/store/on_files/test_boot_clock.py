@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.pacing.boot_clock import Moment, age_s
+from pipeline.store.on_files.boot_clock import Moment, age_s
 
 NOTED = Moment("a", 100.0, 1_000.0)
 

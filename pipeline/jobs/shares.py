@@ -1,0 +1,31 @@
+"""The share of an account that an entity belongs to. Pure.
+
+All rows of an entity are in one share, so that their order holds although several processes send
+the shares of an account. The numbers are part of the record: they must not change, whatever the
+version, the machine or the Python, because a resumed run continues each share where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+
+def share_of(entity: str, of: int) -> int:
+    """The number, from 0, of the share that an entity belongs to.
+
+    entity  text of its key
+    of      number of shares
+
+    It is the first 8 bytes of the SHA-256 of the text in UTF-8, as a big-endian number, modulo
+    `of`.
+
+    >>> share_of("xsolla|https://store.xsolla.com|44056|coupon|autumn_01", 4)
+    1
+    """
+    return int.from_bytes(sha256(entity.encode()).digest()[:8]) % of
+
+
+def is_in_share(entities: Sequence[str], number: int, of: int) -> list[bool]:
+    """For each of these entities, True if it belongs to share `number` of `of`."""
+    return [share_of(entity, of) == number for entity in entities]

@@ -1,0 +1,74 @@
+"""The files of a run, in a folder of its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pipeline.model import RunAborted
+from pipeline.store.on_files.records import witnesses_of
+
+_BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
+
+
+class FolderFiles:
+    """The files of one run: they are kept where they are written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return self._folder
+
+    def make_folder(self) -> Path:
+        """Make the folder, readable by its owner only."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise RunAborted(
+                f"{self._folder} cannot be made: {error.strerror}. Fix its permissions, or set "
+                "`ledger`"
+            ) from error
+        return self._folder
+
+    def has(self, name: str) -> bool:
+        """True if the file exists."""
+        return (self._folder / name).exists()
+
+    def put(self, path: Path) -> None:
+        """Keep a file, which was synced where it was written."""
+        if path.parent != self._folder:
+            raise ValueError(f"{path} is not in {self._folder}")
+
+    def fetch(self, name: str) -> Path:
+        """Path of the file itself."""
+        path = self._folder / name
+        try:
+            path.stat()
+        except OSError as error:
+            raise RunAborted(f"{path} cannot be read: {error.strerror}") from error
+        return path
+
+    def size_bytes(self) -> int:
+        """Disk space of everything in the folder."""
+        try:
+            paths = self._folder.rglob("*")
+            return sum(path.lstat().st_blocks * _BLOCK_BYTES for path in paths)
+        except OSError as error:
+            raise self._stays(error) from error
+
+    def remove(self) -> None:
+        """Remove the folder, and then the witnesses of the records in it."""
+        witnesses = witnesses_of(self._folder)
+        try:
+            if self._folder.exists():
+                shutil.rmtree(self._folder)
+            for witness in witnesses:
+                witness.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._stays(error) from error
+
+    def _stays(self, error: OSError) -> RunAborted:
+        return RunAborted(f"{self._folder} cannot be removed: {error.strerror}")

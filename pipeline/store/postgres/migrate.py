@@ -1,0 +1,56 @@
+"""Makes the tables in the database, or makes an earlier version's these."""
+
+from __future__ import annotations
+
+from psycopg import errors
+
+from pipeline.model import RunAborted
+from pipeline.store.postgres.connections import PgConnection, durable
+from pipeline.store.postgres.schema import MIGRATIONS
+
+_LOCK = 7_364_205_117  # any number that nothing else locks
+_VERSION = "select version, id::text from pipeline.installation"
+
+
+def migrate(connection: PgConnection) -> None:
+    """Bring the tables to the current version.
+
+    Raises RunAborted if they are those of a newer version, or may not be made.
+    """
+    if _version(connection) == len(MIGRATIONS):
+        return
+    try:
+        with durable(connection):
+            connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
+            version = _version(connection)
+            if version == 0:
+                connection.execute("create schema pipeline")
+            for number in range(version, len(MIGRATIONS)):
+                connection.execute(MIGRATIONS[number])
+            connection.execute("update pipeline.installation set version = %s", (len(MIGRATIONS),))
+    except errors.DuplicateSchema:
+        raise RunAborted(
+            "the database has a schema `pipeline` of something else. Give the pipeline a database "
+            "of its own"
+        ) from None
+
+
+def _version(connection: PgConnection) -> int:
+    """The version of the tables; 0 if there are none. Raises RunAborted if it is a newer one."""
+    query = "select to_regclass('pipeline.installation') is not null"
+    if not connection.execute(query).fetchall()[0][0]:
+        return 0
+    version = int(connection.execute(_VERSION).fetchall()[0][0])
+    if version > len(MIGRATIONS):
+        raise RunAborted(
+            f"the tables in the database have version {version}, and this version of the pipeline "
+            f"knows up to {len(MIGRATIONS)}. Use the version that made them, or a newer one"
+        )
+    return version
+
+
+def installation_of(connection: PgConnection) -> str:
+    """The id that the tables got when they were made; empty if they are gone."""
+    if _version(connection) == 0:
+        return ""
+    return str(connection.execute(_VERSION).fetchall()[0][1])
