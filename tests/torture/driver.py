@@ -205,8 +205,9 @@ def _tell(path: str) -> None:
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
+        previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
-        record(ledger, claims, results, exchanges)
+        record(ledger, claims, results, exchanges, previous_states)
         ended = {each.row: each.status.value for each in results}
         _write_line(file, {"claims": list(claims), "ended": ended})
 

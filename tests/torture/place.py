@@ -14,9 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.runs.record import BEFORES
 from pipeline.store import Run, RunLedger, Runs
-from pipeline.store.previous_states import PreviousStates
 from tests.torture.judge import Kill
 from tests.torture.rows import File, marks_held
 from tests.torture.shapes import Shape
@@ -63,9 +61,8 @@ class Place:
                 continue
             copy = copies / each.parent.name
             copy.mkdir(parents=True)
-            for name in ("ledger.db", BEFORES):
-                for file in each.parent.glob(f"{name}*"):
-                    shutil.copy(file, copy)
+            for file in each.parent.glob("ledger.db*"):
+                shutil.copy(file, copy)
             now_claimed, now_ended = read_record(copy)
             claimed |= now_claimed
             statuses |= now_ended
@@ -88,10 +85,8 @@ def read_record(folder: Path) -> tuple[set[int], dict[int, str]]:
 
 def previous_marks(folder: Path, rows: Sequence[int]) -> dict[int, frozenset[str]]:
     """Row -> the marks in its previous state, of those of `rows` that have one on record."""
-    if not (folder / BEFORES).exists():
-        return {}
-    with closing(PreviousStates(folder / BEFORES)) as states:
-        found = states.of(rows)
+    with closing(RunLedger(folder / "ledger.db")) as ledger:
+        found = ledger.previous_states(rows)
     return {row: frozenset(marks_held(json.loads(state))) for row, state in found.items()}
 
 
