@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -50,7 +51,7 @@ class PostgresServer:
         self.data = folder / "data"
         self.settings = dict(settings or {})
         self.host, self.port = host, port
-        self._who = _user(folder)
+        self._who: dict[str, Any] = _user(folder)
         self._programs = _reachable(programs, folder, self._who)
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = count(1)
@@ -187,7 +188,7 @@ def programs() -> Path:
     return next(path for path in reversed(versions) if (path / "postgres").exists())
 
 
-def _user(folder: Path) -> dict[str, object]:
+def _user(folder: Path) -> dict[str, Any]:
     """The user to run as, as arguments for a process; nobody, if this one is root."""
     if os.geteuid() != 0:
         return {}
@@ -196,7 +197,7 @@ def _user(folder: Path) -> dict[str, object]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": ()}
 
 
-def _reachable(programs: Path, folder: Path, who: dict[str, object]) -> Path:
+def _reachable(programs: Path, folder: Path, who: dict[str, Any]) -> Path:
     """The folder of the programs, or of a copy that the user can reach."""
     try:
         subprocess.run(

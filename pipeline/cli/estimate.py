@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.jobs import JobsFile
+from pipeline.jobs.shares import shares_for
 from pipeline.model import EntityKey
 from pipeline.model.formatting import about, counted, duration
 from pipeline.model.pause import AskedPause
@@ -131,11 +132,12 @@ def _estimates(prepared: Prepared) -> Iterator[AccountEstimate]:
         latency_s = recorded_latency_s(prepared.config, account)
         requests = jobs.requests + _reads_beforehand(prepared, account, jobs)
         requests = _share_of(requests, left[account.name].total(), jobs.rows)
+        sent = account if shares_for(jobs.rows, account.shares) > 1 else account.part(0)
         lasts = estimate_sending(
             requests,
             _hottest(jobs, left[account.name].total(), coalesce=prepared.options.coalesce),
-            per_s=account.mean_per_s,
-            in_flight=account.in_flight,
+            per_s=sent.mean_per_s,
+            in_flight=sent.in_flight,
             latency_s=latency_s,
         )
         now_s = time.time()

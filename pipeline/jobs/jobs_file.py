@@ -14,7 +14,7 @@ from typing import Any, Self
 import polars as pl
 
 from pipeline.jobs.repeats import BusiestEntity, find_repeats
-from pipeline.jobs.shares import is_in_share
+from pipeline.jobs.shares import is_in_share, share_of
 from pipeline.model import JobRow, UpdateJob
 from pipeline.store.parquet import ParquetWriter, read_frames, read_metadata
 from pipeline.vendors import Account, Operation, VendorSettings
@@ -209,6 +209,17 @@ def read_jobs(
 
 def _in_share(frame: pl.DataFrame, number: int, of: int) -> pl.DataFrame:
     return frame.filter(pl.Series(is_in_share(frame["entity"].to_list(), number, of)))
+
+
+def fullest_share(path: Path, of: int) -> int:
+    """The share that most of the first jobs of a file are in. Raises as `read_frames` does."""
+    if of == 1:
+        return 0
+    first = next(read_frames(path, columns=("entity",), batch_rows=READ_ROWS), None)
+    if first is None:
+        return 0
+    counts = Counter(share_of(entity, of) for entity in first["entity"].to_list())
+    return max(range(of), key=counts.__getitem__)
 
 
 def written_for(path: Path) -> str:

@@ -26,6 +26,20 @@ def share_of(entity: str, of: int) -> int:
     return int.from_bytes(sha256(entity.encode()).digest()[:8]) % of
 
 
+ROWS_PER_SHARE = 25
+"""An account with fewer rows is sent as one share: each share needs some rows to tell, before it
+gives up, whether the account or a row is at fault."""
+
+
+def shares_for(rows: int, of: int) -> int:
+    """The number of shares in which the rows of an account with `of` shares are sent.
+
+    >>> shares_for(99, 4), shares_for(100, 4)
+    (1, 4)
+    """
+    return of if rows >= of * ROWS_PER_SHARE else 1
+
+
 def is_in_share(entities: Sequence[str], number: int, of: int) -> list[bool]:
     """For each of these entities, True if it belongs to share `number` of `of`."""
     return [share_of(entity, of) == number for entity in entities]

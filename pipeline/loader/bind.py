@@ -139,7 +139,7 @@ def bind(
         found, routing = _routing(snapshot, operation or folder_operation, operations, inputs)
         if not found:
             return Bound(jobs={}, rows=0, invalid=0)
-        readers = _row_readers(snapshot, routing, _named(operations, found), inputs, timezone)
+        readers = _row_readers(snapshot, routing, operations, found, inputs=(inputs, timezone))
         router = Router(
             operations=tuple(operations),
             accounts=accounts,
@@ -395,14 +395,12 @@ class _Binder:
         )
 
 
-def _named(
-    operations: Mapping[str, Operation[Any, Any]], names: Iterable[str]
-) -> list[Operation[Any, Any]]:
-    return [operations[name] for name in names]
-
-
 def _origin_reader(snapshot: Snapshot, known_runs: Callable[[str], bool]) -> OriginReader | None:
-    return OriginReader(known_runs) if {RUN, ROW}.issubset(snapshot.columns) else None
+    return OriginReader(known_runs) if _is_ours(snapshot) else None
+
+
+def _is_ours(snapshot: Snapshot) -> bool:
+    return {RUN, ROW}.issubset(snapshot.columns)
 
 
 def _bind_rows(path: Path, **options: Any) -> Bound:
@@ -429,22 +427,30 @@ def _structs(schema: Mapping[str, pl.DataType]) -> dict[str, tuple[str, ...]]:
 def _row_readers(
     snapshot: Snapshot,
     routing: Routing,
-    operations: Sequence[Operation[Any, Any]],
-    inputs: Mapping[str, InputSettings],
-    timezone: str | None,
+    known: Mapping[str, Operation[Any, Any]],
+    found: Sequence[str],
+    *,
+    inputs: tuple[Mapping[str, InputSettings], str | None],
 ) -> dict[str, RowReader]:
-    """A reader for the rows of each operation. Raises InputError for faults of the header."""
+    """A reader for the rows of each operation. Raises InputError for faults of the header.
+
+    found   operations of the rows
+    inputs  settings by operation, and the time zone of dates if they have none
+    """
+    settings, timezone = inputs
+    others = [] if not _is_ours(snapshot) else [name for name in known if name not in found]
     plans = plan_header(
         snapshot.columns,
         routing,
-        operations,
-        inputs,
+        [known[name] for name in found],
+        settings,
         file=str(snapshot.source),
         structs=_structs(pl.read_parquet_schema(snapshot.path)),
         unread=snapshot.unread,
+        elsewhere=[known[name] for name in others],  # a row of theirs may have been in the file
     )
     return {
-        name: RowReader(plan, timezone=_zone(name, inputs, timezone), offsets=snapshot.offsets)
+        name: RowReader(plan, timezone=_zone(name, settings, timezone), offsets=snapshot.offsets)
         for name, plan in plans.items()
     }
 

@@ -143,11 +143,13 @@ def plan_header(
     file: str,
     structs: Mapping[str, tuple[str, ...]] | None = None,
     unread: Mapping[str, tuple[str, str]] | None = None,
+    elsewhere: Sequence[Operation[Any, Any]] = (),
 ) -> dict[str, OperationPlan]:
     """Plan how to read the rows of each operation; by the operation's name.
 
     headers     exactly as in the file
     operations  operations that rows of the file may name, at least one
+    elsewhere   operations that no row names, and whose columns may be there without a value
     structs     members of each column that is a Parquet struct
     unread      further columns whose type cannot be read: what they hold, and how to fix it
 
@@ -155,14 +157,22 @@ def plan_header(
     """
     own = routing.headers | set(RESULT_COLUMNS)
     named = [header for header in headers if header not in own and trimmed(header)]
-    readers = [
-        _Header(operation, inputs.get(operation.name, InputSettings()), structs or {}, file)
-        for operation in operations
-    ]
+    readers, others = (
+        [
+            _Header(operation, inputs.get(operation.name, InputSettings()), structs or {}, file)
+            for operation in some
+        ]
+        for some in (operations, elsewhere)
+    )
     resolved = _without_clashes(
         [{header: reader.columns_of(header) for header in named} for reader in readers]
     )
-    unknown = {header: None for header in named if all(found[header] is None for found in resolved)}
+    unknown = {
+        header: None
+        for header in named
+        if all(found[header] is None for found in resolved)
+        and all(other.columns_of(header) is None for other in others)
+    }
     faults = [fault for reader in readers for fault in reader.setting_faults()]
     faults += [
         _unread(header, why, readers, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -14,10 +14,12 @@ import anyio.to_thread
 
 from pipeline.config import Config
 from pipeline.jobs import JobsFile
+from pipeline.jobs.shares import share_of
 from pipeline.model import EntityKey, UpdateJob
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.plan.state_cache import StateCache, load_listing
 from pipeline.run import RunEnvironment
+from pipeline.run.links import announce_once
 from pipeline.vendors import Account, Operation
 from pipeline.vendors.kit.contract import State
 from pipeline.workers.auth import mask_of
@@ -43,6 +45,7 @@ class WantedEntity(NamedTuple):
 class EntityStates:
     """States of entities, read within the limits of their accounts or computed earlier.
 
+    readers  of each account, one per share
     rows   expected number of rows per account and operation
     cache  holds the states that came from listings
 
@@ -50,10 +53,13 @@ class EntityStates:
     """
 
     def __init__(
-        self, readers: Mapping[str, Reader], rows: Mapping[tuple[str, str], int], cache: StateCache
+        self,
+        readers: Mapping[str, Sequence[Reader]],
+        rows: Mapping[tuple[str, str], int],
+        cache: StateCache,
     ) -> None:
         self._readers = readers
-        self._masks = {name: mask_of(reader.account) for name, reader in readers.items()}
+        self._masks = {name: mask_of(each[0].account) for name, each in readers.items()}
         self._rows = rows
         self._cache = cache
         self._is_listed: dict[str, bool] = {}
@@ -62,12 +68,17 @@ class EntityStates:
     @property
     def requests(self) -> int:
         """Read requests sent."""
-        return sum(reader.requests for reader in self._readers.values())
+        return sum(reader.requests for each in self._readers.values() for reader in each)
 
     @property
     def stopped(self) -> dict[str, str]:
         """Accounts that stopped reading, each with the reason."""
-        return {name: r.stopped for name, r in self._readers.items() if r.stopped is not None}
+        return {
+            name: reader.stopped
+            for name, each in self._readers.items()
+            for reader in each
+            if reader.stopped is not None
+        }
 
     def hide(self, account: str, text: str) -> str:
         """Mask the secrets of an account in a text."""
@@ -84,7 +95,7 @@ class EntityStates:
         Known entities, and those of operations that cannot be read, are left out.
         """
         found: dict[str, ReadResult] = {}
-        to_read: dict[str, dict[str, WantedEntity]] = {}
+        to_read: dict[Reader, dict[str, WantedEntity]] = {}
         for each in wanted:
             if each.operation.reading is None or each.entity in self.known:
                 continue
@@ -92,11 +103,16 @@ class EntityStates:
             if state is not None:
                 found[each.entity] = ReadResult(state)
             else:
-                to_read.setdefault(each.account, {}).setdefault(each.entity, each)
+                reader = self._reader_of(each)
+                to_read.setdefault(reader, {}).setdefault(each.entity, each)
         async with anyio.create_task_group() as tasks:
-            for account, entities in to_read.items():
-                tasks.start_soon(self._read, self._readers[account], entities, found)
+            for reader, entities in to_read.items():
+                tasks.start_soon(self._read, reader, entities, found)
         return found
+
+    def _reader_of(self, wanted: WantedEntity) -> Reader:
+        readers = self._readers[wanted.account]
+        return readers[share_of(wanted.entity, len(readers))]
 
     async def _from_listing(self, wanted: WantedEntity) -> State | None:
         """Return the state from a listing if that takes fewer requests than single reads."""
@@ -106,7 +122,7 @@ class EntityStates:
         return self._cache.get(wanted.entity) if self._is_listed[prefix] else None
 
     async def _load_listing(self, wanted: WantedEntity, prefix: str) -> bool:
-        reader, reading = self._readers[wanted.account], wanted.operation.reading
+        reader, reading = self._reader_of(wanted), wanted.operation.reading
         change, settings = wanted.operation.change, reader.account.settings
         listing = None if reading is None else reading.listing(settings)
         rows = self._rows.get((wanted.account, wanted.operation.name), 0)
@@ -144,20 +160,17 @@ async def open_states(
     Raises ConfigError if an account cannot be used.
     """
     accounts: list[Account] = [config.account(name, environment.environ) for name in names]
-    readers: dict[str, Reader] = {}
+    announce = announce_once(environment.tell)  # each share hears of a pause
     async with AsyncExitStack() as stack:
-        for account in accounts:
-            limiter = AccountLimiter(
-                environment.shared.limiter(account, config), announce=environment.tell
-            )
-            reader = Reader(
-                account,
-                send=await stack.enter_async_context(environment.open_link(account, limiter)),
-                account_limiter=limiter,
-                environment=SenderEnvironment(clock=time.monotonic, jitter=random.random),
-            )
-            readers[account.name] = reader
-            stack.enter_context(reader.open())
+        readers = {
+            account.name: [
+                await stack.enter_async_context(
+                    _reader(account, number, config, environment, announce)
+                )
+                for number in range(account.shares)
+            ]
+            for account in accounts
+        }
         cache = StateCache()
         stack.callback(cache.close)
         failure: Exception | None = None
@@ -168,6 +181,28 @@ async def open_states(
                 failure = error
         if failure is not None:
             raise failure
+
+
+@asynccontextmanager
+async def _reader(
+    account: Account,
+    number: int,
+    config: Config,
+    environment: RunEnvironment,
+    announce: Callable[[str], None],
+) -> AsyncIterator[Reader]:
+    """Open the reader of one share of an account."""
+    part, shared = account.part(number), environment.shared.limiter(account, config, number)
+    limiter = AccountLimiter(shared, announce=announce)
+    async with environment.open_link(part, limiter) as send:
+        reader = Reader(
+            part,
+            send=send,
+            account_limiter=limiter,
+            environment=SenderEnvironment(clock=time.monotonic, jitter=random.random),
+        )
+        with reader.open():
+            yield reader
 
 
 def rows_of(jobs: Mapping[str, JobsFile]) -> dict[tuple[str, str], int]:

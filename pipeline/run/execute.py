@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
-    AbstractAsyncContextManager,
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
@@ -18,7 +17,6 @@ from contextlib import (
 )
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import anyio
 import anyio.abc
@@ -42,6 +40,7 @@ from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.canary import Agree, canary_result, canary_rows, conditions, subset
 from pipeline.run.credentials import keep_credentials
 from pipeline.run.legs import LegCounter, legs_of, merge_progress
+from pipeline.run.links import AccountLinks, OpenLink, ShareLink, open_links, over_http, shares_of
 from pipeline.run.live_overrides import LiveOverrides
 from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
@@ -51,31 +50,18 @@ from pipeline.runs.stop_if import StopCheck
 from pipeline.store import Ledger
 from pipeline.vendors import Account
 from pipeline.workers.account_sender import AccountSender
+from pipeline.workers.account_shares import AccountShares
 from pipeline.workers.dependencies import SenderEnvironment
 from pipeline.workers.fail_fast import FAIL_FAST_AFTER
-from pipeline.workers.pool import WorkerPool
+from pipeline.workers.pool import Sender, WorkerPool
 from pipeline.workers.recorder import Record, Recorder
 from pipeline.workers.recovered_state import NOTHING, RecoveredState
-from pipeline.workers.tokens import REFUSED, sign_in_ahead, signed_in
-from pipeline.workers.wire import Wire
+from pipeline.workers.tokens import REFUSED, sign_in_ahead
 
 SAMPLE_EVERY_S = 1.0
 
 Progress = Callable[[], Sequence[AccountProgress]]
 Watch = Callable[[Progress], AbstractContextManager[object]]
-OpenLink = Callable[[Account, AccountLimiter], AbstractAsyncContextManager[Wire[Any]]]
-
-
-@asynccontextmanager
-async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncIterator[Wire[Any]]:
-    """Open the way to an account's vendor."""
-    late, while_open, announce = (
-        account_limiter.permit_again,
-        account_limiter.while_open,
-        account_limiter.announce,
-    )
-    async with signed_in(account, late=late, while_open=while_open, announce=announce) as send:
-        yield send
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +115,8 @@ async def await_window(
         return True
     for name in prepared.bound.jobs:
         account = prepared.config.account(name, environment.environ)
-        limiter = environment.shared.limiter(account, prepared.config)
-        account_limiter = AccountLimiter(limiter, prepared.run, announce=environment.tell)
-        async with environment.open_link(account, account_limiter) as send:
+        limiter = _limiter(prepared, environment, account, 0, environment.tell)
+        async with environment.open_link(account.part(0), limiter) as send:
             refused = await sign_in_ahead(send)
         if refused is not None and refused.reason == REFUSED:
             raise ConfigError([Fault(what=f"account {name} cannot sign in: {refused.detail}")])
@@ -153,20 +138,39 @@ async def send_or_refuse(
     accounts = [prepared.config.account(name, environment.environ) for name in prepared.bound.jobs]
     await anyio.to_thread.run_sync(keep_credentials, prepared, accounts)
     async with AsyncExitStack() as stack:
-        links: list[tuple[Account, AccountLimiter, Wire[Any]]] = []
+        links: list[AccountLinks] = []
         for account in accounts:
-            limiter = environment.shared.limiter(account, prepared.config)
-            account_limiter = AccountLimiter(limiter, prepared.run, announce=environment.tell)
-            wire = await stack.enter_async_context(environment.open_link(account, account_limiter))
-            links.append((account, account_limiter, wire))
+            jobs = prepared.bound.jobs[account.name]
+            shares = await anyio.to_thread.run_sync(shares_of, account, jobs)
+            limiter = partial(_limiter, prepared, environment)
+            opened = open_links(
+                account,
+                shares,
+                open_link=environment.open_link,
+                limiter=limiter,
+                announce=environment.tell,
+            )
+            links.append(await stack.enter_async_context(opened))
             if environment.window.start_at is not None:
-                await sign_in_ahead(wire)
+                await sign_in_ahead(links[-1].shares[0].wire)
         if _records_previous_states(prepared):
             ledger.has_previous_states()  # raises if those of an earlier process are damaged
         outcome.leg = 1 + max((leg.number for leg in ledger.legs()), default=0)
         stretch = _Stretch(prepared, environment, links, SerializedLedger(ledger), outcome)
         if await environment.await_start(outcome) and await _passes_canary(stretch, before, ledger):
             await stretch.send(RecordedState.of(ledger) if prepared.options.canary else before)
+
+
+def _limiter(
+    prepared: Prepared,
+    environment: RunEnvironment,
+    account: Account,
+    number: int,
+    announce: Callable[[str], None],
+) -> AccountLimiter:
+    """The limiter of one share of an account. Raises ConfigError as `Session.limiter` does."""
+    limiter = environment.shared.limiter(account, prepared.config, number)
+    return AccountLimiter(limiter, prepared.run, announce=announce)
 
 
 def _records_previous_states(prepared: Prepared) -> bool:
@@ -242,7 +246,7 @@ class _Stretch:
 
     prepared: Prepared
     environment: RunEnvironment
-    links: Sequence[tuple[Account, AccountLimiter, Wire[Any]]]
+    links: Sequence[AccountLinks]
     ledger: SerializedLedger
     outcome: RunOutcome
 
@@ -276,7 +280,9 @@ class _Stretch:
 
     async def _run(self, pool: WorkerPool) -> None:
         prepared, environment = self.prepared, self.environment
-        limiters = [(account, account_limiter) for account, account_limiter, _ in self.links]
+        limiters = [
+            (each.account, [link.account_limiter for link in each.shares]) for each in self.links
+        ]
         overrides = LiveOverrides(
             prepared, limiters, environment.window, environment.tell, self.outcome.slowed
         )
@@ -289,7 +295,7 @@ class _Stretch:
         ):
             await pool.run()
 
-    def _note_stops(self, senders: Sequence[AccountSender]) -> None:
+    def _note_stops(self, senders: Sequence[Sender]) -> None:
         over = self.environment.window.over
         stopped = [(each, each.stopped) for each in senders if each.stopped]
         self.outcome.stopped = {
@@ -308,7 +314,7 @@ class _Stretch:
         stop_check: StopCheck,
         before: RecordedState,
         rows: frozenset[int] | None,
-    ) -> list[AccountSender]:
+    ) -> list[Sender]:
         """One sender per account; those that an earlier run of the command stopped are stopped."""
         options = self.prepared.options
         environment = SenderEnvironment(
@@ -321,22 +327,40 @@ class _Stretch:
             on_end=partial(self._on_result, stop_check),
             is_gated=stop_check.has_conditions,
         )
-        senders = [self._sender(link, recorder, environment, before, rows) for link in self.links]
+        senders = [
+            self._account_sender(links, recorder, environment, before, rows) for links in self.links
+        ]
         for sender in senders:
             reason = self.environment.shared.stop_reasons.get(sender.account.name)
             if reason is not None:
                 sender.stop(reason, is_permanent=True)
         return senders
 
+    def _account_sender(
+        self,
+        links: AccountLinks,
+        recorder: Recorder,
+        environment: SenderEnvironment,
+        before: RecordedState,
+        rows: frozenset[int] | None,
+    ) -> Sender:
+        senders = [self._sender(link, recorder, environment, before, rows) for link in links.shares]
+        if len(senders) == 1 and links.account.shares == 1:
+            return senders[0]
+        return AccountShares(links.account, senders, self._total(links.account, rows))
+
+    def _total(self, account: Account, rows: frozenset[int] | None) -> int:
+        return self.prepared.bound.jobs[account.name].rows if rows is None else len(rows)
+
     def _sender(
         self,
-        link: tuple[Account, AccountLimiter, Wire[Any]],
+        link: ShareLink,
         recorder: Recorder,
         environment: SenderEnvironment,
         before: RecordedState,
         rows: frozenset[int] | None,
     ) -> AccountSender:
-        account, account_limiter, wire = link
+        account, share, account_limiter, wire = link
         recovered = NOTHING
         file = self.prepared.bound.jobs[account.name]
         if not before.is_nothing:
@@ -346,10 +370,13 @@ class _Stretch:
                 *(before.claimed, before.unknown, before.refused, overtaking),
                 ended=self.ledger.ended,
             )
+        jobs = read_jobs(
+            file.path, encodes_with=encodes_with(account), number=share.number, of=share.of
+        )
         return AccountSender(
             account,
-            subset(read_jobs(file.path, encodes_with=encodes_with(account)), rows),
-            file.rows if rows is None else len(rows),
+            subset(jobs, rows),
+            self._total(account, rows),
             wire=wire,
             account_limiter=account_limiter,
             recorder=recorder,

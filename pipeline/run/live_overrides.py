@@ -69,13 +69,13 @@ def _process(holder: Holder) -> dict[str, str | int]:
 class LiveOverrides:
     """Applies overrides to a running run, and stops it at the end of its window.
 
-    account_limiters  the accounts of the run and their limiters
+    account_limiters  the accounts of the run, and the limiters of their shares
     tell              called with text for people about each change
     slowed            account -> the slowest quota that was set
     """
 
     prepared: Prepared
-    account_limiters: Sequence[tuple[Account, AccountLimiter]]
+    account_limiters: Sequence[tuple[Account, Sequence[AccountLimiter]]]
     window: ScheduleWindow
     tell: Callable[[str], None]
     slowed: dict[str, Quota] = field(default_factory=dict)
@@ -123,11 +123,11 @@ class LiveOverrides:
 
     def _slow(self, overrides: Mapping[str, Quota]) -> None:
         self._overrides = overrides
-        for account, account_limiter in self.account_limiters:
+        for account, account_limiters in self.account_limiters:
             quota = overrides.get(account.name)
-            account_limiter.slow(
-                f"{self.prepared.run}|{account.name}", quota.per_second if quota else None
-            )
+            per_s = quota.per_second / len(account_limiters) if quota else None
+            for account_limiter in account_limiters:
+                account_limiter.slow(f"{self.prepared.run}|{account.name}", per_s)
             if quota is not None:
                 slowest = self.slowed.get(account.name, quota)
                 self.slowed[account.name] = min(quota, slowest, key=lambda each: each.per_second)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 from pipeline.config import Config
 from pipeline.loader import Bound
@@ -39,10 +40,12 @@ from pipeline.runs.registry import (
     run_name,
 )
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
-from pipeline.store import Holder, Lock, Run
+from pipeline.store import Holder, Lock, Run, State
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
+
+_UNFINISHED_STATES = tuple(state for state in get_args(State) if state in UNFINISHED)
 
 CUT_LAST_LINE = "the last line of the file has no line end, unlike those before: was the file cut?"
 
@@ -226,10 +229,12 @@ def _sha256(path: Path) -> str | None:
 
 def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
     """The unfinished run of the same content and options; None if there is none."""
-    sha256 = _sha256(path)
-    if sha256 is None:
-        return None
     with open_registry(config) as runs:
+        # the file is read here only if that may matter: ingesting reads it anyway
+        is_any = runs.all(states=_UNFINISHED_STATES, most=1)
+        sha256 = _sha256(path) if is_any else None
+        if sha256 is None:
+            return None
         found = [
             run
             for run in runs.find(sha256)

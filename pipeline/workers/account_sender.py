@@ -8,7 +8,7 @@ sends them, `row` decides what becomes of a row, `attempts` sends updates, `read
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -50,6 +50,8 @@ class AccountSender:
     stopped           why it stopped; None while it has not
     is_permanent      True if every further file for the account would stop it too
     was_done_at_stop  True if every row had ended when it was stopped
+    on_open           called once its answers show that the account works
+    on_stop           called when it stops
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class AccountSender:
     ) -> None:
         self.account = account
         self.stopped: str | None = None
-        self.is_permanent = False
-        self.was_done_at_stop = False
+        self.is_permanent = self.was_done_at_stop = False
+        self.on_open: Callable[[], None] = _nothing
+        self.on_stop: Callable[[], None] = _nothing
         self._total = total
         self._recorder = recorder
         self._account_limiter = account_limiter
@@ -102,13 +105,12 @@ class AccountSender:
         queue.on_news = self._pump.call_soon
         self._first = FirstReply()
         self._in_doubt_before = recovered.in_doubt
-        self._is_deciding = False
+        self._is_deciding = self._is_open = False
         self._pauses = PauseHandler(account, stop=self.stop, announce=account_limiter.announce)
         self._clock = clock
         self._draws = int(environment.jitter() * 1000)  # a resumed run probes other rows
         sizes = (account.batch_size(op.name) for op in account.vendor.operations)
         self._last_rows = MAX_PROBES + max(sizes, default=1)
-        self._is_open = False
         self._tasks: anyio.abc.TaskGroup
         self.take_latencies = self._traffic.take_latencies
         self.take_throttled = self._concurrency.take_throttled
@@ -148,6 +150,12 @@ class AccountSender:
             self.is_permanent = is_permanent
             self._account_limiter.close()
             self._pump.stop()
+            self.on_stop()
+
+    def open(self) -> None:
+        """Begin as an account that works: another sender's answers have shown that it does."""
+        self._is_open = self._traffic.has_reply = True
+        self._undecided.fail_fast.end()
 
     def progress(self) -> AccountProgress:
         """Return the progress of the account."""
@@ -330,6 +338,7 @@ class AccountSender:
         """Let other rows go after the first reply; stop if an answer requires it."""
         if outcome is None:
             return
+        was_open = self._is_open
         if not self._traffic.has_reply:
             self._on_no_reply(outcome, batch)
         elif not self._is_open:
@@ -337,10 +346,12 @@ class AccountSender:
             self._queue.read_far(enabled=self._undecided.is_suspected)
         was_suspected = self._undecided.is_suspected
         self._undecided.on_answer(batch, outcome.answers, sent_s, is_read=outcome.is_read)
-        is_ok = True
+        is_ok, was_over = True, self._undecided.fail_fast.is_over
         for answer in outcome.answers:
             is_ok = is_ok and answer.verdict is Verdict.OK
             self._stop_if_pointless(answer, batch, is_read=outcome.is_read)
+        if self._is_open and not (was_open and was_over) and self._undecided.fail_fast.is_over:
+            self.on_open()
         if is_ok and not was_suspected:
             return  # a success raises no suspicion
         if self._undecided.is_suspected != was_suspected:
@@ -408,3 +419,7 @@ def _backlog(
         coalesce=environment.coalesce,
         overtaking=recovered.overtaking,
     )
+
+
+def _nothing() -> None:
+    pass

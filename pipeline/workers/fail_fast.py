@@ -49,6 +49,10 @@ class FailFastCheck:
         """True if probes decide now whether the account stops."""
         return not self._released and self._equal >= self.after
 
+    def end(self) -> None:
+        """Count no further answer."""
+        self._released = True
+
     def on_answer(self, answer: Answer, *, is_probe: bool = False) -> bool:
         """Count an answer; True if the account must stop.
 

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.model import Status
+from pipeline.model import InputError, Status
 from tests.run.test_run import APPLIED_NEVER, FAULTS, LONG, once_each, report_of, send
 from tests.workplace import configure_all, simulator
 
@@ -186,3 +186,43 @@ async def test_of_groups_with_a_bad_id_each_exactly_the_bad_rows_are_refused(tmp
     requests = summary.accounts["billing"].requests
     print(f"{requests} requests for {len(wrong)} groups of {size} with one bad row")
     assert requests < 0.6 * count  # more than `count` if every row of a refused group went alone
+
+
+async def test_the_failed_rows_of_one_operation_are_corrected_and_sent_again(tmp_path):
+    """Their file has the columns of all operations; those of the others are empty now."""
+    rows = list(rows_of_all(10))
+    wrong = [number for number, row in enumerate(rows, 1) if row["operation"] == "xsolla.coupon"]
+    for number in wrong:
+        rows[number - 1]["date_end"] = "31.12.2026"
+    with simulator() as vendor:
+        config = configure_all(tmp_path, vendor)
+        summary = await send(write(tmp_path / "inputs" / "launch.csv", iter(rows)), config)
+        assert summary.statuses[Status.INVALID] == len(wrong) == 2
+        errors = (config.reports / summary.run / "errors.csv").read_text()
+        fixed = tmp_path / "inputs" / "fixed.csv"
+        fixed.write_text(errors.replace("31.12.2026", "2026-12-31T23:59:00+01:00"))
+        again = await send(fixed, config)
+        assert again.statuses[Status.UPDATED] == again.rows == 2
+
+        header, first, second = fixed.read_text().splitlines()
+        at = header.split(",").index("offer_id")  # a column of Oracle's
+        cells = second.split(",")
+        cells[at] = "0.0.0.1+-purchased_product+7"
+        fixed.write_text("\n".join([header, first, ",".join(cells)]) + "\n")
+        filled = await send(fixed, config)
+    assert filled.statuses[Status.INVALID] == 1
+    (error,) = report_of(filled, config).filter(pl.col("_status") == "invalid")["_error"]
+    assert "offer_id" in error
+
+
+async def test_a_column_that_no_operation_knows_is_refused_also_in_a_file_of_ours(tmp_path):
+    with simulator() as vendor:
+        config = configure_all(tmp_path, vendor)
+        rows = list(rows_of_all(5))
+        rows[0]["date_end"] = "never"
+        summary = await send(write(tmp_path / "inputs" / "launch.csv", iter(rows)), config)
+        errors = (config.reports / summary.run / "errors.csv").read_text()
+        changed = tmp_path / "inputs" / "changed.csv"
+        changed.write_text(errors.replace("offer_id", "offer_ident", 1))
+        with pytest.raises(InputError, match="column 'offer_ident': unknown column"):
+            await send(changed, config)

@@ -23,6 +23,7 @@ from tests.cli.command import ended, environment, start
 from tests.workplace import COLUMNS, CONFIG, Simulator, coupon, simulator
 
 PER_S = 80
+PROJECTS = {"a": "44056", "b": "44057"}
 MERCHANT = "merchant_id = 7001"
 PAUSE_RULE = """
 [[rule]]
@@ -32,18 +33,19 @@ retry_after_s = 3
 """
 
 
-def side(folder: Path, vendor: Simulator, name: str, project: int, rows: int) -> None:
+def side(folder: Path, vendor: Simulator, name: str, *, rows: int, shares: int) -> None:
     """A configuration and a file of this name."""
-    text = CONFIG.format(
-        base_url=vendor.base_url, quota=f'"{PER_S}/s"', in_flight=16, more=MERCHANT
-    )
-    (folder / f"{name}.toml").write_text(text.replace("44056", str(project)))
+    more = f"{MERCHANT}\nshares = {shares}"
+    text = CONFIG.format(base_url=vendor.base_url, quota=f'"{PER_S}/s"', in_flight=16, more=more)
+    (folder / f"{name}.toml").write_text(text.replace("44056", PROJECTS[name]))
     lines = [COLUMNS, *map(coupon, range(1, rows + 1))]
     (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
 
 
 @contextmanager
-def two_sides(folder: Path, *options: str, rows: int) -> Iterator[tuple[Simulator, Callable]]:
+def two_sides(
+    folder: Path, *options: str, rows: int, shares: int = 1
+) -> Iterator[tuple[Simulator, Callable]]:
     """The simulator, and what starts `pipeline run` for "a" or "b"."""
     started: list[subprocess.Popen[str]] = []
 
@@ -53,8 +55,8 @@ def two_sides(folder: Path, *options: str, rows: int) -> Iterator[tuple[Simulato
         return started[-1]
 
     with simulator("--quota", f"{PER_S}/s", "--latency-ms", "10", *options) as vendor:
-        for name, project in (("a", 44056), ("b", 44057)):
-            side(folder, vendor, name, project, rows)
+        for name in PROJECTS:
+            side(folder, vendor, name, rows=rows, shares=shares)
         try:
             yield vendor, begin
         finally:
@@ -134,11 +136,12 @@ def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_
 
 @pytest.mark.quiet("what arrives more than 0.2 s after a pause began is a fault")
 @pytest.mark.timeout(120)
-def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path):
+@pytest.mark.parametrize("shares", [1, 4])  # of 4, each process holds some, and sends meanwhile
+def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path, shares):
     (tmp_path / "script.toml").write_text(PAUSE_RULE)
     script = ("--script", str(tmp_path / "script.toml"))
     # so many rows that "b" has some left when "a" comes to its 40th, whoever is slow
-    with two_sides(tmp_path, *script, rows=4 * PER_S) as (vendor, begin):
+    with two_sides(tmp_path, *script, rows=4 * PER_S, shares=shares) as (vendor, begin):
         first = begin("a")
         until(lambda: vendor.stats()["requests"] > 5)
         other = begin("b")
@@ -169,3 +172,15 @@ def test_one_that_waits_can_be_interrupted_and_is_in_nobodys_way_then(tmp_path):
         log = log_of(vendor)
     assert len(log) == 2 * PER_S
     assert {(scope, status) for _, scope, status in log} == {("44056", 204)}
+
+
+@pytest.mark.timeout(120)
+def test_both_send_at_once_at_different_parts_and_no_window_is_exceeded(tmp_path):
+    with two_sides(tmp_path, rows=2 * PER_S, shares=4) as (vendor, begin):
+        sides = [begin("a"), begin("b")]
+        assert [ended(process).code for process in sides] == [0, 0]
+        log = log_of(vendor)
+    assert Counter((scope, status) for _, scope, status in log) == {
+        ("44056", 204): 2 * PER_S,
+        ("44057", 204): 2 * PER_S,
+    }

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect
+from collections import Counter
 
 import anyio
 import pytest
 
-from pipeline.model import ConfigError
+from pipeline.model import ConfigError, Status
 from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.runs import RunOptions
+from pipeline.runs.stop_if import parse_stop_if
 from pipeline.simulator import serve
-from tests.workplace import ENVIRON, configure, coupon, drop
+from pipeline.workers.fail_fast import FAIL_FAST_AFTER
+from pipeline.workers.refusals import MAX_PROBES
+from tests.cli.command import typed
+from tests.run.test_run import send, watch_the_clock
+from tests.workplace import ENVIRON, configure, coupon, drop, row_of, simulator
+
+PAUSE = """
+[[rule]]
+path = "/coupon/c300$"
+replies = ["429-seconds", "ok"]
+retry_after_s = 2
+"""
+HANGS = """
+[[rule]]
+path = "/coupon/c1$"
+replies = ["timeout-after"]
+"""
 
 
 async def test_a_run_is_resumed_with_the_shares_that_it_began_with(tmp_path):
@@ -38,3 +57,124 @@ async def test_a_run_of_before_there_were_shares_had_one(tmp_path):
     changed = configure(tmp_path, "http://127.0.0.1:9", more="shares = 2")
     with pytest.raises(ConfigError, match="began with shares = 1 for account shop"):
         reopen(prepared.run, changed)
+
+
+@pytest.mark.quiet("measures how much of a quota is used")
+@pytest.mark.timeout(120)
+async def test_shares_use_the_quota_and_never_pass_it(tmp_path):
+    """A strict window of the whole, 20 ms away, judges the parts for 15 s."""
+    path = drop(tmp_path, *map(coupon, range(1, 200 * 17)))
+    late_s: list[float] = []
+    with simulator("--quota", "200/s", "--latency-ms", "20") as vendor:
+        config = configure(
+            tmp_path, vendor.base_url, quota='"200/s"', in_flight=64, more="shares = 4"
+        )
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch_the_clock, late_s)
+            summary = await send(path, config)
+            tasks.cancel_scope.cancel()
+        log = list(vendor.get("log"))
+    assert Counter(entry["status"] for entry in log) == {204: summary.rows}
+    arrived = sorted(entry["arrived_s"] for entry in log)
+    used = bisect(arrived, arrived[0] + 15) / (200 * 15)
+    late_s.sort()
+    is_busy = late_s[len(late_s) * 9 // 10] > 0.002
+    print(f"{used:.3f} of the quota used, the machine is {'busy' if is_busy else 'idle'}")
+    assert used >= (0.4 if is_busy else 0.96)
+
+
+@pytest.mark.quiet("what arrives more than 0.1 s after a pause began is a fault")
+async def test_a_pause_of_one_share_holds_for_all(tmp_path):
+    (tmp_path / "script.toml").write_text(PAUSE)
+    path = drop(tmp_path, *map(coupon, range(1, 1001)))
+    with simulator("--script", str(tmp_path / "script.toml")) as vendor:
+        config = configure(tmp_path, vendor.base_url, quota='"400/s"', more="shares = 4")
+        summary = await send(path, config)
+        log = list(vendor.get("log"))
+    assert summary.statuses[Status.UPDATED] == 1000
+    paused_s = next(entry["arrived_s"] for entry in log if entry["status"] == 429)
+    after_s = [entry["arrived_s"] - paused_s for entry in log if entry["arrived_s"] > paused_s]
+    assert not [each for each in after_s if 0.1 < each < 2.0]
+    assert len(after_s) > 100
+
+
+async def test_only_one_share_sends_until_the_first_reply(tmp_path):
+    path = drop(tmp_path, *map(coupon, range(1, 121)))
+    with simulator("--latency-ms", "400") as vendor:
+        config = configure(tmp_path, vendor.base_url, more="shares = 4")
+        await send(path, config)
+        arrived = sorted(entry["arrived_s"] for entry in vendor.get("log"))
+    assert arrived[1] - arrived[0] >= 0.4
+    assert arrived[5] - arrived[1] < 0.4  # then all of them
+
+
+@pytest.mark.parametrize("shares", [1, 4])
+async def test_equal_refusals_stop_the_account_before_other_shares_begin(tmp_path, shares):
+    """As many requests as if it were sent as a whole."""
+    path = drop(tmp_path, *(coupon(row, f"none{row}") for row in range(1, 401)))
+    with simulator("--strict-ids") as vendor:
+        config = configure(tmp_path, vendor.base_url, more=f"shares = {shares}", in_flight=4)
+        summary = await send(path, config)
+        requests = vendor.stats()["requests"]
+    assert summary.exit_code == 3
+    assert requests <= FAIL_FAST_AFTER + MAX_PROBES + 4
+    assert summary.statuses[Status.NOT_ATTEMPTED] >= 400 - requests
+
+
+async def test_a_stop_of_one_share_stops_the_account(tmp_path):
+    """A condition counts the rows of all shares together."""
+    path = drop(tmp_path, *map(coupon, range(1, 1001)))
+    options = RunOptions(stop_if=(parse_stop_if("changes > 100"),))
+    with simulator("--latency-ms", "5") as vendor:
+        config = configure(tmp_path, vendor.base_url, more="shares = 4")
+        summary = await send(path, config, options)
+    assert summary.exit_code == 3
+    assert 101 <= summary.statuses[Status.UPDATED] <= 101 + 2 * 16  # twice what may be in flight
+    assert summary.statuses[Status.NOT_ATTEMPTED] == 1000 - summary.statuses[Status.UPDATED]
+
+
+async def test_a_canary_is_sent_in_shares_and_then_the_rest(tmp_path):
+    path = drop(tmp_path, *map(coupon, range(1, 201)))
+    with simulator() as vendor:
+        config = configure(tmp_path, vendor.base_url, more="shares = 4")
+        summary = await send(path, config, RunOptions(canary=10))
+        assert vendor.stats()["requests"] == 200
+    assert summary.statuses[Status.UPDATED] == 200
+
+
+async def test_the_order_of_each_entity_holds_in_shares(tmp_path):
+    lines = [coupon(row, f"c{row % 37}") for row in range(1, 741)]
+    with simulator("--latency-ms", "3", "--jitter-ms", "3", "--fault", "503=0.05") as vendor:
+        config = configure(tmp_path, vendor.base_url, more="shares = 4\nattempts = 20")
+        summary = await send(drop(tmp_path, *lines), config)
+        log = sorted(vendor.get("log"), key=lambda entry: entry["seq"])
+    assert summary.statuses[Status.UPDATED] == 740
+    sent: dict[str, list[int]] = {}
+    for entry in log:
+        sent.setdefault(entry["id"], []).append(row_of(entry["body"]))
+    assert all(rows == sorted(rows) for rows in sent.values())
+
+
+async def test_a_few_rows_are_sent_as_one_share(tmp_path):
+    """One row that hangs is no reason to give up an account that answers others."""
+    (tmp_path / "script.toml").write_text(HANGS)
+    path = drop(tmp_path, *map(coupon, range(1, 8)))
+    with simulator("--script", str(tmp_path / "script.toml")) as vendor:
+        config = configure(
+            tmp_path, vendor.base_url, more="shares = 4\nattempts = 1\ntimeout_s = 1"
+        )
+        summary = await send(path, config)
+    assert summary.statuses[Status.UPDATED] == 6
+
+
+async def test_verification_reads_each_entity_once_at_the_quota_of_its_share(tmp_path):
+    path = drop(tmp_path, *map(coupon, range(1, 91)))
+    with simulator("--quota", "60/s") as vendor:
+        config = configure(tmp_path, vendor.base_url, quota='"60/s"', more="shares = 4")
+        await send(path, config)
+        verified = await anyio.to_thread.run_sync(typed, tmp_path, "verify", "latest")
+        log = list(vendor.get("log"))
+    assert verified.code == 0, verified.words
+    read = [entry["id"] for entry in log if entry["method"] == "GET"]
+    assert sorted(read) == sorted(f"c{row}" for row in range(1, 91))
+    assert 429 not in {entry["status"] for entry in log}

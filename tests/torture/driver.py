@@ -146,7 +146,7 @@ def wrap(death: Death, orders: LiveOverrides) -> None:
     _wrap_report(death)
     if orders.told is not None:
         _tell(orders.told)
-    _put("pipeline.cli.sending", "RunEnvironment", partial(RunEnvironment, open_link=_link(death)))
+    _put("pipeline.run", "RunEnvironment", partial(RunEnvironment, open_link=_link(death)))
     _put("pipeline.cli.setup", "load_vendors", lambda: quick_vendors(SETTLE_AFTER_S))
     _put("pipeline.run.execute", "random", SimpleNamespace(random=lambda: JITTER))
 

@@ -215,7 +215,7 @@ def recorded(folder: Path, library: Path, vendor: Simulator, seed: int, shape: S
     preload = {"LD_PRELOAD": str(library), "DISK_FOLDER": str(root), "DISK_TRACE": trace}
     with closing(Driver(**preload)) as driver:
         code, said = driver.obey(orders)
-    if code not in {0, 1, 3}:
+    if code not in {0, 1, 3} or "Traceback" in said:
         raise RuntimeError(said)
     case = Case(rows=file.rows, log=[], kills=[], reported=[])
     return Recorded(place, case, list(read_events(folder / "trace")))
@@ -284,7 +284,7 @@ def carried_on(run: Recorded, image: Image, vendor: Simulator, to: Path) -> list
     claimed, statuses = read_record(folder)
     with closing(Driver()) as driver:
         code, said = driver.obey(LiveOverrides(str(to), ["resume", "--yes", folder.name]))
-    if code not in {0, 1, 3}:
+    if code not in {0, 1, 3} or "Traceback" in said:
         return [said]
     lines, wrong = report_in(to)
     kill = Kill(point="power", mark=mark, claimed=frozenset(claimed), statuses=statuses)

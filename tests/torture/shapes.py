@@ -29,6 +29,7 @@ class Shape:
     times              how often entities and rows of `sorts` are there
     has_preconditions  Adobe's rows that may not be repeated carry a precondition
     records_previous   it records previous states, and is undone at its end
+    shares             shares of each account
     """
 
     name: str
@@ -36,6 +37,7 @@ class Shape:
     times: int = 1
     has_preconditions: bool = True
     records_previous: bool = False
+    shares: int = 1
 
     def file(self, run: int, seed: int) -> File:
         """The file of a run."""
@@ -43,16 +45,14 @@ class Shape:
 
     def config(self, vendor: Simulator) -> str:
         """`pipeline.toml`, with an account of each vendor."""
+        more = f"{MORE}\nshares = {self.shares}"
         preconditions = f"preconditions = {str(self.has_preconditions).lower()}"
+        url, shared = vendor.url, {"in_flight": IN_FLIGHT, "more": more}
         return "".join(
             (
-                CONFIG.format(
-                    base_url=vendor.base_url, quota='"100000/s"', in_flight=IN_FLIGHT, more=MORE
-                ),
-                JOURNEY.format(
-                    url=vendor.url, in_flight=IN_FLIGHT, more=f"{MORE}\n{preconditions}"
-                ),
-                BILLING.format(url=vendor.url, in_flight=IN_FLIGHT, max_batch=MAX_BATCH, more=MORE),
+                CONFIG.format(base_url=vendor.base_url, quota='"100000/s"', **shared),
+                JOURNEY.format(url=url, in_flight=IN_FLIGHT, more=f"{more}\n{preconditions}"),
+                BILLING.format(url=url, max_batch=MAX_BATCH, **shared),
             )
         )
 
@@ -66,6 +66,7 @@ ALL = (*COUPONS, *PROMOTIONS, *OFFERS, *STATUSES)
 SHAPES = (
     Shape(name="all", sorts=(*ALL, *BAD_IDS), has_preconditions=False),
     Shape(name="all, guarded", sorts=ALL),
+    Shape(name="all, in shares", sorts=ALL, has_preconditions=False, shares=3),
     Shape(name="offers, bare", sorts=OFFERS, times=3, has_preconditions=False),
     Shape(name="offers, undone", sorts=OFFERS, times=2, records_previous=True),
     Shape(name="coupons", sorts=COUPONS, times=3),

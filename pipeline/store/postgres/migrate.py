@@ -9,6 +9,11 @@ from pipeline.store.postgres.connections import PgConnection, durable
 from pipeline.store.postgres.schema import MIGRATIONS
 
 _LOCK = 7_364_205_117  # any number that nothing else locks
+# not to_regclass, which may remember for the rest of a transaction that there was none
+_HAS_TABLES = """
+select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'pipeline' and c.relname = 'installation'
+"""
 _VERSION = "select version, id::text from pipeline.installation"
 
 
@@ -37,8 +42,7 @@ def migrate(connection: PgConnection) -> None:
 
 def _version(connection: PgConnection) -> int:
     """The version of the tables; 0 if there are none. Raises RunAborted if it is a newer one."""
-    query = "select to_regclass('pipeline.installation') is not null"
-    if not connection.execute(query).fetchall()[0][0]:
+    if not connection.execute(_HAS_TABLES).fetchall():
         return 0
     version = int(connection.execute(_VERSION).fetchall()[0][0])
     if version > len(MIGRATIONS):

@@ -1,0 +1,99 @@
+"""A database that goes away: calls wait, what was acknowledged is there, and in the end words."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.model import RowResult, RunAborted, Status
+from pipeline.store.postgres.connections import Outage
+from pipeline.store.postgres.store import PgStore
+from pipeline.store.seam import run_lease
+from tests.postgres import PostgresServer, postgres_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One that tests may stop."""
+    with postgres_server() as each:
+        yield each
+
+
+def result(row: int) -> RowResult:
+    return RowResult(row, "xsolla.coupon", "shop", Status.UPDATED)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["crash", "restart"])
+def test_a_run_goes_on_when_the_database_is_back(server, how):
+    with PgStore(server.new_database(), environ={}, ttl_s=120.0) as store:
+        store.new_ledger("monday")
+        lease = store.lease(run_lease("monday"))
+        assert lease.take()
+        ledger = store.ledger("monday", None, lease)
+        acknowledged: list[int] = []
+        is_over = threading.Event()
+
+        def record() -> None:
+            row = 1
+            while not is_over.is_set():
+                ledger.record([row + 1], [result(row)])
+                acknowledged.append(row)
+                row += 1
+
+        thread = threading.Thread(target=record)
+        thread.start()
+        for _ in range(2):
+            enough = len(acknowledged) + 20
+            while len(acknowledged) < enough:
+                time.sleep(0.01)
+            server.stop(how)
+            time.sleep(0.5)
+            server.start()
+        enough = len(acknowledged) + 20
+        while len(acknowledged) < enough:
+            time.sleep(0.01)
+        is_over.set()
+        thread.join()
+        assert [each.row for each in ledger.results(1, 10**9)] == acknowledged
+        assert list(ledger.claimed()) == [acknowledged[-1] + 1]
+        assert ledger.commits == len(acknowledged)
+
+
+def test_a_database_that_stays_away_ends_the_run_in_words(server):
+    outage = Outage(most_s=1.0)
+    with PgStore(server.new_database(), environ={}, outage=outage) as store:
+        server.stop()
+        began_s = time.monotonic()
+        try:
+            with pytest.raises(RunAborted, match=r"database .* cannot be used: .* Check that"):
+                store.runs.names()
+            assert time.monotonic() - began_s < 5.0
+        finally:
+            server.start()
+        assert store.runs.names() == set()
+
+
+def test_a_database_that_answers_nothing_counts_as_away(server):
+    """A frozen machine: its kernel still takes what is sent."""
+    outage = Outage(answer_s=0.5, most_s=1.0)
+    with PgStore(server.new_database(), environ={}, outage=outage) as store:
+        server.suspend()
+        began_s = time.monotonic()
+        try:
+            with pytest.raises(RunAborted, match="cannot be used"):
+                store.runs.names()
+            assert time.monotonic() - began_s < 15.0
+        finally:
+            server.resume()
+        assert store.runs.names() == set()
+
+
+def test_a_command_does_not_wait_long_for_a_database_that_is_not_there(tmp_path):
+    began_s = time.monotonic()
+    with pytest.raises(RunAborted, match="cannot be used"):
+        PgStore(f"postgresql:///a?host={tmp_path}", environ={})
+    assert time.monotonic() - began_s < 15.0
