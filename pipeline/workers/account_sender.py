@@ -204,7 +204,7 @@ class AccountSender:
             # a group that gets no reply is split, and its many rows would all end late
             self._queue.reopen(batch[1:])
             batch = batch[:1]
-        if batch and not self._may_be_claimed(batch):
+        if batch and not (is_suspected or self._may_be_claimed(batch)):
             self._queue.put_back(batch)
             return []
         if batch:
