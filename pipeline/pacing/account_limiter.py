@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -45,6 +45,7 @@ class AccountLimiter:
         self._callbacks: dict[Callable[[], None], Callable[[], None]] = {}  # -> what removes it
         self._is_closed = False
         self.watched = limiter.watched
+        self.take = limiter.take
         self.on_reply = limiter.on_reply
         self.pause_left_s = limiter.pause_left_s
         self.slow = limiter.slow
@@ -57,6 +58,16 @@ class AccountLimiter:
     def on_answer(self, answer: Answer, left_s: float, words: str = "") -> None:
         """As `RateLimiter.on_answer`, with the name of the run."""
         self._limiter.on_answer(answer, left_s, words, self._run)
+
+    @property
+    def is_plain(self) -> bool:
+        """True if replies change only counts: `on_successes` is enough for answers that are OK."""
+        return self._limiter.is_plain
+
+    def on_successes(self, permits: Sequence[Permit]) -> None:
+        """As `Permit.on_reply` and `on_answer` for each of `permits`, while `is_plain`."""
+        numbers = [permit.number for permit in permits if permit.number is not None]
+        self._limiter.on_successes(numbers, [permit.left_s for permit in permits])
 
     @contextmanager
     def while_open(self) -> Iterator[None]:
@@ -75,17 +86,19 @@ class AccountLimiter:
             finally:
                 scopes.discard(scope)
 
+    def free(self, most: int) -> int:
+        """Return how many requests may be sent now, at most `most`.
+
+        After 0, `call_when_free` tells when to try again: others may be waiting.
+        """
+        return 0 if self._is_closed else self._limiter.free(most)
+
     def try_permit(self) -> int | None:
         """Count one request if it may be sent now: its number. None if it may not.
 
         After None, `call_when_free` tells when to try again: others may be waiting.
         """
         return None if self._is_closed else self._limiter.try_permit()
-
-    @property
-    def is_free(self) -> bool:
-        """True if `try_permit` would give a permit now."""
-        return not self._is_closed and self._limiter.is_free
 
     def call_when_free(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, in the event loop, when it is worth calling `try_permit` again.
@@ -118,7 +131,8 @@ class AccountLimiter:
         False if there is none soon: the request should wait for a new permit without a connection.
         """
         if not is_late(late_s, self._limiter.mean_per_s):
-            return not self._is_closed and self._limiter.pause_left_s() <= 0
+            is_paused = self._limiter.pause_left_s() > 0
+            return self._limiter.is_sure and not (self._is_closed or is_paused)
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()
             if number is not None:
@@ -161,11 +175,11 @@ class Permit:
     left_s  when the request was sent, by the sender's clock
     """
 
-    __slots__ = ("_account_limiter", "_has_ended", "_number", "_reply", "left_s")
+    __slots__ = ("_account_limiter", "_has_ended", "_reply", "left_s", "number")
 
     def __init__(self, account_limiter: AccountLimiter, number: int | None, left_s: float) -> None:
         self._account_limiter = account_limiter
-        self._number = number
+        self.number = number
         self._has_ended = False
         self._reply: object = None
         self.left_s = left_s
@@ -178,8 +192,8 @@ class Permit:
         if not self._has_ended:
             self._has_ended = True
             self._reply = reply
-            if self._number is not None:
-                self._account_limiter.on_reply(self._number, self.left_s, reply)
+            if self.number is not None:
+                self._account_limiter.on_reply(self.number, self.left_s, reply)
 
     def on_answer(self, answer: Answer) -> None:
         """The decoded reply."""

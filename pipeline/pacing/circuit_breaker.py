@@ -70,6 +70,11 @@ class CircuitBreaker:
         return self.down_since_s is not None
 
     @property
+    def is_clear(self) -> bool:
+        """True if no request has failed since the last success."""
+        return not self._failed
+
+    @property
     def is_in_question(self) -> bool:
         """True if requests failed since the last success, and it is no outage yet."""
         return bool(self._failed) and not self.is_down

@@ -16,6 +16,8 @@ answers before it: single answers vary too much.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.model import Verdict
 from pipeline.pacing.suspicion import Suspicion
 
@@ -110,9 +112,17 @@ class Concurrency:
         if verdict in {Verdict.THROTTLED, Verdict.TRANSIENT}:
             self._on_failure(left_s, now_s, is_refusal=verdict is Verdict.THROTTLED)
         elif verdict in {Verdict.OK, Verdict.REJECTED}:
-            self._suspicion.on_success()
-            if self._careful_since_s is not None and left_s >= self._careful_since_s:
-                self._careful_since_s = None
+            self.on_successes((left_s,), now_s)
+
+    def on_successes(self, lefts_s: Sequence[float], now_s: float) -> None:
+        """As `on_answer` with OK for each request, sent at `lefts_s`; all answers came at once."""
+        is_suspected = not self._suspicion.is_none
+        careful_since_s = self._careful_since_s
+        if careful_since_s is not None and max(lefts_s) >= careful_since_s:
+            self._careful_since_s = None
+        for left_s in lefts_s:
+            if is_suspected:
+                self._suspicion.on_success()
             self._sum_s += now_s - left_s
             self._count += 1
             if now_s >= self._ends_s and self._count >= min(FEWEST, int(self._limit)):

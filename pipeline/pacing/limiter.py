@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -119,13 +120,14 @@ class RateLimiter:
         self._count = 0
         self._room = 0  # requests that pause, windows and record allow without another look
         self._in_flight: dict[int, float] = {}  # number -> when it got its permit
-        self._replies: list[tuple[float, float]] = []  # left and came, not looked at yet
+        self._replies: list[tuple[float, float]] = []  # left and came, not learned from yet
         self._can_reply_free = False
         self._unrecorded = Unrecorded()
         self._recorded_in_flight: set[int] = set()
         self._on_record = self._being_recorded = 0  # of `_count`
         self._most_unrecorded: float = math.inf
         self._closed_s = -math.inf
+        self._sure_until_s = math.inf
         day_started_s = terms.day_started_s
         if day_started_s is not None:
             day_started_s += clock() - utc()
@@ -157,26 +159,32 @@ class RateLimiter:
         """The time by its clock."""
         return self._clock()
 
-    def try_permit(self) -> int | None:
-        """Count one request if it may be sent now: its number. None if it may not.
+    def free(self, most: int) -> int:
+        """Return how many requests may be sent now, at most `most`; there may be more.
 
-        None also if others wait, unless it is the turn of the callback that calls.
+        0 if others wait; in the turn of the callback that calls, 1.
         """
         queue = self._queue
-        if not (queue.is_empty or queue.has_turn) or (self._room <= 0 and not self._find_room()):
-            return None
-        if self._bucket is not None and not self._bucket.try_acquire():
-            return None
-        queue.has_turn = False
-        return self._count_sent()
+        if not queue.is_empty:
+            most = min(most, int(queue.has_turn))
+        if most <= 0 or not self.is_sure or (self._room <= 0 and not self._find_room()):
+            return 0
+        most = min(most, self._room)
+        return most if self._bucket is None else self._bucket.free(most)
 
-    @property
-    def is_free(self) -> bool:
-        """True if `try_permit` would give a permit now."""
-        queue = self._queue
-        if not (queue.is_empty or queue.has_turn) or (self._room <= 0 and not self._find_room()):
-            return False
-        return self._bucket is None or self._bucket.free_in_s() <= 0
+    def take(self, count: int) -> int:
+        """Count requests that are sent now, as many as are `free`: the number of the first.
+
+        The others have the numbers after it.
+        """
+        if self._bucket is not None:
+            self._bucket.take(count)
+        self._queue.has_turn = False
+        return self._count_sent(count)
+
+    def try_permit(self) -> int | None:
+        """Count one request if it may be sent now: its number. None if it may not."""
+        return self.take(1) if self.free(1) else None
 
     def call_when_free(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` once, in the event loop, when it is worth trying again.
@@ -252,6 +260,8 @@ class RateLimiter:
     def _wait_s(self) -> float:
         """Seconds until pause, windows and record allow a request; 0 if they do now."""
         self._can_reply_free = False
+        if not self.is_sure:
+            return math.inf
         if self._room > 0 or self._find_room():
             return 0.0
         if not self.is_open or self._off_record_room <= 0:
@@ -282,15 +292,15 @@ class RateLimiter:
         self._room = int(min([room, *(log.room(now_s, in_flight) for log in self._logs)]))
         return self._room > 0
 
-    def _count_sent(self) -> int:
+    def _count_sent(self, count: int = 1) -> int:
         now_s = self._clock()
         if self._rate is not None:
-            self._rate.on_sent(now_s)
-        number = self._count
-        self._in_flight[number] = now_s
-        self._count += 1
-        self._room -= 1
-        return number
+            self._rate.on_sent(now_s, count)
+        first = self._count
+        self._count += count
+        self._room -= count
+        self._in_flight.update(dict.fromkeys(range(first, self._count), now_s))
+        return first
 
     def on_reply(self, number: int, left_s: float, reply: object) -> None:
         """The request of a permit ended. MUST be called once per permit.
@@ -318,13 +328,37 @@ class RateLimiter:
         if self._is_learning and isinstance(reply, Reply):
             self._learn(allowance(reply.headers, self._utc()), now_s)
 
+    def on_successes(self, numbers: Sequence[int], lefts_s: Sequence[float]) -> None:
+        """As `on_reply` and `on_answer` for requests whose answers were OK, sent at `lefts_s`.
+
+        Not if the limit is learned from their replies.
+        """
+        now_s, in_flight = self._clock(), self._in_flight
+        if now_s > min([in_flight.pop(number) for number in numbers]) + MAX_WAY_S:
+            self._room = 0  # it counted no more, and does now
+        self._replies += [(left_s, now_s) for left_s in lefts_s]
+        if len(self._replies) >= MAX_BLOCK:
+            self._learn_from_replies()
+        if self._can_reply_free:
+            self._change(GRAIN_S)
+        self._pause.on_success(max(lefts_s))
+        if self._rate is not None:
+            self._rate.accepted(len(numbers))
+
+    @property
+    def is_plain(self) -> bool:
+        """True if a reply changes only counts: `on_successes` is enough for answers that are OK."""
+        return not (self._is_learning or self._recorded_in_flight)
+
     def _learn_from_replies(self) -> None:
         """Count the requests that got replies from when they count, in the order of the replies."""
         replies, self._replies = self._replies, []
+        counted = Counter[tuple[float, float]]()
         for left_s, came_s in replies:
-            counts_from_s = self._margin.on_reply(left_s, came_s)
-            self._log(left_s, counts_from_s)
-            self._unrecorded.add(counts_from_s)
+            counted[left_s, self._margin.on_reply(left_s, came_s)] += 1
+        for (left_s, counts_from_s), count in counted.items():
+            self._log(left_s, counts_from_s, count)
+            self._unrecorded.add(counts_from_s, count)
 
     def _log(self, left_s: float, counts_from_s: float, count: int = 1) -> None:
         for log in self._logs:
@@ -459,6 +493,20 @@ class RateLimiter:
         if self.is_open:
             self.is_open, self._room = False, 0
             self._closed_s = self._clock()
+
+    def hold_until(self, sure_until_s: float) -> None:
+        """Give no permit from this time on, by its clock, until this is called with a later one.
+
+        It is checked whenever a request is about to leave: a process that was stopped for a while
+        sends nothing after it, since another may have the quota by then. Infinity: for ever.
+        """
+        self._sure_until_s = sure_until_s
+        self._change()
+
+    @property
+    def is_sure(self) -> bool:
+        """True if no other process can have the quota yet."""
+        return self._sure_until_s == math.inf or self._clock() < self._sure_until_s
 
     def open(
         self,

@@ -98,15 +98,15 @@ class Rate:
         self._budgets: deque[int] = deque(maxlen=BUDGETS)
         self._firm_per_s = 0.0  # the refused rate, unless a lower one was refused
 
-    def on_sent(self, now_s: float) -> None:
-        """A request is sent."""
-        self._left_s.append(now_s)
+    def on_sent(self, now_s: float, count: int = 1) -> None:
+        """`count` requests are sent."""
+        self._left_s.extend([now_s] * count)
         if self.per_s < self.most_per_s and now_s >= self._rise_s:
             self._rise(now_s)
 
-    def accepted(self) -> None:
-        """A request was not throttled."""
-        self._accepted += 1
+    def accepted(self, count: int = 1) -> None:
+        """`count` requests were not throttled."""
+        self._accepted += count
 
     def refused(self, left_s: float, now_s: float, pause_s: float = 0.0) -> None:
         """A request sent at `left_s` was throttled, which costs a pause of `pause_s` seconds."""

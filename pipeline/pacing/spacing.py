@@ -1,7 +1,7 @@
 """The bucket that spreads requests evenly: aiolimiter's, with a way to take a slot at once.
 
 Coroutines wait for a slot with `acquire`, which serves them in order; a sender that is called back
-takes one with `try_acquire`. Both draw on one bucket.
+takes those that are free with `take`. Both draw on one bucket.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ class SpacingBucket(AsyncLimiter):
     waiting: `tests/pacing/test_spacing.py` guards what this relies on.
     """
 
-    def try_acquire(self) -> bool:
-        """Take a slot if there is one now; False if there is none."""
+    def free(self, most: int) -> int:
+        """Return how many slots there are now, at most `most`."""
         if not self.has_capacity():
-            return False
-        self._level += 1.0
-        return True
+            return 0
+        return min(most, max(1, int(self.max_rate - self._level)))  # 1 - 1e-16 is one as well
+
+    def take(self, slots: int) -> None:
+        """Take slots that are free now."""
+        self._level += slots
 
     def free_in_s(self) -> float:
         """Seconds until there is a slot; 0 if there is one now."""

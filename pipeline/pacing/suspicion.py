@@ -53,6 +53,11 @@ class Suspicion:
         self._sum = 0.0
 
     @property
+    def is_none(self) -> bool:
+        """True if there is no evidence: a success changes nothing."""
+        return self._sum <= 0.0
+
+    @property
     def is_lone(self) -> bool:
         """True if at most one recent request failed."""
         return self._sum <= GROWS

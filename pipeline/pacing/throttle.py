@@ -69,9 +69,9 @@ class Throttle:
         self._refused = 0
         self.since_s: float | None = None
 
-    def accepted(self) -> None:
-        """The vendor applied or rejected an update."""
-        self._accepted += 1
+    def accepted(self, count: int = 1) -> None:
+        """The vendor applied or rejected `count` updates."""
+        self._accepted += count
         self.since_s = None
 
     def refused(self, before: Refusals, now_s: float) -> Refusals:

@@ -7,6 +7,7 @@ starts with a character that makes a spreadsheet run it. The input's cells are n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import polars as pl
 
@@ -28,6 +29,7 @@ RESULT_SCHEMA: Mapping[str, pl.DataType] = {
     "_request_id": pl.String(),
     "_receipt": pl.String(),
 }
+_ROWS_AT_ONCE = 128  # as values: so few leave the garbage collector nothing to look through
 MAX_TEXT_CHARS = 4_000  # a spreadsheet's cell holds 32,767
 _FIELDS = RESULT_COLUMNS[1:]  # in the order of RowResult
 _OWN_TEXT = ("_error_code", "_error", "_hint", "_request_id", "_receipt")
@@ -42,7 +44,11 @@ def result_frame(results: Iterable[RowResult], run: str) -> pl.DataFrame:
     >>> frame["_error"].item()
     "'=1+1"
     """
-    columns = list(zip(*results, strict=True)) or [()] * len(_FIELDS)
+    columns: list[list[object]] = [[] for _ in _FIELDS]
+    rest = iter(results)
+    while some := list(islice(rest, _ROWS_AT_ONCE)):
+        for column, values in zip(columns, zip(*some, strict=True), strict=True):
+            column.extend(values)
     frame = pl.DataFrame(
         [_series(name, values) for name, values in zip(_FIELDS, columns, strict=True)]
     )

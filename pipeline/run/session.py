@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -200,14 +201,18 @@ class Session:
 
     def _rest_s(self, recorded_s: float) -> float:
         """Seconds until the leases are checked again."""
-        if not all(each.is_held and each.limiter.is_open for each in self.leases.values()):
+        leases = self.leases.values()
+        if not all(each.is_held and each.limiter.is_open for each in leases):
             return CHECK_EVERY_S
+        if any(each.part.of > 1 for each in leases):
+            return min(PAUSES_EVERY_S, recorded_s + REMEMBER_EVERY_S - time.monotonic())
         return recorded_s + REMEMBER_EVERY_S - time.monotonic()
 
     async def _adopt_pauses(self, config: Config) -> None:
         """Every PAUSES_EVERY_S, adopt the pauses of quotas of which another process has a part."""
-        leases, now_s = self.leases.values(), time.monotonic()
-        groups = {each.part.group for each in leases if each.part.of > 1 and not each.is_held}
+        parts, now_s = [each.part for each in self.leases.values()], time.monotonic()
+        held = Counter(each.part.group for each in self.leases.values() if each.is_held)
+        groups = {part.group for part in parts if 1 < part.of > held[part.group]}
         if not groups or now_s < self._adopted_s + PAUSES_EVERY_S:
             return
         self._adopted_s = now_s

@@ -19,7 +19,7 @@ from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
-from pipeline.workers.batches import Batch
+from pipeline.workers.batches import Batch, Row, may_wait_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, SenderEnvironment
@@ -204,13 +204,18 @@ class AccountSender:
             # a group that gets no reply is split, and its many rows would all end late
             self._queue.reopen(batch[1:])
             batch = batch[:1]
+<<<<<<< HEAD
         if batch and not (is_suspected or self._may_be_claimed(batch)):
+=======
+        if batch and not (concurrency.may_acquire() or may_wait_claimed(batch)):
+>>>>>>> main
             self._queue.put_back(batch)
             return []
         if batch:
             concurrency.acquire(batch)
         return batch
 
+<<<<<<< HEAD
     def _may_be_claimed(self, batch: Batch) -> bool:
         """True if `batch` may be claimed now, though it may be sent some time later.
 
@@ -220,6 +225,22 @@ class AccountSender:
         if not batch[0].is_repeatable:
             return self._concurrency.has_place
         return len(batch) == 1 or self._concurrency.may_acquire()
+=======
+    def next_batches(self, ahead: int) -> list[Batch]:
+        """As `next_batch`, as often as it gives one; only while `is_calm`."""
+        concurrency = self._concurrency
+        most = concurrency.room(ahead)
+        if self.stopped is not None or most <= 0:
+            return []
+        if self._undecided.had_refusals and self._queue.has_few_unsent(
+            self._last_rows * (1 + most)
+        ):
+            return []  # the last of these may be kept as probes
+        batches = self._queue.next_many(most, concurrency.room())
+        self._result_writer.end_blocked()
+        concurrency.acquire_many(len(batches))
+        return batches
+>>>>>>> main
 
     def _next_rows(self) -> Batch:
         if not self._is_open and (self._first.needs_another or self._undecided.refused_before):
@@ -333,6 +354,15 @@ class AccountSender:
         self._queue.look_again()
 
     # Starts and stops...
+
+    @property
+    def is_calm(self) -> bool:
+        """True if all that was answered lately was a success: another one changes only counts."""
+        return self._is_open and self._concurrency.is_calm and self._undecided.is_calm
+
+    def on_successes(self, last: Row, latest_s: float) -> None:
+        """As `on_outcome` for updates of one row that were OK, while `is_calm`."""
+        self._undecided.on_success(last, latest_s)
 
     def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
         """Let other rows go after the first reply; stop if an answer requires it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
-from pipeline.pacing.account_limiter import Permit
+from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.workers.answers import is_judged, is_plain_success, update_answers
 from pipeline.workers.batches import Batch
 from pipeline.workers.bisection import Bisector, GroupParts
@@ -16,6 +18,7 @@ from pipeline.workers.reply_certainty import certain_at_s, update_typical_s
 from pipeline.workers.requests import request_for
 from pipeline.workers.row import (
     Facts,
+    Finish,
     Hold,
     Step,
     Then,
@@ -28,7 +31,41 @@ from pipeline.workers.row import (
     on_sent,
 )
 from pipeline.workers.transport import unmatched_reply
-from pipeline.workers.wire import OnReply
+
+
+class InFlight(Permit):
+    """A request that was started, and its permit. It is called with what came of it.
+
+    came  None until then
+    """
+
+    __slots__ = ("_on_end", "batch", "came", "connection")
+
+    def __init__(
+        self,
+        limiter: AccountLimiter,
+        number: int,
+        left_s: float,
+        *,
+        batch: Batch,
+        connection: Any,
+        on_end: Callable[[InFlight], None],
+    ) -> None:
+        super().__init__(limiter, number, left_s)
+        self.batch = batch
+        self.connection = connection
+        self.came: Reply | NoReply | Exception | None = None
+        self._on_end = on_end
+
+    @property
+    def standing(self) -> ReplyStanding | None:
+        """What may still become known about its reply; None if nothing can, or there is none."""
+        return self.came.standing if isinstance(self.came, Reply) else None
+
+    def __call__(self, came: Reply | NoReply | Exception) -> None:
+        """Note what came of it."""
+        self.came = came
+        self._on_end(self)
 
 
 class Attempts(RequestStep):
@@ -37,30 +74,44 @@ class Attempts(RequestStep):
     def __init__(self, deps: Dependencies, bisector: Bisector) -> None:
         super().__init__(deps)
         self._bisector = bisector
+        self._plain = {
+            op.name: Answer(Verdict.OK, Effect.APPLIED, op.plain_success)
+            for op in deps.account.vendor.operations
+            if op.plain_success is not None
+        }
         self._no_facts = Facts(deps.account.retry)
         self._typical_s: float | None = None
         self.held_replies = HeldReplies(self._clock)
 
-    def start(self, batch: Batch, permit: Permit, connection: object, on_reply: OnReply) -> None:
-        """Send one request for the rows of `batch` on `connection`.
+    def start(self, request: InFlight) -> None:
+        """Send one request for the rows of its batch; `on_started` follows.
 
-        on_reply  called later; the caller then calls `on_end`
-        raises    what a bug raises: the rows have ended then, for the bug would occur again
+        raises  what a bug raises: the rows have ended then, for the bug would occur again
         """
-        self._deps.traffic.on_sent(permit.left_s)
-        self._count_attempt(batch, permit.left_s)
+        batch = request.batch
+        self._count_attempt(batch, request.left_s)
         operation = self._account.operation(batch[0].job.operation)
         try:
-            request = request_for(operation, self._account.settings, batch)
-            self._deps.wire.start(connection, request, on_reply)
+            message = request_for(operation, self._account.settings, batch)
+            self._deps.wire.start(request.connection, message, request)
         except Exception:
-            self._deps.traffic.on_end()
             self._end_after_bug(batch, was_answered=False)
             raise
 
+    def _count_attempt(self, batch: Batch, now_s: float) -> None:
+        if batch[0].attempts:
+            self._deps.traffic.retries += 1
+        for row in batch:
+            on_sent(row, Step.UPDATE, now_s)
+
+    def on_started(self, count: int, now_s: float) -> None:
+        """Count requests that were started at `now_s`."""
+        self._deps.traffic.on_sent(now_s, count)
+        self._deps.concurrency.on_sent(self._deps.traffic.in_flight)
+
     def on_unreached(self, batch: Batch, permit: Permit, lost: NoReply) -> RequestOutcome | None:
         """Act on an attempt that got no connection."""
-        self._deps.traffic.on_sent(permit.left_s)
+        self.on_started(1, permit.left_s)
         self._count_attempt(batch, permit.left_s)
         return self.on_end(batch, permit, lost)
 
@@ -88,6 +139,55 @@ class Attempts(RequestStep):
             return None
         return self._on_reply(batch, permit, reply, answers)
 
+    # Many plain successes at once, while nothing is in doubt about the account...
+
+    def is_plain(self, request: InFlight) -> bool:
+        """True if one row was sent, and its reply is a plain success: `on_successes` is enough."""
+        batch, came = request.batch, request.came
+        answer = self._plain.get(batch[0].job.operation)
+        return (
+            answer is not None
+            and len(batch) == 1
+            and isinstance(came, Reply)
+            and came.status == answer.http_status
+            and not (came.body or came.is_cut)
+        )
+
+    def on_successes(self, requests: Sequence[InFlight], now_s: float) -> None:
+        """As `on_end` for each of `requests`, which are plain and ended at `now_s`.
+
+        Only while the account is calm; see `AccountSender.is_calm`.
+        """
+        lefts_s = [request.left_s for request in requests]
+        self._deps.traffic.on_replies(lefts_s, now_s)
+        self._deps.concurrency.on_successes(lefts_s, now_s)
+        for left_s in lefts_s:
+            self._typical_s = update_typical_s(self._typical_s, now_s - left_s)
+        if held := [request for request in requests if request.standing is not None]:
+            due_s = certain_at_s(now_s, max(lefts_s), self._typical_s or 0.0)
+            self.held_replies.hold(due_s, partial(self._decide_plain, held))
+        if len(held) < len(requests):
+            self._decide_plain([request for request in requests if request.standing is None])
+
+    def _decide_plain(self, requests: Sequence[InFlight]) -> None:
+        """As `_decide` for each of `requests`, none of which may be in doubt by now."""
+        ended = []
+        for request in requests:
+            row, standing = request.batch[0], request.standing
+            answer = self._plain[row.job.operation]
+            if standing is not None and standing.is_doubtful:
+                batch = request.batch
+                self._decide(batch, self._unmatched_answers(batch), request.left_s)
+            elif not self._bisector.is_idle:
+                self._decide(request.batch, (answer,), request.left_s)
+            else:
+                self._bisector.on_judged(request.left_s)
+                action = after_update(row, answer, self._no_facts)
+                if isinstance(action, Finish):  # it always is
+                    ended.append((row, action))
+        if ended:
+            self._result_writer.end_all(ended)
+
     def on_abort(self, batch: Batch) -> None:
         """End or keep the rows of a request that was aborted: it may have arrived."""
         self._deps.traffic.on_end()
@@ -98,7 +198,7 @@ class Attempts(RequestStep):
     def _answers(self, batch: Batch, reply: Reply | NoReply) -> tuple[Answer, ...]:
         operation = self._account.operation(batch[0].job.operation)
         if is_plain_success(operation, reply):
-            return (Answer(Verdict.OK, Effect.APPLIED, operation.plain_success),) * len(batch)
+            return (self._plain[operation.name],) * len(batch)
         jobs = [operation.job_type.trusted(row.text) for row in batch]
         return update_answers(operation, self._account.settings, jobs, reply)
 
@@ -106,13 +206,6 @@ class Attempts(RequestStep):
         for row in batch:
             end = after_bug(row, Step.UPDATE, was_answered=was_answered)
             self._perform(row, Step.UPDATE, end)
-
-    def _count_attempt(self, batch: Batch, now_s: float) -> None:
-        self._deps.concurrency.on_sent(self._deps.traffic.in_flight)
-        if batch[0].attempts:
-            self._deps.traffic.retries += 1
-        for row in batch:
-            on_sent(row, Step.UPDATE, now_s)
 
     def _on_reply(
         self, batch: Batch, permit: Permit, reply: Reply | NoReply, answers: Sequence[Answer]

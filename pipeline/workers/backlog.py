@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from pipeline.model import JobRow, Status
 from pipeline.pacing.probes import ProbeKind, ahead, place, turns
-from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row
+from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row, may_wait_claimed
 from pipeline.workers.coalescing import FreshRows
 from pipeline.workers.entity_order import EntityOrder
 
@@ -165,6 +165,19 @@ class Backlog:
             return self._next_retry()
         return self._next_other() if fresh or self._ready else []
 
+    def next_many(self, now_s: float, most: int, at_once: int) -> list[Batch]:
+        """Take batches as `next` does, at most `most`.
+
+        at_once  how many may be sent now; those after them must be ones that may wait claimed
+        """
+        taken: list[Batch] = []
+        while len(taken) < most and (batch := self.next(now_s)):
+            if len(taken) >= at_once and not may_wait_claimed(batch):
+                self.put_back(batch)
+                break
+            taken.append(batch)
+        return taken
+
     def _next_other(self) -> Batch:
         return self._ready.popleft() if self._ready else self._next_fresh()
 
@@ -293,6 +306,8 @@ class Backlog:
             if row is None:
                 return []
             batch = [row]
+        if not batch[0].job.batch:
+            return batch  # each is sent alone
         self._open.join(batch)
         while self._open.room(batch) and len(self._open) < MAX_OPEN:
             row = self._enter_next()
@@ -308,7 +323,7 @@ class Backlog:
             job, covered = found
             if covered:
                 self._cover(job, covered)
-            if self._is_blocked(job):
+            if self._unknown and self._is_blocked(job):
                 self._blocked.append(job)
             elif self._order.enter(job.entity, job):
                 return self._row(job)
@@ -366,9 +381,14 @@ class Backlog:
         """True if a newer row of the entity waits for the end of `row`."""
         return self._order.is_awaited(row.job.entity)
 
+    def is_any_awaited(self, rows: Iterable[Row]) -> bool:
+        """True if a newer row waits for the end of one of `rows`."""
+        return self._order.waiting > 0 and any(map(self.is_awaited, rows))
+
     def done(self, row: Row, status: Status) -> None:
         """Release the next row of the entity: the result of `row` is on record."""
-        self._track_unknown(row.job, status)
+        if self._can_block:
+            self._track_unknown(row.job, status)
         if row.covered:
             self._requeue_covered(row)
         while (job := self._order.leave(row.job.entity)) is not None:
@@ -391,15 +411,15 @@ class Backlog:
 
     def _row(self, job: JobRow) -> Row:
         row = Row(job)
-        row.covered = self._uncover(job)
-        row.in_doubt = row.is_claimed = job.row in self._in_doubt
+        if self._covered:
+            row.covered = self._uncover(job)
+        if job.row in self._in_doubt:
+            row.in_doubt = row.is_claimed = True
         return row
 
     def _track_unknown(self, job: JobRow, status: Status) -> None:
         """Track entities with an unknown state, until an update replaces the whole."""
-        if not self._can_block:
-            return
-        if status is Status.UNKNOWN:
+        if status is Status.UNKNOWN and self._can_block:
             self._unknown.add(hash(job.entity))
         elif status is Status.UPDATED and self._does_replace(job.operation):
             self._unknown.discard(hash(job.entity))
@@ -412,11 +432,7 @@ class Backlog:
         return self._replaces.get(operation, True)
 
     def _is_blocked(self, job: JobRow) -> bool:
-        return (
-            bool(self._unknown)
-            and hash(job.entity) in self._unknown
-            and not self._does_replace(job.operation)
-        )
+        return hash(job.entity) in self._unknown and not self._does_replace(job.operation)
 
     def take_blocked(self) -> list[JobRow]:
         """Take out rows that are not sent: an older row of their entity ended `unknown`."""

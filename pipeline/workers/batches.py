@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.model import Answer, JobRow
 from pipeline.pacing.throttle import NO_REFUSALS
@@ -47,35 +47,28 @@ class Row:
     previous_state   what the entity held before the first attempt; empty if not read
     """
 
-    __slots__ = (
-        *("job", "covered", "is_claimed"),
-        *("attempts", "counted_attempts", "answer", "first_sent_s", "last_sent_s", "failed_s"),
-        *("throttles", "in_doubt", "needs_read", "reads", "guarded_text", "refused_text"),
-        *("is_prechecked", "failed_prechecks", "prechecked_s", "merged_text"),
-        "previous_state",
-    )
+    covered: Sequence[JobRow] = ()
+    is_claimed = False
+    attempts = 0
+    counted_attempts = 0
+    answer: Answer | None = None
+    first_sent_s = 0.0
+    last_sent_s = 0.0
+    failed_s: float | None = None
+    throttles = NO_REFUSALS
+    in_doubt = False
+    needs_read = False
+    reads = 0
+    guarded_text = ""
+    refused_text = ""
+    is_prechecked = False
+    failed_prechecks = 0
+    prechecked_s = 0.0
+    merged_text = ""
+    previous_state = ""
 
     def __init__(self, job: JobRow) -> None:
-        self.job = job
-        self.covered: list[JobRow] = []
-        self.is_claimed = False
-        self.attempts = 0
-        self.counted_attempts = 0
-        self.answer: Answer | None = None
-        self.first_sent_s = 0.0
-        self.last_sent_s = 0.0
-        self.failed_s: float | None = None
-        self.throttles = NO_REFUSALS
-        self.in_doubt = False
-        self.needs_read = False
-        self.reads = 0
-        self.guarded_text = ""
-        self.refused_text = ""
-        self.is_prechecked = False
-        self.failed_prechecks = 0
-        self.prechecked_s = 0.0
-        self.merged_text = ""
-        self.previous_state = ""
+        self.job = job  # all others are set once they change, for most rows change few
 
     @property
     def text(self) -> str:
@@ -100,6 +93,11 @@ class Row:
 
 Batch = list[Row]
 """The rows of one request, one or more."""
+
+
+def may_wait_claimed(batch: Batch) -> bool:
+    """True if being in doubt after a kill costs the batch little: it is repeated then."""
+    return len(batch) == 1 and batch[0].is_repeatable
 
 
 class OpenRows:

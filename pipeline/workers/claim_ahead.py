@@ -7,8 +7,8 @@ that: a slow account claims as many as it has in flight.
 
 from __future__ import annotations
 
-MAX_AHEAD = 256
-"""Most rows that wait claimed; 512 would save 2 us a row."""
+MAX_AHEAD = 512
+"""Most rows that wait claimed. A commit takes 10 ms beside a busy event loop, and a row 80 us."""
 
 LESS = 0.9
 """Share that remains after a commit for which too many rows were claimed."""

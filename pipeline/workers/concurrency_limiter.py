@@ -7,7 +7,7 @@ of one account.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipeline.model import Answer, Effect, Verdict
 from pipeline.model.wire import UNSURE_WHOSE
@@ -96,7 +96,15 @@ class ConcurrencyLimiter:
         """
         if self._breaker.is_down:
             return self.taken < 2 * self._most and self._breaker.may_probe(self._clock())
-        return self.taken < self.limit + max(self.limit, ahead)
+        return self.room(ahead) > 0
+
+    def room(self, ahead: int = 0) -> int:
+        """Return how many more batches may be acquired, while `is_calm`; see `may_acquire`."""
+        return self.limit + max(self.limit, ahead) - self.taken
+
+    def acquire_many(self, count: int) -> None:
+        """As `acquire` for `count` batches, while `is_calm`."""
+        self.taken += count
 
     @property
     def has_place(self) -> bool:
@@ -109,6 +117,10 @@ class ConcurrencyLimiter:
         if self._breaker.is_down:
             self._probe = batch
             self._breaker.on_probe(self._clock())
+
+    def release_many(self, count: int) -> None:
+        """As `release` for `count` batches, while `is_calm`."""
+        self.taken -= count
 
     def release(self, batch: Batch) -> None:
         """Stop counting `batch`: it was sent, or is not sent now."""
@@ -160,6 +172,27 @@ class ConcurrencyLimiter:
             self._on_room()
         if is_down and not was_down:
             self._on_down()
+
+    @property
+    def is_calm(self) -> bool:
+        """True if the vendor works and nothing has failed since: `on_successes` is enough."""
+        return self._breaker.is_clear and not self._breaker.is_down and self._probe is None
+
+    def on_successes(self, lefts_s: Sequence[float], now_s: float) -> None:
+        """As `on_answer` for each request of one row, sent at `lefts_s`, that was OK.
+
+        Only while `is_calm`.
+        """
+        before = self.limit
+        self._was_reached = True
+        self._is_last_refusal = self._is_last_call = False
+        self._breaker.on_success(max(lefts_s))
+        self._throttle.accepted(len(lefts_s))
+        self._answered += len(lefts_s)
+        self._concurrency.on_successes(lefts_s, now_s)
+        self.limit = self._concurrency.limit
+        if self.limit > before:
+            self._on_room()
 
     def _on_success(self, batch: Batch, sent_s: float, now_s: float, *, is_read: bool) -> None:
         self._breaker.on_success(sent_s, is_read=is_read)

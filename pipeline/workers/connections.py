@@ -7,6 +7,8 @@ request to a vendor and reads no reply of one.
 from __future__ import annotations
 
 import asyncio
+import math
+import selectors
 import ssl
 from collections import deque
 from types import TracebackType
@@ -22,6 +24,9 @@ from pipeline.workers.slots import Slots
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
+
+LOOK_S = 0.001
+"""Seconds for which a look at all sockets holds; a reply ends it. Many requests leave together."""
 
 _TURNS_TO_READ = 3  # of the loop: to see that there is something, to read it, to close
 _UNLIMITED = aiohttp.ClientTimeout()
@@ -61,7 +66,10 @@ class Connections:
         self._backoff = ConnectBackoff()
         self._rest = ReuseRest()
         self._idle: deque[HttpConnection] = deque()  # the one used last at the right
-        self._open: set[HttpConnection] = set()
+        self._open: dict[int, HttpConnection] = {}  # number of the socket -> the newest with it
+        self._selector = selectors.DefaultSelector()
+        self._readable: frozenset[int] = frozenset()
+        self._looked_s = -math.inf
         self._sweep: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
         self._connector: aiohttp.TCPConnector
@@ -85,9 +93,11 @@ class Connections:
         if self._sweep is not None:
             self._sweep.cancel()
         self._idle.clear()
-        for connection in tuple(self._open):
+        left, self._open = self._open, {}
+        for connection in left.values():
             connection.close()
         await self._connector.close()
+        self._selector.close()
 
     def at_once(self) -> HttpConnection | None:
         """Return an idle connection that can be used at once, or None."""
@@ -96,7 +106,7 @@ class Connections:
         if self._rest.rest_s and not self._oldest_has_rested():
             return None
         connection = self._idle[0] if self._rest.rest_s else self._idle[-1]
-        if not connection.is_open or connection.is_readable() or self._is_old(connection):
+        if not connection.is_open or self._is_old(connection) or self._is_readable(connection):
             return None
         self._take_idle()
         self._slots.take()
@@ -119,6 +129,7 @@ class Connections:
         """Keep `connection` for another request if it is still open."""
         self._slots.leave()
         now_s = self._loop.time()
+        self._looked_s = -math.inf
         if connection.is_reused and connection.has_replied:
             self._rest.worked()
         elif connection.is_reused and connection.was_cut_off:
@@ -150,9 +161,10 @@ class Connections:
                 connection.close()
             try:
                 for _ in range(_TURNS_TO_READ):
-                    if not connection.is_open or not connection.is_readable():
+                    if not connection.is_open or not self._is_readable(connection):
                         break
                     await asyncio.sleep(0)
+                    self._looked_s = -math.inf
             except BaseException:
                 connection.close()
                 raise
@@ -196,11 +208,24 @@ class Connections:
             # aiohttp waits for its own handler to learn of the end
             handler.connection_lost(error)
             opened.close()
-            self._open.discard(connection)
+            if self._open.get(connection.file_number) is connection:  # else it is used anew
+                del self._open[connection.file_number]
+                self._selector.unregister(connection.file_number)
 
         connection = HttpConnection(transport, max_body_bytes=self._max_body_bytes, on_end=ended)
-        self._open.add(connection)
+        if connection.file_number in self._open:  # of one that is not over yet
+            self._selector.unregister(connection.file_number)
+        self._open[connection.file_number] = connection
+        self._selector.register(connection.file_number, selectors.EVENT_READ)
         return connection
+
+    def _is_readable(self, connection: HttpConnection) -> bool:
+        """True if bytes or an end of stream wait to be read on `connection`. Only while open."""
+        now_s = self._loop.time()
+        if now_s > self._looked_s + LOOK_S:
+            self._readable = frozenset(key.fd for key, _ in self._selector.select(0))
+            self._looked_s = now_s
+        return connection.file_number in self._readable
 
     def _is_old(self, connection: HttpConnection) -> bool:
         return self._loop.time() - connection.idle_since_s > IDLE_S

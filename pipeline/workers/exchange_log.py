@@ -47,6 +47,11 @@ class ExchangeLog:
         self._seen: dict[int, _PendingExchange] = {}
         self._kept: Counter[tuple[Status, str]] = Counter()
 
+    @property
+    def is_empty(self) -> bool:
+        """True if no exchange is remembered."""
+        return not self._seen
+
     def on_reply(self, batch: Batch, reply: Reply | NoReply) -> None:
         """Remember the reply to an attempt for the rows of `batch`."""
         jobs = tuple(row.text for row in batch)

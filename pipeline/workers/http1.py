@@ -6,7 +6,7 @@ The rules are strict. A reply that two readers could understand differently is r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from enum import Enum, auto
 
 from httptools import (
@@ -96,6 +96,54 @@ class ReplyFault(Enum):
     """The body ended early, or its framing is broken."""
 
 
+class ReplyHeaders(Mapping[str, str]):
+    """The headers of a reply, decoded once one is asked for: those of a plain success rarely are.
+
+    Names are case-insensitive; a repeated name gives its first value, and `items` gives all.
+
+    >>> headers = ReplyHeaders([(b"X-Id", b"1"), (b"x-id", b"2")])
+    >>> headers["x-ID"], list(headers.items())
+    ('1', [('X-Id', '1'), ('x-id', '2')])
+    """
+
+    __slots__ = ("_decoded", "_fields")
+
+    def __init__(self, fields: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self._fields = fields
+        self._decoded: CIMultiDict[str] | None = None
+
+    def _all(self) -> CIMultiDict[str]:
+        if self._decoded is None:
+            self._decoded = CIMultiDict(
+                [
+                    (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
+                    for name, value in self._fields
+                ]
+            )
+        return self._decoded
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        """Return the number of headers, repeated names included."""
+        return len(self._fields)
+
+    def items(self) -> ItemsView[str, str]:
+        """Return all headers, in the order of the reply."""
+        return self._all().items()
+
+    def values(self) -> ValuesView[str]:
+        """Return all values, in the order of the reply."""
+        return self._all().values()
+
+
+_NO_HEADERS = ReplyHeaders()
+
+
 class ReplyParser:
     """Parses the replies of one connection. Call `begin` before each of them but the first.
 
@@ -119,7 +167,7 @@ class ReplyParser:
         """Expect a reply."""
         self.first = b""
         self.status = 0
-        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.headers = _NO_HEADERS
         self.is_whole = self.is_too_long = self.has_surplus = self.keeps_alive = False
         self.fault: ReplyFault | None = None
         self._fields: list[tuple[bytes, bytes]] = []
@@ -139,7 +187,9 @@ class ReplyParser:
 
     def feed(self, data: bytes) -> None:
         """Parse received bytes. Not after `is_over`."""
-        if len(self.first) < FIRST_BYTES:
+        if not self.first:
+            self.first = data[:FIRST_BYTES]
+        elif len(self.first) < FIRST_BYTES:
             self.first += data[: FIRST_BYTES - len(self.first)]
         self._has_advanced = False
         self._head_bytes += len(data)
@@ -201,12 +251,7 @@ class ReplyParser:
             self._is_interim = True
         else:
             self.status = status
-            self.headers = CIMultiDict(
-                [
-                    (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
-                    for name, value in self._fields
-                ]
-            )
+            self.headers = ReplyHeaders(self._fields)
             self._frame()
         self._fields = []
 
@@ -214,7 +259,7 @@ class ReplyParser:
         """True if the head is not one of HTTP/1.1, or too large."""
         fields = self._fields
         return (
-            not self.first.lstrip(b"\r\n").startswith(b"HTTP/")
+            not (self.first.startswith(b"HTTP/") or self.first.lstrip(b"\r\n").startswith(b"HTTP/"))
             or self._parser.get_http_version() not in _VERSIONS
             or status < 100  # noqa: PLR2004 - the least status
             or len(fields) > MAX_HEADERS
@@ -226,14 +271,19 @@ class ReplyParser:
 
     def _frame(self) -> None:
         """Determine where the body ends, and whether the connection can be kept."""
-        headers = self.headers
-        codings = [each.strip().lower() for each in headers.getall("Transfer-Encoding", ())]
-        length = headers.get("Content-Length")
+        length: bytes | None = None
+        codings = []
+        for name, value in self._fields:
+            match name.lower():
+                case b"content-length" if length is None:
+                    length = value
+                case b"transfer-encoding":
+                    codings.append(value.strip().lower())
         keeps_alive = self._parser.should_keep_alive()
-        if codings not in ([], ["chunked"]):
+        if codings and codings != [b"chunked"]:
             self.fault = ReplyFault.HEAD_BROKEN
         elif self.status in _NO_BODY:
-            keeps_alive = keeps_alive and not codings and length in {None, "0"}
+            keeps_alive = keeps_alive and not codings and length in (None, b"0")
         elif codings:  # RFC 9112, section 6.1: not known to HTTP/1.0
             keeps_alive = keeps_alive and self._parser.get_http_version() == "1.1"
         else:

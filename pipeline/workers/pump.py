@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Reversible, Sequence
+from collections.abc import Callable, Iterator, Reversible, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
-from pipeline.model import NoReply, Reply
+from pipeline.model import NoReply
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
-from pipeline.workers.attempts import Attempts
+from pipeline.workers.attempts import Attempts, InFlight
 from pipeline.workers.batches import Batch, Row
 from pipeline.workers.claim_ahead import ClaimAhead
 from pipeline.workers.dependencies import Dependencies, RequestOutcome
@@ -46,26 +47,25 @@ class Owner(Protocol):
         ahead  how many batches may wait claimed
         """
 
+    def next_batches(self, ahead: int) -> list[Batch]:
+        """As `next_batch`, as often as it gives one; only while `is_calm`."""
+
+    @property
+    def is_calm(self) -> bool:
+        """True if all that was answered lately was a success: another one changes only counts."""
+
+    def on_successes(self, last: Row, latest_s: float) -> None:
+        """As `on_outcome` for updates of one row that were OK, while `is_calm`.
+
+        last      the row of the last of them
+        latest_s  when the last one was sent
+        """
+
     def on_idle(self) -> None:
         """No batch is taken, and none can be now."""
 
     def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
         """A request for `batch` that was sent at `sent_s` has ended."""
-
-
-class _InFlight:
-    """A request that was started; called with its reply."""
-
-    __slots__ = ("batch", "connection", "permit", "pump")
-
-    def __init__(self, pump: Pump, batch: Batch, permit: Permit, connection: Any) -> None:
-        self.pump = pump
-        self.batch = batch
-        self.permit = permit
-        self.connection = connection
-
-    def __call__(self, reply: Reply | NoReply | Exception) -> None:
-        self.pump.on_reply(self, reply)
 
 
 class Pump:
@@ -86,6 +86,7 @@ class Pump:
     ) -> None:
         self._wire = deps.wire
         self._queue = deps.queue
+        self._traffic = deps.traffic
         self._concurrency = deps.concurrency
         self._undecided = deps.undecided
         self._clock = deps.environment.clock
@@ -103,7 +104,8 @@ class Pump:
         self._claiming: dict[int, list[_Planned]] = {}  # id -> window
         self._claiming_batches = 0
         self._ready: deque[_Planned] = deque()
-        self._in_flight: set[_InFlight] = set()
+        self._in_flight: set[InFlight] = set()
+        self._ended_requests: deque[InFlight] = deque()  # whose ends are acted on together
         self._busy = 0  # places in use: requests in flight, reads, connections being opened
         self._connecting = 0
         self._waits_for_permit = False
@@ -143,11 +145,13 @@ class Pump:
 
         Only once `run` has ended.
         """
+        while self._ended_requests:
+            self._guarded(self._on_end, self._ended_requests.popleft())
         for request in tuple(self._in_flight):
             self._wire.abort(request.connection)
             self._attempts.on_abort(request.batch)
             self._concurrency.release(request.batch)
-            request.permit.on_reply()
+            request.on_reply()
         self._in_flight.clear()
         for window in self._claiming.values():
             self._put_back(window)
@@ -168,6 +172,7 @@ class Pump:
 
     def _on_call(self) -> None:
         self._is_called_soon = False
+        self._act_on_ends()
         self._pump()
 
     def _pump(self) -> None:
@@ -181,6 +186,11 @@ class Pump:
                 self._send_ready()
         if not self._concurrency.taken:
             self._owner.on_idle()
+
+    @property
+    def _is_calm(self) -> bool:
+        """True if another plain success changes only counts, so that many are acted on at once."""
+        return not self._is_gated and self._owner.is_calm and self._account_limiter.is_plain
 
     def _guarded(self, act: Callable[..., None], *given: Any) -> None:
         """Call `act`; an error of it ends `run`, for nobody awaits a callback."""
@@ -201,18 +211,23 @@ class Pump:
         if self._recorder.is_full:  # maybe with results of other accounts
             self._recorder.call_when_room(self.call_soon)
             return
-        ahead = self._ahead.rows(limit)
-        while batch := self._owner.next_batch(ahead):
+        for batch in self._next_batches(self._ahead.rows(limit)):
             step = self._reads.next_step(batch)
             if step is Step.PRECHECK:
                 forget_precheck(batch[0])
                 self._make_ready((batch, step))
-            elif all(row.is_claimed for row in batch):
+            elif batch[0].is_claimed and all(row.is_claimed for row in batch):
                 self._make_ready((batch, step))
             else:
                 window.append((batch, step))
         if window:
             self._claim(window)
+
+    def _next_batches(self, ahead: int) -> Iterator[Batch]:
+        if self._is_calm:
+            yield from self._owner.next_batches(ahead)
+        while batch := self._owner.next_batch(ahead):
+            yield batch
 
     def _make_ready(self, planned: _Planned) -> None:
         batch, _ = planned
@@ -255,8 +270,11 @@ class Pump:
             self._put_back(window)
             return
         self._ahead.on_claimed(self._concurrency.limit, len(self._ready))
-        for planned in window:
-            self._make_ready(planned)
+        if self._concurrency.is_calm and self._undecided.probe is None:
+            self._ready += window
+        else:
+            for planned in window:
+                self._make_ready(planned)
         self._pump()
 
     def _put_back(self, planned: Reversible[_Planned]) -> None:
@@ -280,6 +298,7 @@ class Pump:
             concurrency.limit,
             undecided.is_suspected or concurrency.is_probing,
         )
+        self._send_many()
         while ready:
             batch, step = ready[0]
             # requests in flight may hang while the vendor is down: a probe needs no place
@@ -319,27 +338,42 @@ class Pump:
         row = batch[0]
         return step is Step.PRECHECK and row.is_prechecked and self._reads.is_fresh(row)
 
+    def _send_many(self) -> None:
+        """Send the first ready batches together, if nothing but places, connections and permits
+        decides how many.
+        """
+        ready = self._ready
+        if not self._is_calm or self._waits_for_permit or self._admitted:
+            return
+        most = min(len(ready), self._concurrency.limit - self._busy)
+        most = self._account_limiter.free(most) if most > 0 else 0
+        connections: list[Any] = []
+        while len(connections) < most:
+            if ready[len(connections)][1] is not Step.UPDATE:
+                break
+            connection = self._wire.at_once()
+            if connection is None:
+                break
+            connections.append(connection)
+        if connections:
+            self._start([ready.popleft()[0] for _ in connections], connections)
+
     def _send(self, batch: Batch) -> bool:
         """Send the first ready batch; False if it has to wait."""
         if self._waits_for_permit:
             return False
+        if not self._account_limiter.free(1):
+            self._wait_for_permit()
+            return False
         connection = self._wire.at_once()
         if connection is None:
             return self._connect_first()
-        number = self._account_limiter.try_permit()
-        if number is None:
-            self._wire.give_back(connection)
-            self._wait_for_permit()
-            return False
         self._ready.popleft()
-        self._start(batch, number, connection)
+        self._start([batch], [connection])
         return True
 
     def _connect_first(self) -> bool:
         """Have a connection opened for the first ready batch; False if that has to wait."""
-        if not self._account_limiter.is_free:
-            self._wait_for_permit()
-            return False
         if self._connecting >= max(1.0, self._account_limiter.per_second * CONNECT_AHEAD_S):
             return False
         self._busy += 1
@@ -357,36 +391,86 @@ class Pump:
         self._waits_for_permit = False
         self._guarded(self._pump)
 
-    def _start(self, batch: Batch, number: int, connection: Any) -> None:
-        permit = Permit(self._account_limiter, number, self._clock())
-        request = _InFlight(self, batch, permit, connection)
-        self._busy += 1
-        self._admitted = max(0, self._admitted - 1)
-        self._in_flight.add(request)
-        try:
-            self._attempts.start(batch, permit, connection, request)
-        except BaseException:
+    def _start(self, batches: Sequence[Batch], connections: Sequence[Any]) -> None:
+        """Send `batches`, each on its connection; as many permits are free."""
+        limiter, now_s = self._account_limiter, self._clock()
+        numbers = count(limiter.take(len(batches)))
+        requests = [
+            InFlight(
+                limiter,
+                number,
+                now_s,
+                batch=batch,
+                connection=connection,
+                on_end=self._on_ended,
+            )
+            for batch, connection, number in zip(batches, connections, numbers, strict=False)
+        ]
+        self._busy += len(requests)
+        self._admitted = max(0, self._admitted - len(requests))
+        self._in_flight.update(requests)
+        self._attempts.on_started(len(requests), now_s)
+        for started, request in enumerate(requests):
+            try:
+                self._attempts.start(request)
+            except BaseException:
+                self._end_unstarted(requests[started:])
+                raise
+
+    def _end_unstarted(self, requests: Sequence[InFlight]) -> None:
+        """End requests after a bug of ours in starting the first of them."""
+        for request in requests:
+            self._traffic.on_end()
             self._end(request)
-            raise
+        for request in requests[1:]:
+            self._wire.give_back(request.connection)
+            self._queue.put_back(request.batch)
 
-    def on_reply(self, request: _InFlight, reply: Reply | NoReply | Exception) -> None:
-        """Act on what came of a request, and send the next one."""
-        self._guarded(self._on_reply, request, reply)
+    def _on_ended(self, request: InFlight) -> None:
+        """Act soon on what came of a request, together with the others of this turn of the loop."""
+        self._ended_requests.append(request)
+        self.call_soon()
 
-    def _on_reply(self, request: _InFlight, reply: Reply | NoReply | Exception) -> None:
-        batch, permit = request.batch, request.permit
+    def _act_on_ends(self) -> None:
+        """Act on what came of requests, in its order: on plain successes together."""
+        ended, plain = self._ended_requests, list[InFlight]()
+        is_calm = self._is_calm
+        while ended:
+            if is_calm and self._attempts.is_plain(ended[0]):
+                plain.append(ended.popleft())
+                continue
+            self._on_successes(plain)
+            plain = []
+            self._on_end(ended.popleft())
+            is_calm = self._is_calm
+        self._on_successes(plain)
+
+    def _on_successes(self, requests: Sequence[InFlight]) -> None:
+        """As `_on_end` for each of `requests`."""
+        if not requests:
+            return
+        now_s, many = self._clock(), len(requests)
+        self._busy -= many
+        self._in_flight.difference_update(requests)
+        self._concurrency.release_many(many)
+        self._account_limiter.on_successes(requests)
+        self._attempts.on_successes(requests, now_s)
+        self._owner.on_successes(requests[-1].batch[0], max([each.left_s for each in requests]))
+
+    def _on_end(self, request: InFlight) -> None:
+        if request.came is None:
+            raise AssertionError("a request ends with what came of it")
         try:
-            outcome = self._attempts.on_end(batch, permit, reply)
-            self._owner.on_outcome(outcome, batch, permit.left_s)
+            outcome = self._attempts.on_end(request.batch, request, request.came)
+            self._owner.on_outcome(outcome, request.batch, request.left_s)
         finally:
             self._end(request)
-        self._pump()
 
-    def _end(self, request: _InFlight) -> None:
+    def _end(self, request: InFlight) -> None:
         self._busy -= 1
         self._in_flight.discard(request)
         self._give_back(request.batch)
-        request.permit.on_reply()
+        request.on_reply()
 
     # In tasks...
 
@@ -418,10 +502,9 @@ class Pump:
             and self._is_running
             and self._may_send(batch)
         )
-        number = self._account_limiter.try_permit() if is_sendable else None
-        if number is not None:
+        if is_sendable and self._account_limiter.free(1):
             self._ready.popleft()
-            self._start(batch, number, connection)
+            self._start([batch], [connection])
             return
         self._wire.give_back(connection)
         if is_sendable:

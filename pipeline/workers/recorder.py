@@ -35,7 +35,8 @@ class _Batch:
     claims: list[int] = field(default_factory=list)
     previous_states: list[tuple[int, str]] = field(default_factory=list)
     on_claimed: list[Callable[[bool], None]] = field(default_factory=list)
-    results: list[tuple[RowResult, Callable[[], None]]] = field(default_factory=list)
+    results: list[RowResult] = field(default_factory=list)
+    on_recorded: list[Callable[[], None]] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
 
     @property
@@ -115,9 +116,20 @@ class Recorder:
         exchange    recorded with it
         is_awaited  True commits at once: a row waits for this result
         """
-        self._pending.results.append((result, on_recorded))
+        self.end_all([result], on_recorded, is_awaited=is_awaited)
         if exchange is not None:
             self._pending.exchanges.append(exchange)
+
+    def end_all(
+        self,
+        results: Sequence[RowResult],
+        on_recorded: Callable[[], None],
+        *,
+        is_awaited: bool = False,
+    ) -> None:
+        """As `end`: record `results`, and call `on_recorded` once they are committed."""
+        self._pending.results += results
+        self._pending.on_recorded.append(on_recorded)
         if is_awaited:
             self._hurry()
         elif self._next is None:
@@ -126,7 +138,7 @@ class Recorder:
     @property
     def unrecorded(self) -> list[RowResult]:
         """Results that could not be recorded, and all results after them."""
-        return [*self._unrecorded, *(result for result, _ in self._pending.results)]
+        return [*self._unrecorded, *self._pending.results]
 
     @property
     def is_full(self) -> bool:
@@ -195,19 +207,18 @@ class Recorder:
 
     def _write(self, batch: _Batch) -> None:
         """Runs in the thread."""
-        results = [result for result, _ in batch.results]
-        self._record(batch.claims, results, batch.exchanges, batch.previous_states)
+        self._record(batch.claims, batch.results, batch.exchanges, batch.previous_states)
 
     def _on_commit(self, batch: _Batch, error: BaseException | None) -> None:
         """Tell everybody who waited for this commit; then plan the next one."""
         if error is not None:
-            self._unrecorded += [result for result, _ in batch.results]
+            self._unrecorded += batch.results
             self._note(error)
         try:
             for on_claimed in batch.on_claimed:
                 on_claimed(error is None)
             if error is None:
-                for _, on_recorded in batch.results:
+                for on_recorded in batch.on_recorded:
                     on_recorded()
         except Exception as raised:  # noqa: BLE001 - `run` raises it
             self._note(raised)

@@ -80,6 +80,11 @@ class AccountRefusals:
             if was_in_question and not self.is_suspected:
                 self._most_probes = min(SUSPECTED_AT_MOST, 2 * self._most_probes)
 
+    @property
+    def is_clear(self) -> bool:
+        """True if no refusal is open."""
+        return not self._open
+
     def is_about_row(self, came_s: float) -> bool:
         """True if a refusal that arrived at `came_s` is known to be about its row."""
         return came_s <= self._judged_sent_s

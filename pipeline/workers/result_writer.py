@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from pipeline.model import Answer, JobRow, RowResult, Status
@@ -77,6 +77,39 @@ class ResultWriter:
             for each in covered:
                 self._end_unsent(each, end.status, end.answer)
                 self._on_end(end.status)
+
+    def end_all(self, ended: Sequence[tuple[Row, Finish]]) -> None:
+        """As `end` for each row; all have one status, and answers without any text."""
+        rows, status = [row for row, _ in ended], ended[0][1].status
+        if not self.exchanges.is_empty or any(row.covered for row in rows):
+            for row, finish in ended:
+                self.end(row, finish.answer, finish.status)
+            return
+        self.counts[status] += len(rows)
+        account, now_s = self._account, self._clock()
+        results = [
+            RowResult(
+                row.job.row,
+                row.job.operation,
+                account,
+                status,
+                finish.answer.http_status,
+                attempts=row.attempts,
+                seconds=round(now_s - row.first_sent_s, 3),
+            )
+            for row, finish in ended
+        ]
+        self._recorder.end_all(
+            results,
+            partial(self._committed_all, rows, status),
+            is_awaited=self._queue.is_any_awaited(rows),
+        )
+        for _ in rows:
+            self._on_end(status)
+
+    def _committed_all(self, rows: Sequence[Row], status: Status) -> None:
+        self._queue.all_done(rows, status)
+        self.end_blocked()
 
     def _end_unsent(self, job: JobRow, status: Status, answer: Answer) -> None:
         """Record how a row ended that was never given out."""

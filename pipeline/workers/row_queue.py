@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import anyio
 import anyio.to_thread
@@ -60,6 +60,7 @@ class RowQueue:
         self.ended_before: Counter[Status] = Counter()
         self.on_news: Callable[[], None] = lambda: None
         self.is_awaited = backlog.is_awaited
+        self.is_any_awaited = backlog.is_any_awaited
         self.take_blocked = backlog.take_blocked
         self.is_blocked_by = backlog.is_blocked_by
 
@@ -177,6 +178,15 @@ class RowQueue:
             self._hungry.set()
         return batch
 
+    def next_many(self, most: int, at_once: int) -> list[Batch]:
+        """Take batches as `next` does while rows may be first; see `Backlog.next_many`."""
+        if len(self._bisector) >= MAX_HELD:
+            return []
+        batches = self._backlog.next_many(self._clock(), most, at_once)
+        if self._backlog.needs_more:
+            self._hungry.set()
+        return batches
+
     def has_few_unsent(self, most: int) -> bool:
         """True if at most `most` rows of the account were not given out yet."""
         return self._backlog.has_few_unsent(most)
@@ -232,6 +242,12 @@ class RowQueue:
     def done(self, row: Row, status: Status) -> None:
         """Release the next row of the entity: the result of `row` is on record."""
         self._backlog.done(row, status)
+        self.on_news()
+
+    def all_done(self, rows: Iterable[Row], status: Status) -> None:
+        """As `done` for each of `rows`."""
+        for row in rows:
+            self._backlog.done(row, status)
         self.on_news()
 
     def drain(self) -> Batch:

@@ -15,6 +15,11 @@ class WaitList:
     def __init__(self) -> None:
         self._events: deque[anyio.Event] = deque()
 
+    @property
+    def has_any(self) -> bool:
+        """True if a task waits."""
+        return bool(self._events)
+
     async def wait(self) -> None:
         """Wait until woken; check the state again afterwards: another task may have been faster."""
         event = anyio.Event()
@@ -60,7 +65,8 @@ class Slots:
     def leave(self) -> None:
         """Give back one that was taken."""
         self._taken -= 1
-        self._waiting.wake(self._limit - self._taken)
+        if self._waiting.has_any:
+            self._waiting.wake(self._limit - self._taken)
 
     async def enter(self) -> None:
         """Wait for room and take it. Leave afterwards."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline.model import Answer, RecentError, Verdict
@@ -77,10 +77,10 @@ class Traffic:
         finally:
             self.on_end()
 
-    def on_sent(self, sent_s: float) -> None:
-        """Count a request that is sent at `sent_s`."""
-        self.sent += 1
-        self.in_flight += 1
+    def on_sent(self, sent_s: float, count: int = 1) -> None:
+        """Count requests that are sent at `sent_s`."""
+        self.sent += count
+        self.in_flight += count
         if self._first_s is None:
             self._first_s = sent_s
 
@@ -88,6 +88,14 @@ class Traffic:
         """Count the end of a request that was counted as sent."""
         self.in_flight -= 1
         self._last_s = self._clock()
+
+    def on_replies(self, lefts_s: Sequence[float], now_s: float) -> None:
+        """As `on_end` and `add_latency` for each request, sent at `lefts_s`."""
+        self.in_flight -= len(lefts_s)
+        self._last_s = now_s
+        self.has_reply = True
+        for left_s in lefts_s:
+            self._latencies[bisect_left(LATENCY_BOUNDS_S, now_s - left_s)] += 1
 
     def add_latency(self, latency_s: float) -> None:
         """Count an answer that took `latency_s` seconds."""

@@ -232,8 +232,11 @@ class Transport:
             return unmatched_reply(self._peer)
         if came.is_early and came.status // 100 == 2:  # noqa: PLR2004 - the class of successes
             return _too_early(self._peer)
-        headers, body, is_cut = came.headers, came.body, came.is_cut
-        packing = packing_of(headers.get("Content-Encoding", ""))
+        headers: Mapping[str, str] = came.headers
+        body, is_cut = came.body, came.is_cut
+        packing = ""
+        if body or came.status != HTTPStatus.NO_CONTENT:
+            packing = packing_of(headers.get("Content-Encoding", ""))
         if packing in PACKINGS:
             try:
                 body, is_cut = _decompressed(body, packing, self._limit_bytes, is_cut=is_cut)
@@ -465,7 +468,7 @@ def _decompressed(
     return body, is_cut
 
 
-def _without_encoding(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+def _without_encoding(headers: Mapping[str, str]) -> CIMultiDict[str]:
     """Return the headers of a decompressed body without those that describe its encoding."""
     left = CIMultiDict(headers)
     for name in ("Content-Encoding", "Content-Length"):

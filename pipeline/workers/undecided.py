@@ -105,6 +105,28 @@ class Undecided:
         if self._held:
             self._release()
 
+    @property
+    def is_calm(self) -> bool:
+        """True if no row is held and no refusal is open: `on_success` is enough."""
+        return (
+            self.fail_fast.is_over
+            and self._updates.is_clear
+            and self._reads.is_clear
+            and self.probe is None
+            and not (self._held or self._unreached)
+        )
+
+    def on_success(self, row: Row, latest_s: float) -> None:
+        """As `on_answer` for updates that were OK, the last of them of `row`.
+
+        Only while `is_calm`.
+
+        latest_s  when the last of them was sent
+        """
+        self._reads.on_judged(latest_s)
+        self._updates.on_judged(latest_s)
+        self.updated_row = row
+
     def _judged(self, batch: Batch, answer: Answer, sent_s: float, *, is_read: bool) -> None:
         self._reads.on_judged(sent_s)
         if is_read:

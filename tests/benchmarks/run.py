@@ -51,7 +51,8 @@ def measure(one: Contestant, task: Task, serving: Server, folder: Path) -> dict[
     and what it prints of itself as a last line of JSON
     """
     folder.mkdir(parents=True)
-    environ = {**os.environ, **ENVIRON, "PYTHONPATH": str(ROOT), **one.environ(task)}
+    compiled = {"PYTHONDONTWRITEBYTECODE": ""}  # byte code is there, as where people use it
+    environ = {**os.environ, **compiled, **ENVIRON, "PYTHONPATH": str(ROOT), **one.environ(task)}
     before = serving.arrived()
     output = folder / "output.txt"
     done = subprocess.run(

@@ -440,3 +440,49 @@ async def test_a_pause_lifted_while_the_limiter_was_closed_is_not_reported():
         tested.close()
         tested.open((), asked)
         assert found == [asked]
+
+
+async def test_no_permit_is_given_once_another_process_may_have_the_quota():
+    """A process that was stopped finds out at its next request, not at its next renewal."""
+    now_s = [100.0]
+    tested = RateLimiter(
+        LimiterSettings(quotas=(Quota(50, 1.0, is_burst=True),)),
+        clock=lambda: now_s[0],
+        utc=time.time,
+    )
+    account_limiter = AccountLimiter(tested)
+    tested.hold_until(105.0)
+    assert account_limiter.try_permit() == 0  # and room for more is known
+    now_s[0] = 104.999
+    assert account_limiter.free(9) == 9
+    now_s[0] = 105.0
+    assert account_limiter.free(9) == 0
+    assert account_limiter.try_permit() is None
+    assert not await account_limiter.permit_again(0.0)  # nor may one that is under way go
+    got: list[int] = []
+
+    async def wait() -> None:
+        got.append(await tested.permit())
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.sleep(0.05)
+            assert not got
+            tested.hold_until(115.0)  # it was renewed: nobody else had it
+    assert got == [1]
+
+
+async def test_a_callback_that_waits_is_called_when_the_quota_is_held_longer():
+    tested = limiter_of(Quota(50, 1.0, is_burst=True))
+    tested.hold_until(time.monotonic())
+    called = anyio.Event()
+    assert tested.try_permit() is None
+    tested.call_when_free(called.set)
+    with anyio.move_on_after(0.1):
+        await called.wait()
+    assert not called.is_set()
+    tested.hold_until(time.monotonic() + 60.0)
+    with anyio.fail_after(5):
+        await called.wait()
+    assert tested.try_permit() is not None

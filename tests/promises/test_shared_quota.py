@@ -136,12 +136,11 @@ def test_after_one_was_killed_the_next_takes_over_and_no_window_is_exceeded(tmp_
 
 @pytest.mark.quiet("what arrives more than 0.2 s after a pause began is a fault")
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("shares", [1, 4])  # of 4, each process holds some, and sends meanwhile
-def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path, shares):
+def test_a_pause_holds_for_both_also_after_whoever_heard_of_it_was_killed(tmp_path):
     (tmp_path / "script.toml").write_text(PAUSE_RULE)
     script = ("--script", str(tmp_path / "script.toml"))
     # so many rows that "b" has some left when "a" comes to its 40th, whoever is slow
-    with two_sides(tmp_path, *script, rows=4 * PER_S, shares=shares) as (vendor, begin):
+    with two_sides(tmp_path, *script, rows=4 * PER_S) as (vendor, begin):
         first = begin("a")
         until(lambda: vendor.stats()["requests"] > 5)
         other = begin("b")
@@ -175,7 +174,7 @@ def test_one_that_waits_can_be_interrupted_and_is_in_nobodys_way_then(tmp_path):
 
 
 @pytest.mark.timeout(120)
-def test_both_send_at_once_at_different_parts_and_no_window_is_exceeded(tmp_path):
+def test_they_take_turns_at_each_share_and_no_window_is_exceeded(tmp_path):
     with two_sides(tmp_path, rows=2 * PER_S, shares=4) as (vendor, begin):
         sides = [begin("a"), begin("b")]
         assert [ended(process).code for process in sides] == [0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.config import Config
 from pipeline.model import Answer, Effect, RunAborted, Verdict
 from pipeline.plan.readers import open_states
 from pipeline.run import RunEnvironment, Session
+from pipeline.run.pauses import lift_pause
 from pipeline.store import LedgerError
 from tests.cli.command import pipeline
 from tests.run.test_run import send
@@ -143,3 +145,26 @@ async def test_send_times_that_stay_unrecorded_end_the_run(
         config.ledger.mkdir()
 
     assert "cannot be used" in await kept(session, config, lose_the_registry)
+
+
+@pytest.mark.quiet("a pause must be known to another process within 0.1 s")
+async def test_a_pause_reaches_whoever_sends_at_other_parts_of_the_quota(tmp_path: Path) -> None:
+    """And whoever lifts it lets them go on. Two sessions stand for two processes."""
+    config = configure(tmp_path, "http://127.0.0.1:1", quota='"20/s"', more="shares = 2")
+    config.ledger_folder.mkdir()
+    account = config.account("shop", ENVIRON)
+    one, other = Session(), Session()
+    limiters = one.limiter(account, config, 0), other.limiter(account, config, 1)
+    async with one.kept(config), other.kept(config):
+        with anyio.fail_after(20):
+            while not all(each.is_open for each in limiters):
+                await anyio.sleep(0.01)
+            limiters[0].on_answer(THROTTLED, time.monotonic())
+            began_s = time.monotonic()
+            while not limiters[1].pause_left_s():
+                await anyio.sleep(0.002)
+            assert time.monotonic() - began_s < 0.1
+            assert limiters[1].pause_left_s() > 590.0
+            lift_pause(config, "shop", ENVIRON)
+            while limiters[1].pause_left_s():
+                await anyio.sleep(0.01)

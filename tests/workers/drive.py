@@ -67,6 +67,7 @@ def decode(_settings: VendorSettings, jobs: Sequence[Price], reply: Reply | NoRe
 PRICE = replace(
     acme.PRICE,
     defaults=Defaults(quota=("1000/s",), in_flight=4, timeout_s=1.0),
+    plain_success=204,
     encode=lambda _s, jobs: Request("PUT", f"/{jobs[0].sku}"),
     confirmation=lambda _s, _job: by_status(204),
     decode=decode,

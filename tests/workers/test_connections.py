@@ -73,6 +73,12 @@ class Recorder(asyncio.Transport):
         self._other.close()
 
 
+def receive(connection: HttpConnection, data: bytes) -> None:
+    """Bytes arrive, as the event loop hands them over."""
+    connection.get_buffer(-1)[: len(data)] = data
+    connection.buffer_updated(len(data))
+
+
 @pytest.fixture
 def recorder():
     made = Recorder()
@@ -86,7 +92,7 @@ async def test_head_and_body_leave_in_one_write(recorder):
     for size in (0, 1, PIECE_BYTES):
         task = asyncio.create_task(connection.exchange(b"HEAD", b"x" * size, until_s))
         await asyncio.sleep(0)
-        connection.data_received(OK)
+        receive(connection, OK)
         assert (await task).status == 200
         assert recorder.writes.pop() == b"HEAD" + b"x" * size
         assert recorder.writes == []
@@ -101,13 +107,13 @@ async def test_a_large_body_follows_as_it_is_taken_and_no_further_once_it_is_ove
     assert len(recorder.writes) == 1
     connection.resume_writing()
     assert sum(map(len, recorder.writes)) == 4 + PIECE_BYTES * 4
-    connection.data_received(OK)
+    receive(connection, OK)
     assert not (await task).is_early
     task = asyncio.create_task(connection.exchange(b"HEAD", b"x" * PIECE_BYTES * 4, until_s))
     connection.pause_writing()
     await asyncio.sleep(0)
     recorder.writes.clear()
-    connection.data_received(OK)
+    receive(connection, OK)
     assert (await task).is_early
     connection.resume_writing()
     assert recorder.writes == []
@@ -119,12 +125,12 @@ async def test_the_reply_to_a_request_that_was_given_up_casts_no_doubt_on_others
     until_s = asyncio.get_running_loop().time() + 5
     first = asyncio.create_task(connection.exchange(b"HEAD", b"", until_s))
     await asyncio.sleep(0)
-    connection.data_received(OK)
+    receive(connection, OK)
     standing = (await first).standing
     second = asyncio.create_task(connection.exchange(b"HEAD", b"", until_s))
     await asyncio.sleep(0)
     second.cancel()
-    connection.data_received(OK)  # before the task learns that it was cancelled
+    receive(connection, OK)  # before the task learns that it was cancelled
     with pytest.raises(asyncio.CancelledError):
         await second
     assert not standing.is_doubtful
@@ -136,7 +142,7 @@ async def test_an_idle_connection_keeps_neither_the_request_nor_the_reply(record
     until_s = asyncio.get_running_loop().time() + 5
     task = asyncio.create_task(connection.exchange(b"HEAD", bytes(PIECE_BYTES * 2), until_s))
     await asyncio.sleep(0)
-    connection.data_received(OK)
+    receive(connection, OK)
     assert (await task).body == b"{}"
     assert connection._unsent.obj == b""
     assert connection._parser.body == b""

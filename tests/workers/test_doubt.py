@@ -235,7 +235,7 @@ async def test_what_was_claimed_and_never_sent_is_released():
 async def test_if_nothing_can_be_claimed_nothing_is_sent():
     script = Script()
 
-    def refuse(*_given):
+    def refuse(*_recorded: object) -> None:
         raise RunAborted("disk full")
 
     with pytest.raises(ExceptionGroup) as caught:
