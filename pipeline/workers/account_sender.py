@@ -19,7 +19,7 @@ from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
-from pipeline.workers.batches import Batch, Row, may_wait_claimed
+from pipeline.workers.batches import Batch, Row, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, SenderEnvironment
@@ -204,28 +204,17 @@ class AccountSender:
             # a group that gets no reply is split, and its many rows would all end late
             self._queue.reopen(batch[1:])
             batch = batch[:1]
-<<<<<<< HEAD
-        if batch and not (is_suspected or self._may_be_claimed(batch)):
-=======
-        if batch and not (concurrency.may_acquire() or may_wait_claimed(batch)):
->>>>>>> main
+        if batch and not (
+            is_suspected
+            or concurrency.is_probing
+            or may_be_claimed(batch, concurrency.room(), concurrency.places)
+        ):
             self._queue.put_back(batch)
             return []
         if batch:
             concurrency.acquire(batch)
         return batch
 
-<<<<<<< HEAD
-    def _may_be_claimed(self, batch: Batch) -> bool:
-        """True if `batch` may be claimed now, though it may be sent some time later.
-
-        Each row that must not be sent twice may end `unknown` after a kill, so no more of them are
-        claimed than can be in flight. Being in doubt costs other rows a repetition.
-        """
-        if not batch[0].is_repeatable:
-            return self._concurrency.has_place
-        return len(batch) == 1 or self._concurrency.may_acquire()
-=======
     def next_batches(self, ahead: int) -> list[Batch]:
         """As `next_batch`, as often as it gives one; only while `is_calm`."""
         concurrency = self._concurrency
@@ -236,11 +225,10 @@ class AccountSender:
             self._last_rows * (1 + most)
         ):
             return []  # the last of these may be kept as probes
-        batches = self._queue.next_many(most, concurrency.room())
+        batches = self._queue.next_many(most, concurrency.room(), concurrency.places)
         self._result_writer.end_blocked()
         concurrency.acquire_many(len(batches))
         return batches
->>>>>>> main
 
     def _next_rows(self) -> Batch:
         if not self._is_open and (self._first.needs_another or self._undecided.refused_before):

@@ -107,9 +107,9 @@ class ConcurrencyLimiter:
         self.taken += count
 
     @property
-    def has_place(self) -> bool:
-        """True if one more batch can be sent without waiting for another one to end."""
-        return self._breaker.is_down or self.taken < self.limit
+    def places(self) -> int:
+        """How many more batches can be sent without waiting for another one to end."""
+        return self.limit - self.taken
 
     def acquire(self, batch: Batch) -> None:
         """Count `batch`; while the vendor is down it is the probe."""

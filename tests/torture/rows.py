@@ -198,7 +198,7 @@ def first_file_of(file: File) -> File:
 def entity_of(line: Mapping[str, Any]) -> str:
     """The entity of a line of a report, whatever run it is of."""
     found = next((line[name] for name in _IDS if line.get(name)), None)
-    return str(found if found is not None else line["entity"])
+    return str(line["entity"]).rpartition("|")[2] if found is None else str(found)
 
 
 def _mark_of(cells: Cells) -> str:
