@@ -166,7 +166,7 @@ class Backlog:
         return self._next_other() if fresh or self._ready else []
 
     def next_many(self, now_s: float, most: int, room: int, places: int) -> list[Batch]:
-        """Take batches as `next` does, at most `most`; `room` and `places`: see `may_be_claimed`."""
+        """Take batches as `next` does, at most `most`; for the others see `may_be_claimed`."""
         taken: list[Batch] = []
         while len(taken) < most and (batch := self.next(now_s)):
             if not may_be_claimed(batch, room - len(taken), places - len(taken)):
