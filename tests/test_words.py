@@ -91,7 +91,6 @@ KEPT = {
     ("pipeline/cli/__init__.py", "brake"): "a former flag, which is taken and told of",
     ("pipeline/config/output_keys.py", "gate"): "a former name in configurations",
     ("pipeline/run/report_facts.py", "brake"): "use_brake is a key of stored summaries",
-    ("pipeline/runs/record.py", "befores"): "befores.db is a file in the folders of stored runs",
     ("pipeline/store/on_files/records.py", "befores"): "befores.db is a file of older runs",
     ("pipeline/store/previous_states.py", "befores"): "the table in that file",
     ("docs/howto/fix-and-redrop.md", "door"): "a SKU of the samples",

@@ -23,7 +23,7 @@ from pipeline.model.formatting import one_line
 from pipeline.model.plan import PlanKind
 from pipeline.plan import MadePlan, make_plan, undo_plan, verify_run
 from pipeline.run import RunEnvironment, Session, prepare
-from pipeline.runs import RunOptions, open_registry
+from pipeline.runs import STATES, RunOptions, open_store
 
 FAILED, STOPPED = 1, 3
 LATEST = "latest"
@@ -109,8 +109,7 @@ def named(run: str, config: Config) -> str:
     """The name of a run; `latest` is the newest. Raises UsageError if there is none."""
     if run != LATEST:
         return run
-    with open_registry(config) as runs:
-        found = runs.all(most=1)
+    found = open_store(config).runs.all(states=STATES, most=1)
     if not found:
         raise UsageError("there is no run yet")
     return found[0].name

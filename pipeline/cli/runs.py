@@ -359,7 +359,7 @@ def _slow(config: Config, name: str, given: tuple[str, str], output: _RunsOutput
 
 def _lift_pause(config: Config, account: str, output: _RunsOutput) -> None:
     now_s = time.time()
-    lifted = lift_pause(config, account, os.environ)
+    lifted = lift_pause(config, account, os.environ, now_s)
     left_s = 0.0 if lifted is None else remaining_s(lifted, now_s)
     if output.is_json:
         output.line(

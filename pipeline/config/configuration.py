@@ -25,7 +25,7 @@ from pipeline.config.shares import check_shares
 from pipeline.config.simulated import at_simulator, sample
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.store import PageChecks
+from pipeline.store.kept_store import KeptStore
 from pipeline.vendors.kit.contract import Account, Vendor
 
 DEFAULT_FILE = "pipeline.toml"
@@ -45,7 +45,7 @@ class Config:
     accounts        by name
     input_settings  how files are read, by operation
     log, notify, metrics  settings of output, notifications and metrics
-    checks          times at which this process checked the pages of the ledger
+    kept_store      the store of the ledger, once it was opened: see `runs.open_store`
     """
 
     file: Path | None
@@ -61,7 +61,7 @@ class Config:
     log: LogKeys = field(default_factory=LogKeys)
     notify: NotifyKeys = field(default_factory=NotifyKeys)
     metrics: MetricsKeys = field(default_factory=MetricsKeys)
-    checks: PageChecks = field(default_factory=PageChecks, repr=False, compare=False)
+    kept_store: KeptStore = field(default_factory=KeptStore, repr=False, compare=False)
 
     @property
     def metrics_file(self) -> Path | None:

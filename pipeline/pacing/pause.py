@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from pipeline.model.pause import AskedPause
+from pipeline.store.seam import StoredPause
 from pipeline.vendors.kit.numbers import LONGEST_S
 
 BLIND_S, LONGEST_BLIND_S = 0.1, 10.0
@@ -78,6 +80,30 @@ def remaining_s(asked: AskedPause, now_s: float) -> float:
     if not left_s < LONGEST_S:  # also for infinity and NaN
         return LONGEST_S
     return max(0.0, left_s)
+
+
+def asked_at(stored: StoredPause, now_s: float) -> AskedPause:
+    """A pause on record, by the clock of this machine.
+
+    now_s  when it was read, UTC seconds since 1970
+
+    >>> asked_at(StoredPause(30.0, 10.0, "r1", "HTTP 429"), 1_000.0)
+    AskedPause(until_s=1030.0, asked_s=990.0, run='r1', words='HTTP 429')
+    >>> asked_at(StoredPause(30.0, math.inf), 1_000.0)
+    AskedPause(until_s=1030.0, asked_s=0.0, run='', words='')
+    """
+    asked_s = 0.0 if stored.age_s == math.inf else now_s - stored.age_s
+    return AskedPause(now_s + stored.left_s, asked_s, stored.run, stored.words)
+
+
+def stored_at(asked: AskedPause, now_s: float) -> StoredPause:
+    """A pause as it is put on record at `now_s`, UTC seconds since 1970.
+
+    >>> stored_at(AskedPause(1030.0, 990.0, "r1", "HTTP 429"), 1_000.0)
+    StoredPause(left_s=30.0, age_s=10.0, run='r1', words='HTTP 429')
+    """
+    age_s = now_s - asked.asked_s if asked.asked_s else math.inf
+    return StoredPause(asked.until_s - now_s, age_s, asked.run, asked.words)
 
 
 def describe(asked: AskedPause, now_s: float) -> str:

@@ -12,7 +12,7 @@ from pipeline.jobs.jobs_file import job_rows
 from pipeline.model import JobRow, RowResult, Status
 from pipeline.plan.rows import AppliedRow
 from pipeline.run import Prepared
-from pipeline.runs.record import open_record
+from pipeline.runs.registry import open_store
 from pipeline.store import Ledger
 from pipeline.store.parquet import read_back_frames
 from pipeline.vendors import Account, Operation
@@ -92,6 +92,6 @@ def _etag(receipt: str) -> str | None:
 @contextmanager
 def record_of(prepared: Prepared) -> Iterator[AppliedRun]:
     """Open the record of a run while the block runs. Raises RunAborted or LedgerError."""
-    with open_record(prepared.folder) as ledger:
+    with open_store(prepared.config).ledger(prepared.run, None, None) as ledger:
         ledger.has_previous_states()  # damage is reported before anything is read at a vendor
         yield AppliedRun(ledger)

@@ -38,7 +38,6 @@ from pipeline.run import RunEnvironment
 from pipeline.run.binding import ingest_and_bind
 from pipeline.run.destination_locks import accounts_held
 from pipeline.runs import RunOptions
-from pipeline.runs.record import LEDGER
 from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
 from pipeline.store.files import aside, publish, removed_on_error
@@ -88,13 +87,14 @@ async def make_plan(
     """
     out = out or default_path(config, f"plan-{path.name.split('.')[0]}")
     with _scratch(config, path) as folder:
-        snapshot, bound = await anyio.to_thread.run_sync(
-            ingest_and_bind, path, config, options, folder
-        )
+        with RunLedger.create(folder / "ledger.db") as ledger:
+            snapshot, bound = await anyio.to_thread.run_sync(
+                ingest_and_bind, path, config, options, folder, ledger
+            )
         accounts = {name: config.outline(name) for name in bound.jobs}
         rows = _Rows(accounts, bound)
         async with _open_states(bound, config, environment) as states:
-            with RunLedger(folder / LEDGER) as ledger, plan_file(out) as writer:
+            with RunLedger(folder / "ledger.db") as ledger, plan_file(out) as writer:
                 draft = PlanDraft(writer, PlanSummary(states.hide), tell, snapshot.selected)
                 for chunk in _chunks(_in_order(bound, ledger)):
                     await draft.add(await rows.plan(chunk, states))

@@ -75,7 +75,7 @@ async def undo_plan(
                 writer.describe(planned)
             return MadePlan(out, planned, page, states.stopped)
     finally:
-        prepared.lock.release()
+        prepared.lease.release()
 
 
 class _Account:

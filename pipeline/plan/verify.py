@@ -107,7 +107,7 @@ async def verify_run(
                 check.found.stopped = states.stopped
                 return check.found
     finally:
-        prepared.lock.release()
+        prepared.lease.release()
 
 
 class _Check:

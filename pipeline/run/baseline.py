@@ -11,9 +11,8 @@ from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.run.anomaly import MAX_RUNS, FailureRate, describe_anomaly
 from pipeline.run.estimate import mean_latency_s
 from pipeline.run.prepare import Prepared
-from pipeline.runs.record import LEDGER
-from pipeline.runs.registry import fingerprint, is_simulated, open_registry
-from pipeline.store import Run, recent_samples
+from pipeline.runs.registry import fingerprint, is_simulated, open_store
+from pipeline.store import Run
 from pipeline.vendors import Account
 
 _RUNS_READ = 50
@@ -26,13 +25,11 @@ def recorded_latency_s(config: Config, account: Account) -> float | None:
     None if there is no such run or its record cannot be read: this is only an estimate.
     """
     reached = fingerprint(account)
-    with open_registry(config) as runs:
-        found = runs.all(states=("reported",), most=_RUNS_READ)
-    for run in found:
+    store = open_store(config)
+    for run in store.runs.all(states=("reported",), most=_RUNS_READ):
         names = [name for name, each in run.accounts.items() if each == reached]
-        path = config.ledger_folder / "runs" / run.name / LEDGER
         for name in names:
-            samples = recent_samples(path, name, most=_SAMPLES)
+            samples = store.recent_samples(run.name, name, most=_SAMPLES)
             mean_s = mean_latency_s(each.latencies for each in samples)
             if mean_s is not None:
                 return mean_s
@@ -44,11 +41,8 @@ def last_ends(config: Config) -> tuple[float | None, float | None]:
 
     UTC seconds since 1970; None if there is none or the registry cannot be read.
     """
-    if not config.ledger.exists():
-        return None, None
     try:
-        with open_registry(config) as runs:
-            found = runs.all(states=("reported",), most=_RUNS_READ)
+        found = open_store(config).runs.all(states=("reported",), most=_RUNS_READ)
     except PipelineError:
         return None, None
     ends = [(run.ended.timestamp(), run) for run in found if run.ended is not None]
@@ -70,8 +64,7 @@ def failure_anomaly(prepared: Prepared, counts: Mapping[Status, int]) -> str:
     reached = {fingerprint(account) for account in prepared.accounts}
     operations = {name for file in prepared.bound.jobs.values() for name in file.operations}
     try:
-        with open_registry(prepared.config) as runs:
-            found = runs.all(states=("reported",), most=_RUNS_READ)
+        found = open_store(prepared.config).runs.all(states=("reported",), most=_RUNS_READ)
     except PipelineError:
         return ""
     like = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from pipeline.config import Config
@@ -13,9 +14,8 @@ from pipeline.loader.plan_file import planned_of
 from pipeline.model import Fault, InputError, InputSettings, RowResult, Snapshot, UsageError
 from pipeline.model.plan import Planned
 from pipeline.runs.options import RunOptions
-from pipeline.runs.record import LEDGER
-from pipeline.runs.registry import fingerprint, open_registry
-from pipeline.store import RunLedger
+from pipeline.runs.registry import fingerprint, open_store
+from pipeline.store import Ledger
 
 SAMPLES = "samples"
 
@@ -89,11 +89,12 @@ def ingest_and_bind(
     config: Config,
     options: RunOptions,
     folder: Path,
+    ledger: Ledger,
     *,
     shown: Path | None = None,
     dropped: Path | None = None,
 ) -> tuple[Snapshot, Bound]:
-    """Write the snapshot and the jobs of a file to `folder`, results of invalid rows to its ledger.
+    """Write the snapshot and the jobs of a file to `folder`, results of invalid rows to `ledger`.
 
     shown    name of the file in the snapshot; None: its own
     dropped  path whose folder names the operation; None: `path`
@@ -102,7 +103,9 @@ def ingest_and_bind(
     """
     planned = planned_of(path)
     if planned is not None:
-        return _ingest_plan(path, planned, config, options, folder, shown=shown or path)
+        return _ingest_plan(
+            path, planned, config, options, folder, ledger=ledger, shown=shown or path
+        )
     is_sample = is_sample_file(path, config)
     placed_in = folder_operation(dropped or path, config)
     sources = inputs_of(config, is_sample=is_sample)
@@ -110,20 +113,17 @@ def ingest_and_bind(
     delimiter = sources[named].delimiter if named is not None and named in sources else None
     snapshot = ingest(path, folder / "snapshot.parquet", delimiter=delimiter, rows=options.rows)
     snapshot = replace(snapshot, source=shown or path)
-    with (
-        RunLedger.create(folder / LEDGER, run=folder.name) as ledger,
-        open_registry(config) as runs,
-    ):
-        bound = bind_snapshot(
-            snapshot,
-            folder,
-            config,
-            options,
-            placed_in=placed_in,
-            is_sample=is_sample,
-            emit=lambda results: ledger.record((), results),
-            known_runs=lambda name: runs.get(name) is not None,
-        )
+    runs = open_store(config).runs
+    bound = bind_snapshot(
+        snapshot,
+        folder,
+        config,
+        options,
+        placed_in=placed_in,
+        is_sample=is_sample,
+        emit=lambda results: ledger.record((), results),
+        known_runs=cache(lambda name: runs.get(name) is not None),
+    )
     return snapshot, bound
 
 
@@ -134,6 +134,7 @@ def _ingest_plan(
     options: RunOptions,
     folder: Path,
     *,
+    ledger: Ledger,
     shown: Path,
 ) -> tuple[Snapshot, Bound]:
     """As `ingest_and_bind` for a plan, which contains operations and accounts."""
@@ -148,12 +149,11 @@ def _ingest_plan(
             raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])
     snapshot = ingest(path, folder / "snapshot.parquet", rows=options.rows)
     snapshot = replace(snapshot, source=shown)
-    with RunLedger.create(folder / LEDGER, run=folder.name) as ledger:
-        bound = bind_plan(
-            snapshot,
-            folder,
-            accounts=accounts,
-            allow_irreversible=options.allow_irreversible,
-            emit=lambda results: ledger.record((), results),
-        )
+    bound = bind_plan(
+        snapshot,
+        folder,
+        accounts=accounts,
+        allow_irreversible=options.allow_irreversible,
+        emit=lambda results: ledger.record((), results),
+    )
     return snapshot, bound

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from pipeline.model import ConfigError, Fault
 from pipeline.run.prepare import Prepared
-from pipeline.runs.registry import open_registry
+from pipeline.runs.registry import open_store
 from pipeline.vendors import NAMES_OF_CREDENTIALS, Account, Basic
 
 
@@ -51,8 +51,7 @@ def keep_credentials(prepared: Prepared, accounts: Sequence[Account]) -> None:
     found = _found(prepared, accounts)
     if found.items() <= prepared.credentials.items():
         return
-    with open_registry(prepared.config) as runs:
-        runs.keep_credentials(prepared.run, found)
+    open_store(prepared.config).runs.keep_credentials(prepared.run, found)
 
 
 def _found(prepared: Prepared, accounts: Sequence[Account]) -> dict[str, str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.model import RunAborted, UsageError
+from pipeline.model import UsageError
 from pipeline.run.prepare import Prepared, describe_place
-from pipeline.store import Lock
+from pipeline.runs.registry import open_store
+from pipeline.store.seam import Lease, place_lease
 
 CHECK_EVERY_S = 0.2
 
@@ -49,33 +49,22 @@ async def accounts_held(
 
     Raises RunAborted if the locks cannot be used.
     """
-    folder = lock_folder(config)
+    store = open_store(config)
     with ExitStack() as held:
         # in the same order everywhere, so that no two processes wait for each other
         for place in sorted(places):
-            lock = held.enter_context(
-                Lock(folder / hashlib.sha256(place.encode()).hexdigest()[:16])
-            )
-            await _acquire(lock, describe_place(place), wait=wait, tell=tell)
+            lease = held.enter_context(store.lease(place_lease(place)))
+            await _acquire(lease, describe_place(place), wait=wait, tell=tell)
         yield
 
 
-def lock_folder(config: Config) -> Path:
-    """Folder of the locks of this ledger. Raises RunAborted if it cannot be created."""
-    folder = config.ledger_folder / "locks"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise RunAborted(f"{folder} cannot be made: {error.strerror}") from error
-    return folder
-
-
 async def _acquire(
-    lock: Lock, place: str, *, wait: Callable[[], bool], tell: Callable[[str], None]
+    lease: Lease, place: str, *, wait: Callable[[], bool], tell: Callable[[str], None]
 ) -> None:
     is_announced = False
-    while not lock.acquire(wait=False):
-        who = lock.held_by()
+    while not await anyio.to_thread.run_sync(lease.take):
+        holder = lease.holder()
+        who = "another process" if holder is None else holder.text
         if not wait():
             raise BusyError(f"{place} is busy: {who} sends to it. Nothing was sent")
         if not is_announced:

@@ -267,7 +267,7 @@ class _Stretch:
         earlier = outcome.progress
         outcome.pool = WorkerPool(senders, recorder, grace_s=prepared.options.grace_s)
         if outcome.signal is not None:  # it came before there was a pool to stop
-            outcome.pool.stop(f"interrupted by {outcome.signal.name}")
+            outcome.pool.stop(outcome.interruption)
         with environment.watch(outcome.pool.progress):
             try:
                 await self._run(outcome.pool)
@@ -284,7 +284,7 @@ class _Stretch:
             (each.account, [link.account_limiter for link in each.shares]) for each in self.links
         ]
         overrides = LiveOverrides(
-            prepared, limiters, environment.window, environment.tell, self.outcome.slowed
+            prepared, limiters, environment.window, environment.tell, self.outcome
         )
         async with (
             environment.shared.kept(

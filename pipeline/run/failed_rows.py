@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from pipeline.loader.bind import ClearedField
 from pipeline.loader.issue_counts import SHOWN, WarningKind
 from pipeline.model import SUCCESS, JobRow, RunAborted, Status, UsageError
 from pipeline.run.prepare import Prepared, reopen
-from pipeline.runs.record import LEDGER, open_record
-from pipeline.runs.registry import fingerprint, lock_of, register, run_name
+from pipeline.runs.registry import fingerprint, open_store, register, run_lease_of, run_name
 from pipeline.runs.run_folder import FORMAT, StoredRun, save
-from pipeline.store import RunLedger
+from pipeline.store import Ledger
+from pipeline.store.seam import Files
 from pipeline.vendors import Account
 
 DONE = SUCCESS | {Status.INVALID}
@@ -40,40 +39,47 @@ def prepare_failed(run: str, config: Config) -> Prepared | None:
     try:
         if old.refusal is not None:
             raise UsageError(f"run {run} was refused, and none of it sent: {old.refusal}")
-        with open_record(old.folder, old.commits) as ledger, _new_folder(config, run) as folder:
-            stored = _subset(old, folder, ledger)
+        opened = open_store(config).ledger(run, None, None, commits=old.commits)
+        with opened as ledger, _new_files(config, run) as files:
+            stored = _subset(old, files.folder, ledger)
+            open_store(config).new_ledger(stored.run).__enter__().close()
             if stored.bound.jobs:
-                register(stored, config, save(stored, folder), continues=run)
+                register(stored, config, save(stored, files), continues=run)
             else:
-                shutil.rmtree(folder)
+                files.remove()
     finally:
-        old.lock.release()
+        old.lease.release()
     if not stored.bound.jobs:
         return None
     return replace(reopen(stored.run, config), is_resumed=False)
 
 
 @contextmanager
-def _new_folder(config: Config, run: str) -> Iterator[Path]:
-    """Create the folder of a run that follows `run`; remove it if the block raises."""
-    stem = run.partition("-")[2].rpartition("-")[0]
-    folder = config.ledger_folder / "runs" / run_name(stem)
+def _new_files(config: Config, run: str) -> Iterator[Files]:
+    """Make the folder of a run that follows `run`; remove its files if the block raises."""
+    name = run_name(run.partition("-")[2].rpartition("-")[0])
+    files = open_store(config).files(name)
+    folder = files.make_folder()
     try:
-        folder.mkdir(mode=0o700)
-        with lock_of(config, folder.name) as lock:
-            lock.acquire(wait=False)
-            yield folder
+        with run_lease_of(config, name) as lease:
+            lease.take()
+            yield files
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(files)
         raise RunAborted(
             f"the rows of {run} cannot be copied to {folder}: {error}. Nothing was sent"
         ) from error
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(files)
         raise
 
 
-def _subset(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
+def _remove(files: Files) -> None:
+    with suppress(RunAborted):  # the earlier error matters more
+        files.remove()
+
+
+def _subset(old: Prepared, folder: Path, ledger: Ledger) -> StoredRun:
     def keep(rows: Sequence[int]) -> set[int]:
         ended = ledger.results(rows[0], rows[-1])
         return {*rows} - {result.row for result in ended if result.status in DONE}
@@ -88,7 +94,6 @@ def _subset(old: Prepared, folder: Path, ledger: RunLedger) -> StoredRun:
         is_read_first=lambda account, job: is_read_first(accounts[account], job),
     )
     snapshot = subset_rows(old.snapshot, folder / old.snapshot.path.name, keep)
-    RunLedger.create(folder / LEDGER, run=folder.name).close()
     return StoredRun(
         format=FORMAT,
         run=folder.name,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,16 +21,14 @@ from pipeline.model.quota import Quota
 from pipeline.reporter import Summary, read_summary
 from pipeline.reporter.summary import NOTHING_SENT, SUMMARY_NAME
 from pipeline.run import report_only
-from pipeline.run.live_overrides import write_override
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.recover import recover
-from pipeline.runs.record import open_record
-from pipeline.runs.registry import UNFINISHED, is_alive, lock_of, open_registry
+from pipeline.runs.registry import UNFINISHED, open_store, run_lease_of
 from pipeline.runs.run_folder import StoredRun, is_stored, load
-from pipeline.store import Holder, Run, State
+from pipeline.store import Run, State
 from pipeline.store.checksums import check_is
-from pipeline.store.seam import LostRecordError
+from pipeline.store.seam import LeaseHolder, LostRecordError, Order, Store
 from pipeline.ui.terminal.runs_table import EntityQuery, EntityRequest, requests_of
 
 CHECK_AGAIN_S = 0.2
@@ -57,7 +53,7 @@ class RunEntry:
 
     run: Run
     condition: Condition
-    holder: Holder | None
+    holder: LeaseHolder | None
     is_kept: bool
     report: Path | None
     made_of: MadeOf = "file"
@@ -85,10 +81,7 @@ def entries(
 
 def entry(config: Config, name: str) -> RunEntry:
     """The run of that name. Raises UsageError if there is none."""
-    run = None
-    if config.ledger.exists():
-        with open_registry(config) as runs:
-            run = runs.get(name)
+    run = open_store(config).runs.get(name)
     if run is None:
         raise UsageError(f"there is no run {name}; `pipeline runs` lists those there are")
     return _entry(config, run)
@@ -100,10 +93,7 @@ def _runs(
     since: datetime | None = None,
     most: int | None = None,
 ) -> list[Run]:
-    if not config.ledger.exists():  # a query creates no registry
-        return []
-    with open_registry(config) as runs:
-        return runs.all(states=states, since=since, most=most)
+    return open_store(config).runs.all(states=states, since=since, most=most)
 
 
 def _entry(config: Config, run: Run) -> RunEntry:
@@ -112,14 +102,15 @@ def _entry(config: Config, run: Run) -> RunEntry:
     holder = None
     if run.state in UNFINISHED:
         condition = "unfinished"
-        if is_alive(config, run):
-            condition, holder = "under_way", lock_of(config, run.name).holder()
+        lease = run_lease_of(config, run.name)
+        if lease.is_held():
+            condition, holder = "under_way", lease.holder()
     stored = _stored(config, run.name)
     return RunEntry(
         run=run,
         condition=condition,
         holder=holder,
-        is_kept=is_stored(_folder(config, run.name)),
+        is_kept=is_stored(open_store(config).files(run.name)),
         report=report if (report / SUMMARY_NAME).exists() else None,
         made_of=stored.made_of if stored else "file",
         is_simulated=stored.is_simulated if stored else False,
@@ -129,13 +120,9 @@ def _entry(config: Config, run: Run) -> RunEntry:
 def _stored(config: Config, name: str) -> StoredRun | None:
     """The content of `run.json`; None if it is gone or damaged: `resume` says which."""
     with suppress(RunAborted):
-        folder = _folder(config, name)
-        return load(folder) if is_stored(folder) else None
+        files = open_store(config).files(name)
+        return load(files) if is_stored(files) else None
     return None
-
-
-def _folder(config: Config, name: str) -> Path:
-    return config.ledger_folder / "runs" / name
 
 
 # Its report
@@ -158,7 +145,7 @@ def report_of(
     except LostRecordError as error:
         tell(str(error))
     prepared = _reopened(config, name)
-    with prepared.lock:
+    with prepared.lease:
         count = recover(prepared, entry(config, name).run.commits)
     tell(f"{count} rows of run {name} are unknown now; the old record is kept beside the new one")
     return report_only(_reopened(config, name)), True
@@ -173,7 +160,7 @@ def _report_of(config: Config, name: str) -> tuple[Summary, bool]:
     if not known.is_kept:
         raise UsageError(
             f"run {name} has no report, and none can be made: its files in "
-            f"{_folder(config, name)} are gone"
+            f"{open_store(config).files(name).folder} are gone"
         )
     return report_only(_reopened(config, name)), True
 
@@ -187,10 +174,10 @@ def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
     """
     if not known.is_kept:
         return True
-    lock = lock_of(config, known.run.name)
-    if not lock.acquire(wait=False):
-        raise UsageError(f"another process works on run {known.run.name}")
-    with lock, open_record(_folder(config, known.run.name), known.run.commits) as ledger:
+    store, lease, name = open_store(config), run_lease_of(config, known.run.name), known.run.name
+    if not lease.take():
+        raise UsageError(f"another process works on run {name}")
+    with lease, store.ledger(name, None, None, commits=known.run.commits) as ledger:
         before = RecordedState.of(ledger)
         reported = Counter(summary.statuses)
         waiting = reported.pop(Status.NOT_ATTEMPTED, 0)
@@ -198,14 +185,13 @@ def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
         if has_more_rows or set(before.counts - reported) - {Status.UNKNOWN}:
             return False
         is_open = (waiting or before.claimed) and summary.exit_code != NOTHING_SENT
-        with open_registry(config) as runs:
-            runs.change_state(
-                known.run.name,
-                "sending" if is_open else "reported",
-                ended=datetime.fromisoformat(summary.ended),
-                counts=summary.statuses,
-                exit_code=summary.exit_code,
-            )
+        store.runs.change_state(
+            name,
+            "sending" if is_open else "reported",
+            ended=datetime.fromisoformat(summary.ended),
+            counts=summary.statuses,
+            exit_code=summary.exit_code,
+        )
     return True
 
 
@@ -214,7 +200,7 @@ def _reopened(config: Config, name: str) -> Prepared:
 
     A report needs only the address of the simulator.
     """
-    stored = load(_folder(config, name))
+    stored = load(open_store(config).files(name))
     if stored.is_simulated:
         config = config.simulated(
             dict(reached.split("|")[:2] for reached in stored.accounts.values())
@@ -225,26 +211,18 @@ def _reopened(config: Config, name: str) -> Prepared:
 # A process that works on it
 
 
-def stop(config: Config, name: str) -> Holder:
-    """Send SIGTERM to the process that works on a run, which stops it gracefully.
+def stop(config: Config, name: str) -> LeaseHolder:
+    """Order the process that works on a run to stop it gracefully, within a second.
 
-    Raises UsageError if no process works on it, or it cannot be signalled.
+    Raises UsageError if no process works on it.
     """
     holder = _holder(config, name)
-    time.sleep(CHECK_AGAIN_S)
-    if holder is None or _holder(config, name) != holder:
-        raise UsageError(f"run {name} is not under way: no process works on it")
-    try:
-        os.kill(holder.pid, signal.SIGTERM)
-    except (ProcessLookupError, PermissionError) as error:
-        raise UsageError(
-            f"process {holder.pid} ({holder.command}) works on run {name} and cannot be signalled: "
-            f"{error.strerror}. It may belong to another user or another container"
-        ) from error
+    orders = open_store(config).orders
+    orders.give(name, orders.given(name)._replace(is_stop=True))
     return holder
 
 
-def slow(config: Config, name: str, account: str, quota: Quota | None) -> Holder:
+def slow(config: Config, name: str, account: str, quota: Quota | None) -> LeaseHolder:
     """Limit an account of a running run to `quota`, within a second.
 
     quota   None removes the limit
@@ -252,10 +230,9 @@ def slow(config: Config, name: str, account: str, quota: Quota | None) -> Holder
             than the configured one: a run can only be slowed down
     """
     holder = _holder(config, name)
-    if holder is None:
-        raise UsageError(f"run {name} is not under way: no process works on it")
-    folder = _folder(config, name)
-    accounts = load(folder).accounts if is_stored(folder) else {}
+    store = open_store(config)
+    files = store.files(name)
+    accounts = load(files).accounts if is_stored(files) else {}
     if account not in accounts:
         raise UsageError(
             f"run {name} has no account {account!r}; it has: {', '.join(accounts) or 'none yet'}"
@@ -267,21 +244,36 @@ def slow(config: Config, name: str, account: str, quota: Quota | None) -> Holder
                 f"{quota} is more than the quota of {account}, {configured.quota}: a run that is "
                 "under way can only be slowed down. Stop it, change the configuration, resume it"
             )
-    write_override(folder, holder, account, quota)
+    store.orders.give(name, with_quota(store.orders.given(name), account, quota))
     return holder
 
 
-def _holder(config: Config, name: str) -> Holder | None:
-    """The process that holds the lock of a run; None if there is none."""
-    folder = _folder(config, name)
-    if Path(name).name != name or not folder.is_dir():
+def with_quota(order: Order, account: str, quota: Quota | None) -> Order:
+    """An order that also limits an account to `quota`; None removes its limit.
+
+    >>> with_quota(Order(), "shop", Quota(5, 1.0)).quotas
+    {'shop': Quota(limit=5, per_s=1.0, is_burst=False)}
+    >>> with_quota(Order(quotas={"shop": Quota(5, 1.0)}), "shop", None).quotas
+    {}
+    """
+    quotas = {name: each for name, each in order.quotas.items() if name != account}
+    if quota is not None:
+        quotas[account] = quota
+    return order._replace(quotas=quotas)
+
+
+def _holder(config: Config, name: str) -> LeaseHolder:
+    """The process that works on a run. Raises UsageError if there is no run, or no process."""
+    if Path(name).name != name or open_store(config).runs.get(name) is None:
         raise UsageError(f"there is no run {name}; `pipeline runs` lists those there are")
-    lock = lock_of(config, name)
-    with lock:
-        if lock.acquire(wait=False):
-            return None
-    holder = lock.holder()
-    if holder is None or holder.pid <= 1:  # a signal to 0 or less reaches whole groups
+    lease = run_lease_of(config, name)
+    for is_second in (False, True):  # a process that only looks at the run is gone then
+        if not lease.is_held():
+            raise UsageError(f"run {name} is not under way: no process works on it")
+        if not is_second:
+            time.sleep(CHECK_AGAIN_S)
+    holder = lease.holder()
+    if holder is None:
         raise UsageError(f"a process works on run {name} and has not written down which it is")
     return holder
 
@@ -312,11 +304,12 @@ def touches(config: Config, wanted: EntityQuery, tell: Callable[[str], None]) ->
     for run in reversed(_runs(config)):
         if not any(_is_at(wanted.vendor, reached) for reached in run.accounts.values()):
             continue
-        if not is_stored(_folder(config, run.name)):
+        files = open_store(config).files(run.name)
+        if not is_stored(files):
             tell(f"run {run.name} is left out: its files are gone")
             continue
         try:
-            yield from _touches_of(_entry(config, run), _folder(config, run.name), wanted)
+            yield from _touches_of(_entry(config, run), open_store(config), wanted)
         except PipelineError as error:
             tell(f"run {run.name} could not be read: {error}")
 
@@ -325,15 +318,16 @@ def _is_at(vendor: str, reached: str) -> bool:
     return reached.partition("|")[0] == vendor
 
 
-def _touches_of(known: RunEntry, folder: Path, wanted: EntityQuery) -> Iterator[Touch]:
-    stored = load(folder, known.run.description)
+def _touches_of(known: RunEntry, store: Store, wanted: EntityQuery) -> Iterator[Touch]:
+    files, run = store.files(known.run.name), known.run
+    stored = load(files, run.description)
     for file in stored.bound.jobs.values():
-        check_is(folder / file.path.name, file.checksum)
-    rows = _requests(stored, folder, wanted)
+        check_is(files.fetch(file.path.name), file.checksum)
+    rows = _requests(stored, files.folder, wanted)
     first = next(rows, None)
     if first is None:
         return
-    with open_record(folder, known.run.commits) as ledger:
+    with store.ledger(run.name, None, None, commits=run.commits) as ledger:
         claimed = frozenset(ledger.claimed())
         for request, account in chain([first], rows):
             result = next(iter(ledger.results(request.row, request.row)), None)

@@ -1,109 +1,101 @@
-"""Overrides from another terminal for a running run: slower quotas, in a file beside its lock.
+"""Orders from another terminal for a running run: slower quotas, or to stop.
 
-The file names the process that it is for, so that no other process obeys it.
+The process asks for them once a second, from the time when it takes the run on until its end.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
 from pipeline.model import RunAborted
-from pipeline.model.quota import Quota, parse_quota
+from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.prepare import Prepared
 from pipeline.run.schedule_window import ScheduleWindow
-from pipeline.store import Holder
-from pipeline.store.files import atomic_write
+from pipeline.run.session import RunOutcome
+from pipeline.runs.registry import open_store
+from pipeline.store.seam import Order, Orders
 from pipeline.vendors import Account
 from pipeline.workers.pool import WorkerPool
 
-FILE = "quotas.json"
-FORMAT = 1
 CHECK_EVERY_S = 1.0
 
 
-def write_override(folder: Path, holder: Holder, account: str, quota: Quota | None) -> None:
-    """Limit an account of a running run to `quota`; None removes the limit.
+@asynccontextmanager
+async def orders_obeyed(prepared: Prepared, outcome: RunOutcome) -> AsyncIterator[None]:
+    """Put the orders for a run in `outcome` while the block runs, and stop it if one says so.
 
-    folder  of the run
-    holder  the process that works on it
-
-    Raises RunAborted if the file cannot be written.
+    Orders that cannot be read change nothing.
     """
-    quotas = dict(read_overrides(folder, holder))
-    quotas.pop(account, None)
-    if quota is not None:
-        quotas[account] = quota
-    texts = {name: str(each) for name, each in quotas.items()}
-    text = json.dumps({"format": FORMAT, **_process(holder), "quotas": texts})
-    try:
-        atomic_write(folder / FILE, text.encode(), part=folder / f"{FILE}.{os.getpid()}")
-    except OSError as error:
-        raise RunAborted(f"{folder / FILE} cannot be written: {error.strerror}") from error
+    orders = open_store(prepared.config).orders
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_obey, orders, prepared.run, outcome)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
+            failure = error
+        tasks.cancel_scope.cancel()
+    with suppress(RunAborted), anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(orders.clear, prepared.run)
+    if failure is not None:
+        raise failure
 
 
-def read_overrides(folder: Path, holder: Holder | None) -> Mapping[str, Quota]:
-    """Account -> quota for `holder`; empty if the file is for another process."""
-    try:
-        found = json.loads((folder / FILE).read_bytes())
-        if holder is None or {key: found[key] for key in _process(holder)} != _process(holder):
-            return {}
-        return {name: parse_quota(text) for name, text in found["quotas"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def _process(holder: Holder) -> dict[str, str | int]:
-    return {"pid": holder.pid, "since": holder.since.isoformat()}
+async def _obey(orders: Orders, run: str, outcome: RunOutcome) -> None:
+    while True:
+        with suppress(RunAborted):  # the quotas are in the same store: that ends the run
+            order = await anyio.to_thread.run_sync(orders.given, run)
+            if order != outcome.order:
+                outcome.obey(order)
+        await anyio.sleep(CHECK_EVERY_S)
 
 
 @dataclass(slots=True)
 class LiveOverrides:
-    """Applies overrides to a running run, and stops it at the end of its window.
+    """Applies ordered quotas to a running run, and stops it at the end of its window.
 
     account_limiters  the accounts of the run, and the limiters of their shares
     tell              called with text for people about each change
-    slowed            account -> the slowest quota that was set
+    outcome           of the run; it gets its orders, and notes the slowest quotas
     """
 
     prepared: Prepared
     account_limiters: Sequence[tuple[Account, Sequence[AccountLimiter]]]
     window: ScheduleWindow
     tell: Callable[[str], None]
-    slowed: dict[str, Quota] = field(default_factory=dict)
+    outcome: RunOutcome
     _overrides: Mapping[str, Quota] = field(default_factory=dict)
 
     @asynccontextmanager
     async def applied(self, pool: WorkerPool) -> AsyncIterator[None]:
         """Apply overrides and the end of the window to `pool` while the block runs."""
         self._stop_in_time(pool)
+        self.outcome.on_order = self._on_order
+        self._on_order(self.outcome.order)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, pool)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
+            self.outcome.on_order = lambda _order: None
             self._slow({})
 
     async def _watch(self, pool: WorkerPool) -> None:
-        folder, holder = self.prepared.folder, self.prepared.lock.holder()
-        while True:
-            overrides = await anyio.to_thread.run_sync(read_overrides, folder, holder)
-            if overrides != self._overrides:
-                self._announce(overrides)
-                self._slow(overrides)
-            left_s = self.window.left_s()
-            wait_s = CHECK_EVERY_S if left_s is None or left_s <= 0 else min(left_s, CHECK_EVERY_S)
-            await self.window.sleep(wait_s)
+        while (left_s := self.window.left_s()) is not None:
+            await self.window.sleep(CHECK_EVERY_S if left_s <= 0 else min(left_s, CHECK_EVERY_S))
             self._stop_in_time(pool)
+
+    def _on_order(self, order: Order) -> None:
+        if order.quotas != self._overrides:
+            self._announce(order.quotas)
+            self._slow(order.quotas)
 
     def _stop_in_time(self, pool: WorkerPool) -> None:
         if (
@@ -129,5 +121,7 @@ class LiveOverrides:
             for account_limiter in account_limiters:
                 account_limiter.slow(f"{self.prepared.run}|{account.name}", per_s)
             if quota is not None:
-                slowest = self.slowed.get(account.name, quota)
-                self.slowed[account.name] = min(quota, slowest, key=lambda each: each.per_second)
+                slowest = self.outcome.slowed.get(account.name, quota)
+                self.outcome.slowed[account.name] = min(
+                    quota, slowest, key=lambda each: each.per_second
+                )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from pipeline.jobs.entity_join import JoinedFile, origin_runs, unreadable
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
-from pipeline.runs.record import open_record
 from pipeline.runs.run_folder import is_stored, load
-from pipeline.store import Ledger, LedgerError, Run, RunLedger, Runs
+from pipeline.store import Ledger, LedgerError, Run
 from pipeline.store.checksums import check_is
+from pipeline.store.seam import Files, Store
 
 ReadStates = Callable[[Ledger | None, frozenset[int], Sequence[JobRow]], list[str]]
 """Returns one row state as text per job, from its ledger and the rows claimed there. Without a
@@ -22,7 +23,7 @@ ledger each row may have been sent."""
 class OtherRuns:
     """The other runs of one configuration that reach the same destinations as a run.
 
-    registry  open while this is used
+    store     of the configuration
     reaches   vendor, origin and scope, as an entity's text begins
     tell      called once for each run whose record is needed and cannot be read
 
@@ -32,15 +33,14 @@ class OtherRuns:
     def __init__(
         self,
         prepared: Prepared,
-        registry: Runs,
+        store: Store,
         reaches: frozenset[str],
         tell: Callable[[str], None],
     ) -> None:
         self._run = prepared.run
-        self._folder = prepared.folder
+        self._store = store
         self._reaches = reaches
         self._tell = tell
-        self._registry = registry
         self._runs: dict[str, Run | None] = {}
         self.damaged: set[str] = set()
         self._found: dict[str, list[Path]] = {}
@@ -64,7 +64,7 @@ class OtherRuns:
 
     def since(self, earliest: int) -> list[Run]:
         """Runs from that sequence number on that may have sent something."""
-        newer = self._registry.since(earliest)
+        newer = self._store.runs.since(earliest)
         self._runs.update((run.name, run) for run in newer)
         return [
             run
@@ -88,20 +88,17 @@ class OtherRuns:
 
     def _known(self, name: str) -> Run | None:
         if name not in self._runs:
-            self._runs[name] = self._registry.get(name)
+            self._runs[name] = self._store.runs.get(name)
         return self._runs[name]
 
     def jobs_files(self, runs: Iterable[Run], read_states: ReadStates) -> Iterator[JoinedFile]:
         """The jobs files of `runs`. A record is opened when a state of it is needed."""
         for run in runs:
-            with _Record(
-                self._folder.with_name(run.name), run.commits, read_states, self._report_damage
-            ) as record:
+            with _Record(self._store, run, read_states, self._report_damage) as record:
                 for path in self._paths(run.name):
                     yield JoinedFile(path=path, run=run.name, state=record.state)
 
-    def _report_damage(self, folder: Path, why: str) -> None:
-        name = folder.name
+    def _report_damage(self, name: str, why: str) -> None:
         self.damaged.add(name)
         self._tell(
             f"the record of run {name} cannot be read: its rows count as possibly applied, and "
@@ -116,21 +113,23 @@ class OtherRuns:
         return self._found[name]
 
     def _paths_of(self, known: Run) -> list[Path]:
-        name, folder = known.name, self._folder.with_name(known.name)
+        name, own = known.name, self._store.files(known.name)
         try:
-            stored = load(folder, known.description) if is_stored(folder) else None
+            stored = load(own, known.description) if is_stored(own) else None
             files = None if stored is None else stored.bound.jobs.values()
         except RunAborted:
             files = None
         if files is None:  # the files say which entities they contain
-            return sorted(folder.glob("jobs-*.parquet"))
+            return sorted(own.folder.glob("jobs-*.parquet"))
         found = [file for file in files if file.reaches & self._reaches]
-        return [_own(name, folder / file.path.name, file.checksum) for file in found]
+        return [_fetched(name, own, file.path.name, file.checksum) for file in found]
 
 
-def _own(run: str, path: Path, checksum: str) -> Path:
+def _fetched(run: str, files: Files, name: str, checksum: str) -> Path:
     """The path of a jobs file that is what was written. Raises RunAborted if it is not."""
+    path = files.folder / name
     try:
+        path = files.fetch(name)
         check_is(path, checksum)
     except (DamagedError, OSError) as error:
         raise unreadable(path, run, str(error)) from error
@@ -140,20 +139,20 @@ def _own(run: str, path: Path, checksum: str) -> Path:
 class _Record:
     """The ledger of a run, opened when it is needed; a damaged one counts as missing.
 
-    commits  number of its last commit, as the registry knows it
-    tell     called with its folder and the damage
+    tell  called with its name and the damage
 
     Raises RunAborted if the file is intact and cannot be used.
     """
 
     def __init__(
-        self, folder: Path, commits: int, read_states: ReadStates, tell: Callable[[Path, str], None]
+        self, store: Store, run: Run, read_states: ReadStates, tell: Callable[[str, str], None]
     ) -> None:
-        self._folder = folder
-        self._commits = commits
+        self._store = store
+        self._run = run
         self._read_states = read_states
         self._tell = tell
-        self._ledger: RunLedger | None = None
+        self._opened = ExitStack()
+        self._ledger: Ledger | None = None
         self._claimed: frozenset[int] = frozenset()
         self._is_damaged = False
 
@@ -161,15 +160,16 @@ class _Record:
         """States of these jobs, in row order."""
         if not self._is_damaged:
             try:
-                return self._read_states(self._opened(), self._claimed, jobs)
+                return self._read_states(self._open(), self._claimed, jobs)
             except LedgerError as error:
                 self._is_damaged = True
-                self._tell(self._folder, str(error))
+                self._tell(self._run.name, str(error))
         return self._read_states(None, frozenset(), jobs)
 
-    def _opened(self) -> RunLedger:
+    def _open(self) -> Ledger:
         if self._ledger is None:
-            self._ledger = open_record(self._folder, self._commits)
+            ledger = self._store.ledger(self._run.name, None, None, commits=self._run.commits)
+            self._ledger = self._opened.enter_context(ledger)
             self._claimed = frozenset(self._ledger.claimed())
         return self._ledger
 
@@ -177,5 +177,4 @@ class _Record:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._ledger is not None:
-            self._ledger.close()
+        self._opened.close()

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pipeline.config import Config
 from pipeline.model import ConfigError
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.pause import remaining_s
+from pipeline.pacing.pause import asked_at, remaining_s
 from pipeline.run.quota_groups import group_prefix, quota_group
-from pipeline.runs.registry import open_registry
+from pipeline.runs.registry import open_store
 
 
 def pause_on_record(
@@ -22,8 +22,8 @@ def pause_on_record(
 
     If the secrets cannot be read, this is the longest pause of the vendor.
     """
-    with open_registry(config) as runs:
-        found = runs.pauses(group_prefix(config.outline(name)))
+    stored = open_store(config).quotas.pauses(group_prefix(config.outline(name)))
+    found = {group: asked_at(pause, now_s) for group, pause in stored.items()}
     left = {group: asked for group, asked in found.items() if remaining_s(asked, now_s) > 0}
     if not left:
         return None
@@ -33,18 +33,23 @@ def pause_on_record(
         return max(left.values(), key=lambda asked: remaining_s(asked, now_s))
 
 
-def lift_pause(config: Config, name: str, environ: Mapping[str, str]) -> AskedPause | None:
+def lift_pause(
+    config: Config, name: str, environ: Mapping[str, str], now_s: float
+) -> AskedPause | None:
     """Remove the recorded pause of account `name`: what it was, None if there was none.
+
+    now_s  UTC seconds since 1970
 
     Runs that wait for it continue within a second. A pause belongs to a credential: ConfigError is
     raised if it cannot be read and several credentials of the vendor are paused.
     """
-    with open_registry(config) as runs:
-        found = runs.pauses(group_prefix(config.outline(name)))
+    quotas = open_store(config).quotas
+    found = quotas.pauses(group_prefix(config.outline(name)))
+    try:
+        group = quota_group(config.account(name, environ)) if found else ""
+    except ConfigError:
         if len(found) > 1:
-            return runs.lift_pause(quota_group(config.account(name, environ)))
-        try:
-            group = quota_group(config.account(name, environ)) if found else ""
-        except ConfigError:
-            (group,) = found
-        return runs.lift_pause(group)
+            raise
+        (group,) = found
+    lifted = quotas.lift_pause(group)
+    return None if lifted is None else asked_at(lifted, now_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -29,19 +28,19 @@ from pipeline.run.binding import ingest_and_bind, is_sample_file
 from pipeline.run.older_files import check_older
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin, origin_of
-from pipeline.runs.record import forget_witnesses
 from pipeline.runs.registry import (
     UNFINISHED,
     fingerprint,
     is_alive,
-    lock_of,
-    open_registry,
+    open_store,
     register,
+    run_lease_of,
     run_name,
 )
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
-from pipeline.store import Holder, Lock, Run, State
+from pipeline.store import Run, State
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
+from pipeline.store.seam import Files, Lease, LeaseHolder
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
 
@@ -65,7 +64,7 @@ class Prepared:
     repeats      the last run of the same content to the same accounts; None if there is none
     credentials  account -> digest of its credential, if recorded
     commits      number of the last commit to its record, as the registry knew it
-    lock         held until the run is carried out or discarded: no other process works on it
+    lease        held until the run is carried out or discarded: no other process works on it
     """
 
     run: str
@@ -75,7 +74,7 @@ class Prepared:
     options: RunOptions
     snapshot: Snapshot
     bound: Bound
-    lock: Lock
+    lease: Lease
     credentials: Mapping[str, str] = field(default_factory=dict)
     commits: int = 0
     refusal: str | None = None
@@ -123,14 +122,16 @@ def prepare(
     if (unfinished := same_unfinished(path, config, options)) is not None:
         return _with_id(reopen(unfinished, config, options))
     run = run_name(path.name.split(".")[0])
-    folder = _private(config.ledger_folder / "runs" / run)
-    lock = lock_of(config, run)
-    lock.acquire(wait=False)
+    store = open_store(config)
+    files, lease = store.files(run), run_lease_of(config, run)
+    folder = files.make_folder()
+    lease.take()
     try:
         check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        snapshot, bound = ingest_and_bind(
-            path, config, options, folder, shown=shown, dropped=dropped
-        )
+        with store.new_ledger(run) as ledger:
+            snapshot, bound = ingest_and_bind(
+                path, config, options, folder, ledger, shown=shown, dropped=dropped
+            )
         _check_accounts(bound, path)
         check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
         _check_writable(config.reports)
@@ -148,39 +149,42 @@ def prepare(
             origin=origin,
             shares=_shares(config, bound),
         )
-        repeats = register(stored, config, save(stored, folder))
+        repeats = register(stored, config, save(stored, files))
     except OSError as error:
-        _remove(folder, lock)
+        _remove(files, lease)
         raise RunAborted(
             f"{path} cannot be copied to {folder}: {error}. Nothing was sent"
         ) from error
     except BaseException:
-        _remove(folder, lock)
+        _remove(files, lease)
         raise
-    return replace(_prepared(stored, config, options, lock), repeats=repeats)
+    return replace(_prepared(stored, config, options, lease), repeats=repeats)
 
 
 def _with_id(prepared: Prepared) -> Prepared:
     if prepared.options.run_id is not None:
         try:
-            with open_registry(prepared.config) as runs:
-                runs.give_id(prepared.run, prepared.options.run_id)
+            open_store(prepared.config).runs.give_id(prepared.run, prepared.options.run_id)
         except BaseException:
-            prepared.lock.release()
+            prepared.lease.release()
             raise
     return prepared
 
 
-def _remove(folder: Path, lock: Lock) -> None:
-    lock.release()
-    shutil.rmtree(folder)
-    forget_witnesses(folder)
+def _remove(files: Files, lease: Lease) -> None:
+    lease.release()
+    files.remove()
 
 
 def _prepared(
-    stored: StoredRun, config: Config, options: RunOptions, lock: Lock, *, is_resumed: bool = False
+    stored: StoredRun,
+    config: Config,
+    options: RunOptions,
+    lease: Lease,
+    *,
+    is_resumed: bool = False,
 ) -> Prepared:
-    folder = config.ledger_folder / "runs" / stored.run
+    folder = open_store(config).files(stored.run).folder
     jobs = {
         name: replace(file, path=folder / file.path.name)
         for name, file in stored.bound.jobs.items()
@@ -193,7 +197,7 @@ def _prepared(
         options=options,
         snapshot=replace(stored.snapshot, path=folder / stored.snapshot.path.name),
         bound=replace(stored.bound, jobs=jobs),
-        lock=lock,
+        lease=lease,
         credentials=stored.credentials,
         refusal=stored.refusal,
         is_sample=stored.is_sample,
@@ -207,8 +211,7 @@ def same_finished(path: Path, config: Config, run_id: str) -> str | None:
 
     Raises UsageError if the id belongs to a run of other content.
     """
-    with open_registry(config) as runs:
-        known = runs.by_run_id(run_id)
+    known = open_store(config).runs.by_run_id(run_id)
     if known is None:
         return None
     if known.sha256 != _sha256(path):
@@ -229,26 +232,25 @@ def _sha256(path: Path) -> str | None:
 
 def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
     """The unfinished run of the same content and options; None if there is none."""
-    with open_registry(config) as runs:
-        # the file is read here only if that may matter: ingesting reads it anyway
-        is_any = runs.all(states=_UNFINISHED_STATES, most=1)
-        sha256 = _sha256(path) if is_any else None
-        if sha256 is None:
-            return None
-        found = [
-            run
-            for run in runs.find(sha256)
-            if run.state in UNFINISHED
-            and run.continues is None  # such a run has only some of the rows
-            and (options.run_id is None or run.run_id in {None, options.run_id})
-        ]
-        for run in found:
-            folder = config.ledger_folder / "runs" / run.name
-            if not is_stored(folder) or is_alive(config, run):
-                continue
-            stored = _described(run, folder, config)
-            if stored.options.job_options == options.job_options and _fits(stored, config):
-                return run.name
+    store = open_store(config)
+    # the file is read here only if that may matter: ingesting reads it anyway
+    is_any = store.runs.all(states=_UNFINISHED_STATES, most=1)
+    sha256 = _sha256(path) if is_any else None
+    if sha256 is None:
+        return None
+    found = [
+        run
+        for run in store.runs.find(sha256)
+        if run.state in UNFINISHED
+        and run.continues is None  # such a run has only some of the rows
+        and (options.run_id is None or run.run_id in {None, options.run_id})
+    ]
+    for run in found:
+        if not is_stored(store.files(run.name)) or is_alive(config, run):
+            continue
+        stored = _described(run, config)
+        if stored.options.job_options == options.job_options and _fits(stored, config):
+            return run.name
     return None
 
 
@@ -257,15 +259,15 @@ def sent_before(config: Config, sha256: str, origin: Origin) -> str | None:
 
     A file of the same content that was written or moved there since is another file.
     """
-    with open_registry(config) as runs:
-        found = [run.name for run in runs.find(sha256) if run.state not in UNFINISHED]
+    runs = open_store(config).runs
+    found = [run.name for run in runs.find(sha256) if run.state not in UNFINISHED]
     return next((name for name in found if _sent(config, name, origin)), None)
 
 
 def _sent(config: Config, run: str, origin: Origin) -> bool:
-    folder = config.ledger_folder / "runs" / run
+    files = open_store(config).files(run)
     try:
-        stored = load(folder) if is_stored(folder) else None
+        stored = load(files) if is_stored(files) else None
     except RunAborted:  # damaged: unknown
         return False
     return (
@@ -299,9 +301,8 @@ def reopen(
     raises         UsageError if there is no such run or another process works on it, ConfigError if
                    an account is gone or leads elsewhere now, RunAborted if files cannot be used
     """
-    folder = config.ledger_folder / "runs" / run
-    known = _known(run, folder, config)
-    stored = _described(known, folder, config, with_jobs=not is_for_report)
+    known = _known(run, config)
+    stored = _described(known, config, with_jobs=not is_for_report)
     if not _fits(stored, config):
         wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
         raise ConfigError(
@@ -315,10 +316,12 @@ def reopen(
         )
     if not is_for_report:
         _check_shares(stored, config)
-    lock = lock_of(config, run)
-    if not lock.acquire(wait=False):
-        raise UsageError(f"another process works on run {run}{_holder_text(lock.holder())}")
-    prepared = _prepared(stored, config, options or stored.options, lock, is_resumed=True)
+    lease = run_lease_of(config, run)
+    if not lease.take():
+        lease.release()  # nor does it wait
+        raise UsageError(f"another process works on run {run}{_holder_text(lease.holder())}")
+    open_store(config).orders.clear(run)  # they were for an earlier process
+    prepared = _prepared(stored, config, options or stored.options, lease, is_resumed=True)
     credentials = {**stored.credentials, **known.credentials}
     return replace(prepared, credentials=credentials, commits=known.commits)
 
@@ -344,25 +347,26 @@ def _check_shares(stored: StoredRun, config: Config) -> None:
         raise ConfigError(faults)
 
 
-def _known(run: str, folder: Path, config: Config) -> Run:
+def _known(run: str, config: Config) -> Run:
     """The entry of the registry. Raises UsageError if there is none, or the files are gone."""
-    if is_stored(folder):
-        with open_registry(config) as runs:
-            known = runs.get(run)
+    store = open_store(config)
+    if is_stored(store.files(run)):
+        known = store.runs.get(run)
         if known is not None:
             return known
     raise UsageError(f"there is no run {run}; `pipeline runs` lists those there are")
 
 
-def _described(known: Run, folder: Path, config: Config, *, with_jobs: bool = True) -> StoredRun:
+def _described(known: Run, config: Config, *, with_jobs: bool = True) -> StoredRun:
     """Read `run.json` and compare all files of the run with their checksums.
 
     Raises DamagedError, which says what to do, if a file is not what was written.
     """
+    files = open_store(config).files(known.name)
     try:
-        stored = load(folder, known.description)
-        check_files(stored, folder, with_jobs=with_jobs)
-        check_older(stored, folder, config)
+        stored = load(files, known.description)
+        check_files(stored, files, with_jobs=with_jobs)
+        check_older(stored, files.folder, config)
     except DamagedError as error:
         raise DamagedError(
             f"{error}. Nothing was sent. {_ADVICE.format(run=known.name)}"
@@ -370,18 +374,17 @@ def _described(known: Run, folder: Path, config: Config, *, with_jobs: bool = Tr
     return stored
 
 
-def _holder_text(holder: Holder | None) -> str:
+def _holder_text(holder: LeaseHolder | None) -> str:
     return f": {holder.pid}, {holder.command}" if holder else ""
 
 
 def discard(prepared: Prepared) -> None:
     """Remove a prepared run that is not sent. A run that had begun stays."""
     if not prepared.is_resumed:
-        with open_registry(prepared.config) as runs:
-            runs.forget(prepared.run)
-        shutil.rmtree(prepared.folder)
-        forget_witnesses(prepared.folder)
-    prepared.lock.release()
+        store = open_store(prepared.config)
+        store.runs.forget(prepared.run)
+        store.files(prepared.run).remove()
+    prepared.lease.release()
 
 
 def _made_of(path: Path) -> MadeOf:
@@ -389,17 +392,6 @@ def _made_of(path: Path) -> MadeOf:
     if planned is None:
         return "file"
     return "plan" if planned.undoes is None else "undo"
-
-
-def _private(folder: Path) -> Path:
-    """A new folder that only its owner can read."""
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except OSError as error:
-        raise RunAborted(
-            f"{folder} cannot be made: {error.strerror}. Fix its permissions, or set `ledger`"
-        ) from error
-    return folder
 
 
 def _check_writable(reports: Path) -> None:

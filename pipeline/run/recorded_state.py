@@ -11,8 +11,8 @@ from pipeline.jobs.jobs_file import JobsFile, read_operations
 from pipeline.model import Status
 from pipeline.model.retry import RETRYABLE
 from pipeline.run.prepare import Prepared
-from pipeline.runs.record import LEDGER
-from pipeline.store import Ledger, ended_among
+from pipeline.runs.registry import open_store
+from pipeline.store import Ledger
 from pipeline.vendors.kit.classify import meaning
 
 LAST_ROW = 2**63 - 1
@@ -66,12 +66,12 @@ def rows_left(prepared: Prepared) -> dict[str, Counter[str]]:
     jobs: Mapping[str, JobsFile] = prepared.bound.jobs
     if not prepared.is_resumed:
         return {name: Counter(file.operations) for name, file in jobs.items()}
-    record = prepared.folder / LEDGER
+    store = open_store(prepared.config)
     left: dict[str, Counter[str]] = {}
     for name, file in jobs.items():
         left[name] = Counter()
         for rows, operations in read_operations(file.path):
-            ended = ended_among(record, rows)
+            ended = store.ended_among(prepared.run, rows)
             pairs = zip(rows, operations, strict=True)
             left[name].update(operation for row, operation in pairs if row not in ended)
     return left

@@ -18,11 +18,11 @@ from pipeline.jobs import read_jobs
 from pipeline.jobs.snapshot_file import row_numbers
 from pipeline.model import JobRow, RowResult, RunAborted, Status
 from pipeline.run.prepare import Prepared
-from pipeline.runs.record import LEDGER, witness_of
 from pipeline.store import RunLedger
 from pipeline.store.checksums import check_whole
 from pipeline.store.commit_mark import commits_in, mark_of
 from pipeline.store.files import publish
+from pipeline.store.on_files.records import LEDGER, witness_of
 from pipeline.store.run_ledger import sound_previous_states, sound_results
 
 CODE = "record_lost"
@@ -41,7 +41,7 @@ _Line = TypeVar("_Line")
 def recover(prepared: Prepared, commits: int) -> int:
     """Replace the record of a run by a new one; the old files are copied to `lost-<time>/`.
 
-    prepared  the run, with intact jobs and copy of the input; its lock is held
+    prepared  the run, with intact jobs and copy of the input; its lease is held
     commits   number of its last commit, as the registry knows it
     returns   number of rows that are `unknown` now
 

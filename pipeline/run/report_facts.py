@@ -124,7 +124,7 @@ def _stopped_by(prepared: Prepared, outcome: RunOutcome) -> str:
     if outcome.failure is not None:
         return f"ended early: {outcome.failure}"
     if outcome.signal is not None:
-        return f"interrupted by {outcome.signal.name}"
+        return outcome.interruption
     return prepared.refusal or outcome.over
 
 

@@ -6,11 +6,12 @@ import math
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -24,18 +25,21 @@ from pipeline.pacing.limiter import LimiterSettings, RateLimiter
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
 from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
-from pipeline.run.destination_locks import lock_folder
 from pipeline.run.quota_groups import quota_group
-from pipeline.runs.registry import open_registry
-from pipeline.store import LedgerError, Runs
+from pipeline.runs.registry import open_store
+from pipeline.store import LedgerError
+from pipeline.store.seam import Order, Store
 from pipeline.vendors import Account
 from pipeline.workers.pool import WorkerPool
 
 BEHIND_S = 60.0
 """So long sending goes on, within its bound, while send times cannot be recorded."""
 
-CHECK_EVERY_S = 0.01
+CHECK_EVERY_S = 0.05
 """Seconds between two attempts to acquire a quota that another process holds."""
+
+SETTLED_EVERY_S = 0.01
+"""Seconds between two looks whether a quota that another process wants may be passed on."""
 
 
 PAUSES_EVERY_S = 0.05
@@ -57,6 +61,8 @@ class RunOutcome:
     leg         number of this process among those that sent rows of the run; 0 before it sends
     unrecorded  results that could not be put on record; the report includes them
     pool        that sends the rows; None before sending
+    order       the last order from another terminal
+    on_order    called with each new order
     """
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -70,6 +76,27 @@ class RunOutcome:
     leg: int = 0
     unrecorded: list[RowResult] = field(default_factory=list)
     pool: WorkerPool | None = None
+    order: Order = field(default_factory=Order)
+    on_order: Callable[[Order], None] = lambda _order: None
+
+    def obey(self, order: Order) -> None:
+        """Take notice of a new order; one to stop counts as SIGTERM does."""
+        is_new_stop = order.is_stop and not self.order.is_stop
+        self.order = order
+        self.on_order(order)
+        if is_new_stop and self.signal is None:
+            self.signal = signal.SIGTERM
+            if self.pool is not None and not self.pool.is_stopped:
+                self.pool.stop(self.interruption)
+
+    @property
+    def interruption(self) -> str:
+        """What interrupted the run; empty if nothing did."""
+        if self.signal is None:
+            return ""
+        if self.order.is_stop:
+            return "stopped by `pipeline runs --stop`"
+        return f"interrupted by {self.signal.name}"
 
     @property
     def began_at_s(self) -> float:
@@ -118,7 +145,7 @@ class Session:
                 paused=partial(self._on_pause, part),
             )
             limiter.close()
-            self.leases[part.name] = QuotaLease(part, limiter, lock_folder(config))
+            self.leases[part.name] = QuotaLease(part, limiter, open_store(config))
         return self.leases[part.name].limiter
 
     def _on_pause(self, part: QuotaPart) -> None:
@@ -202,8 +229,10 @@ class Session:
     def _rest_s(self, recorded_s: float) -> float:
         """Seconds until the leases are checked again."""
         leases = self.leases.values()
-        if not all(each.is_held and each.limiter.is_open for each in leases):
+        if not all(each.is_held for each in leases):
             return CHECK_EVERY_S
+        if not all(each.limiter.is_open for each in leases):
+            return SETTLED_EVERY_S
         if any(each.part.of > 1 for each in leases):
             return min(PAUSES_EVERY_S, recorded_s + REMEMBER_EVERY_S - time.monotonic())
         return recorded_s + REMEMBER_EVERY_S - time.monotonic()
@@ -217,9 +246,11 @@ class Session:
             return
         self._adopted_s = now_s
 
+        first = {lease.part.group: lease for lease in self.leases.values()}
+
         def read() -> dict[str, AskedPause | None]:
-            with open_registry(config) as runs:
-                return {group: runs.pause_of(group) for group in groups}
+            with open_store(config).together():
+                return {group: first[group].pause_on_record() for group in groups}
 
         for group, asked in (await anyio.to_thread.run_sync(read)).items():
             for lease in self.leases.values():
@@ -251,8 +282,8 @@ class Session:
                         acquired.append(lease)  # noqa: PERF401 - also those before a failure
                 if not acquired:
                     return []
-                with open_registry(config) as runs:
-                    return [(lease, lease.take_over(runs)) for lease in acquired]
+                with open_store(config).together():
+                    return [(lease, lease.take_over()) for lease in acquired]
             except RunAborted:
                 for lease in acquired:
                     lease.release()
@@ -281,9 +312,8 @@ class Session:
         Raises LedgerError if the registry is damaged.
         """
         held = [lease for lease in self.leases.values() if lease.is_held]
-        for lease in held:
-            if is_last or lease.is_wanted():
-                lease.limiter.close()
+        for lease in held if is_last else ():
+            lease.limiter.close()
         # at the end also those that this process waits for
         leaving = [each for each in self.leases.values() if is_last or _may_pass_on(each)]
         records = [_LeaseRecord.of(each, is_leaving=each in leaving) for each in held]
@@ -291,12 +321,12 @@ class Session:
         pauses = [(each, pause) for each in leases if (pause := each.limiter.unrecorded_pause)]
         if not (held or leaving or pauses):
             return
-        write = partial(_write_records, config, records, pauses)
+        write = partial(_write_records, open_store(config), records, pauses)
         try:
             with anyio.CancelScope(shield=True):
-                lifted = await anyio.to_thread.run_sync(write)
+                news = await anyio.to_thread.run_sync(write)
         except LedgerError:
-            _release(leaving)
+            await _release(leaving)
             raise
         except RunAborted as error:
             # a lease that is not released makes the next holder count what is not on record
@@ -304,12 +334,14 @@ class Session:
                 record.keep()
             self._wait_or_fail(error, announce)
             return
-        _release(leaving)
+        await _release(leaving)
         self._behind_since_s = None
-        for lease in lifted:
+        for lease in news.lifted:
             lease.limiter.lift_pause()
         for lease in held:
             lease.limiter.recorded()
+        for lease in news.wanted:
+            lease.limiter.close()  # it is passed on once nothing is in flight
 
     def _wait_or_fail(self, error: RunAborted, announce: Callable[[str], None]) -> None:
         """Announce once that send times cannot be recorded; raise `error` after BEHIND_S of it."""
@@ -339,7 +371,7 @@ class Session:
         for outcome in self._sending:
             outcome.signal = outcome.signal or number
             if outcome.pool is not None:
-                outcome.pool.stop(f"interrupted by {number.name}")
+                outcome.pool.stop(outcome.interruption)
 
 
 @dataclass(slots=True)
@@ -356,32 +388,50 @@ class _LeaseRecord:
         ages = lease.limiter.take_unrecorded(is_all=is_leaving)
         return cls(lease, ages, 0 if is_leaving else lease.limiter.under_way)
 
-    def write(self, runs: Runs) -> None:
+    def write(self) -> None:
         self.is_taken = True
-        self.lease.record(runs, self.ages, under_way=self.under_way)
+        self.lease.record(self.ages, under_way=self.under_way)
 
     def keep(self) -> None:
         if not self.is_taken:
             self.lease.keep(self.ages)
 
 
+class _News(NamedTuple):
+    """What others did meanwhile.
+
+    lifted  leases whose pause somebody has lifted
+    wanted  leases that another process waits for
+    """
+
+    lifted: list[QuotaLease]
+    wanted: list[QuotaLease]
+
+
 def _write_records(
-    config: Config, records: Sequence[_LeaseRecord], pauses: Sequence[tuple[QuotaLease, AskedPause]]
-) -> list[QuotaLease]:
-    """Write all to the registry; the leases whose pause somebody has lifted since."""
+    store: Store, records: Sequence[_LeaseRecord], pauses: Sequence[tuple[QuotaLease, AskedPause]]
+) -> _News:
+    """Write all to the registry."""
     paused = [each.lease for each in records if each.lease.limiter.is_pause_on_record]
-    with open_registry(config) as runs:
+    with store.together():
         for record in records:
-            record.write(runs)
+            record.write()
         for lease, pause in pauses:
-            runs.pause(lease.part.group, pause)
+            lease.record_pause(pause)
             lease.limiter.recorded_pause(pause)
-        return [each for each in paused if runs.pause_of(each.part.group) is None]
+        return _News(
+            [each for each in paused if each.pause_on_record() is None],
+            [each.lease for each in records if each.lease.is_wanted()],
+        )
 
 
-def _release(leases: Iterable[QuotaLease]) -> None:
-    for lease in leases:
-        lease.release()
+async def _release(leases: Sequence[QuotaLease]) -> None:
+    def release() -> None:
+        for lease in leases:
+            lease.release()
+
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(release)
 
 
 def _may_pass_on(lease: QuotaLease) -> bool:

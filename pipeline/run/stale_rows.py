@@ -22,7 +22,7 @@ from pipeline.run.other_runs import OtherRuns
 from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.stale_row_rules import NewerRow, StaleRowDecision, Writes, decide_stale_row
-from pipeline.runs.registry import open_registry
+from pipeline.runs.registry import open_store
 from pipeline.store import Ledger
 from pipeline.vendors import Account
 from pipeline.vendors.kit.contract import State
@@ -121,15 +121,13 @@ def settle_stale_rows(
     if prepared.refusal is not None:
         return before
     is_changed = False
-    with open_registry(prepared.config) as registry:
-        for account in prepared.accounts:
-            reaches = prepared.bound.jobs[account.name].reaches
-            others = OtherRuns(prepared, registry, reaches, tell)
-            for claims, results in _StaleRowCheck(
-                prepared, account, others, ledger, before
-            ).batches():
-                ledger.record(claims, results)
-                is_changed = True
+    store = open_store(prepared.config)
+    for account in prepared.accounts:
+        reaches = prepared.bound.jobs[account.name].reaches
+        others = OtherRuns(prepared, store, reaches, tell)
+        for claims, results in _StaleRowCheck(prepared, account, others, ledger, before).batches():
+            ledger.record(claims, results)
+            is_changed = True
     return RecordedState.of(ledger) if is_changed else before
 
 

@@ -18,6 +18,7 @@ from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.destination_locks import BusyError, places_held
 from pipeline.run.execute import RunEnvironment, await_window, send_or_refuse
+from pipeline.run.live_overrides import orders_obeyed
 from pipeline.run.prepare import Prepared, discard, prepare
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.report_facts import report
@@ -25,8 +26,7 @@ from pipeline.run.schedule_window import CalledOffError
 from pipeline.run.session import RunOutcome
 from pipeline.run.stale_rows import settle_stale_rows
 from pipeline.runs.options import RunOptions
-from pipeline.runs.record import open_record
-from pipeline.runs.registry import open_registry
+from pipeline.runs.registry import open_store
 from pipeline.runs.retention import tidy
 from pipeline.store import Ledger, State
 from pipeline.vendors import load_vendors
@@ -86,7 +86,8 @@ async def carry_out(prepared: Prepared, environment: RunEnvironment | None = Non
         before = RecordedState.of(ledger)
         try:
             with environment.shared.interruptible(outcome):
-                before = await _sent(prepared, environment, ledger, outcome, before)
+                async with orders_obeyed(prepared, outcome):
+                    before = await _sent(prepared, environment, ledger, outcome, before)
         except (BusyError, CalledOffError, ConfigError):
             discard(prepared)
             raise
@@ -111,10 +112,9 @@ def _note_unreported(prepared: Prepared, ledger: Ledger) -> None:
     counts[Status.UNKNOWN] = counts.get(Status.UNKNOWN, 0) + sum(1 for _ in ledger.claimed())
     ended = sum(counts.values()) - counts.get(Status.NOT_ATTEMPTED, 0)
     counts[Status.NOT_ATTEMPTED] = prepared.bound.rows - ended
-    with open_registry(prepared.config) as runs:
-        runs.change_state(
-            prepared.run, "sending", counts=counts, exit_code=_STOPPED, commits=ledger.commits
-        )
+    open_store(prepared.config).runs.change_state(
+        prepared.run, "sending", counts=counts, exit_code=_STOPPED, commits=ledger.commits
+    )
 
 
 async def _sent(
@@ -128,7 +128,8 @@ async def _sent(
     off = CalledOffError("nothing was sent: the run was interrupted before its start")
     if not await await_window(prepared, environment, outcome):
         raise off
-    async with places_held(prepared, wait=environment.may_wait, tell=environment.tell):
+    may_wait = lambda: environment.may_wait() and outcome.signal is None  # noqa: E731
+    async with places_held(prepared, wait=may_wait, tell=environment.tell):
         _change_state(prepared, "sending", ledger)
         before = await anyio.to_thread.run_sync(
             settle_stale_rows, prepared, ledger, before, environment.tell
@@ -160,12 +161,13 @@ def report_only(prepared: Prepared) -> Summary:
 
 @contextmanager
 def _opened(prepared: Prepared) -> Iterator[Ledger]:
-    """Open the run's ledger; release the run's lock at the end."""
+    """Open the run's ledger; release the run's lease at the end."""
+    store, lease = open_store(prepared.config), prepared.lease
     try:
-        with open_record(prepared.folder, prepared.commits) as ledger:
+        with store.ledger(prepared.run, None, lease, commits=prepared.commits) as ledger:
             yield ledger
     finally:
-        prepared.lock.release()
+        lease.release()
 
 
 def _state_after(summary: Summary, ledger: Ledger) -> State:
@@ -177,15 +179,14 @@ def _state_after(summary: Summary, ledger: Ledger) -> State:
 def _change_state(
     prepared: Prepared, state: State, ledger: Ledger, summary: Summary | None = None
 ) -> None:
-    with open_registry(prepared.config) as runs:
-        runs.change_state(
-            prepared.run,
-            state,
-            ended=None if summary is None else datetime.now(UTC),
-            counts=None if summary is None else summary.statuses,
-            exit_code=None if summary is None else summary.exit_code,
-            commits=ledger.commits,
-        )
+    open_store(prepared.config).runs.change_state(
+        prepared.run,
+        state,
+        ended=None if summary is None else datetime.now(UTC),
+        counts=None if summary is None else summary.statuses,
+        exit_code=None if summary is None else summary.exit_code,
+        commits=ledger.commits,
+    )
 
 
 async def _reported(

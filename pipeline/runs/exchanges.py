@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.model.exchange import Exchange
-from pipeline.runs.record import open_record
+from pipeline.runs.registry import open_store
 from pipeline.runs.run_folder import is_stored
-from pipeline.store import RunLedger
+from pipeline.store import Ledger
 
 
 def exchange_of(config: Config, run: str, row: int) -> Exchange:
@@ -32,15 +32,15 @@ def exchanges_of(config: Config, run: str) -> tuple[Exchange, ...]:
 
 
 @contextmanager
-def _opened(config: Config, run: str) -> Iterator[RunLedger]:
-    folder = config.ledger_folder / "runs" / run
-    if not is_stored(folder):
+def _opened(config: Config, run: str) -> Iterator[Ledger]:
+    store = open_store(config)
+    if not is_stored(store.files(run)):
         raise UsageError(f"the files of run {run} are gone, and its exchanges with them")
-    with open_record(folder) as ledger:
+    with store.ledger(run, None, None) as ledger:
         yield ledger
 
 
-def _nothing_kept(ledger: RunLedger, run: str, row: int) -> str:
+def _nothing_kept(ledger: Ledger, run: str, row: int) -> str:
     result = next(iter(ledger.results(row, row)), None)
     if result is None:
         return f"row {row} of run {run} has no result on record, so no exchange is kept"

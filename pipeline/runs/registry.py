@@ -1,23 +1,20 @@
-"""The registry: the file that says which runs there are, shared by all runs of a configuration."""
+"""The store of a configuration, and the runs in its registry."""
 
 from __future__ import annotations
 
 import secrets
 import string
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
-from pipeline.runs.record import WITNESSES
 from pipeline.runs.run_folder import StoredRun, is_stored, load
-from pipeline.store import LedgerError, Lock, Run, Runs
-from pipeline.store.on_files.registry_file import DamagedRegistryError
+from pipeline.store import Run, run_entry
+from pipeline.store.seam import Lease, Store, run_lease
 from pipeline.vendors import Account
 
+STATES = run_entry.STATES
 UNFINISHED = frozenset({"prepared", "sending"})
 
 
@@ -32,56 +29,23 @@ def fingerprint(account: Account) -> str:
     return f"{account.vendor.name}|{account.link.base_url}|{api}|{scope}"
 
 
-@contextmanager
-def open_registry(config: Config) -> Iterator[Runs]:
-    """Open the registry: the file that all runs share.
+def open_store(config: Config) -> Store:
+    """The store that `ledger` names, which holds all that runs share.
 
-    Raises RunAborted if it cannot be used, DamagedRegistryError if it is damaged.
+    It is opened once for a configuration, and raises RunAborted, when it is used, if it cannot be
+    used.
     """
-    try:
-        config.ledger_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunAborted(
-            f"{config.ledger_folder} cannot be made: {error.strerror}. Fix its permissions, or "
-            "set `ledger`"
-        ) from error
-    witness = config.ledger_folder / WITNESSES / config.ledger.name
-    with _with_advice(config.ledger):
-        runs = Runs(config.ledger, witness=witness, checks=config.checks)
-        try:
-            yield runs
-        finally:
-            runs.close()
+    return config.kept_store.of(config.ledger)
 
 
-@contextmanager
-def _with_advice(ledger: Path) -> Iterator[None]:
-    """Add to an error about damage of `ledger` what to do."""
-    try:
-        yield
-    except DamagedRegistryError:
-        raise
-    except LedgerError as error:
-        if not str(error).startswith(str(ledger)):  # about a run, or about another file
-            raise
-        raise DamagedRegistryError(
-            f"{error}. It says which runs there are and what their quotas remember; nothing is "
-            "sent without it. Reports stay. To continue without it, check at the vendor what "
-            "unfinished runs have sent, then set `ledger` to a file in another folder"
-        ) from error
-
-
-def lock_of(config: Config, run: str) -> Lock:
-    """The lock that a process holds while it works on the run."""
-    return Lock(config.ledger_folder / "runs" / run / "lock")
+def run_lease_of(config: Config, run: str) -> Lease:
+    """The lease that a process holds while it works on the run."""
+    return open_store(config).lease(run_lease(run))
 
 
 def is_alive(config: Config, run: Run) -> bool:
     """True if a process works on the run now."""
-    if not (config.ledger_folder / "runs" / run.name).is_dir():
-        return False
-    with lock_of(config, run.name) as lock:
-        return not lock.acquire(wait=False)
+    return run_lease_of(config, run.name).is_held()
 
 
 def is_simulated(config: Config, run: str) -> bool:
@@ -89,9 +53,9 @@ def is_simulated(config: Config, run: str) -> bool:
 
     False if `run.json` is damaged.
     """
-    folder = config.ledger_folder / "runs" / run
+    files = open_store(config).files(run)
     try:
-        return is_stored(folder) and load(folder).is_simulated
+        return is_stored(files) and load(files).is_simulated
     except RunAborted:
         return False
 
@@ -115,7 +79,9 @@ def register(
     operations: Counter[str] = Counter()
     for file in stored.bound.jobs.values():
         operations.update(file.operations)
-    with open_registry(config) as runs:
+    store = open_store(config)
+    runs = store.runs
+    with store.together():
         repeats = None
         if continues is None:
             same = (run for run in runs.find(stored.snapshot.sha256) if run.continues is None)

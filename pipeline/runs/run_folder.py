@@ -16,6 +16,7 @@ from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin
 from pipeline.store.checksums import check_whole, not_as_written
 from pipeline.store.files import atomic_write
+from pipeline.store.seam import Files
 
 FILE = "run.json"
 FORMAT = 1
@@ -60,25 +61,34 @@ _SUMMED = b'{"checksum": "%s",'
 _SUMMED_AS = re.compile(rb'\{"checksum": "([0-9a-f]{64})",')
 
 
-def save(stored: StoredRun, folder: Path) -> str:
-    """Write `run.json`, whole or not at all. Returns its SHA-256; raises OSError."""
+def save(stored: StoredRun, files: Files) -> str:
+    """Keep the files of a run, `run.json` last. Returns the SHA-256 of that; raises OSError."""
     text = _ADAPTER.dump_json(stored, indent=1).removeprefix(b"{")
     checksum = hashlib.sha256(text).hexdigest()
-    atomic_write(folder / FILE, _SUMMED % checksum.encode() + text)
+    path = files.folder / FILE
+    atomic_write(path, _SUMMED % checksum.encode() + text)
+    for name in _names(stored):
+        files.put(files.folder / name)
+    files.put(path)
     return checksum
 
 
-def is_stored(folder: Path) -> bool:
+def _names(stored: StoredRun) -> list[str]:
+    """The names of the copy of the input and of the jobs files."""
+    return [stored.snapshot.path.name, *(file.path.name for file in stored.bound.jobs.values())]
+
+
+def is_stored(files: Files) -> bool:
     """True if the run was prepared completely; otherwise nothing of it was sent."""
-    return (folder / FILE).exists()
+    return files.has(FILE)
 
 
-def load(folder: Path, checksum: str = "") -> StoredRun:
+def load(files: Files, checksum: str = "") -> StoredRun:
     """Read what `save` wrote. Raises RunAborted if it cannot be read, DamagedError if damaged.
 
     checksum  of it, as the registry knows it; empty if unknown
     """
-    path = folder / FILE
+    path = files.fetch(FILE)
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -106,11 +116,12 @@ def _check(path: Path, text: bytes, checksum: str) -> None:
         raise not_as_written(path, "its checksum is missing")
 
 
-def check_files(stored: StoredRun, folder: Path, *, with_jobs: bool = True) -> None:
-    """Raise DamagedError if the copy of the input or a jobs file is not what was written.
+def check_files(stored: StoredRun, files: Files, *, with_jobs: bool = True) -> None:
+    """Fetch all files. Raise DamagedError if the copy of the input or a jobs file is not what was
+    written.
 
     Files of earlier versions have no checksums and are not checked.
     """
-    files = [(file.path.name, file.checksum) for file in stored.bound.jobs.values() if with_jobs]
-    for name, checksum in [(stored.snapshot.path.name, stored.snapshot.checksum), *files]:
-        check_whole(folder / name, checksum)
+    jobs = [(file.path.name, file.checksum) for file in stored.bound.jobs.values() if with_jobs]
+    for name, checksum in [(stored.snapshot.path.name, stored.snapshot.checksum), *jobs]:
+        check_whole(files.fetch(name), checksum)

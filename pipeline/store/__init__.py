@@ -9,10 +9,8 @@ from pipeline.store.memory_ledger import MemoryLedger
 from pipeline.store.page_checks import PageChecks
 from pipeline.store.run_entry import Run, State
 from pipeline.store.run_ledger import RunLedger, ended_among, recent_samples
-from pipeline.store.runs_file import Departures, Runs
 
 __all__ = [
-    "Departures",
     "Holder",
     "Ledger",
     "LedgerError",
@@ -21,7 +19,6 @@ __all__ = [
     "PageChecks",
     "Run",
     "RunLedger",
-    "Runs",
     "State",
     "ended_among",
     "recent_samples",

@@ -366,8 +366,8 @@ class Files(Protocol):
         """Keep a file of the folder under its name. It does not change afterwards."""
 
     def fetch(self, name: str) -> Path:
-        """Path of a copy of the file that was kept, for reading. Raises RunAborted if there is
-        none, DamagedError if it is not what was put.
+        """Path of a copy of the file that was kept, for reading. Raises DamagedError if there is
+        none, or it is not what was put.
         """
 
     def size_bytes(self) -> int:

@@ -5,13 +5,12 @@ Only a fault of these stops a watcher. Any other fault concerns one file, and th
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
-from pipeline.runs import open_registry
+from pipeline.runs import STATES, open_store
 from pipeline.watch.claims import Drops
 
 
@@ -21,17 +20,13 @@ class KnownFolders:
     def __init__(self, drops: Drops, config: Config) -> None:
         self._drops = drops
         self._config = config
-        self._ledger: os.stat_result | None = None
 
     def check(self) -> None:
         """Raise RunAborted if one of them was removed or replaced while in use."""
         self._drops.check()
         if not self._drops.lock.is_in_place():
             raise _gone(self._config.ledger_folder)
-        now = _stat(self._config.ledger)
-        if self._ledger is not None and (now is None or not os.path.samestat(self._ledger, now)):
-            raise _gone(self._config.ledger)
-        self._ledger = now
+        open_store(self._config).check()
 
     def fault(self) -> str:
         """Why no run can be recorded, whatever the file; empty if it can."""
@@ -49,19 +44,10 @@ class KnownFolders:
 
     def _fault_of_ledger(self) -> str:
         try:
-            if self._config.ledger.exists():
-                with open_registry(self._config) as runs:
-                    runs.all(most=1)
+            open_store(self._config).runs.all(states=STATES, most=1)
         except RunAborted as error:
             return str(error)
         return ""
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        return path.stat()
-    except OSError:
-        return None
 
 
 def _gone(path: Path) -> RunAborted:

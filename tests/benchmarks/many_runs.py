@@ -24,9 +24,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.runs import open_registry
 from pipeline.store import Run
-from pipeline.store.runs_file import _ADD, Runs, _put, _values
+from pipeline.store.on_files.registry import _ADD, FileRegistry, _put, _values
+from pipeline.store.on_files.registry_file import RegistryFile
+from pipeline.store.on_files.store import witness_of_registry
 from tests.workplace import ENVIRON, configure, coupon, drop, simulator
 
 MOST = 1.2
@@ -94,10 +95,11 @@ def prepare_place(place: Path, base_url: str, count: int) -> None:
     place.mkdir()
     config = configure(place, base_url)
     cost_of("run", place, -1)
-    with open_registry(config) as runs:
-        (sent,) = runs.all()
-        copies = [_copy(sent, number) for number in range(1, count)]
-        _put_before(runs, sent, copies)
+    file = RegistryFile(config.ledger, witness=witness_of_registry(config.ledger))
+    runs = FileRegistry(file)
+    (sent,) = runs.all()
+    copies = [_copy(sent, number) for number in range(1, count)]
+    _put_before(runs, file, sent, copies)
     for base in (config.ledger_folder / "runs", config.reports):
         _copy_folders(base, sent.name, [copy.name for copy in copies])
 
@@ -114,11 +116,11 @@ def _copy(run: Run, number: int) -> Run:
     )
 
 
-def _put_before(runs: Runs, last: Run, copies: Sequence[Run]) -> None:
+def _put_before(runs: FileRegistry, file: RegistryFile, last: Run, copies: Sequence[Run]) -> None:
     """Put runs on record so that `last` stays the last one, in one commit."""
     # their places are before that of `last`, or each would be a newer run
     runs.forget(last.name)
-    with runs._database.commit() as connection:  # one each takes minutes
+    with file.commit() as connection:  # one each takes minutes
         for copy in copies:
             cursor = connection.execute(_ADD, _values(copy))
             _put(connection, replace(copy, sequence=int(cursor.lastrowid or 0)))

@@ -27,11 +27,12 @@ import anyio
 
 from pipeline.config import load_config
 from pipeline.jobs import read_jobs
-from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts, whole_run
+from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts
 from pipeline.runs import RunOptions, run_folder
 from pipeline.store import MemoryLedger, parquet, run_ledger
 from pipeline.store.checksums import Checksums
 from pipeline.store.commit_mark import CommitMark
+from pipeline.store.on_files import FileStore
 from pipeline.vendors import load_vendors
 from pipeline.workers.auth import authorization
 
@@ -87,9 +88,6 @@ def pipeline_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[st
 class ForgetfulLedger(MemoryLedger):
     """In the place of the run's own file."""
 
-    def __init__(self, _folder: Path, _commits: int) -> None:
-        super().__init__()
-
     def __enter__(self) -> Self:
         return self
 
@@ -99,7 +97,7 @@ class ForgetfulLedger(MemoryLedger):
 
 def memory_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[str, Any]:
     """The pipeline with its ledger in memory."""
-    whole_run.open_record = ForgetfulLedger
+    FileStore.ledger = lambda *_what, **_more: ForgetfulLedger()  # type: ignore[method-assign]
     return pipeline_side(file, url, in_flight, folder)
 
 

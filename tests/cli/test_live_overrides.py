@@ -8,19 +8,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from pipeline.model.quota import Quota
-from pipeline.run.live_overrides import FILE, read_overrides, write_override
-from pipeline.store import Holder
+from pipeline.store.on_files import FileStore
+from pipeline.store.seam import Order
 from tests.cli.command import Ended, ended, start, typed
 from tests.workplace import Simulator, configure, coupon, drop
 
 ROWS = 2_000
-HOLDER = Holder(17, "pipeline run", datetime(2026, 5, 1, tzinfo=UTC))
 
 
 @contextmanager
@@ -82,39 +80,15 @@ def test_a_run_is_slowed_down_and_let_go_again(shop, vendor):
     assert asked(shop, run, "shop", "4/s").code == 2  # no process works on it
 
 
-# The file
-
-
-def test_what_is_asked_for_is_read_by_the_process_that_it_is_for(tmp_path):
-    write_override(tmp_path, HOLDER, "shop", Quota(5, 1.0))
-    write_override(tmp_path, HOLDER, "billing", Quota(100, 60.0, is_burst=True))
-    assert read_overrides(tmp_path, HOLDER) == {
-        "shop": Quota(5, 1.0),
-        "billing": Quota(100, 60.0, True),
-    }
-    write_override(tmp_path, HOLDER, "shop", None)
-    assert read_overrides(tmp_path, HOLDER) == {"billing": Quota(100, 60.0, is_burst=True)}
-    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in tmp_path.iterdir()] == [FILE]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        HOLDER._replace(pid=18),
-        HOLDER._replace(since=HOLDER.since + timedelta(seconds=1)),  # the number was given again
-        None,
-    ],
-)
-def test_another_process_is_asked_for_nothing(tmp_path, other):
-    write_override(tmp_path, HOLDER, "shop", Quota(5, 1.0))
-    assert read_overrides(tmp_path, other) == {}
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 17}'])
-def test_a_file_that_says_nothing_is_as_none(tmp_path, text):
-    assert read_overrides(tmp_path, HOLDER) == {}
-    (tmp_path / FILE).write_text(text)
-    assert read_overrides(tmp_path, HOLDER) == {}
-    write_override(tmp_path, HOLDER, "shop", Quota(5, 1.0))
-    assert read_overrides(tmp_path, HOLDER) == {"shop": Quota(5, 1.0)}
+def test_orders_for_an_earlier_process_are_forgotten(shop, vendor):
+    with sending(shop, vendor) as (run, process):
+        process.kill()
+        process.communicate()
+        orders = FileStore(shop / ".pipeline" / "ledger.db").orders
+        orders.give(run, Order(is_stop=True, quotas={"shop": Quota(1, 1.0)}))
+        resumed = start(shop, "resume", "--yes")
+        before = vendor.stats()["requests"]
+        until(lambda: vendor.stats()["requests"] > before + 50)
+        resumed.send_signal(signal.SIGINT)
+        assert "at most" not in ended(resumed).words
+        assert orders.given(run) == Order()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.store import Runs
+from pipeline.store.on_files import FileStore
 from tests.cli.command import Ended, typed
 from tests.workplace import Simulator, coupon, drop
 
@@ -94,8 +94,7 @@ def test_the_same_file_is_not_taken_for_the_rows_that_failed(shop: Path) -> None
     """The new run is killed; `run FILE` then sends the whole file."""
     run = sent(shop, coupon(1), broken(2))
     new = json.loads(failed(shop, run, "--yes").out)["run"]
-    with Runs(shop / ".pipeline" / "ledger.db") as runs:
-        runs.change_state(new, "sending")
+    FileStore(shop / ".pipeline" / "ledger.db").runs.change_state(new, "sending")
     drop(shop, coupon(1), broken(2))
     whole = json.loads(typed(shop, "run", "--yes", "--quiet", "--json", "inputs").out)
     assert whole["rows"] == 2

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.runs.exchanges import exchanges_of
-from pipeline.store import Lock, Runs
+from pipeline.store import Lock
+from pipeline.store.on_files import FileStore
 from tests.cli.command import ended, environment, start, typed
 from tests.promises.test_signals import ROWS, assert_is_the_truth, reported, sending, stop, until
 from tests.workplace import configure, coupon, drop, simulator
@@ -47,8 +48,7 @@ def folder_of(folder, run):
 
 @contextmanager
 def registry(folder):
-    with Runs(folder / ".pipeline" / "ledger.db") as runs:
-        yield runs
+    yield FileStore(folder / ".pipeline" / "ledger.db").runs
 
 
 def age(folder, run, days):
@@ -326,35 +326,23 @@ def test_a_run_under_way_is_told_and_stopped_but_not_touched(tmp_path, vendor):
     assert "not under way" in again.words
 
 
-@pytest.mark.parametrize(
-    ("pid", "words"),
-    [
-        (4_194_305, "cannot be signalled: No such process"),  # above the kernel's highest number
-        (1, "has not written down which"),  # whoever started the machine, or the container
-        (0, "has not written down which"),  # for the kernel: this whole group
-        (-1, "has not written down which"),  # everybody
-        ("x", "has not written down which"),
-    ],
-)
-def test_a_signal_goes_to_one_process_or_to_none(shop, monkeypatch, pid, words):
-    signalled: list[int] = []
-
-    def kill(pid: int, _number: int) -> None:  # the real one, let loose, would end this machine
-        signalled.append(pid)
-        raise ProcessLookupError(3, "No such process")
-
-    monkeypatch.setattr("pipeline.run.history.os.kill", kill)
-    run = sent(shop, coupon(1))
-    path = folder_of(shop, run) / "lock"
-    with Lock(path) as lock:
-        assert lock.acquire(wait=False)
-        path.write_text(
-            json.dumps({"pid": pid, "command": "pipeline", "since": "2026-01-01T00:00:00+00:00"})
-        )
-        done = typed(shop, "runs", run, "--stop")
-    assert done.code == 2
-    assert words in done.words
-    assert signalled == ([pid] if "cannot be signalled" in words else [])
+def test_only_the_run_is_stopped_and_the_command_sends_the_next_file(tmp_path, vendor):
+    configure(tmp_path, vendor.base_url, quota='"50/s"')
+    drop(tmp_path, *map(coupon, range(1, ROWS + 1)), name="a.csv")
+    drop(tmp_path, coupon(ROWS + 1, "last"), name="b.csv")
+    with started(tmp_path, "run", "--yes") as process:
+        until(lambda: vendor.stats()["requests"] >= 5)
+        run = next(each["run"] for each in listed(tmp_path) if each["source"].endswith("a.csv"))
+        began_s = time.monotonic()
+        assert typed(tmp_path, "runs", run, "--stop").code == 0
+        done = ended(process)
+        assert time.monotonic() - began_s < 20
+    assert "stopped by `pipeline runs --stop`" in done.words
+    found = {each["run"]: each for each in listed(tmp_path)}
+    assert found[run]["state"] == "unfinished"
+    assert found[run]["exit_code"] == 143
+    (other,) = (each for each in found.values() if each["run"] != run)
+    assert other["counts"]["updated"] == 1
 
 
 # Rows of an entity
@@ -498,7 +486,7 @@ def test_a_folder_that_cannot_be_removed_is_told(shop, monkeypatch: pytest.Monke
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipeline.runs.retention.shutil.rmtree", refuse)
+    monkeypatch.setattr("pipeline.store.on_files.files.shutil.rmtree", refuse)
     done = typed(shop, "runs", "--prune", "--older-than", "0")
     assert done.code == 3
     assert "cannot be removed: Permission denied" in done.words
@@ -567,7 +555,7 @@ def test_what_cannot_be_removed_fails_no_run(shop, monkeypatch: pytest.MonkeyPat
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipeline.runs.retention.shutil.rmtree", refuse)
+    monkeypatch.setattr("pipeline.store.on_files.files.shutil.rmtree", refuse)
     done = typed(shop, "run", "--yes", str(drop(shop, coupon(2), name="2.csv")))
     assert done.code == 0, done
     assert "Old runs could not be removed" in done.words

@@ -21,7 +21,7 @@ from pipeline.config import Config
 from pipeline.model import Status
 from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, carry_out, prepare
-from pipeline.runs import RunOptions, open_registry
+from pipeline.runs import RunOptions, open_store
 from pipeline.workers.refusals import MAX_PROBES, SUSPECTED_AFTER
 from tests.run.test_old_rows import resume, statuses
 from tests.workers.servers import NO_CONTENT, Wire, reply, serving
@@ -115,8 +115,7 @@ async def carried_on(
 
 
 def is_unfinished(run: str, config: Config) -> bool:
-    with open_registry(config) as runs:
-        found = runs.get(run)
+    found = open_store(config).runs.get(run)
     return found is not None and found.state != "reported"
 
 

@@ -18,7 +18,7 @@ from pipeline.run import Prepared, RunEnvironment, carry_out, check_secrets, pre
 from pipeline.run import report_only as report
 from pipeline.run.credentials import credential_of
 from pipeline.run.failed_rows import prepare_failed
-from pipeline.runs import RunOptions, open_registry
+from pipeline.runs import RunOptions, open_store
 from pipeline.vendors import Account, load_vendors
 from tests.run.test_old_rows import table
 from tests.workers.wires import CalledBack
@@ -158,8 +158,7 @@ async def test_nothing_but_a_digest_is_on_record(tmp_path):
     config = read(tmp_path, CALLED)
     prepared = prepare(table(tmp_path / "o.csv", tuple(rows[0]), rows), config, RunOptions())
     await carry_out(prepared, way(accepted))
-    with open_registry(config) as runs:
-        known = runs.get(prepared.run)
+    known = open_store(config).runs.get(prepared.run)
     assert known is not None
     assert known.credentials.keys() == {"one"}
     assert len(known.credentials["one"]) == 16
@@ -182,8 +181,7 @@ async def test_a_run_from_before_this_was_on_record_is_carried_on(tmp_path):
         database.execute("UPDATE runs SET checksum = ?", (checksum,))
     summary = await carry_out(reopen(run.run, other), way(accepted))
     assert summary.statuses[Status.NOT_ATTEMPTED] == 0
-    with open_registry(other) as runs:
-        known = runs.get(run.run)
+    known = open_store(other).runs.get(run.run)
     assert known is not None
     assert known.credentials.keys() == {"one"}  # from now on it is
 

@@ -20,10 +20,10 @@ from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.run.history import entry, report_of
 from pipeline.run.recover import CODE
-from pipeline.runs import RunOptions, open_registry
-from pipeline.runs.record import LEDGER, witness_of
+from pipeline.runs import RunOptions, open_store
 from pipeline.runs.retention import remove
 from pipeline.store import LedgerError
+from pipeline.store.on_files.records import LEDGER, witness_of
 from pipeline.store.parquet import ParquetWriter, read_metadata
 from pipeline.store.seam import LostRecordError
 from pipeline.vendors import load_vendors
@@ -43,8 +43,7 @@ async def killed(prepared: Prepared) -> Summary:
     summary = await carry_out(prepared, RunEnvironment(environ=ENVIRON))
     assert summary.statuses[Status.UPDATED] == len(ROWS)
     shutil.rmtree(prepared.report_folder)
-    with open_registry(prepared.config) as runs:
-        runs.change_state(prepared.run, "sending", counts={})
+    open_store(prepared.config).runs.change_state(prepared.run, "sending", counts={})
     return summary
 
 
@@ -294,7 +293,7 @@ def test_files_of_two_accounts_cannot_stand_for_each_other(tmp_path: Path) -> No
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([f"{header},account", f"{rows[0]},one", f"{rows[1]},two"]) + "\n")
     prepared = prepare(path, config, RunOptions())
-    prepared.lock.release()
+    prepared.lease.release()
     one, two = (prepared.bound.jobs[name].path for name in ("one", "two"))
     first, second = one.read_bytes(), two.read_bytes()
     one.write_bytes(second)
@@ -321,6 +320,6 @@ async def test_an_older_registry_is_refused(tmp_path: Path, *, is_with_mark: boo
         put_back(*names)(config.ledger_folder, older)
         with pytest.raises(RunAborted, match="it ends at commit"):
             await send(drop(tmp_path, coupon(3), name="c.csv"), config)
-        with pytest.raises(LedgerError), open_registry(config):
-            pass
+        with pytest.raises(LedgerError):
+            open_store(config).runs.names()
         assert requests(vendor) == sent

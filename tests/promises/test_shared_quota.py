@@ -75,7 +75,9 @@ def until(is_so: Callable[[], object]) -> None:
 
 def waits(folder: Path) -> bool:
     """Whether a process stands in line for the gate."""
-    return any(Lock(path).holder() for path in folder.glob(".pipeline/locks/quota-*-next"))
+    with closing(sqlite3.connect(folder / ".pipeline" / "ledger.db")) as connection:
+        query = "SELECT count(*) FROM wishes WHERE lease LIKE 'quota %'"
+        return bool(connection.execute(query).fetchone()[0])
 
 
 def holder(folder: Path) -> int:

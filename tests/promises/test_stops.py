@@ -18,10 +18,10 @@ from pipeline.model import Status
 from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, Session, carry_out, prepare
 from pipeline.runs import RunOptions
-from pipeline.runs.record import LEDGER
-from pipeline.runs.registry import open_registry
+from pipeline.runs.registry import open_store
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.store import RunLedger
+from pipeline.store.on_files.records import LEDGER
 from pipeline.vendors import load_vendors
 from tests.run.test_old_rows import cells, resume, statuses, table
 from tests.workplace import ENVIRON, JOURNEY
@@ -69,8 +69,7 @@ async def stopped(path: Path, config: Config, vendor: Running, after: list[str])
 
 
 def state_of(config: Config, run: str) -> str:
-    with open_registry(config) as runs:
-        return str(runs.get(run).state)  # type: ignore[union-attr]
+    return str(open_store(config).runs.get(run).state)  # type: ignore[union-attr]
 
 
 async def test_a_stop_while_a_row_waits_to_be_read_back_is_no_end(tmp_path: Path) -> None:

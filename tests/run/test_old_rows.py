@@ -20,9 +20,9 @@ from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.runs import RunOptions
-from pipeline.runs.record import LEDGER
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
 from pipeline.store import RunLedger
+from pipeline.store.on_files.records import LEDGER
 from pipeline.vendors import load_vendors
 from tests.run.test_run import send
 from tests.workplace import COLUMNS, ENVIRON, JOURNEY, Simulator, configure_all, coupon, drop
@@ -304,7 +304,7 @@ async def test_a_row_in_doubt_is_not_repeated_over_a_newer_one(tmp_path: Path, n
         killed = prepare(drop(tmp_path, coupon(1, "e"), coupon(2)), config, RunOptions())
         with RunLedger(killed.folder / LEDGER) as ledger:
             ledger.record([1], [])
-        killed.lock.release()
+        killed.lease.release()
         await send(drop(tmp_path, named(1, "e", "tuesday"), name="t.csv"), config)
         late = await resume(killed.run, config)
         applied = names(vendor)

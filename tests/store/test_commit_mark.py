@@ -17,8 +17,10 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.model import RowResult, Status
-from pipeline.store import LedgerError, Run, RunLedger, Runs
+from pipeline.store import LedgerError, Run, RunLedger
 from pipeline.store.commit_mark import CommitMark
+from pipeline.store.on_files.registry import FileRegistry
+from pipeline.store.on_files.registry_file import RegistryFile
 
 HEAD, FRAME_HEAD, PAGE = 32, 24, 4096
 FRAME = FRAME_HEAD + PAGE
@@ -273,13 +275,14 @@ A_RUN = Run(name="", source="a.csv", sha256="ab", rows=3, started=START)
 
 def test_a_flipped_byte_in_the_log_of_the_registry_is_noticed(tmp_path):
     path = tmp_path / "ledger.db"
-    with Runs(path) as runs:
+    file = RegistryFile(path)
+    with file.opened():
         for number in range(5):
-            runs.add(replace(A_RUN, name=f"r{number}"))
+            FileRegistry(file).add(replace(A_RUN, name=f"r{number}"))
         copied(path, tmp_path / "killed")
     before = tmp_path / "killed" / "ledger.db"
     for offset in offsets(before):
         copy = copied(before, tmp_path / "copy")
         flip(log_of(copy), offset)
         with pytest.raises(LedgerError, match="is damaged"):
-            Runs(copy)
+            FileRegistry(RegistryFile(copy)).names()

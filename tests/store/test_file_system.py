@@ -5,8 +5,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from pipeline.model import RunAborted
-from pipeline.store import RunLedger, Runs, file_system
+from pipeline.store import RunLedger, file_system
 from pipeline.store.file_system import network_file_system
+from pipeline.store.on_files.registry_file import RegistryFile
 
 MACHINE = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -63,7 +64,12 @@ def on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return link
 
 
-@pytest.mark.parametrize("opened", [RunLedger.create, Runs])
+def opened_registry(path):
+    with RegistryFile(path).opened():
+        pass
+
+
+@pytest.mark.parametrize("opened", [RunLedger.create, opened_registry])
 def test_a_ledger_on_a_network_file_system_is_refused(on_nfs, opened):
     with pytest.raises(RunAborted, match=r"network file system \(nfs4\).* Set `ledger` to a place"):
         opened(on_nfs / "ledger.db")

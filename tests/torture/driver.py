@@ -29,8 +29,9 @@ from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import RunEnvironment
 from pipeline.run.execute import over_http
-from pipeline.store import RunLedger, Runs
+from pipeline.store import RunLedger
 from pipeline.store.database import Database
+from pipeline.store.on_files.registry import FileRegistry
 from pipeline.vendors import Account
 from pipeline.workers.wire import OnReply, Wire
 from tests.torture.rows import WRITES
@@ -164,7 +165,7 @@ def _wrap_preparation(death: Death) -> None:
     death.after(binding, "bind_snapshot", "bound")
     death.around(prepare, "save", "bound")
     death.around(prepare, "register", "bound")
-    death.around(Runs, "change_state", "noting")
+    death.around(FileRegistry, "change_state", "noting")
 
 
 def _wrap_ledger(death: Death, checkpoint_pages: int | None) -> None:

@@ -31,12 +31,15 @@ import anyio
 
 from pipeline.config import Config, load_config
 from pipeline.model import PipelineError, Reply, Request
-from pipeline.model.pause import AskedPause
 from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.history import entries, touches
-from pipeline.runs import RunOptions, open_registry
+from pipeline.runs import RunOptions, open_store
 from pipeline.runs.exchanges import exchanges_of
-from pipeline.runs.record import open_record
+from pipeline.store.on_files import FileStore
+from pipeline.store.on_files.boot_clock import Moment
+from pipeline.store.on_files.records import open_record
+from pipeline.store.on_files.registry_file import RegistryFile
+from pipeline.store.seam import StoredPause
 from pipeline.ui.terminal.runs_table import EntityQuery
 from pipeline.vendors import load_vendors
 from tests.workers.wires import CalledBack
@@ -115,8 +118,7 @@ async def build(folder: Path) -> None:
         ledger.record((), (), (), states)
     shutil.copytree(config.reports / run, folder / "of-first")
     await _send(csv_of(folder, "newer.csv", coupon(1, "c2"), coupon(2, "x")), config, Wire())
-    with open_registry(config) as runs:
-        runs.pause("some group", AskedPause(4e9, 1e9, run, "wait"))
+    open_store(config).quotas.pause("some group", StoredPause(1e9, 5.0, run, "wait"))
     rows = [coupon(row, f"d{row % 30}") for row in range(1, ROWS)]
     third = csv_of(folder, "third.csv", *rows, coupon(ROWS).replace("elven_shield", ""))
     prepared = prepare(third, config, RunOptions(operation="xsolla.coupon"))
@@ -164,10 +166,11 @@ def _report_rows(folder: Path) -> list[dict[str, str]]:
 
 def _look(config: Config, outcome: Outcome, names: tuple[str, ...]) -> None:
     known = [(e.run, e.condition, e.is_kept, e.made_of) for e in entries(config)]
-    with open_registry(config) as runs:
-        groups = runs._database.rows("SELECT DISTINCT quota_group FROM departures ORDER BY 1")
-        quotas = [runs.departures(group) for (group,) in groups]
-        pauses = runs.pauses("")
+    store = FileStore(config.ledger, now=lambda: Moment("another boot", 1e9, 3e9))
+    with RegistryFile(config.ledger).opened() as database:
+        groups = database.rows("SELECT DISTINCT quota_group FROM departures ORDER BY 1")
+    quotas = [store.quotas.since(group, after=0) for (group,) in groups]
+    pauses = store.quotas.pauses("")
     touched = [
         (t.request, t.status, t.result)
         for id_ in ("c2", "d3")

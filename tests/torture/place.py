@@ -14,7 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.store import Run, RunLedger, Runs
+from pipeline.store import Run, RunLedger
+from pipeline.store.on_files import FileStore
 from tests.torture.judge import Kill
 from tests.torture.rows import File, marks_held
 from tests.torture.shapes import Shape
@@ -47,8 +48,7 @@ class Place:
         path = self.folder / ".pipeline" / "ledger.db"
         if not path.exists():
             return []
-        with closing(Runs(path)) as runs:
-            return [run for run in runs.all() if run.name not in self.known]
+        return [run for run in FileStore(path).runs.all() if run.name not in self.known]
 
     def kill(self, point: str, mark: int) -> Kill:
         """What a kill left, read off a copy."""

@@ -204,7 +204,7 @@ def stopped_run(shop: Path) -> str:
     table(shop / "campaign.csv", "campaign")
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     prepared = prepare(shop / "campaign.csv", config, RunOptions(operation="xsolla.coupon"))
-    prepared.lock.release()
+    prepared.lease.release()
     return prepared.run
 
 

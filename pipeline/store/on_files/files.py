@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipeline.model import RunAborted
+from pipeline.model import DamagedError, RunAborted
 from pipeline.store.on_files.records import witnesses_of
 
 _BLOCK_BYTES = 512  # of `st_blocks`, whatever the file system
@@ -47,6 +47,8 @@ class FolderFiles:
         path = self._folder / name
         try:
             path.stat()
+        except FileNotFoundError:
+            raise DamagedError(f"{path} is gone") from None
         except OSError as error:
             raise RunAborted(f"{path} cannot be read: {error.strerror}") from error
         return path

@@ -65,6 +65,15 @@ def this_moment() -> Moment:
     return Moment("", utc_s, utc_s)
 
 
+def witness_of_registry(path: Path) -> Path:
+    """Path of the witness of a registry.
+
+    >>> witness_of_registry(Path(".pipeline/ledger.db")).as_posix()
+    '.pipeline/marks/ledger.db'
+    """
+    return path.parent / WITNESSES / path.name
+
+
 class FileStore:
     """A store on files of this machine.
 
@@ -83,8 +92,7 @@ class FileStore:
         self._path = path
         self._folder = path.parent
         self._now = now
-        witness = self._folder / WITNESSES / path.name
-        self._file = RegistryFile(path, witness=witness, checks=checks)
+        self._file = RegistryFile(path, witness=witness_of_registry(path), checks=checks)
         self._registry = FileRegistry(self._file)
         self._quotas = FileQuotas(self._file, now)
         self._orders = FileOrders(self._file)

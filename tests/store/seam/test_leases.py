@@ -6,13 +6,15 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.store.seam import Share, place_lease, quota_lease, run_lease, share_lease
+from pipeline.store.seam import Lease, Share, place_lease, quota_lease, run_lease, share_lease
 from tests.store.seam.conftest import began
 
 NAME = quota_lease("xsolla|https://a.example|ab")
@@ -45,6 +47,24 @@ def started(maker, folder, source: str) -> subprocess.Popen[str]:
     )
     assert child.stdout.readline() == "held\n"
     return child
+
+
+@contextmanager
+def renewed(lease: Lease) -> Iterator[None]:
+    """Renew a lease while the block runs, however long that takes on a busy machine."""
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(0.2):
+            assert lease.renew()
+
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def killed(child: subprocess.Popen[str]) -> None:
@@ -186,7 +206,8 @@ def test_the_first_in_line_is_next(store, other):
 def test_a_process_that_stopped_waiting_delays_others_by_seconds(maker, store, tmp_path):
     with store.lease(NAME) as lease:
         assert lease.take()
-        child = started(maker, tmp_path, WISH)  # it asks once
+        with renewed(lease):
+            child = started(maker, tmp_path, WISH)  # it asks once
         try:
             lease.release()
             assert 0.1 < until(lease.take) < 10.0
