@@ -91,6 +91,20 @@ class QuotaLease:
         self.is_held = self._lease.take()
         return self.is_held
 
+    @property
+    def sure_until_s(self) -> float:
+        """As that of the store's lease."""
+        return self._lease.sure_until_s
+
+    def renew(self) -> None:
+        """Hold it for longer, if it ends by itself. It is not held any more if that came too late.
+
+        Whoever took it does not know what is recorded from then on, and this process not what the
+        other one sent: it reads that when it acquires the lease again.
+        """
+        if self.is_held and self._lease.sure_until_s < math.inf:
+            self.is_held = self._lease.renew()
+
     def held_by_another(self) -> str | None:
         """The process that has held the lease for ANNOUNCED_S, once per wait; else None."""
         now_s = self._clock()
@@ -164,7 +178,8 @@ class QuotaLease:
             forget_s=self.limiter.terms.longest_s,
         )
         self._kept.clear()
-        self._noted = max(self._noted, number)
+        if self.is_held:  # else entries of others may be between
+            self._noted = max(self._noted, number)
 
     def keep(self, ages: Iterable[AgeCount]) -> None:
         """Keep requests for the next record."""

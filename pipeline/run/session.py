@@ -292,6 +292,7 @@ class Session:
         if waiting:
             with anyio.CancelScope(shield=True):  # each lease that is held is known to be
                 for lease, handover in await anyio.to_thread.run_sync(acquire):
+                    lease.limiter.hold_until(lease.sure_until_s)
                     lease.limiter.open(*handover, most_unrecorded=lease.most_unrecorded)
 
     async def _record(
@@ -340,6 +341,10 @@ class Session:
             lease.limiter.lift_pause()
         for lease in held:
             lease.limiter.recorded()
+            if lease.is_held:
+                lease.limiter.hold_until(lease.sure_until_s)
+            else:  # it was passed on, or another process took it
+                lease.limiter.close()
         for lease in news.wanted:
             lease.limiter.close()  # it is passed on once nothing is in flight
 
@@ -414,6 +419,8 @@ def _write_records(
     """Write all to the registry."""
     paused = [each.lease for each in records if each.lease.limiter.is_pause_on_record]
     with store.together():
+        for record in records:
+            record.lease.renew()
         for record in records:
             record.write()
         for lease, pause in pauses:

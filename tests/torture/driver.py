@@ -239,7 +239,7 @@ class _Deadly:
     def __init__(self, inner: Wire[Any], death: Death) -> None:
         self._inner = inner
         self._death = death
-        self.at_once, self.connect, self.give_back = inner.at_once, inner.connect, inner.give_back
+        self.take, self.connect, self.give_back = inner.take, inner.connect, inner.give_back
         self.abort = inner.abort
 
     async def __call__(self, request: Request) -> Reply | NoReply:
