@@ -27,7 +27,7 @@ from pipeline.pacing.pause import ANNOUNCED_S, asked_at, stored_at
 from pipeline.pacing.quota_parts import QuotaPart, part_of_ages
 from pipeline.pacing.spacing import spacing
 from pipeline.pacing.unrecorded import AgeCount, joined
-from pipeline.store.seam import Departed, Store, quota_lease
+from pipeline.store.seam import Departed, LeaseLostError, Store, quota_lease
 
 REMEMBER_EVERY_S = 1.0
 """Seconds between two records of send times, and until the lease is passed on if another process
@@ -90,6 +90,18 @@ class QuotaLease:
         self._was_held = self._lease.holder() is not None
         self.is_held = self._lease.take()
         return self.is_held
+
+    @property
+    def sure_until_s(self) -> float:
+        """Monotonic time until which certainly no other process acquires it."""
+        return self._lease.sure_until_s
+
+    def renew(self) -> None:
+        """Hold it for longer. Raises LeaseLostError if another process has acquired it."""
+        if not self._lease.renew():
+            raise LeaseLostError(
+                f"another process has taken over the quota of {self.part.group.rpartition('|')[0]}"
+            )
 
     def held_by_another(self) -> str | None:
         """The process that has held the lease for ANNOUNCED_S, once per wait; else None."""

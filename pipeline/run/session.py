@@ -292,6 +292,7 @@ class Session:
         if waiting:
             with anyio.CancelScope(shield=True):  # each lease that is held is known to be
                 for lease, handover in await anyio.to_thread.run_sync(acquire):
+                    lease.limiter.hold_until(lease.sure_until_s)
                     lease.limiter.open(*handover, most_unrecorded=lease.most_unrecorded)
 
     async def _record(
@@ -340,6 +341,8 @@ class Session:
             lease.limiter.lift_pause()
         for lease in held:
             lease.limiter.recorded()
+            if lease.is_held:
+                lease.limiter.hold_until(lease.sure_until_s)
         for lease in news.wanted:
             lease.limiter.close()  # it is passed on once nothing is in flight
 
@@ -415,6 +418,7 @@ def _write_records(
     paused = [each.lease for each in records if each.lease.limiter.is_pause_on_record]
     with store.together():
         for record in records:
+            record.lease.renew()
             record.write()
         for lease, pause in pauses:
             lease.record_pause(pause)
