@@ -54,6 +54,7 @@ from pipeline.store.frame_values import cells_of
 from pipeline.store.parquet import read_frames
 from pipeline.vendors.kit.contract import Account, Operation
 
+_ROWS_AT_ONCE = 8_192  # more are hardly faster, and take 30 MB more
 _CAREFUL_ROWS = 4_096  # Python values take far more memory than the frame
 _ROUTES_KEPT = 4_096
 _NAME_CHARS = 1_000  # longer than any name; a cut name is unknown anyway
@@ -406,7 +407,7 @@ def _is_ours(snapshot: Snapshot) -> bool:
 def _bind_rows(path: Path, **options: Any) -> Bound:
     with ExitStack() as stack:
         binder = _Binder(stack=stack, **options)
-        for frame in read_frames(path):
+        for frame in read_frames(path, batch_rows=_ROWS_AT_ONCE):
             binder.bind(frame)
     return binder.bound()  # the files are closed
 

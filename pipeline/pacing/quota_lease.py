@@ -27,7 +27,7 @@ from pipeline.pacing.pause import ANNOUNCED_S, asked_at, stored_at
 from pipeline.pacing.quota_parts import QuotaPart, part_of_ages
 from pipeline.pacing.spacing import spacing
 from pipeline.pacing.unrecorded import AgeCount, joined
-from pipeline.store.seam import Departed, LeaseLostError, Store, quota_lease
+from pipeline.store.seam import Departed, Store, quota_lease
 
 REMEMBER_EVERY_S = 1.0
 """Seconds between two records of send times, and until the lease is passed on if another process
@@ -93,15 +93,17 @@ class QuotaLease:
 
     @property
     def sure_until_s(self) -> float:
-        """Monotonic time until which certainly no other process acquires it."""
+        """As that of the store's lease."""
         return self._lease.sure_until_s
 
     def renew(self) -> None:
-        """Hold it for longer. Raises LeaseLostError if another process has acquired it."""
-        if not self._lease.renew():
-            raise LeaseLostError(
-                f"another process has taken over the quota of {self.part.group.rpartition('|')[0]}"
-            )
+        """Hold it for longer, if it ends by itself. It is not held any more if that came too late.
+
+        Whoever took it does not know what is recorded from then on, and this process not what the
+        other one sent: it reads that when it acquires the lease again.
+        """
+        if self.is_held and self._lease.sure_until_s < math.inf:
+            self.is_held = self._lease.renew()
 
     def held_by_another(self) -> str | None:
         """The process that has held the lease for ANNOUNCED_S, once per wait; else None."""
@@ -176,7 +178,8 @@ class QuotaLease:
             forget_s=self.limiter.terms.longest_s,
         )
         self._kept.clear()
-        self._noted = max(self._noted, number)
+        if self.is_held:  # else entries of others may be between
+            self._noted = max(self._noted, number)
 
     def keep(self, ages: Iterable[AgeCount]) -> None:
         """Keep requests for the next record."""

@@ -149,6 +149,7 @@ def prepare(
             origin=origin,
             shares=_shares(config, bound),
         )
+        _check_unfinished(stored, config)
         repeats = register(stored, config, save(stored, files))
     except OSError as error:
         _remove(files, lease)
@@ -345,6 +346,34 @@ def _check_shares(stored: StoredRun, config: Config) -> None:
     ]
     if faults:
         raise ConfigError(faults)
+
+
+def _check_unfinished(stored: StoredRun, config: Config) -> None:
+    """Raise ConfigError if an unfinished run sends one of its accounts in other shares.
+
+    The two would send at parts of the quota that do not add up, if both went on.
+    """
+    name_of = {reached: name for name, reached in stored.accounts.items()}
+    store = open_store(config)
+    for run in store.runs.unfinished(tuple(name_of)):
+        files = store.files(run.name)
+        if not is_stored(files):
+            continue
+        try:
+            other = load(files)
+        except RunAborted:  # damaged: it is not resumed as it is
+            continue
+        for account, reached in other.accounts.items():
+            before = other.shares_of(account)
+            if reached in name_of and stored.shares_of(name_of[reached]) != before:
+                raise ConfigError([_other_shares(run.name, account, before)])
+
+
+def _other_shares(run: str, account: str, shares: int) -> Fault:
+    return Fault(
+        what=f"run {run} is unfinished and began with shares = {shares} for account {account}",
+        todo=f"Resume it with shares = {shares}, or remove it: `pipeline runs {run} --prune`",
+    )
 
 
 def _known(run: str, config: Config) -> Run:

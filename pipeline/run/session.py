@@ -343,6 +343,8 @@ class Session:
             lease.limiter.recorded()
             if lease.is_held:
                 lease.limiter.hold_until(lease.sure_until_s)
+            else:  # it was passed on, or another process took it
+                lease.limiter.close()
         for lease in news.wanted:
             lease.limiter.close()  # it is passed on once nothing is in flight
 
@@ -419,6 +421,7 @@ def _write_records(
     with store.together():
         for record in records:
             record.lease.renew()
+        for record in records:
             record.write()
         for lease, pause in pauses:
             lease.record_pause(pause)

@@ -213,16 +213,18 @@ class RunLedger(DatabaseRecord):
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """Read in chunks; each row's checksum is checked again."""
-        yield from starmap(result_of, self._lines(first, last))
+        for lines in self._lines(first, last):
+            yield from starmap(result_of, lines)
 
-    def _lines(self, first: int, last: int) -> Iterator[Line]:
+    def _lines(self, first: int, last: int) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """The lines in chunks, each checked before it is yielded."""
         seed = self._database.seed
         while True:
             lines = self._database.rows(_READ, (first, last, _CHUNK_ROWS))
             for row, status, checksum, record in lines:
                 if not is_sound(row, status, checksum, record, seed):
                     raise damaged(self._path, f"the result of row {row} is not what was written")
-                yield row, status, checksum, record
+            yield lines
             if len(lines) < _CHUNK_ROWS:
                 return
             first = lines[-1][0] + 1

@@ -4,7 +4,7 @@
     .venv/bin/python -m tests.benchmarks.load --rows 100000 1000000 --rounds 3
 
 Each measurement is a process of its own with one thread of polars, in turn with the others; the
-table has their medians. CPU time includes the process that decodes a Parquet file first.
+table has their medians. CPU time includes the process that decodes a large Parquet file first.
 """
 
 from __future__ import annotations

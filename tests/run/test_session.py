@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -15,12 +18,21 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.model import Answer, Effect, RunAborted, Verdict
+from pipeline.model.quota import Quota
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.quota_lease import QuotaLease
+from pipeline.pacing.quota_parts import QuotaPart
+from pipeline.pacing.unrecorded import AgeCount
 from pipeline.plan.readers import open_states
 from pipeline.run import RunEnvironment, Session
 from pipeline.run.pauses import lift_pause
 from pipeline.store import LedgerError
+from pipeline.store.kept_store import KeptStore
+from pipeline.store.on_files import FileStore
+from pipeline.store.seam import Lease, LeaseName
 from tests.cli.command import pipeline
 from tests.run.test_run import send
+from tests.workers.drive import limiter_of
 from tests.workplace import ENVIRON, configure, coupon, drop, simulator
 
 ADVICE = "send times are not what was written.*set `ledger` to a file in another folder"
@@ -165,6 +177,123 @@ async def test_a_pause_reaches_whoever_sends_at_other_parts_of_the_quota(tmp_pat
                 await anyio.sleep(0.002)
             assert time.monotonic() - began_s < 0.1
             assert limiters[1].pause_left_s() > 590.0
-            lift_pause(config, "shop", ENVIRON)
+            lift_pause(config, "shop", ENVIRON, time.time())
             while limiters[1].pause_left_s():
                 await anyio.sleep(0.01)
+
+
+class EndingLease:
+    """A lease of files that ends by itself `ttl_s` after it was taken or renewed."""
+
+    ttl_s = 1.5
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self.sure_until_s = -math.inf
+        self.is_out_of_reach = False
+        self.renewals = 0
+        for name in ("holder", "is_wanted", "release", "epoch", "is_held"):
+            setattr(self, name, getattr(lease, name))
+
+    def take(self) -> bool:
+        return self._lease.take() and self._held()
+
+    def renew(self) -> bool:
+        if self.is_out_of_reach:
+            raise RunAborted("the store does not answer")
+        self.renewals += 1
+        return self._lease.renew() and self._held()
+
+    def _held(self) -> bool:
+        self.sure_until_s = time.monotonic() + self.ttl_s
+        return True
+
+
+class EndingStore(FileStore):
+    """A store whose leases end by themselves, as those of a database do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.leases: list[EndingLease] = []
+
+    def lease(self, name: LeaseName) -> Any:
+        self.leases.append(EndingLease(super().lease(name)))
+        return self.leases[-1]
+
+
+class Kept(KeptStore):
+    """Keeps this store."""
+
+    def __init__(self, store: EndingStore) -> None:
+        super().__init__()
+        self._store = store
+
+    def of(self, ledger: Path) -> Any:  # noqa: ARG002 - there is one
+        return self._store
+
+
+def with_leases_that_end(folder: Path, quota: str) -> tuple[Config, EndingStore]:
+    config = configure(folder, "http://127.0.0.1:1", quota=f'"{quota}"')
+    config.ledger_folder.mkdir()
+    store = EndingStore(config.ledger)
+    return replace(config, kept_store=Kept(store)), store
+
+
+async def opened(limiter: RateLimiter) -> None:
+    while not limiter.is_open:
+        await anyio.sleep(0.01)
+
+
+async def test_a_lease_that_ends_by_itself_is_renewed_while_it_is_used(tmp_path: Path) -> None:
+    config, store = with_leases_that_end(tmp_path, "20/s")
+    session = Session()
+    limiter = session.limiter(config.account("shop", ENVIRON), config)
+    (lease,) = store.leases
+    with anyio.fail_after(20):
+        async with session.kept(config):
+            await opened(limiter)
+            await anyio.sleep(2 * EndingLease.ttl_s)
+            assert lease.renewals >= 2
+            assert limiter.is_sure
+            lease.is_out_of_reach = True
+            await anyio.sleep(2 * EndingLease.ttl_s)
+            assert limiter.is_open  # it may be its own again
+            assert not limiter.free(1)
+            lease.is_out_of_reach = False
+            assert await limiter.permit() is not None
+
+
+async def test_a_lease_that_another_process_took_is_acquired_again(tmp_path: Path) -> None:
+    """And what was sent meanwhile counts."""
+    config, store = with_leases_that_end(tmp_path, "20/min burst")
+    session = Session()
+    limiter = session.limiter(config.account("shop", ENVIRON), config)
+    (quota,), (lease,) = session.leases.values(), store.leases
+    other = QuotaLease(quota.part, limiter_of(Quota(20, 60.0, is_burst=True)), store)
+    with anyio.fail_after(20):
+        async with session.kept(config):
+            await opened(limiter)
+            lease.release()  # as one that ended
+            assert other.acquire()
+            while limiter.is_open:
+                await anyio.sleep(0.01)
+            other.record([AgeCount(0.5, 15)])
+            other.release()
+            await opened(limiter)
+            assert limiter.free(20) == 5
+
+
+def test_what_is_recorded_after_a_loss_hides_nothing_that_others_recorded(tmp_path: Path) -> None:
+    store = EndingStore(tmp_path / "ledger.db")
+    quota, part = Quota(20, 60.0, is_burst=True), QuotaPart("group")
+    late, other = (QuotaLease(part, limiter_of(quota), store) for _ in range(2))
+    assert late.acquire()
+    store.leases[0].release()  # as one that ended
+    assert other.acquire()
+    other.record([AgeCount(0.5, 15)])
+    late.renew()
+    assert not late.is_held
+    late.record([AgeCount(0.4, 1)])  # these left before
+    other.release()
+    assert late.acquire()
+    assert sum(each.many for each in late.take_over().ages) == 15 + 1

@@ -50,6 +50,20 @@ async def test_a_run_is_resumed_with_the_shares_that_it_began_with(tmp_path):
     assert summary.exit_code == 0
 
 
+async def test_other_shares_wait_until_unfinished_runs_of_the_account_are_done(tmp_path):
+    first = drop(tmp_path, coupon(1))
+    config = configure(tmp_path, "http://127.0.0.1:9", more="shares = 4")
+    unfinished = await anyio.to_thread.run_sync(prepare, first, config, RunOptions())
+    unfinished.lease.release()
+    changed = configure(tmp_path, "http://127.0.0.1:9", more="shares = 2")
+    other = drop(tmp_path, coupon(2), name="other.csv")
+    with pytest.raises(ConfigError, match="is unfinished and began with shares = 4"):
+        prepare(other, changed, RunOptions())
+    (run,) = (tmp_path / ".pipeline" / "runs").iterdir()  # nothing is left of the other one
+    assert run.name == unfinished.run
+    prepare(other, config, RunOptions()).lease.release()
+
+
 async def test_a_run_of_before_there_were_shares_had_one(tmp_path):
     path = drop(tmp_path, coupon(1))
     config = configure(tmp_path, "http://127.0.0.1:9")
