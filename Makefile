@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,9 @@ bench-load: .venv/dev ## CPU time of taking and binding a file, row by row and b
 
 bench-ledger: .venv/dev ## what a row costs in the ledger (a minute; ARGS="--sizes 64")
 	@$(BIN)/python -m tests.benchmarks.ledger $(ARGS)
+
+bench-postgres: .venv/dev ## what a row costs in a ledger in PostgreSQL, beside SQLite (ARGS="--kept 1000000")
+	@$(BIN)/python -m tests.benchmarks.ledger_postgres $(ARGS)
 
 bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record (some minutes)
 	@$(BIN)/python -m tests.benchmarks.many_runs $(ARGS)

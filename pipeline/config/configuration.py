@@ -26,6 +26,7 @@ from pipeline.config.simulated import at_simulator, sample
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
 from pipeline.store.kept_store import KeptStore
+from pipeline.store.postgres.address import is_database
 from pipeline.vendors.kit.contract import Account, Vendor
 
 DEFAULT_FILE = "pipeline.toml"
@@ -180,6 +181,9 @@ def load_config(
         **output,
     )
     _check_folders(config, findings)
+    if is_database(top.ledger):  # not shown: it may hold a password
+        what = "is the URL of a database; expected a file on a local disk"
+        findings.add(("ledger",), what, todo="Runs cannot be kept in a database yet")
     findings.raise_if_any()
     return config
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pipeline.model import Answer, Effect, NoReply, Reply, ReplyStanding, Verdict
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.workers.answers import is_judged, is_plain_success, update_answers
-from pipeline.workers.batches import Batch
+from pipeline.workers.batches import Batch, Row
 from pipeline.workers.bisection import Bisector, GroupParts
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, RequestStep
 from pipeline.workers.held_replies import HeldReplies
@@ -163,29 +164,33 @@ class Attempts(RequestStep):
         self._deps.concurrency.on_successes(lefts_s, now_s)
         for left_s in lefts_s:
             self._typical_s = update_typical_s(self._typical_s, now_s - left_s)
-        if held := [request for request in requests if request.standing is not None]:
+        held, certain = list[InFlight](), list[InFlight]()
+        for request in requests:
+            (certain if request.standing is None else held).append(request)
+        if held:
             due_s = certain_at_s(now_s, max(lefts_s), self._typical_s or 0.0)
             self.held_replies.hold(due_s, partial(self._decide_plain, held))
-        if len(held) < len(requests):
-            self._decide_plain([request for request in requests if request.standing is None])
+        if certain:
+            self._decide_plain(certain)
 
     def _decide_plain(self, requests: Sequence[InFlight]) -> None:
         """As `_decide` for each of `requests`, none of which may be in doubt by now."""
-        ended = []
+        ended, latest_s = list[tuple[Row, Finish]](), -math.inf
+        is_idle = self._bisector.is_idle
         for request in requests:
-            row, standing = request.batch[0], request.standing
-            answer = self._plain[row.job.operation]
+            batch, standing = request.batch, request.standing
+            answer = self._plain[batch[0].job.operation]
             if standing is not None and standing.is_doubtful:
-                batch = request.batch
                 self._decide(batch, self._unmatched_answers(batch), request.left_s)
-            elif not self._bisector.is_idle:
-                self._decide(request.batch, (answer,), request.left_s)
+            elif not is_idle:
+                self._decide(batch, (answer,), request.left_s)
             else:
-                self._bisector.on_judged(request.left_s)
-                action = after_update(row, answer, self._no_facts)
+                latest_s = max(latest_s, request.left_s)
+                action = after_update(batch[0], answer, self._no_facts)
                 if isinstance(action, Finish):  # it always is
-                    ended.append((row, action))
+                    ended.append((batch[0], action))
         if ended:
+            self._bisector.on_judged(latest_s)
             self._result_writer.end_all(ended)
 
     def on_abort(self, batch: Batch) -> None:

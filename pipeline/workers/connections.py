@@ -99,19 +99,21 @@ class Connections:
         await self._connector.close()
         self._selector.close()
 
-    def at_once(self) -> HttpConnection | None:
-        """Return an idle connection that can be used at once, or None."""
-        if not self._idle or not self._slots.has_room:
-            return None
-        if self._rest.rest_s and not self._oldest_has_rested():
-            return None
-        connection = self._idle[0] if self._rest.rest_s else self._idle[-1]
-        if not connection.is_open or self._is_old(connection) or self._is_readable(connection):
-            return None
-        self._take_idle()
-        self._slots.take()
-        connection.is_reused = True
-        return connection
+    def take(self, most: int) -> list[HttpConnection]:
+        """Take idle connections that can be used at once, at most `most`."""
+        taken: list[HttpConnection] = []
+        idle, is_resting = self._idle, self._rest.rest_s > 0
+        while idle and len(taken) < most and self._slots.has_room:
+            if is_resting and not self._oldest_has_rested():
+                break
+            connection = idle[0] if is_resting else idle[-1]
+            if not connection.is_open or self._is_old(connection) or self._is_readable(connection):
+                break
+            self._take_idle()
+            self._slots.take()
+            connection.is_reused = True
+            taken.append(connection)
+        return taken
 
     async def obtain(self) -> HttpConnection:
         """Wait for room, and return an idle connection or open one.

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Reversible, Sequence
 from functools import partial
-from itertools import count
+from itertools import count, islice, takewhile
 from typing import Any, Protocol
 
 import anyio
@@ -345,17 +345,10 @@ class Pump:
         ready = self._ready
         if not self._is_calm or self._waits_for_permit or self._admitted:
             return
-        most = min(len(ready), self._concurrency.limit - self._busy)
-        most = self._account_limiter.free(most) if most > 0 else 0
-        connections: list[Any] = []
-        while len(connections) < most:
-            if ready[len(connections)][1] is not Step.UPDATE:
-                break
-            connection = self._wire.at_once()
-            if connection is None:
-                break
-            connections.append(connection)
-        if connections:
+        most = self._concurrency.limit - self._busy
+        updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, max(0, most)))
+        most = self._account_limiter.free(sum(1 for _ in updates))
+        if connections := self._wire.take(most):
             self._start([ready.popleft()[0] for _ in connections], connections)
 
     def _send(self, batch: Batch) -> bool:
@@ -365,11 +358,11 @@ class Pump:
         if not self._account_limiter.free(1):
             self._wait_for_permit()
             return False
-        connection = self._wire.at_once()
-        if connection is None:
+        connections = self._wire.take(1)
+        if not connections:
             return self._connect_first()
         self._ready.popleft()
-        self._start([batch], [connection])
+        self._start([batch], connections)
         return True
 
     def _connect_first(self) -> bool:
@@ -429,7 +422,8 @@ class Pump:
     def _on_ended(self, request: InFlight) -> None:
         """Act soon on what came of a request, together with the others of this turn of the loop."""
         self._ended_requests.append(request)
-        self.call_soon()
+        if not self._is_called_soon:
+            self.call_soon()
 
     def _act_on_ends(self) -> None:
         """Act on what came of requests, in its order: on plain successes together."""

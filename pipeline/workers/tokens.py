@@ -193,9 +193,9 @@ class _SignedIn:
         reply = await self._transport.send(request)  # takes the token before it waits
         return self._judged(held, request, reply)
 
-    def at_once(self) -> HttpConnection | None:
-        """Take an idle connection; None if there is none, or no token to send with."""
-        return self._transport.at_once() if self._is_usable() else None
+    def take(self, most: int) -> list[HttpConnection]:
+        """Take idle connections, at most `most`; none if there is no token to send with."""
+        return self._transport.take(most) if self._is_usable() else []
 
     async def connect(self) -> HttpConnection | NoReply:
         """Make sure that there is a token, and take a connection; return why there is none."""

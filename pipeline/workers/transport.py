@@ -34,6 +34,8 @@ SHOWN_BYTES = 100  # of a reply that cannot be parsed
 LATE_S = 0.010  # delays up to this are within the rate limiter's margin
 CONNECT_SHARE = 0.9  # of timeout_s, at most: a timeout while connecting proves nothing was sent
 
+_NO_CONTENT = int(HTTPStatus.NO_CONTENT)  # an enum's members are slow to look up
+
 Late = Callable[[float], Awaitable[bool]]
 """Seconds since the permit was given -> True if the request may still be sent."""
 
@@ -110,12 +112,10 @@ class Transport:
         """
         head, mask = self._head(request), self._mask
         until_s = asyncio.get_running_loop().time() + self._timeout_s
-        connection = self._connections.at_once()
-        if connection is None:
-            try:
-                connection = await self._connect_in_time(until_s)
-            except NotConnectedError as error:
-                return self._not_connected(error)
+        try:
+            (connection,) = self._connections.take(1) or [await self._connect_in_time(until_s)]
+        except NotConnectedError as error:
+            return self._not_connected(error)
         came: Received | LostReplyError
         try:
             came = await connection.exchange(head, request.body, until_s)
@@ -129,9 +129,9 @@ class Transport:
 
     # For a sender that has a connection in hand before it has a permit...
 
-    def at_once(self) -> HttpConnection | None:
-        """Take an idle connection that can be used at once, or None."""
-        return self._connections.at_once()
+    def take(self, most: int) -> list[HttpConnection]:
+        """Take idle connections that can be used at once, at most `most`."""
+        return self._connections.take(most)
 
     async def connect(self) -> HttpConnection | NoReply:
         """Take an idle connection or open one; return why there is none."""
@@ -235,7 +235,7 @@ class Transport:
         headers: Mapping[str, str] = came.headers
         body, is_cut = came.body, came.is_cut
         packing = ""
-        if body or came.status != HTTPStatus.NO_CONTENT:
+        if body or came.status != _NO_CONTENT:
             packing = packing_of(headers.get("Content-Encoding", ""))
         if packing in PACKINGS:
             try:

@@ -23,8 +23,8 @@ class Wire(Protocol[C]):
     async def __call__(self, request: Request) -> Reply | NoReply:
         """Send `request` as soon as there is a connection."""
 
-    def at_once(self) -> C | None:
-        """Take an open connection; None if none can be used at once."""
+    def take(self, most: int) -> list[C]:
+        """Take open connections that can be used at once, at most `most`."""
 
     async def connect(self) -> C | NoReply:
         """Take an open connection as soon as there is one; else return why there is none."""

@@ -172,6 +172,10 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         ("accounts = 3", "accounts: should be a table: 3"),
         ("accounts.shop = 3", "[accounts.shop]: should be a table: 3"),
         ("ledger = 'reports/ledger.db'", "ledger: must not be below reports"),
+        (
+            "ledger = 'postgresql://me:hunter2@db.example/x'",
+            "ledger: is the URL of a database",
+        ),
         ("reports = 'inputs/reports'", "reports: must not be below inputs"),
         # the account
         ("[accounts.shop]", "[accounts.shop] vendor: is missing"),

@@ -43,8 +43,8 @@ class Mutation(NamedTuple):
 MUTATIONS = (
     Mutation(
         "a claim is skipped",
-        "row.in_doubt = row.is_claimed = job.row in self._in_doubt",
-        "row.is_claimed, row.in_doubt = True, job.row in self._in_doubt",
+        "        row = Row(job)\n",
+        "        row = Row(job)\n        row.is_claimed = True\n",
         (SENDER,),
         "pipeline/workers/backlog.py",
     ),

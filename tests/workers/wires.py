@@ -27,8 +27,8 @@ class CalledBack:
     async def __call__(self, request: Request) -> Reply | NoReply:
         return await self._send(request)
 
-    def at_once(self) -> Connection | None:
-        return Connection()
+    def take(self, most: int) -> list[Connection]:
+        return [Connection() for _ in range(most)]
 
     async def connect(self) -> Connection | NoReply:
         return Connection()

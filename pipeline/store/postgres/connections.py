@@ -136,7 +136,9 @@ class PgConnections:
         query: LiteralString = f"select {function}"
         return self.rows(query, values)[0][0]
 
-    def change(self, query: LiteralString, values: Sequence[object] = ()) -> list[PgRow]:
+    def change(
+        self, query: LiteralString, values: Sequence[object] | Mapping[str, object] = ()
+    ) -> list[PgRow]:
         """Execute a statement so that its effect lasts, and return its rows, if it has any."""
 
         def step(connection: PgConnection) -> list[PgRow]:

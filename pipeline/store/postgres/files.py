@@ -15,7 +15,7 @@ from pipeline.store.postgres.connections import PgConnection, PgConnections, dur
 from pipeline.store.postgres.text import stored
 
 PIECE_BYTES = 1 << 20
-_DELETE_ROWS = 20_000
+_DELETE_ROWS = 50_000
 _DELETE_PIECES = 64
 
 _PUT_PIECE = "insert into pipeline.pieces values (%s, %s, %s, %b) on conflict do nothing"
@@ -26,10 +26,16 @@ select coalesce((select sum(bytes) from pipeline.files where run = %(run)s), 0)
     + coalesce((select sum(pg_column_size(r.*)) from pipeline.results r
         join pipeline.ledgers l on l.number = r.ledger where l.run = %(run)s), 0)
 """
+# beginning after the rows that are gone: finding that they are takes time
 _DELETE_RESULTS = """
-delete from pipeline.results where ledger = %s and row in (
-    select row from pipeline.results where ledger = %s order by row limit %s
-) returning 1
+with gone as (
+    delete from pipeline.results where ledger = %(ledger)s and row > %(after)s and row <= (
+        select max(row) from (
+            select row from pipeline.results where ledger = %(ledger)s and row > %(after)s
+            order by row limit %(most)s
+        ) first
+    ) returning row
+) select max(row) from gone
 """
 _DELETE_FROM_LEDGER = (
     "delete from pipeline.commits where ledger = %s",
@@ -97,7 +103,7 @@ class PgFiles:
         """The path of a copy in the folder; one that is there already is checked, too."""
         known = self._known(name)
         if known is None:
-            raise RunAborted(f"run {self._run} has no file {name}")
+            raise DamagedError(f"run {self._run} has no file {name}")
         number, bytes_, sha256 = known
         path = self._folder / name
         try:
@@ -156,8 +162,10 @@ class PgFiles:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _remove_record(self, ledger: int) -> None:
-        while self._connections.change(_DELETE_RESULTS, (ledger, ledger, _DELETE_ROWS)):
-            pass
+        after: int | None = -(2**62)
+        while after is not None:
+            values = {"ledger": ledger, "after": after, "most": _DELETE_ROWS}
+            ((after,),) = self._connections.change(_DELETE_RESULTS, values)
 
         def step(connection: PgConnection) -> None:
             with durable(connection):

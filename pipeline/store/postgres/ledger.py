@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple, Self
 from zlib import crc32
 
@@ -24,6 +25,7 @@ from pipeline.model.sample import Sample
 from pipeline.store import exchanges as exchanges_table
 from pipeline.store.contract import MAX_EXCHANGE_CHARS, LedgerError
 from pipeline.store.postgres.connections import PgConnection, PgConnections, PgRow, damaged
+from pipeline.store.postgres.open_claims import OpenClaims
 from pipeline.store.postgres.schema import CLAIM_OF_RESULT, LEASE_LOST, RESULT_EXISTS
 from pipeline.store.postgres.text import array, lines, stored
 from pipeline.store.previous_states import checksum_of
@@ -32,8 +34,8 @@ from pipeline.store.seam import LeaseLostError
 
 _PAGE_ROWS = 4096
 _COMMIT: LiteralString = """(
-    %s, %s::smallint, %s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[], %s::text[],
-    %s::bigint[], %s
+    %s, %s::smallint, %s, %s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::text[], %s::bigint[], %s
 """
 _RECORD: LiteralString = "select pipeline.record" + _COMMIT + ")"
 _RECORD_ALL: LiteralString = (
@@ -41,33 +43,52 @@ _RECORD_ALL: LiteralString = (
     + _COMMIT
     + """, %s::bigint[], %s::bigint[], %s::bigint[], %s, %s, %s::bigint[], %s::bigint[], %s)"""
 )
+_PAGE = "select * from pipeline.page_of_results(%s, %s::smallint, %s, %s, %s)"
 _COMMITTED = """
 select epoch, digest from pipeline.commits where ledger = %s and part = %s and number = %s
 """
 _LINES: LiteralString = """
 select row, status, checksum::bigint & 4294967295, record from pipeline.results where ledger = %s
 """
-_CLAIMED: LiteralString = """
-with claims as materialized (
-    select c.part, c.number, u.row from pipeline.commits c, unnest(c.claims) u (row)
-    where c.ledger = %(ledger)s and (%(part)s::smallint is null or c.part = %(part)s)
+# Of the last commit of each part, and those since the first that had open claims before it
+_RECENT: LiteralString = """
+with recent as materialized (
+    select c.* from (
+        select part, max(number) as number from pipeline.commits
+        where ledger = %(ledger)s and (%(part)s::smallint is null or part = %(part)s)
+        group by part
+    ) newest
+    join pipeline.commits last
+    on last.ledger = %(ledger)s and last.part = newest.part and last.number = newest.number
+    join pipeline.commits c
+    on c.ledger = %(ledger)s and c.part = last.part and c.number >= last.open_from
+)
+"""
+# ruff: disable[S608] - made of the text above
+_CLAIMED: LiteralString = (
+    _RECENT
+    + """, claims as materialized (
+    select c.part, c.number, u.row from recent c, unnest(c.claims) u (row)
 ), unfinished as materialized (
     select c.* from claims c where not exists (
         select from pipeline.results r where r.ledger = %(ledger)s and r.row = c.row
     )
 )
-select distinct u.row from unfinished u where not exists (
-    select from pipeline.commits c where c.ledger = %(ledger)s and c.part = u.part
-    and c.released is not null and c.number > u.number and u.row = any (c.released)
-) order by row
+select u.row, max(u.number) from unfinished u where not exists (
+    select from recent c where c.part = u.part and c.released is not null
+    and c.number > u.number and u.row = any (c.released)
+) group by u.row order by u.row
 """
-_WRONG_CLAIMS: LiteralString = """
-select number from pipeline.commits
-where ledger = %(ledger)s and (%(part)s::smallint is null or part = %(part)s)
-and claims_digest is distinct from pipeline.digest(concat_ws(' ',
-    %(seed)s, part, number, claims::text, released::text
+)
+_WRONG_CLAIMS: LiteralString = (
+    _RECENT
+    + """
+select number from recent where claims_digest is distinct from pipeline.digest(concat_ws(
+    ' ', %(seed)s, part, number, open_from, claims::text, released::text
 )) limit 1
 """
+)
+# ruff: enable[S608]
 _SAMPLE = """
 select pipeline.sample(
     %s, %s::smallint, %s, %s, %s, %s::float8[], %s::bigint[], %s, %s::bigint[], %s, %s::bigint[], %s
@@ -126,6 +147,10 @@ class PgLedger:
         self._seed = crc32(stored(run).encode())
         self._commits = part.commits
         self._read_part = part.number or None
+        self._open = OpenClaims()
+        if fence is not None and part.commits:
+            for row, number in sorted(self._open_claims(part.number), key=itemgetter(1)):
+                self._open.claimed(number, [row])
 
     @property
     def commits(self) -> int:
@@ -194,9 +219,11 @@ class PgLedger:
         rows, statuses, checksums, records = zip(*found, strict=True) if found else ((),) * 4
         content = array(rows), array(statuses), array(checksums), lines(records)
         digest = _digest(self._seed, claimed, freed, *content[1:3], *more)
-        claims_digest = _digest(self._seed, part.number, number, claimed, freed)
+        open_from = self._open.oldest(number)
+        claims_digest = _digest(self._seed, part.number, number, open_from, claimed, freed)
         values = (
             *(part.ledger, part.number, number, *fence, digest, claims_digest),
+            open_from,
             *(claimed, freed, *content, *more),
         )
         query = _RECORD_ALL if more else _RECORD
@@ -216,6 +243,8 @@ class PgLedger:
 
         self._connections.do(step)
         self._commits = number
+        self._open.claimed(number, claims)
+        self._open.ended(released or rows)
 
     def _writable(self) -> Fence:
         if self._fence is None:
@@ -259,12 +288,9 @@ class PgLedger:
 
     def results(self, first: int, last: int) -> Iterator[RowResult]:
         """Read in pages; each row's checksum is checked."""
-        part: LiteralString = "" if self._read_part is None else "and part = %s "
-        query = _LINES + part + "and row between %s and %s order by row limit %s"
-        chosen = () if self._read_part is None else (self._read_part,)
         while True:
-            values = self._part.ledger, *chosen, first, last, _PAGE_ROWS
-            found = self._connections.rows(query, values)
+            values = self._part.ledger, self._read_part, first, last, _PAGE_ROWS
+            found = self._connections.rows(_PAGE, values)
             for line in found:
                 yield result_of(*self._sound(line))
             if len(found) < _PAGE_ROWS:
@@ -280,11 +306,15 @@ class PgLedger:
 
     def claimed(self) -> Iterator[int]:
         """Found by the database; all claims are checked."""
-        chosen = {"ledger": self._part.ledger, "part": self._read_part, "seed": self._seed}
+        return iter([row for row, _ in self._open_claims(self._read_part)])
+
+    def _open_claims(self, part: int | None) -> list[PgRow]:
+        """Rows with a claim and no result, ascending, and the last commit that claimed each."""
+        chosen = {"ledger": self._part.ledger, "part": part, "seed": self._seed}
         for (number,) in self._connections.rows(_WRONG_CLAIMS, chosen):
             what = f"claims of the run are not what was written (commit {number})"
             raise self._damaged(what)
-        return iter([row for (row,) in self._connections.rows(_CLAIMED, chosen)])
+        return self._connections.rows(_CLAIMED, chosen)
 
     def ended(self, rows: Sequence[int]) -> dict[int, Status]:
         """Looked up in one query, and checked."""

@@ -22,12 +22,12 @@ def migrate(connection: PgConnection) -> None:
 
     Raises RunAborted if they are those of a newer version, or may not be made.
     """
-    if _version(connection) == len(MIGRATIONS):
+    if _known_version(connection) == len(MIGRATIONS):
         return
     try:
         with durable(connection):
             connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-            version = _version(connection)
+            version = _known_version(connection)
             if version == 0:
                 connection.execute("create schema pipeline")
             for number in range(version, len(MIGRATIONS)):
@@ -40,11 +40,15 @@ def migrate(connection: PgConnection) -> None:
         ) from None
 
 
-def _version(connection: PgConnection) -> int:
-    """The version of the tables; 0 if there are none. Raises RunAborted if it is a newer one."""
+def version_of(connection: PgConnection) -> int:
+    """The version of the tables; 0 if there are none."""
     if not connection.execute(_HAS_TABLES).fetchall():
         return 0
-    version = int(connection.execute(_VERSION).fetchall()[0][0])
+    return int(connection.execute(_VERSION).fetchall()[0][0])
+
+
+def _known_version(connection: PgConnection) -> int:
+    version = version_of(connection)
     if version > len(MIGRATIONS):
         raise RunAborted(
             f"the tables in the database have version {version}, and this version of the pipeline "
@@ -55,6 +59,6 @@ def _version(connection: PgConnection) -> int:
 
 def installation_of(connection: PgConnection) -> str:
     """The id that the tables got when they were made; empty if they are gone."""
-    if _version(connection) == 0:
+    if _known_version(connection) == 0:
         return ""
     return str(connection.execute(_VERSION).fetchall()[0][1])

@@ -114,6 +114,7 @@ create table pipeline.commits (
     epoch bigint not null,
     digest bigint not null,
     claims_digest bigint not null,
+    open_from bigint not null,
     claims bigint[] not null,
     released bigint[],
     primary key (ledger, part, number)
@@ -207,8 +208,8 @@ end $$;
 _RECORD: LiteralString = """
 create function pipeline.record(
     a_ledger int, a_part smallint, a_number bigint, a_lease text, an_epoch bigint, a_digest bigint,
-    a_claims_digest bigint, some_claims bigint[], some_released bigint[], some_rows bigint[],
-    some_statuses text[], some_checksums bigint[], some_records text
+    a_claims_digest bigint, an_open_from bigint, some_claims bigint[], some_released bigint[],
+    some_rows bigint[], some_statuses text[], some_checksums bigint[], some_records text
 ) returns void language plpgsql as $$
 declare
     ended bigint;
@@ -216,7 +217,8 @@ declare
 begin
     perform pipeline.fence(a_lease, an_epoch);
     insert into pipeline.commits values (
-        a_ledger, a_part, a_number, an_epoch, a_digest, a_claims_digest, some_claims, some_released
+        a_ledger, a_part, a_number, an_epoch, a_digest, a_claims_digest, an_open_from, some_claims,
+        some_released
     );
     if cardinality(some_claims) > 0 then
         select min(r.row) filter (where r.status <> 'not_attempted'), count(*)
@@ -283,21 +285,38 @@ end $$;
 
 create function pipeline.record_all(
     a_ledger int, a_part smallint, a_number bigint, a_lease text, an_epoch bigint, a_digest bigint,
-    a_claims_digest bigint, some_claims bigint[], some_released bigint[], some_rows bigint[],
-    some_statuses text[], some_checksums bigint[], some_records text,
+    a_claims_digest bigint, an_open_from bigint, some_claims bigint[], some_released bigint[],
+    some_rows bigint[], some_statuses text[], some_checksums bigint[], some_records text,
     exchange_rows bigint[], exchange_chars bigint[], exchange_checksums bigint[],
     exchange_records text, most_chars bigint, previous_rows bigint[],
     previous_checksums bigint[], previous_records text
 ) returns void language plpgsql as $$
 begin
     perform pipeline.record(
-        a_ledger, a_part, a_number, a_lease, an_epoch, a_digest, a_claims_digest, some_claims,
-        some_released, some_rows, some_statuses, some_checksums, some_records
+        a_ledger, a_part, a_number, a_lease, an_epoch, a_digest, a_claims_digest, an_open_from,
+        some_claims, some_released, some_rows, some_statuses, some_checksums, some_records
     );
     perform pipeline.record_more(
         a_ledger, exchange_rows, exchange_chars, exchange_checksums, exchange_records, most_chars,
         previous_rows, previous_checksums, previous_records
     );
+end $$;
+"""
+
+# A page is read in the order of the key, whatever the statistics of a growing table suggest:
+# sorting what is left for each page would take ever longer.
+_PAGE: LiteralString = """
+create function pipeline.page_of_results(
+    a_ledger int, a_part smallint, first_row bigint, last_row bigint, most int
+) returns table (a_row bigint, a_status text, a_checksum bigint, a_record text)
+language plpgsql stable set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+begin
+    return query select r.row, r.status, r.checksum::bigint & 4294967295, r.record
+    from pipeline.results r
+    where r.ledger = a_ledger and r.row between first_row and last_row
+    and (a_part is null or r.part = a_part)
+    order by r.row limit most;
 end $$;
 """
 
@@ -408,6 +427,6 @@ end $$;
 """
 
 MIGRATIONS: tuple[LiteralString, ...] = (
-    _TABLES + _DIGEST + _FENCE + _RECORD + _RECORD_MORE + _SAMPLE + _LEASES + _LEFT,
+    _TABLES + _DIGEST + _FENCE + _RECORD + _RECORD_MORE + _PAGE + _SAMPLE + _LEASES + _LEFT,
 )
 """Number n makes the tables of version n those of version n + 1. New ones are only appended."""

@@ -88,6 +88,7 @@ def test_nothing_is_damaged_at_first(store):
         ("update commits set claims = '{1}' where number = 1", "claimed"),
         ("update commits set claims = '{4,5}' where number = 2", "claimed"),
         ("update commits set released = '{2}' where number = 2", "claimed"),
+        ("update commits set open_from = 2 where number = 2", "claimed"),
         # everything else
         ("update exchanges set record = replace(record, '422', '423')", "exchanges"),
         ("update previous_states set record = replace(record, 'old', 'odd')", "previous"),

@@ -61,7 +61,7 @@ def test_a_commit_that_another_made_meanwhile_is_not_taken_for_ours(way, databas
         ledger = store.ledger("monday", None, lease)
         with psycopg.connect(database, autocommit=True) as other:
             other.execute(
-                "insert into pipeline.commits select number, 0, 1, 1, 7, 7, '{9}', null "
+                "insert into pipeline.commits select number, 0, 1, 1, 7, 7, 1, '{9}', null "
                 "from pipeline.ledgers"
             )
         way.lose(REQUEST)

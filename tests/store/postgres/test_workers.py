@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pipeline.model import RowResult, Status
-from pipeline.store import LedgerError
+from pipeline.store import LedgerError, MemoryLedger
 from pipeline.store.postgres.store import PgStore
 from pipeline.store.run_entry import Run
 from pipeline.store.seam import Share, run_lease
@@ -112,3 +113,31 @@ def test_numbers_of_what_left_are_seen_in_order(store):
     found.extend(each.number for each in store.quotas.since("a", after=found[-1]))
     assert len(found) == 120
     assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_claims_of_a_long_run_are_those_of_a_ledger_in_memory(store, seed):
+    """Also for those that open it later: it reads only the commits that may hold open claims."""
+    chance = random.Random(seed)
+    model = MemoryLedger()
+    store.new_ledger("monday")
+    with store.lease(run_lease("monday")) as lease:
+        assert lease.take()
+        ledger = store.ledger("monday", None, lease)
+        for _ in range(150):
+            claimed, free = list(model.claimed()), range(1, 60)
+            ended = model.ended(free)
+            claims = [row for row in free if row not in ended and chance.random() < 0.05]
+            results = [
+                result(row)._replace(status=chance.choice([Status.UPDATED, Status.NOT_ATTEMPTED]))
+                for row in claimed
+                if row not in claims and chance.random() < 0.2
+            ]
+            released = [row for row in claimed if chance.random() < 0.03]
+            for each in (ledger, model):
+                each.record(claims, results)
+                each.release([row for row in released if row not in {r.row for r in results}])
+            if chance.random() < 0.1:
+                ledger = store.ledger("monday", None, lease)
+            assert list(ledger.claimed()) == list(model.claimed())
+        assert ledger.counts() == model.counts()
