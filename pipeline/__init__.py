@@ -19,7 +19,7 @@ The folders, in the order in which a row travels:
     plan       plans before a run, verification and undo after it
     doctor     checks of the set-up
     model      the values that all folders share
-    simulator  emulated vendors, for rehearsals
+    simulator  emulated vendors, for tests
 
 Not here: logic. This file exports the public API, each name from the folder that defines it.
 """

@@ -140,8 +140,6 @@ main.add_places(
             "pipeline.cli.init",
             help="Create a working folder: pipeline.toml, inputs/, reports/. Or print a schedule.",
         ),
-        CommandPlace(
-            "simulator", "pipeline.cli.simulate", "Serve emulated vendors, for rehearsals."
-        ),
+        CommandPlace("simulator", "pipeline.cli.simulate", "Serve emulated vendors, for tests."),
     )
 )

@@ -15,7 +15,7 @@ from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.run import reopen
 from pipeline.run.failed_rows import prepare_failed
-from pipeline.runs import STATES, UNFINISHED, is_alive, is_rehearsal, open_store
+from pipeline.runs import STATES, UNFINISHED, is_alive, is_simulated, open_store
 
 
 @click.command(short_help="Continue a run that was stopped or killed.")
@@ -76,7 +76,7 @@ def _send_failed(
 def _last_unfinished(config: Config) -> str | None:
     states = [state for state in STATES if state in UNFINISHED]
     unfinished = open_store(config).runs.all(states=states)
-    found = [run for run in unfinished if not is_rehearsal(config, run.name)]
+    found = [run for run in unfinished if not is_simulated(config, run.name)]
     dead = [run.name for run in found if not is_alive(config, run)]
     if found and not dead:
         raise UsageError(f"run {found[0].name} is still running")

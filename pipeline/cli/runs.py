@@ -49,7 +49,7 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
     "quota": (),
     "lift_pause": (),
     "RUN": ("open",),
-    "the list of runs": ("most", "since", "unfinished", "open"),
+    "the list of runs": ("limit", "since", "unfinished", "open"),
 }
 _NEED_RUN = {
     "stop": "the run to stop",
@@ -60,7 +60,7 @@ _NEED_RUN = {
 
 @click.command(short_help="List recorded runs, their results and reports.")
 @click.argument("run", required=False)
-@click.option("--most", type=click.IntRange(min=1), metavar="N", help="List at most N runs [20].")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="List at most N runs [20].")
 @click.option("--since", metavar="DATE", help="List runs since DATE, such as 2026-05-01.")
 @click.option("--unfinished", is_flag=True, help="List unfinished runs only.")
 @click.option("--entity", metavar="OPERATION:ID", help="List the rows of one entity in all runs.")
@@ -161,19 +161,19 @@ class _RunsOutput:
 
 
 def _list(config: Config, output: _RunsOutput, given: dict[str, Any]) -> None:
-    most = given["most"] or MOST
+    limit = given["limit"] or MOST
     since = None if given["since"] is None else _moment(given["since"], config)
-    found = entries(config, only_unfinished=given["unfinished"], since=since, most=most + 1)
+    found = entries(config, only_unfinished=given["unfinished"], since=since, most=limit + 1)
     if output.is_json:
-        for each in found[:most]:
+        for each in found[:limit]:
             output.line(**_facts(each))
         return
     if not found:
         output.say("No matching run." if since or given["unfinished"] else "No runs yet.")
         return
-    output.console.print(runs_table(map(_line, found[:most])))
-    if len(found) > most:
-        output.say(f"\nOlder runs exist: use --most to list more than {most}.")
+    output.console.print(runs_table(map(_line, found[:limit])))
+    if len(found) > limit:
+        output.say(f"\nOlder runs exist: use --limit to list more than {limit}.")
 
 
 def _moment(text: str, config: Config) -> datetime:
@@ -214,8 +214,8 @@ def about(each: RunEntry) -> str:
 
 def _kind(each: RunEntry) -> str:
     kinds = {"file": "", "plan": "from a plan", "undo": "undo of a run"}
-    rehearsal = "simulated: no vendor was contacted" if each.is_rehearsal else ""
-    return ", ".join(filter(None, [kinds[each.made_of], rehearsal]))
+    simulated = "simulated: no vendor was contacted" if each.is_simulated else ""
+    return ", ".join(filter(None, [kinds[each.made_of], simulated]))
 
 
 def _state(each: RunEntry) -> str:
@@ -246,7 +246,7 @@ def _facts(each: RunEntry) -> dict[str, Any]:
         "operations": dict(run.operations),
         "accounts": list(run.accounts),
         "made_of": each.made_of,
-        "is_rehearsal": each.is_rehearsal,
+        "is_simulated": each.is_simulated,
         "state": each.condition,
         "pid": each.holder.pid if each.holder else None,
         "not_sent": each.not_sent,

@@ -36,7 +36,7 @@ class FaultChance(click.ParamType[tuple[str, float]]):
 
 
 @click.command(
-    short_help="Serve emulated vendors, for rehearsals.",
+    short_help="Serve emulated vendors, for tests.",
     epilog=f"Faults: {', '.join(FAULTS)}.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -92,7 +92,7 @@ def simulator(
     log: Path | None,
     **options: Any,
 ) -> None:
-    """Serve emulated vendors, with strict checks and faults, for rehearsals.
+    """Serve emulated vendors, with strict checks and faults, for tests.
 
     The log of every request is at /_simulator/log, the state at /_simulator/state.
     """

@@ -11,7 +11,7 @@ from pipeline.model import SUCCESS, PipelineError, Status
 from pipeline.run.anomaly import MAX_RUNS, FailureRate, describe_anomaly
 from pipeline.run.estimate import mean_latency_s
 from pipeline.run.prepare import Prepared
-from pipeline.runs.registry import fingerprint, is_rehearsal, open_store
+from pipeline.runs.registry import fingerprint, is_simulated, open_store
 from pipeline.store import Run
 from pipeline.vendors import Account
 
@@ -49,7 +49,7 @@ def last_ends(config: Config) -> tuple[float | None, float | None]:
     newest = sorted(ends, key=itemgetter(0), reverse=True)
 
     def last_of(some: Iterable[tuple[float, Run]]) -> float | None:
-        return next((end_s for end_s, run in some if not is_rehearsal(config, run.name)), None)
+        return next((end_s for end_s, run in some if not is_simulated(config, run.name)), None)
 
     return last_of(newest), last_of(each for each in newest if each[1].exit_code == 0)
 

@@ -142,8 +142,8 @@ def _ingest_plan(
         raise UsageError(f"{shown} is a plan, which contains operation and account")
     accounts = {name: config.outline(name) for name in planned.accounts}
     for name, account in accounts.items():
-        is_rehearsal = planned.is_simulated and account.is_simulated
-        if fingerprint(account) != planned.accounts[name] and not is_rehearsal:
+        is_simulated = planned.is_simulated and account.is_simulated
+        if fingerprint(account) != planned.accounts[name] and not is_simulated:
             what = f"it was made for account {name} at {planned.accounts[name]}, which leads "
             what += f"to {fingerprint(account)} now"
             raise InputError([Fault(what=what, file=str(shown), todo="Make a new plan")])

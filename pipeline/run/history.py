@@ -48,7 +48,7 @@ class RunEntry:
     is_kept       its own files exist
     report        folder of its report; None without a summary
     made_of       origin of its rows; "file" if its own files are gone
-    is_rehearsal  it was sent to a simulator; False if its own files are gone
+    is_simulated  it was sent to a simulator; False if its own files are gone
     """
 
     run: Run
@@ -57,7 +57,7 @@ class RunEntry:
     is_kept: bool
     report: Path | None
     made_of: MadeOf = "file"
-    is_rehearsal: bool = False
+    is_simulated: bool = False
 
     @property
     def not_sent(self) -> int | None:
@@ -113,7 +113,7 @@ def _entry(config: Config, run: Run) -> RunEntry:
         is_kept=is_stored(open_store(config).files(run.name)),
         report=report if (report / SUMMARY_NAME).exists() else None,
         made_of=stored.made_of if stored else "file",
-        is_rehearsal=stored.is_simulated if stored else False,
+        is_simulated=stored.is_simulated if stored else False,
     )
 
 

@@ -5,7 +5,7 @@ Not here: how a run is sent (`run`) and how its ledger is stored (`store`).
 
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin
-from pipeline.runs.registry import STATES, UNFINISHED, is_alive, is_rehearsal, open_store
+from pipeline.runs.registry import STATES, UNFINISHED, is_alive, is_simulated, open_store
 from pipeline.runs.retention import tidy
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Origin",
     "RunOptions",
     "is_alive",
-    "is_rehearsal",
+    "is_simulated",
     "open_store",
     "tidy",
 ]

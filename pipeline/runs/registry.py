@@ -48,7 +48,7 @@ def is_alive(config: Config, run: Run) -> bool:
     return run_lease_of(config, run.name).is_held()
 
 
-def is_rehearsal(config: Config, run: str) -> bool:
+def is_simulated(config: Config, run: str) -> bool:
     """True if the run was prepared for an embedded simulator, which is gone with its process.
 
     False if `run.json` is damaged.

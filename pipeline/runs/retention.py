@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.model import PipelineError, UsageError
-from pipeline.runs.registry import UNFINISHED, is_alive, is_rehearsal, open_store, run_lease_of
+from pipeline.runs.registry import UNFINISHED, is_alive, is_simulated, open_store, run_lease_of
 from pipeline.store import Run
 from pipeline.store.seam import Files
 
@@ -57,7 +57,7 @@ def prune(config: Config, *, older_than: timedelta, is_dry: bool = False) -> Ret
     now = datetime.now(UTC)
     old = open_store(config).runs.older_than(now - older_than)
     is_open = {
-        run.name: run.state in UNFINISHED and not is_rehearsal(config, run.name) for run in old
+        run.name: run.state in UNFINISHED and not is_simulated(config, run.name) for run in old
     }
     gone = [_removed_run(config, run, is_dry=is_dry) for run in old if not is_open[run.name]]
     gone += [_removed_torn(config, name, is_dry=is_dry) for name in open_store(config).torn()]

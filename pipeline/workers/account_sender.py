@@ -19,7 +19,7 @@ from pipeline.pacing.account_limiter import AccountLimiter, Permit
 from pipeline.vendors import Account
 from pipeline.workers.attempts import Attempts
 from pipeline.workers.backlog import Backlog
-from pipeline.workers.batches import Batch, Row, may_wait_claimed
+from pipeline.workers.batches import Batch, Row, may_be_claimed
 from pipeline.workers.bisection import Bisector
 from pipeline.workers.concurrency_limiter import ConcurrencyLimiter
 from pipeline.workers.dependencies import Dependencies, RequestOutcome, SenderEnvironment
@@ -204,7 +204,11 @@ class AccountSender:
             # a group that gets no reply is split, and its many rows would all end late
             self._queue.reopen(batch[1:])
             batch = batch[:1]
-        if batch and not (concurrency.may_acquire() or may_wait_claimed(batch)):
+        if batch and not (
+            is_suspected
+            or concurrency.is_probing
+            or may_be_claimed(batch, concurrency.room(), concurrency.places)
+        ):
             self._queue.put_back(batch)
             return []
         if batch:
@@ -221,7 +225,7 @@ class AccountSender:
             self._last_rows * (1 + most)
         ):
             return []  # the last of these may be kept as probes
-        batches = self._queue.next_many(most, concurrency.room())
+        batches = self._queue.next_many(most, concurrency.room(), concurrency.places)
         self._result_writer.end_blocked()
         concurrency.acquire_many(len(batches))
         return batches

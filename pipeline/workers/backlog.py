@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from pipeline.model import JobRow, Status
 from pipeline.pacing.probes import ProbeKind, ahead, place, turns
-from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row, may_wait_claimed
+from pipeline.workers.batches import Batch, BatchSize, OpenRows, Row, may_be_claimed
 from pipeline.workers.coalescing import FreshRows
 from pipeline.workers.entity_order import EntityOrder
 
@@ -165,14 +165,11 @@ class Backlog:
             return self._next_retry()
         return self._next_other() if fresh or self._ready else []
 
-    def next_many(self, now_s: float, most: int, at_once: int) -> list[Batch]:
-        """Take batches as `next` does, at most `most`.
-
-        at_once  how many may be sent now; those after them must be ones that may wait claimed
-        """
+    def next_many(self, now_s: float, most: int, room: int, places: int) -> list[Batch]:
+        """Take batches as `next` does, at most `most`; for the others see `may_be_claimed`."""
         taken: list[Batch] = []
         while len(taken) < most and (batch := self.next(now_s)):
-            if len(taken) >= at_once and not may_wait_claimed(batch):
+            if not may_be_claimed(batch, room - len(taken), places - len(taken)):
                 self.put_back(batch)
                 break
             taken.append(batch)

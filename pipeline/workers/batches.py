@@ -95,9 +95,22 @@ Batch = list[Row]
 """The rows of one request, one or more."""
 
 
-def may_wait_claimed(batch: Batch) -> bool:
-    """True if being in doubt after a kill costs the batch little: it is repeated then."""
-    return len(batch) == 1 and batch[0].is_repeatable
+def may_be_claimed(batch: Batch, room: int, places: int) -> bool:
+    """True if `batch` may be claimed though it may be sent some time later.
+
+    Each row that must not be sent twice may end `unknown` after a kill, so no more of them are
+    claimed than can be in flight. Being in doubt costs other rows a repetition.
+
+    room    how many more batches may be in flight or wait claimed
+    places  how many more batches may be in flight
+
+    >>> batch = [Row(JobRow(1, "op", "e", False, "{}"))]
+    >>> may_be_claimed(batch, room=8, places=1), may_be_claimed(batch, room=8, places=0)
+    (True, False)
+    """
+    if not batch[0].is_repeatable:
+        return places > 0
+    return len(batch) == 1 or room > 0
 
 
 class OpenRows:

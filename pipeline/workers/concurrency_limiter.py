@@ -106,6 +106,11 @@ class ConcurrencyLimiter:
         """As `acquire` for `count` batches, while `is_calm`."""
         self.taken += count
 
+    @property
+    def places(self) -> int:
+        """How many more batches can be sent without waiting for another one to end."""
+        return self.limit - self.taken
+
     def acquire(self, batch: Batch) -> None:
         """Count `batch`; while the vendor is down it is the probe."""
         self.taken += 1

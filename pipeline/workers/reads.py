@@ -80,7 +80,16 @@ class Reads(RequestStep):
             needs_guard=lambda: (
                 guard is not None and guard.needs(settings, _job(operation, row.text))
             ),
+            has_previous=lambda: bool(self._previous(row)),
         )
+
+    def _previous(self, row: Row) -> str:
+        """Return what the entity of a row in doubt held before it; empty if that is not known."""
+        if row.job.expects:
+            return row.job.expects
+        if not row.previous_state:
+            row.previous_state = self._deps.environment.previous_state(row.job.row) or ""
+        return row.previous_state
 
     async def read(self, row: Row, step: Step, permit: Permit) -> RequestOutcome | None:
         """Read the entity of `row`; None if no request was sent."""
@@ -204,12 +213,7 @@ class Reads(RequestStep):
 
     def _decide(self, read: _Read, state: State | Missing) -> PrecheckOutcome:
         row = read.row
-        before = row.job.expects
-        if row.in_doubt and not before:
-            row.previous_state = (
-                row.previous_state or self._deps.environment.previous_state(row.job.row) or ""
-            )
-            before = row.previous_state
+        before = self._previous(row) if row.in_doubt else row.job.expects
         return decide(
             read.operation,
             self._account.settings,

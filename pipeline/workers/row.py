@@ -121,15 +121,23 @@ class Facts(NamedTuple):
 
 
 def next_step(
-    row: Row, *, can_be_read: bool, is_prechecked_first: bool, needs_guard: Callable[[], bool]
+    row: Row,
+    *,
+    can_be_read: bool,
+    is_prechecked_first: bool,
+    needs_guard: Callable[[], bool],
+    has_previous: Callable[[], bool] = lambda: False,
 ) -> Step | Finish:
     """Return the next request for `row`, or its end if a read is due and impossible.
 
     is_prechecked_first  the entities of such rows are read before each attempt
     needs_guard          True if it may only be sent with a precondition; asked only if that matters
+    has_previous         True if it is known what the entity held before the row, which a precheck
+                         compares with; asked only if that matters
     """
     is_repeatable = row.is_repeatable
-    if row.needs_read or (row.in_doubt and not is_repeatable):
+    is_unsure = row.in_doubt and not is_repeatable
+    if row.needs_read or (is_unsure and not (is_prechecked_first and has_previous())):
         return Step.VERIFICATION if can_be_read else _unresolved(row)
     if is_prechecked_first:
         return Step.PRECHECK

@@ -178,11 +178,11 @@ class RowQueue:
             self._hungry.set()
         return batch
 
-    def next_many(self, most: int, at_once: int) -> list[Batch]:
+    def next_many(self, most: int, room: int, places: int) -> list[Batch]:
         """Take batches as `next` does while rows may be first; see `Backlog.next_many`."""
         if len(self._bisector) >= MAX_HELD:
             return []
-        batches = self._backlog.next_many(self._clock(), most, at_once)
+        batches = self._backlog.next_many(self._clock(), most, room, places)
         if self._backlog.needs_more:
             self._hungry.set()
         return batches

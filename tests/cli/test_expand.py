@@ -35,7 +35,7 @@ def test_what_a_job_writes_beside_its_data_is_meant_only_by_its_name(tmp_path, g
         assert expand([given], config) == [Path("out", name) for name in meant]
 
 
-def test_what_a_link_in_the_drop_folder_leads_to_is_not_rehearsed(tmp_path):
+def test_what_a_link_in_the_drop_folder_leads_to_is_not_simulated(tmp_path):
     """Nor is it sent: who may drop files may not choose others."""
     (tmp_path / "inputs" / "xsolla.coupon").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()

@@ -126,7 +126,7 @@ def test_a_run_that_nobody_carries_on_is_named_by_later_commands(shop):
     assert f"run {run} is not finished" in " ".join(told.words.split())
 
 
-def test_a_rehearsal_that_was_stopped_is_not_carried_on(shop):
+def test_a_simulated_run_that_was_stopped_is_not_carried_on(shop):
     folder, vendor = shop
     drop(folder, *map(coupon, range(1, 101)))
     process = start(folder, "run", "--simulate", "--quiet")

@@ -24,7 +24,7 @@ INVALID = coupon(3).replace("elven_shield", "")
 KEYS = {
     *("format", "sequence", "run", "source", "sha256", "rows", "operations", "accounts", "state"),
     *("pid", "not_sent", "counts", "exit_code", "started", "ended", "repeats", "continues"),
-    *("report", "made_of", "is_rehearsal"),
+    *("report", "made_of", "is_simulated"),
 }
 
 
@@ -39,7 +39,7 @@ def sent(folder, *lines, name="coupons.csv", more=()):
     """The name of a run that sent these lines."""
     path = drop(folder, *lines, name=name)
     typed(folder, "run", "--yes", *more, str(path))
-    return listed(folder, "--most", "1")[0]["run"]
+    return listed(folder, "--limit", "1")[0]["run"]
 
 
 def folder_of(folder, run):
@@ -125,9 +125,9 @@ def test_runs_are_listed_newest_first_in_words_that_fit_80_columns(shop):
 
 def test_the_list_is_as_long_as_was_asked(shop):
     names = [sent(shop, coupon(row), name=f"{row}.csv") for row in (1, 2, 3)]
-    assert [each["run"] for each in listed(shop, "--most", "2")] == [names[2], names[1]]
-    assert "use --most to list more than 2" in typed(shop, "runs", "--most", "2").out
-    assert "--most" not in typed(shop, "runs", "--most", "3").out
+    assert [each["run"] for each in listed(shop, "--limit", "2")] == [names[2], names[1]]
+    assert "use --limit to list more than 2" in typed(shop, "runs", "--limit", "2").out
+    assert "--limit" not in typed(shop, "runs", "--limit", "3").out
     with registry(shop) as runs:
         runs.change_state(names[1], "sending", counts={})
     assert [each["run"] for each in listed(shop, "--unfinished")] == [names[1]]
@@ -158,7 +158,7 @@ def test_a_time_without_an_offset_is_that_of_the_configured_zone(shop, since, zo
         (("r", "--prune", "--older-than", "3"), "--older-than applies to all runs: leave out r"),
         (("no-such-run", "--prune"), "there is no run no-such-run"),
         (("r", "--entity", "xsolla.coupon:a"), "--entity applies to all runs"),
-        (("r", "--most", "3"), "--most cannot be combined with RUN"),
+        (("r", "--limit", "3"), "--limit cannot be combined with RUN"),
         (("--stop",), "--stop needs RUN"),
         (("--prune", "--stop"), "--stop cannot be combined with --prune"),
         (("--older-than", "0"), "--older-than cannot be combined with the list of runs"),
@@ -171,7 +171,7 @@ def test_a_time_without_an_offset_is_that_of_the_configured_zone(shop, since, zo
         (("no-such-run",), "there is no run no-such-run"),
         (("no-such-run", "--stop"), "there is no run no-such-run"),
         (("../runs", "--stop"), "there is no run ../runs"),
-        (("--most", "0"), "x>=1"),
+        (("--limit", "0"), "x>=1"),
         (("--prune", "--older-than", "-1"), "0<=x<=36500"),
     ],
 )

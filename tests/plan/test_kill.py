@@ -6,14 +6,21 @@ import json
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import start, typed
-from tests.workplace import Simulator, configure, simulator
+from tests.workplace import Simulator, configure, configure_all, simulator
 
 ROWS = 60
+HANG = """
+[[rule]]
+method = "PATCH"
+path = "/hang-"
+replies = ["timeout-after"]
+"""
 FAULTS = ("--fault", "500-after=0.03", "--fault", "reset-after=0.03", "--fault", "503=0.02")
 MORE = 'attempts = 8\n[input."xsolla.coupon"]\nmissing = "keep"'
 
@@ -94,3 +101,32 @@ def test_a_kill_loses_no_row_and_no_before(tmp_path, way):
         sent = Counter(e["id"] for e in vendor.get("log") if e["applied"] and not e["fault"])
     # once each: the first file, the second, the undo; twice only what was in flight at a kill
     assert sum(sent.values()) <= 3 * ROWS + 2 * 8
+
+
+@pytest.mark.timeout(120)
+def test_what_an_entity_held_before_tells_if_a_killed_run_has_changed_it(tmp_path):
+    """Another tag in a list may be anybody's. Beside the list as it was, it is the row's."""
+    script, file = tmp_path / "script.toml", tmp_path / "tags.csv"
+    script.write_text(HANG)
+    entities = ["first", *(f"hang-{n}" for n in range(1, 5))]
+    rows = [f"{entity},of {entity}" for entity in entities]
+    file.write_text("\n".join(["instance_id,add:/_instance/xdm:tags/-", *rows]) + "\n")
+    with simulator("--script", str(script)) as vendor:
+        configure_all(tmp_path, vendor)
+        asked = ["--record-previous", "--operation", "adobe.fallback-offer", str(file)]
+        process = start(tmp_path, "run", "--yes", *asked)
+        until(lambda: vendor.stats()["in_flight"] == len(entities) - 1)
+        process.kill()
+        process.communicate()
+        resumed = typed(tmp_path, "resume", "--yes")
+        assert resumed.code == 0, resumed
+        assert statuses(tmp_path, newest(tmp_path)) == {"updated": len(entities)}
+        sent = Counter(e["id"] for e in vendor.get("log") if e["method"] == "PATCH")
+        assert sent == dict.fromkeys(entities, 1)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end_s, "it never came to it"
+        time.sleep(0.02)

@@ -91,7 +91,7 @@ class Stored:
 
     def newest(self) -> str:
         """The run that was begun last."""
-        return str(self.told("runs", "--most", "1")[0]["run"])
+        return str(self.told("runs", "--limit", "1")[0]["run"])
 
     def updates(self) -> Counter[str]:
         """How often the simulator was sent an update of each entity."""
@@ -137,6 +137,36 @@ def test_there_are_archives_and_none_is_overwritten():
         with pytest.raises(SystemExit, match="never made anew"):
             make.main()
     assert [path.stat().st_mtime_ns for path in ARCHIVES] == before
+
+
+def test_each_way_to_store_claims_is_among_the_archives(tmp_path):
+    found: dict[int, list[int]] = {}
+    for number, path in enumerate(ARCHIVES):
+        folder = tmp_path / str(number)
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+        made = json.loads((folder / "stored" / "made.json").read_text())
+        ledger = folder / "stored" / ".pipeline" / "runs" / made["runs"]["killed"] / "ledger.db"
+        found[make.format_of(ledger)] = claims_in(ledger)
+    assert found == {6: [12, 0], 7: [0, 12]}, "rows in `claims`, rows in `claim_windows`"
+
+
+def claims_in(ledger: Path) -> list[int]:
+    """How many rows are claimed one by one, and how many in windows."""
+    with closing(sqlite3.connect(ledger)) as record:
+        (single,) = record.execute("SELECT count(*) FROM claims").fetchone()
+        windows = record.execute("SELECT name FROM sqlite_master WHERE name = 'claim_windows'")
+        if not windows.fetchall():
+            return [single, 0]
+        texts = record.execute("SELECT ranges FROM claim_windows").fetchall()
+        ended = {row for (row,) in record.execute("SELECT row FROM results")}
+    rows = {
+        row
+        for (text,) in texts
+        for first, last in json.loads(text)
+        for row in range(first, last + 1)
+    }
+    return [single, len(rows - ended)]
 
 
 def test_runs_are_listed_with_how_their_rows_ended(stored):

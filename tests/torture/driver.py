@@ -1,6 +1,8 @@
-"""The command, with a place in it at which it dies. Orders come as one line of JSON on stdin.
+"""The command, with a place in it at which it dies.
 
-What is wrapped here is wrapped from outside: the command knows nothing of it.
+Each line of JSON on stdin is the orders of one life, which is forked off: its process id and its
+exit code are written to stdout. What is wrapped here is wrapped from outside: the command knows
+nothing of it.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import pipeline
 from pipeline.cli import main
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
@@ -52,7 +56,7 @@ POINTS = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class LiveOverrides:
     """What a driver does.
 
@@ -61,6 +65,7 @@ class LiveOverrides:
     delay_s  from then on
     checkpoint_pages  after how many the log is written back; None: as the ledger has it
     told     file that takes a line of JSON once claims, results or releases are on record
+    said     file that takes the output
     """
 
     folder: str
@@ -70,6 +75,7 @@ class LiveOverrides:
     delay_s: float = 0.0
     checkpoint_pages: int | None = None
     told: str | None = None
+    said: str = os.devnull
 
 
 class Death:
@@ -141,7 +147,7 @@ def wrap(death: Death, orders: LiveOverrides) -> None:
     _wrap_report(death)
     if orders.told is not None:
         _tell(orders.told)
-    _put("pipeline.cli.sending", "RunEnvironment", partial(RunEnvironment, open_link=_link(death)))
+    _put("pipeline.run", "RunEnvironment", partial(RunEnvironment, open_link=_link(death)))
     _put("pipeline.cli.setup", "load_vendors", lambda: quick_vendors(SETTLE_AFTER_S))
     _put("pipeline.run.execute", "random", SimpleNamespace(random=lambda: JITTER))
 
@@ -200,8 +206,9 @@ def _tell(path: str) -> None:
         claims: Sequence[int],
         results: Sequence[RowResult],
         exchanges: Sequence[Exchange] = (),
+        previous_states: Sequence[tuple[int, str]] = (),
     ) -> None:
-        record(ledger, claims, results, exchanges)
+        record(ledger, claims, results, exchanges, previous_states)
         ended = {each.row: each.status.value for each in results}
         _write_line(file, {"claims": list(claims), "ended": ended})
 
@@ -260,5 +267,35 @@ def obey(orders: LiveOverrides) -> None:
     main()
 
 
+def import_all() -> None:
+    """Import whatever the command may need, so that a life begins with it."""
+    for module in walk_packages(pipeline.__path__, "pipeline."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+
+
+def fork_lives() -> LiveOverrides | None:
+    """Fork a life for each line of stdin. Returns its orders in the life, None at the end."""
+    for line in sys.stdin:
+        orders = LiveOverrides(**json.loads(line))
+        life = os.fork()
+        if not life:
+            _connect(orders.said)
+            return orders
+        os.write(1, f"{life}\n".encode())
+        _, status = os.waitpid(life, 0)
+        os.write(1, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    return None
+
+
+def _connect(said: str) -> None:
+    """Connect stdin to nothing, and the output to a file."""
+    output = os.open(said, os.O_WRONLY | os.O_APPEND)
+    for number, file in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
+        os.dup2(file, number)
+
+
 if __name__ == "__main__":
-    obey(LiveOverrides(**json.loads(sys.stdin.readline())))
+    import_all()
+    if (mine := fork_lives()) is not None:
+        obey(mine)

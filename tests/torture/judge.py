@@ -12,11 +12,13 @@ from tests.torture.rows import WRITES, Row, updates_of
 
 NEVER_APPLIED = frozenset({"rejected", "failed", "not_attempted", "invalid", "conflict"})
 GIVES_WAY = "not_attempted"
+ATTEMPTS = 4
+"""How often a row is sent or read at most."""
 
 Entry = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Kill:
     """What was on record when the process was dead.
 
@@ -24,12 +26,14 @@ class Kill:
     mark      number of the first request that arrived after that
     claimed   rows that are claimed and have no result
     statuses  row -> status of its result
+    previous  row -> marks in the previous state of its entity; None if the run records none
     """
 
     point: str
     mark: int
     claimed: frozenset[int]
     statuses: Mapping[int, str]
+    previous: Mapping[int, Collection[str]] | None = None
 
     @property
     def ended(self) -> frozenset[int]:
@@ -44,6 +48,8 @@ class Case:
     log       the simulator's lines, in order of arrival
     reported  row and status of every line of the final report
     held      entity -> marks in what the vendor holds in the end
+    first     entity -> marks in what the vendor held before
+    previous  as in `Kill`, in the end
     """
 
     rows: Sequence[Row]
@@ -51,6 +57,8 @@ class Case:
     kills: Sequence[Kill]
     reported: Sequence[tuple[int, str]]
     held: Mapping[str, Collection[str]] = field(default_factory=dict)
+    first: Mapping[str, Collection[str]] = field(default_factory=dict)
+    previous: Mapping[int, Collection[str]] | None = None
 
     @property
     def status(self) -> dict[int, str]:
@@ -97,6 +105,10 @@ def violations(case: Case) -> Iterator[str]:
     yield from _sent_twice(case, writes)
     yield from _out_of_order(writes)
     yield from _untrue(case, writes)
+    yield from _needlessly_unknown(case, writes)
+    yield from _of_nobody(writes)
+    yield from _parted(case, writes)
+    yield from _overwritten_unrecorded(case, writes)
     yield from _held_by_another(case)
 
 
@@ -106,6 +118,7 @@ def broken_records(case: Case) -> Iterator[str]:
     yield from _records_that_changed(case)
     yield from _sent_after_its_end(case, writes_in(case))
     yield from _two_in_doubt(case)
+    yield from _claimed_unread(case)
 
 
 def _lost(case: Case) -> Iterator[str]:
@@ -161,9 +174,16 @@ def _sent_twice(case: Case, writes: Sequence[Write]) -> Iterator[str]:
         was_read = any(seq in between for seq in reads[first.entity])
         was_killed = any(mark in between for mark in marks)
         was_refused = first.entry["status"] == 429 and not was_killed
-        if first.entry["applied"] or not (was_read or was_refused):
+        is_guarded = _precondition(first) == _precondition(second) != ""
+        is_twice = first.entry["applied"] and (second.entry["applied"] or not is_guarded)
+        if is_twice or not (was_read or was_refused or is_guarded):
             row = first.rows[0]
             yield f"row {row} may not be repeated and was sent: {first.seq}, {second.seq}"
+
+
+def _precondition(write: Write) -> str:
+    """The state that the vendor must hold for the update to be applied; empty: any."""
+    return str(write.entry.get("headers", {}).get("if-match", ""))
 
 
 def _repetitions(case: Case, writes: Sequence[Write]) -> Iterator[tuple[Write, Write]]:
@@ -171,7 +191,7 @@ def _repetitions(case: Case, writes: Sequence[Write]) -> Iterator[tuple[Write, W
     once = {row.number for row in case.rows if not row.is_repeatable}
     of_row: defaultdict[int, list[Write]] = defaultdict(list)
     for write in writes:
-        if once.issuperset(write.rows):
+        if write.rows and once.issuperset(write.rows):
             of_row[write.rows[0]].append(write)
     for sent in of_row.values():
         yield from pairwise(sent)
@@ -201,20 +221,139 @@ def _untrue(case: Case, writes: Sequence[Write]) -> Iterator[str]:
             yield f"row {row} is reported updated and was not applied"
 
 
+def _needlessly_unknown(case: Case, writes: Sequence[Write]) -> Iterator[str]:
+    """A row is `unknown` only if an update of it may have been applied, and nothing can tell."""
+    of_row: defaultdict[int, list[Write]] = defaultdict(list)
+    for write in writes:
+        for row in write.rows:
+            of_row[row].append(write)
+    for row in case.rows:
+        if case.status.get(row.number) != "unknown":
+            continue
+        if not (row.number in case.in_doubt or any(map(_is_doubtful, of_row[row.number]))):
+            yield f"row {row.number} is reported unknown and was never in doubt"
+        elif _can_be_resolved(case, row, of_row[row.number]) and not _was_tried(
+            case, row, of_row[row.number]
+        ):
+            yield f"row {row.number} is reported unknown and could have been resolved"
+
+
+def _can_be_resolved(case: Case, row: Row, writes: Sequence[Write]) -> bool:
+    is_untouched = not any(write.entry["applied"] for write in writes)
+    return row.is_repeatable or (row.is_told and is_untouched) or case.previous is not None
+
+
+def _is_doubtful(write: Write) -> bool:
+    status = write.entry["status"]
+    return status is None or status >= 500 or (write.entry["fault"] and status != 429)
+
+
+def _was_tried(case: Case, row: Row, writes: Sequence[Write]) -> bool:
+    """True if the last process got trouble for all its tries, or a refusal after a doubt."""
+    since = max((kill.mark for kill in case.kills if row.number in kill.claimed), default=0)
+    troubles = sum(
+        entry["seq"] > since
+        and row.entity in (entry["id"], *(entry.get("ids") or ()))
+        and (entry["fault"] is not None or (entry["status"] or 500) >= 400)
+        for entry in case.log
+    )
+    is_refused = (
+        bool(writes) and not writes[-1].entry["fault"] and writes[-1].entry["status"] == 422
+    )
+    return troubles >= ATTEMPTS or is_refused
+
+
+def _of_nobody(writes: Sequence[Write]) -> Iterator[str]:
+    for write in writes:
+        if not write.rows:
+            yield f"{write.entity} was sent what no row says: {write.seq}"
+
+
+def _parted(case: Case, writes: Sequence[Write]) -> Iterator[str]:
+    """Rows that were confirmed together are on record together, and no entity is sent twice."""
+    groups: defaultdict[int, list[Write]] = defaultdict(list)
+    last: dict[int, int] = {}  # row -> its last request
+    for write in writes:
+        groups[write.seq].append(write)
+    for seq, group in groups.items():
+        if len({write.entity for write in group}) < len(group):
+            yield f"an entity is there twice in one request: {seq}"
+    for kill in case.kills:
+        last = {row: w.seq for w in writes if w.seq < kill.mark for row in w.rows}
+        for seq, group in groups.items():
+            rows = {row for write in group for row in write.rows if last.get(row) == seq}
+            entry = group[0].entry
+            if entry.get("ids") and seq < kill.mark and entry["applied"] and not entry["fault"]:
+                ended = {row for row in rows if row in kill.ended}
+                if ended and ended != rows:
+                    yield f"rows {sorted(rows)} were confirmed together, {sorted(ended)} are ended"
+
+
+def _claimed_unread(case: Case) -> Iterator[str]:
+    """What a row overwrites is on record before its claim."""
+    for kill in case.kills:
+        if kill.previous is not None:
+            for row in sorted(kill.claimed - kill.previous.keys()):
+                yield f"row {row} was claimed without its previous state ({kill.point})"
+
+
+def _overwritten_unrecorded(case: Case, writes: Sequence[Write]) -> Iterator[str]:
+    """The previous state on record is the one before the first time that the row was applied."""
+    if case.previous is None:
+        return
+    adding = {row.entity for row in case.rows if row.adds}
+    held = {entity: set(marks) for entity, marks in case.first.items()}
+    mark_of = {row.number: row.mark for row in case.rows}
+    seen: set[int] = set()
+    for write in writes:
+        if not write.entry["applied"] or not write.rows:
+            continue
+        row, now = write.rows[0], held.setdefault(write.entity, set())
+        if len(write.rows) == 1 and row not in seen and set(case.previous.get(row, "?")) != now:
+            found = case.previous.get(row)
+            yield f"row {row} overwrote {sorted(now)}, and on record is {found}: {write.seq}"
+        seen.add(row)
+        held[write.entity] = {mark_of[row], *(now if write.entity in adding else ())}
+
+
+def not_restored(
+    case: Case,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    undone: Sequence[tuple[str, str]],
+) -> Iterator[str]:
+    """Entities that do not hold what they held before the run that was undone.
+
+    before, after  entity -> what the vendor holds
+    undone         entity and status of each row of the undo
+    """
+    unsure = {row.entity for row in case.rows if case.status.get(row.number) == "unknown"}
+    sure = {"updated", "unchanged", "conflict"}
+    unsure |= {entity for entity, status in undone if status not in sure}
+    for entity, status in undone:
+        if status == "conflict" and entity not in unsure:
+            yield f"the undo of {entity} is a conflict, and nobody else has changed it"
+            unsure.add(entity)
+    for entity in sorted(before.keys() - unsure):
+        if before[entity] != after.get(entity):
+            yield f"{entity} holds {after.get(entity)} after the undo, and held {before[entity]}"
+
+
 def _held_by_another(case: Case) -> Iterator[str]:
     of_entity: defaultdict[str, list[Row]] = defaultdict(list)
     for row in case.rows:
         of_entity[row.entity].append(row)
     for entity, rows in of_entity.items():
-        held = set(case.held.get(entity, ()))
+        held, first = set(case.held.get(entity, ())), set(case.first.get(entity, ()))
         updated = [row for row in rows if case.status.get(row.number) == "updated"]
         unknown = [row for row in rows if case.status.get(row.number) == "unknown"]
         if rows[0].adds:
-            is_right = {r.mark for r in updated} <= held <= {r.mark for r in [*updated, *unknown]}
+            known = {row.mark for row in updated} | first
+            is_right = known <= held <= known | {row.mark for row in unknown}
         else:
             newest = updated[-1:]
             later = [r for r in unknown if not newest or r.number > newest[0].number]
-            allowed = {row.mark for row in [*newest, *later]}
+            allowed = {row.mark for row in [*newest, *later]} | (set() if newest else first)
             is_right = held <= allowed and bool(held or not newest)
         if not is_right:
             statuses = {row.number: case.status.get(row.number) for row in rows}

@@ -1,6 +1,6 @@
 """What is left of a run's record when the power goes, at any moment of it.
 
-    .venv/bin/python -m tests.torture.power_loss --images 1000
+    .venv/bin/python -m tests.torture.power_loss --images 200
 
 A run is recorded at the border to the operating system: every write, truncation, sync and change of
 a name (`disk.c`). From that record images of the disk are made: what was synced is there, of what
@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.model import PipelineError
-from pipeline.store import RunLedger
 from tests.torture.driver import LiveOverrides
 from tests.torture.judge import GIVES_WAY, Case, Kill, broken_records
-from tests.torture.kill_loop import Driver, Workplace, mark_in_log, report_in
-from tests.torture.rows import file_of
+from tests.torture.kill_loop import mark_in_log
+from tests.torture.lives import Driver
+from tests.torture.place import Place, previous_marks, read_record, report_in, statuses_in
+from tests.torture.shapes import SHAPES, Shape
 from tests.workplace import Simulator, simulator
 
 TOLD = "told.jsonl"
@@ -176,7 +177,7 @@ class Told:
 class Recorded:
     """A run and all that it did to its disk."""
 
-    place: Workplace
+    place: Place
     case: Case
     events: list[Event]
 
@@ -198,22 +199,23 @@ class Recorded:
         return next(claims)
 
 
-def recorded(folder: Path, library: Path, vendor: Simulator, seed: int) -> Recorded:
+def recorded(folder: Path, library: Path, vendor: Simulator, seed: int, shape: Shape) -> Recorded:
     """Send a file to its end, under the eyes of the library."""
-    file = file_of(seed, seed)
-    place = Workplace(folder, vendor, file)
+    file = shape.file(seed, seed)
+    place = Place(folder, vendor, file, shape)
     root = folder / ".pipeline"
     root.mkdir()
-    watched = {"DISK_FOLDER": str(root), "DISK_TRACE": str(folder / "trace")}
-    driver = Driver(LD_PRELOAD=str(library), **watched)
     orders = LiveOverrides(
         folder=str(folder),
-        arguments=["run", "--yes", str(place.path)],
+        arguments=place.begin,
         checkpoint_pages=CHECKPOINT_PAGES,
         told=str(root / TOLD),
     )
-    code, said = driver.obey(orders, None), driver.told()
-    if code not in {0, 1, 3}:
+    trace = str(folder / "trace")
+    preload = {"LD_PRELOAD": str(library), "DISK_FOLDER": str(root), "DISK_TRACE": trace}
+    with closing(Driver(**preload)) as driver:
+        code, said = driver.obey(orders)
+    if code not in {0, 1, 3} or "Traceback" in said:
         raise RuntimeError(said)
     case = Case(rows=file.rows, log=[], kills=[], reported=[])
     return Recorded(place, case, list(read_events(folder / "trace")))
@@ -255,22 +257,20 @@ def restored(image: Image, root: Path, to: Path) -> Path | None:
     return next((path.parent for path in to.glob("runs/*/run.json")), None)
 
 
-def read_record(folder: Path) -> tuple[set[int], dict[int, str]]:
-    """Claimed rows, and row -> status. Raises PipelineError where it cannot be trusted."""
-    with closing(RunLedger(folder / "ledger.db")) as ledger:
-        claimed = set(ledger.claimed())
-        return claimed, {each.row: each.status.value for each in ledger.results(1, 2**62)}
-
-
-def what_is_wrong(image: Image, root: Path, to: Path) -> list[str]:
+def what_is_wrong(run: Recorded, image: Image, to: Path) -> list[str]:
     """What the record in an image does not hold any more."""
-    folder = restored(image, root, to)
+    folder = restored(image, run.root, to)
     if folder is None:
         return [f"row {row} was claimed before the run began" for row in image.told.claimed]
     try:
-        return list(image.told.missing(*read_record(folder)))
+        claimed, statuses = read_record(folder)
+        missing = list(image.told.missing(claimed, statuses))
+        if run.place.shape.records_previous:
+            unread = claimed - previous_marks(folder, sorted(claimed)).keys()
+            missing += [f"row {row} was claimed without its previous state" for row in unread]
     except PipelineError as error:
         return [str(error)]
+    return missing
 
 
 def carried_on(run: Recorded, image: Image, vendor: Simulator, to: Path) -> list[str]:
@@ -280,45 +280,58 @@ def carried_on(run: Recorded, image: Image, vendor: Simulator, to: Path) -> list
         return ["there is no run"]
     for name in ("pipeline.toml", "inputs"):
         (to / name).symlink_to(run.place.folder / name)
-    mark, driver = mark_in_log(vendor), Driver()
+    mark = mark_in_log(vendor)
     claimed, statuses = read_record(folder)
-    orders = LiveOverrides(folder=str(to), arguments=["resume", "--yes", folder.name])
-    code, said = driver.obey(orders, None), driver.told()
-    if code not in {0, 1, 3}:
+    with closing(Driver()) as driver:
+        code, said = driver.obey(LiveOverrides(str(to), ["resume", "--yes", folder.name]))
+    if code not in {0, 1, 3} or "Traceback" in said:
         return [said]
     lines, wrong = report_in(to)
     kill = Kill(point="power", mark=mark, claimed=frozenset(claimed), statuses=statuses)
-    case = Case(rows=run.case.rows, log=list(vendor.get("log")), kills=[kill], reported=lines)
+    log, reported = list(vendor.get("log")), statuses_in(lines)
+    case = Case(rows=run.case.rows, log=log, kills=[kill], reported=reported)
     return [*wrong, *broken_records(case)]
+
+
+def losses(
+    folder: Path, vendor: Simulator, library: Path, shape: Shape, given: argparse.Namespace
+) -> list[str]:
+    """What power losses in a run of a shape lost, or broke in a run that was carried on."""
+    chance = random.Random(f"{given.seed} {shape.name}")
+    run = recorded(folder, library, vendor, given.seed % 1_000, shape)
+    wrong: list[str] = []
+    for number, image in enumerate(images(run, given.images, chance)):
+        to = folder / f"image-{number}"
+        wrong += what_is_wrong(run, image, to)
+        shutil.rmtree(to, ignore_errors=True)
+    for number, image in enumerate(images(run, given.resumes, chance, first=run.begun)):
+        to = folder / f"resume-{number}"
+        to.mkdir()
+        wrong += carried_on(run, image, vendor, to)
+    done = f"{len(run.events)} events, {given.images} images, {given.resumes} carried on"
+    print(f"{shape.name}: {done}, {len(wrong)} violations", flush=True)
+    return wrong
 
 
 def main() -> None:
     """Make images, look at them, print; exit code 1 where something was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=1_000)
-    parser.add_argument("--resumes", type=int, default=20)
+    parser.add_argument("--images", type=int, default=200, help="of each shape")
+    parser.add_argument("--resumes", type=int, default=3, help="of each shape")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
-    chance = random.Random(given.seed)
-    with tempfile.TemporaryDirectory(prefix="power-") as name, simulator() as vendor:
-        folder = Path(name)
-        library = compiled(folder)
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="power-") as name:
+        library = compiled(Path(name))
         if library is None:
             print("skipped: no C compiler, or not Linux")
             return
-        (folder / "run").mkdir()
-        run = recorded(folder / "run", library, vendor, given.seed % 1_000)
-        wrong: list[str] = []
-        for number, image in enumerate(images(run, given.images, chance)):
-            to = folder / f"image-{number}"
-            wrong += what_is_wrong(image, run.root, to)
-            shutil.rmtree(to, ignore_errors=True)
-        for number, image in enumerate(images(run, given.resumes, chance, first=run.begun)):
-            to = folder / f"resume-{number}"
-            to.mkdir()
-            wrong += carried_on(run, image, vendor, to)
-    print(f"{len(run.events)} events, {given.images} images, {given.resumes} carried on")
+        for number, shape in enumerate(SHAPES):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            with simulator() as vendor:
+                wrong += losses(folder, vendor, library, shape, given)
     print(f"violations {len(wrong)}")
     print("\n".join(wrong[:50]))
     sys.exit(bool(wrong))

@@ -1,4 +1,4 @@
-"""A file over all four operations, each row with a mark by which its requests are known again."""
+"""Files over the four operations, each row with a mark by which its requests are known again."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ class Row:
     mark           found in every request of the row, and in what the vendor holds after it
     is_repeatable  False: nothing but a 429 or a read that tells makes it go out twice
     adds           its mark stands beside those of other rows, not in place of them
+    operation      whose it is
+    is_told        a read tells that it was not applied
     """
 
     number: int
@@ -44,6 +46,8 @@ class Row:
     mark: str
     is_repeatable: bool = True
     adds: bool = False
+    operation: str = "xsolla.coupon"
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ class File:
         """As CSV."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, HEADER, lineterminator="\n")
+            filled = {name for cells in self.cells for name, cell in cells.items() if cell}
+            columns = [name for name in HEADER if name in filled]
+            writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
             writer.writeheader()
             writer.writerows(self.cells)
         return path
@@ -94,6 +100,12 @@ def _same(letter: str) -> Maker:
     return make
 
 
+def _bad_id(row: int, entity: int) -> Cells:
+    """Oracle knows no such offer: its group is refused, and nobody can tell what was applied."""
+    cells = _held("inactive")(row, entity)
+    return {**cells, "offer_id": f"0.0.0.1+-purchased_product+666{entity}"}
+
+
 def _refused(row: int, entity: int) -> Cells:
     return {**coupon(row, entity), "bonus": "no_such_sku"}
 
@@ -110,28 +122,34 @@ def _held(status: str) -> Maker:
 
 
 # How many entities there are of a sort, and what their rows are, in row order.
-_SORTS: tuple[tuple[int, tuple[Maker, ...]], ...] = (
+Sorts = tuple[tuple[int, tuple[Maker, ...]], ...]
+COUPONS: Sorts = (
     (16, (coupon, coupon, coupon)),
-    (8, (promotion, promotion, promotion)),
-    (8, (offer, offer, offer)),
-    (4, (_tagged, _tagged, _tagged)),
-    (4, (_named_and_tagged, _named_and_tagged, _named_and_tagged)),
-    (4, (_told, _untold, _told, _untold)),
-    (24, (_held("inactive"), _held("active"))),
-    (4, (_noted, _noted, _noted)),
     (3, (_same("A"), _same("B"), _same("A"))),
     (3, (_same("A"), _same("A"))),
     (1, (_refused, coupon)),
     (1, (coupon, _invalid, coupon)),
 )
+PROMOTIONS: Sorts = ((8, (promotion, promotion, promotion)),)
+OFFERS: Sorts = (
+    (8, (offer, offer, offer)),
+    (4, (_tagged, _tagged, _tagged)),
+    (4, (_named_and_tagged, _named_and_tagged, _named_and_tagged)),
+    (4, (_told, _untold, _told, _untold)),
+)
+STATUSES: Sorts = (
+    (24, (_held("inactive"), _held("active"))),
+    (4, (_noted, _noted, _noted)),
+)
+BAD_IDS: Sorts = ((3, (_bad_id,)),)
 _NOT_TWICE = (_tagged, _named_and_tagged, _untold, _noted)
 
 
-def file_of(run: int, seed: int) -> File:
+def file_of(run: int, seed: int, sorts: Sorts) -> File:
     """The file of a run: no two runs share an entity. Entities take turns as chance wants it."""
     chance = random.Random(seed)
     waiting: list[tuple[int, list[Maker]]] = []
-    for count, sort in _SORTS:
+    for count, sort in sorts:
         first = _RUN_IDS * (run + 2_000) + len(waiting)
         waiting += [(first + each, [*sort]) for each in range(count)]
     rows: list[Row] = []
@@ -143,16 +161,44 @@ def file_of(run: int, seed: int) -> File:
             waiting.remove((entity, makers))
         cells = maker(number, entity)
         made.append(cells)
-        rows.append(
-            Row(
-                number,
-                next(cells[name] for name in _IDS if cells.get(name)),
-                _mark_of(cells),
-                maker not in _NOT_TWICE,
-                maker is _tagged,
-            )
-        )
+        rows.append(_row(number, maker, cells))
     return File(tuple(rows), tuple(made))
+
+
+def _row(number: int, maker: Maker, cells: Cells) -> Row:
+    return Row(
+        number,
+        next(cells[name] for name in _IDS if cells.get(name)),
+        _mark_of(cells),
+        maker not in _NOT_TWICE,
+        maker is _tagged,
+        cells["operation"],
+        maker in {_named_and_tagged, _told, _untold},
+    )
+
+
+def first_file_of(file: File) -> File:
+    """A row for each entity of a file: what it holds before."""
+    makers: dict[str, Maker] = {
+        "xsolla.coupon": coupon,
+        "xsolla.bonus-promotion": promotion,
+        "adobe.fallback-offer": offer,
+    }
+    found: dict[str, Cells] = {}
+    for row, cells in zip(file.rows, file.cells, strict=True):
+        name = next(each for each in _IDS if cells.get(each))
+        made = makers[row.operation](0, 0)
+        found.setdefault(row.entity, {**made, name: row.entity})
+    rows = [
+        Row(n, e, "row 0", operation=c["operation"]) for n, (e, c) in enumerate(found.items(), 1)
+    ]
+    return File(tuple(rows), tuple(found.values()))
+
+
+def entity_of(line: Mapping[str, Any]) -> str:
+    """The entity of a line of a report, whatever run it is of."""
+    found = next((line[name] for name in _IDS if line.get(name)), None)
+    return str(line["entity"]).rpartition("|")[2] if found is None else str(found)
 
 
 def _mark_of(cells: Cells) -> str:
@@ -173,9 +219,9 @@ def updates_of(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield entity, status
 
 
-def marks_held(entity: Mapping[str, Any]) -> set[str]:
-    """The marks in what the vendor holds; `entity` is a line of the simulator's state."""
-    found = set(_MARK.findall(json.dumps(entity["body"])))
-    if not found and "statusCode" in entity["body"]:
-        return {_STATUS[str(entity["body"]["statusCode"])]}
+def marks_held(body: Mapping[str, Any]) -> set[str]:
+    """The marks in what the vendor holds."""
+    found = set(_MARK.findall(json.dumps(body)))
+    if not found and "statusCode" in body:
+        return {_STATUS[str(body["statusCode"])]}
     return found

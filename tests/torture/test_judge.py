@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.torture.judge import Case, Kill, sent_again, violations
+from tests.torture.judge import ATTEMPTS, Case, Kill, not_restored, sent_again, violations
 from tests.torture.rows import Row
 
 ROWS = (
@@ -63,6 +63,14 @@ def unapplied(seq: int, row: int, status: int | None = 503) -> dict[str, Any]:
     return put(seq, row, applied=False, status=status)
 
 
+def doubted(row: int, *, tried: bool = True) -> Case:
+    """A kill left the row in doubt, and then, if `tried`, each request for it went wrong."""
+    troubles = [unapplied(26 + n, row) for n in range(ATTEMPTS if tried else 1)]
+    case = with_log(*troubles, without=0 if row == 2 else 10 * row)
+    kill = replace(KILL, claimed=KILL.claimed | {row})
+    return with_status(row, "unknown", replace(case, kills=[kill]))
+
+
 REFUSED = with_log(unapplied(28, 3, 429))
 READ = with_log(unapplied(22, 3, 503), get(27, "b"))
 
@@ -74,9 +82,9 @@ READ = with_log(unapplied(22, 3, 503), get(27, "b"))
         with_log(put(26, 2)),  # in doubt, and harmless to repeat
         REFUSED,
         replace(READ, kills=[replace(KILL, claimed=frozenset({2, 3}))]),
-        with_status(2, "unknown"),  # it may or may not be what the vendor holds
-        replace(with_status(2, "unknown"), held={**HELD, "a": {"row 1"}}),
-        replace(with_status(4, "unknown"), held={**HELD, "c": set()}),
+        doubted(2),  # it may or may not be what the vendor holds
+        replace(doubted(2), held={**HELD, "a": {"row 1"}}),
+        replace(doubted(4, tried=False), held={**HELD, "c": set()}),  # nothing can tell
         with_kill(statuses={1: "updated", 3: "not_attempted"}),  # gives way
     ],
 )
@@ -112,6 +120,9 @@ def test_what_is_right_is_let_pass(case):
         (replace(GOOD, held={**HELD, "a": {"row 1"}}), "a holds ['row 1']"),
         (replace(GOOD, held={**HELD, "c": set()}), "c holds []"),
         (replace(GOOD, held={**HELD, "b": set()}), "b holds []"),
+        (with_status(3, "unknown"), "row 3 is reported unknown and was never in doubt"),
+        (doubted(2, tried=False), "row 2 is reported unknown and could have been resolved"),
+        (with_log({**put(45, 1), "body": '{"name": "row 9"}'}), "a was sent what no row says: 45"),
     ],
 )
 def test_each_broken_promise_is_found(case, words):
@@ -120,3 +131,76 @@ def test_each_broken_promise_is_found(case, words):
 
 def test_rows_that_were_in_doubt_and_sent_again_are_counted():
     assert sent_again(GOOD) == 1  # row 5; row 2 went out before the kill only
+
+
+PREVIOUS = {1: [], 2: ["row 1"], 3: [], 4: [], 5: [], 6: ["same A"], 7: ["same B"]}
+RECORDED = replace(GOOD, previous=PREVIOUS, kills=[replace(KILL, previous=PREVIOUS)])
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (RECORDED, ""),
+        (replace(RECORDED, previous={**PREVIOUS, 2: []}), "row 2 overwrote ['row 1']"),
+        (replace(RECORDED, previous={1: []}), "row 2 overwrote ['row 1'], and on record is None"),
+        (
+            replace(RECORDED, kills=[replace(KILL, previous={1: []})]),
+            "row 2 was claimed without its previous state (sent)",
+        ),
+    ],
+)
+def test_previous_states_are_judged(case, words):
+    found = list(violations(case))
+    assert any(words in each for each in found) if words else found == []
+
+
+def group(seq: int, *entities: str, **changes: Any) -> dict[str, Any]:
+    entry = {
+        "operation": "oracle.offer-status",
+        "id": None,
+        "ids": list(entities),
+        "body": '{"statusCode": "2"}',
+    }
+    return {**put(seq, 1), **entry, **changes}
+
+
+GROUP = Case(
+    rows=[Row(1, "x", "inactive"), Row(2, "y", "inactive")],
+    log=[group(10, "x", "y")],
+    kills=[Kill("recorded", 15, frozenset(), {1: "updated", 2: "updated"})],
+    reported=[(1, "updated"), (2, "updated")],
+    held={"x": {"inactive"}, "y": {"inactive"}},
+)
+HALF = Kill("recorded", 15, frozenset({2}), {1: "updated"})
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        (GROUP, ""),
+        (replace(GROUP, kills=[HALF]), "rows [1, 2] were confirmed together, [1] are ended"),
+        # of a refused one the rows are sent apart, and end apart
+        (replace(GROUP, kills=[HALF], log=[group(10, "x", "y", fault="500-after")]), ""),
+        (replace(GROUP, log=[group(10, "x", "y", "x")]), "an entity is there twice"),
+    ],
+)
+def test_groups_are_judged_as_a_whole(case, words):
+    found = list(violations(case))
+    assert any(words in each for each in found) if words else found == []
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "undone", "words"),
+    [
+        ("updated", 1, "updated", ""),
+        ("updated", 2, "updated", "x holds 2 after the undo, and held 1"),
+        ("updated", 2, "unknown", ""),  # the undo says so itself
+        ("unknown", 2, "conflict", ""),
+        ("updated", 2, "conflict", "the undo of x is a conflict, and nobody else has changed it"),
+    ],
+)
+def test_an_undo_is_judged(status, after, undone, words):
+    found = list(
+        not_restored(with_status(1, status, GROUP), {"x": 1}, {"x": after}, [("x", undone)])
+    )
+    assert any(words in each for each in found) if words else found == []

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.torture.kill_loop import ROOT
+from tests.torture.lives import ROOT
 
 KILLS = 20
 

@@ -20,6 +20,7 @@ from tests.torture.power_loss import (
     recorded,
     what_is_wrong,
 )
+from tests.torture.shapes import SHAPES, Shape
 from tests.workplace import Simulator, simulator
 
 A, B, FOLDER = Path("d/a"), Path("d/b"), Path("d")
@@ -29,13 +30,13 @@ SYNCED, MOVED = Event("S", 1, 0, A, b""), Event("R", 0, 0, A, b"d/b")
 
 
 @contextmanager
-def a_run(folder: Path, seed: int) -> Iterator[tuple[Recorded, Simulator]]:
+def a_run(folder: Path, seed: int, shape: Shape) -> Iterator[tuple[Recorded, Simulator]]:
     library = compiled(folder)
     if library is None:
         pytest.skip("needs a C compiler and Linux to record what a process does to its disk")
     (folder / "run").mkdir()
     with simulator("--seed", str(seed)) as vendor:
-        yield recorded(folder / "run", library, vendor, seed), vendor
+        yield recorded(folder / "run", library, vendor, seed, shape), vendor
 
 
 @pytest.mark.parametrize(
@@ -59,23 +60,29 @@ def test_a_disk_keeps_what_was_synced(events, nothing, all_of_it):
     assert disk.after_power_loss(random.Random(1), 1.0) == all_of_it
 
 
-@pytest.mark.timeout(100)
-def test_what_the_ledger_returned_for_survives_loss_of_power(tmp_path):
+ALL, OFFERS = (
+    next(shape for shape in SHAPES if shape.name == name) for name in ("all", "offers, undone")
+)
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("shape", "number"), [(ALL, 250), (OFFERS, 60)], ids=["all", "previous states"]
+)
+def test_what_the_ledger_returned_for_survives_loss_of_power(tmp_path, shape, number):
     chance = random.Random(4)
-    with a_run(tmp_path, seed=4) as (run, vendor):
+    with a_run(tmp_path, 4, shape) as (run, vendor):
         assert len(run.events) > 300
-        for number, image in enumerate(images(run, 250, chance)):
-            to = tmp_path / f"image-{number}"
-            assert what_is_wrong(image, run.root, to) == []
+        for place, image in enumerate(images(run, number, chance)):
+            to = tmp_path / f"image-{place}"
+            assert what_is_wrong(run, image, to) == []
             shutil.rmtree(to, ignore_errors=True)
-        for number, image in enumerate(images(run, 3, chance, first=run.begun)):
-            to = tmp_path / f"resume-{number}"
+        for place, image in enumerate(images(run, 3, chance, first=run.begun)):
+            to = tmp_path / f"resume-{place}"
             to.mkdir()
             assert carried_on(run, image, vendor, to) == []
         losses = [  # a disk that takes no notice of a sync loses what was on record
-            what_is_wrong(image, run.root, tmp_path / f"lie-{number}")
-            for number, image in enumerate(
-                images(run, 20, chance, first=run.begun, is_honest=False)
-            )
+            what_is_wrong(run, image, tmp_path / f"lie-{place}")
+            for place, image in enumerate(images(run, 20, chance, first=run.begun, is_honest=False))
         ]
         assert sum(map(bool, losses)) > 5

@@ -200,7 +200,7 @@ def test_a_run_that_somebody_resumes_by_hand_is_left_to_them(shop, watching):
     assert lying(shop, ".done") == ["a.csv"]
 
 
-def test_a_rehearsal_leaves_the_folder_as_it_is(shop):
+def test_a_simulated_run_leaves_the_folder_as_it_is(shop):
     drop(shop, "a.csv")
     assert typed(shop, "run", "--simulate").code == 0
     assert (shop / "inputs/xsolla.coupon/a.csv").exists()

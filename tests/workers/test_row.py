@@ -73,7 +73,7 @@ READING = ("safe reading", "once reading", "guarded reading")
 STATES = ("safe", "safe+?", "once", "once+?", "guarded", "guarded+?", "stale", *READING)
 UPDATED_FROM = ("safe", "safe+?", "once", "guarded", "guarded+?")
 VERIFIED_FROM = (*READING, "once+?")
-PRECHECKED_FROM = ("safe", "safe+?", "once", "guarded", "guarded+?", "stale")
+PRECHECKED_FROM = ("safe", "safe+?", "once", "once+?", "guarded", "guarded+?", "stale")
 ATTEMPTS = ("left", "last", "uncounted", "last_call")
 READS = ("none", "left", "used")
 READS_LEFT = ("left", "last", "uncounted")
@@ -218,14 +218,15 @@ def facts_of(row: Row, attempts: str, reads: str = "none", **more: Any) -> Facts
 
 
 def test_the_next_request_of_every_state():
-    for case in cases(STATES, YES_NO, YES_NO, YES_NO):
-        state, can_be_read, is_prechecked, needs_guard = case
+    for case in cases(STATES, YES_NO, YES_NO, YES_NO, YES_NO):
+        state, can_be_read, is_prechecked, has_previous, needs_guard = case
         row = row_in(state)
         step = next_step(
             row,
             can_be_read=can_be_read == "yes",
             is_prechecked_first=is_prechecked == "yes",
             needs_guard=lambda needs_guard=needs_guard: needs_guard == "yes",
+            has_previous=lambda has_previous=has_previous: has_previous == "yes",
         )
         what, _why = line_of("The next request", case)
         assert name_of(step, row) == what, case

@@ -78,6 +78,7 @@ class World:
             can_be_read=self.can_be_read,
             is_prechecked_first=self.prechecks and self.can_be_read,
             needs_guard=lambda: self.has_guard,
+            has_previous=lambda: self.prechecks,
         )
 
     def take(self, step: Step | Finish) -> Action:

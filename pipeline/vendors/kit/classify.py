@@ -211,7 +211,9 @@ def classify_read(reply: Reply | NoReply) -> Answer:
     answer = _by_status(reply, {})
     if isinstance(reply, NoReply) or answer.verdict is not Verdict.OK:
         return answer
-    return answer if is_empty_or_json(reply) else _not_the_vendor(reply)
+    if not is_empty_or_json(reply):
+        return _not_the_vendor(reply)
+    return _cut_short(reply) if reply.is_cut else answer
 
 
 def _by_status(reply: Reply | NoReply, exceptions: Mapping[int, Meaning]) -> Answer:
@@ -253,6 +255,11 @@ def _not_the_vendor(reply: Reply) -> Answer:
         hint=_HINT_NOT_THE_VENDOR,
         retry_after_s=retry_after_s(reply),
     )
+
+
+def _cut_short(reply: Reply) -> Answer:
+    message = f"HTTP {reply.status}, and the reply does not end: {_described(reply)}"
+    return Answer(*_IN_DOUBT[:2], reply.status, "broken_reply", message)
 
 
 def _not_confirmed(reply: Reply, words: str) -> Answer:

@@ -141,7 +141,7 @@ def card(run: str, days_ago: int = 1, **changed: object) -> Card:
         (card("invalid rows beside", operations={"xsolla.coupon": {}, "": {}}), True),
         (card("later", days_ago=-1), False),
         (card("another operation", operations={"oracle.offer-status": {}}), False),
-        (card("rehearsal", is_simulated=True), False),
+        (card("simulated", is_simulated=True), False),
         (card("refused", requests=0), False),
         (card("this"), False),
     ],

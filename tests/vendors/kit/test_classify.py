@@ -132,8 +132,6 @@ BODIES_OF_A_SUCCESS = [
     (b"Please sign in", {}, False, False),
     (b"\xff\xfe\x00", {}, False, False),
     (b"[" * 100_000, {}, False, False),
-    # cut short it cannot be parsed: the status is trusted, unless it is a page
-    (b'{"items": [1, 2', {}, True, True),
     (b"<html>", {}, True, False),
 ]
 
@@ -146,6 +144,11 @@ def test_a_read_counts_only_where_the_vendor_can_have_said_it(body, headers, is_
     else:
         assert answer[:4] == (Verdict.TRANSIENT, MAYBE, 200, NOT_THE_VENDOR)
         assert "proxy" in answer.hint
+
+
+def test_a_read_that_is_cut_short_shows_nothing_and_is_made_again():
+    answer = classify_read(Reply(200, {}, b'{"items": [1, 2', is_cut=True))
+    assert answer[:4] == (Verdict.TRANSIENT, MAYBE, 200, "broken_reply")
 
 
 TRUE = Confirmation(

@@ -1,0 +1,77 @@
+"""What a run is of: its operations, how its accounts are configured, and whether it is undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.torture.judge import ATTEMPTS
+from tests.torture.rows import (
+    BAD_IDS,
+    COUPONS,
+    OFFERS,
+    PROMOTIONS,
+    STATUSES,
+    File,
+    Sorts,
+    file_of,
+)
+from tests.workplace import BILLING, CONFIG, JOURNEY, Simulator
+
+MORE = f"timeout_s = 1.0\nattempts = {ATTEMPTS}\nmax_outage_s = 2.0"
+IN_FLIGHT = 8
+MAX_BATCH = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """A sort of run.
+
+    times              how often entities and rows of `sorts` are there
+    has_preconditions  Adobe's rows that may not be repeated carry a precondition
+    records_previous   it records previous states, and is undone at its end
+    shares             shares of each account
+    """
+
+    name: str
+    sorts: Sorts
+    times: int = 1
+    has_preconditions: bool = True
+    records_previous: bool = False
+    shares: int = 1
+
+    def file(self, run: int, seed: int) -> File:
+        """The file of a run."""
+        return file_of(run, seed, tuple((self.times * count, rows) for count, rows in self.sorts))
+
+    def config(self, vendor: Simulator) -> str:
+        """`pipeline.toml`, with an account of each vendor."""
+        more = f"{MORE}\nshares = {self.shares}"
+        preconditions = f"preconditions = {str(self.has_preconditions).lower()}"
+        url, shared = vendor.url, {"in_flight": IN_FLIGHT, "more": more}
+        return "".join(
+            (
+                CONFIG.format(base_url=vendor.base_url, quota='"100000/s"', **shared),
+                JOURNEY.format(url=url, in_flight=IN_FLIGHT, more=f"{more}\n{preconditions}"),
+                BILLING.format(url=url, max_batch=MAX_BATCH, **shared),
+            )
+        )
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Options of its `pipeline run`."""
+        return ("--record-previous",) if self.records_previous else ()
+
+
+ALL = (*COUPONS, *PROMOTIONS, *OFFERS, *STATUSES)
+SHAPES = (
+    Shape(name="all", sorts=(*ALL, *BAD_IDS), has_preconditions=False),
+    Shape(name="all, guarded", sorts=ALL),
+    Shape(name="all, in shares", sorts=ALL, has_preconditions=False, shares=3),
+    Shape(name="offers, bare", sorts=OFFERS, times=3, has_preconditions=False),
+    Shape(name="offers, undone", sorts=OFFERS, times=2, records_previous=True),
+    Shape(name="coupons", sorts=COUPONS, times=3),
+    Shape(name="coupons, undone", sorts=COUPONS, records_previous=True),
+    Shape(name="promotions", sorts=PROMOTIONS, times=8),
+    Shape(name="promotions, undone", sorts=PROMOTIONS, times=3, records_previous=True),
+    Shape(name="statuses", sorts=(*STATUSES, *BAD_IDS), times=3),
+)
