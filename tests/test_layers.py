@@ -162,6 +162,17 @@ IMPURE_CALLS = re.compile(
 )
 
 
+# What keeps things, for a while or for good: only the store may use it, and these few files.
+KEEPERS = {"sqlite3", "fcntl", "psycopg", "pipeline.store.on_files", "pipeline.store.postgres"}
+KEEP_THEMSELVES = {
+    "watch/folders.py": ({"fcntl"}, "a lease of the kernel on a dropped file"),
+    "simulator/state.py": ({"sqlite3"}, "it imports nothing of ours"),
+    "config/configuration.py": ({"pipeline.store.postgres"}, "knows an address from a path"),
+    "doctor/database.py": ({"pipeline.store.postgres"}, "judges the server itself"),
+    "run/recover.py": ({"pipeline.store.on_files"}, "reads what is left of a damaged file"),
+}
+
+
 @cache
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
@@ -240,6 +251,18 @@ def import_faults(path: Path, root: Path = ROOT) -> list[str]:
         f"{path.relative_to(root)}:{line} may not import {name}"
         for line, name in dict.fromkeys(_imports(_tree(path), path, root))
         if not _may_import(name, path, root)
+    ]
+
+
+def keeper_faults(path: Path, root: Path = ROOT) -> list[str]:
+    """Where something is kept without the store, or in a store of one kind."""
+    name = path.relative_to(root).as_posix()
+    mine, _reason = KEEP_THEMSELVES.get(name, (set(), ""))
+    return [
+        f"{name}:{line} may not use {keeper}: see pipeline/store/seam.py"
+        for line, module in _imports(_tree(path), path, root)
+        for keeper in KEEPERS - mine
+        if _unit(path, root) != "store" and f"{module}.".startswith(f"{keeper}.")
     ]
 
 
@@ -363,7 +386,10 @@ def _taken(tree: ast.Module, folder: str) -> Iterator[str]:
             yield from (alias.asname or alias.name for alias in node.names if is_below)
 
 
-CHECKS = (import_faults, purity_faults, reply_faults, size_faults, docstring_faults, export_faults)
+CHECKS = (
+    *(import_faults, keeper_faults, purity_faults, reply_faults, size_faults),
+    *(docstring_faults, export_faults),
+)
 FILES = sorted(ROOT.rglob("*.py"))
 FOLDERS = [path for path in FILES if path.name == "__init__.py"]
 
@@ -440,6 +466,19 @@ def test_no_two_classes_have_the_same_name() -> None:
     assert [name for name, times in names.items() if times > 1] == []
 
 
+def test_an_exception_of_what_is_kept_is_still_needed() -> None:
+    used = {
+        name: {
+            keeper
+            for _, module in _imports(_tree(ROOT / name), ROOT / name, ROOT)
+            for keeper in KEEPERS
+            if f"{module}.".startswith(f"{keeper}.")
+        }
+        for name in KEEP_THEMSELVES
+    }
+    assert used == {name: keepers for name, (keepers, _) in KEEP_THEMSELVES.items()}
+
+
 def test_every_folder_is_a_package() -> None:
     folders = {path.parent for path in FILES}
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
@@ -506,6 +545,11 @@ def test_each_outside_library_stays_in_its_rooms() -> None:
         ("reporter/x.py", "from pipeline.simulator import x", "may not import pipeline.simulator"),
         ("model/job.py", "import importlib", "may not import importlib"),
         ("loader/x.py", "import_module('pipeline.workers')", "may not import pipeline.workers"),
+        # what it keeps
+        ("watch/x.py", "import sqlite3", "may not use sqlite3"),
+        ("run/x.py", "def _f():\n    import fcntl", "may not use fcntl"),
+        ("run/x.py", "from pipeline.store.on_files import FileStore", "may not use pipeline.store"),
+        ("run/recover.py", "import sqlite3", "may not use sqlite3"),
         # what it does
         ("model/gate.py", "async def _wait(): ...", "is async"),
         ("model/gate.py", "x = datetime.now(UTC)", "calls now()"),
@@ -553,6 +597,8 @@ def test_a_planted_fault_is_found(tmp_path: Path, place: str, source: str, fault
         ("workers/pool.py", "from pipeline.vendors.kit.contract import Vendor"),
         ("vendors/__init__.py", "import importlib, pkgutil"),
         ("model/wire.py", "from pathlib import Path"),
+        ("store/x.py", "import sqlite3, fcntl"),
+        ("watch/folders.py", "import fcntl"),
         ("cli/__init__.py", "import click\nfrom pipeline.simulator.app import serve"),
         ("cli/__init__.py", "from pipeline.cli.x import y\n__all__ = ['a']\na = y"),
         ("pacing/rate.py", "from datetime import datetime\ndef _f(now): return now - datetime.min"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 from typing import Any
 
 from pipeline.model import UpdateJob
+from pipeline.store.scratch_table import ScratchTable
 from pipeline.vendors.kit.contract import EntityPage, Listing, State
 from pipeline.workers.entity_reader import Reader
 
@@ -33,32 +33,24 @@ class StateCache:
     """States by entity key, kept on disk so that memory does not grow. For one thread."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None)  # a file without a name
-        self._database.execute("PRAGMA journal_mode=OFF")
-        self._database.execute("CREATE TABLE states (entity TEXT PRIMARY KEY, state TEXT)")
-        self._database.execute("BEGIN")
+        self._table = ScratchTable()
 
     def put(self, prefix: str, page: EntityPage) -> None:
         """Store the entities of a page. `prefix` is their entity keys without the id."""
-        self._database.executemany(
-            "INSERT OR REPLACE INTO states VALUES (?, ?)",
-            [(prefix + name, state.text()) for name, state in page.states.items()],
-        )
+        self._table.put((prefix + name, state.text()) for name, state in page.states.items())
 
     def get(self, entity: str) -> State | None:
         """Return the state of an entity; None if it is not stored."""
-        query = "SELECT state FROM states WHERE entity = ?"
-        row = self._database.execute(query, (entity,)).fetchone()
-        return None if row is None else State.of(row[0])
+        text = self._table.get(entity)
+        return None if text is None else State.of(text)
 
     def clear(self, prefix: str) -> None:
         """Remove the entities with this prefix."""
-        last = f"{prefix}\U0010ffff"
-        self._database.execute("DELETE FROM states WHERE entity BETWEEN ? AND ?", (prefix, last))
+        self._table.clear(prefix)
 
     def close(self) -> None:
         """Free the disk space."""
-        self._database.close()
+        self._table.close()
 
 
 async def load_listing(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 
 import anyio
 import anyio.to_thread
 
 from pipeline.config import Config
-from pipeline.model import UsageError
+from pipeline.model import RunAborted, UsageError
 from pipeline.run.prepare import Prepared, describe_place
 from pipeline.runs.registry import open_store
 from pipeline.store.seam import Lease, place_lease
 
 CHECK_EVERY_S = 0.2
+RENEW_EVERY_S = 1.0
 
 
 class BusyError(UsageError):
@@ -50,12 +51,38 @@ async def accounts_held(
     Raises RunAborted if the locks cannot be used.
     """
     store = open_store(config)
+    leases: list[Lease] = []
     with ExitStack() as held:
         # in the same order everywhere, so that no two processes wait for each other
         for place in sorted(places):
             lease = held.enter_context(store.lease(place_lease(place)))
             await _acquire(lease, describe_place(place), wait=wait, tell=tell)
-        yield
+            leases.append(lease)
+        async with _renewed(leases):
+            yield
+
+
+@asynccontextmanager
+async def _renewed(leases: Sequence[Lease]) -> AsyncIterator[None]:
+    """Hold leases for longer while the block runs, whose errors are raised as they are."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_renew, leases)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _renew(leases: Sequence[Lease]) -> None:
+    while True:
+        await anyio.sleep(RENEW_EVERY_S)
+        for lease in leases:
+            with suppress(RunAborted):  # rows are recorded in the same store: that ends the run
+                await anyio.to_thread.run_sync(lease.renew)
 
 
 async def _acquire(

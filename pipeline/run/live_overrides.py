@@ -28,14 +28,15 @@ CHECK_EVERY_S = 1.0
 
 @asynccontextmanager
 async def orders_obeyed(prepared: Prepared, outcome: RunOutcome) -> AsyncIterator[None]:
-    """Put the orders for a run in `outcome` while the block runs, and stop it if one says so.
+    """Put the orders for a run in `outcome` while the block runs, and stop it if one says so; hold
+    its lease for longer.
 
     Orders that cannot be read change nothing.
     """
     orders = open_store(prepared.config).orders
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_obey, orders, prepared.run, outcome)
+        tasks.start_soon(_obey, prepared, orders, outcome)
         try:
             yield
         except Exception as error:  # noqa: BLE001 - raised below, where no group wraps it
@@ -47,10 +48,14 @@ async def orders_obeyed(prepared: Prepared, outcome: RunOutcome) -> AsyncIterato
         raise failure
 
 
-async def _obey(orders: Orders, run: str, outcome: RunOutcome) -> None:
+async def _obey(prepared: Prepared, orders: Orders, outcome: RunOutcome) -> None:
+    def ask() -> Order:
+        prepared.lease.renew()  # its loss shows in the next commit
+        return orders.given(prepared.run)
+
     while True:
         with suppress(RunAborted):  # the quotas are in the same store: that ends the run
-            order = await anyio.to_thread.run_sync(orders.given, run)
+            order = await anyio.to_thread.run_sync(ask)
             if order != outcome.order:
                 outcome.obey(order)
         await anyio.sleep(CHECK_EVERY_S)

@@ -351,7 +351,7 @@ def _check_shares(stored: StoredRun, config: Config) -> None:
 def _check_unfinished(stored: StoredRun, config: Config) -> None:
     """Raise ConfigError if an unfinished run sends one of its accounts in other shares.
 
-    The two would send at parts of the quota that do not add up, if both went on.
+    The two would send at parts of the quota that do not add up, if both were sent at once.
     """
     name_of = {reached: name for name, reached in stored.accounts.items()}
     store = open_store(config)

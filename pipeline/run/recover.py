@@ -1,5 +1,7 @@
 """Makes a new record of a run from one that is damaged, gone, or older than it was.
 
+Of a run that was sent in shares, the records of all shares become one.
+
 A result that is intact is kept. Every other row may have been sent: it is recorded as `unknown`, so
 that it is not sent again without a request.
 """
@@ -18,11 +20,12 @@ from pipeline.jobs import read_jobs
 from pipeline.jobs.snapshot_file import row_numbers
 from pipeline.model import JobRow, RowResult, RunAborted, Status
 from pipeline.run.prepare import Prepared
+from pipeline.runs.registry import open_store
 from pipeline.store import RunLedger
 from pipeline.store.checksums import check_whole
 from pipeline.store.commit_mark import commits_in, mark_of
 from pipeline.store.files import publish
-from pipeline.store.on_files.records import LEDGER, witness_of
+from pipeline.store.on_files.records import LEDGER, share_record_of, witness_of
 from pipeline.store.run_ledger import sound_previous_states, sound_results
 
 CODE = "record_lost"
@@ -53,30 +56,43 @@ def recover(prepared: Prepared, commits: int) -> int:
     aside = path.with_name(f"{LEDGER}.new")
     try:
         _remove(aside)
+        shares = _share_records(prepared)
         known = max(commits, commits_in(mark_of(path)), commits_in(witness_of(path)))
         with RunLedger.create(aside, run=prepared.run) as ledger:
-            for some in _batches(_kept(path, prepared)):
-                _put(ledger, some)
-            for states in _batches(sound_previous_states(path, prepared.run)):
-                ledger.record((), (), (), states)
+            for each in (path, *shares):
+                _put_kept(ledger, each, prepared.run)
             unknown = _put_lost(ledger, prepared)
             ledger.go_on_after(known)
-        _keep_copies(path)
+        _keep_copies((path, *shares))
         for each in (path.with_name(f"{LEDGER}-wal"), path.with_name(f"{LEDGER}-shm")):
             each.unlink(missing_ok=True)
         witness_of(path).unlink(missing_ok=True)
         publish({mark_of(aside): mark_of(path), aside: path})
+        for each in shares:
+            _remove(each)
+            witness_of(each).unlink(missing_ok=True)
     except OSError as error:
         raise RunAborted(f"{path} cannot be replaced: {error}") from error
     return unknown
 
 
-def _kept(path: Path, prepared: Prepared) -> Iterator[RowResult]:
-    """Intact results. Rows that were `not_attempted` are left out: they may have been sent
-    since.
+def _share_records(prepared: Prepared) -> list[Path]:
+    """Paths of the records of all shares, which may be gone."""
+    shares = open_store(prepared.config).runs.shares(prepared.run)
+    return [share_record_of(prepared.folder, each.share) for each in shares]
+
+
+def _put_kept(ledger: RunLedger, path: Path, run: str) -> None:
+    """Record intact results and previous states. Rows that were `not_attempted` are left out: they
+    may have been sent since.
     """
-    found = sound_results(path, prepared.run) if path.exists() else iter(())
-    return (each for each in found if each.status is not Status.NOT_ATTEMPTED)
+    if not path.exists():
+        return
+    found = sound_results(path, run)
+    for some in _batches(each for each in found if each.status is not Status.NOT_ATTEMPTED):
+        _put(ledger, some)
+    for states in _batches(sound_previous_states(path, run)):
+        ledger.record((), (), (), states)
 
 
 def _put(ledger: RunLedger, results: Sequence[RowResult]) -> int:
@@ -129,14 +145,15 @@ def _batches(lines: Iterable[_Line]) -> Iterator[list[_Line]]:
         yield some
 
 
-def _keep_copies(path: Path) -> None:
+def _keep_copies(paths: Iterable[Path]) -> None:
     """Copy the old files to `lost-<time>/`, for an examination."""
     now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    folder = path.with_name(f"lost-{now}")
-    for name in (LEDGER, f"{LEDGER}-wal", mark_of(path).name):
-        if (old := path.with_name(name)).exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            shutil.copy2(old, folder / name)
+    for path in paths:
+        folder = path.with_name(f"lost-{now}")
+        for old in (path, path.with_name(f"{path.name}-wal"), mark_of(path)):
+            if old.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                shutil.copy2(old, folder / old.name)
 
 
 def _remove(path: Path) -> None:

@@ -85,8 +85,8 @@ class FileLease:
         return True
 
     def renew(self) -> bool:
-        """False if the lock's file was removed: another process may have made another one."""
-        return self._is_held and self._lock.is_in_place()
+        """True while it is held: it ends with the process."""
+        return self._is_held
 
     def is_wanted(self) -> bool:
         """True if another process waits; False if that cannot be read."""

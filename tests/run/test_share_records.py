@@ -1,0 +1,69 @@
+"""The record of a run that is sent in shares: read as one, and made anew if one of them is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.model import RowResult, Status
+from pipeline.run import Prepared, prepare
+from pipeline.run.history import report_of
+from pipeline.runs import RunOptions, open_store
+from pipeline.store.seam import LostRecordError, Share, share_lease
+from tests.workplace import configure, coupon, drop
+
+SHARES = [Share("shop", number, 2) for number in (0, 1)]
+
+
+def result(row: int) -> RowResult:
+    return RowResult(row, "xsolla.coupon", "shop", Status.UPDATED)
+
+
+def sent_in_shares(folder: Path) -> Prepared:
+    """A run of five rows, of which each share sent one; its processes are gone."""
+    config = configure(folder, "http://127.0.0.1:1")
+    prepared = prepare(drop(folder, *map(coupon, range(1, 6))), config, RunOptions())
+    store = open_store(config)
+    store.runs.share(prepared.run, SHARES)
+    for row, share in enumerate(SHARES, 1):
+        with store.lease(share_lease(prepared.run, share)) as lease:
+            assert lease.take()
+            with store.ledger(prepared.run, share, lease) as ledger:
+                ledger.record([row], [result(row)], [], [(row, f'{{"n": {row}}}')])
+    store.runs.change_state(prepared.run, "sending")
+    prepared.lease.release()
+    return prepared
+
+
+def test_the_report_is_of_all_shares(tmp_path):
+    prepared = sent_in_shares(tmp_path)
+    summary, is_new = report_of(prepared.config, prepared.run)
+    assert is_new
+    assert summary.statuses[Status.UPDATED] == 2
+    assert summary.statuses[Status.NOT_ATTEMPTED] == 3
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:4000])
+
+
+@pytest.mark.parametrize("lose", [cut, Path.unlink])
+def test_if_one_of_the_records_is_lost_the_results_in_the_others_are_kept(
+    tmp_path, lose: Callable[[Path], None]
+):
+    prepared = sent_in_shares(tmp_path)
+    config, run = prepared.config, prepared.run
+    lose(prepared.folder / "ledger-shop-2.db")
+    with pytest.raises(LostRecordError):
+        open_store(config).ledger(run, None, None).__enter__()
+    told: list[str] = []
+    summary, _ = report_of(config, run, told.append)
+    assert "4 rows of run" in "".join(told)
+    assert summary.statuses[Status.UPDATED] == 1
+    assert summary.statuses[Status.UNKNOWN] == 4
+    with open_store(config).ledger(run, None, None) as ledger:  # it is one record now
+        assert [each.row for each in ledger.results(1, 9)] == [1, 2, 3, 4, 5]
+        assert ledger.previous_states([1, 2]) == {1: '{"n": 1}'}
+    assert report_of(config, run)[0].statuses == summary.statuses
