@@ -26,8 +26,13 @@ _LONGEST_PAUSE_S = 5.0
 _AWAY = (  # start of a code: the database cannot do it now, and may be able to later
     *("08", "40", "53", "57", "58"),
     "25006",  # read-only: it was replaced, and this one is not the first any more
+    "25P03",  # the transaction did nothing for too long
     "55P03",  # locked
 )
+_BEGIN = """
+select set_config('synchronous_commit', 'on', true), set_config('lock_timeout', '20s', true),
+    set_config('idle_in_transaction_session_timeout', '10s', true)
+"""
 _WORDS = (  # start of a code, what to do
     ("53100", "Make room on its disk"),
     ("53300", "Allow more connections, or use a pooler in front of it"),
@@ -171,7 +176,7 @@ class PgConnections:
             yield connection
         except psycopg.OperationalError as error:
             _close(connection)
-            if error.sqlstate is None or error.sqlstate.startswith(("08", "57P")):
+            if error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "25P")):
                 self._close_idle()  # lost together: else each costs a repetition
             raise
         except BaseException:
@@ -215,9 +220,13 @@ class PgConnections:
 
 @contextmanager
 def durable(connection: PgConnection) -> Iterator[None]:
-    """A transaction whose effect survives loss of power, whatever the database has set."""
+    """A transaction whose effect survives loss of power, whatever the database has set.
+
+    The database ends it if it hears nothing for a while: a process that vanished in the middle
+    would hold its locks for hours.
+    """
     with connection.transaction():
-        connection.execute("select set_config('synchronous_commit', 'on', true)")
+        connection.execute(_BEGIN)
         yield
 
 

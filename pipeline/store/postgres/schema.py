@@ -193,6 +193,7 @@ _FENCE: LiteralString = """
 create function pipeline.fence(a_lease text, an_epoch bigint) returns void language plpgsql as $$
 begin
     perform set_config('synchronous_commit', 'on', true);
+    perform set_config('lock_timeout', '20s', true);
     -- plans outlive the time when a table was empty
     perform set_config('enable_seqscan', 'off', true);
     if a_lease is not null then

@@ -6,12 +6,16 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 
+import psycopg
 import pytest
 
 from pipeline.model import RowResult, RunAborted, Status
-from pipeline.store.postgres.connections import Outage
+from pipeline.store.postgres.connections import Outage, durable
 from pipeline.store.postgres.store import PgStore
+from pipeline.store.run_entry import Run
 from pipeline.store.seam import run_lease
 from tests.postgres import PostgresServer, postgres_server
 
@@ -90,6 +94,29 @@ def test_a_database_that_answers_nothing_counts_as_away(server):
         finally:
             server.resume()
         assert store.runs.names() == set()
+
+
+def test_a_process_that_stops_in_the_middle_holds_no_lock_for_long(database):
+    def vanish() -> None:
+        with PgStore(database, environ={}) as store, suppress(psycopg.Error):
+            with store._connections._borrowed(None) as connection, durable(connection):
+                connection.execute("lock table pipeline.runs")
+                has_lock.set()
+                is_over.wait(60.0)
+                connection.execute("select 1")
+            was_committed.set()
+
+    has_lock, is_over, was_committed = (threading.Event() for _ in range(3))
+    thread = threading.Thread(target=vanish)
+    thread.start()
+    with PgStore(database, environ={}) as store:
+        assert has_lock.wait(30.0)
+        store.runs.add(
+            Run(name="monday", source="a.csv", sha256="", rows=1, started=datetime.now(UTC))
+        )
+    is_over.set()
+    thread.join()
+    assert not was_committed.is_set()
 
 
 def test_a_command_does_not_wait_long_for_a_database_that_is_not_there(tmp_path):
