@@ -257,9 +257,7 @@ def _was_tried(case: Case, row: Row, writes: Sequence[Write]) -> bool:
         and (entry["fault"] is not None or (entry["status"] or 500) >= 400)
         for entry in case.log
     )
-    is_refused = (
-        bool(writes) and not writes[-1].entry["fault"] and writes[-1].entry["status"] == 422
-    )
+    is_refused = bool(writes) and writes[-1].entry["status"] == 422
     return troubles >= ATTEMPTS or is_refused
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 import shutil
 import signal
@@ -23,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -311,27 +313,30 @@ def mark_in_log(vendor: Simulator) -> int:
     return next(int(each["seq"]) for each in vendor.get("log") if each["raw_path"] == name)
 
 
-def loop(kills: int, folder: Path, seed: int, tell: Callable[[str], None]) -> Figures:
-    """Kill that often; `tell` is told now and then how far it is."""
+def loop(
+    kills: int, folder: Path, seed: int, tell: Callable[[str], None], *, until_s: float = math.inf
+) -> Figures:
+    """Kill that often, or until a moment in monotonic seconds; `tell` is told how far it is."""
     figures, numbers, shapes = Figures(), count(), cycle(SHAPES)
     chances = dict.fromkeys(FAULTS, CHANCE) | dict.fromkeys(PAUSING, CHANCE_OF_A_PAUSE)
     options = [part for each in chances.items() for part in ("--fault", "{}={}".format(*each))]
     options += ["--latency-ms", str(LATENCY_MS), "--jitter-ms", str(JITTER_MS)]
-    while not _is_enough(figures, kills):
+    while not _is_enough(figures, kills, until_s):
         own = seed + figures.files
         with (
             simulator(*options, "--seed", str(own)) as vendor,
             closing(Judged(vendor, folder, figures, own)) as judged,
         ):
             for _ in range(RUNS_PER_SIMULATOR):
-                if not _is_enough(figures, kills):
+                if not _is_enough(figures, kills, until_s):
                     judged.run(next(numbers), kills - figures.kills.total(), next(shapes))
                     tell(f"{figures.kills.total()} kills, {len(figures.wrong)} violations")
     return figures
 
 
-def _is_enough(figures: Figures, kills: int) -> bool:
-    return figures.kills.total() >= kills or len(figures.wrong) >= ENOUGH_WRONG
+def _is_enough(figures: Figures, kills: int, until_s: float) -> bool:
+    is_late = time.monotonic() > until_s
+    return is_late or figures.kills.total() >= kills or len(figures.wrong) >= ENOUGH_WRONG
 
 
 def main() -> None:
@@ -339,11 +344,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--minutes", type=float, default=math.inf, help="kill no longer")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     started_s = time.monotonic()
-    figures = loop(given.kills, folder, given.seed, lambda words: print(words, flush=True))
+    until_s = started_s + 60 * given.minutes
+    tell = partial(print, flush=True)
+    figures = loop(given.kills, folder, given.seed, tell, until_s=until_s)
     print("\n".join(figures.lines()))
     print(f"took {time.monotonic() - started_s:.0f} s")
     if figures.wrong:
