@@ -410,7 +410,7 @@ def test_a_claim_of_an_earlier_version_resumes_its_run_with_the_same_options_onl
     file = drop(shop, "a.csv")
     config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=shop)
     begun = prepare(file, config, RunOptions(allow_irreversible=True))
-    begun.lock.release()
+    begun.lease.release()
     file.unlink()
     old_claim(shop, begun.run, rows=5)
     before = vendor.stats()["requests"]
