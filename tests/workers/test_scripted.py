@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model import JobRow, NoReply, Reply, Request, RowResult, Status
+from pipeline.pacing.circuit_breaker import DOWN_AFTER
 from pipeline.vendors import Account
 from tests.workers.drive import ACCOUNT, ACME, PRICE, REFUSED, SILENCE, drive
 from tests.workers.test_doubt import READING
@@ -133,6 +134,13 @@ async def _drive(
     return vendor, jobs, results, sender.stopped
 
 
+def _unmade(plan: Plan) -> int:
+    """Attempts without any connection."""
+    return sum(
+        isinstance(step.meets, NoReply) and not step.meets.may_have_arrived for step in plan.steps
+    )
+
+
 @given(plans=st.lists(PLANS, max_size=12), can_be_read=st.booleans(), replaces=st.booleans())
 @settings(max_examples=50, deadline=None)
 def test_whatever_answers_each_row_gets_its_result_is_the_truth(plans, can_be_read, replaces):
@@ -152,16 +160,17 @@ def test_whatever_answers_each_row_gets_its_result_is_the_truth(plans, can_be_re
     assert all(rows == sorted(rows) for rows in by_entity.values())
     assert vendor.sent_after_success == []
     sent = Counter(vendor.sent)
+    # in an outage failures use no attempt of a row; each connection that fails is evidence of one
+    entities = len({plan.entity for plan in plans})
+    may_be_down = entities + sum(_unmade(plan) for plan in plans) >= DOWN_AFTER
     for each in results:
         job = jobs[each.row - 1]
         value = f"{job.entity}-{each.row}"
-        throttled = sum(step.meets == 429 for step in [FIRST, *plans][each.row - 1].steps)
+        plan = [FIRST, *plans][each.row - 1]
+        throttled = sum(step.meets == 429 for step in plan.steps)
         # an attempt without any connection says nothing about its row
-        unmade = sum(
-            isinstance(step.meets, NoReply) and not step.meets.may_have_arrived
-            for step in [FIRST, *plans][each.row - 1].steps
-        )
-        assert sent[value] <= TRIES + throttled + unmade
+        most = len(plan.steps) + 1 if may_be_down else TRIES + throttled + _unmade(plan)
+        assert sent[value] <= most
         assert each.attempts == sent[value]
         # what it says is what happened
         if each.status is Status.UPDATED:
