@@ -29,7 +29,7 @@ from pipeline.config import load_config
 from pipeline.jobs import read_jobs
 from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts
 from pipeline.runs import RunOptions, run_folder
-from pipeline.store import MemoryLedger, parquet, run_ledger
+from pipeline.store import MemoryLedger, parquet, result_lines
 from pipeline.store.checksums import Checksums
 from pipeline.store.commit_mark import CommitMark
 from pipeline.store.on_files import FileStore
@@ -108,7 +108,7 @@ CHECKSUMS: tuple[tuple[Any, str], ...] = (
     (run_folder, "check_whole"),
     (report_facts, "check_whole"),
     (run_folder, "_check"),
-    (run_ledger, "_checksum"),
+    (result_lines, "_checksum"),
     (CommitMark, "note"),
 )
 """All that computes, compares or notes them, as it is looked up where it is called."""
