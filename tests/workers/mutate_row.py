@@ -74,7 +74,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a row in doubt of an earlier process is sent again without a read",
-        "if row.needs_read or (row.in_doubt and not is_repeatable):",
+        "if row.needs_read or (is_unsure and not (is_prechecked_first and has_previous())):",
         "if row.needs_read:",
         (DOUBT,),
     ),
