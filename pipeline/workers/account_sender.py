@@ -253,7 +253,7 @@ class AccountSender:
         if not (self._is_open and undecided.had_refusals):
             return False
         if concurrency.is_probing or concurrency.is_suspected:
-            return False  # an outage is told from failing rows by others
+            return False  # then other rules decide what is sent
         is_amid = concurrency.taken or undecided.count
         return bool(is_amid) and self._queue.has_few_unsent(self._last_rows)
 
