@@ -128,6 +128,9 @@ main.add_places(
             "watch", "pipeline.cli.watch", "Send each file dropped in inputs/, until stopped."
         ),
         CommandPlace("resume", "pipeline.cli.resume", "Continue a run that was stopped or killed."),
+        CommandPlace(
+            "worker", "pipeline.cli.worker", "Send shares of a run that another process began."
+        ),
         CommandPlace("runs", "pipeline.cli.runs", "List recorded runs, their results and reports."),
         CommandPlace("doctor", "pipeline.cli.doctor", "Check the setup and name what to fix."),
         CommandPlace(

@@ -18,6 +18,7 @@ from pipeline.cli.setup import (
     CONDITION,
     ROWS,
     SHARE,
+    WORKERS,
     AllowOption,
     embedded_simulator,
     expand,
@@ -87,6 +88,7 @@ from pipeline.runs import RunOptions
 @click.option(
     "--no-wait", is_flag=True, help="Exit with code 4 if another process uses the account."
 )
+@click.option("--workers", type=WORKERS, metavar="N", help="Send by N worker processes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
 @click.option(
@@ -117,6 +119,7 @@ def run(
     no_wait: bool,
     allow: bool | None,
     canary: int | None,
+    workers: int | None,
     quiet: bool,
     as_json: bool,
     log: str | None,
@@ -131,6 +134,11 @@ def run(
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows exclude each other: give one")
+    if workers is not None and simulate:
+        raise UsageError(
+            "--workers cannot be combined with --simulate: its simulator ends with this process. "
+            "Start `pipeline simulator`, and name its address as base_url"
+        )
     if strict_ids and not simulate:
         raise UsageError("--strict-ids needs --simulate")
     run_options = RunOptions(
@@ -152,6 +160,7 @@ def run(
             wait=not no_wait,
             continues=yes or simulate,
             window=schedule_window(config, at=at, until=until),
+            workers=workers,
             notifier=stack.enter_context(command_notifier(config, **outputs)),
         )
         if run_options.run_id is not None and len(files) != 1:

@@ -36,11 +36,12 @@ from pipeline.runs.registry import (
     register,
     run_lease_of,
     run_name,
+    workers_of,
 )
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.store import Run, State
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
-from pipeline.store.seam import Files, Lease, LeaseHolder
+from pipeline.store.seam import Files, Lease, LeaseHolder, Share
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
 
@@ -294,37 +295,88 @@ def reopen(
     options: RunOptions | None = None,
     *,
     is_for_report: bool = False,
+    beside_workers: bool = False,
 ) -> Prepared:
     """Open a recorded run, to resume or report it.
 
-    options        new options; None: those that it began with
-    is_for_report  nothing will be sent, so its jobs may be damaged
+    options         new options; None: those that it began with
+    is_for_report   nothing will be sent, so its jobs may be damaged
+    beside_workers  other processes may work on its shares
     raises         UsageError if there is no such run or another process works on it, ConfigError if
                    an account is gone or leads elsewhere now, RunAborted if files cannot be used
     """
     known = _known(run, config)
     stored = _described(known, config, with_jobs=not is_for_report)
-    if not _fits(stored, config):
-        wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
-        raise ConfigError(
-            [
-                Fault(
-                    what=f"run {run} was prepared for {wanted}, and the configuration leads "
-                    "elsewhere now",
-                    todo="Use the configuration that it began with",
-                )
-            ]
-        )
+    _check_fits(stored, config)
     if not is_for_report:
         _check_shares(stored, config)
     lease = run_lease_of(config, run)
     if not lease.take():
         lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {run}{_holder_text(lease.holder())}")
-    open_store(config).orders.clear(run)  # they were for an earlier process
-    prepared = _prepared(stored, config, options or stored.options, lease, is_resumed=True)
+    workers = workers_of(config, run)
+    if workers and not beside_workers:
+        lease.release()
+        raise UsageError(_is_busy(run, workers))
+    if not workers:
+        open_store(config).orders.clear(run)  # they were for earlier processes
+    return _reopened(known, stored, config, options or stored.options, lease)
+
+
+def join(run: str, config: Config) -> Prepared:
+    """Open a recorded run to work on its shares. Its lease is not held.
+
+    Raises as `reopen` does, but for other processes that work on it.
+    """
+    known = _known(run, config)
+    files = open_store(config).files(run)
+    try:
+        stored = load(files, known.description)
+        check_files(stored, files, with_input=False)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}. Nothing was sent. {_ADVICE.format(run=known.name)}"
+        ) from error
+    _check_fits(stored, config)
+    _check_shares(stored, config)
+    return _reopened(known, stored, config, stored.options, run_lease_of(config, run))
+
+
+def _reopened(
+    known: Run, stored: StoredRun, config: Config, options: RunOptions, lease: Lease
+) -> Prepared:
+    prepared = _prepared(stored, config, options, lease, is_resumed=True)
     credentials = {**stored.credentials, **known.credentials}
     return replace(prepared, credentials=credentials, commits=known.commits)
+
+
+def _is_busy(run: str, workers: Mapping[Share, LeaseHolder | None]) -> str:
+    """Why a run cannot be reopened beside workers."""
+    who = "; ".join(
+        f"{share.name}: {'a process' if holder is None else holder.text}"
+        for share, holder in workers.items()
+    )
+    return (
+        f"workers send the shares of run {run} ({who}). Wait until they end, or stop them: "
+        f"`pipeline runs {run} --stop`. `pipeline resume {run} --workers N` shows what they do, "
+        "and starts more"
+    )
+
+
+def _check_fits(stored: StoredRun, config: Config) -> None:
+    """Raise ConfigError if the configuration leads elsewhere now."""
+    if _fits(stored, config):
+        return
+    wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
+    raise ConfigError(
+        [
+            Fault(
+                what=f"run {stored.run} was prepared for {wanted}, and the configuration leads "
+                "elsewhere now",
+                todo="Use the configuration that it began with",
+            )
+        ]
+    )
 
 
 def _shares(config: Config, bound: Bound) -> dict[str, int]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import string
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Run, run_entry
-from pipeline.store.seam import Lease, Store, run_lease
+from pipeline.store.seam import Lease, LeaseHolder, Share, Store, run_lease, share_lease
 from pipeline.vendors import Account
 
 STATES = run_entry.STATES
@@ -44,8 +45,31 @@ def run_lease_of(config: Config, run: str) -> Lease:
 
 
 def is_alive(config: Config, run: Run) -> bool:
-    """True if a process works on the run now."""
+    """True if a process works on the run now, or on a share of it."""
+    return is_driven(config, run) or has_workers(config, run.name)
+
+
+def is_driven(config: Config, run: Run) -> bool:
+    """True if a process works on the whole run now: it sends it, or shows what workers send."""
     return run_lease_of(config, run.name).is_held()
+
+
+def has_workers(config: Config, run: str) -> bool:
+    """True if a process works on a share of the run now."""
+    return any(True for _ in _held_shares(config, run))
+
+
+def workers_of(config: Config, run: str) -> dict[Share, LeaseHolder | None]:
+    """The shares of a run that processes work on now, and the processes, as far as it is known."""
+    return {share: lease.holder() for share, lease in _held_shares(config, run)}
+
+
+def _held_shares(config: Config, run: str) -> Iterator[tuple[Share, Lease]]:
+    store = open_store(config)
+    for each in store.runs.shares(run):
+        lease = store.lease(share_lease(run, each.share))
+        if lease.is_held():
+            yield each.share, lease
 
 
 def is_simulated(config: Config, run: str) -> bool:

@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.model import PipelineError, UsageError
-from pipeline.runs.registry import UNFINISHED, is_alive, is_simulated, open_store, run_lease_of
+from pipeline.runs.registry import (
+    UNFINISHED,
+    has_workers,
+    is_alive,
+    is_simulated,
+    open_store,
+    run_lease_of,
+)
 from pipeline.store import Run
 from pipeline.store.seam import Files
 
@@ -124,6 +131,8 @@ def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None
     with ExitStack() as held:
         if files.folder.is_dir():
             if not held.enter_context(run_lease_of(config, run.name)).take():
+                return None
+            if has_workers(config, run.name):
                 return None
             if store.runs.get(run.name) != run:
                 return None

@@ -30,7 +30,7 @@ from pipeline.run import (
     signals_obeyed,
     warnings_about,
 )
-from pipeline.run.execute import Watch
+from pipeline.run.environment import Watch
 from pipeline.run.keyed_queue import KeyedQueue
 from pipeline.runs import RunOptions
 from pipeline.watch.claims import Drops
