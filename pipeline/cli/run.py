@@ -134,13 +134,7 @@ def run(
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows exclude each other: give one")
-    if workers is not None and simulate:
-        raise UsageError(
-            "--workers cannot be combined with --simulate: its simulator ends with this process. "
-            "Start `pipeline simulator`, and name its address as base_url"
-        )
-    if strict_ids and not simulate:
-        raise UsageError("--strict-ids needs --simulate")
+    _check_simulate(simulate=simulate, strict_ids=strict_ids, workers=workers)
     run_options = RunOptions(
         rows=RowSelection.first(limit) if limit is not None else rows,
         max_invalid=0.0 if strict else max_invalid / 100,
@@ -168,6 +162,17 @@ def run(
         if files or simulate:
             sys.exit(_send(files, config, run_options, session, is_agreed=yes or simulate))
         sys.exit(_send_dropped(config, run_options, session, is_agreed=yes))
+
+
+def _check_simulate(*, simulate: bool, strict_ids: bool, workers: int | None) -> None:
+    """Raise UsageError if an option does not go with `--simulate`, or only with it."""
+    if workers is not None and simulate:
+        raise UsageError(
+            "--workers cannot be combined with --simulate: its simulator ends with this process. "
+            "Start `pipeline simulator`, and name its address as base_url"
+        )
+    if strict_ids and not simulate:
+        raise UsageError("--strict-ids needs --simulate")
 
 
 def _send_dropped(

@@ -101,7 +101,7 @@ class StopCheck:
         }
         for each in self._counters if counted else ():
             each.on_counts(counted)
-        return self._first([each.now() for each in self._counters]) if counted else None
+        return self._first([each.met() for each in self._counters]) if counted else None
 
     def at_end(self) -> str | None:
         """The condition that is met by all rows together, however few; None if none is."""
@@ -123,7 +123,7 @@ class _Counter:
 
     def on_result(self, status: Status) -> str | None:
         self._count(counts=status in self._condition.counted)
-        return self.now()
+        return self.met()
 
     def on_counts(self, counts: Mapping[Status, int]) -> None:
         """Count rows as if those that count were spread evenly among them."""
@@ -142,7 +142,7 @@ class _Counter:
             self._window.append(counts)
         self._counts[counts] += 1
 
-    def now(self) -> str | None:
+    def met(self) -> str | None:
         """Why the run stops now; None if it does not."""
         return self.reason(at_least=self._condition.last or JUDGED_FROM)
 
