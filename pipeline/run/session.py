@@ -180,11 +180,12 @@ class Session:
         lease.bounds.remove(sure_until)
         if lease.bounds:
             return
-        self._left.add(name)
         lease.limiter.close()
         if self._users:
+            self._left.add(name)
             self._record_now()
         else:  # it was released when the last run ended
+            self._left.discard(name)
             del self.leases[name]
 
     def hold(self) -> None:
