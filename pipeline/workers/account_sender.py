@@ -171,7 +171,7 @@ class AccountSender:
             in_flight=traffic.in_flight,
             in_flight_limit=self._concurrency.limit,
             retrying=self._queue.retrying,
-            pause_left_s=self._account_limiter.pause_left_s(),
+            pause_left_s=self._account_limiter.pause.left_s,
             quota=account.quota,
             quota_per_s=account.mean_per_s if account.quotas else 0.0,
             rate_per_s=0.0 if math.isinf(rate_per_s) else rate_per_s,
