@@ -346,7 +346,13 @@ class AccountSender:
     @property
     def is_calm(self) -> bool:
         """True if all that was answered lately was a success: another one changes only counts."""
-        return self._is_open and self._concurrency.is_calm and self._undecided.is_calm
+        return (
+            self._is_open
+            and self._concurrency.is_calm
+            and self._undecided.is_calm
+            and self._account_limiter.is_plain
+            and not self._pump.is_gated
+        )
 
     def on_successes(self, last: Row, latest_s: float) -> None:
         """As `on_outcome` for updates of one row that were OK, while `is_calm`."""
