@@ -126,8 +126,8 @@ DECISIONS = {
         "notify": "formatting",
         "object_storage": "failures",
         "pacing": (
-            "circuit_breaker concurrency limit_headers margin pause probes "
-            "quota_parts rate suspicion throttle unrecorded windows"
+            "circuit_breaker concurrency departures limit_headers limiter_settings margin pause "
+            "probes quota_parts rate suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
