@@ -80,7 +80,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "doctor": {
         *("model", "vendors", "pacing", "workers", "store", "config", "runs", "run"),
-        "anyio",
+        *("object_storage", "anyio"),
     },
     "cli": {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "reporter", "ui", "config"),

@@ -28,6 +28,7 @@ from pipeline.model.object_path import named_path
 from pipeline.model.quota import parse_quota
 from pipeline.pacing.pause import describe, remaining_s
 from pipeline.reporter.summary import PAGE_NAME
+from pipeline.run import deliver
 from pipeline.run.history import RunEntry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
 from pipeline.runs.exchanges import exchange_of
@@ -282,6 +283,7 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
         return
     summary, is_new = report_of(config, name, output.note)
     known = entry(config, name)
+    deliver(config, name)
     if output.is_json:
         output.line(**_facts(known), summary=summary.model_dump(mode="json"))
         return
@@ -289,7 +291,7 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
     if is_new:
         output.say("\nThe report was missing and has been written. Nothing was sent.")
     output.say("")
-    show_result(output.console, summary, config.reports / name)
+    show_result(output.console, summary, config.report_place(name))
     if known.condition == "unfinished" and known.is_kept:
         output.say(f"Continue with `pipeline resume {name}`.")
 
