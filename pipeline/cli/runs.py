@@ -24,6 +24,7 @@ from pipeline.config.keys import MAX_DAYS
 from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
+from pipeline.model.object_path import named_path
 from pipeline.model.quota import parse_quota
 from pipeline.pacing.pause import describe, remaining_s
 from pipeline.reporter.summary import PAGE_NAME
@@ -195,7 +196,7 @@ def _line(each: RunEntry) -> RunLine:
     return RunLine(
         sequence=run.sequence,
         name=run.name,
-        source=str(from_here(Path(run.source))),
+        source=str(from_here(named_path(run.source))),
         about=about(each),
         rows=run.rows,
         started=run.started,
@@ -311,7 +312,7 @@ def _show_known(known: RunEntry, output: _RunsOutput) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     facts = {
-        "source": str(from_here(Path(run.source))),
+        "source": str(from_here(named_path(run.source))),
         "started": moment(run.started),
         "rows": ", ".join(_rows_of(known)),
         "accounts": ", ".join(run.accounts),

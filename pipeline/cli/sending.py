@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import anyio
 import click
@@ -99,7 +99,7 @@ class CommandSession:
         if self._notifier is not None:
             self._notifier.said(words)
 
-    def report_no_files(self, folder: Path) -> None:
+    def report_no_files(self, folder: PurePath) -> None:
         """The drop folder is empty."""
         self.say(f"No files in {folder}: nothing to do.")
         if self._notifier is not None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 from pipeline.config import Config
@@ -123,7 +123,7 @@ class Notifier:
         self.notify(Output(what=text))
 
     def run_started(
-        self, run: str, file: Path, *, invalid: int, accounts: Mapping[str, int]
+        self, run: str, file: PurePath, *, invalid: int, accounts: Mapping[str, int]
     ) -> None:
         """A prepared file is about to be sent; `accounts` are rows by account."""
         rows = sum(accounts.values())
@@ -189,7 +189,7 @@ class Notifier:
         text = why.without_values() if isinstance(why, PipelineError) else str(why)
         self.notify(RunFailed(file=file, why=text))
 
-    def quarantined(self, file: Path, why: str) -> None:
+    def quarantined(self, file: PurePath, why: str) -> None:
         """A dropped file was quarantined: it was not or not completely sent."""
         self.metrics.quarantined()
         self.notify(Quarantined(file=str(file), why=why))

@@ -26,7 +26,8 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 from pipeline.workers.account_sender import AccountSender
