@@ -33,6 +33,7 @@ PRINTED = {
     "cron": "a crontab",
     "systemd": "a systemd service and timer",
     "kubernetes": "a Kubernetes CronJob",
+    "ray": "a RayJob for KubeRay",
     "airflow": "an Airflow DAG",
     "dockerfile": "a Dockerfile",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.sending import CommandSession
 from pipeline.cli.setup import WORKERS, read_config
+from pipeline.cli.workers_on import ON, opened_by
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.run import reopen
@@ -25,6 +27,7 @@ from pipeline.runs.registry import is_driven
 @click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
 @click.option("--until", metavar="TIME", help="Stop at this time: 07:30 or 2026-05-01T07:30Z.")
 @click.option("--workers", type=WORKERS, metavar="N", help="Send by N more worker processes.")
+@click.option("--on", type=ON, help="Start them by Ray: ray, or http://HOST:8265.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 @click.pass_obj
@@ -37,6 +40,7 @@ def resume(
     yes: bool,
     until: str | None,
     workers: int | None,
+    on: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -49,12 +53,14 @@ def resume(
     rows are left out: fix them in the error file. Rows replaced by newer ones are not sent.
     """
     config = read_config(config_file)
+    window = schedule_window(config, until=until)
     session = CommandSession(
         quiet=quiet,
         as_json=as_json,
         continues=yes,
-        window=schedule_window(config, until=until),
+        window=window,
         workers=workers,
+        place=opened_by(on, workers, config, window.until, os.environ),
     )
     if failed:
         sys.exit(_send_failed(run, config, session, is_agreed=yes))

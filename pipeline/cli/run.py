@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -25,6 +26,7 @@ from pipeline.cli.setup import (
     read_config,
     uninterrupted,
 )
+from pipeline.cli.workers_on import ON, opened_by
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
@@ -90,6 +92,7 @@ from pipeline.runs import RunOptions
     "--no-wait", is_flag=True, help="Exit with code 4 if another process uses the account."
 )
 @click.option("--workers", type=WORKERS, metavar="N", help="Send by N worker processes.")
+@click.option("--on", type=ON, help="Start them by Ray: ray, or http://HOST:8265.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
 @click.option(
@@ -121,6 +124,7 @@ def run(
     allow: bool | None,
     canary: int | None,
     workers: int | None,
+    on: str | None,
     quiet: bool,
     as_json: bool,
     log: str | None,
@@ -149,13 +153,15 @@ def run(
         config = read_config(config_file)
         if simulate:
             config = stack.enter_context(embedded_simulator(config, strict_ids=strict_ids))
+        window = schedule_window(config, at=at, until=until)
         session = CommandSession(
             quiet=quiet,
             as_json=as_json,
             wait=not no_wait,
             continues=yes or simulate,
-            window=schedule_window(config, at=at, until=until),
+            window=window,
             workers=workers,
+            place=opened_by(on, workers, config, window.until, os.environ),
             notifier=stack.enter_context(command_notifier(config, **outputs)),
         )
         if run_options.run_id is not None and len(files) != 1:

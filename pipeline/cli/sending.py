@@ -38,6 +38,7 @@ from pipeline.ui import terminal as screen
 from pipeline.ui.terminal import show_question
 
 if TYPE_CHECKING:
+    from pipeline.cli.workers_on import Open
     from pipeline.run.worker_processes import StartWorkers
 
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
@@ -51,7 +52,8 @@ class CommandSession:
 
     continues  send the remaining rows after a canary without asking
     window     when rows may be sent; None: at any time
-    workers    number of worker processes that send the rows; None: this process sends them
+    workers    number of workers that send the rows; None: this process sends them
+    place      where they are started; None: as processes of this machine
     outcomes   number of a file, from 0 -> summary of its run, or why none was started; no entry if
                the user declined, a signal came first, the configuration was wrong or
                the run failed
@@ -67,6 +69,7 @@ class CommandSession:
         continues: bool = False,
         window: ScheduleWindow | None = None,
         workers: int | None = None,
+        place: Open | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         self._continues = continues
@@ -77,6 +80,8 @@ class CommandSession:
         self._wait = wait
         self._window = window or ScheduleWindow()
         self._workers = workers
+        self._place = place
+        self._placed: StartWorkers | None = None  # what `place` opened
         self._estimate = RunEstimate(self._window)
         self.outcomes: dict[int, Summary | str] = {}
 
@@ -85,6 +90,10 @@ class CommandSession:
 
         files  name of each file, and a function that prepares it
         """
+        with nullcontext() if self._place is None else self._place(self.say) as self._placed:
+            return self._run(files, is_agreed=is_agreed)
+
+    def _run(self, files: Sequence[tuple[str, Prepare]], *, is_agreed: bool) -> int:
         found: list[Prepared | None] = []
         try:
             for number, (name, prepare) in enumerate(files):
@@ -246,8 +255,8 @@ class CommandSession:
         from pipeline.run.links import announce_once  # noqa: PLC0415 - needs what sends
         from pipeline.run.worker_processes import WorkerProcesses  # noqa: PLC0415 - as above
 
-        if self._workers is None:
-            return None
+        if self._workers is None or self._placed is not None:
+            return self._placed
         say, until = announce_once(self.say), self._window.until
         return lambda run: WorkerProcesses(run, say, config.file, until)
 

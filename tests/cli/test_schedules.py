@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -16,6 +17,7 @@ from tests.cli.command import environment, typed
 from tests.workplace import configure, coupon, drop, simulator
 
 KUBERNETES = "1.31"
+FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,28 @@ def test_kubernetes_takes_the_manifest(shop):
     assert {"/app/.pipeline", "/app/reports", "/secrets"} <= {
         mount["mountPath"] for mount in container["volumeMounts"]
     }
+
+
+def test_kuberay_takes_the_job_and_kubernetes_its_pods(shop):
+    job = yaml.safe_load(printed(shop, "ray"))
+    schema = yaml.safe_load((FIXTURES / "rayjob-1.6.0.yaml").read_text())
+    jsonschema.Draft202012Validator(schema).validate(job)
+    cluster = job["spec"]["rayClusterSpec"]
+    (group,) = cluster["workerGroupSpecs"]
+    for number, each in enumerate([cluster["headGroupSpec"], group]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"p{number}"}}
+        kubernetes_validate.validate({**pod, **each["template"]}, KUBERNETES, strict=True)
+    words = job["spec"]["entrypoint"].split()
+    assert words[words.index("--workers") + 1] == str(group["replicas"])
+    assert words[words.index("--run-id") + 1] == job["metadata"]["name"]
+    assert cluster["authOptions"]["mode"] == "token"
+
+
+def test_a_job_that_kuberay_would_refuse_is_found(shop):
+    job = yaml.safe_load(printed(shop, "ray"))
+    schema = yaml.safe_load((FIXTURES / "rayjob-1.6.0.yaml").read_text())
+    job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["minReplica"] = 1
+    assert not jsonschema.Draft202012Validator(schema).is_valid(job)
 
 
 def test_the_file_for_airflow_is_python_and_tries_no_failed_row_again(shop):

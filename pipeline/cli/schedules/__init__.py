@@ -16,6 +16,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "cron": ("cron",),
     "systemd": ("offer-pipeline.service", "offer-pipeline.timer"),
     "kubernetes": ("kubernetes.yaml",),
+    "ray": ("rayjob.yaml",),
     "airflow": ("offer_pipeline_dag.py",),
     "dockerfile": ("Dockerfile",),
 }
