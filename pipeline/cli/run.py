@@ -13,7 +13,7 @@ import click
 from pipeline import run as engine
 from pipeline.cli.notifying import command_notifier
 from pipeline.cli.schedule_options import schedule_window
-from pipeline.cli.sending import CommandSession
+from pipeline.cli.sending import STOPPED, CommandSession
 from pipeline.cli.setup import (
     CONDITION,
     ROWS,
@@ -205,5 +205,6 @@ def _leave_if_finished(
     if not (folder / SUMMARY_NAME).exists():  # users may remove reports
         engine.report_only(reopen(name, config))
     summary = read_summary(folder / SUMMARY_NAME)
-    session.report_end(summary, folder)
-    sys.exit(summary.exit_code)
+    session.report_end(summary, config.report_place(name))
+    is_there = session.delivered(config, summary)
+    sys.exit(summary.exit_code if is_there else max(summary.exit_code, STOPPED))

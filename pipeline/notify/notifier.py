@@ -160,7 +160,7 @@ class Notifier:
         if left:
             self.notify(RowsLeftOut(run=run, rows=left))
 
-    def run_ended(self, summary: Summary, report: Path) -> None:
+    def run_ended(self, summary: Summary, report: PurePath) -> None:
         """Notify the end of a run: accounts, warnings, metrics, then the run itself."""
         self._log_left_out(summary.run)
         for name, account in summary.accounts.items():
@@ -267,7 +267,7 @@ def _row_failed(run: str, result: RowResult) -> RowFailed:
     )
 
 
-def _run_ended(summary: Summary, report: Path) -> RunEnded:
+def _run_ended(summary: Summary, report: PurePath) -> RunEnded:
     stops = [f"{name}: {one.stopped}" for name, one in summary.accounts.items() if one.stopped]
     return RunEnded(
         run=summary.run,

@@ -6,6 +6,7 @@ Not here: what is done with the objects (`run`, `watch`).
 """
 
 from pipeline.object_storage.bucket import Bucket, ObjectFacts, open_bucket
+from pipeline.object_storage.claims import check_claimable
 from pipeline.object_storage.failures import ObjectStorageError
 from pipeline.object_storage.transfer import FetchedObject, fetch, refused
 
@@ -14,6 +15,7 @@ __all__ = [
     "FetchedObject",
     "ObjectFacts",
     "ObjectStorageError",
+    "check_claimable",
     "fetch",
     "open_bucket",
     "refused",

@@ -27,6 +27,7 @@ from pipeline.model import (
 from pipeline.model.object_path import ObjectPath
 from pipeline.model.plan import MadeOf
 from pipeline.run.binding import ingest_and_bind, is_sample_file
+from pipeline.run.delivery import check_deliverable
 from pipeline.run.objects import (
     InputFile,
     faults_shown_as,
@@ -189,6 +190,7 @@ def _prepare_new(
         _check_accounts(bound, path)
     check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
     _check_writable(config.reports)
+    check_deliverable(config)
     stored = StoredRun(
         format=FORMAT,
         run=folder.name,

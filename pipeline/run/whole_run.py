@@ -17,6 +17,7 @@ from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, S
 from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
+from pipeline.run.delivery import deliver
 from pipeline.run.destination_locks import BusyError, places_held
 from pipeline.run.execute import RunEnvironment, await_window, send_or_refuse
 from pipeline.run.live_overrides import orders_obeyed
@@ -50,7 +51,7 @@ async def run_file_async(
     confirm  must be True if an account is not simulated: it replaces the question of the command
 
     Raises InputError or ConfigError if nothing was sent, RunAborted if results could not be
-    written.
+    written, ReportError if the report could not.
     """
     config = config or load_config(None, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
     prepared = await anyio.to_thread.run_sync(
@@ -59,6 +60,7 @@ async def run_file_async(
     if not confirm and not all(account.is_simulated for account in prepared.accounts):
         raise InputError("nothing was sent: pass confirm=True to send to real accounts")
     summary = await carry_out(prepared)
+    await anyio.to_thread.run_sync(deliver, config, summary.run)
     await anyio.to_thread.run_sync(tidy, config, lambda _words: None)
     return summary
 
