@@ -17,7 +17,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-ray ray-faults browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,13 @@ browser: ## install a Chromium for the tests of the pages, where there is none (
 
 test-browser: browser .venv/dev ## the tests of the pages in a browser
 	@$(BIN)/python -m pytest tests/ui/html/test_browser.py
+
+# Ray has a Python of its own, too: it is large. At most two cores' worth of it runs at once.
+test-ray: .venv/dev .venv/ray/ready ## the tests with a real Ray (15 minutes)
+	@$(BIN)/python -m pytest -n 0 tests/ray $(ARGS)
+
+ray-faults: .venv/dev .venv/ray/ready ## what faults do to a run by Ray, as a table (ARGS="--times 3"; 10 minutes)
+	@$(BIN)/python -m tests.ray.faults $(ARGS)
 
 check: .venv/dev ## lint, formatting, types and layer rules
 	@$(BIN)/ruff check
@@ -175,6 +182,15 @@ fmt: .venv/dev ## format the code and mend what the linter can mend
 .venv/dev: requirements/dev.txt .venv/project
 	@echo "Adding the tools for tests and checks ..."
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+.venv/ray/ready: pyproject.toml requirements/run.txt .venv/run
+	@echo "Setting up Ray in .venv/ray ..."
+	@rm -rf .venv/ray
+	@$(BIN)/python -m venv .venv/ray
+	@set -e; pip=".venv/ray/bin/python -m pip --quiet --disable-pip-version-check --no-input install"; \
+	$$pip --require-hashes --requirement requirements/run.txt; \
+	$$pip --no-build-isolation --editable '.[ray,postgres]' 'ray[default]'
 	@touch $@
 
 # Apart from what the project needs: their own dependencies must not hold back ours.

@@ -1,0 +1,20 @@
+"""A Ray cluster on this machine: a head without CPUs and two nodes. Run by the Python of Ray.
+
+Its address is written to the file that is named. It lives until its process is killed.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from ray.cluster_utils import Cluster
+
+OBJECTS_BYTES = 100 * 1024**2
+
+head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECTS_BYTES}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+for _ in range(2):
+    cluster.add_node(num_cpus=4, object_store_memory=OBJECTS_BYTES)
+cluster.wait_for_nodes()
+Path(sys.argv[1]).write_text(cluster.address)
+signal.pause()

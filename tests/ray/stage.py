@@ -1,0 +1,172 @@
+"""A run whose workers Ray starts, on a Ray, a database and a vendor of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.postgres import PostgresServer, postgres_server
+from tests.torture.worker_judge import Arrival, Verdict, verdict
+from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = ROOT / ".venv" / "ray" / "bin"
+RATE = 200
+IN_FLIGHT = 64
+ENTITIES = 500
+MORE = "shares = 4\nallow_http = true\ntimeout_s = 5.0\nattempts = 20"
+WAIT_S = 240.0
+
+
+@dataclass(slots=True)
+class Stage:
+    """All that a run needs, and what was started for it.
+
+    folder  of the configuration and the file
+    home    of Ray: its sessions, its token
+    """
+
+    folder: Path
+    home: Path
+    vendor: Simulator
+    database: PostgresServer
+    rows: int
+    environ: dict[str, str]
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, *words: str | Path, **environ: str) -> subprocess.Popen[bytes]:
+        """Start a program of the Python that has Ray."""
+        command = [BIN / words[0], *words[1:]]
+        with (self.folder / f"log-{len(self.started)}").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**self.environ, **environ},
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process
+
+    def log(self) -> str:
+        """What the commands printed."""
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("log-*")))
+
+    def requests(self) -> int:
+        """That the vendor has seen."""
+        return int(self.vendor.stats()["requests"])
+
+    def processes(self, *names: str) -> list[int]:
+        """Those of this Ray whose command or title begins so: `raylet`, `ray::RayWorker`."""
+        raylets = [each for each in _all() if str(self.home) in each.command]
+        mine = {each.pid for each in raylets}
+        found = [each for each in _all() if each.pid in mine or each.parent in mine]
+        return [each.pid for each in found if each.name.startswith(names)]
+
+    def clean(self) -> None:
+        """End what was started, and what Ray left."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+        for _ in range(3):  # what has just begun as well
+            for pid in self.processes(""):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    pid: int
+    parent: int
+    command: str
+
+    @property
+    def name(self) -> str:
+        return Path(self.command.split(" ")[0]).name
+
+
+def _all() -> Iterator[_Process]:
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError):
+            command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
+            yield _Process(int(path.name), int(parent), command.strip())
+
+
+def until(holds: Callable[[], Any], stage: Stage) -> Any:
+    """The first value that is not false."""
+    end_s = time.monotonic() + WAIT_S
+    while not (found := holds()):
+        assert time.monotonic() < end_s, stage.log()
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def staged(folder: Path, *, seconds: float) -> Iterator[Stage]:
+    """A vendor with a strict sliding window, a database, a configuration of both, and a file."""
+    rows = int(RATE * seconds)
+    with ExitStack() as stack:
+        database = stack.enter_context(postgres_server({"track_commit_timestamp": "on"}))
+        limits = ("--quota", f"{RATE}/s", "--window", "sliding")
+        vendor = stack.enter_context(simulator(*limits, "--latency-ms", "20", "--jitter-ms", "10"))
+        text = CONFIG.format(
+            base_url=vendor.base_url, quota=f'"{RATE}/s"', in_flight=IN_FLIGHT, more=MORE
+        )
+        (folder / "pipeline.toml").write_text(f'ledger = "{database.new_database()}"\n{text}')
+        drop(folder, *(coupon(row, entity_of(row)) for row in range(1, rows + 1)))
+        home = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # short: paths of sockets
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        path = f"{BIN}:{os.environ['PATH']}"
+        own = {"HOME": str(home), "RAY_TMPDIR": str(home), "PATH": path}
+        stage = Stage(folder, home, vendor, database, rows, {**kept, **ENVIRON, **own})
+        stack.callback(stage.clean)
+        yield stage
+
+
+def entity_of(row: int) -> str:
+    """The entity of a row."""
+    return f"e{row * 7919 % ENTITIES}"
+
+
+def judged(stage: Stage) -> Verdict:
+    """Hold the vendor's log against the record."""
+    with urllib.request.urlopen(f"{stage.vendor.url}/_simulator/stats") as reply:
+        began_s = time.time() - json.load(reply)["elapsed_s"]
+    arrivals = [
+        Arrival(
+            began_s + each["arrived_s"],
+            row_of(each["body"]),
+            is_refused=each["status"] == 429,
+            is_applied=bool(each["applied"]),
+        )
+        for each in sorted(stage.vendor.get("log"), key=lambda entry: entry["seq"])
+        if each["operation"] == "xsolla.coupon" and each["method"] == "PUT"
+    ]
+    results = stage.database.execute(
+        "select row, status, extract(epoch from pg_xact_commit_timestamp(xmin))::float8"
+        " from pipeline.results",
+        "test_1",
+    )
+    return verdict(
+        stage.rows,
+        arrivals,
+        {row: (status, at_s) for row, status, at_s in results},
+        {row: entity_of(row) for row in range(1, stage.rows + 1)},
+        RATE,
+    )

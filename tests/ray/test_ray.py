@@ -1,0 +1,95 @@
+"""Workers that a real Ray starts: killed with their processes, their node, their driver."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ray.faults import FAULTS, NO_FAULT, SECONDS, attempt, run
+from tests.ray.stage import BIN, judged, staged, until
+
+pytestmark = [
+    pytest.mark.skipif(not (BIN / "ray").exists(), reason="no Ray here: make test-ray"),
+    pytest.mark.timeout(900),
+]
+FAULTY = [name for name in FAULTS if name != NO_FAULT]
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_no_row_is_lost_sent_again_or_sent_too_early(name, tmp_path):
+    found, wrong = attempt(name, tmp_path, workers=2)
+    print(found)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_the_allowance_is_used(workers, tmp_path):
+    found, wrong = attempt(NO_FAULT, tmp_path, workers=workers, seconds=2 * SECONDS)
+    print(found)
+    assert wrong == []
+    assert found.twice == 0
+    assert found.used >= 0.96
+
+
+def test_a_signal_to_the_driver_stops_its_actors_and_the_run_is_resumed(tmp_path):
+    with staged(tmp_path, seconds=10) as stage:
+        driver = run(stage, 2)
+        until(lambda: stage.requests() > 200 or driver.poll() is not None, stage)
+        driver.send_signal(signal.SIGTERM)
+        assert driver.wait(120) == 128 + signal.SIGTERM, stage.log()
+        assert stage.processes("ray::", "raylet") == []
+        again = stage.start("pipeline", "resume", "--yes", "--on", "ray", "--workers", "2")
+        assert again.wait(240) == 0, stage.log()
+        assert judged(stage).broken(most_twice=0) == []
+
+
+def test_what_ray_shows_holds_no_secret(tmp_path):
+    """Neither what it was started with, nor its logs."""
+    with staged(tmp_path, seconds=3) as stage:
+        driver = run(stage, 2)
+        assert driver.wait(240) == 0, stage.log()
+        texts = [path.read_bytes() for path in stage.home.rglob("*") if path.is_file()]
+        assert len(texts) > 5
+        assert not [text for text in texts if b"simulator-key" in text]
+
+
+def test_workers_are_jobs_of_a_cluster_reached_by_http(tmp_path):
+    with staged(tmp_path, seconds=10) as stage:
+        head = ("start", "--head", "--block", "--num-cpus=2", "--port=0", "--dashboard-port=0")
+        host = ("--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1")
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+        stage.start("ray", *head, *host, "--disable-usage-stats", **token)
+        url = until(lambda: _dashboard(stage.log()), stage)
+        config = str(tmp_path / "pipeline.toml")
+        file = tmp_path / "inputs" / "xsolla.coupon" / "coupons.csv"
+        words = ("--config", config, "run", "--yes", file, "--on", url, "--workers", "2")
+        driver = stage.start("pipeline", *words, **token)
+        until(lambda: stage.requests() > 200 or driver.poll() is not None, stage)
+        driver.kill()
+        driver.wait()
+        before = stage.requests()
+        time.sleep(2)
+        assert stage.requests() > before, stage.log()  # jobs outlive who submitted them
+        more = ("--on", url, "--workers", "1")
+        again = stage.start("pipeline", "--config", config, "resume", "--yes", *more, **token)
+        assert again.wait(240) == 0, stage.log()
+        assert judged(stage).broken(most_twice=0) == []
+
+
+def _dashboard(log: str) -> str:
+    words = [word for word in shlex.split(log, posix=False) if word.startswith("http://127.0.0.1:")]
+    return words[0].rstrip("/") if words else ""
+
+
+def test_a_cluster_needs_a_database(tmp_path: Path):
+    with staged(tmp_path, seconds=1) as stage:
+        text = (tmp_path / "pipeline.toml").read_text()
+        (tmp_path / "pipeline.toml").write_text(text.partition("\n")[2])
+        driver = run(stage, 2, RAY_ADDRESS="127.0.0.1:6379")
+        assert driver.wait(60) == 2
+        assert "postgresql://" in stage.log()
+        assert stage.requests() == 0
