@@ -148,9 +148,7 @@ def _text(path: Path) -> str:
 HEADER = (
     "| fault | workers | runs | rows | lost | unknown | sent twice | acknowledged again "
     "| out of order | refused | most in a second | used | seconds |\n"
-    + "| --- "
-    + "| ---: " * 12
-    + "|"
+    "| --- " + "| ---: " * 12 + "|"
 )
 
 
