@@ -129,9 +129,9 @@ def run(
     metrics_file: Path | None,
     **options: Any,
 ) -> None:
-    """Send the rows of FILES and report what became of each. FILES are paths, folders or globs of
-    .csv, .csv.gz and .parquet files, URLs of such objects (s3://, gs://, az://), or plans. Without
-    FILES, files in inputs/ are sent, then moved.
+    """Send the rows of FILES and report what became of each. FILES: paths, folders, globs or URLs
+    (s3://, gs://, az://) of .csv, .csv.gz and .parquet, or plans. Without, those in inputs/ are
+    sent, then moved.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows exclude each other: give one")
