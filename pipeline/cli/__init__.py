@@ -110,7 +110,7 @@ def main(ctx: click.Context, config: Path | None) -> None:
 main.add_places(
     (
         CommandPlace(
-            "run", "pipeline.cli.run", help="Send the rows of FILES and report what became of each."
+            "run", "pipeline.cli.run", "Send the rows of FILES and report what became of each."
         ),
         CommandPlace(
             "plan", "pipeline.cli.plan", "Show what a file would change, without changing it."

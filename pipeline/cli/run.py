@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ from pipeline.run import prepare, reopen, same_finished
 from pipeline.runs import RunOptions
 
 
-@click.command()
+@click.command(short_help="Send the rows of FILES and report what became of each.")
 @click.argument("files", nargs=-1)
 @click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
 @click.option("--simulate", is_flag=True, help="Send to a simulator (--strict-ids: only its ids).")
@@ -132,10 +133,9 @@ def run(
     metrics_file: Path | None,
     **options: Any,
 ) -> None:
-    """Send the rows of FILES and report what became of each.
-
-    FILES are paths, folders or globs of .csv, .csv.gz and .parquet files, URLs of such objects
-    (s3://, gs://, az://), or plans. Without FILES, files in inputs/ are sent, then moved.
+    """Send the rows of FILES and report what became of each. FILES: paths, folders, globs or URLs
+    (s3://, gs://, az://) of .csv, .csv.gz and .parquet, or plans. Without, those in inputs/ are
+    sent, then moved.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows exclude each other: give one")
@@ -164,8 +164,7 @@ def run(
             place=opened_by(on, workers, config, window.until, os.environ),
             notifier=stack.enter_context(command_notifier(config, **outputs)),
         )
-        if run_options.run_id is not None and len(files) != 1:
-            raise UsageError("--run-id identifies one run: give exactly one file")
+        _check_one_file(run_options, files)
         if files or simulate:
             sys.exit(_send(files, config, run_options, session, is_agreed=yes or simulate))
         sys.exit(_send_dropped(config, run_options, session, is_agreed=yes))
@@ -180,6 +179,12 @@ def _check_simulate(*, simulate: bool, strict_ids: bool, workers: int | None) ->
         )
     if strict_ids and not simulate:
         raise UsageError("--strict-ids needs --simulate")
+
+
+def _check_one_file(options: RunOptions, files: Sequence[object]) -> None:
+    """Raise UsageError if an id was given for several files, or none."""
+    if options.run_id is not None and len(files) != 1:
+        raise UsageError("--run-id identifies one run: give exactly one file")
 
 
 def _send_dropped(
@@ -204,8 +209,7 @@ def _send(
     if not paths:
         session.report_no_files(config.inputs)
         return 0
-    if options.run_id is not None and len(paths) > 1:
-        raise UsageError("--run-id identifies one run: give exactly one file")
+    _check_one_file(options, paths)
     if options.run_id is not None:
         _leave_if_finished(paths[0], config, options.run_id, session)
     makes = [partial(uninterrupted, partial(prepare, path, config, options)) for path in paths]

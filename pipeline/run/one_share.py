@@ -50,7 +50,7 @@ class HeldShare:
     has_opened: bool = False
     outcome: RunOutcome = field(default_factory=RunOutcome)
     _recorded: Mapping[Status, int] = field(default_factory=dict)
-    _told: ShareProgress | None = None
+    _noted: ShareProgress | None = None
     _lost: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -78,11 +78,11 @@ class HeldShare:
         return pool.progress()[0] if isinstance(pool, WorkerPool) else None
 
     def news(self) -> ShareProgress | None:
-        """The progress if it changed since the last call, and others may be told."""
+        """The progress if it changed since the last call, and others may know."""
         now = self.progress()
-        if now == self._told or self.is_lost or self._now() is None:
+        if now == self._noted or self.is_lost or self._now() is None:
             return None
-        self._told = now
+        self._noted = now
         return now
 
     def stop(self, reason: str) -> None:

@@ -14,7 +14,6 @@ from pipeline.config import Config
 from pipeline.loader import Bound
 from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
-    ConfigError,
     DamagedError,
     EntityKey,
     Fault,
@@ -36,6 +35,13 @@ from pipeline.run.objects import (
     object_sha256,
 )
 from pipeline.run.older_files import check_older
+from pipeline.run.same_accounts import (
+    check_fits,
+    check_shares,
+    check_unfinished,
+    fits,
+    several_shares,
+)
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin, origin_of
 from pipeline.runs.registry import (
@@ -204,9 +210,9 @@ def _prepare_new(
         made_of=_made_of(path),
         is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
         origin=given.origin,
-        shares=_shares(config, bound),
+        shares=several_shares(config, bound),
     )
-    _check_unfinished(stored, config)
+    check_unfinished(stored, config)
     if given.is_copy:
         path.unlink()  # the snapshot has all of it
     repeats = register(stored, config, save(stored, files))
@@ -316,7 +322,7 @@ def same_unfinished(
         if not is_stored(store.files(run.name)) or is_alive(config, run):
             continue
         stored = _described(run, config)
-        if stored.options.job_options == options.job_options and _fits(stored, config):
+        if stored.options.job_options == options.job_options and fits(stored, config):
             return run.name
     return None
 
@@ -342,15 +348,7 @@ def _sent(config: Config, run: str, origin: Origin) -> bool:
         and stored.origin == origin
         and stored.options.rows is None
         and stored.refusal is None
-        and _fits(stored, config)
-    )
-
-
-def _fits(stored: StoredRun, config: Config) -> bool:
-    """True if the configuration still reaches the same accounts."""
-    return all(
-        name in config.accounts and fingerprint(config.outline(name)) == reached
-        for name, reached in stored.accounts.items()
+        and fits(stored, config)
     )
 
 
@@ -372,9 +370,9 @@ def reopen(
     """
     known = _known(run, config)
     stored = _described(known, config, with_jobs=not is_for_report)
-    _check_fits(stored, config)
+    check_fits(stored, config)
     if not is_for_report:
-        _check_shares(stored, config)
+        check_shares(stored, config)
     lease = run_lease_of(config, run)
     if not lease.take():
         lease.release()  # nor does it wait
@@ -402,8 +400,8 @@ def join(run: str, config: Config) -> Prepared:
         raise DamagedError(
             f"{error}. Nothing was sent. {_ADVICE.format(run=known.name)}"
         ) from error
-    _check_fits(stored, config)
-    _check_shares(stored, config)
+    check_fits(stored, config)
+    check_shares(stored, config)
     return _reopened(known, stored, config, stored.options, run_lease_of(config, run))
 
 
@@ -425,71 +423,6 @@ def _is_busy(run: str, workers: Mapping[Share, LeaseHolder | None]) -> str:
         f"workers send the shares of run {run} ({who}). Wait until they end, or stop them: "
         f"`pipeline runs {run} --stop`. `pipeline resume {run} --workers N` shows what they do, "
         "and starts more"
-    )
-
-
-def _check_fits(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if the configuration leads elsewhere now."""
-    if _fits(stored, config):
-        return
-    wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
-    raise ConfigError(
-        [
-            Fault(
-                what=f"run {stored.run} was prepared for {wanted}, and the configuration leads "
-                "elsewhere now",
-                todo="Use the configuration that it began with",
-            )
-        ]
-    )
-
-
-def _shares(config: Config, bound: Bound) -> dict[str, int]:
-    """The number of shares of each account that has several."""
-    numbers = {name: config.outline(name).shares for name in bound.jobs}
-    return {name: shares for name, shares in numbers.items() if shares > 1}
-
-
-def _check_shares(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an account has another number of shares than when the run began."""
-    faults = [
-        Fault(
-            what=f"run {stored.run} began with shares = {before} for account {name}, and the "
-            f"configuration says {now}",
-            todo=f"Resume it with shares = {before}; later runs may have another number",
-        )
-        for name in stored.accounts
-        if (now := config.outline(name).shares) != (before := stored.shares_of(name))
-    ]
-    if faults:
-        raise ConfigError(faults)
-
-
-def _check_unfinished(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an unfinished run sends one of its accounts in other shares.
-
-    The two would send at parts of the quota that do not add up, if both were sent at once.
-    """
-    name_of = {reached: name for name, reached in stored.accounts.items()}
-    store = open_store(config)
-    for run in store.runs.unfinished(tuple(name_of)):
-        files = store.files(run.name)
-        if not is_stored(files):
-            continue
-        try:
-            other = load(files)
-        except RunAborted:  # damaged: it is not resumed as it is
-            continue
-        for account, reached in other.accounts.items():
-            before = other.shares_of(account)
-            if reached in name_of and stored.shares_of(name_of[reached]) != before:
-                raise ConfigError([_other_shares(run.name, account, before)])
-
-
-def _other_shares(run: str, account: str, shares: int) -> Fault:
-    return Fault(
-        what=f"run {run} is unfinished and began with shares = {shares} for account {account}",
-        todo=f"Resume it with shares = {shares}, or remove it: `pipeline runs {run} --prune`",
     )
 
 

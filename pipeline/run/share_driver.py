@@ -102,7 +102,7 @@ class _Driver:
     _stop_check: SharedStopCheck = field(init=False)
     _stopping: list[str] = field(default_factory=list)  # a reason for each call of `stop`
     _stopped_s: float | None = None
-    _is_told: bool = False
+    _is_passed_on: bool = False
     _news: anyio.Event = field(default_factory=anyio.Event)
     _deaths: int = 0  # in a row, while the run made no progress
     _rows: int = 0
@@ -156,13 +156,13 @@ class _Driver:
             reason = self._stop_check.reason(parse_progress(each.progress) for each in self.states)
             if reason is not None:
                 self._stop_shares(reason)
-            if self._stopping and not self._is_told:
+            if self._stopping and not self._is_passed_on:
                 self._pass_on(store, self._stopping[0])
         self.held = workers_of(self.prepared.config, run)
 
     def _pass_on(self, store: Store, reason: str) -> None:
         """Stop all workers, wherever they are: as an order, or for good if the time is up."""
-        self._is_told, self._stopped_s = True, self.clock()
+        self._is_passed_on, self._stopped_s = True, self.clock()
         if self.outcome.signal is None:
             self._stop_shares(reason)
         else:
@@ -181,7 +181,7 @@ class _Driver:
         if is_over(self.states):
             return True
         if self.is_stopped:
-            return self._is_told and not self.workers.alive()
+            return self._is_passed_on and not self.workers.alive()
         if self._due_s or self.workers.alive() or not self.count:
             return False
         self.outcome.failure = RunAborted(f"no worker is left: {kinds(self._gone)}")

@@ -79,13 +79,13 @@ def first_shares(states: Iterable[ShareState]) -> list[Share]:
     return [*firsts.values()]
 
 
-def hopeless(state: ShareState) -> str:
+def no_more_attempts(state: ShareState) -> str:
     """Why no further process takes the share; empty if one may.
 
     >>> share = Share("shop", 1, 4)
-    >>> hopeless(ShareState(share, True, False, "", 5, ""))
+    >>> no_more_attempts(ShareState(share, True, False, "", 5, ""))
     'shop 2 of 4 was given up: 5 processes took it and ended, one after another, without a result'
-    >>> hopeless(ShareState(share, True, False, "", 4, ""))
+    >>> no_more_attempts(ShareState(share, True, False, "", 4, ""))
     ''
     """
     if state.attempts < MAX_ATTEMPTS:

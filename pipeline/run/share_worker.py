@@ -21,11 +21,11 @@ from pipeline.run.one_share import HeldShare
 from pipeline.run.prepare import Prepared
 from pipeline.run.share_progress import ShareProgress, limits_text, parse_progress
 from pipeline.run.share_rules import (
-    hopeless,
     is_left,
     is_over,
     is_proven,
     next_opener,
+    no_more_attempts,
     opened_by_answers,
     rest_s,
     siblings,
@@ -137,7 +137,7 @@ class _Worker:
         for each in self.held.values():
             each.end(str(error))
 
-    # What the store says, and is told
+    # What is read from the store, and left there
 
     @property
     def _store(self) -> Store:
@@ -232,7 +232,7 @@ class _Worker:
         state = next(each for each in states if each.share == share)
         if share not in takeable(states, ()):
             return None
-        if why := hopeless(state):
+        if why := no_more_attempts(state):
             for each in siblings(states, share.account):
                 runs.change_share(run, each, stopped=why)
             return None
