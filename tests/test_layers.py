@@ -67,7 +67,7 @@ MAY_USE: dict[str, set[str]] = {
             "reporter",
             "ui",
         ),
-        *("config", "object_storage", "anyio", "pydantic"),
+        *("config", "object_storage", "anyio", "pydantic", "ray"),
     },
     "plan": {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "config", "runs", "run"),
@@ -483,6 +483,17 @@ def test_an_exception_of_what_is_kept_is_still_needed() -> None:
         for name in KEEP_THEMSELVES
     }
     assert used == {name: keepers for name, (keepers, _) in KEEP_THEMSELVES.items()}
+
+
+def test_one_file_alone_starts_ray() -> None:
+    """Another engine would be another file beside it."""
+    users = {
+        path
+        for path in FILES
+        for _, name in _imports(_tree(path), path, ROOT)
+        if name.split(".")[0] == "ray"
+    }
+    assert users == {ROOT / "run" / "ray_workers.py"}
 
 
 def test_every_folder_is_a_package() -> None:

@@ -38,7 +38,7 @@ OBJECTS_BYTES = 100 * 1024**2
 it."""
 
 ACTOR = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": -1, "max_concurrency": 4}
-"""Started again on whatever node is left, with the same call; `stop` is heard beside `work`."""
+"""Started again on whatever node is left, with the same call; `stop` works beside `work`."""
 
 KILLED = -int(signal.SIGKILL)
 FAILED = 3
