@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pipeline.run.event_loop import ASYNCIO, VARIABLE
 from tests.postgres import PostgresServer, postgres_server
 
 # a busy machine is no failure; nothing is kept between runs
@@ -13,6 +14,10 @@ settings.register_profile(
     "quiet", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("quiet")
+
+
+EVENT_LOOP = os.environ.get(VARIABLE, ASYNCIO)
+"""Of the commands that tests start: the one that needs no extra, or the one that is asked for."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,6 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
         monkeypatch.delenv(variable)
+    monkeypatch.setenv(VARIABLE, EVENT_LOOP)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ async def examine(
             yield finding
         return
     yield _accounts(config)
-    for finding in examine_machine(config):
+    for finding in examine_machine(config, environ):
         yield finding
     for name in dict.fromkeys(accounts or config.accounts):
         async for finding in _account(config, name, environ, now_s):

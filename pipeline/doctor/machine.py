@@ -5,23 +5,35 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.keys import REFERENCE, absolute
-from pipeline.doctor.finding import Finding, Level
+from pipeline.doctor.finding import Finding, Level, of_faults
+from pipeline.model import ConfigError
+from pipeline.run.event_loop import event_loop
 from pipeline.store.disk_space import copies_bytes, shortage
 from pipeline.store.file_system import network_file_system_of
 
 
-def examine_machine(config: Config) -> Iterator[Finding]:
-    """Check the ledger, reports, inputs and the configuration file."""
+def examine_machine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Check the ledger, reports, inputs, the configuration file and the event loop."""
+    yield from _event_loop(environ)
     yield _file_system(config)
     for name, folder in (("ledger", config.ledger_folder), ("reports", config.reports)):
         yield _folder(name, folder)
     yield _disk(config)
     yield from _writers(config)
+
+
+def _event_loop(environ: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        what = f"requests are sent by {event_loop(environ)}"
+    except ConfigError as error:
+        yield from of_faults(error.faults, "event loop", "Correct the variable, or unset it")
+    else:
+        yield Finding(level=Level.OK, check="event loop", what=what)
 
 
 def _file_system(config: Config) -> Finding:
