@@ -270,7 +270,6 @@ CONTESTANTS = (
     ),
     Contestant(
         name="pipeline, whole run with uvloop",
-        says="the same",
         command=_whole,
         environ=_on(UVLOOP),
         module="uvloop",
@@ -283,7 +282,6 @@ CONTESTANTS = (
     ),
     Contestant(
         name="pipeline, sending with uvloop",
-        says="the same",
         command=_side("pipeline"),
         environ=_on(UVLOOP),
         module="uvloop",
