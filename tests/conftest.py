@@ -1,9 +1,11 @@
 """What every test may rely on."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
 from pipeline.run.event_loop import ASYNCIO, VARIABLE
@@ -20,12 +22,27 @@ EVENT_LOOP = os.environ.get(VARIABLE, ASYNCIO)
 """Of the commands that tests start: the one that needs no extra, or the one that is asked for."""
 
 
+ON_EACH_LOOP = {
+    *("test_transport_contract.py", "test_connections.py", "test_recorder.py", "test_limiter.py"),
+}
+"""Files whose tests run on each event loop that a run may use."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that wants the machine for itself says why."""
     marks = [(item, mark) for item in items for mark in item.iter_markers("quiet")]
     unfounded = [item.nodeid for item, mark in marks if not mark.args]
     if unfounded:
         raise pytest.UsageError(f"quiet(reason) without a reason: {', '.join(unfounded)}")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loops that a test runs on, one after the other."""
+    if item.path.name not in ON_EACH_LOOP:
+        return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(autouse=True)

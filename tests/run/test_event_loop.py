@@ -36,7 +36,7 @@ def test_the_event_loop_is_the_one_that_is_asked_for(name, monkeypatch):
 
 @pytest.mark.parametrize("name", ["asyncio", "uvloop"])
 def test_a_run_on_each_event_loop(name, tmp_path):
-    configure(tmp_path, "http://127.0.0.1:1")
+    configure(tmp_path, "http://127.0.0.1:1", quota='"500/s"')
     drop(tmp_path, *map(coupon, range(1, 201)))
     ended = pipeline(tmp_path, "run", "--simulate", "--yes", PIPELINE_EVENT_LOOP=name)
     assert (ended.code, "All 200 rows updated" in ended.words) == (0, True), ended.words
