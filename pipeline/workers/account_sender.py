@@ -283,6 +283,8 @@ class AccountSender:
 
     def _next_first(self) -> Batch:
         """Take a row before the first reply: none that got no reply or was refused before."""
+        if self._first.needs_another and self._queue.needs_more:
+            return []  # rows that no process has sent may be among those that are being read
         all_held = self._queue.all_held(self._undecided.count)
         if self._queue.is_untouched or self._first.needs_another:
             sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
