@@ -72,7 +72,7 @@ class PgFiles:
     def make_folder(self) -> Path:
         """Make the folder of a new run."""
         try:
-            self._folder.mkdir(mode=0o700)
+            self._folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise RunAborted(f"{self._folder} cannot be made: {error.strerror}") from error
         return self._folder
