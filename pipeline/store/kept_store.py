@@ -12,8 +12,8 @@ from pipeline.store.page_checks import PageChecks
 from pipeline.store.seam import Store
 
 RUNS = "runs"
-_NO_LIBRARY = "a ledger in PostgreSQL needs further packages"
-_INSTALL = "pip install 'offer-pipeline[postgres]'"
+NO_LIBRARY = "a ledger in PostgreSQL needs further packages"
+INSTALL = "pip install 'offer-pipeline[postgres]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ def _in_database(database: DatabaseSettings, scratch: Path) -> Store:
         from pipeline.store.postgres.connections import OUTAGE  # noqa: PLC0415
         from pipeline.store.postgres.store import PgStore  # noqa: PLC0415
     except ImportError as error:
-        what = f"{_NO_LIBRARY}: {error}"
-        raise ConfigError([Fault(what=what, todo=_INSTALL)]) from None
+        what = f"{NO_LIBRARY}: {error}"
+        raise ConfigError([Fault(what=what, todo=INSTALL)]) from None
     most_s = OUTAGE.most_s if database.max_outage_s is None else database.max_outage_s
     return PgStore(
         database.url,

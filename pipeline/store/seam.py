@@ -369,6 +369,9 @@ class Files(Protocol):
         Raises RunAborted if it exists or cannot be made.
         """
 
+    def names(self) -> list[str]:
+        """The names of the files that were put, in order."""
+
     def has(self, name: str) -> bool:
         """True if a file of this name was put."""
 

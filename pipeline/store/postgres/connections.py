@@ -127,15 +127,16 @@ class PgConnections:
             try:
                 with self._borrowed(answer_s) as connection:
                     done = step(connection)
-                self._away_since_s = None
-                return done
             except psycopg.Error as error:
                 if not is_away(error):
                     raise self.failure(error) from error
                 pause_s = next(pauses) * (0.5 + self.waiting.chance())
                 if self._is_too_long(pause_s, began_s, most_s):
                     raise self.failure(error) from error
-            self.waiting.sleep(pause_s)
+                self.waiting.sleep(pause_s)
+            else:
+                self._away_since_s = None
+                return done
 
     def _is_too_long(self, pause_s: float, began_s: float, most_s: float) -> bool:
         """True if a step that began then is not repeated after another pause."""

@@ -52,9 +52,10 @@ _COMMITS: LiteralString = """
 select part, max(number), count(*) from pipeline.commits where ledger = %s group by part
 """
 _TORN = """
-select distinct run from pipeline.files f
-where made < clock_timestamp() - interval '1 day'
-and not exists (select from pipeline.runs r where r.name = f.run)
+select run from (
+    select run, made from pipeline.files union all select run, made from pipeline.ledgers
+) f where run is not null and made < clock_timestamp() - interval '1 day'
+and not exists (select from pipeline.runs r where r.name = f.run) group by run
 """
 
 
