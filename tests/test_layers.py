@@ -43,6 +43,7 @@ MAY_USE: dict[str, set[str]] = {
         *("aiohttp", "anyio", "httptools", "multidict", "pydantic", "yarl"),
     },
     "store": {"model", "pydantic_core", "polars", "psycopg"},
+    "object_storage": {"model", "obstore"},
     "reporter": {
         *("model", "store.files", "store.parquet", "store.frame_values"),
         *("polars", "pydantic"),
@@ -66,7 +67,7 @@ MAY_USE: dict[str, set[str]] = {
             "reporter",
             "ui",
         ),
-        *("config", "anyio", "pydantic"),
+        *("config", "object_storage", "anyio", "pydantic"),
     },
     "plan": {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "config", "runs", "run"),
@@ -79,7 +80,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "doctor": {
         *("model", "vendors", "pacing", "workers", "store", "config", "runs", "run"),
-        "anyio",
+        *("object_storage", "anyio"),
     },
     "cli": {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "reporter", "ui", "config"),
@@ -123,9 +124,10 @@ DECISIONS = {
             "selection strict_json suggestions unknown_columns"
         ),
         "notify": "formatting",
+        "object_storage": "failures",
         "pacing": (
-            "circuit_breaker concurrency limit_headers margin pause probes "
-            "quota_parts rate suspicion throttle unrecorded windows"
+            "circuit_breaker concurrency departures limit_headers limiter_settings margin pause "
+            "probes quota_parts rate suspicion throttle unrecorded windows"
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",

@@ -24,9 +24,11 @@ from pipeline.config.keys import MAX_DAYS
 from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
+from pipeline.model.object_path import named_path
 from pipeline.model.quota import parse_quota
 from pipeline.pacing.pause import describe, remaining_s
 from pipeline.reporter.summary import PAGE_NAME
+from pipeline.run import deliver
 from pipeline.run.history import RunEntry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
 from pipeline.runs.exchanges import exchange_of
@@ -195,7 +197,7 @@ def _line(each: RunEntry) -> RunLine:
     return RunLine(
         sequence=run.sequence,
         name=run.name,
-        source=str(from_here(Path(run.source))),
+        source=str(from_here(named_path(run.source))),
         about=about(each),
         rows=run.rows,
         started=run.started,
@@ -281,6 +283,7 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
         return
     summary, is_new = report_of(config, name, output.note)
     known = entry(config, name)
+    deliver(config, name)
     if output.is_json:
         output.line(**_facts(known), summary=summary.model_dump(mode="json"))
         return
@@ -288,7 +291,7 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
     if is_new:
         output.say("\nThe report was missing and has been written. Nothing was sent.")
     output.say("")
-    show_result(output.console, summary, config.reports / name)
+    show_result(output.console, summary, config.report_place(name))
     if known.condition == "unfinished" and known.is_kept:
         output.say(f"Continue with `pipeline resume {name}`.")
 
@@ -311,7 +314,7 @@ def _show_known(known: RunEntry, output: _RunsOutput) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     facts = {
-        "source": str(from_here(Path(run.source))),
+        "source": str(from_here(named_path(run.source))),
         "started": moment(run.started),
         "rows": ", ".join(_rows_of(known)),
         "accounts": ", ".join(run.accounts),

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pipeline.config.accounts import (
@@ -26,6 +26,7 @@ from pipeline.config.shares import check_shares
 from pipeline.config.simulated import at_simulator, sample
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
+from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.store.kept_store import DatabaseSettings, KeptStore
 from pipeline.vendors.kit.contract import Account, Vendor
 
@@ -40,6 +41,8 @@ class Config:
     folder          base of relative paths, also of those of secrets
     inputs          the drop folder
     reports         the folder of reports
+    inputs_bucket, reports_bucket  where they are in object storage; None: on this machine only.
+                    Reports are written to `reports` first
     ledger          the file that runs share; each run's own files are in a folder beside it. With
                     a database only that folder is used, for files of this machine
     database        that runs share instead of the file; None: the file
@@ -65,6 +68,8 @@ class Config:
     notify: NotifyKeys = field(default_factory=NotifyKeys)
     metrics: MetricsKeys = field(default_factory=MetricsKeys)
     database: DatabaseSettings | None = None
+    inputs_bucket: ObjectPath | None = None
+    reports_bucket: ObjectPath | None = None
     kept_store: KeptStore = field(default_factory=KeptStore, repr=False, compare=False)
 
     @property
@@ -87,6 +92,10 @@ class Config:
             findings.add(("notify", "webhook"), wrong)
         findings.raise_if_any()
         return url
+
+    def report_place(self, run: str) -> PurePath:
+        """Where people find the report of a run."""
+        return (self.reports_bucket or self.reports) / run
 
     @property
     def ledger_folder(self) -> Path:
@@ -177,8 +186,10 @@ def load_config(
     config = Config(
         file=file,
         folder=folder,
-        inputs=absolute(folder, top.inputs),
-        reports=absolute(folder, top.reports),
+        inputs=absolute(folder, _local(top.inputs, "inputs")),
+        reports=absolute(folder, _local(top.reports, "reports")),
+        inputs_bucket=_bucket(top.inputs, "inputs", findings),
+        reports_bucket=_bucket(top.reports, "reports", findings),
         ledger=ledger,
         database=database,
         keep_days=top.keep_days,
@@ -191,6 +202,22 @@ def load_config(
     _check_folders(config, findings)
     findings.raise_if_any()
     return config
+
+
+def _local(text: str, default: str) -> str:
+    """The local folder of a key: the default one if the key names a bucket."""
+    return default if is_object(text) else text
+
+
+def _bucket(text: str, key: str, findings: Findings) -> ObjectPath | None:
+    """The place in object storage that a key names; None if it names a local folder."""
+    if not is_object(text):
+        return None
+    try:
+        return object_path(text)
+    except ValueError as error:
+        findings.add((key,), str(error))
+        return None
 
 
 def _output_tables(table: Mapping[str, Any], findings: Findings) -> dict[str, Any]:

@@ -247,9 +247,13 @@ class TopLevel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     inputs: str = Field(
-        default="inputs", description="The drop folder, used if a run names no file."
+        default="inputs",
+        description="The drop folder, used if a run names no file; or s3://, gs://, az://.",
     )
-    reports: str = Field(default="reports", description="Where reports go; not below inputs.")
+    reports: str = Field(
+        default="reports",
+        description="Where reports go; not below inputs. Or s3://, gs://, az://: from ./reports.",
+    )
     ledger: str = Field(
         default=f"{DEFAULT_SCRATCH}/ledger.db",
         description=(

@@ -11,7 +11,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from pipeline.config import Config, load_config
+from pipeline.doctor.buckets import examine_buckets
 from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.machine import examine_machine, examine_secret_files
 from pipeline.doctor.wire import examine_account
@@ -60,6 +63,8 @@ async def examine(
     for finding in found:
         yield finding
     is_recorded = config.ledger.exists() if config.database is None else _has_tables(found)
+    for finding in await anyio.to_thread.run_sync(lambda: list(examine_buckets(config, environ))):
+        yield finding
     for name in dict.fromkeys(accounts or config.accounts):
         async for finding in _account(config, name, environ, now_s, is_recorded=is_recorded):
             yield finding

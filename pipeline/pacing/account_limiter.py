@@ -55,7 +55,7 @@ class AccountLimiter:
         self.watched = limiter.watched
         self.take = limiter.take
         self.on_reply = limiter.on_reply
-        self.pause_left_s = limiter.pause_left_s
+        self.pause = limiter.pause
         self.slow = limiter.slow
 
     @property
@@ -160,7 +160,7 @@ class AccountLimiter:
         False if there is none soon: the request should wait for a new permit without a connection.
         """
         if not is_late(late_s, self._limiter.mean_per_s):
-            is_paused = self._limiter.pause_left_s() > 0
+            is_paused = self._limiter.pause.left_s > 0
             return self._limiter.is_sure and self._may_send and not is_paused
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import anyio
@@ -26,7 +26,8 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 from pipeline.workers.account_sender import AccountSender
@@ -138,6 +139,7 @@ async def drive(
     grace_s: float = 1.0,
     write: Callable[[Sequence[RowResult]], None] | None = None,
     batch_rows: int = 3,
+    reading_s: float = 0.0,
     recovered: RecoveredState = NOTHING,
     limiter: RateLimiter | None = None,
     claims: list[int] | None = None,
@@ -148,7 +150,10 @@ async def drive(
     on_end: Callable[[Status], None] = lambda _status: None,
     record_with: Record | None = None,
 ) -> tuple[list[RowResult], AccountSender]:
-    """Send `jobs` and give back the results in the order in which they were recorded."""
+    """Send `jobs` and give back the results in the order in which they were recorded.
+
+    reading_s  how long it takes to read `batch_rows` of them
+    """
     results: list[RowResult] = []
 
     def record(
@@ -166,10 +171,15 @@ async def drive(
         record_with or record,
         lambda rows: None if released is None else released.extend(rows),
     )
-    batches = iter([jobs[i : i + batch_rows] for i in range(0, len(jobs), batch_rows)])
+
+    def read() -> Iterator[Sequence[JobRow]]:
+        for first in range(0, len(jobs), batch_rows):
+            time.sleep(reading_s)
+            yield jobs[first : first + batch_rows]
+
     sender = AccountSender(
         account,
-        batches,
+        read(),
         len(jobs),
         wire=CalledBack(script.send),
         account_limiter=AccountLimiter(limiter or limiter_of(*account.quotas)),
