@@ -57,7 +57,7 @@ async def examine(
             yield finding
         return
     yield _accounts(config)
-    for finding in examine_machine(config):
+    for finding in examine_machine(config, environ):
         yield finding
     found = [] if config.database is None else _examine_database(config.database)
     for finding in found:
