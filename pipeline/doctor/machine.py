@@ -20,11 +20,17 @@ from pipeline.store.file_system import network_file_system_of
 def examine_machine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Check the ledger, reports, inputs, the configuration file and the event loop."""
     yield from _event_loop(environ)
-    yield _file_system(config)
-    for name, folder in (("ledger", config.ledger_folder), ("reports", config.reports)):
+    if config.database is None:
+        yield _file_system(config)
+    for name, folder in ((_kept_in(config), config.ledger_folder), ("reports", config.reports)):
         yield _folder(name, folder)
     yield _disk(config)
     yield from _writers(config)
+
+
+def _kept_in(config: Config) -> str:
+    """The key that names the folder with this machine's files."""
+    return "ledger" if config.database is None else "scratch"
 
 
 def _event_loop(environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -70,7 +76,10 @@ def _disk(config: Config) -> Finding:
         return Finding(level=Level.OK, check="disk", what=what)
     what = f"{config.ledger_folder}: {wrong}"
     return Finding(
-        level=Level.FAULT, check="disk", what=what, fix="Free space, or set `ledger` elsewhere"
+        level=Level.FAULT,
+        check="disk",
+        what=what,
+        fix=f"Free space, or set `{_kept_in(config)}` elsewhere",
     )
 
 
