@@ -33,6 +33,7 @@ from pipeline.run import (
     to_the_minute,
 )
 from pipeline.run.canary import CanaryResult
+from pipeline.run.event_loop import event_loop, run_async
 from pipeline.runs import tidy
 from pipeline.ui import terminal as screen
 from pipeline.ui.terminal import show_question
@@ -90,6 +91,7 @@ class CommandSession:
 
         files  name of each file, and a function that prepares it
         """
+        event_loop(os.environ)  # a wrong one is refused before anything is prepared
         with nullcontext() if self._place is None else self._place(self.say) as self._placed:
             return self._run(files, is_agreed=is_agreed)
 
@@ -104,7 +106,7 @@ class CommandSession:
             for one in filter(None, found):
                 discard(one)
             raise
-        code = together(anyio.run(self._send_all, found))
+        code = together(run_async(self._send_all, found))
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
             tidy(prepared[0].config, self.say)

@@ -85,8 +85,6 @@ class QuotaLease:
         self._was_held = False
         self._waits_since_s: float | None = None
         self.is_held = False
-        self.bounds: list[Callable[[], float]] = []
-        """Each returns a monotonic time after which nothing may be sent either."""
 
     def acquire(self) -> bool:
         """Acquire the lease if no other process holds it; the first in line gets it next."""
@@ -96,8 +94,8 @@ class QuotaLease:
 
     @property
     def sure_until_s(self) -> float:
-        """As that of the store's lease, but no later than one of `bounds`."""
-        return min([self._lease.sure_until_s, *(bound() for bound in self.bounds)])
+        """As that of the store's lease."""
+        return self._lease.sure_until_s
 
     def renew(self) -> None:
         """Hold it for longer, if it ends by itself. It is not held any more if that came too late.

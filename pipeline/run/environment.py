@@ -69,4 +69,5 @@ class RunEnvironment:
     ) -> AccountLimiter:
         """The limiter of one share of an account. Raises ConfigError as `Session.limiter` does."""
         limiter = self.shared.limiter(account, prepared.config, number)
-        return AccountLimiter(limiter, prepared.run, announce=announce)
+        sure_until_s = prepared.holds.sure_until_s
+        return AccountLimiter(limiter, prepared.run, announce=announce, sure_until_s=sure_until_s)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio.to_thread
 
@@ -20,8 +19,8 @@ from pipeline.run.stretch import SerializedLedger, Stretch
 from pipeline.runs.registry import open_store
 from pipeline.runs.stop_if import StopIf
 from pipeline.store import Ledger
-from pipeline.store.lease_renewal import renewed
-from pipeline.store.seam import Lease, LeaseLostError, Share
+from pipeline.store.lease_renewal import Holds, RenewedLease
+from pipeline.store.seam import LeaseLostError, Share
 from pipeline.vendors import Account
 from pipeline.workers.pool import WorkerPool
 
@@ -40,7 +39,7 @@ class HeldShare:
 
     share: Share
     account: Account
-    lease: Lease
+    lease: RenewedLease
     before: ShareProgress
     attempts: int
     is_proven: bool
@@ -51,12 +50,11 @@ class HeldShare:
     outcome: RunOutcome = field(default_factory=RunOutcome)
     _recorded: Mapping[Status, int] = field(default_factory=dict)
     _noted: ShareProgress | None = None
-    _lost: threading.Event = field(default_factory=threading.Event)
 
     @property
     def is_lost(self) -> bool:
         """True if another process has the share by now."""
-        return self._lost.is_set() or isinstance(self.outcome.failure, LeaseLostError)
+        return bool(self.lease.lost) or isinstance(self.outcome.failure, LeaseLostError)
 
     def progress(self) -> ShareProgress:
         """The progress of the share in all; before anything was read, that of others."""
@@ -105,6 +103,7 @@ class HeldShare:
         conditions  those that stop the run, as far as this share alone can tell
         """
         shared, number = environment.shared, self.share.number
+        prepared = replace(prepared, lease=self.lease, holds=Holds(self.lease))
         with ExitStack() as opened:
             record, before = await anyio.to_thread.run_sync(self._open, prepared, opened)
             async with open_links(
@@ -120,13 +119,12 @@ class HeldShare:
                     on_open=self._on_open,
                     conditions=conditions,
                 )
-                until = self._sure_until_s
-                shared.bind(self.account, number, until)
+                shared.enter(self.account, number)
                 try:
-                    with renewed(self.lease, self._on_lost), shared.interruptible(self.outcome):
+                    with shared.interruptible(self.outcome):
                         await stretch.send(before)
                 finally:
-                    shared.leave(self.account, number, until)
+                    shared.leave(self.account, number)
 
     def _open(self, prepared: Prepared, opened: ExitStack) -> tuple[_ShareRecord, RecordedState]:
         store = open_store(prepared.config)
@@ -137,12 +135,6 @@ class HeldShare:
         self._recorded = own.counts()
         self.outcome.leg = 1 + max((leg.number for leg in own.legs()), default=0)
         return _ShareRecord(own, whole), RecordedState.of(whole)
-
-    def _sure_until_s(self) -> float:
-        return self.lease.sure_until_s
-
-    def _on_lost(self, _reason: str) -> None:
-        self._lost.set()
 
     def _on_open(self) -> None:
         self.has_opened = True

@@ -137,6 +137,7 @@ class Session:
     _news: anyio.Event = field(default_factory=anyio.Event)
     _behind_since_s: float | None = None  # monotonic; no attempt to record succeeded since
     _adopted_s: float = -math.inf  # when pauses were read, monotonic
+    _uses: Counter[str] = field(default_factory=Counter)  # of parts of quotas, by shares
     _left: set[str] = field(default_factory=set)  # parts of quotas that are passed on for good
 
     def limiter(self, account: Account, config: Config, number: int = 0) -> RateLimiter:
@@ -163,23 +164,16 @@ class Session:
             self.leases[part.name] = QuotaLease(part, limiter, open_store(config))
         return self.leases[part.name].limiter
 
-    def bind(self, account: Account, number: int, sure_until: Callable[[], float]) -> None:
-        """Let a share's part of its quota be used only until the monotonic time that `sure_until`
-        returns, beside that of its own lease: that of the lease of the share.
+    def enter(self, account: Account, number: int) -> None:
+        """A share of an account is sent at its part of the quota, until `leave` is called."""
+        self._uses[_part_name(account, number)] += 1
 
-        The account is one that `limiter` was called with.
-        """
-        self.leases[_part_name(account, number)].bounds.append(sure_until)
-        self.hold()
-
-    def leave(self, account: Account, number: int, sure_until: Callable[[], float]) -> None:
-        """End what `bind` began; pass the part on if no other share of this process uses it."""
+    def leave(self, account: Account, number: int) -> None:
+        """Pass the part on for good if no other share of this process uses it."""
         name = _part_name(account, number)
+        self._uses[name] -= 1
         lease = self.leases.get(name)
-        if lease is None:
-            return
-        lease.bounds.remove(sure_until)
-        if lease.bounds:
+        if lease is None or self._uses[name]:
             return
         lease.limiter.close()
         if self._users:
@@ -188,12 +182,6 @@ class Session:
         else:  # it was released when the last run ended
             self._left.discard(name)
             del self.leases[name]
-
-    def hold(self) -> None:
-        """Let the limiters know until when their leases, and those of shares, are sure."""
-        for lease in self.leases.values():
-            if lease.is_held:
-                lease.limiter.hold_until(lease.sure_until_s)
 
     def _on_pause(self, part: QuotaPart) -> None:
         """Let all parts of the quota keep a pause that was asked of one, and put it on record."""

@@ -16,7 +16,7 @@ from pipeline.model import RunAborted
 from pipeline.run.destination_locks import CHECK_EVERY_S, BusyError
 from pipeline.run.prepare import Prepared
 from pipeline.run.share_rules import is_left
-from pipeline.runs.registry import open_store, workers_of
+from pipeline.runs.registry import held_shares, open_store
 from pipeline.runs.run_folder import is_stored, load
 from pipeline.store.seam import Share, ShareState
 
@@ -46,10 +46,10 @@ async def close_and_wait(
     """
     is_announced = False
     while True:
-        workers = await anyio.to_thread.run_sync(workers_of, config, run)
+        workers = await anyio.to_thread.run_sync(held_shares, config, run)
         if not workers:
             await anyio.to_thread.run_sync(close_shares, config, run)
-            if not await anyio.to_thread.run_sync(workers_of, config, run):
+            if not await anyio.to_thread.run_sync(held_shares, config, run):
                 return
             continue
         names = ", ".join(share.name for share in workers)

@@ -25,8 +25,8 @@ from pipeline.run.share_progress import ShareProgress, as_account, limits_text, 
 from pipeline.run.share_rules import first_shares, is_left, is_over, kinds, restart, stops
 from pipeline.run.share_stops import SharedStopCheck
 from pipeline.run.worker_processes import Workers
-from pipeline.runs.registry import open_store, workers_of
-from pipeline.store.seam import LeaseHolder, Share, ShareState, Store
+from pipeline.runs.registry import held_shares, open_store
+from pipeline.store.seam import LeaseHolder, LeaseLostError, Share, ShareState, Store
 from pipeline.vendors import Account
 from pipeline.workers.account_shares import whole_progress
 
@@ -123,6 +123,11 @@ class _Driver:
         """True once `stop` was called."""
         return bool(self._stopping)
 
+    @property
+    def _is_replaced(self) -> bool:
+        """True if another process has the run by now: its workers are none of our business."""
+        return isinstance(self.outcome.failure, LeaseLostError)
+
     def stop(self, reason: str) -> None:
         """Let all workers stop; a second call ends own workers at once."""
         self._stopping.append(reason)
@@ -137,7 +142,9 @@ class _Driver:
                 break
             with anyio.move_on_after(LOOK_EVERY_S):
                 await self._news.wait()
-        self._stop_own()
+        if self._is_replaced:
+            return
+        self.workers.stop(at_once=False)
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(close_shares, self.prepared.config, self.prepared.run)
             await self._see_them_off()
@@ -158,11 +165,13 @@ class _Driver:
                 self._stop_shares(reason)
             if self._stopping and not self._is_passed_on:
                 self._pass_on(store, self._stopping[0])
-        self.held = workers_of(self.prepared.config, run)
+        self.held = held_shares(self.prepared.config, run)
 
     def _pass_on(self, store: Store, reason: str) -> None:
         """Stop all workers, wherever they are: as an order, or for good if the time is up."""
         self._is_passed_on, self._stopped_s = True, self.clock()
+        if self._is_replaced:
+            return
         if self.outcome.signal is None:
             self._stop_shares(reason)
         else:
@@ -176,6 +185,8 @@ class _Driver:
 
     def _is_over(self) -> bool:
         """True if nobody works on the run, and nobody will."""
+        if self._is_replaced:
+            return True
         if self.held:
             return False
         if is_over(self.states):
@@ -216,9 +227,6 @@ class _Driver:
         is_late = self._stopped_s is not None and self.clock() > self._stopped_s + late_s
         if len(self._stopping) > 1 or is_late:
             self.workers.stop(at_once=True)
-
-    def _stop_own(self) -> None:
-        self.workers.stop(at_once=False)
 
     async def _see_them_off(self) -> None:
         """Wait for own workers, which have nothing left to do."""

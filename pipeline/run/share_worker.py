@@ -33,8 +33,9 @@ from pipeline.run.share_rules import (
     takeable,
 )
 from pipeline.run.share_stops import SharedStopCheck, own_conditions
-from pipeline.runs.registry import has_workers, open_store
-from pipeline.store.seam import Lease, Order, Share, ShareState, Store, share_lease
+from pipeline.runs.registry import held_shares, open_store
+from pipeline.store.lease_renewal import RenewedLease
+from pipeline.store.seam import Order, Share, ShareState, Store, share_lease
 from pipeline.vendors import Account
 
 LOOK_EVERY_S = 0.3
@@ -166,7 +167,7 @@ class _Worker:
             states,
             order,
             is_driven=is_idle and self.prepared.lease.is_held(),
-            is_worked=not is_idle or has_workers(self.prepared.config, run),
+            is_worked=not is_idle or bool(held_shares(self.prepared.config, run)),
         )
 
     def _open_others(self, store: Store, states: Sequence[ShareState], held: HeldShare) -> None:
@@ -176,14 +177,11 @@ class _Worker:
 
     async def _obey(self, seen: _Seen) -> None:
         """Pass on orders, and stop what others stopped, or what all together must stop."""
-        self.environment.shared.hold()
         stopped = stops(seen.states)
         for each in self.held.values():
             if seen.order != each.outcome.order:
                 each.outcome.obey(seen.order)
-            if each.is_lost:
-                each.end("another process has the share")
-            elif (reason := stopped.get(each.share.account)) is not None:
+            if (reason := stopped.get(each.share.account)) is not None:
                 each.stop(reason)
         mine = {share: each.progress() for share, each in self.held.items()}
         reason = self._stop_check.reason(
@@ -216,7 +214,7 @@ class _Worker:
     def _take(self, states: Sequence[ShareState]) -> HeldShare | None:
         """Take a share that is open and free; None if there is none."""
         for share in takeable(states, self.held):
-            lease = self._store.lease(share_lease(self.prepared.run, share))
+            lease = RenewedLease(self._store.lease(share_lease(self.prepared.run, share)))
             if lease.is_held():  # `take` would be a wish to have it
                 continue
             found = self._begin(share, lease) if lease.take() else None
@@ -225,7 +223,7 @@ class _Worker:
             lease.release()
         return None
 
-    def _begin(self, share: Share, lease: Lease) -> HeldShare | None:
+    def _begin(self, share: Share, lease: RenewedLease) -> HeldShare | None:
         """Count the attempt; None if the share was closed, ended or given up meanwhile."""
         runs, run = self._store.runs, self.prepared.run
         states = runs.shares(run)

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
@@ -26,6 +25,7 @@ from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.delivery import deliver
 from pipeline.run.destination_locks import BusyError, places_held
 from pipeline.run.environment import RunEnvironment
+from pipeline.run.event_loop import run_async
 from pipeline.run.execute import await_window, send_or_refuse
 from pipeline.run.live_overrides import orders_obeyed
 from pipeline.run.prepare import Prepared, discard, prepare
@@ -37,7 +37,7 @@ from pipeline.run.share_closing import close_and_wait, others_closed
 from pipeline.run.share_driver import drive, give_out_shares
 from pipeline.run.stale_rows import settle_stale_rows
 from pipeline.runs.options import RunOptions
-from pipeline.runs.registry import has_workers, open_store
+from pipeline.runs.registry import open_store, workers_of
 from pipeline.runs.retention import tidy
 from pipeline.store import Ledger, State
 from pipeline.vendors import load_vendors
@@ -93,7 +93,7 @@ def run_file(
     async def main() -> Summary:
         return await run_file_async(path, config=config, options=options, confirm=confirm)
 
-    return anyio.run(main)
+    return run_async(main)
 
 
 async def carry_out(prepared: Prepared, environment: RunEnvironment | None = None) -> Summary:
@@ -176,7 +176,7 @@ async def _sent_by_workers(
     """
     config, run = prepared.config, prepared.run
     async with _in_its_places(prepared, environment, outcome) as may_wait:
-        if not await anyio.to_thread.run_sync(has_workers, config, run):
+        if not await anyio.to_thread.run_sync(workers_of, config, run):
             await close_and_wait(config, run, wait=may_wait, tell=environment.tell)
             with _ledger(prepared) as ledger:
                 before = await _settled(prepared, environment, ledger, RecordedState.of(ledger))

@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.model import RunAborted
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Run, run_entry
+from pipeline.store.lease_renewal import RenewedLease
 from pipeline.store.seam import Lease, LeaseHolder, Share, Store, run_lease, share_lease
 from pipeline.vendors import Account
 
@@ -36,31 +37,36 @@ def open_store(config: Config) -> Store:
     It is opened once for a configuration, and raises RunAborted, when it is used, if it cannot be
     used.
     """
-    return config.kept_store.of(config.ledger)
+    return config.kept_store.of(config.ledger, config.database)
 
 
-def run_lease_of(config: Config, run: str) -> Lease:
+def run_lease_of(config: Config, run: str) -> RenewedLease:
     """The lease that a process holds while it works on the run."""
-    return open_store(config).lease(run_lease(run))
+    return RenewedLease(open_store(config).lease(run_lease(run)))
 
 
 def is_alive(config: Config, run: Run) -> bool:
-    """True if a process works on the run now, or on a share of it."""
-    return is_driven(config, run) or has_workers(config, run.name)
+    """True if a process works on the run now, or on a share of it; of a killed one that may take a
+    while to show.
+    """
+    return is_driven(config, run) or bool(workers_of(config, run.name))
 
 
 def is_driven(config: Config, run: Run) -> bool:
     """True if a process works on the whole run now: it sends it, or shows what workers send."""
-    return run_lease_of(config, run.name).is_held()
-
-
-def has_workers(config: Config, run: str) -> bool:
-    """True if a process works on a share of the run now."""
-    return any(True for _ in _held_shares(config, run))
+    return run_lease_of(config, run.name).is_alive()
 
 
 def workers_of(config: Config, run: str) -> dict[Share, LeaseHolder | None]:
-    """The shares of a run that processes work on now, and the processes, as far as it is known."""
+    """The shares of a run that processes work on now, and the processes, as far as it is known.
+
+    Of a killed one that may take a while to show.
+    """
+    return {share: lease.holder() for share, lease in _held_shares(config, run) if lease.is_alive()}
+
+
+def held_shares(config: Config, run: str) -> dict[Share, LeaseHolder | None]:
+    """The shares of a run that cannot be taken now, although their processes may be dead."""
     return {share: lease.holder() for share, lease in _held_shares(config, run)}
 
 

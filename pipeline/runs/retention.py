@@ -13,12 +13,13 @@ from pipeline.config import Config
 from pipeline.model import PipelineError, UsageError
 from pipeline.runs.registry import (
     UNFINISHED,
-    has_workers,
     is_alive,
     is_simulated,
     open_store,
     run_lease_of,
+    workers_of,
 )
+from pipeline.runs.run_folder import is_stored
 from pipeline.store import Run
 from pipeline.store.seam import Files
 
@@ -129,10 +130,10 @@ def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None
     store = open_store(config)
     files, size_bytes = store.files(run.name), 0
     with ExitStack() as held:
-        if files.folder.is_dir():
+        if is_stored(files) or files.folder.is_dir():
             if not held.enter_context(run_lease_of(config, run.name)).take():
                 return None
-            if has_workers(config, run.name):
+            if workers_of(config, run.name):
                 return None
             if store.runs.get(run.name) != run:
                 return None
