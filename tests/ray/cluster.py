@@ -11,10 +11,11 @@ from ray.cluster_utils import Cluster
 
 OBJECTS_BYTES = 100 * 1024**2
 
-head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECTS_BYTES}
+node = {"object_store_memory": OBJECTS_BYTES}
+head = {**node, "num_cpus": 0, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 for _ in range(2):
-    cluster.add_node(num_cpus=4, object_store_memory=OBJECTS_BYTES)
+    cluster.add_node(**node, num_cpus=4)
 cluster.wait_for_nodes()
 Path(sys.argv[1]).write_text(cluster.address)
 signal.pause()

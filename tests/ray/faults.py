@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tests.ray.stage import IN_FLIGHT, WAIT_S, Stage, judged, staged, until
+from tests.ray.stage import IN_FLIGHT, TOKEN, WAIT_S, Stage, judged, staged, until
 from tests.torture.worker_judge import Verdict
 
 CLUSTER = Path(__file__).parent / "cluster.py"
@@ -122,9 +122,9 @@ def attempt(
     with staged(folder, seconds=seconds) as stage:
         environ = {}
         if name in ON_NODES:
-            stage.start("python", CLUSTER, folder / "address", RAY_AUTH_MODE="token")
-            address = until(lambda: _text(folder / "address"), stage)
-            environ = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token"}
+            head = stage.start("python", CLUSTER, folder / "address", **TOKEN)
+            address = until(lambda: _text(folder / "address") or head.poll(), stage)
+            environ = {"RAY_ADDRESS": str(address), **TOKEN}
         driver = run(stage, workers, **environ)
         until(lambda: stage.requests() > 0 or driver.poll() is not None, stage)
         time.sleep(BEFORE_S)

@@ -27,6 +27,8 @@ IN_FLIGHT = 64
 ENTITIES = 500
 MORE = "shares = 4\nallow_http = true\ntimeout_s = 5.0\nattempts = 20"
 WAIT_S = 240.0
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
+"""What a cluster and those who join it have in their environment."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.ray.faults import FAULTS, NO_FAULT, SECONDS, attempt, run
-from tests.ray.stage import BIN, judged, staged, until
+from tests.ray.stage import BIN, TOKEN, judged, staged, until
 
 pytestmark = [
     pytest.mark.skipif(not (BIN / "ray").exists(), reason="no Ray here: make test-ray"),
@@ -61,13 +61,12 @@ def test_workers_are_jobs_of_a_cluster_reached_by_http(tmp_path):
     with staged(tmp_path, seconds=10) as stage:
         head = ("start", "--head", "--block", "--num-cpus=2", "--port=0", "--dashboard-port=0")
         host = ("--dashboard-host=127.0.0.1", "--node-ip-address=127.0.0.1")
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 2}
-        stage.start("ray", *head, *host, "--disable-usage-stats", **token)
+        stage.start("ray", *head, *host, "--disable-usage-stats", **TOKEN)
         url = until(lambda: _dashboard(stage.log()), stage)
         config = str(tmp_path / "pipeline.toml")
         file = tmp_path / "inputs" / "xsolla.coupon" / "coupons.csv"
         words = ("--config", config, "run", "--yes", file, "--on", url, "--workers", "2")
-        driver = stage.start("pipeline", *words, **token)
+        driver = stage.start("pipeline", *words, **TOKEN)
         until(lambda: stage.requests() > 200 or driver.poll() is not None, stage)
         driver.kill()
         driver.wait()
@@ -75,7 +74,7 @@ def test_workers_are_jobs_of_a_cluster_reached_by_http(tmp_path):
         time.sleep(2)
         assert stage.requests() > before, stage.log()  # jobs outlive who submitted them
         more = ("--on", url, "--workers", "1")
-        again = stage.start("pipeline", "--config", config, "resume", "--yes", *more, **token)
+        again = stage.start("pipeline", "--config", config, "resume", "--yes", *more, **TOKEN)
         assert again.wait(240) == 0, stage.log()
         assert judged(stage).broken(most_twice=0) == []
 
