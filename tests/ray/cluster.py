@@ -15,7 +15,7 @@ node = {"object_store_memory": OBJECTS_BYTES}
 head = {**node, "num_cpus": 0, "include_dashboard": False}
 cluster = Cluster(initialize_head=True, head_node_args=head)
 for _ in range(2):
-    cluster.add_node(**node, num_cpus=4)
+    cluster.add_node(**node, num_cpus=2)
 cluster.wait_for_nodes()
 Path(sys.argv[1]).write_text(cluster.address)
 signal.pause()

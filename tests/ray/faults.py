@@ -98,8 +98,7 @@ def node_killed(
     stage: Stage, driver: subprocess.Popen[bytes], _workers: int
 ) -> subprocess.Popen[bytes]:
     """`kill -9` of the raylet of one of two nodes, whose actors Ray starts on the other."""
-    raylet = stage.processes("raylet")[-1]
-    os.kill(raylet, signal.SIGKILL)
+    os.kill(stage.parent_of(stage.processes("ray::RayWorker")[-1]), signal.SIGKILL)
     return driver
 
 
@@ -111,6 +110,12 @@ FAULTS: Mapping[str, Fault] = {
     "driver killed": driver_killed,
     "database stopped": database_stopped,
 }
+UNNOTICED_S = 30.0
+"""For so long actors go on, at most, whose raylet is dead."""
+
+LONGER = frozenset({"raylet killed", "node killed"})
+"""Faults that a run of a few seconds would not notice."""
+
 ON_NODES = frozenset({"node killed"})
 """In a cluster of a head without CPUs and two nodes; the others in a Ray of the driver's."""
 
@@ -119,7 +124,7 @@ def attempt(
     name: str, folder: Path, *, workers: int, seconds: float = SECONDS
 ) -> tuple[Verdict, list[str]]:
     """Send one file, with one fault; what became of it, and which promises were broken."""
-    with staged(folder, seconds=seconds) as stage:
+    with staged(folder, seconds=seconds + UNNOTICED_S * (name in LONGER)) as stage:
         environ = {}
         if name in ON_NODES:
             head = stage.start("python", CLUSTER, folder / "address", **TOKEN)

@@ -78,6 +78,10 @@ class Stage:
         found = [each for each in _all() if each.pid in mine or each.parent in mine]
         return [each.pid for each in found if each.name.startswith(names)]
 
+    def parent_of(self, pid: int) -> int:
+        """The process that started another."""
+        return next(each.parent for each in _all() if each.pid == pid)
+
     def clean(self) -> None:
         """End what was started, and what Ray left."""
         for process in self.started:
