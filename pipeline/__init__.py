@@ -19,6 +19,7 @@ The folders, in the order in which a row travels:
     notify     events become log lines, metrics and messages
     plan       plans before a run, verification and undo after it
     doctor     checks of the set-up
+    airflow    operator and sensor for Airflow, apart from all others
     model      the values that all folders share
     simulator  emulated vendors, for tests
 

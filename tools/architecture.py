@@ -30,6 +30,7 @@ class Box(NamedTuple):
 
 
 FOLDERS = (
+    Box("airflow", "operator, sensor", 12, 44, 124),
     Box("cli", "commands", 170, 44, 100),
     Box("watch", "dropped files", 282, 44, 112),
     Box("plan", "plan, verify, undo", 406, 44, 140),

@@ -51,7 +51,7 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
     "quota": (),
     "lift_pause": (),
     "RUN": ("open",),
-    "the list of runs": ("limit", "since", "unfinished", "open"),
+    "the list of runs": ("limit", "since", "unfinished", "run_id", "open"),
 }
 _NEED_RUN = {
     "stop": "the run to stop",
@@ -65,6 +65,7 @@ _NEED_RUN = {
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="List at most N runs [20].")
 @click.option("--since", metavar="DATE", help="List runs since DATE, such as 2026-05-01.")
 @click.option("--unfinished", is_flag=True, help="List unfinished runs only.")
+@click.option("--run-id", metavar="ID", help="List only the run with this id of a scheduler.")
 @click.option("--entity", metavar="OPERATION:ID", help="List the rows of one entity in all runs.")
 @click.option(
     "--exchange",
@@ -165,13 +166,20 @@ class _RunsOutput:
 def _list(config: Config, output: _RunsOutput, given: dict[str, Any]) -> None:
     limit = given["limit"] or MOST
     since = None if given["since"] is None else _moment(given["since"], config)
-    found = entries(config, only_unfinished=given["unfinished"], since=since, most=limit + 1)
+    found = entries(
+        config,
+        only_unfinished=given["unfinished"],
+        since=since,
+        run_id=given["run_id"],
+        most=limit + 1,
+    )
     if output.is_json:
         for each in found[:limit]:
             output.line(**_facts(each))
         return
     if not found:
-        output.say("No matching run." if since or given["unfinished"] else "No runs yet.")
+        narrowed = since or given["unfinished"] or given["run_id"]
+        output.say("No matching run." if narrowed else "No runs yet.")
         return
     output.console.print(runs_table(map(_line, found[:limit])))
     if len(found) > limit:
@@ -242,6 +250,7 @@ def _facts(each: RunEntry) -> dict[str, Any]:
     return {
         "sequence": run.sequence,
         "run": run.name,
+        "run_id": run.run_id,
         "source": run.source,
         "sha256": run.sha256,
         "rows": run.rows,

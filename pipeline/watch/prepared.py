@@ -25,6 +25,7 @@ from pipeline.run import (
 from pipeline.run.history import Condition, entry, report_of
 from pipeline.runs import Origin, RunOptions
 from pipeline.runs.origin import origin_of_object, path_of
+from pipeline.runs.registry import run_lease_of
 from pipeline.watch.drop_place import DropPlace
 from pipeline.watch.events import FileEnded, FileQuarantined
 from pipeline.watch.notes import Claim
@@ -80,7 +81,7 @@ def prepare_claim(
     refuses to write.
     """
     known = _known(claim, config)
-    if known == "under_way":
+    if known == "under_way" and run_lease_of(config, claim.run).is_alive():
         raise BusyError(f"another process works on run {claim.run}")
     if known is not None and not claim.is_adopted:
         prepared = reopen(claim.run, config)
@@ -142,7 +143,8 @@ def is_free_run(config: Config, run: str, sha256: str) -> bool:
         known = entry(config, run)
     except UsageError:
         return False
-    return known.run.sha256 == sha256 and known.condition != "under_way"
+    is_free = known.condition != "under_way" or not run_lease_of(config, run).is_alive()
+    return is_free and known.run.sha256 == sha256
 
 
 def is_begun(claim: Claim, config: Config) -> bool:
