@@ -19,7 +19,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long test-schedulers browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-schedulers browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts limits pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -99,6 +99,9 @@ bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record 
 
 bench-accounts: .venv/dev ## what 50 accounts at 20/s each use of their quotas in one process, and its CPU (two minutes)
 	@$(BIN)/python -m tests.benchmarks.many_accounts $(ARGS)
+
+limits: .venv/dev ## simulate a hundred workers, and write docs/scale.md
+	@$(BIN)/python -m tests.benchmarks.limits
 
 pacing: .venv/dev ## measure how much of a quota is used, and that none is passed (ARGS="--seconds 15 200/s"; half an hour)
 	@$(BIN)/python -m tests.benchmarks.pacing $(ARGS)
