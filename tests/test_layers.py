@@ -171,7 +171,7 @@ KEEPERS = {"sqlite3", "fcntl", "psycopg", "pipeline.store.on_files", "pipeline.s
 KEEP_THEMSELVES = {
     "watch/folders.py": ({"fcntl"}, "a lease of the kernel on a dropped file"),
     "simulator/state.py": ({"sqlite3"}, "it imports nothing of ours"),
-    "config/configuration.py": ({"pipeline.store.postgres"}, "knows an address from a path"),
+    "config/ledger.py": ({"pipeline.store.postgres"}, "knows an address from a path"),
     "doctor/database.py": ({"pipeline.store.postgres"}, "judges the server itself"),
     "run/recover.py": ({"pipeline.store.on_files"}, "reads what is left of a damaged file"),
 }

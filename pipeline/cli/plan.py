@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
 import click
 
 from pipeline.cli.console import terminal
@@ -31,6 +30,7 @@ from pipeline.model.object_path import ObjectPath
 from pipeline.model.plan import PlanKind
 from pipeline.plan import MadePlan, make_plan, undo_plan, verify_run
 from pipeline.run import RunEnvironment, Session, prepare
+from pipeline.run.event_loop import run_async
 from pipeline.runs import STATES, RunOptions, open_store
 
 FAILED, STOPPED = 1, 3
@@ -57,7 +57,7 @@ class _ReadOnlyOutput:
             async def main() -> T:
                 return await act(lambda n, of: status.update(f"{what}: {n:,} of {of:,} rows"))
 
-            return anyio.run(main)
+            return run_async(main)
 
 
 @click.command(short_help="Show what a file would change, without changing it.")

@@ -32,6 +32,7 @@ from pipeline.run import (
     to_the_minute,
 )
 from pipeline.run.canary import CanaryResult
+from pipeline.run.event_loop import event_loop, run_async
 from pipeline.runs import tidy
 from pipeline.ui import terminal as screen
 from pipeline.ui.terminal import show_question
@@ -78,6 +79,7 @@ class CommandSession:
 
         files  name of each file, and a function that prepares it
         """
+        event_loop(os.environ)  # a wrong one is refused before anything is prepared
         found: list[Prepared | None] = []
         try:
             for number, (name, prepare) in enumerate(files):
@@ -88,7 +90,7 @@ class CommandSession:
             for one in filter(None, found):
                 discard(one)
             raise
-        code = together(anyio.run(self._send_all, found))
+        code = together(run_async(self._send_all, found))
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
             tidy(prepared[0].config, self.say)

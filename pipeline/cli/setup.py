@@ -86,8 +86,10 @@ SHARE = ParsedOption[float]("percent", parse_share)
 
 
 def read_config(path: Path | None) -> Config:
-    """Load the configuration. Raises ConfigError."""
-    return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+    """Load the configuration; its store is closed at the end of the command. Raises ConfigError."""
+    config = load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+    click.get_current_context().call_on_close(config.kept_store.close)
+    return config
 
 
 def uninterrupted(prepare: Callable[[], Prepared]) -> Prepared:

@@ -11,7 +11,6 @@ from pathlib import Path, PurePath
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import anyio
 import click
 from rich.console import Console
 
@@ -27,6 +26,7 @@ from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
 from pipeline.notify import Notifier, serve_metrics
 from pipeline.notify.events import LEVELS
+from pipeline.run.event_loop import run_async
 from pipeline.runs import RunOptions
 from pipeline.watch import (
     SETTLE_S,
@@ -136,7 +136,7 @@ def watch(
             zone=_zone(config, expected),
         )
         _say(console, notifier, f"Watching {from_here(config.inputs)}. Press Ctrl-C to stop.")
-        sys.exit(anyio.run(partial(_watch, watcher, notifier, metrics_host, metrics_port, console)))
+        sys.exit(run_async(_watch, watcher, notifier, metrics_host, metrics_port, console))
 
 
 async def _watch(

@@ -1,4 +1,4 @@
-"""The pause of one quota that the vendor asked for: who is told of it, and if it is on record."""
+"""The pause of one quota that the vendor asked for: who hears of it, and if it is on record."""
 
 from __future__ import annotations
 

@@ -184,6 +184,7 @@ def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
         return True
     store, lease, name = open_store(config), run_lease_of(config, known.run.name), known.run.name
     if not lease.take():
+        lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {name}")
     with lease, store.ledger(name, None, None, commits=known.run.commits) as ledger:
         before = RecordedState.of(ledger)

@@ -50,7 +50,8 @@ from pipeline.runs.registry import (
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.store import Run, State
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
-from pipeline.store.seam import Files, Lease, LeaseHolder
+from pipeline.store.lease_renewal import Holds, RenewedLease
+from pipeline.store.seam import Files, LeaseHolder
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
 
@@ -75,6 +76,7 @@ class Prepared:
     credentials  account -> digest of its credential, if recorded
     commits      number of the last commit to its record, as the registry knew it
     lease        held until the run is carried out or discarded: no other process works on it
+    holds        it, and the other leases under which the run sends
     """
 
     run: str
@@ -84,7 +86,8 @@ class Prepared:
     options: RunOptions
     snapshot: Snapshot
     bound: Bound
-    lease: Lease
+    lease: RenewedLease
+    holds: Holds
     credentials: Mapping[str, str] = field(default_factory=dict)
     commits: int = 0
     refusal: str | None = None
@@ -151,7 +154,7 @@ def _prepare_object(path: ObjectPath, config: Config, options: RunOptions) -> Pr
 
 
 @contextmanager
-def _new_run(path: PurePath, config: Config) -> Iterator[tuple[Files, Lease]]:
+def _new_run(path: PurePath, config: Config) -> Iterator[tuple[Files, RenewedLease]]:
     """The files and lease of a new run; both are removed if the block raises."""
     run = run_name(path.name.split(".")[0])
     files, lease = open_store(config).files(run), run_lease_of(config, run)
@@ -174,7 +177,7 @@ def _prepare_new(
     config: Config,
     options: RunOptions,
     files: Files,
-    lease: Lease,
+    lease: RenewedLease,
     *,
     shown: PurePath | None,
     dropped: PurePath | None,
@@ -222,7 +225,7 @@ def _with_id(prepared: Prepared) -> Prepared:
     return prepared
 
 
-def _remove(files: Files, lease: Lease) -> None:
+def _remove(files: Files, lease: RenewedLease) -> None:
     lease.release()
     files.remove()
 
@@ -231,7 +234,7 @@ def _prepared(
     stored: StoredRun,
     config: Config,
     options: RunOptions,
-    lease: Lease,
+    lease: RenewedLease,
     *,
     is_resumed: bool = False,
 ) -> Prepared:
@@ -249,6 +252,7 @@ def _prepared(
         snapshot=replace(stored.snapshot, path=folder / stored.snapshot.path.name),
         bound=replace(stored.bound, jobs=jobs),
         lease=lease,
+        holds=Holds(lease),
         credentials=stored.credentials,
         refusal=stored.refusal,
         is_sample=stored.is_sample,
@@ -383,7 +387,7 @@ def reopen(
     if not is_for_report:
         _check_shares(stored, config)
     lease = run_lease_of(config, run)
-    if not lease.take():
+    if not lease.take() and (lease.is_alive() or not lease.take()):
         lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {run}{_holder_text(lease.holder())}")
     open_store(config).orders.clear(run)  # they were for an earlier process

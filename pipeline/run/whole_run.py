@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
@@ -19,6 +18,7 @@ from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.delivery import deliver
 from pipeline.run.destination_locks import BusyError, places_held
+from pipeline.run.event_loop import run_async
 from pipeline.run.execute import RunEnvironment, await_window, send_or_refuse
 from pipeline.run.live_overrides import orders_obeyed
 from pipeline.run.prepare import Prepared, discard, prepare
@@ -84,7 +84,7 @@ def run_file(
     async def main() -> Summary:
         return await run_file_async(path, config=config, options=options, confirm=confirm)
 
-    return anyio.run(main)
+    return run_async(main)
 
 
 async def carry_out(prepared: Prepared, environment: RunEnvironment | None = None) -> Summary:

@@ -23,6 +23,7 @@ from pipeline.run import (
 from pipeline.run.history import Condition, entry, report_of
 from pipeline.runs import Origin, RunOptions
 from pipeline.runs.origin import path_of
+from pipeline.runs.registry import run_lease_of
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import FileEnded, FileQuarantined
 from pipeline.watch.notes import Claim
@@ -76,7 +77,7 @@ def prepare_claim(
     refuses to write.
     """
     known = _known(claim, config)
-    if known == "under_way":
+    if known == "under_way" and run_lease_of(config, claim.run).is_alive():
         raise BusyError(f"another process works on run {claim.run}")
     if known is not None and not claim.is_adopted:
         prepared = reopen(claim.run, config)

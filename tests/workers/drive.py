@@ -87,7 +87,9 @@ ACCOUNT = Account(
 
 
 def limiter_of(*quotas: Quota, **terms) -> RateLimiter:
-    return RateLimiter(LimiterSettings(quotas=quotas, **terms), clock=time.monotonic, utc=time.time)
+    return RateLimiter(
+        LimiterSettings(quotas=quotas, **terms), clock=anyio.current_time, utc=time.time
+    )
 
 
 def job(row: int, sku: str, *, repeatable: bool = True) -> JobRow:
@@ -113,7 +115,7 @@ class Script:
         sku = request.path[1:]
         steps = self.replies.get(sku, [204])
         step = steps[min(len(self.asked[sku]), len(steps) - 1)]
-        self.asked[sku].append(time.monotonic())
+        self.asked[sku].append(anyio.current_time())
         self.order.append(sku)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -185,7 +187,7 @@ async def drive(
         account_limiter=AccountLimiter(limiter or limiter_of(*account.quotas)),
         recorder=recorder,
         environment=SenderEnvironment(
-            clock=time.monotonic,
+            clock=anyio.current_time,
             jitter=lambda: 0.5,
             fail_fast_after=fail_fast_after,
             coalesce=coalesce,
