@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from importlib import import_module
@@ -28,7 +28,7 @@ from pipeline.cli import main
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import RunEnvironment
-from pipeline.run.execute import over_http
+from pipeline.run.links import over_http
 from pipeline.store import RunLedger
 from pipeline.store.database import Database
 from pipeline.store.on_files.registry import FileRegistry
@@ -42,7 +42,6 @@ from tests.torture.rows import WRITES
 from tests.workplace import quick_vendors
 
 SETTLE_AFTER_S = 0.5
-NOT_INSTALLED = "pipeline.airflow"  # it needs Airflow, and no command imports it
 JITTER = 0.05  # a draw: waits before another attempt are short
 
 POINTS = MappingProxyType(
@@ -292,9 +291,9 @@ def obey(orders: LiveOverrides) -> None:
 def import_all() -> None:
     """Import whatever the command may need, so that a life begins with it."""
     for module in walk_packages(pipeline.__path__, "pipeline."):
-        is_command = not module.name.endswith("__main__")
-        if is_command and not module.name.startswith(NOT_INSTALLED):
-            import_module(module.name)
+        if not module.name.endswith("__main__"):
+            with suppress(ModuleNotFoundError):  # of an extra that is not here
+                import_module(module.name)
 
 
 def fork_lives() -> LiveOverrides | None:
