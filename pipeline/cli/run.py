@@ -137,11 +137,9 @@ def run(
     (s3://, gs://, az://) of .csv, .csv.gz and .parquet, or plans. Without, those in inputs/ are
     sent, then moved.
     """
-    if limit is not None and rows is not None:
-        raise UsageError("--limit and --rows exclude each other: give one")
     _check_simulate(simulate=simulate, strict_ids=strict_ids, workers=workers)
     run_options = RunOptions(
-        rows=RowSelection.first(limit) if limit is not None else rows,
+        rows=_selection(limit, rows),
         max_invalid=0.0 if strict else max_invalid / 100,
         fail_fast=not no_fail_fast,
         allow_irreversible=bool(allow),
@@ -168,6 +166,13 @@ def run(
         if files or simulate:
             sys.exit(_send(files, config, run_options, session, is_agreed=yes or simulate))
         sys.exit(_send_dropped(config, run_options, session, is_agreed=yes))
+
+
+def _selection(limit: int | None, rows: RowSelection | None) -> RowSelection | None:
+    """The rows to send; None: all. Raises UsageError."""
+    if limit is not None and rows is not None:
+        raise UsageError("--limit and --rows exclude each other: give one")
+    return rows if limit is None else RowSelection.first(limit)
 
 
 def _check_simulate(*, simulate: bool, strict_ids: bool, workers: int | None) -> None:
