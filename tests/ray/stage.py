@@ -54,7 +54,7 @@ class Stage:
             process = subprocess.Popen(
                 command,
                 cwd=self.folder,
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**self.environ, **environ},
