@@ -7,7 +7,7 @@ import pytest
 from pipeline.model.object_path import ObjectPath
 from pipeline.object_storage.failures import Raised, failure_of
 
-BODY = "<Error><Code>{code}</Code><AWSAccessKeyId>SECRET</AWSAccessKeyId></Error> SECRET"
+BODY = "<Error><Code>{code}</Code><AWSAccessKeyId>PLANTED</AWSAccessKeyId></Error> PLANTED"
 CASES = [
     # class of the error, status, code or text, kind, words; reason
     ("FileNotFoundError", 404, "NoSuchKey", "missing", "no such object", "no such key"),
@@ -38,11 +38,11 @@ def test_an_error_is_named_without_quoting_the_server(
     case: tuple[str, int, str, str, str, str],
 ) -> None:
     name, status, code, kind, words, _reason = case
-    text = f"status code: {status} X: {BODY.format(code=code)}" if status else f"{code} SECRET"
+    text = f"status code: {status} X: {BODY.format(code=code)}" if status else f"{code} PLANTED"
 
     error = failure_of(ObjectPath("s3://bucket/a.csv"), Raised(name, text, "read", "host:9000"))
 
     assert error.kind == kind
     assert words in str(error)
-    assert "SECRET" not in str(error)
+    assert "PLANTED" not in str(error)
     assert str(error).startswith("s3://bucket/a.csv: ")
