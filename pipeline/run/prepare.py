@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import get_args
 
 from pipeline.config import Config
+from pipeline.config.shares import of_one_credential
 from pipeline.loader import Bound
 from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
@@ -19,6 +20,7 @@ from pipeline.model import (
     EntityKey,
     Fault,
     InputError,
+    OtherSharesError,
     RunAborted,
     Snapshot,
     Status,
@@ -403,7 +405,7 @@ def _shares(config: Config, bound: Bound) -> dict[str, int]:
 
 
 def _check_shares(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an account has another number of shares than when the run began."""
+    """Raise OtherSharesError if an account has another number of shares than when the run began."""
     faults = [
         Fault(
             what=f"run {stored.run} began with shares = {before} for account {name}, and the "
@@ -414,15 +416,16 @@ def _check_shares(stored: StoredRun, config: Config) -> None:
         if (now := config.outline(name).shares) != (before := stored.shares_of(name))
     ]
     if faults:
-        raise ConfigError(faults)
+        raise OtherSharesError(faults)
 
 
 def _check_unfinished(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an unfinished run sends one of its accounts in other shares.
+    """Raise OtherSharesError if an unfinished run uses one of its credentials in other shares.
 
     The two would send at parts of the quota that do not add up, if both were sent at once.
     """
-    name_of = {reached: name for name, reached in stored.accounts.items()}
+    names = of_one_credential(config.accounts, stored.accounts)
+    name_of = {fingerprint(config.outline(name)): name for name in names}
     store = open_store(config)
     for run in store.runs.unfinished(tuple(name_of)):
         files = store.files(run.name)
@@ -434,8 +437,8 @@ def _check_unfinished(stored: StoredRun, config: Config) -> None:
             continue
         for account, reached in other.accounts.items():
             before = other.shares_of(account)
-            if reached in name_of and stored.shares_of(name_of[reached]) != before:
-                raise ConfigError([_other_shares(run.name, account, before)])
+            if reached in name_of and config.outline(name_of[reached]).shares != before:
+                raise OtherSharesError([_other_shares(run.name, account, before)])
 
 
 def _other_shares(run: str, account: str, shares: int) -> Fault:
