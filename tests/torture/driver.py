@@ -28,7 +28,7 @@ from pipeline.cli import main
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import RunEnvironment
-from pipeline.run.execute import over_http
+from pipeline.run.links import over_http
 from pipeline.store import RunLedger
 from pipeline.store.database import Database
 from pipeline.store.on_files.registry import FileRegistry
