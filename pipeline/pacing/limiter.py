@@ -26,7 +26,7 @@ quota."""
 ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
 """Verdicts of a vendor that did not throttle the request."""
 
-GRAIN_S = 0.005
+GRAIN_S = 0.001
 """Seconds that a callback waits at least: permits that come meanwhile are used together. No reply
 frees a permit sooner."""
 
