@@ -20,7 +20,7 @@ from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, row_of,
 
 pytestmark = [
     pytest.mark.skipif(not BIN.exists(), reason="no Airflow here: make test-schedulers"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 ROWS = 600  # at 20/s: half a minute
