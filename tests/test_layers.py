@@ -134,7 +134,9 @@ DECISIONS = {
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
-        "run": "anomaly canary_rows estimate stale_row_rules",
+        "run": (
+            "anomaly canary_rows estimate share_progress share_rules share_stops stale_row_rules"
+        ),
         "runs": "stop_if",
         "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
@@ -174,7 +176,6 @@ KEEP_THEMSELVES = {
     "simulator/state.py": ({"sqlite3"}, "it imports nothing of ours"),
     "config/ledger.py": ({"pipeline.store.postgres"}, "knows an address from a path"),
     "doctor/database.py": ({"pipeline.store.postgres"}, "judges the server itself"),
-    "run/recover.py": ({"pipeline.store.on_files"}, "reads what is left of a damaged file"),
 }
 
 

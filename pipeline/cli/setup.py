@@ -28,6 +28,9 @@ DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
 T = TypeVar("T")
 
+WORKERS = click.IntRange(0, 64)
+"""A number of workers that one command starts."""
+
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 

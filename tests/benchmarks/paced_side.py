@@ -24,7 +24,7 @@ from pipeline.model import NoReply, Reply, Request
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run import RunEnvironment, carry_out, prepare
 from pipeline.run.event_loop import run_async
-from pipeline.run.execute import over_http
+from pipeline.run.links import over_http
 from pipeline.runs import RunOptions
 from pipeline.vendors import Account, load_vendors
 from pipeline.workers.wire import OnReply, Wire
