@@ -13,11 +13,13 @@ The folders, in the order in which a row travels:
     vendors    one file per vendor: columns, requests, the meaning of replies
     pacing     when a request may leave: quota, rate, pause, circuit breaker
     store      what outlives a process: ledger, locks, files
+    object_storage  objects in buckets: read in parts, written, listed, claimed
     reporter   result files and the summary
     ui         what people see: terminal and HTML
     notify     events become log lines, metrics and messages
     plan       plans before a run, verification and undo after it
     doctor     checks of the set-up
+    airflow    operator and sensor for Airflow, apart from all others
     model      the values that all folders share
     simulator  emulated vendors, for tests
 

@@ -1,11 +1,14 @@
 """What every test may rely on."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
+from pipeline.run.event_loop import ASYNCIO, VARIABLE
 from tests.postgres import PostgresServer, postgres_server
 
 # a busy machine is no failure; nothing is kept between runs
@@ -13,6 +16,16 @@ settings.register_profile(
     "quiet", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("quiet")
+
+
+EVENT_LOOP = os.environ.get(VARIABLE, ASYNCIO)
+"""Of the commands that tests start: the one that needs no extra, or the one that is asked for."""
+
+
+ON_EACH_LOOP = {
+    *("test_transport_contract.py", "test_connections.py", "test_recorder.py", "test_limiter.py"),
+}
+"""Files whose tests run on each event loop that a run may use."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,10 +36,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(f"quiet(reason) without a reason: {', '.join(unfounded)}")
 
 
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loops that a test runs on, one after the other."""
+    if item.path.name not in ON_EACH_LOOP:
+        return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
 @pytest.fixture(autouse=True)
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
         monkeypatch.delenv(variable)
+    monkeypatch.setenv(VARIABLE, EVENT_LOOP)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ class Box(NamedTuple):
 
 
 FOLDERS = (
+    Box("airflow", "operator, sensor", 12, 44, 124),
     Box("cli", "commands", 170, 44, 100),
     Box("watch", "dropped files", 282, 44, 112),
     Box("plan", "plan, verify, undo", 406, 44, 140),
@@ -44,7 +45,8 @@ FOLDERS = (
     Box("workers", "3   send, retry, resolve", 586, 196, 214),
     Box("reporter", "6   result files, summary", 170, 284, 170),
     Box("pacing", "4   quota, pause, breaker", 630, 284, 170),
-    Box("store", "5   what outlives a process: ledger, records, locks", 170, 360, 630),
+    Box("store", "5   what outlives a process: ledger, records, locks", 170, 360, 446),
+    Box("object_storage", "objects in buckets", 628, 360, 172),
     Box("vendors", "one file per vendor: columns, requests, meaning of replies", 170, 432, 630),
     Box("model", "values: jobs, answers, results, quotas", 170, 504, 430),
     Box("simulator", "emulated vendors", 612, 504, 188),

@@ -29,6 +29,7 @@ from pipeline.jobs import read_jobs
 from pipeline.loader import FaultKind
 from pipeline.model import PipelineError, RunAborted
 from pipeline.model.formatting import one_line
+from pipeline.model.object_path import ObjectPath
 from pipeline.run import Prepared, discard, prepare
 from pipeline.runs import RunOptions
 from pipeline.ui.terminal import show_question
@@ -84,7 +85,7 @@ def check(
 
 
 def _check(
-    path: Path,
+    path: Path | ObjectPath,
     config: Config,
     options: RunOptions,
     *,

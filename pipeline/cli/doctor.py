@@ -8,13 +8,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import anyio
 import click
 from rich.console import Console
 from rich.text import Text
 
 from pipeline.cli.console import emit, terminal
 from pipeline.doctor import Finding, Level, examine
+from pipeline.run.event_loop import run_async
 from pipeline.vendors import load_vendors
 
 ALL_FINE, SOME_FAULT = 0, 2
@@ -33,10 +33,10 @@ def doctor(config_file: Path | None, /, *, accounts: tuple[str, ...], as_json: b
 
     Exit code 0: no fault, maybe warnings; 2: a fault.
     """
-    sys.exit(anyio.run(_examined, config_file, accounts, as_json))
+    sys.exit(run_async(_examined, config_file, accounts, as_json))
 
 
-async def _examined(config_file: Path | None, accounts: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001 - anyio.run passes no keywords
+async def _examined(config_file: Path | None, accounts: tuple[str, ...], as_json: bool) -> int:  # noqa: FBT001 - run_async passes no keywords
     console = terminal()
     levels: list[Level] = []
     findings = examine(

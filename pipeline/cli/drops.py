@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from pipeline.cli.messages import from_here, print_error
-from pipeline.cli.sending import BUSY, FAILED_ROWS, NOTHING_SENT, CommandSession, together
+from pipeline.cli.sending import BUSY, FAILED_ROWS, NOTHING_SENT, STOPPED, CommandSession, together
 from pipeline.cli.setup import uninterrupted
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
@@ -126,6 +126,8 @@ class _DropSender:
                     yield found
                 else:
                     self._on_event(finish(found, self._drops, self._config, summary))
+                    if not self._session.delivered(self._config, summary):
+                        self.codes.append(STOPPED)
 
     def _prepared(self, claim: Claim, options: RunOptions) -> Prepared:
         with self._file_errors(claim):

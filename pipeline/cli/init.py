@@ -98,7 +98,8 @@ def _schedule(folder: Path, sent: Path | None) -> ScheduleSpec:
     command = Path(shutil.which("pipeline") or Path(sys.executable).parent / "pipeline")
     user = "pipeline" if os.geteuid() == 0 else getpass.getuser()  # never root
     below = sent or Path("inputs") / _operation(config) / "nightly.csv"
-    for path in (folder, command, below):
+    python = Path(sys.executable)
+    for path in (folder, command, python, below):
         if not PLAIN_PATH.fullmatch(str(path)):
             raise UsageError(
                 f"{path}: a schedule needs a path of only letters, digits and ./_-@+,=; "
@@ -114,6 +115,7 @@ def _schedule(folder: Path, sent: Path | None) -> ScheduleSpec:
     return ScheduleSpec(
         folder=folder,
         pipeline=command,
+        python=python,
         user=user,
         file=below,
         at="02:30",

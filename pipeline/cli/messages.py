@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import urlsplit
 
 from pipeline.cli.console import terminal
@@ -63,7 +63,7 @@ def question_about(prepared: Prepared, estimate: RunEstimate) -> Question:
     )
 
 
-def from_here(path: Path) -> Path:
+def from_here(path: PurePath) -> PurePath:
     """A path for messages: relative if it is below the working folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

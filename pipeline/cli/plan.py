@@ -9,20 +9,28 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import anyio
 import click
 
 from pipeline.cli.console import terminal
 from pipeline.cli.screens import show_plan, show_verified
 from pipeline.cli.sending import CommandSession
-from pipeline.cli.setup import ROWS, AllowOption, embedded_simulator, read_config, uninterrupted
+from pipeline.cli.setup import (
+    ROWS,
+    AllowOption,
+    InputPath,
+    embedded_simulator,
+    read_config,
+    uninterrupted,
+)
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
+from pipeline.model.object_path import ObjectPath
 from pipeline.model.plan import PlanKind
 from pipeline.plan import MadePlan, make_plan, undo_plan, verify_run
 from pipeline.run import RunEnvironment, Session, prepare
+from pipeline.run.event_loop import run_async
 from pipeline.runs import STATES, RunOptions, open_store
 
 FAILED, STOPPED = 1, 3
@@ -49,11 +57,11 @@ class _ReadOnlyOutput:
             async def main() -> T:
                 return await act(lambda n, of: status.update(f"{what}: {n:,} of {of:,} rows"))
 
-            return anyio.run(main)
+            return run_async(main)
 
 
 @click.command(short_help="Show what a file would change, without changing it.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=InputPath())
 @click.option("--out", "-o", type=OUT, help="Write the plan to this .parquet file.")
 @click.option("--simulate", is_flag=True, help="Read from the simulator.")
 @click.option("--operation", help="Operation of every row, such as xsolla.coupon.")
@@ -68,7 +76,7 @@ def plan(
     config_file: Path | None,
     /,
     *,
-    file: Path,
+    file: Path | ObjectPath,
     out: Path | None,
     simulate: bool,
     operation: str | None,

@@ -13,7 +13,7 @@ import click
 from pipeline import run as engine
 from pipeline.cli.notifying import command_notifier
 from pipeline.cli.schedule_options import schedule_window
-from pipeline.cli.sending import CommandSession
+from pipeline.cli.sending import STOPPED, CommandSession
 from pipeline.cli.setup import (
     CONDITION,
     ROWS,
@@ -27,6 +27,7 @@ from pipeline.cli.setup import (
 from pipeline.config import Config
 from pipeline.loader import RowSelection
 from pipeline.model import UsageError
+from pipeline.model.object_path import ObjectPath
 from pipeline.notify.events import LEVELS, Level
 from pipeline.reporter import SUMMARY_NAME, read_summary
 from pipeline.run import prepare, reopen, same_finished
@@ -131,8 +132,8 @@ def run(
 ) -> None:
     """Send the rows of FILES and report what became of each.
 
-    FILES are paths, folders or globs of .csv, .csv.gz and .parquet files, or plans. Without FILES,
-    files in inputs/ are sent, then moved.
+    FILES are paths, folders or globs of .csv, .csv.gz and .parquet files, URLs of such objects
+    (s3://, gs://, az://), or plans. Without FILES, files in inputs/ are sent, then moved.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows exclude each other: give one")
@@ -197,7 +198,9 @@ def _send(
     return session.run(named, is_agreed=is_agreed)
 
 
-def _leave_if_finished(path: Path, config: Config, run_id: str, session: CommandSession) -> None:
+def _leave_if_finished(
+    path: Path | ObjectPath, config: Config, run_id: str, session: CommandSession
+) -> None:
     """Exit as the run with this id did, if it is finished; else return."""
     name = same_finished(path, config, run_id)
     if name is None:
@@ -207,5 +210,6 @@ def _leave_if_finished(path: Path, config: Config, run_id: str, session: Command
     if not (folder / SUMMARY_NAME).exists():  # users may remove reports
         engine.report_only(reopen(name, config))
     summary = read_summary(folder / SUMMARY_NAME)
-    session.report_end(summary, folder)
-    sys.exit(summary.exit_code)
+    session.report_end(summary, config.report_place(name))
+    is_there = session.delivered(config, summary)
+    sys.exit(summary.exit_code if is_there else max(summary.exit_code, STOPPED))

@@ -24,9 +24,11 @@ from pipeline.config.keys import MAX_DAYS
 from pipeline.loader.suggestions import nearest
 from pipeline.model import UsageError
 from pipeline.model.formatting import counted, number, one_line, printable, verdict
+from pipeline.model.object_path import named_path
 from pipeline.model.quota import parse_quota
 from pipeline.pacing.pause import describe, remaining_s
 from pipeline.reporter.summary import PAGE_NAME
+from pipeline.run import deliver
 from pipeline.run.history import RunEntry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
 from pipeline.runs.exchanges import exchange_of
@@ -49,7 +51,7 @@ _GO_WITH: dict[str, tuple[str, ...]] = {
     "quota": (),
     "lift_pause": (),
     "RUN": ("open",),
-    "the list of runs": ("limit", "since", "unfinished", "open"),
+    "the list of runs": ("limit", "since", "unfinished", "run_id", "open"),
 }
 _NEED_RUN = {
     "stop": "the run to stop",
@@ -63,6 +65,7 @@ _NEED_RUN = {
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="List at most N runs [20].")
 @click.option("--since", metavar="DATE", help="List runs since DATE, such as 2026-05-01.")
 @click.option("--unfinished", is_flag=True, help="List unfinished runs only.")
+@click.option("--run-id", metavar="ID", help="List only the run with this id of a scheduler.")
 @click.option("--entity", metavar="OPERATION:ID", help="List the rows of one entity in all runs.")
 @click.option(
     "--exchange",
@@ -163,13 +166,20 @@ class _RunsOutput:
 def _list(config: Config, output: _RunsOutput, given: dict[str, Any]) -> None:
     limit = given["limit"] or MOST
     since = None if given["since"] is None else _moment(given["since"], config)
-    found = entries(config, only_unfinished=given["unfinished"], since=since, most=limit + 1)
+    found = entries(
+        config,
+        only_unfinished=given["unfinished"],
+        since=since,
+        run_id=given["run_id"],
+        most=limit + 1,
+    )
     if output.is_json:
         for each in found[:limit]:
             output.line(**_facts(each))
         return
     if not found:
-        output.say("No matching run." if since or given["unfinished"] else "No runs yet.")
+        narrowed = since or given["unfinished"] or given["run_id"]
+        output.say("No matching run." if narrowed else "No runs yet.")
         return
     output.console.print(runs_table(map(_line, found[:limit])))
     if len(found) > limit:
@@ -195,7 +205,7 @@ def _line(each: RunEntry) -> RunLine:
     return RunLine(
         sequence=run.sequence,
         name=run.name,
-        source=str(from_here(Path(run.source))),
+        source=str(from_here(named_path(run.source))),
         about=about(each),
         rows=run.rows,
         started=run.started,
@@ -240,6 +250,7 @@ def _facts(each: RunEntry) -> dict[str, Any]:
     return {
         "sequence": run.sequence,
         "run": run.name,
+        "run_id": run.run_id,
         "source": run.source,
         "sha256": run.sha256,
         "rows": run.rows,
@@ -281,6 +292,7 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
         return
     summary, is_new = report_of(config, name, output.note)
     known = entry(config, name)
+    deliver(config, name)
     if output.is_json:
         output.line(**_facts(known), summary=summary.model_dump(mode="json"))
         return
@@ -288,7 +300,7 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
     if is_new:
         output.say("\nThe report was missing and has been written. Nothing was sent.")
     output.say("")
-    show_result(output.console, summary, config.reports / name)
+    show_result(output.console, summary, config.report_place(name))
     if known.condition == "unfinished" and known.is_kept:
         output.say(f"Continue with `pipeline resume {name}`.")
 
@@ -311,7 +323,7 @@ def _show_known(known: RunEntry, output: _RunsOutput) -> None:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     facts = {
-        "source": str(from_here(Path(run.source))),
+        "source": str(from_here(named_path(run.source))),
         "started": moment(run.started),
         "rows": ", ".join(_rows_of(known)),
         "accounts": ", ".join(run.accounts),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath
 
 import anyio
 import click
@@ -18,6 +18,7 @@ from pipeline.cli.console import emit, terminal
 from pipeline.cli.estimate import RunEstimate
 from pipeline.cli.messages import print_error, question_about
 from pipeline.cli.side_by_side import RunDisplay, SideBySide
+from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted, UsageError
 from pipeline.model.formatting import one_line
 from pipeline.notify import Notifier
@@ -31,6 +32,7 @@ from pipeline.run import (
     to_the_minute,
 )
 from pipeline.run.canary import CanaryResult
+from pipeline.run.event_loop import event_loop, run_async
 from pipeline.runs import tidy
 from pipeline.ui import terminal as screen
 from pipeline.ui.terminal import show_question
@@ -77,6 +79,7 @@ class CommandSession:
 
         files  name of each file, and a function that prepares it
         """
+        event_loop(os.environ)  # a wrong one is refused before anything is prepared
         found: list[Prepared | None] = []
         try:
             for number, (name, prepare) in enumerate(files):
@@ -87,7 +90,7 @@ class CommandSession:
             for one in filter(None, found):
                 discard(one)
             raise
-        code = together(anyio.run(self._send_all, found))
+        code = together(run_async(self._send_all, found))
         prepared = [one for one in found if one is not None]
         if prepared and code < INTERRUPTED:
             tidy(prepared[0].config, self.say)
@@ -99,7 +102,7 @@ class CommandSession:
         if self._notifier is not None:
             self._notifier.said(words)
 
-    def report_no_files(self, folder: Path) -> None:
+    def report_no_files(self, folder: PurePath) -> None:
         """The drop folder is empty."""
         self.say(f"No files in {folder}: nothing to do.")
         if self._notifier is not None:
@@ -218,8 +221,18 @@ class CommandSession:
             self._report_error(number, source, why)
             return STOPPED
         self.outcomes[number] = summary
-        self.report_end(summary, prepared.report_folder)
-        return summary.exit_code
+        self.report_end(summary, prepared.config.report_place(summary.run))
+        is_there = await anyio.to_thread.run_sync(self.delivered, prepared.config, summary)
+        return summary.exit_code if is_there else max(summary.exit_code, STOPPED)
+
+    def delivered(self, config: Config, summary: Summary) -> bool:
+        """Copy the report to where reports go; False if it could not be: that was reported."""
+        try:
+            engine.deliver(config, summary.run)
+        except PipelineError as error:
+            self.report_failure(summary.input.file, error)
+            return False
+        return True
 
     def _notify_start(self, prepared: Prepared) -> None:
         if self._notifier is not None and prepared.refusal is None:
@@ -232,7 +245,7 @@ class CommandSession:
     def _on_failed(self, run: str) -> Callable[[Sequence[RowResult]], None] | None:
         return None if self._notifier is None else partial(self._notifier.rows_failed, run)
 
-    def report_end(self, summary: Summary, folder: Path) -> None:
+    def report_end(self, summary: Summary, folder: PurePath) -> None:
         """Print, notify and, with --json, emit the end of a run."""
         screen.show_result(self._console, summary, folder)
         if self._notifier is not None:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.config import Config, load_config
 from pipeline.loader import RowSelection, parse_rows
 from pipeline.model import UsageError
 from pipeline.model.file_names import is_hidden
+from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.run import SAMPLES, Prepared, discard
 from pipeline.runs.stop_if import StopIf, parse_stop_if
 from pipeline.vendors import load_vendors
@@ -85,8 +86,10 @@ SHARE = ParsedOption[float]("percent", parse_share)
 
 
 def read_config(path: Path | None) -> Config:
-    """Load the configuration. Raises ConfigError."""
-    return load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+    """Load the configuration; its store is closed at the end of the command. Raises ConfigError."""
+    config = load_config(path, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+    click.get_current_context().call_on_close(config.kept_store.close)
+    return config
 
 
 def uninterrupted(prepare: Callable[[], Prepared]) -> Prepared:
@@ -136,8 +139,10 @@ def embedded_simulator(config: Config, *, strict_ids: bool) -> Iterator[Config]:
         yield config.simulated(running.base_urls)
 
 
-def expand(given: Iterable[str], config: Config) -> list[Path]:
+def expand(given: Iterable[str], config: Config) -> list[Path | ObjectPath]:
     """Files of the given paths, folders and globs; without any, those in the drop folder.
+
+    The URL of an object names that object.
 
     Raises UsageError if a folder or glob contains no file.
     """
@@ -157,7 +162,9 @@ def _is_linked(path: Path, above: Path) -> bool:
     return any(each.is_symlink() for each in steps if each != above and each.is_relative_to(above))
 
 
-def _files_of(text: str) -> list[Path]:
+def _files_of(text: str) -> Sequence[Path | ObjectPath]:
+    if is_object(text):
+        return [given_object(text)]
     path = Path(text)
     if path.is_dir():
         found = _in_folder(path)
@@ -169,6 +176,26 @@ def _files_of(text: str) -> list[Path]:
     if not found:
         raise UsageError(f"{text}: no file matches ({', '.join(DATA)})")
     return found
+
+
+def given_object(text: str) -> ObjectPath:
+    """The object of a URL in the command. Raises UsageError."""
+    try:
+        return object_path(text)
+    except ValueError as error:
+        raise UsageError(f"the URL of an object {error}") from None
+
+
+class InputPath(click.Path):
+    """The path of a file, or the URL of an object."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | ObjectPath:
+        """The path."""
+        if isinstance(value, str) and is_object(value):
+            return given_object(value)
+        return Path(str(super().convert(value, param, ctx)))
 
 
 def _in_folder(folder: Path) -> list[Path]:

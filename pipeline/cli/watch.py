@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import UTC, tzinfo
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import anyio
 import click
 from rich.console import Console
 
@@ -26,6 +26,7 @@ from pipeline.model import UsageError
 from pipeline.model.formatting import one_line
 from pipeline.notify import Notifier, serve_metrics
 from pipeline.notify.events import LEVELS
+from pipeline.run.event_loop import run_async
 from pipeline.runs import RunOptions
 from pipeline.watch import (
     SETTLE_S,
@@ -126,7 +127,7 @@ def watch(
             config,
             RunOptions(max_invalid=max_invalid / 100, record_previous=record_previous),
             environ=os.environ,
-            tell=WatchOutput(console, notifier, config.reports).on_event,
+            tell=WatchOutput(console, notifier, config.report_place).on_event,
             say=partial(_say, console, notifier),
             show=RunDisplay(lambda poll: open_display(console, poll)).watch,
             failed=notifier.rows_failed,
@@ -135,7 +136,7 @@ def watch(
             zone=_zone(config, expected),
         )
         _say(console, notifier, f"Watching {from_here(config.inputs)}. Press Ctrl-C to stop.")
-        sys.exit(anyio.run(partial(_watch, watcher, notifier, metrics_host, metrics_port, console)))
+        sys.exit(run_async(_watch, watcher, notifier, metrics_host, metrics_port, console))
 
 
 async def _watch(
@@ -164,10 +165,12 @@ def _zone(config: Config, expected: tuple[Expectation, ...]) -> tzinfo:
 class WatchOutput:
     """Prints a line per event of a drop folder, and notifies.
 
-    reports  folder of all reports
+    reports  returns where people find the report of a run
     """
 
-    def __init__(self, console: Console, notifier: Notifier, reports: Path) -> None:
+    def __init__(
+        self, console: Console, notifier: Notifier, reports: Callable[[str], PurePath]
+    ) -> None:
         self._console = console
         self._notifier = notifier
         self._reports = reports
@@ -190,10 +193,10 @@ class WatchOutput:
             case FileStarted(file, run, rows, invalid):
                 self._notifier.run_started(run, file, invalid=invalid, accounts=rows)
             case FileEnded(summary=summary, is_earlier=False):
-                self._notifier.run_ended(summary, self._reports / summary.run)
+                self._notifier.run_ended(summary, self._reports(summary.run))
             case FileQuarantined(file, _, reason, summary, safe):
                 if summary is not None:
-                    self._notifier.run_ended(summary, self._reports / summary.run)
+                    self._notifier.run_ended(summary, self._reports(summary.run))
                 self._notifier.quarantined(file, safe or reason)
             case Heartbeat():
                 self._notifier.beat()

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pipeline.config.accounts import (
@@ -19,14 +19,15 @@ from pipeline.config.accounts import (
 from pipeline.config.environment import PREFIX, override
 from pipeline.config.findings import Findings, checked, did_you_mean, one_of
 from pipeline.config.keys import REFERENCE, TopLevel, absolute, known_zone, url_fault
+from pipeline.config.ledger import read_ledger
 from pipeline.config.output_keys import TABLES, LogKeys, MetricsKeys, NotifyKeys
 from pipeline.config.secrets import Secrets
 from pipeline.config.shares import check_shares
 from pipeline.config.simulated import at_simulator, sample
 from pipeline.model import ConfigError, Fault, InputSettings
 from pipeline.model.errors import shorten
-from pipeline.store.kept_store import KeptStore
-from pipeline.store.postgres.address import is_database
+from pipeline.model.object_path import ObjectPath, is_object, object_path
+from pipeline.store.kept_store import DatabaseSettings, KeptStore
 from pipeline.vendors.kit.contract import Account, Vendor
 
 DEFAULT_FILE = "pipeline.toml"
@@ -40,7 +41,11 @@ class Config:
     folder          base of relative paths, also of those of secrets
     inputs          the drop folder
     reports         the folder of reports
-    ledger          the file that runs share; each run's own files are in a folder beside it
+    inputs_bucket, reports_bucket  where they are in object storage; None: on this machine only.
+                    Reports are written to `reports` first
+    ledger          the file that runs share; each run's own files are in a folder beside it. With
+                    a database only that folder is used, for files of this machine
+    database        that runs share instead of the file; None: the file
     keep_days       days after which a finished run may be removed
     timezone        of dates without an offset; None: such dates are errors
     accounts        by name
@@ -62,6 +67,9 @@ class Config:
     log: LogKeys = field(default_factory=LogKeys)
     notify: NotifyKeys = field(default_factory=NotifyKeys)
     metrics: MetricsKeys = field(default_factory=MetricsKeys)
+    database: DatabaseSettings | None = None
+    inputs_bucket: ObjectPath | None = None
+    reports_bucket: ObjectPath | None = None
     kept_store: KeptStore = field(default_factory=KeptStore, repr=False, compare=False)
 
     @property
@@ -85,9 +93,15 @@ class Config:
         findings.raise_if_any()
         return url
 
+    def report_place(self, run: str) -> PurePath:
+        """Where people find the report of a run."""
+        return (self.reports_bucket or self.reports) / run
+
     @property
     def ledger_folder(self) -> Path:
-        """Where the ledger keeps its files."""
+        """Where this machine keeps files: the ledger, or with a database those that no other
+        machine needs.
+        """
         return self.ledger.parent
 
     def input_for(self, operation: str) -> InputSettings:
@@ -167,12 +181,17 @@ def load_config(
     check_shares(accounts, folder, findings)
     sources = dict(_read_inputs(_tables(table, "input"), set(tables), vendors, findings))
     output = _output_tables(table, findings)
+    outages_s = (entry.keys.max_outage_s for entry in accounts.values())
+    ledger, database = read_ledger(top, folder, environ, outages_s, findings)
     config = Config(
         file=file,
         folder=folder,
-        inputs=absolute(folder, top.inputs),
-        reports=absolute(folder, top.reports),
-        ledger=absolute(folder, top.ledger),
+        inputs=absolute(folder, _local(top.inputs, "inputs")),
+        reports=absolute(folder, _local(top.reports, "reports")),
+        inputs_bucket=_bucket(top.inputs, "inputs", findings),
+        reports_bucket=_bucket(top.reports, "reports", findings),
+        ledger=ledger,
+        database=database,
         keep_days=top.keep_days,
         timezone=top.timezone,
         accounts=accounts,
@@ -181,11 +200,24 @@ def load_config(
         **output,
     )
     _check_folders(config, findings)
-    if is_database(top.ledger):  # not shown: it may hold a password
-        what = "is the URL of a database; expected a file on a local disk"
-        findings.add(("ledger",), what, todo="Runs cannot be kept in a database yet")
     findings.raise_if_any()
     return config
+
+
+def _local(text: str, default: str) -> str:
+    """The local folder of a key: the default one if the key names a bucket."""
+    return default if is_object(text) else text
+
+
+def _bucket(text: str, key: str, findings: Findings) -> ObjectPath | None:
+    """The place in object storage that a key names; None if it names a local folder."""
+    if not is_object(text):
+        return None
+    try:
+        return object_path(text)
+    except ValueError as error:
+        findings.add((key,), str(error))
+        return None
 
 
 def _output_tables(table: Mapping[str, Any], findings: Findings) -> dict[str, Any]:
@@ -250,9 +282,10 @@ def _tables(table: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
 
 def _check_folders(config: Config, findings: Findings) -> None:
     ledger, reports, inputs = config.ledger_folder, config.reports, config.inputs
+    kept = "ledger" if config.database is None else "scratch"
     for key, path, above, why in (
-        ("ledger", ledger, reports, "below reports, which people empty"),
-        ("ledger", ledger, inputs, "below inputs, where files are taken from"),
+        (kept, ledger, reports, "below reports, which people empty"),
+        (kept, ledger, inputs, "below inputs, where files are taken from"),
         ("reports", reports, inputs, "below inputs, where files are taken from"),
     ):
         if path.resolve().is_relative_to(above.resolve()):

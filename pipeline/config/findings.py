@@ -16,6 +16,7 @@ from pipeline.model.errors import shorten
 M = TypeVar("M", bound=BaseModel)
 
 _TABLE_DEPTH = 2  # [accounts.NAME], [input.OPERATION]
+_HIDDEN = {"proxy", "headers", "ledger", "ledger_password"}  # they may hold a secret
 _FLAT_TABLES = ("log", "notify", "metrics")
 
 
@@ -105,7 +106,7 @@ def _translated(message: str) -> str:
 def _shown(value: object, at: tuple[str, ...]) -> str | None:
     """The value for a message; None if it could be, or contain, a secret."""
     is_plain = isinstance(value, str | int | float | list)
-    return shorten(value) if is_plain and not {"proxy", "headers"} & set(at) else None
+    return shorten(value) if is_plain and not _HIDDEN & set(at) else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:

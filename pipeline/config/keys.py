@@ -18,6 +18,8 @@ from pipeline.model.wire import header_fault
 AUTO = "auto"
 """In place of a quota: the rate is learned from the vendor's replies."""
 
+DEFAULT_SCRATCH = ".pipeline"
+
 MAX_WINDOW = 1_000_000  # the limiter keeps that many send times per quota: 8 MB
 MAX_DAYS = 36_500  # dates can be computed that far back
 _PEER = re.compile(r"(.*@)?(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")  # a host, or [IPv6]
@@ -245,12 +247,33 @@ class TopLevel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     inputs: str = Field(
-        default="inputs", description="The drop folder, used if a run names no file."
+        default="inputs",
+        description="The drop folder, used if a run names no file; or s3://, gs://, az://.",
     )
-    reports: str = Field(default="reports", description="Where reports go; not below inputs.")
+    reports: str = Field(
+        default="reports",
+        description="Where reports go; not below inputs. Or s3://, gs://, az://: from ./reports.",
+    )
     ledger: str = Field(
-        default=".pipeline/ledger.db",
-        description="The file that runs share; not below reports or inputs.",
+        default=f"{DEFAULT_SCRATCH}/ledger.db",
+        description=(
+            "The file that runs share, not below reports or inputs; or postgresql://HOST/DATABASE, "
+            "for runs of several machines, without a password."
+        ),
+    )
+    ledger_password: str | None = Field(
+        default=None,
+        repr=False,
+        description=(
+            "Of the database: a reference. Without it, PGPASSWORD or ~/.pgpass has the password."
+        ),
+    )
+    scratch: str | None = Field(
+        default=None,
+        description=(
+            f"With a database, the folder of this machine's own files; {DEFAULT_SCRATCH} if not "
+            "given. Nothing in it is needed on another machine."
+        ),
     )
     keep_days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = Field(
         default=90, description="Days after which finished runs may be removed."

@@ -34,6 +34,7 @@ class Secrets:
     """Reads references. A fault names account, key and source, never the secret.
 
     account  the account's name; empty if the keys are in `table` itself
+    table    empty if the keys are in none
     folder   base of relative paths, and working directory of commands
     """
 
@@ -63,7 +64,7 @@ class Secrets:
         else:
             wrong = "is empty" if not text else "holds control characters"
         if not text or not text.isprintable():
-            path = (self.table, self.account, key) if self.account else (self.table, key)
+            path = tuple(filter(None, (self.table, self.account, key)))
             self.findings.add(path, f"{_source(kind, what)} {wrong}")
             return ""
         return text

@@ -11,13 +11,17 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
+
 from pipeline.config import Config, load_config
+from pipeline.doctor.buckets import examine_buckets
 from pipeline.doctor.finding import Finding, Level, of_faults
 from pipeline.doctor.machine import examine_machine, examine_secret_files
 from pipeline.doctor.wire import examine_account
 from pipeline.model import ConfigError, RunAborted
 from pipeline.pacing.pause import describe, lift_command, remaining_s
 from pipeline.run.pauses import pause_on_record
+from pipeline.store.kept_store import INSTALL, NO_LIBRARY, DatabaseSettings
 from pipeline.vendors import Account
 from pipeline.vendors.kit.contract import Vendor
 
@@ -53,11 +57,40 @@ async def examine(
             yield finding
         return
     yield _accounts(config)
-    for finding in examine_machine(config):
+    for finding in examine_machine(config, environ):
+        yield finding
+    found = [] if config.database is None else _examine_database(config.database)
+    for finding in found:
+        yield finding
+    is_recorded = config.ledger.exists() if config.database is None else _has_tables(found)
+    for finding in await anyio.to_thread.run_sync(lambda: list(examine_buckets(config, environ))):
         yield finding
     for name in dict.fromkeys(accounts or config.accounts):
-        async for finding in _account(config, name, environ, now_s):
+        async for finding in _account(config, name, environ, now_s, is_recorded=is_recorded):
             yield finding
+    config.kept_store.close()
+
+
+def _examine_database(settings: DatabaseSettings) -> list[Finding]:
+    try:  # only who keeps runs in a database has installed it
+        from pipeline.doctor.database import examine_database  # noqa: PLC0415
+    except ImportError as error:
+        what = f"{NO_LIBRARY}: {error}"
+        return [Finding(level=Level.FAULT, check="database", what=what, fix=INSTALL)]
+    try:
+        password = settings.password()
+    except ConfigError as error:
+        return [*of_faults(error.faults, "database", _IN_SECRETS)]
+    return [*examine_database(settings.url, settings.environ, password)]
+
+
+def _has_tables(found: Sequence[Finding]) -> bool:
+    """True if a database can be asked what runs have recorded, which changes nothing in it."""
+    if any(each.level is Level.FAULT for each in found):
+        return False
+    from pipeline.doctor.database import READY  # noqa: PLC0415 - as above
+
+    return any(each.what == READY for each in found)
 
 
 def _accounts(config: Config) -> Finding:
@@ -69,7 +102,12 @@ def _accounts(config: Config) -> Finding:
 
 
 async def _account(
-    config: Config, name: str, environ: Mapping[str, str], now_s: Callable[[], float]
+    config: Config,
+    name: str,
+    environ: Mapping[str, str],
+    now_s: Callable[[], float],
+    *,
+    is_recorded: bool,
 ) -> AsyncIterator[Finding]:
     for finding in examine_secret_files(config, name):
         yield finding
@@ -90,7 +128,7 @@ async def _account(
             fix=doubt.advice,
             account=name,
         )
-    paused = _pause(config, account, environ, now_s())
+    paused = _pause(config, account, environ, now_s()) if is_recorded else None
     if paused is not None:
         yield paused
     async for finding in examine_account(account, now_s):
@@ -109,9 +147,8 @@ def _pause(
 ) -> Finding | None:
     """The vendor's pause that the account has to wait for; None if there is none."""
     try:
-        has_ledger = config.ledger.exists()
-        pause = pause_on_record(config, account.name, environ, now_s) if has_ledger else None
-    except RunAborted:  # the disk has a check of its own
+        pause = pause_on_record(config, account.name, environ, now_s)
+    except RunAborted:  # disk and database have checks of their own
         return None
     if pause is None:
         return None

@@ -13,23 +13,29 @@ from pipeline.store.postgres.migrate import version_of
 from pipeline.store.postgres.schema import MIGRATIONS
 from pipeline.store.postgres.server import ServerFacts, refusal, server_facts
 
+READY = f"its tables have version {len(MIGRATIONS)}"
 CLOCK_DOUBTFUL_S = 5.0
 TRIP_LONG_S = 0.05
 _WAIT_S = 5.0
 _CHECK = "database"
 
 
-def examine_database(url: str, environ: Mapping[str, str]) -> Iterator[Finding]:
+def examine_database(
+    url: str, environ: Mapping[str, str], password: str | None = None
+) -> Iterator[Finding]:
     """Check that a database can be reached and keeps what it acknowledges.
 
-    environ  as in `read_address`
+    environ   as in `read_address`
+    password  None: libpq finds it, if it needs one
     """
     try:
         address = read_address(url, environ)
     except ValueError as error:
         yield _finding(Level.FAULT, f"its URL {error}", "Correct `ledger`")
         return
-    connections = PgConnections(address, outage=OUTAGE, silence_s=_WAIT_S, waiting=WAITING)
+    connections = PgConnections(
+        address, outage=OUTAGE, silence_s=_WAIT_S, waiting=WAITING, password=password
+    )
     try:
         facts = connections.do(server_facts, most_s=_WAIT_S)
         version = connections.do(version_of, most_s=_WAIT_S)

@@ -5,23 +5,41 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.keys import REFERENCE, absolute
-from pipeline.doctor.finding import Finding, Level
+from pipeline.doctor.finding import Finding, Level, of_faults
+from pipeline.model import ConfigError
+from pipeline.run.event_loop import event_loop
 from pipeline.store.disk_space import copies_bytes, shortage
 from pipeline.store.file_system import network_file_system_of
 
 
-def examine_machine(config: Config) -> Iterator[Finding]:
-    """Check the ledger, reports, inputs and the configuration file."""
-    yield _file_system(config)
-    for name, folder in (("ledger", config.ledger_folder), ("reports", config.reports)):
+def examine_machine(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Check the ledger, reports, inputs, the configuration file and the event loop."""
+    yield from _event_loop(environ)
+    if config.database is None:
+        yield _file_system(config)
+    for name, folder in ((_kept_in(config), config.ledger_folder), ("reports", config.reports)):
         yield _folder(name, folder)
     yield _disk(config)
     yield from _writers(config)
+
+
+def _kept_in(config: Config) -> str:
+    """The key that names the folder with this machine's files."""
+    return "ledger" if config.database is None else "scratch"
+
+
+def _event_loop(environ: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        what = f"requests are sent by {event_loop(environ)}"
+    except ConfigError as error:
+        yield from of_faults(error.faults, "event loop", "Correct the variable, or unset it")
+    else:
+        yield Finding(level=Level.OK, check="event loop", what=what)
 
 
 def _file_system(config: Config) -> Finding:
@@ -58,7 +76,10 @@ def _disk(config: Config) -> Finding:
         return Finding(level=Level.OK, check="disk", what=what)
     what = f"{config.ledger_folder}: {wrong}"
     return Finding(
-        level=Level.FAULT, check="disk", what=what, fix="Free space, or set `ledger` elsewhere"
+        level=Level.FAULT,
+        check="disk",
+        what=what,
+        fix=f"Free space, or set `{_kept_in(config)}` elsewhere",
     )
 
 

@@ -66,6 +66,10 @@ class JobsFile:
     checksum: str = ""
 
 
+JOBS = "jobs-*.parquet"
+"""Pattern of the names of jobs files."""
+
+
 def jobs_path(folder: Path, account: str) -> Path:
     """The jobs file of an account.
 

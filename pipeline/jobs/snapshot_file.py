@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.model import ROW_COLUMN, DamagedError, Fault, InputError, Snapshot
+from pipeline.model.object_path import named_path
 from pipeline.store.checksums import read_checksums
 from pipeline.store.parquet import FORMAT, read_frames, read_metadata, row_count
 
@@ -45,7 +46,7 @@ def open_snapshot(path: Path) -> Snapshot:
     facts = json.loads(stored[_KEY])
     snapshot = Snapshot(
         path=path,
-        source=Path(facts.pop("source")),
+        source=named_path(facts.pop("source")),
         columns=tuple(facts.pop("columns")),
         zoneless=tuple(facts.pop("zoneless", ())),
         unread={name: tuple(why) for name, why in facts.pop("unread", {}).items()},

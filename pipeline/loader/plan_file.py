@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -106,7 +106,7 @@ def planned_of(path: Path) -> Planned | None:
         raise InputError(f"{path} is a plan whose footer cannot be read: {error}") from error
 
 
-def plan_rows(frame: pl.DataFrame, path: Path) -> list[PlanRow]:
+def plan_rows(frame: pl.DataFrame, path: PurePath) -> list[PlanRow]:
     """Convert a frame with the columns of a plan, and maybe others, to rows.
 
     Raises InputError, which names `path`, if the frame is not a plan.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePath
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
+
+from pipeline.model.object_path import named_path
 
 ROW_COLUMN = "__row"
 LINE_COLUMN = "__line"
@@ -17,7 +19,7 @@ LINE_COLUMN = "__line"
 class Snapshot:
     """A Parquet file: `__row`, `__line`, then the input's columns under their own names.
 
-    source       as the user named it
+    source       as the user named it: a file, or an object in a bucket
     kind         kind of the input; cells of a CSV file are text, a Parquet input keeps its types
     sha256       digest of the source's bytes, hexadecimal
     columns      header names exactly as in the source, in order
@@ -34,7 +36,7 @@ class Snapshot:
     """
 
     path: Path
-    source: Path
+    source: Annotated[PurePath, PlainValidator(named_path), PlainSerializer(str)]
     kind: Literal["csv", "parquet"]
     is_compressed: bool
     sha256: str

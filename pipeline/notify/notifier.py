@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol
 
 from pipeline.config import Config
@@ -123,7 +123,7 @@ class Notifier:
         self.notify(Output(what=text))
 
     def run_started(
-        self, run: str, file: Path, *, invalid: int, accounts: Mapping[str, int]
+        self, run: str, file: PurePath, *, invalid: int, accounts: Mapping[str, int]
     ) -> None:
         """A prepared file is about to be sent; `accounts` are rows by account."""
         rows = sum(accounts.values())
@@ -160,7 +160,7 @@ class Notifier:
         if left:
             self.notify(RowsLeftOut(run=run, rows=left))
 
-    def run_ended(self, summary: Summary, report: Path) -> None:
+    def run_ended(self, summary: Summary, report: PurePath) -> None:
         """Notify the end of a run: accounts, warnings, metrics, then the run itself."""
         self._log_left_out(summary.run)
         for name, account in summary.accounts.items():
@@ -189,7 +189,7 @@ class Notifier:
         text = why.without_values() if isinstance(why, PipelineError) else str(why)
         self.notify(RunFailed(file=file, why=text))
 
-    def quarantined(self, file: Path, why: str) -> None:
+    def quarantined(self, file: PurePath, why: str) -> None:
         """A dropped file was quarantined: it was not or not completely sent."""
         self.metrics.quarantined()
         self.notify(Quarantined(file=str(file), why=why))
@@ -267,7 +267,7 @@ def _row_failed(run: str, result: RowResult) -> RowFailed:
     )
 
 
-def _run_ended(summary: Summary, report: Path) -> RunEnded:
+def _run_ended(summary: Summary, report: PurePath) -> RunEnded:
     stops = [f"{name}: {one.stopped}" for name, one in summary.accounts.items() if one.stopped]
     return RunEnded(
         run=summary.run,

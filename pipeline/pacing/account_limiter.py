@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,12 +23,17 @@ MAX_LATE_S = MAX_WAY_S / 2
 take longer than LATE_MOST_S: otherwise the connection would be closed each time. Until its reply
 the request counts from MAX_WAY_S after its permit: it has arrived by then."""
 
+SURE_AGAIN_S = 0.05
+"""Seconds between two looks whether the run may send again."""
+
 
 class AccountLimiter:
     """One account's access to a rate limiter that accounts may share; it is closed alone.
 
-    run       name of the run that sends; empty for a command that is no run
-    announce  is called with text for people if a wait begins
+    run           name of the run that sends; empty for a command that is no run
+    announce      is called with text for people if a wait begins
+    sure_until_s  monotonic time until which the run may send: compared whenever a request is about
+                  to leave
     """
 
     def __init__(
@@ -36,8 +42,10 @@ class AccountLimiter:
         run: str = "",
         *,
         announce: Callable[[str], None] = lambda _words: None,
+        sure_until_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self.announce = announce
+        self._sure_until_s = sure_until_s
         self._limiter = limiter
         self._run = run
         self._blocks: set[anyio.CancelScope] = set()
@@ -47,7 +55,7 @@ class AccountLimiter:
         self.watched = limiter.watched
         self.take = limiter.take
         self.on_reply = limiter.on_reply
-        self.pause_left_s = limiter.pause_left_s
+        self.pause = limiter.pause
         self.slow = limiter.slow
 
     @property
@@ -91,14 +99,23 @@ class AccountLimiter:
 
         After 0, `call_when_free` tells when to try again: others may be waiting.
         """
-        return 0 if self._is_closed else self._limiter.free(most)
+        return self._limiter.free(most) if self._may_send else 0
 
     def try_permit(self) -> int | None:
         """Count one request if it may be sent now: its number. None if it may not.
 
         After None, `call_when_free` tells when to try again: others may be waiting.
         """
-        return None if self._is_closed else self._limiter.try_permit()
+        return self._limiter.try_permit() if self._may_send else None
+
+    @property
+    def _may_send(self) -> bool:
+        return not self._is_closed and self._is_sure
+
+    @property
+    def _is_sure(self) -> bool:
+        until_s = self._sure_until_s()
+        return until_s == math.inf or self._limiter.now_s() < until_s
 
     def call_when_free(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, in the event loop, when it is worth calling `try_permit` again.
@@ -107,8 +124,14 @@ class AccountLimiter:
         `callback` is not called. While it waits, a further call changes nothing. One that is called
         in its turn may take one permit if others wait, and all there are if nobody does.
         """
-        if not self._is_closed and callback not in self._callbacks:
-            self._callbacks[callback] = self._limiter.call_when_free(partial(self._call, callback))
+        if self._is_closed or callback in self._callbacks:
+            return
+        call = partial(self._call, callback)
+        if self._is_sure:
+            self._callbacks[callback] = self._limiter.call_when_free(call)
+        else:
+            again = asyncio.get_running_loop().call_later(SURE_AGAIN_S, call)
+            self._callbacks[callback] = again.cancel
 
     def _call(self, callback: Callable[[], None]) -> None:
         del self._callbacks[callback]
@@ -122,7 +145,13 @@ class AccountLimiter:
         if (number := self.try_permit()) is not None or self._is_closed:
             return number
         with self._registered_in(self._waiting):
-            return await self._limiter.permit()
+            while True:
+                while not self._is_sure:  # noqa: ASYNC110 - time passes, nothing happens
+                    await anyio.sleep(SURE_AGAIN_S)
+                number = await self._limiter.permit()
+                if self._is_sure:
+                    return number
+                self._limiter.on_reply(number, self._limiter.now_s(), None)  # it was not used
         return None
 
     async def permit_again(self, late_s: float) -> bool:
@@ -131,8 +160,8 @@ class AccountLimiter:
         False if there is none soon: the request should wait for a new permit without a connection.
         """
         if not is_late(late_s, self._limiter.mean_per_s):
-            is_paused = self._limiter.pause_left_s() > 0
-            return self._limiter.is_sure and not (self._is_closed or is_paused)
+            is_paused = self._limiter.pause.left_s > 0
+            return self._limiter.is_sure and self._may_send and not is_paused
         with anyio.move_on_after(LATE_MOST_S):
             number = await self.permit()
             if number is not None:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import anyio
 
-from pipeline.model import Answer, NoReply, Reply, Verdict
+from pipeline.model import Answer, Reply, Verdict
 from pipeline.model.pause import AskedPause
-from pipeline.model.quota import Quota
-from pipeline.pacing.limit_headers import SHORTEST_S, Allowance, StatedRate, allowance
-from pipeline.pacing.margin import MAX_WAY_S, Margin
-from pipeline.pacing.pause import LONGEST_BLIND_S, Pause, remaining_s
+from pipeline.pacing.departures import Departures
+from pipeline.pacing.limit_headers import Allowance, StatedRate, allowance
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.permit_queue import MAX_SLEEP_S, PermitQueue
+from pipeline.pacing.quota_pause import OnPause, QuotaPause
 from pipeline.pacing.rate import Rate, in_force
 from pipeline.pacing.spacing import SpacingBucket, spacing
-from pipeline.pacing.unrecorded import AgeCount, Unrecorded
-from pipeline.pacing.windows import log_of
+from pipeline.pacing.unrecorded import AgeCount
 
 HAND_OVER_S = 1.0
 """Seconds for which a closed limiter waits for replies before another process may have the
@@ -29,48 +26,12 @@ quota."""
 ACCEPTED = frozenset({Verdict.OK, Verdict.REJECTED})
 """Verdicts of a vendor that did not throttle the request."""
 
-MAX_BLOCK = 256
-"""Most requests that are allowed at once, and replies that are learned from together."""
-
 GRAIN_S = 0.001
 """Seconds that a callback waits at least: permits that come meanwhile are used together. No reply
 frees a permit sooner."""
 
 MIN_WAIT_S = 1e-4
 _LONG_WAIT_S = 0.1  # a reply or a lifted pause may end a longer wait
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimiterSettings:
-    """What a vendor allows, and how it is kept.
-
-    quotas         all hold at once; empty if the limit is learned
-    starts_per_s   first rate if the limit is learned
-    is_strict      requests count from their replies, whatever the network does
-    day_started_s  UTC seconds when a day of the vendor began; None: a day is any 24 hours
-    max_wait_s     a stated rate at which a request would wait longer is ignored
-    """
-
-    quotas: tuple[Quota, ...]
-    starts_per_s: float = 1.0
-    is_strict: bool = False
-    day_started_s: float | None = None
-    max_wait_s: float = 900.0
-
-    @property
-    def even_per_s(self) -> float:
-        """The rate at which requests are spread; infinite if every quota allows a burst."""
-        spread = [quota.per_second for quota in self.quotas if not quota.is_burst]
-        return min(spread, default=math.inf)
-
-    @property
-    def longest_s(self) -> float:
-        """Seconds of the longest window."""
-        return max((quota.per_s for quota in self.quotas), default=SHORTEST_S)
-
-
-OnPause = Callable[[AskedPause, float], None]
-"""Called with a pause and the time, in UTC seconds since 1970."""
 
 
 class RateLimiter:
@@ -98,11 +59,13 @@ class RateLimiter:
         self._utc = utc
         self._sleep = sleep
         self._paused = paused
-        self._margin = Margin(is_strict=terms.is_strict)
-        self._pause = Pause(min(LONGEST_BLIND_S, terms.max_wait_s))
-        self._asked: AskedPause | None = None
-        self._is_noted = False
-        self._on_pause: list[OnPause] = []
+        self.pause = QuotaPause(
+            terms.max_wait_s,
+            clock=clock,
+            utc=utc,
+            on_longer=self._forget_room,
+            on_lift=self._change,
+        )
         self._rate: Rate | None = None
         self._is_learning = not terms.quotas
         if self._is_learning:
@@ -117,21 +80,14 @@ class RateLimiter:
         self._queue = PermitQueue(self._turn_in_s)
         self._changed = anyio.Event()
         self.is_open = True
-        self._count = 0
         self._room = 0  # requests that pause, windows and record allow without another look
-        self._in_flight: dict[int, float] = {}  # number -> when it got its permit
-        self._replies: list[tuple[float, float]] = []  # left and came, not learned from yet
         self._can_reply_free = False
-        self._unrecorded = Unrecorded()
-        self._recorded_in_flight: set[int] = set()
-        self._on_record = self._being_recorded = 0  # of `_count`
-        self._most_unrecorded: float = math.inf
         self._closed_s = -math.inf
         self._sure_until_s = math.inf
         day_started_s = terms.day_started_s
         if day_started_s is not None:
             day_started_s += clock() - utc()
-        self._logs = [log_of(quota, day_started_s=day_started_s) for quota in terms.quotas]
+        self._departures = Departures(terms, day_started_s=day_started_s)
 
     @property
     def per_second(self) -> float:
@@ -264,43 +220,33 @@ class RateLimiter:
             return math.inf
         if self._room > 0 or self._find_room():
             return 0.0
-        if not self.is_open or self._off_record_room <= 0:
+        if not self.is_open or self._departures.off_record_room <= 0:
             return math.inf
-        now_s, in_flight = self._clock(), self._in_flight.values()
-        free_s = [log.free_at_s(now_s, in_flight) for log in self._logs]
-        wait_s = max(self._pause.until_s, *free_s, now_s + MIN_WAIT_S) - now_s
+        now_s = self._clock()
+        free_s = self._departures.free_at_s(now_s)
+        wait_s = max(self.pause.until_s, free_s, now_s + MIN_WAIT_S) - now_s
         self._can_reply_free = wait_s >= _LONG_WAIT_S
         return wait_s
 
-    @property
-    def _off_record_room(self) -> float:
-        return self._on_record + self._most_unrecorded - self._count
-
     def _find_room(self) -> bool:
-        """Compute `_room`, for some requests at once; False if there is none.
-
-        It holds for any time: until then replies can only add to it, but for late ones.
-        """
+        """Compute `_room`, for some requests at once; False if there is none."""
         self._room, now_s = 0, self._clock()
-        if not self.is_open or now_s < self._pause.until_s:
+        if not self.is_open or now_s < self.pause.until_s:
             return False
-        self._learn_from_replies()
-        bucket, in_flight = self._current_bucket(), self._in_flight.values()
-        room = min(MAX_BLOCK, self._off_record_room)
+        self._room, bucket = self._departures.room(now_s), self._current_bucket()
         if bucket is not None:  # the rate may have changed when they were sent
-            room = min(room, bucket.max_rate)
-        self._room = int(min([room, *(log.room(now_s, in_flight) for log in self._logs)]))
+            self._room = min(self._room, int(bucket.max_rate))
         return self._room > 0
+
+    def _forget_room(self) -> None:
+        self._room = 0
 
     def _count_sent(self, count: int = 1) -> int:
         now_s = self._clock()
         if self._rate is not None:
             self._rate.on_sent(now_s, count)
-        first = self._count
-        self._count += count
         self._room -= count
-        self._in_flight.update(dict.fromkeys(range(first, self._count), now_s))
-        return first
+        return self._departures.on_sent(count, now_s)
 
     def on_reply(self, number: int, left_s: float, reply: object) -> None:
         """The request of a permit ended. MUST be called once per permit.
@@ -309,20 +255,8 @@ class RateLimiter:
         reply   a Reply or a NoReply; anything else if no reply was awaited
         """
         now_s = self._clock()
-        if now_s > self._in_flight.pop(number) + MAX_WAY_S:
-            self._room = 0  # it counted no more, and does now
-        if number in self._recorded_in_flight:
-            self._recorded_in_flight.discard(number)
-            self._learn_from_replies()
-            self._log(left_s, self._counts_from_s(left_s, now_s, reply))
-        elif isinstance(reply, Reply):
-            self._replies.append((left_s, now_s))
-            if len(self._replies) >= MAX_BLOCK:
-                self._learn_from_replies()
-        else:
-            counts_from_s = self._counts_from_s(left_s, now_s, reply)
-            self._log(left_s, counts_from_s)
-            self._unrecorded.add(counts_from_s)
+        if not self._departures.on_reply(number, left_s, now_s, reply):
+            self._room = 0
         if self._can_reply_free:
             self._change(GRAIN_S)
         if self._is_learning and isinstance(reply, Reply):
@@ -333,52 +267,25 @@ class RateLimiter:
 
         Not if the limit is learned from their replies.
         """
-        now_s, in_flight = self._clock(), self._in_flight
-        if now_s > min([in_flight.pop(number) for number in numbers]) + MAX_WAY_S:
-            self._room = 0  # it counted no more, and does now
-        self._replies += [(left_s, now_s) for left_s in lefts_s]
-        if len(self._replies) >= MAX_BLOCK:
-            self._learn_from_replies()
+        if not self._departures.on_replies(numbers, lefts_s, self._clock()):
+            self._room = 0
         if self._can_reply_free:
             self._change(GRAIN_S)
-        self._pause.on_success(max(lefts_s))
+        self.pause.on_success(max(lefts_s))
         if self._rate is not None:
             self._rate.accepted(len(numbers))
 
     @property
     def is_plain(self) -> bool:
         """True if a reply changes only counts: `on_successes` is enough for answers that are OK."""
-        return not (self._is_learning or self._recorded_in_flight)
-
-    def _learn_from_replies(self) -> None:
-        """Count the requests that got replies from when they count, in the order of the replies."""
-        replies, self._replies = self._replies, []
-        counted = Counter[tuple[float, float]]()
-        for left_s, came_s in replies:
-            counted[left_s, self._margin.on_reply(left_s, came_s)] += 1
-        for (left_s, counts_from_s), count in counted.items():
-            self._log(left_s, counts_from_s, count)
-            self._unrecorded.add(counts_from_s, count)
-
-    def _log(self, left_s: float, counts_from_s: float, count: int = 1) -> None:
-        for log in self._logs:
-            log.add(left_s, counts_from_s, count)
-
-    def _counts_from_s(self, left_s: float, now_s: float, reply: object) -> float:
-        if isinstance(reply, Reply):
-            return self._margin.on_reply(left_s, now_s)
-        if isinstance(reply, NoReply) and not reply.may_have_arrived:
-            return left_s
-        return now_s  # it may have arrived until now
+        return not self._is_learning and self._departures.is_plain
 
     def _learn(self, stated: Allowance | None, now_s: float) -> None:
         if stated is None or self._rate is None:
             return
         reset_s = stated.reset_s
         if stated.remaining == 0 and reset_s is not None and reset_s <= self.terms.max_wait_s:
-            self._start_pause(
-                reset_s, now_s, words="no request is left before the limit is renewed"
-            )
+            self._start_pause(reset_s, now_s, "no request is left before the limit is renewed")
         per_s = self._stated.per_s(stated, now_s)
         if per_s is not None:
             self._rate.set_limit(per_s, now_s)
@@ -392,99 +299,27 @@ class RateLimiter:
         """
         if answer.verdict is Verdict.THROTTLED:
             now_s, self._room = self._clock(), 0
-            self._learn_from_replies()
-            self._margin.on_throttled(now_s)
+            self._departures.on_throttled(now_s)
             self._start_pause(answer.retry_after_s, left_s, words, run)
             if self._rate is not None:
-                self._rate.refused(left_s, now_s, self._pause.left_s(now_s))
+                self._rate.refused(left_s, now_s, self.pause.left_s)
         elif answer.retry_after_s is not None:
             self._start_pause(answer.retry_after_s, left_s, words, run)
         elif answer.verdict is Verdict.OK:
-            self._pause.on_success(left_s)
+            self.pause.on_success(left_s)
         if self._rate is not None and answer.verdict in ACCEPTED:
             self._rate.accepted()
 
-    # The vendor's pause...
-
     def _start_pause(self, seconds: float | None, left_s: float, words: str, run: str = "") -> None:
-        now_s, before_s = self._clock(), self._pause.until_s
-        self._pause.on_refusal(seconds, left_s, now_s)
-        if self._pause.until_s > before_s:
-            self._room = 0
-            at_s = self._utc()
-            asked = AskedPause(at_s + self._pause.left_s(now_s), at_s, run, words)
-            self._asked, self._is_noted = asked, False
-            self._notify()
+        if self.pause.start(seconds, left_s, words, run):
             self._paused()
-
-    def _notify(self) -> None:
-        if self._asked is not None and self.pause_left_s() > 0:
-            for on_pause in tuple(self._on_pause):
-                on_pause(self._asked, self._utc())
-
-    def pause_left_s(self) -> float:
-        """Seconds until the vendor's pause ends; 0 if there is none."""
-        return self._pause.left_s(self._clock())
-
-    def lift_pause(self) -> None:
-        """End the vendor's pause."""
-        self._pause.lift()
-        self._asked = None
-        self._change()
 
     @contextmanager
     def watched(self, on_pause: OnPause) -> Iterator[None]:
         """While the block runs, call `on_pause` for the current pause and for each new one."""
-        self._on_pause.append(on_pause)
-        try:
-            # a closed limiter reports the recorded pause once it opens: it may be lifted until then
-            if self.is_open and self._asked is not None and self.pause_left_s() > 0:
-                on_pause(self._asked, self._utc())
+        # a closed limiter reports the recorded pause once it opens: it may be lifted until then
+        with self.pause.watched(on_pause, is_known=self.is_open):
             yield
-        finally:
-            self._on_pause.remove(on_pause)
-
-    @property
-    def unrecorded_pause(self) -> AskedPause | None:
-        """The pause that is not on record yet; None if there is none."""
-        is_new = not self._is_noted and self.pause_left_s() > 0
-        return self._asked if is_new else None
-
-    @property
-    def is_pause_on_record(self) -> bool:
-        """True if the current pause is on record; if it disappears there, somebody lifted it."""
-        return self._asked is not None and self._is_noted and self.pause_left_s() > 0
-
-    def recorded_pause(self, asked: AskedPause) -> None:
-        """`asked` was put on record."""
-        self._is_noted = self._is_noted or self._asked is asked
-
-    def hear_pause(self, asked: AskedPause) -> None:
-        """Keep a pause that was asked of another limiter of the same quota."""
-        left_s, now_s = remaining_s(asked, self._utc()), self._clock()
-        if left_s > self.pause_left_s():
-            self._pause.on_refusal(left_s, now_s, now_s)
-            self._room = 0
-            self._asked, self._is_noted = asked, False
-            self._notify()
-
-    def adopt_pause(self, asked: AskedPause | None) -> None:
-        """Adopt the recorded pause, which another process may have changed."""
-        known = self._asked
-        self._adopt_pause(asked)
-        if self._asked is not known:
-            self._notify()
-
-    def _adopt_pause(self, asked: AskedPause | None) -> None:
-        left_s = 0.0 if asked is None else remaining_s(asked, self._utc())
-        if asked is None or left_s <= 0:
-            if self.is_pause_on_record:
-                self.lift_pause()
-        elif left_s > self.pause_left_s():
-            now_s = self._clock()
-            self._pause.on_refusal(left_s, now_s, now_s)
-            self._room = 0
-            self._asked, self._is_noted = asked, True
 
     # Sharing with other processes, which know only recorded send times...
 
@@ -523,22 +358,18 @@ class RateLimiter:
                          from now, and their quota returns one window later
         most_unrecorded  requests that may be sent before `recorded` is called
         """
-        now_s, self._room = self._clock(), 0
-        for age_s, count in ages:
-            self._log(now_s - max(0.0, age_s), now_s - age_s, count)
-        if unrecorded:
-            self._log(now_s, now_s, unrecorded)
-            self._unrecorded.add(now_s, unrecorded)
-        self._adopt_pause(pause)
-        self._most_unrecorded = most_unrecorded
+        self._room = 0
+        self._departures.add_others(ages, unrecorded, self._clock())
+        self._departures.most_unrecorded = most_unrecorded
         self.is_open = True
+        if not self.pause.adopt(pause):
+            self.pause.notify()
         self._change()
-        self._notify()
 
     @property
     def under_way(self) -> int:
         """Requests in flight: when they count from is not known yet."""
-        return len(self._in_flight)
+        return len(self._departures.in_flight)
 
     @property
     def is_settled(self) -> bool:
@@ -546,7 +377,7 @@ class RateLimiter:
 
         Nothing is in flight, or HAND_OVER_S have passed since it was closed.
         """
-        return not self._in_flight or self._clock() >= self._closed_s + HAND_OVER_S
+        return not self.under_way or self._clock() >= self._closed_s + HAND_OVER_S
 
     def take_unrecorded(self, *, is_all: bool = False) -> list[AgeCount]:
         """Requests that no earlier call returned, oldest first.
@@ -554,15 +385,9 @@ class RateLimiter:
         The caller puts them on record and then calls `recorded`. Requests in flight are left for a
         later call; with `is_all` they count from the latest future time at which they may arrive.
         """
-        self._learn_from_replies()
-        if is_all:
-            for number in self._in_flight.keys() - self._recorded_in_flight:
-                self._unrecorded.add(self._in_flight[number] + MAX_WAY_S)
-            self._recorded_in_flight.update(self._in_flight)
-        self._being_recorded = self._count
-        return self._unrecorded.take(self._clock())
+        return self._departures.take_unrecorded(self._clock(), is_all=is_all)
 
     def recorded(self) -> None:
         """All that `take_unrecorded` returned is on record for the next process."""
-        self._on_record = self._being_recorded
+        self._departures.on_recorded()
         self._change()

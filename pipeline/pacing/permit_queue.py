@@ -45,7 +45,8 @@ class PermitQueue:
     def __init__(self, wait_s: Callable[[], float]) -> None:
         self._wait_s = wait_s
         self._places: deque[_Place] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due_s = 0.0  # when it rings, by the loop's clock
         self.is_empty = True
         self.has_turn = False
 
@@ -74,11 +75,12 @@ class PermitQueue:
         """There may be a permit sooner than was said: look within `after_s` seconds."""
         if not self.is_empty:
             loop = asyncio.get_running_loop()
+            due_s = loop.time() + after_s
             if self._timer is not None:
-                if self._timer.when() <= loop.time() + after_s:
+                if self._due_s <= due_s:
                     return
                 self._timer.cancel()
-            self._timer = loop.call_later(after_s, self._advance)
+            self._timer, self._due_s = loop.call_later(after_s, self._advance), due_s
 
     def _add(self, place: _Place) -> None:
         self._places.append(place)

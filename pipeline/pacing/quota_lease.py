@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from pipeline.model.pause import AskedPause
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S, asked_at, stored_at
 from pipeline.pacing.quota_parts import QuotaPart, part_of_ages

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import anyio
 import anyio.to_thread
@@ -29,7 +29,8 @@ from pipeline.jobs import read_jobs
 from pipeline.jobs.repeats import repeated_entities
 from pipeline.loader import Bound
 from pipeline.loader.plan_file import PlanWriter
-from pipeline.model import JobRow, RowResult, RunAborted, UsageError
+from pipeline.model import JobRow, RowResult, RunAborted, Snapshot, UsageError
+from pipeline.model.object_path import ObjectPath
 from pipeline.model.plan import PlanKind, Planned, PlanRow
 from pipeline.plan.plan_summary import PlanSummary
 from pipeline.plan.readers import CHUNK_ROWS, EntityStates, WantedEntity, open_states, rows_of
@@ -37,6 +38,7 @@ from pipeline.plan.rows import invalid_row, plan_row
 from pipeline.run import RunEnvironment
 from pipeline.run.binding import ingest_and_bind
 from pipeline.run.destination_locks import accounts_held
+from pipeline.run.objects import faults_shown_as, input_file
 from pipeline.runs import RunOptions
 from pipeline.runs.registry import fingerprint, run_name
 from pipeline.store import RunLedger
@@ -69,7 +71,7 @@ class MadePlan:
 
 
 async def make_plan(
-    path: Path,
+    path: Path | ObjectPath,
     out: Path | None,
     config: Config,
     environment: RunEnvironment,
@@ -89,7 +91,7 @@ async def make_plan(
     with _scratch(config, path) as folder:
         with RunLedger.create(folder / "ledger.db") as ledger:
             snapshot, bound = await anyio.to_thread.run_sync(
-                ingest_and_bind, path, config, options, folder, ledger
+                _bound, path, config, options, folder, ledger
             )
         accounts = {name: config.outline(name) for name in bound.jobs}
         rows = _Rows(accounts, bound)
@@ -102,6 +104,17 @@ async def make_plan(
                 planned = planned_now(str(path), accounts, operations, draft.kinds, states.requests)
                 writer.describe(planned)
         return MadePlan(out, planned, draft.page, states.stopped)
+
+
+def _bound(
+    path: Path | ObjectPath, config: Config, options: RunOptions, folder: Path, ledger: RunLedger
+) -> tuple[Snapshot, Bound]:
+    """Ingest and bind the input, by way of a copy if it is an object."""
+    given, shown = input_file(path, folder), path if isinstance(path, ObjectPath) else None
+    with faults_shown_as(shown, given.path):
+        return ingest_and_bind(
+            given.path, config, options, folder, ledger, shown=shown, dropped=shown
+        )
 
 
 class PlanDraft:
@@ -227,7 +240,7 @@ async def _open_states(
 
 
 @contextmanager
-def _scratch(config: Config, path: Path) -> Iterator[Path]:
+def _scratch(config: Config, path: PurePath) -> Iterator[Path]:
     """A folder for copies of the file, removed after the block."""
     folder = config.ledger_folder / "plans" / run_name(path.name.split(".")[0])
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.run.baseline import recorded_latency_s
 from pipeline.run.binding import SAMPLES
 from pipeline.run.credentials import check_secrets
+from pipeline.run.delivery import deliver
 from pipeline.run.prepare import (
     Prepared,
     discard,
@@ -45,6 +46,7 @@ __all__ = [
     "Watch",
     "carry_out",
     "check_secrets",
+    "deliver",
     "discard",
     "prepare",
     "recorded_latency_s",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.config import Config
 from pipeline.loader import Bound, bind, ingest
@@ -20,10 +20,11 @@ from pipeline.store import Ledger
 SAMPLES = "samples"
 
 
-def folder_operation(path: Path, config: Config) -> str | None:
+def folder_operation(path: PurePath, config: Config) -> str | None:
     """The operation whose drop folder contains the file, at any depth; None if there is none."""
     names = {op.name for vendor in config.vendors.values() for op in vendor.operations}
-    return next((part.name for part in path.absolute().parents if part.name in names), None)
+    whole = path.absolute() if isinstance(path, Path) else path
+    return next((part.name for part in whole.parents if part.name in names), None)
 
 
 def inputs_of(config: Config, *, is_sample: bool) -> Mapping[str, InputSettings]:
@@ -91,8 +92,8 @@ def ingest_and_bind(
     folder: Path,
     ledger: Ledger,
     *,
-    shown: Path | None = None,
-    dropped: Path | None = None,
+    shown: PurePath | None = None,
+    dropped: PurePath | None = None,
 ) -> tuple[Snapshot, Bound]:
     """Write the snapshot and the jobs of a file to `folder`, results of invalid rows to `ledger`.
 
@@ -135,7 +136,7 @@ def _ingest_plan(
     folder: Path,
     *,
     ledger: Ledger,
-    shown: Path,
+    shown: PurePath,
 ) -> tuple[Snapshot, Bound]:
     """As `ingest_and_bind` for a plan, which contains operations and accounts."""
     if options.operation or options.account:

@@ -170,7 +170,8 @@ def _limiter(
 ) -> AccountLimiter:
     """The limiter of one share of an account. Raises ConfigError as `Session.limiter` does."""
     limiter = environment.shared.limiter(account, prepared.config, number)
-    return AccountLimiter(limiter, prepared.run, announce=announce)
+    sure_until_s = prepared.holds.sure_until_s
+    return AccountLimiter(limiter, prepared.run, announce=announce, sure_until_s=sure_until_s)
 
 
 def _records_previous_states(prepared: Prepared) -> bool:

@@ -72,11 +72,19 @@ def entries(
     *,
     only_unfinished: bool = False,
     since: datetime | None = None,
+    run_id: str | None = None,
     most: int | None = None,
 ) -> list[RunEntry]:
-    """Recorded runs that started at `since` or later, newest first, at most `most`."""
+    """Recorded runs that started at `since` or later, newest first, at most `most`.
+
+    run_id  only the run with this id of a scheduler
+    """
     states = _UNFINISHED if only_unfinished else get_args(State)
-    return [_entry(config, run) for run in _runs(config, states, since, most)]
+    if run_id is None:
+        return [_entry(config, run) for run in _runs(config, states, since, most)]
+    run = open_store(config).runs.by_run_id(run_id)
+    is_meant = run is not None and run.state in states and (since is None or run.started >= since)
+    return [_entry(config, run)] if run is not None and is_meant else []
 
 
 def entry(config: Config, name: str) -> RunEntry:
@@ -176,6 +184,7 @@ def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
         return True
     store, lease, name = open_store(config), run_lease_of(config, known.run.name), known.run.name
     if not lease.take():
+        lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {name}")
     with lease, store.ledger(name, None, None, commits=known.run.commits) as ledger:
         before = RecordedState.of(ledger)

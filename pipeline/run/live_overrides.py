@@ -1,13 +1,16 @@
-"""Orders from another terminal for a running run: slower quotas, or to stop.
+"""What changes a running run from outside: orders from another terminal, the end of its time, the
+loss of its leases.
 
 The process asks for them once a second, from the time when it takes the run on until its end.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -19,17 +22,18 @@ from pipeline.run.prepare import Prepared
 from pipeline.run.schedule_window import ScheduleWindow
 from pipeline.run.session import RunOutcome
 from pipeline.runs.registry import open_store
-from pipeline.store.seam import Order, Orders
+from pipeline.store.seam import LeaseLostError, Order, Orders
 from pipeline.vendors import Account
 from pipeline.workers.pool import WorkerPool
 
 CHECK_EVERY_S = 1.0
+SENDS_NOTHING = "the database does not answer: nothing is sent until it does"
+SENDS_AGAIN = "the database answers again: sending goes on"
 
 
 @asynccontextmanager
 async def orders_obeyed(prepared: Prepared, outcome: RunOutcome) -> AsyncIterator[None]:
-    """Put the orders for a run in `outcome` while the block runs, and stop it if one says so; hold
-    its lease for longer.
+    """Put the orders for a run in `outcome` while the block runs, and stop it if one says so.
 
     Orders that cannot be read change nothing.
     """
@@ -49,13 +53,10 @@ async def orders_obeyed(prepared: Prepared, outcome: RunOutcome) -> AsyncIterato
 
 
 async def _obey(prepared: Prepared, orders: Orders, outcome: RunOutcome) -> None:
-    def ask() -> Order:
-        prepared.lease.renew()  # its loss shows in the next commit
-        return orders.given(prepared.run)
-
+    ask = partial(orders.given, prepared.run)
     while True:
         with suppress(RunAborted):  # the quotas are in the same store: that ends the run
-            order = await anyio.to_thread.run_sync(ask)
+            order = await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
             if order != outcome.order:
                 outcome.obey(order)
         await anyio.sleep(CHECK_EVERY_S)
@@ -63,7 +64,8 @@ async def _obey(prepared: Prepared, orders: Orders, outcome: RunOutcome) -> None
 
 @dataclass(slots=True)
 class LiveOverrides:
-    """Applies ordered quotas to a running run, and stops it at the end of its window.
+    """Applies ordered quotas to a running run, and stops it at the end of its window and if it
+    loses a lease.
 
     account_limiters  the accounts of the run, and the limiters of their shares
     tell              called with text for people about each change
@@ -86,6 +88,7 @@ class LiveOverrides:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch, pool)
+                tasks.start_soon(self._watch_holds, pool)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -96,6 +99,18 @@ class LiveOverrides:
         while (left_s := self.window.left_s()) is not None:
             await self.window.sleep(CHECK_EVERY_S if left_s <= 0 else min(left_s, CHECK_EVERY_S))
             self._stop_in_time(pool)
+
+    async def _watch_holds(self, pool: WorkerPool) -> None:
+        """Tell of waits for a store that is away, and stop if another process has a lease."""
+        holds, is_sure = self.prepared.holds, True
+        while not (lost := holds.lost):
+            if (time.monotonic() < holds.sure_until_s()) != is_sure:
+                is_sure = not is_sure
+                self.tell(SENDS_AGAIN if is_sure else SENDS_NOTHING)
+            await anyio.sleep(CHECK_EVERY_S)
+        self.outcome.failure = LeaseLostError(f"this process has lost the run: {lost}")
+        if not pool.is_stopped:
+            pool.stop(lost)
 
     def _on_order(self, order: Order) -> None:
         if order.quotas != self._overrides:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
 from pipeline.jobs.entity_join import JoinedFile, origin_runs, unreadable
+from pipeline.jobs.jobs_file import JOBS
 from pipeline.model import DamagedError, JobRow, RunAborted
 from pipeline.run.prepare import Prepared
 from pipeline.runs.run_folder import is_stored, load
@@ -120,12 +122,12 @@ class OtherRuns:
         except RunAborted:
             files = None
         if files is None:  # the files say which entities they contain
-            return sorted(own.folder.glob("jobs-*.parquet"))
+            return [_fetched(name, own, each) for each in fnmatch.filter(own.names(), JOBS)]
         found = [file for file in files if file.reaches & self._reaches]
         return [_fetched(name, own, file.path.name, file.checksum) for file in found]
 
 
-def _fetched(run: str, files: Files, name: str, checksum: str) -> Path:
+def _fetched(run: str, files: Files, name: str, checksum: str = "") -> Path:
     """The path of a jobs file that is what was written. Raises RunAborted if it is not."""
     path = files.folder / name
     try:

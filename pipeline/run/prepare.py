@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import get_args
 
 from pipeline.config import Config
@@ -23,8 +24,17 @@ from pipeline.model import (
     Status,
     UsageError,
 )
+from pipeline.model.object_path import ObjectPath
 from pipeline.model.plan import MadeOf
 from pipeline.run.binding import ingest_and_bind, is_sample_file
+from pipeline.run.delivery import check_deliverable
+from pipeline.run.objects import (
+    InputFile,
+    faults_shown_as,
+    input_file,
+    object_origin,
+    object_sha256,
+)
 from pipeline.run.older_files import check_older
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin, origin_of
@@ -40,7 +50,8 @@ from pipeline.runs.registry import (
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.store import Run, State
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
-from pipeline.store.seam import Files, Lease, LeaseHolder
+from pipeline.store.lease_renewal import Holds, RenewedLease
+from pipeline.store.seam import Files, LeaseHolder
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
 
@@ -65,6 +76,7 @@ class Prepared:
     credentials  account -> digest of its credential, if recorded
     commits      number of the last commit to its record, as the registry knew it
     lease        held until the run is carried out or discarded: no other process works on it
+    holds        it, and the other leases under which the run sends
     """
 
     run: str
@@ -74,7 +86,8 @@ class Prepared:
     options: RunOptions
     snapshot: Snapshot
     bound: Bound
-    lease: Lease
+    lease: RenewedLease
+    holds: Holds
     credentials: Mapping[str, str] = field(default_factory=dict)
     commits: int = 0
     refusal: str | None = None
@@ -102,55 +115,53 @@ class Prepared:
 
 
 def prepare(
-    path: Path,
+    path: Path | ObjectPath,
     config: Config,
     options: RunOptions,
     *,
-    shown: Path | None = None,
-    dropped: Path | None = None,
+    shown: PurePath | None = None,
+    dropped: PurePath | None = None,
 ) -> Prepared:
     """Ingest and bind one file, or reopen the unfinished run of the same content.
 
+    path     of a file; or of an object, which is copied once and then read as a file
     shown    name of the file for people; None: `path`
     dropped  where the file was dropped, if `path` is a copy: its folder names the operation
 
     A run with another id is not reopened; a run without one gets the id of `options`.
-    Raises InputError if the file is broken, RunAborted if files cannot be written.
+    Raises InputError if the file is broken, RunAborted if files cannot be written,
+    ObjectStorageError if the storage of an object fails.
     """
-    is_sample = is_sample_file(path, config)
-    origin = origin_of(path) if dropped is None else None
+    if isinstance(path, ObjectPath):
+        return _prepare_object(path, config, options)
+    is_sample_file(path, config)
     if (unfinished := same_unfinished(path, config, options)) is not None:
         return _with_id(reopen(unfinished, config, options))
+    given = InputFile(path, origin_of(path) if dropped is None else None)
+    with _new_run(path, config) as (files, lease):
+        return _prepare_new(given, config, options, files, lease, shown=shown, dropped=dropped)
+
+
+def _prepare_object(path: ObjectPath, config: Config, options: RunOptions) -> Prepared:
+    """As `prepare` for an object, whose content is known once it is copied."""
+    with _new_run(path, config) as (files, lease):
+        given = input_file(path, files.folder)
+        unfinished = same_unfinished(given.path, config, options, sha256=given.sha256)
+        if unfinished is None:
+            return _prepare_new(given, config, options, files, lease, shown=path, dropped=path)
+        _remove(files, lease)
+    return _with_id(reopen(unfinished, config, options))
+
+
+@contextmanager
+def _new_run(path: PurePath, config: Config) -> Iterator[tuple[Files, RenewedLease]]:
+    """The files and lease of a new run; both are removed if the block raises."""
     run = run_name(path.name.split(".")[0])
-    store = open_store(config)
-    files, lease = store.files(run), run_lease_of(config, run)
+    files, lease = open_store(config).files(run), run_lease_of(config, run)
     folder = files.make_folder()
     lease.take()
     try:
-        check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
-        with store.new_ledger(run) as ledger:
-            snapshot, bound = ingest_and_bind(
-                path, config, options, folder, ledger, shown=shown, dropped=dropped
-            )
-        _check_accounts(bound, path)
-        check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
-        _check_writable(config.reports)
-        stored = StoredRun(
-            format=FORMAT,
-            run=run,
-            options=options,
-            snapshot=snapshot,
-            bound=bound,
-            accounts={name: fingerprint(config.outline(name)) for name in bound.jobs},
-            refusal=_refusal(snapshot, bound, options) or _too_many(path, bound, options),
-            is_sample=is_sample,
-            made_of=_made_of(path),
-            is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
-            origin=origin,
-            shares=_shares(config, bound),
-        )
-        _check_unfinished(stored, config)
-        repeats = register(stored, config, save(stored, files))
+        yield files, lease
     except OSError as error:
         _remove(files, lease)
         raise RunAborted(
@@ -159,6 +170,48 @@ def prepare(
     except BaseException:
         _remove(files, lease)
         raise
+
+
+def _prepare_new(
+    given: InputFile,
+    config: Config,
+    options: RunOptions,
+    files: Files,
+    lease: RenewedLease,
+    *,
+    shown: PurePath | None,
+    dropped: PurePath | None,
+) -> Prepared:
+    """Prepare a new run of a file that can be read."""
+    path, folder = given.path, files.folder
+    check_room(folder, copies_bytes(path.stat().st_size if path.is_file() else 0))
+    with faults_shown_as(shown, path):
+        with open_store(config).new_ledger(folder.name) as ledger:
+            snapshot, bound = ingest_and_bind(
+                path, config, options, folder, ledger, shown=shown, dropped=dropped
+            )
+        _check_accounts(bound, path)
+    check_room(folder, record_bytes(snapshot.selected, snapshot.size_bytes))
+    _check_writable(config.reports)
+    check_deliverable(config)
+    stored = StoredRun(
+        format=FORMAT,
+        run=folder.name,
+        options=options,
+        snapshot=snapshot,
+        bound=bound,
+        accounts={name: fingerprint(config.outline(name)) for name in bound.jobs},
+        refusal=_refusal(snapshot, bound, options) or _too_many(path, bound, options),
+        is_sample=is_sample_file(path, config),
+        made_of=_made_of(path),
+        is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
+        origin=given.origin,
+        shares=_shares(config, bound),
+    )
+    _check_unfinished(stored, config)
+    if given.is_copy:
+        path.unlink()  # the snapshot has all of it
+    repeats = register(stored, config, save(stored, files))
     return replace(_prepared(stored, config, options, lease), repeats=repeats)
 
 
@@ -172,7 +225,7 @@ def _with_id(prepared: Prepared) -> Prepared:
     return prepared
 
 
-def _remove(files: Files, lease: Lease) -> None:
+def _remove(files: Files, lease: RenewedLease) -> None:
     lease.release()
     files.remove()
 
@@ -181,7 +234,7 @@ def _prepared(
     stored: StoredRun,
     config: Config,
     options: RunOptions,
-    lease: Lease,
+    lease: RenewedLease,
     *,
     is_resumed: bool = False,
 ) -> Prepared:
@@ -199,6 +252,7 @@ def _prepared(
         snapshot=replace(stored.snapshot, path=folder / stored.snapshot.path.name),
         bound=replace(stored.bound, jobs=jobs),
         lease=lease,
+        holds=Holds(lease),
         credentials=stored.credentials,
         refusal=stored.refusal,
         is_sample=stored.is_sample,
@@ -207,7 +261,7 @@ def _prepared(
     )
 
 
-def same_finished(path: Path, config: Config, run_id: str) -> str | None:
+def same_finished(path: Path | ObjectPath, config: Config, run_id: str) -> str | None:
     """The finished run with this id; None if it must be started or resumed.
 
     Raises UsageError if the id belongs to a run of other content.
@@ -215,12 +269,22 @@ def same_finished(path: Path, config: Config, run_id: str) -> str | None:
     known = open_store(config).runs.by_run_id(run_id)
     if known is None:
         return None
-    if known.sha256 != _sha256(path):
+    if not _is_same(path, known, config):
         raise UsageError(
             f"run id {run_id} belongs to run {known.name} of {known.source}, and {path} has other "
             "content. Give it an id of its own"
         )
     return None if known.state in UNFINISHED else known.name
+
+
+def _is_same(path: Path | ObjectPath, known: Run, config: Config) -> bool:
+    """True if the input is the one that a run sent; an object is not read if it did not change."""
+    if isinstance(path, Path):
+        return known.sha256 == _sha256(path)
+    files = open_store(config).files(known.name)
+    origin = load(files).origin if is_stored(files) else None
+    found = object_origin(path)
+    return found == origin or known.sha256 == object_sha256(path)
 
 
 def _sha256(path: Path) -> str | None:
@@ -231,12 +295,17 @@ def _sha256(path: Path) -> str | None:
         return None  # ingesting the file reports the error
 
 
-def same_unfinished(path: Path, config: Config, options: RunOptions) -> str | None:
-    """The unfinished run of the same content and options; None if there is none."""
+def same_unfinished(
+    path: Path, config: Config, options: RunOptions, *, sha256: str | None = None
+) -> str | None:
+    """The unfinished run of the same content and options; None if there is none.
+
+    sha256  of the content; None: it is read
+    """
     store = open_store(config)
     # the file is read here only if that may matter: ingesting reads it anyway
     is_any = store.runs.all(states=_UNFINISHED_STATES, most=1)
-    sha256 = _sha256(path) if is_any else None
+    sha256 = (sha256 or _sha256(path)) if is_any else None
     if sha256 is None:
         return None
     found = [
@@ -318,7 +387,7 @@ def reopen(
     if not is_for_report:
         _check_shares(stored, config)
     lease = run_lease_of(config, run)
-    if not lease.take():
+    if not lease.take() and (lease.is_alive() or not lease.take()):
         lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {run}{_holder_text(lease.holder())}")
     open_store(config).orders.clear(run)  # they were for an earlier process

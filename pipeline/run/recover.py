@@ -36,6 +36,10 @@ _HINT = (
     "not sent, and a row that must not be repeated is read first"
 )
 _HINT_NEVER_SENT = "`pipeline check` shows its faults"
+_IN_DATABASE = (
+    "the record of run {run} is in the database: restore that to a later state, or check the rows "
+    "of the run at the vendor and remove it with `pipeline runs {run} --prune`"
+)
 _AT_ONCE = 2_000
 
 _Line = TypeVar("_Line")
@@ -48,8 +52,11 @@ def recover(prepared: Prepared, commits: int) -> int:
     commits   number of its last commit, as the registry knows it
     returns   number of rows that are `unknown` now
 
-    Raises DamagedError if its jobs are damaged as well, RunAborted if files cannot be written.
+    Raises DamagedError if its jobs are damaged as well, RunAborted if files cannot be written, or
+    the record is in a database.
     """
+    if prepared.config.database is not None:
+        raise RunAborted(_IN_DATABASE.format(run=prepared.run))
     for file in prepared.bound.jobs.values():
         check_whole(file.path, file.checksum)
     path = prepared.folder / LEDGER

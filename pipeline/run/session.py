@@ -21,7 +21,8 @@ from pipeline.config.shares import unlike_shares
 from pipeline.model import AccountProgress, ConfigError, Fault, RowResult, RunAborted
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.quota_lease import REMEMBER_EVERY_S, Handover, QuotaLease
 from pipeline.pacing.quota_parts import QuotaPart
 from pipeline.pacing.unrecorded import AgeCount
@@ -150,10 +151,10 @@ class Session:
 
     def _on_pause(self, part: QuotaPart) -> None:
         """Let all parts of the quota keep a pause that was asked of one, and put it on record."""
-        asked = self.leases[part.name].limiter.unrecorded_pause
+        asked = self.leases[part.name].limiter.pause.unrecorded
         for lease in self.leases.values():
             if asked is not None and lease.part.group == part.group and lease.part != part:
-                lease.limiter.hear_pause(asked)
+                lease.limiter.pause.hear(asked)
         self._record_now()
 
     def _record_now(self) -> None:
@@ -254,8 +255,8 @@ class Session:
 
         for group, asked in (await anyio.to_thread.run_sync(read)).items():
             for lease in self.leases.values():
-                if lease.part.group == group and lease.limiter.unrecorded_pause is None:
-                    lease.limiter.adopt_pause(asked)
+                if lease.part.group == group and lease.limiter.pause.unrecorded is None:
+                    lease.limiter.pause.adopt(asked)
 
     def _announce_holders(self, announce: Callable[[str], None]) -> None:
         for lease in self.leases.values():
@@ -319,7 +320,7 @@ class Session:
         leaving = [each for each in self.leases.values() if is_last or _may_pass_on(each)]
         records = [_LeaseRecord.of(each, is_leaving=each in leaving) for each in held]
         leases = self.leases.values()
-        pauses = [(each, pause) for each in leases if (pause := each.limiter.unrecorded_pause)]
+        pauses = [(each, pause) for each in leases if (pause := each.limiter.pause.unrecorded)]
         if not (held or leaving or pauses):
             return
         write = partial(_write_records, open_store(config), records, pauses)
@@ -338,7 +339,7 @@ class Session:
         await _release(leaving)
         self._behind_since_s = None
         for lease in news.lifted:
-            lease.limiter.lift_pause()
+            lease.limiter.pause.lift()
         for lease in held:
             lease.limiter.recorded()
             if lease.is_held:
@@ -417,7 +418,7 @@ def _write_records(
     store: Store, records: Sequence[_LeaseRecord], pauses: Sequence[tuple[QuotaLease, AskedPause]]
 ) -> _News:
     """Write all to the registry."""
-    paused = [each.lease for each in records if each.lease.limiter.is_pause_on_record]
+    paused = [each.lease for each in records if each.lease.limiter.pause.is_on_record]
     with store.together():
         for record in records:
             record.lease.renew()
@@ -425,7 +426,7 @@ def _write_records(
             record.write()
         for lease, pause in pauses:
             lease.record_pause(pause)
-            lease.limiter.recorded_pause(pause)
+            lease.limiter.pause.on_recorded(pause)
         return _News(
             [each for each in paused if each.pause_on_record() is None],
             [each.lease for each in records if each.lease.is_wanted()],

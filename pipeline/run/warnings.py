@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline.model import Snapshot, Status
 from pipeline.run.prepare import CUT_LAST_LINE, Prepared
-from pipeline.runs.registry import fingerprint, is_alive, is_simulated, open_store
+from pipeline.runs.registry import fingerprint, is_simulated, open_store, run_lease_of
 from pipeline.store import Run
 
 
@@ -57,7 +57,8 @@ def _unfinished_others(prepared: Prepared) -> Iterator[str]:
     config = prepared.config
     reached = [*map(fingerprint, prepared.accounts)]
     for run in open_store(config).runs.unfinished(reached):
-        if run.name == prepared.run or is_alive(config, run) or is_simulated(config, run.name):
+        is_held = run_lease_of(config, run.name).is_held()
+        if run.name == prepared.run or is_held or is_simulated(config, run.name):
             continue
         yield f"run {run.name} is not finished ({_how_far(run)}): `pipeline resume {run.name}`"
 

@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 
 from pipeline.config import Config, load_config
 from pipeline.model import ConfigError, InputError, PipelineError, RunAborted, Status
+from pipeline.model.object_path import ObjectPath, is_object, object_path
 from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
+from pipeline.run.delivery import deliver
 from pipeline.run.destination_locks import BusyError, places_held
+from pipeline.run.event_loop import run_async
 from pipeline.run.execute import RunEnvironment, await_window, send_or_refuse
 from pipeline.run.live_overrides import orders_obeyed
 from pipeline.run.prepare import Prepared, discard, prepare
@@ -44,19 +46,30 @@ async def run_file_async(
 ) -> Summary:
     """Send the rows of one file, write the report, then remove old runs.
 
+    path     of a file, or the URL of an object
     config   the configuration; None reads it as the command does
     confirm  must be True if an account is not simulated: it replaces the question of the command
 
     Raises InputError or ConfigError if nothing was sent, RunAborted if results could not be
-    written.
+    written, ReportError if the report could not.
     """
     config = config or load_config(None, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
-    prepared = await anyio.to_thread.run_sync(prepare, Path(path), config, options or RunOptions())
+    prepared = await anyio.to_thread.run_sync(
+        prepare, _input_path(path), config, options or RunOptions()
+    )
     if not confirm and not all(account.is_simulated for account in prepared.accounts):
         raise InputError("nothing was sent: pass confirm=True to send to real accounts")
     summary = await carry_out(prepared)
+    await anyio.to_thread.run_sync(deliver, config, summary.run)
     await anyio.to_thread.run_sync(tidy, config, lambda _words: None)
     return summary
+
+
+def _input_path(path: str | Path) -> Path | ObjectPath:
+    try:
+        return object_path(path) if isinstance(path, str) and is_object(path) else Path(path)
+    except ValueError as error:
+        raise InputError(f"the URL of an object {error}") from None
 
 
 def run_file(
@@ -71,7 +84,7 @@ def run_file(
     async def main() -> Summary:
         return await run_file_async(path, config=config, options=options, confirm=confirm)
 
-    return anyio.run(main)
+    return run_async(main)
 
 
 async def carry_out(prepared: Prepared, environment: RunEnvironment | None = None) -> Summary:

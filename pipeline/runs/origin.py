@@ -6,15 +6,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.model.object_path import ObjectPath
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """A file at a path and a time.
 
-    path         absolute, with links in its folders resolved
+    path         absolute, with links in its folders resolved; of an object, its URL
     modified_ns  time of the last change of its content
     changed_ns   time of the last change of content, name or mode: a file that was moved away and
                  back counts as a new one
+    etag         of an object, whose other numbers but the size are 0; empty for a file
     """
 
     path: str
@@ -23,6 +26,7 @@ class Origin:
     size_bytes: int
     modified_ns: int
     changed_ns: int
+    etag: str = ""
 
     @classmethod
     def of(cls, path: Path, found: os.stat_result) -> Origin:
@@ -35,6 +39,11 @@ class Origin:
             modified_ns=found.st_mtime_ns,
             changed_ns=found.st_ctime_ns,
         )
+
+
+def origin_of_object(path: ObjectPath, size_bytes: int, etag: str) -> Origin:
+    """The object at this path with that content."""
+    return Origin(str(path), 0, 0, size_bytes, 0, 0, etag)
 
 
 def path_of(path: Path) -> str:

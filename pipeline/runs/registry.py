@@ -11,7 +11,8 @@ from pipeline.config import Config
 from pipeline.model import RunAborted
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Run, run_entry
-from pipeline.store.seam import Lease, Store, run_lease
+from pipeline.store.lease_renewal import RenewedLease
+from pipeline.store.seam import Store, run_lease
 from pipeline.vendors import Account
 
 STATES = run_entry.STATES
@@ -35,17 +36,17 @@ def open_store(config: Config) -> Store:
     It is opened once for a configuration, and raises RunAborted, when it is used, if it cannot be
     used.
     """
-    return config.kept_store.of(config.ledger)
+    return config.kept_store.of(config.ledger, config.database)
 
 
-def run_lease_of(config: Config, run: str) -> Lease:
+def run_lease_of(config: Config, run: str) -> RenewedLease:
     """The lease that a process holds while it works on the run."""
-    return open_store(config).lease(run_lease(run))
+    return RenewedLease(open_store(config).lease(run_lease(run)))
 
 
 def is_alive(config: Config, run: Run) -> bool:
-    """True if a process works on the run now."""
-    return run_lease_of(config, run.name).is_held()
+    """True if a process works on the run now; of a killed one that may take a while to show."""
+    return run_lease_of(config, run.name).is_alive()
 
 
 def is_simulated(config: Config, run: str) -> bool:

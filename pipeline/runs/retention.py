@@ -12,6 +12,7 @@ from typing import NamedTuple
 from pipeline.config import Config
 from pipeline.model import PipelineError, UsageError
 from pipeline.runs.registry import UNFINISHED, is_alive, is_simulated, open_store, run_lease_of
+from pipeline.runs.run_folder import is_stored
 from pipeline.store import Run
 from pipeline.store.seam import Files
 
@@ -122,7 +123,7 @@ def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None
     store = open_store(config)
     files, size_bytes = store.files(run.name), 0
     with ExitStack() as held:
-        if files.folder.is_dir():
+        if is_stored(files) or files.folder.is_dir():
             if not held.enter_context(run_lease_of(config, run.name)).take():
                 return None
             if store.runs.get(run.name) != run:

@@ -1,4 +1,4 @@
-"""Renews a lease in a thread while its holder works."""
+"""Renews leases in threads while their holder works."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Self
 
 from pipeline.model import RunAborted
-from pipeline.store.seam import Lease
+from pipeline.store.seam import Lease, LeaseHolder
 
 _PARTS = 4  # a holder can miss two renewals and still be in time
+_END_S = 1.0  # a renewal that takes longer than the work may end after it: it changes nothing then
 
 
 @contextmanager
@@ -39,11 +41,13 @@ def renewed(
     def renew() -> None:
         while not is_over.wait(every_s):
             try:
-                if not lease.renew():
-                    on_lost("another process has taken it over")
-                    return
+                reason = "" if lease.renew() else "another process has taken it over"
             except RunAborted as error:
-                on_lost(str(error))
+                reason = str(error)
+            if is_over.is_set():
+                return
+            if reason:
+                on_lost(reason)
                 return
 
     thread = threading.Thread(target=renew, name="lease renewal", daemon=True)
@@ -52,4 +56,100 @@ def renewed(
         yield
     finally:
         is_over.set()
-        thread.join()
+        thread.join(_END_S)
+
+
+class RenewedLease:
+    """A lease that is renewed from when it is taken until it is released.
+
+    lost  why it was lost for good; empty while it was not
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._renewal = ExitStack()
+        self._is_renewed = False
+        self.lost = ""
+
+    @property
+    def key(self) -> str:
+        """As that of the lease; the same for all below."""
+        return self._lease.key
+
+    @property
+    def epoch(self) -> int:
+        """How often it was taken."""
+        return self._lease.epoch
+
+    @property
+    def sure_until_s(self) -> float:
+        """Minus infinity once it is lost."""
+        return self._lease.sure_until_s
+
+    def take(self) -> bool:
+        """Take it, and renew it from now on."""
+        if not self._lease.take():
+            return False
+        if not self._is_renewed:
+            self._is_renewed = True
+            self._renewal.enter_context(renewed(self._lease, self._on_lost))
+        return True
+
+    def _on_lost(self, reason: str) -> None:
+        self.lost = reason
+
+    def renew(self) -> bool:
+        """Renew it at once, too."""
+        return self._lease.renew()
+
+    def is_wanted(self) -> bool:
+        """True if another process wants it."""
+        return self._lease.is_wanted()
+
+    def is_held(self) -> bool:
+        """True if a process holds it."""
+        return self._lease.is_held()
+
+    def is_alive(self) -> bool:
+        """True if the process that holds it lives."""
+        return self._lease.is_alive()
+
+    def holder(self) -> LeaseHolder | None:
+        """Who holds it, or held it."""
+        return self._lease.holder()
+
+    def release(self) -> None:
+        """Release it, and renew it no more."""
+        self._renewal.close()
+        self._is_renewed = False
+        self._lease.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
+
+
+class Holds:
+    """The leases under which a run sends: only while all of them are surely its own."""
+
+    def __init__(self, *leases: RenewedLease) -> None:
+        self._leases = list(leases)
+
+    def add(self, lease: RenewedLease) -> None:
+        """Send only under this one, too."""
+        self._leases.append(lease)
+
+    def discard(self, lease: RenewedLease) -> None:
+        """It does not matter any more."""
+        self._leases.remove(lease)
+
+    def sure_until_s(self) -> float:
+        """Monotonic time until which no other process can have any of them."""
+        return min((lease.sure_until_s for lease in self._leases), default=math.inf)
+
+    @property
+    def lost(self) -> str:
+        """Why one was lost for good; empty while none was."""
+        return next(filter(None, (lease.lost for lease in self._leases)), "")

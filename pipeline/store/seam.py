@@ -118,6 +118,10 @@ class Lease(Protocol):
     """
 
     @property
+    def key(self) -> str:
+        """Its name in the store."""
+
+    @property
     def epoch(self) -> int:
         """How often the lease was taken, so far as this process knows; 0 before it is taken."""
 
@@ -143,6 +147,12 @@ class Lease(Protocol):
 
     def is_held(self) -> bool:
         """True if a process holds it, this one included. Asking is no wish to have it."""
+
+    def is_alive(self) -> bool:
+        """True if the process that holds it lives; False once it can be taken.
+
+        If only a renewal tells, this waits for it, at most for as long as the lease lasts.
+        """
 
     def holder(self) -> LeaseHolder | None:
         """Who holds it, or held it if nobody does; None if nobody ever did, or it was released."""
@@ -358,6 +368,9 @@ class Files(Protocol):
 
         Raises RunAborted if it exists or cannot be made.
         """
+
+    def names(self) -> list[str]:
+        """The names of the files that were put, in order."""
 
     def has(self, name: str) -> bool:
         """True if a file of this name was put."""

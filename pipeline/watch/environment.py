@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
+from pipeline.run.delivery import check_deliverable
 from pipeline.runs import STATES, open_store
 from pipeline.watch.claims import Drops
 
@@ -40,7 +41,14 @@ class KnownFolders:
                     file.write(b"x")
             except OSError as error:
                 return f"{each} cannot be written to: {error.strerror}"
-        return self._fault_of_ledger()
+        return self._fault_of_ledger() or self._fault_of_reports()
+
+    def _fault_of_reports(self) -> str:
+        try:
+            check_deliverable(self._config)
+        except RunAborted as error:
+            return str(error)
+        return ""
 
     def _fault_of_ledger(self) -> str:
         try:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.model import Fault, InputError, Status, UsageError
+from pipeline.model import InputError, Status, UsageError
 from pipeline.model.formatting import counted
 from pipeline.model.panics import is_panic
 from pipeline.reporter import Summary
@@ -24,6 +23,7 @@ from pipeline.run import (
 from pipeline.run.history import Condition, entry, report_of
 from pipeline.runs import Origin, RunOptions
 from pipeline.runs.origin import path_of
+from pipeline.runs.registry import run_lease_of
 from pipeline.watch.claims import Drops
 from pipeline.watch.events import FileEnded, FileQuarantined
 from pipeline.watch.notes import Claim
@@ -77,7 +77,7 @@ def prepare_claim(
     refuses to write.
     """
     known = _known(claim, config)
-    if known == "under_way":
+    if known == "under_way" and run_lease_of(config, claim.run).is_alive():
         raise BusyError(f"another process works on run {claim.run}")
     if known is not None and not claim.is_adopted:
         prepared = reopen(claim.run, config)
@@ -110,8 +110,6 @@ def _prepared(
         try:
             dropped = claim.home / claim.file.name
             prepared = prepare(copy, config, options, shown=shown, dropped=dropped)
-        except InputError as error:
-            raise InputError(_renamed(each, copy, shown) for each in error.faults) from error
         except BaseException as error:
             if isinstance(error, Exception) or not is_panic(error):
                 raise
@@ -119,20 +117,6 @@ def _prepared(
                 f"{claim.file}: a library failed while it read the file: {error}"
             ) from error
         return read, prepared
-
-
-def _renamed(fault: Fault, copy: Path, shown: Path) -> Fault:
-    """The fault with the path that people know in place of the copy's."""
-
-    def renamed(text: str) -> str:
-        return text.replace(str(copy), str(shown)).replace(str(copy.parent), str(shown.parent))
-
-    return replace(
-        fault,
-        what=renamed(fault.what),
-        file=fault.file and renamed(fault.file),
-        todo=fault.todo and renamed(fault.todo),
-    )
 
 
 def _known(claim: Claim, config: Config) -> Condition | None:

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from pipeline.config import Config
 from pipeline.model import ConfigError, PipelineError, RowResult, RunAborted
 from pipeline.model.panics import is_panic
-from pipeline.reporter import Summary
+from pipeline.reporter import ReportError, Summary
 from pipeline.run import (
     BusyError,
     CalledOffError,
@@ -26,6 +26,7 @@ from pipeline.run import (
     RunEnvironment,
     Session,
     carry_out,
+    deliver,
     discard,
     signals_obeyed,
     warnings_about,
@@ -262,6 +263,10 @@ class Watcher:
             return
         move = partial(finish, claim, self._drops, self._config, summary)
         self._tell(await anyio.to_thread.run_sync(move))
+        try:
+            await anyio.to_thread.run_sync(deliver, self._config, summary.run)
+        except ReportError as error:
+            self._tell(FileStuck(claim.file, str(error)))
 
     async def _run(self, claim: Claim) -> tuple[Claim, Summary | None]:
         """Run a claimed file; return the claim as recorded. No summary if a signal came first."""

@@ -171,7 +171,7 @@ class AccountSender:
             in_flight=traffic.in_flight,
             in_flight_limit=self._concurrency.limit,
             retrying=self._queue.retrying,
-            pause_left_s=self._account_limiter.pause_left_s(),
+            pause_left_s=self._account_limiter.pause.left_s,
             quota=account.quota,
             quota_per_s=account.mean_per_s if account.quotas else 0.0,
             rate_per_s=0.0 if math.isinf(rate_per_s) else rate_per_s,
@@ -283,6 +283,8 @@ class AccountSender:
 
     def _next_first(self) -> Batch:
         """Take a row before the first reply: none that got no reply or was refused before."""
+        if self._first.needs_another and self._queue.needs_more:
+            return []  # rows that no process has sent may be among those that are being read
         all_held = self._queue.all_held(self._undecided.count)
         if self._queue.is_untouched or self._first.needs_another:
             sent_before = self._in_doubt_before if self._first.needs_another else frozenset()
@@ -346,7 +348,13 @@ class AccountSender:
     @property
     def is_calm(self) -> bool:
         """True if all that was answered lately was a success: another one changes only counts."""
-        return self._is_open and self._concurrency.is_calm and self._undecided.is_calm
+        return (
+            self._is_open
+            and self._concurrency.is_calm
+            and self._undecided.is_calm
+            and self._account_limiter.is_plain
+            and not self._pump.is_gated
+        )
 
     def on_successes(self, last: Row, latest_s: float) -> None:
         """As `on_outcome` for updates of one row that were OK, while `is_calm`."""

@@ -92,7 +92,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         self._parser = ReplyParser(max_body_bytes)
         self._on_done: OnDone | None = None  # None: no request is under way
         self._until_s = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_s = 0.0
         self._standing = ReplyStanding()
         self._recent: deque[ReplyStanding] = deque(maxlen=_REMEMBERED)
         self._received_s = 0.0
@@ -205,11 +206,11 @@ class HttpConnection(asyncio.BufferedProtocol):
 
     def _expect_until(self, until_s: float) -> None:
         self._until_s = until_s
-        if self._timer is not None and self._timer.when() > until_s:
+        if self._timer is not None and self._rings_s > until_s:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_at(until_s, self._on_timer)
+            self._timer, self._rings_s = self._loop.call_at(until_s, self._on_timer), until_s
 
     def _on_timer(self) -> None:
         self._timer = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from yarl import URL
 
@@ -81,6 +81,36 @@ class Dependencies:
         self.traffic.has_reply |= isinstance(reply, Reply) or reply.reason in UNSURE_WHOSE
         permit.on_answer(answer)
         self.concurrency.on_answer(batch, answer, permit.left_s, is_read=is_read)
+
+
+class Owner(Protocol):
+    """Decides what is sent next, and when nothing more is."""
+
+    def next_batch(self, ahead: int) -> Batch:
+        """Take the next batch that may be sent; empty if there is none now.
+
+        ahead  how many batches may wait claimed
+        """
+
+    def next_batches(self, ahead: int) -> list[Batch]:
+        """As `next_batch`, as often as it gives one; only while `is_calm`."""
+
+    @property
+    def is_calm(self) -> bool:
+        """True if all that was answered lately was a success: another one changes only counts."""
+
+    def on_successes(self, last: Row, latest_s: float) -> None:
+        """As `on_outcome` for updates of one row that were OK, while `is_calm`.
+
+        last      the row of the last of them
+        latest_s  when the last one was sent
+        """
+
+    def on_idle(self) -> None:
+        """No batch is taken, and none can be now."""
+
+    def on_outcome(self, outcome: RequestOutcome | None, batch: Batch, sent_s: float) -> None:
+        """A request for `batch` that was sent at `sent_s` has ended."""
 
 
 class RequestStep:

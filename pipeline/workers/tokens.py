@@ -28,7 +28,8 @@ from yarl import URL
 from pipeline.model import Answer, Effect, Link, NoReply, Reply, Request, Verdict
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RETRYABLE, next_delay_s
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.vendors.kit.classify import is_html
 from pipeline.vendors.kit.contract import Account, Bearer, Token, TokenCall

@@ -14,8 +14,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
+from pipeline.run.event_loop import ASYNCIO, UVLOOP, VARIABLE
 from tests.benchmarks.sides import CONFIG, encoded_requests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +64,7 @@ class Contestant:
     says      what differs from the others, for the table
     command   its words, for a task and an empty folder to work in
     max_rows  more are not sent through it
+    module    of Python that it needs; empty for none
     """
 
     name: str
@@ -70,9 +73,12 @@ class Contestant:
     command: Callable[[Task, Path], Sequence[str]]
     environ: Callable[[Task], dict[str, str]] = field(default=lambda _task: {})
     max_rows: int | None = None
+    module: str = ""
 
     def found(self) -> str | None:
         """Path of its program; None if it is not installed."""
+        if self.module and find_spec(self.module) is None:
+            return None
         if self.program is None:
             return sys.executable
         return shutil.which(str(PEERS / self.program)) or shutil.which(self.program)
@@ -248,14 +254,43 @@ def _newman(task: Task, folder: Path) -> Sequence[str]:
     ]
 
 
+def _on(event_loop: str) -> Callable[[Task], dict[str, str]]:
+    return lambda _task: {VARIABLE: event_loop}
+
+
 CHECKSUMS = Contestant(name="checksums", command=_side("checksums"))
 """The pipeline, which tells what part of its CPU time goes into checksums."""
 
 CONTESTANTS = (
-    Contestant(name="pipeline, whole run", says="file to report, record on disk", command=_whole),
-    Contestant(name="pipeline, sending", says="record on disk", command=_side("pipeline")),
     Contestant(
-        name="pipeline, record in memory", says="forgotten at its end", command=_side("memory")
+        name="pipeline, whole run",
+        says="file to report, record on disk",
+        command=_whole,
+        environ=_on(ASYNCIO),
+    ),
+    Contestant(
+        name="pipeline, whole run with uvloop",
+        command=_whole,
+        environ=_on(UVLOOP),
+        module="uvloop",
+    ),
+    Contestant(
+        name="pipeline, sending",
+        says="record on disk",
+        command=_side("pipeline"),
+        environ=_on(ASYNCIO),
+    ),
+    Contestant(
+        name="pipeline, sending with uvloop",
+        command=_side("pipeline"),
+        environ=_on(UVLOOP),
+        module="uvloop",
+    ),
+    Contestant(
+        name="pipeline, record in memory",
+        says="forgotten at its end",
+        command=_side("memory"),
+        environ=_on(ASYNCIO),
     ),
     Contestant(name="bare aiohttp loop", says="no record", command=_bare),
     Contestant(

@@ -23,11 +23,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import anyio
-
 from pipeline.config import load_config
 from pipeline.jobs import read_jobs
 from pipeline.run import Prepared, RunEnvironment, carry_out, prepare, report_facts
+from pipeline.run.event_loop import run_async
 from pipeline.runs import RunOptions, run_folder
 from pipeline.store import MemoryLedger, parquet, result_lines
 from pipeline.store.checksums import Checksums
@@ -74,7 +73,7 @@ def pipeline_side(file: Path, url: str, in_flight: int, folder: Path) -> dict[st
         prepared = _prepared(file, url, in_flight, folder)
     cpu = time.process_time()
     with measured(found, "send_and_report"):
-        summary = anyio.run(_carry_out, prepared, found)
+        summary = run_async(_carry_out, prepared, found)
     assert summary.statuses["updated"] == prepared.snapshot.rows, summary.why
     sending = summary.accounts["shop"].sending_s
     found["send_s"] = sending

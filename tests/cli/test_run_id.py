@@ -41,6 +41,16 @@ def test_the_same_id_sends_the_same_file_once(shop):
     assert vendor.stats()["requests"] == 5
 
 
+def test_a_run_is_listed_by_its_id(shop):
+    folder, _vendor = shop
+    drop(folder, coupon(1))
+    assert typed(folder, "run", "--yes", "inputs/xsolla.coupon", "--run-id", "nightly-7").code == 0
+    (line,) = typed(folder, "runs", "--run-id", "nightly-7", "--json").out.splitlines()
+    assert (json.loads(line)["run_id"], json.loads(line)["state"]) == ("nightly-7", "finished")
+    assert typed(folder, "runs", "--run-id", "nightly-7", "--unfinished", "--json").out == ""
+    assert typed(folder, "runs", "--run-id", "nightly-8").out == "No matching run.\n"
+
+
 def test_the_same_id_for_another_file_is_refused(shop):
     folder, vendor = shop
     path = drop(folder, coupon(1))

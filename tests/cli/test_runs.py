@@ -22,7 +22,18 @@ from tests.workplace import configure, coupon, drop, simulator
 
 INVALID = coupon(3).replace("elven_shield", "")
 KEYS = {
-    *("format", "sequence", "run", "source", "sha256", "rows", "operations", "accounts", "state"),
+    *(
+        "format",
+        "sequence",
+        "run",
+        "run_id",
+        "source",
+        "sha256",
+        "rows",
+        "operations",
+        "accounts",
+        "state",
+    ),
     *("pid", "not_sent", "counts", "exit_code", "started", "ended", "repeats", "continues"),
     *("report", "made_of", "is_simulated"),
 }

@@ -89,16 +89,10 @@ def test_kubernetes_takes_the_manifest(shop):
     }
 
 
-def test_the_file_for_airflow_is_python_and_tries_no_failed_row_again(shop):
+def test_the_file_for_airflow_is_python_and_starts_the_command_of_this_folder(shop):
     tree = ast.parse(printed(shop, "airflow"))
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    assert {"--yes", "--run-id", "--until", str(shop)} <= texts
-    (look_first,) = (
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LOOK_FIRST"
-    )
-    assert list(ast.literal_eval(look_first)) == [1, 2, 3]
+    assert {"--until", "30 2 * * *", str(shop), sys.executable} <= texts
 
 
 def test_the_container_runs_as_nobody_in_particular(shop):

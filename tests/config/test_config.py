@@ -124,6 +124,21 @@ def test_relative_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> Non
     assert config.ledger_folder == Path("/var/lib/p")
 
 
+def test_runs_may_be_kept_in_a_database(tmp_path: Path) -> None:
+    url = "postgresql://pipeline@db.example/offers"
+    toml = f'ledger = "{url}"\nledger_password = "env:DATABASE_KEY"\nscratch = "local"'
+    config = load(tmp_path, toml, DATABASE_KEY="hunter2")
+    assert config.database is not None
+    assert config.database.url == url
+    assert config.database.password() == "hunter2"
+    assert config.ledger_folder == tmp_path / "local"
+    assert "hunter2" not in repr(config)
+    config = load(tmp_path, toml)
+    assert config.database is not None
+    with pytest.raises(ConfigError, match="ledger_password: the environment variable DATABASE_KEY"):
+        config.database.password()
+
+
 def test_an_argument_goes_before_the_variable(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.toml").write_text(f'inputs = "{name}"')
@@ -174,8 +189,16 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
         ("ledger = 'reports/ledger.db'", "ledger: must not be below reports"),
         (
             "ledger = 'postgresql://me:hunter2@db.example/x'",
-            "ledger: is the URL of a database",
+            "ledger: the URL of the database must hold no password",
         ),
+        ("ledger = 'postgresql://db.example/x?sslmode=require'", "expected verify-full"),
+        (
+            "ledger = 'postgresql://db.example/x'\nledger_password = 'hunter2'",
+            "ledger_password: a password must not be in the configuration itself",
+        ),
+        ("ledger_password = 'env:SECRET'", "ledger_password: is only used if `ledger` is the URL"),
+        ("scratch = '/tmp'", "scratch: is only used if `ledger` is the URL"),
+        ("ledger = 'postgresql:///x'\nscratch = 'inputs/x'", "scratch: must not be below inputs"),
         ("reports = 'inputs/reports'", "reports: must not be below inputs"),
         # the account
         ("[accounts.shop]", "[accounts.shop] vendor: is missing"),

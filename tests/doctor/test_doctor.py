@@ -202,7 +202,7 @@ def test_a_ledger_on_a_network_file_system(tmp_path, monkeypatch):
     mounts.write_text(f"1 1 0:1 / {tmp_path.resolve()} rw shared:1 - nfs4 host:/export rw\n")
     monkeypatch.setattr("pipeline.store.file_system.MOUNTS", mounts)
     write(tmp_path, "http://127.0.0.1:9")
-    told = list(machine.examine_machine(_config(tmp_path)))
+    told = list(machine.examine_machine(_config(tmp_path), {}))
     ((check, what, fix),) = faults(told)
     assert (check, "nfs4" in what, "local disk" in fix) == ("file system", True, True)
 

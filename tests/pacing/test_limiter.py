@@ -10,7 +10,8 @@ from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
 from pipeline.pacing import limiter as limiter_module
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.spacing import spacing
 from pipeline.pacing.unrecorded import AgeCount
@@ -72,7 +73,7 @@ async def test_the_longest_pause_holds():
     tested = limiter_of(Quota(1000, 1.0))
     tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.2), 0.0)
     tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE, 429, retry_after_s=0.01), 0.0)
-    assert 0.1 < tested.pause_left_s() <= 0.2
+    assert 0.1 < tested.pause.left_s <= 0.2
     start = time.monotonic()
     await tested.permit()
     assert time.monotonic() - start >= 0.19
@@ -81,11 +82,11 @@ async def test_the_longest_pause_holds():
 async def test_a_429_without_a_time_slows_everyone_too():
     tested = limiter_of(Quota(1000, 1.0))
     tested.on_answer(REFUSED, time.monotonic())
-    assert 0.05 < tested.pause_left_s() <= 0.1
+    assert 0.05 < tested.pause.left_s <= 0.1
     tested.on_answer(
         REFUSED, time.monotonic() + 0.1
     )  # what left after that pause is refused as well
-    assert 0.15 < tested.pause_left_s() <= 0.2
+    assert 0.15 < tested.pause.left_s <= 0.2
 
 
 async def test_closing_an_account_limiter_ends_its_waits():
@@ -301,7 +302,7 @@ async def test_an_empty_window_pauses_until_it_is_renewed():
     number = await tested.permit()
     headers = {"ratelimit-remaining": "0", "ratelimit-reset": "7"}
     tested.on_reply(number, time.monotonic(), Reply(204, headers, b""))
-    assert 6.5 < tested.pause_left_s() <= 7.0
+    assert 6.5 < tested.pause.left_s <= 7.0
 
 
 async def permits_in(limiter: RateLimiter, seconds: float) -> int:
@@ -378,17 +379,17 @@ async def test_a_watcher_gets_each_pause_with_its_origin():
 
 async def test_a_pause_is_to_be_recorded_once():
     tested = limiter_of(Quota(1000, 1.0))
-    assert tested.unrecorded_pause is None
+    assert tested.pause.unrecorded is None
     tested.on_answer(THROTTLED_LONG, 0.0)
-    asked = tested.unrecorded_pause
+    asked = tested.pause.unrecorded
     assert asked is not None
-    assert not tested.is_pause_on_record
+    assert not tested.pause.is_on_record
     tested.on_answer(THROTTLED_LONG._replace(retry_after_s=700.0), 0.0)
-    tested.recorded_pause(asked)  # meanwhile there is a longer one
-    assert tested.unrecorded_pause is not None
-    tested.recorded_pause(tested.unrecorded_pause)
-    assert tested.unrecorded_pause is None
-    assert tested.is_pause_on_record
+    tested.pause.on_recorded(asked)  # meanwhile there is a longer one
+    assert tested.pause.unrecorded is not None
+    tested.pause.on_recorded(tested.pause.unrecorded)
+    assert tested.pause.unrecorded is None
+    assert tested.pause.is_on_record
 
 
 async def test_a_lifted_pause_ends_all_waits():
@@ -398,33 +399,33 @@ async def test_a_lifted_pause_ends_all_waits():
         with anyio.fail_after(10):
             tasks.start_soon(tested.permit)
             await anyio.sleep(0.05)
-            tested.lift_pause()
-    assert tested.pause_left_s() == 0
+            tested.pause.lift()
+    assert tested.pause.left_s == 0
 
 
 async def test_a_pause_that_disappears_from_the_record_was_lifted():
     tested = limiter_of(Quota(1000, 1.0))
     tested.open((), AskedPause(time.time() + 600.0))
-    assert tested.pause_left_s() > 590
+    assert tested.pause.left_s > 590
     tested.open((), None)
-    assert tested.pause_left_s() == 0
+    assert tested.pause.left_s == 0
     tested.on_answer(THROTTLED_LONG, 0.0)
     tested.open((), None)  # that one never was on record
-    assert tested.pause_left_s() > 590
+    assert tested.pause.left_s > 590
 
 
 @pytest.mark.parametrize("until_s", [float("inf"), float("nan"), 1e300, 253402300799.0])
 async def test_a_recorded_pause_is_always_finite(until_s):
     tested = limiter_of(Quota(1000, 1.0))
     tested.open((), AskedPause(until_s))
-    assert 0 < tested.pause_left_s() <= LONGEST_S
+    assert 0 < tested.pause.left_s <= LONGEST_S
 
 
 async def test_a_pause_without_a_time_is_at_most_max_wait_s():
     tested = limiter_of(Quota(1000, 1.0), max_wait_s=0.5)
     for _ in range(20):
         tested.on_answer(Answer(Verdict.THROTTLED, Effect.NONE), time.monotonic() + 1000)
-    assert 0 < tested.pause_left_s() <= 0.5
+    assert 0 < tested.pause.left_s <= 0.5
 
 
 async def test_a_pause_lifted_while_the_limiter_was_closed_is_not_reported():

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from pipeline.model import Answer, Effect, NoReply, Reply, Verdict
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from tests.scenarios import virtual_time
 
 REPLY = Reply(204, {}, b"")
@@ -187,7 +188,7 @@ def test_a_pause_that_ends_or_is_lifted_calls_back():
         assert sender.account.try_permit() is None
         assert await called_after_s(sender, lambda: None, at_s=0.0) == pytest.approx(3.0, abs=0.01)
         limiter.on_answer(THROTTLED, 0.0)
-        assert await called_after_s(sender, limiter.lift_pause, at_s=1.0) < 1.01
+        assert await called_after_s(sender, limiter.pause.lift, at_s=1.0) < 1.01
 
     virtual_time.run(main)
 

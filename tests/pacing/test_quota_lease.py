@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.model.pause import AskedPause
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import LimiterSettings
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.margin import MAX_WAY_S
 from pipeline.pacing.pause import ANNOUNCED_S
 from pipeline.pacing.quota_lease import Handover, QuotaLease, most_in

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.model import Reply
 from pipeline.model.quota import Quota
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.pacing.quota_lease import most_in
 from pipeline.pacing.unrecorded import GRAIN_S, AgeCount, Unrecorded, joined
 

@@ -1,4 +1,7 @@
-"""An older row never overwrites a newer one, whichever way it comes back; the log is the judge."""
+"""An older row never overwrites a newer one, whichever way it comes back; the log is the judge.
+
+In a database each command runs on another machine: it has a folder of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import re
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +22,10 @@ from pipeline.model import Status
 from pipeline.reporter import Summary
 from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.run.failed_rows import prepare_failed
-from pipeline.runs import RunOptions
+from pipeline.runs import RunOptions, open_store
 from pipeline.simulator import Rule, Running, SimulatorOptions, serve
-from pipeline.store import RunLedger
-from pipeline.store.on_files.records import LEDGER
 from pipeline.vendors import load_vendors
-from tests.run.test_run import send
+from tests.run.machines import STORES, elsewhere, keep_in, ledger_line
 from tests.workplace import COLUMNS, ENVIRON, JOURNEY, Simulator, configure_all, coupon, drop
 
 ONE_TRY = "attempts = 1"
@@ -32,6 +33,17 @@ OFFER = ("operation", "instance_id", "/_instance/xdm:name", "status")
 PURCHASE = ("operation", "offer_id", "status", "notes")
 OTHER = "11111111-0913-4ca1-bd84-6309134ca1f6"
 NOTES = '{"accountId": "0.0.0.1+-account+77", "comment": "by hand"}'
+
+
+@pytest.fixture(autouse=True, params=STORES)
+def _kept(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    keep_in(request.param, tmp_path, lambda: request.getfixturevalue("database"))
+
+
+async def send(path: Path, config: Config, options: RunOptions | None = None) -> Summary:
+    with elsewhere(config) as there:
+        prepared = prepare(path, there, options or RunOptions())
+        return await carry_out(prepared, RunEnvironment(environ=ENVIRON))
 
 
 def rule(path: str, *replies: str) -> Rule:
@@ -51,16 +63,18 @@ async def workplace(
         base_url = vendor.base_urls["xsolla"]
         origin = "/".join(base_url.split("/")[:3])
         at = Simulator(base_url, origin)
-        config = configure_all(folder, at, in_flight=1, max_batch=1, more=ONE_TRY)
+        configure_all(folder, at, in_flight=1, max_batch=1, more=ONE_TRY)
+        path = folder / "pipeline.toml"
+        path.write_text(ledger_line(folder) + path.read_text())
         if has_other or journey:
-            path = folder / "pipeline.toml"
             second = JOURNEY.format(url=origin, in_flight=1, more=ONE_TRY)
             second = re.sub(r'container_id = ".*"', f'container_id = "{OTHER}"', second)
             more = f'containers = ["{OTHER}"]\n{journey}\n'
             text = path.read_text().replace("ims_org", f"{more}ims_org")
             path.write_text(text + (second.replace("journey", "other") if has_other else ""))
-            config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
-        yield vendor, config
+        config = load_config(None, environ=ENVIRON, vendors=load_vendors(), cwd=folder)
+        with closing(config.kept_store):
+            yield vendor, config
 
 
 def table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, str]]) -> Path:
@@ -115,22 +129,25 @@ async def stopped_at(path: Path, config: Config, vendor: Running, entity: str) -
             await anyio.sleep(0.01)
         way.shared.interrupt(signal.SIGTERM)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stop)
-        prepared = prepare(path, config, RunOptions(grace_s=0.1))
-        summaries.append(await carry_out(prepared, way))
-        tasks.cancel_scope.cancel()
+    with elsewhere(config) as there:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            prepared = prepare(path, there, RunOptions(grace_s=0.1))
+            summaries.append(await carry_out(prepared, way))
+            tasks.cancel_scope.cancel()
     return summaries[0]
 
 
 async def send_failed(run: str, config: Config) -> Summary:
-    prepared = prepare_failed(run, config)
-    assert prepared is not None
-    return await carry_out(prepared, RunEnvironment(environ=ENVIRON))
+    with elsewhere(config) as there:
+        prepared = prepare_failed(run, there)
+        assert prepared is not None
+        return await carry_out(prepared, RunEnvironment(environ=ENVIRON))
 
 
 async def resume(run: str, config: Config) -> Summary:
-    return await carry_out(reopen(run, config), RunEnvironment(environ=ENVIRON))
+    with elsewhere(config) as there:
+        return await carry_out(reopen(run, there), RunEnvironment(environ=ENVIRON))
 
 
 def named(row: int, entity: str, day: str) -> str:
@@ -302,7 +319,7 @@ async def test_a_row_in_doubt_is_not_repeated_over_a_newer_one(tmp_path: Path, n
     replies = {"covers": ("ok",), "fails": ("425", "ok")}[newer]
     async with workplace(tmp_path, rule("/coupon/e$", *replies)) as (vendor, config):
         killed = prepare(drop(tmp_path, coupon(1, "e"), coupon(2)), config, RunOptions())
-        with RunLedger(killed.folder / LEDGER) as ledger:
+        with open_store(config).ledger(killed.run, None, killed.lease) as ledger:
             ledger.record([1], [])
         killed.lease.release()
         await send(drop(tmp_path, named(1, "e", "tuesday"), name="t.csv"), config)

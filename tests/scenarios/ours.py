@@ -12,7 +12,8 @@ from pipeline.model import JobRow, NoReply, Reply, RowResult
 from pipeline.model.quota import parse_quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors import Account, VendorSettings
 from pipeline.vendors.kit.classify import Confirmation, classify
 from pipeline.workers.account_sender import AccountSender

@@ -8,7 +8,7 @@ import anyio.to_thread
 import pytest
 from aiolimiter import AsyncLimiter
 
-from tests.scenarios.virtual_time import StuckError, run
+from tests.scenarios.virtual_time import StuckError, VirtualLoop, run
 
 
 def now_s() -> float:
@@ -92,6 +92,29 @@ def test_two_threads_at_once_are_both_waited_for():
         return now_s()
 
     assert run(main) == 0
+
+
+class LateLoop(VirtualLoop):
+    """Asks what threads do only after one has brought something, and is woken later still."""
+
+    @property
+    def busy_threads(self) -> int:
+        busy = super().busy_threads
+        time.sleep(0.1 if busy else 0.0)
+        return busy
+
+    def _write_to_self(self) -> None:
+        time.sleep(0.2)
+        super()._write_to_self()  # type: ignore[misc]
+
+
+def test_what_a_thread_brings_at_the_last_moment_goes_before_the_next_timer():
+    async def main() -> float:
+        with anyio.move_on_after(90):
+            await anyio.to_thread.run_sync(time.sleep, 0.02)
+        return now_s()
+
+    assert anyio.run(main, backend_options={"loop_factory": LateLoop}) == 0
 
 
 def test_timeouts_are_virtual_too():

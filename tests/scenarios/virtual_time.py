@@ -95,7 +95,9 @@ class _Jumping(selectors.DefaultSelector):
             if not events:
                 raise StuckError(f"a thread has brought nothing in {PATIENCE_S:g} s")
             return events
-        if timeout == 0:  # there is something to do already
+        # There is something to do already, perhaps since asyncio has looked: a thread brings what
+        # it has before it wakes the loop.
+        if timeout == 0 or self._loop.has_brought:
             return []
         if events := super().select(0):
             return events

@@ -14,6 +14,8 @@ NEVER_APPLIED = frozenset({"rejected", "failed", "not_attempted", "invalid", "co
 GIVES_WAY = "not_attempted"
 ATTEMPTS = 4
 """How often a row is sent or read at most."""
+MAX_OUTAGE_S = 2.0
+"""After so many seconds of nothing but failures a row's next failure is its last."""
 
 Entry = Mapping[str, Any]
 
@@ -249,7 +251,9 @@ def _is_doubtful(write: Write) -> bool:
 
 
 def _was_tried(case: Case, row: Row, writes: Sequence[Write]) -> bool:
-    """True if the last process got trouble for all its tries, or a refusal after a doubt."""
+    """True if the last process got trouble for all its tries, a refusal after a doubt, or nothing
+    but trouble for MAX_OUTAGE_S.
+    """
     since = max((kill.mark for kill in case.kills if row.number in kill.claimed), default=0)
     troubles = sum(
         entry["seq"] > since
@@ -258,7 +262,18 @@ def _was_tried(case: Case, row: Row, writes: Sequence[Write]) -> bool:
         for entry in case.log
     )
     is_refused = bool(writes) and writes[-1].entry["status"] == 422
-    return troubles >= ATTEMPTS or is_refused
+    return troubles >= ATTEMPTS or is_refused or _failing_s(case, writes, since) > MAX_OUTAGE_S
+
+
+def _failing_s(case: Case, writes: Sequence[Write], since: int) -> float:
+    """How long updates had done nothing but fail when the last of `writes` arrived."""
+    last = max((write.seq for write in writes), default=since)
+    arrived_s: list[float] = []
+    for entry in case.log:
+        if since < entry["seq"] <= last and entry["method"] in WRITES:
+            is_failure = entry["fault"] or (entry["status"] or 500) >= 500
+            arrived_s = [*arrived_s, entry["arrived_s"]] if is_failure else []
+    return arrived_s[-1] - arrived_s[0] if arrived_s else 0.0
 
 
 def _of_nobody(writes: Sequence[Write]) -> Iterator[str]:

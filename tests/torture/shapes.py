@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.torture.judge import ATTEMPTS
+from tests.torture.judge import ATTEMPTS, MAX_OUTAGE_S
 from tests.torture.rows import (
     BAD_IDS,
     COUPONS,
@@ -17,7 +17,7 @@ from tests.torture.rows import (
 )
 from tests.workplace import BILLING, CONFIG, JOURNEY, Simulator
 
-MORE = f"timeout_s = 1.0\nattempts = {ATTEMPTS}\nmax_outage_s = 2.0"
+MORE = f"timeout_s = 1.0\nattempts = {ATTEMPTS}\nmax_outage_s = {MAX_OUTAGE_S}"
 IN_FLIGHT = 8
 MAX_BATCH = 5
 

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.torture.judge import ATTEMPTS, Case, Kill, not_restored, sent_again, violations
+from tests.torture.judge import (
+    ATTEMPTS,
+    MAX_OUTAGE_S,
+    Case,
+    Kill,
+    not_restored,
+    sent_again,
+    violations,
+)
 from tests.torture.rows import Row
 
 ROWS = (
@@ -25,6 +33,7 @@ def put(seq: int, row: int, *, applied: bool = True, status: int | None = 200) -
     mark = ROWS[row - 1].mark
     return {
         "seq": seq,
+        "arrived_s": seq / 1000,
         "method": "PUT",
         "id": ROWS[row - 1].entity,
         "operation": "xsolla.coupon",
@@ -71,6 +80,19 @@ def doubted(row: int, *, tried: bool = True) -> Case:
     return with_status(row, "unknown", replace(case, kills=[kill]))
 
 
+def outlasted(works: int = 0) -> Case:
+    """The second of two tries for row 2 ends an outage, in which request `works` was answered."""
+    case = doubted(2, tried=False)
+    failing = [
+        {**unapplied(100 + n, row), "arrived_s": 1.0 + n * MAX_OUTAGE_S / 3}
+        for n, row in enumerate([7, 7, 7, 7, 2])
+    ]
+    came = [
+        {**each, "fault": None, "status": 200} if each["seq"] == works else each for each in failing
+    ]
+    return replace(case, log=[*case.log, *came])
+
+
 REFUSED = with_log(unapplied(28, 3, 429))
 READ = with_log(unapplied(22, 3, 503), get(27, "b"))
 
@@ -84,6 +106,7 @@ READ = with_log(unapplied(22, 3, 503), get(27, "b"))
         replace(READ, kills=[replace(KILL, claimed=frozenset({2, 3}))]),
         doubted(2),  # it may or may not be what the vendor holds
         replace(doubted(2), held={**HELD, "a": {"row 1"}}),
+        outlasted(),
         replace(doubted(4, tried=False), held={**HELD, "c": set()}),  # nothing can tell
         with_kill(statuses={1: "updated", 3: "not_attempted"}),  # gives way
     ],
@@ -122,6 +145,7 @@ def test_what_is_right_is_let_pass(case):
         (replace(GOOD, held={**HELD, "b": set()}), "b holds []"),
         (with_status(3, "unknown"), "row 3 is reported unknown and was never in doubt"),
         (doubted(2, tried=False), "row 2 is reported unknown and could have been resolved"),
+        (outlasted(works=102), "row 2 is reported unknown and could have been resolved"),
         (with_log({**put(45, 1), "body": '{"name": "row 9"}'}), "a was sent what no row says: 45"),
     ],
 )

@@ -14,4 +14,4 @@ def test_each_good_file_is_sent_once_and_each_bad_one_is_quarantined(tmp_path):
         configure(tmp_path, vendor.base_url, in_flight=4)
         said, faults = play(tmp_path, 20, 5, vendor)
     assert not faults, said
-    assert "0 kills" not in said
+    assert " 0 kills" not in said

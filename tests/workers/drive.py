@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import anyio
@@ -26,7 +26,8 @@ from pipeline.model.exchange import Exchange
 from pipeline.model.quota import Quota
 from pipeline.model.retry import RetryPolicy
 from pipeline.pacing.account_limiter import AccountLimiter
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors import Account, Basic, Defaults, VendorSettings
 from pipeline.vendors.kit.classify import NOT_CONFIRMED, by_status
 from pipeline.workers.account_sender import AccountSender
@@ -86,7 +87,9 @@ ACCOUNT = Account(
 
 
 def limiter_of(*quotas: Quota, **terms) -> RateLimiter:
-    return RateLimiter(LimiterSettings(quotas=quotas, **terms), clock=time.monotonic, utc=time.time)
+    return RateLimiter(
+        LimiterSettings(quotas=quotas, **terms), clock=anyio.current_time, utc=time.time
+    )
 
 
 def job(row: int, sku: str, *, repeatable: bool = True) -> JobRow:
@@ -112,7 +115,7 @@ class Script:
         sku = request.path[1:]
         steps = self.replies.get(sku, [204])
         step = steps[min(len(self.asked[sku]), len(steps) - 1)]
-        self.asked[sku].append(time.monotonic())
+        self.asked[sku].append(anyio.current_time())
         self.order.append(sku)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
@@ -138,6 +141,7 @@ async def drive(
     grace_s: float = 1.0,
     write: Callable[[Sequence[RowResult]], None] | None = None,
     batch_rows: int = 3,
+    reading_s: float = 0.0,
     recovered: RecoveredState = NOTHING,
     limiter: RateLimiter | None = None,
     claims: list[int] | None = None,
@@ -148,7 +152,10 @@ async def drive(
     on_end: Callable[[Status], None] = lambda _status: None,
     record_with: Record | None = None,
 ) -> tuple[list[RowResult], AccountSender]:
-    """Send `jobs` and give back the results in the order in which they were recorded."""
+    """Send `jobs` and give back the results in the order in which they were recorded.
+
+    reading_s  how long it takes to read `batch_rows` of them
+    """
     results: list[RowResult] = []
 
     def record(
@@ -166,16 +173,21 @@ async def drive(
         record_with or record,
         lambda rows: None if released is None else released.extend(rows),
     )
-    batches = iter([jobs[i : i + batch_rows] for i in range(0, len(jobs), batch_rows)])
+
+    def read() -> Iterator[Sequence[JobRow]]:
+        for first in range(0, len(jobs), batch_rows):
+            time.sleep(reading_s)
+            yield jobs[first : first + batch_rows]
+
     sender = AccountSender(
         account,
-        batches,
+        read(),
         len(jobs),
         wire=CalledBack(script.send),
         account_limiter=AccountLimiter(limiter or limiter_of(*account.quotas)),
         recorder=recorder,
         environment=SenderEnvironment(
-            clock=time.monotonic,
+            clock=anyio.current_time,
             jitter=lambda: 0.5,
             fail_fast_after=fail_fast_after,
             coalesce=coalesce,

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pipeline.model import Answer, Effect, JobRow, Reply, ReplyStanding, Request, Verdict
 from pipeline.model.quota import Quota
 from pipeline.pacing.concurrency import Concurrency
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.workers.account_sender import AccountSender
 from pipeline.workers.batches import Row
 from pipeline.workers.bisection import Bisector

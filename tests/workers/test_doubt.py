@@ -328,12 +328,15 @@ async def test_a_refused_repetition_is_resolved_by_a_read_that_is_not_refused():
     assert (result.status, vendor.sent) == (Status.UPDATED, 2)
 
 
-async def test_a_vendor_that_never_answers_resolves_nothing_and_loses_nothing():
+@pytest.mark.parametrize("reading_s", [0.0, 0.05])
+async def test_a_vendor_that_never_answers_resolves_nothing_and_loses_nothing(reading_s):
     """Carried on while the vendor is down: the account stops, rows in doubt stay so on record."""
     vendor = Vendor((SILENCE, False), reads=(SILENCE,) * 99)
     jobs = [job(row, f"s{row}", repeatable=False) for row in range(1, 6)]
     earlier = RecoveredState(in_doubt=frozenset({1, 2, 3}))
-    results, sender = await drive(jobs, vendor, account=SHOP, recovered=earlier)
+    results, sender = await drive(
+        jobs, vendor, account=SHOP, recovered=earlier, reading_s=reading_s
+    )
     assert results == []
     assert sender.stopped is not None
     assert "no reply came to the first request" in sender.stopped

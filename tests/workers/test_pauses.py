@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pipeline.model import Reply
 from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter, Permit
-from pipeline.pacing.limiter import LimiterSettings, RateLimiter
+from pipeline.pacing.limiter import RateLimiter
+from pipeline.pacing.limiter_settings import LimiterSettings
 from pipeline.vendors.kit.classify import classify_read
 from pipeline.workers.pauses import PauseHandler
 from tests.vendors.kit.test_numbers import MEMBERS, NAMES, NOW_S, ODD
@@ -62,7 +63,7 @@ def test_nothing_waits_longer_than_the_account_does(replies, max_wait_s, is_lear
                 permit.on_answer(classify_read(reply))
                 if stopped:
                     return
-                assert limiter.pause_left_s() <= max_wait_s
+                assert limiter.pause.left_s <= max_wait_s
                 assert limiter.per_second * max_wait_s * (1 + 1e-9) >= min(
                     1.0, 10.0 * max_wait_s / 100
                 )

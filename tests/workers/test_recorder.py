@@ -13,6 +13,7 @@ import pytest
 from pipeline.model import RowResult, RunAborted, Status
 from pipeline.workers.recorder import COMMIT_EVERY_S, MAX_PENDING, Recorder
 from pipeline.workers.writer_thread import WriterThread
+from tests.scenarios import virtual_time
 
 
 def result(row: int) -> RowResult:
@@ -57,21 +58,21 @@ async def test_many_results_share_one_commit_and_callbacks_run_after_it():
     assert called == [(row, 1) for row in range(1, 101)]
 
 
-async def test_the_added_wait_is_bounded_and_an_awaited_result_does_not_wait_at_all():
-    disk = Disk()
-    recorder = Recorder(disk.write)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(recorder.run)
-        await anyio.sleep(0.01)
-        recorder.end(result(1), lambda: None)
-        await anyio.sleep(COMMIT_EVERY_S * 4)
-        assert disk.commits == [[1]]
-        done = anyio.Event()
-        truncated = time.monotonic()
-        recorder.end(result(2), done.set, is_awaited=True)
-        await done.wait()
-        assert time.monotonic() - truncated < COMMIT_EVERY_S
-        recorder.close()
+def test_the_added_wait_is_bounded_and_an_awaited_result_does_not_wait_at_all():
+    async def main() -> list[float]:
+        recorder, waited_s = Recorder(Disk().write), []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(recorder.run)
+            await anyio.sleep(0.01)
+            for is_awaited in (False, True):
+                done, ended_s = anyio.Event(), anyio.current_time()
+                recorder.end(result(1), done.set, is_awaited=is_awaited)
+                await done.wait()
+                waited_s.append(anyio.current_time() - ended_s)
+            recorder.close()
+        return waited_s
+
+    assert virtual_time.run(main) == [pytest.approx(COMMIT_EVERY_S), 0.0]
 
 
 async def test_results_that_wait_when_it_is_cancelled_are_still_written():

@@ -36,6 +36,7 @@ class ScheduleSpec:
 
     folder    working folder, absolute
     pipeline  the command, absolute path
+    python    the interpreter that has it, absolute path
     user      who runs it
     file      the file to send, below `folder`
     at        `HH:MM`, start of the run
@@ -45,6 +46,7 @@ class ScheduleSpec:
 
     folder: Path
     pipeline: Path
+    python: Path
     user: str
     file: Path
     at: str
@@ -86,6 +88,7 @@ def _values(spec: ScheduleSpec) -> dict[str, str]:
     return {
         "folder": str(spec.folder),
         "pipeline": str(spec.pipeline),
+        "python": str(spec.python),
         "user": spec.user,
         "file": str(spec.folder / spec.file),
         "file_below": str(spec.file),

@@ -33,6 +33,10 @@ class FolderFiles:
             ) from error
         return self._folder
 
+    def names(self) -> list[str]:
+        """The names of all files in the folder."""
+        return sorted(path.name for path in self._folder.glob("*") if path.is_file())
+
     def has(self, name: str) -> bool:
         """True if the file exists."""
         return (self._folder / name).exists()

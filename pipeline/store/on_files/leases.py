@@ -51,7 +51,7 @@ class FileLease:
     """
 
     def __init__(self, key: str, path: Path, file: RegistryFile, now: Callable[[], Moment]) -> None:
-        self._key = key
+        self.key = key
         self._path = path
         self._lock = Lock(path)
         self._file = file
@@ -98,6 +98,10 @@ class FileLease:
         """True if a process holds the lock."""
         return self._is_held or self._lock.is_locked()
 
+    def is_alive(self) -> bool:
+        """True if a process holds the lock: it ends with the process."""
+        return self.is_held()
+
     def holder(self) -> LeaseHolder | None:
         """The holder that the lock's file names."""
         found = self._lock.holder()
@@ -128,7 +132,7 @@ class FileLease:
 
     def _wishers(self) -> list[str]:
         now = self._now()
-        values = self._key, now.boot, now.boot_s - WISH_LASTS_S
+        values = self.key, now.boot, now.boot_s - WISH_LASTS_S
         return [wisher for (wisher,) in self._file.rows(_WISHERS, values)]
 
     def _wish(self) -> None:
@@ -138,8 +142,8 @@ class FileLease:
         now = self._now()
         try:
             with self._file.commit() as connection:
-                connection.execute(_FORGET, (self._key, now.boot, now.boot_s - WISH_LASTS_S))
-                connection.execute(_WISH, (self._key, self._wisher, now.boot, now.boot_s))
+                connection.execute(_FORGET, (self.key, now.boot, now.boot_s - WISH_LASTS_S))
+                connection.execute(_WISH, (self.key, self._wisher, now.boot, now.boot_s))
         except LedgerError:
             raise
         except RunAborted:  # the holder hears of it later

@@ -80,11 +80,13 @@ class PgConnection(psycopg.Connection[PgRow]):
 class PgConnections:
     """Connections to one database, for all threads of a process.
 
+    password   None: libpq finds it, if it needs one
     silence_s  longest time for which a peer may be silent before its connection is lost; below
                that of a lease, or a process would not notice in time
 
     A step that failed because the database is away is repeated, with growing pauses, until
-    `outage.most_s` have passed; then RunAborted. So a step MUST be one that may be repeated.
+    `outage.most_s` have passed; then RunAborted. So a step MUST be one that may be repeated. Once
+    no step has succeeded for that long, a step is tried once: a command has many, and ends.
     """
 
     def __init__(
@@ -94,14 +96,17 @@ class PgConnections:
         outage: Outage,
         silence_s: float,
         waiting: Waiting,
+        password: str | None = None,
     ) -> None:
         self.address = address
+        self._password = password
         self.waiting = waiting
         self._outage = outage
         self._silence_s = silence_s
         self._turn = threading.Lock()
         self._idle: list[PgConnection] = []
         self._is_closed = False
+        self._away_since_s: float | None = None
 
     def do(
         self,
@@ -121,14 +126,25 @@ class PgConnections:
         while True:
             try:
                 with self._borrowed(answer_s) as connection:
-                    return step(connection)
+                    done = step(connection)
             except psycopg.Error as error:
                 if not is_away(error):
                     raise self.failure(error) from error
                 pause_s = next(pauses) * (0.5 + self.waiting.chance())
-                if self.waiting.clock() + pause_s - began_s > most_s or self._is_closed:
+                if self._is_too_long(pause_s, began_s, most_s):
                     raise self.failure(error) from error
-            self.waiting.sleep(pause_s)
+                self.waiting.sleep(pause_s)
+            else:
+                self._away_since_s = None
+                return done
+
+    def _is_too_long(self, pause_s: float, began_s: float, most_s: float) -> bool:
+        """True if a step that began then is not repeated after another pause."""
+        if self._away_since_s is None:
+            self._away_since_s = self.waiting.clock()
+        again_s = self.waiting.clock() + pause_s
+        is_given_up = again_s - self._away_since_s > self._outage.most_s
+        return is_given_up or again_s - began_s > most_s or self._is_closed
 
     def rows(
         self, query: LiteralString, values: Sequence[object] | Mapping[str, object] = ()
@@ -195,6 +211,7 @@ class PgConnections:
         return PgConnection.connect(
             self.address.url,
             autocommit=True,
+            password=self._password,
             prepare_threshold=None,  # a pooler may give each transaction another connection
             sslmode=self.address.sslmode,
             client_encoding="utf8",

@@ -12,7 +12,7 @@ from zlib import crc32
 from pipeline.model import DamagedError, RunAborted
 from pipeline.store.files import aside, publish, removed_on_error, sync_file
 from pipeline.store.postgres.connections import PgConnection, PgConnections, durable
-from pipeline.store.postgres.text import stored
+from pipeline.store.postgres.text import stored, unstored
 
 PIECE_BYTES = 1 << 20
 _DELETE_ROWS = 50_000
@@ -72,10 +72,16 @@ class PgFiles:
     def make_folder(self) -> Path:
         """Make the folder of a new run."""
         try:
-            self._folder.mkdir(mode=0o700)
+            self._folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             raise RunAborted(f"{self._folder} cannot be made: {error.strerror}") from error
         return self._folder
+
+    def names(self) -> list[str]:
+        """The names of the files that were put."""
+        query = "select name from pipeline.files where run = %s and name is not null"
+        found = self._connections.rows(query, (stored(self._run),))
+        return sorted(unstored(name) for (name,) in found)
 
     def has(self, name: str) -> bool:
         """True if a file of this name was put."""

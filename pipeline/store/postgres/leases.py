@@ -19,6 +19,8 @@ _UNSURE = 0.1
 """Part of a lease's time that its holder does not use: clocks run at different speeds, and a
 request that was allowed still has to leave."""
 
+_LOOK_EVERY_S = 0.25
+
 
 class Member(NamedTuple):
     """This process, as others see it.
@@ -111,6 +113,20 @@ class PgLease:
         query = "select not pipeline.is_free(l) from pipeline.leases l where name = %s"
         found = self._connections.rows(query, (self.key,))
         return bool(found and found[0][0])
+
+    def is_alive(self) -> bool:
+        """True once it was renewed or taken, False once it has ended."""
+        query = """
+        select l.epoch, l.until, pipeline.is_free(l) from pipeline.leases l where name = %s
+        """
+        seen: set[object] = set()
+        while found := self._connections.rows(query, (self.key,)):
+            epoch, until, is_free = found[0]
+            seen.add((epoch, until))
+            if is_free or len(seen) > 1:
+                return not is_free
+            self._connections.waiting.sleep(_LOOK_EVERY_S)
+        return False
 
     def holder(self) -> LeaseHolder | None:
         """Who took it last, unless it was released."""

@@ -52,19 +52,22 @@ _COMMITS: LiteralString = """
 select part, max(number), count(*) from pipeline.commits where ledger = %s group by part
 """
 _TORN = """
-select distinct run from pipeline.files f
-where made < clock_timestamp() - interval '1 day'
-and not exists (select from pipeline.runs r where r.name = f.run)
+select run from (
+    select run, made from pipeline.files union all select run, made from pipeline.ledgers
+) f where run is not null and made < clock_timestamp() - interval '1 day'
+and not exists (select from pipeline.runs r where r.name = f.run) group by run
 """
 
 
 class PgStore:
     """All that runs share, in a database.
 
-    url      without secrets, see `address`
-    environ  where the URL says nothing; libpq reads PGPASSWORD and the password file itself
-    scratch  folder for the files of runs on this machine; None: a temporary one, removed by `close`
-    ttl_s    how long a lease lasts without being renewed
+    url       without secrets, see `address`
+    environ   where the URL says nothing; libpq reads PGPASSWORD and the password file itself
+    password  None: libpq finds it, if it needs one
+    scratch   folder for the files of runs on this machine; None: a temporary one, removed by
+              `close`
+    ttl_s     how long a lease lasts without being renewed
 
     Raises RunAborted if the database cannot be used: it is away for OPEN_S, older than version 14,
     only a copy of another, or does not survive loss of power; or its tables are those of a newer
@@ -76,6 +79,7 @@ class PgStore:
         url: str,
         *,
         environ: Mapping[str, str] = os.environ,
+        password: str | None = None,
         scratch: Path | None = None,
         ttl_s: float = TTL_S,
         outage: Outage = OUTAGE,
@@ -95,7 +99,7 @@ class PgStore:
             scratch = Path(self._temporary.name)
         self._scratch = scratch
         self._connections = PgConnections(
-            address, outage=outage, silence_s=ttl_s / 3, waiting=waiting
+            address, outage=outage, silence_s=ttl_s / 3, waiting=waiting, password=password
         )
         try:
             self._connections.do(refuse_unfit, most_s=OPEN_S)
@@ -154,8 +158,6 @@ class PgStore:
         if held is None:
             known = all_parts if share is None else last.get(part, 0)
             return PgLedger(self._connections, run, Part(number, part, known), None)
-        if not isinstance(held, PgLease):
-            raise TypeError(f"not a lease of this store: {held!r}")
         fence = Fence(held.key, held.epoch)
         return PgLedger(self._connections, run, Part(number, part, last.get(part, 0)), fence)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 
 from rich import box
 from rich.console import Console
@@ -51,7 +51,7 @@ class Question:
     until     when it stops, and whether it will finish by then; empty if no time is set
     """
 
-    file: Path
+    file: PurePath
     rows: int
     invalid: int
     targets: tuple[SendTarget, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from pathlib import Path
+from pathlib import PurePath
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -36,7 +36,7 @@ _ERROR_STYLE = "red"
 _MESSAGE_CHARS = 300
 
 
-def show_result(console: Console, summary: Summary, folder: Path) -> None:
+def show_result(console: Console, summary: Summary, folder: PurePath) -> None:
     """Show the result of a run and the path of its report."""
     console.print(_headline(summary))
     console.print()

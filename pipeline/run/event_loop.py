@@ -1,0 +1,67 @@
+"""Runs coroutines in an event loop: uvloop's if it is installed, else Python's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.util import find_spec
+from typing import TypeVar, TypeVarTuple, Unpack
+
+import anyio
+
+from pipeline.model import ConfigError, Fault
+
+VARIABLE = "PIPELINE_EVENT_LOOP"
+ASYNCIO, UVLOOP = "asyncio", "uvloop"
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+def run_async(main: Callable[[Unpack[Ts]], Awaitable[T]], *args: *Ts) -> T:
+    """Call `main` in a new event loop, and return what it returns.
+
+    raises  ConfigError if `PIPELINE_EVENT_LOOP` names none that can be used
+    """
+    is_uvloop = event_loop(os.environ) == UVLOOP
+    return anyio.run(main, *args, backend_options={"use_uvloop": is_uvloop})
+
+
+def event_loop(environ: Mapping[str, str]) -> str:
+    """The name of the event loop in use.
+
+    raises  ConfigError
+    """
+    return choose_loop(environ.get(VARIABLE, ""), is_installed=find_spec(UVLOOP) is not None)
+
+
+def choose_loop(asked: str, *, is_installed: bool) -> str:
+    """The event loop that is asked for; if none is, uvloop if it is installed.
+
+    raises  ConfigError
+
+    >>> choose_loop("", is_installed=True), choose_loop("asyncio", is_installed=True)
+    ('uvloop', 'asyncio')
+    >>> choose_loop("", is_installed=False)
+    'asyncio'
+    """
+    if asked not in {"", ASYNCIO, UVLOOP}:
+        raise ConfigError(
+            [
+                Fault(
+                    what=f"{VARIABLE} names no event loop",
+                    value=asked,
+                    expected=f"{ASYNCIO} or {UVLOOP}",
+                )
+            ]
+        )
+    if asked == UVLOOP and not is_installed:
+        raise ConfigError(
+            [
+                Fault(
+                    what=f"{VARIABLE} asks for uvloop, which is not installed",
+                    todo=f"Install the extra `uvloop`, or unset {VARIABLE}",
+                )
+            ]
+        )
+    return asked or (UVLOOP if is_installed else ASYNCIO)

@@ -1,0 +1,160 @@
+"""Takes an account's batches from its queue, and has them claimed on record before they leave."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Reversible, Sequence
+from functools import partial
+
+from pipeline.workers.batches import Batch, Row
+from pipeline.workers.claim_ahead import ClaimAhead
+from pipeline.workers.dependencies import Dependencies, Owner
+from pipeline.workers.reads import Reads
+from pipeline.workers.recorder import Recorder
+from pipeline.workers.row import Finish, Step, forget_precheck
+
+Planned = tuple[Batch, Step | Finish]
+"""A batch that was taken, and its next request."""
+
+Guarded = Callable[..., None]
+"""Calls the function that it is given; an error of it ends the account's sender."""
+
+
+class Claimer:
+    """Keeps some batches claimed ahead. Called back, it never waits.
+
+    guarded     calls what the recorder calls back
+    on_claimed  called after batches were claimed
+
+    ready       batches that may be sent now, in order
+    """
+
+    def __init__(
+        self,
+        deps: Dependencies,
+        recorder: Recorder,
+        reads: Reads,
+        owner: Owner,
+        *,
+        guarded: Guarded,
+        on_claimed: Callable[[], None],
+        call_soon: Callable[[], None],
+    ) -> None:
+        self._queue = deps.queue
+        self._concurrency = deps.concurrency
+        self._undecided = deps.undecided
+        self._recorder = recorder
+        self._reads = reads
+        self._owner = owner
+        self._guarded = guarded
+        self._on_ready = on_claimed
+        self._call_soon = call_soon
+        self._ahead = ClaimAhead()
+        self._claiming: dict[int, list[Planned]] = {}  # id -> window
+        self._claiming_batches = 0
+        self.ready: deque[Planned] = deque()
+
+    def take(self) -> None:
+        """Take batches, and claim those together that are not claimed yet."""
+        limit = self._concurrency.limit
+        window: list[Planned] = []
+        if not self._ahead.is_low(limit, len(self.ready) + self._claiming_batches):
+            return
+        if self._recorder.is_full:  # maybe with results of other accounts
+            self._recorder.call_when_room(self._call_soon)
+            return
+        for batch in self._next_batches(self._ahead.rows(limit)):
+            step = self._reads.next_step(batch)
+            if step is Step.PRECHECK:
+                forget_precheck(batch[0])
+                self._make_ready((batch, step))
+            elif batch[0].is_claimed and all(row.is_claimed for row in batch):
+                self._make_ready((batch, step))
+            else:
+                window.append((batch, step))
+        if window:
+            self.claim(window)
+
+    def _next_batches(self, ahead: int) -> Iterator[Batch]:
+        if self._owner.is_calm:
+            yield from self._owner.next_batches(ahead)
+        while batch := self._owner.next_batch(ahead):
+            yield batch
+
+    def _make_ready(self, planned: Planned) -> None:
+        batch, _ = planned
+        if self._concurrency.is_probe(batch) or self._undecided.probe is batch:
+            self.ready.appendleft(planned)
+        else:
+            self.ready.append(planned)
+
+    def claim(self, window: list[Planned]) -> None:
+        """Record that the batches of `window` may be sent, and their previous states."""
+        rows = [row for batch, _ in window for row in batch if not row.is_claimed]
+        previous_states = [
+            (row.job.row, row.previous_state)
+            for batch, _ in window
+            for row in batch
+            if row.previous_state and not row.in_doubt
+        ]
+        for row in rows:
+            row.is_claimed = True  # if it is released meanwhile, the claim may be on record or not
+        self._claiming[id(window)] = window
+        self._claiming_batches += len(window)
+        self._recorder.claim_then(
+            [row.job.row for row in rows],
+            previous_states,
+            partial(self._guarded, self._on_claimed, window, rows),
+        )
+
+    def _on_claimed(
+        self,
+        window: list[Planned],
+        rows: Sequence[Row],
+        is_recorded: bool,  # noqa: FBT001 - as the recorder calls it
+    ) -> None:
+        if self._claiming.pop(id(window), None) is None:
+            return  # they were put back meanwhile
+        self._claiming_batches -= len(window)
+        if not is_recorded:
+            for row in rows:
+                row.is_claimed = False
+            self.put_back(window)
+            return
+        self._ahead.on_claimed(self._concurrency.limit, len(self.ready))
+        if self._concurrency.is_calm and self._undecided.probe is None:
+            self.ready += window
+        else:
+            for planned in window:
+                self._make_ready(planned)
+        self._on_ready()
+
+    def on_places_left(self) -> None:
+        """Note that no batch is ready, although there are places for more."""
+        if self._claiming:
+            self._ahead.on_ran_out()
+
+    def put_back(self, planned: Reversible[Planned]) -> None:
+        """Return batches that are not sent now to the queue."""
+        for batch, _ in reversed(planned):
+            self.give_back(batch)
+            self._queue.put_back(batch)
+
+    def give_back(self, batch: Batch) -> None:
+        """Release what `batch` holds: it was sent, or is not sent now."""
+        self._concurrency.release(batch)
+        if self._undecided.probe is batch:
+            self._undecided.probe = None
+
+    def put_back_ready(self) -> None:
+        """Return the batches that wait to be sent to the queue."""
+        ready = list(self.ready)
+        self.ready.clear()
+        self.put_back(ready)
+
+    def release(self) -> None:
+        """Return all that is claimed and not sent to the queue."""
+        for window in self._claiming.values():
+            self.put_back(window)
+        self._claiming.clear()
+        self.put_back_ready()
