@@ -7,6 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?=
 LOCK_PYTHON ?= python3.11
+AIRFLOW ?= apache-airflow==3.3.2
+SCHEDULERS ?= dagster==1.13.29 prefect==3.9.1
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -17,7 +19,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-schedulers browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts limits pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +56,15 @@ browser: ## install a Chromium for the tests of the pages, where there is none (
 test-browser: browser .venv/dev ## the tests of the pages in a browser
 	@$(BIN)/python -m pytest tests/ui/html/test_browser.py
 
+# The engines have Pythons of their own: they are large, and their dependencies must not hold back ours.
+test-schedulers: .venv/dev .venv/airflow/ready .venv/schedulers/ready ## the tests with a real Airflow, Dagster and Prefect (15 minutes)
+	@$(PIP) wheel --no-index --no-deps --no-build-isolation --wheel-dir build/schedulers .
+	@for each in airflow schedulers; do \
+	  .venv/$$each/bin/python -m pip --quiet --disable-pip-version-check --no-input install \
+	    --no-index --no-deps --force-reinstall build/schedulers/offer_pipeline-*.whl || exit 1; \
+	done
+	@$(BIN)/python -m pytest tests/schedulers $(ARGS)
+
 check: .venv/dev ## lint, formatting, types and layer rules
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -88,6 +99,9 @@ bench-runs: .venv/dev ## what a run of one row costs with 50,000 runs on record 
 
 bench-accounts: .venv/dev ## what 50 accounts at 20/s each use of their quotas in one process, and its CPU (two minutes)
 	@$(BIN)/python -m tests.benchmarks.many_accounts $(ARGS)
+
+limits: .venv/dev ## simulate a hundred workers, and write docs/scale.md
+	@$(BIN)/python -m tests.benchmarks.limits
 
 pacing: .venv/dev ## measure how much of a quota is used, and that none is passed (ARGS="--seconds 15 200/s"; half an hour)
 	@$(BIN)/python -m tests.benchmarks.pacing $(ARGS)
@@ -175,6 +189,18 @@ fmt: .venv/dev ## format the code and mend what the linter can mend
 .venv/dev: requirements/dev.txt .venv/project
 	@echo "Adding the tools for tests and checks ..."
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+.venv/airflow/ready: .venv/run
+	@echo "Setting up $(AIRFLOW) in .venv/airflow ..."
+	@$(BIN)/python -m venv .venv/airflow
+	@.venv/airflow/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(AIRFLOW)
+	@touch $@
+
+.venv/schedulers/ready: .venv/run
+	@echo "Setting up $(SCHEDULERS) in .venv/schedulers ..."
+	@$(BIN)/python -m venv .venv/schedulers
+	@.venv/schedulers/bin/python -m pip --quiet --disable-pip-version-check --no-input install $(SCHEDULERS)
 	@touch $@
 
 # Apart from what the project needs: their own dependencies must not hold back ours.

@@ -75,7 +75,7 @@ MAY_USE: dict[str, set[str]] = {
     },
     "notify": {"model", "reporter", "ui", "config", "aiohttp", "prometheus_client"},
     "watch": {
-        *("model", "store", "reporter", "config", "runs", "run"),
+        *("model", "store", "object_storage", "reporter", "config", "runs", "run"),
         "anyio",
     },
     "doctor": {
@@ -86,6 +86,7 @@ MAY_USE: dict[str, set[str]] = {
         *("model", "vendors", "jobs", "loader", "pacing", "workers", "reporter", "ui", "config"),
         *(
             "simulator",
+            "object_storage",
             "runs",
             "run",
             "plan",
@@ -133,14 +134,16 @@ DECISIONS = {
         ),
         "plan": "plan_summary rows",
         "reporter": "aggregate columns reconcile summarise tally",
-        "run": "anomaly canary_rows estimate stale_row_rules",
+        "run": (
+            "anomaly canary_rows estimate share_progress share_rules share_stops stale_row_rules"
+        ),
         "runs": "stop_if",
         "simulator": "content fault_replies headers quota tokens",
         "store": "thrift",
         "store/on_files": "boot_clock",
         "ui/html": "advice sample_exchanges scale timeline",
         "ui/terminal": "pace",
-        "watch": "expected_files names settling",
+        "watch": "expected_files marks names settling",
         "workers": (
             "answers auth backlog backoff batches bisection claim_ahead coalescing decompress "
             "entity_order exchange_text fail_fast http1 masking own_answers precheck refusals "

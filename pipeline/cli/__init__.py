@@ -110,7 +110,7 @@ def main(ctx: click.Context, config: Path | None) -> None:
 main.add_places(
     (
         CommandPlace(
-            "run", "pipeline.cli.run", help="Send the rows of FILES and report what became of each."
+            "run", "pipeline.cli.run", "Send the rows of FILES and report what became of each."
         ),
         CommandPlace(
             "plan", "pipeline.cli.plan", "Show what a file would change, without changing it."
@@ -128,6 +128,9 @@ main.add_places(
             "watch", "pipeline.cli.watch", "Send each file dropped in inputs/, until stopped."
         ),
         CommandPlace("resume", "pipeline.cli.resume", "Continue a run that was stopped or killed."),
+        CommandPlace(
+            "worker", "pipeline.cli.worker", "Send shares of a run that another process began."
+        ),
         CommandPlace("runs", "pipeline.cli.runs", "List recorded runs, their results and reports."),
         CommandPlace("doctor", "pipeline.cli.doctor", "Check the setup and name what to fix."),
         CommandPlace(

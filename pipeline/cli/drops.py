@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import string
@@ -16,6 +17,7 @@ from pipeline.cli.setup import uninterrupted
 from pipeline.config import Config
 from pipeline.model import InputError, RunAborted, UsageError
 from pipeline.model.formatting import one_line
+from pipeline.model.object_path import ObjectPath
 from pipeline.reporter import Summary
 from pipeline.run import SAMPLES, Prepared
 from pipeline.runs import RunOptions
@@ -25,6 +27,7 @@ from pipeline.watch import (
     SETTLE_S,
     Claim,
     DropError,
+    DropPlace,
     Drops,
     Event,
     FileEnded,
@@ -37,6 +40,7 @@ from pipeline.watch import (
     ended,
     finish,
     is_begun,
+    is_free_run,
     is_left,
     prepare_claim,
 )
@@ -49,15 +53,36 @@ MAX_WAIT_S = 5 * SETTLE_S
 """How long to wait for a file that is still being written; then it is left for the next call."""
 
 
-def drops_of(config: Config) -> Drops:
-    """The drop folder of a configuration, without its samples."""
+def drops_of(config: Config) -> DropPlace:
+    """The drop folder of a configuration, without its samples.
+
+    Raises ObjectStorageError if it is in a bucket in which objects cannot be claimed.
+    """
 
     def letters() -> str:
         return "".join(secrets.choice(string.ascii_lowercase) for _ in range(LETTERS))
 
+    if config.inputs_bucket is not None:
+        return _bucket_drops(config, config.inputs_bucket, letters)
     samples = config.inputs / SAMPLES
     state = config.ledger_folder / STATE
     return Drops(config.inputs, state, without=(samples,), letters=letters)
+
+
+def _bucket_drops(config: Config, inputs: ObjectPath, letters: Callable[[], str]) -> DropPlace:
+    from pipeline.object_storage import open_bucket  # noqa: PLC0415 - few use a bucket
+    from pipeline.watch.bucket_drops import BucketDrops  # noqa: PLC0415
+
+    name = hashlib.sha256(str(inputs).encode()).hexdigest()[:8]
+    drops = BucketDrops(
+        open_bucket(inputs),
+        inputs,
+        config.ledger_folder / f"{STATE}-{name}",
+        letters=letters,
+        is_ours=lambda mark: is_free_run(config, mark.run, mark.sha256),
+    )
+    drops.check_usable()
+    return drops
 
 
 def send_dropped(
@@ -83,7 +108,7 @@ class _DropSender:
     codes  exit codes of files that were not sent, or cannot be moved
     """
 
-    def __init__(self, drops: Drops, config: Config, session: CommandSession) -> None:
+    def __init__(self, drops: DropPlace, config: Config, session: CommandSession) -> None:
         self._drops = drops
         self._config = config
         self._session = session
@@ -109,6 +134,7 @@ class _DropSender:
             for number, claim in enumerate(claims):
                 with self._report_stuck(claim):
                     self._move(claim, self._session.outcomes.get(number))
+                self._drops.let_go(claim)
         return together([code, *self.codes])
 
     def _to_send(self, claims: Iterable[Claim]) -> Iterator[Claim]:
@@ -179,7 +205,7 @@ class _DropSender:
 
 
 def _claim_complete(
-    drops: Drops, session: CommandSession, tell: Callable[[Event], None]
+    drops: DropPlace, session: CommandSession, tell: Callable[[Event], None]
 ) -> list[Claim]:
     """Claim complete files, and those that become complete soon, in order of arrival."""
     settling, give_up_s = Settling(), time.monotonic() + MAX_WAIT_S

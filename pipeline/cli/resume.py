@@ -10,12 +10,13 @@ import click
 
 from pipeline.cli.schedule_options import schedule_window
 from pipeline.cli.sending import CommandSession
-from pipeline.cli.setup import read_config
+from pipeline.cli.setup import WORKERS, read_config
 from pipeline.config import Config
 from pipeline.model import UsageError
 from pipeline.run import reopen
 from pipeline.run.failed_rows import prepare_failed
 from pipeline.runs import STATES, UNFINISHED, is_alive, is_simulated, open_store
+from pipeline.runs.registry import is_driven
 
 
 @click.command(short_help="Continue a run that was stopped or killed.")
@@ -23,6 +24,7 @@ from pipeline.runs import STATES, UNFINISHED, is_alive, is_simulated, open_store
 @click.option("--failed", is_flag=True, help="Send the rows of RUN that did not succeed again.")
 @click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
 @click.option("--until", metavar="TIME", help="Stop at this time: 07:30 or 2026-05-01T07:30Z.")
+@click.option("--workers", type=WORKERS, metavar="N", help="Send by N more worker processes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one line of JSON.")
 @click.pass_obj
@@ -34,6 +36,7 @@ def resume(
     failed: bool,
     yes: bool,
     until: str | None,
+    workers: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -51,14 +54,16 @@ def resume(
         as_json=as_json,
         continues=yes,
         window=schedule_window(config, until=until),
+        workers=workers,
     )
     if failed:
         sys.exit(_send_failed(run, config, session, is_agreed=yes))
-    name = run or _last_unfinished(config)
+    name = run or _last_unfinished(config, beside_workers=workers is not None)
     if name is None:
         session.say("No unfinished run: nothing to do.")
         sys.exit(0)
-    sys.exit(session.run([(name, partial(reopen, name, config))], is_agreed=yes))
+    make = partial(reopen, name, config, beside_workers=workers is not None)
+    sys.exit(session.run([(name, make)], is_agreed=yes))
 
 
 def _send_failed(
@@ -73,11 +78,12 @@ def _send_failed(
     return session.run([(run, lambda: prepared)], is_agreed=is_agreed)
 
 
-def _last_unfinished(config: Config) -> str | None:
+def _last_unfinished(config: Config, *, beside_workers: bool) -> str | None:
     states = [state for state in STATES if state in UNFINISHED]
     unfinished = open_store(config).runs.all(states=states)
     found = [run for run in unfinished if not is_simulated(config, run.name)]
-    dead = [run.name for run in found if not is_alive(config, run)]
+    is_busy = is_driven if beside_workers else is_alive
+    dead = [run.name for run in found if not is_busy(config, run)]
     if found and not dead:
         raise UsageError(f"run {found[0].name} is still running")
     return dead[0] if dead else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from pipeline.cli.setup import (
     CONDITION,
     ROWS,
     SHARE,
+    WORKERS,
     AllowOption,
     embedded_simulator,
     expand,
@@ -34,7 +36,7 @@ from pipeline.run import prepare, reopen, same_finished
 from pipeline.runs import RunOptions
 
 
-@click.command()
+@click.command(short_help="Send the rows of FILES and report what became of each.")
 @click.argument("files", nargs=-1)
 @click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
 @click.option("--simulate", is_flag=True, help="Send to a simulator.")
@@ -92,6 +94,7 @@ from pipeline.runs import RunOptions
 @click.option(
     "--no-wait", is_flag=True, help="Exit with code 4 if another process uses the account."
 )
+@click.option("--workers", type=WORKERS, metavar="N", help="Send by N worker processes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
 @click.option("--log", type=click.Choice(["json", "text"]), help="Write log lines.")
@@ -123,6 +126,7 @@ def run(
     no_wait: bool,
     allow: bool | None,
     canary: int | None,
+    workers: int | None,
     quiet: bool,
     as_json: bool,
     log: str | None,
@@ -130,15 +134,13 @@ def run(
     metrics_file: Path | None,
     **options: Any,
 ) -> None:
-    """Send the rows of FILES and report what became of each.
-
-    FILES are paths, folders or globs of .csv, .csv.gz and .parquet files, URLs of such objects
-    (s3://, gs://, az://), or plans. Without FILES, files in inputs/ are sent, then moved.
+    """Send the rows of FILES and report what became of each. FILES: paths, folders, globs or URLs
+    (s3://, gs://, az://) of .csv, .csv.gz and .parquet, or plans. Without, those in inputs/ are
+    sent, then moved.
     """
     if limit is not None and rows is not None:
         raise UsageError("--limit and --rows exclude each other: give one")
-    if strict_ids and not simulate:
-        raise UsageError("--strict-ids needs --simulate")
+    _check_simulate(simulate=simulate, strict_ids=strict_ids, workers=workers)
     run_options = RunOptions(
         rows=RowSelection.first(limit) if limit is not None else rows,
         max_invalid=0.0 if strict else max_invalid / 100,
@@ -158,13 +160,30 @@ def run(
             wait=not no_wait,
             continues=yes or simulate,
             window=schedule_window(config, at=at, until=until),
+            workers=workers,
             notifier=stack.enter_context(command_notifier(config, **outputs)),
         )
-        if run_options.run_id is not None and len(files) != 1:
-            raise UsageError("--run-id identifies one run: give exactly one file")
+        _check_one_file(run_options, files)
         if files or simulate:
             sys.exit(_send(files, config, run_options, session, is_agreed=yes or simulate))
         sys.exit(_send_dropped(config, run_options, session, is_agreed=yes))
+
+
+def _check_simulate(*, simulate: bool, strict_ids: bool, workers: int | None) -> None:
+    """Raise UsageError if an option does not go with `--simulate`, or only with it."""
+    if workers is not None and simulate:
+        raise UsageError(
+            "--workers cannot be combined with --simulate: its simulator ends with this process. "
+            "Start `pipeline simulator`, and name its address as base_url"
+        )
+    if strict_ids and not simulate:
+        raise UsageError("--strict-ids needs --simulate")
+
+
+def _check_one_file(options: RunOptions, files: Sequence[object]) -> None:
+    """Raise UsageError if an id was given for several files, or none."""
+    if options.run_id is not None and len(files) != 1:
+        raise UsageError("--run-id identifies one run: give exactly one file")
 
 
 def _send_dropped(
@@ -189,8 +208,7 @@ def _send(
     if not paths:
         session.report_no_files(config.inputs)
         return 0
-    if options.run_id is not None and len(paths) > 1:
-        raise UsageError("--run-id identifies one run: give exactly one file")
+    _check_one_file(options, paths)
     if options.run_id is not None:
         _leave_if_finished(paths[0], config, options.run_id, session)
     makes = [partial(uninterrupted, partial(prepare, path, config, options)) for path in paths]

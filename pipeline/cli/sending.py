@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import anyio
 import click
@@ -37,6 +38,9 @@ from pipeline.runs import tidy
 from pipeline.ui import terminal as screen
 from pipeline.ui.terminal import show_question
 
+if TYPE_CHECKING:
+    from pipeline.run.worker_processes import StartWorkers
+
 FAILED_ROWS, NOTHING_SENT, STOPPED, BUSY = 1, 2, 3, 4
 INTERRUPTED = 128  # plus the number of the signal
 
@@ -48,6 +52,7 @@ class CommandSession:
 
     continues  send the remaining rows after a canary without asking
     window     when rows may be sent; None: at any time
+    workers    number of worker processes that send the rows; None: this process sends them
     outcomes   number of a file, from 0 -> summary of its run, or why none was started; no entry if
                the user declined, a signal came first, the configuration was wrong or
                the run failed
@@ -62,6 +67,7 @@ class CommandSession:
         wait: bool = True,
         continues: bool = False,
         window: ScheduleWindow | None = None,
+        workers: int | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         self._continues = continues
@@ -71,6 +77,7 @@ class CommandSession:
         self._as_json = as_json
         self._wait = wait
         self._window = window or ScheduleWindow()
+        self._workers = workers
         self._estimate = RunEstimate(self._window)
         self.outcomes: dict[int, Summary | str] = {}
 
@@ -205,6 +212,8 @@ class CommandSession:
                 tell=self.say,
                 failed=self._on_failed(prepared.run),
                 agree=self._agree,
+                workers=self._start_workers(prepared.config),
+                count=self._workers or 0,
             )
             summary: Summary = await engine.carry_out(prepared, way)
         except CalledOffError as error:
@@ -233,6 +242,16 @@ class CommandSession:
             self.report_failure(summary.input.file, error)
             return False
         return True
+
+    def _start_workers(self, config: Config) -> StartWorkers | None:
+        """What makes the workers of a run; None if this process sends its rows."""
+        from pipeline.run.links import announce_once  # noqa: PLC0415 - needs what sends
+        from pipeline.run.worker_processes import WorkerProcesses  # noqa: PLC0415 - as above
+
+        if self._workers is None:
+            return None
+        say, until = announce_once(self.say), self._window.until
+        return lambda run: WorkerProcesses(run, say, config.file, until)
 
     def _notify_start(self, prepared: Prepared) -> None:
         if self._notifier is not None and prepared.refusal is None:

@@ -28,6 +28,9 @@ DATA = (".csv", ".csv.gz", ".parquet")
 REFUSED_WITH_REASON = (".xlsx", ".xls")
 T = TypeVar("T")
 
+WORKERS = click.IntRange(0, 64)
+"""A number of workers that one command starts."""
+
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -147,6 +150,11 @@ def expand(given: Iterable[str], config: Config) -> list[Path | ObjectPath]:
     Raises UsageError if a folder or glob contains no file.
     """
     texts = list(given)
+    if not texts and config.inputs_bucket is not None:
+        raise UsageError(
+            f"name a file: only `run`, without --simulate, and `watch` take objects from "
+            f"{config.inputs_bucket}"
+        )
     if not texts:
         found = _in_folder(config.inputs)
         samples = config.inputs / SAMPLES

@@ -135,7 +135,8 @@ def watch(
             expected=expected,
             zone=_zone(config, expected),
         )
-        _say(console, notifier, f"Watching {from_here(config.inputs)}. Press Ctrl-C to stop.")
+        place = config.inputs_bucket or from_here(config.inputs)
+        _say(console, notifier, f"Watching {place}. Press Ctrl-C to stop.")
         sys.exit(run_async(_watch, watcher, notifier, metrics_host, metrics_port, console))
 
 

@@ -121,6 +121,13 @@ class Bucket:
             for some in self._library.list(self._store, folder.key or None):
                 yield from (_facts(self.path / each["path"], each) for each in some)
 
+    def folder(self, folder: ObjectPath) -> tuple[list[ObjectPath], list[ObjectFacts]]:
+        """The paths of the folders, and the objects, directly in a folder."""
+        with self._errors(folder, "list"):
+            found = self._library.list_with_delimiter(self._store, folder.key or None)
+        folders = [self.path / each for each in found["common_prefixes"]]
+        return folders, [_facts(self.path / each["path"], each) for each in found["objects"]]
+
     @contextmanager
     def _errors(self, path: ObjectPath, action: str) -> Iterator[None]:
         library = self._library.exceptions

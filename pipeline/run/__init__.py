@@ -30,8 +30,10 @@ from pipeline.run.warnings import warnings_about
 
 if TYPE_CHECKING:
     from pipeline.run.destination_locks import BusyError
-    from pipeline.run.execute import Progress, RunEnvironment, Watch, signals_obeyed
+    from pipeline.run.environment import Progress, RunEnvironment, Watch
+    from pipeline.run.execute import signals_obeyed
     from pipeline.run.session import Session
+    from pipeline.run.share_worker import work
     from pipeline.run.whole_run import carry_out, report_only, run_file, run_file_async
 
 __all__ = [
@@ -61,19 +63,21 @@ __all__ = [
     "signals_obeyed",
     "to_the_minute",
     "warnings_about",
+    "work",
 ]
 
 _SENDING = {
     "BusyError": "destination_locks",
-    "Progress": "execute",
-    "RunEnvironment": "execute",
+    "Progress": "environment",
+    "RunEnvironment": "environment",
     "Session": "session",
-    "Watch": "execute",
+    "Watch": "environment",
     "carry_out": "whole_run",
     "report_only": "whole_run",
     "run_file": "whole_run",
     "run_file_async": "whole_run",
     "signals_obeyed": "execute",
+    "work": "share_worker",
 }
 """Name -> the file that defines it. A check of a file needs no engine, so these are imported when
 they are first used."""

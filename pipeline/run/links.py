@@ -52,6 +52,11 @@ class AccountLinks(NamedTuple):
     account: Account
     shares: Sequence[ShareLink]
 
+    @property
+    def of(self) -> int:
+        """The number of shares in which the account is sent, here and by other processes."""
+        return self.shares[0].share.of
+
 
 def shares_of(account: Account, jobs: JobsFile) -> list[Share]:
     """The shares in which an account's rows are sent; the one that opens the account is first.

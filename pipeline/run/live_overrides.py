@@ -20,11 +20,10 @@ from pipeline.model.quota import Quota
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run.prepare import Prepared
 from pipeline.run.schedule_window import ScheduleWindow
-from pipeline.run.session import RunOutcome
+from pipeline.run.session import RunOutcome, Stoppable
 from pipeline.runs.registry import open_store
 from pipeline.store.seam import LeaseLostError, Order, Orders
 from pipeline.vendors import Account
-from pipeline.workers.pool import WorkerPool
 
 CHECK_EVERY_S = 1.0
 SENDS_NOTHING = "the database does not answer: nothing is sent until it does"
@@ -67,20 +66,21 @@ class LiveOverrides:
     """Applies ordered quotas to a running run, and stops it at the end of its window and if it
     loses a lease.
 
-    account_limiters  the accounts of the run, and the limiters of their shares
+    account_limiters  the accounts of the run, the limiters of their shares here, and the number
+                      of shares anywhere
     tell              called with text for people about each change
     outcome           of the run; it gets its orders, and notes the slowest quotas
     """
 
     prepared: Prepared
-    account_limiters: Sequence[tuple[Account, Sequence[AccountLimiter]]]
+    account_limiters: Sequence[tuple[Account, Sequence[AccountLimiter], int]]
     window: ScheduleWindow
     tell: Callable[[str], None]
     outcome: RunOutcome
     _overrides: Mapping[str, Quota] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def applied(self, pool: WorkerPool) -> AsyncIterator[None]:
+    async def applied(self, pool: Stoppable) -> AsyncIterator[None]:
         """Apply overrides and the end of the window to `pool` while the block runs."""
         self._stop_in_time(pool)
         self.outcome.on_order = self._on_order
@@ -95,12 +95,12 @@ class LiveOverrides:
             self.outcome.on_order = lambda _order: None
             self._slow({})
 
-    async def _watch(self, pool: WorkerPool) -> None:
+    async def _watch(self, pool: Stoppable) -> None:
         while (left_s := self.window.left_s()) is not None:
             await self.window.sleep(CHECK_EVERY_S if left_s <= 0 else min(left_s, CHECK_EVERY_S))
             self._stop_in_time(pool)
 
-    async def _watch_holds(self, pool: WorkerPool) -> None:
+    async def _watch_holds(self, pool: Stoppable) -> None:
         """Tell of waits for a store that is away, and stop if another process has a lease."""
         holds, is_sure = self.prepared.holds, True
         while not (lost := holds.lost):
@@ -117,14 +117,14 @@ class LiveOverrides:
             self._announce(order.quotas)
             self._slow(order.quotas)
 
-    def _stop_in_time(self, pool: WorkerPool) -> None:
+    def _stop_in_time(self, pool: Stoppable) -> None:
         if (
             self.window.is_over and not pool.is_stopped
         ):  # a second call would cancel requests in flight
             pool.stop(self.window.over)
 
     def _announce(self, overrides: Mapping[str, Quota]) -> None:
-        for account, _ in self.account_limiters:
+        for account, _, _ in self.account_limiters:
             now, before = overrides.get(account.name), self._overrides.get(account.name)
             if now is not None and now != before:
                 self.tell(
@@ -135,9 +135,9 @@ class LiveOverrides:
 
     def _slow(self, overrides: Mapping[str, Quota]) -> None:
         self._overrides = overrides
-        for account, account_limiters in self.account_limiters:
+        for account, account_limiters, shares in self.account_limiters:
             quota = overrides.get(account.name)
-            per_s = quota.per_second / len(account_limiters) if quota else None
+            per_s = quota.per_second / shares if quota else None
             for account_limiter in account_limiters:
                 account_limiter.slow(f"{self.prepared.run}|{account.name}", per_s)
             if quota is not None:

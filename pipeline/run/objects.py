@@ -115,6 +115,7 @@ def _renamed(fault: Fault, copy: Path, shown: PurePath) -> Fault:
 
     def as_copied(text: str) -> str:
         stem = shown.name.removesuffix(_ending(shown))
+        text = text.replace(str(copy), shlex.quote(shown.name))
         return text.replace(
             str(copy.with_name(FETCHED)), stem if shlex.quote(stem) == stem else FETCHED
         )

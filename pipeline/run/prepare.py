@@ -14,7 +14,6 @@ from pipeline.config import Config
 from pipeline.loader import Bound
 from pipeline.loader.plan_file import planned_of
 from pipeline.model import (
-    ConfigError,
     DamagedError,
     EntityKey,
     Fault,
@@ -36,6 +35,13 @@ from pipeline.run.objects import (
     object_sha256,
 )
 from pipeline.run.older_files import check_older
+from pipeline.run.same_accounts import (
+    check_fits,
+    check_shares,
+    check_unfinished,
+    fits,
+    several_shares,
+)
 from pipeline.runs.options import RunOptions
 from pipeline.runs.origin import Origin, origin_of
 from pipeline.runs.registry import (
@@ -46,12 +52,13 @@ from pipeline.runs.registry import (
     register,
     run_lease_of,
     run_name,
+    workers_of,
 )
 from pipeline.runs.run_folder import FORMAT, StoredRun, check_files, is_stored, load, save
 from pipeline.store import Run, State
 from pipeline.store.disk_space import check_room, copies_bytes, record_bytes
 from pipeline.store.lease_renewal import Holds, RenewedLease
-from pipeline.store.seam import Files, LeaseHolder
+from pipeline.store.seam import Files, LeaseHolder, Share
 from pipeline.vendors import Account
 from pipeline.workers.precheck import PrecheckPolicy
 
@@ -206,9 +213,9 @@ def _prepare_new(
         made_of=_made_of(path),
         is_simulated=any(config.outline(name).is_simulated for name in bound.jobs),
         origin=given.origin,
-        shares=_shares(config, bound),
+        shares=several_shares(config, bound),
     )
-    _check_unfinished(stored, config)
+    check_unfinished(stored, config)
     if given.is_copy:
         path.unlink()  # the snapshot has all of it
     repeats = register(stored, config, save(stored, files))
@@ -319,7 +326,7 @@ def same_unfinished(
         if not is_stored(store.files(run.name)) or is_alive(config, run):
             continue
         stored = _described(run, config)
-        if stored.options.job_options == options.job_options and _fits(stored, config):
+        if stored.options.job_options == options.job_options and fits(stored, config):
             return run.name
     return None
 
@@ -345,15 +352,7 @@ def _sent(config: Config, run: str, origin: Origin) -> bool:
         and stored.origin == origin
         and stored.options.rows is None
         and stored.refusal is None
-        and _fits(stored, config)
-    )
-
-
-def _fits(stored: StoredRun, config: Config) -> bool:
-    """True if the configuration still reaches the same accounts."""
-    return all(
-        name in config.accounts and fingerprint(config.outline(name)) == reached
-        for name, reached in stored.accounts.items()
+        and fits(stored, config)
     )
 
 
@@ -363,85 +362,71 @@ def reopen(
     options: RunOptions | None = None,
     *,
     is_for_report: bool = False,
+    beside_workers: bool = False,
 ) -> Prepared:
     """Open a recorded run, to resume or report it.
 
-    options        new options; None: those that it began with
-    is_for_report  nothing will be sent, so its jobs may be damaged
+    options         new options; None: those that it began with
+    is_for_report   nothing will be sent, so its jobs may be damaged
+    beside_workers  other processes may work on its shares
     raises         UsageError if there is no such run or another process works on it, ConfigError if
                    an account is gone or leads elsewhere now, RunAborted if files cannot be used
     """
     known = _known(run, config)
     stored = _described(known, config, with_jobs=not is_for_report)
-    if not _fits(stored, config):
-        wanted = ", ".join(f"{name} ({reached})" for name, reached in stored.accounts.items())
-        raise ConfigError(
-            [
-                Fault(
-                    what=f"run {run} was prepared for {wanted}, and the configuration leads "
-                    "elsewhere now",
-                    todo="Use the configuration that it began with",
-                )
-            ]
-        )
+    check_fits(stored, config)
     if not is_for_report:
-        _check_shares(stored, config)
+        check_shares(stored, config)
     lease = run_lease_of(config, run)
     if not lease.take() and (lease.is_alive() or not lease.take()):
         lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {run}{_holder_text(lease.holder())}")
-    open_store(config).orders.clear(run)  # they were for an earlier process
-    prepared = _prepared(stored, config, options or stored.options, lease, is_resumed=True)
+    workers = workers_of(config, run)
+    if workers and not beside_workers:
+        lease.release()
+        raise UsageError(_is_busy(run, workers))
+    if not workers:
+        open_store(config).orders.clear(run)  # they were for earlier processes
+    return _reopened(known, stored, config, options or stored.options, lease)
+
+
+def join(run: str, config: Config) -> Prepared:
+    """Open a recorded run to work on its shares. Its lease is not held.
+
+    Raises as `reopen` does, but for other processes that work on it.
+    """
+    known = _known(run, config)
+    files = open_store(config).files(run)
+    try:
+        stored = load(files, known.description)
+        check_files(stored, files, with_input=False)
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error}. Nothing was sent. {_ADVICE.format(run=known.name)}"
+        ) from error
+    check_fits(stored, config)
+    check_shares(stored, config)
+    return _reopened(known, stored, config, stored.options, run_lease_of(config, run))
+
+
+def _reopened(
+    known: Run, stored: StoredRun, config: Config, options: RunOptions, lease: RenewedLease
+) -> Prepared:
+    prepared = _prepared(stored, config, options, lease, is_resumed=True)
     credentials = {**stored.credentials, **known.credentials}
     return replace(prepared, credentials=credentials, commits=known.commits)
 
 
-def _shares(config: Config, bound: Bound) -> dict[str, int]:
-    """The number of shares of each account that has several."""
-    numbers = {name: config.outline(name).shares for name in bound.jobs}
-    return {name: shares for name, shares in numbers.items() if shares > 1}
-
-
-def _check_shares(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an account has another number of shares than when the run began."""
-    faults = [
-        Fault(
-            what=f"run {stored.run} began with shares = {before} for account {name}, and the "
-            f"configuration says {now}",
-            todo=f"Resume it with shares = {before}; later runs may have another number",
-        )
-        for name in stored.accounts
-        if (now := config.outline(name).shares) != (before := stored.shares_of(name))
-    ]
-    if faults:
-        raise ConfigError(faults)
-
-
-def _check_unfinished(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an unfinished run sends one of its accounts in other shares.
-
-    The two would send at parts of the quota that do not add up, if both were sent at once.
-    """
-    name_of = {reached: name for name, reached in stored.accounts.items()}
-    store = open_store(config)
-    for run in store.runs.unfinished(tuple(name_of)):
-        files = store.files(run.name)
-        if not is_stored(files):
-            continue
-        try:
-            other = load(files)
-        except RunAborted:  # damaged: it is not resumed as it is
-            continue
-        for account, reached in other.accounts.items():
-            before = other.shares_of(account)
-            if reached in name_of and stored.shares_of(name_of[reached]) != before:
-                raise ConfigError([_other_shares(run.name, account, before)])
-
-
-def _other_shares(run: str, account: str, shares: int) -> Fault:
-    return Fault(
-        what=f"run {run} is unfinished and began with shares = {shares} for account {account}",
-        todo=f"Resume it with shares = {shares}, or remove it: `pipeline runs {run} --prune`",
+def _is_busy(run: str, workers: Mapping[Share, LeaseHolder | None]) -> str:
+    """Why a run cannot be reopened beside workers."""
+    who = "; ".join(
+        f"{share.name}: {'a process' if holder is None else holder.text}"
+        for share, holder in workers.items()
+    )
+    return (
+        f"workers send the shares of run {run} ({who}). Wait until they end, or stop them: "
+        f"`pipeline runs {run} --stop`. `pipeline resume {run} --workers N` shows what they do, "
+        "and starts more"
     )
 
 

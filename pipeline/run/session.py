@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import anyio
 import anyio.to_thread
@@ -31,7 +31,6 @@ from pipeline.runs.registry import open_store
 from pipeline.store import LedgerError
 from pipeline.store.seam import Order, Store
 from pipeline.vendors import Account
-from pipeline.workers.pool import WorkerPool
 
 BEHIND_S = 60.0
 """So long sending goes on, within its bound, while send times cannot be recorded."""
@@ -45,6 +44,17 @@ SETTLED_EVERY_S = 0.01
 
 PAUSES_EVERY_S = 0.05
 """Seconds between two looks at the pauses on record, if others send at parts of the same quota."""
+
+
+class Stoppable(Protocol):
+    """What sends the rows of a run: a pool, or workers elsewhere."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """True once `stop` was called."""
+
+    def stop(self, reason: str) -> None:
+        """Send no further row; a second call cancels what is in flight."""
 
 
 @dataclass(slots=True)
@@ -63,6 +73,7 @@ class RunOutcome:
     unrecorded  results that could not be put on record; the report includes them
     pool        that sends the rows; None before sending
     order       the last order from another terminal
+    is_ordered  the signal stands for such an order
     on_order    called with each new order
     """
 
@@ -76,8 +87,9 @@ class RunOutcome:
     slowed: dict[str, Quota] = field(default_factory=dict)
     leg: int = 0
     unrecorded: list[RowResult] = field(default_factory=list)
-    pool: WorkerPool | None = None
+    pool: Stoppable | None = None
     order: Order = field(default_factory=Order)
+    is_ordered: bool = False
     on_order: Callable[[Order], None] = lambda _order: None
 
     def obey(self, order: Order) -> None:
@@ -86,7 +98,7 @@ class RunOutcome:
         self.order = order
         self.on_order(order)
         if is_new_stop and self.signal is None:
-            self.signal = signal.SIGTERM
+            self.signal, self.is_ordered = signal.SIGTERM, True
             if self.pool is not None and not self.pool.is_stopped:
                 self.pool.stop(self.interruption)
 
@@ -95,7 +107,7 @@ class RunOutcome:
         """What interrupted the run; empty if nothing did."""
         if self.signal is None:
             return ""
-        if self.order.is_stop:
+        if self.is_ordered:
             return "stopped by `pipeline runs --stop`"
         return f"interrupted by {self.signal.name}"
 
@@ -125,6 +137,8 @@ class Session:
     _news: anyio.Event = field(default_factory=anyio.Event)
     _behind_since_s: float | None = None  # monotonic; no attempt to record succeeded since
     _adopted_s: float = -math.inf  # when pauses were read, monotonic
+    _uses: Counter[str] = field(default_factory=Counter)  # of parts of quotas, by shares
+    _left: set[str] = field(default_factory=set)  # parts of quotas that are passed on for good
 
     def limiter(self, account: Account, config: Config, number: int = 0) -> RateLimiter:
         """The limiter of an account's quota group; it opens while `kept` runs.
@@ -138,6 +152,7 @@ class Session:
         if not account.is_simulated and (unlike := unlike_shares(account, other)):
             raise ConfigError([Fault(what=unlike)])
         part = QuotaPart(group, number, account.shares)
+        self._left.discard(part.name)
         if part.name not in self.leases:
             limiter = RateLimiter(
                 _limiter_settings(account.part(number)),
@@ -148,6 +163,25 @@ class Session:
             limiter.close()
             self.leases[part.name] = QuotaLease(part, limiter, open_store(config))
         return self.leases[part.name].limiter
+
+    def enter(self, account: Account, number: int) -> None:
+        """A share of an account is sent at its part of the quota, until `leave` is called."""
+        self._uses[_part_name(account, number)] += 1
+
+    def leave(self, account: Account, number: int) -> None:
+        """Pass the part on for good if no other share of this process uses it."""
+        name = _part_name(account, number)
+        self._uses[name] -= 1
+        lease = self.leases.get(name)
+        if lease is None or self._uses[name]:
+            return
+        lease.limiter.close()
+        if self._users:
+            self._left.add(name)
+            self._record_now()
+        else:  # it was released when the last run ended
+            self._left.discard(name)
+            del self.leases[name]
 
     def _on_pause(self, part: QuotaPart) -> None:
         """Let all parts of the quota keep a pause that was asked of one, and put it on record."""
@@ -273,7 +307,11 @@ class Session:
 
         Raises RunAborted if the registry cannot be used; then none of them is held.
         """
-        waiting = [lease for lease in self.leases.values() if not lease.is_held]
+        waiting = [
+            lease
+            for name, lease in self.leases.items()
+            if not (lease.is_held or name in self._left)
+        ]
 
         def acquire() -> list[tuple[QuotaLease, Handover]]:
             acquired: list[QuotaLease] = []
@@ -337,6 +375,7 @@ class Session:
             self._wait_or_fail(error, announce)
             return
         await _release(leaving)
+        self._forget_left()
         self._behind_since_s = None
         for lease in news.lifted:
             lease.limiter.pause.lift()
@@ -348,6 +387,12 @@ class Session:
                 lease.limiter.close()
         for lease in news.wanted:
             lease.limiter.close()  # it is passed on once nothing is in flight
+
+    def _forget_left(self) -> None:
+        """Forget the parts of quotas that were left and passed on."""
+        for name in [each for each in self._left if not self.leases[each].is_held]:
+            self._left.discard(name)
+            del self.leases[name]
 
     def _wait_or_fail(self, error: RunAborted, announce: Callable[[str], None]) -> None:
         """Announce once that send times cannot be recorded; raise `error` after BEHIND_S of it."""
@@ -440,6 +485,10 @@ async def _release(leases: Sequence[QuotaLease]) -> None:
 
     with anyio.CancelScope(shield=True):
         await anyio.to_thread.run_sync(release)
+
+
+def _part_name(account: Account, number: int) -> str:
+    return QuotaPart(quota_group(account), number, account.shares).name
 
 
 def _may_pass_on(lease: QuotaLease) -> bool:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,17 +24,20 @@ from pipeline.reporter import ReconciliationError, ReportError, Summary
 from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.delivery import deliver
 from pipeline.run.destination_locks import BusyError, places_held
+from pipeline.run.environment import RunEnvironment
 from pipeline.run.event_loop import run_async
-from pipeline.run.execute import RunEnvironment, await_window, send_or_refuse
+from pipeline.run.execute import await_window, send_or_refuse
 from pipeline.run.live_overrides import orders_obeyed
 from pipeline.run.prepare import Prepared, discard, prepare
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.report_facts import report
 from pipeline.run.schedule_window import CalledOffError
 from pipeline.run.session import RunOutcome
+from pipeline.run.share_closing import close_and_wait, others_closed
+from pipeline.run.share_driver import drive, give_out_shares
 from pipeline.run.stale_rows import settle_stale_rows
 from pipeline.runs.options import RunOptions
-from pipeline.runs.registry import open_store
+from pipeline.runs.registry import open_store, workers_of
 from pipeline.runs.retention import tidy
 from pipeline.store import Ledger, State
 from pipeline.vendors import load_vendors
@@ -95,27 +104,39 @@ async def carry_out(prepared: Prepared, environment: RunEnvironment | None = Non
     """
     environment = environment or RunEnvironment()
     outcome = RunOutcome()
-    with _opened(prepared) as ledger:
-        before = RecordedState.of(ledger)
+    with _held(prepared), ExitStack() as opened:
         try:
             with environment.shared.interruptible(outcome):
                 async with orders_obeyed(prepared, outcome):
-                    before = await _sent(prepared, environment, ledger, outcome, before)
+                    if environment.workers is None or prepared.refusal is not None:
+                        ledger = opened.enter_context(_ledger(prepared))
+                        before = await _sent(prepared, environment, ledger, outcome)
+                    else:
+                        await _sent_by_workers(prepared, environment, outcome)
+                        ledger = opened.enter_context(_ledger(prepared))
+                        before = RecordedState.of(ledger)
         except (BusyError, CalledOffError, ConfigError):
             discard(prepared)
             raise
-        _record_late(ledger, outcome)
-        try:
-            summary = await _reported(prepared, outcome, ledger, before)
-        except ReportError as error:
-            _note_unreported(prepared, ledger)
-            if isinstance(error, ReconciliationError):
-                raise
-            raise ReportError(
-                f"{error}. All results are on record. Fix the cause, then `pipeline runs "
-                f"{prepared.run}` makes the report"
-            ) from error
-        _change_state(prepared, _state_after(summary, ledger), ledger, summary)
+        return await _finished(prepared, outcome, ledger, before)
+
+
+async def _finished(
+    prepared: Prepared, outcome: RunOutcome, ledger: Ledger, before: RecordedState
+) -> Summary:
+    """Write the report, and put the state of the run on record."""
+    _record_late(ledger, outcome)
+    try:
+        summary = await _reported(prepared, outcome, ledger, before)
+    except ReportError as error:
+        _note_unreported(prepared, ledger)
+        if isinstance(error, ReconciliationError):
+            raise
+        raise ReportError(
+            f"{error}. All results are on record. Fix the cause, then `pipeline runs "
+            f"{prepared.run}` makes the report"
+        ) from error
+    _change_state(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
@@ -135,22 +156,66 @@ async def _sent(
     environment: RunEnvironment,
     ledger: Ledger,
     outcome: RunOutcome,
-    before: RecordedState,
 ) -> RecordedState:
     """Send within the schedule window; the recorded state when sending began."""
+    before = RecordedState.of(ledger)
+    async with _in_its_places(prepared, environment, outcome) as may_wait:
+        await close_and_wait(prepared.config, prepared.run, wait=may_wait, tell=environment.tell)
+        before = await _settled(prepared, environment, ledger, before)
+        await send_or_refuse(prepared, environment, ledger, before, outcome)
+    return before
+
+
+async def _sent_by_workers(
+    prepared: Prepared, environment: RunEnvironment, outcome: RunOutcome
+) -> None:
+    """Send the canary, let workers send the rest, and wait for them.
+
+    If workers are there already, as those of a process that was killed, nothing is prepared: no
+    other run was sent to the same places since.
+    """
+    config, run = prepared.config, prepared.run
+    async with _in_its_places(prepared, environment, outcome) as may_wait:
+        if not await anyio.to_thread.run_sync(workers_of, config, run):
+            await close_and_wait(config, run, wait=may_wait, tell=environment.tell)
+            with _ledger(prepared) as ledger:
+                before = await _settled(prepared, environment, ledger, RecordedState.of(ledger))
+                may_go_on = await send_or_refuse(
+                    prepared, environment, ledger, before, outcome, only_first=True
+                )
+            if not may_go_on:
+                return
+            outcome.progress, outcome.leg = (), 0  # it is on record
+            await anyio.to_thread.run_sync(give_out_shares, prepared)
+        await drive(prepared, environment, outcome)
+
+
+@asynccontextmanager
+async def _in_its_places(
+    prepared: Prepared, environment: RunEnvironment, outcome: RunOutcome
+) -> AsyncIterator[Callable[[], bool]]:
+    """Wait for the schedule window, and lock the destinations while the block runs.
+
+    The function tells whether the run may wait for other processes. Raises CalledOffError.
+    """
     off = CalledOffError("nothing was sent: the run was interrupted before its start")
     if not await await_window(prepared, environment, outcome):
         raise off
     may_wait = lambda: environment.may_wait() and outcome.signal is None  # noqa: E731
     async with places_held(prepared, wait=may_wait, tell=environment.tell):
-        _change_state(prepared, "sending", ledger)
-        before = await anyio.to_thread.run_sync(
-            settle_stale_rows, prepared, ledger, before, environment.tell
-        )
-        await send_or_refuse(prepared, environment, ledger, before, outcome)
+        await others_closed(prepared, wait=may_wait, tell=environment.tell)
+        yield may_wait
     if outcome.is_off:
         raise off
-    return before
+
+
+async def _settled(
+    prepared: Prepared, environment: RunEnvironment, ledger: Ledger, before: RecordedState
+) -> RecordedState:
+    _change_state(prepared, "sending", ledger)
+    return await anyio.to_thread.run_sync(
+        settle_stale_rows, prepared, ledger, before, environment.tell
+    )
 
 
 def _record_late(ledger: Ledger, outcome: RunOutcome) -> None:
@@ -166,21 +231,25 @@ def report_only(prepared: Prepared) -> Summary:
 
     A row that may have been sent and has no result is `unknown`. Raises as `carry_out` does.
     """
-    with _opened(prepared) as ledger:
+    with _held(prepared), _ledger(prepared) as ledger:
         summary = report(prepared, RunOutcome(over=_KILLED), ledger, RecordedState.of(ledger))
         _change_state(prepared, _state_after(summary, ledger), ledger, summary)
     return summary
 
 
 @contextmanager
-def _opened(prepared: Prepared) -> Iterator[Ledger]:
-    """Open the run's ledger; release the run's lease at the end."""
-    store, lease = open_store(prepared.config), prepared.lease
+def _held(prepared: Prepared) -> Iterator[None]:
+    """Release the run's lease at the end of the block."""
     try:
-        with store.ledger(prepared.run, None, lease, commits=prepared.commits) as ledger:
-            yield ledger
+        yield
     finally:
-        lease.release()
+        prepared.lease.release()
+
+
+def _ledger(prepared: Prepared) -> AbstractContextManager[Ledger]:
+    """The run's ledger, to write."""
+    store = open_store(prepared.config)
+    return store.ledger(prepared.run, None, prepared.lease, commits=prepared.commits)
 
 
 def _state_after(summary: Summary, ledger: Ledger) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from pipeline.config import Config
@@ -12,7 +13,7 @@ from pipeline.model import RunAborted
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Run, run_entry
 from pipeline.store.lease_renewal import RenewedLease
-from pipeline.store.seam import Store, run_lease
+from pipeline.store.seam import Lease, LeaseHolder, Share, Store, run_lease, share_lease
 from pipeline.vendors import Account
 
 STATES = run_entry.STATES
@@ -45,8 +46,36 @@ def run_lease_of(config: Config, run: str) -> RenewedLease:
 
 
 def is_alive(config: Config, run: Run) -> bool:
-    """True if a process works on the run now; of a killed one that may take a while to show."""
+    """True if a process works on the run now, or on a share of it; of a killed one that may take a
+    while to show.
+    """
+    return is_driven(config, run) or bool(workers_of(config, run.name))
+
+
+def is_driven(config: Config, run: Run) -> bool:
+    """True if a process works on the whole run now: it sends it, or shows what workers send."""
     return run_lease_of(config, run.name).is_alive()
+
+
+def workers_of(config: Config, run: str) -> dict[Share, LeaseHolder | None]:
+    """The shares of a run that processes work on now, and the processes, as far as it is known.
+
+    Of a killed one that may take a while to show.
+    """
+    return {share: lease.holder() for share, lease in _held_shares(config, run) if lease.is_alive()}
+
+
+def held_shares(config: Config, run: str) -> dict[Share, LeaseHolder | None]:
+    """The shares of a run that cannot be taken now, although their processes may be dead."""
+    return {share: lease.holder() for share, lease in _held_shares(config, run)}
+
+
+def _held_shares(config: Config, run: str) -> Iterator[tuple[Share, Lease]]:
+    store = open_store(config)
+    for each in store.runs.shares(run):
+        lease = store.lease(share_lease(run, each.share))
+        if lease.is_held():
+            yield each.share, lease
 
 
 def is_simulated(config: Config, run: str) -> bool:

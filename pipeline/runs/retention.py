@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.model import PipelineError, UsageError
-from pipeline.runs.registry import UNFINISHED, is_alive, is_simulated, open_store, run_lease_of
+from pipeline.runs.registry import (
+    UNFINISHED,
+    is_alive,
+    is_simulated,
+    open_store,
+    run_lease_of,
+    workers_of,
+)
 from pipeline.runs.run_folder import is_stored
 from pipeline.store import Run
 from pipeline.store.seam import Files
@@ -125,6 +132,8 @@ def _removed_run(config: Config, run: Run, *, is_dry: bool) -> RemovedRun | None
     with ExitStack() as held:
         if is_stored(files) or files.folder.is_dir():
             if not held.enter_context(run_lease_of(config, run.name)).take():
+                return None
+            if workers_of(config, run.name):
                 return None
             if store.runs.get(run.name) != run:
                 return None

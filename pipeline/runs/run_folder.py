@@ -116,12 +116,15 @@ def _check(path: Path, text: bytes, checksum: str) -> None:
         raise not_as_written(path, "its checksum is missing")
 
 
-def check_files(stored: StoredRun, files: Files, *, with_jobs: bool = True) -> None:
-    """Fetch all files. Raise DamagedError if the copy of the input or a jobs file is not what was
+def check_files(
+    stored: StoredRun, files: Files, *, with_jobs: bool = True, with_input: bool = True
+) -> None:
+    """Fetch the files. Raise DamagedError if the copy of the input or a jobs file is not what was
     written.
 
     Files of earlier versions have no checksums and are not checked.
     """
     jobs = [(file.path.name, file.checksum) for file in stored.bound.jobs.values() if with_jobs]
-    for name, checksum in [(stored.snapshot.path.name, stored.snapshot.checksum), *jobs]:
+    copies = [(stored.snapshot.path.name, stored.snapshot.checksum)] if with_input else []
+    for name, checksum in [*copies, *jobs]:
         check_whole(files.fetch(name), checksum)

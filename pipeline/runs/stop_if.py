@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.model import SUCCESS, Status
@@ -86,6 +86,23 @@ class StopCheck:
         reasons = [each.on_result(status) for each in self._counters]
         return self._first(reasons)
 
+    def on_counts(self, counts: Mapping[Status, int]) -> str | None:
+        """Count rows of which the order is not known. As `on_result` after the last of them.
+
+        >>> check = StopCheck([parse_stop_if("errors > 5% of last 200")])
+        >>> check.on_counts({Status.UPDATED: 960, Status.FAILED: 40})
+        >>> check.on_counts({Status.UPDATED: 190, Status.FAILED: 11})
+        'errors > 5% of last 200: 11 of the last 200 rows that ended'
+        """
+        counted: dict[Status, int] = {
+            status: count
+            for status, count in counts.items()
+            if status not in {Status.NOT_ATTEMPTED, Status.INVALID} and count > 0
+        }
+        for each in self._counters if counted else ():
+            each.on_counts(counted)
+        return self._first([each.met() for each in self._counters]) if counted else None
+
     def at_end(self) -> str | None:
         """The condition that is met by all rows together, however few; None if none is."""
         return self._first([each.reason(at_least=1) for each in self._counters])
@@ -105,12 +122,28 @@ class _Counter:
         self._window: deque[bool] = deque(maxlen=condition.last)
 
     def on_result(self, status: Status) -> str | None:
-        counts = status in self._condition.counted
+        self._count(counts=status in self._condition.counted)
+        return self.met()
+
+    def on_counts(self, counts: Mapping[Status, int]) -> None:
+        """Count rows as if those that count were spread evenly among them."""
+        rows = sum(counts.values())
+        hits = sum(count for status, count in counts.items() if status in self._condition.counted)
+        if self._condition.last is None:
+            self._counts.update({True: hits, False: rows - hits})
+            return
+        for number in range(max(0, rows - self._condition.last), rows):
+            self._count(counts=(number + 1) * hits // rows > number * hits // rows)
+
+    def _count(self, *, counts: bool) -> None:
         if self._condition.last is not None:
             if len(self._window) == self._condition.last:
                 self._counts[self._window[0]] -= 1
             self._window.append(counts)
         self._counts[counts] += 1
+
+    def met(self) -> str | None:
+        """Why the run stops now; None if it does not."""
         return self.reason(at_least=self._condition.last or JUDGED_FROM)
 
     def reason(self, *, at_least: int) -> str | None:

@@ -4,6 +4,7 @@ Not here: how a claimed file is sent (`run`).
 """
 
 from pipeline.watch.claims import Drops
+from pipeline.watch.drop_place import DropPlace
 from pipeline.watch.environment import KnownFolders
 from pipeline.watch.events import (
     Event,
@@ -20,7 +21,15 @@ from pipeline.watch.events import (
 from pipeline.watch.expected_files import Expectation, parse_expectation
 from pipeline.watch.intake import FileIntake
 from pipeline.watch.notes import LETTERS, Claim
-from pipeline.watch.prepared import ENDED, ended, finish, is_begun, is_left, prepare_claim
+from pipeline.watch.prepared import (
+    ENDED,
+    ended,
+    finish,
+    is_begun,
+    is_free_run,
+    is_left,
+    prepare_claim,
+)
 from pipeline.watch.problems import DropError
 from pipeline.watch.settling import SETTLE_S, Settling
 from pipeline.watch.watcher import Watcher
@@ -31,6 +40,7 @@ __all__ = [
     "SETTLE_S",
     "Claim",
     "DropError",
+    "DropPlace",
     "Drops",
     "Event",
     "Expectation",
@@ -50,6 +60,7 @@ __all__ = [
     "ended",
     "finish",
     "is_begun",
+    "is_free_run",
     "is_left",
     "parse_expectation",
     "prepare_claim",

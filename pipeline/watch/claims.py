@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.model import RunAborted
 from pipeline.model.file_names import is_hidden
@@ -54,6 +54,7 @@ from pipeline.watch.scan import FolderScan
 from pipeline.watch.settling import MARKER, ObservedFile
 
 PROCESSING, DONE, FAILED = ".processing", ".done", ".failed"
+SCAN_EVERY_S = 0.5
 REPORT, REASON = "report", "reason.txt"
 
 
@@ -70,6 +71,8 @@ class Drops:
     file or one folder in it cannot be used.
     """
 
+    scan_every_s = SCAN_EVERY_S
+
     def __init__(
         self,
         inputs: Path,
@@ -79,8 +82,8 @@ class Drops:
         letters: Callable[[], str],
     ) -> None:
         self.inputs = inputs
-        self.problems: dict[Path, str] = {}
-        self._not_adopted: dict[Path, str] = {}
+        self.problems: dict[PurePath, str] = {}
+        self._not_adopted: dict[PurePath, str] = {}
         self._without = without
         self._letters = letters
         try:
@@ -100,7 +103,7 @@ class Drops:
             yield from scan.files(root)
         self.problems = scan.problems | self._not_adopted
 
-    def is_being_written(self, file: Path) -> bool:
+    def is_being_written(self, file: PurePath) -> bool:
         """Return whether some process has the file open for writing; False if unknown."""
         with suppress(OSError), self._folder(file.parent) as folder:
             descriptor = open_file(file.name, at=folder)
@@ -140,7 +143,7 @@ class Drops:
             yield root
 
     @contextmanager
-    def _folder(self, folder: Path, *names: str) -> Iterator[int]:
+    def _folder(self, folder: PurePath, *names: str) -> Iterator[int]:
         """Open a folder in the drop folder. Raises OSError."""
         with (
             self._root() as root,
@@ -150,7 +153,7 @@ class Drops:
 
     # Claiming...
 
-    def claim(self, file: Path, now: datetime) -> Claim | None:
+    def claim(self, file: PurePath, now: datetime) -> Claim | None:
         """Claim a file; None if it is gone. Raises DropError if it cannot be moved."""
         claim = Claim(
             name=claim_name(now, self._letters()),
@@ -160,7 +163,7 @@ class Drops:
         )
         return self._claim(claim, file)
 
-    def _claim(self, claim: Claim, file: Path) -> Claim | None:
+    def _claim(self, claim: Claim, file: PurePath) -> Claim | None:
         try:
             with self._folder(file.parent) as source:
                 found = stat_of(file.name, at=source)
@@ -190,13 +193,17 @@ class Drops:
                     os.rmdir(claim.name, dir_fd=processing)
                 raise
 
-    def _why_not_taken(self, file: Path, home: Path, error: OSError) -> str:
+    def _why_not_taken(self, file: PurePath, home: PurePath, error: OSError) -> str:
         facts = None
         with suppress(OSError), self._folder(file.parent) as folder:
             facts = os.fstat(folder)
         return why_not_taken(file, home, error, facts)
 
-    def home(self, file: Path) -> Path:
+    def shown(self, file: PurePath) -> PurePath:
+        """The name of a file for people."""
+        return file.relative_to(self.inputs.parent)
+
+    def home(self, file: PurePath) -> Path:
         """The operation's folder that contains a file at any depth; else the drop folder."""
         first, *rest = file.relative_to(self.inputs).parts
         return self.inputs / first if rest else self.inputs
@@ -342,6 +349,9 @@ class Drops:
 
     # Ending a claim...
 
+    def let_go(self, claim: Claim) -> None:
+        """Nothing: a claimed file is out of the way of scans."""
+
     def give_back(self, claim: Claim) -> bool:
         """Move the file back to where it was dropped, because nothing of it was sent.
 
@@ -363,15 +373,15 @@ class Drops:
             self._notes.forget(claim)
         return True
 
-    def done(self, claim: Claim, report: Path) -> Path:
+    def done(self, claim: Claim, report: PurePath) -> PurePath:
         """Move the file to `.done`, with a link to its report; return its new path."""
         return self._move_out(claim, DONE, report, "")
 
-    def quarantine(self, claim: Claim, reason: str, report: Path | None = None) -> Path:
+    def quarantine(self, claim: Claim, reason: str, report: PurePath | None = None) -> PurePath:
         """Move the file to `.failed`, with the reason; return its new path."""
         return self._move_out(claim, FAILED, report, reason)
 
-    def _move_out(self, claim: Claim, kind: str, report: Path | None, reason: str) -> Path:
+    def _move_out(self, claim: Claim, kind: str, report: PurePath | None, reason: str) -> PurePath:
         with (
             dropped(claim.file),
             self._folder(claim.home) as home,

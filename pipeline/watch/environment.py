@@ -12,13 +12,13 @@ from pipeline.config import Config
 from pipeline.model import RunAborted
 from pipeline.run.delivery import check_deliverable
 from pipeline.runs import STATES, open_store
-from pipeline.watch.claims import Drops
+from pipeline.watch.drop_place import DropPlace
 
 
 class KnownFolders:
     """The folders of a configuration, compared with how they were at first."""
 
-    def __init__(self, drops: Drops, config: Config) -> None:
+    def __init__(self, drops: DropPlace, config: Config) -> None:
         self._drops = drops
         self._config = config
 

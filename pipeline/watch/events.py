@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from pipeline.reporter import Summary
 from pipeline.watch.expected_files import Expectation
@@ -17,7 +17,7 @@ class FileTaken:
     is_again  True if an earlier process had claimed it already
     """
 
-    file: Path
+    file: PurePath
     is_again: bool = False
 
 
@@ -30,7 +30,7 @@ class FileStarted:
     warnings  doubts that stop nothing, such as an earlier run of the same content
     """
 
-    file: Path
+    file: PurePath
     run: str
     rows: Mapping[str, int]
     invalid: int
@@ -44,8 +44,8 @@ class FileEnded:
     is_earlier  True if the run had sent the file before it was claimed: nothing was sent now
     """
 
-    file: Path
-    place: Path
+    file: PurePath
+    place: PurePath
     summary: Summary
     is_earlier: bool = False
 
@@ -59,8 +59,8 @@ class FileQuarantined:
     safe     the reason without values from the file, for logs; empty if that is the same
     """
 
-    file: Path
-    place: Path
+    file: PurePath
+    place: PurePath
     reason: str
     summary: Summary | None = None
     safe: str = ""
@@ -70,7 +70,7 @@ class FileQuarantined:
 class FileLeft:
     """A claimed file stays as it is; the next start continues with it."""
 
-    file: Path
+    file: PurePath
     reason: str
 
 
@@ -78,7 +78,7 @@ class FileLeft:
 class FileStuck:
     """A file or folder cannot be read or moved. It stays as it is."""
 
-    file: Path
+    file: PurePath
     reason: str
 
 
@@ -86,7 +86,7 @@ class FileStuck:
 class FileWaiting:
     """A file has been complete for a while and is not claimed yet."""
 
-    file: Path
+    file: PurePath
     reason: str
 
 

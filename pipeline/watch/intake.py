@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import PurePath
 
-from pipeline.watch.claims import Drops
+from pipeline.watch.drop_place import DropPlace
 from pipeline.watch.events import Event, FileStuck, FileWaiting
 from pipeline.watch.notes import Claim
 from pipeline.watch.problems import DropError
@@ -40,10 +40,10 @@ class FileIntake:
     tell  called once for each file that stays
     """
 
-    def __init__(self, drops: Drops, tell: Callable[[Event], None]) -> None:
+    def __init__(self, drops: DropPlace, tell: Callable[[Event], None]) -> None:
         self._drops = drops
         self._tell = tell
-        self._waiting: dict[Path, _Waiting] = {}
+        self._waiting: dict[PurePath, _Waiting] = {}
         self._problems: set[str] = set()
 
     @property
@@ -83,7 +83,7 @@ class FileIntake:
             waiting.is_reported = True
             self._tell(event)
 
-    def on_scan(self, seen: Collection[Path]) -> None:
+    def on_scan(self, seen: Collection[PurePath]) -> None:
         """Forget files that are gone, and report new problems of the last scan.
 
         seen  the files that the scan found

@@ -69,11 +69,12 @@ class Claim:
     is_again    True if an earlier process had claimed it
     is_adopted  True if an earlier version had claimed it: its run needs confirmation
     is_sent     True if `run` sent the file from where it was dropped, before it was claimed
+    etag        of an object, the version that was claimed; empty for a file
     """
 
     name: str
-    file: Path
-    home: Path
+    file: PurePath
+    home: PurePath
     stored: str
     before: FileIdentity | None = None
     read: FileIdentity | None = None
@@ -82,6 +83,7 @@ class Claim:
     is_again: bool = False
     is_adopted: bool = False
     is_sent: bool = False
+    etag: str = ""
 
 
 class Notes:
@@ -90,7 +92,7 @@ class Notes:
     inputs  the drop folder; paths in records are relative to it
     """
 
-    def __init__(self, folder: Path, inputs: Path) -> None:
+    def __init__(self, folder: Path, inputs: PurePath) -> None:
         self.folder = folder
         self._inputs = inputs
         with record_errors(folder):
@@ -136,7 +138,7 @@ class Notes:
         return [claim for claim in found.values() if claim is not None]
 
 
-def _values(claim: Claim, inputs: Path) -> dict[str, Any]:
+def _values(claim: Claim, inputs: PurePath) -> dict[str, Any]:
     values = asdict(claim)
     del values["name"], values["is_again"]
     relative = {key: str(getattr(claim, key).relative_to(inputs)) for key in ("file", "home")}
@@ -152,7 +154,7 @@ def _values_of(text: bytes) -> dict[str, Any]:
     return values
 
 
-def _claim(name: str, values: dict[str, Any], inputs: Path) -> Claim:
+def _claim(name: str, values: dict[str, Any], inputs: PurePath) -> Claim:
     """The claim with these values. Raises ValueError, KeyError or TypeError if they are wrong."""
     file, home = PurePath(values["file"]), PurePath(values["home"])
     return Claim(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import InputError, Status, UsageError
 from pipeline.model.formatting import counted
+from pipeline.model.object_path import ObjectPath
 from pipeline.model.panics import is_panic
 from pipeline.reporter import Summary
 from pipeline.run import (
@@ -22,9 +24,9 @@ from pipeline.run import (
 )
 from pipeline.run.history import Condition, entry, report_of
 from pipeline.runs import Origin, RunOptions
-from pipeline.runs.origin import path_of
+from pipeline.runs.origin import origin_of_object, path_of
 from pipeline.runs.registry import run_lease_of
-from pipeline.watch.claims import Drops
+from pipeline.watch.drop_place import DropPlace
 from pipeline.watch.events import FileEnded, FileQuarantined
 from pipeline.watch.notes import Claim
 
@@ -35,7 +37,7 @@ REFUSED, INTERRUPTED = 2, 128
 _OVER = ("finished", "refused")
 
 
-def ended(claim: Claim, drops: Drops, config: Config) -> tuple[Claim, Summary | None]:
+def ended(claim: Claim, drops: DropPlace, config: Config) -> tuple[Claim, Summary | None]:
     """Find the run that already sent the file; None if the file must be sent.
 
     It is the claim's own run, if its process was killed before it moved the file, or a run of
@@ -61,14 +63,16 @@ def ended(claim: Claim, drops: Drops, config: Config) -> tuple[Claim, Summary | 
 def _origin(claim: Claim) -> Origin | None:
     """The identity of the dropped file; None unless it is certainly the file that was read."""
     before, read = claim.before, claim.read
+    if isinstance(claim.file, ObjectPath):
+        return origin_of_object(claim.file, before.size_bytes, claim.etag) if before else None
     if before is None or read is None or replace(before, changed_ns=read.changed_ns) != read:
         return None
     values = {name: getattr(before, name) for name in before.__dataclass_fields__}
-    return Origin(path=path_of(claim.file), **values)
+    return Origin(path=path_of(Path(claim.file)), **values)
 
 
 def prepare_claim(
-    claim: Claim, drops: Drops, config: Config, options: RunOptions, environ: Mapping[str, str]
+    claim: Claim, drops: DropPlace, config: Config, options: RunOptions, environ: Mapping[str, str]
 ) -> Prepared:
     """Prepare the run of a claimed file, or reopen it.
 
@@ -94,13 +98,13 @@ def prepare_claim(
 
 
 def _prepared(
-    claim: Claim, drops: Drops, config: Config, options: RunOptions, *, must_resume: bool
+    claim: Claim, drops: DropPlace, config: Config, options: RunOptions, *, must_resume: bool
 ) -> tuple[Claim, Prepared]:
     """Read the file and prepare its run; return the claim with the file's identity, and the run.
 
     must_resume  True if the run must be the one that an earlier version began for the file
     """
-    shown = claim.file.relative_to(drops.inputs.parent)
+    shown = drops.shown(claim.file)
     with drops.copy(claim) as (copy, read):
         if must_resume and same_unfinished(copy, config, options) != claim.run:
             raise UsageError(
@@ -133,6 +137,16 @@ def _known(claim: Claim, config: Config) -> Condition | None:
     return known.condition if known.run.sha256 == claim.sha256 else None
 
 
+def is_free_run(config: Config, run: str, sha256: str) -> bool:
+    """Return whether a run of this content is on record here, and no process works on it."""
+    try:
+        known = entry(config, run)
+    except UsageError:
+        return False
+    is_free = known.condition != "under_way" or not run_lease_of(config, run).is_alive()
+    return is_free and known.run.sha256 == sha256
+
+
 def is_begun(claim: Claim, config: Config) -> bool:
     """Return whether rows of the file may have been sent."""
     return _known(claim, config) is not None
@@ -146,14 +160,15 @@ def is_left(summary: Summary, config: Config) -> bool:
 
 
 def finish(
-    claim: Claim, drops: Drops, config: Config, summary: Summary
+    claim: Claim, drops: DropPlace, config: Config, summary: Summary
 ) -> FileEnded | FileQuarantined:
     """Move the file after its run ended, whatever the result.
 
     A signal after the last row counts as an ordinary end. A file that changed after it was read is
     quarantined even if its run succeeded. Raises DropError if the file cannot be moved.
     """
-    report = config.reports / summary.run
+    is_object = isinstance(claim.file, ObjectPath)
+    report = config.report_place(summary.run) if is_object else config.reports / summary.run
     reason = _change(drops.change_of(claim), summary)
     if summary.exit_code not in ENDED and summary.exit_code < INTERRUPTED:
         reason = ". ".join(filter(None, [reason_of(summary), reason]))

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import PurePath
 
 from pipeline.model import PipelineError
 from pipeline.watch.folders import owner_of, user_name
@@ -19,7 +19,7 @@ class DropError(PipelineError):
 
 
 @contextmanager
-def dropped(file: Path) -> Iterator[None]:
+def dropped(file: PurePath) -> Iterator[None]:
     """Turn errors of the operating system into DropError."""
     try:
         yield
@@ -27,7 +27,9 @@ def dropped(file: Path) -> Iterator[None]:
         raise DropError(f"{file} cannot be moved: {in_words(error)}") from error
 
 
-def why_not_taken(file: Path, home: Path, error: OSError, folder: os.stat_result | None) -> str:
+def why_not_taken(
+    file: PurePath, home: PurePath, error: OSError, folder: os.stat_result | None
+) -> str:
     """Why a file cannot be claimed.
 
     folder  status of the folder that contains it; None if unknown

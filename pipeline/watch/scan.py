@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pipeline.model.file_names import is_hidden
 from pipeline.watch.folders import MAX_LEVELS, opened, owner_of, stat_of
@@ -24,7 +24,7 @@ class FolderScan:
     def __init__(self, inputs: Path, *, is_left_out: Callable[[Path], bool]) -> None:
         self._inputs = inputs
         self._is_left_out = is_left_out
-        self.problems: dict[Path, str] = {}
+        self.problems: dict[PurePath, str] = {}
 
     def files(
         self, folder: int, path: Path | None = None, depth: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from pipeline.model.file_names import is_hidden
 
@@ -42,7 +42,7 @@ class ObservedFile:
     is_marked   True if its marker exists
     """
 
-    path: Path
+    path: PurePath
     version: Hashable
     arrived_ns: int
     is_marked: bool = False
@@ -54,7 +54,7 @@ class Settling:
     settle_s  seconds without a change after which a file is complete
     waiting   files of the last scan that are not complete
 
-    >>> file = ObservedFile(Path("a.csv"), (3,), 7)
+    >>> file = ObservedFile(PurePath("a.csv"), (3,), 7)
     >>> settling = Settling(settle_s=2.0)
     >>> settling.complete([file], now_s=10.0), settling.waiting
     ([], 1)
@@ -64,7 +64,7 @@ class Settling:
 
     def __init__(self, settle_s: float = SETTLE_S) -> None:
         self._settle_s = settle_s
-        self._since: Mapping[Path, tuple[Hashable, float]] = {}
+        self._since: Mapping[PurePath, tuple[Hashable, float]] = {}
         self.waiting = 0
 
     def complete(self, files: Iterable[ObservedFile], now_s: float) -> list[ObservedFile]:
@@ -72,7 +72,7 @@ class Settling:
 
         now_s  monotonic
         """
-        since: dict[Path, tuple[Hashable, float]] = {}
+        since: dict[PurePath, tuple[Hashable, float]] = {}
         found = []
         for file in files:
             version, since_s = self._since.get(file.path, (None, now_s))

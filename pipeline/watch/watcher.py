@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath
 
 import anyio
 import anyio.to_thread
@@ -31,10 +31,10 @@ from pipeline.run import (
     signals_obeyed,
     warnings_about,
 )
-from pipeline.run.execute import Watch
+from pipeline.run.environment import Watch
 from pipeline.run.keyed_queue import KeyedQueue
 from pipeline.runs import RunOptions
-from pipeline.watch.claims import Drops
+from pipeline.watch.drop_place import DropPlace
 from pipeline.watch.environment import KnownFolders
 from pipeline.watch.events import (
     Event,
@@ -57,7 +57,6 @@ MAX_AT_ONCE = 32
 """Most files of one folder that are claimed at once; the others stay where they were dropped. A
 vendor that hangs delays its own folder only."""
 
-SCAN_EVERY_S = 0.5
 STAND_BY_S = 0.5
 PRUNE_EVERY = timedelta(hours=6)
 
@@ -81,7 +80,7 @@ class Watcher:
 
     def __init__(
         self,
-        drops: Drops,
+        drops: DropPlace,
         config: Config,
         options: RunOptions,
         *,
@@ -110,7 +109,7 @@ class Watcher:
         self._session = Session()
         self._queue = KeyedQueue()
         self._preparing = anyio.Lock()
-        self._in_progress: Counter[Path] = Counter()
+        self._in_progress: Counter[PurePath] = Counter()
         self._failure: PipelineError | None = None
         self._is_stopped_by_failure = False
         self._began = datetime.now(UTC)
@@ -161,7 +160,7 @@ class Watcher:
                 self._begin(claim, tasks)
             while not self._is_over:
                 await self._scan(tasks)
-                await anyio.sleep(SCAN_EVERY_S)
+                await anyio.sleep(self._drops.scan_every_s)
         except RunAborted as error:  # requests in flight end first
             self._failure = self._failure or error
             self._is_stopped_by_failure = self._session.interrupted is None
@@ -233,10 +232,11 @@ class Watcher:
             self._quarantine(claim, f"stopped by an error in a library: {error!r}")
         finally:
             self._in_progress[claim.home] -= 1
+            self._drops.let_go(claim)
 
     async def _on_abort(self, claim: Claim, error: RunAborted) -> None:
         """Handle a run that could not be recorded: stop everything only if the disk is at fault."""
-        await anyio.sleep(SCAN_EVERY_S)  # a signal to all processes may be on its way here
+        await anyio.sleep(STAND_BY_S)  # a signal to all processes may be on its way here
         if self._is_over:
             self._tell(FileLeft(claim.file, str(error)))
         elif await anyio.to_thread.run_sync(self._folders.fault):

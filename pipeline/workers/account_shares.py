@@ -7,7 +7,7 @@ next one begins only after all rows of those before it have ended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 
@@ -21,16 +21,27 @@ class AccountShares:
     """The senders of all shares of an account.
 
     account  the whole
-    senders  one per share; the first opens the account
+    senders  one per share that this process sends; the first opens the account
     total    number of jobs, for the display
+    is_open  answers to other processes have shown that the account works
+    on_open  called once answers show it here
     """
 
-    def __init__(self, account: Account, senders: Sequence[AccountSender], total: int) -> None:
+    def __init__(
+        self,
+        account: Account,
+        senders: Sequence[AccountSender],
+        total: int,
+        *,
+        is_open: bool = False,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> None:
         self.account = account
         self.is_permanent = False
         self._senders = senders
         self._total = total
-        self._is_open = False
+        self._is_open = is_open
+        self._tell_open = on_open
         self._may_go_on = anyio.Event()
         for sender in senders:
             sender.on_open = self._on_open
@@ -62,7 +73,9 @@ class AccountShares:
         self._may_go_on.set()
 
     def _on_open(self) -> None:
-        self._is_open = True
+        if not self._is_open:
+            self._is_open = True
+            self._tell_open()
         self._may_go_on.set()
 
     def stop(self, reason: str, *, is_permanent: bool = False) -> None:
@@ -98,7 +111,6 @@ def whole_progress(
     account: Account, parts: Sequence[AccountProgress], rows: int
 ) -> AccountProgress:
     """The progress of an account from that of its shares."""
-    is_bounded = all(part.rate_per_s for part in parts)
     done, done_before = Counter[Status](), Counter[Status]()
     for part in parts:
         done.update(part.done)
@@ -117,7 +129,7 @@ def whole_progress(
         pause_left_s=max(part.pause_left_s for part in parts),
         quota=account.quota,
         quota_per_s=account.mean_per_s if account.quotas else 0.0,
-        rate_per_s=sum(part.rate_per_s for part in parts) if is_bounded else 0.0,
+        rate_per_s=sum(part.rate_per_s for part in parts),
         is_probing=any(part.is_probing for part in parts),
         is_held_up=any(part.is_held_up for part in parts),
         stopped=next((part.stopped for part in parts if part.stopped is not None), None),

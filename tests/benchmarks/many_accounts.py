@@ -32,6 +32,7 @@ import anyio.to_thread
 from pipeline.config import Config, load_config
 from pipeline.model.quota import Quota, parse_quota
 from pipeline.run import RunEnvironment, carry_out, prepare
+from pipeline.run.event_loop import run_async
 from pipeline.runs import RunOptions
 from pipeline.vendors import load_vendors
 from tests.workplace import COLUMNS, ENVIRON, coupon, simulator
@@ -136,7 +137,7 @@ def main() -> None:
     if words.send:
         path, file = words.send
         config = load_config(path, environ=ENVIRON, vendors=load_vendors(), cwd=path.parent)
-        print(json.dumps(anyio.run(send, config, file)))
+        print(json.dumps(run_async(send, config, file)))
     else:
         print(measure(words.accounts, words.quota, words.seconds))
 

@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio
 import anyio.lowlevel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from pipeline.config import load_config  # noqa: E402 - needs the path above
 from pipeline.model import Reply, Request  # noqa: E402
 from pipeline.run import RunEnvironment, carry_out, prepare  # noqa: E402
+from pipeline.run.event_loop import run_async  # noqa: E402
 from pipeline.runs import RunOptions  # noqa: E402
 from pipeline.vendors import Account, load_vendors  # noqa: E402
 from tests.benchmarks.files import WRITERS  # noqa: E402
@@ -79,7 +79,7 @@ def child(file: Path, folder: Path) -> None:
     async def main() -> object:
         return await carry_out(prepared, RunEnvironment(environ=ENVIRON, open_link=stub_link))
 
-    summary = anyio.run(main)
+    summary = run_async(main)
     assert summary.statuses["updated"] == prepared.snapshot.rows  # type: ignore[attr-defined]
     ended_s = time.monotonic()
     print(

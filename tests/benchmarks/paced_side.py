@@ -23,7 +23,8 @@ from pipeline.config import Config, load_config
 from pipeline.model import NoReply, Reply, Request
 from pipeline.pacing.account_limiter import AccountLimiter
 from pipeline.run import RunEnvironment, carry_out, prepare
-from pipeline.run.execute import over_http
+from pipeline.run.event_loop import run_async
+from pipeline.run.links import over_http
 from pipeline.runs import RunOptions
 from pipeline.vendors import Account, load_vendors
 from pipeline.workers.wire import OnReply, Wire
@@ -73,7 +74,7 @@ def main() -> None:
     """As the arguments say."""
     path, file = map(Path, sys.argv[1:])
     config = load_config(path, environ=ENVIRON, vendors=load_vendors(), cwd=path.parent)
-    notes = anyio.run(run, config, file)
+    notes = run_async(run, config, file)
     file.with_suffix(".json").write_text(json.dumps(notes.times))
 
 

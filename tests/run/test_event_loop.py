@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from pipeline.model import ConfigError
-from pipeline.run.event_loop import choose_loop, run_async
+from pipeline.run.event_loop import COLLECT_AFTER, choose_loop, run_async
 from tests.cli.command import pipeline
 from tests.workplace import configure, coupon, drop
 
@@ -42,3 +43,12 @@ def test_a_run_on_each_event_loop(name, tmp_path):
     assert (ended.code, "All 200 rows updated" in ended.words) == (0, True), ended.words
     refused = pipeline(tmp_path, "run", "--simulate", "--yes", PIPELINE_EVENT_LOOP="other")
     assert (refused.code, "asyncio or uvloop" in refused.words) == (2, True), refused.words
+
+
+def test_garbage_is_collected_less_often_while_it_runs_and_as_before_afterwards():
+    async def main() -> tuple[int, int, int]:
+        return gc.get_threshold()
+
+    before = gc.get_threshold()
+    assert run_async(main)[0] >= COLLECT_AFTER
+    assert gc.get_threshold() == before

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial, wraps
 from importlib import import_module
@@ -28,7 +28,7 @@ from pipeline.cli import main
 from pipeline.model import NoReply, Reply, Request, RowResult
 from pipeline.model.exchange import Exchange
 from pipeline.run import RunEnvironment
-from pipeline.run.execute import over_http
+from pipeline.run.links import over_http
 from pipeline.store import RunLedger
 from pipeline.store.database import Database
 from pipeline.store.on_files.registry import FileRegistry
@@ -271,7 +271,8 @@ def import_all() -> None:
     """Import whatever the command may need, so that a life begins with it."""
     for module in walk_packages(pipeline.__path__, "pipeline."):
         if not module.name.endswith("__main__"):
-            import_module(module.name)
+            with suppress(ModuleNotFoundError):  # of an extra that is not here
+                import_module(module.name)
 
 
 def fork_lives() -> LiveOverrides | None:

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pipeline.store.commit_mark import commits_in
+from pipeline.store.commit_mark import commits_in, mark_of
 from pipeline.store.contract import LedgerError
+from pipeline.store.database import ledger_errors
+from pipeline.store.files import publish
 from pipeline.store.previous_states import FormerPreviousStates
 from pipeline.store.run_ledger import RunLedger
 from pipeline.store.seam import LostRecordError, Share
@@ -68,7 +70,7 @@ def open_share_record(
     path = share_record_of(folder, share)
     try:
         if not path.exists() and not commits_in(witness_of(path)):
-            RunLedger.create(path, run=folder.name).close()
+            _create_share_record(path, folder.name)
         elif not path.exists():
             raise _lost(folder, f"{path} is gone")
         witness = witness_of(path)
@@ -77,6 +79,19 @@ def open_share_record(
         raise
     except LedgerError as error:
         raise _lost(folder, str(error)) from error
+
+
+def _create_share_record(path: Path, run: str) -> None:
+    """Create it whole or not at all: others may look for it meanwhile, or this process be killed.
+
+    Raises RunAborted.
+    """
+    aside = path.with_name(f"{path.name}.new")
+    with ledger_errors(path):
+        for part in ("", "-wal", "-shm", "-mark"):
+            aside.with_name(f"{aside.name}{part}").unlink(missing_ok=True)
+        RunLedger.create(aside, run=run).close()
+        publish({mark_of(aside): mark_of(path), aside: path})
 
 
 def share_record_of(folder: Path, share: Share) -> Path:

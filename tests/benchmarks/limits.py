@@ -1,0 +1,209 @@
+"""Writes docs/scale.md: where the limits of many machines are, by simulation.
+
+    make limits
+
+The figures are in docs/limits.json, each with its origin: a new measurement changes the page.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.benchmarks.fleet import (
+    MAX_AHEAD,
+    RENEW_EVERY_S,
+    TTL_S,
+    Fleet,
+    Outcome,
+    Workload,
+    simulate,
+)
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+FIGURES = DOCS / "limits.json"
+PAGE = DOCS / "scale.md"
+
+BILLION = 10**9
+BUSY = 0.7
+"""Share of a core that a worker should use at most."""
+
+
+class Case(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    load: Workload
+    fleet: Fleet
+
+
+HUNDRED = Fleet(workers=100)
+CASES = (
+    Case("720,000 rows, 1 account of 200/s", Workload(rows=720_000, per_s=200), Fleet()),
+    Case("10⁹ rows, 1,000 of 20/s", Workload(rows=BILLION, accounts=1000, per_s=20), HUNDRED),
+    Case(
+        "the same, 100 files at a time",
+        *(
+            Workload(rows=BILLION, accounts=1000, per_s=20),
+            Fleet(workers=100, planners=100),
+        ),
+    ),
+    Case("10⁹ rows, 1,000 of 200/s", Workload(rows=BILLION, accounts=1000, per_s=200), HUNDRED),
+    Case(
+        "the same, 4 databases",
+        *(
+            Workload(rows=BILLION, accounts=1000, per_s=200),
+            Fleet(workers=100, databases=4),
+        ),
+    ),
+    Case("10⁹ rows, 1,000 without a quota", Workload(rows=BILLION, accounts=1000), HUNDRED),
+    Case(
+        "the same, 16 databases",
+        *(
+            Workload(rows=BILLION, accounts=1000),
+            Fleet(workers=100, databases=16),
+        ),
+    ),
+    Case(
+        "10¹⁰ rows, 10,000 of 20/s, 4 databases",
+        *(
+            Workload(rows=10 * BILLION, accounts=10_000, per_s=20),
+            Fleet(workers=100, databases=4),
+        ),
+    ),
+    Case(
+        "the same, 1,000 workers, 100 files at a time",
+        *(
+            Workload(rows=10 * BILLION, accounts=10_000, per_s=20),
+            Fleet(workers=1000, databases=4, planners=100),
+        ),
+    ),
+)
+"""Ends with ten times more of each."""
+
+TEXT = """\
+# Many machines
+
+This page answers: how many rows, accounts and workers does the design bear, and what is the first limit?
+
+`make limits` writes it. It simulates runs in virtual time: the code that sends gives the policy (shares,
+leases of {ttl_s:.0f} s renewed every {renew_s:.2f} s, commits), measurements give the costs. So it is a calculation;
+so many machines were not tried.
+
+| rows, accounts | workers | prepare | send | report | limit | rows/s | busiest core | database | a commit waits | spread |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{table}
+
+One process per file prepares and reports. Limit: of sending; quota includes the requests in flight. Database: use
+of its time. At 100 % commits queue and grow, which slows nothing until each holds all {max_ahead} rows that may be
+claimed ahead. Spread: until each share has a worker, which waits {rest_s} s for every share that it has before
+it takes another.
+
+- **Quotas are the first limit.** 1,000 accounts of 20/s need {hours_small:.0f} hours for 10⁹ rows, however many
+  machines there are; {workers_small} cores do it.
+- **A file of 10⁹ rows is the next**: {prepare_h:.1f} hours of one core to prepare, {report_h:.1f} to report. Send many files.
+- **Then the database**: at most {most_rows:,.0f} rows/s. Accounts that have nothing in common can have one per group.
+- **Leases are not**: {leases:,.0f} are renewed in a second, of {renewals:,.0f} measured. But a worker needs
+  {spread_min:.0f} minutes to take 100 shares: start one for every ten.
+- **Space**: 10⁹ rows take {database_gb:,.0f} GB in the database until they are pruned, {files_gb:,.0f} GB in the
+  run's files. A worker takes {worker_mb:.0f} MB.
+- **Ten times the accounts and rows** need ten times the workers, so that they spread, and the time of {databases}
+  databases; ten times the rows alone, ten times the hours.
+
+**Not tried**: two real machines; a cluster; more than a few workers; several writers on a database of its own machine
+(two, on the two cores of the database, wrote 27,000 to 77,000 rows/s together); a slower disk; failover to a
+standby, which may lose acknowledged rows unless it is synchronous; pgbouncer; clocks that are set.
+
+## Figures
+
+In `docs/limits.json`:
+
+| figure | value | origin |
+| --- | --- | --- |
+{figures}
+"""  # noqa: E501 - lines of a page
+
+
+def costs_of(figures: Mapping[str, Mapping[str, object]]) -> dict[str, float]:
+    """Name -> value."""
+    return {name: float(str(figure["value"])) for name, figure in figures.items()}
+
+
+def page(figures: Mapping[str, Mapping[str, object]]) -> str:
+    """The text of docs/scale.md."""
+    costs = costs_of(figures)
+    outcomes = [simulate(case.load, case.fleet, costs) for case in CASES]
+    small, spread = outcomes[1], outcomes[-2]
+    workers = math.ceil(
+        BILLION / small.send_s * (costs["send_us"] + costs["record_us"]) / 1e6 / BUSY
+    )
+    return TEXT.format(
+        **costs,
+        ttl_s=TTL_S,
+        renew_s=RENEW_EVERY_S,
+        table="\n".join(map(_line, CASES, outcomes)),
+        figures="\n".join(
+            f"| {each['says']} | {_figure(name, each['value'])} | {each['origin']} |"
+            for name, each in figures.items()
+        ),
+        hours_small=small.send_s / 3600,
+        workers_small=workers,
+        prepare_h=small.prepare_s / 3600,
+        report_h=small.report_s / 3600,
+        most_rows=outcomes[3].rows_per_s,
+        max_ahead=MAX_AHEAD,
+        databases=CASES[-1].fleet.databases,
+        leases=outcomes[-1].renewals_per_s,
+        renewals=costs["renewals_per_s"],
+        spread_min=spread.spread_s / 60,
+        database_gb=costs["record_bytes"] * BILLION / 1e9,
+        files_gb=costs["file_bytes"] * BILLION / 1e9,
+    )
+
+
+def _figure(name: str, value: object) -> str:
+    units = {"us": "µs", "s": "s", "bytes": "B", "mb": "MB"}
+    number = f"{float(str(value)):,g}"
+    is_rate = name.endswith("_per_s")
+    return (
+        f"{number}/s" if is_rate else f"{number} {units.get(name.rpartition('_')[2], '')}".strip()
+    )
+
+
+def _line(case: Case, outcome: Outcome) -> str:
+    cells = [
+        case.name,
+        str(case.fleet.workers),
+        *map(_time, (outcome.prepare_s, outcome.send_s, outcome.report_s)),
+        outcome.limit,
+        f"{outcome.rows_per_s:,.0f}",
+        f"{outcome.worker_use:.0%}",
+        f"{outcome.database_use:.0%}",
+        f"{outcome.commit_wait_s:.2g} s",
+        _time(outcome.spread_s),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _time(seconds: float) -> str:
+    """In hours, minutes or seconds.
+
+    >>> _time(3600.0), _time(90.0), _time(2.4)
+    ('1.0 h', '1.5 min', '2 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(json.loads(FIGURES.read_text())))
+    print(f"Wrote {PAGE}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Tests with real workflow engines, too heavy for every machine: `make test-schedulers`."""
