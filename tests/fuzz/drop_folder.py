@@ -159,7 +159,7 @@ async def play(stage: Stage, config: Config, script: bytes) -> int:
     """Let one watcher watch while a script is played, until it comes to rest: its exit code."""
     told: list[Event] = []
     with command_notifier(config) as notifier:
-        listener = WatchOutput(terminal(stderr=True), notifier, config.reports)
+        listener = WatchOutput(terminal(stderr=True), notifier, config.report_place)
 
         def hear(event: Event) -> None:
             told.append(event)
