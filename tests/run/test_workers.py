@@ -190,15 +190,19 @@ def test_a_worker_joins_and_one_is_enough(tmp_path):
         judge(here)
 
 
-def test_a_share_on_which_five_processes_die_stops_its_account(tmp_path):
+def test_a_share_that_no_process_got_on_with_stops_its_account(tmp_path):
     (tmp_path / "script.toml").write_text(HANGS)
     with place(tmp_path, "--script", str(tmp_path / "script.toml"), rows=200) as here:
-        process = here.begin("--workers", "1")
-        for _ in range(5):
-            here.until(lambda: bool(here.pids()) and here.states()[0].attempts > 0)
-            os.kill(here.pids()[0], signal.SIGKILL)
-            here.until(lambda: not here.pids())
-        done = ended(process, timeout_s=180)
+        process = here.begin("--workers", "0")
+        here.until(lambda: bool(here.states()))
+        runs, share = open_store(here.config).runs, here.states()[0].share
+        runs.change_share(here.run, share, attempts=4)  # four were killed before they had a reply
+        worker = start(tmp_path, "worker", here.run)
+        here.until(lambda: here.pids() == [worker.pid] and here.states()[0].attempts == 5)
+        worker.kill()
+        worker.communicate()
+        assert pipeline(tmp_path, "worker", here.run).code == 3
+        done = ended(process)
         assert done.code == 3, done.err
         assert "was given up" in done.words
 
