@@ -19,7 +19,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long test-schedulers browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts limits pacing judge memory peers torture flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-schedulers browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -115,6 +115,9 @@ memory: .venv/dev ## measure peak memory at 1,000,000 and 10,000,000 rows (an ho
 torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; half an hour)
 	@$(BIN)/python -m tests.torture.kill_loop --kills $(or $(KILLS),1000)
 	@$(BIN)/python -m tests.torture.power_loss
+
+torture-postgres: .venv/dev ## kill runs on a store in PostgreSQL, and its server (KILLS=1000)
+	@$(BIN)/python -m tests.torture.kill_loop --postgres --kills $(or $(KILLS),1000)
 
 flips: .venv/dev ## damage every file of three runs and judge what comes of it (FLIPS=2000; 15 minutes)
 	@$(BIN)/python -m tests.torture.flips --flips $(or $(FLIPS),2000)

@@ -22,9 +22,7 @@ EVENT_LOOP = os.environ.get(VARIABLE, ASYNCIO)
 """Of the commands that tests start: the one that needs no extra, or the one that is asked for."""
 
 
-ON_EACH_LOOP = {
-    *("test_transport_contract.py", "test_connections.py", "test_recorder.py", "test_limiter.py"),
-}
+ON_EACH_LOOP = {"test_transport_contract.py", "test_connections.py", "test_recorder.py"}
 """Files whose tests run on each event loop that a run may use."""
 
 

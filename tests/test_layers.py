@@ -176,7 +176,6 @@ KEEP_THEMSELVES = {
     "simulator/state.py": ({"sqlite3"}, "it imports nothing of ours"),
     "config/ledger.py": ({"pipeline.store.postgres"}, "knows an address from a path"),
     "doctor/database.py": ({"pipeline.store.postgres"}, "judges the server itself"),
-    "run/recover.py": ({"pipeline.store.on_files"}, "reads what is left of a damaged file"),
 }
 
 

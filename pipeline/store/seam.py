@@ -11,14 +11,14 @@ raise RunAborted if the store cannot be used, and LedgerError if what it holds i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, Self
 
-from pipeline.model import Status
+from pipeline.model import RowResult, Status
 from pipeline.model.quota import Quota
 from pipeline.model.sample import Sample
 from pipeline.store.contract import Ledger, LedgerError
@@ -390,6 +390,20 @@ class Files(Protocol):
         """Remove all files and the record of the run."""
 
 
+class Recovery(Protocol):
+    """What is left of the record of a run, and the new record that is made of it."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The new record."""
+
+    def results(self) -> Iterator[RowResult]:
+        """The intact results, in any order."""
+
+    def previous_states(self) -> Iterator[tuple[int, str]]:
+        """The intact previous states, in any order."""
+
+
 class Store(Protocol):
     """All that runs share. Opened once per command; `close` ends its connections."""
 
@@ -423,6 +437,17 @@ class Store(Protocol):
         commits  number of its last commit, as the registry knows it; 0: unknown
 
         Raises LostRecordError if a recorded commit is missing or damaged.
+        """
+
+    def recovery(
+        self, run: str, shares: Sequence[Share], held: Lease, *, commits: int
+    ) -> AbstractContextManager[Recovery]:
+        """Make a new record of a run, which replaces the old ones at the end of the block, unless
+        it raises. The old ones are kept beside it until the run is removed.
+
+        shares   whose records become one with that of the run
+        held     the lease of the run
+        commits  as in `ledger`
         """
 
     def ended_among(self, run: str, rows: Sequence[int]) -> set[int]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from pipeline.config import load_config
 from pipeline.model import RowResult, Status
 from pipeline.run import Prepared, prepare
 from pipeline.run.history import report_of
 from pipeline.runs import RunOptions, open_store
 from pipeline.store.seam import LostRecordError, Share, share_lease
+from pipeline.vendors import load_vendors
+from tests.run.machines import elsewhere, keep_in, ledger_line
 from tests.workplace import configure, coupon, drop
 
 SHARES = [Share("shop", number, 2) for number in (0, 1)]
@@ -23,7 +28,10 @@ def result(row: int) -> RowResult:
 
 def sent_in_shares(folder: Path) -> Prepared:
     """A run of five rows, of which each share sent one; its processes are gone."""
-    config = configure(folder, "http://127.0.0.1:1")
+    configure(folder, "http://127.0.0.1:1")
+    path = folder / "pipeline.toml"
+    path.write_text(ledger_line(folder) + path.read_text())
+    config = load_config(None, environ={}, vendors=load_vendors(), cwd=folder)
     prepared = prepare(drop(folder, *map(coupon, range(1, 6))), config, RunOptions())
     store = open_store(config)
     store.runs.share(prepared.run, SHARES)
@@ -67,3 +75,39 @@ def test_if_one_of_the_records_is_lost_the_results_in_the_others_are_kept(
         assert [each.row for each in ledger.results(1, 9)] == [1, 2, 3, 4, 5]
         assert ledger.previous_states([1, 2]) == {1: '{"n": 1}'}
     assert report_of(config, run)[0].statuses == summary.statuses
+
+
+@pytest.mark.parametrize(
+    ("statement", "kept"),
+    [
+        ("delete from pipeline.commits where part = 2", 2),
+        ("update pipeline.results set record = replace(record, 'shop', 'show') where row = 2", 1),
+        ("delete from pipeline.ledgers", 0),
+    ],
+)
+def test_a_lost_record_in_a_database_is_made_anew_of_what_is_intact(
+    tmp_path, database: str, statement: str, kept: int
+):
+    keep_in("postgres", tmp_path, lambda: database)
+    prepared = sent_in_shares(tmp_path)
+    config, run = prepared.config, prepared.run
+    with closing(config.kept_store):
+        open_store(config).runs.change_state(run, "sending", commits=2)
+        with psycopg.connect(database) as connection:
+            assert connection.execute(statement).rowcount
+        told: list[str] = []
+        with elsewhere(config) as there:
+            summary, is_new = report_of(there, run, told.append)
+        assert is_new
+        assert f"{5 - kept} rows of run" in "".join(told)
+        assert summary.statuses[Status.UPDATED] == kept
+        assert summary.statuses[Status.UNKNOWN] == 5 - kept
+        store = open_store(config)
+        with store.ledger(run, None, None) as ledger:
+            assert [each.row for each in ledger.results(1, 9)] == [1, 2, 3, 4, 5]
+        assert report_of(config, run)[0].statuses == summary.statuses
+        store.files(run).remove()
+        store.runs.forget(run)
+        with psycopg.connect(database) as connection:
+            left = connection.execute("select count(*) from pipeline.results").fetchall()
+            assert left == [(0 if kept else 2,)]  # what has lost its name is nobody's

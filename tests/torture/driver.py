@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +32,10 @@ from pipeline.run.links import over_http
 from pipeline.store import RunLedger
 from pipeline.store.database import Database
 from pipeline.store.on_files.registry import FileRegistry
+from pipeline.store.postgres.connections import PgConnections
+from pipeline.store.postgres.ledger import PgLedger
+from pipeline.store.postgres.registry import PgRegistry
+from pipeline.store.postgres.store import PgStore
 from pipeline.vendors import Account
 from pipeline.workers.wire import OnReply, Wire
 from tests.torture.rows import WRITES
@@ -64,6 +68,8 @@ class LiveOverrides:
     nth      time that the point is reached
     delay_s  from then on
     checkpoint_pages  after how many the log is written back; None: as the ledger has it
+    environ  variables that are set
+    lease_s  how long a lease in a database lasts; None: as long as the store has it
     told     file that takes a line of JSON once claims, results or releases are on record
     said     file that takes the output
     """
@@ -74,6 +80,8 @@ class LiveOverrides:
     nth: int = 1
     delay_s: float = 0.0
     checkpoint_pages: int | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+    lease_s: float | None = None
     told: str | None = None
     said: str = os.devnull
 
@@ -144,6 +152,7 @@ def wrap(death: Death, orders: LiveOverrides) -> None:
     """Put `death` at every point, and make waits short."""
     _wrap_preparation(death)
     _wrap_ledger(death, orders.checkpoint_pages)
+    _wrap_database(death, orders.lease_s)
     _wrap_report(death)
     if orders.told is not None:
         _tell(orders.told)
@@ -181,6 +190,17 @@ def _wrap_ledger(death: Death, checkpoint_pages: int | None) -> None:
 
     Database.__init__ = opened  # type: ignore[method-assign,assignment]
     death.after(RunLedger, "record", "recorded")
+
+
+def _wrap_database(death: Death, lease_s: float | None) -> None:
+    """A commit is reached question by question."""
+    death.around(PgRegistry, "change_state", "noting")
+    death.before(PgConnections, "do", "recording")
+    death.after(PgLedger, "record", "recorded")
+    if lease_s is not None:
+        defaults = PgStore.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["ttl_s"] = lease_s
 
 
 def _wrap_report(death: Death) -> None:
@@ -262,6 +282,7 @@ class _Deadly:
 def obey(orders: LiveOverrides) -> None:
     """Be the command `pipeline`, until death."""
     os.chdir(orders.folder)
+    os.environ.update(orders.environ)
     wrap(Death(orders), orders)
     sys.argv = ["pipeline", *orders.arguments]
     main()

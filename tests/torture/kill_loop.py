@@ -2,6 +2,7 @@
 
     make torture            1,000 kills
     make torture KILLS=50
+    make torture-postgres   on a store in a database, whose server is killed, too
     .venv/bin/python -m tests.torture.kill_loop --kills 50 --seed 7
 
 Ends with 1 where a promise was broken; the folder of such a run stays, and is named.
@@ -22,13 +23,15 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
+from tests.postgres import PostgresServer, postgres_server
+from tests.torture.database import LEASE_S, TorturedDatabase
 from tests.torture.driver import POINTS, LiveOverrides
 from tests.torture.judge import (
     Case,
@@ -68,6 +71,8 @@ MAX_NTH = {"bound": 5, "recording": 120, "recorded": 40, "renaming": 4, "noting"
 MAX_DELAY_S = {"taking": 0.08, "sent": 0.008, "recording": 0.003, "reporting": 0.04}
 MAX_NTH_AMID = 50
 MAX_UNTIL_SURPRISE_S = 1.2
+SHARE_OF_CRASHES = 0.3  # lives in which the server of the database is killed
+MAX_UNTIL_CRASH_S = 3.0
 
 
 @dataclass(slots=True)
@@ -76,6 +81,7 @@ class Figures:
 
     kills: Counter[str] = field(default_factory=Counter)
     missed: Counter[str] = field(default_factory=Counter)
+    crashes: int = 0
     lives: int = 0
     files: int = 0
     rows: int = 0
@@ -118,6 +124,7 @@ class Figures:
             why = POINTS.get(point, "at any time, from outside")
             yield f"  {point:<10} {self.kills[point]:>5}   {why}"
         yield f"  ended before the point came: {self.missed.total()}"
+        yield f"kills of the database's server {self.crashes}"
         yield f"  runs of: {_counted(self.kills_of)}"
         yield f"rows {self.rows}, requests {self.requests}, of them with a fault {self.faults}"
         yield f"  {_counted(self.statuses)}"
@@ -139,8 +146,16 @@ def _counted(counts: Counter[str]) -> str:
 class Judged:
     """One simulator and the files that are sent to it."""
 
-    def __init__(self, vendor: Simulator, folder: Path, figures: Figures, seed: int) -> None:
+    def __init__(
+        self,
+        vendor: Simulator,
+        folder: Path,
+        figures: Figures,
+        seed: int,
+        server: PostgresServer | None = None,
+    ) -> None:
         self._vendor = vendor
+        self._server = server
         self._folder = folder
         self._figures = figures
         self._chance = random.Random(seed)
@@ -156,7 +171,8 @@ class Judged:
         folder = self._folder / f"run-{number}"
         folder.mkdir()
         file = shape.file(number, self._chance.getrandbits(32))
-        place = Place(folder, self._vendor, file, shape)
+        database = None if self._server is None else TorturedDatabase(self._server)
+        place = Place(folder, self._vendor, file, shape, database)
         before = self._prepared(place, file) if shape.records_previous else {}
         kills, wrong = self._lives(place, place.begin, self._plan()[:left])
         lines, faults = self._report(place)
@@ -190,7 +206,10 @@ class Judged:
     def _prepared(self, place: Place, file: File) -> dict[str, Any]:
         """Give each entity of the file something to hold; what the vendor holds then."""
         path = first_file_of(file).write(place.folder / "inputs" / "first.csv")
-        self._driver.obey(LiveOverrides(str(place.folder), ["run", "--yes", str(path)]))
+        orders = LiveOverrides(
+            str(place.folder), ["run", "--yes", str(path)], environ=place.environment()
+        )
+        self._driver.obey(orders)
         place.known |= {run.name for run in place.registered()}
         self._log()
         return self._held(file)
@@ -264,9 +283,18 @@ class Judged:
             nth=self._chance.randint(1, MAX_NTH.get(point, MAX_NTH_AMID if point in AMID else 1)),
             delay_s=self._chance.uniform(0.0, MAX_DELAY_S.get(point, 0.0)),
             checkpoint_pages=self._chance.choice((None, 4)),
+            environ=place.environment(),
+            lease_s=None if place.database is None else LEASE_S,
         )
         after_s = self._chance.uniform(0.0, MAX_UNTIL_SURPRISE_S) if point == RANDOM else None
-        return self._driver.obey(orders, after_s)
+        database = place.database
+        if database is None or self._chance.random() > SHARE_OF_CRASHES:
+            return self._driver.obey(orders, after_s)
+        before = database.crashes
+        with database.crashing(self._chance.uniform(0.0, MAX_UNTIL_CRASH_S)):
+            ended = self._driver.obey(orders, after_s)
+        self._figures.crashes += database.crashes - before
+        return ended
 
     def _arguments(self, place: Place, begin: list[str]) -> list[str]:
         """How the run is carried on, or begun."""
@@ -314,9 +342,18 @@ def mark_in_log(vendor: Simulator) -> int:
 
 
 def loop(
-    kills: int, folder: Path, seed: int, tell: Callable[[str], None], *, until_s: float = math.inf
+    kills: int,
+    folder: Path,
+    seed: int,
+    tell: Callable[[str], None],
+    *,
+    until_s: float = math.inf,
+    server: PostgresServer | None = None,
 ) -> Figures:
-    """Kill that often, or until a moment in monotonic seconds; `tell` is told how far it is."""
+    """Kill that often, or until a moment in monotonic seconds; `tell` is told how far it is.
+
+    server  where runs are on record; None: in files
+    """
     figures, numbers, shapes = Figures(), count(), cycle(SHAPES)
     chances = dict.fromkeys(FAULTS, CHANCE) | dict.fromkeys(PAUSING, CHANCE_OF_A_PAUSE)
     options = [part for each in chances.items() for part in ("--fault", "{}={}".format(*each))]
@@ -325,7 +362,7 @@ def loop(
         own = seed + figures.files
         with (
             simulator(*options, "--seed", str(own)) as vendor,
-            closing(Judged(vendor, folder, figures, own)) as judged,
+            closing(Judged(vendor, folder, figures, own, server)) as judged,
         ):
             for _ in range(RUNS_PER_SIMULATOR):
                 if not _is_enough(figures, kills, until_s):
@@ -345,13 +382,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1_000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--minutes", type=float, default=math.inf, help="kill no longer")
+    parser.add_argument("--postgres", action="store_true", help="keep runs in a database")
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     started_s = time.monotonic()
     until_s = started_s + 60 * given.minutes
     tell = partial(print, flush=True)
-    figures = loop(given.kills, folder, given.seed, tell, until_s=until_s)
+    with postgres_server() if given.postgres else nullcontext() as server:
+        figures = loop(given.kills, folder, given.seed, tell, until_s=until_s, server=server)
     print("\n".join(figures.lines()))
     print(f"took {time.monotonic() - started_s:.0f} s")
     if figures.wrong:

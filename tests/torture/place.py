@@ -14,8 +14,9 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline.store import Run, RunLedger
+from pipeline.store import Ledger, Run, RunLedger
 from pipeline.store.on_files import FileStore
+from tests.torture.database import TorturedDatabase
 from tests.torture.judge import Kill
 from tests.torture.rows import File, marks_held
 from tests.torture.shapes import Shape
@@ -27,15 +28,26 @@ Line = Mapping[str, str]
 class Place:
     """The folder of one file, and what is on record there.
 
-    known  names of runs that are not of the file
+    known     names of runs that are not of the file
+    database  where runs are on record; None: in the folder. Then each life has a folder of its own
+              for what it keeps, as on another machine
     """
 
-    def __init__(self, folder: Path, vendor: Simulator, file: File, shape: Shape) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        vendor: Simulator,
+        file: File,
+        shape: Shape,
+        database: TorturedDatabase | None = None,
+    ) -> None:
         self.folder = folder
+        self.database = database
         self.shape = shape
         self.known: set[str] = set()
         self._numbers = count()
-        (folder / "pipeline.toml").write_text(shape.config(vendor))
+        ledger = "" if database is None else f'ledger = "{database.url}"\n'
+        (folder / "pipeline.toml").write_text(ledger + shape.config(vendor))
         self.path = file.write(folder / "inputs" / "launch.csv")
 
     @property
@@ -46,12 +58,23 @@ class Place:
     def registered(self) -> list[Run]:
         """The runs on record, newest first."""
         path = self.folder / ".pipeline" / "ledger.db"
-        if not path.exists():
-            return []
-        return [run for run in FileStore(path).runs.all() if run.name not in self.known]
+        runs: Sequence[Run] = ()
+        if self.database is not None:
+            runs = self.database.runs()
+        elif path.exists():
+            runs = FileStore(path).runs.all()
+        return [run for run in runs if run.name not in self.known]
+
+    def environment(self) -> dict[str, str]:
+        """Variables of the next life."""
+        if self.database is None:
+            return {}
+        return {"PIPELINE_SCRATCH": str(self.folder / f"machine-{next(self._numbers)}")}
 
     def kill(self, point: str, mark: int) -> Kill:
-        """What a kill left, read off a copy."""
+        """What a kill left; on files it is read off a copy."""
+        if self.database is not None:
+            return self._kill_in(self.database, point, mark)
         copies = self.folder / "copies" / str(next(self._numbers))
         claimed: set[int] = set()
         statuses: dict[int, str] = {}
@@ -67,6 +90,28 @@ class Place:
             claimed |= now_claimed
             statuses |= now_ended
             previous |= previous_marks(copy, [*now_claimed, *now_ended])
+        return self._killed(point, mark, claimed, statuses, previous)
+
+    def _kill_in(self, database: TorturedDatabase, point: str, mark: int) -> Kill:
+        claimed: set[int] = set()
+        statuses: dict[int, str] = {}
+        previous: dict[int, frozenset[str]] = {}
+        for run in self.registered():
+            with database.ledger(run.name) as ledger:
+                now_claimed, now_ended = _read(ledger)
+                previous |= _marks(ledger, [*now_claimed, *now_ended])
+            claimed |= now_claimed
+            statuses |= now_ended
+        return self._killed(point, mark, claimed, statuses, previous)
+
+    def _killed(
+        self,
+        point: str,
+        mark: int,
+        claimed: set[int],
+        statuses: dict[int, str],
+        previous: dict[int, frozenset[str]],
+    ) -> Kill:
         return Kill(
             point=point,
             mark=mark,
@@ -76,18 +121,26 @@ class Place:
         )
 
 
+def _read(ledger: Ledger) -> tuple[set[int], dict[int, str]]:
+    claimed = set(ledger.claimed())
+    return claimed, {each.row: each.status.value for each in ledger.results(1, 2**62)}
+
+
+def _marks(ledger: Ledger, rows: Sequence[int]) -> dict[int, frozenset[str]]:
+    found = ledger.previous_states(rows)
+    return {row: frozenset(marks_held(json.loads(state))) for row, state in found.items()}
+
+
 def read_record(folder: Path) -> tuple[set[int], dict[int, str]]:
     """Claimed rows, and row -> status. Raises PipelineError if it cannot be trusted."""
     with closing(RunLedger(folder / "ledger.db")) as ledger:
-        claimed = set(ledger.claimed())
-        return claimed, {each.row: each.status.value for each in ledger.results(1, 2**62)}
+        return _read(ledger)
 
 
 def previous_marks(folder: Path, rows: Sequence[int]) -> dict[int, frozenset[str]]:
     """Row -> the marks in its previous state, of those of `rows` that have one on record."""
     with closing(RunLedger(folder / "ledger.db")) as ledger:
-        found = ledger.previous_states(rows)
-    return {row: frozenset(marks_held(json.loads(state))) for row, state in found.items()}
+        return _marks(ledger, rows)
 
 
 def report_in(folder: Path) -> tuple[list[Line], list[str]]:

@@ -35,6 +35,7 @@ from pipeline.store.on_files.records import (
     open_share_record,
     share_record_of,
 )
+from pipeline.store.on_files.recovery import FileRecovery, recovery
 from pipeline.store.on_files.registry import FileRegistry
 from pipeline.store.on_files.registry_file import RegistryFile
 from pipeline.store.on_files.whole_ledger import WholeLedger
@@ -149,6 +150,13 @@ class FileStore:
             ]
             opened.pop_all()
         return WholeLedger(own, shares) if shares else own
+
+    def recovery(
+        self, run: str, shares: Sequence[Share], held: Lease, *, commits: int
+    ) -> AbstractContextManager[FileRecovery]:
+        """A file beside the record, renamed at the end."""
+        _check_lease(run, held)
+        return recovery(self._run_folder(run), shares, commits)
 
     def ended_among(self, run: str, rows: Sequence[int]) -> set[int]:
         """Read from all files, which are not checked."""

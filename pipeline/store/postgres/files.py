@@ -151,8 +151,8 @@ class PgFiles:
         The record loses its name first, so that nobody reads a part of it. What a killed process
         left is removed with the next run.
         """
-        forget = "update pipeline.ledgers set run = null where run = %s"
-        self._connections.change(forget, (stored(self._run),))
+        forget = "update pipeline.ledgers set run = null where run = %s or starts_with(run, %s)"
+        self._connections.change(forget, (stored(self._run), stored(f"{self._run} (")))
         query = "select number from pipeline.files where run = %s"
         for (number,) in self._connections.rows(query, (stored(self._run),)):
             self._connections.change(

@@ -20,6 +20,7 @@ _UNSURE = 0.1
 request that was allowed still has to leave."""
 
 _LOOK_EVERY_S = 0.25
+_RENEWALS = 2
 
 
 class Member(NamedTuple):
@@ -115,7 +116,10 @@ class PgLease:
         return bool(found and found[0][0])
 
     def is_alive(self) -> bool:
-        """True once it was renewed or taken, False once it has ended."""
+        """True once it was renewed twice, or taken; False once it has ended.
+
+        The database may carry out a renewal after the process that asked for it was killed.
+        """
         query = """
         select l.epoch, l.until, pipeline.is_free(l) from pipeline.leases l where name = %s
         """
@@ -123,7 +127,7 @@ class PgLease:
         while found := self._connections.rows(query, (self.key,)):
             epoch, until, is_free = found[0]
             seen.add((epoch, until))
-            if is_free or len(seen) > 1:
+            if is_free or len(seen) > _RENEWALS:
                 return not is_free
             self._connections.waiting.sleep(_LOOK_EVERY_S)
         return False

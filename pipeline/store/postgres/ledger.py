@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import Any, LiteralString, NamedTuple, Self
 from zlib import crc32
@@ -30,7 +31,7 @@ from pipeline.store.postgres.schema import CLAIM_OF_RESULT, LEASE_LOST, RESULT_E
 from pipeline.store.postgres.text import array, lines, stored
 from pipeline.store.previous_states import checksum_of
 from pipeline.store.result_lines import STATUSES, Line, is_sound, line_of, result_of
-from pipeline.store.seam import LeaseLostError
+from pipeline.store.seam import LeaseLostError, LostRecordError
 
 _PAGE_ROWS = 4096
 _COMMIT: LiteralString = """(
@@ -151,6 +152,11 @@ class PgLedger:
         if fence is not None and part.commits:
             for row, number in sorted(self._open_claims(part.number), key=itemgetter(1)):
                 self._open.claimed(number, [row])
+
+    @property
+    def seed(self) -> int:
+        """Of its checksums."""
+        return self._seed
 
     @property
     def commits(self) -> int:
@@ -297,6 +303,31 @@ class PgLedger:
                 return
             first = found[-1][0] + 1
 
+    def sound_results(self) -> Iterator[RowResult]:
+        """The intact results of a damaged ledger."""
+        first = -(2**62)
+        while True:
+            values = self._part.ledger, self._read_part, first, 2**62, _PAGE_ROWS
+            found = self._connections.rows(_PAGE, values)
+            for line in found:
+                with suppress(LedgerError):
+                    yield result_of(*self._sound(line))
+            if len(found) < _PAGE_ROWS:
+                return
+            first = found[-1][0] + 1
+
+    def sound_previous_states(self) -> Iterator[tuple[int, str]]:
+        """The intact previous states of a damaged ledger."""
+        query: LiteralString = """
+        select row from pipeline.previous_states where ledger = %s and row > %s
+        order by row limit %s
+        """
+        last = -(2**62)
+        while found := self._connections.rows(query, (self._part.ledger, last, _PAGE_ROWS)):
+            for (last,) in found:
+                with suppress(LedgerError):
+                    yield from self.previous_states([last]).items()
+
     def _sound(self, line: Sequence[Any]) -> Line:
         row, status, checksum, text = line
         record = text.encode()
@@ -418,8 +449,10 @@ class PgLedger:
     def _sum(self, record: str) -> int:
         return crc32(record.encode(), self._seed)
 
-    def _damaged(self, what: str) -> LedgerError:
-        return damaged(self._connections.address, f"{what}, in run {self._run}")
+    def _damaged(self, what: str) -> LostRecordError:
+        return LostRecordError(
+            str(damaged(self._connections.address, f"{what}, in run {self._run}"))
+        )
 
     def close(self) -> None:
         """Nothing to close: connections are the store's."""

@@ -30,6 +30,7 @@ from pipeline.store.postgres.leases import TTL_S, Member, PgLease
 from pipeline.store.postgres.ledger import Fence, Part, PgLedger, sample_of
 from pipeline.store.postgres.migrate import installation_of, migrate
 from pipeline.store.postgres.quotas import PgQuotas
+from pipeline.store.postgres.recovery import PgRecovery, recovery
 from pipeline.store.postgres.registry import PgOrders, PgRegistry
 from pipeline.store.postgres.server import refuse_unfit
 from pipeline.store.postgres.text import array, stored, unstored
@@ -54,7 +55,7 @@ select part, max(number), count(*) from pipeline.commits where ledger = %s group
 _TORN = """
 select run from (
     select run, made from pipeline.files union all select run, made from pipeline.ledgers
-) f where run is not null and made < clock_timestamp() - interval '1 day'
+) f where run is not null and run not like '%% (%%)' and made < clock_timestamp() - interval '1 day'
 and not exists (select from pipeline.runs r where r.name = f.run) group by run
 """
 
@@ -190,6 +191,17 @@ class PgStore:
                 return int(connection.execute(_PART, chosen).fetchall()[0][0])
 
         return self._connections.do(step)
+
+    def recovery(
+        self,
+        run: str,
+        shares: Sequence[Share],  # noqa: ARG002 - their records are parts of that of the run
+        held: Lease,
+        *,
+        commits: int,
+    ) -> AbstractContextManager[PgRecovery]:
+        """A record under another name, renamed at the end."""
+        return recovery(self._connections, run, Fence(held.key, held.epoch), commits)
 
     def ended_among(self, run: str, rows: Sequence[int]) -> set[int]:
         """The rows with a final result, unchecked."""

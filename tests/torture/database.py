@@ -1,0 +1,67 @@
+"""A store in a database under torture: its server may be killed, too."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from pipeline.store import Ledger, Run
+from pipeline.store.postgres.store import PgStore
+from tests.postgres import PostgresServer
+
+LEASE_S = 3.0
+"""How long a lease lasts here: each life after a kill waits for its end."""
+
+DOWN_S = 0.2
+
+
+class TorturedDatabase:
+    """A database in a server that may crash at any time.
+
+    crashes  how often its server was killed
+    """
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self.url = server.new_database()
+        self.crashes = 0
+
+    def runs(self) -> list[Run]:
+        """All runs on record, newest first; none before there are tables."""
+        with psycopg.connect(self.url) as connection:
+            has_tables = connection.execute("select to_regclass('pipeline.runs')").fetchall()
+        if has_tables[0][0] is None:
+            return []
+        with PgStore(self.url, environ={}) as store:
+            return store.runs.all()
+
+    @contextmanager
+    def ledger(self, run: str) -> Iterator[Ledger]:
+        """The record of a run, to read."""
+        with PgStore(self.url, environ={}) as store, store.ledger(run, None, None) as ledger:
+            yield ledger
+
+    @contextmanager
+    def crashing(self, after_s: float) -> Iterator[None]:
+        """Kill the server so long after the block begins, unless it ends before; start it again."""
+        is_over = threading.Event()
+
+        def crash() -> None:
+            if not is_over.wait(after_s):
+                self._server.stop(signal.SIGKILL)
+                self.crashes += 1
+                time.sleep(DOWN_S)
+                self._server.start()
+
+        thread = threading.Thread(target=crash)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
