@@ -31,6 +31,7 @@ from pipeline.reporter.summary import PAGE_NAME
 from pipeline.run import deliver
 from pipeline.run.history import RunEntry, Touch, entries, entry, report_of, slow, stop, touches
 from pipeline.run.pauses import lift_pause
+from pipeline.run.share_view import share_lines
 from pipeline.runs.exchanges import exchange_of
 from pipeline.runs.retention import prune, remove
 from pipeline.ui.html.write import INDEX_NAME
@@ -283,9 +284,11 @@ def _show_run(config: Config, name: str, output: _RunsOutput) -> None:
     known = entry(config, name)
     if known.condition == "under_way":
         if output.is_json:
-            output.line(**_facts(known), summary=None)
+            output.line(**_facts(known), shares=share_lines(config, name), summary=None)
         else:
             _show_known(known, output)
+            for line in share_lines(config, name):
+                output.say(f"  {line}")
             output.say(
                 f"\nThe report is written at the end. Stop it with `pipeline runs {name} --stop`."
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -56,6 +56,12 @@ def unlike_shares(account: Account, other: Account) -> str:
                 f"the same {what} in both"
             )
     return ""
+
+
+def of_one_credential(entries: Mapping[str, AccountEntry], names: Collection[str]) -> set[str]:
+    """The names of all accounts whose credential is that of one of `names`."""
+    wanted = {_credential(entries[name]) for name in names}
+    return {name for name, entry in entries.items() if _credential(entry) in wanted}
 
 
 def _faults(account: Account) -> Iterator[tuple[str, str]]:

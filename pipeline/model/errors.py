@@ -160,6 +160,10 @@ class ConfigError(_FaultsError):
     """The configuration is wrong. Lists all its faults."""
 
 
+class OtherSharesError(ConfigError):
+    """A run that is unfinished began with another number of shares than the configuration says."""
+
+
 class InputError(_FaultsError):
     """The input file is broken or cannot be sent. Nothing was sent."""
 

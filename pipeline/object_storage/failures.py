@@ -21,7 +21,7 @@ unable   the server, or this installation, cannot do it at all
 
 INSTALL = "pip install 'offer-pipeline[cloud]'"
 
-_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,80})</Code>")
+_CODE = re.compile(r"(?:<Code>|\(code: )([A-Za-z0-9]{1,80})(?:</Code>|\))")
 _STATUS = re.compile(r"status code: (\d{3})\b")
 _SERVER_ERROR, _TOO_MANY = 500, 429
 
@@ -124,11 +124,11 @@ def _kind(raised: Raised, code: str, status: int) -> Kind:
         return "unable"
     if raised.name in by_name:
         return by_name[raised.name]
-    if code in {"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
+    if code in {"AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"}:
         return "denied"
     if _is_about_credentials(raised):
         return "denied"
-    is_transport = not status and raised.name in {"GenericError", "TimeoutError"}
+    is_transport = not status and bool(_transport_words(raised.text))
     return "away" if is_transport or status >= _SERVER_ERROR or status == _TOO_MANY else "other"
 
 
@@ -149,8 +149,9 @@ def _transport_words(text: str) -> str:
         ("TimedOut", "no answer in time"),
         ("error decoding", "the reply was cut"),
         ("request or response body", "the reply was cut"),
-        ("error sending request", "no connection"),
         ("dns error", "no such host"),
+        ("error sending request", "no connection"),
+        ("HTTP error", "no whole reply"),
     ):
         if sign in text:
             return words

@@ -113,6 +113,11 @@ class AccountLimiter:
         return not self._is_closed and self._is_sure
 
     @property
+    def sure_for_s(self) -> float:
+        """Seconds for which the run may surely send; infinity on files."""
+        return self._sure_until_s() - self._limiter.now_s()
+
+    @property
     def _is_sure(self) -> bool:
         until_s = self._sure_until_s()
         return until_s == math.inf or self._limiter.now_s() < until_s

@@ -11,6 +11,7 @@ from pipeline.reporter.summary import (
     AccountFacts,
     RunFacts,
     Summary,
+    WorkerFacts,
     exit_code,
     read_summary,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "ReportSource",
     "RunFacts",
     "Summary",
+    "WorkerFacts",
     "exit_code",
     "read_summary",
     "write_report",

@@ -54,11 +54,21 @@ class AccountFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFacts:
+    """What a worker process did: results that it recorded, and requests that it sent."""
+
+    name: str
+    rows: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """Facts about a run, besides its rows.
 
     started, ended  with time zone; `started` of a resumed run is the start of its first process
     legs            each process and account
+    workers         those that sent shares of the run; none if it was sent by the process itself
     stopped_by      why the whole run ended early ("interrupted by SIGTERM"); empty if it did not
     cleared         operation -> fields that were left out and hence cleared
     kept            operations whose rows were merged with the state at the vendor
@@ -71,6 +81,7 @@ class RunFacts:
     started: datetime
     ended: datetime
     legs: tuple[Leg, ...] = ()
+    workers: tuple[WorkerFacts, ...] = ()
     accounts: tuple[AccountFacts, ...] = ()
     is_simulated: bool = False
     stopped_by: str = ""
@@ -87,6 +98,14 @@ class RunFacts:
 
 class _Stored(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class WorkerSummary(_Stored):
+    """What a worker process did: results that it recorded, and requests that it sent."""
+
+    name: str
+    rows: int
+    requests: int
 
 
 class InputSummary(_Stored):
@@ -196,6 +215,7 @@ class Summary(_Stored):
     seconds           sum over the legs
     rows_per_s        rows for which a request was sent, per second of `seconds`
     legs              each process, in order; one unless the run was resumed
+    workers           worker processes that sent shares of the run
     errors            most frequent kinds first; rows of other kinds are only counted in
                       `errors_not_listed`
     outputs           `success` and `errors`
@@ -223,6 +243,7 @@ class Summary(_Stored):
     seconds: float
     rows_per_s: float
     legs: tuple[LegSummary, ...] = ()
+    workers: tuple[WorkerSummary, ...] = ()
     stopped: str
     errors: tuple[ErrorSummary, ...]
     errors_not_listed: int

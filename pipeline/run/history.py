@@ -24,7 +24,7 @@ from pipeline.run import report_only
 from pipeline.run.prepare import Prepared, reopen
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.recover import recover
-from pipeline.runs.registry import UNFINISHED, open_store, run_lease_of
+from pipeline.runs.registry import UNFINISHED, held_shares, open_store, run_lease_of, workers_of
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 from pipeline.store import Run, State
 from pipeline.store.checksums import check_is
@@ -113,6 +113,8 @@ def _entry(config: Config, run: Run) -> RunEntry:
         lease = run_lease_of(config, run.name)
         if lease.is_held():
             condition, holder = "under_way", lease.holder()
+        elif workers := held_shares(config, run.name):
+            condition, holder = "under_way", next(iter(workers.values()))
     stored = _stored(config, run.name)
     return RunEntry(
         run=run,
@@ -186,6 +188,9 @@ def _is_complete(config: Config, known: RunEntry, summary: Summary) -> bool:
     if not lease.take():
         lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {name}")
+    if workers_of(config, name):
+        lease.release()
+        raise UsageError(f"workers send the shares of run {name}")
     with lease, store.ledger(name, None, None, commits=known.run.commits) as ledger:
         before = RecordedState.of(ledger)
         reported = Counter(summary.statuses)
@@ -278,7 +283,11 @@ def _holder(config: Config, name: str) -> LeaseHolder:
     lease = run_lease_of(config, name)
     for is_second in (False, True):  # a process that only looks at the run is gone then
         if not lease.is_held():
-            raise UsageError(f"run {name} is not under way: no process works on it")
+            workers = held_shares(config, name)
+            if not workers:
+                raise UsageError(f"run {name} is not under way: no process works on it")
+            if (worker := next(iter(workers.values()))) is not None:
+                return worker
         if not is_second:
             time.sleep(CHECK_AGAIN_S)
     holder = lease.holder()

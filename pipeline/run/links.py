@@ -26,7 +26,13 @@ async def over_http(account: Account, account_limiter: AccountLimiter) -> AsyncI
         account_limiter.while_open,
         account_limiter.announce,
     )
-    async with signed_in(account, late=late, while_open=while_open, announce=announce) as send:
+    async with signed_in(
+        account,
+        late=late,
+        while_open=while_open,
+        announce=announce,
+        unacknowledged_s=account_limiter.sure_for_s / 2,
+    ) as send:
         yield send
 
 

@@ -18,14 +18,23 @@ from pipeline.config import public_settings
 from pipeline.jobs import JobsFile
 from pipeline.model import DamagedError, RowResult, Status
 from pipeline.model.leg import Leg
-from pipeline.reporter import AccountFacts, ReportSource, RunFacts, Summary, write_report
+from pipeline.reporter import (
+    AccountFacts,
+    ReportSource,
+    RunFacts,
+    Summary,
+    WorkerFacts,
+    write_report,
+)
 from pipeline.reporter.summary import NOTHING_SENT
 from pipeline.run.baseline import failure_anomaly
-from pipeline.run.legs import legs_of
+from pipeline.run.legs import legs_of, one_after_another
 from pipeline.run.prepare import Prepared
 from pipeline.run.recorded_state import RecordedState
 from pipeline.run.session import RunOutcome
+from pipeline.run.share_progress import by_worker, parse_progress
 from pipeline.run.warnings import warnings_about
+from pipeline.runs.registry import open_store
 from pipeline.store import Ledger
 from pipeline.store.checksums import check_whole
 from pipeline.ui.html.write import HtmlPages
@@ -48,6 +57,7 @@ def report(
         started=min([outcome.started, *(_moment(leg.began_at_s) for leg in legs)]),
         ended=datetime.now(UTC),
         legs=tuple(legs),
+        workers=tuple(_workers(prepared)),
         accounts=tuple(_account_facts(prepared, outcome, legs)),
         is_simulated=bool(prepared.accounts) and all(a.is_simulated for a in prepared.accounts),
         stopped_by=_stopped_by(prepared, outcome),
@@ -113,7 +123,7 @@ def _recorded(outcome: RunOutcome, before: RecordedState, claimed: int) -> Count
 def _legs(outcome: RunOutcome, ledger: Ledger) -> list[Leg]:
     """All legs; those of this process from memory, since the disk may have refused them."""
     now = legs_of(outcome, (), time.time(), is_over=True)
-    return [*(leg for leg in ledger.legs() if leg.number != outcome.leg), *now]
+    return one_after_another([*(leg for leg in ledger.legs() if leg.number != outcome.leg), *now])
 
 
 def _moment(at_s: float) -> datetime:
@@ -149,6 +159,13 @@ def _account_facts(
             retries=sum(leg.retries for leg in parts),
             sending_s=round(sum(leg.sending_s for leg in parts), 3),
         )
+
+
+def _workers(prepared: Prepared) -> Iterator[WorkerFacts]:
+    """What each process did that sent shares of the run."""
+    states = open_store(prepared.config).runs.shares(prepared.run)
+    for work in by_worker([parse_progress(each.progress) for each in states]).values():
+        yield WorkerFacts(name=work.who, rows=work.rows, requests=work.requests)
 
 
 def _cleared(prepared: Prepared) -> dict[str, tuple[str, ...]]:

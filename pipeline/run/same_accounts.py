@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pipeline.config import Config
+from pipeline.config.shares import of_one_credential
 from pipeline.loader import Bound
-from pipeline.model import ConfigError, Fault, RunAborted
+from pipeline.model import ConfigError, Fault, OtherSharesError, RunAborted
 from pipeline.runs.registry import fingerprint, open_store
 from pipeline.runs.run_folder import StoredRun, is_stored, load
 
@@ -40,7 +41,7 @@ def several_shares(config: Config, bound: Bound) -> dict[str, int]:
 
 
 def check_shares(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an account has another number of shares than when the run began."""
+    """Raise OtherSharesError if an account has another number of shares than when the run began."""
     faults = [
         Fault(
             what=f"run {stored.run} began with shares = {before} for account {name}, and the "
@@ -51,15 +52,16 @@ def check_shares(stored: StoredRun, config: Config) -> None:
         if (now := config.outline(name).shares) != (before := stored.shares_of(name))
     ]
     if faults:
-        raise ConfigError(faults)
+        raise OtherSharesError(faults)
 
 
 def check_unfinished(stored: StoredRun, config: Config) -> None:
-    """Raise ConfigError if an unfinished run sends one of its accounts in other shares.
+    """Raise OtherSharesError if an unfinished run uses one of its credentials in other shares.
 
     The two would send at parts of the quota that do not add up, if both were sent at once.
     """
-    name_of = {reached: name for name, reached in stored.accounts.items()}
+    names = of_one_credential(config.accounts, stored.accounts)
+    name_of = {fingerprint(config.outline(name)): name for name in names}
     store = open_store(config)
     for run in store.runs.unfinished(tuple(name_of)):
         files = store.files(run.name)
@@ -71,8 +73,8 @@ def check_unfinished(stored: StoredRun, config: Config) -> None:
             continue
         for account, reached in other.accounts.items():
             before = other.shares_of(account)
-            if reached in name_of and stored.shares_of(name_of[reached]) != before:
-                raise ConfigError([_other_shares(run.name, account, before)])
+            if reached in name_of and config.outline(name_of[reached]).shares != before:
+                raise OtherSharesError([_other_shares(run.name, account, before)])
 
 
 def _other_shares(run: str, account: str, shares: int) -> Fault:

@@ -22,7 +22,7 @@ from pipeline.run.prepare import Prepared
 from pipeline.run.session import RunOutcome
 from pipeline.run.share_closing import close_shares
 from pipeline.run.share_progress import ShareProgress, as_account, limits_text, parse_progress
-from pipeline.run.share_rules import first_shares, is_left, is_over, kinds, restart, stops
+from pipeline.run.share_rules import CRASHED, first_shares, is_left, is_over, kinds, restart, stops
 from pipeline.run.share_stops import SharedStopCheck
 from pipeline.run.worker_processes import Workers
 from pipeline.runs.registry import held_shares, open_store
@@ -206,7 +206,7 @@ class _Driver:
         if rows > self._rows:
             self._rows, self._deaths = rows, 0
         for number, code in self.workers.ended().items():
-            self._deaths += code < 0
+            self._deaths += code < 0 or code == CRASHED
             again = restart(code, self._deaths)
             if again.delay_s is None:
                 self._gone[number] = again.why or "found nothing to do"

@@ -23,7 +23,7 @@ MAX_DELAY_S = 15.0
 KILLED_AT_START = 5
 """Deaths of workers in a row, without progress of the run, before none is started again."""
 
-_CRASHED = 1
+CRASHED = 1
 """The exit code of a worker that ended with a bug of ours."""
 
 
@@ -139,7 +139,7 @@ def restart(code: int, deaths: int) -> Restart:
     """
     if code == 0:
         return Restart(None)
-    if code > 0 and code != _CRASHED:
+    if code > 0 and code != CRASHED:
         return Restart(None, f"ended with exit code {code}")
     if deaths > KILLED_AT_START:
         return Restart(None, f"was killed {deaths} times, and the run made no progress meanwhile")

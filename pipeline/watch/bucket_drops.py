@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,6 +43,8 @@ REPORT, REASON = "report.txt", "reason.txt"
 MAX_LEVELS = 16
 SCAN_EVERY_S = 5.0
 """Seconds between two listings, which cost money."""
+RETRY_S = 60.0
+"""Seconds after which a claim that could not be ended is tried again."""
 
 
 class BucketDrops:
@@ -50,6 +53,7 @@ class BucketDrops:
     inputs     the folder
     state      the folder of the records, on this machine
     letters    returns random letters for the end of a claim's name
+    now_s      monotonic
     is_ours    True for the mark of a run of this ledger that no process works on
     problems   places that the last scan could not read, with the reason
 
@@ -67,6 +71,7 @@ class BucketDrops:
         *,
         letters: Callable[[], str],
         is_ours: Callable[[Mark], bool],
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.inputs = inputs
         self.problems: dict[PurePath, str] = {}
@@ -74,7 +79,9 @@ class BucketDrops:
         self._letters = letters
         self._is_ours = is_ours
         self._notes = Notes(state, inputs)
+        self._now_s = now_s
         self._in_hand: set[PurePath] = set()
+        self._again_s: dict[PurePath, float] = {}
         self._last: dict[PurePath, datetime] = {}
         self.lock = Lock(state / LOCK)
 
@@ -101,8 +108,8 @@ class BucketDrops:
     def _files(self, folder: ObjectPath, depth: int) -> Iterator[ObjectFacts]:
         folders, objects = self._bucket.folder(folder)
         for facts in objects:
-            is_new = facts.path not in self._in_hand
-            if is_new and is_candidate(facts.path.name):
+            is_due = self._now_s() >= self._again_s.get(facts.path, 0.0)
+            if is_due and facts.path not in self._in_hand and is_candidate(facts.path.name):
                 yield facts
         for each in folders if depth < MAX_LEVELS else ():
             if not is_hidden(each.name):
@@ -200,7 +207,10 @@ class BucketDrops:
         """Return the claims of earlier processes that did not end, oldest first."""
         found = []
         for claim in self._notes.all():
-            mark = self._mark(claim)
+            try:
+                mark = self._mark(claim)
+            except DropError:
+                continue  # a scan finds its object, and the note
             if mark is not None and mark.claim == claim.name:
                 self._in_hand.add(claim.file)
                 found.append(claim)
@@ -283,6 +293,9 @@ class BucketDrops:
     def let_go(self, claim: Claim) -> None:
         """This process no longer works on the claim: a later scan goes on with it if it is open."""
         self._in_hand.discard(claim.file)
+        self._again_s.pop(claim.file, None)
+        if self._notes.get(claim.name) is not None:
+            self._again_s[claim.file] = self._now_s() + RETRY_S
 
     def give_back(self, claim: Claim) -> bool:
         """End a claim because nothing of the object was sent."""

@@ -21,6 +21,7 @@ from yarl import URL
 from pipeline.workers.backoff import ConnectBackoff, ReuseRest
 from pipeline.workers.connection import HttpConnection
 from pipeline.workers.slots import Slots
+from pipeline.workers.vendor_socket import socket_maker
 
 IDLE_S = 4.0  # below the 5 s after which Apache and Node close an idle connection
 DNS_TTL_S = 60
@@ -49,6 +50,7 @@ class Connections:
     proxy  an HTTP proxy, its credentials included; None connects directly
     tls    None for plain HTTP
     limit  how many connections may be given out at once; one more waits
+    unacknowledged_s  as for `socket_maker`
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Connections:
         tls: ssl.SSLContext | None,
         limit: int,
         max_body_bytes: int,
+        unacknowledged_s: float = math.inf,
     ) -> None:
         self._url, self._proxy, self._tls = url, proxy, tls
         self._max_body_bytes = max_body_bytes
+        self._make_socket = socket_maker(unacknowledged_s)
         self._slots = Slots(limit)
         self._backoff = ConnectBackoff()
         self._rest = ReuseRest()
@@ -81,6 +85,7 @@ class Connections:
             ssl=True if self._tls is None else self._tls,
             force_close=True,  # what it opens is kept here
             ttl_dns_cache=DNS_TTL_S,
+            socket_factory=self._make_socket,
         )
         return self
 

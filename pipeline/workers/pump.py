@@ -226,13 +226,13 @@ class Pump:
         decides how many.
         """
         ready = self._ready
-        if not self._owner.is_calm or self._waits_for_permit or self._admitted:
+        if not self._owner.is_calm or self._waits_for_permit:
             return
-        most = self._concurrency.limit - self._busy
-        updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, max(0, most)))
+        most = max(self._admitted, self._concurrency.limit - self._busy)
+        updates = takewhile(lambda planned: planned[1] is Step.UPDATE, islice(ready, most))
         most = self._account_limiter.free(sum(1 for _ in updates))
         if connections := self._wire.take(most):
-            self._in_flight.start([ready.popleft()[0] for _ in connections], connections)
+            self._start_first(connections)
 
     def _send_first(self) -> bool:
         """Send the first ready batch; False if it has to wait."""
@@ -248,9 +248,9 @@ class Pump:
         return True
 
     def _start_first(self, connections: list[Any]) -> None:
-        batch, _ = self._ready.popleft()
-        self._admitted = max(0, self._admitted - 1)
-        self._in_flight.start([batch], connections)
+        """Send the first ready batches, each on one of `connections`."""
+        self._admitted = max(0, self._admitted - len(connections))
+        self._in_flight.start([self._ready.popleft()[0] for _ in connections], connections)
 
     def _connect_first(self) -> bool:
         """Have a connection opened for the first ready batch; False if that has to wait."""

@@ -38,10 +38,6 @@ class WaitList:
         for _ in range(min(count, len(self._events))):
             self._events.popleft().set()
 
-    def wake_all(self) -> None:
-        """Wake all tasks."""
-        self.wake(len(self._events))
-
 
 class Slots:
     """A semaphore that can be taken at once if there is room."""

@@ -79,6 +79,7 @@ async def signed_in(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     jitter: Callable[[], float] = random.random,
+    unacknowledged_s: float = math.inf,
 ) -> AsyncIterator[Wire[HttpConnection]]:
     """Yield what sends the requests of this account.
 
@@ -87,6 +88,8 @@ async def signed_in(
     announce    called with a message if the token server asks for a pause
     clock       monotonic seconds
     jitter      draws from [0, 1)
+    unacknowledged_s  seconds after which the system gives up a request that the vendor's host does
+                not acknowledge; infinity: as long as it likes
     raises      ConfigError if credentials or addresses cannot be used
     """
     auth = account.vendor.authenticate(account.settings)
@@ -99,6 +102,7 @@ async def signed_in(
                 in_flight=account.in_flight,
                 secrets=secrets_of(account),
                 late=late,
+                unacknowledged_s=unacknowledged_s,
             )
         )
         if not isinstance(auth, TokenCall):

@@ -49,6 +49,7 @@ class Transport:
                    vendor's own header
     late           called before a request is sent whose connection took longer than LATE_S; None
                    always sends
+    unacknowledged_s  as for `socket_maker`
     raises         ConfigError if the link cannot work as configured
     """
 
@@ -60,6 +61,7 @@ class Transport:
         in_flight: int,
         secrets: Sequence[str] = (),
         late: Late | None = None,
+        unacknowledged_s: float = math.inf,
     ) -> None:
         url = _checked_base_url(link.base_url)
         proxy = None if link.proxy is None else _checked_proxy(link.proxy)
@@ -72,7 +74,12 @@ class Transport:
         self._late = late
         self._secrets = tuple(secrets)
         self._connections = Connections(
-            url, proxy=proxy, tls=tls, limit=in_flight, max_body_bytes=link.max_reply_bytes
+            url,
+            proxy=proxy,
+            tls=tls,
+            limit=in_flight,
+            max_body_bytes=link.max_reply_bytes,
+            unacknowledged_s=unacknowledged_s,
         )
         self._loop: asyncio.AbstractEventLoop
         self._headers: CIMultiDict[str]

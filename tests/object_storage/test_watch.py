@@ -6,11 +6,17 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 
+from pipeline.model.object_path import object_path
+from pipeline.object_storage import open_bucket
+from pipeline.watch import DropError
+from pipeline.watch.bucket_drops import RETRY_S, BucketDrops
 from tests.cli.command import environment, start, typed
 from tests.object_server import SLOW_DOWN, ObjectServer, Proxy, after, replies
 from tests.workplace import COLUMNS, Simulator, configure, coupon, row_of, simulator
@@ -172,7 +178,6 @@ FAULTS = [
     ("PUT", ".processing", 7),
     ("GET", "a.csv", 28),
     ("PUT", ".done", 7),
-    ("DELETE", "", 7),
     ("POST", "delete", 7),
 ]
 
@@ -218,3 +223,42 @@ def test_a_server_that_ignores_conditions_is_refused(
 
     assert done.code == 2
     assert "two watchers could send one object" in done.words
+
+
+def test_an_object_that_cannot_be_moved_is_tried_again_after_a_while(
+    tmp_path: Path,
+    objects: ObjectServer,
+    bucket: str,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in objects.environ(proxy.url).items():
+        monkeypatch.setenv(name, value)
+    inputs = object_path(objects.put(bucket, "drop/xsolla.coupon/a.csv", rows_of(1, 2))).parent
+    now_s = [100.0]
+    drops = BucketDrops(
+        open_bucket(inputs),
+        inputs,
+        tmp_path / "state",
+        letters=lambda: "abcd",
+        is_ours=lambda _mark: False,
+        now_s=lambda: now_s[0],
+    )
+    denied = (
+        b"<DeleteResult><Error><Key>drop/xsolla.coupon/a.csv</Key><Code>AccessDenied</Code>"
+        b"<Message>Access Denied</Message></Error></DeleteResult>"
+    )
+    proxy.add("POST", "delete", replies(200, denied))
+    (file,) = drops.files()
+    claim = drops.claim(file.path, datetime.now(UTC))
+    assert claim is not None
+    assert list(drops.files()) == []
+
+    with pytest.raises(DropError, match=r"cannot be moved: .* \(delete; AccessDenied\)"):
+        drops.quarantine(claim, "broken")
+    drops.let_go(claim)
+
+    assert list(drops.files()) == []
+    now_s[0] += RETRY_S
+    (again,) = drops.files()
+    assert drops.claim(again.path, datetime.now(UTC)) == replace(claim, is_again=True)

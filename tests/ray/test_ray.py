@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import re
 import signal
 import time
 from pathlib import Path
@@ -79,8 +79,8 @@ def test_workers_are_jobs_of_a_cluster_reached_by_http(tmp_path):
 
 
 def _dashboard(log: str) -> str:
-    words = [word for word in shlex.split(log, posix=False) if word.startswith("http://127.0.0.1:")]
-    return words[0].rstrip("/") if words else ""
+    found = re.search(r"http://127\.0\.0\.1:\d+", log)
+    return found[0] if found else ""
 
 
 def test_a_cluster_needs_a_database(tmp_path: Path):

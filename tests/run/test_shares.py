@@ -10,8 +10,9 @@ from itertools import count
 import anyio
 import pytest
 
+from pipeline.config import Config
 from pipeline.jobs.shares import share_of
-from pipeline.model import ConfigError, Status
+from pipeline.model import ConfigError, OtherSharesError, Status
 from pipeline.run import RunEnvironment, carry_out, prepare, reopen
 from pipeline.runs import RunOptions
 from pipeline.runs.stop_if import parse_stop_if
@@ -62,6 +63,40 @@ async def test_other_shares_wait_until_unfinished_runs_of_the_account_are_done(t
     (run,) = (tmp_path / ".pipeline" / "runs").iterdir()  # nothing is left of the other one
     assert run.name == unfinished.run
     prepare(other, config, RunOptions()).lease.release()
+
+
+OF_ONE_MERCHANT = """shares = {shares}
+merchant_id = 7
+[accounts.other]
+vendor = "xsolla"
+base_url = "http://127.0.0.1:9"
+project_id = 44057
+merchant_id = {merchant}
+api_key = "env:SHOP_KEY"
+quota = "100000/s"
+in_flight = 16
+shares = {shares}
+"""
+
+
+@pytest.mark.parametrize("merchant", [7, 8])
+def test_other_shares_wait_for_other_accounts_of_the_credential_too(tmp_path, merchant):
+    """The parts of one quota would not add up."""
+
+    def config_of(shares: int) -> Config:
+        more = OF_ONE_MERCHANT.format(shares=shares, merchant=merchant)
+        return configure(tmp_path, "http://127.0.0.1:9", more=more)
+
+    def begin(name: str, account: str, shares: int) -> None:
+        path = drop(tmp_path, coupon(1), name=name)
+        prepare(path, config_of(shares), RunOptions(account=account)).lease.release()
+
+    begin("first.csv", "shop", 4)
+    if merchant == 7:
+        with pytest.raises(OtherSharesError, match="began with shares = 4 for account shop"):
+            begin("other.csv", "other", 2)
+    else:
+        begin("other.csv", "other", 2)
 
 
 async def test_a_run_of_before_there_were_shares_had_one(tmp_path):

@@ -24,6 +24,11 @@ from pipeline.store.seam import ShareState
 from tests.cli.command import Ended, ended, pipeline, start
 from tests.workplace import Simulator, configure, coupon, drop, row_of, simulator
 
+HANGS = """
+[[rule]]
+path = "/coupon/.*"
+replies = ["timeout-after"]
+"""
 SHARES = "shares = 4\nattempts = 20"
 
 
@@ -116,12 +121,10 @@ def test_two_workers_send_four_shares(tmp_path):
         done = ended(here.begin("--workers", "2"))
         assert done.code == 0, done.err
         judge(here)
-        work = {each.who for state in here.states() for each in progress_of(state).work}
-        assert len(work) == 2
-
-
-def progress_of(state: ShareState) -> Any:
-    return parse_progress(state.progress)
+        workers = here.summary().workers
+        assert len(workers) == 2
+        assert sum(each.rows for each in workers) == 800
+        assert sum(each.requests for each in workers) == 800
 
 
 def test_a_killed_worker_is_replaced_and_its_shares_go_on(tmp_path):
@@ -168,7 +171,8 @@ def test_a_stopped_worker_keeps_its_shares_until_it_goes_on(tmp_path):
         stopped, _ = here.pids()
         os.kill(stopped, signal.SIGSTOP)
         here.until(lambda: here.pids() == [stopped])
-        time.sleep(1)
+        told = pipeline(tmp_path, "runs", here.run)
+        assert f"process {stopped}, which is stopped and keeps the share" in told.out
         assert process.poll() is None
         os.kill(stopped, signal.SIGCONT)
         done = ended(process)
@@ -184,6 +188,23 @@ def test_a_worker_joins_and_one_is_enough(tmp_path):
         assert joined.code == 0, joined.err
         assert ended(process).code == 0
         judge(here)
+
+
+def test_a_share_that_no_process_got_on_with_stops_its_account(tmp_path):
+    (tmp_path / "script.toml").write_text(HANGS)
+    with place(tmp_path, "--script", str(tmp_path / "script.toml"), rows=200) as here:
+        process = here.begin("--workers", "0")
+        here.until(lambda: bool(here.states()))
+        runs, share = open_store(here.config).runs, here.states()[0].share
+        runs.change_share(here.run, share, attempts=4)  # four were killed before they had a reply
+        worker = start(tmp_path, "worker", here.run)
+        here.until(lambda: here.pids() == [worker.pid] and here.states()[0].attempts == 5)
+        worker.kill()
+        worker.communicate()
+        assert pipeline(tmp_path, "worker", here.run).code == 3
+        done = ended(process)
+        assert done.code == 3, done.err
+        assert "was given up" in done.words
 
 
 def stopped_by(here: Place, stop: Callable[[subprocess.Popen[str]], None]) -> tuple[Ended, float]:

@@ -22,7 +22,7 @@ from tests.workplace import ENVIRON
 ROOT = Path(__file__).parent.parent.parent
 BIN = ROOT / ".venv" / "airflow" / "bin"
 PROCESSES = ("api-server", "scheduler", "dag-processor", "triggerer")
-WAIT_S = 240.0
+WAIT_S = 480.0
 
 
 def free_port() -> int:
@@ -123,7 +123,9 @@ def airflow_server(home: Path, dags: dict[str, str]) -> Iterator[Airflow]:
     started = []
     try:
         for name in PROCESSES:
-            more = ["--port", str(port), "--workers", "1"] if name == "api-server" else []
+            more = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+            if name != "api-server":
+                more = ["--skip-serve-logs"] if name != "dag-processor" else []
             with (home / f"{name}.log").open("w") as log:
                 started.append(
                     subprocess.Popen(
@@ -163,7 +165,7 @@ def _environment(home: Path, port: int) -> dict[str, str]:
         "API_AUTH__JWT_SECRET": "only-for-tests-only-for-tests-only-for-tests-only-for-tests-0001",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
         "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
-        "TRIGGERER__DEFAULT_CAPACITY": "10",
+        "TRIGGERER__CAPACITY": "10",
     }
     return {
         **kept,

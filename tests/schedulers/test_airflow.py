@@ -14,15 +14,17 @@ import pytest
 
 from pipeline.airflow.command import Installation, RecordedRun
 from pipeline.airflow.process import find_run
+from tests.cli.command import pipeline
 from tests.schedulers.airflow_server import BIN, ROOT, Airflow, airflow_server, until
 from tests.workplace import ENVIRON, Simulator, configure, coupon, drop, row_of, simulator
 
 pytestmark = [
     pytest.mark.skipif(not BIN.exists(), reason="no Airflow here: make test-schedulers"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
 ]
 
 ROWS = 600  # at 20/s: half a minute
+DOUBTFUL = 8  # when a process is killed: 4 in flight, and answers that were not on record yet
 DAGS = """
 from datetime import datetime, timedelta
 from airflow.sdk import DAG
@@ -97,13 +99,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     (dags["offers_dag.py"],) = re.findall(
         r"```python file=offers_dag\.py\n(.*?)```", page, re.DOTALL
     )
-    with simulator("--latency-ms", "10") as vendor, airflow_server(home, dags) as airflow:
+    with simulator("--latency-ms", "10") as vendor:
         configure(folder, vendor.base_url, quota='"20/s"', in_flight=4)
-        yield Shop(folder, vendor, airflow)
+        dags["printed.py"] = pipeline(folder, "init", "--airflow").out
+        with airflow_server(home, dags) as airflow:
+            yield Shop(folder, vendor, airflow)
 
 
-def test_the_dag_of_the_page_is_taken(shop: Shop):
-    until(lambda: shop.airflow.select("select 1 from dag where dag_id = 'offers'"), "no DAG")
+@pytest.mark.parametrize("dag", ["offers", "offer_pipeline"], ids=["of the page", "printed"])
+def test_the_dags_that_users_copy_are_taken(shop: Shop, dag: str):
+    until(lambda: shop.airflow.select("select 1 from dag where dag_id = ?", dag), "no DAG")
     assert shop.airflow.select("select filename, stacktrace from import_error") == []
 
 
@@ -144,7 +149,7 @@ def test_a_run_whose_machine_died_is_resumed_by_the_next_try(shop: Shop):
     assert again.name == run.name
     assert shop.airflow.task("power")[1] >= 2
     assert shop.airflow.returned("power")["statuses"]["updated"] == ROWS
-    check_sent(shop, rows, doubtful=4)
+    check_sent(shop, rows, doubtful=DOUBTFUL)
 
 
 def test_a_run_that_outlives_its_task_is_watched_by_the_next_try(shop: Shop):
@@ -195,7 +200,7 @@ def test_a_deferred_run_that_is_killed_is_resumed_by_the_next_try(shop: Shop):
     kill(shop.under_way("deferred", "cut").pid)
     assert shop.airflow.end("cut") == "success"
     assert shop.airflow.returned("cut")["statuses"]["updated"] == ROWS
-    check_sent(shop, rows, doubtful=4)
+    check_sent(shop, rows, doubtful=DOUBTFUL)
 
 
 @pytest.mark.parametrize("way", ["watched", "watched_deferred"])

@@ -158,7 +158,7 @@ def wrap(death: Death, orders: LiveOverrides) -> None:
         _tell(orders.told)
     _put("pipeline.run", "RunEnvironment", partial(RunEnvironment, open_link=_link(death)))
     _put("pipeline.cli.setup", "load_vendors", lambda: quick_vendors(SETTLE_AFTER_S))
-    _put("pipeline.run.execute", "random", SimpleNamespace(random=lambda: JITTER))
+    _put("pipeline.run.stretch", "random", SimpleNamespace(random=lambda: JITTER))
 
 
 def _put(module: str, name: str, what: Any) -> None:

@@ -25,7 +25,16 @@ from pipeline.vendors import load_vendors
 from pipeline.watch import Event, ExpectedFileMissing, Heartbeat, Watcher, parse_expectation
 from pipeline.watch.notes import Claim, FileIdentity, Notes
 from tests.cli.command import Ended, ended, environment, start, typed
-from tests.workplace import COLUMNS, ENVIRON, Simulator, configure, coupon, row_of, simulator
+from tests.workplace import (
+    COLUMNS,
+    ENVIRON,
+    Simulator,
+    configure,
+    configure_all,
+    coupon,
+    row_of,
+    simulator,
+)
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +287,30 @@ def test_a_missing_secret_stops_the_watcher_and_the_file_waits(shop):
     assert lying(shop, ".processing") == ["a.csv"]
     assert typed(shop, "run", "--yes").code == 0
     assert lying(shop, ".done") == [file.name]
+
+
+def test_files_of_an_account_that_is_in_other_shares_wait_and_no_other_does(shop, watching, vendor):
+    """A run by hand was killed; the watcher is not."""
+    elsewhere = shop / "by_hand.csv"
+    elsewhere.write_text("\n".join([COLUMNS, coupon(1), ""]))
+    config = configure(shop, vendor.base_url, more="shares = 4")
+    by_hand = prepare(elsewhere, config, RunOptions(operation="xsolla.coupon"))
+    by_hand.lease.release()
+    configure_all(shop, vendor)
+    process = watching(shop)
+    file = drop(shop, "a.csv")
+    until(lambda: lying(shop, ".processing") == ["a.csv"])
+    statuses = shop / "inputs" / "oracle.offer-status"
+    statuses.mkdir()
+    (statuses / "b.csv").write_text("offer_id,status\n0.0.0.1+-purchased_product+1,inactive\n")
+    until(lambda: lying(shop, ".done") == ["b.csv"])
+    assert lying(shop, ".processing") == ["a.csv"]
+    told = stopped(process)
+    assert told.code == 143
+    assert f"run {by_hand.run} is unfinished and began with shares = 4" in told.words
+    assert typed(shop, "runs", by_hand.run, "--prune").code == 0
+    assert typed(shop, "run", "--yes").code == 0
+    assert file.name in lying(shop, ".done")
 
 
 def test_a_folder_in_which_nothing_can_be_moved_stops_no_other(shop, watching, vendor):

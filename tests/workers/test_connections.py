@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import time
 
@@ -14,6 +15,7 @@ from pipeline.workers.backoff import FIRST_S, MAX_S, REST_S, ConnectBackoff, Reu
 from pipeline.workers.connection import PIECE_BYTES, HttpConnection
 from pipeline.workers.slots import Slots
 from pipeline.workers.transport import Transport
+from pipeline.workers.vendor_socket import USER_TIMEOUT, socket_maker
 from tests.workers.servers import (
     NO_CONTENT,
     OK,
@@ -505,3 +507,11 @@ async def test_a_tunnel_that_breaks_off_leaves_its_request_in_doubt_and_closes_i
                 lost = await asyncio.gather(*(sender.send(a_request()) for _ in range(2)))
         assert len(server.seen) == 2
     assert {(each.reason, each.may_have_arrived) for each in lost} == {("disconnected", True)}
+
+
+@pytest.mark.parametrize(("given_up_after_s", "expected_ms"), [(7.5, 7500), (math.inf, 0)])
+def test_a_request_that_nobody_acknowledges_is_given_up_in_time(given_up_after_s, expected_ms):
+    info = socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 9)
+    with socket_maker(given_up_after_s)(info) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, USER_TIMEOUT or 0) == expected_ms
+        assert not made.getblocking()

@@ -103,6 +103,9 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
     if len(summary.legs) > 1:
         for number_, leg in enumerate(summary.legs, 1):
             yield "part", _leg(number_, leg)
+    for worker in summary.workers:
+        rows, requests = counted(worker.rows, "row"), counted(worker.requests, "request")
+        yield "worker", f"{worker.name}: {rows}, {requests}"
     if summary.stopped:
         yield "stopped", summary.stopped
     for name, account in summary.accounts.items():
@@ -115,7 +118,9 @@ def _stops(summary: Summary) -> Iterable[tuple[str, str]]:
 def _notes(notes: Iterable[tuple[str, str]]) -> Table:
     table = pairs()
     for label, text in notes:
-        table.add_row(label, plain_text(text, "" if label in {"quota", "part"} else "yellow"))
+        table.add_row(
+            label, plain_text(text, "" if label in {"quota", "part", "worker"} else "yellow")
+        )
     return table
 
 
