@@ -19,7 +19,7 @@ ifneq ($(shell [ -x $(BIN)/python ] && cat .venv/made-in 2>/dev/null),$(CURDIR))
 .PHONY: .venv/run
 endif
 
-.PHONY: help run test test-long test-schedulers browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
+.PHONY: help run test test-long test-schedulers browser test-browser check bench bench-docs bench-page bench-load bench-ledger bench-postgres bench-runs bench-accounts limits pacing judge memory peers torture torture-postgres worker-faults flips mutations fuzz drops night pictures architecture reference audit sbom licences measure stored wheel fmt lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -118,6 +118,9 @@ torture: .venv/dev ## kill runs, cut the power, judge what is left (KILLS=1000; 
 
 torture-postgres: .venv/dev ## kill runs on a store in PostgreSQL, and its server (KILLS=1000)
 	@$(BIN)/python -m tests.torture.kill_loop --postgres --kills $(or $(KILLS),1000)
+
+worker-faults: .venv/dev ## kill, stop and cut off workers and their database, as a table (ARGS="--times 10 partition")
+	@$(BIN)/python -m tests.torture.worker_faults $(ARGS)
 
 flips: .venv/dev ## damage every file of three runs and judge what comes of it (FLIPS=2000; 15 minutes)
 	@$(BIN)/python -m tests.torture.flips --flips $(or $(FLIPS),2000)

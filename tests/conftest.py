@@ -8,7 +8,7 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, settings
 
-from pipeline.run.event_loop import ASYNCIO, VARIABLE
+from pipeline.run.event_loop import VARIABLE
 from tests.postgres import PostgresServer, postgres_server
 
 # a busy machine is no failure; nothing is kept between runs
@@ -16,10 +16,6 @@ settings.register_profile(
     "quiet", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("quiet")
-
-
-EVENT_LOOP = os.environ.get(VARIABLE, ASYNCIO)
-"""Of the commands that tests start: the one that needs no extra, or the one that is asked for."""
 
 
 ON_EACH_LOOP = {"test_transport_contract.py", "test_connections.py", "test_recorder.py"}
@@ -45,9 +41,10 @@ def pytest_asyncio_loop_factories(
 
 @pytest.fixture(autouse=True)
 def _no_configuration_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the event loop: all tests that start commands may be run with another one."""
     for variable in [name for name in os.environ if name.upper().startswith("PIPELINE_")]:
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv(VARIABLE, EVENT_LOOP)
+        if variable != VARIABLE:
+            monkeypatch.delenv(variable)
 
 
 @pytest.fixture(scope="session")

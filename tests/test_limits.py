@@ -20,7 +20,6 @@ COSTS = {
     "commit_row_us": 5.0,
     "quota_used": 1.0,
     "claims_per_s": 800.0,
-    "rest_s": 0.3,
 }
 
 

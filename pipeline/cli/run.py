@@ -39,12 +39,16 @@ from pipeline.runs import RunOptions
 @click.command(short_help="Send the rows of FILES and report what became of each.")
 @click.argument("files", nargs=-1)
 @click.option("--yes", is_flag=True, help="Do not ask. Required without a terminal.")
-@click.option("--simulate", is_flag=True, help="Send to a simulator (--strict-ids: only its ids).")
-@click.option("--strict-ids", is_flag=True, hidden=True)  # the help of --simulate names it
+@click.option("--simulate", is_flag=True, help="Send to a simulator.")
+@click.option(
+    "--strict-ids", is_flag=True, help="The simulator knows the vendors' sample ids only."
+)
 @click.option("--operation", help="Operation of every row, such as xsolla.coupon.")
 @click.option("--account", help="Account of every row, as the configuration names it.")
-@click.option("--limit", type=click.IntRange(min=1), hidden=True)  # the help of --rows names it
-@click.option("--rows", type=ROWS, help="Send only these: 17,40-60. --limit N: the first N.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Send only the first N rows."
+)
+@click.option("--rows", type=ROWS, help="Send only these: 17,40-60.")
 @click.option("--strict", is_flag=True, help="Send nothing if any row is invalid.")
 @click.option(
     "--max-invalid",
@@ -93,12 +97,13 @@ from pipeline.runs import RunOptions
 @click.option("--workers", type=WORKERS, metavar="N", help="Send by N worker processes.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
+@click.option("--log", type=click.Choice(["json", "text"]), help="Write log lines.")
 @click.option(
-    "--log",
-    type=click.Choice(["json", "text"]),
-    help="Write log lines; --log-level row: failed rows too.",
+    "--log-level",
+    type=click.Choice(LEVELS),
+    metavar="LEVEL",
+    help="Of --log: error, warning, info, row.",
 )
-@click.option("--log-level", type=click.Choice(LEVELS), hidden=True)  # the help of --log names it
 @click.option(
     "--metrics-file", type=click.Path(path_type=Path), help="Write Prometheus metrics at the end."
 )

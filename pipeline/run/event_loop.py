@@ -1,4 +1,4 @@
-"""Runs coroutines in an event loop: uvloop's if it is installed, else Python's own."""
+"""Runs coroutines in an event loop: Python's own, or uvloop's if that is asked for."""
 
 from __future__ import annotations
 
@@ -54,14 +54,12 @@ def event_loop(environ: Mapping[str, str]) -> str:
 
 
 def choose_loop(asked: str, *, is_installed: bool) -> str:
-    """The event loop that is asked for; if none is, uvloop if it is installed.
+    """The event loop that is asked for; asyncio if none is.
 
     raises  ConfigError
 
-    >>> choose_loop("", is_installed=True), choose_loop("asyncio", is_installed=True)
-    ('uvloop', 'asyncio')
-    >>> choose_loop("", is_installed=False)
-    'asyncio'
+    >>> choose_loop("", is_installed=True), choose_loop("uvloop", is_installed=True)
+    ('asyncio', 'uvloop')
     """
     if asked not in {"", ASYNCIO, UVLOOP}:
         raise ConfigError(
@@ -82,4 +80,4 @@ def choose_loop(asked: str, *, is_installed: bool) -> str:
                 )
             ]
         )
-    return asked or (UVLOOP if is_installed else ASYNCIO)
+    return asked or ASYNCIO

@@ -378,7 +378,7 @@ def reopen(
     if not is_for_report:
         check_shares(stored, config)
     lease = run_lease_of(config, run)
-    if not lease.take() and (lease.is_alive() or not lease.take()):
+    if not lease.take_unless_alive():
         lease.release()  # nor does it wait
         raise UsageError(f"another process works on run {run}{_holder_text(lease.holder())}")
     workers = workers_of(config, run)

@@ -8,6 +8,7 @@ from contextlib import (
     AbstractContextManager,
     ExitStack,
     asynccontextmanager,
+    closing,
     contextmanager,
     suppress,
 )
@@ -62,7 +63,10 @@ async def run_file_async(
     Raises InputError or ConfigError if nothing was sent, RunAborted if results could not be
     written, ReportError if the report could not.
     """
-    config = config or load_config(None, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+    if config is None:
+        config = load_config(None, environ=os.environ, vendors=load_vendors(), cwd=Path.cwd())
+        with closing(config.kept_store):
+            return await run_file_async(path, config=config, options=options, confirm=confirm)
     prepared = await anyio.to_thread.run_sync(
         prepare, _input_path(path), config, options or RunOptions()
     )

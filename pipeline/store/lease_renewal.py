@@ -13,6 +13,7 @@ from pipeline.model import RunAborted
 from pipeline.store.seam import Lease, LeaseHolder
 
 _PARTS = 4  # a holder can miss two renewals and still be in time
+_AGAIN_S = 0.5  # who waits for a lease asks at least once a second
 _END_S = 1.0  # a renewal that takes longer than the work may end after it: it changes nothing then
 
 
@@ -93,6 +94,18 @@ class RenewedLease:
         if not self._is_renewed:
             self._is_renewed = True
             self._renewal.enter_context(renewed(self._lease, self._on_lost))
+        return True
+
+    def take_unless_alive(self, sleep: Callable[[float], None] = time.sleep) -> bool:
+        """Take it after a holder that was killed; False if another one lives.
+
+        Others that waited for it may have been killed, too: until they lose their place in the
+        line, it can be had by nobody.
+        """
+        while not self.take():
+            if self.is_alive():
+                return False
+            sleep(_AGAIN_S)
         return True
 
     def _on_lost(self, reason: str) -> None:

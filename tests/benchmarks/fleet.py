@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from pipeline.jobs.shares import shares_for
 from pipeline.pacing.quota_parts import QuotaPart
+from pipeline.run.share_rules import rest_s
 from pipeline.store.lease_renewal import _PARTS
 from pipeline.store.postgres.leases import TTL_S
 from pipeline.workers.claim_ahead import MAX_AHEAD
@@ -218,8 +219,8 @@ class Simulation:
             return
         self._change(number, gained=self._next_share)
         self._next_share += 1
-        rest_s = self._costs["rest_s"] * len(worker.held) + 1 / self._costs["claims_per_s"]
-        heapq.heappush(self._claims, (self._now_s + rest_s, number))
+        next_s = self._now_s + rest_s(len(worker.held)) + 1 / self._costs["claims_per_s"]
+        heapq.heappush(self._claims, (next_s, number))
         if self._next_share == len(self._shares):
             self._outcome.spread_s = self._now_s
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.run.share_rules import REST_S
 from tests.benchmarks.fleet import (
     MAX_AHEAD,
     RENEW_EVERY_S,
@@ -154,6 +155,7 @@ def page(figures: Mapping[str, Mapping[str, object]]) -> str:
         prepare_h=small.prepare_s / 3600,
         report_h=small.report_s / 3600,
         most_rows=outcomes[3].rows_per_s,
+        rest_s=REST_S,
         max_ahead=MAX_AHEAD,
         databases=CASES[-1].fleet.databases,
         leases=outcomes[-1].renewals_per_s,

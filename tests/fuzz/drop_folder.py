@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from pathlib import Path
 
-import pipeline.watch.watcher as watching
 from pipeline.cli.console import terminal
 from pipeline.cli.drops import drops_of
 from pipeline.cli.notifying import command_notifier
@@ -41,6 +40,7 @@ from pipeline.watch import (
     Heartbeat,
     Watcher,
 )
+from pipeline.watch.claims import Drops
 from pipeline.watch.settling import is_candidate
 from tests.fuzz.targets import Target
 from tests.fuzz.tricks import TRICKS, Stage, good, play_one, script_of, steps
@@ -63,8 +63,8 @@ _NO_WORDS = ("Traceback", "internal error", "never retrieved", "Exception ignore
 @contextmanager
 def drop_folder_target() -> Iterator[Target]:
     """The target, with a simulator that runs as long."""
-    pace = watching.SCAN_EVERY_S
-    watching.SCAN_EVERY_S = LOOK_EVERY_S
+    pace = Drops.scan_every_s
+    Drops.scan_every_s = LOOK_EVERY_S
     chance = random.Random(0)
     corpus = [script_of(each, each, arg=chance.randrange(256)) for each in TRICKS]
     corpus += [chance.randbytes(3 * MAX_STEPS) for _ in range(16)]
@@ -85,7 +85,7 @@ def drop_folder_target() -> Iterator[Target]:
             yield Target("drop_folder", corpus, feed, longest_s=LONGEST_S, every=8)
             runner.run(serving.__aexit__(None, None, None))
     finally:
-        watching.SCAN_EVERY_S = pace
+        Drops.scan_every_s = pace
 
 
 def _example(runner: asyncio.Runner, vendor: Running, script: bytes) -> list[str]:
@@ -159,7 +159,7 @@ async def play(stage: Stage, config: Config, script: bytes) -> int:
     """Let one watcher watch while a script is played, until it comes to rest: its exit code."""
     told: list[Event] = []
     with command_notifier(config) as notifier:
-        listener = WatchOutput(terminal(stderr=True), notifier, config.reports)
+        listener = WatchOutput(terminal(stderr=True), notifier, config.report_place)
 
         def hear(event: Event) -> None:
             told.append(event)

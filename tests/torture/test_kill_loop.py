@@ -12,11 +12,16 @@ from tests.torture.lives import ROOT
 KILLS = 20
 
 
-@pytest.mark.timeout(200)
-def test_a_run_that_is_killed_again_and_again_keeps_every_promise():
-    command = [sys.executable, "-m", "tests.torture.kill_loop"]
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("store", "kills"),
+    [([], KILLS), (["--postgres"], 4)],  # in a database each waits for the end of a lease
+    ids=["files", "postgres"],
+)
+def test_a_run_that_is_killed_again_and_again_keeps_every_promise(store: list[str], kills: int):
+    command = [sys.executable, "-m", "tests.torture.kill_loop", *store]
     done = subprocess.run(
-        [*command, "--kills", str(KILLS), "--seed", "6"],
+        [*command, "--kills", str(kills), "--seed", "6"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -24,5 +29,5 @@ def test_a_run_that_is_killed_again_and_again_keeps_every_promise():
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"kills {KILLS} in " in done.stdout
+    assert f"kills {kills} in " in done.stdout
     assert "violations 0" in done.stdout

@@ -8,6 +8,7 @@ import platform
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -36,6 +37,7 @@ from pipeline.store.postgres.server import refuse_unfit
 from pipeline.store.postgres.text import array, stored, unstored
 from pipeline.store.seam import Lease, LeaseName, LostRecordError, Share
 
+TORN_AFTER_S = 86_400.0
 OPEN_S = 10.0
 """How long to wait for a database when a command begins."""
 
@@ -58,6 +60,18 @@ select run from (
 ) f where run is not null and run not like '%% (%%)' and made < clock_timestamp() - interval '1 day'
 and not exists (select from pipeline.runs r where r.name = f.run) group by run
 """
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if path.is_dir()]
+
+
+def _is_old(path: Path) -> bool:
+    """True if nothing was added for TORN_AFTER_S; False if it is gone."""
+    try:
+        return path.stat().st_mtime < time.time() - TORN_AFTER_S
+    except OSError:
+        return False
 
 
 class PgStore:
@@ -221,8 +235,12 @@ class PgStore:
         return [sample_of(json.loads(record)) for (record,) in found]
 
     def torn(self) -> list[str]:
-        """Names of runs with files and no entry, a day old."""
-        return sorted(unstored(run) for (run,) in self._connections.rows(_TORN))
+        """Names of runs with files and no entry, a day old: in the database, or in a folder of this
+        machine, if another one removed the run.
+        """
+        torn = {unstored(run) for (run,) in self._connections.rows(_TORN)}
+        old = {path.name for path in _folders_in(self._scratch) if _is_old(path)}
+        return sorted(torn | (old - self.runs.names() if old else old))
 
     def together(self) -> AbstractContextManager[Any]:
         """Nothing to share: a call is one trip."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from pipeline.store.lease_renewal import renewed
+from pipeline.store.lease_renewal import RenewedLease, renewed
 from pipeline.store.postgres.connections import Outage
 from pipeline.store.postgres.store import PgStore
 from pipeline.store.seam import run_lease
@@ -62,3 +62,19 @@ def test_a_database_that_stays_away_is_a_loss():
             until(lost)
         assert "cannot be used" in lost[0]
         server.start()
+
+
+def test_it_is_taken_after_a_holder_and_a_waiter_that_were_killed(database):
+    """What they hold, and their place in the line, ends a while after them."""
+    with (
+        PgStore(database, environ={}, ttl_s=1.0) as store,
+        PgStore(database, environ={}, ttl_s=1.0) as other,
+    ):
+        killed, waited = (other.lease(run_lease("monday")) for _ in range(2))
+        assert killed.take()
+        assert not waited.take()
+        time.sleep(0.1)
+        lease = RenewedLease(store.lease(run_lease("monday")))
+        assert lease.take_unless_alive()
+        assert not RenewedLease(other.lease(run_lease("monday"))).take_unless_alive()
+        lease.release()

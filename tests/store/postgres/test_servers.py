@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import select
-import socket
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
@@ -22,6 +17,7 @@ from pipeline.store.postgres.schema import MIGRATIONS
 from pipeline.store.postgres.server import ServerFacts, refusal, server_facts
 from pipeline.store.postgres.store import PgStore
 from tests.postgres import postgres_server
+from tests.postgres_tls import tls_in_front
 
 REMOTE = "postgresql://pipeline@db.example/offers"
 
@@ -197,39 +193,3 @@ def test_tls_is_verified(tmp_path: Path, postgres, database):
             facts_of(f"{url}{tmp_path / 'foreign'}")
         with pytest.raises(RunAborted, match="does not match host name"):
             facts_of(f"{url}{tmp_path / 'authority'}".replace("localhost", "127.0.0.1"))
-
-
-@contextmanager
-def tls_in_front(database: str, context: ssl.SSLContext) -> Iterator[int]:
-    """A port that speaks TLS, as a server built with it does, and passes on to the database."""
-    given = parse_qs(urlsplit(database).query)
-    path = Path(given["host"][0]) / f".s.PGSQL.{given['port'][0]}"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        is_over = threading.Event()
-
-        def serve() -> None:
-            while not is_over.is_set():
-                if select.select([listener], [], [], 0.05)[0]:
-                    passed_on(listener.accept()[0], str(path), context)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            is_over.set()
-            thread.join()
-
-
-def passed_on(plain: socket.socket, path: str, context: ssl.SSLContext) -> None:
-    with plain, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
-        assert len(plain.recv(8)) == 8  # "may we speak TLS?"
-        plain.sendall(b"S")
-        with context.wrap_socket(plain, server_side=True) as client:
-            server.connect(path)
-            while True:
-                has_more = bool(client.pending())
-                for source in [client] if has_more else select.select([client, server], [], [])[0]:
-                    if not (data := source.recv(1 << 16)):
-                        return
-                    (server if source is client else client).sendall(data)

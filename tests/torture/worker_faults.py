@@ -1,0 +1,368 @@
+"""What faults do to a run of several workers, as a table.
+
+    make worker-faults
+    .venv/bin/python -m tests.torture.worker_faults --times 3 "worker killed" partition
+
+A run of an account in four shares, with PostgreSQL as its store, a strict sliding window at the
+vendor, and one fault amid it. Ends with 1 where a promise was broken; the folder of such a run
+stays, and is named. The cut needs root, for a network namespace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trustme
+
+from pipeline.store.postgres.store import PgStore
+from tests.postgres import PostgresServer, postgres_server
+from tests.postgres_tls import tls_in_front
+from tests.torture.far_host import FarHost, far_host, why_not
+from tests.torture.worker_judge import Arrival, Verdict, verdict
+from tests.workplace import CONFIG, ENVIRON, Simulator, coupon, drop, row_of, simulator
+
+RATE = 200
+SHARES = 4
+IN_FLIGHT = 64
+ENTITIES = 500
+LATENCY_MS, JITTER_MS = 20, 10
+LOCAL = "127.0.0.1"
+BEFORE_S = 4.0
+"""From the first request to the fault."""
+LONGER_THAN_A_LEASE_S = 20.0
+LIMIT_S = 240.0
+COMMAND = (sys.executable, "-m", "pipeline")
+MORE = "shares = {shares}\nallow_http = true\ntimeout_s = 5.0"
+NO_FAULT = "none"
+
+
+@dataclass(slots=True)
+class Stage:
+    """All that a run needs, and what was started for it.
+
+    folder   of the driver; `elsewhere` is that of a worker that joins
+    host     the other host; None: everything is here
+    workers  of the driver
+    """
+
+    folder: Path
+    vendor: Simulator
+    database: PostgresServer
+    url: str
+    workers: int
+    rows: int
+    host: FarHost | None = None
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def elsewhere(self) -> Path:
+        """The folder of a worker that joins: it has the configuration, and nothing else."""
+        return self.folder.with_name(f"{self.folder.name}-elsewhere")
+
+    def start(self, *words: str, far: bool = False) -> subprocess.Popen[bytes]:
+        """Start a command."""
+        command = [*COMMAND, *words]
+        if far and self.host is not None:
+            command = self.host.command(*command)
+        folder = self.elsewhere if far else self.folder
+        with (self.folder / f"log-{len(self.started)}").open("wb") as log:
+            process = subprocess.Popen(
+                command, cwd=folder, stdout=log, stderr=log, env={**os.environ, **ENVIRON}
+            )
+        self.started.append(process)
+        return process
+
+    def store(self) -> PgStore:
+        """The store, as the runs have it."""
+        return PgStore(self.url)
+
+    def run(self) -> str:
+        """The name of the run, once it is on record."""
+        with closing(self.store()) as store:
+            while not (names := store.runs.names()):
+                time.sleep(0.05)
+        return names.pop()
+
+    def await_requests(self, number: int) -> None:
+        """Wait until so many requests have arrived."""
+        end_s = time.monotonic() + LIMIT_S
+        while self.vendor.stats()["requests"] < number:
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"fewer than {number} requests arrived")
+            time.sleep(0.05)
+
+    def log(self) -> str:
+        """What the commands printed."""
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("log-*")))
+
+
+Fault = Callable[[Stage, subprocess.Popen[bytes]], subprocess.Popen[bytes]]
+"""Does something to a run and its driver; returns the process that will report."""
+
+
+def workers_of(driver: subprocess.Popen[bytes]) -> list[int]:
+    """The process ids of a driver's workers."""
+    children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text()
+    return [int(pid) for pid in children.split()]
+
+
+def nothing(_stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """No fault."""
+    return driver
+
+
+def worker_killed(_stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """`kill -9` of one worker."""
+    os.kill(workers_of(driver)[-1], signal.SIGKILL)
+    return driver
+
+
+def worker_stopped(_stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """A worker stands still for longer than its leases, and wakes."""
+    pid = workers_of(driver)[-1]
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(LONGER_THAN_A_LEASE_S)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+    return driver
+
+
+def driver_killed(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """`kill -9` of the driver; another resumes the run."""
+    driver.kill()
+    driver.wait()
+    return stage.start("resume", "--yes", "--workers", str(stage.workers))
+
+
+def database_stopped(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """The database is away for longer than a lease."""
+    stage.database.stop(signal.SIGINT)
+    time.sleep(LONGER_THAN_A_LEASE_S)
+    stage.database.start()
+    return driver
+
+
+def database_killed(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """`kill -9` of the database, which starts again."""
+    stage.database.stop(signal.SIGKILL)
+    time.sleep(2.0)
+    stage.database.start()
+    return driver
+
+
+def partition(stage: Stage, driver: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """The cable of the other host is cut for longer than a lease."""
+    assert stage.host is not None
+    stage.host.cut()
+    time.sleep(LONGER_THAN_A_LEASE_S)
+    stage.host.mend()
+    return driver
+
+
+FAULTS: Mapping[str, Fault] = {
+    NO_FAULT: nothing,
+    "worker killed": worker_killed,
+    "worker stopped": worker_stopped,
+    "driver killed": driver_killed,
+    "database stopped": database_stopped,
+    "database killed": database_killed,
+    "partition": partition,
+}
+FAR = frozenset({"partition"})
+
+
+@contextmanager
+def staged(folder: Path, *, workers: int, seconds: float, is_far: bool) -> Iterator[Stage]:
+    """A vendor, a database, a configuration of both, and a file."""
+    rows = int(RATE * seconds)
+    with ExitStack() as stack:
+        host = stack.enter_context(far_host()) if is_far else None
+        address = LOCAL if host is None else host.near_address
+        settings = {"track_commit_timestamp": "on"}
+        database = stack.enter_context(postgres_server(settings))
+        url = database.new_database()
+        if host is not None:
+            url = stack.enter_context(_over_tls(folder, url, host.near_address))
+        limits = ("--quota", f"{RATE}/s", "--window", "sliding", "--host", address)
+        latency = ("--latency-ms", str(LATENCY_MS), "--jitter-ms", str(JITTER_MS))
+        vendor = stack.enter_context(simulator(*limits, *latency))
+        more = MORE.format(shares=SHARES)
+        text = CONFIG.format(
+            base_url=vendor.base_url, quota=f'"{RATE}/s"', in_flight=IN_FLIGHT, more=more
+        )
+        stage = Stage(folder, vendor, database, url, workers, rows, host)
+        for each in (folder, stage.elsewhere):
+            each.mkdir(exist_ok=True)
+            (each / "pipeline.toml").write_text(f'ledger = "{url}"\n{text}')
+        drop(folder, *(coupon(row, entity_of(row)) for row in range(1, rows + 1)))
+        try:
+            yield stage
+        finally:
+            for process in stage.started:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def _over_tls(folder: Path, url: str, host: str) -> Iterator[str]:
+    """The URL of a database as another host reaches it."""
+    authority = trustme.CA()
+    root = folder.with_name(f"{folder.name}-authority.pem")
+    authority.cert_pem.write_to_path(root)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(host).configure_cert(context)
+    name = url.partition("///")[2].partition("?")[0]
+    try:
+        with tls_in_front(url, context, host) as port:
+            yield f"postgresql://pipeline@{host}:{port}/{name}?sslrootcert={root}"
+    finally:
+        root.unlink()
+
+
+def entity_of(row: int) -> str:
+    """The entity of a row."""
+    return f"e{row * 7919 % ENTITIES}"
+
+
+def attempt(name: str, folder: Path, *, workers: int, seconds: float) -> tuple[Verdict, list[str]]:
+    """Send one file, with one fault; what became of it, and which promises were broken."""
+    with staged(folder, workers=workers, seconds=seconds, is_far=name in FAR) as stage:
+        near = workers - (name in FAR)
+        file = str(stage.folder / "inputs" / "xsolla.coupon" / "coupons.csv")
+        driver = stage.start("run", "--yes", "--workers", str(near), file)
+        joined = None
+        if name in FAR:
+            joined = stage.start("worker", stage.run(), far=True)
+        stage.await_requests(1)
+        time.sleep(BEFORE_S)
+        in_flight = IN_FLIGHT
+        driver = FAULTS[name](stage, driver)
+        wrong = [f"{word} ended with {code}" for word, code in _ends(driver, joined) if code]
+        found = judged(stage)
+        wrong += found.broken(most_twice=in_flight)
+        if not any(stage.folder.glob("reports/*/summary.json")):
+            wrong.append("there is no report")
+    return found, wrong
+
+
+def _ends(
+    driver: subprocess.Popen[bytes], joined: subprocess.Popen[bytes] | None
+) -> Iterator[tuple[str, int]]:
+    for word, process in (("the driver", driver), ("the worker that joined", joined)):
+        if process is not None:
+            try:
+                yield word, process.wait(LIMIT_S)
+            except subprocess.TimeoutExpired:
+                yield f"{word} did not end in {LIMIT_S:g} s and", -1
+
+
+def judged(stage: Stage) -> Verdict:
+    """Hold the vendor's log against the record."""
+    with urllib.request.urlopen(f"{stage.vendor.url}/_simulator/stats") as reply:
+        began_s = time.time() - json.load(reply)["elapsed_s"]
+    arrivals = [
+        Arrival(
+            began_s + each["arrived_s"],
+            row_of(each["body"]),
+            is_refused=each["status"] == 429,
+            is_applied=bool(each["applied"]),
+        )
+        for each in sorted(stage.vendor.get("log"), key=lambda entry: entry["seq"])
+        if each["operation"] == "xsolla.coupon" and each["method"] == "PUT"
+    ]
+    database = stage.database.execute("select current_database()")  # it answers
+    assert database
+    results = stage.database.execute(
+        "select row, status, extract(epoch from pg_xact_commit_timestamp(xmin))::float8"
+        " from pipeline.results",
+        "test_1",
+    )
+    return verdict(
+        stage.rows,
+        arrivals,
+        {row: (status, at_s) for row, status, at_s in results},
+        {row: entity_of(row) for row in range(1, stage.rows + 1)},
+        RATE,
+    )
+
+
+HEADER = (
+    "| fault | runs | rows | lost | unknown | sent twice | acknowledged again | out of order "
+    "| refused | most in a second | used | seconds |\n" + "| --- " + "| ---: " * 11 + "|"
+)
+
+
+def line(name: str, found: Sequence[Verdict]) -> str:
+    """A line of the table: the worst of several runs.
+
+    >>> one = Verdict(9, 0, 0, 2, 0, 0, 0, 9, 0.97, 15.0)
+    >>> line("none", [one, one._replace(twice=5, worst=7, used=0.96, span_s=14.2)])
+    '| none | 2 | 9 | 0 | 0 | 2 to 5 | 0 | 0 | 0 | 7 to 9 | 0.960 to 0.970 | 14 to 15 |'
+    """
+    columns = [sorted(column) for column in zip(*found, strict=True)]
+    rows, *counts, used, span_s = columns
+    cells = [
+        *(_span(column, "d") for column in (rows, *counts)),
+        _span(used, ".3f"),
+        _span(span_s, ".0f"),
+    ]
+    return f"| {name} | {len(found)} | {' | '.join(cells)} |"
+
+
+def _span(column: Sequence[float], form: str) -> str:
+    ends = [format(each, form) for each in (column[0], column[-1])]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def main() -> None:
+    """As the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("faults", nargs="*", metavar="fault", help=f"{', '.join(FAULTS)}")
+    parser.add_argument("--times", type=int, default=1, help="runs of each")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of sending, without a fault")
+    arguments = parser.parse_args()
+    names = arguments.faults or list(FAULTS)
+    if unknown := set(names) - set(FAULTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if why := why_not():
+        for name in FAR & set(names):
+            print(f"{name} is left out: {why}")
+        names = [name for name in names if name not in FAR]
+    top = Path(tempfile.mkdtemp(prefix="worker-faults-"))
+    lines, is_broken = [], False
+    for name in names:
+        found = []
+        for number in range(arguments.times):
+            folder = top / f"{name.replace(' ', '-')}-{number}"
+            folder.mkdir()
+            one, wrong = attempt(name, folder, workers=arguments.workers, seconds=arguments.seconds)
+            found.append(one)
+            print(f"{name} {number + 1}: {one}", flush=True)
+            for each in wrong:
+                print(f"  BROKEN: {each}; see {folder}", flush=True)
+            is_broken |= bool(wrong)
+        lines.append(line(name, found))
+    print("\n".join((HEADER, *lines)))
+    if not is_broken:
+        shutil.rmtree(top)
+    sys.exit(is_broken)
+
+
+if __name__ == "__main__":
+    main()
