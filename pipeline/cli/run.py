@@ -96,8 +96,8 @@ from pipeline.runs import RunOptions
 @click.option(
     "--no-wait", is_flag=True, help="Exit with code 4 if another process uses the account."
 )
-@click.option("--workers", type=WORKERS, metavar="N", help="Send by N workers. --on ray: by Ray.")
-@click.option("--on", type=ON, hidden=True)  # the help of --workers names it
+@click.option("--workers", type=WORKERS, metavar="N", help="Send by N worker processes.")
+@click.option("--on", type=ON, help="Start them by Ray: ray, or http://HOST:8265.")
 @click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per file.")
 @click.option("--log", type=click.Choice(["json", "text"]), help="Write log lines.")

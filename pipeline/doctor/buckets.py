@@ -9,7 +9,7 @@ from pipeline.config import Config
 from pipeline.doctor.finding import Finding, Level
 from pipeline.model.object_path import ObjectPath
 from pipeline.object_storage import Bucket, ObjectStorageError, check_claimable, open_bucket
-from pipeline.run.delivery import WRITABLE
+from pipeline.run.reports_bucket import WRITABLE
 
 _CHECK = "object storage"
 

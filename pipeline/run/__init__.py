@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline.run.baseline import recorded_latency_s
 from pipeline.run.binding import SAMPLES
 from pipeline.run.credentials import check_secrets
-from pipeline.run.delivery import deliver
 from pipeline.run.prepare import (
     Prepared,
     discard,
@@ -29,6 +28,7 @@ from pipeline.run.schedule_window import CalledOffError, ScheduleWindow, to_the_
 from pipeline.run.warnings import warnings_about
 
 if TYPE_CHECKING:
+    from pipeline.run.delivery import deliver
     from pipeline.run.destination_locks import BusyError
     from pipeline.run.environment import Progress, RunEnvironment, Watch
     from pipeline.run.execute import signals_obeyed
@@ -73,6 +73,7 @@ _SENDING = {
     "Session": "session",
     "Watch": "environment",
     "carry_out": "whole_run",
+    "deliver": "delivery",
     "report_only": "whole_run",
     "run_file": "whole_run",
     "run_file_async": "whole_run",

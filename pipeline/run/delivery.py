@@ -10,24 +10,9 @@ import os
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.model import RunAborted
 from pipeline.model.object_path import ObjectPath
 from pipeline.object_storage import Bucket, ObjectStorageError, open_bucket
 from pipeline.reporter import SUMMARY_NAME, ReportError
-
-WRITABLE = ".writable"
-"""An empty object beside the reports: a run looks whether it can be written before it sends."""
-
-
-def check_deliverable(config: Config) -> None:
-    """Raise RunAborted if reports go to object storage and cannot be written there."""
-    reports = config.reports_bucket
-    if reports is None:
-        return
-    try:
-        open_bucket(reports, os.environ).put(reports / WRITABLE, b"")
-    except ObjectStorageError as error:
-        raise RunAborted(f"reports cannot be written: {error}. Nothing was sent") from error
 
 
 def deliver(config: Config, run: str) -> None:

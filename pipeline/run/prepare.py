@@ -26,7 +26,6 @@ from pipeline.model import (
 from pipeline.model.object_path import ObjectPath
 from pipeline.model.plan import MadeOf
 from pipeline.run.binding import ingest_and_bind, is_sample_file
-from pipeline.run.delivery import check_deliverable
 from pipeline.run.objects import (
     InputFile,
     faults_shown_as,
@@ -35,6 +34,7 @@ from pipeline.run.objects import (
     object_sha256,
 )
 from pipeline.run.older_files import check_older
+from pipeline.run.reports_bucket import check_deliverable
 from pipeline.run.same_accounts import (
     check_fits,
     check_shares,

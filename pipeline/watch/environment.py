@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.model import RunAborted
-from pipeline.run.delivery import check_deliverable
+from pipeline.run.reports_bucket import check_deliverable
 from pipeline.runs import STATES, open_store
 from pipeline.watch.drop_place import DropPlace
 

@@ -106,7 +106,7 @@ def test_a_command_that_is_there_already_is_used_as_it_is():
     ("words", "found"),
     [
         ("pipeline ru", {"run", "runs"}),  # names
-        ("pipeline run --str", {"--strict"}),  # options of a command
+        ("pipeline run --str", {"--strict", "--strict-ids"}),  # options of a command
     ],
 )
 def test_a_shell_completes_names_and_options(words, found):
