@@ -55,3 +55,9 @@ ENTITIES = {1: "a", 2: "b", 3: "a", 4: "b"}
 def test_a_broken_promise_is_named(arrivals, results, most_twice, broken):
     found = verdict(4, arrivals, results, ENTITIES, rate=5)
     assert found.broken(most_twice=most_twice) == broken
+
+
+def test_the_use_of_a_quota_is_measured_while_all_shares_have_rows():
+    late = [*GOOD, Arrival(11.0, 5)]
+    assert verdict(5, late, RESULTS, ENTITIES, rate=4).used == pytest.approx(0.125)
+    assert verdict(5, late, RESULTS, ENTITIES, rate=4, within_s=1.0).used == pytest.approx(1.0)

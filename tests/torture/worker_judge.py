@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     disordered    requests that arrived after a later row of their entity
     refused       requests above the vendor's quota
     worst         most requests within a second
-    used          share of the quota, from the first to the last request
+    used          share of the quota, from the first to the last request, or in the time asked for
     span_s        seconds from the first to the last request
     """
 
@@ -72,6 +72,7 @@ def verdict(
     rate: int,
     *,
     slack_s: float = 0.02,
+    within_s: float | None = None,
 ) -> Verdict:
     """Judge a run.
 
@@ -79,6 +80,8 @@ def verdict(
     results   row -> its status, and the UTC seconds of the commit that recorded it
     rate      requests per second that the vendor lets in
     slack_s   by which the two clocks may differ
+    within_s  the use of the quota is that of so many seconds after the first request; None: of all.
+              Shares are of unequal size, and the quota of one that has ended is not used
     """
     seen: set[int] = set()
     twice: set[int] = set()
@@ -99,6 +102,8 @@ def verdict(
         last[entity] = max(last[entity], each.row)
     times_s = [each.at_s for each in arrivals]
     span_s = max(times_s, default=0.0) - min(times_s, default=0.0)
+    asked_s = span_s if within_s is None else min(span_s, within_s)
+    applied = sum(each.is_applied and each.at_s - times_s[0] <= asked_s for each in arrivals)
     statuses = Counter(status for status, _ in results.values())
     return Verdict(
         rows=rows,
@@ -109,7 +114,7 @@ def verdict(
         disordered=disordered,
         refused=sum(each.is_refused for each in arrivals),
         worst=most_within(times_s, 1.0),
-        used=sum(each.is_applied for each in arrivals) / (rate * span_s) if span_s else 0.0,
+        used=applied / (rate * asked_s) if asked_s else 0.0,
         span_s=span_s,
     )
 
