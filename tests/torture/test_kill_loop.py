@@ -9,7 +9,7 @@ import pytest
 
 from tests.torture.lives import ROOT
 
-KILLS = 20
+KILLS = 12
 
 
 @pytest.mark.timeout(400)

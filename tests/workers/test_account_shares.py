@@ -63,5 +63,10 @@ def test_the_progress_of_shares_adds_up_to_that_of_the_account():
     )
 
 
-def test_a_rate_without_a_bound_is_none_of_the_sum():
-    assert whole_progress(WHOLE, [ONE, replace(OTHER, rate_per_s=0.0)], 40).rate_per_s == 0.0
+def test_a_share_that_nobody_sends_adds_nothing_to_the_rate():
+    assert whole_progress(WHOLE, [ONE, replace(OTHER, rate_per_s=0.0)], 40).rate_per_s == 5.0
+
+
+def test_without_a_bound_there_is_none_for_the_whole():
+    parts = [replace(each, rate_per_s=0.0) for each in (ONE, OTHER)]
+    assert whole_progress(WHOLE, parts, 40).rate_per_s == 0.0
